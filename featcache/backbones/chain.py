@@ -1,0 +1,125 @@
+"""The chain of named stages: one forward method that runs from any stage to any stage.
+
+Removing the top, freezing the bottom, tapping a layer, original ImageNet predictions and fine-tuning from a
+cached map are all the same call with other end points.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import jax
+from flax import nnx
+
+from featcache.errors import UnknownNameError, did_you_mean
+
+Record = Callable[[str, jax.Array], jax.Array]
+"""Called by a stage with the name of an inner point and its value; returns the value unchanged."""
+
+
+class Stage(Protocol):
+    """What a link of the chain must be: an ``nnx.Module`` that maps one array to one array.
+
+    A stage whose inside is worth looking at (``block_13_expand_relu`` inside ``block_13``) also has
+    ``points``, the suffixes of those values, and takes `record`.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map the previous stage's output to this stage's."""
+        ...
+
+
+class Backbone(nnx.Module):
+    """An ordered chain of named stages.
+
+    Parameters
+    ----------
+    stages
+        Stage name to module, in the order the data flows. The first takes images ``[B, H, W, 3]``.
+    aliases
+        Other frameworks' names of the same values, to our names.
+    """
+
+    def __init__(self, stages: Mapping[str, nnx.Module], aliases: Mapping[str, str] | None = None) -> None:
+        self.order = tuple(stages)
+        self.aliases = tuple((aliases or {}).items())
+        self.stages = nnx.Dict(stages)
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Names of all values that can be tapped: the stages and their inner points, in order of the data."""
+        names: list[str] = []
+        for stage in self.order:
+            names += [f"{stage}_{point}" for point in getattr(self.stages[stage], "points", ())]
+            names.append(stage)
+        return tuple(names)
+
+    def resolve(self, name: str) -> str:
+        """Return our name for `name`; raise `UnknownNameError` with the nearest names if there is none."""
+        known = self.points
+        if name in known:
+            return name
+        alias = dict(self.aliases).get(name)
+        if alias is None:
+            raise UnknownNameError(f"no stage {name!r} in this network; {did_you_mean(name, known)}")
+        return alias
+
+    def stage_of(self, point: str) -> str:
+        """Return the stage in which `point` arises (itself, if it is a stage)."""
+        for stage in self.order:
+            inner = (f"{stage}_{p}" for p in getattr(self.stages[stage], "points", ()))
+            if point == stage or point in inner:
+                return stage
+        raise UnknownNameError(f"no stage {point!r} in this network; {did_you_mean(point, self.points)}")
+
+    def __call__(
+        self, x: jax.Array, *, taps: Iterable[str] = ("pool",), after: str | None = None
+    ) -> dict[str, jax.Array]:
+        """Run the chain as far as the last tap and return the tapped values.
+
+        Parameters
+        ----------
+        x
+            Normalised images ``[B, H, W, 3]``, or the output of stage `after`.
+        taps
+            Names of stages or inner points whose values to return.
+        after
+            The stage whose output `x` is; the chain runs from the next one. ``None``: `x` is the input.
+
+        Returns
+        -------
+        dict
+            Tap, as it was written, to its value.
+
+        Raises
+        ------
+        UnknownNameError
+            If a tap or `after` is no stage, or a tap lies at or before `after`.
+        """
+        wanted = {tap: self.resolve(tap) for tap in taps}
+        start = 0 if after is None else self.order.index(self.stage_of(self.resolve(after))) + 1
+        last = max(self.order.index(self.stage_of(point)) for point in wanted.values())
+        seen: dict[str, jax.Array] = {}
+        for stage in self.order[start : last + 1]:
+            x = self._run_stage(stage, x, seen)
+            seen[stage] = x
+        unreached = [tap for tap, point in wanted.items() if point not in seen]
+        if unreached:
+            raise UnknownNameError(f"stages {unreached} lie at or before {after!r}, where the run starts")
+        return {tap: seen[point] for tap, point in wanted.items()}
+
+    def _run_stage(self, stage: str, x: jax.Array, seen: dict[str, jax.Array]) -> jax.Array:
+        module = self.stages[stage]
+        if not getattr(module, "points", ()):
+            return module(x)
+
+        def record(point: str, value: jax.Array) -> jax.Array:
+            seen[f"{stage}_{point}"] = value
+            return value
+
+        return module(x, record)
+
+
+def forget(point: str, value: jax.Array) -> jax.Array:
+    """A `Record` that keeps nothing."""
+    del point
+    return value

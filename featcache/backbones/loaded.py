@@ -1,0 +1,167 @@
+"""A backbone with its weights, ready to run: from uint8 images to the features of named layers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from featcache.backbones.chain import Backbone
+from featcache.backbones.family import Family, Pretrained
+from featcache.backbones.taps import Layer, make_layer, split_layer
+from featcache.errors import UsageError, did_you_mean
+from featcache.identity import Recipe, sha256_tensors
+from featcache.transforms import Transforms, normalisation
+
+COMPUTE_DTYPES = ("float32", "bfloat16")
+
+Features = Callable[[Any, jax.Array], dict[str, jax.Array]]
+
+
+@dataclass(frozen=True)
+class LoadedBackbone:
+    """An architecture with loaded weights.
+
+    Parameters
+    ----------
+    family, pretrained
+        Where it comes from; `pretrained` also gives the transforms.
+    tag
+        The weights' tag, ``"custom"`` for a user's own file, ``"random"`` for none.
+    graphdef, state
+        The network, split once (``nnx.split``).
+    tensors
+        Our names to parameters and statistics.
+    weights_path
+        The file they were read from, if any.
+    """
+
+    family: Family
+    pretrained: Pretrained
+    tag: str
+    graphdef: Any
+    state: Any
+    tensors: Mapping[str, np.ndarray]
+    weights_path: str | None
+    _compiled: dict[Any, Features] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """``arch.tag``."""
+        return f"{self.pretrained.arch}.{self.tag}"
+
+    @property
+    def transforms(self) -> Transforms:
+        """The transforms that belong to the weights."""
+        return self.pretrained.transforms
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the loaded tensors (not of the file)."""
+        return sha256_tensors(self.tensors.items())
+
+    @cached_property
+    def network(self) -> Backbone:
+        """The chain without its numbers: names, points and aliases."""
+        return nnx.merge(self.graphdef, nnx.eval_shape(lambda: self.state))
+
+    def layers(self, texts: Sequence[str], transforms: Transforms | None = None) -> list[Layer]:
+        """Parse layers such as ``"block_13_expand_relu:avg"``.
+
+        Raises
+        ------
+        UnknownNameError
+            With the nearest stage names.
+        UsageError
+            If a pooling does not fit, or two texts mean the same layer.
+        """
+        parts = [(self.network.resolve(stage), pooling) for stage, pooling in map(split_layer, texts)]
+        shapes = self.shapes([point for point, _ in parts], transforms)
+        layers = [make_layer(point, pooling, shapes[point]) for point, pooling in parts]
+        if len(set(layers)) < len(layers):
+            raise UsageError(f"layers {', '.join(texts)} name the same one twice; give each once")
+        return layers
+
+    def shapes(
+        self, points: Sequence[str], transforms: Transforms | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Shape of each tapped value for one image, without the batch axis."""
+        height, width = (transforms or self.transforms).input_size
+        image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+        values = jax.eval_shape(lambda s, x: nnx.merge(self.graphdef, s)(x, taps=points), self.state, image)
+        return {point: tuple(value.shape[1:]) for point, value in values.items()}
+
+    def feature_shapes(
+        self, layers: Sequence[Layer], transforms: Transforms | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Shape of each layer's features of one image."""
+        shapes = self.shapes([layer.stage for layer in layers], transforms)
+        pooled = {
+            str(layer): jax.eval_shape(
+                layer.apply, jax.ShapeDtypeStruct((1, *shapes[layer.stage]), jnp.float32)
+            )
+            for layer in layers
+        }
+        return {name: tuple(value.shape[1:]) for name, value in pooled.items()}
+
+    def recipe(
+        self,
+        *,
+        transforms: Transforms | None = None,
+        compute_dtype: str = "float32",
+        stored_dtype: str = "float32",
+    ) -> Recipe:
+        """Return the recipe of features made by this backbone."""
+        return Recipe(
+            arch=self.pretrained.arch,
+            revision=self.family.revision,
+            config=asdict(self.pretrained.config),
+            weights_sha256=self.weights_sha256,
+            transforms=(transforms or self.transforms).to_json(),
+            compute_dtype=compute_dtype,
+            matmul_precision="highest" if compute_dtype == "float32" else "default",
+            stored_dtype=stored_dtype,
+        )
+
+    def function(
+        self,
+        layers: Sequence[Layer],
+        *,
+        transforms: Transforms | None = None,
+        compute_dtype: str = "float32",
+    ) -> Features:
+        """Return the compiled ``(state, images) -> {layer: features}``.
+
+        Images are uint8 ``[B, H, W, 3]`` RGB as `featcache.transforms.prepare` gives them: they travel to the
+        device as bytes and are normalised there. Features are float32 ``[B, …]``. The same function is
+        returned for the same request, so nothing is compiled twice.
+        """
+        if compute_dtype not in COMPUTE_DTYPES:
+            raise UsageError(
+                f"no compute dtype {compute_dtype!r}; {did_you_mean(compute_dtype, COMPUTE_DTYPES)}"
+            )
+        transforms = transforms or self.transforms
+        key = (tuple(layers), transforms, compute_dtype)
+        if key not in self._compiled:
+            self._compiled[key] = _compile(self.graphdef, layers, transforms, jnp.dtype(compute_dtype))
+        return self._compiled[key]
+
+
+def _compile(graphdef: Any, layers: Sequence[Layer], transforms: Transforms, dtype: Any) -> Features:
+    scale, offset = normalisation(transforms)
+    flip = transforms.channel_order == "bgr"
+    # "highest" keeps float32 products float32 on GPUs and TPUs, whose default is TF32 or bfloat16.
+    precision = "highest" if dtype == jnp.float32 else "default"
+
+    def features(state: Any, images: jax.Array) -> dict[str, jax.Array]:
+        with jax.default_matmul_precision(precision):
+            pixels = images[..., ::-1] if flip else images
+            x = (pixels.astype(jnp.float32) * scale + offset).astype(dtype)
+            values = nnx.merge(graphdef, state)(x, taps=tuple({layer.stage for layer in layers}))
+            return {str(layer): layer.apply(values[layer.stage]).astype(jnp.float32) for layer in layers}
+
+    return jax.jit(features)

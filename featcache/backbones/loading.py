@@ -1,0 +1,48 @@
+"""Build a network abstractly and fill it with tensors, every name and shape checked both ways."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from featcache.backbones import family_of
+from featcache.backbones.convert import convert
+from featcache.backbones.family import Pretrained
+from featcache.backbones.loaded import LoadedBackbone
+from featcache.backbones.readers import read_tensors
+
+
+def load_file(pretrained: Pretrained, path: Path, *, tag: str) -> LoadedBackbone:
+    """Load weights from a file in the layout of `pretrained`; see `featcache.backbones.load`."""
+    family = family_of(pretrained)
+    # Abstractly: drawing random numbers only to overwrite them takes 8 s where this takes 0.4 s.
+    network = nnx.eval_shape(lambda: family.build(pretrained.config, nnx.Rngs(0)))
+    graphdef, state = nnx.split(network)
+    shapes = {name: tuple(variable.shape) for name, variable in _named(state).items()}
+    table = family.key_tables[pretrained.layout](pretrained.config)
+    tensors = convert(read_tensors(path), table, shapes, origin=str(path))
+    return LoadedBackbone(family, pretrained, tag, graphdef, _filled(state, tensors), tensors, str(path))
+
+
+def load_random(pretrained: Pretrained) -> LoadedBackbone:
+    """Draw weights instead of loading them; the tag is ``"random"``."""
+    family = family_of(pretrained)
+    graphdef, state = nnx.split(family.build(pretrained.config, nnx.Rngs(0)))
+    tensors = {name: np.asarray(variable[...]) for name, variable in _named(state).items()}
+    return LoadedBackbone(family, pretrained, "random", graphdef, state, tensors, None)
+
+
+def _named(state: Any) -> dict[str, Any]:
+    """Our names, such as ``block_1.expand.conv.kernel``, to the variables of a state."""
+    return {".".join(str(part) for part in path[1:]): leaf for path, leaf in nnx.to_flat_state(state)}
+
+
+def _filled(state: Any, tensors: Mapping[str, np.ndarray]) -> Any:
+    flat = [
+        (path, leaf.replace(jnp.asarray(tensors[".".join(str(part) for part in path[1:])])))
+        for path, leaf in nnx.to_flat_state(state)
+    ]
+    return nnx.from_flat_state(flat)

@@ -1,0 +1,101 @@
+"""Errors that featcache raises on purpose.
+
+Every message says what was given, what was expected and what to do next. Each class also inherits the
+builtin that fits, so that a script may catch ``FileNotFoundError`` without knowing featcache, and carries
+the exit code of the command line.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class FeatcacheError(Exception):
+    """Base of all errors raised on purpose; exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(FeatcacheError, ValueError):
+    """An argument has a value that cannot work; exit code 2."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError, LookupError):
+    """A backbone, layer, class, split or command of that name does not exist; exit code 2."""
+
+
+class DataError(FeatcacheError, ValueError):
+    """The dataset cannot be used (missing, empty, one class, nothing readable); exit code 3."""
+
+    exit_code = 3
+
+
+class ImageError(DataError):
+    """One image cannot be decoded; exit code 3.
+
+    Parameters
+    ----------
+    reason
+        A word of `featcache.transforms.QUARANTINE_REASONS`.
+    detail
+        What exactly was found.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class MissingFileError(DataError, FileNotFoundError):
+    """A named file or folder does not exist; exit code 3."""
+
+
+class WeightsError(FeatcacheError, ValueError):
+    """A weights file is missing, offline, damaged or of another network; exit code 3."""
+
+    exit_code = 3
+
+
+class IntegrityError(FeatcacheError, OSError):
+    """A cache or classifier is damaged, truncated or was edited; exit code 4."""
+
+    exit_code = 4
+
+
+class IdentityError(IntegrityError):
+    """Features or weights are intact but of another identity than asked for; exit code 4."""
+
+
+class LockedError(FeatcacheError, BlockingIOError):
+    """Another process is writing the same cache; exit code 1."""
+
+
+class StorageError(FeatcacheError, OSError):
+    """The disk is full, read-only or gone; exit code 1."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, many: int = 3) -> str:
+    """Return a clause naming the nearest known names, or all of them where few.
+
+    Parameters
+    ----------
+    name
+        What was given.
+    known
+        What exists.
+    many
+        How many near names to list at most.
+
+    Returns
+    -------
+    str
+        ``"did you mean 'block_13'?"`` or ``"known: a, b, c"``.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=many, cutoff=0.6)
+    if near:
+        spelled = {n.lower(): n for n in names}
+        return "did you mean " + " or ".join(repr(spelled[n]) for n in near) + "?"
+    return "known: " + ", ".join(names[:12]) + (", …" if len(names) > 12 else "")

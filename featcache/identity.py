@@ -1,0 +1,164 @@
+"""What decides the numbers in a cache, written so that two machines agree about it.
+
+A `Recipe` holds all that decides the features and nothing that does not; its fingerprint for a layer is the
+sha256 of its canonical JSON. `differences` says field by field why one identity is not another.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT_VERSION = 1
+
+PLAIN_VIEWS = {"policy": "none", "seed": 0, "count": 1}
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode plain JSON values in the one form that is hashed: sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def sha256_json(value: Any) -> str:
+    """Return the hexadecimal sha256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_tensors(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
+    """Return the sha256 over named tensors: sorted name, dtype, shape and bytes of each.
+
+    The same weights therefore hash alike from whichever file format they were read.
+
+    Parameters
+    ----------
+    tensors
+        Name and array of each; the order does not matter.
+    """
+    digest = hashlib.sha256()
+    for name, array in sorted(tensors, key=lambda pair: pair[0]):
+        array = np.ascontiguousarray(array)
+        digest.update(canonical_json([name, array.dtype.name, list(array.shape)]))
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the features of an image.
+
+    Parameters
+    ----------
+    arch
+        Architecture name, such as ``"mobilenet_v2"``.
+    revision
+        Raised by hand when a family's code changes its numbers.
+    config
+        The architecture's configuration as plain JSON values.
+    weights_sha256
+        `sha256_tensors` of the loaded parameters and statistics.
+    transforms
+        `featcache.transforms.Transforms` as plain JSON values.
+    views
+        Policy, seed and count of the augmented views.
+    compute_dtype, matmul_precision
+        What the network computes in.
+    stored_dtype
+        What the cache keeps.
+    """
+
+    arch: str
+    revision: int
+    config: Mapping[str, Any]
+    weights_sha256: str
+    transforms: Mapping[str, Any]
+    views: Mapping[str, Any] = field(default_factory=lambda: dict(PLAIN_VIEWS))
+    compute_dtype: str = "float32"
+    matmul_precision: str = "highest"
+    stored_dtype: str = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, grouped as a person would ask about them."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "backbone": {
+                "arch": self.arch,
+                "revision": self.revision,
+                "config": dict(self.config),
+                "weights_sha256": self.weights_sha256,
+            },
+            "transforms": dict(self.transforms),
+            "views": dict(self.views),
+            "compute_dtype": self.compute_dtype,
+            "matmul_precision": self.matmul_precision,
+            "stored_dtype": self.stored_dtype,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Recipe":
+        """Rebuild a recipe from `to_json`'s values."""
+        backbone = value["backbone"]
+        return cls(
+            **{key: backbone[key] for key in ("arch", "revision", "config", "weights_sha256")},
+            **{
+                key: value[key]
+                for key in ("transforms", "views", "compute_dtype", "matmul_precision", "stored_dtype")
+            },
+        )
+
+    def fingerprint(self, layer: str) -> str:
+        """Return the hexadecimal fingerprint of one layer's features under this recipe."""
+        return fingerprint(self.to_json(), layer)
+
+
+def fingerprint(recipe: Mapping[str, Any], layer: str) -> str:
+    """Return the sha256 of the canonical JSON of a recipe (as `Recipe.to_json` gives it) and a layer."""
+    return sha256_json({**recipe, "layer": layer})
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key in value:
+            yield from _leaves(value[key], f"{path}.{key}" if path else str(key))
+    else:
+        yield path, list(value) if isinstance(value, tuple) else value
+
+
+def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
+    """Return a line for each field in which two identities differ; empty where they are the same.
+
+    Parameters
+    ----------
+    have
+        What the cache or classifier was made with.
+    want
+        What was asked for.
+
+    Returns
+    -------
+    list of str
+        Lines such as ``"transforms.crop_pct: 0.875 in the cache, 1.0 asked for"``.
+    """
+    old, new = dict(_leaves(have)), dict(_leaves(want))
+    lines = []
+    for path in [*old, *(p for p in new if p not in old)]:
+        before, after = old.get(path, "nothing"), new.get(path, "nothing")
+        if before != after:
+            lines.append(f"{path}: {_short(before)} in the cache, {_short(after)} asked for")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text[:12] + "…" if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
