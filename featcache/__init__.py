@@ -1,0 +1,58 @@
+"""Run a frozen image backbone once, keep its features, train heads in seconds.
+
+The public names, in the order the data flows; each is imported when it is first used, so that
+``import featcache`` and ``featcache --help`` do not import JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from featcache.backbones import load as load_backbone
+    from featcache.cache import FeatureCache
+    from featcache.classifier import Classifier
+    from featcache.errors import FeatcacheError
+    from featcache.extraction import Extraction, extract
+    from featcache.sources import Dataset, open_dataset
+    from featcache.train import train_head
+    from featcache.transforms import Transforms
+
+_HOMES = {
+    "open_dataset": "featcache.sources",
+    "Dataset": "featcache.sources",
+    "Transforms": "featcache.transforms",
+    "load_backbone": "featcache.backbones:load",
+    "extract": "featcache.extraction",
+    "Extraction": "featcache.extraction",
+    "FeatureCache": "featcache.cache",
+    "train_head": "featcache.train",
+    "Classifier": "featcache.classifier",
+    "FeatcacheError": "featcache.errors",
+}
+
+__all__ = [
+    "Classifier",
+    "Dataset",
+    "Extraction",
+    "FeatcacheError",
+    "FeatureCache",
+    "Transforms",
+    "__version__",
+    "extract",
+    "load_backbone",
+    "open_dataset",
+    "train_head",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'featcache' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -23,6 +23,8 @@ from featcache.errors import WeightsError
 # opcodes then ends after seconds, not after hours.
 MAX_OPCODES = 5_000_000
 MAX_LINE = 256
+MAX_RANK = 64  # numpy's limit
+MAX_SIZE = 2**63
 
 STORAGE_DTYPES = {
     "torch.DoubleStorage": np.dtype("<f8"),
@@ -119,21 +121,20 @@ def read_stream(data: bytes, start: int = 0) -> Stream:
 
 
 def _ordered_dict(arguments: tuple) -> dict:
-    match arguments:
-        case ():
-            return {}
-        case (list() | tuple() as pairs,) if all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
-            return _filled({}, pairs)
-    raise MalformedError("an OrderedDict is built from something else than pairs")
+    # Python 2 gave the items here. Copying them would let a stream build one long list and copy it a
+    # million times.
+    if arguments:
+        raise MalformedError("an OrderedDict has its items as arguments", "save it again with Python 3")
+    return {}
 
 
 def _tensor(arguments: tuple) -> Tensor:
     match arguments:
         case (Storage() as storage, int(offset), tuple(shape), tuple(strides), *_):
-            if not all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)):
-                raise MalformedError("a tensor has a size, stride or offset that is no natural number")
-            if len(shape) != len(strides):
-                raise MalformedError(f"a tensor has {len(shape)} sizes but {len(strides)} strides")
+            if len(shape) != len(strides) or len(shape) > MAX_RANK:
+                raise MalformedError(f"a tensor has {len(shape)} sizes and {len(strides)} strides")
+            if not all(type(n) is int and 0 <= n < MAX_SIZE for n in (offset, *shape, *strides)):
+                raise MalformedError("a tensor has a negative or impossible size, stride or offset")
             return Tensor(storage, offset, shape, strides)
     raise MalformedError("a tensor is built from something else than storage, offset, size and stride")
 
@@ -190,7 +191,9 @@ class _Machine:
                 return self.stack.pop()
             action = _ACTIONS.get(opcode)
             if action is None:
-                raise MalformedError(f"byte {self.position - 1} is {opcode!r}, no opcode that torch.save writes")
+                raise MalformedError(
+                    f"byte {self.position - 1} is {opcode!r}, no opcode that torch.save writes"
+                )
             action(self)
         raise MalformedError(f"the pickle stream is longer than {MAX_OPCODES:,} opcodes")
 
@@ -281,9 +284,14 @@ class _Machine:
     def storage(self, identity: Any) -> None:
         match identity:
             # The legacy format's sixth field describes a view of another storage (torch < 0.4), else None.
-            case ("storage", Global(name), str(key), str(), int(count), *view) if (
-                name in STORAGE_DTYPES and count >= 0 and all(field is None for field in view)
-            ):
+            case ("storage", Global(name), str(key), str(), int(count)) | (
+                "storage",
+                Global(name),
+                str(key),
+                str(),
+                int(count),
+                None,
+            ) if name in STORAGE_DTYPES and 0 <= count < MAX_SIZE:
                 storage = Storage(key, STORAGE_DTYPES[name], count)
             case _:
                 raise MalformedError("the pickle stream refers to something that is not a plain storage")
@@ -299,8 +307,8 @@ def _decode(raw: bytes) -> str:
         raise MalformedError("a name is not valid UTF-8") from error
 
 
-# Protocol 2 is what torch.save writes; the opcodes of protocol 4 are for files saved with
-# ``pickle_protocol=4``, and the byte strings (read as UTF-8) for files saved by Python 2.
+# Protocol 2 is what torch.save writes; FRAME, SHORT_BINUNICODE, MEMOIZE and STACK_GLOBAL are for files saved
+# with ``pickle_protocol=4``.
 _ACTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.PROTO: lambda m: m.skip(1),
     pickle.FRAME: lambda m: m.skip(8),
@@ -314,8 +322,6 @@ _ACTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.BINFLOAT: lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
     pickle.BINUNICODE: lambda m: m.push(m.text(4)),
     pickle.SHORT_BINUNICODE: lambda m: m.push(m.text(1)),
-    pickle.BINSTRING: lambda m: m.push(m.text(4)),
-    pickle.SHORT_BINSTRING: lambda m: m.push(m.text(1)),
     pickle.EMPTY_DICT: lambda m: m.push({}),
     pickle.EMPTY_LIST: lambda m: m.push([]),
     pickle.EMPTY_TUPLE: lambda m: m.push(()),

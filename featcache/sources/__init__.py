@@ -1,0 +1,35 @@
+"""Dataset specs: ``folder:PATH`` or just a path. `open_dataset` turns one into records."""
+
+from collections.abc import Callable, Mapping
+
+from featcache.errors import UsageError, did_you_mean
+from featcache.sources.dataset import Dataset, Record
+from featcache.sources.folder import open_folder
+
+__all__ = ["Dataset", "Record", "open_dataset"]
+
+_SOURCES: Mapping[str, Callable[[str], Dataset]] = {"folder": open_folder}
+
+
+def open_dataset(spec: str) -> Dataset:
+    """Scan a dataset without reading its images.
+
+    Parameters
+    ----------
+    spec
+        ``"folder:PATH"``, or a path alone.
+
+    Raises
+    ------
+    UsageError
+        If the spec's kind is unknown.
+    DataError
+        If there is nothing usable there.
+    """
+    kind, colon, rest = spec.partition(":")
+    if colon and kind in _SOURCES:
+        return _SOURCES[kind](rest)
+    # A one-letter kind is a Windows drive, and one with a slash is a path that contains a colon.
+    if colon and len(kind) > 1 and "/" not in kind and "\\" not in kind:
+        raise UsageError(f"dataset {spec!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
+    return open_folder(spec)

@@ -1,0 +1,13 @@
+"""One HDF5 file: the features of one dataset under one recipe.
+
+Written once, row by row with a checksum each, under a ``.partial.h5`` name; a final name means complete and
+verified. Nothing here knows of JAX, images or backbones. The format is described in ``docs/cache-format.md``.
+"""
+
+
+from featcache.cache.layout import LayerSpec, RowTable, partial_path
+from featcache.cache.lock import WriteLock
+from featcache.cache.reader import FeatureCache
+from featcache.cache.writer import CacheWriter
+
+__all__ = ["CacheWriter", "FeatureCache", "LayerSpec", "RowTable", "WriteLock", "partial_path"]

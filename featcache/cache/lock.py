@@ -1,0 +1,108 @@
+"""One writer per cache: a lock file for the race, and a record of the owner for the person who waits."""
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from featcache.errors import LockedError
+
+
+class WriteLock:
+    """Held while a cache is written; a second writer is told who holds it.
+
+    The record of a dead process of this host is taken over. One of another host never is: its process cannot
+    be looked at from here.
+
+    Parameters
+    ----------
+    target
+        The cache's final path.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.record = target.with_name(f"{target.name}.owner.json")
+        self._lock = FileLock(target.with_name(f"{target.name}.lock"))
+
+    def __enter__(self) -> "WriteLock":
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise LockedError(self._message(_read(self.record))) from None
+        try:
+            self._claim()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.record.unlink(missing_ok=True)
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
+
+    def _claim(self) -> None:
+        owner = _read(self.record)
+        if owner is not None and not _is_gone(owner):
+            raise LockedError(self._message(owner))
+        self.record.unlink(missing_ok=True)
+        record = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "pid_started": _start_time(os.getpid()),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        # Exclusive: where the lock file was unlinked between another's open and lock, this still decides.
+        try:
+            with self.record.open("x") as stream:
+                json.dump(record, stream)
+        except FileExistsError:
+            raise LockedError(self._message(_read(self.record))) from None
+
+    def _message(self, owner: dict[str, Any] | None) -> str:
+        who = (
+            f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
+            if owner
+            else "another process"
+        )
+        return (
+            f"{self.target} is being written by {who}; wait for it, or write elsewhere with --output. "
+            f"If that process is gone, delete {self.record}"
+        )
+
+
+def _read(record: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_gone(owner: dict[str, Any]) -> bool:
+    if owner.get("host") != socket.gethostname():
+        return False
+    pid = owner.get("pid")
+    if not isinstance(pid, int) or pid <= 0:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    # The number may have been given to another process since.
+    return pid != os.getpid() and _start_time(pid) != owner.get("pid_started")
+
+
+def _start_time(pid: int) -> str | None:
+    """Return the kernel's start time of a process (Linux), by which a reused number is told apart."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,151 @@
+"""What an extraction has to do, decided before it does anything: pure functions over hashes and identities."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.cache import FeatureCache, RowTable
+from featcache.cache.layout import PRESENT, LayerSpec
+from featcache.errors import IdentityError
+from featcache.identity import differences
+from featcache.sources import Dataset
+from featcache.sources.dataset import UNSPLIT
+from featcache.splits import draw_stratified
+
+UNREADABLE = b"\0" * 32
+"""Stands for the hash of a file that could not be read."""
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How a dataset without splits of its own is divided: a seeded, stratified test share."""
+
+    test_fraction: float = 0.2
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values for the cache's identity."""
+        return {"rule": "stratified by content", "test_fraction": self.test_fraction, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where each row's features come from.
+
+    Parameters
+    ----------
+    reuse
+        Row to (position in the list of caches, row there).
+    compute
+        Rows to compute, one for each image not seen before.
+    copies
+        Computed row to other rows with the same bytes.
+    """
+
+    reuse: Mapping[int, tuple[int, int]]
+    compute: tuple[int, ...]
+    copies: Mapping[int, tuple[int, ...]]
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that get their features from another row of the same dataset."""
+        return sum(map(len, self.copies.values()))
+
+
+def build_rows(
+    dataset: Dataset, hashes: Sequence[bytes], rule: SplitRule
+) -> tuple[RowTable, tuple[str, ...], dict[str, Any] | None]:
+    """Return the row table, the split names, and the rule by which splits were drawn (``None`` if given).
+
+    Parameters
+    ----------
+    dataset
+        The records.
+    hashes
+        sha256 of each record's bytes, 32 bytes each.
+    rule
+        Used where the dataset has no splits of its own.
+    """
+    records = dataset.records
+    labels = np.array([record.label for record in records], np.int32)
+    names = [record.split for record in records]
+    drawn = UNSPLIT in names
+    if drawn:
+        test = draw_stratified(hashes, labels, fraction=rule.test_fraction, seed=rule.seed)
+        names = ["test" if chosen else "train" for chosen in test]
+    present = set(names)
+    splits = tuple(name for name in ("train", "val", "test") if name in present)
+    table = RowTable(
+        ids=tuple(record.id for record in records),
+        sha256=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
+        labels=labels,
+        splits=np.array([splits.index(name) for name in names], np.int16),
+        sizes=np.array([record.size for record in records], np.int64),
+        mtimes_ns=np.array([record.mtime_ns for record in records], np.int64),
+    )
+    return table, splits, rule.to_json() if drawn else None
+
+
+def build_plan(hashes: Sequence[bytes], done: np.ndarray, caches: Sequence[FeatureCache]) -> Plan:
+    """Decide for every row that is not done whether its features are copied or computed.
+
+    Parameters
+    ----------
+    hashes
+        sha256 of each row's image.
+    done
+        bool ``[N]``: rows already finished.
+    caches
+        Caches of the same recipe and layers, the preferred one first.
+    """
+    known: dict[bytes, tuple[int, int]] = {}
+    for position, cache in reversed(list(enumerate(caches))):
+        for row in np.flatnonzero(cache.status == PRESENT):
+            known[cache.sha256[row].tobytes()] = (position, int(row))
+    reuse: dict[int, tuple[int, int]] = {}
+    first: dict[bytes, int] = {}
+    copies: dict[int, list[int]] = {}
+    for row in np.flatnonzero(~done):
+        key, row = hashes[row], int(row)
+        if key == UNREADABLE:
+            first[key + row.to_bytes(8, "big")] = row
+        elif key in known:
+            reuse[row] = known[key]
+        elif key in first:
+            copies.setdefault(first[key], []).append(row)
+        else:
+            first[key] = row
+    return Plan(reuse, tuple(first.values()), {row: tuple(rows) for row, rows in copies.items()})
+
+
+def serves(identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec]) -> bool:
+    """Whether a cache of `identity` holds the asked-for layers under the asked-for recipe."""
+    held = {name: value["fingerprint"] for name, value in identity["layers"].items()}
+    return identity["recipe"] == recipe and all(
+        held.get(name) == s.fingerprint for name, s in layers.items()
+    )
+
+
+def refuse_difference(
+    path: Path, identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec]
+) -> None:
+    """Raise if a cache is of another recipe or lacks a layer, saying field by field why.
+
+    Raises
+    ------
+    IdentityError
+        With the differences.
+    """
+    if serves(identity, recipe, layers):
+        return
+    lines = differences(identity["recipe"], recipe)
+    if list(identity["layers"]) != list(layers):
+        lines.append(f"layers: {', '.join(identity['layers'])} in the cache, {', '.join(layers)} asked for")
+    raise IdentityError(
+        f"{path} holds other features than asked for:\n  "
+        + "\n  ".join(lines)
+        + "\nwrite to another file with --output, or replace it with --overwrite"
+    )

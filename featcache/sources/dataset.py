@@ -1,0 +1,66 @@
+"""What every source becomes: named splits of records."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+UNSPLIT = ""
+"""Split of the records of a source that has none; `featcache.splits` then draws one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image of a dataset.
+
+    Parameters
+    ----------
+    id
+        Stable name, relative to the dataset, with forward slashes.
+    label
+        Index into the dataset's classes.
+    split
+        ``"train"``, ``"val"``, ``"test"``, or `UNSPLIT`.
+    read
+        Returns the encoded bytes; raises ``OSError``.
+    size, mtime_ns
+        As the file system states them (bytes, nanoseconds; 0 where there is none): hints to avoid hashing again
+        what has not changed, never identity.
+    """
+
+    id: str
+    label: int
+    split: str
+    read: Callable[[], bytes]
+    size: int = 0
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records, the names of their classes, and what was left out.
+
+    Parameters
+    ----------
+    spec
+        As the user wrote it.
+    name
+        Short name for output files.
+    classes
+        Class names; a record's label is an index into them.
+    records
+        In a stable order.
+    skipped
+        Why files were left out, with their number.
+    """
+
+    spec: str
+    name: str
+    classes: tuple[str, ...]
+    records: Sequence[Record]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits present, in the order train, val, test, others."""
+        present = {record.split for record in self.records}
+        usual = [name for name in ("train", "val", "test") if name in present]
+        return (*usual, *sorted(present - set(usual)))
