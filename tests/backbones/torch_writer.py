@@ -3,13 +3,17 @@
 import io
 import pickle
 import struct
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from featcache.backbones.readers import read_tensors
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -156,3 +160,27 @@ def example() -> dict[str, np.ndarray]:
         "scalar": np.array(7, dtype=np.int64),
         "empty": np.zeros((0, 4), dtype=np.float32),
     }
+
+
+def one_tensor(**changes) -> Checkpoint:
+    """A checkpoint of one tensor of six values, with some of its arguments replaced."""
+    arguments = {
+        "where": storage("0", "float32", 6),
+        "shape": (2, 3),
+        "strides": (3, 1),
+        "offset": 0,
+    } | changes
+    return Checkpoint({"weight": tensor(**arguments)}, {"0": np.arange(6, dtype=np.float32)})
+
+
+def read_bytes(data: bytes) -> dict[str, np.ndarray]:
+    """Read bytes as a file whose name says nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "weights.bin")
+        path.write_bytes(data)
+        return read_tensors(path)
+
+
+def by_message(value: object) -> str:
+    """Name a case by its message: the bytes of some are half a megabyte."""
+    return value if isinstance(value, str) else "-"
