@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featcache.errors import FeatcacheError
     from featcache.extraction import Extraction, extract
     from featcache.sources import Dataset, open_dataset
-    from featcache.train import train_head
+    from featcache.trainer import train_head
     from featcache.transforms import Transforms
 
 _HOMES = {
@@ -27,7 +27,7 @@ _HOMES = {
     "extract": "featcache.extraction",
     "Extraction": "featcache.extraction",
     "FeatureCache": "featcache.cache",
-    "train_head": "featcache.train",
+    "train_head": "featcache.trainer",
     "Classifier": "featcache.classifier",
     "FeatcacheError": "featcache.errors",
 }

@@ -139,7 +139,14 @@ ALIASES = {
 
 
 def _pretrained(
-    number: int, size: int, config: Config, file: str, sha256: str, params: int, top1: float
+    number: int,
+    size: int,
+    crop_pct: float,
+    config: Config,
+    file: str,
+    sha256: str,
+    params: int,
+    top1: float,
 ) -> Pretrained:
     return Pretrained(
         arch=f"efficientnet_lite{number}",
@@ -147,8 +154,7 @@ def _pretrained(
         config=config,
         transforms=Transforms(
             input_size=(size, size),
-            # The TPU code crops size / (size + 32) of the short side.
-            crop_pct=round(size / (size + 32), 4),
+            crop_pct=crop_pct,
             crop_mode="center",
             interpolation="bicubic",
             mean=(127 / 255,) * 3,
@@ -175,10 +181,12 @@ FAMILY = Family(
     revision=1,
     build=build,
     key_tables={"efficientnet_pytorch": _efficientnet_pytorch},
+    # The TPU code crops from size + 32 pixels; crop_pct is that ratio as timm rounds it.
     pretrained=(
         _pretrained(
             0,
             224,
+            0.875,
             Config(),
             "efficientnet-lite0-57934424.pth",
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
@@ -188,6 +196,7 @@ FAMILY = Family(
         _pretrained(
             1,
             240,
+            0.882,
             Config(depth=1.1),
             "efficientnet-lite1-77cc7160.pth",
             "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
@@ -197,6 +206,7 @@ FAMILY = Family(
         _pretrained(
             2,
             260,
+            0.89,
             Config(width=1.1, depth=1.2),
             "efficientnet-lite2-9656183e.pth",
             "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",

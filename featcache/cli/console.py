@@ -1,0 +1,152 @@
+"""What every command says: results on stdout, progress and hints on stderr, one JSON object if asked."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from featcache.extraction import OnProgress, Progress
+
+JSON_VERSION = 1
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only, no progress or hints.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more about what is done.")]
+
+_current: "list[Console]" = []
+
+
+def active() -> "Console | None":
+    """Return the console of the command that is running."""
+    return _current[-1] if _current else None
+
+
+def escaped(text: str) -> str:
+    """Return text that is safe to print: undecodable names and control characters are shown escaped."""
+    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
+
+
+class Console:
+    """Output of one command.
+
+    Parameters
+    ----------
+    command
+        Its name, for the JSON object.
+    as_json
+        One JSON object on stdout instead of text.
+    quiet, verbose
+        Less or more on stderr.
+    """
+
+    def __init__(
+        self, command: str = "", *, as_json: bool = False, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        self.command = command
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        _current[:] = [self]
+
+    def result(self, value: dict[str, Any], lines: Sequence[str]) -> None:
+        """Print a command's result: `lines` for people, `value` for programs."""
+        if self.as_json:
+            print(json.dumps({"version": JSON_VERSION, "command": self.command, "result": value}))
+        else:
+            print("\n".join(lines))
+
+    def note(self, text: str) -> None:
+        """Print a hint or warning on stderr."""
+        if not self.quiet:
+            print(text, file=sys.stderr)
+
+    def detail(self, text: str) -> None:
+        """Print on stderr, only when verbose."""
+        if self.verbose:
+            self.note(text)
+
+    def fail(self, kind: str, message: str) -> None:
+        """Print an error: one line on stderr, and the JSON object if that was asked for."""
+        if self.as_json:
+            error = {"kind": kind, "message": message}
+            print(json.dumps({"version": JSON_VERSION, "command": self.command, "error": error}))
+        print(f"error: {message}", file=sys.stderr)
+
+    @contextmanager
+    def progress(self) -> "Iterator[OnProgress]":
+        """Draw a bar with images/s, ETA and where the time goes; nothing off a terminal."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda progress: None
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (
+            TextColumn("{task.description:<8}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[shares]}"),
+        )
+        console = RichConsole(stderr=True, no_color="NO_COLOR" in os.environ or None)
+        with RichProgress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("", total=1, speed="", shares="")
+            yield _Meter(bar, task).update
+
+
+class _Meter:
+    """Turns progress into what the bar shows; speed counts from the first image of a stage."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self.bar = bar
+        self.task = task
+        self.stage = ""
+        self.began = 0.0
+        self.first = 0
+
+    def update(self, progress: "Progress") -> None:
+        now = time.monotonic()
+        if progress.stage != self.stage:
+            self.stage, self.began, self.first = progress.stage, now, progress.done
+            self.bar.reset(self.task, total=max(progress.total, 1))
+        elapsed = now - self.began
+        speed = (progress.done - self.first) / elapsed if elapsed > 0.2 else 0
+        self.bar.update(
+            self.task,
+            description=progress.stage,
+            completed=progress.done,
+            total=max(progress.total, 1),
+            speed=f"{speed:.0f} images/s" if speed else "",
+            shares=shares(progress),
+        )
+
+
+def shares(progress: "Progress") -> str:
+    """Return where the time went, such as ``"decode 21 %, network 74 %, write 5 %"``."""
+    parts = {"decode": progress.decode_s, "network": progress.device_s, "write": progress.write_s}
+    total = sum(parts.values())
+    return ", ".join(f"{name} {100 * s / total:.0f} %" for name, s in parts.items()) if total else ""
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
+    """Return the lines of an aligned table; the columns named in `right` are aligned to the right."""
+    cells = [list(columns), *[[escaped(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(columns, row, widths, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    return [line(row) for row in cells]

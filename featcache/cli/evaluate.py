@@ -1,0 +1,69 @@
+"""``featcache evaluate``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+
+if TYPE_CHECKING:
+    from featcache.metrics import Evaluation
+
+NAME = "evaluate"
+
+
+def command(
+    classifier: Annotated[Path, typer.Argument(help="Folder made by featcache train-head.")],
+    cache: Annotated[
+        Path | None, typer.Option(help="Cache to score on [default: the one it was trained on].")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score a classifier: accuracy, class by class, confusion matrix."""
+    console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.classifier import Classifier
+
+    evaluation = Classifier.load(classifier).evaluate(cache, split)
+    console.result(evaluation.to_json(), lines(evaluation))
+
+
+def lines(evaluation: "Evaluation") -> list[str]:
+    """Return an evaluation as a person reads it."""
+    low, high = evaluation.interval
+    top5 = "" if evaluation.top5 is None else f", top-5 {evaluation.top5:.4f}"
+    text = [
+        f"{evaluation.split}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.3f}–{high:.3f}) on "
+        f"{evaluation.count} images{top5}, loss {evaluation.loss:.3f}, "
+        f"calibration error {evaluation.calibration_error:.3f}",
+        "",
+    ]
+    rows = [
+        (c.name, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support))
+        for c in evaluation.classes
+    ]
+    columns = ("class", "precision", "recall", "f1", "images")
+    text += [*table(columns, rows, right=columns[1:]), ""]
+    return text + confusion_lines(evaluation)
+
+
+def confusion_lines(evaluation: "Evaluation", most: int = 20) -> list[str]:
+    """Return the confusion matrix; with many classes the largest confusions instead, which one can read."""
+    names = [c.name for c in evaluation.classes]
+    if len(names) <= most:
+        columns = ("true \\ predicted", *map(escaped, names))
+        rows = [
+            (name, *map(str, counts)) for name, counts in zip(names, evaluation.confusion, strict=True)
+        ]
+        return table(columns, rows, right=columns[1:])
+    wrong = [
+        (int(count), names[i], names[j])
+        for i, row in enumerate(evaluation.confusion)
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    rows = [(true, predicted, str(count)) for count, true, predicted in sorted(wrong, reverse=True)[:most]]
+    return ["largest confusions:", *table(("true", "predicted", "images"), rows, right=("images",))]

@@ -1,0 +1,114 @@
+"""``featcache extract``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, shares
+
+if TYPE_CHECKING:
+    from featcache.extraction import Extraction
+
+NAME = "extract"
+
+
+def command(
+    dataset: Annotated[
+        str, typer.Argument(help="Folder of class folders, with or without train/ and test/ above them.")
+    ],
+    backbone: Annotated[
+        str, typer.Option("--backbone", "-b", help="Network, as ARCH or ARCH.TAG.")
+    ] = "efficientnet_lite0",
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="What to keep, as STAGE or STAGE:POOLING.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5].")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights file to use, or 'random'.")] = None,
+    dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
+    compute_dtype: Annotated[str, typer.Option(help="What is computed in: float32, bfloat16.")] = "float32",
+    test_fraction: Annotated[float, typer.Option(help="Test share of a dataset without splits.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on the first unreadable image.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a cache of another recipe.")
+    ] = False,
+    batch_size: Annotated[int | None, typer.Option(help="Images per call [default: by platform].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding threads [default: one per core].")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a frozen backbone once over a dataset and keep its features.
+
+    Kill it at any time and run the same command again: it goes on.
+    """
+    console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.extraction import extract
+
+    with console.progress() as on_progress:
+        done = extract(
+            dataset,
+            backbone=backbone,
+            layers=layer or ("pool",),
+            output=output,
+            weights=weights,
+            dtype=dtype,
+            compute_dtype=compute_dtype,
+            test_fraction=test_fraction,
+            seed=seed,
+            strict=strict,
+            overwrite=overwrite,
+            batch_size=batch_size,
+            workers=workers,
+            on_progress=on_progress,
+        )
+    console.result(to_json(done), lines(done))
+    console.note(f"next: featcache train-head {escaped(str(done.path))}")
+
+
+def to_json(done: "Extraction") -> dict[str, Any]:
+    """Return an extraction as plain JSON values."""
+    return {
+        "cache": str(done.path),
+        "images": done.images,
+        "computed": done.computed,
+        "reused": done.reused,
+        "duplicates": done.duplicates,
+        "resumed": done.resumed,
+        "quarantined": {escaped(name): reason for name, reason in done.quarantined.items()},
+        "skipped": dict(done.skipped),
+        "seconds": round(done.seconds, 3),
+    }
+
+
+def lines(done: "Extraction") -> list[str]:
+    """Return an extraction as a person reads it."""
+    cache = done.cache
+    counts = {name: len(cache.rows_of(name)) for name in cache.splits}
+    megabytes = done.path.stat().st_size / 1e6
+    kept = ", ".join(f"{n} {'×'.join(map(str, s.shape))} {s.dtype}" for n, s in cache.layers.items())
+    text = [
+        f"{escaped(str(done.path))}: {done.images} images, {kept}, {megabytes:.1f} MB, {cache.backbone}",
+        "  splits    " + ", ".join(f"{name} {count}" for name, count in counts.items()),
+        f"  classes   {len(cache.classes)}: " + escaped(", ".join(cache.classes[:10]))
+        + (", …" if len(cache.classes) > 10 else ""),
+        "  features  "
+        + ", ".join(
+            f"{getattr(done, part)} {part}" for part in ("computed", "reused", "resumed", "duplicates")
+            if getattr(done, part)
+        ),
+    ]
+    where = shares(done.progress)
+    speed = f", {done.computed / done.seconds:.0f} images/s" if done.computed else ""
+    text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else ""))
+    if done.skipped:
+        text.append("  left out  " + ", ".join(f"{n} {escaped(why)}" for why, n in done.skipped.items()))
+    if done.quarantined:
+        text.append(f"  unreadable {len(done.quarantined)} (they have no features):")
+        listed = list(done.quarantined.items())
+        text += [f"    {escaped(name)}: {reason}" for name, reason in listed[:10]]
+        text += [f"    … and {len(listed) - 10} more (--json lists all)"] if len(listed) > 10 else []
+    return text

@@ -1,0 +1,92 @@
+"""``featcache train-head``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+
+if TYPE_CHECKING:
+    from featcache.classifier import Classifier
+
+NAME = "train-head"
+
+
+def command(
+    cache: Annotated[Path, typer.Argument(help="A cache made by featcache extract.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the classifier.")] = Path(
+        "classifier"
+    ),
+    layer: Annotated[str | None, typer.Option("--layer", "-l", help="Layer [default: the first].")] = None,
+    head: Annotated[str, typer.Option(help="Kind of head.")] = "linear",
+    optimizer: Annotated[str, typer.Option(help="adam, adamw or sgd (momentum 0.9).")] = "adam",
+    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Step size.")] = 3e-4,
+    weight_decay: Annotated[float, typer.Option(help="L2 decay of the weights, not of biases.")] = 0.0,
+    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread evenly.")] = 0.0,
+    batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 128,
+    epochs: Annotated[int, typer.Option(help="The most epochs to run.")] = 100,
+    patience: Annotated[int, typer.Option(help="Epochs without a better validation loss.")] = 10,
+    min_delta: Annotated[float, typer.Option(help="How much better counts.")] = 0.0,
+    val_fraction: Annotated[float, typer.Option(help="Held out where there is no val split.")] = 0.2,
+    standardize: Annotated[bool, typer.Option(help="Scale features by the training rows.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of order and held-out share.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a head on cached features; takes seconds."""
+    console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.trainer import train_head
+
+    replaced = (output / "classifier.json").is_file()
+    classifier = train_head(
+        cache,
+        output=output,
+        layer=layer,
+        head=head,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=patience,
+        min_delta=min_delta,
+        val_fraction=val_fraction,
+        standardize=standardize,
+        seed=seed,
+    )
+    console.result(to_json(classifier, output), lines(classifier, output))
+    if replaced:
+        console.note(f"(an earlier classifier in {output} was replaced)")
+    if "test" not in classifier.metrics and "val" in classifier.metrics:
+        console.note("no test split: the validation accuracy chose the epoch, so it is a little optimistic")
+    console.note(f"next: featcache predict {escaped(str(output))} PHOTO…")
+
+
+def to_json(classifier: "Classifier", output: Path) -> dict[str, Any]:
+    """Return a training as plain JSON values."""
+    return {
+        "classifier": str(output),
+        "metrics": dict(classifier.metrics),
+        "training": dict(classifier.training),
+    }
+
+
+def lines(classifier: "Classifier", output: Path) -> list[str]:
+    """Return a training as a person reads it."""
+    training = classifier.training
+    names = {"val": "validation", "test": "test"}
+    text = [
+        f"{escaped(str(output))}: {classifier.head} head on {classifier.backbone} {classifier.layer}, "
+        f"{len(classifier.classes)} classes; epoch {training['best_epoch']} of {training['epochs_run']}, "
+        f"{training['seconds']:.1f} s"
+    ]
+    for split, scores in classifier.metrics.items():
+        low, high = scores["interval"]
+        text.append(
+            f"  {names.get(split, split):<11} accuracy {scores['accuracy']:.4f}  "
+            f"(95 % interval {low:.3f}–{high:.3f}, {scores['count']} images, loss {scores['loss']:.3f})"
+        )
+    return text

@@ -1,0 +1,88 @@
+"""The main job from end to end, on photos and weights that come with the install."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from featcache.backbones import DEFAULT
+from featcache.classifier import Classifier
+from featcache.errors import MissingFileError
+from featcache.extraction import Extraction, OnProgress, extract
+from featcache.metrics import Evaluation
+from featcache.prediction import Prediction
+from featcache.trainer import train_head
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo did and where it is.
+
+    Parameters
+    ----------
+    dataset
+        The photos.
+    extraction, classifier, evaluation, predictions
+        The results of the four steps.
+    folder
+        The classifier's folder.
+    seconds
+        Wall time in all.
+    """
+
+    dataset: Path
+    extraction: Extraction
+    classifier: Classifier
+    evaluation: Evaluation
+    predictions: list[Prediction]
+    folder: Path
+    seconds: float
+
+
+def demo_dataset() -> Path:
+    """Return the folder of the textures.
+
+    Raises
+    ------
+    MissingFileError
+        If featcache was installed without its source checkout.
+    """
+    folder = Path(__file__).resolve().parent.parent / "data" / "textures"
+    if not folder.is_dir():
+        raise MissingFileError(
+            f"the demo's photos are not at {folder}; run it from a source checkout (pip install -e '.[demo]'), "
+            "or run featcache extract on photos of your own"
+        )
+    return folder
+
+
+def run_demo(
+    output: str | os.PathLike[str] = "featcache-demo",
+    *,
+    backbone: str = DEFAULT,
+    on_progress: OnProgress | None = None,
+) -> Demo:
+    """Extract, train a head, evaluate it, and classify one test photo of each class.
+
+    Parameters
+    ----------
+    output
+        Folder for the cache and the classifier.
+    backbone
+        Which network.
+    on_progress
+        Called as the extraction proceeds.
+    """
+    started = time.monotonic()
+    dataset = demo_dataset()
+    target = Path(output)
+    extraction = extract(
+        dataset, backbone=backbone, output=target / f"textures-{backbone}.h5", on_progress=on_progress
+    )
+    folder = target / "classifier"
+    classifier = train_head(extraction, output=folder)
+    evaluation = classifier.evaluate(split="test")
+    photos = [sorted(folder.iterdir())[0] for folder in sorted((dataset / "test").iterdir())]
+    predictions = classifier.predict(photos, top=2)
+    seconds = time.monotonic() - started
+    return Demo(dataset, extraction, classifier, evaluation, predictions, folder, seconds)

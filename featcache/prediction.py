@@ -1,0 +1,201 @@
+"""From photos to named classes: a classifier's, or a backbone's own."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.errors import IdentityError, ImageError, MissingFileError, UsageError
+from featcache.identity import differences
+from featcache.schedule import CPU_MICRO_BATCH, default_workers, micro_batches
+from featcache.sources.folder import image_files, read_regular_file
+from featcache.transforms import Transforms, pixels, prepare
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+    from featcache.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one photo was taken for.
+
+    Parameters
+    ----------
+    id
+        Its path, or its number among the given arrays.
+    classes, probabilities
+        The most probable classes, the best first.
+    error
+        Why it could not be read; then there are no classes.
+    """
+
+    id: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Runs images through a backbone's layer and something that makes probabilities of it.
+
+    Parameters
+    ----------
+    network, layer
+        The backbone and the layer's name.
+    transforms
+        How images are prepared.
+    compute_dtype
+        What the network computes in.
+    probabilities
+        Features ``[N, …]`` to probabilities ``[N, C]``.
+    classes
+        Names of the outputs.
+    """
+
+    network: "LoadedBackbone"
+    layer: str
+    transforms: Transforms
+    compute_dtype: str
+    probabilities: Callable[[np.ndarray], np.ndarray]
+    classes: Sequence[str]
+
+    def predict(self, images: Any, *, top: int = 5) -> list[Prediction]:
+        """Classify images; see `featcache.classifier.Classifier.predict`."""
+        if top < 1:
+            raise UsageError(f"top {top}: ask for at least one class")
+        items = list(_items(images, self.transforms))
+        results: dict[int, Prediction] = {}
+        for rows, probabilities, failures in self._run([load for _, load in items]):
+            for row, values in zip(rows, probabilities, strict=True):
+                best = np.argsort(-values, kind="stable")[:top]
+                results[row] = Prediction(
+                    items[row][0],
+                    tuple(self.classes[i] for i in best),
+                    tuple(float(values[i]) for i in best),
+                )
+            for row, error in failures:
+                results[row] = Prediction(items[row][0], (), (), str(error))
+        return [results[row] for row in range(len(items))]
+
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """Return probabilities ``[N, C]``; raises `ImageError` for an image that cannot be read."""
+        items = list(_items(images, self.transforms))
+        parts = []
+        for _, probabilities, failures in self._run([load for _, load in items]):
+            for row, error in failures:
+                raise ImageError(error.reason, f"{items[row][0]}: {error.detail}")
+            parts.append(probabilities)
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
+
+    def _run(
+        self, loads: Sequence[Callable[[], np.ndarray]]
+    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]]]]:
+        function = self.network.function(
+            self.network.layers([self.layer]), transforms=self.transforms, compute_dtype=self.compute_dtype
+        )
+        chunks = micro_batches(
+            range(len(loads)),
+            lambda row: loads[row](),
+            lambda x: function(self.network.state, x),
+            batch_size=CPU_MICRO_BATCH,
+            workers=default_workers(),
+        )
+        for chunk in chunks:
+            values = (
+                self.probabilities(next(iter(chunk.features.values())))
+                if chunk.features
+                else np.zeros((0, len(self.classes)), np.float32)
+            )
+            yield chunk.rows.tolist(), values, chunk.failures
+
+
+def classifier_predictor(classifier: "Classifier") -> Predictor:
+    """Load a classifier's backbone and refuse one whose weights or code give other features.
+
+    Raises
+    ------
+    WeightsError
+        If the weights cannot be had.
+    IdentityError
+        If the backbone loaded is not the one the head was trained on.
+    """
+    from featcache.backbones import load
+
+    weights = classifier.weights
+    name = classifier.backbone.rpartition(".")[0] if weights else classifier.backbone
+    network = load(name, weights=weights)
+    transforms = Transforms.from_json(dict(classifier.recipe["transforms"]))
+    recipe = network.recipe(
+        transforms=transforms,
+        compute_dtype=classifier.recipe["compute_dtype"],
+        stored_dtype=classifier.recipe["stored_dtype"],
+    )
+    if recipe.fingerprint(classifier.layer) != classifier.fingerprint:
+        lines = differences(classifier.recipe, recipe.to_json())
+        raise IdentityError(
+            "the backbone on this machine gives other features than the classifier was trained on:\n  "
+            + "\n  ".join(lines).replace("in the cache", "in the classifier").replace("asked for", "here")
+        )
+    return Predictor(
+        network,
+        classifier.layer,
+        transforms,
+        classifier.recipe["compute_dtype"],
+        classifier.probabilities,
+        classifier.classes,
+    )
+
+
+def backbone_predictor(backbone: "str | LoadedBackbone", *, weights: str | Path | None = None) -> Predictor:
+    """Return a predictor of a backbone's own classes (ImageNet)."""
+    from featcache.backbones import load
+    from featcache.backbones.imagenet import class_names
+    from featcache.classifier import softmax
+
+    network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
+    return Predictor(
+        network, "logits", network.transforms, "float32", softmax, class_names(network.pretrained.config.classes)
+    )
+
+
+def _items(images: Any, transforms: Transforms) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    """Yield a name and a loader of each image in whatever the user gave."""
+    if isinstance(images, str | os.PathLike):
+        yield from _path_items(Path(images), transforms)
+    elif isinstance(images, np.ndarray) and images.ndim in (2, 3):
+        yield "0", partial(pixels, images, transforms)
+    elif isinstance(images, Iterable):
+        for number, image in enumerate(images):
+            if isinstance(image, np.ndarray):
+                yield str(number), partial(pixels, image, transforms)
+            else:
+                yield from _path_items(Path(image), transforms)
+    else:
+        raise UsageError(f"images of type {type(images).__name__}; give paths, folders or uint8 arrays")
+
+
+def _path_items(path: Path, transforms: Transforms) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    if path.is_dir():
+        files, _ = image_files(path)
+        if not files:
+            raise MissingFileError(f"no images in {path}")
+        for file in files:
+            yield str(file), partial(_load, file, transforms)
+    elif not path.exists():
+        raise MissingFileError(f"no image {path}")
+    else:
+        yield str(path), partial(_load, path, transforms)
+
+
+def _load(path: Path, transforms: Transforms) -> np.ndarray:
+    try:
+        data = read_regular_file(str(path))
+    except OSError as error:
+        raise ImageError("unreadable file", error.strerror or str(error)) from error
+    return prepare(data, transforms)
