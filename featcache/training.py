@@ -154,9 +154,9 @@ def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows) -> Fit
 def _initial(program: Program, hyper: Hyperparameters, train: Rows) -> _Carry:
     heads = len(hyper.seed)
     keys = jax.vmap(jax.random.key)(hyper.seed)
-    parameters = jax.vmap(
-        lambda key: head_kind(program.head).init(key, train.x.shape[1], program.classes)
-    )(keys)
+    parameters = jax.vmap(lambda key: head_kind(program.head).init(key, train.x.shape[1], program.classes))(
+        keys
+    )
     empty = jnp.full((program.epochs, heads), jnp.nan)
     return _Carry(
         epoch=jnp.zeros((), jnp.int32),
@@ -251,9 +251,7 @@ def _mean_loss(
     return jnp.sum(losses * weight) / jnp.maximum(jnp.sum(weight), 1e-9)
 
 
-def _evaluate(
-    program: Program, parameters: Any, scaling: Scaling, val: Rows
-) -> tuple[jax.Array, jax.Array]:
+def _evaluate(program: Program, parameters: Any, scaling: Scaling, val: Rows) -> tuple[jax.Array, jax.Array]:
     """Return mean loss and accuracy of every head, each ``[K]``; NaN where there are no rows."""
     head = head_kind(program.head)
 
@@ -269,9 +267,7 @@ def _evaluate(
     return jax.vmap(one)(parameters, scaling, val.weight)
 
 
-def _judge(
-    hyper: Hyperparameters, carry: _Carry, parameters: Any, optimizer: Any, scores: History
-) -> _Carry:
+def _judge(hyper: Hyperparameters, carry: _Carry, parameters: Any, optimizer: Any, scores: History) -> _Carry:
     """Keep what got better, stop what has not for `patience` epochs; a stopped head changes no more."""
     epoch = carry.epoch + 1
     # Without validation rows the loss is NaN for all: then every finite epoch counts as better.

@@ -77,7 +77,7 @@ def block_names(config: Config) -> list[str]:
     ]
 
 
-def build(config: Config, rngs: nnx.Rngs) -> Backbone:
+def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
     """Build the chain: ``stem``, ``block1a`` … ``block7a``, ``top``, ``pool``, ``logits``."""
     common = {"padding": config.padding, "epsilon": config.epsilon, "rngs": rngs}
     stages: dict[str, nnx.Module] = {"stem": ConvNorm(3, 32, 3, strides=2, activation=relu6, **common)}

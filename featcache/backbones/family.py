@@ -98,7 +98,7 @@ class Family:
     revision
         Raised when a change of code changes the numbers; part of every fingerprint.
     build
-        ``(config, rngs) -> Backbone``.
+        ``(config, rngs) -> Backbone``; without random numbers (``None``) the parameters are zeros, to be filled.
     key_tables
         Layout of a weights file to ``config -> KeyTable``.
     pretrained
@@ -110,7 +110,7 @@ class Family:
     name: str
     paper: str
     revision: int
-    build: Callable[[Any, nnx.Rngs], Backbone]
+    build: Callable[[Any, nnx.Rngs | None], Backbone]
     key_tables: Mapping[str, Callable[[Any], KeyTable]]
     pretrained: tuple[Pretrained, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)

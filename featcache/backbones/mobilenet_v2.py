@@ -60,7 +60,7 @@ class InvertedResidual(nnx.Module):
         kernel_size: int = 3,
         padding: Padding,
         epsilon: float,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None,
     ) -> None:
         width = in_features * expansion
         self.expand = (
@@ -91,7 +91,7 @@ class InvertedResidual(nnx.Module):
         return x + y if self.skip else y
 
 
-def build(config: Config, rngs: nnx.Rngs) -> Backbone:
+def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
     """Build the chain: ``Conv1``, ``expanded_conv``, ``block_1`` … ``block_16``, ``out_relu``, ``pool``, ``logits``."""
     stages: dict[str, nnx.Module] = {
         "Conv1": ConvNorm(

@@ -11,7 +11,9 @@ NAME = "backbones"
 
 
 def command(
-    pattern: Annotated[str, typer.Option("--filter", help="Only names like this, such as 'mobilenet*'.")] = "*",
+    pattern: Annotated[
+        str, typer.Option("--filter", help="Only names like this, such as 'mobilenet*'.")
+    ] = "*",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -21,7 +23,9 @@ def command(
     from featcache.backbones import pretrained_weights
     from featcache.backbones.pretrained import how_to_get, locate
 
-    found = [w for name, w in pretrained_weights().items() if fnmatch(name, pattern) or fnmatch(w.arch, pattern)]
+    found = [
+        w for name, w in pretrained_weights().items() if fnmatch(name, pattern) or fnmatch(w.arch, pattern)
+    ]
     values = [
         {
             "name": w.arch,

@@ -55,9 +55,7 @@ def confusion_lines(evaluation: "Evaluation", most: int = 20) -> list[str]:
     names = [c.name for c in evaluation.classes]
     if len(names) <= most:
         columns = ("true \\ predicted", *map(escaped, names))
-        rows = [
-            (name, *map(str, counts)) for name, counts in zip(names, evaluation.confusion, strict=True)
-        ]
+        rows = [(name, *map(str, counts)) for name, counts in zip(names, evaluation.confusion, strict=True)]
         return table(columns, rows, right=columns[1:])
     wrong = [
         (int(count), names[i], names[j])

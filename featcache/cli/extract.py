@@ -93,11 +93,13 @@ def lines(done: "Extraction") -> list[str]:
     text = [
         f"{escaped(str(done.path))}: {done.images} images, {kept}, {megabytes:.1f} MB, {cache.backbone}",
         "  splits    " + ", ".join(f"{name} {count}" for name, count in counts.items()),
-        f"  classes   {len(cache.classes)}: " + escaped(", ".join(cache.classes[:10]))
+        f"  classes   {len(cache.classes)}: "
+        + escaped(", ".join(cache.classes[:10]))
         + (", …" if len(cache.classes) > 10 else ""),
         "  features  "
         + ", ".join(
-            f"{getattr(done, part)} {part}" for part in ("computed", "reused", "resumed", "duplicates")
+            f"{getattr(done, part)} {part}"
+            for part in ("computed", "reused", "resumed", "duplicates")
             if getattr(done, part)
         ),
     ]
