@@ -16,7 +16,6 @@ from featcache import plan as planning
 from featcache.backbones import DEFAULT
 from featcache.cache import CacheWriter, FeatureCache, LayerSpec, RowTable, WriteLock, partial_path
 from featcache.cache.layout import STORED_DTYPES, build_identity
-from featcache.cache.writer import needed_bytes
 from featcache.decoding import QUARANTINE_REASONS
 from featcache.errors import DataError, ImageError, IntegrityError, UsageError, did_you_mean
 from featcache.schedule import (
@@ -273,7 +272,8 @@ class _Job:
         progress = Progress("compute", total=len(rows))
         with self._writer(target, identity, rows) as writer:
             done = writer.done()
-            plan = planning.build_plan(self.hashes, done, caches)
+            sources = [planning.Source(cache.sha256, cache.usable()) for cache in caches]
+            plan = planning.build_plan(self.hashes, done, sources)
             progress.done = resumed = int(done.sum())
             _copy_rows(plan, caches, writer, progress, report)
             self._compute(plan, writer, batch_size, workers, progress, report)
@@ -393,10 +393,7 @@ class _Job:
 
 def quarantined_rows(cache: FeatureCache) -> dict[str, str]:
     """Return id and reason of the images that could not be read."""
-    return {
-        cache.ids[row]: QUARANTINE_REASONS[int(cache.status[row]) - 1]
-        for row in np.flatnonzero(cache.status)
-    }
+    return {cache.ids[row]: QUARANTINE_REASONS[int(cache.status[row]) - 1] for row in cache.quarantined()}
 
 
 def _loaded(backbone: "str | LoadedBackbone", weights: str | Path | None) -> "LoadedBackbone":

@@ -19,10 +19,11 @@ PLAIN_VIEWS = {"policy": "none", "seed": 0, "count": 1}
 
 
 def canonical_json(value: Any) -> bytes:
-    """Encode plain JSON values in the one form that is hashed: sorted keys, no spaces, UTF-8, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    """Encode plain JSON values in the one form that is hashed: sorted keys, no spaces, ASCII, no NaN.
+
+    Escaped to ASCII, because names of files that are not UTF-8 hold lone surrogates, which have no encoding.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def sha256_json(value: Any) -> str:
@@ -37,7 +38,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_tensors(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
-    """Return the sha256 over named tensors: sorted name, dtype, shape and bytes of each.
+    """Return the sha256 over named tensors: sorted name, dtype, shape and little-endian bytes of each.
 
     The same weights therefore hash alike from whichever file format they were read.
 
@@ -48,9 +49,10 @@ def sha256_tensors(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
     """
     digest = hashlib.sha256()
     for name, array in sorted(tensors, key=lambda pair: pair[0]):
-        array = np.ascontiguousarray(array)
         digest.update(canonical_json([name, array.dtype.name, list(array.shape)]))
-        digest.update(array.data if array.size else b"")
+        plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        # As bytes: bfloat16 has no buffer of its own.
+        digest.update(np.ascontiguousarray(plain).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -127,16 +129,18 @@ def fingerprint(recipe: Mapping[str, Any], layer: str) -> str:
     return sha256_json({**recipe, "layer": layer})
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping) and value:
         for key in value:
-            yield from _leaves(value[key], f"{path}.{key}" if path else str(key))
+            yield from _leaves(value[key], (*path, str(key)))
     else:
-        yield path, list(value) if isinstance(value, tuple) else value
+        yield path, value
 
 
 def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
     """Return a line for each field in which two identities differ; empty where they are the same.
+
+    The same means: the same canonical JSON, which is what is hashed. So 1 and 1.0 differ.
 
     Parameters
     ----------
@@ -153,12 +157,14 @@ def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
     old, new = dict(_leaves(have)), dict(_leaves(want))
     lines = []
     for path in [*old, *(p for p in new if p not in old)]:
-        before, after = old.get(path, "nothing"), new.get(path, "nothing")
-        if before != after:
-            lines.append(f"{path}: {_short(before)} in the cache, {_short(after)} asked for")
+        before, after = _short(old, path), _short(new, path)
+        if path not in old or path not in new or canonical_json(old[path]) != canonical_json(new[path]):
+            lines.append(f"{'.'.join(path)}: {before} in the cache, {after} asked for")
     return lines
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+def _short(leaves: Mapping[tuple[str, ...], Any], path: tuple[str, ...]) -> str:
+    if path not in leaves:
+        return "nothing"
+    text = leaves[path] if isinstance(leaves[path], str) else json.dumps(leaves[path])
     return text[:12] + "…" if len(text) == 64 and set(text) <= set("0123456789abcdef") else text

@@ -1,4 +1,4 @@
-"""What an extraction has to do, decided before it does anything: pure functions over hashes and identities."""
+"""What an extraction has to do, decided before it does anything: pure functions on hashes and identities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from featcache.cache import FeatureCache, RowTable
-from featcache.cache.layout import PRESENT, LayerSpec
+from featcache.cache import LayerSpec, RowTable
+from featcache.cache.layout import layers_of
 from featcache.errors import IdentityError
 from featcache.identity import differences
 from featcache.sources import Dataset
@@ -32,13 +32,29 @@ class SplitRule:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Rows that features may be copied from.
+
+    Parameters
+    ----------
+    sha256
+        uint8 ``[M, 32]``: hashes of the images.
+    usable
+        bool ``[M]``: rows that have features.
+    """
+
+    sha256: np.ndarray
+    usable: np.ndarray
+
+
+@dataclass(frozen=True)
 class Plan:
     """Where each row's features come from.
 
     Parameters
     ----------
     reuse
-        Row to (position in the list of caches, row there).
+        Row to (position in the list of sources, row there).
     compute
         Rows to compute, one for each image not seen before.
     copies
@@ -76,8 +92,8 @@ def build_rows(
     if drawn:
         test = draw_stratified(hashes, labels, fraction=rule.test_fraction, seed=rule.seed)
         names = ["test" if chosen else "train" for chosen in test]
-    present = set(names)
-    splits = tuple(name for name in ("train", "val", "test") if name in present)
+    usual = ("train", "val", "test")
+    splits = tuple(sorted(set(names), key=lambda name: (usual.index(name) if name in usual else 3, name)))
     table = RowTable(
         ids=tuple(record.id for record in records),
         sha256=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
@@ -89,7 +105,7 @@ def build_rows(
     return table, splits, rule.to_json() if drawn else None
 
 
-def build_plan(hashes: Sequence[bytes], done: np.ndarray, caches: Sequence[FeatureCache]) -> Plan:
+def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[Source]) -> Plan:
     """Decide for every row that is not done whether its features are copied or computed.
 
     Parameters
@@ -98,18 +114,18 @@ def build_plan(hashes: Sequence[bytes], done: np.ndarray, caches: Sequence[Featu
         sha256 of each row's image.
     done
         bool ``[N]``: rows already finished.
-    caches
+    sources
         Caches of the same recipe and layers, the preferred one first.
     """
     known: dict[bytes, tuple[int, int]] = {}
-    for position, cache in reversed(list(enumerate(caches))):
-        for row in np.flatnonzero(cache.status == PRESENT):
-            known[cache.sha256[row].tobytes()] = (position, int(row))
+    for position, source in reversed(list(enumerate(sources))):
+        for row in np.flatnonzero(source.usable):
+            known[source.sha256[row].tobytes()] = (position, int(row))
     reuse: dict[int, tuple[int, int]] = {}
     first: dict[bytes, int] = {}
     copies: dict[int, list[int]] = {}
-    for row in np.flatnonzero(~done):
-        key, row = hashes[row], int(row)
+    for row in np.flatnonzero(~done).tolist():
+        key = hashes[row]
         if key == UNREADABLE:
             first[key + row.to_bytes(8, "big")] = row
         elif key in known:
@@ -123,9 +139,9 @@ def build_plan(hashes: Sequence[bytes], done: np.ndarray, caches: Sequence[Featu
 
 def serves(identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec]) -> bool:
     """Whether a cache of `identity` holds the asked-for layers under the asked-for recipe."""
-    held = {name: value["fingerprint"] for name, value in identity["layers"].items()}
+    held = {name: spec.fingerprint for name, spec in layers_of(identity).items()}
     return identity["recipe"] == recipe and all(
-        held.get(name) == s.fingerprint for name, s in layers.items()
+        held.get(name) == spec.fingerprint for name, spec in layers.items()
     )
 
 
@@ -142,8 +158,9 @@ def refuse_difference(
     if serves(identity, recipe, layers):
         return
     lines = differences(identity["recipe"], recipe)
-    if list(identity["layers"]) != list(layers):
-        lines.append(f"layers: {', '.join(identity['layers'])} in the cache, {', '.join(layers)} asked for")
+    held = layers_of(identity)
+    if any(name not in held for name in layers):
+        lines.append(f"layers: {', '.join(held)} in the cache, {', '.join(layers)} asked for")
     raise IdentityError(
         f"{path} holds other features than asked for:\n  "
         + "\n  ".join(lines)

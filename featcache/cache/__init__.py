@@ -4,7 +4,6 @@ Written once, row by row with a checksum each, under a ``.partial.h5`` name; a f
 verified. Nothing here knows of JAX, images or backbones. The format is described in ``docs/cache-format.md``.
 """
 
-
 from featcache.cache.layout import LayerSpec, RowTable, partial_path
 from featcache.cache.lock import WriteLock
 from featcache.cache.reader import FeatureCache

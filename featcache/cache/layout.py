@@ -3,16 +3,14 @@
 import hashlib
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from featcache.errors import IntegrityError
-from featcache.identity import FORMAT_VERSION, canonical_json
+from featcache.identity import canonical_json
 
 FORMAT = "featcache"
 STORED_DTYPES = ("float32", "float16")
@@ -30,6 +28,9 @@ ROW_COLUMNS: Mapping[str, np.dtype] = {
 }
 """Columns of ``rows/`` besides ``id``, which is fixed-length bytes."""
 
+_IDENTIFYING = ("id", "sha256", "label", "split")
+_HINTS = ("size", "mtime_ns")
+
 
 @dataclass(frozen=True)
 class LayerSpec:
@@ -40,9 +41,14 @@ class LayerSpec:
     fingerprint: str
 
     @property
+    def stored(self) -> np.dtype:
+        """The stored dtype with its byte order, which is little-endian on every machine."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return data_bytes(self.shape, self.stored)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -93,15 +99,24 @@ class RowTable:
             "mtime_ns": np.ascontiguousarray(self.mtimes_ns, ROW_COLUMNS["mtime_ns"]),
         }
 
-    def digest(self) -> str:
-        """Return the sha256 over ids, hashes, labels and splits, which the cache's identity holds."""
-        return table_digest(self.columns())
-
 
 def table_digest(columns: Mapping[str, np.ndarray]) -> str:
-    """Return the sha256 over the identifying columns of a row table, as stored."""
+    """Return the sha256 over the columns that say which image each row is, as stored."""
+    return _columns_digest(columns, _IDENTIFYING)
+
+
+def hints_digest(columns: Mapping[str, np.ndarray]) -> str:
+    """Return the sha256 over sizes and times, as stored.
+
+    Apart from `table_digest`: files that were only touched are the same dataset. But a time with a flipped
+    bit must not vouch for a file that was edited.
+    """
+    return _columns_digest(columns, _HINTS)
+
+
+def _columns_digest(columns: Mapping[str, np.ndarray], names: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for name in ("id", "sha256", "label", "split"):
+    for name in names:
         column = np.ascontiguousarray(columns[name])
         digest.update(canonical_json([name, list(column.shape), column.dtype.itemsize]))
         digest.update(column.tobytes())
@@ -134,15 +149,33 @@ def row_crcs(rows: np.ndarray, fingerprint: str, indices: Sequence[int] | np.nda
     if not len(rows):
         return np.zeros(0, np.uint32)
     flat = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
+    start = zlib.crc32(bytes.fromhex(fingerprint))  # crc32(a + b) is crc32(b, crc32(a))
+    crc32, pack = zlib.crc32, struct.Struct("<qB").pack
+    pairs = zip(flat, np.asarray(indices).tolist(), strict=True)
     return np.array(
-        [row_crc(row.data, fingerprint, int(i), PRESENT) for row, i in zip(flat, indices, strict=True)],
-        np.uint32,
+        [crc32(row.data, crc32(pack(index, PRESENT), start)) | 1 for row, index in pairs], np.uint32
     )
+
+
+def quarantined_crcs(statuses: np.ndarray, fingerprint: str, indices: np.ndarray) -> np.ndarray:
+    """Return uint32 ``[n]`` checksums of rows without features: over no bytes, so over their status alone."""
+    pairs = zip(indices.tolist(), statuses.tolist(), strict=True)
+    return np.array([row_crc(b"", fingerprint, index, status) for index, status in pairs], np.uint32)
 
 
 def partial_path(path: Path) -> Path:
     """Return the name under which `path` is written until it is complete."""
     return path.with_name(f"{path.name.removesuffix('.h5')}.partial.h5")
+
+
+def fresh_path(path: Path) -> Path:
+    """Return the name under which the unfinished cache of `path` is created, before it holds anything."""
+    return path.with_name(f"{partial_path(path).name}.new")
+
+
+def previous_path(path: Path) -> Path:
+    """Return the name that keeps an unfinished cache of older images until `path` is complete."""
+    return path.with_name(f"{path.name.removesuffix('.h5')}.previous.h5")
 
 
 def build_identity(
@@ -154,22 +187,32 @@ def build_identity(
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the document that says what a cache is; stored as JSON with its own sha256."""
+    columns = rows.columns()
     return {
         "recipe": dict(recipe),
-        "layers": {name: spec.to_json() for name, spec in layers.items()},
+        # A list: the first layer is the default one, and JSON objects have no order.
+        "layers": [{"name": name, **spec.to_json()} for name, spec in layers.items()],
         "dataset": dict(dataset),
-        "rows": {"count": len(rows), "sha256": rows.digest()},
+        "rows": {
+            "count": len(rows),
+            "sha256": table_digest(columns),
+            "hints_sha256": hints_digest(columns),
+        },
         "provenance": dict(provenance),
     }
+
+
+def layers_of(identity: Mapping[str, Any]) -> dict[str, LayerSpec]:
+    """Return the layers of a cache of this identity, the default one first."""
+    return {value["name"]: LayerSpec.from_json(value) for value in identity["layers"]}
 
 
 def storage_plan(identity: Mapping[str, Any], id_bytes: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Return the path, shape and dtype of every preallocated dataset of a cache of this identity."""
     count = identity["rows"]["count"]
     plan: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-    for name, value in identity["layers"].items():
-        spec = LayerSpec.from_json(value)
-        plan[f"features/{name}"] = ((count, *spec.shape), np.dtype(spec.dtype).newbyteorder("<"))
+    for name, spec in layers_of(identity).items():
+        plan[f"features/{name}"] = ((count, *spec.shape), spec.stored)
         plan[f"crc32/{name}"] = ((count,), np.dtype("<u4"))
     plan["rows/id"] = ((count,), np.dtype(f"S{id_bytes}"))
     for name, dtype in ROW_COLUMNS.items():
@@ -177,55 +220,12 @@ def storage_plan(identity: Mapping[str, Any], id_bytes: int) -> dict[str, tuple[
     return plan
 
 
-def offsets_of(file: h5py.File, identity: Mapping[str, Any], size: int) -> dict[str, int]:
-    """Return where each preallocated dataset starts in the file, in bytes.
-
-    Every dataset is compared with what the identity says it must be (shape, dtype, contiguous) and with the
-    file's `size`: a flipped bit in HDF5's own headers, which carry no checksum, must not be able to make
-    intact bytes mean something else.
-
-    Raises
-    ------
-    IntegrityError
-        If anything differs, or the file is shorter than its layout.
-    """
-    if "rows/id" not in file:
-        raise IntegrityError(f"{file.filename} has no row table: it is damaged")
-    plan = storage_plan(identity, file["rows/id"].dtype.itemsize)
-    offsets = {}
-    for path, (shape, dtype) in plan.items():
-        dataset = file.get(path)
-        if not isinstance(dataset, h5py.Dataset) or (dataset.shape, dataset.dtype) != (shape, dtype):
-            raise IntegrityError(f"{file.filename}: {path} is not what the file's identity says: damaged")
-        offset = dataset.id.get_offset()
-        length = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        if length and (offset is None or dataset.chunks is not None or offset + length > size):
-            raise IntegrityError(f"{file.filename}: {path} reaches beyond the file: truncated or damaged")
-        offsets[path] = offset or 0
-    return offsets
+def needed_bytes(identity: Mapping[str, Any], id_bytes: int) -> int:
+    """Return the size in bytes of a cache of this identity, HDF5's own headers estimated."""
+    plan = storage_plan(identity, id_bytes)
+    return sum(data_bytes(shape, dtype) for shape, dtype in plan.values()) + 65536
 
 
-def read_identity(file: h5py.File) -> dict[str, Any]:
-    """Return the identity of an open cache file, checked against its own sha256.
-
-    Raises
-    ------
-    IntegrityError
-        If the file is no cache, is of a newer format, or its identity is damaged.
-    """
-    import json
-
-    name = file.filename
-    if file.attrs.get("format") != FORMAT:
-        raise IntegrityError(f"{name} is an HDF5 file but not a featcache cache")
-    version = int(file.attrs.get("format_version", 0))
-    if version > FORMAT_VERSION:
-        raise IntegrityError(
-            f"{name} has format version {version}; this featcache reads up to {FORMAT_VERSION}: upgrade featcache"
-        )
-    if "identity" not in file or "identity_sha256" not in file:
-        raise IntegrityError(f"{name} has no identity: it is damaged or was never finished")
-    document = bytes(file["identity"][()])
-    if hashlib.sha256(document).digest() != bytes(file["identity_sha256"][()]):
-        raise IntegrityError(f"{name}: the identity does not match its checksum: damaged or edited by hand")
-    return json.loads(document)
+def data_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """Return the bytes of an array."""
+    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

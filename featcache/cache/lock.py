@@ -96,8 +96,9 @@ def _is_gone(owner: dict[str, Any]) -> bool:
         return True
     except PermissionError:
         pass
-    # The number may have been given to another process since.
-    return pid != os.getpid() and _start_time(pid) != owner.get("pid_started")
+    # The number may have been given to another process since: to this one, say, in a restarted container. (No
+    # thread of this process holds it: we have the lock file.)
+    return pid == os.getpid() or _start_time(pid) != owner.get("pid_started")
 
 
 def _start_time(pid: int) -> str | None:

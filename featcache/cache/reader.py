@@ -1,42 +1,37 @@
 """Read a cache: every row that is handed out was checked against its checksum."""
 
-import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import h5py
 import numpy as np
 
-from featcache.cache.layout import (
-    PRESENT,
-    LayerSpec,
-    decode_ids,
-    offsets_of,
-    partial_path,
-    read_identity,
-    row_crc,
-    row_crcs,
-    table_digest,
-)
+from featcache.cache.layout import PRESENT, LayerSpec, decode_ids, partial_path
+from featcache.cache.rows import StoredRows
 from featcache.errors import (
     DataError,
+    IdentityError,
     IntegrityError,
     MissingFileError,
     UnknownNameError,
+    UsageError,
     did_you_mean,
 )
 
-_BLOCK_BYTES = 1 << 26
+if TYPE_CHECKING:
+    from featcache.cache.maintain import Verification
+
+GO_ON = "run the same featcache extract command again to go on"
 
 
 class FeatureCache:
     """The features of one dataset under one recipe, open for reading.
 
-    The identity and the row table are verified on opening, each row when it is read. The file is mapped, not
-    loaded; the handle survives ``fork`` and pickling (each process maps the file itself).
+    The identity and the row table are verified on opening, each row when it is read. The object stays with
+    the file that it opened, also when another takes its place; it survives ``fork``, and pickling as long as
+    the path names the same features (each process opens the file itself).
 
     Parameters
     ----------
@@ -50,6 +45,15 @@ class FeatureCache:
     IntegrityError
         If it is no cache, truncated, damaged, edited by hand, or of a newer format.
 
+    Attributes
+    ----------
+    identity
+        The document that says what the cache is; see ``docs/cache-format.md``.
+    layers
+        Layer names to shape, dtype and fingerprint; the first is the default.
+    ids, sha256, labels, status, sizes, mtimes_ns
+        The row table. Sizes and times are hints, and 0 where they are not known.
+
     Examples
     --------
     >>> cache = FeatureCache("photos-mobilenet_v2.h5")  # doctest: +SKIP
@@ -58,42 +62,26 @@ class FeatureCache:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._map: mmap.mmap | None = None
-        self._open()
-
-    # Opening ------------------------------------------------------------------------------------------------
-
-    def _open(self) -> None:
         if not self.path.is_file():
             raise MissingFileError(_missing(self.path))
-        try:
-            with h5py.File(self.path, "r") as file:
-                self.identity: dict[str, Any] = read_identity(file)
-                self._offsets = offsets_of(file, self.identity, self.path.stat().st_size)
-                columns = {name: file[f"rows/{name}"][()] for name in _COLUMNS}
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-            if isinstance(error, IntegrityError):
-                raise
-            raise IntegrityError(f"{self.path} cannot be read as a cache: {_first_line(error)}") from error
-        if table_digest(columns) != self.identity["rows"]["sha256"]:
-            raise IntegrityError(f"{self.path}: the row table does not match its checksum: damaged or edited")
-        self.ids = decode_ids(columns["id"])
+        self._stored = StoredRows(self.path)
+        layout = self._stored.layout
+        self.identity: dict[str, Any] = layout.identity
+        self.layers: dict[str, LayerSpec] = layout.layers
+        columns = {name: _read_only(column) for name, column in layout.columns.items()}
+        self.ids: tuple[str, ...] = decode_ids(columns["id"])
         self.sha256: np.ndarray = columns["sha256"]
         self.labels: np.ndarray = columns["label"]
-        self._splits: np.ndarray = columns["split"]
         self.status: np.ndarray = columns["status"]
-        self.sizes: np.ndarray = columns["size"]
-        self.mtimes_ns: np.ndarray = columns["mtime_ns"]
-
-    def _mapped(self) -> mmap.mmap:
-        if self._map is None:
-            with self.path.open("rb") as stream:
-                self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._map
+        self._splits: np.ndarray = columns["split"]
+        # Sizes and times are only hints: where they are damaged there are none.
+        unknown = _read_only(np.zeros(len(self.ids), np.int64))
+        self.sizes: np.ndarray = columns["size"] if layout.hints_hold else unknown
+        self.mtimes_ns: np.ndarray = columns["mtime_ns"] if layout.hints_hold else unknown
 
     def close(self) -> None:
-        """Unmap the file; it is mapped again when needed."""
-        self._map = None
+        """Close the file; the object cannot read features after that."""
+        self._stored.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,10 +92,13 @@ class FeatureCache:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
+        return {"path": self.path, "identity": self.identity}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["path"])
+        # Row numbers chosen in one process must mean the same rows in another.
+        if any(self.identity[part] != state["identity"][part] for part in ("rows", "layers")):
+            raise IdentityError(f"{self.path} was replaced since this object was pickled; open it again")
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -119,11 +110,6 @@ class FeatureCache:
         return f"FeatureCache({str(self.path)!r}, {len(self)} rows, layers {', '.join(self.layers)})"
 
     # What it is ---------------------------------------------------------------------------------------------
-
-    @property
-    def layers(self) -> dict[str, LayerSpec]:
-        """Layer names to shape, dtype and fingerprint."""
-        return {name: LayerSpec.from_json(value) for name, value in self.identity["layers"].items()}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -145,6 +131,11 @@ class FeatureCache:
         """``arch.tag`` of the backbone."""
         return self.identity["provenance"]["backbone"]
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the file in bytes."""
+        return self._stored.file.size
+
     def layer(self, name: str | None = None) -> str:
         """Return a layer's name: the given one if the cache holds it, or the first.
 
@@ -159,7 +150,7 @@ class FeatureCache:
             raise UnknownNameError(f"{self.path} holds no layer {name!r}; {did_you_mean(name, self.layers)}")
         return name
 
-    # Rows ---------------------------------------------------------------------------------------------------
+    # Which rows ---------------------------------------------------------------------------------------------
 
     def rows_of(self, split: str | None = None) -> np.ndarray:
         """Return the numbers of the rows of a split (all splits: ``None`` or ``"all"``) that have features.
@@ -168,22 +159,59 @@ class FeatureCache:
         ------
         UnknownNameError
             If the cache has no such split.
+        IntegrityError
+            If it is not certain which rows have features.
         """
-        present = self.status == PRESENT
-        if split in (None, "all"):
-            return np.flatnonzero(present)
-        if split not in self.splits:
-            raise UnknownNameError(
-                f"{self.path} has no split {split!r}; {did_you_mean(split, [*self.splits, 'all'])}"
-            )
-        return np.flatnonzero(present & (self._splits == self.splits.index(split)))
+        wanted = np.ones(len(self), bool)
+        if split not in (None, "all"):
+            if split not in self.splits:
+                raise UnknownNameError(
+                    f"{self.path} has no split {split!r}; {did_you_mean(split, [*self.splits, 'all'])}"
+                )
+            wanted = self._splits == self.splits.index(split)
+        wanted[self.quarantined()] = False
+        return np.flatnonzero(wanted)
+
+    def quarantined(self) -> np.ndarray:
+        """Return the numbers of the rows without features, because their image could not be read.
+
+        Raises
+        ------
+        IntegrityError
+            If a row's checksum does not confirm that: a damaged status must not make a row disappear.
+        """
+        for name in self.layers:
+            rows, agrees = self._stored.quarantined(name)
+            self._refuse(rows[~agrees], name)
+        return np.flatnonzero(self.status != PRESENT)
+
+    def written(self) -> np.ndarray:
+        """Return bool ``[N]``: rows that have a checksum in every layer; nothing is verified."""
+        return self._stored.written()
+
+    def usable(self) -> np.ndarray:
+        """Return bool ``[N]``: rows whose features may be copied.
+
+        In an unfinished cache each is verified: a kill may have left half a row. In a finished one that is
+        left to the copying.
+        """
+        written = self.written()
+        return (self.status == PRESENT) & (written if written.all() else self.intact())
+
+    def intact(self) -> np.ndarray:
+        """Return bool ``[N]``: rows whose checksum holds in every layer, quarantined ones included."""
+        return self._stored.intact()
 
     def split_names(self) -> list[str]:
         """Return the split of every row."""
         return [self.splits[index] for index in self._splits]
 
-    def features(self, rows: Sequence[int] | np.ndarray, layer: str | None = None) -> np.ndarray:
-        """Return the features of some rows, each verified.
+    # Features -----------------------------------------------------------------------------------------------
+
+    def features(
+        self, rows: Sequence[int] | np.ndarray, layer: str | None = None, *, verify: bool = True
+    ) -> np.ndarray:
+        """Return the features of some rows.
 
         Parameters
         ----------
@@ -191,6 +219,8 @@ class FeatureCache:
             int ``[n]`` row numbers, in any order.
         layer
             Layer name; the cache's first by default.
+        verify
+            Whether to check every row against its checksum, which costs about as much as reading it.
 
         Returns
         -------
@@ -201,72 +231,110 @@ class FeatureCache:
         ------
         IntegrityError
             Naming the damaged rows. Missing data is never zeros.
+        DataError
+            If a row's image could not be read, so that it has no features.
         """
         name = self.layer(layer)
-        rows = np.asarray(rows, np.int64)
-        values = self._raw(name)[rows]
-        expected = row_crcs(values, self.layers[name].fingerprint, rows)
-        bad = rows[(self._crcs(name)[rows] != expected) | (self.status[rows] != PRESENT)]
-        if len(bad):
-            raise IntegrityError(
-                f"{self.path}: {len(bad)} rows of layer {name} are damaged or missing, the first is row {bad[0]} "
-                f"({self.ids[bad[0]]}); delete the file and extract again"
-            )
+        numbers = self._checked(rows)
+        values, good = self._stored.read(numbers, name, verify=verify)
+        if not good.all():
+            self._refuse_quarantined(numbers[~good])
+            self._refuse(numbers[~good], name)
         return values
 
-    def arrays(self, split: str | None = None, layer: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return features ``[n, …]`` and labels int32 ``[n]`` of a split, in row order, verified.
+    def readable(self, rows: np.ndarray, layer: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return features ``[n, …]`` as they are, and bool ``[n]``: which are right; raises for none."""
+        return self._stored.read(self._checked(rows), layer)
+
+    def arrays(
+        self, split: str | None = None, layer: str | None = None, *, verify: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return features ``[n, …]`` and labels int32 ``[n]`` of a split, in row order.
 
         Images that could not be read have no features and are left out of both.
         """
         rows = self.rows_of(split)
         if not len(rows):
             raise DataError(f"{self.path} has no readable image in split {split or 'all'!r}")
-        return self.features(rows, layer), self.labels[rows]
+        return self.features(rows, layer, verify=verify), self.labels[rows]
 
-    def intact(self) -> np.ndarray:
-        """Return bool ``[N]``: rows whose checksum holds in every layer, quarantined ones included.
+    def mapped(self, layer: str | None = None) -> np.ndarray:
+        """Return all rows ``[N, …]`` of a layer as a read-only view of the file, without loading them.
 
-        Reads the whole file, in blocks.
+        For caches larger than memory and for many random reads. Rows are *not* verified (`verify` does that),
+        those of quarantined images are NaN (`rows_of` leaves them out), and a program that shortens the file
+        meanwhile ends this process with a bus error.
+
+        Raises
+        ------
+        IntegrityError
+            If the cache is not finished.
         """
-        good = np.ones(len(self), bool)
-        for name, spec in self.layers.items():
-            stored = self._crcs(name)
-            raw = self._raw(name)
-            step = max(1, _BLOCK_BYTES // max(spec.row_bytes, 1))
-            for first in range(0, len(self), step):
-                rows = np.arange(first, min(first + step, len(self)))
-                there = rows[stored[rows] != 0]
-                good[rows[stored[rows] == 0]] = False
-                good[there] &= stored[there] == self._expected(raw[there], spec, there)
-        return good
+        if not self.written().all():
+            raise IntegrityError(self._unfinished())
+        return self._stored.mapped(self.layer(layer))
 
-    def _expected(self, values: np.ndarray, spec: LayerSpec, rows: np.ndarray) -> np.ndarray:
-        expected = row_crcs(values, spec.fingerprint, rows)
-        for position in np.flatnonzero(self.status[rows] != PRESENT):
-            row = int(rows[position])
-            expected[position] = row_crc(b"", spec.fingerprint, row, int(self.status[row]))
-        return expected
+    def verify(self) -> "Verification":
+        """Check every row and return which are damaged, by id and layer; see `featcache.cache.verify`."""
+        from featcache.cache.maintain import verify_open
 
-    def _raw(self, layer: str) -> np.ndarray:
-        spec = self.layers[layer]
-        return self._array(f"features/{layer}", (len(self), *spec.shape), spec.dtype)
+        return verify_open(self)
 
-    def _crcs(self, layer: str) -> np.ndarray:
-        return self._array(f"crc32/{layer}", (len(self),), "<u4")
+    # Exports ------------------------------------------------------------------------------------------------
 
-    def _array(self, path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        kind = np.dtype(dtype).newbyteorder("<")
-        count = int(np.prod(shape, dtype=np.int64))
-        if not count:
-            return np.zeros(shape, kind)
-        # The length was checked on opening; a file truncated since must not become a bus error.
-        if self.path.stat().st_size < self._offsets[path] + count * kind.itemsize:
-            raise IntegrityError(f"{self.path} became shorter while it was open")
-        return np.frombuffer(self._mapped(), kind, count, self._offsets[path]).reshape(shape)
+    def to_numpy(self, layer: str | None = None) -> np.ndarray:
+        """Return the features ``[n, …]`` of all readable images, in row order, verified."""
+        return self.features(self.rows_of(), layer)
+
+    def to_npz(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything into a numpy archive; see `featcache.cache.exports.to_npz`."""
+        from featcache.cache.exports import to_npz
+
+        return to_npz(self, path)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything into a Parquet table; see `featcache.cache.exports.to_parquet`."""
+        from featcache.cache.exports import to_parquet
+
+        return to_parquet(self, path)
+
+    # Refusals -----------------------------------------------------------------------------------------------
+
+    def _checked(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        numbers = np.asarray(rows, np.int64).reshape(-1)
+        outside = numbers[(numbers < 0) | (numbers >= len(self))]
+        if len(outside):
+            raise UsageError(f"{self.path} has no row {outside[0]}; its rows are 0 to {len(self) - 1}")
+        return numbers
+
+    def _refuse_quarantined(self, bad: np.ndarray) -> None:
+        rows = np.intersect1d(bad, self.quarantined())
+        if len(rows):
+            raise DataError(
+                f"{self.path}: row {rows[0]} ({self.ids[rows[0]]}) has no features, its image could not be "
+                "read; rows_of() gives the rows that have"
+            )
+
+    def _refuse(self, bad: np.ndarray, layer: str) -> None:
+        """Raise if there are bad rows: the file is unfinished, or they are damaged."""
+        if not len(bad):
+            return
+        if not self.written().all():
+            raise IntegrityError(self._unfinished())
+        raise IntegrityError(
+            f"{self.path}: {len(bad)} rows of layer {layer} are damaged, the first is row {bad[0]} "
+            f"({self.ids[bad[0]]}); to compute them again run: featcache cache repair {self.path}, then the "
+            "same featcache extract command"
+        )
+
+    def _unfinished(self) -> str:
+        return f"{self.path} is not finished ({share_written(self)}); {GO_ON}"
 
 
-_COLUMNS = ("id", "sha256", "label", "split", "status", "size", "mtime_ns")
+def share_written(cache: FeatureCache) -> str:
+    """Return how far an unfinished cache is, such as ``"62 % complete"``; rounded down."""
+    written = cache.written()
+    return f"{100 * int(written.sum()) // max(1, len(written))} % complete"
 
 
 def _missing(path: Path) -> str:
@@ -275,11 +343,12 @@ def _missing(path: Path) -> str:
         return f"no cache {path}; make one with: featcache extract DATASET --output {path}"
     try:
         with FeatureCache(unfinished) as cache:
-            share = f"{100 * float(np.mean(cache.intact())):.0f} % complete"
-    except IntegrityError:
+            share = share_written(cache)
+    except (IntegrityError, MissingFileError):
         share = "just begun"
-    return f"{path} is not finished ({share}); run the same featcache extract command again to go on"
+    return f"{path} is not finished ({share}); {GO_ON}"
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _read_only(column: np.ndarray) -> np.ndarray:
+    column.flags.writeable = False
+    return column

@@ -5,31 +5,34 @@ closed and fsynced before the first row; rows and checksums then go to known off
 no HDF5 metadata changes while a kill can happen.
 """
 
+import contextlib
 import errno
-import hashlib
 import os
+import stat
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
+from featcache.cache.files import free_bytes, storage_error, sync_file, sync_folder, write_at
+from featcache.cache.hdf5 import read_layout, write_skeleton
 from featcache.cache.layout import (
-    FORMAT,
+    PRESENT,
     LayerSpec,
     RowTable,
-    offsets_of,
+    decode_ids,
+    fresh_path,
+    needed_bytes,
     partial_path,
-    read_identity,
-    row_crc,
+    quarantined_crcs,
     row_crcs,
-    storage_plan,
 )
 from featcache.cache.reader import FeatureCache
-from featcache.errors import IntegrityError, StorageError, UsageError
-from featcache.identity import FORMAT_VERSION, canonical_json
+from featcache.cache.rows import runs
+from featcache.errors import IntegrityError, UsageError
 
 FSYNC_EVERY_S = 5.0
 
@@ -43,17 +46,26 @@ class CacheWriter:
     ----------
     target
         The final path. The file is written beside it under `partial_path`.
+
+    Raises
+    ------
+    IntegrityError
+        If the unfinished file is damaged.
+    StorageError
+        If it cannot be opened for writing.
     """
 
     def __init__(self, target: Path) -> None:
         self.target = target
         self.path = partial_path(target)
-        with h5py.File(self.path, "r") as file:
-            self.identity = read_identity(file)
-            self._offsets = offsets_of(file, self.identity, self.path.stat().st_size)
-        self.layers = {k: LayerSpec.from_json(v) for k, v in self.identity["layers"].items()}
-        self.count: int = self.identity["rows"]["count"]
-        self._descriptor = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        layout = read_layout(self.path)
+        self.identity = layout.identity
+        self.layers: dict[str, LayerSpec] = layout.layers
+        self.count = layout.count
+        self._offsets = layout.offsets
+        self._ids = layout.columns["id"]
+        self._status: np.ndarray = layout.columns["status"].copy()
+        self._descriptor = _open_to_write(self.path)
         self._synced = time.monotonic()
 
     @classmethod
@@ -74,33 +86,35 @@ class CacheWriter:
         StorageError
             If the disk is too full, read-only or gone.
         """
-        path = partial_path(target)
-        fresh = path.with_name(path.name + ".new")
+        fresh = fresh_path(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             fresh.unlink(missing_ok=True)  # never open an existing path with 'w': it truncates open files
             _require_space(target.parent, identity, rows)
-            _lay_out(fresh, identity, rows)
-            os.replace(fresh, path)
+            write_skeleton(fresh, identity, rows)
+            os.replace(fresh, partial_path(target))
             sync_folder(target.parent)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
-            raise _storage_error(error, path) from error
+            _discard(fresh)
+            raise storage_error(error, partial_path(target)) from error
         return cls(target)
 
     @classmethod
     def resume(cls, target: Path) -> "CacheWriter | None":
         """Open the unfinished cache of `target`, or return ``None`` if there is none worth resuming.
 
-        A file that was killed while being created has no identity yet and holds no rows: nothing is lost by
-        making it anew.
+        One whose headers or row table are damaged is worth nothing: no row in it could be named.
+
+        Raises
+        ------
+        StorageError
+            If it is there but cannot be opened: it must not be replaced for that.
         """
-        path = partial_path(target)
-        if not path.exists():
+        if not partial_path(target).exists():
             return None
         try:
             return cls(target)
-        except (OSError, IntegrityError, KeyError, ValueError):
+        except IntegrityError:
             return None
 
     def done(self) -> np.ndarray:
@@ -110,54 +124,62 @@ class CacheWriter:
         tried again.
         """
         with FeatureCache(self.path) as cache:
-            return cache.intact() & (cache.status == 0)
+            return cache.intact() & (cache.status == PRESENT)
 
-    def write(self, indices: np.ndarray, features: Mapping[str, np.ndarray]) -> None:
+    def write(self, indices: np.ndarray | Sequence[int], features: Mapping[str, np.ndarray]) -> None:
         """Store rows: features first, then their checksums.
 
         Parameters
         ----------
         indices
-            int ``[n]`` row numbers.
+            int ``[n]`` row numbers, each once.
         features
             Layer to ``[n, …]`` in any float dtype; converted to the stored one.
 
         Raises
         ------
         UsageError
-            If a value does not fit the stored dtype.
+            If a value does not fit the stored dtype, with the image and the layer.
         StorageError
             If the disk is full or gone; rows already committed stay valid.
         """
-        for layer, spec in self.layers.items():
-            values = _stored(features[layer], spec, layer, indices)
-            crcs = row_crcs(values, spec.fingerprint, indices)
-            for first, last in _runs(indices):
-                self._put(f"features/{layer}", indices[first], values[first:last])
-                self._put(f"crc32/{layer}", indices[first], crcs[first:last].astype("<u4"))
+        rows = self._checked(indices)
+        stored = {name: self._stored(features[name], name, rows) for name in self.layers}
+        self._clear(rows[self._status[rows] != PRESENT])
+        for name, values in stored.items():
+            crcs = row_crcs(values, self.layers[name].fingerprint, rows).astype("<u4")
+            for first, last in runs(rows):
+                self._put(f"features/{name}", rows[first], values[first:last])
+                self._put(f"crc32/{name}", rows[first], crcs[first:last])
         self._sync_sometimes()
 
     def quarantine(self, index: int, status: int) -> None:
-        """Mark a row as without features; `status` is 1 + an index into the quarantine reasons."""
-        self._put("rows/status", index, np.array([status], np.uint8))
-        for layer, spec in self.layers.items():
-            crc = row_crc(b"", spec.fingerprint, index, status)
-            self._put(f"crc32/{layer}", index, np.array([crc], "<u4"))
-        self._sync_sometimes()
+        """Mark a row as without features; `status` is 1 + an index into the quarantine reasons.
 
-    def clear(self, index: int) -> None:
-        """Make a quarantined row absent again, before it is tried once more."""
-        for layer in self.layers:
-            self._put(f"crc32/{layer}", index, np.zeros(1, "<u4"))
-        self._put("rows/status", index, np.zeros(1, np.uint8))
+        Its features become NaN: a program that reads the file without looking at the status must not take
+        whatever is there for values.
+        """
+        row = self._checked([index])
+        self._put("rows/status", index, np.array([status], np.uint8))
+        self._status[index] = status
+        for name, spec in self.layers.items():
+            self._put(f"features/{name}", index, np.full((1, *spec.shape), np.nan, spec.stored))
+            crcs = quarantined_crcs(self._status[row], spec.fingerprint, row)
+            self._put(f"crc32/{name}", index, crcs.astype("<u4"))
+        self._sync_sometimes()
 
     def sync(self) -> None:
         """Make all rows written so far survive a power cut."""
         try:
-            os.fsync(self._descriptor)
+            kept = sync_file(self._descriptor)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
-                raise _storage_error(error, self.path) from error
+            raise storage_error(error, self.path) from error
+        if not kept:
+            warnings.warn(
+                f"{self.path.parent} cannot fsync: rows survive a kill of featcache, not a power cut",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self._synced = time.monotonic()
 
     def publish(self) -> FeatureCache:
@@ -182,7 +204,7 @@ class CacheWriter:
             os.replace(self.path, self.target)
             sync_folder(self.target.parent)
         except OSError as error:
-            raise _storage_error(error, self.target) from error
+            raise storage_error(error, self.target) from error
         return FeatureCache(self.target)
 
     def close(self) -> None:
@@ -197,131 +219,73 @@ class CacheWriter:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def _checked(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        rows = np.asarray(indices, np.int64)
+        # A row beyond the end would be written over another dataset.
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.count:
+            raise UsageError(f"{self.path} has rows 0 to {self.count - 1}, not {rows.min()} to {rows.max()}")
+        return rows
+
+    def _stored(self, values: np.ndarray, layer: str, rows: np.ndarray) -> np.ndarray:
+        spec = self.layers[layer]
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(values, spec.stored)
+        if stored.shape != (len(rows), *spec.shape):
+            raise UsageError(
+                f"layer {layer}: features of shape {stored.shape}, expected {(len(rows), *spec.shape)}"
+            )
+        finite = np.isfinite(stored).all(axis=tuple(range(1, stored.ndim)))
+        if not finite.all():
+            position = int(np.flatnonzero(~finite)[0])
+            raise UsageError(self._overflow(np.asarray(values[position]), layer, int(rows[position])))
+        return stored
+
+    def _overflow(self, values: np.ndarray, layer: str, row: int) -> str:
+        dtype = self.layers[layer].dtype
+        largest = float(np.abs(values.astype(np.float64)).max())
+        name = decode_ids(self._ids[row : row + 1])[0]
+        advice = "; use --dtype float32" if np.isfinite(largest) else ": the network's output is not finite"
+        return f"layer {layer}, row {row} ({name}): a value of {largest:g} does not fit {dtype}{advice}"
+
+    def _clear(self, rows: np.ndarray) -> None:
+        """Make quarantined rows absent before they are written; any kill in between leaves them absent."""
+        for row in rows.tolist():
+            for layer in self.layers:
+                self._put(f"crc32/{layer}", row, np.zeros(1, "<u4"))
+            self._put("rows/status", row, np.array([PRESENT], np.uint8))
+            self._status[row] = PRESENT
+
     def _put(self, path: str, index: int | np.integer, values: np.ndarray) -> None:
-        row_bytes = values.nbytes // len(values)
-        offset = self._offsets[path] + int(index) * row_bytes
-        data = memoryview(np.ascontiguousarray(values)).cast("B")
+        offset = self._offsets[path] + int(index) * (values.nbytes // len(values))
         try:
-            while data:
-                written = os.pwrite(self._descriptor, data, offset)
-                data, offset = data[written:], offset + written
+            write_at(self._descriptor, values, offset)
         except OSError as error:
-            raise _storage_error(error, self.path) from error
+            raise storage_error(error, self.path) from error
 
     def _sync_sometimes(self) -> None:
         if time.monotonic() - self._synced > FSYNC_EVERY_S:
             self.sync()
 
 
-def _stored(values: np.ndarray, spec: LayerSpec, layer: str, indices: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        stored = np.ascontiguousarray(values, np.dtype(spec.dtype).newbyteorder("<"))
-    if stored.shape[1:] != spec.shape:
-        raise UsageError(f"layer {layer}: rows of shape {stored.shape[1:]}, the cache holds {spec.shape}")
-    flat = stored.reshape(len(stored), -1)
-    finite = np.isfinite(flat).all(axis=1)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
-        largest = float(np.abs(np.asarray(values[row], np.float64)).max())
-        raise UsageError(
-            f"layer {layer}, row {int(indices[row])}: a value of {largest:g} does not fit {spec.dtype}"
-            + ("; use --dtype float32" if spec.dtype == "float16" and np.isfinite(largest) else "")
-        )
-    return stored
+def _open_to_write(path: Path) -> int:
+    try:
+        if not os.access(path, os.W_OK):
+            # Killed between being made read-only and getting its final name.
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+        return os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
-def _runs(indices: np.ndarray) -> list[tuple[int, int]]:
-    """Split row numbers into ranges of consecutive ones, each written at once."""
-    breaks = np.flatnonzero(np.diff(indices) != 1) + 1
-    edges = [0, *breaks.tolist(), len(indices)]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
-
-
-def needed_bytes(identity: Mapping[str, Any], id_bytes: int) -> int:
-    """Return the size in bytes of a cache of this identity, HDF5's own headers estimated."""
-    plan = storage_plan(identity, id_bytes)
-    return sum(int(np.prod(s, dtype=np.int64)) * d.itemsize for s, d in plan.values()) + 65536
+def _discard(path: Path) -> None:
+    with contextlib.suppress(
+        OSError
+    ):  # the disk that failed fails again: the first error is the one to report
+        path.unlink(missing_ok=True)
 
 
 def _require_space(folder: Path, identity: Mapping[str, Any], rows: RowTable) -> None:
     needed = needed_bytes(identity, rows.columns()["id"].dtype.itemsize)
-    available = _free_bytes(folder)
+    available = free_bytes(folder)
     if available is not None and needed > available:
         raise OSError(errno.ENOSPC, f"needs {needed / 1e6:.1f} MB, has {available / 1e6:.1f} MB")
-
-
-def _free_bytes(folder: Path) -> int | None:
-    try:
-        status = os.statvfs(folder)
-    except (OSError, AttributeError):
-        return None
-    return status.f_bavail * status.f_frsize
-
-
-def _lay_out(path: Path, identity: Mapping[str, Any], rows: RowTable) -> None:
-    """Write everything but the features: headers, identity, row table; then reserve the space and fsync."""
-    document = canonical_json(identity)
-    columns = rows.columns()
-    with h5py.File(path, "x") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["format_version"] = FORMAT_VERSION
-        for name, (shape, dtype) in storage_plan(identity, columns["id"].dtype.itemsize).items():
-            dataset = _preallocate(file, name, shape, dtype)
-            column = columns.get(name.removeprefix("rows/"))
-            if name.startswith("rows/") and column is not None:
-                dataset[...] = column
-            elif not name.startswith("features/") and len(rows):
-                dataset[...] = np.zeros(shape, dtype)
-        file["identity_sha256"] = np.frombuffer(hashlib.sha256(document).digest(), np.uint8)
-        # Last: a file without identity was never finished being created.
-        file["identity"] = np.frombuffer(document, np.uint8)
-    with path.open("r+b") as stream:
-        _reserve(stream.fileno(), path.stat().st_size)
-        os.fsync(stream.fileno())
-
-
-def _preallocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_layout(h5py.h5d.CONTIGUOUS)
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    space = h5py.h5s.create_simple(shape)
-    kind = h5py.h5t.py_create(dtype, logical=True)
-    return h5py.Dataset(h5py.h5d.create(file.id, name.encode(), kind, space, dcpl=properties, lcpl=links))
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except AttributeError:  # not on macOS and Windows
-        os.truncate(descriptor, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
-        os.truncate(descriptor, size)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the file system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows cannot open folders
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def _storage_error(error: OSError, path: Path) -> StorageError:
-    advice = {
-        errno.ENOSPC: "free some space, or write elsewhere with --output",
-        errno.EDQUOT: "your quota is used up: free some space, or write elsewhere with --output",
-        errno.EROFS: "the file system is read-only: write elsewhere with --output",
-        errno.EACCES: "you may not write there: write elsewhere with --output",
-    }.get(error.errno or 0, "rows already written are safe; run the same command again")
-    return StorageError(f"cannot write {path}: {error.strerror or error}; {advice}")

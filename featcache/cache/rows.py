@@ -1,0 +1,138 @@
+"""The rows of one open cache file: which are there, which are right, and their bytes."""
+
+import itertools
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from featcache.cache.blocks import map_blocks
+from featcache.cache.files import PinnedFile
+from featcache.cache.hdf5 import Layout, read_layout
+from featcache.cache.layout import PRESENT, quarantined_crcs, row_crcs
+from featcache.errors import IntegrityError
+
+_PASS_BYTES = 1 << 26
+
+
+class StoredRows:
+    """Rows as they are in a file, each with the verdict of its checksum; what to do about it is the caller's.
+
+    Statuses and checksums are those of the moment of opening.
+
+    Parameters
+    ----------
+    path
+        A cache file, finished or not.
+
+    Raises
+    ------
+    MissingFileError
+        If there is none.
+    IntegrityError
+        If its headers or its row table are damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file, self.layout = _open(path)
+        self.count = self.layout.count
+        self.status = self.layout.columns["status"]
+        self.crcs: Mapping[str, np.ndarray] = {name: self._read_crcs(name) for name in self.layout.layers}
+        self._map: mmap.mmap | None = None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._map = None
+        self.file.close()
+
+    def written(self) -> np.ndarray:
+        """Return bool ``[N]``: rows that have a checksum in every layer; nothing is verified."""
+        return np.all([crcs != 0 for crcs in self.crcs.values()], axis=0)
+
+    def read(self, rows: np.ndarray, layer: str, *, verify: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Return features ``[n, …]`` of int ``[n]`` rows, and bool ``[n]``: which of them are right.
+
+        Quarantined and missing rows are not right, whatever their bytes are. Without `verify`, all others
+        are taken to be.
+        """
+        spec = self.layout.layers[layer]
+        crcs = self.crcs[layer][rows]
+        good = (self.status[rows] == PRESENT) & (crcs != 0)
+        values = np.empty((len(rows), *spec.shape), spec.stored)
+        start = self.layout.offsets[f"features/{layer}"]
+
+        def fill(first: int, last: int) -> None:
+            block = rows[first:last]
+            for a, b in runs(block):
+                target = values[first + a : first + b]
+                self.file.read_into(target, start + int(block[a]) * spec.row_bytes)
+            if verify:
+                found = row_crcs(values[first:last], spec.fingerprint, block)
+                good[first:last] &= found == crcs[first:last]
+
+        map_blocks(fill, len(rows), spec.row_bytes)
+        return values, good
+
+    def quarantined(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows whose status says that they have no features, and whether their checksum agrees."""
+        rows = np.flatnonzero(self.status != PRESENT)
+        expected = quarantined_crcs(self.status[rows], self.layout.layers[layer].fingerprint, rows)
+        return rows, self.crcs[layer][rows] == expected
+
+    def intact(self) -> np.ndarray:
+        """Return bool ``[N]``: rows whose checksum holds in every layer, quarantined ones included."""
+        return np.all([self.intact_in(name) for name in self.layout.layers], axis=0)
+
+    def intact_in(self, layer: str) -> np.ndarray:
+        """Return bool ``[N]``: rows whose checksum holds in one layer, quarantined ones included.
+
+        Reads the whole layer, a part at a time.
+        """
+        good = np.zeros(self.count, bool)
+        step = max(1, _PASS_BYTES // self.layout.layers[layer].row_bytes)
+        for first in range(0, self.count, step):
+            rows = np.arange(first, min(first + step, self.count))
+            good[rows] = self.read(rows, layer)[1]
+        rows, agrees = self.quarantined(layer)
+        good[rows] = agrees
+        return good
+
+    def mapped(self, layer: str) -> np.ndarray:
+        """Return all rows ``[N, …]`` of a layer as a read-only view of the file; nothing is verified."""
+        spec = self.layout.layers[layer]
+        shape = (self.count, *spec.shape)
+        start = self.layout.offsets[f"features/{layer}"]
+        if self.file.size < start + self.count * spec.row_bytes:
+            raise IntegrityError(f"{self.file.path} became shorter while it was open: it was truncated")
+        if self._map is None:
+            self._map = mmap.mmap(self.file.descriptor, 0, access=mmap.ACCESS_READ)
+        count = int(np.prod(shape, dtype=np.int64))
+        return np.frombuffer(self._map, spec.stored, count, start).reshape(shape)
+
+    def _read_crcs(self, layer: str) -> np.ndarray:
+        crcs = np.empty(self.count, "<u4")
+        self.file.read_into(crcs, self.layout.offsets[f"crc32/{layer}"])
+        return crcs
+
+
+def runs(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Split row numbers into ranges of consecutive ones, each of which is one read or write."""
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    return [(a, b) for a, b in itertools.pairwise([0, *breaks.tolist(), len(rows)]) if b > a]
+
+
+def _open(path: Path) -> tuple[PinnedFile, Layout]:
+    """Open a file and read its layout, both of the same file although HDF5 opens by name."""
+    for _ in range(100):
+        file = PinnedFile(path)
+        try:
+            layout = read_layout(path)
+        except IntegrityError:
+            if file.is_at_its_path():
+                raise
+        else:
+            if file.is_at_its_path():
+                return file, layout
+        file.close()  # another file took its place meanwhile: look at that one
+    raise IntegrityError(f"{path} is replaced again and again; wait until it rests")

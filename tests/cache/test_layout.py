@@ -1,0 +1,141 @@
+"""The bytes of format v1, against h5py alone and a CRC computed bit by bit."""
+
+import hashlib
+import json
+import struct
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_caches import small
+
+from featcache.cache.layout import (
+    LayerSpec,
+    decode_ids,
+    encode_ids,
+    hints_digest,
+    needed_bytes,
+    partial_path,
+    row_crc,
+    row_crcs,
+    table_digest,
+)
+
+FINGERPRINT = "00ff" * 16
+
+
+def crc32_bit_by_bit(data: bytes) -> int:
+    """CRC-32 as ISO 3309 defines it (reflected polynomial 0xEDB88320), without tables or zlib."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xEDB88320 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+@given(st.binary(max_size=40), st.integers(0, 2**40), st.integers(0, 255))
+def test_a_rows_checksum_is_that_of_fingerprint_row_number_status_and_bytes(row, index, status):
+    header = bytes.fromhex(FINGERPRINT) + struct.pack("<qB", index, status)
+    assert row_crc(row, FINGERPRINT, index, status) == crc32_bit_by_bit(header + row) | 1
+
+
+def test_checksums_of_many_rows_are_those_of_each():
+    rows = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float16)
+    numbers = [7, 0, 2**33, 1, 3]
+    expected = [row_crc(row.tobytes(), FINGERPRINT, i, 0) for row, i in zip(rows, numbers, strict=True)]
+    assert row_crcs(rows, FINGERPRINT, numbers).tolist() == expected
+    assert row_crcs(rows[:0], FINGERPRINT, []).shape == (0,)
+
+
+def test_a_checksum_is_never_zero_and_depends_on_place_layer_and_status():
+    row = b"\1\2\3"
+    base = row_crc(row, FINGERPRINT, 1, 0)
+    assert base % 2 == 1
+    assert base != row_crc(row, FINGERPRINT, 2, 0)
+    assert base != row_crc(row, FINGERPRINT, 1, 1)
+    assert base != row_crc(row, "01" * 32, 1, 0)
+
+
+def test_bare_h5py_reads_everything(tmp_path):
+    want = small()
+    want.publish(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file.attrs["format"] == "featcache"
+        assert file.attrs["format_version"] == 1
+        document = file["identity"][()].tobytes()
+        assert file["identity_sha256"][()].tobytes() == hashlib.sha256(document).digest()
+        assert json.loads(document) == want.identity
+        present = [row for row in range(len(want.rows)) if row not in want.quarantined]
+        for name, values in want.features.items():
+            dataset = file[f"features/{name}"]
+            assert dataset.chunks is None
+            assert dataset.dtype == np.dtype("<f4")
+            np.testing.assert_array_equal(dataset[()][present], values[present])
+            assert np.isnan(dataset[()][list(want.quarantined)]).all()
+            fingerprint = bytes.fromhex(want.layers[name].fingerprint)
+            for row in range(len(want.rows)):
+                status = want.quarantined.get(row, 0)
+                body = b"" if status else values[row].tobytes()
+                crc = crc32_bit_by_bit(fingerprint + struct.pack("<qB", row, status) + body) | 1
+                assert file[f"crc32/{name}"][row] == crc
+        assert file["rows/label"][()].tolist() == want.rows.labels.tolist()
+        assert file["rows/split"][()].tolist() == want.rows.splits.tolist()
+        assert file["rows/sha256"][()].tolist() == want.rows.sha256.tolist()
+        assert file["rows/status"][()].tolist() == [want.quarantined.get(r, 0) for r in range(len(want.rows))]
+        assert file["rows/id"][1] == b"train/rose/caf\xe9.jpg"
+
+
+def test_the_row_table_digest_is_as_documented(tmp_path):
+    want = small()
+    digest = hashlib.sha256()
+    ids = encode_ids(want.rows.ids)
+    for header, column in (
+        (f'["id",[13],{ids.dtype.itemsize}]', ids),
+        ('["sha256",[13,32],1]', want.rows.sha256),
+        ('["label",[13],4]', want.rows.labels),
+        ('["split",[13],2]', want.rows.splits),
+    ):
+        digest.update(header.encode() + column.tobytes())
+    assert want.identity["rows"]["sha256"] == digest.hexdigest()
+
+
+def test_digests_depend_on_every_column_they_cover():
+    columns = small().rows.columns()
+    for name in columns:
+        changed = {**columns, name: columns[name].copy()}
+        changed[name].view(np.uint8).reshape(-1)[5] ^= 1
+        is_hint = name in ("size", "mtime_ns")
+        assert (table_digest(changed) == table_digest(columns)) == is_hint
+        assert (hints_digest(changed) == hints_digest(columns)) != is_hint
+
+
+@given(st.lists(st.binary(min_size=1, max_size=12).filter(lambda b: b"\0" not in b), min_size=1))
+def test_ids_survive_whatever_bytes_the_file_system_allows(names):
+    ids = tuple(name.decode("utf-8", "surrogateescape") for name in names)
+    assert decode_ids(encode_ids(ids)) == ids
+
+
+def test_large_datasets_start_on_a_page_and_the_size_is_estimated(tmp_path):
+    want = small(1100, shapes={"pool": (32,)})
+    cache = want.publish(tmp_path / "a.h5")
+    with h5py.File(cache.path) as file:
+        for name in ("features/pool", "crc32/pool", "rows/id", "rows/sha256"):
+            assert file[name].id.get_offset() % 4096 == 0
+    estimate = needed_bytes(want.identity, encode_ids(want.rows.ids).dtype.itemsize)
+    assert estimate * 0.6 < cache.nbytes <= estimate
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "size"), [((1280,), "float32", 5120), ((7, 7, 2), "float16", 196)]
+)
+def test_a_layer_knows_the_bytes_of_a_row(shape, dtype, size):
+    spec = LayerSpec(shape, dtype, FINGERPRINT)
+    assert spec.row_bytes == size
+    assert LayerSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_the_unfinished_file_has_its_own_name(tmp_path):
+    assert partial_path(tmp_path / "flowers.h5") == tmp_path / "flowers.partial.h5"

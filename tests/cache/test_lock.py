@@ -1,0 +1,130 @@
+"""One writer per cache."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from featcache.cache import WriteLock
+from featcache.errors import LockedError
+
+HOLDER = """
+import sys
+from pathlib import Path
+from featcache.cache import WriteLock
+with WriteLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "a.h5"
+
+
+def owner(**changes):
+    mine = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_started": "1",
+        "since": "2026-01-01 10:00:00",
+    }
+    return json.dumps({**mine, **changes})
+
+
+def hold(target):
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "held\n"
+    return child
+
+
+def test_nothing_is_left_behind_and_it_can_be_taken_again(target):
+    for _ in range(2):
+        with WriteLock(target) as lock:
+            assert json.loads(lock.record.read_text())["pid"] == os.getpid()
+        assert [p.name for p in target.parent.iterdir() if p.suffix != ".lock"] == []
+
+
+def test_a_second_writer_is_told_host_and_process(target):
+    child = hold(target)
+    try:
+        with pytest.raises(
+            LockedError,
+            match=f"a.h5 is being written by process {child.pid} on {socket.gethostname()} since 20.*; "
+            "wait for it, or write elsewhere with --output",
+        ):
+            WriteLock(target).__enter__()
+        with WriteLock(target.with_name("b.h5")):
+            pass
+    finally:
+        child.communicate("\n")
+    with WriteLock(target):
+        pass
+
+
+def test_a_second_writer_of_the_same_process_too(target):
+    with WriteLock(target), pytest.raises(LockedError, match=f"by process {os.getpid()} on"):
+        WriteLock(target).__enter__()
+
+
+def test_a_killed_writers_lock_is_taken_over(target):
+    child = hold(target)
+    child.kill()
+    child.communicate()
+    assert json.loads((target.parent / "a.h5.owner.json").read_text())["pid"] == child.pid
+    with WriteLock(target) as lock:
+        assert json.loads(lock.record.read_text())["pid"] == os.getpid()
+
+
+def test_another_hosts_lock_is_never_taken_over(target):
+    record = target.with_name("a.h5.owner.json")
+    record.write_text(owner(host="gpu-node-7", pid=1))
+    with pytest.raises(
+        LockedError, match=r"by process 1 on gpu-node-7 .*If that process is gone, delete .*owner"
+    ) as e:
+        WriteLock(target).__enter__()
+    assert record.exists()
+    assert str(record) in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        owner(pid=0),
+        owner(pid="x"),
+        owner(pid=2**22 + 1),  # above the kernel's largest process number
+        owner(),  # this process's number, but another start: a restarted container
+        owner(pid=1, pid_started="-1"),  # a living process that started at another time
+        "",
+        "[]",
+        "{",
+    ],
+)
+def test_what_names_no_living_owner_is_taken_over(record, target):
+    target.with_name("a.h5.owner.json").write_text(record)
+    with WriteLock(target):
+        pass
+
+
+def test_a_living_owner_is_respected_where_the_lock_file_does_not_lock(target):
+    """As on a network file system without locks: only the record tells."""
+    child = hold(target)
+    try:
+        target.with_name("a.h5.lock").unlink()
+        with pytest.raises(LockedError, match=f"by process {child.pid} on"):
+            WriteLock(target).__enter__()
+    finally:
+        child.communicate("\n")
+
+
+def test_the_lock_is_released_after_an_error(target):
+    with pytest.raises(RuntimeError, match="oops"), WriteLock(target):
+        raise RuntimeError("oops")
+    with WriteLock(target):
+        pass
