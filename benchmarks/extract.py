@@ -72,7 +72,11 @@ def keras_runner(batch: int) -> Callable[[int], float]:
     import jax
     import keras
 
-    model = keras.applications.MobileNetV2(weights=None, pooling="avg", include_top=False)
+    model = keras.applications.MobileNetV2(
+        weights=None,  # pyright: ignore[reportArgumentType]  # the annotation says str
+        pooling="avg",
+        include_top=False,
+    )
     variables = [v.value for v in model.variables]
 
     @jax.jit

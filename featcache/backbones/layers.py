@@ -66,7 +66,7 @@ def _depthwise_shifted(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]
 
 
 def _strided_reads(
-    x: jax.Array, size: tuple[int, int], strides: tuple[int, int]
+    x: jax.Array, size: Sequence[int], strides: tuple[int, int]
 ) -> Iterator[tuple[int, int, jax.Array]]:
     """Yield, for each position of a kernel of `size`, the pixels of a padded map it meets."""
     height, width = ((n - k) // s + 1 for n, k, s in zip(x.shape[1:3], size, strides, strict=True))

@@ -19,7 +19,7 @@ from featcache.transforms import Transforms, normalisation
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
-Features = Callable[[Any, jax.Array], dict[str, jax.Array]]
+Features = Callable[[Any, jax.Array | np.ndarray], dict[str, jax.Array]]
 
 
 @dataclass(frozen=True)

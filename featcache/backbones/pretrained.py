@@ -73,7 +73,7 @@ def _download(pretrained: Pretrained) -> Path:
             known_hash=f"sha256:{source.sha256}",
             fname=source.filename,
             path=weights_folder(),
-            downloader=pooch.HTTPDownloader(timeout=TIMEOUT_S),
+            downloader=pooch.HTTPDownloader(timeout=TIMEOUT_S),  # pyright: ignore[reportArgumentType]
         )
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
         raise WeightsError(

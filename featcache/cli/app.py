@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, Any
 
@@ -87,7 +88,5 @@ def _terminate_like_ctrl_c() -> None:
         del number, frame
         raise KeyboardInterrupt
 
-    try:
+    with suppress(ValueError):  # not in the main thread: a program calls us as a function
         signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread: a program calls us as a function
-        pass

@@ -13,7 +13,8 @@ from featcache.errors import DataError, MissingFileError
 from featcache.sources.dataset import UNSPLIT, Dataset, Record
 
 EXTENSIONS = frozenset(
-    (".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .avif .mpo").split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
 )
 
 # People's names for the three splits.
@@ -40,11 +41,11 @@ class _Found:
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key in which numbers count as numbers: 1, 2, 10 and not 1, 10, 2."""
-    return tuple(
-        (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold())
-        for part in re.split(r"(\d+)", name)
-        if part
-    ) + ((2, 0, name),)
+    parts = (part for part in re.split(r"(\d+)", name) if part)
+    numbers_as_numbers = (
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts
+    )
+    return (*numbers_as_numbers, (2, 0, name))
 
 
 def open_folder(path: str) -> Dataset:

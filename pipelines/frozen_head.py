@@ -1,0 +1,81 @@
+"""What E1 and E2 (and later E3, E7, E8) share: extract once, train one head, write down what came out."""
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import featcache
+
+Data = Annotated[str, typer.Option(help="Dataset spec: a folder with class folders, or with splits above.")]
+Weights = Annotated[str | None, typer.Option(help="Weights file, where the published one is not at hand.")]
+Output = Annotated[Path, typer.Option(help="Folder for the cache, the classifier and the record.")]
+
+
+def run(
+    experiment: str,
+    *,
+    data: str,
+    backbone: str,
+    weights: str | None,
+    output: Path,
+    protocol: dict[str, Any],
+    published: dict[str, Any],
+    squash: bool = True,
+) -> dict[str, Any]:
+    """Run one frozen-head experiment and write ``EXPERIMENT.json``.
+
+    Parameters
+    ----------
+    experiment
+        Name of the record.
+    data, backbone, weights
+        What to extract.
+    output
+        Folder for everything that is made.
+    protocol
+        Arguments of `featcache.train_head`.
+    published
+        What the original reports, kept beside our result.
+    squash
+        Resize whatever the aspect ratio, as Keras pipelines do, instead of the weights' own crop.
+    """
+    network = featcache.load_backbone(backbone, weights=weights)
+    size = network.transforms.input_size
+    transforms = network.transforms
+    if squash:
+        transforms = featcache.Transforms.from_json(
+            transforms.to_json() | {"crop_mode": "squash", "crop_pct": 1.0}
+        )
+    began = time.perf_counter()
+    extraction = featcache.extract(
+        data, backbone=network, transforms=transforms, output=output / f"{experiment}-{backbone}.h5"
+    )
+    extracted = time.perf_counter()
+    classifier = featcache.train_head(extraction, output=output / f"{experiment}-classifier", **protocol)
+    trained = time.perf_counter()
+    record = {
+        "experiment": experiment,
+        "data": data,
+        "images": extraction.images,
+        "backbone": network.name,
+        "input_size": list(size),
+        "protocol": protocol,
+        "published": published,
+        "result": {
+            split: {key: scores[key] for key in ("accuracy", "interval", "count", "loss")}
+            for split, scores in classifier.metrics.items()
+        },
+        "seconds": {"extract": round(extracted - began, 1), "train": round(trained - extracted, 1)},
+        "computed": extraction.computed,
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+        "featcache": featcache.__version__,
+    }
+    path = output / f"{experiment}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record, indent=1))
+    return record
