@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.errors import IdentityError, IntegrityError, MissingFileError, UsageError
+from featcache.errors import IdentityError, IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.identity import Recipe, canonical_json, differences, sha256_file, sha256_json
 from featcache.metrics import Evaluation, Scores, evaluate
 
@@ -187,21 +187,36 @@ class Classifier:
         ------
         UsageError
             If the folder exists and holds anything else.
+        StorageError
+            If it cannot be written.
         """
-        from safetensors.numpy import save_file
-
-        target = Path(folder)
+        target = Path(folder).resolve()  # a link stays, and what it leads to is replaced
         if target.exists() and not (target / DOCUMENT).is_file() and any(_listing(target)):
             raise UsageError(f"{target} exists and is no classifier; choose another place with --output")
         fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
+        try:
+            fresh.mkdir(parents=True)
+            self._write(fresh)
+            _replace_folder(fresh, target)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the classifier to {target}: {error.strerror or error}; "
+                "choose another place with --output"
+            ) from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return Path(folder)
+
+    def _write(self, folder: Path) -> None:
+        from safetensors.numpy import save
+
         tensors = {name: np.ascontiguousarray(value, np.float32) for name, value in self.parameters.items()}
-        save_file(tensors, fresh / TENSORS)
-        document = self._document(sha256_file(fresh / TENSORS))
-        (fresh / DOCUMENT).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-        _replace_folder(fresh, target)
-        return target
+        (folder / TENSORS).write_bytes(save(tensors))
+        document = self._document(sha256_file(folder / TENSORS))
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        # Names that are not UTF-8 hold lone surrogates, which only JSON's own escapes can write.
+        (folder / DOCUMENT).write_bytes(text.encode("utf-8", "backslashreplace"))
 
     def _document(self, tensors_sha256: str) -> dict[str, Any]:
         document = {
@@ -280,9 +295,15 @@ def _listing(folder: Path) -> Sequence[str]:
 def _replace_folder(fresh: Path, target: Path) -> None:
     """Put `fresh` in the place of `target`; the old one is moved aside first and removed last."""
     old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    if target.exists():
-        os.replace(target, old)
-    os.replace(fresh, target)
+    if not target.exists():
+        os.replace(fresh, target)
+        return
+    os.replace(target, old)
+    try:
+        os.replace(fresh, target)
+    except OSError:
+        os.replace(old, target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -293,7 +314,7 @@ def _read_document(folder: Path) -> dict[str, Any]:
             f"no classifier in {folder} (no {DOCUMENT}); train one with: featcache train-head CACHE"
         )
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text("utf-8"))
         checksum = document.pop("document_sha256")
         version = document["format_version"]
     except (ValueError, KeyError, AttributeError, TypeError) as error:

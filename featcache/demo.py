@@ -11,6 +11,7 @@ from featcache.errors import MissingFileError
 from featcache.extraction import Extraction, OnProgress, extract
 from featcache.metrics import Evaluation
 from featcache.prediction import Prediction
+from featcache.sources.folder import image_files
 from featcache.trainer import train_head
 
 
@@ -82,7 +83,8 @@ def run_demo(
     folder = target / "classifier"
     classifier = train_head(extraction, output=folder)
     evaluation = classifier.evaluate(split="test")
-    photos = [sorted(folder.iterdir())[0] for folder in sorted((dataset / "test").iterdir())]
-    predictions = classifier.predict(photos, top=2)
+    files, _ = image_files(dataset / "test")
+    first_of_class = {file.parent: file for file in reversed(files)}
+    predictions = classifier.predict(sorted(first_of_class.values()), top=2)
     seconds = time.monotonic() - started
     return Demo(dataset, extraction, classifier, evaluation, predictions, folder, seconds)

@@ -179,10 +179,16 @@ def _items(images: Any, transforms: Transforms) -> Iterator[tuple[str, Callable[
         for number, image in enumerate(images):
             if isinstance(image, np.ndarray):
                 yield str(number), partial(pixels, image, transforms)
-            else:
+            elif isinstance(image, str | os.PathLike):
                 yield from _path_items(Path(image), transforms)
+            else:
+                raise _not_images(image)
     else:
-        raise UsageError(f"images of type {type(images).__name__}; give paths, folders or uint8 arrays")
+        raise _not_images(images)
+
+
+def _not_images(given: Any) -> UsageError:
+    return UsageError(f"images of type {type(given).__name__}; give paths, folders or uint8 arrays")
 
 
 def _path_items(path: Path, transforms: Transforms) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:

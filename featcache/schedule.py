@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from featcache.errors import ImageError
+from featcache.errors import FeatcacheError, ImageError
 
 Prepare = Callable[[int], np.ndarray]
 """Row number to uint8 ``[H, W, 3]``; raises `ImageError`."""
@@ -100,7 +100,7 @@ def pipelined(
     halves, and so are all later ones.
     """
     size = batch_size
-    flying: deque[tuple[Chunk, np.ndarray, Any]] = deque()
+    flying: deque[tuple[Chunk, np.ndarray, int, Any]] = deque()
 
     def decode(row: int) -> tuple[int, np.ndarray | ImageError, float]:
         started = time.perf_counter()
@@ -112,10 +112,10 @@ def pipelined(
 
     def land() -> Chunk:
         nonlocal size
-        chunk, images, pending = flying.popleft()
+        chunk, images, width, pending = flying.popleft()
         started = time.perf_counter()
         if len(chunk.rows):
-            chunk.features, size = _fetch_or_halve(pending, images, compute, size)
+            chunk.features, size = _fetch_or_halve(pending, images, compute, width, size)
         chunk.device_s += time.perf_counter() - started
         return chunk
 
@@ -127,7 +127,7 @@ def pipelined(
             np.array([r for r, _ in good], np.int64), {}, failures, sum(seconds for *_, seconds in part), 0.0
         )
         images = np.stack([image for _, image in good]) if good else np.empty((0, 0, 0, 3), np.uint8)
-        flying.append((chunk, images, _dispatch(images, compute, size)))
+        flying.append((chunk, images, size, _dispatch(images, compute, size)))
         if len(flying) > 2:
             yield land()
     while flying:
@@ -184,7 +184,7 @@ def _dispatch(images: np.ndarray, compute: Compute, size: int) -> Mapping[str, A
     if not len(images):
         return None
     try:
-        return compute(_padded(list(images), max(size, len(images))))
+        return compute(_padded(list(images), size))
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise
@@ -192,16 +192,18 @@ def _dispatch(images: np.ndarray, compute: Compute, size: int) -> Mapping[str, A
 
 
 def _fetch_or_halve(
-    pending: Mapping[str, Any] | None, images: np.ndarray, compute: Compute, size: int
+    pending: Mapping[str, Any] | None, images: np.ndarray, compute: Compute, width: int, size: int
 ) -> tuple[dict[str, np.ndarray], int]:
+    """Fetch a batch that was dispatched `width` wide; return it and the size that fits (`size` did so far)."""
     try:
         if pending is not None:
             return _fetch(pending, len(images)), size
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise
-    while size > 1:
-        size = max(1, size // 2)
+    # Several batches were in flight when the first did not fit: what fits was found out with that one.
+    size = min(size, width // 2)
+    while size:
         try:
             parts = [
                 _fetch(compute(_padded(list(images[i : i + size]), size)), len(images[i : i + size]))
@@ -210,9 +212,10 @@ def _fetch_or_halve(
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
+            size //= 2
             continue
         return {layer: np.concatenate([p[layer] for p in parts]) for layer in parts[0]}, size
-    raise RuntimeError("RESOURCE_EXHAUSTED: the device has no memory for a single image")
+    raise FeatcacheError("the device has no memory for a single image; free some, or compute on the CPU")
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -180,7 +180,7 @@ val_fraction, standardize, seed
     record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out}
     classifier = Classifier(
         backbone=opened.backbone,
-        weights=opened.identity["provenance"].get("weights") if _own_weights(opened) else None,
+        weights=_own_weights(opened),
         recipe=opened.recipe,
         layer=name,
         fingerprint=opened.layers[name].fingerprint,
@@ -255,9 +255,11 @@ def _number(value: np.floating) -> float | None:
     return round(float(value), 6) if np.isfinite(value) else None
 
 
-def _own_weights(cache: FeatureCache) -> bool:
-    """Whether the backbone's weights are a user's own file, which only its path leads to."""
-    return cache.backbone.endswith((".custom", ".random"))
+def _own_weights(cache: FeatureCache) -> str | None:
+    """What to load the backbone's weights from where its name alone does not say: a user's own file."""
+    if cache.backbone.endswith(".random"):
+        return "random"
+    return cache.identity["provenance"]["weights"] if cache.backbone.endswith(".custom") else None
 
 
 def _provenance(cache: FeatureCache) -> dict[str, Any]:

@@ -134,6 +134,7 @@ def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows) -> Fit
     start = _initial(program, hyper, train)
     scaling = _scaling(program, train)
     epoch = partial(_train_epoch, program, hyper, train, scaling)
+    judged = val.weight.sum(axis=1) > 0
 
     def running(carry: _Carry) -> jax.Array:
         return (carry.epoch < program.epochs) & ~jnp.all(carry.stopped)
@@ -142,9 +143,8 @@ def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows) -> Fit
         key, draw = jax.random.split(carry.key)
         parameters, optimizer, loss = epoch(draw, carry.parameters, carry.optimizer)
         val_loss, val_accuracy = _evaluate(program, parameters, scaling, val)
-        return _judge(
-            hyper, carry._replace(key=key), parameters, optimizer, History(loss, val_loss, val_accuracy)
-        )
+        scores = History(loss, val_loss, val_accuracy)
+        return _judge(hyper, carry._replace(key=key), parameters, optimizer, scores, judged)
 
     end = lax.while_loop(running, advance, start)
     folded = jax.vmap(head.fold)(end.best, scaling)
@@ -267,13 +267,18 @@ def _evaluate(program: Program, parameters: Any, scaling: Scaling, val: Rows) ->
     return jax.vmap(one)(parameters, scaling, val.weight)
 
 
-def _judge(hyper: Hyperparameters, carry: _Carry, parameters: Any, optimizer: Any, scores: History) -> _Carry:
-    """Keep what got better, stop what has not for `patience` epochs; a stopped head changes no more."""
+def _judge(
+    hyper: Hyperparameters, carry: _Carry, parameters: Any, optimizer: Any, scores: History, judged: jax.Array
+) -> _Carry:
+    """Keep what got better, stop what has not for `patience` epochs; a stopped head changes no more.
+
+    A head that is not `judged` (bool ``[K]``: it has validation rows) gets better with every finite epoch.
+    """
     epoch = carry.epoch + 1
-    # Without validation rows the loss is NaN for all: then every finite epoch counts as better.
-    monitored = jnp.where(jnp.all(jnp.isnan(scores.val_loss)), -epoch.astype(jnp.float32), scores.val_loss)
-    finite = jnp.isfinite(scores.train_loss)
-    better = (monitored < carry.best_loss - hyper.min_delta) & ~carry.stopped & finite
+    # The loss is that of the epoch's steps, so its parameters may be infinite already when it is not.
+    finite = jnp.isfinite(scores.train_loss) & _all_finite(parameters)
+    improved = ~judged | (scores.val_loss < carry.best_loss - hyper.min_delta)
+    better = improved & ~carry.stopped & finite
 
     def choose(mask: jax.Array, new: Any, old: Any) -> Any:
         return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
@@ -285,10 +290,18 @@ def _judge(hyper: Hyperparameters, carry: _Carry, parameters: Any, optimizer: An
         parameters=choose(alive, parameters, carry.parameters),
         optimizer=choose(alive, optimizer, carry.optimizer),
         best=choose(better, parameters, carry.best),
-        best_loss=jnp.where(better, monitored, carry.best_loss),
+        best_loss=jnp.where(better, scores.val_loss, carry.best_loss),
         best_epoch=best_epoch,
         stopped=carry.stopped | (epoch - best_epoch >= hyper.patience) | ~finite,
         history=jax.tree.map(
             lambda all_, new: all_.at[carry.epoch].set(jnp.where(alive, new, jnp.nan)), carry.history, scores
         ),
     )
+
+
+def _all_finite(parameters: Any) -> jax.Array:
+    """Return bool ``[K]``: heads all of whose parameters are finite."""
+    leaves = [
+        jnp.isfinite(leaf).reshape(leaf.shape[0], -1).all(axis=1) for leaf in jax.tree.leaves(parameters)
+    ]
+    return jnp.stack(leaves).all(axis=0)

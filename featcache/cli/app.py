@@ -11,8 +11,10 @@ import typer
 
 from featcache import __version__
 from featcache.cli import backbones, demo, evaluate, extract, predict, train_head
-from featcache.cli.console import Console, active
+from featcache.cli.console import Console, active, forget
 from featcache.errors import FeatcacheError
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="featcache",
@@ -46,39 +48,68 @@ def _options(
 def run(arguments: list[str]) -> int:
     """Run one command; every error becomes one clear line and an exit code."""
     _terminate_like_ctrl_c()
+    _never_fail_to_encode()
+    forget()
     try:
-        result: Any = app(arguments, standalone_mode=False)
+        code = _run(arguments)
         sys.stdout.flush()
-    except FeatcacheError as error:
-        return _fail(error, str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail(None, "interrupted; what was done is kept: run the same command again to go on", 130)
     except BrokenPipeError:  # `featcache … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
-        return _unexpected(error)
-    return result if isinstance(result, int) else 0
-
-
-def _fail(error: Exception | None, message: str, code: int) -> int:
-    console = active() or Console()
-    console.fail(type(error).__name__ if error else "Interrupted", message)
     return code
 
 
-def _unexpected(error: Exception) -> int:
-    # typer's own usage errors know how to print themselves and which code they mean.
-    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
-    if callable(show) and isinstance(code, int):
-        show()
-        return code
-    if type(error).__name__ == "Abort":
-        return _fail(None, "interrupted", 130)
+def _run(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
+    try:
+        result: Any = app(arguments, prog_name=app.info.name, standalone_mode=False)
+    except FeatcacheError as error:
+        return _fail(type(error).__name__, str(error), error.exit_code, as_json)
+    except KeyboardInterrupt:
+        return _interrupted(as_json)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        return _unexpected(error, as_json)
+    if result == INTERRUPTED:  # what typer makes of Ctrl-C
+        return _interrupted(as_json)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
+    console = active() or Console(as_json=as_json)
+    console.fail(kind, message)
+    return code
+
+
+def _interrupted(as_json: bool) -> int:
+    message = "interrupted; what was done is kept: run the same command again to go on"
+    return _fail("Interrupted", message, INTERRUPTED, as_json)
+
+
+def _unexpected(error: Exception, as_json: bool) -> int:
+    kind = type(error).__name__
+    if kind == "Abort":
+        return _interrupted(as_json)
+    if kind == "NoArgsIsHelpError":
+        print(error.ctx.get_help(), file=sys.stderr)  # type: ignore[attr-defined]
+        return 2
+    # typer's own usage errors: typer may bring click along or not, so their class cannot be named.
+    code, text = getattr(error, "exit_code", None), getattr(error, "format_message", None)
+    if isinstance(code, int) and callable(text):
+        command = error.ctx.command_path if getattr(error, "ctx", None) else app.info.name  # type: ignore[attr-defined]
+        return _fail("UsageError", f"{text()} (see {command} --help)", code, as_json)
     if os.environ.get("FEATCACHE_DEBUG"):
         raise error
-    message = f"unexpected {type(error).__name__}: {error}. Set FEATCACHE_DEBUG=1 to see where, and report it"
-    return _fail(error, message, 1)
+    message = f"unexpected {kind}: {error}. Set FEATCACHE_DEBUG=1 to see where, and report it"
+    return _fail(kind, message, 1, as_json)
+
+
+def _never_fail_to_encode() -> None:
+    """Escape what the terminal's encoding lacks: a result must not be lost to a ``×``."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # replaced by something that is no text file
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def _terminate_like_ctrl_c() -> None:

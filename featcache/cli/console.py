@@ -27,6 +27,11 @@ def active() -> "Console | None":
     return _current[-1] if _current else None
 
 
+def forget() -> None:
+    """Forget the console of an earlier command of this process."""
+    _current.clear()
+
+
 def escaped(text: str) -> str:
     """Return text that is safe to print: undecodable names and control characters are shown escaped."""
     plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -53,12 +58,13 @@ class Console:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
+        self._answered = False
         _current[:] = [self]
 
     def result(self, value: dict[str, Any], lines: Sequence[str]) -> None:
         """Print a command's result: `lines` for people, `value` for programs."""
         if self.as_json:
-            print(json.dumps({"version": JSON_VERSION, "command": self.command, "result": value}))
+            self._answer("result", value)
         else:
             print("\n".join(lines))
 
@@ -73,11 +79,14 @@ class Console:
             self.note(text)
 
     def fail(self, kind: str, message: str) -> None:
-        """Print an error: one line on stderr, and the JSON object if that was asked for."""
-        if self.as_json:
-            error = {"kind": kind, "message": message}
-            print(json.dumps({"version": JSON_VERSION, "command": self.command, "error": error}))
+        """Print an error: one line on stderr, and as the JSON object if that was asked for and not given yet."""
+        if self.as_json and not self._answered:
+            self._answer("error", {"kind": kind, "message": message})
         print(f"error: {message}", file=sys.stderr)
+
+    def _answer(self, key: str, value: dict[str, Any]) -> None:
+        print(json.dumps({"version": JSON_VERSION, "command": self.command, key: value}))
+        self._answered = True
 
     @contextmanager
     def progress(self) -> "Iterator[OnProgress]":

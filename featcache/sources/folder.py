@@ -53,7 +53,8 @@ def open_folder(path: str) -> Dataset:
 
     Hidden files and folders, files that are not images by their extension, and what is no regular file
     (FIFOs, devices, broken links) are left out and counted; nothing is opened. Classes are the names of the
-    class folders over all splits, in natural order; a class folder may hold folders of its own.
+    class folders over all splits, in natural order; a class folder may hold folders of its own. Folders that
+    stand for the same split (``val/`` and ``dev/``) are taken together.
 
     Parameters
     ----------
@@ -68,24 +69,25 @@ def open_folder(path: str) -> Dataset:
         If it holds no images, no class folders, or a single class.
     """
     root = Path(path).expanduser()
-    if not root.exists():
-        raise MissingFileError(f"no dataset folder {root}; {LAYOUTS}")
-    if not root.is_dir():
-        raise DataError(f"{root} is a file, not a dataset folder; {LAYOUTS}")
+    _require_folder(root)
     skipped: Counter[str] = Counter()
-    by_split = {
-        split: list(_class_folders(folder, skipped)) for split, folder in _split_folders(root, skipped)
-    }
-    classes = sorted({name for folders in by_split.values() for name, _ in folders}, key=natural_key)
-    labels = {name: index for index, name in enumerate(classes)}
-    records = [
-        _record(found, root, labels[name], split)
-        for split, folders in by_split.items()
-        for name, folder in folders
-        for found in _images(folder, skipped, ())
+    folders = [
+        (split, name, folder)
+        for split, above in _split_folders(root, skipped)
+        for name, folder in _class_folders(above, skipped)
     ]
-    used = {record.label for record in records}
-    _refuse_unusable(root, [name for name in classes if labels[name] in used], skipped)
+    found = [
+        (split, name, image)
+        for split, name, folder in folders
+        for image in _images(folder, skipped, (_inode(root), _inode(folder.parent)))
+    ]
+    classes = sorted({name for _, name, _ in found}, key=natural_key)
+    skipped.update(
+        {f"class folder without images ({n}/)": 1 for n in {n for _, n, _ in folders} - {*classes}}
+    )
+    _refuse_unusable(root, classes, skipped)
+    labels = {name: index for index, name in enumerate(classes)}
+    records = [_record(image, root, labels[name], split) for split, name, image in found]
     return Dataset(
         spec=path,
         name=root.resolve().name or "dataset",
@@ -108,6 +110,17 @@ def image_files(folder: Path) -> tuple[list[Path], dict[str, int]]:
     """Return the images below a folder in natural order, and why other files were left out."""
     skipped: Counter[str] = Counter()
     return [Path(found.path) for found in _images(folder, skipped, ())], dict(skipped)
+
+
+def _require_folder(root: Path) -> None:
+    try:
+        mode = root.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError(f"no dataset folder {root}; {LAYOUTS}") from None
+    except OSError as error:
+        raise DataError(f"cannot open the dataset folder {root}: {error.strerror}") from error
+    if not stat.S_ISDIR(mode):
+        raise DataError(f"{root} is a file, not a dataset folder; {LAYOUTS}")
 
 
 def _record(found: _Found, root: Path, label: int, split: str) -> Record:
@@ -142,8 +155,7 @@ def _class_folders(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, P
 
 
 def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], ...]) -> Iterator[_Found]:
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
+    here = _inode(folder)
     if here in above:
         skipped["link back to a folder above"] += 1
         return
@@ -155,6 +167,11 @@ def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], .
         else:
             status = entry.stat()
             yield _Found(entry.path, status.st_size, status.st_mtime_ns)
+
+
+def _inode(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _entries(folder: Path, skipped: Counter[str]) -> Iterator[os.DirEntry[str]]:
