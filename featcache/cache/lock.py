@@ -107,3 +107,15 @@ def _start_time(pid: int) -> str | None:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return None
+
+
+def owner_of(record: Path) -> str:
+    """Say in words who holds the lock that a ``.owner.json`` file records, and whether they are still there."""
+    owner = _read(record)
+    if owner is None:
+        return "unreadable record; delete it if nobody is writing"
+    who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
+    if _is_gone(owner):
+        return f"{who}, which is gone: the next extraction takes over"
+    here = owner.get("host") == socket.gethostname()
+    return f"{who}, which is running" if here else f"{who}, which cannot be looked at from this machine"

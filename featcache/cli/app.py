@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from featcache import __version__
-from featcache.cli import backbones, demo, evaluate, extract, predict, train_head
+from featcache.cli import backbones, demo, doctor, evaluate, extract, predict, train_head
 from featcache.cli.console import Console, active, forget
 from featcache.errors import FeatcacheError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (extract, train_head, evaluate, predict, backbones, demo):
+for module in (extract, train_head, evaluate, predict, backbones, doctor, demo):
     app.command(module.NAME)(module.command)
 
 
