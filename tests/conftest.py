@@ -1,0 +1,75 @@
+"""What the tests share: a network that compiles in seconds, and a head trained on its features."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from photo_folders import photo_folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Slow suites run when they are asked for: pytest -m slow, or -m "" for everything.
+    asked = any(argument.startswith("-m") for argument in config.invocation_params.args)
+    if not asked and not config.option.markexpr:
+        config.option.markexpr = "not slow"
+
+
+@pytest.fixture(autouse=True)
+def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read from or written to the user's own folders, and nothing is downloaded."""
+    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+    monkeypatch.setenv("FEATCACHE_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def network():
+    """EfficientNet-Lite0 on 64×64 pixels, so that compiling and running it take seconds."""
+    from featcache.backbones import load
+    from featcache.errors import WeightsError
+
+    try:
+        loaded = load("efficientnet_lite0")
+    except WeightsError:
+        loaded = load("efficientnet_lite0", weights="random")
+    small = replace(loaded.pretrained, transforms=loaded.transforms.with_size(64, 64))
+    return replace(loaded, pretrained=small)
+
+
+@pytest.fixture
+def small_backbone(network, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let whoever loads the default backbone by its name get `network`; other names load what they mean."""
+    from featcache import backbones
+
+    real = backbones.load
+
+    def load(name: str = backbones.DEFAULT, *, weights: str | Path | None = None):
+        mine = weights in (None, "random") and name in ("efficientnet_lite0", network.name)
+        return network if mine else real(name, weights=weights)
+
+    monkeypatch.setattr(backbones, "load", load)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Photos, their features, and a classifier trained on them; tests only read it."""
+
+    photos: Path
+    cache: Path
+    folder: Path
+    classifier: object
+
+
+@pytest.fixture(scope="session")
+def trained(network, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    from featcache import extract, train_head
+
+    root = tmp_path_factory.mktemp("trained")
+    tree = {f"{split}/{name}": count for split, count in SPLITS.items() for name in ("cat", "dog", "owl")}
+    photos = photo_folder(root / "photos", tree)
+    cache = extract(photos, backbone=network, output=root / "photos.h5").path
+    classifier = train_head(cache, output=root / "classifier", epochs=30)
+    return Trained(photos, cache, root / "classifier", classifier)
+
+
+SPLITS = {"train": 6, "val": 3, "test": 4}
