@@ -10,7 +10,7 @@ from typing import Protocol
 import jax
 from flax import nnx
 
-from featcache.errors import UnknownNameError, did_you_mean
+from featcache.errors import UnknownNameError, UsageError, did_you_mean
 
 Record = Callable[[str, jax.Array], jax.Array]
 """Called by a stage with the name of an inner point and its value; returns the value unchanged."""
@@ -94,9 +94,13 @@ class Backbone(nnx.Module):
         ------
         UnknownNameError
             If a tap or `after` is no stage, or a tap lies at or before `after`.
+        UsageError
+            If there is no tap, or `after` is a value inside a stage.
         """
         wanted = {tap: self.resolve(tap) for tap in taps}
-        start = 0 if after is None else self.order.index(self.stage_of(self.resolve(after))) + 1
+        if not wanted:
+            raise UsageError(f"no layer was asked for; name at least one, such as {self.order[-1]!r}")
+        start = 0 if after is None else self.order.index(self._stage(after)) + 1
         last = max(self.order.index(self.stage_of(point)) for point in wanted.values())
         seen: dict[str, jax.Array] = {}
         for stage in self.order[start : last + 1]:
@@ -106,6 +110,17 @@ class Backbone(nnx.Module):
         if unreached:
             raise UnknownNameError(f"stages {unreached} lie at or before {after!r}, where the run starts")
         return {tap: seen[point] for tap, point in wanted.items()}
+
+    def _stage(self, name: str) -> str:
+        point = self.resolve(name)
+        if point in self.order:
+            return point
+        # Its shape may well be that of the stage's output, and the numbers would silently be wrong.
+        stage = self.stage_of(point)
+        raise UsageError(
+            f"{name!r} lies inside stage {stage!r}, and a run can only start after a whole stage; "
+            f"start after {stage!r} or the one before"
+        )
 
     def _run_stage(self, stage: str, x: jax.Array, seen: dict[str, jax.Array]) -> jax.Array:
         module = self.stages[stage]

@@ -19,7 +19,8 @@ class KeyTable:
     ----------
     modules
         Pairs of a regular expression over the file's module path (the name without its last component) and
-        our module path: a format string or a function of the expression's groups.
+        our module path: a format string or a function of the expression's groups, which may raise
+        ``LookupError`` where this network has no such module.
     leaf
         ``(last component, tensor) -> (our last component, tensor in our layout)``.
     ignore
@@ -35,7 +36,10 @@ class KeyTable:
         module, _, last = name.rpartition(".")
         for pattern, template in self.modules:
             if match := re.fullmatch(pattern, module):
-                ours = template(*match.groups()) if callable(template) else template.format(*match.groups())
+                try:
+                    ours = template(*match.groups()) if callable(template) else template.format(*match.groups())
+                except LookupError:  # the file of a deeper network has blocks that this one lacks
+                    return None
                 leaf, value = self.leaf(last, tensor)
                 return f"{ours}.{leaf}", value
         return None
@@ -73,16 +77,19 @@ def convert(
     Raises
     ------
     WeightsError
-        With all unknown, missing and ill-shaped names at once.
+        With all unknown, missing, doubled and ill-shaped names at once.
     """
     ours: dict[str, np.ndarray] = {}
     unknown: list[str] = []
+    doubled: list[str] = []
     for name, tensor in tensors.items():
         if table.ignores(name):
             continue
         translated = table.translate(name, tensor)
         if translated is None or translated[0] not in shapes:
             unknown.append(name)
+        elif translated[0] in ours:
+            doubled.append(name)
         else:
             ours[translated[0]] = translated[1]
     missing = [name for name in shapes if name not in ours]
@@ -91,7 +98,8 @@ def convert(
         for name, shape in shapes.items()
         if name in ours and ours[name].shape != shape
     ]
-    _refuse_mismatch(origin, {"missing": missing, "unknown": unknown, "wrong shape": wrong})
+    problems = {"missing": missing, "unknown": unknown, "given twice": doubled, "wrong shape": wrong}
+    _refuse_mismatch(origin, problems)
     return {name: np.ascontiguousarray(ours[name], np.float32) for name in shapes}
 
 

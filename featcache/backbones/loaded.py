@@ -47,8 +47,10 @@ class LoadedBackbone:
     state: Any
     tensors: Mapping[str, np.ndarray]
     weights_path: str | None
-    _compiled: dict[Any, Features] = field(default_factory=dict, repr=False, compare=False)
-    _shapes: dict[Any, dict[str, tuple[int, ...]]] = field(default_factory=dict, repr=False, compare=False)
+    _compiled: dict[Any, Features] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _shapes: dict[Any, dict[str, tuple[int, ...]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def name(self) -> str:

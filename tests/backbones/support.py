@@ -1,0 +1,40 @@
+"""What several files of this folder share: the keras oracle, a loaded network, the shared folder."""
+
+import os
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from featcache.backbones import load
+from featcache.backbones.loaded import LoadedBackbone
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"needs the anchors and photos of {SHARED}, which are not in the repository"
+)
+
+
+@cache
+def keras() -> ModuleType:
+    """Keras on JAX: an implementation of the same layers that shares no code with ours."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+
+    return keras
+
+
+@cache
+def lite0() -> LoadedBackbone:
+    """EfficientNet-Lite0 with its weights, loaded and compiled once for all tests."""
+    return load("efficientnet_lite0")
+
+
+def scaled_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference as a fraction of the largest expected value."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
