@@ -36,8 +36,9 @@ class KeyTable:
         module, _, last = name.rpartition(".")
         for pattern, template in self.modules:
             if match := re.fullmatch(pattern, module):
+                groups = match.groups()
                 try:
-                    ours = template(*match.groups()) if callable(template) else template.format(*match.groups())
+                    ours = template(*groups) if callable(template) else template.format(*groups)
                 except LookupError:  # the file of a deeper network has blocks that this one lacks
                     return None
                 leaf, value = self.leaf(last, tensor)

@@ -40,7 +40,12 @@ class TwoSteps(nnx.Module):
 
 def arithmetic(runs: list[float] | None = None) -> Backbone:
     # In the order of the data, which is not the order of the alphabet.
-    stages = {"stem": Affine(3, 1, runs), "block": TwoSteps(), "b": Affine(5, 0, runs), "a": Affine(7, 2, runs)}
+    stages = {
+        "stem": Affine(3, 1, runs),
+        "block": TwoSteps(),
+        "b": Affine(5, 0, runs),
+        "a": Affine(7, 2, runs),
+    }
     return Backbone(stages, {"features.1": "block", "block_inner": "block_raised"})
 
 
@@ -126,7 +131,9 @@ def test_run_after_an_alias():
 
 @pytest.mark.parametrize("tap", ["stem", "block", "block_doubled", "features.1"])
 def test_tap_at_or_before_the_start_is_refused(tap):
-    with pytest.raises(UnknownNameError, match=rf"\['{tap}'\] lie at or before 'block', where the run starts"):
+    with pytest.raises(
+        UnknownNameError, match=rf"\['{tap}'\] lie at or before 'block', where the run starts"
+    ):
         arithmetic()(jnp.array([1.0]), taps=(tap,), after="block")
     with pytest.raises(UnknownNameError, match="lie at or before 'block'"):
         arithmetic()(jnp.array([1.0]), taps=(tap, "a"), after="block")
@@ -135,7 +142,9 @@ def test_tap_at_or_before_the_start_is_refused(tap):
 def test_start_inside_a_stage_is_refused():
     """`second_project_BN` has the shape of `second`, but lacks the skip: the numbers would be wrong."""
     chain = residuals()
-    with pytest.raises(UsageError, match="'second_project_BN' lies inside stage 'second'.*after 'second' or"):
+    with pytest.raises(
+        UsageError, match=r"'second_project_BN' lies inside stage 'second'.*after 'second' or"
+    ):
         chain(jnp.ones((2, 4, 4, 4)), taps=("third",), after="second_project_BN")
 
 
@@ -236,7 +245,9 @@ def test_layer_is_split_at_its_colon():
     assert split_layer("pool") == ("pool", None)
 
 
-@pytest.mark.parametrize(("text", "hint"), [("b:avgg", "did you mean 'avg'"), ("b:", "known: avg, max, flatten")])
+@pytest.mark.parametrize(
+    ("text", "hint"), [("b:avgg", "did you mean 'avg'"), ("b:", "known: avg, max, flatten")]
+)
 def test_unknown_pooling_is_refused(text, hint):
     with pytest.raises(UsageError, match=f"layer '{text}': no pooling.*{hint}"):
         split_layer(text)
@@ -258,7 +269,7 @@ def test_default_pooling_follows_the_shape(pooling, shape, expected):
 
 
 def test_pooling_that_does_not_fit_is_refused():
-    with pytest.raises(UsageError, match="layer b:max: its output is a vector of 8 already; ask for b$"):
+    with pytest.raises(UsageError, match=r"layer b:max: its output is a vector of 8 already; ask for b$"):
         make_layer("b", "max", (8,))
     with pytest.raises(UsageError, match=r"layer b:none: its output is a map \(7, 7, 8\); ask for b:map"):
         make_layer("b", "none", (7, 7, 8))
@@ -269,7 +280,8 @@ def test_pooling_that_does_not_fit_is_refused():
     [
         ("avg", lambda x: x.mean((1, 2))),
         ("max", lambda x: x.max((1, 2))),
-        ("flatten", lambda x: np.stack([image.ravel() for image in x])),  # rows, columns, channels, as in Keras
+        # Rows, columns, channels, as Keras' Flatten.
+        ("flatten", lambda x: np.stack([image.ravel() for image in x])),
         ("map", lambda x: x),
     ],
 )
