@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from featcache.backbones import load as load_backbone
     from featcache.cache import FeatureCache
     from featcache.classifier import Classifier
+    from featcache.dry_run import PlanReport, plan_extraction
     from featcache.errors import FeatcacheError
     from featcache.extraction import Extraction, extract
     from featcache.sources import Dataset, open_dataset
@@ -24,6 +25,8 @@ _HOMES = {
     "Dataset": "featcache.sources",
     "Transforms": "featcache.transforms",
     "load_backbone": "featcache.backbones:load",
+    "plan_extraction": "featcache.dry_run",
+    "PlanReport": "featcache.dry_run",
     "extract": "featcache.extraction",
     "Extraction": "featcache.extraction",
     "FeatureCache": "featcache.cache",
@@ -38,11 +41,13 @@ __all__ = [
     "Extraction",
     "FeatcacheError",
     "FeatureCache",
+    "PlanReport",
     "Transforms",
     "__version__",
     "extract",
     "load_backbone",
     "open_dataset",
+    "plan_extraction",
     "train_head",
 ]
 

@@ -68,6 +68,12 @@ class IdentityError(IntegrityError):
     """Features or weights are intact but of another identity than asked for; exit code 4."""
 
 
+class Interrupted(FeatcacheError, RuntimeError):  # noqa: N818 - the field's word, as in KeyboardInterrupt
+    """The work was stopped on request, what was done is kept; exit code 130."""
+
+    exit_code = 130
+
+
 class LockedError(FeatcacheError, BlockingIOError):
     """Another process is writing the same cache; exit code 1."""
 

@@ -1,6 +1,5 @@
 """Extraction: plan, reuse, compute, publish. A frozen backbone sees each image once."""
 
-import hashlib
 import os
 import platform
 import socket
@@ -13,50 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache import plan as planning
+from featcache import request as requests
 from featcache.backbones import DEFAULT
-from featcache.cache import CacheWriter, FeatureCache, LayerSpec, RowTable, WriteLock, partial_path
-from featcache.cache.layout import STORED_DTYPES, build_identity
+from featcache.cache import CacheWriter, FeatureCache, RowTable, WriteLock
+from featcache.cache.layout import build_identity, previous_path, table_digest
+from featcache.computing import Computation
 from featcache.decoding import QUARANTINE_REASONS
-from featcache.errors import DataError, ImageError, IntegrityError, UsageError, did_you_mean
-from featcache.schedule import (
-    ACCELERATOR_BATCH,
-    CPU_MICRO_BATCH,
-    Chunk,
-    default_workers,
-    micro_batches,
-    ordered_map,
-    pipelined,
-)
-from featcache.sources import Dataset, open_dataset
-from featcache.transforms import Transforms, prepare
+from featcache.errors import DataError, Interrupted, UsageError
+from featcache.hashing import hash_records
+from featcache.progress import OnProgress, Progress
+from featcache.request import Request, Wanted
+from featcache.schedule import Chunk, default_workers
+from featcache.sources import Dataset
+from featcache.transforms import Transforms
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
-    from featcache.backbones.taps import Layer
 
-OnProgress = Callable[["Progress"], None]
-
-
-@dataclass
-class Progress:
-    """How far an extraction is; given to `on_progress` after every chunk.
-
-    Parameters
-    ----------
-    stage
-        ``"hash"``, ``"reuse"``, ``"compute"`` or ``"verify"``.
-    done, total
-        Images.
-    decode_s, device_s, write_s
-        Seconds spent so far, summed over threads.
-    """
-
-    stage: str
-    done: int = 0
-    total: int = 0
-    decode_s: float = 0.0
-    device_s: float = 0.0
-    write_s: float = 0.0
+__all__ = ["Extraction", "OnProgress", "Progress", "extract", "quarantined_rows"]
 
 
 @dataclass(frozen=True)
@@ -114,11 +87,15 @@ def extract(
     compute_dtype: str = "float32",
     test_fraction: float = 0.2,
     seed: int = 0,
+    shard: str | None = None,
+    reuse: Sequence[str | os.PathLike[str]] = (),
+    verify: bool = False,
     strict: bool = False,
     overwrite: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Extraction:
     """Run a frozen backbone once over a dataset and keep its features in a cache.
 
@@ -145,6 +122,14 @@ def extract(
         ``"float32"`` or ``"bfloat16"``.
     test_fraction, seed
         How a dataset without splits is divided into train and test.
+    shard
+        ``"i/n"``: only the i-th of n parts of the dataset, into an ordinary cache. Another extraction with
+        `reuse` naming the parts puts them together.
+    reuse
+        Finished caches of the same recipe to copy rows from, by the images' content. Earlier versions of the
+        target, and caches in ``FEATCACHE_HOME/caches``, are looked at without being named.
+    verify
+        Read and hash every image again, even where its size and time are as remembered.
     strict
         Fail on the first unreadable image instead of leaving it out.
     overwrite
@@ -154,6 +139,8 @@ def extract(
         stored.
     on_progress
         Called with a `Progress` as the work proceeds.
+    stop
+        Asked after every file and chunk whether to stop; what was done is kept.
 
     Returns
     -------
@@ -167,154 +154,191 @@ def extract(
     WeightsError
         If the backbone's weights cannot be had.
     IdentityError
-        If `output` holds features of another recipe; lists the differences.
+        If `output` or a cache to reuse holds features of another recipe; lists the differences.
     LockedError
         If another process is writing the same cache.
+    Interrupted
+        If `stop` said so.
     """
     started = time.monotonic()
-    if dtype not in STORED_DTYPES:
-        raise UsageError(f"no stored dtype {dtype!r}; {did_you_mean(dtype, STORED_DTYPES)}")
+    rule = split_rule(test_fraction, seed)
+    wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype)
+    data, part = requests.open_part(dataset, shard)
+    report = _reporter(on_progress, stop)
+    threads = workers or default_workers()
+    if not (verify or reuse) and (guess := _guessed_target(data, wanted, output, part)):
+        finished = _unchanged(data, wanted, guess, rule, threads, report)
+        if finished:
+            return _extraction(guess, finished, data, Progress("verify"), started, reused=len(finished))
+    request = requests.resolve(wanted)
+    target = requests.output_path(data, requests.backbone_label(request.network), output, part)
+    with WriteLock(requests.make_writable(target)):
+        own = requests.own_caches(target, request, overwrite=overwrite)
+        request = requests.with_layers_of(request, wanted, own)
+        caches = [*own, *requests.named_caches(reuse, request), *requests.shared_caches(request)]
+        hashes = hash_records(data, caches, workers=threads, report=report, trust=not verify)
+        rows, document = identify_rows(data, hashes, rule)
+        computation = Computation(
+            request.network,
+            request.layers,
+            request.transforms,
+            compute_dtype,
+            data,
+            hashes,
+            batch_size,
+            workers,
+        )
+        return _Run(request, computation, target, rows, document, caches, strict, report).run(started)
+
+
+def split_rule(test_fraction: float, seed: int) -> planning.SplitRule:
     if not 0 <= test_fraction < 1:
         raise UsageError(f"test fraction {test_fraction} is not in 0..1")
-    data = dataset if isinstance(dataset, Dataset) else open_dataset(str(dataset))
-    network = _loaded(backbone, weights)
-    target = output_path(data, network, output)
-    chosen = network.layers(layers, transforms)
-    recipe = network.recipe(transforms=transforms, compute_dtype=compute_dtype, stored_dtype=dtype)
-    shapes = network.feature_shapes(chosen, transforms)
-    specs = {name: LayerSpec(shapes[name], dtype, recipe.fingerprint(name)) for name in map(str, chosen)}
-    report = on_progress or (lambda progress: None)
-    with WriteLock(_writable_target(target)):
-        caches = _existing(target, recipe.to_json(), specs, overwrite=overwrite)
-        hashes = hash_records(data, caches, workers=workers or default_workers(), report=report)
-        rows, splits, rule = planning.build_rows(data, hashes, planning.SplitRule(test_fraction, seed))
-        identity = build_identity(
-            recipe=recipe.to_json(),
-            layers=specs,
-            dataset={
-                "spec": data.spec,
-                "classes": list(data.classes),
-                "splits": list(splits),
-                "rule": rule,
-            },
-            rows=rows,
-            provenance=_provenance(network),
-        )
-        job = _Job(network, chosen, transforms or network.transforms, compute_dtype, data, hashes, strict)
-        return job.run(target, identity, rows, caches, batch_size, workers, report, started)
+    return planning.SplitRule(test_fraction, seed)
 
 
-def output_path(data: Dataset, network: "LoadedBackbone", output: str | os.PathLike[str] | None) -> Path:
-    """Return where a cache goes: `output`, or ``NAME-BACKBONE.h5`` in the working directory."""
-    if output is not None:
-        return Path(output).expanduser()
-    arch, default = network.pretrained.arch, network.tag == network.pretrained.tag
-    return Path(f"{data.name}-{arch if default else network.name}.h5")
+def _reporter(on_progress: OnProgress | None, stop: Callable[[], bool] | None) -> OnProgress:
+    def report(progress: Progress) -> None:
+        if on_progress is not None:
+            on_progress(progress)
+        if stop is not None and stop() and progress.stage != "verify":
+            raise Interrupted(
+                f"stopped after {progress.done} of {progress.total} images"
+                + (" (being hashed)" if progress.stage == "hash" else ", which are kept")
+                + "; run the same command again to go on"
+            )
+
+    return report
 
 
-def hash_records(
-    data: Dataset, caches: Sequence[FeatureCache], *, workers: int, report: OnProgress
-) -> list[bytes]:
-    """Return the sha256 of every record's bytes; files whose name, size and time are as cached are not read."""
-    known = {
-        (name, int(size), int(mtime)): digest.tobytes()
-        for cache in reversed(caches)
-        for name, size, mtime, digest in zip(
-            cache.ids, cache.sizes, cache.mtimes_ns, cache.sha256, strict=True
-        )
-    }
+def identify_rows(
+    data: Dataset, hashes: Sequence[bytes], rule: planning.SplitRule
+) -> tuple[RowTable, dict[str, Any]]:
+    """Return the row table, and what the identity says of the dataset."""
+    rows, splits, drawn = planning.build_rows(data, hashes, rule)
+    document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}
+    return rows, document
 
-    def digest(record: Any) -> bytes:
-        hint = known.get((record.id, record.size, record.mtime_ns)) if record.mtime_ns else None
-        if hint is not None and hint != planning.UNREADABLE:
-            return hint
-        try:
-            return hashlib.sha256(record.read()).digest()
-        except OSError:
-            return planning.UNREADABLE
 
-    progress = Progress("hash", total=len(data.records))
-    hashes = []
-    for value in ordered_map(digest, data.records, workers=workers, ahead=256):
-        hashes.append(value)
-        progress.done += 1
-        report(progress)
-    return hashes
+# Nothing to do ----------------------------------------------------------------------------------------------
+
+
+def _guessed_target(
+    data: Dataset, wanted: Wanted, output: str | os.PathLike[str] | None, part: requests.Shard | None
+) -> Path | None:
+    """Where the cache is if the backbone was named as files name it; no network is loaded to find out."""
+    if not isinstance(wanted.backbone, str):
+        return None
+    target = requests.output_path(data, wanted.backbone, output, part)
+    return target if target.is_file() else None
+
+
+def _unchanged(
+    data: Dataset, wanted: Wanted, target: Path, rule: planning.SplitRule, threads: int, report: OnProgress
+) -> FeatureCache | None:
+    """Return the finished cache if the same was asked for by the same code and no image has changed."""
+    cache = FeatureCache(target)
+    digest = wanted.digest()
+    if digest is None or cache.identity["provenance"].get("request") != digest:
+        return None
+    rows, document = identify_rows(data, hash_records(data, [cache], workers=threads, report=report), rule)
+    return cache if _same_rows(cache.identity, rows, document) else None
+
+
+def _same_rows(identity: Mapping[str, Any], rows: RowTable, document: Mapping[str, Any]) -> bool:
+    """Whether a cache has exactly these rows, classes and splits (how the dataset was spelled is no matter)."""
+    held = identity["dataset"]
+    return identity["rows"]["sha256"] == table_digest(rows.columns()) and all(
+        held[key] == document[key] for key in ("classes", "splits", "rule")
+    )
+
+
+# One run ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Run:
     """One extraction, once everything about it is known."""
 
-    network: "LoadedBackbone"
-    layers: Sequence["Layer"]
-    transforms: Transforms
-    compute_dtype: str
-    data: Dataset
-    hashes: Sequence[bytes]
+    request: Request
+    computation: Computation
+    target: Path
+    rows: RowTable
+    document: Mapping[str, Any]
+    caches: Sequence[FeatureCache]
     strict: bool
+    report: OnProgress
 
-    def run(
-        self,
-        target: Path,
-        identity: Mapping[str, Any],
-        rows: RowTable,
-        caches: Sequence[FeatureCache],
-        batch_size: int | None,
-        workers: int | None,
-        report: OnProgress,
-        started: float,
-    ) -> Extraction:
-        current = next((c for c in caches if c.path == target and _same(c.identity, identity)), None)
-        if current is not None:
-            count = len(current)
-            return self._extraction(target, current, Progress("verify", count, count), started, reused=count)
-        progress = Progress("compute", total=len(rows))
-        with self._writer(target, identity, rows) as writer:
-            done = writer.done()
-            sources = [planning.Source(cache.sha256, cache.usable()) for cache in caches]
-            plan = planning.build_plan(self.hashes, done, sources)
-            progress.done = resumed = int(done.sum())
-            _copy_rows(plan, caches, writer, progress, report)
-            self._compute(plan, writer, batch_size, workers, progress, report)
+    def run(self, started: float) -> Extraction:
+        count = len(self.rows)
+        for cache in self.caches:
+            if cache.path == self.target and self._is_this(cache.identity):
+                return self._done(cache, Progress("verify", count, count), started, reused=count)
+        resumed = CacheWriter.resume(self.target)
+        if resumed is not None and not self._is_this(resumed.identity):
+            resumed.close()
+            # Images changed since: its rows were opened as a cache to copy from, and stay on disk until this
+            # run has published.
+            os.replace(resumed.path, previous_path(self.target))
+            resumed = None
+        done = resumed.done() if resumed else np.zeros(count, bool)
+        sources = [planning.Source(cache.sha256, cache.usable()) for cache in self.caches]
+        plan = planning.build_plan(self.computation.hashes, done, sources)
+        probes = self._probes(plan, resumed)
+        with resumed or self._create(probes) as writer:
+            progress = Progress("compute", done=int(done.sum()), total=count)
+            _copy_rows(plan, self.caches, writer, progress, self.report)
+            self._compute(plan, writer, progress)
             progress.stage = "verify"
-            report(progress)
+            self.report(progress)
             cache = writer.publish()
-        _previous(target).unlink(missing_ok=True)
-        return self._extraction(
-            target,
+        previous_path(self.target).unlink(missing_ok=True)
+        return self._done(
             cache,
             progress,
             started,
             reused=len(plan.reuse),
-            resumed=resumed,
+            resumed=int(done.sum()),
             computed=len(plan.compute),
             duplicates=plan.duplicates,
         )
 
-    def _writer(self, target: Path, identity: Mapping[str, Any], rows: RowTable) -> CacheWriter:
-        writer = CacheWriter.resume(target)
-        if writer is not None and _same(writer.identity, identity):
-            return writer
-        if writer is not None:
-            writer.close()
-            # Images changed since: its rows were handed to the plan as a cache to copy from, and stay on disk
-            # until this run has published.
-            os.replace(writer.path, _previous(target))
-        return CacheWriter.create(target, identity=identity, rows=rows)
+    def _is_this(self, identity: Mapping[str, Any]) -> bool:
+        return planning.serves(identity, self.request.recipe, self.request.specs) and _same_rows(
+            identity, self.rows, self.document
+        )
 
-    def _compute(
-        self,
-        plan: planning.Plan,
-        writer: CacheWriter,
-        batch_size: int | None,
-        workers: int | None,
-        progress: Progress,
-        report: OnProgress,
-    ) -> None:
+    def _probes(self, plan: planning.Plan, resumed: CacheWriter | None) -> Mapping[str, Any]:
+        """Compute the probe images' features and compare them with those of every cache that gives rows.
+
+        Where nothing is computed, nothing runs: the probes of the first cache copied from are passed on.
+        """
+        used = {position for position, _ in plan.reuse.values()}
+        givers = [(c.path, c.identity) for position, c in enumerate(self.caches) if position in used]
+        if resumed is not None:
+            givers.append((resumed.path, resumed.identity))
+        known = [(path, identity["provenance"].get("probes") or {}) for path, identity in givers]
+        if not plan.compute:
+            return known[0][1] if known else {}
+        ours = self.computation.probe()
+        for path, theirs in known:
+            self.computation.require_same_probes(ours, theirs, origin=str(path))
+        return ours
+
+    def _create(self, probes: Mapping[str, Any]) -> CacheWriter:
+        identity = build_identity(
+            recipe=self.request.recipe,
+            layers=self.request.specs,
+            dataset=self.document,
+            rows=self.rows,
+            provenance=_provenance(self.request) | {"probes": dict(probes)},
+        )
+        return CacheWriter.create(self.target, identity=identity, rows=self.rows)
+
+    def _compute(self, plan: planning.Plan, writer: CacheWriter, progress: Progress) -> None:
         if not plan.compute:
             return
-        for chunk in self._chunks(plan.compute, batch_size, workers):
+        for chunk in self.computation.chunks(plan.compute):
             began = time.perf_counter()
             _write_chunk(chunk, plan, writer)
             self._set_aside(chunk, plan, writer)
@@ -323,134 +347,38 @@ class _Job:
             progress.device_s += chunk.device_s
             finished = [*chunk.rows.tolist(), *(row for row, _ in chunk.failures)]
             progress.done += sum(1 + len(plan.copies.get(row, ())) for row in finished)
-            report(progress)
-
-    def _chunks(self, rows: Sequence[int], batch_size: int | None, workers: int | None):
-        import jax
-
-        function = self.network.function(
-            self.layers, transforms=self.transforms, compute_dtype=self.compute_dtype
-        )
-        threads = workers or default_workers()
-        if jax.default_backend() == "cpu":
-            state = self.network.state
-            size = min(batch_size or CPU_MICRO_BATCH, len(rows))
-            return micro_batches(
-                rows, self._prepare, lambda x: function(state, x), batch_size=size, workers=threads
-            )
-        state, put = _on_all_devices(self.network.state)
-        devices = len(jax.local_devices())
-        size = -(-min(batch_size or ACCELERATOR_BATCH, len(rows)) // devices) * devices
-        return pipelined(
-            rows, self._prepare, lambda x: function(state, put(x)), batch_size=size, workers=threads
-        )
-
-    def _prepare(self, row: int) -> np.ndarray:
-        record = self.data.records[row]
-        try:
-            data = record.read()
-        except OSError as error:
-            raise ImageError("unreadable file", error.strerror or str(error)) from error
-        if hashlib.sha256(data).digest() != self.hashes[row]:
-            raise ImageError("changed during extraction", "its bytes are not those that were hashed before")
-        return prepare(data, self.transforms)
+            self.report(progress)
 
     def _set_aside(self, chunk: Chunk, plan: planning.Plan, writer: CacheWriter) -> None:
         for row, error in chunk.failures:
             if self.strict:
-                raise DataError(
-                    f"{self.data.records[row].id}: {error}; without --strict it would be left out"
-                )
+                name = self.rows.ids[row]
+                raise DataError(f"{name}: {error}; without --strict it would be left out")
             for copy in (row, *plan.copies.get(row, ())):
                 writer.quarantine(copy, 1 + QUARANTINE_REASONS.index(error.reason))
 
-    def _extraction(
-        self,
-        target: Path,
-        cache: FeatureCache,
-        progress: Progress,
-        started: float,
-        *,
-        reused: int,
-        resumed: int = 0,
-        computed: int = 0,
-        duplicates: int = 0,
-    ) -> Extraction:
-        quarantined = quarantined_rows(cache)
-        return Extraction(
-            path=target,
-            images=len(cache),
-            computed=computed,
-            reused=reused,
-            duplicates=duplicates,
-            resumed=resumed,
-            quarantined=quarantined,
-            skipped=self.data.skipped,
-            seconds=time.monotonic() - started,
-            progress=progress,
-        )
+    def _done(self, cache: FeatureCache, progress: Progress, started: float, **counts: int) -> Extraction:
+        return _extraction(self.target, cache, self.computation.data, progress, started, **counts)
+
+
+def _extraction(
+    target: Path, cache: FeatureCache, data: Dataset, progress: Progress, started: float, **counts: int
+) -> Extraction:
+    nothing = dict.fromkeys(("computed", "reused", "duplicates", "resumed"), 0)
+    return Extraction(
+        path=target,
+        images=len(cache),
+        quarantined=quarantined_rows(cache),
+        skipped=data.skipped,
+        seconds=time.monotonic() - started,
+        progress=progress,
+        **(nothing | counts),
+    )
 
 
 def quarantined_rows(cache: FeatureCache) -> dict[str, str]:
     """Return id and reason of the images that could not be read."""
     return {cache.ids[row]: QUARANTINE_REASONS[int(cache.status[row]) - 1] for row in cache.quarantined()}
-
-
-def _loaded(backbone: "str | LoadedBackbone", weights: str | Path | None) -> "LoadedBackbone":
-    if not isinstance(backbone, str):
-        return backbone
-    from featcache.backbones import load
-
-    return load(backbone, weights=weights)
-
-
-def _writable_target(target: Path) -> Path:
-    if target.suffix != ".h5":
-        raise UsageError(f"output {target} must end in .h5")
-    if target.is_dir():
-        raise UsageError(f"output {target} is a folder; give a file name that ends in .h5")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot create the folder of output {target}: {error.strerror}") from error
-    if not os.access(target.parent, os.W_OK):
-        raise UsageError(f"cannot write in {target.parent.resolve()}; choose another place with --output")
-    return target
-
-
-def _previous(target: Path) -> Path:
-    return target.with_name(f"{target.name.removesuffix('.h5')}.previous.h5")
-
-
-def _existing(
-    target: Path, recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec], *, overwrite: bool
-) -> list[FeatureCache]:
-    """Open what is there of this target to copy rows from; refuse what is of another recipe."""
-    caches = []
-    for path in (target, partial_path(target), _previous(target)):
-        if not path.exists():
-            continue
-        try:
-            cache = FeatureCache(path)
-        except IntegrityError:
-            # A file killed while being created, or a damaged leftover: only a final name must be answered for.
-            if path == target and not overwrite:
-                raise
-            continue
-        if not planning.serves(cache.identity, recipe, layers):
-            if overwrite:
-                continue
-            planning.refuse_difference(path, cache.identity, recipe, layers)
-        caches.append(cache)
-    return caches
-
-
-def _same(have: Mapping[str, Any], want: Mapping[str, Any]) -> bool:
-    """Whether two identities are of the same features of the same rows (provenance aside)."""
-    same_data = {k: v for k, v in have["dataset"].items() if k != "spec"} == {
-        k: v for k, v in want["dataset"].items() if k != "spec"
-    }
-    return same_data and have["rows"] == want["rows"] and have["recipe"] == want["recipe"]
 
 
 def _copy_rows(
@@ -483,17 +411,7 @@ def _write_chunk(chunk: Chunk, plan: planning.Plan, writer: CacheWriter) -> None
             writer.write(np.array([copy]), one)
 
 
-def _on_all_devices(state: Any) -> tuple[Any, Callable[[np.ndarray], Any]]:
-    """Replicate the weights and shard the batch axis over all local devices."""
-    import jax
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-    mesh = Mesh(np.array(jax.local_devices()), ("batch",))
-    shard = NamedSharding(mesh, PartitionSpec("batch"))
-    return jax.device_put(state, NamedSharding(mesh, PartitionSpec())), lambda x: jax.device_put(x, shard)
-
-
-def _provenance(network: "LoadedBackbone") -> dict[str, Any]:
+def _provenance(request: Request) -> dict[str, Any]:
     import flax
     import h5py
     import jax
@@ -502,8 +420,9 @@ def _provenance(network: "LoadedBackbone") -> dict[str, Any]:
     from featcache import __version__
 
     return {
-        "backbone": network.name,
-        "weights": network.weights_path,
+        "backbone": request.network.name,
+        "weights": request.network.weights_path,
+        "request": request.digest,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": socket.gethostname(),
         "device": str(jax.devices()[0].device_kind),

@@ -1,13 +1,16 @@
 """``featcache extract``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, shares
+from featcache.cli.signals import stop_gently
 
 if TYPE_CHECKING:
+    from featcache.dry_run import PlanReport
     from featcache.extraction import Extraction
 
 NAME = "extract"
@@ -31,6 +34,16 @@ def command(
     compute_dtype: Annotated[str, typer.Option(help="What is computed in: float32, bfloat16.")] = "float32",
     test_fraction: Annotated[float, typer.Option(help="Test share of a dataset without splits.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
+    shard: Annotated[str | None, typer.Option(help="Only part i of n, as i/n.")] = None,
+    reuse: Annotated[
+        list[Path] | None, typer.Option(help="Finished cache to copy rows from; may be repeated.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash every image again, whatever its size and time say.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on the first unreadable image.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a cache of another recipe.")
@@ -46,27 +59,52 @@ def command(
     Kill it at any time and run the same command again: it goes on.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    arguments: dict[str, Any] = {
+        "backbone": backbone,
+        "layers": layer or ("pool",),
+        "output": output,
+        "weights": weights,
+        "dtype": dtype,
+        "compute_dtype": compute_dtype,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "shard": shard,
+        "reuse": reuse or (),
+        "verify": verify,
+        "overwrite": overwrite,
+        "batch_size": batch_size,
+        "workers": workers,
+    }
+    if dry_run:
+        from featcache.dry_run import plan_extraction
+
+        plan = plan_extraction(dataset, **arguments)
+        console.result(plan.to_json(), plan_lines(plan))
+        return
     from featcache.extraction import extract
 
-    with console.progress() as on_progress:
-        done = extract(
-            dataset,
-            backbone=backbone,
-            layers=layer or ("pool",),
-            output=output,
-            weights=weights,
-            dtype=dtype,
-            compute_dtype=compute_dtype,
-            test_fraction=test_fraction,
-            seed=seed,
-            strict=strict,
-            overwrite=overwrite,
-            batch_size=batch_size,
-            workers=workers,
-            on_progress=on_progress,
-        )
+    with stop_gently() as stop, console.progress() as on_progress:
+        done = extract(dataset, strict=strict, on_progress=on_progress, stop=stop, **arguments)
     console.result(to_json(done), lines(done))
     console.note(f"next: featcache train-head {escaped(str(done.path))}")
+
+
+def plan_lines(plan: "PlanReport") -> list[str]:
+    """Return a plan as a person reads it."""
+    counts = ("computed", "reused", "resumed", "duplicates")
+    parts = ", ".join(f"{getattr(plan, part)} {part}" for part in counts if getattr(plan, part))
+    return [
+        f"{escaped(str(plan.path))} would hold {plan.images} images, {plan.bytes / 1e6:.1f} MB",
+        f"  features  {parts}",
+        f"  time      about {plan.seconds:.0f} s, and a few to start",
+        *_left_out(plan.skipped),
+    ]
+
+
+def _left_out(skipped: Mapping[str, int]) -> list[str]:
+    return (
+        ["  left out  " + ", ".join(f"{n} {escaped(why)}" for why, n in skipped.items())] if skipped else []
+    )
 
 
 def to_json(done: "Extraction") -> dict[str, Any]:
@@ -106,8 +144,7 @@ def lines(done: "Extraction") -> list[str]:
     where = shares(done.progress)
     speed = f", {done.computed / done.seconds:.0f} images/s" if done.computed else ""
     text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else ""))
-    if done.skipped:
-        text.append("  left out  " + ", ".join(f"{n} {escaped(why)}" for why, n in done.skipped.items()))
+    text += _left_out(done.skipped)
     if done.quarantined:
         text.append(f"  unreadable {len(done.quarantined)} (they have no features):")
         listed = list(done.quarantined.items())

@@ -1,0 +1,36 @@
+"""Ctrl-C and SIGTERM: the first ends the work at the next safe point, the second at once."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+@contextmanager
+def stop_gently() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether a signal asked to stop.
+
+    A second signal interrupts wherever the program is, which loses at most the rows not yet written. Outside
+    the main thread signals cannot be caught, and the function always says no.
+    """
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        del number, frame
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, ask)
+    except ValueError:  # not in the main thread
+        pass
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

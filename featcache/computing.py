@@ -1,0 +1,187 @@
+"""From row numbers to features on this machine's devices, and the proof that they are what they should be."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.errors import FeatcacheError, IdentityError, ImageError
+from featcache.schedule import (
+    ACCELERATOR_BATCH,
+    CPU_MICRO_BATCH,
+    Chunk,
+    default_workers,
+    micro_batches,
+    pipelined,
+)
+from featcache.sources import Dataset
+from featcache.transforms import Transforms, prepare
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+    from featcache.backbones.taps import Layer
+
+# Relative to the layer's root mean square. Measured between micro-batches, batch positions and XLA's vector
+# widths: below 1e-5 in float32; bfloat16 keeps 8 bits of each product's factors.
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
+
+PROBE_VALUES = 64
+
+Probes = Mapping[str, Sequence[Sequence[float]]]
+"""Layer to a few values of the features of each probe image."""
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A backbone about to run over some records.
+
+    Parameters
+    ----------
+    network, layers, transforms, compute_dtype
+        What is computed.
+    data, hashes
+        The records, and what their bytes hashed to.
+    batch_size, workers
+        ``None``: as the platform likes it. Neither changes what is computed.
+    """
+
+    network: "LoadedBackbone"
+    layers: "Sequence[Layer]"
+    transforms: Transforms
+    compute_dtype: str
+    data: Dataset
+    hashes: Sequence[bytes]
+    batch_size: int | None = None
+    workers: int | None = None
+
+    @cached_property
+    def on_cpu(self) -> bool:
+        """Whether the micro-batch schedule is used."""
+        import jax
+
+        return jax.default_backend() == "cpu"
+
+    @cached_property
+    def size(self) -> int:
+        """Images per call: a multiple of the number of devices."""
+        if self.on_cpu:
+            return min(self.batch_size or CPU_MICRO_BATCH, max(len(self.data.records), 1))
+        import jax
+
+        devices = len(jax.local_devices())
+        return -(-min(self.batch_size or ACCELERATOR_BATCH, len(self.data.records)) // devices) * devices
+
+    @cached_property
+    def compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
+        """The compiled network: uint8 ``[B, H, W, 3]`` to layer features."""
+        function = self.network.function(
+            self.layers, transforms=self.transforms, compute_dtype=self.compute_dtype
+        )
+        if self.on_cpu:
+            return lambda images: function(self.network.state, images)
+        state, put = _on_all_devices(self.network.state)
+        return lambda images: function(state, put(images))
+
+    def chunks(self, rows: Sequence[int]) -> Iterator[Chunk]:
+        """Yield finished rows, in the order of `rows`."""
+        schedule = micro_batches if self.on_cpu else pipelined
+        return schedule(
+            rows,
+            self.prepare,
+            self.compute,
+            batch_size=self.size,
+            workers=self.workers or default_workers(),
+        )
+
+    def prepare(self, row: int) -> np.ndarray:
+        """Read, check and decode one image to uint8 ``[H, W, 3]``; raises `ImageError`."""
+        try:
+            data = self.data.records[row].read()
+        except OSError as error:
+            raise ImageError("unreadable file", error.strerror or str(error)) from error
+        if hashlib.sha256(data).digest() != self.hashes[row]:
+            raise ImageError("changed during extraction", "its bytes are not those that were hashed before")
+        return prepare(data, self.transforms)
+
+    def probe(self) -> dict[str, list[list[float]]]:
+        """Return values of the features of fixed images, and check that a batch's company changes nothing.
+
+        A network left in training mode normalises an image by the others in its batch; features that depend
+        on company are worthless in a cache.
+
+        Raises
+        ------
+        FeatcacheError
+            If an image's features depend on the other images in its batch.
+        """
+        images = probe_images(*self.transforms.input_size)
+        order = [0, 1] * self.size
+        first = self._features(images[order[: self.size]])
+        second = self._features(images[order[1 : self.size + 1]])
+        if self.size == 1:
+            return {layer: _signature(np.stack([first[layer][0], second[layer][0]])) for layer in first}
+        for layer, values in first.items():
+            gap = relative_gap(values[:2], second[layer][1::-1])
+            if not gap < TOLERANCE[self.compute_dtype]:
+                raise FeatcacheError(
+                    f"self-test failed: layer {layer} of an image differs by {gap:.1e} with the other images in "
+                    "its batch. Is a normalisation left in training mode?"
+                )
+        return {layer: _signature(values[:2]) for layer, values in first.items()}
+
+    def _features(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        return {layer: np.asarray(value) for layer, value in self.compute(images).items()}
+
+    def require_same_probes(self, ours: Probes, theirs: Probes, *, origin: str) -> None:
+        """Refuse to mix rows with those of a cache whose probe images gave other features.
+
+        Raises
+        ------
+        IdentityError
+            Naming the layer and the gap: the recipe is the same, so a library or device must differ.
+        """
+        for layer in ours.keys() & theirs.keys():
+            gap = relative_gap(np.array(ours[layer]), np.array(theirs[layer]))
+            if not gap < TOLERANCE[self.compute_dtype]:
+                raise IdentityError(
+                    f"{origin} has the same recipe, but its probe images gave other features than this machine "
+                    f"does: layer {layer} differs by {gap:.1e}, at most {TOLERANCE[self.compute_dtype]:.0e} is "
+                    "rounding. A library or device computes differently; extract into a new file with --output"
+                )
+
+
+def probe_images(height: int, width: int) -> np.ndarray:
+    """Return two fixed images uint8 ``[2, height, width, 3]``: coloured blocks, and smooth gradients."""
+    draw = np.random.Generator(np.random.PCG64(20_261_121))
+    blocks = draw.integers(0, 256, (-(-height // 16), -(-width // 16), 3), np.uint8)
+    blocks = blocks.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
+    down, across = np.mgrid[0:height, 0:width]
+    channels = (down * 255 // height, across * 255 // width, (down + across) % 256)
+    return np.stack([blocks, np.stack(channels, axis=-1).astype(np.uint8)])
+
+
+def relative_gap(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Largest absolute difference, relative to the root mean square of both; infinite where shapes differ."""
+    if ours.shape != theirs.shape:
+        return float("inf")
+    scale = np.sqrt(np.mean(np.square([ours, theirs], dtype=np.float64)))
+    return float(np.max(np.abs(np.float64(ours) - theirs)) / max(scale, 1e-12))
+
+
+def _signature(features: np.ndarray) -> list[list[float]]:
+    flat = np.asarray(features, np.float64).reshape(len(features), -1)
+    chosen = np.linspace(0, flat.shape[1] - 1, min(PROBE_VALUES, flat.shape[1])).astype(int)
+    return [[float(f"{value:.7g}") for value in row] for row in flat[:, chosen]]
+
+
+def _on_all_devices(state: Any) -> tuple[Any, Callable[[np.ndarray], Any]]:
+    """Replicate the weights and shard the batch axis over all local devices."""
+    import jax
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    mesh = Mesh(np.array(jax.local_devices()), ("batch",))
+    shard = NamedSharding(mesh, PartitionSpec("batch"))
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec())), lambda x: jax.device_put(x, shard)

@@ -1,0 +1,143 @@
+"""What an extraction would do, how much space it needs and about how long it takes; nothing is written."""
+
+import itertools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache import plan as planning
+from featcache import request as requests
+from featcache.backbones import DEFAULT
+from featcache.cache import partial_path
+from featcache.cache.layout import build_identity, needed_bytes
+from featcache.computing import Computation
+from featcache.extraction import identify_rows, split_rule
+from featcache.hashing import hash_records
+from featcache.request import Wanted
+from featcache.schedule import default_workers
+from featcache.sources import Dataset
+from featcache.transforms import Transforms
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+
+SAMPLE = 16
+"""Images that are decoded and run to estimate the time."""
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What `featcache.extract` would do with the same arguments.
+
+    Parameters
+    ----------
+    path
+        The cache file.
+    images
+        Rows it will have.
+    computed, reused, duplicates, resumed
+        Where their features would come from; see `featcache.Extraction`.
+    bytes
+        Size of the file.
+    seconds
+        Estimated time in the network and decoding, measured on a few of the images.
+    skipped
+        Files left out by the source: why, and how many.
+    """
+
+    path: Path
+    images: int
+    computed: int
+    reused: int
+    duplicates: int
+    resumed: int
+    bytes: int
+    seconds: float
+    skipped: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def plan_extraction(
+    dataset: str | Path | Dataset,
+    *,
+    backbone: "str | LoadedBackbone" = DEFAULT,
+    layers: Sequence[str] = ("pool",),
+    output: str | os.PathLike[str] | None = None,
+    weights: str | Path | None = None,
+    transforms: Transforms | None = None,
+    dtype: str = "float32",
+    compute_dtype: str = "float32",
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    shard: str | None = None,
+    reuse: Sequence[str | os.PathLike[str]] = (),
+    verify: bool = False,
+    overwrite: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> PlanReport:
+    """Work out what `featcache.extract` would do with the same arguments; raises what it would raise.
+
+    Parameters
+    ----------
+    dataset, backbone, layers, output, weights, transforms, dtype, compute_dtype, test_fraction, seed, shard, \
+reuse, verify, overwrite, batch_size, workers
+        See `featcache.extract`.
+    """
+    rule = split_rule(test_fraction, seed)
+    wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype)
+    data, part = requests.open_part(dataset, shard)
+    request = requests.resolve(wanted)
+    target = requests.output_path(data, requests.backbone_label(request.network), output, part)
+    own = requests.own_caches(target, request, overwrite=overwrite)
+    request = requests.with_layers_of(request, wanted, own)
+    caches = [*own, *requests.named_caches(reuse, request), *requests.shared_caches(request)]
+    hashes = hash_records(
+        data,
+        caches,
+        workers=workers or default_workers(),
+        report=lambda progress: None,
+        trust=not verify,
+    )
+    rows, document = identify_rows(data, hashes, rule)
+    sources = [planning.Source(cache.sha256, cache.usable()) for cache in caches]
+    plan = planning.build_plan(hashes, np.zeros(len(rows), bool), sources)
+    unfinished = {p for p, cache in enumerate(caches) if cache.path == partial_path(target)}
+    resumed = sum(position in unfinished for position, _ in plan.reuse.values())
+    computation = Computation(
+        request.network, request.layers, request.transforms, compute_dtype, data, hashes, batch_size, workers
+    )
+    identity = build_identity(
+        recipe=request.recipe, layers=request.specs, dataset=document, rows=rows, provenance={}
+    )
+    return PlanReport(
+        path=target,
+        images=len(rows),
+        computed=len(plan.compute),
+        reused=len(plan.reuse) - resumed,
+        duplicates=plan.duplicates,
+        resumed=resumed,
+        bytes=needed_bytes(identity, rows.columns()["id"].dtype.itemsize),
+        seconds=_estimate(computation, plan.compute),
+        skipped=data.skipped,
+    )
+
+
+def _estimate(computation: Computation, rows: Sequence[int]) -> float:
+    """Seconds for `rows`, from a few of them spread over all; compiling is done before the clock starts."""
+    if not rows:
+        return 0.0
+    sample = list(itertools.islice(rows, 0, None, max(1, len(rows) // SAMPLE)))[:SAMPLE]
+    computation.probe()
+    began = time.perf_counter()
+    for _ in computation.chunks(sample):
+        pass
+    return (time.perf_counter() - began) / len(sample) * len(rows)

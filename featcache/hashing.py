@@ -1,0 +1,58 @@
+"""Content hashes of a dataset's images: who is who, before anything is decoded."""
+
+import hashlib
+from collections.abc import Sequence
+
+from featcache.cache import FeatureCache
+from featcache.plan import UNREADABLE
+from featcache.progress import OnProgress, Progress
+from featcache.schedule import ordered_map
+from featcache.sources import Dataset, Record
+
+
+def hash_records(
+    data: Dataset, caches: Sequence[FeatureCache], *, workers: int, report: OnProgress, trust: bool = True
+) -> list[bytes]:
+    """Return the sha256 of every record's bytes.
+
+    Parameters
+    ----------
+    data
+        The records.
+    caches
+        A file whose name, size and time are as one of these remembers is not read again.
+    workers
+        Threads.
+    report
+        Told after every file.
+    trust
+        ``False`` reads every file, whatever its size and time say.
+    """
+    known = {} if not trust else _remembered(caches)
+
+    def digest(record: Record) -> bytes:
+        hint = known.get((record.id, record.size, record.mtime_ns)) if record.mtime_ns else None
+        if hint is not None and hint != UNREADABLE:
+            return hint
+        try:
+            return hashlib.sha256(record.read()).digest()
+        except OSError:
+            return UNREADABLE
+
+    progress = Progress("hash", total=len(data.records))
+    hashes = []
+    for value in ordered_map(digest, data.records, workers=workers, ahead=256):
+        hashes.append(value)
+        progress.done += 1
+        report(progress)
+    return hashes
+
+
+def _remembered(caches: Sequence[FeatureCache]) -> dict[tuple[str, int, int], bytes]:
+    return {
+        (name, int(size), int(mtime)): digest.tobytes()
+        for cache in reversed(caches)
+        for name, size, mtime, digest in zip(
+            cache.ids, cache.sizes, cache.mtimes_ns, cache.sha256, strict=True
+        )
+    }

@@ -1,0 +1,29 @@
+"""How far an extraction is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class Progress:
+    """How far an extraction is; given to `on_progress` after every file or chunk.
+
+    Parameters
+    ----------
+    stage
+        ``"hash"``, ``"compute"`` (rows copied from other caches count too) or ``"verify"``.
+    done, total
+        Images.
+    decode_s, device_s, write_s
+        Seconds spent so far, summed over threads.
+    """
+
+    stage: str
+    done: int = 0
+    total: int = 0
+    decode_s: float = 0.0
+    device_s: float = 0.0
+    write_s: float = 0.0
+
+
+OnProgress = Callable[[Progress], None]

@@ -1,0 +1,275 @@
+"""What an extraction was asked for, resolved: network, layers, target, and the caches it may copy from."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache import plan as planning
+from featcache.cache import FeatureCache, LayerSpec, partial_path
+from featcache.cache.layout import STORED_DTYPES, previous_path
+from featcache.errors import DataError, IntegrityError, MissingFileError, UsageError, did_you_mean
+from featcache.identity import Recipe, sha256_file, sha256_json
+from featcache.paths import home
+from featcache.sources import Dataset, open_dataset
+from featcache.transforms import Transforms
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+    from featcache.backbones.taps import Layer
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The arguments of an extraction that decide what is stored, as the user gave them.
+
+    Parameters
+    ----------
+    backbone, layers, weights, transforms, dtype, compute_dtype
+        See `featcache.extract`.
+    """
+
+    backbone: "str | LoadedBackbone"
+    layers: tuple[str, ...]
+    weights: str | Path | None
+    transforms: Transforms | None
+    dtype: str
+    compute_dtype: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in STORED_DTYPES:
+            raise UsageError(f"no stored dtype {self.dtype!r}; {did_you_mean(self.dtype, STORED_DTYPES)}")
+        if not self.layers:
+            raise UsageError("no layer asked for; give at least one, such as pool")
+
+    def digest(self) -> str | None:
+        """Return a hash over the arguments and the code that interprets them; ``None`` where that is unsure.
+
+        Where it is the same as when a cache was written, so is the recipe, and a run with nothing to do need
+        not load a network to find that out.
+        """
+        if not isinstance(self.backbone, str) or self.weights == "random":
+            return None
+        weights = Path(self.weights).expanduser() if self.weights is not None else None
+        if weights is not None and not weights.is_file():
+            return None
+        return sha256_json(
+            {
+                "backbone": self.backbone,
+                "layers": list(self.layers),
+                "weights": sha256_file(weights) if weights else None,
+                "transforms": self.transforms.to_json() if self.transforms else None,
+                "dtype": self.dtype,
+                "compute_dtype": self.compute_dtype,
+                "code": code_digest(),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """An extraction with its network loaded.
+
+    Parameters
+    ----------
+    network, layers, transforms, compute_dtype
+        What is computed.
+    recipe, specs
+        What it is identified by: the recipe as JSON values, and each layer's shape, dtype and fingerprint.
+    digest
+        `Wanted.digest`.
+    """
+
+    network: "LoadedBackbone"
+    layers: "tuple[Layer, ...]"
+    transforms: Transforms
+    compute_dtype: str
+    recipe: Mapping[str, Any]
+    specs: Mapping[str, LayerSpec]
+    digest: str | None
+
+
+def resolve(wanted: Wanted) -> Request:
+    """Load the network and work out the recipe and the shapes; raises what loading raises."""
+    network = _loaded(wanted.backbone, wanted.weights)
+    layers = tuple(network.layers(wanted.layers, wanted.transforms))
+    recipe = network.recipe(
+        transforms=wanted.transforms, compute_dtype=wanted.compute_dtype, stored_dtype=wanted.dtype
+    )
+    return Request(
+        network=network,
+        layers=layers,
+        transforms=wanted.transforms or network.transforms,
+        compute_dtype=wanted.compute_dtype,
+        recipe=recipe.to_json(),
+        specs=_specs(network, layers, wanted, recipe),
+        digest=wanted.digest(),
+    )
+
+
+def with_layers_of(request: Request, wanted: Wanted, caches: Sequence[FeatureCache]) -> Request:
+    """Keep the other layers that the target holds: adding an image to a cache must not drop one."""
+    held = [name for cache in caches[:1] for name in cache.layers if name not in request.specs]
+    if not held:
+        return request
+    return resolve(replace(wanted, backbone=request.network, layers=(*caches[0].layers,)))
+
+
+def _specs(
+    network: "LoadedBackbone", layers: "Sequence[Layer]", wanted: Wanted, recipe: Recipe
+) -> dict[str, LayerSpec]:
+    shapes = network.feature_shapes(layers, wanted.transforms)
+    return {
+        name: LayerSpec(shapes[name], wanted.dtype, recipe.fingerprint(name)) for name in map(str, layers)
+    }
+
+
+def _loaded(backbone: "str | LoadedBackbone", weights: str | Path | None) -> "LoadedBackbone":
+    if not isinstance(backbone, str):
+        return backbone
+    from featcache.backbones import load
+
+    return load(backbone, weights=weights)
+
+
+# The dataset and the target ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `of` parts of a dataset, counted from 1."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read ``"2/3"``."""
+        match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise UsageError(f"shard {text!r}: expected i/n with 1 <= i <= n, such as 2/3")
+        return cls(int(match[1]), int(match[2]))
+
+    def of_dataset(self, data: Dataset) -> Dataset:
+        """Return every n-th record, so that parts are of one size and each has all classes.
+
+        Raises
+        ------
+        DataError
+            If there are fewer images than parts.
+        """
+        records = data.records[self.number - 1 :: self.of]
+        if not records:
+            raise DataError(f"{data.spec} has {len(data.records)} images, too few for {self.of} shards")
+        return replace(data, records=records)
+
+
+def open_part(dataset: str | Path | Dataset, shard: str | None) -> tuple[Dataset, Shard | None]:
+    """Open a dataset, or one shard of it."""
+    data = dataset if isinstance(dataset, Dataset) else open_dataset(str(dataset))
+    part = Shard.parse(shard) if shard else None
+    return (part.of_dataset(data) if part else data), part
+
+
+def output_path(
+    data: Dataset, backbone: str, output: str | os.PathLike[str] | None, part: Shard | None
+) -> Path:
+    """Return where a cache goes: `output`, or ``NAME-BACKBONE.h5`` in the working directory."""
+    if output is not None:
+        return _valid(Path(output).expanduser())
+    suffix = f".part-{part.number}-of-{part.of}" if part else ""
+    return _valid(Path(f"{data.name}-{backbone}{suffix}.h5"))
+
+
+def backbone_label(network: "LoadedBackbone") -> str:
+    """Return what a backbone is called in file names: its architecture, with the tag if that is not the default."""
+    arch, default = network.pretrained.arch, network.tag == network.pretrained.tag
+    return arch if default else network.name
+
+
+def _valid(target: Path) -> Path:
+    if target.suffix != ".h5":
+        raise UsageError(f"output {target} must end in .h5")
+    if target.is_dir():
+        raise UsageError(f"output {target} is a folder; give a file name that ends in .h5")
+    return target
+
+
+def make_writable(target: Path) -> Path:
+    """Create the target's folder; raises `UsageError` where one cannot write there."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create the folder of output {target}: {error.strerror}") from error
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(f"cannot write in {target.parent.resolve()}; choose another place with --output")
+    return target
+
+
+# Caches to copy from ----------------------------------------------------------------------------------------
+
+
+def own_caches(target: Path, request: Request, *, overwrite: bool) -> list[FeatureCache]:
+    """Open what is there of this target; refuse what is of another recipe, with the differences."""
+    caches = []
+    for path in (target, partial_path(target), previous_path(target)):
+        if not path.exists():
+            continue
+        try:
+            found = FeatureCache(path)
+        except IntegrityError:
+            # A file killed while being created, or a damaged leftover: only a final name must be answered for.
+            if path == target and not overwrite:
+                raise
+            continue
+        if not planning.serves(found.identity, request.recipe, request.specs):
+            if overwrite:
+                continue
+            planning.refuse_difference(path, found.identity, request.recipe, request.specs)
+        caches.append(found)
+    return caches
+
+
+def named_caches(paths: Sequence[str | os.PathLike[str]], request: Request) -> list[FeatureCache]:
+    """Open the caches that the user wants rows copied from; refuse one of another recipe."""
+    caches = []
+    for path in paths:
+        if not Path(path).is_file():
+            raise MissingFileError(f"no cache {path} to reuse rows of")
+        found = FeatureCache(path)
+        planning.refuse_difference(Path(path), found.identity, request.recipe, request.specs)
+        caches.append(found)
+    return caches
+
+
+def shared_caches(request: Request) -> list[FeatureCache]:
+    """Open the caches of this recipe in ``FEATCACHE_HOME/caches``; what does not fit or open is passed over."""
+    caches = []
+    for path in sorted((home() / "caches").glob("*.h5")):
+        try:
+            found = FeatureCache(path)
+        except (IntegrityError, OSError):
+            continue
+        if not path.name.endswith(".partial.h5") and planning.serves(
+            found.identity, request.recipe, request.specs
+        ):
+            caches.append(found)
+    return caches
+
+
+@cache
+def code_digest() -> str:
+    """Return a hash over the code that decides features: backbones, decoding, transforms, identity."""
+    root = Path(__file__).parent
+    files = [*sorted((root / "backbones").rglob("*.py")), *(root / f"{n}.py" for n in _DECIDING)]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+_DECIDING = ("decoding", "transforms", "identity", "computing")
