@@ -6,7 +6,36 @@ verified. Nothing here knows of JAX, images or backbones. The format is describe
 
 from featcache.cache.layout import LayerSpec, RowTable, partial_path
 from featcache.cache.lock import WriteLock
+from featcache.cache.maintain import (
+    CacheInfo,
+    Leftover,
+    Verification,
+    describe,
+    find_leftovers,
+    gc,
+    list_caches,
+    remove,
+    repair,
+    verify,
+)
 from featcache.cache.reader import FeatureCache
 from featcache.cache.writer import CacheWriter
 
-__all__ = ["CacheWriter", "FeatureCache", "LayerSpec", "RowTable", "WriteLock", "partial_path"]
+__all__ = [
+    "CacheInfo",
+    "CacheWriter",
+    "FeatureCache",
+    "LayerSpec",
+    "Leftover",
+    "RowTable",
+    "Verification",
+    "WriteLock",
+    "describe",
+    "find_leftovers",
+    "gc",
+    "list_caches",
+    "partial_path",
+    "remove",
+    "repair",
+    "verify",
+]

@@ -45,13 +45,6 @@ class PinnedFile:
         """Bytes in the file now."""
         return os.fstat(self.descriptor).st_size
 
-    def is_at_its_path(self) -> bool:
-        """Whether the path still names this file and not one that has replaced it."""
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
-        except FileNotFoundError:
-            return False
-
     def read_into(self, values: np.ndarray, offset: int) -> None:
         """Fill a contiguous array with the bytes at `offset`.
 
@@ -75,6 +68,12 @@ class PinnedFile:
     def close(self) -> None:
         """Close the file; may be called twice."""
         self._close()
+
+    def __enter__(self) -> "PinnedFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def write_at(descriptor: int, values: np.ndarray, offset: int) -> None:

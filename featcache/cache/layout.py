@@ -3,7 +3,7 @@
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,6 @@ ROW_COLUMNS: Mapping[str, np.dtype] = {
     "status": np.dtype("u1"),
 }
 """Columns of ``rows/`` besides ``id``, which is fixed-length bytes."""
-
-_IDENTIFYING = ("id", "sha256", "label", "split")
-_HINTS = ("size", "mtime_ns")
 
 
 @dataclass(frozen=True)
@@ -101,22 +98,12 @@ class RowTable:
 
 
 def table_digest(columns: Mapping[str, np.ndarray]) -> str:
-    """Return the sha256 over the columns that say which image each row is, as stored."""
-    return _columns_digest(columns, _IDENTIFYING)
+    """Return the sha256 over the columns that say which image each row is, as stored.
 
-
-def hints_digest(columns: Mapping[str, np.ndarray]) -> str:
-    """Return the sha256 over sizes and times, as stored.
-
-    Apart from `table_digest`: files that were only touched are the same dataset. But a time with a flipped
-    bit must not vouch for a file that was edited.
+    Sizes and times are not among them: files that were only touched are the same dataset.
     """
-    return _columns_digest(columns, _HINTS)
-
-
-def _columns_digest(columns: Mapping[str, np.ndarray], names: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for name in names:
+    for name in ("id", "sha256", "label", "split"):
         column = np.ascontiguousarray(columns[name])
         digest.update(canonical_json([name, list(column.shape), column.dtype.itemsize]))
         digest.update(column.tobytes())
@@ -186,18 +173,13 @@ def build_identity(
     rows: RowTable,
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the document that says what a cache is; stored as JSON with its own sha256."""
-    columns = rows.columns()
+    """Return the document that says what a cache is; stored as JSON."""
     return {
         "recipe": dict(recipe),
         # A list: the first layer is the default one, and JSON objects have no order.
         "layers": [{"name": name, **spec.to_json()} for name, spec in layers.items()],
         "dataset": dict(dataset),
-        "rows": {
-            "count": len(rows),
-            "sha256": table_digest(columns),
-            "hints_sha256": hints_digest(columns),
-        },
+        "rows": {"count": len(rows), "sha256": table_digest(rows.columns())},
         "provenance": dict(provenance),
     }
 

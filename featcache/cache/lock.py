@@ -76,6 +76,24 @@ class WriteLock:
         )
 
 
+def is_held(target: Path) -> bool:
+    """Whether a process is writing a cache, or one of another host may be; changes nothing."""
+    lock = WriteLock(target)
+    owner = _read(lock.record)
+    if owner is not None and not _is_gone(owner):
+        return True
+    path = target.with_name(f"{target.name}.lock")
+    if not path.exists():
+        return False
+    probe = FileLock(path)
+    try:
+        probe.acquire(timeout=0)
+    except Timeout:
+        return True
+    probe.release()
+    return False
+
+
 def _read(record: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(record.read_text())

@@ -52,7 +52,7 @@ class FeatureCache:
     layers
         Layer names to shape, dtype and fingerprint; the first is the default.
     ids, sha256, labels, status, sizes, mtimes_ns
-        The row table. Sizes and times are hints, and 0 where they are not known.
+        The row table. Sizes and times are hints, 0 where there are none.
 
     Examples
     --------
@@ -74,10 +74,8 @@ class FeatureCache:
         self.labels: np.ndarray = columns["label"]
         self.status: np.ndarray = columns["status"]
         self._splits: np.ndarray = columns["split"]
-        # Sizes and times are only hints: where they are damaged there are none.
-        unknown = _read_only(np.zeros(len(self.ids), np.int64))
-        self.sizes: np.ndarray = columns["size"] if layout.hints_hold else unknown
-        self.mtimes_ns: np.ndarray = columns["mtime_ns"] if layout.hints_hold else unknown
+        self.sizes: np.ndarray = columns["size"]
+        self.mtimes_ns: np.ndarray = columns["mtime_ns"]
 
     def close(self) -> None:
         """Close the file; the object cannot read features after that."""
@@ -202,6 +200,10 @@ class FeatureCache:
         """Return bool ``[N]``: rows whose checksum holds in every layer, quarantined ones included."""
         return self._stored.intact()
 
+    def intact_in(self, layer: str) -> np.ndarray:
+        """Return bool ``[N]``: rows whose checksum holds in one layer, quarantined ones included."""
+        return self._stored.intact_in(layer)
+
     def split_names(self) -> list[str]:
         """Return the split of every row."""
         return [self.splits[index] for index in self._splits]
@@ -275,7 +277,7 @@ class FeatureCache:
         return self._stored.mapped(self.layer(layer))
 
     def verify(self) -> "Verification":
-        """Check every row and return which are damaged, by id and layer; see `featcache.cache.verify`."""
+        """Check every row and return which are damaged, by id and layer; see `featcache.cache.maintain`."""
         from featcache.cache.maintain import verify_open
 
         return verify_open(self)

@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.cache.blocks import map_blocks
 from featcache.cache.files import PinnedFile
-from featcache.cache.hdf5 import Layout, read_layout
+from featcache.cache.header import read_layout
 from featcache.cache.layout import PRESENT, quarantined_crcs, row_crcs
 from featcache.errors import IntegrityError
 
@@ -35,7 +35,8 @@ class StoredRows:
     """
 
     def __init__(self, path: Path) -> None:
-        self.file, self.layout = _open(path)
+        self.file = PinnedFile(path)
+        self.layout = read_layout(self.file)
         self.count = self.layout.count
         self.status = self.layout.columns["status"]
         self.crcs: Mapping[str, np.ndarray] = {name: self._read_crcs(name) for name in self.layout.layers}
@@ -120,19 +121,3 @@ def runs(rows: np.ndarray) -> list[tuple[int, int]]:
     """Split row numbers into ranges of consecutive ones, each of which is one read or write."""
     breaks = np.flatnonzero(np.diff(rows) != 1) + 1
     return [(a, b) for a, b in itertools.pairwise([0, *breaks.tolist(), len(rows)]) if b > a]
-
-
-def _open(path: Path) -> tuple[PinnedFile, Layout]:
-    """Open a file and read its layout, both of the same file although HDF5 opens by name."""
-    for _ in range(100):
-        file = PinnedFile(path)
-        try:
-            layout = read_layout(path)
-        except IntegrityError:
-            if file.is_at_its_path():
-                raise
-        else:
-            if file.is_at_its_path():
-                return file, layout
-        file.close()  # another file took its place meanwhile: look at that one
-    raise IntegrityError(f"{path} is replaced again and again; wait until it rests")

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from featcache.cache.files import free_bytes, storage_error, sync_file, sync_folder, write_at
-from featcache.cache.hdf5 import read_layout, write_skeleton
+from featcache.cache.files import PinnedFile, free_bytes, storage_error, sync_file, sync_folder, write_at
+from featcache.cache.header import read_layout
 from featcache.cache.layout import (
     PRESENT,
     LayerSpec,
@@ -58,7 +58,8 @@ class CacheWriter:
     def __init__(self, target: Path) -> None:
         self.target = target
         self.path = partial_path(target)
-        layout = read_layout(self.path)
+        with PinnedFile(self.path) as file:
+            layout = read_layout(file)
         self.identity = layout.identity
         self.layers: dict[str, LayerSpec] = layout.layers
         self.count = layout.count
@@ -86,6 +87,8 @@ class CacheWriter:
         StorageError
             If the disk is too full, read-only or gone.
         """
+        from featcache.cache.skeleton import write_skeleton  # loads h5py, which readers do without
+
         fresh = fresh_path(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

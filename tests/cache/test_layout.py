@@ -15,7 +15,6 @@ from featcache.cache.layout import (
     LayerSpec,
     decode_ids,
     encode_ids,
-    hints_digest,
     needed_bytes,
     partial_path,
     row_crc,
@@ -65,9 +64,7 @@ def test_bare_h5py_reads_everything(tmp_path):
     with h5py.File(tmp_path / "a.h5") as file:
         assert file.attrs["format"] == "featcache"
         assert file.attrs["format_version"] == 1
-        document = file["identity"][()].tobytes()
-        assert file["identity_sha256"][()].tobytes() == hashlib.sha256(document).digest()
-        assert json.loads(document) == want.identity
+        assert json.loads(file["identity"][()].tobytes()) == want.identity
         present = [row for row in range(len(want.rows)) if row not in want.quarantined]
         for name, values in want.features.items():
             dataset = file[f"features/{name}"]
@@ -102,14 +99,47 @@ def test_the_row_table_digest_is_as_documented(tmp_path):
     assert want.identity["rows"]["sha256"] == digest.hexdigest()
 
 
-def test_digests_depend_on_every_column_they_cover():
+def test_the_row_table_digest_depends_on_what_identifies_an_image():
     columns = small().rows.columns()
     for name in columns:
         changed = {**columns, name: columns[name].copy()}
         changed[name].view(np.uint8).reshape(-1)[5] ^= 1
-        is_hint = name in ("size", "mtime_ns")
-        assert (table_digest(changed) == table_digest(columns)) == is_hint
-        assert (hints_digest(changed) == hints_digest(columns)) != is_hint
+        assert (table_digest(changed) == table_digest(columns)) == (name in ("size", "mtime_ns"))
+
+
+def test_the_header_can_be_read_and_checked_with_a_few_lines(tmp_path):
+    path = small().publish(tmp_path / "a.h5").path
+    data = path.read_bytes()
+    first, check, body, _ = data.split(b"\n", 3)
+    assert first == b"featcache 1"
+    assert hashlib.sha256(body).hexdigest().encode() == check
+    header = json.loads(body)
+    assert header["size"] == len(data)
+    assert data[header["start"] :].startswith(b"\x89HDF\r\n\x1a\n")
+    assert not any(data[len(first + check + body) + 3 : header["start"]])
+    with h5py.File(path) as file:
+        for name, (offset, length) in header["datasets"].items():
+            assert file[name].id.get_offset() == offset
+            assert data[offset : offset + length] == file[name][()].tobytes()
+    constant = bytearray(data)
+    changing = [span for name, span in header["datasets"].items() if name.startswith(("features/", "crc32/"))]
+    for offset, length in sorted([*changing, header["datasets"]["rows/status"]], reverse=True):
+        del constant[offset : offset + length]
+    assert hashlib.sha256(constant[header["start"] :]).hexdigest() == header["sha256"]
+
+
+def test_the_header_grows_with_the_layers(tmp_path):
+    want = small(3, shapes={f"block_{i}_with_quite_a_long_name:avg": (2,) for i in range(60)}, quarantined={})
+    cache = want.publish(tmp_path / "a.h5")
+    assert want.wrong(cache) == []
+    with h5py.File(cache.path) as file:
+        assert file.userblock_size == 16384
+
+
+def test_a_cache_without_rows(tmp_path):
+    cache = small(0, quarantined={}).publish(tmp_path / "a.h5")
+    assert len(cache) == 0
+    assert cache.to_numpy().shape == (0, 24)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=12).filter(lambda b: b"\0" not in b), min_size=1))

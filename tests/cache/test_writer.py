@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_opened_is_not_taken_for_nothing(tmp_path, monkeyp
 
     monkeypatch.setattr(cache_files.os, "open", refuse)
     with pytest.raises(
-        StorageError, match=r"cannot write .*a.partial.h5: Input/output error \[errno 5, EIO\]"
+        StorageError, match=r"cannot read .*a.partial.h5: Input/output error \[errno 5, EIO\]"
     ):
         CacheWriter.resume(tmp_path / "a.h5")
 

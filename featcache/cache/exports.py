@@ -1,0 +1,95 @@
+"""Hand a cache's content to other tools: numpy archives and Parquet tables."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.cache.files import storage_error
+from featcache.cache.reader import FeatureCache
+from featcache.errors import FeatcacheError, UsageError
+
+
+class MissingExtraError(FeatcacheError, ImportError):
+    """A library that only some users need is not installed; exit code 1."""
+
+
+def to_npz(cache: FeatureCache, path: str | os.PathLike[str]) -> Path:
+    """Write the readable rows into a numpy archive, which ``numpy.load`` reads without pickle.
+
+    Parameters
+    ----------
+    cache
+        What to write; every row is verified.
+    path
+        Ends in ``.npz``; an existing file is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The archive: ``features/<layer>``, ``id``, ``label``, ``split``, ``sha256`` and ``classes``.
+    """
+    arrays: dict[str, Any] = {f"features/{layer}": cache.to_numpy(layer) for layer in cache.layers}
+    arrays.update(_columns(cache))
+    return _replace(path, ".npz", lambda stream: np.savez(stream, **arrays))
+
+
+def to_parquet(cache: FeatureCache, path: str | os.PathLike[str]) -> Path:
+    """Write the readable rows into a Parquet table, one row per image; features are lists, flattened.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError(
+            "writing Parquet needs pyarrow, which is not installed: pip install 'featcache[parquet]' (or pyarrow)"
+        ) from error
+    columns = _columns(cache)
+    classes = columns.pop("classes")
+    names = [name.encode("utf-8", "backslashreplace").decode() for name in columns["id"].tolist()]
+    table: dict[str, Any] = {
+        "id": names,
+        "class": classes[columns["label"]].tolist(),
+        "label": columns["label"],
+        "split": columns["split"].tolist(),
+        "sha256": [digest.tobytes().hex() for digest in columns["sha256"]],
+    }
+    for layer in cache.layers:
+        rows = cache.to_numpy(layer)
+        flat = pa.array(rows.reshape(-1))
+        table[f"features/{layer}"] = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(rows.shape[1:])))
+    return _replace(path, ".parquet", lambda stream: pq.write_table(pa.table(table), stream))
+
+
+def _columns(cache: FeatureCache) -> dict[str, np.ndarray]:
+    rows = cache.rows_of()
+    names = cache.split_names()
+    return {
+        "id": np.array([cache.ids[row] for row in rows], dtype=np.str_),
+        "label": cache.labels[rows],
+        "split": np.array([names[row] for row in rows], dtype=np.str_),
+        "sha256": cache.sha256[rows],
+        "classes": np.array(cache.classes, dtype=np.str_),
+    }
+
+
+def _replace(path: str | os.PathLike[str], ending: str, write: Any) -> Path:
+    """Write beside the target and rename: an interrupted export leaves the older file whole."""
+    target = Path(path)
+    if target.suffix != ending:
+        raise UsageError(f"output {target} must end in {ending}")
+    fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
+    try:
+        with fresh.open("wb") as stream:
+            write(stream)
+        os.replace(fresh, target)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise storage_error(error, target) from error
+    return target

@@ -1,0 +1,198 @@
+"""The text at the start of a cache file, and the one digest over everything that never changes in it.
+
+HDF5 leaves room for a *user block* before its own first byte. There stands, readable with ``head -3``: the
+format and its version, the sha256 of the next line, and a line of JSON that says where each dataset lies and
+what the digest is of all bytes outside the rows. Reading needs nothing else, and HDF5 not at all: its own
+headers carry no checksum, and a single flipped bit in them can make the library loop for ever (measured).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.cache.files import PinnedFile
+from featcache.cache.layout import LayerSpec, layers_of, storage_plan
+from featcache.errors import IntegrityError
+from featcache.identity import FORMAT_VERSION, canonical_json
+
+MAGIC = b"featcache "
+START_AGAIN = "restore it from a copy, or delete it and run the same featcache extract command again"
+
+_STEP = 1 << 20
+_LONGEST = 1 << 24
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where everything is.
+
+    Parameters
+    ----------
+    start
+        Bytes before HDF5's own.
+    size
+        Bytes of the file.
+    datasets
+        Path of each dataset to (offset, length) in bytes.
+    sha256
+        Of the bytes from `start` to `size` that belong to no dataset of rows, in their order.
+    """
+
+    start: int
+    size: int
+    datasets: Mapping[str, tuple[int, int]]
+    sha256: str = ""
+
+    def encoded(self) -> bytes:
+        """Return the text, padded with zeros to `start` bytes."""
+        body = canonical_json({**vars(self), "datasets": {k: list(v) for k, v in self.datasets.items()}})
+        check = hashlib.sha256(body).hexdigest().encode()
+        return (b"%b%d\n%b\n%b\n" % (MAGIC, FORMAT_VERSION, check, body)).ljust(self.start, b"\0")
+
+    def constant_ranges(self) -> Iterator[tuple[int, int]]:
+        """Yield (first, last) of the bytes that never change after the file was created."""
+        position = self.start
+        rows = (span for path, span in self.datasets.items() if changes(path))
+        for offset, length in sorted(rows):
+            yield position, offset
+            position = offset + length
+        yield position, self.size
+
+    def digest(self, file: PinnedFile) -> str:
+        """Return the sha256 that the file's constant bytes have now."""
+        digest = hashlib.sha256()
+        for first, last in self.constant_ranges():
+            for position in range(first, last, _STEP):
+                part = np.empty(min(_STEP, last - position), np.uint8)
+                file.read_into(part, position)
+                digest.update(part.data)
+        return digest.hexdigest()
+
+
+def changes(path: str) -> bool:
+    """Whether a dataset's bytes are written row by row, after the file was created."""
+    return path.startswith(("features/", "crc32/")) or path == "rows/status"
+
+
+def read_header(file: PinnedFile) -> Header:
+    """Return a file's header, checked against its own sha256 and the file's length.
+
+    Raises
+    ------
+    IntegrityError
+        If the file is no cache, is of a newer format, or is damaged.
+    """
+    lines = _first_lines(file)
+    version = lines[0].removeprefix(MAGIC)
+    if version.isdigit() and int(version) > FORMAT_VERSION:
+        raise IntegrityError(
+            f"{file.path} has format version {int(version)}, this featcache reads up to {FORMAT_VERSION}: "
+            "upgrade featcache"
+        )
+    if len(lines) < 4 or version != b"%d" % FORMAT_VERSION:
+        raise IntegrityError(f"{file.path}: the header is damaged; {START_AGAIN}")
+    if hashlib.sha256(lines[2]).hexdigest().encode() != lines[1]:
+        raise IntegrityError(
+            f"{file.path}: the header does not match its checksum: damaged or edited by hand; {START_AGAIN}"
+        )
+    value = json.loads(lines[2])
+    value["datasets"] = {path: tuple(span) for path, span in value["datasets"].items()}
+    header = Header(**value)
+    if file.size < header.size:
+        raise IntegrityError(
+            f"{file.path} has {file.size:,} bytes of {header.size:,}: it was truncated; {START_AGAIN}"
+        )
+    return header
+
+
+def _first_lines(file: PinnedFile) -> list[bytes]:
+    size = 4096
+    while True:
+        text = np.empty(min(size, file.size), np.uint8)
+        file.read_into(text, 0)
+        start = text.tobytes()
+        if not start.startswith(MAGIC):
+            raise IntegrityError(f"{file.path} is no featcache cache: {_what(start)}; {START_AGAIN}")
+        lines = start.split(b"\n", 3)
+        if len(lines) == 4 or size >= min(file.size, _LONGEST):
+            return lines
+        size *= 2
+
+
+def _what(start: bytes) -> str:
+    if not start:
+        return "it is empty"
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "an HDF5 file of something else"
+    if start.lstrip()[:15].lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        return "a web page (a failed download?)"
+    return f"it starts with {start[:12]!r}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file says of itself: read once, after which rows are plain bytes at known offsets.
+
+    Parameters
+    ----------
+    identity
+        The identity document.
+    layers
+        Its layers.
+    offsets
+        Where each dataset starts, in bytes.
+    columns
+        The row table.
+    """
+
+    identity: dict[str, Any]
+    layers: dict[str, LayerSpec]
+    offsets: dict[str, int]
+    columns: dict[str, np.ndarray]
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return self.identity["rows"]["count"]
+
+
+def read_layout(file: PinnedFile) -> Layout:
+    """Read and verify everything but the rows.
+
+    Raises
+    ------
+    IntegrityError
+        If the file is no cache, truncated, damaged, edited by hand, or of a newer format.
+    """
+    header = read_header(file)
+    if header.digest(file) != header.sha256:
+        raise IntegrityError(
+            f"{file.path}: the row table, the identity or HDF5's headers do not match their checksum: damaged "
+            f"or edited by hand; {START_AGAIN}"
+        )
+    identity = json.loads(_bytes_of(file, header, "identity"))
+    offsets = {path: offset for path, (offset, _) in header.datasets.items()}
+    columns = {}
+    for path, (shape, dtype) in storage_plan(identity, _id_bytes(header, identity)).items():
+        values = np.empty(shape, dtype)
+        if header.datasets.get(path, (0, -1))[1] != values.nbytes:
+            raise IntegrityError(f"{file.path}: {path} is not what the identity says; {START_AGAIN}")
+        if path.startswith("rows/"):
+            file.read_into(values, offsets[path])
+            columns[path.removeprefix("rows/")] = values
+    return Layout(identity, layers_of(identity), offsets, columns)
+
+
+def _bytes_of(file: PinnedFile, header: Header, path: str) -> bytes:
+    offset, length = header.datasets[path]
+    content = np.empty(length, np.uint8)
+    file.read_into(content, offset)
+    return content.tobytes()
+
+
+def _id_bytes(header: Header, identity: Mapping[str, Any]) -> int:
+    return header.datasets["rows/id"][1] // max(1, identity["rows"]["count"]) or 1
