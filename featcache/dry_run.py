@@ -108,8 +108,7 @@ reuse, verify, overwrite, batch_size, workers
         trust=not verify,
     )
     rows, document = identify_rows(data, hashes, rule)
-    sources = [planning.Source(cache.sha256, cache.usable()) for cache in caches]
-    plan = planning.build_plan(hashes, np.zeros(len(rows), bool), sources)
+    plan = planning.build_plan(hashes, np.zeros(len(rows), bool), requests.sources_of(caches))
     unfinished = {p for p, cache in enumerate(caches) if cache.path == partial_path(target)}
     resumed = sum(position in unfinished for position, _ in plan.reuse.values())
     computation = Computation(

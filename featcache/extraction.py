@@ -282,8 +282,7 @@ class _Run:
             os.replace(resumed.path, previous_path(self.target))
             resumed = None
         done = resumed.done() if resumed else np.zeros(count, bool)
-        sources = [planning.Source(cache.sha256, cache.usable()) for cache in self.caches]
-        plan = planning.build_plan(self.computation.hashes, done, sources)
+        plan = planning.build_plan(self.computation.hashes, done, requests.sources_of(self.caches))
         probes = self._probes(plan, resumed)
         with resumed or self._create(probes) as writer:
             progress = Progress("compute", done=int(done.sum()), total=count)

@@ -261,6 +261,11 @@ def shared_caches(request: Request) -> list[FeatureCache]:
     return caches
 
 
+def sources_of(caches: Sequence[FeatureCache]) -> list[planning.Source]:
+    """Return what may be copied from caches: rows whose checksums hold, so that a damaged one is computed anew."""
+    return [planning.Source(found.sha256, found.usable() & found.intact()) for found in caches]
+
+
 @cache
 def code_digest() -> str:
     """Return a hash over the code that decides features: backbones, decoding, transforms, identity."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from featcache import __version__
-from featcache.cli import backbones, demo, doctor, evaluate, extract, predict, train_head
+from featcache.cli import backbones, cache, demo, doctor, evaluate, extract, predict, train_head
 from featcache.cli.console import Console, active, forget
 from featcache.errors import FeatcacheError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 
 for module in (extract, train_head, evaluate, predict, backbones, doctor, demo):
     app.command(module.NAME)(module.command)
+app.add_typer(cache.group)
 
 
 def _version(value: bool) -> None:

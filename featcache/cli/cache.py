@@ -1,0 +1,225 @@
+"""``featcache cache``: look after cache files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.errors import IntegrityError, UsageError
+
+if TYPE_CHECKING:
+    from featcache.cache import CacheInfo, Leftover, Verification
+
+NAME = "cache"
+
+group = typer.Typer(
+    name=NAME,
+    help="Look after cache files.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+Folder = Annotated[Path, typer.Argument(help="Folder to look in.")]
+CacheFile = Annotated[Path, typer.Argument(help="A cache file.")]
+
+
+@group.command("ls")
+def list_(
+    folder: Folder = Path(), as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
+) -> None:
+    """List the caches in a folder, unfinished ones included."""
+    console = Console("cache ls", as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.cache import list_caches
+
+    found = list_caches(folder)
+    columns = ("cache", "state", "images", "classes", "backbone", "layers", "dtype", "size")
+    rows = [
+        (
+            str(info.path),
+            info.detail if info.state == "unfinished" else info.state,
+            str(info.images),
+            str(info.classes),
+            info.backbone,
+            " ".join(info.layers),
+            info.dtype,
+            _megabytes(info.nbytes),
+        )
+        for info in found
+    ]
+    lines = table(columns, rows, right=("images", "classes", "size")) if rows else []
+    console.result({"caches": [info.to_json() for info in found]}, lines)
+    if not found:
+        console.note(f"no caches in {escaped(str(folder))}")
+
+
+@group.command("info")
+def info_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Say what a cache holds and by which recipe; with --json the whole identity."""
+    console = Console("cache info", as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.cache import FeatureCache, describe
+    from featcache.extraction import quarantined_rows
+
+    about = describe(cache)
+    if about.state == "unreadable":
+        raise IntegrityError(about.detail)
+    with FeatureCache(cache) as opened:
+        unreadable = quarantined_rows(opened)
+        identity = opened.identity
+        value = about.to_json() | {
+            "identity": identity,
+            "quarantined": {escaped(name): reason for name, reason in unreadable.items()},
+        }
+        console.result(value, _info_lines(about, identity, unreadable))
+
+
+@group.command("verify")
+def verify_(
+    caches: Annotated[list[Path], typer.Argument(help="Cache files.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check every row of caches against its checksum; exit code 4 if any is damaged."""
+    console = Console("cache verify", as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.cache import verify
+
+    found = [verify(path) for path in caches]
+    console.result(
+        {"caches": [each.to_json() for each in found]}, [line for each in found for line in _verified(each)]
+    )
+    bad = [str(each.path) for each in found if not each.ok]
+    if bad:
+        raise IntegrityError(
+            f"{len(bad)} of {len(found)} caches are not intact: {', '.join(map(escaped, bad))}"
+        )
+
+
+@group.command("repair")
+def repair_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Mark damaged rows, so that the extract command that made the cache computes them again."""
+    console = Console("cache repair", as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.cache import repair
+
+    found = repair(cache)
+    console.result(found.to_json(), _verified(found))
+    if not found.ok:
+        console.note(
+            "next: run the featcache extract command that made it; only the damaged rows are computed"
+        )
+
+
+@group.command("export")
+def export_(
+    cache: CacheFile,
+    output: Annotated[Path, typer.Argument(help="File that ends in .npz or .parquet.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a cache's readable rows as a numpy archive or a Parquet table."""
+    console = Console("cache export", as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.cache import FeatureCache
+
+    with FeatureCache(cache) as opened:
+        writers = {".npz": opened.to_npz, ".parquet": opened.to_parquet}
+        if output.suffix not in writers:
+            raise UsageError(f"output {output} must end in {' or '.join(writers)}")
+        path = writers[output.suffix](output)
+    console.result({"path": str(path)}, [f"{escaped(str(path))}: {_megabytes(path.stat().st_size)}"])
+
+
+@group.command("rm")
+def remove_(
+    caches: Annotated[list[Path], typer.Argument(help="Cache files.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Delete caches, with what unfinished extractions of them left; refuses files that are no caches."""
+    console = Console("cache rm", as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.cache import remove
+
+    for path in caches:
+        remove(path)
+    names = [str(path) for path in caches]
+    console.result({"removed": names}, [f"removed {escaped(name)}" for name in names])
+
+
+@group.command("gc")
+def gc_(
+    folder: Folder = Path(),
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete what is listed; without it nothing is.")
+    ] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Give up unfinished extractions, too.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """List what interrupted extractions left in a folder, or delete it."""
+    console = Console("cache gc", as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.cache import find_leftovers, gc
+
+    if delete:
+        found = gc(folder, unfinished=unfinished)
+    else:
+        found = [left for left in find_leftovers(folder) if left.removable or unfinished or verbose]
+    word = "removed" if delete else "would remove"
+    console.result(
+        {"deleted": delete, "leftovers": [left.to_json() for left in found]},
+        [_leftover_line(left, word if left.removable or unfinished else "kept") for left in found],
+    )
+    if found and not delete:
+        console.note("nothing was deleted; do it with --delete")
+
+
+def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], most: int = 10) -> list[str]:
+    recipe, dataset = identity["recipe"], identity["dataset"]
+    layers = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in about.layers.items())
+    transforms = recipe["transforms"]
+    lines = [
+        f"{escaped(str(about.path))}: {about.state}{', ' + about.detail if about.detail else ''}, "
+        f"{about.images} images, {_megabytes(about.nbytes)}",
+        f"  dataset     {escaped(about.dataset)}",
+        "  splits      " + ", ".join(f"{name} {count}" for name, count in about.splits.items()),
+        f"  classes     {about.classes}: "
+        + escaped(", ".join(dataset["classes"][:most]))
+        + (", …" if about.classes > most else ""),
+        f"  backbone    {about.backbone}, weights {recipe['backbone']['weights_sha256'][:12]}…",
+        f"  layers      {layers}, {about.dtype}",
+        f"  transforms  {'×'.join(map(str, transforms['input_size']))}, {transforms['crop_mode']} "
+        f"{transforms['crop_pct']}, {transforms['interpolation']}, mean {transforms['mean']}, std {transforms['std']}",
+        f"  computed in {recipe['compute_dtype']}, {identity['provenance'].get('device', '')}, {about.created}",
+    ]
+    if unreadable:
+        lines.append(f"  unreadable  {len(unreadable)} (they have no features):")
+        lines += [f"    {escaped(name)}: {reason}" for name, reason in list(unreadable.items())[:most]]
+        lines += (
+            [f"    … and {len(unreadable) - most} more (--json lists all)"] if len(unreadable) > most else []
+        )
+    return lines
+
+
+def _verified(found: "Verification") -> list[str]:
+    name = escaped(str(found.path))
+    if found.error:
+        return [f"{name}: not usable: {escaped(found.error)}"]
+    if found.ok:
+        return [f"{name}: {found.images} images, all intact"]
+    lines = [f"{name}: {found.missing} of {found.images} images not written yet"] if found.missing else []
+    for layer, ids in found.damaged.items():
+        some = ", ".join(map(escaped, ids[:10])) + (", …" if len(ids) > 10 else "")
+        lines.append(f"{name}: layer {layer}, {len(ids)} damaged: {some}")
+    return lines
+
+
+def _leftover_line(left: "Leftover", word: str) -> str:
+    return f"{word} {escaped(str(left.path))} ({_megabytes(left.nbytes)}): {left.reason}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
