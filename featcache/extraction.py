@@ -170,6 +170,7 @@ def extract(
         finished = _unchanged(data, wanted, guess, rule, threads, report)
         if finished:
             return _extraction(guess, finished, data, Progress("verify"), started, reused=len(finished))
+    report(Progress("load", total=len(data.records)))
     request = requests.resolve(wanted)
     target = requests.output_path(data, requests.backbone_label(request.network), output, part)
     with WriteLock(requests.make_writable(target)):
@@ -319,6 +320,7 @@ class _Run:
         known = [(path, identity["provenance"].get("probes") or {}) for path, identity in givers]
         if not plan.compute:
             return known[0][1] if known else {}
+        self.report(Progress("compile", total=len(self.rows)))
         ours = self.computation.probe()
         for path, theirs in known:
             self.computation.require_same_probes(ours, theirs, origin=str(path))

@@ -11,7 +11,8 @@ class Progress:
     Parameters
     ----------
     stage
-        ``"hash"``, ``"compute"`` (rows copied from other caches count too) or ``"verify"``.
+        ``"load"`` (the network), ``"hash"``, ``"compile"``, ``"compute"`` (rows copied from other caches count
+        too) or ``"verify"``.
     done, total
         Images.
     decode_s, device_s, write_s
