@@ -149,6 +149,9 @@ def storage_error(error: OSError, path: Path, verb: str = "write") -> StorageErr
     number = f" [errno {error.errno}, {errno.errorcode.get(error.errno, '?')}]" if error.errno else ""
     advice = _ADVICE.get(error.errno or 0, "look at the disk")
     safe = "; rows already written are safe, the same command goes on from them" if verb == "write" else ""
-    answer = StorageError(f"cannot {verb} {path}: {error.strerror or error}{number}; {advice}{safe}")
+    reason = error.strerror or str(error)
+    if error.errno and reason.startswith("Unable to"):  # HDF5's own report, three lines long
+        reason = os.strerror(error.errno)
+    answer = StorageError(f"cannot {verb} {path}: {reason}{number}; {advice}{safe}")
     answer.errno = error.errno
     return answer

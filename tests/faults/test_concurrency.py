@@ -1,0 +1,124 @@
+"""Several processes at one cache: writers exclude each other, readers see a whole file or none."""
+
+import json
+import multiprocessing
+import re
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from small_caches import small
+
+from featcache.cache import CacheWriter, FeatureCache, WriteLock, partial_path
+from featcache.errors import LockedError, MissingFileError
+
+OLD, NEW = small(30, seed=1), small(41, seed=2)
+
+spawn = multiprocessing.get_context("spawn")
+
+
+def hold_and_write(target: str, rows: int, ready) -> None:
+    """Write some rows under the lock, say so, and wait to be killed."""
+    with WriteLock(Path(target)), NEW.create(Path(target)) as writer:
+        NEW.fill(writer, range(rows))
+        ready.set()
+        threading.Event().wait()
+
+
+def test_a_second_writer_is_refused_and_may_go_on_after_the_first_was_killed(tmp_path):
+    target = tmp_path / "a.h5"
+    ready = spawn.Event()
+    writer = spawn.Process(target=hold_and_write, args=(str(target), 20, ready))
+    writer.start()
+    assert ready.wait(60)
+    message = f"is being written by process {writer.pid} on {re.escape(socket.gethostname())} since"
+    with pytest.raises(LockedError, match=message):
+        WriteLock(target).__enter__()
+    writer.kill()
+    writer.join()
+    with WriteLock(target):
+        with CacheWriter.resume(target) as resumed:
+            assert int(resumed.done().sum()) == 18
+        assert NEW.wrong(NEW.resume(target)) == []
+
+
+def race(target: str, rounds: int, start, results) -> None:
+    """Take the lock again and again; the marker must never be there already."""
+    entered = collided = 0
+    marker = Path(target).with_name("inside")
+    start.wait()
+    while entered < rounds:
+        try:
+            with WriteLock(Path(target)):
+                entered += 1
+                try:
+                    marker.touch(exist_ok=False)
+                except FileExistsError:
+                    collided += 1
+                marker.unlink(missing_ok=True)
+        except LockedError:
+            pass
+    results.put((entered, collided))
+
+
+def test_only_one_of_many_is_inside(tmp_path):
+    # The first to come finds the record of a process that is gone, which all of them want to take over.
+    record = {"host": socket.gethostname(), "pid": 2**22 + 1, "pid_started": "1", "since": "yesterday"}
+    (tmp_path / "a.h5.owner.json").write_text(json.dumps(record))
+    start, results = spawn.Event(), spawn.Queue()
+    racers = [spawn.Process(target=race, args=(str(tmp_path / "a.h5"), 60, start, results)) for _ in range(4)]
+    for racer in racers:
+        racer.start()
+    start.set()
+    assert [results.get(timeout=120) for _ in racers] == [(60, 0)] * 4
+    for racer in racers:
+        racer.join()
+
+
+def test_readers_during_writing_are_told_how_far_it_is(tmp_path):
+    target = tmp_path / "a.h5"
+    seen = []
+    with NEW.create(target) as writer:
+        for row in range(len(NEW.rows)):
+            NEW.fill(writer, [row])
+            with pytest.raises(MissingFileError, match="is not finished") as told:
+                FeatureCache(target)
+            seen.append(int(re.search(r"\((\d+) % complete\)", str(told.value))[1]))
+        assert seen == [100 * (row + 1) // 41 for row in range(41)]
+        writer.publish()
+    assert NEW.wrong(FeatureCache(target)) == []
+
+
+def read_all_the_time(target: str, stop, results) -> None:
+    counts = {"old": 0, "new": 0}
+    wrong = []
+    while not stop.is_set():
+        with FeatureCache(target) as cache:
+            old = len(cache) == len(OLD.rows)
+            found = (OLD if old else NEW).wrong(cache)
+            counts["old" if old else "new"] += 1
+            wrong.extend(found)
+    results.put((counts, wrong))
+
+
+def test_readers_while_the_file_is_replaced_see_one_or_the_other(tmp_path):
+    target = tmp_path / "a.h5"
+    OLD.publish(target)
+    stop, results = spawn.Event(), spawn.Queue()
+    readers = [spawn.Process(target=read_all_the_time, args=(str(target), stop, results)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    long_open = FeatureCache(target)
+    for _ in range(25):
+        NEW.publish(target).close()
+        OLD.publish(target).close()
+    stop.set()
+    for _ in readers:
+        counts, wrong = results.get(timeout=60)
+        assert wrong == []
+        assert sum(counts.values())
+    for reader in readers:
+        reader.join()
+    assert OLD.wrong(long_open) == []
+    assert not partial_path(target).exists()

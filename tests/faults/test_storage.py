@@ -1,0 +1,203 @@
+"""Disks that are full, read-only or failing: a clear error, and no committed row is lost."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_caches import small
+
+from featcache.cache import FeatureCache, partial_path
+from featcache.cache import files as cache_files
+from featcache.errors import StorageError
+
+WANT = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
+
+# What runs inside a mount namespace of its own, in a folder that is a tmpfs of 600 KB.
+PREAMBLE = """
+import os, subprocess, sys
+from pathlib import Path
+import numpy as np
+from small_caches import small
+from featcache.cache import CacheWriter, files, partial_path, writer as writing
+from featcache.errors import StorageError
+want = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
+large = small(400, shapes={"pool": (1280,)})
+target = Path(sys.argv[1]) / "a.h5"
+"""
+
+FULL_AT_THE_START = """
+try:
+    large.create(target)
+except StorageError as error:
+    assert "needs 2.1 MB, has 0.6 MB" in str(error), error
+else:
+    raise AssertionError("2.1 MB fit into 0.6 MB")
+assert list(target.parent.iterdir()) == []
+
+# Where nobody can say how much is free, the reservation finds out.
+writing.free_bytes = lambda folder: None
+try:
+    large.create(target)
+except StorageError as error:
+    assert "No space left on device [errno 28, ENOSPC]; free some space" in str(error), error
+else:
+    raise AssertionError("2.1 MB fit into 0.6 MB")
+assert list(target.parent.iterdir()) == []
+assert want.wrong(want.publish(target)) == []
+"""
+
+FULL_MIDWAY = """
+def unsupported(*args):
+    raise OSError(95, "Operation not supported")
+
+os.posix_fallocate = unsupported  # as on file systems that cannot reserve, such as NFS before 4.2
+committed = 0
+with want.create(target) as writer:
+    want.fill(writer, range(16), block=2)
+    filler = target.with_name("filler")
+    with filler.open("wb", buffering=0) as stream:
+        try:
+            while stream.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    try:
+        for first in range(16, 40, 2):
+            want.fill(writer, range(first, first + 2))
+            committed = first
+    except StorageError as error:
+        assert "No space left on device [errno 28, ENOSPC]; free some space" in str(error), error
+        assert "rows already written are safe" in str(error), error
+    else:
+        raise AssertionError("the disk was not full")
+done = np.flatnonzero(CacheWriter.resume(target).done())
+expected = [row for row in range(committed) if row not in want.quarantined]
+assert done[: len(expected)].tolist() == expected, done
+filler.unlink()
+assert want.wrong(want.resume(target)) == []
+"""
+
+READ_ONLY = """
+want.publish(target)
+subprocess.run(["mount", "-o", "remount,ro", str(target.parent)], check=True)
+try:
+    want.create(target)
+except StorageError as error:
+    assert "Read-only file system [errno 30, EROFS]; the file system is read-only" in str(error), error
+else:
+    raise AssertionError("written to a read-only file system")
+from featcache.cache import FeatureCache, verify
+assert want.wrong(FeatureCache(target)) == []
+assert verify(target).ok
+"""
+
+
+@pytest.mark.parametrize("program", [FULL_AT_THE_START, FULL_MIDWAY, READ_ONLY])
+def test_on_a_real_small_disk(program, tmp_path):
+    unshare = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    mount = f'mount -t tmpfs -o size=600k tmpfs "{tmp_path}" && exec "$@"'
+    if shutil.which("unshare") is None:
+        pytest.skip("mounting a small disk needs unshare")
+    probe = subprocess.run(
+        [*unshare, "sh", "-c", mount, "sh", "true"], capture_output=True, text=True, check=False
+    )
+    if probe.returncode:
+        pytest.skip(f"mounting a small disk is not allowed here: {probe.stderr.strip()}")
+    command = [*unshare, "sh", "-c", mount, "sh", sys.executable, "-c", PREAMBLE + program, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "cache")}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (errno.EIO, r"Input/output error \[errno 5, EIO\]; the disk reports a failure"),
+        (errno.ENOSPC, r"No space left on device \[errno 28, ENOSPC\]; free some space"),
+        (errno.EDQUOT, r"Disk quota exceeded \[errno 122, EDQUOT\]; your quota is used up"),
+        (errno.ESTALE, r"Stale file handle \[errno 116, ESTALE\]; the network file system lost the file"),
+    ],
+)
+@pytest.mark.parametrize("failing", range(0, 24, 5))
+def test_a_write_that_fails_names_file_reason_and_number(number, text, failing, tmp_path, monkeypatch):
+    """The `failing`-th write fails; before that, half of it is written."""
+    want = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)}, quarantined={})
+    target = tmp_path / "a.h5"
+    real = os.pwrite
+    calls = []
+
+    def pwrite(descriptor, data, offset):
+        calls.append(offset)
+        if len(calls) > failing:
+            real(descriptor, data[: len(data) // 2], offset)
+            raise OSError(number, os.strerror(number))
+        return real(descriptor, data, offset)
+
+    with want.create(target) as writer:
+        monkeypatch.setattr(cache_files.os, "pwrite", pwrite)
+        with pytest.raises(StorageError, match=f"cannot write .*a.partial.h5: {text}") as caught:
+            want.fill(writer, block=2)
+        assert caught.value.errno == number
+        monkeypatch.undo()
+        done = np.flatnonzero(writer.done())
+    with FeatureCache(partial_path(target)) as cache:
+        np.testing.assert_array_equal(cache.features(done), want.features["pool"][done])
+    # Four writes make two rows of two layers; half of the last one makes the first of them.
+    assert len(done) - failing // 4 * 2 in (0, 1)
+    assert want.wrong(want.resume(target)) == []
+
+
+def test_an_fsync_that_fails_is_not_ignored(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with WANT.create(tmp_path / "a.h5") as writer:
+        WANT.fill(writer)
+        monkeypatch.setattr(cache_files.os, "fsync", fail)
+        with pytest.raises(StorageError, match=r"cannot write .*: Input/output error \[errno 5, EIO\]"):
+            writer.publish()
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_short_writes_and_reads_are_continued(tmp_path, monkeypatch):
+    """A system call may do less than asked, on network file systems and after signals."""
+    write, read = os.pwrite, os.preadv
+    monkeypatch.setattr(
+        cache_files.os, "pwrite", lambda d, data, at: write(d, data[: max(1, len(data) // 3)], at)
+    )
+    monkeypatch.setattr(cache_files.os, "preadv", lambda d, views, at: read(d, [views[0][:1000]], at))
+    assert WANT.wrong(WANT.publish(tmp_path / "a.h5")) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
+def test_without_permission(tmp_path):
+    program = (
+        "import os, sys; from pathlib import Path; from small_caches import small; import h5py\n"
+        "from featcache.errors import StorageError; from featcache.cache import FeatureCache\n"
+        "from featcache.cache import skeleton\n"
+        "os.setuid(65534)\n"
+        "for attempt in (lambda: small().create(Path('a.h5')), lambda: FeatureCache('secret.h5')):\n"
+        "    try: attempt()\n"
+        "    except StorageError as error: print(error)\n"
+    )
+    WANT.publish(tmp_path / "secret.h5").path.chmod(0o000)
+    tmp_path.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "cache")}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.splitlines() == [
+        "cannot write a.partial.h5: Permission denied [errno 13, EACCES]; you may not do that with your "
+        "permissions; rows already written are safe, the same command goes on from them",
+        "cannot read secret.h5: Permission denied [errno 13, EACCES]; you may not do that with your permissions",
+    ]
