@@ -1,0 +1,55 @@
+"""Caches of made-up features, written without a network: what heads are trained on."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from featcache.cache import CacheWriter, FeatureCache, LayerSpec, RowTable
+from featcache.cache.layout import build_identity
+from featcache.identity import Recipe
+
+RECIPE = Recipe("mobilenet_v2", 1, {"width": 1.0}, "ab" * 32, {"input_size": [224, 224], "crop_pct": 0.875})
+
+
+def feature_cache(
+    path: Path,
+    features: np.ndarray,
+    labels: Sequence[int],
+    splits: Sequence[str],
+    *,
+    classes: Sequence[str] = ("ant", "bee", "cat"),
+    layer: str = "pool",
+    backbone: str = "mobilenet_v2.tv_in1k",
+    weights: str | None = None,
+) -> FeatureCache:
+    """Write features ``[N, …]`` of rows with these labels and split names."""
+    count = len(features)
+    names = tuple(dict.fromkeys(splits))
+    rows = RowTable(
+        ids=tuple(f"{split}/{row}.jpg" for row, split in enumerate(splits)),
+        sha256=np.array([list(hashlib.sha256(b"%d" % row).digest()) for row in range(count)], np.uint8),
+        labels=np.array(labels, np.int32),
+        splits=np.array([names.index(split) for split in splits], np.int16),
+        sizes=np.zeros(count, np.int64),
+        mtimes_ns=np.zeros(count, np.int64),
+    )
+    identity = build_identity(
+        recipe=RECIPE.to_json(),
+        layers={layer: LayerSpec(features.shape[1:], "float32", RECIPE.fingerprint(layer))},
+        dataset={"spec": "photos", "classes": list(classes), "splits": list(names), "rule": None},
+        rows=rows,
+        provenance={"backbone": backbone, "weights": weights},
+    )
+    with CacheWriter.create(path, identity=identity, rows=rows) as writer:
+        writer.write(np.arange(count), {layer: features})
+        return writer.publish()
+
+
+def blobs(count: int, width: int = 12, *, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Overlapping clouds around a centre for each class: float32 ``[N, D]`` and labels."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    centres = np.random.default_rng(5).normal(size=(classes, width))
+    return (centres[labels] + random.normal(size=(count, width))).astype(np.float32), labels

@@ -1,0 +1,193 @@
+"""Which rows train, validate and test; what is measured and recorded; what is refused."""
+
+import inspect
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from feature_caches import RECIPE, blobs, feature_cache
+from sklearn import metrics as sklearn
+
+from featcache import Classifier, train_head
+from featcache.errors import DataError, MissingFileError, UnknownNameError, UsageError
+from featcache.trainer import Settings, select_rows
+
+EPOCHS = 25
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """60 training and 30 test rows, no validation split."""
+    features, labels = blobs(90)
+    return feature_cache(tmp_path / "x.h5", features, labels, ["train"] * 60 + ["test"] * 30)
+
+
+# Rows -------------------------------------------------------------------------------------------------------
+
+
+def test_a_share_of_the_training_rows_is_held_out_where_there_is_no_validation_split(cache):
+    rows = select_rows(cache, val_fraction=0.2, seed=3)
+    np.testing.assert_array_equal(np.sort(np.concatenate([rows.train, rows.val])), np.arange(60))
+    np.testing.assert_array_equal(rows.test, np.arange(60, 90))
+    assert np.bincount(cache.labels[rows.val]).tolist() == [4, 4, 4]
+    assert rows.held_out == "0.2 of train, stratified, seed 3"
+    again, other = (select_rows(cache, val_fraction=0.2, seed=seed) for seed in (3, 4))
+    np.testing.assert_array_equal(again.val, rows.val)
+    assert set(other.val) != set(rows.val)
+
+
+def test_the_datasets_own_validation_split_is_used_whole(tmp_path):
+    features, labels = blobs(30)
+    splits = ["train"] * 18 + ["val"] * 12
+    rows = select_rows(feature_cache(tmp_path / "x.h5", features, labels, splits), val_fraction=0.5, seed=0)
+    assert (len(rows.train), rows.val.tolist(), len(rows.test)) == (18, list(range(18, 30)), 0)
+    assert rows.held_out == "the dataset's own split"
+
+
+def test_nothing_is_held_out_where_nothing_is_wanted(cache):
+    rows = select_rows(cache, val_fraction=0, seed=0)
+    assert (len(rows.train), len(rows.val), rows.held_out) == (60, 0, "none")
+
+
+def test_a_cache_without_training_rows(tmp_path):
+    features, labels = blobs(6)
+    cache = feature_cache(tmp_path / "x.h5", features, labels, ["test"] * 6)
+    with pytest.raises(DataError, match=r"x\.h5 has no train split; it has test"):
+        train_head(cache, output=None)
+
+
+def test_training_rows_of_one_class(tmp_path):
+    features, labels = blobs(6)
+    splits = ["train" if label == 0 else "test" for label in labels]
+    cache = feature_cache(tmp_path / "x.h5", features, labels, splits)
+    with pytest.raises(DataError, match="training images are of fewer than two classes"):
+        train_head(cache, output=None)
+
+
+# Training ---------------------------------------------------------------------------------------------------
+
+
+def test_a_head_learns_and_its_scores_are_those_of_scikit_learn(cache, tmp_path):
+    classifier = train_head(cache, output=tmp_path / "head", epochs=EPOCHS, learning_rate=0.05)
+    rows = select_rows(cache, val_fraction=0.2, seed=0)
+    for split, part in (("val", rows.val), ("test", rows.test)):
+        probabilities = classifier.probabilities(cache.features(part)).astype(np.float64)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32's sums are 1 to 1e-7 only
+        got = classifier.metrics[split]
+        assert got["accuracy"] == sklearn.accuracy_score(cache.labels[part], probabilities.argmax(1))
+        want = sklearn.log_loss(cache.labels[part], probabilities)
+        np.testing.assert_allclose(got["loss"], want, rtol=1e-5)  # float32 probabilities
+    assert classifier.metrics["test"]["accuracy"] > 0.8
+
+    training = classifier.training
+    losses = training["history"]["val_loss"]
+    assert len(losses) == training["epochs_run"] <= EPOCHS
+    assert training["best_epoch"] == 1 + int(np.argmin(losses))
+    # The recorded loss of the best epoch is that of the head that was kept; rounded to 6 digits.
+    np.testing.assert_allclose(classifier.metrics["val"]["loss"], min(losses), rtol=1e-4)
+    assert training["validation"] == "0.2 of train, stratified, seed 0"
+    assert Classifier.load(tmp_path / "head").training == training
+
+
+def test_everything_that_made_the_head_is_recorded(cache):
+    classifier = train_head(cache, output=None, epochs=EPOCHS, learning_rate=0.05, seed=7)
+    assert classifier.backbone == "mobilenet_v2.tv_in1k"
+    assert (classifier.layer, classifier.fingerprint) == ("pool", RECIPE.fingerprint("pool"))
+    assert classifier.recipe == RECIPE.to_json()
+    assert classifier.classes == ("ant", "bee", "cat")
+    given = {field.name: classifier.training[field.name] for field in fields(Settings)}
+    assert given == vars(Settings(epochs=EPOCHS, learning_rate=0.05, seed=7))
+    assert classifier.provenance["cache"] == str(cache.path.resolve())
+    assert classifier.provenance["rows_sha256"] == cache.identity["rows"]["sha256"]
+
+
+def test_the_same_seed_gives_the_same_head(cache):
+    first, again, other = (train_head(cache, output=None, epochs=EPOCHS, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.parameters["kernel"], again.parameters["kernel"])
+    assert np.abs(first.parameters["kernel"] - other.parameters["kernel"]).max() > 1e-4
+
+
+def test_no_output_writes_nothing(cache, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    train_head(cache.path, output=None, epochs=EPOCHS)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_step_size_that_diverges_at_once_says_what_to_try(cache, tmp_path):
+    with pytest.raises(DataError, match=r"diverged at once \(learning rate 3e\+38\); try a tenth"):
+        train_head(cache, output=tmp_path / "head", epochs=EPOCHS, learning_rate=3e38)
+    assert not (tmp_path / "head").exists()
+
+
+def test_maps_are_flattened(tmp_path):
+    features, labels = blobs(90)
+    cache = feature_cache(
+        tmp_path / "x.h5",
+        features.reshape(90, 2, 2, 3),
+        labels,
+        ["train"] * 60 + ["test"] * 30,
+        layer="top:map",
+    )
+    flat = feature_cache(tmp_path / "flat.h5", features, labels, ["train"] * 60 + ["test"] * 30)
+    maps, vectors = (train_head(c, output=None, epochs=EPOCHS) for c in (cache, flat))
+    np.testing.assert_array_equal(maps.parameters["kernel"], vectors.parameters["kernel"])
+    got = maps.probabilities(features.reshape(90, 2, 2, 3))
+    np.testing.assert_array_equal(got, vectors.probabilities(features))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "recorded", "kept"),
+    [
+        ("mobilenet_v2.tv_in1k", "/w/published.pth", None),
+        ("mobilenet_v2.custom", "/w/mine.pth", "/w/mine.pth"),
+        ("mobilenet_v2.random", None, "random"),
+    ],
+)
+def test_a_classifier_knows_where_weights_are_that_its_backbones_name_does_not_say(
+    tmp_path, backbone, recorded, kept
+):
+    features, labels = blobs(90)
+    splits = ["train"] * 60 + ["test"] * 30
+    cache = feature_cache(tmp_path / "x.h5", features, labels, splits, backbone=backbone, weights=recorded)
+    assert train_head(cache, output=None, epochs=EPOCHS).weights == kept
+
+
+# Refusals ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("learning_rate", 0, "learning-rate 0: expected above 0"),
+        ("learning_rate", float("nan"), "learning-rate nan: expected above 0"),
+        ("weight_decay", -1, "weight-decay -1: expected 0 or above"),
+        ("label_smoothing", 1, r"label-smoothing 1: expected in 0\.\.1"),
+        ("batch_size", 0, "batch-size 0: expected at least 1"),
+        ("epochs", 0, "epochs 0: expected at least 1"),
+        ("patience", 0, "patience 0: expected at least 1"),
+        ("val_fraction", 1, r"val-fraction 1: expected in 0\.\.1"),
+        ("seed", -1, r"seed -1: expected in 0\.\.2\^32"),
+        ("head", "liner", r"no head 'liner'; did you mean 'linear'\?"),
+        ("optimizer", "adan", "no optimizer 'adan'; did you mean 'adam' or 'adamw'"),
+    ],
+)
+def test_values_that_cannot_work(cache, setting, value, says):
+    with pytest.raises(UsageError, match=says):
+        train_head(cache, output=None, **{setting: value})
+
+
+def test_a_layer_that_the_cache_lacks(cache):
+    with pytest.raises(UnknownNameError, match=r"x\.h5 holds no layer 'pol'; did you mean 'pool'"):
+        train_head(cache, output=None, layer="pol")
+
+
+def test_a_missing_cache_says_how_to_make_one(tmp_path):
+    with pytest.raises(MissingFileError, match=r"no cache .*none\.h5; make one with: featcache extract"):
+        train_head(tmp_path / "none.h5")
+
+
+def test_settings_have_the_defaults_of_train_head():
+    signature = inspect.signature(train_head).parameters
+    assert {f.name: f.default for f in fields(Settings)} == {
+        f.name: signature[f.name].default for f in fields(Settings)
+    }
