@@ -101,6 +101,8 @@ def repair(path: str | os.PathLike[str]) -> Verification:
         If the cache is being written.
     """
     target = Path(path)
+    if not target.is_file():
+        verify(target)  # raises, and tells an unfinished cache from none
     with WriteLock(target):
         found = verify(target)
         if found.error:
