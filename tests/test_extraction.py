@@ -11,7 +11,7 @@ from photo_folders import photo_folder, save_photo
 from PIL import Image
 
 from featcache import FeatureCache, extract, open_dataset
-from featcache.errors import DataError, IdentityError, UsageError
+from featcache.errors import DataError, IdentityError, Interrupted, UsageError
 
 TREE = {"train/cat": 4, "train/dog": 3, "test/cat": 2, "test/dog": 2}
 
@@ -186,6 +186,36 @@ def test_an_interrupted_run_goes_on_where_it_stopped(run, photos, tmp_path):
     assert all(np.array_equal(values, want[name]) for name, values in by_id(done.cache).items())
 
 
+def test_a_run_that_is_asked_to_stop_keeps_what_it_has(run, photos, tmp_path):
+    want = by_id(run(photos, output=tmp_path / "want.h5").cache)
+    seen = []
+
+    def stop():
+        return len(seen) > 0 and seen[-1][0] == "compute" and seen[-1][1] >= 4
+
+    with pytest.raises(
+        Interrupted, match=r"stopped after (4|5|6) of 11 images, which are kept; run the same"
+    ):
+        run(photos, stop=stop, on_progress=lambda p: seen.append((p.stage, p.done)))
+    done = run(photos)
+    assert done.resumed >= 4
+    assert done.computed == 11 - done.resumed
+    assert all(np.array_equal(values, want[name]) for name, values in by_id(done.cache).items())
+
+
+def test_shards_put_together_are_the_whole(run, photos, tmp_path):
+    whole = by_id(run(photos, output=tmp_path / "whole.h5").cache)
+    parts = [tmp_path / f"part-{number}.h5" for number in (1, 2, 3)]
+    counted = [run(photos, shard=f"{n}/3", output=part).images for n, part in enumerate(parts, start=1)]
+    assert sum(counted) == 11
+    done = run(photos, reuse=parts)
+    assert (done.computed, done.reused) == (0, 11)
+    joined = by_id(done.cache)
+    assert joined.keys() == whole.keys()
+    # Their neighbours in the batch were others; see the first test.
+    assert all(np.allclose(joined[name], whole[name], rtol=0, atol=1e-6) for name in whole)
+
+
 # Images that cannot be read ---------------------------------------------------------------------------------
 
 
@@ -284,6 +314,7 @@ def test_overwrite_replaces_a_cache_of_another_recipe(run, photos):
         ({"layers": ("pool:avg",)}, "its output is a vector of 1280 already; ask for pool"),
         ({"layers": ("stem", "stem:avg")}, "name the same one twice"),
         ({"test_fraction": 1.0}, r"test fraction 1\.0 is not in 0\.\.1"),
+        ({"shard": "3/2"}, "shard '3/2': expected i/n with 1 <= i <= n"),
         ({"backbone": "mobilnet_v2"}, "no backbone 'mobilnet_v2'; did you mean 'mobilenet_v2'"),
     ],
 )
@@ -357,7 +388,7 @@ def test_progress_counts_every_image_once_and_ends_at_the_total(run, photos):
     (photos / "train" / "cat" / "bad.jpg").write_text("no photo")
     seen: dict[str, list[tuple[int, int]]] = {}
     run(photos, on_progress=lambda p: seen.setdefault(p.stage, []).append((p.done, p.total)))
-    assert list(seen) == ["hash", "compute", "verify"]
+    assert list(seen) == ["load", "hash", "compile", "compute", "verify"]
     assert [done for done, _ in seen["hash"]] == list(range(1, 14))
     done = [done for done, _ in seen["compute"]]
     assert done == sorted(done)
