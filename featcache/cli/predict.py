@@ -35,7 +35,7 @@ def command(
 
         predictions = backbone_predictor(backbone, weights=weights).predict(paths, top=top)
     else:
-        predictions = _with_classifier(paths, top)
+        predictions = _with_classifier(paths, top, weights)
     console.result(
         {"predictions": [vars(p) | {"id": escaped(p.id)} for p in predictions]}, lines(predictions)
     )
@@ -44,10 +44,12 @@ def command(
         raise DataError("none of the images could be read")
 
 
-def _with_classifier(paths: list[str], top: int) -> "list[Prediction]":
+def _with_classifier(paths: list[str], top: int, weights: str | None) -> "list[Prediction]":
     from featcache.classifier import Classifier
 
     folder, *images = paths
+    if weights is not None:
+        raise UsageError("--weights goes with --backbone; a classifier knows its own")
     if not images:
         raise UsageError(
             f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"

@@ -1,0 +1,313 @@
+"""Every command on small data: text for people, one JSON object for programs, hints only where wanted."""
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photo_folders import photo_folder
+
+from featcache import Classifier, FeatureCache
+
+pytestmark = pytest.mark.usefixtures("small_backbone")
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    """A small dataset in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return photo_folder(Path("photos"), {"train/cat": 4, "train/dog": 4, "test/cat": 2, "test/dog": 1})
+
+
+def one_object(ran, command: str) -> dict:
+    assert ran.code == 0, ran.err
+    value = ran.json
+    assert (value["version"], value["command"], set(value)) == (1, command, {"version", "command", "result"})
+    return value["result"]
+
+
+# extract ----------------------------------------------------------------------------------------------------
+
+
+def test_extract_as_text(cli, photos, network):
+    (photos / "train" / "cat" / "bad\nname.jpg").write_text("no photo")
+    (photos / "train" / "cat" / "notes.txt").touch()
+    ran = cli("extract", "photos")
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    name = "photos-efficientnet_lite0.h5"
+    assert re.fullmatch(rf"{name}: 12 images, pool 1280 float32, \d+\.\d MB, {network.name}", lines[0])
+    assert [line.split() for line in lines[1:4]] == [
+        ["splits", "train", "8,", "test", "3"],
+        ["classes", "2:", "cat,", "dog"],
+        ["features", "12", "computed"],
+    ]
+    assert re.match(r"  time +\d+\.\d s, \d+ images/s \(decode \d+ %, network \d+ %, write \d+ %\)", lines[4])
+    assert lines[5:] == [
+        "  left out  1 not an image by its name",
+        "  unreadable 1 (they have no features):",
+        r"    train/cat/bad\nname.jpg: not an image",
+    ]
+    assert ran.err == f"next: featcache train-head {name}\n", "no progress bar off a terminal"
+    assert len(FeatureCache(name).rows_of("train")) == 8
+
+
+def test_extract_as_json(cli, photos):
+    result = one_object(cli("extract", "photos", "--json", "-o", "out.h5"), "extract")
+    assert {name: result[name] for name in ("cache", "images", "computed", "reused", "duplicates", "resumed")} == {
+        "cache": "out.h5", "images": 11, "computed": 11, "reused": 0, "duplicates": 0, "resumed": 0
+    }  # fmt: skip
+    assert (result["quarantined"], result["skipped"]) == ({}, {})
+    again = one_object(cli("extract", "photos", "--json", "-o", "out.h5"), "extract")
+    assert (again["computed"], again["reused"]) == (0, 11)
+
+
+def test_extract_quietly_prints_the_result_alone(cli, photos):
+    ran = cli("extract", "photos", "-q")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("photos-efficientnet_lite0.h5: 11 images")
+
+
+def test_extract_passes_its_options_on(cli, photos):
+    options = [
+        "--layer",
+        "stem",
+        "-l",
+        "block1a:max",
+        "--dtype",
+        "float16",
+        "--workers",
+        "1",
+        "--batch-size",
+        "3",
+    ]
+    result = one_object(cli("extract", "photos", "-o", "new/out.h5", *options, "--json"), "extract")
+    with FeatureCache(result["cache"]) as cache:
+        assert {name: spec.dtype for name, spec in cache.layers.items()} == {
+            "stem:avg": "float16",
+            "block1a:max": "float16",
+        }
+
+
+def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(cli, photos):
+    ran = cli("extract", "photos", "--dry-run")
+    assert ran.code == 0, ran.err
+    assert "photos-efficientnet_lite0.h5 would hold 11 images" in ran.out
+    assert "11 computed" in ran.out
+    assert one_object(cli("extract", "photos", "--dry-run", "--json"), "extract")["computed"] == 11
+    assert list(Path().glob("*.h5")) == []
+
+
+# train-head, evaluate, predict ------------------------------------------------------------------------------
+
+# The epochs of the shared classifier: the same shapes compile nothing anew.
+FAST = ("--epochs", "30")
+
+
+def test_train_head_as_text(cli, trained, tmp_path):
+    ran = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
+    assert ran.code == 0, ran.err
+    first, *scores = ran.out.splitlines()
+    assert f"{tmp_path / 'head'}: linear head on {trained.classifier.backbone} pool, 3 classes; " in first
+    assert re.search(r"; epoch \d+ of \d+, \d+\.\d s$", first)
+    pattern = (
+        r"  {} +accuracy \d\.\d{{4}}  \(95 % interval \d\.\d{{3}}–\d\.\d{{3}}, {} images, loss \d+\.\d{{3}}\)"
+    )
+    assert re.fullmatch(pattern.format("validation", 9), scores[0])
+    assert re.fullmatch(pattern.format("test", 12), scores[1])
+    assert ran.err == f"next: featcache predict {tmp_path / 'head'} PHOTO…\n"
+    replaced = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
+    assert f"(an earlier classifier in {tmp_path / 'head'} was replaced)" in replaced.err
+
+
+def test_train_head_as_json(cli, trained, tmp_path):
+    result = one_object(
+        cli("train-head", trained.cache, "-o", tmp_path / "head", "--json", *FAST), "train-head"
+    )
+    loaded = Classifier.load(result["classifier"])
+    assert result["metrics"] == json.loads(json.dumps(loaded.metrics))
+    assert result["metrics"]["test"] == json.loads(json.dumps(trained.classifier.metrics["test"]))
+    assert result["training"]["epochs"] == 30
+    assert result["training"]["learning_rate"] == 3e-4
+
+
+def test_train_head_quietly(cli, trained, tmp_path):
+    assert cli("train-head", trained.cache, "-q", "-o", tmp_path / "head", *FAST).err == ""
+
+
+def test_evaluate_as_text(cli, trained):
+    ran = cli("evaluate", trained.folder)
+    assert (ran.code, ran.err) == (0, "")
+    want = trained.classifier.evaluate()
+    lines = ran.out.splitlines()
+    assert lines[0].startswith(f"test: accuracy {want.accuracy:.4f} (95 % interval ")
+    assert "on 12 images" in lines[0]
+    table = {line.split()[0]: line.split()[1:] for line in lines[2:6]}
+    assert table["class"] == ["precision", "recall", "f1", "images"]
+    for score in want.classes:
+        assert table[score.name][:2] == [f"{score.precision:.3f}", f"{score.recall:.3f}"]
+        assert table[score.name][3] == "4"
+    confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[-3:]]
+    np.testing.assert_array_equal(confusion, want.confusion)
+
+
+def test_evaluate_as_json(cli, trained):
+    result = one_object(
+        cli("evaluate", trained.folder, "--split", "val", "--cache", trained.cache, "--json"), "evaluate"
+    )
+    assert result == json.loads(json.dumps(trained.classifier.evaluate(trained.cache, "val").to_json()))
+
+
+def test_predict_as_text(cli, trained):
+    files = sorted((trained.photos / "test").glob("*/*.png"))[:2]
+    ran = cli("predict", trained.folder, *files, "--top", "2")
+    assert (ran.code, ran.err) == (0, "")
+    want = Classifier.load(trained.folder).predict(files, top=2)
+    lines = ran.out.splitlines()
+    assert [lines[0], lines[3]] == [str(file) for file in files]
+    for block, prediction in zip((lines[1:3], lines[4:6]), want, strict=True):
+        assert [line.split()[0] for line in block] == list(prediction.classes)
+        shown = [float(line.split()[1]) for line in block]
+        np.testing.assert_allclose(shown, prediction.probabilities, atol=1e-4)  # four digits
+
+
+def test_predict_as_json_on_a_folder_with_an_unreadable_photo(cli, trained, tmp_path):
+    folder = photo_folder(tmp_path / "new", {"train/cat": 1})
+    (folder / "text.jpg").write_text("no photo")
+    result = one_object(cli("predict", trained.folder, folder, "--json"), "predict")
+    bad, good = result["predictions"]
+    assert (Path(bad["id"]).name, bad["classes"]) == ("text.jpg", [])
+    assert bad["error"].startswith("not an image")
+    assert good["classes"][0] == "cat"
+    assert sum(good["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_with_a_backbones_own_classes(cli, trained):
+    photo = trained.photos / "test" / "cat" / "0.png"
+    result = one_object(cli("predict", "--backbone", "efficientnet_lite0", photo, "--json"), "predict")
+    [prediction] = result["predictions"]
+    assert len(prediction["classes"]) == 5
+    assert prediction["probabilities"] == sorted(prediction["probabilities"], reverse=True)
+    text = cli("predict", "-b", "efficientnet_lite0", photo, "--top", "1").out.splitlines()
+    assert text[0] == str(photo)
+    assert text[1].strip().startswith(prediction["classes"][0])
+
+
+# backbones, doctor, cache -----------------------------------------------------------------------------------
+
+
+def test_backbones_as_text_and_json(cli):
+    result = one_object(cli("backbones", "--json"), "backbones")
+    found = {each["name"]: each for each in result["backbones"]}
+    assert found["mobilenet_v2"]["features"] == 1280
+    assert found["mobilenet_v2"]["installed"] is False, "the tests' own home is empty"
+    assert found["efficientnet_lite0"]["input_size"] == [224, 224]
+    header, *rows = cli("backbones").out.splitlines()
+    assert header.split()[:4] == ["name", "tag", "size", "features"]
+    assert [row.split()[0] for row in rows] == [each["name"] for each in result["backbones"]]
+
+
+def test_backbones_can_be_filtered(cli):
+    ran = cli("backbones", "--filter", "mobilenet*", "-v", "--json")
+    assert {each["name"] for each in ran.result["backbones"]} == {"mobilenet_v2"}
+    assert "mobilenet_v2.tv_in1k: download https://" in ran.err
+    nothing = cli("backbones", "--filter", "alexnet")
+    assert (nothing.code, nothing.err) == (0, "no backbone matches 'alexnet'\n")
+
+
+def test_doctor_as_text_and_json(cli, tmp_path):
+    findings = {f["topic"]: f for f in one_object(cli("doctor", tmp_path, "--json"), "doctor")["findings"]}
+    assert findings["jax"]["state"] == findings["python"]["state"] == "ok"
+    assert findings["network"] == {"topic": "network", "state": "note", "detail": "FEATCACHE_OFFLINE is set"}
+    assert findings["mobilenet_v2.tv_in1k"]["state"] == "note"
+    assert "FEATCACHE_OFFLINE is set" in cli("doctor", tmp_path).out
+
+
+def test_cache_commands(cli, trained, tmp_path):
+    folder = trained.cache.parent
+    listed = one_object(cli("cache", "ls", folder, "--json"), "cache ls")["caches"]
+    assert [(Path(each["path"]).name, each["images"]) for each in listed] == [("photos.h5", 39)]
+    assert "photos.h5" in cli("cache", "ls", folder).out
+
+    about = one_object(cli("cache", "info", trained.cache, "--json"), "cache info")
+    assert about["identity"] == FeatureCache(trained.cache).identity
+    assert "3: cat, dog, owl" in cli("cache", "info", trained.cache).out
+
+    ran = cli("cache", "verify", trained.cache)
+    assert (ran.code, ran.out) == (0, f"{trained.cache}: 39 images, all intact\n")
+
+    exported = one_object(cli("cache", "export", trained.cache, tmp_path / "x.npz", "--json"), "cache export")
+    assert Path(exported["path"]).stat().st_size > 0
+    assert one_object(cli("cache", "gc", folder, "--json"), "cache gc")["leftovers"] == []
+
+
+def test_a_removed_cache_is_gone(cli, photos):
+    cli("extract", "photos", "-o", "out.h5", "--layer", "stem")
+    assert cli("cache", "rm", "out.h5").out == "removed out.h5\n"
+    assert not Path("out.h5").exists()
+
+
+# demo -------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_from_end_to_end(cli, tmp_path):
+    ran = cli("demo", "--output", tmp_path / "demo", "-q")
+    assert (ran.code, ran.err) == (0, "")
+    for command in ("extract", "train-head", "evaluate", "predict"):
+        assert f"$ featcache {command} " in ran.out
+    # Even on 64 pixels instead of 224; nine classes, so chance is 0.11.
+    accuracy = float(re.search(r"^test: accuracy (\d\.\d+)", ran.out, re.MULTILINE)[1])
+    assert accuracy > 0.8
+    assert FeatureCache(tmp_path / "demo" / "textures-efficientnet_lite0.h5").classes[0] == "brick"
+    assert len(Classifier.load(tmp_path / "demo" / "classifier").classes) == 9
+
+
+# Terminals --------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;)[0-9;]*m")
+
+
+@pytest.mark.parametrize("no_colour", [False, True])
+def test_the_progress_bar_respects_no_color(photos, monkeypatch, no_colour):
+    from featcache.cli import main
+
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    if no_colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["extract", "photos", "--layer", "stem"]) == 0
+    shown = terminal.getvalue()
+    assert "/11" in shown, "the bar counts images"
+    assert bool(COLOUR.search(shown)) == (not no_colour)
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"224\\xd7224"), ("utf-8", "224×224".encode())])
+def test_a_terminal_without_unicode_loses_no_result(monkeypatch, encoding, shown):
+    from featcache.cli import main
+
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert main(["backbones"]) == 0
+    assert shown in written.getvalue()
+
+
+def test_quiet_draws_no_bar_on_a_terminal(photos, monkeypatch):
+    from featcache.cli import main
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["extract", "photos", "--layer", "stem", "-q"]) == 0
+    assert terminal.getvalue() == ""
