@@ -5,20 +5,24 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 BLOCK_BYTES = 1 << 20
-"""Checksums of a block are computed while it is still in the core's cache."""
+"""The checksum of a block is computed while it is still in the core's cache."""
 
-_MANY = 8
+_FEW = 8
 """Fewer blocks than this are not worth starting threads for."""
 
 
-def map_blocks(work: Callable[[int, int], None], count: int, item_bytes: int) -> None:
-    """Call ``work(first, last)`` over ranges that cover `count` items of `item_bytes` each.
+def rows_in_block(row_bytes: int) -> int:
+    """Return how many rows make a block."""
+    return max(1, BLOCK_BYTES // max(1, row_bytes))
 
-    Reading releases the interpreter lock, so one thread reads while another computes checksums.
+
+def map_ranges(work: Callable[[int, int], None], count: int, step: int) -> None:
+    """Call ``work(first, last)`` over ranges of `step` that cover `count` items.
+
+    Reading, and checking a whole block, release the interpreter lock.
     """
-    step = max(1, BLOCK_BYTES // max(item_bytes, 1))
     ranges = [(first, min(first + step, count)) for first in range(0, count, step)]
-    if len(ranges) < _MANY:
+    if len(ranges) < _FEW:
         for first, last in ranges:
             work(first, last)
         return

@@ -3,6 +3,7 @@
 import errno
 import os
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,16 @@ class PinnedFile:
         StorageError
             If the disk fails.
         """
+        self._read(values.reshape(-1).view(np.uint8).data, offset)
+
+    def read_runs(self, values: np.ndarray, runs: Sequence[tuple[int, int, int]]) -> None:
+        """Fill ``values[first:last]`` with the bytes at `offset`, for each (first, last, offset)."""
         view = values.reshape(-1).view(np.uint8).data
+        size = len(view) // max(1, len(values))
+        for first, last, offset in runs:
+            self._read(view[first * size : last * size], offset)
+
+    def _read(self, view: memoryview, offset: int) -> None:
         while view:
             try:
                 count = os.preadv(self.descriptor, [view], offset)

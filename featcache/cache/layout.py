@@ -1,8 +1,6 @@
-"""Names, records and checksums of format v1: what reader and writer must agree on."""
+"""Names, records and paths of format v1: what reader and writer must agree on."""
 
 import hashlib
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,6 @@ from featcache.identity import canonical_json
 
 FORMAT = "featcache"
 STORED_DTYPES = ("float32", "float16")
-
-PRESENT = 0
-"""Status of a row that has features; any other value is 1 + an index into `QUARANTINE_REASONS`."""
 
 ROW_COLUMNS: Mapping[str, np.dtype] = {
     "sha256": np.dtype("u1"),
@@ -119,35 +114,6 @@ def encode_ids(ids: Sequence[str]) -> np.ndarray:
 def decode_ids(column: np.ndarray) -> tuple[str, ...]:
     """Undo `encode_ids`."""
     return tuple(name.decode("utf-8", "surrogateescape") for name in column.tolist())
-
-
-def row_crc(row: bytes | memoryview, fingerprint: str, index: int, status: int) -> int:
-    """Return the checksum stored for a row; never 0, which means absent.
-
-    It is seeded with the layer's fingerprint, the row's index and its status, so that a row in the wrong
-    place, of the wrong layer or of another recipe fails like a damaged one.
-    """
-    seed = zlib.crc32(bytes.fromhex(fingerprint) + struct.pack("<qB", index, status))
-    return zlib.crc32(row, seed) | 1
-
-
-def row_crcs(rows: np.ndarray, fingerprint: str, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return uint32 ``[n]`` checksums of present rows ``[n, …]`` at their indices in the file."""
-    if not len(rows):
-        return np.zeros(0, np.uint32)
-    flat = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
-    start = zlib.crc32(bytes.fromhex(fingerprint))  # crc32(a + b) is crc32(b, crc32(a))
-    crc32, pack = zlib.crc32, struct.Struct("<qB").pack
-    pairs = zip(flat, np.asarray(indices).tolist(), strict=True)
-    return np.array(
-        [crc32(row.data, crc32(pack(index, PRESENT), start)) | 1 for row, index in pairs], np.uint32
-    )
-
-
-def quarantined_crcs(statuses: np.ndarray, fingerprint: str, indices: np.ndarray) -> np.ndarray:
-    """Return uint32 ``[n]`` checksums of rows without features: over no bytes, so over their status alone."""
-    pairs = zip(indices.tolist(), statuses.tolist(), strict=True)
-    return np.array([row_crc(b"", fingerprint, index, status) for index, status in pairs], np.uint32)
 
 
 def partial_path(path: Path) -> Path:

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from featcache.cache.layout import PRESENT, LayerSpec, decode_ids, partial_path
+from featcache.cache.checksums import PRESENT
+from featcache.cache.layout import LayerSpec, decode_ids, partial_path
 from featcache.cache.rows import StoredRows
 from featcache.errors import (
     DataError,
@@ -51,7 +53,7 @@ class FeatureCache:
         The document that says what the cache is; see ``docs/cache-format.md``.
     layers
         Layer names to shape, dtype and fingerprint; the first is the default.
-    ids, sha256, labels, status, sizes, mtimes_ns
+    sha256, labels, status, sizes, mtimes_ns
         The row table. Sizes and times are hints, 0 where there are none.
 
     Examples
@@ -69,7 +71,7 @@ class FeatureCache:
         self.identity: dict[str, Any] = layout.identity
         self.layers: dict[str, LayerSpec] = layout.layers
         columns = {name: _read_only(column) for name, column in layout.columns.items()}
-        self.ids: tuple[str, ...] = decode_ids(columns["id"])
+        self._ids: np.ndarray = columns["id"]
         self.sha256: np.ndarray = columns["sha256"]
         self.labels: np.ndarray = columns["label"]
         self.status: np.ndarray = columns["status"]
@@ -102,10 +104,15 @@ class FeatureCache:
         return str(self.path)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._ids)
 
     def __repr__(self) -> str:
         return f"FeatureCache({str(self.path)!r}, {len(self)} rows, layers {', '.join(self.layers)})"
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the images, relative to the dataset."""
+        return decode_ids(self._ids)
 
     # What it is ---------------------------------------------------------------------------------------------
 

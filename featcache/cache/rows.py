@@ -2,18 +2,21 @@
 
 import itertools
 import mmap
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from featcache.cache.blocks import map_blocks
+from featcache.cache.blocks import map_ranges, rows_in_block
+from featcache.cache.checksums import PRESENT, block_crcs, quarantined_crcs, row_crcs
 from featcache.cache.files import PinnedFile
 from featcache.cache.header import read_layout
-from featcache.cache.layout import PRESENT, quarantined_crcs, row_crcs
 from featcache.errors import IntegrityError
 
 _PASS_BYTES = 1 << 26
+_MANY_BYTES = 1 << 24
+"""From here on, checking blocks pays."""
 
 
 class StoredRows:
@@ -58,22 +61,32 @@ class StoredRows:
         are taken to be.
         """
         spec = self.layout.layers[layer]
-        crcs = self.crcs[layer][rows]
-        good = (self.status[rows] == PRESENT) & (crcs != 0)
+        good = (self.status[rows] == PRESENT) & (self.crcs[layer][rows] != 0)
         values = np.empty((len(rows), *spec.shape), spec.stored)
-        start = self.layout.offsets[f"features/{layer}"]
-
-        def fill(first: int, last: int) -> None:
-            block = rows[first:last]
-            for a, b in runs(block):
-                target = values[first + a : first + b]
-                self.file.read_into(target, start + int(block[a]) * spec.row_bytes)
-            if verify:
-                found = row_crcs(values[first:last], spec.fingerprint, block)
-                good[first:last] &= found == crcs[first:last]
-
-        map_blocks(fill, len(rows), spec.row_bytes)
+        if verify:
+            self._read_and_check(rows, layer, values, good)
+        else:
+            self._fill(rows, layer, values)
         return values, good
+
+    def _fill(self, rows: np.ndarray, layer: str, values: np.ndarray) -> None:
+        start, size = self.layout.offsets[f"features/{layer}"], self.layout.layers[layer].row_bytes
+        self.file.read_runs(values, [(a, b, start + int(rows[a]) * size) for a, b in runs(rows)])
+
+    def _read_and_check(self, rows: np.ndarray, layer: str, values: np.ndarray, good: np.ndarray) -> None:
+        spec, crcs = self.layout.layers[layer], self.crcs[layer][rows]
+        step = rows_in_block(spec.row_bytes)
+        blocks = None
+        if values.nbytes >= _MANY_BYTES:
+            blocks = block_crcs(crcs, spec.fingerprint, rows, spec.row_bytes, step)
+
+        def work(first: int, last: int) -> None:
+            block, part = rows[first:last], values[first:last]
+            self._fill(block, layer, part)
+            if blocks is None or zlib.crc32(part.data) != blocks[first // step]:
+                good[first:last] &= row_crcs(part, spec.fingerprint, block) == crcs[first:last]
+
+        map_ranges(work, len(rows), step)
 
     def quarantined(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows whose status says that they have no features, and whether their checksum agrees."""

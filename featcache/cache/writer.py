@@ -17,18 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from featcache.cache.checksums import PRESENT, quarantined_crcs, row_crcs
 from featcache.cache.files import PinnedFile, free_bytes, storage_error, sync_file, sync_folder, write_at
 from featcache.cache.header import read_layout
 from featcache.cache.layout import (
-    PRESENT,
     LayerSpec,
     RowTable,
     decode_ids,
     fresh_path,
     needed_bytes,
     partial_path,
-    quarantined_crcs,
-    row_crcs,
 )
 from featcache.cache.reader import FeatureCache
 from featcache.cache.rows import runs

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+import zlib
 
 import h5py
 import numpy as np
@@ -11,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_caches import small
 
+from featcache.cache.checksums import block_crcs, row_crc, row_crcs
 from featcache.cache.layout import (
     LayerSpec,
     decode_ids,
     encode_ids,
     needed_bytes,
     partial_path,
-    row_crc,
-    row_crcs,
     table_digest,
 )
 
@@ -38,7 +38,7 @@ def crc32_bit_by_bit(data: bytes) -> int:
 @given(st.binary(max_size=40), st.integers(0, 2**40), st.integers(0, 255))
 def test_a_rows_checksum_is_that_of_fingerprint_row_number_status_and_bytes(row, index, status):
     header = bytes.fromhex(FINGERPRINT) + struct.pack("<qB", index, status)
-    assert row_crc(row, FINGERPRINT, index, status) == crc32_bit_by_bit(header + row) | 1
+    assert row_crc(row, FINGERPRINT, index, status) == (crc32_bit_by_bit(header + row) or 1)
 
 
 def test_checksums_of_many_rows_are_those_of_each():
@@ -49,13 +49,62 @@ def test_checksums_of_many_rows_are_those_of_each():
     assert row_crcs(rows[:0], FINGERPRINT, []).shape == (0,)
 
 
-def test_a_checksum_is_never_zero_and_depends_on_place_layer_and_status():
+def test_a_checksum_depends_on_place_layer_and_status():
     row = b"\1\2\3"
     base = row_crc(row, FINGERPRINT, 1, 0)
-    assert base % 2 == 1
     assert base != row_crc(row, FINGERPRINT, 2, 0)
     assert base != row_crc(row, FINGERPRINT, 1, 1)
     assert base != row_crc(row, "01" * 32, 1, 0)
+
+
+def test_a_checksum_is_never_zero():
+    """Four bytes can give a CRC any value; these give it 0."""
+    seed = zlib.crc32(bytes.fromhex(FINGERPRINT) + struct.pack("<qB", 7, 0))
+    changes = {bit: zlib.crc32((1 << bit).to_bytes(4, "little"), seed) for bit in range(32)}
+    nothing = zlib.crc32(bytes(4), seed)
+    bits = solve_over_gf2([changes[bit] ^ nothing for bit in range(32)], nothing)
+    row = sum(1 << bit for bit in bits).to_bytes(4, "little")
+    assert zlib.crc32(row, seed) == 0
+    assert row_crc(row, FINGERPRINT, 7, 0) == 1
+    assert row_crcs(np.frombuffer(row, np.float32).reshape(1, 1), FINGERPRINT, [7]).tolist() == [1]
+
+
+def solve_over_gf2(vectors: list[int], wanted: int) -> list[int]:
+    """Which of the vectors have `wanted` as their XOR."""
+    basis: dict[int, tuple[int, int]] = {}  # leading bit -> (vector, which were combined)
+
+    def reduced(vector, chosen):
+        while vector and vector.bit_length() in basis:
+            other, theirs = basis[vector.bit_length()]
+            vector, chosen = vector ^ other, chosen ^ theirs
+        return vector, chosen
+
+    for number, vector in enumerate(vectors):
+        rest, chosen = reduced(vector, 1 << number)
+        if rest:
+            basis[rest.bit_length()] = (rest, chosen)
+    rest, chosen = reduced(wanted, 0)
+    assert rest == 0
+    return [number for number in range(len(vectors)) if chosen >> number & 1]
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 9),
+    st.integers(1, 12),
+    st.integers(0, 2**62),
+    st.booleans(),
+)
+def test_the_checksums_of_rows_give_the_checksum_of_their_block(count, width, step, first, shuffled):
+    random = np.random.default_rng(count * width)
+    rows = random.integers(0, 256, (count, width), np.uint8)
+    numbers = first + random.permutation(count) if shuffled else first + np.arange(count)
+    stored = np.array(
+        [row_crc(r.tobytes(), FINGERPRINT, int(n), 0) for r, n in zip(rows, numbers, strict=True)]
+    )
+    expected = [crc32_bit_by_bit(rows[i : i + step].tobytes()) for i in range(0, count, step)]
+    found = block_crcs(stored.astype(np.uint32), FINGERPRINT, numbers, width, step)
+    assert found.tolist() == expected
 
 
 def test_bare_h5py_reads_everything(tmp_path):
@@ -76,7 +125,7 @@ def test_bare_h5py_reads_everything(tmp_path):
             for row in range(len(want.rows)):
                 status = want.quarantined.get(row, 0)
                 body = b"" if status else values[row].tobytes()
-                crc = crc32_bit_by_bit(fingerprint + struct.pack("<qB", row, status) + body) | 1
+                crc = crc32_bit_by_bit(fingerprint + struct.pack("<qB", row, status) + body)
                 assert file[f"crc32/{name}"][row] == crc
         assert file["rows/label"][()].tolist() == want.rows.labels.tolist()
         assert file["rows/split"][()].tolist() == want.rows.splits.tolist()
