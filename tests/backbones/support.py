@@ -14,7 +14,8 @@ from featcache.backbones.loaded import LoadedBackbone
 SHARED = Path(__file__).parents[2].parent / "shared"
 
 needs_shared = pytest.mark.skipif(
-    not SHARED.is_dir(), reason=f"needs the anchors and photos of {SHARED}, which are not in the repository"
+    not all((SHARED / folder).is_dir() for folder in ("anchors", "data", "weights")),
+    reason=f"needs the anchors, photos and weights of {SHARED}, which are not in the repository",
 )
 
 
