@@ -11,7 +11,16 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from featcache.training import Fitted, Hyperparameters, Program, Rows, fit
+from featcache.training import (
+    MOST_ORDERED,
+    Fitted,
+    Hyperparameters,
+    Program,
+    Rows,
+    batch_order,
+    fit,
+    run_program,
+)
 
 N, M, D, C = 60, 30, 20, 3
 
@@ -161,10 +170,9 @@ def test_steps_are_those_of_optax(optimizer):
         updates, state = steps.update(gradient, state, p)
         return optax.apply_updates(p, updates), state, cross_entropy(p, x, y)
 
-    key, losses = jax.random.key(5), []
-    for _ in range(epochs):
-        key, draw = jax.random.split(key)
-        order = np.asarray(jax.random.permutation(draw, N))
+    losses = []
+    for epoch in batch_order(N, batch_size=16, epochs=epochs, seed=5):
+        order = epoch.reshape(-1)[:N]
         total = 0.0
         for start in range(0, N, 16):
             batch = order[start : start + 16]
@@ -307,9 +315,20 @@ def test_the_seed_decides_the_order_of_the_rows():
     assert np.abs(first.history.train_loss[1:] - other.history.train_loss[1:]).max() > 1e-4
 
 
+def test_every_epoch_sees_every_row_once_in_another_order():
+    order = batch_order(60, batch_size=16, epochs=3, seed=0)
+    assert order.shape == (3, 4, 16)
+    for epoch in order.reshape(3, -1):
+        assert sorted(epoch[:60]) == list(range(60))
+        assert (epoch[60:] == -1).all()
+    assert (order[0] != order[1]).any()
+    # Of very many rows fewer epochs are drawn than run.
+    assert len(batch_order(MOST_ORDERED // 2, batch_size=1 << 20, epochs=9, seed=0)) == 2
+
+
 def test_a_second_fit_of_the_same_shape_compiles_nothing():
     fit(SMALL_BATCHES, hyper(), TRAIN, VAL)
-    compiled = fit._cache_size()
+    compiled = run_program._cache_size()
     assert compiled >= 1
     fit(SMALL_BATCHES, hyper(learning_rate=0.3, weight_decay=1.0, seed=9), rows(X + 1, Y[::-1]), rows(VX, VY))
-    assert fit._cache_size() == compiled
+    assert run_program._cache_size() == compiled
