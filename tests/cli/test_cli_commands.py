@@ -11,6 +11,7 @@ import pytest
 from photo_folders import photo_folder
 
 from featcache import Classifier, FeatureCache
+from featcache.request import backbone_label
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -38,7 +39,7 @@ def test_extract_as_text(cli, photos, network):
     ran = cli("extract", "photos")
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
-    name = "photos-efficientnet_lite0.h5"
+    name = f"photos-{backbone_label(network)}.h5"
     assert re.fullmatch(rf"{name}: 12 images, pool 1280 float32, \d+\.\d MB, {network.name}", lines[0])
     assert [line.split() for line in lines[1:4]] == [
         ["splits", "train", "8,", "test", "3"],
@@ -66,9 +67,9 @@ def test_extract_as_json(cli, photos):
 
 
 def test_extract_quietly_prints_the_result_alone(cli, photos):
-    ran = cli("extract", "photos", "-q")
+    ran = cli("extract", "photos", "-q", "-o", "out.h5")
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("photos-efficientnet_lite0.h5: 11 images")
+    assert ran.out.startswith("out.h5: 11 images")
 
 
 def test_extract_passes_its_options_on(cli, photos):
@@ -93,9 +94,9 @@ def test_extract_passes_its_options_on(cli, photos):
 
 
 def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(cli, photos):
-    ran = cli("extract", "photos", "--dry-run")
+    ran = cli("extract", "photos", "--dry-run", "-o", "out.h5")
     assert ran.code == 0, ran.err
-    assert "photos-efficientnet_lite0.h5 would hold 11 images" in ran.out
+    assert "out.h5 would hold 11 images" in ran.out
     assert "11 computed" in ran.out
     assert one_object(cli("extract", "photos", "--dry-run", "--json"), "extract")["computed"] == 11
     assert list(Path().glob("*.h5")) == []
@@ -253,14 +254,14 @@ def test_a_removed_cache_is_gone(cli, photos):
 # demo -------------------------------------------------------------------------------------------------------
 
 
-def test_the_demo_from_end_to_end(cli, tmp_path):
+def test_the_demo_from_end_to_end(cli, tmp_path, network):
     ran = cli("demo", "--output", tmp_path / "demo", "-q")
     assert (ran.code, ran.err) == (0, "")
     for command in ("extract", "train-head", "evaluate", "predict"):
         assert f"$ featcache {command} " in ran.out
-    # Even on 64 pixels instead of 224; nine classes, so chance is 0.11.
+    # Even on 64 pixels instead of 224; nine classes, so chance is 0.11. Random weights reach 0.5.
     accuracy = float(re.search(r"^test: accuracy (\d\.\d+)", ran.out, re.MULTILINE)[1])
-    assert accuracy > 0.8
+    assert accuracy > (0.3 if network.tag == "random" else 0.8)
     assert FeatureCache(tmp_path / "demo" / "textures-efficientnet_lite0.h5").classes[0] == "brick"
     assert len(Classifier.load(tmp_path / "demo" / "classifier").classes) == 9
 

