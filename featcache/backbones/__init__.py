@@ -60,7 +60,7 @@ def resolve(name: str) -> "Pretrained":
 
 def family_of(pretrained: "Pretrained") -> "Family":
     """Return the family that describes these weights."""
-    return next(family for family in families() if pretrained in family.pretrained)
+    return next(f for f in families() if any(w.arch == pretrained.arch for w in f.pretrained))
 
 
 def load(name: str = DEFAULT, *, weights: str | Path | None = None) -> "LoadedBackbone":

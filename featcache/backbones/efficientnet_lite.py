@@ -98,7 +98,14 @@ def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
     stages["top"] = ConvNorm(width, 1280, activation=relu6, **common)
     stages["pool"] = GlobalAveragePool()
     stages["logits"] = Dense(1280, config.classes, rngs=rngs)
-    return Backbone(stages, ALIASES)
+    return Backbone(stages, ALIASES | _inner_aliases(block_names(config)))
+
+
+def _inner_aliases(blocks: list[str]) -> dict[str, str]:
+    """Keras' names of the values inside the blocks; the first block has no expansion."""
+    inner = {"activation": "depthwise_relu", "project_bn": "project_BN"}
+    aliases = {f"{block}_{keras}": f"{block}_{ours}" for block in blocks for keras, ours in inner.items()}
+    return aliases | {f"{block}_expand_activation": f"{block}_expand_relu" for block in blocks[1:]}
 
 
 def _efficientnet_pytorch(config: Config) -> KeyTable:
