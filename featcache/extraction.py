@@ -18,7 +18,7 @@ from featcache.cache import CacheWriter, FeatureCache, RowTable, WriteLock
 from featcache.cache.layout import build_identity, previous_path, table_digest
 from featcache.computing import Computation
 from featcache.decoding import QUARANTINE_REASONS
-from featcache.errors import DataError, Interrupted, UsageError
+from featcache.errors import DataError, IntegrityError, Interrupted, UsageError
 from featcache.hashing import hash_records
 from featcache.progress import OnProgress, Progress
 from featcache.request import Request, Wanted
@@ -238,7 +238,10 @@ def _unchanged(
     data: Dataset, wanted: Wanted, target: Path, rule: planning.SplitRule, threads: int, report: OnProgress
 ) -> FeatureCache | None:
     """Return the finished cache if the same was asked for by the same code and no image has changed."""
-    cache = FeatureCache(target)
+    try:
+        cache = FeatureCache(target)
+    except IntegrityError:  # to be refused, or replaced, by what follows
+        return None
     digest = wanted.digest()
     if digest is None or cache.identity["provenance"].get("request") != digest:
         return None
@@ -274,9 +277,14 @@ class _Run:
         count = len(self.rows)
         for cache in self.caches:
             if cache.path == self.target and self._is_this(cache.identity):
+                previous_path(self.target).unlink(
+                    missing_ok=True
+                )  # of a run that was killed in its last step
                 return self._done(cache, Progress("verify", count, count), started, reused=count)
         resumed = CacheWriter.resume(self.target)
-        if resumed is not None and not self._is_this(resumed.identity):
+        if resumed is not None and not (
+            self._is_this(resumed.identity) and resumed.layers.keys() == self.request.specs.keys()
+        ):
             resumed.close()
             # Images changed since: its rows were opened as a cache to copy from, and stay on disk until this
             # run has published.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from featcache import plan as planning
 from featcache.cache import FeatureCache, LayerSpec, partial_path
 from featcache.cache.layout import STORED_DTYPES, previous_path
-from featcache.errors import DataError, IntegrityError, MissingFileError, UsageError, did_you_mean
+from featcache.errors import DataError, IntegrityError, UsageError, did_you_mean
 from featcache.identity import Recipe, sha256_file, sha256_json
 from featcache.paths import home
 from featcache.sources import Dataset, open_dataset
@@ -238,9 +238,7 @@ def named_caches(paths: Sequence[str | os.PathLike[str]], request: Request) -> l
     """Open the caches that the user wants rows copied from; refuse one of another recipe."""
     caches = []
     for path in paths:
-        if not Path(path).is_file():
-            raise MissingFileError(f"no cache {path} to reuse rows of")
-        found = FeatureCache(path)
+        found = FeatureCache(path)  # says how far it is, where it is not finished
         planning.refuse_difference(Path(path), found.identity, request.recipe, request.specs)
         caches.append(found)
     return caches

@@ -30,7 +30,7 @@ from featcache.cache.layout import (
 )
 from featcache.cache.reader import FeatureCache
 from featcache.cache.rows import runs
-from featcache.errors import IntegrityError, UsageError
+from featcache.errors import IntegrityError, StorageError, UsageError
 
 FSYNC_EVERY_S = 5.0
 
@@ -218,6 +218,9 @@ class CacheWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._descriptor >= 0:
+            with contextlib.suppress(StorageError):  # whatever ended the block is the error to report
+                self.sync()
         self.close()
 
     def _checked(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:

@@ -1,0 +1,121 @@
+"""What an extraction finds at its target: damaged, unfinished, of other layers; with a fake network, at once."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_network import FakeNetwork, expected
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from photo_folders import photo_folder
+
+import featcache
+from featcache.cache import FeatureCache, partial_path, repair
+from featcache.errors import IntegrityError, Interrupted, MissingFileError
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    return photo_folder(tmp_path / "photos", {"train/cat": 4, "train/dog": 4})
+
+
+@pytest.fixture
+def target(tmp_path) -> Path:
+    return tmp_path / "a.h5"
+
+
+def extract(photos, target, **options):
+    return featcache.extract(photos, **{"backbone": FakeNetwork(), "output": target, "workers": 1} | options)
+
+
+def stop_after(photos, target, done, **options):
+    seen = []
+    with pytest.raises(Interrupted, match=rf"stopped after {done} of 8 images, which are kept; run the same"):
+        extract(
+            photos,
+            target,
+            on_progress=lambda progress: seen.append((progress.stage, progress.done)),
+            stop=lambda: seen[-1][0] == "compute" and seen[-1][1] >= done,
+            **options,
+        )
+
+
+def assert_right(photos, done, layers=("pool",)):
+    with FeatureCache(done.path) as cache:
+        assert tuple(cache.layers) == layers
+        for layer in layers:
+            for row, features in enumerate(cache.features(cache.rows_of(), layer)):
+                np.testing.assert_array_equal(features, expected(photos / cache.ids[row]))
+
+
+def flip(path, position):
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+def position_of_row(path, row, layer="pool"):
+    with FeatureCache(path) as cache:
+        return cache._stored.layout.offsets[f"features/{layer}"] + row * cache.layers[layer].row_bytes
+
+
+def test_an_unfinished_cache_of_more_layers_does_not_stop_one_of_fewer(photos, target):
+    stop_after(photos, target, 4, layers=["pool", "mixed7"])
+    done = extract(photos, target, layers=["pool", "mixed7"])
+    assert (done.resumed, done.computed) == (4, 4)
+    assert_right(photos, done, ("pool", "mixed7"))
+    target.chmod(0o644)
+    target.unlink()
+    stop_after(photos, target, 4, layers=["pool", "mixed7"])
+    assert_right(photos, extract(photos, target, layers=["pool", "mixed7"]), ("pool", "mixed7"))
+
+
+def test_a_target_of_fewer_layers_beside_an_unfinished_one_of_more(photos, target):
+    extract(photos, target)
+    stop_after(photos, target, 4, layers=["pool", "mixed7"], overwrite=True)
+    (photos / "train" / "cat" / "3.png").write_bytes(
+        (photos / "train" / "dog" / "3.png").read_bytes() + b"\0"
+    )
+    assert_right(photos, extract(photos, target))
+
+
+def test_a_damaged_row_is_computed_anew_when_others_are_added(photos, target):
+    extract(photos, target)
+    flip(target, position_of_row(target, 2) + 11)
+    photo_folder(photos, {"train/owl": 1})
+    done = extract(photos, target)
+    assert (done.reused, done.computed) == (7, 2)
+    assert_right(photos, done)
+
+
+def test_a_repaired_cache_is_finished_by_computing_the_damaged_row(photos, target):
+    extract(photos, target)
+    flip(target, position_of_row(target, 2) + 11)
+    repair(target)
+    done = extract(photos, target)
+    assert (done.resumed, done.computed) == (7, 1)
+    assert_right(photos, done)
+
+
+def test_a_damaged_target_is_refused_and_can_be_overwritten(photos, target):
+    extract(photos, target)
+    flip(target, 100)
+    with pytest.raises(IntegrityError, match="the header does not match its checksum"):
+        extract(photos, target)
+    # Also where the backbone is given by name, for which a finished cache is looked at before anything else.
+    with pytest.raises(IntegrityError, match="the header does not match its checksum"):
+        extract(photos, target, backbone="efficientnet_lite0", weights="random")
+    done = extract(photos, target, overwrite=True)
+    assert done.computed == 8
+    assert_right(photos, done)
+
+
+def test_a_shard_that_is_not_finished_says_how_far_it_is(photos, target, tmp_path):
+    part = tmp_path / "part.h5"
+    stop_after(photos, part, 4)
+    with pytest.raises(MissingFileError, match=r"part.h5 is not finished \(50 % complete\)"):
+        extract(photos, target, reuse=[part])
+    assert partial_path(part).exists()
