@@ -1,7 +1,6 @@
 """What every command says: results on stdout, progress and hints on stderr, one JSON object if asked."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -106,8 +105,8 @@ class Console:
             TimeRemainingColumn(),
             TextColumn("{task.fields[shares]}"),
         )
-        console = RichConsole(stderr=True, no_color="NO_COLOR" in os.environ or None)
-        with RichProgress(*columns, console=console, transient=True) as bar:
+        # Rich itself respects NO_COLOR.
+        with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=1, speed="", shares="")
             yield _Meter(bar, task).update
 
