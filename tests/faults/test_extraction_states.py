@@ -1,5 +1,6 @@
-"""What an extraction finds at its target: damaged, unfinished, of other layers; with a fake network, at once."""
+"""What an extraction finds at its target, and several at once; with a fake network, which computes in no time."""
 
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -111,6 +112,33 @@ def test_a_damaged_target_is_refused_and_can_be_overwritten(photos, target):
     done = extract(photos, target, overwrite=True)
     assert done.computed == 8
     assert_right(photos, done)
+
+
+def extract_shard(photos: str, target: str, shard: str) -> None:
+    extract(Path(photos), Path(target), shard=shard)
+
+
+def test_shards_of_three_processes_in_any_order_are_the_single_run(photos, target, tmp_path):
+    photo_folder(photos, {"test/cat": 3, "test/dog": 3})
+    parts = [tmp_path / f"part-{number}.h5" for number in (1, 2, 3)]
+    spawn = multiprocessing.get_context("spawn")
+    processes = [
+        spawn.Process(target=extract_shard, args=(str(photos), str(parts[number - 1]), f"{number}/3"))
+        for number in (3, 1, 2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert sorted(len(FeatureCache(part)) for part in parts) == [4, 5, 5]
+    whole = extract(photos, tmp_path / "whole.h5")
+    done = extract(photos, target, reuse=[parts[1], parts[2], parts[0]])
+    assert (whole.computed, done.computed, done.reused) == (14, 0, 14)
+    with done.cache as cache, whole.cache as reference:
+        np.testing.assert_array_equal(cache.to_numpy(), reference.to_numpy())
+        assert cache.identity["rows"] == reference.identity["rows"]
+        assert cache.identity["dataset"] == reference.identity["dataset"]
 
 
 def test_a_shard_that_is_not_finished_says_how_far_it_is(photos, target, tmp_path):
