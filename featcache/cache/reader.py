@@ -251,10 +251,6 @@ class FeatureCache:
             self._refuse(numbers[~good], name)
         return values
 
-    def readable(self, rows: np.ndarray, layer: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return features ``[n, …]`` as they are, and bool ``[n]``: which are right; raises for none."""
-        return self._stored.read(self._checked(rows), layer)
-
     def arrays(
         self, split: str | None = None, layer: str | None = None, *, verify: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -201,7 +201,7 @@ class CacheWriter:
                 "run the same command again to compute them"
             )
         try:
-            self.path.chmod(0o444)
+            self.path.chmod(self.path.stat().st_mode & 0o555)  # read-only, and no more readable than before
             os.replace(self.path, self.target)
             sync_folder(self.target.parent)
         except OSError as error:

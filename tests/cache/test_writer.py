@@ -26,6 +26,15 @@ def test_a_published_cache_holds_what_was_written(tmp_path):
     assert stat.S_IMODE(cache.path.stat().st_mode) == 0o444
 
 
+def test_what_others_may_not_read_stays_so(tmp_path):
+    before = os.umask(0o077)
+    try:
+        cache = small().publish(tmp_path / "a.h5")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(cache.path.stat().st_mode) == 0o400
+
+
 def test_rows_may_come_in_any_order(tmp_path):
     want = small(30)
     order = np.random.default_rng(1).permutation(30)

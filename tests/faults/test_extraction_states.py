@@ -1,6 +1,9 @@
 """What an extraction finds at its target, and several at once; with a fake network, which computes in no time."""
 
 import multiprocessing
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -111,6 +114,51 @@ def test_a_damaged_target_is_refused_and_can_be_overwritten(photos, target):
         extract(photos, target, backbone="efficientnet_lite0", weights="random")
     done = extract(photos, target, overwrite=True)
     assert done.computed == 8
+    assert_right(photos, done)
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from fake_network import FakeNetwork
+import featcache
+from featcache.cli.signals import stop_gently
+from featcache.errors import Interrupted
+
+def report(progress):
+    if (progress.stage, progress.done) == ("compute", 4):
+        print("four", flush=True)
+        sys.stdin.readline()
+
+with stop_gently() as stop:
+    try:
+        featcache.extract(
+            sys.argv[1], backbone=FakeNetwork(), output=sys.argv[2], workers=1, on_progress=report, stop=stop
+        )
+    except Interrupted as error:
+        print(error)
+        sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_chunk_finish_and_keeps_it(number, photos, target):
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
+    child = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(photos), str(target)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert child.stdout.readline() == "four\n"
+    child.send_signal(number)
+    said, _ = child.communicate("\n")
+    assert said == "stopped after 4 of 8 images, which are kept; run the same command again to go on\n"
+    assert child.returncode == 130
+    done = extract(photos, target)
+    assert (done.resumed, done.computed) == (4, 4)
     assert_right(photos, done)
 
 
