@@ -88,7 +88,7 @@ def is_held(target: Path) -> bool:
     probe = FileLock(path)
     try:
         probe.acquire(timeout=0)
-    except Timeout:
+    except (Timeout, OSError):  # held, or not ours to open: leave it alone
         return True
     probe.release()
     return False
