@@ -66,13 +66,9 @@ class Computation:
 
     @cached_property
     def size(self) -> int:
-        """Images per call: a multiple of the number of devices."""
-        if self.on_cpu:
-            return min(self.batch_size or CPU_MICRO_BATCH, max(len(self.data.records), 1))
-        import jax
-
-        devices = len(jax.local_devices())
-        return -(-min(self.batch_size or ACCELERATOR_BATCH, len(self.data.records)) // devices) * devices
+        """Images per call."""
+        usual = CPU_MICRO_BATCH if self.on_cpu else ACCELERATOR_BATCH
+        return min(self.batch_size or usual, max(len(self.data.records), 1))
 
     @cached_property
     def compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
@@ -178,10 +174,17 @@ def _signature(features: np.ndarray) -> list[list[float]]:
 
 
 def _on_all_devices(state: Any) -> tuple[Any, Callable[[np.ndarray], Any]]:
-    """Replicate the weights and shard the batch axis over all local devices."""
+    """Replicate the weights and shard the batch axis over all local devices, padded to a multiple of them."""
     import jax
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    mesh = Mesh(np.array(jax.local_devices()), ("batch",))
+    devices = jax.local_devices()
+    mesh = Mesh(np.array(devices), ("batch",))
     shard = NamedSharding(mesh, PartitionSpec("batch"))
-    return jax.device_put(state, NamedSharding(mesh, PartitionSpec())), lambda x: jax.device_put(x, shard)
+
+    def put(images: np.ndarray) -> Any:
+        missing = -len(images) % len(devices)
+        padded = np.concatenate([images, images[-1:].repeat(missing, axis=0)]) if missing else images
+        return jax.device_put(padded, shard)
+
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec())), put

@@ -85,10 +85,14 @@ def _home() -> Iterator[Finding]:
     place = home()
     existing = next(p for p in (place, *place.absolute().parents) if p.exists())
     if not os.access(existing, os.W_OK):
-        yield Finding("home", "note", f"{place} cannot be written: downloads have nowhere to go; set FEATCACHE_HOME")
+        yield Finding(
+            "home", "note", f"{place} cannot be written: downloads have nowhere to go; set FEATCACHE_HOME"
+        )
     else:
         yield Finding("home", "ok", f"{place}{'' if place.exists() else ' (not made yet)'}{_free(existing)}")
-    yield Finding("network", "note" if offline() else "ok", "FEATCACHE_OFFLINE is set" if offline() else "allowed")
+    yield Finding(
+        "network", "note" if offline() else "ok", "FEATCACHE_OFFLINE is set" if offline() else "allowed"
+    )
 
 
 def _free(place: Path) -> str:
@@ -118,4 +122,6 @@ def _folder(folder: Path) -> Iterator[Finding]:
     for record in sorted(folder.glob("*.h5.owner.json")):
         yield Finding("lock", "note", f"{record.name}: {owner_of(record)}")
     for unfinished in sorted(folder.glob("*.partial.h5")):
-        yield Finding("unfinished", "note", f"{unfinished.name}: run its featcache extract command again to go on")
+        yield Finding(
+            "unfinished", "note", f"{unfinished.name}: run its featcache extract command again to go on"
+        )

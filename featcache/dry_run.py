@@ -93,6 +93,7 @@ reuse, verify, overwrite, batch_size, workers
         See `featcache.extract`.
     """
     rule = split_rule(test_fraction, seed)
+    requests.require_positive(batch_size=batch_size, workers=workers)
     wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype)
     data, part = requests.open_part(dataset, shard)
     request = requests.resolve(wanted)

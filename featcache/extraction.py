@@ -19,10 +19,11 @@ from featcache.cache.layout import build_identity, previous_path, table_digest
 from featcache.computing import Computation
 from featcache.decoding import QUARANTINE_REASONS
 from featcache.errors import DataError, IntegrityError, Interrupted, UsageError
+from featcache.filling import Filling
 from featcache.hashing import hash_records
 from featcache.progress import OnProgress, Progress
 from featcache.request import Request, Wanted
-from featcache.schedule import Chunk, default_workers
+from featcache.schedule import default_workers
 from featcache.sources import Dataset
 from featcache.transforms import Transforms
 
@@ -162,6 +163,7 @@ def extract(
     """
     started = time.monotonic()
     rule = split_rule(test_fraction, seed)
+    requests.require_positive(batch_size=batch_size, workers=workers)
     wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype)
     data, part = requests.open_part(dataset, shard)
     report = _reporter(on_progress, stop)
@@ -295,11 +297,13 @@ class _Run:
         probes = self._probes(plan, resumed)
         with resumed or self._create(probes) as writer:
             progress = Progress("compute", done=int(done.sum()), total=count)
-            _copy_rows(plan, self.caches, writer, progress, self.report)
-            self._compute(plan, writer, progress)
+            filling = Filling(writer, progress, self.report)
+            filling.copy(plan.reuse, self.caches)
+            computed = filling.compute(plan, self.computation, strict=self.strict)
             progress.stage = "verify"
             self.report(progress)
             cache = writer.publish()
+        self._require_something_readable(cache)
         previous_path(self.target).unlink(missing_ok=True)
         return self._done(
             cache,
@@ -307,7 +311,7 @@ class _Run:
             started,
             reused=len(plan.reuse),
             resumed=int(done.sum()),
-            computed=len(plan.compute),
+            computed=computed,
             duplicates=plan.duplicates,
         )
 
@@ -344,27 +348,16 @@ class _Run:
         )
         return CacheWriter.create(self.target, identity=identity, rows=self.rows)
 
-    def _compute(self, plan: planning.Plan, writer: CacheWriter, progress: Progress) -> None:
-        if not plan.compute:
+    def _require_something_readable(self, cache: FeatureCache) -> None:
+        if len(cache.rows_of()):
             return
-        for chunk in self.computation.chunks(plan.compute):
-            began = time.perf_counter()
-            _write_chunk(chunk, plan, writer)
-            self._set_aside(chunk, plan, writer)
-            progress.write_s += time.perf_counter() - began
-            progress.decode_s += chunk.decode_s
-            progress.device_s += chunk.device_s
-            finished = [*chunk.rows.tolist(), *(row for row, _ in chunk.failures)]
-            progress.done += sum(1 + len(plan.copies.get(row, ())) for row in finished)
-            self.report(progress)
-
-    def _set_aside(self, chunk: Chunk, plan: planning.Plan, writer: CacheWriter) -> None:
-        for row, error in chunk.failures:
-            if self.strict:
-                name = self.rows.ids[row]
-                raise DataError(f"{name}: {error}; without --strict it would be left out")
-            for copy in (row, *plan.copies.get(row, ())):
-                writer.quarantine(copy, 1 + QUARANTINE_REASONS.index(error.reason))
+        name, reason = next(iter(quarantined_rows(cache).items()))
+        cache.close()
+        self.target.unlink()
+        raise DataError(
+            f"none of the {len(self.rows)} images of {self.computation.data.spec} could be read; "
+            f"the first, {name}: {reason}"
+        )
 
     def _done(self, cache: FeatureCache, progress: Progress, started: float, **counts: int) -> Extraction:
         return _extraction(self.target, cache, self.computation.data, progress, started, **counts)
@@ -388,36 +381,6 @@ def _extraction(
 def quarantined_rows(cache: FeatureCache) -> dict[str, str]:
     """Return id and reason of the images that could not be read."""
     return {cache.ids[row]: QUARANTINE_REASONS[int(cache.status[row]) - 1] for row in cache.quarantined()}
-
-
-def _copy_rows(
-    plan: planning.Plan,
-    caches: Sequence[FeatureCache],
-    writer: CacheWriter,
-    progress: Progress,
-    report: OnProgress,
-    block: int = 256,
-) -> None:
-    rows = sorted(plan.reuse)
-    for first in range(0, len(rows), block):
-        part = rows[first : first + block]
-        for position, cache in enumerate(caches):
-            mine = [row for row in part if plan.reuse[row][0] == position]
-            if mine:
-                theirs = [plan.reuse[row][1] for row in mine]
-                writer.write(np.array(mine), {n: cache.features(theirs, n) for n in writer.layers})
-        progress.done += len(part)
-        report(progress)
-
-
-def _write_chunk(chunk: Chunk, plan: planning.Plan, writer: CacheWriter) -> None:
-    if not len(chunk.rows):
-        return
-    writer.write(chunk.rows, chunk.features)
-    for position, row in enumerate(chunk.rows.tolist()):
-        for copy in plan.copies.get(row, ()):
-            one = {layer: values[position : position + 1] for layer, values in chunk.features.items()}
-            writer.write(np.array([copy]), one)
 
 
 def _provenance(request: Request) -> dict[str, Any]:

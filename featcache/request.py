@@ -168,6 +168,13 @@ class Shard:
         return replace(data, records=records)
 
 
+def require_positive(**numbers: int | None) -> None:
+    """Refuse numbers below 1; ``None`` stands for the default."""
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise UsageError(f"{name.replace('_', '-')} {number}: expected at least 1")
+
+
 def open_part(dataset: str | Path | Dataset, shard: str | None) -> tuple[Dataset, Shard | None]:
     """Open a dataset, or one shard of it."""
     data = dataset if isinstance(dataset, Dataset) else open_dataset(str(dataset))

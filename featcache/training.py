@@ -296,9 +296,11 @@ def _evaluate(program: Program, parameters: Any, scaling: Scaling, val: Rows) ->
 def _judge(
     hyper: Hyperparameters, carry: _Carry, parameters: Any, optimizer: Any, scores: History, judged: jax.Array
 ) -> _Carry:
-    """Keep what got better, stop what has not for `patience` epochs; a stopped head changes no more.
+    """Keep what got better, stop what has not for `patience` epochs.
 
-    A head that is not `judged` (bool ``[K]``: it has validation rows) gets better with every finite epoch.
+    A stopped head goes on in vain until the last one stops: only its best epoch counts, and masking every
+    array would cost more than it saves. A head that is not `judged` (bool ``[K]``: it has validation rows) gets
+    better with every finite epoch.
     """
     epoch = carry.epoch + 1
     # The loss is that of the epoch's steps, so its parameters may be infinite already when it is not.
@@ -306,16 +308,16 @@ def _judge(
     improved = ~judged | (scores.val_loss < carry.best_loss - hyper.min_delta)
     better = improved & ~carry.stopped & finite
 
-    def choose(mask: jax.Array, new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
+    def keep(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     best_epoch = jnp.where(better, epoch, carry.best_epoch)
     alive = ~carry.stopped
     return carry._replace(
         epoch=epoch,
-        parameters=choose(alive, parameters, carry.parameters),
-        optimizer=choose(alive, optimizer, carry.optimizer),
-        best=choose(better, parameters, carry.best),
+        parameters=parameters,
+        optimizer=optimizer,
+        best=jax.tree.map(keep, parameters, carry.best),
         best_loss=jnp.where(better, scores.val_loss, carry.best_loss),
         best_epoch=best_epoch,
         stopped=carry.stopped | (epoch - best_epoch >= hyper.patience) | ~finite,

@@ -271,6 +271,34 @@ def test_files_that_change_or_vanish_during_the_run_are_left_out(run, photos, tm
     assert len(by_id(done.cache)) == 9
 
 
+def test_a_good_copy_is_computed_where_the_first_file_of_the_same_bytes_is_lost(run, photos):
+    for name in ("a", "b"):
+        shutil.copy(photos / "test/cat/0.png", photos / f"test/cat/0{name}.png")
+    data = open_dataset(str(photos))
+    records = list(data.records)
+    reads = iter([records[0].read()])
+
+    def once():
+        return next(reads, b"other bytes")
+
+    records[0] = replace(records[0], read=once)
+    done = run(replace(data, records=records))
+    assert done.quarantined == {"test/cat/0.png": "changed during extraction"}
+    assert (done.images, done.computed, done.duplicates) == (13, 11, 2)
+    values = by_id(done.cache)
+    np.testing.assert_array_equal(values["test/cat/0a.png"], values["test/cat/0b.png"])
+
+
+def test_a_dataset_in_which_nothing_can_be_read_is_an_error(run, photos, tmp_path):
+    for path in photos.rglob("*.png"):
+        path.write_text("no photo")
+    with pytest.raises(
+        DataError, match=r"none of the 11 images of .*photos could be read; .*test/cat/0\.png: not an image"
+    ):
+        run(photos)
+    assert list(tmp_path.glob("out*")) == []
+
+
 # Refusals ---------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +342,8 @@ def test_overwrite_replaces_a_cache_of_another_recipe(run, photos):
         ({"layers": ("pool:avg",)}, "its output is a vector of 1280 already; ask for pool"),
         ({"layers": ("stem", "stem:avg")}, "name the same one twice"),
         ({"test_fraction": 1.0}, r"test fraction 1\.0 is not in 0\.\.1"),
+        ({"batch_size": 0}, "batch-size 0: expected at least 1"),
+        ({"workers": -1}, "workers -1: expected at least 1"),
         ({"shard": "3/2"}, "shard '3/2': expected i/n with 1 <= i <= n"),
         ({"backbone": "mobilnet_v2"}, "no backbone 'mobilnet_v2'; did you mean 'mobilenet_v2'"),
     ],

@@ -92,6 +92,10 @@ def _download(pretrained: Pretrained) -> Path:
 def _reason(error: Exception) -> str:
     if isinstance(error, ValueError) and "hash" in str(error):
         return "what came back has another sha256 than the published file (nothing was kept)"
-    if type(error).__name__ in ("ConnectionError", "SSLError", "ProxyError"):  # requests' texts are a page long
+    if type(error).__name__ in (
+        "ConnectionError",
+        "SSLError",
+        "ProxyError",
+    ):  # requests' texts are a page long
         return "the server cannot be reached"
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}"

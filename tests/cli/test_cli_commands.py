@@ -44,7 +44,7 @@ def test_extract_as_text(cli, photos, network):
     assert [line.split() for line in lines[1:4]] == [
         ["splits", "train", "8,", "test", "3"],
         ["classes", "2:", "cat,", "dog"],
-        ["features", "12", "computed"],
+        ["features", "11", "computed"],
     ]
     assert re.match(r"  time +\d+\.\d s, \d+ images/s \(decode \d+ %, network \d+ %, write \d+ %\)", lines[4])
     assert lines[5:] == [
