@@ -253,7 +253,8 @@ def test_refused_connection():
     with socket.socket() as bound:  # bound, so that nobody else takes the port, but not listening
         bound.bind(("127.0.0.1", 0))
         weights = Server(bound.getsockname()[1]).weights()
-        with pytest.raises(WeightsError, match=r"cannot download.*the server cannot be reached\. To get them otherwise"):
+        said = r"cannot download.*the server cannot be reached\. To get them otherwise"
+        with pytest.raises(WeightsError, match=said):
             obtain(weights)
     assert kept_files() == []
 
