@@ -12,10 +12,10 @@ the repeats of (time of numpy) / (time of featcache). Above 1 featcache is faste
 
 Command: ``python benchmarks/cache.py --repeats 21`` (needs 1 GB of memory and of disk)
 
-Result on two shared cores (Xeon 2.8 GHz, a virtual machine under some load; 40 s): of 40,000 rows of 1280
-float32, unverified 0.90x and verified 0.52x of ``numpy.load``; mapped 1.00x of ``numpy.memmap``, verified random
-rows 0.35x; append 0.14x (730 MB/s); opening 4.8 ms. float16: 0.93x, 0.45x, 0.94x, 0.25x. 25,000 rows of 2048
-float32: 0.91x, 0.38x, 0.99x, 0.40x. Verifying costs one CRC-32, which zlib computes at about 2 GB/s on a core.
+Result on two cores (Xeon 2.8 GHz, a virtual machine; 45 s): of 40,000 rows of 1280 float32, unverified 0.92x
+and verified 0.52x of ``numpy.load``; mapped 0.98x of ``numpy.memmap``, verified random rows 0.37x; append 0.11x
+(470 MB/s); opening 4.5 ms. float16: 0.95x, 0.35x, 0.96x, 0.21x. 25,000 rows of 2048 float32: 0.96x, 0.57x,
+1.00x, 0.44x. Verifying costs one CRC-32, which zlib computes at about 2 GB/s on a core.
 """
 
 import argparse

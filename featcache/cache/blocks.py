@@ -26,6 +26,13 @@ def map_ranges(work: Callable[[int, int], None], count: int, step: int) -> None:
         for first, last in ranges:
             work(first, last)
         return
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="featcache-read") as pool:
+    with ThreadPoolExecutor(min(4, _cores()), thread_name_prefix="featcache-read") as pool:
         for _ in pool.map(lambda pair: work(*pair), ranges):
             pass
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))  # in a container, fewer than the machine has
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
