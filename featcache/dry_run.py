@@ -16,12 +16,13 @@ from featcache.backbones import DEFAULT
 from featcache.cache import partial_path
 from featcache.cache.layout import build_identity, needed_bytes
 from featcache.computing import Computation
-from featcache.extraction import identify_rows, split_rule
+from featcache.extraction import split_rule
 from featcache.hashing import hash_records
 from featcache.request import Wanted
 from featcache.schedule import default_workers
 from featcache.sources import Dataset
 from featcache.transforms import Transforms
+from featcache.unchanged import identify_rows
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone

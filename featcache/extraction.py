@@ -15,10 +15,10 @@ from featcache import plan as planning
 from featcache import request as requests
 from featcache.backbones import DEFAULT
 from featcache.cache import CacheWriter, FeatureCache, RowTable, WriteLock
-from featcache.cache.layout import build_identity, previous_path, table_digest
+from featcache.cache.layout import build_identity, previous_path
 from featcache.computing import Computation
 from featcache.decoding import QUARANTINE_REASONS
-from featcache.errors import DataError, IntegrityError, Interrupted, UsageError
+from featcache.errors import DataError, Interrupted, UsageError
 from featcache.filling import Filling
 from featcache.hashing import hash_records
 from featcache.progress import OnProgress, Progress
@@ -26,6 +26,7 @@ from featcache.request import Request, Wanted
 from featcache.schedule import default_workers
 from featcache.sources import Dataset
 from featcache.transforms import Transforms
+from featcache.unchanged import guessed_target, identify_rows, same_rows, unchanged_cache
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
@@ -168,8 +169,8 @@ def extract(
     data, part = requests.open_part(dataset, shard)
     report = _reporter(on_progress, stop)
     threads = workers or default_workers()
-    if not (verify or reuse) and (guess := _guessed_target(data, wanted, output, part)):
-        finished = _unchanged(data, wanted, guess, rule, threads, report)
+    if not (verify or reuse) and (guess := guessed_target(data, wanted, output, part)):
+        finished = unchanged_cache(data, wanted, guess, rule, threads, report)
         if finished:
             return _extraction(guess, finished, data, Progress("verify"), started, reused=len(finished))
     report(Progress("load", total=len(data.records)))
@@ -212,51 +213,6 @@ def _reporter(on_progress: OnProgress | None, stop: Callable[[], bool] | None) -
             )
 
     return report
-
-
-def identify_rows(
-    data: Dataset, hashes: Sequence[bytes], rule: planning.SplitRule
-) -> tuple[RowTable, dict[str, Any]]:
-    """Return the row table, and what the identity says of the dataset."""
-    rows, splits, drawn = planning.build_rows(data, hashes, rule)
-    document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}
-    return rows, document
-
-
-# Nothing to do ----------------------------------------------------------------------------------------------
-
-
-def _guessed_target(
-    data: Dataset, wanted: Wanted, output: str | os.PathLike[str] | None, part: requests.Shard | None
-) -> Path | None:
-    """Where the cache is if the backbone was named as files name it; no network is loaded to find out."""
-    if not isinstance(wanted.backbone, str):
-        return None
-    target = requests.output_path(data, wanted.backbone, output, part)
-    return target if target.is_file() else None
-
-
-def _unchanged(
-    data: Dataset, wanted: Wanted, target: Path, rule: planning.SplitRule, threads: int, report: OnProgress
-) -> FeatureCache | None:
-    """Return the finished cache if the same was asked for by the same code and no image has changed."""
-    try:
-        cache = FeatureCache(target)
-    except IntegrityError:  # to be refused, or replaced, by what follows
-        return None
-    digest = wanted.digest()
-    if digest is None or cache.identity["provenance"].get("request") != digest:
-        return None
-    rows, document = identify_rows(data, hash_records(data, [cache], workers=threads, report=report), rule)
-    return cache if _same_rows(cache.identity, rows, document) else None
-
-
-def _same_rows(identity: Mapping[str, Any], rows: RowTable, document: Mapping[str, Any]) -> bool:
-    """Whether a cache has exactly these rows, classes and splits (how the dataset was spelled is no matter)."""
-    held = identity["dataset"]
-    return identity["rows"]["sha256"] == table_digest(rows.columns()) and all(
-        held[key] == document[key] for key in ("classes", "splits", "rule")
-    )
 
 
 # One run ----------------------------------------------------------------------------------------------------
@@ -316,7 +272,7 @@ class _Run:
         )
 
     def _is_this(self, identity: Mapping[str, Any]) -> bool:
-        return planning.serves(identity, self.request.recipe, self.request.specs) and _same_rows(
+        return planning.serves(identity, self.request.recipe, self.request.specs) and same_rows(
             identity, self.rows, self.document
         )
 
@@ -380,7 +336,9 @@ def _extraction(
 
 def quarantined_rows(cache: FeatureCache) -> dict[str, str]:
     """Return id and reason of the images that could not be read."""
-    return {cache.ids[row]: QUARANTINE_REASONS[int(cache.status[row]) - 1] for row in cache.quarantined()}
+    # A newer featcache may know more reasons; its caches of this format are still read.
+    reasons = dict(enumerate(QUARANTINE_REASONS, start=1))
+    return {cache.ids[row]: reasons.get(int(cache.status[row]), "unreadable") for row in cache.quarantined()}
 
 
 def _provenance(request: Request) -> dict[str, Any]:

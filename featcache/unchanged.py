@@ -1,0 +1,57 @@
+"""Whether there is anything to do at all, found out without loading a network."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from featcache import plan as planning
+from featcache.cache import FeatureCache, RowTable
+from featcache.cache.layout import table_digest
+from featcache.errors import IntegrityError
+from featcache.hashing import hash_records
+from featcache.progress import OnProgress
+from featcache.request import Shard, Wanted, output_path
+from featcache.sources import Dataset
+
+
+def identify_rows(
+    data: Dataset, hashes: Sequence[bytes], rule: planning.SplitRule
+) -> tuple[RowTable, dict[str, Any]]:
+    """Return the row table, and what the identity says of the dataset."""
+    rows, splits, drawn = planning.build_rows(data, hashes, rule)
+    document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}
+    return rows, document
+
+
+def guessed_target(
+    data: Dataset, wanted: Wanted, output: str | os.PathLike[str] | None, part: Shard | None
+) -> Path | None:
+    """Where the cache is if the backbone was named as files name it; no network is loaded to find out."""
+    if not isinstance(wanted.backbone, str):
+        return None
+    target = output_path(data, wanted.backbone, output, part)
+    return target if target.is_file() else None
+
+
+def unchanged_cache(
+    data: Dataset, wanted: Wanted, target: Path, rule: planning.SplitRule, threads: int, report: OnProgress
+) -> FeatureCache | None:
+    """Return the finished cache if the same was asked for by the same code and no image has changed."""
+    try:
+        cache = FeatureCache(target)
+    except IntegrityError:  # to be refused, or replaced, by what follows
+        return None
+    digest = wanted.digest()
+    if digest is None or cache.identity["provenance"].get("request") != digest:
+        return None
+    rows, document = identify_rows(data, hash_records(data, [cache], workers=threads, report=report), rule)
+    return cache if same_rows(cache.identity, rows, document) else None
+
+
+def same_rows(identity: Mapping[str, Any], rows: RowTable, document: Mapping[str, Any]) -> bool:
+    """Whether a cache has exactly these rows, classes and splits (how the dataset was spelled is no matter)."""
+    held = identity["dataset"]
+    return identity["rows"]["sha256"] == table_digest(rows.columns()) and all(
+        held[key] == document[key] for key in ("classes", "splits", "rule")
+    )
