@@ -211,8 +211,6 @@ def _flat(cache: FeatureCache, rows: np.ndarray, layer: str) -> tuple[np.ndarray
 def _fit(
     settings: Settings, classes: int, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    import jax.numpy as jnp
-
     from featcache.training import Hyperparameters, Program, Rows, fit
 
     program = Program(
@@ -223,16 +221,17 @@ def _fit(
         settings.epochs,
         settings.standardize,
     )
+    # numpy arrays: making them with jax.numpy would compile a small program for each.
     hyper = Hyperparameters(
-        learning_rate=jnp.array([settings.learning_rate]),
-        weight_decay=jnp.array([settings.weight_decay]),
-        label_smoothing=jnp.array([settings.label_smoothing]),
-        patience=jnp.array([settings.patience]),
-        min_delta=jnp.array([settings.min_delta]),
-        seed=jnp.array([settings.seed], jnp.uint32),
+        learning_rate=np.array([settings.learning_rate], np.float32),
+        weight_decay=np.array([settings.weight_decay], np.float32),
+        label_smoothing=np.array([settings.label_smoothing], np.float32),
+        patience=np.array([settings.patience], np.float32),
+        min_delta=np.array([settings.min_delta], np.float32),
+        seed=np.array([settings.seed], np.uint32),
     )
     train, val = (
-        Rows(jnp.asarray(x), jnp.asarray(y), jnp.ones((1, len(y)))) for x, y in (parts["train"], parts["val"])
+        Rows(x, np.asarray(y), np.ones((1, len(y)), np.float32)) for x, y in (parts["train"], parts["val"])
     )
     fitted = fit(program, hyper, train, val)
     if not int(fitted.best_epoch[0]):

@@ -6,8 +6,8 @@ matrix product; hyperparameters, seeds and row weights (folds, shots) have a lea
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,11 @@ import numpy as np
 import optax
 from jax import lax
 
+from featcache.compiling import cpu_options
 from featcache.heads import Scaling, cross_entropy, feature_scaling, head_kind
+
+Array: TypeAlias = Any
+"""An array of jax or numpy."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +56,20 @@ class Hyperparameters(NamedTuple):
     `patience` is in epochs; `min_delta` is how much the validation loss must fall to count.
     """
 
-    learning_rate: jax.Array
-    weight_decay: jax.Array
-    label_smoothing: jax.Array
-    patience: jax.Array
-    min_delta: jax.Array
-    seed: jax.Array
+    learning_rate: Array
+    weight_decay: Array
+    label_smoothing: Array
+    patience: Array
+    min_delta: Array
+    seed: Array
 
 
 class Rows(NamedTuple):
     """Examples and how much each counts for each head: `x` ``[N, D]``, `y` int ``[N]``, `weight` ``[K, N]``."""
 
-    x: jax.Array
-    y: jax.Array
-    weight: jax.Array
+    x: Array
+    y: Array
+    weight: Array
 
 
 class History(NamedTuple):
@@ -135,7 +139,7 @@ def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows) -> Fit
     order = batch_order(
         train.x.shape[0], batch_size=program.batch_size, epochs=program.epochs, seed=int(hyper.seed[0])
     )
-    return run_program(program, hyper, train, val, order)
+    return run_program()(program, hyper, train, val, order)
 
 
 def batch_order(rows: int, *, batch_size: int, epochs: int, seed: int) -> np.ndarray:
@@ -159,11 +163,17 @@ def batch_order(rows: int, *, batch_size: int, epochs: int, seed: int) -> np.nda
     return order.reshape(drawn, steps, size)
 
 
-@partial(jax.jit, static_argnums=0)
-def run_program(
+@cache
+def run_program() -> Callable[..., Fitted]:
+    """Return the compiled part of `fit`, which also takes `batch_order`'s result."""
+    # XLA's newer emitters compile this program a third slower, and it runs no faster.
+    options = cpu_options(xla_cpu_use_fusion_emitters=False)
+    return jax.jit(_run_program, static_argnums=0, compiler_options=options)
+
+
+def _run_program(
     program: Program, hyper: Hyperparameters, train: Rows, val: Rows, order: jax.Array | np.ndarray
 ) -> Fitted:
-    """The compiled part of `fit`; `order` is `batch_order`'s."""
     head = head_kind(program.head)
     order = jnp.asarray(order)
     start = _initial(program, hyper, train)

@@ -328,7 +328,7 @@ def test_every_epoch_sees_every_row_once_in_another_order():
 
 def test_a_second_fit_of_the_same_shape_compiles_nothing():
     fit(SMALL_BATCHES, hyper(), TRAIN, VAL)
-    compiled = run_program._cache_size()
+    compiled = run_program()._cache_size()
     assert compiled >= 1
     fit(SMALL_BATCHES, hyper(learning_rate=0.3, weight_decay=1.0, seed=9), rows(X + 1, Y[::-1]), rows(VX, VY))
-    assert run_program._cache_size() == compiled
+    assert run_program()._cache_size() == compiled

@@ -179,7 +179,10 @@ def test_without_permission(tmp_path):
     program = (
         "import os, sys; from pathlib import Path; from small_caches import small; import h5py\n"
         "from featcache.errors import StorageError; from featcache.cache import FeatureCache\n"
-        "from featcache.cache import skeleton\n"
+        # Everything is imported while this user may read the virtual environment.
+        "from featcache.cache import skeleton; small().create(Path('warm.h5')).close()\n"
+        "try: FeatureCache('absent.h5')\n"
+        "except FileNotFoundError: pass\n"
         "os.setuid(65534)\n"
         "for attempt in (lambda: small().create(Path('a.h5')), lambda: FeatureCache('secret.h5')):\n"
         "    try: attempt()\n"
