@@ -99,9 +99,7 @@ reuse, verify, overwrite, batch_size, workers
     data, part = requests.open_part(dataset, shard)
     request = requests.resolve(wanted)
     target = requests.output_path(data, requests.backbone_label(request.network), output, part)
-    own = requests.own_caches(target, request, overwrite=overwrite)
-    request = requests.with_layers_of(request, wanted, own)
-    caches = [*own, *requests.named_caches(reuse, request), *requests.shared_caches(request)]
+    request, caches = requests.find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
     hashes = hash_records(
         data,
         caches,

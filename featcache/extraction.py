@@ -177,9 +177,7 @@ def extract(
     request = requests.resolve(wanted)
     target = requests.output_path(data, requests.backbone_label(request.network), output, part)
     with WriteLock(requests.make_writable(target)):
-        own = requests.own_caches(target, request, overwrite=overwrite)
-        request = requests.with_layers_of(request, wanted, own)
-        caches = [*own, *requests.named_caches(reuse, request), *requests.shared_caches(request)]
+        request, caches = requests.find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
         hashes = hash_records(data, caches, workers=threads, report=report, trust=not verify)
         rows, document = identify_rows(data, hashes, rule)
         computation = Computation(

@@ -266,6 +266,26 @@ def shared_caches(request: Request) -> list[FeatureCache]:
     return caches
 
 
+def find_caches(
+    target: Path,
+    request: Request,
+    wanted: Wanted,
+    *,
+    reuse: Sequence[str | os.PathLike[str]],
+    overwrite: bool,
+) -> tuple[Request, list[FeatureCache]]:
+    """Return all caches that rows may be copied from, the preferred first, and the request with the target's layers.
+
+    Raises
+    ------
+    IdentityError
+        If the target, or a cache to reuse, is of another recipe.
+    """
+    own = own_caches(target, request, overwrite=overwrite)
+    request = with_layers_of(request, wanted, own)
+    return request, [*own, *named_caches(reuse, request), *shared_caches(request)]
+
+
 def sources_of(caches: Sequence[FeatureCache]) -> list[planning.Source]:
     """Return what may be copied from caches: rows whose checksums hold, so that a damaged one is computed anew."""
     return [planning.Source(found.sha256, found.usable() & found.intact()) for found in caches]
