@@ -14,8 +14,9 @@ from flax import nnx
 
 from featcache.backbones.chain import Backbone
 from featcache.backbones.convert import KeyTable, torch_leaf
+from featcache.backbones.convolution import Padding
 from featcache.backbones.family import Family, PackageFile, Pretrained
-from featcache.backbones.layers import ConvNorm, Dense, GlobalAveragePool, Padding, relu6
+from featcache.backbones.layers import ConvNorm, Dense, GlobalAveragePool, relu6
 from featcache.backbones.mobilenet_v2 import InvertedResidual
 from featcache.transforms import Transforms
 
@@ -153,6 +154,7 @@ def _pretrained(
     file: str,
     sha256: str,
     params: int,
+    macs: int,
     top1: float,
 ) -> Pretrained:
     return Pretrained(
@@ -178,6 +180,7 @@ def _pretrained(
         licence="Apache-2.0",
         features=1280,
         params=params,
+        macs=macs,
         top1=top1,
     )
 
@@ -198,6 +201,7 @@ FAMILY = Family(
             "efficientnet-lite0-57934424.pth",
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             4_652_008,
+            385_187_552,
             75.1,
         ),
         _pretrained(
@@ -208,6 +212,7 @@ FAMILY = Family(
             "efficientnet-lite1-77cc7160.pth",
             "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
             5_416_680,
+            600_185_232,
             76.7,
         ),
         _pretrained(
@@ -218,6 +223,7 @@ FAMILY = Family(
             "efficientnet-lite2-9656183e.pth",
             "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
             6_092_072,
+            859_736_272,
             77.6,
         ),
     ),

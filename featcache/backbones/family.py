@@ -63,8 +63,10 @@ class Pretrained:
         Width of the default layer ``pool``.
     params
         Number of parameters, classifier included, statistics not.
+    macs
+        Multiply-accumulates of one image at the weights' own input size, classifier included.
     top1
-        Published ImageNet top-1 accuracy in percent.
+        ImageNet top-1 accuracy in percent as the source publishes it; ``None`` where there is no classifier.
     """
 
     arch: str
@@ -77,7 +79,8 @@ class Pretrained:
     licence: str
     features: int
     params: int
-    top1: float
+    macs: int
+    top1: float | None
 
     @property
     def name(self) -> str:

@@ -1,138 +1,23 @@
-"""Network layers and, above all, how convolutions are computed.
+"""The layers that families are built of.
 
-Families never call ``lax.conv*`` themselves: the lowering that is fast on a platform is decided here.
-All maps are ``[B, H, W, C]`` (batch, height, width, channels) and kernels ``[kh, kw, C_in, C_out]``.
+All maps are ``[B, H, W, C]`` (batch, height, width, channels) and kernels ``[kh, kw, C_in, C_out]``. How a
+convolution or a pooling is computed is decided in `featcache.backbones.convolution`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Literal
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-Padding = Literal["same", "symmetric", "valid"] | tuple[tuple[int, int], tuple[int, int]]
-
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
-_NO_PADDING = ((0, 0), (0, 0))
-
-FEW_CHANNELS = 4
-"""Up to this many input channels a convolution is computed over patches on a CPU."""
-
-
-def explicit_padding(
-    padding: Padding, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int]
-) -> tuple[tuple[int, int], ...]:
-    """Return the rows and columns of zeros to add as ``((top, bottom), (left, right))``.
-
-    Parameters
-    ----------
-    padding
-        ``"same"`` as TensorFlow pads (output is ``ceil(size / stride)``, the odd zero goes last),
-        ``"symmetric"`` as PyTorch pads ``k // 2`` on both sides, ``"valid"`` for none, or explicit numbers.
-    size, kernel, strides
-        Height and width of the map, of the kernel, and of the step, in pixels.
-    """
-    if padding == "valid":
-        return _NO_PADDING
-    if padding == "symmetric":
-        return tuple((k // 2, k // 2) for k in kernel)
-    if padding == "same":
-        totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, strides, strict=True)]
-        return tuple((t // 2, t - t // 2) for t in totals)
-    if isinstance(padding, str):
-        raise ValueError(f"padding {padding!r} is none of 'same', 'symmetric', 'valid'")
-    return padding
-
-
-def _pad(x: jax.Array, padding: tuple[tuple[int, int], ...]) -> jax.Array:
-    if not any(n for pair in padding for n in pair):
-        return x
-    # Without the barrier XLA's CPU compiler fuses the pad into the k·k reads of the shifted sum, and every
-    # read then pays a bounds test.
-    return lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0))))
-
-
-def _depthwise_shifted(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    """Depthwise convolution of a padded map as a sum of ``kh·kw`` shifted products (fast on CPUs)."""
-    total = None
-    for row, column, part in _strided_reads(x, kernel.shape[:2], strides):
-        product = part * kernel[row, column, 0]
-        total = product if total is None else total + product
-    assert total is not None
-    return total
-
-
-def _strided_reads(
-    x: jax.Array, size: Sequence[int], strides: tuple[int, int]
-) -> Iterator[tuple[int, int, jax.Array]]:
-    """Yield, for each position of a kernel of `size`, the pixels of a padded map it meets."""
-    height, width = ((n - k) // s + 1 for n, k, s in zip(x.shape[1:3], size, strides, strict=True))
-    for row in range(size[0]):
-        for column in range(size[1]):
-            stop = (row + (height - 1) * strides[0] + 1, column + (width - 1) * strides[1] + 1)
-            yield row, column, x[:, row : stop[0] : strides[0], column : stop[1] : strides[1], :]
-
-
-def _patches_dot(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    """Convolution of a padded map of few channels as one matrix product over its patches (fast on CPUs)."""
-    parts = [part for _, _, part in _strided_reads(x, kernel.shape[:2], strides)]
-    # The barrier keeps the gathering of patches out of the product's inner loop.
-    patches = lax.optimization_barrier(jnp.concatenate(parts, axis=-1))
-    return jnp.einsum("bhwp,pf->bhwf", patches, kernel.reshape(-1, kernel.shape[-1]))
-
-
-def _direct(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: tuple[tuple[int, int], ...] = _NO_PADDING
-) -> jax.Array:
-    groups = x.shape[-1] // kernel.shape[2]
-    return lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=_LAYOUT, feature_group_count=groups
-    )
-
-
-def convolve(
-    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int] = (1, 1), padding: Padding = "same"
-) -> jax.Array:
-    """Convolve a map with a kernel, lowered to what is fast on the platform.
-
-    A 1×1 kernel with stride 1 is a matrix product. A depthwise kernel (``[kh, kw, 1, C]`` on a map of C
-    channels) is a sum of shifted products on a CPU, where XLA's grouped convolution reaches 0.7 GFLOP/s
-    against 8–18, and a grouped convolution elsewhere. A map of few channels (the image itself) becomes one
-    matrix product over its patches on a CPU, 2× faster. Everything else is ``conv_general_dilated``.
-
-    Parameters
-    ----------
-    x
-        Map ``[B, H, W, C_in]``.
-    kernel
-        ``[kh, kw, C_in / groups, C_out]``.
-    strides
-        Vertical and horizontal step in pixels.
-    padding
-        See `explicit_padding`.
-
-    Returns
-    -------
-    jax.Array
-        Map ``[B, H', W', C_out]``.
-    """
-    kh, kw, fan_in, features = kernel.shape
-    pads = explicit_padding(padding, x.shape[1:3], (kh, kw), strides)
-    if (kh, kw, *strides) == (1, 1, 1, 1) and fan_in == x.shape[-1] and not any(sum(pads, ())):
-        return jnp.einsum("bhwc,cf->bhwf", x, kernel[0, 0])
-    depthwise = fan_in == 1 and features == x.shape[-1]
-    if depthwise or x.shape[-1] == fan_in <= FEW_CHANNELS:
-        on_cpu = _depthwise_shifted if depthwise else _patches_dot
-        return lax.platform_dependent(
-            _pad(x, pads),
-            kernel,
-            cpu=partial(on_cpu, strides=strides),
-            default=partial(_direct, strides=strides),
-        )
-    return _direct(x, kernel, strides, pads)
+from featcache.backbones.convolution import (
+    Padding,
+    adaptive_average_pool,
+    average_pool,
+    convolve,
+    max_pool,
+)
 
 
 def _initial(
@@ -174,34 +59,45 @@ class Conv(nnx.Module):
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalisation by stored statistics (inference mode): `scale`, `bias`, `mean`, `var` are ``[C]``."""
+    """Batch normalisation by stored statistics (inference mode): `scale`, `bias`, `mean`, `var` are ``[C]``.
 
-    def __init__(self, features: int, *, epsilon: float) -> None:
+    Some networks (Inception) have no `scale`.
+    """
+
+    def __init__(self, features: int, *, epsilon: float, use_scale: bool = True) -> None:
         self.epsilon = epsilon
-        self.scale = nnx.Param(jnp.ones(features))
+        self.scale = nnx.Param(jnp.ones(features)) if use_scale else None
         self.bias = nnx.Param(jnp.zeros(features))
         self.mean = nnx.BatchStat(jnp.zeros(features))
         self.var = nnx.BatchStat(jnp.ones(features))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalise ``[..., C]`` channel by channel."""
-        factor = self.scale[...] * lax.rsqrt(self.var[...] + self.epsilon)
+        factor = lax.rsqrt(self.var[...] + self.epsilon)
+        if self.scale is not None:
+            factor = self.scale[...] * factor
         offset = self.bias[...] - self.mean[...] * factor
         return x * factor.astype(x.dtype) + offset.astype(x.dtype)
 
 
 class ConvNorm(nnx.Module):
-    """Convolution without bias, batch normalisation, activation: the usual unit of these networks."""
+    """Convolution, batch normalisation, activation: the usual unit of these networks.
+
+    Mostly without a bias (`use_bias`), which the normalisation would take away again, and with a learnt scale
+    (`use_scale`).
+    """
 
     def __init__(
         self,
         in_features: int,
         out_features: int,
-        kernel_size: int = 1,
+        kernel_size: int | tuple[int, int] = 1,
         *,
         strides: int = 1,
         padding: Padding = "same",
         groups: int = 1,
+        use_bias: bool = False,
+        use_scale: bool = True,
         epsilon: float,
         activation: Callable[[jax.Array], jax.Array] | None = None,
         rngs: nnx.Rngs | None,
@@ -213,9 +109,10 @@ class ConvNorm(nnx.Module):
             strides=strides,
             padding=padding,
             groups=groups,
+            use_bias=use_bias,
             rngs=rngs,
         )
-        self.norm = BatchNorm(out_features, epsilon=epsilon)
+        self.norm = BatchNorm(out_features, epsilon=epsilon, use_scale=use_scale)
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -225,15 +122,103 @@ class ConvNorm(nnx.Module):
 
 
 class Dense(nnx.Module):
-    """Affine map of the last axis; `kernel` is ``[D_in, D_out]``, `bias` ``[D_out]``."""
+    """Affine map of the last axis; `kernel` is ``[D_in, D_out]``, `bias` ``[D_out]`` or absent."""
 
-    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs | None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, *, use_bias: bool = True, rngs: nnx.Rngs | None
+    ) -> None:
         self.kernel = nnx.Param(_initial(nnx.initializers.lecun_normal(), (in_features, out_features), rngs))
-        self.bias = nnx.Param(jnp.zeros(out_features))
+        self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map ``[..., D_in]`` to ``[..., D_out]``."""
-        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+        y = x @ self.kernel[...].astype(x.dtype)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """Normalisation over the last axis, statistics in float32: `scale` and `bias` are ``[C]``."""
+
+    def __init__(self, features: int, *, epsilon: float) -> None:
+        self.epsilon = epsilon
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalise each vector of ``[..., C]``."""
+        full = x.astype(jnp.float32)
+        centred = full - jnp.mean(full, axis=-1, keepdims=True)
+        spread = lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + self.epsilon)
+        return (centred * spread * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class SqueezeExcite(nnx.Module):
+    """Weigh channels by what the whole map holds: mean, `reduce` 1×1, activation, `expand` 1×1, gate.
+
+    Hu et al., "Squeeze-and-Excitation Networks", https://arxiv.org/abs/1709.01507
+    """
+
+    def __init__(
+        self,
+        features: int,
+        reduced: int,
+        *,
+        activation: Callable[[jax.Array], jax.Array],
+        gate: Callable[[jax.Array], jax.Array] = jax.nn.sigmoid,
+        rngs: nnx.Rngs | None,
+    ) -> None:
+        self.reduce = Conv(features, reduced, use_bias=True, rngs=rngs)
+        self.expand = Conv(reduced, features, use_bias=True, rngs=rngs)
+        self.activation, self.gate = activation, gate
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map ``[B, H, W, C]`` to the same shape."""
+        mean = jnp.mean(x, axis=(1, 2), keepdims=True, dtype=jnp.float32).astype(x.dtype)
+        return x * self.gate(self.expand(self.activation(self.reduce(mean))))
+
+
+class MaxPool(nnx.Module):
+    """Largest value of each window; see `featcache.backbones.convolution.max_pool`."""
+
+    def __init__(self, size: int, *, strides: int | None = None, padding: Padding = "valid") -> None:
+        self.size, self.strides = size, strides
+        self.padding: Padding = padding
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map ``[B, H, W, C]`` to ``[B, H', W', C]``."""
+        return max_pool(x, self.size, strides=self.strides, padding=self.padding)
+
+
+class AveragePool(nnx.Module):
+    """Mean of each window; see `featcache.backbones.convolution.average_pool`."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        strides: int | None = None,
+        padding: Padding = "valid",
+        count_padding: bool = False,
+    ) -> None:
+        self.size, self.strides, self.count_padding = size, strides, count_padding
+        self.padding: Padding = padding
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map ``[B, H, W, C]`` to ``[B, H', W', C]``."""
+        return average_pool(
+            x, self.size, strides=self.strides, padding=self.padding, count_padding=self.count_padding
+        )
+
+
+class AdaptiveAveragePool(nnx.Module):
+    """Mean over ``size × size`` windows, whatever the map's size (PyTorch's ``AdaptiveAvgPool2d``)."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map ``[B, H, W, C]`` to ``[B, size, size, C]``."""
+        return adaptive_average_pool(x, self.size)
 
 
 class GlobalAveragePool(nnx.Module):
@@ -244,6 +229,44 @@ class GlobalAveragePool(nnx.Module):
         return jnp.mean(x, axis=(1, 2), dtype=jnp.float32).astype(x.dtype)
 
 
+class Flatten(nnx.Module):
+    """``[B, H, W, C]`` to ``[B, H·W·C]``, rows first, channels last (PyTorch's order is another)."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return ``[B, H·W·C]``."""
+        return x.reshape(x.shape[0], -1)
+
+
+class Serial(nnx.Module):
+    """Modules one after the other, as one stage or as a part of one; the parts are attributes by their names."""
+
+    def __init__(self, **parts: Callable[[jax.Array], jax.Array]) -> None:
+        self.order = tuple(parts)
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map the input of the first part to the output of the last."""
+        for name in self.order:
+            x = getattr(self, name)(x)
+        return x
+
+
 def relu6(x: jax.Array) -> jax.Array:
     """Clip to 0..6 (``jax.nn.relu6`` goes through two selects and a custom gradient)."""
     return jnp.clip(x, 0.0, 6.0)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """``x · Φ(x)`` by the error function (`jax.nn.gelu` by itself takes the tanh approximation)."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def hard_sigmoid(x: jax.Array) -> jax.Array:
+    """``clip(x + 3, 0, 6) / 6``."""
+    return jnp.clip(x + 3.0, 0.0, 6.0) * (1 / 6)
+
+
+def hard_swish(x: jax.Array) -> jax.Array:
+    """``x · hard_sigmoid(x)``."""
+    return x * hard_sigmoid(x)

@@ -12,8 +12,9 @@ from flax import nnx
 
 from featcache.backbones.chain import Backbone, Record, forget
 from featcache.backbones.convert import KeyTable, torch_leaf
+from featcache.backbones.convolution import Padding
 from featcache.backbones.family import Download, Family, Pretrained
-from featcache.backbones.layers import ConvNorm, Dense, GlobalAveragePool, Padding, relu6
+from featcache.backbones.layers import ConvNorm, Dense, GlobalAveragePool, relu6
 from featcache.transforms import IMAGENET_MEAN, IMAGENET_STD, Transforms
 
 # Table 2 of the paper: expansion, output channels, repeats, stride of the first.
@@ -200,6 +201,7 @@ FAMILY = Family(
             licence="BSD-3-Clause",
             features=1280,
             params=3_504_872,
+            macs=300_774_272,
             top1=71.9,
         ),
     ),

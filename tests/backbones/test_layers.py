@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 from jax import lax
 from support import keras, scaled_error
 
-from featcache.backbones.layers import (
-    FEW_CHANNELS,
-    BatchNorm,
-    Conv,
-    ConvNorm,
-    Dense,
-    GlobalAveragePool,
-    convolve,
-    explicit_padding,
-    relu6,
-)
+from featcache.backbones.convolution import FEW_CHANNELS, convolve, explicit_padding
+from featcache.backbones.layers import BatchNorm, Conv, ConvNorm, Dense, GlobalAveragePool, relu6
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
