@@ -36,13 +36,30 @@ class Backbone(nnx.Module):
     stages
         Stage name to module, in the order the data flows. The first takes images ``[B, H, W, 3]``.
     aliases
-        Other frameworks' names of the same values, to our names.
+        Other frameworks' names of the same values, to our names. Every chain has ``pool``, the default layer:
+        a stage of its own, or (where the original has none) the alias of the map that is pooled.
+    prefix_tokens
+        How many tokens of a transformer's ``[B, N, D]`` values come before those of the patches (class token,
+        registers).
     """
 
-    def __init__(self, stages: Mapping[str, nnx.Module], aliases: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        stages: Mapping[str, nnx.Module],
+        aliases: Mapping[str, str] | None = None,
+        *,
+        prefix_tokens: int = 0,
+    ) -> None:
         self.order = tuple(stages)
         self.aliases = tuple((aliases or {}).items())
+        self.prefix_tokens = prefix_tokens
         self.stages = nnx.Dict(stages)
+
+    def without(self, stages: Iterable[str]) -> "Backbone":
+        """Return the chain that ends before the first of `stages` (``include_top=False``)."""
+        end = min(map(self.order.index, stages))
+        kept = {name: self.stages[name] for name in self.order[:end]}
+        return Backbone(kept, dict(self.aliases), prefix_tokens=self.prefix_tokens)
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -59,7 +76,7 @@ class Backbone(nnx.Module):
         if name in known:
             return name
         alias = dict(self.aliases).get(name)
-        if alias is None:
+        if alias not in known:  # without a top, some aliases have nothing to name
             raise UnknownNameError(f"no stage {name!r} in this network; {did_you_mean(name, known)}")
         return alias
 

@@ -1,7 +1,7 @@
 """Third-party tensors into our network, checked both ways: nothing missing, nothing left over, right shapes."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +25,24 @@ class KeyTable:
         ``(last component, tensor) -> (our last component, tensor in our layout)``.
     ignore
         Expressions over whole names that are left out on purpose.
+    layouts
+        Pairs of an expression over *our* whole name and a function that brings the tensor into our layout
+        after `leaf`: for the few whose layout depends on more than their own name (the first dense layer
+        after a flattened map).
+    numbered
+        Keras classes such as ``"conv2d"`` whose layers have automatic names, ``conv2d``, ``conv2d_1``, …: they
+        are counted from 0 in the order of these numbers, wherever the session that wrote the file had begun.
+    constants
+        Pairs of an expression over a file's whole name and the values that it must hold, because they belong
+        to the transforms here (the mean and variance that some Keras networks hold inside).
     """
 
     modules: tuple[tuple[str, Template], ...]
     leaf: Callable[[str, np.ndarray], tuple[str, np.ndarray]]
     ignore: tuple[str, ...] = ()
+    layouts: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = ()
+    numbered: tuple[str, ...] = ()
+    constants: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def translate(self, name: str, tensor: np.ndarray) -> tuple[str, np.ndarray] | None:
         """Return our name and layout of one tensor, or ``None`` if no row of the table matches."""
@@ -42,8 +55,32 @@ class KeyTable:
                 except LookupError:  # the file of a deeper network has blocks that this one lacks
                     return None
                 leaf, value = self.leaf(last, tensor)
-                return f"{ours}.{leaf}", value
+                return self._laid_out(f"{ours}.{leaf}", value)
         return None
+
+    def _laid_out(self, name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
+        for pattern, layout in self.layouts:
+            if re.fullmatch(pattern, name):
+                return name, layout(tensor)
+        return name, tensor
+
+    def renumbered(self, names: Iterable[str]) -> dict[str, str]:
+        """Return each of a file's names with the automatic numbers counted from 0."""
+        names = list(names)
+        renamed = {name: name for name in names}
+        for prefix in self.numbered:
+            found = {name: re.fullmatch(rf"{prefix}(?:_(\d+))?(\..*)", name) for name in names}
+            numbers = sorted({int(match[1] or 0) for match in found.values() if match})
+            renamed |= {
+                name: f"{prefix}_{numbers.index(int(match[1] or 0))}{match[2]}"
+                for name, match in found.items()
+                if match
+            }
+        return renamed
+
+    def constant(self, name: str) -> tuple[float, ...] | None:
+        """Return the values that this tensor of the file must hold, if it is a constant."""
+        return next((values for pattern, values in self.constants if re.fullmatch(pattern, name)), None)
 
     def ignores(self, name: str) -> bool:
         """Whether a tensor of the file is left out on purpose."""
@@ -57,6 +94,22 @@ def torch_leaf(name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
             return "kernel", tensor.transpose(2, 3, 1, 0)
         return ("kernel", tensor.T) if tensor.ndim == 2 else ("scale", tensor)
     return {"running_mean": "mean", "running_var": "var"}.get(name, name), tensor
+
+
+_KERAS_LEAVES = {
+    "gamma": "scale",
+    "beta": "bias",
+    "moving_mean": "mean",
+    "moving_variance": "var",
+    "depthwise_kernel": "kernel",
+}
+
+
+def keras_leaf(name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
+    """Map Keras' leaf names; its kernels have our layout, but for depthwise ones: ``[kh, kw, C, 1]``."""
+    # A depthwise kernel is called "kernel" in some files. No network here ends in a single output channel.
+    depthwise = tensor.ndim == 4 and tensor.shape[3] == 1 < tensor.shape[2]
+    return _KERAS_LEAVES.get(name, name), tensor.transpose(0, 1, 3, 2) if depthwise else tensor
 
 
 def convert(
@@ -83,10 +136,16 @@ def convert(
     ours: dict[str, np.ndarray] = {}
     unknown: list[str] = []
     doubled: list[str] = []
+    other: list[str] = []
+    names = table.renumbered(tensors)
     for name, tensor in tensors.items():
         if table.ignores(name):
             continue
-        translated = table.translate(name, tensor)
+        if (values := table.constant(name)) is not None:
+            if not _equals(tensor, values):
+                other.append(f"{name}, expected {', '.join(map(str, values))}")
+            continue
+        translated = table.translate(names[name], tensor)
         if translated is None or translated[0] not in shapes:
             unknown.append(name)
         elif translated[0] in ours:
@@ -99,9 +158,20 @@ def convert(
         for name, shape in shapes.items()
         if name in ours and ours[name].shape != shape
     ]
-    problems = {"missing": missing, "unknown": unknown, "given twice": doubled, "wrong shape": wrong}
+    problems = {
+        "missing": missing,
+        "unknown": unknown,
+        "given twice": doubled,
+        "wrong shape": wrong,
+        "other than the transforms of these weights": other,
+    }
     _refuse_mismatch(origin, problems)
     return {name: np.ascontiguousarray(ours[name], np.float32) for name in shapes}
+
+
+def _equals(tensor: np.ndarray, values: tuple[float, ...]) -> bool:
+    # Written as float32 and sometimes through a square and a root: 1e-5 is far below a grey level.
+    return tensor.size == len(values) and bool(np.allclose(tensor.ravel(), values, rtol=1e-5))
 
 
 def _refuse_mismatch(origin: str, problems: Mapping[str, list[str]]) -> None:

@@ -18,6 +18,9 @@ from featcache.backbones.convolution import (
     convolve,
     max_pool,
 )
+from featcache.errors import UsageError
+
+Activation = Callable[[jax.Array], jax.Array]
 
 
 def _initial(
@@ -43,6 +46,7 @@ class Conv(nnx.Module):
         padding: Padding = "same",
         groups: int = 1,
         use_bias: bool = False,
+        activation: Activation | None = None,
         rngs: nnx.Rngs | None,
     ) -> None:
         kh, kw = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
@@ -51,11 +55,14 @@ class Conv(nnx.Module):
         shape = (kh, kw, in_features // groups, out_features)
         self.kernel = nnx.Param(_initial(nnx.initializers.he_normal(), shape, rngs))
         self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
+        self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map ``[B, H, W, C_in]`` to ``[B, H', W', C_out]``."""
         y = convolve(x, self.kernel[...].astype(x.dtype), strides=self.strides, padding=self.padding)
-        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+        if self.bias is not None:
+            y = y + self.bias[...].astype(x.dtype)
+        return y if self.activation is None else self.activation(y)
 
 
 class BatchNorm(nnx.Module):
@@ -99,7 +106,7 @@ class ConvNorm(nnx.Module):
         use_bias: bool = False,
         use_scale: bool = True,
         epsilon: float,
-        activation: Callable[[jax.Array], jax.Array] | None = None,
+        activation: Activation | None = None,
         rngs: nnx.Rngs | None,
     ) -> None:
         self.conv = Conv(
@@ -125,15 +132,24 @@ class Dense(nnx.Module):
     """Affine map of the last axis; `kernel` is ``[D_in, D_out]``, `bias` ``[D_out]`` or absent."""
 
     def __init__(
-        self, in_features: int, out_features: int, *, use_bias: bool = True, rngs: nnx.Rngs | None
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        use_bias: bool = True,
+        activation: Activation | None = None,
+        rngs: nnx.Rngs | None,
     ) -> None:
         self.kernel = nnx.Param(_initial(nnx.initializers.lecun_normal(), (in_features, out_features), rngs))
         self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
+        self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map ``[..., D_in]`` to ``[..., D_out]``."""
         y = x @ self.kernel[...].astype(x.dtype)
-        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+        if self.bias is not None:
+            y = y + self.bias[...].astype(x.dtype)
+        return y if self.activation is None else self.activation(y)
 
 
 class LayerNorm(nnx.Module):
@@ -163,8 +179,8 @@ class SqueezeExcite(nnx.Module):
         features: int,
         reduced: int,
         *,
-        activation: Callable[[jax.Array], jax.Array],
-        gate: Callable[[jax.Array], jax.Array] = jax.nn.sigmoid,
+        activation: Activation,
+        gate: Activation = jax.nn.sigmoid,
         rngs: nnx.Rngs | None,
     ) -> None:
         self.reduce = Conv(features, reduced, use_bias=True, rngs=rngs)
@@ -230,10 +246,23 @@ class GlobalAveragePool(nnx.Module):
 
 
 class Flatten(nnx.Module):
-    """``[B, H, W, C]`` to ``[B, H·W·C]``, rows first, channels last (PyTorch's order is another)."""
+    """``[B, H, W, C]`` to ``[B, H·W·C]``, rows first, channels last (PyTorch's order is another).
+
+    The dense layer behind it fits one size of map only, `size` by `size`, which images of `input_size` by
+    `input_size` give.
+    """
+
+    def __init__(self, size: int, *, input_size: int) -> None:
+        self.size, self.input_size = size, input_size
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return ``[B, H·W·C]``."""
+        """Return ``[B, H·W·C]``; raise `UsageError` for a map of another size."""
+        if x.shape[1:3] != (self.size, self.size):
+            raise UsageError(
+                f"the dense layers of this network need maps of {self.size}×{self.size}, and these images give "
+                f"{x.shape[1]}×{x.shape[2]}; use images of {self.input_size}×{self.input_size}, or a layer "
+                "before the dense ones, such as pool"
+            )
         return x.reshape(x.shape[0], -1)
 
 

@@ -85,7 +85,8 @@ class LoadedBackbone:
         """
         parts = [(self.network.resolve(stage), pooling) for stage, pooling in map(split_layer, texts)]
         shapes = self.shapes([point for point, _ in parts], transforms)
-        layers = [make_layer(point, pooling, shapes[point]) for point, pooling in parts]
+        prefix = self.network.prefix_tokens
+        layers = [make_layer(point, pooling, shapes[point], prefix) for point, pooling in parts]
         if len(set(layers)) < len(layers):
             raise UsageError(f"layers {', '.join(texts)} name the same one twice; give each once")
         return layers

@@ -1,6 +1,7 @@
 """Build a network abstractly and fill it with tensors, every name and shape checked both ways."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,78 @@ import numpy as np
 from flax import nnx
 
 from featcache.backbones import family_of
-from featcache.backbones.convert import convert
+from featcache.backbones.chain import Backbone
+from featcache.backbones.convert import KeyTable, convert
 from featcache.backbones.family import Family, Pretrained
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.readers import read_tensors
+from featcache.errors import WeightsError
+
+Tensors = Mapping[str, np.ndarray]
 
 
 def load_file(pretrained: Pretrained, path: Path, *, tag: str) -> LoadedBackbone:
-    """Load weights from a file in the layout of `pretrained`; see `featcache.backbones.load`."""
+    """Load weights from a file in the layout of `pretrained`; see `featcache.backbones.load`.
+
+    A file of one's own may have another number of classes than the original, or no classifier at all
+    (``notop``, ``num_classes=0``): the chain then ends before the first stage that the file lacks.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or does not fit; if it fits other weights of this architecture, it names them.
+    """
     family = family_of(pretrained)
-    graphdef, state, shapes = _abstract(family, pretrained)
-    table = family.key_tables[pretrained.layout](pretrained.config)
-    tensors = convert(read_tensors(path), table, shapes, origin=str(path))
+    given = read_tensors(path)
+    own = tag == "custom"
+    if own:
+        pretrained = _with_classes(family, pretrained, given)
+    graphdef, state, shapes = _abstract(family, pretrained, given if own else None)
+    try:
+        tensors = convert(given, _table(family, pretrained), shapes, origin=str(path))
+    except WeightsError as error:
+        if fitting := [other.name for other in _siblings(family, pretrained) if _fits(family, other, given)]:
+            raise WeightsError(
+                f"{path} has the layout of {fitting[0]}, not of {pretrained.name}; name it as the backbone: "
+                f"{fitting[0]}"
+            ) from error
+        raise
     return LoadedBackbone(family, pretrained, tag, graphdef, _filled(state, tensors), tensors, str(path))
+
+
+def _table(family: Family, pretrained: Pretrained) -> KeyTable:
+    return family.key_tables[pretrained.layout](pretrained.config)
+
+
+def _with_classes(family: Family, pretrained: Pretrained, given: Tensors) -> Pretrained:
+    """The same weights with as many classes as the file's classifier has."""
+    kernel = _translated(family, pretrained, given).get("logits.kernel")
+    if kernel is None or kernel.shape[-1] == pretrained.config.classes:
+        return pretrained
+    return replace(pretrained, config=replace(pretrained.config, classes=kernel.shape[-1]))
+
+
+def _translated(family: Family, pretrained: Pretrained, given: Tensors) -> dict[str, np.ndarray]:
+    """A file's tensors by our names, as far as the table knows them."""
+    table = _table(family, pretrained)
+    names = table.renumbered(given)
+    pairs = (table.translate(names[name], tensor) for name, tensor in given.items())
+    return dict(pair for pair in pairs if pair)
+
+
+def _siblings(family: Family, pretrained: Pretrained) -> list[Pretrained]:
+    """The other weights of an architecture that come in another layout."""
+    return [w for w in family.pretrained if w.arch == pretrained.arch and w.layout != pretrained.layout]
+
+
+def _fits(family: Family, pretrained: Pretrained, given: Tensors) -> bool:
+    pretrained = _with_classes(family, pretrained, given)
+    shapes = _abstract(family, pretrained, given)[2]
+    try:
+        convert(given, _table(family, pretrained), shapes, origin="")
+    except WeightsError:
+        return False
+    return True
 
 
 def load_random(pretrained: Pretrained) -> LoadedBackbone:
@@ -33,11 +93,30 @@ def load_random(pretrained: Pretrained) -> LoadedBackbone:
     return LoadedBackbone(family, pretrained, "random", graphdef, _filled(state, tensors), tensors, None)
 
 
-def _abstract(family: Family, pretrained: Pretrained) -> tuple[Any, Any, dict[str, tuple[int, ...]]]:
-    """The network without numbers: its graph, its state, and our names to shapes."""
+def _abstract(
+    family: Family, pretrained: Pretrained, given: Tensors | None = None
+) -> tuple[Any, Any, dict[str, tuple[int, ...]]]:
+    """The network without numbers: its graph, its state, and our names to shapes.
+
+    With `given`, the tensors of a file, the chain ends before the top that the file lacks.
+    """
     # Abstractly: drawing random numbers only to overwrite them takes 8 s, tracing them 1 s.
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: family.build(pretrained.config, None)))
+    network = nnx.eval_shape(lambda: family.build(pretrained.config, None))
+    if given is not None and (lacking := _lacking_top(network, _translated(family, pretrained, given))):
+        network = network.without(lacking)
+    graphdef, state = nnx.split(network)
     return graphdef, state, {name: tuple(leaf.shape) for name, leaf in _named(state).items()}
+
+
+def _lacking_top(network: Backbone, ours: Tensors) -> list[str]:
+    """The last stages, if a file has no tensor of theirs and some of all stages before."""
+    of_stage: dict[str, list[str]] = {}
+    for path, _ in nnx.to_flat_state(nnx.state(network)):
+        of_stage.setdefault(path[1], []).append(_name(path))
+    present = [any(name in ours for name in of_stage[stage]) for stage in network.order if stage in of_stage]
+    learnt = [stage for stage in network.order if stage in of_stage]
+    end = sum(present)
+    return learnt[end:] if all(present[:end]) else []
 
 
 def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from featcache.errors import UsageError, did_you_mean
 
-POOLINGS = ("avg", "max", "flatten", "map", "none")
+POOLINGS = ("avg", "max", "cls", "flatten", "map", "none")
 
 
 @dataclass(frozen=True)
@@ -20,22 +20,30 @@ class Layer:
     stage
         Name of a stage or inner point of the chain.
     pooling
-        ``"avg"`` or ``"max"`` over height and width, ``"flatten"`` to a vector, ``"map"`` for the spatial map
-        itself, ``"none"`` for what is a vector already.
+        ``"avg"`` or ``"max"`` over height and width (or a transformer's patches), ``"cls"`` for its class token,
+        ``"flatten"`` to a vector, ``"map"`` for the value itself: a spatial map, or all tokens; ``"none"`` for
+        what is a vector already.
+    prefix_tokens
+        How many tokens come before those of the patches, where the value is tokens.
     """
 
     stage: str
     pooling: str
+    prefix_tokens: int = 0
 
     def __str__(self) -> str:
         return self.stage if self.pooling == "none" else f"{self.stage}:{self.pooling}"
 
     def apply(self, x: jax.Array) -> jax.Array:
-        """Pool ``[B, H, W, C]`` or ``[B, D]`` to ``[B, …]``."""
-        if self.pooling == "avg":
-            return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
-        if self.pooling == "max":
-            return jnp.max(x, axis=(1, 2))
+        """Pool ``[B, H, W, C]``, ``[B, N, D]`` or ``[B, D]`` to ``[B, …]``."""
+        if self.pooling == "cls":
+            return x[:, 0]
+        if self.pooling in ("avg", "max"):
+            places = tuple(range(1, x.ndim - 1))
+            patches = x[:, self.prefix_tokens :] if x.ndim == 3 else x
+            if self.pooling == "max":
+                return jnp.max(patches, axis=places)
+            return jnp.mean(patches, axis=places, dtype=jnp.float32)
         return x.reshape(x.shape[0], -1) if self.pooling == "flatten" else x
 
 
@@ -47,17 +55,24 @@ def split_layer(text: str) -> tuple[str, str | None]:
     return stage, pooling or None
 
 
-def make_layer(point: str, pooling: str | None, shape: Sequence[int]) -> Layer:
+def make_layer(point: str, pooling: str | None, shape: Sequence[int], prefix_tokens: int = 0) -> Layer:
     """Return the layer of a tapped value of `shape` (one image, without the batch axis).
 
-    Maps are averaged unless told otherwise; vectors have nothing to pool.
+    Unless told otherwise, maps are averaged, of tokens the class token is taken (or their mean, where there
+    is none), and vectors have nothing to pool.
     """
     if len(shape) == 1:
-        if pooling in ("avg", "max"):
+        if pooling in ("avg", "max", "cls"):
             raise UsageError(
                 f"layer {point}:{pooling}: its output is a vector of {shape[0]} already; ask for {point}"
             )
         return Layer(point, "none")
+    tokens = len(shape) == 2
     if pooling == "none":
-        raise UsageError(f"layer {point}:none: its output is a map {tuple(shape)}; ask for {point}:map")
-    return Layer(point, pooling or "avg")
+        what = "tokens" if tokens else "a map"
+        raise UsageError(f"layer {point}:none: its output is {what} {tuple(shape)}; ask for {point}:map")
+    if pooling == "cls" and not (tokens and prefix_tokens):
+        raise UsageError(f"layer {point}:cls: this network has no class token; ask for {point}:avg")
+    if not tokens:
+        return Layer(point, pooling or "avg")
+    return Layer(point, pooling or ("cls" if prefix_tokens else "avg"), prefix_tokens)
