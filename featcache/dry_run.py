@@ -13,6 +13,7 @@ import numpy as np
 from featcache import plan as planning
 from featcache import request as requests
 from featcache.backbones import DEFAULT
+from featcache.backbones.sizes import ImageSize
 from featcache.cache import partial_path
 from featcache.cache.layout import build_identity, needed_bytes
 from featcache.computing import Computation
@@ -73,6 +74,7 @@ def plan_extraction(
     layers: Sequence[str] = ("pool",),
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
+    image_size: ImageSize | None = None,
     transforms: Transforms | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
@@ -89,13 +91,13 @@ def plan_extraction(
 
     Parameters
     ----------
-    dataset, backbone, layers, output, weights, transforms, dtype, compute_dtype, test_fraction, seed, shard, \
-reuse, verify, overwrite, batch_size, workers
+    dataset, backbone, layers, output, weights, image_size, transforms, dtype, compute_dtype, test_fraction, \
+seed, shard, reuse, verify, overwrite, batch_size, workers
         See `featcache.extract`.
     """
     rule = split_rule(test_fraction, seed)
     requests.require_positive(batch_size=batch_size, workers=workers)
-    wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype)
+    wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype, image_size)
     data, part = requests.open_part(dataset, shard)
     request = requests.resolve(wanted)
     target = requests.output_path(data, requests.backbone_label(request.network), output, part)

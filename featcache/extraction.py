@@ -14,6 +14,7 @@ import numpy as np
 from featcache import plan as planning
 from featcache import request as requests
 from featcache.backbones import DEFAULT
+from featcache.backbones.sizes import ImageSize
 from featcache.cache import CacheWriter, FeatureCache, RowTable, WriteLock
 from featcache.cache.layout import build_identity, previous_path
 from featcache.computing import Computation
@@ -84,6 +85,7 @@ def extract(
     layers: Sequence[str] = ("pool",),
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
+    image_size: ImageSize | None = None,
     transforms: Transforms | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
@@ -116,6 +118,9 @@ def extract(
         The cache file; ``NAME-BACKBONE.h5`` in the working directory by default.
     weights
         A weights file to use instead of the published one.
+    image_size
+        Input size in pixels instead of the one that belongs to the weights: a number (square), ``(height,
+        width)``, or text such as ``"150x200"``. It also replaces that of a loaded backbone, and of `transforms`.
     transforms
         Preprocessing to use instead of the one that belongs to the weights.
     dtype
@@ -151,6 +156,8 @@ def extract(
 
     Raises
     ------
+    UsageError
+        If an argument has a value that cannot work, such as an `image_size` too small for the network.
     DataError
         If the dataset is missing, empty, or nothing in it can be read.
     WeightsError
@@ -165,7 +172,7 @@ def extract(
     started = time.monotonic()
     rule = split_rule(test_fraction, seed)
     requests.require_positive(batch_size=batch_size, workers=workers)
-    wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype)
+    wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype, image_size)
     data, part = requests.open_part(dataset, shard)
     report = _reporter(on_progress, stop)
     threads = workers or default_workers()

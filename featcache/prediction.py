@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.backbones.sizes import ImageSize, with_size
 from featcache.errors import IdentityError, ImageError, MissingFileError, UsageError
 from featcache.identity import differences
 from featcache.schedule import CPU_MICRO_BATCH, default_workers, micro_batches
@@ -97,7 +98,9 @@ class Predictor:
         self, loads: Sequence[Callable[[], np.ndarray]]
     ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]]]]:
         function = self.network.function(
-            self.network.layers([self.layer]), transforms=self.transforms, compute_dtype=self.compute_dtype
+            self.network.layers([self.layer], self.transforms),
+            transforms=self.transforms,
+            compute_dtype=self.compute_dtype,
         )
         chunks = micro_batches(
             range(len(loads)),
@@ -152,13 +155,30 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
     )
 
 
-def backbone_predictor(backbone: "str | LoadedBackbone", *, weights: str | Path | None = None) -> Predictor:
-    """Return a predictor of a backbone's own classes (ImageNet)."""
+def backbone_predictor(
+    backbone: "str | LoadedBackbone",
+    *,
+    weights: str | Path | None = None,
+    image_size: ImageSize | None = None,
+) -> Predictor:
+    """Return a predictor of a backbone's own classes (ImageNet).
+
+    Parameters
+    ----------
+    backbone, weights, image_size
+        See `featcache.extract`.
+
+    Raises
+    ------
+    UsageError
+        If `image_size` is no size, or one that the network cannot take.
+    """
     from featcache.backbones import load
     from featcache.backbones.imagenet import class_names
     from featcache.classifier import softmax
 
     network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
+    network = with_size(network, image_size)
     return Predictor(
         network,
         "logits",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache import plan as planning
+from featcache.backbones.sizes import ImageSize, read_size, with_size
 from featcache.cache import FeatureCache, LayerSpec, partial_path
 from featcache.cache.layout import STORED_DTYPES, previous_path
 from featcache.errors import DataError, IntegrityError, UsageError, did_you_mean
@@ -29,8 +30,8 @@ class Wanted:
 
     Parameters
     ----------
-    backbone, layers, weights, transforms, dtype, compute_dtype
-        See `featcache.extract`.
+    backbone, layers, weights, transforms, dtype, compute_dtype, image_size
+        See `featcache.extract`; the size is kept as height and width, and is that of `transforms`.
     """
 
     backbone: "str | LoadedBackbone"
@@ -39,8 +40,15 @@ class Wanted:
     transforms: Transforms | None
     dtype: str
     compute_dtype: str
+    image_size: ImageSize | None = None
 
     def __post_init__(self) -> None:
+        if self.image_size is not None:
+            # However it was written: 150 and "150x150" are one request.
+            size = read_size(self.image_size)
+            object.__setattr__(self, "image_size", size)
+            if self.transforms is not None:
+                object.__setattr__(self, "transforms", self.transforms.with_size(*size))
         if self.dtype not in STORED_DTYPES:
             raise UsageError(f"no stored dtype {self.dtype!r}; {did_you_mean(self.dtype, STORED_DTYPES)}")
         if not self.layers:
@@ -65,6 +73,7 @@ class Wanted:
                 "transforms": self.transforms.to_json() if self.transforms else None,
                 "dtype": self.dtype,
                 "compute_dtype": self.compute_dtype,
+                "image_size": self.image_size,
                 "code": code_digest(),
             }
         )
@@ -95,7 +104,7 @@ class Request:
 
 def resolve(wanted: Wanted) -> Request:
     """Load the network and work out the recipe and the shapes; raises what loading raises."""
-    network = _loaded(wanted.backbone, wanted.weights)
+    network = with_size(_loaded(wanted.backbone, wanted.weights), wanted.image_size)
     layers = tuple(network.layers(wanted.layers, wanted.transforms))
     recipe = network.recipe(
         transforms=wanted.transforms, compute_dtype=wanted.compute_dtype, stored_dtype=wanted.dtype

@@ -26,6 +26,7 @@ def run(
     protocol: dict[str, Any],
     published: dict[str, Any],
     squash: bool = True,
+    image_size: int | tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Run one frozen-head experiment and write ``EXPERIMENT.json``.
 
@@ -43,8 +44,10 @@ def run(
         What the original reports, kept beside our result.
     squash
         Resize whatever the aspect ratio, as Keras pipelines do, instead of the weights' own crop.
+    image_size
+        Input size of the original, where it is not the weights' own; see `featcache.extract`.
     """
-    network = featcache.load_backbone(backbone, weights=weights)
+    network = featcache.load_backbone(backbone, weights=weights, image_size=image_size)
     size = network.transforms.input_size
     transforms = network.transforms
     if squash:

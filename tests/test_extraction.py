@@ -338,7 +338,7 @@ def test_overwrite_replaces_a_cache_of_another_recipe(run, photos):
         ({"dtype": "float23"}, "no stored dtype 'float23'; did you mean 'float32'"),
         ({"compute_dtype": "bfloat61"}, "no compute dtype 'bfloat61'; did you mean 'bfloat16'"),
         ({"layers": ("pol",)}, "no stage 'pol' in this network; did you mean 'pool'"),
-        ({"layers": ("stem:sum",)}, "no pooling 'sum'; known: avg, max, flatten, map"),
+        ({"layers": ("stem:sum",)}, "no pooling 'sum'; known: avg, max, cls, flatten, map"),
         ({"layers": ("pool:avg",)}, "its output is a vector of 1280 already; ask for pool"),
         ({"layers": ("stem", "stem:avg")}, "name the same one twice"),
         ({"test_fraction": 1.0}, r"test fraction 1\.0 is not in 0\.\.1"),

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featcache.backbones.sizes import ImageSize, read_size, with_size
 from featcache.errors import MissingFileError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def family_of(pretrained: "Pretrained") -> "Family":
     return next(f for f in families() if any(w.arch == pretrained.arch for w in f.pretrained))
 
 
-def load(name: str = DEFAULT, *, weights: str | Path | None = None) -> "LoadedBackbone":
+def load(
+    name: str = DEFAULT, *, weights: str | Path | None = None, image_size: ImageSize | None = None
+) -> "LoadedBackbone":
     """Load a backbone with its weights.
 
     Parameters
@@ -73,11 +76,16 @@ def load(name: str = DEFAULT, *, weights: str | Path | None = None) -> "LoadedBa
     weights
         A file of this architecture in the layout of its pretrained weights, instead of the pinned one;
         ``"random"`` for freshly drawn weights (for tests of the plumbing).
+    image_size
+        Input size in pixels instead of the one that belongs to the weights: a number (square), ``(height,
+        width)``, or text such as ``"150x200"``. The other transforms stay.
 
     Raises
     ------
     UnknownNameError
         If there is no such backbone.
+    UsageError
+        If `image_size` is no size.
     WeightsError
         If the weights are absent and offline, damaged, or do not fit.
     """
@@ -85,13 +93,15 @@ def load(name: str = DEFAULT, *, weights: str | Path | None = None) -> "LoadedBa
     from featcache.backbones.loading import load_file, load_random
 
     wanted = resolve(name)
+    size = None if image_size is None else read_size(image_size)  # refused before anything is downloaded
     if weights == "random":
-        return load_random(wanted)
+        return with_size(load_random(wanted), size)
     if weights is None:
-        return load_file(wanted, files.obtain(wanted), tag=wanted.tag)
+        return with_size(load_file(wanted, files.obtain(wanted), tag=wanted.tag), size)
     path = Path(weights).expanduser()
     if not path.is_file():
         raise MissingFileError(f"no weights file {path}; pass --weights the path of an existing file")
     from featcache.identity import sha256_file
 
-    return load_file(wanted, path, tag=wanted.tag if sha256_file(path) == wanted.file.sha256 else "custom")
+    tag = wanted.tag if sha256_file(path) == wanted.file.sha256 else "custom"
+    return with_size(load_file(wanted, path, tag=tag), size)

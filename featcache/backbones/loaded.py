@@ -12,6 +12,7 @@ from flax import nnx
 
 from featcache.backbones.chain import Backbone
 from featcache.backbones.family import Family, Pretrained
+from featcache.backbones.shapes import tapped_shapes
 from featcache.backbones.taps import Layer, make_layer, split_layer
 from featcache.compiling import cpu_options
 from featcache.errors import UsageError, did_you_mean
@@ -94,14 +95,17 @@ class LoadedBackbone:
     def shapes(
         self, points: Sequence[str], transforms: Transforms | None = None
     ) -> dict[str, tuple[int, ...]]:
-        """Shape of each tapped value for one image, without the batch axis."""
-        key = (frozenset(points), (transforms or self.transforms).input_size)
+        """Shape of each tapped value for one image, without the batch axis.
+
+        Raises
+        ------
+        UsageError
+            If the input is too small for the network; names the first stage that leaves nothing of it.
+        """
+        size = (transforms or self.transforms).input_size
+        key = (frozenset(points), size)
         if key not in self._shapes:
-            image = jax.ShapeDtypeStruct((1, *key[1], 3), jnp.float32)
-            values = jax.eval_shape(
-                lambda s, x: nnx.merge(self.graphdef, s)(x, taps=points), self.state, image
-            )
-            self._shapes[key] = {point: tuple(value.shape[1:]) for point, value in values.items()}
+            self._shapes[key] = tapped_shapes(self.graphdef, self.state, points, size, name=self.name)
         return self._shapes[key]
 
     def feature_shapes(

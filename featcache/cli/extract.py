@@ -30,6 +30,10 @@ def command(
         Path | None, typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5].")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Weights file to use, or 'random'.")] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(help="Pixels, as SIZE or HEIGHTxWIDTH [default: what belongs to the weights]."),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
     compute_dtype: Annotated[str, typer.Option(help="What is computed in: float32, bfloat16.")] = "float32",
     test_fraction: Annotated[float, typer.Option(help="Test share of a dataset without splits.")] = 0.2,
@@ -64,6 +68,7 @@ def command(
         "layers": layer or ("pool",),
         "output": output,
         "weights": weights,
+        "image_size": image_size,
         "dtype": dtype,
         "compute_dtype": compute_dtype,
         "test_fraction": test_fraction,

@@ -23,6 +23,9 @@ def command(
         typer.Option("--backbone", "-b", help="Use a backbone's own ImageNet classes, no classifier."),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Weights file for --backbone.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="Pixels for --backbone, as SIZE or HEIGHTxWIDTH.")
+    ] = None,
     top: Annotated[int, typer.Option(help="How many classes to print.")] = 5,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -33,9 +36,11 @@ def command(
     if backbone is not None:
         from featcache.prediction import backbone_predictor
 
-        predictions = backbone_predictor(backbone, weights=weights).predict(paths, top=top)
+        predictor = backbone_predictor(backbone, weights=weights, image_size=image_size)
+        predictions = predictor.predict(paths, top=top)
     else:
-        predictions = _with_classifier(paths, top, weights)
+        _refuse_for_classifiers(weights=weights, image_size=image_size)
+        predictions = _with_classifier(paths, top)
     console.result(
         {"predictions": [vars(p) | {"id": escaped(p.id)} for p in predictions]}, lines(predictions)
     )
@@ -44,12 +49,16 @@ def command(
         raise DataError("none of the images could be read")
 
 
-def _with_classifier(paths: list[str], top: int, weights: str | None) -> "list[Prediction]":
+def _refuse_for_classifiers(**options: str | None) -> None:
+    for name, given in options.items():
+        if given is not None:
+            raise UsageError(f"--{name.replace('_', '-')} goes with --backbone; a classifier knows its own")
+
+
+def _with_classifier(paths: list[str], top: int) -> "list[Prediction]":
     from featcache.classifier import Classifier
 
     folder, *images = paths
-    if weights is not None:
-        raise UsageError("--weights goes with --backbone; a classifier knows its own")
     if not images:
         raise UsageError(
             f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"

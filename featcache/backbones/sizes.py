@@ -1,0 +1,81 @@
+"""The size of a network's input: how it is written, and a backbone that takes another than its weights' own."""
+
+import re
+from dataclasses import replace
+from numbers import Integral
+from typing import TYPE_CHECKING
+
+from featcache.errors import UsageError
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+
+ImageSize = int | tuple[int, int] | str
+"""Pixels: of both sides, as ``(height, width)``, or as text, ``"150"`` or ``"150x200"`` (height × width)."""
+
+LARGEST = 4096
+"""The longest side taken. No published weights are meant for more than about 1000; beyond this, it is a typo
+that would only be found out when memory ends."""
+
+
+def read_size(given: ImageSize) -> tuple[int, int]:
+    """Return height and width, in pixels.
+
+    Parameters
+    ----------
+    given
+        See `ImageSize`.
+
+    Raises
+    ------
+    UsageError
+        If it is not one or two whole numbers from 1 to `LARGEST`.
+
+    Examples
+    --------
+    >>> read_size(150), read_size((150, 200)), read_size("150x200")
+    ((150, 150), (150, 200), (150, 200))
+    """
+    sides = _sides(given)
+    if not all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides):
+        sides = ()
+    if len(sides) != 2 or not all(1 <= side <= LARGEST for side in sides):
+        raise UsageError(
+            f"image size {given!r}: expected pixels, as one number (150) or height and width (150x200), each "
+            f"from 1 to {LARGEST}; give none for the size that belongs to the weights"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def _sides(given: ImageSize) -> tuple[int, ...]:
+    """The numbers given, whatever they are; none where there is no telling."""
+    if isinstance(given, str):
+        match = re.fullmatch(r"([0-9]{1,9})(?:[x×]([0-9]{1,9}))?", given.strip().lower())
+        return (int(match[1]), int(match[2] or match[1])) if match else ()
+    return tuple(given) if isinstance(given, tuple | list) else (given, given)
+
+
+def with_size(network: "LoadedBackbone", image_size: ImageSize | None) -> "LoadedBackbone":
+    """Return the backbone with another input size and all else of its transforms, so that its recipe follows.
+
+    Parameters
+    ----------
+    network
+        A loaded backbone; it stays as it is.
+    image_size
+        ``None`` for the size that it has.
+
+    Raises
+    ------
+    UsageError
+        If it is no size. Whether anything is left of an image of that size at a layer is found out when its
+        shape is.
+    """
+    if image_size is None:
+        return network
+    size = read_size(image_size)
+    if size == network.transforms.input_size:
+        return network
+    return replace(
+        network, pretrained=replace(network.pretrained, transforms=network.transforms.with_size(*size))
+    )
