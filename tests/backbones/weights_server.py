@@ -58,8 +58,8 @@ def serving() -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(answer.body)
 
-        def log_message(self, *arguments):
-            del arguments
+        def log_message(self, format, *args):
+            del format, args
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         state = Server(http.server_address[1])
