@@ -1,6 +1,7 @@
 """What is left of an image at each stage of a network, found out without computing anything."""
 
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
 import jax
@@ -68,15 +69,15 @@ def _run_stage(
     except FeatcacheError:  # some are ValueErrors, too
         raise
     except (TypeError, ValueError) as error:  # what JAX raises where shapes do not fit
-        reason = next(iter(str(error).splitlines()), "")
+        reason = shorten(str(error), 120, placeholder=" …")
         raise UsageError(
             f"{where}: stage {stage!r} cannot take {tuple(x.shape[1:])} ({reason}); give another image size, "
-            "none for the one that belongs to the weights, or a layer before that stage"
+            "leave it out for the one that belongs to the weights, or ask for a layer before that stage"
         ) from error
-    for value in found.values():
-        if 0 in value.shape:
-            raise UsageError(
-                f"{where}: nothing is left of an image after stage {stage!r}, whose output is "
-                f"{tuple(value.shape[1:])}; give a larger image size, or none for the one that belongs to the weights"
-            )
+    empty = next((value.shape[1:] for value in found.values() if 0 in value.shape), None)
+    if empty is not None:
+        raise UsageError(
+            f"{where}: nothing is left of an image after stage {stage!r}, whose output is {tuple(empty)}; give "
+            "a larger image size, or leave it out for the one that belongs to the weights"
+        )
     return found

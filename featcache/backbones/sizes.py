@@ -42,7 +42,7 @@ def read_size(given: ImageSize) -> tuple[int, int]:
     if len(sides) != 2 or not all(1 <= side <= LARGEST for side in sides):
         raise UsageError(
             f"image size {given!r}: expected pixels, as one number (150) or height and width (150x200), each "
-            f"from 1 to {LARGEST}; give none for the size that belongs to the weights"
+            f"from 1 to {LARGEST}; leave it out for the size that belongs to the weights"
         )
     return int(sides[0]), int(sides[1])
 

@@ -1,5 +1,6 @@
 """A loaded backbone: its layers, its recipe, and the one compiled function for each request."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -12,9 +13,12 @@ from flax import nnx
 from support import lite0, scaled_error
 
 from featcache.backbones import load
+from featcache.backbones.chain import Backbone
+from featcache.backbones.layers import Conv, Dense, GlobalAveragePool
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.pretrained import obtain
 from featcache.backbones.readers import read_tensors
+from featcache.backbones.sizes import with_size
 from featcache.backbones.taps import Layer
 from featcache.errors import UnknownNameError, UsageError
 
@@ -101,6 +105,108 @@ def test_layers_that_cannot_be_meant(texts, error, text):
 def test_layer_of_mobilenet_says_did_you_mean():
     with pytest.raises(UsageError, match="layer 'block_6:avgg': no pooling 'avgg'; did you mean 'avg'"):
         random_mobilenet().layers(["block_6:avgg"])
+
+
+# ---- sizes of the input
+
+
+def chain_of(stages, size: tuple[int, int] = (32, 32)) -> LoadedBackbone:
+    """A backbone of the given stages, with numbers drawn; what is not looked at comes from Lite0."""
+    graphdef, state = nnx.split(Backbone(stages))
+    rng = np.random.default_rng(0)  # JAX would compile a generator for each shape
+    state = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), state)
+    pretrained = replace(lite0().pretrained, arch="small", tag="chain", transforms=SMALL.with_size(*size))
+    return LoadedBackbone(lite0().family, pretrained, "chain", graphdef, state, {}, None)
+
+
+class Flat(nnx.Module):
+    """Passes a map on as a vector and does not look at its size."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x.reshape(len(x), -1)
+
+
+@cache
+def valid_convolutions(kernel: int = 3) -> LoadedBackbone:
+    """Each leaves ``(n - kernel) // 2 + 1`` of n pixels, which is 0 and less for small maps."""
+    convolutions = {
+        f"conv{n}": Conv(inputs, 8, kernel, strides=2, padding="valid", rngs=None)
+        for n, inputs in enumerate((3, 8, 8), start=1)
+    }
+    return chain_of({**convolutions, "pool": GlobalAveragePool(), "logits": Dense(8, 10, rngs=None)})
+
+
+@pytest.mark.parametrize(
+    ("size", "stage", "left"),
+    [
+        ((14, 14), "conv3", (0, 0, 8)),  # 14, 6, 2, nothing
+        ((15, 14), "conv3", (1, 0, 8)),
+        ((6, 100), "conv2", (0, 24, 8)),  # 6, 2, nothing
+        ((3, 3), "conv2", (0, 0, 8)),
+    ],
+)
+def test_a_size_of_which_nothing_is_left_is_refused(size, stage, left):
+    says = (
+        rf"small\.chain at {size[0]}×{size[1]} pixels: nothing is left of an image after stage '{stage}', whose "
+        rf"output is {re.escape(str(left))}; give a larger image size"
+    )
+    for layer in ("conv3:avg", "conv3:max", "conv3:map", "pool", "logits"):
+        with pytest.raises(UsageError, match=says):
+            with_size(valid_convolutions(), size).layers([layer])
+
+
+def test_the_smallest_size_of_which_something_is_left():
+    smallest = with_size(valid_convolutions(), 15)  # 15, 7, 3, 1
+    assert smallest.shapes(["conv1", "conv3", "pool"]) == {
+        "conv1": (7, 7, 8),
+        "conv3": (1, 1, 8),
+        "pool": (8,),
+    }
+    got = features(smallest, ["conv3:flatten", "pool"], pictures(2, 15, 15), transforms=smallest.transforms)
+    np.testing.assert_allclose(got["pool"], got["conv3:flatten"], rtol=1e-6)  # the mean of one pixel
+    assert np.abs(got["pool"]).min() > 0
+
+
+def test_a_layer_before_the_stage_that_leaves_nothing_is_served():
+    assert with_size(valid_convolutions(), 14).shapes(["conv2"]) == {"conv2": (2, 2, 8)}
+
+
+@pytest.mark.parametrize("size", [1, 4, 9, 16])
+def test_kernels_larger_than_the_map_are_an_error_not_nan(size):
+    """Sizes come out below 0, where one lowering of a convolution gives nothing and another raises."""
+    network = with_size(valid_convolutions(kernel=7), size)
+    with pytest.raises(UsageError, match=r"at (\d+)×\1 pixels: (nothing is left|stage 'conv\d' cannot take)"):
+        network.layers(["pool"])
+
+
+def test_dense_layers_over_a_map_take_one_size_only():
+    network = chain_of({"flat": Flat(), "pool": Dense(32 * 32 * 3, 4, rngs=None)})
+    assert network.shapes(["pool"]) == {"pool": (4,)}
+    with pytest.raises(
+        UsageError, match=r"at 30×32 pixels: stage 'pool' cannot take \(2880,\) \(.+\); give another"
+    ):
+        with_size(network, (30, 32)).layers(["pool"])
+
+
+def test_padded_networks_leave_one_pixel_of_the_smallest_images():
+    for size in (1, 8):
+        small = with_size(lite0(), size)
+        assert small.shapes(["top", "pool", "logits"]) == {
+            "top": (1, 1, 1280),
+            "pool": (1280,),
+            "logits": (1000,),
+        }
+    got = features(small, ["block3a:max"], pictures(2, 8, 8), transforms=small.transforms)["block3a:max"]
+    assert np.isfinite(got).all()
+    assert np.abs(got[0] - got[1]).max() > 0.01
+
+
+def test_with_size_keeps_the_backbone_that_has_it_already():
+    loaded = lite0()
+    assert with_size(loaded, None) is with_size(loaded, "224") is loaded
+    other = with_size(loaded, (40, 56))
+    assert (other.transforms, loaded.transforms.input_size) == (SMALL, (224, 224))
+    assert other.weights_sha256 == loaded.weights_sha256
 
 
 # ---- the compiled function
