@@ -32,18 +32,22 @@ def reference() -> str:
 
 
 def _section(name: str, command: Any) -> list[str]:
-    if subcommands := getattr(command, "commands", None):
-        lines = [f"## featcache {name}", "", command.help.strip()]
-        for below, sub in subcommands.items():
-            lines += ["", *_section(f"{name} {below}", sub)]
-        return lines
+    lines = [f"## featcache {name}", "", command.help.strip(), *_parameters(name, command)]
+    for below, sub in getattr(command, "commands", {}).items():
+        lines += ["", *_section(f"{name} {below}", sub)]
+    return lines
+
+
+def _parameters(name: str, command: Any) -> list[str]:
+    """How to call a command; nothing for a group that does nothing by itself."""
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    if not arguments and not options:
+        return []
     usage = " ".join([f"featcache {name}", *(p.name.upper() for p in arguments), "[OPTIONS]"])
-    lines = [f"## featcache {name}", "", command.help.strip(), "", f"    {usage}", ""]
-    lines += ["| | | default |", "| --- | --- | --- |"]
+    lines = ["", f"    {usage}", "", "| | | default |", "| --- | --- | --- |"]
     lines += [f"| `{p.name.upper()}` | {_cell(p.help)} | |" for p in arguments]
-    lines += [f"| {_names(p)} | {_cell(p.help)} | {_default(p)} |" for p in options if p.name != "help"]
+    lines += [f"| {_names(p)} | {_cell(p.help)} | {_default(p)} |" for p in options]
     return lines
 
 

@@ -26,8 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (extract, train_head, evaluate, predict, backbones, doctor, demo):
+for module in (extract, train_head, evaluate, predict, doctor, demo):
     app.command(module.NAME)(module.command)
+app.add_typer(backbones.group)
 app.add_typer(cache.group)
 
 

@@ -1,64 +1,251 @@
-"""``featcache backbones``."""
+"""``featcache backbones``: what there is; ``featcache backbones show``: one of them, stage by stage."""
 
-from fnmatch import fnmatch
-from typing import Annotated
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, table
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.errors import UsageError
+
+if TYPE_CHECKING:
+    from featcache.backbones.family import Pretrained
+    from featcache.backbones.summary import BackboneSummary, Counts, StageSummary
 
 NAME = "backbones"
 
+group = typer.Typer(
+    name=NAME,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
 
-def command(
+NONE = "–"
+
+
+@group.callback()
+def list_(
+    context: typer.Context,
     pattern: Annotated[
-        str, typer.Option("--filter", help="Only names like this, such as 'mobilenet*'.")
+        str, typer.Option("--filter", help="Only names and aliases like this, such as 'mobilenet*'.")
     ] = "*",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the backbones: name, tag, input size, features, parameters, accuracy, licence, installed."""
+    """List the backbones and their weights, or show one stage by stage.
+
+    Size is that of the input in pixels, features the width of the default layer; MACs are multiply-accumulates
+    for one image, top-1 is on ImageNet as the source publishes it. A star marks the weights that the bare name
+    of the architecture means.
+    """
+    if context.invoked_subcommand is not None:
+        if pattern != "*" or as_json or quiet or verbose:
+            raise UsageError(
+                f"options of the list before {context.invoked_subcommand!r}; give its own after it: "
+                f"featcache {NAME} {context.invoked_subcommand} NAME [OPTIONS]"
+            )
+        return
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.backbones import pretrained_weights
+    from featcache.backbones.listing import matching, nearest
+
+    entries = [_entry(weights) for weights in matching(pattern)]
+    console.result({"backbones": entries}, _list_lines(entries, _width()) if entries else [])
+    if not entries:
+        console.note(f"no backbone matches {pattern!r}; {nearest(pattern)}")
+        return
+    for entry in entries:
+        if not entry["installed"]:
+            console.detail(f"{entry['name']}.{entry['tag']}: {entry['how_to_get']}")
+    console.note(f"*: what the bare name means; next: featcache {NAME} show NAME")
+
+
+@group.command("show")
+def show_(
+    name: Annotated[str, typer.Argument(help="Network, as ARCH, ARCH.TAG or an alias.")],
+    image_size: Annotated[
+        str | None,
+        typer.Option(help="Pixels, as SIZE or HEIGHTxWIDTH [default: what belongs to the weights]."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show a backbone stage by stage: shapes, parameters, work, and the layers to extract.
+
+    Nothing is computed or downloaded. Inside stands what can be extracted inside a stage, as STAGE_NAME; with
+    --verbose each has a line of its own. Statistics are the means and variances of batch normalisations.
+    """
+    console = Console(f"{NAME} show", as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.backbones.summary import describe
+
+    summary = describe(name, image_size=image_size)
+    about = _about(summary)
+    width = _width()
+    head = _head_lines(about, summary, width)
+    lines = [*head, "", *_stage_lines(summary, width, verbose=verbose)]
+    console.result(about | summary.to_json(), lines)
+    if summary.left_out:
+        console.note(f"the stages after {summary.layer.stage} are left out: {summary.left_out}")
+    size = "" if image_size is None else f" --image-size {image_size}"
+    console.note(f"next: featcache extract DATASET -b {summary.pretrained.name}{size} -l STAGE")
+
+
+def _entry(weights: "Pretrained") -> dict[str, Any]:
+    """What both commands say about weights."""
+    from featcache.backbones.listing import is_default
     from featcache.backbones.pretrained import how_to_get, locate
 
-    found = [
-        w for name, w in pretrained_weights().items() if fnmatch(name, pattern) or fnmatch(w.arch, pattern)
-    ]
-    values = [
-        {
-            "name": w.arch,
-            "tag": w.tag,
-            "input_size": list(w.transforms.input_size),
-            "features": w.features,
-            "params": w.params,
-            "top1": w.top1,
-            "licence": w.licence,
-            "source": w.source,
-            "installed": locate(w) is not None,
-            "how_to_get": how_to_get(w),
-        }
-        for w in found
-    ]
-    columns = ("name", "tag", "size", "features", "params", "top-1", "licence", "installed", "source")
+    return {
+        "name": weights.arch,
+        "tag": weights.tag,
+        "default": is_default(weights),
+        "input_size": list(weights.transforms.input_size),
+        "features": weights.features,
+        "params": weights.params,
+        "macs": weights.macs,
+        "top1": weights.top1,
+        "licence": weights.licence,
+        "source": weights.source,
+        "installed": locate(weights) is not None,
+        "how_to_get": how_to_get(weights),
+    }
+
+
+_COLUMNS = ("name", "", "size", "features", "params", "MACs", "top-1", "here", "licence", "source")
+_NUMBERS = ("size", "features", "params", "statistics", "MACs", "top-1")
+"""Columns aligned to the right."""
+
+
+def _list_lines(entries: Sequence[dict[str, Any]], width: int | None) -> list[str]:
+    """The list; where the terminal is narrow, its last columns go and its shape stays."""
     rows = [
         (
-            v["name"],
-            v["tag"],
-            "×".join(map(str, v["input_size"])),
-            str(v["features"]),
-            f"{v['params'] / 1e6:.1f} M",
-            f"{v['top1']:.1f} %",
-            v["licence"],
-            "yes" if v["installed"] else "no",
-            v["source"],
+            f"{entry['name']}.{entry['tag']}",
+            "*" if entry["default"] else "",
+            _pixels(entry["input_size"]),
+            str(entry["features"]),
+            f"{entry['params'] / 1e6:.1f} M",
+            _short(entry["macs"]),
+            _percent(entry["top1"]),
+            "yes" if entry["installed"] else "no",
+            entry["licence"],
+            entry["source"],
         )
-        for v in values
+        for entry in entries
     ]
-    console.result({"backbones": values}, table(columns, rows, right=("size", "features", "params", "top-1")))
-    if not values:
-        console.note(f"no backbone matches {pattern!r}")
-    for weights in found:
-        if locate(weights) is None:
-            console.detail(f"{weights.name}: {how_to_get(weights)}")
+    least = _COLUMNS.index("here") + 1
+    tables = [
+        table(_COLUMNS[:shown], [row[:shown] for row in rows], right=_NUMBERS)
+        for shown in range(len(_COLUMNS), least - 1, -1)
+    ]
+    fitting = (lines for lines in tables if width is None or max(map(len, lines)) <= width)
+    return next(fitting, tables[-1])
+
+
+def _about(summary: "BackboneSummary") -> dict[str, Any]:
+    """All that is known without looking inside the chain."""
+    from featcache.backbones.listing import aliases_of, tags_of
+    from featcache.backbones.pretrained import locate
+
+    weights = summary.pretrained
+    path = locate(weights)
+    transforms = weights.transforms.with_size(*summary.image_size)
+    return _entry(weights) | {
+        "family": summary.family.name,
+        "paper": summary.family.paper,
+        "path": None if path is None else str(path),
+        "tags": tags_of(weights.arch),
+        "aliases": aliases_of(weights.arch),
+        "transforms": transforms.to_json(),
+        "transforms_text": transforms.describe(),
+    }
+
+
+def _head_lines(about: dict[str, Any], summary: "BackboneSummary", width: int | None) -> list[str]:
+    default, *others = about["tags"]
+    pooled = "" if str(summary.layer) == "pool" else f" ({summary.layer})"
+    named = {
+        "family": f"{about['family']}, {about['paper']}",
+        "source": f"{about['source']}, {about['licence']}",
+        "weights": about["path"] or f"not here: {about['how_to_get']}",
+        "transforms": about["transforms_text"],
+        "top-1": f"{_percent(about['top1'])} on ImageNet as published, at {_pixels(about['input_size'])}"
+        if about["top1"]
+        else NONE,
+        "tags": ", ".join([f"{default} (default)", *others]),
+        "also named": ", ".join(about["aliases"]),
+        "layer": f"pool{pooled} by default, {summary.features} features",
+    }
+    lines = [f"{about['name']}.{about['tag']}"]
+    for name, text in named.items():
+        lines += _wrapped(f"  {name:<12}{escaped(text)}", width) if text else []
+    return lines
+
+
+def _wrapped(line: str, width: int | None) -> list[str]:
+    if width is None:
+        return [line]
+    # Addresses and paths stay whole, to be copied.
+    return textwrap.wrap(
+        line,
+        max(width, 40),
+        subsequent_indent=" " * 14,
+        drop_whitespace=True,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _stage_lines(summary: "BackboneSummary", width: int | None, *, verbose: bool) -> list[str]:
+    inside = ["inside"] if any(stage.points for stage in summary.stages) and not verbose else []
+    columns = ("stage", "output", "params", "statistics", "MACs", *inside)
+    rows = [
+        ("image", _shape((*summary.image_size, 3)), "", "", "", ""),
+        *(row for stage in summary.stages for row in _rows_of(stage, verbose=verbose)),
+        ("as far as pool", str(summary.features), *_numbers(summary.to_layer), ""),
+    ]
+    if summary.left_out is None:
+        rows.append(("in all", "", *_numbers(summary.total), ""))
+    lines = table(columns, [row[: len(columns)] for row in rows], right=_NUMBERS)
+    return [line if width is None or len(line) <= width else line[: width - 1] + "…" for line in lines]
+
+
+def _rows_of(stage: "StageSummary", *, verbose: bool) -> list[tuple[str, ...]]:
+    points = {point.removeprefix(f"{stage.name}_"): shape for point, shape in stage.points.items()}
+    row = (stage.name, _shape(stage.shape), *_numbers(stage.counts), " ".join(points))
+    inner = [(f"  {point}", _shape(shape), "", "", "", "") for point, shape in stage.points.items()]
+    return [*inner, row] if verbose else [row]
+
+
+def _width() -> int | None:
+    """Columns of the terminal; ``None`` where there is none, and nothing has to fit."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _numbers(counts: "Counts") -> tuple[str, str, str]:
+    return f"{counts.params:,}", f"{counts.statistics:,}", _short(counts.macs)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _pixels(size: Sequence[int]) -> str:
+    """One number where the sides are equal."""
+    return _shape(size) if size[0] != size[1] else str(size[0])
+
+
+def _percent(value: float | None) -> str:
+    return NONE if value is None else f"{value:.1f} %"
+
+
+def _short(count: int) -> str:
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.1f} {letter}"
+    return str(count)

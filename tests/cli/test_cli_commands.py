@@ -11,6 +11,7 @@ import pytest
 from photo_folders import photo_folder
 
 from featcache import Classifier, FeatureCache
+from featcache.prediction import backbone_predictor
 from featcache.request import backbone_label
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
@@ -91,6 +92,16 @@ def test_extract_passes_its_options_on(cli, photos):
             "stem:avg": "float16",
             "block1a:max": "float16",
         }
+
+
+def test_extract_at_another_size(cli, photos):
+    asked = ("extract", "photos", "--layer", "stem", "-o", "out.h5", "--image-size")
+    assert one_object(cli(*asked, "40x56", "--json"), "extract")["computed"] == 11
+    assert FeatureCache("out.h5").recipe["transforms"]["input_size"] == [40, 56]
+    refused = cli(*asked, "56x40")
+    assert refused.code == 4
+    assert "  transforms.input_size: [40, 56] in the cache, [56, 40] asked for\n" in refused.err
+    assert one_object(cli(*asked, "56x40", "--overwrite", "--dry-run", "--json"), "extract")["computed"] == 11
 
 
 def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(cli, photos):
@@ -197,26 +208,16 @@ def test_predict_with_a_backbones_own_classes(cli, trained):
     assert text[1].strip().startswith(prediction["classes"][0])
 
 
-# backbones, doctor, cache -----------------------------------------------------------------------------------
+def test_predict_with_a_backbones_own_classes_at_another_size(cli, trained):
+    photo = trained.photos / "test" / "cat" / "0.png"
+    ask = ("predict", "-b", "efficientnet_lite0", photo, "--json", "--image-size")
+    [given] = one_object(cli(*ask, "40x56"), "predict")["predictions"]
+    [want] = backbone_predictor("efficientnet_lite0", image_size=(40, 56)).predict(photo)
+    assert given["classes"] == list(want.classes)
+    np.testing.assert_allclose(given["probabilities"], want.probabilities, rtol=1e-5)  # the same program
 
 
-def test_backbones_as_text_and_json(cli):
-    result = one_object(cli("backbones", "--json"), "backbones")
-    found = {each["name"]: each for each in result["backbones"]}
-    assert found["mobilenet_v2"]["features"] == 1280
-    assert found["mobilenet_v2"]["installed"] is False, "the tests' own home is empty"
-    assert found["efficientnet_lite0"]["input_size"] == [224, 224]
-    header, *rows = cli("backbones").out.splitlines()
-    assert header.split()[:4] == ["name", "tag", "size", "features"]
-    assert [row.split()[0] for row in rows] == [each["name"] for each in result["backbones"]]
-
-
-def test_backbones_can_be_filtered(cli):
-    ran = cli("backbones", "--filter", "mobilenet*", "-v", "--json")
-    assert {each["name"] for each in ran.result["backbones"]} == {"mobilenet_v2"}
-    assert "mobilenet_v2.tv_in1k: download https://" in ran.err
-    nothing = cli("backbones", "--filter", "alexnet")
-    assert (nothing.code, nothing.err) == (0, "no backbone matches 'alexnet'\n")
+# doctor, cache ----------------------------------------------------------------------------------------------
 
 
 def test_doctor_as_text_and_json(cli, tmp_path):
@@ -295,13 +296,13 @@ def test_the_progress_bar_respects_no_color(photos, monkeypatch, no_colour):
     assert bool(COLOUR.search(shown)) == (not no_colour)
 
 
-@pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"224\\xd7224"), ("utf-8", "224×224".encode())])
-def test_a_terminal_without_unicode_loses_no_result(monkeypatch, encoding, shown):
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"64\\xd764"), ("utf-8", "64×64".encode())])
+def test_a_terminal_without_unicode_loses_no_result(monkeypatch, trained, encoding, shown):
     from featcache.cli import main
 
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
-    assert main(["backbones"]) == 0
+    assert main(["cache", "info", str(trained.cache)]) == 0
     assert shown in written.getvalue()
 
 

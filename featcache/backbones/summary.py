@@ -1,0 +1,221 @@
+"""The chain of a backbone as a table, as ``model.summary()`` gives it: shapes, parameters and work of each stage.
+
+Everything is traced and nothing is computed, so no weights are needed and nothing is compiled or downloaded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from featcache.backbones import family_of, resolve
+from featcache.backbones.chain import Backbone
+from featcache.backbones.family import Family, Pretrained
+from featcache.backbones.macs import count_macs
+from featcache.backbones.shapes import Shape, tapped_shapes
+from featcache.backbones.sizes import ImageSize, read_size
+from featcache.backbones.taps import Layer, make_layer
+from featcache.errors import UsageError
+
+DEFAULT_LAYER = "pool"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What some stages hold and how much work they are.
+
+    Parameters
+    ----------
+    params
+        Numbers that training would change (``nnx.Param``).
+    statistics
+        Means and variances of batch normalisations (``nnx.BatchStat``), which only training mode changes.
+    macs
+        Multiply-accumulates for one image; see `featcache.backbones.macs`.
+    """
+
+    params: int
+    statistics: int
+    macs: int
+
+    def to_json(self) -> dict[str, int]:
+        """Return the fields as a JSON object."""
+        return {"params": self.params, "statistics": self.statistics, "macs": self.macs}
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """One stage of a chain.
+
+    Parameters
+    ----------
+    name
+        The stage's name.
+    shape
+        Of its output for one image, without the batch axis: ``(H, W, C)``, ``(N, D)`` for tokens, or ``(D,)``.
+    points
+        Whole names of the values inside that can be tapped (``block_1_expand_relu``), to their shapes.
+    counts
+        Parameters and work of this stage alone.
+    """
+
+    name: str
+    shape: Shape
+    points: Mapping[str, Shape]
+    counts: Counts
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object."""
+        points = {point: list(shape) for point, shape in self.points.items()}
+        return {"name": self.name, "shape": list(self.shape), **self.counts.to_json(), "points": points}
+
+
+@dataclass(frozen=True)
+class BackboneSummary:
+    """A backbone, stage by stage.
+
+    Parameters
+    ----------
+    pretrained, family
+        What is summarised.
+    image_size
+        Height and width of the image, in pixels.
+    layer
+        What the default layer ``pool`` is: a stage of that name, or the pooling of another.
+    features
+        Width of that layer for images of this size.
+    stages
+        In the order the data flows.
+    left_out
+        Why the stages after the default layer are missing, where they do not take images of this size.
+    """
+
+    pretrained: Pretrained
+    family: Family
+    image_size: tuple[int, int]
+    layer: Layer
+    features: int
+    stages: tuple[StageSummary, ...]
+    left_out: str | None = None
+
+    @property
+    def total(self) -> Counts:
+        """Of all stages listed."""
+        return _sum(self.stages)
+
+    @property
+    def to_layer(self) -> Counts:
+        """Of the stages as far as the default layer: what extracting features runs."""
+        reached = [self.layer.stage in (stage.name, *stage.points) for stage in self.stages]
+        return _sum(self.stages[: reached.index(True) + 1])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table and its totals as a JSON object."""
+        return {
+            "image_size": list(self.image_size),
+            "layer": str(self.layer),
+            "layer_features": self.features,
+            "stages": [stage.to_json() for stage in self.stages],
+            "to_layer": self.to_layer.to_json(),
+            "total": self.total.to_json(),
+            "left_out": self.left_out,
+        }
+
+
+def describe(name: str, *, image_size: ImageSize | None = None) -> BackboneSummary:
+    """Summarise a backbone by its name, whether its weights are on this machine or not.
+
+    Parameters
+    ----------
+    name
+        ``arch`` or ``arch.tag``, or an alias, as for `featcache.backbones.load`.
+    image_size
+        Pixels, as for `featcache.backbones.load`; by default those of the weights.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such backbone.
+    UsageError
+        If `image_size` is no size, or nothing of such an image is left at the default layer.
+
+    Examples
+    --------
+    >>> found = describe("mobilenet_v2")
+    >>> found.stages[0].name, found.stages[0].shape, found.stages[0].counts.macs
+    ('Conv1', (112, 112, 32), 10838016)
+    """
+    pretrained = resolve(name)
+    family = family_of(pretrained)
+    size = pretrained.transforms.input_size if image_size is None else read_size(image_size)
+    network: Backbone = nnx.eval_shape(lambda: family.build(pretrained.config, None))
+    point = network.resolve(DEFAULT_LAYER)
+    last = network.order.index(network.stage_of(point)) + 1
+    try:
+        stages, left_out = summarise(network, size, name=pretrained.name), None
+    except UsageError as error:
+        if last == len(network.order):
+            raise
+        # Dense layers behind a flattened map fit one size only, and features do not need them.
+        below = network.without(network.order[last:])
+        stages, left_out = summarise(below, size, name=pretrained.name), str(error)
+    reached = stages[last - 1]
+    shape = reached.shape if point == reached.name else reached.points[point]
+    layer = make_layer(point, None, shape, network.prefix_tokens)
+    features = prod(jax.eval_shape(layer.apply, _image(shape)).shape)
+    return BackboneSummary(pretrained, family, size, layer, features, tuple(stages), left_out)
+
+
+def summarise(
+    network: Backbone, input_size: tuple[int, int], *, name: str = "the network"
+) -> list[StageSummary]:
+    """Summarise every stage of a chain.
+
+    Parameters
+    ----------
+    network
+        With its numbers or without (``nnx.eval_shape``).
+    input_size
+        Height and width of the image, in pixels.
+    name
+        What the network is called in errors.
+
+    Raises
+    ------
+    UsageError
+        If a stage leaves nothing of an image of this size, or does not take what is left.
+    """
+    graphdef, state = nnx.split(network)
+    shapes = tapped_shapes(graphdef, state, network.points, input_size, name=name)
+    inputs = [(*input_size, 3), *(shapes[stage] for stage in network.order)]
+    return [
+        _stage(network, stage, given, shapes) for stage, given in zip(network.order, inputs, strict=False)
+    ]
+
+
+def _stage(network: Backbone, name: str, given: Shape, shapes: Mapping[str, Shape]) -> StageSummary:
+    link = Backbone({name: network.stages[name]})
+    graphdef, state = nnx.split(link)
+    program = jax.make_jaxpr(lambda state, x: nnx.merge(graphdef, state)(x, taps=(name,)))
+    macs = count_macs(program(state, _image(given)))
+    counts = Counts(_size(link, nnx.Param), _size(link, nnx.BatchStat), macs)
+    return StageSummary(name, shapes[name], {p: shapes[p] for p in link.points if p != name}, counts)
+
+
+def _image(shape: Shape) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+
+def _size(module: nnx.Module, kind: type[nnx.Variable]) -> int:
+    return sum(prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, kind)))
+
+
+def _sum(stages: Sequence[StageSummary]) -> Counts:
+    counts = [stage.counts for stage in stages]
+    return Counts(
+        sum(c.params for c in counts), sum(c.statistics for c in counts), sum(c.macs for c in counts)
+    )
