@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from featcache.cache import FeatureCache
 from featcache.errors import IdentityError, IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.identity import Recipe, canonical_json, differences, sha256_file, sha256_json
 from featcache.metrics import Evaluation, Scores, evaluate
+from featcache.outputs import class_probabilities
 
 FORMAT = "featcache-classifier"
 FORMAT_VERSION = 1
@@ -71,19 +72,27 @@ class Classifier:
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return class probabilities float32 ``[N, C]`` of raw features ``[N, D]`` (or maps ``[N, H, W, C]``)."""
         flat = np.asarray(features, np.float32).reshape(len(features), -1)
-        wanted = self.parameters["kernel"].shape[0]
+        from featcache.heads import features_of
+
+        wanted = features_of(self.parameters)
         if flat.shape[1] != wanted:
             raise UsageError(f"features of width {flat.shape[1]}; this classifier takes {wanted}")
-        return softmax(self.logits(flat))
+        return class_probabilities(self.loss, self.logits(flat), len(self.classes))
+
+    @property
+    def loss(self) -> str:
+        """The loss it was trained with, which says how to read its outputs."""
+        return self.training.get("loss", "softmax")
 
     def logits(self, flat: np.ndarray) -> np.ndarray:
         """Return raw outputs ``[N, C]`` of features ``[N, D]``."""
         import jax
 
-        from featcache.heads import as_arrays, head_kind
+        from featcache.heads import as_arrays, form_of, head_kind
 
-        head = head_kind(self.head)
-        return np.asarray(jax.vmap(head.logits, in_axes=(None, 0))(as_arrays(self.parameters), flat))
+        form = form_of(self.head, self.parameters, self.training.get("activation", "relu"))
+        logits: Any = partial(head_kind(self.head).logits, form)
+        return np.asarray(jax.vmap(logits, in_axes=(None, 0))(as_arrays(self.parameters), flat))
 
     def evaluate(
         self, cache: str | os.PathLike[str] | FeatureCache | None = None, split: str = "test"
@@ -280,12 +289,6 @@ class Classifier:
     def recipe_fingerprint(self) -> str:
         """The fingerprint that the recorded recipe and layer give; equals `fingerprint` unless edited."""
         return Recipe.from_json(self.recipe).fingerprint(self.layer)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities float32 ``[N, C]``."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _listing(folder: Path) -> Sequence[str]:

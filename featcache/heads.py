@@ -1,4 +1,4 @@
-"""What a head is: parameters, logits and loss of ONE head on ONE example.
+"""What a head is: parameters and logits of ONE head on ONE example.
 
 Batches and many heads at once are the caller's ``vmap``. A head never sees an image or a backbone.
 """
@@ -9,8 +9,56 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+from featcache.errors import UnknownNameError, did_you_mean
 
 Parameters = Mapping[str, jax.Array]
+
+BATCH_AXIS = "rows"
+"""Name of the ``vmap`` axis over the rows of a batch, over which batch normalisation takes its means."""
+
+NORM_EPSILON = 1e-3
+NORM_MOMENTUM = 0.9
+"""Of the hidden layers' batch normalisation: what is added to the variance, what stays of the old statistics."""
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """All that decides which arrays a head has and what is done with them.
+
+    Parameters
+    ----------
+    head
+        Kind of head, a key of `HEADS`.
+    outputs
+        Number of outputs C.
+    hidden
+        Widths of the hidden layers; ``mlp`` only.
+    activation
+        After each hidden layer, a key of `ACTIVATIONS`.
+    batch_norm
+        Whether hidden layers are normalised over the batch before their activation (folded into the weights
+        when training ends).
+    """
+
+    head: str
+    outputs: int
+    hidden: tuple[int, ...] = ()
+    activation: str = "relu"
+    batch_norm: bool = False
+
+    @property
+    def units(self) -> int:
+        """Number of hidden units in all: how many numbers dropout draws for one example."""
+        return sum(self.hidden)
 
 
 class Scaling(NamedTuple):
@@ -27,51 +75,175 @@ class Head:
     Parameters
     ----------
     init
-        ``(key, D, C) -> parameters``.
+        ``(key, D, form) -> parameters``.
     logits
-        ``(parameters, x [D]) -> [C]``.
-    fold
-        ``(parameters, scaling) -> parameters`` of the same head on raw features: standardisation costs
+        ``(form, parameters, x [D]) -> [C]`` of finished parameters.
+    train_logits
+        ``(form, parameters, x [D], weight, dropout, uniform [units]) -> ([C], statistics)`` while training, under
+        a ``vmap`` over the batch named `BATCH_AXIS`. A hidden unit is dropped where its uniform number is below
+        `dropout`. Statistics are parameters that the batch decides and not a gradient.
+    scale
+        ``(form, parameters, scaling) -> parameters`` of the same head on raw features: standardisation costs
         nothing once it is part of the weights, and needs no second copy of the features.
+    finish
+        ``(form, parameters) -> parameters`` without what only training needs.
     """
 
-    init: Callable[[jax.Array, int, int], dict[str, jax.Array]]
-    logits: Callable[..., jax.Array]
-    fold: Callable[[Parameters, Scaling], dict[str, jax.Array]]
+    init: Callable[[jax.Array, int, Form], dict[str, jax.Array]]
+    logits: Callable[[Form, Parameters, jax.Array], jax.Array]
+    train_logits: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+    scale: Callable[[Form, Parameters, Scaling], dict[str, jax.Array]]
+    finish: Callable[[Form, Parameters], dict[str, jax.Array]]
 
 
-def _linear_init(key: jax.Array, features: int, classes: int) -> dict[str, jax.Array]:
+# ---- linear
+
+
+def _linear_init(key: jax.Array, features: int, form: Form) -> dict[str, jax.Array]:
     del key  # the loss is convex: zeros are the best start, and every seed finds the same minimum
-    return {"kernel": jnp.zeros((features, classes)), "bias": jnp.zeros(classes)}
+    return {"kernel": jnp.zeros((features, form.outputs)), "bias": jnp.zeros(form.outputs)}
 
 
-def _linear_logits(parameters: Parameters, x: jax.Array) -> jax.Array:
+def _linear_logits(form: Form, parameters: Parameters, x: jax.Array) -> jax.Array:
+    del form
     return x @ parameters["kernel"] + parameters["bias"]
 
 
-def _linear_fold(parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
+def _linear_train_logits(
+    form: Form,
+    parameters: Parameters,
+    x: jax.Array,
+    weight: jax.Array,
+    dropout: jax.Array,
+    uniform: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    del weight, dropout, uniform
+    return _linear_logits(form, parameters, x), {}
+
+
+def _scaled(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.Array, jax.Array]:
     # ((x - mean) / deviation) @ W + b  ==  x @ (W / deviation) + (b - (mean / deviation) @ W)
-    kernel = parameters["kernel"] / scaling.deviation[:, None]
-    return {"kernel": kernel, "bias": parameters["bias"] - scaling.mean @ kernel}
+    kernel = kernel / scaling.deviation[:, None]
+    return kernel, bias - scaling.mean @ kernel
 
 
-HEADS: Mapping[str, Head] = {"linear": Head(_linear_init, _linear_logits, _linear_fold)}
+def _linear_scale(form: Form, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
+    del form
+    kernel, bias = _scaled(parameters["kernel"], parameters["bias"], scaling)
+    return {"kernel": kernel, "bias": bias}
 
 
-def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: jax.Array | float = 0.0) -> jax.Array:
-    """Softmax cross-entropy of one example in nats.
+def _linear_finish(form: Form, parameters: Parameters) -> dict[str, jax.Array]:
+    del form
+    return dict(parameters)
 
-    Parameters
-    ----------
-    logits
-        float ``[C]``.
-    label
-        int scalar.
-    smoothing
-        Share of the target spread evenly over all classes (Szegedy et al., https://arxiv.org/abs/1512.00567).
-    """
-    log_p = jax.nn.log_softmax(logits)
-    return -(1 - smoothing) * log_p[label] - smoothing * jnp.mean(log_p)
+
+# ---- mlp: hidden layers ``kernel_0``, ``bias_0``, …, then ``kernel``, ``bias`` as in the linear head
+
+
+def _mlp_init(key: jax.Array, features: int, form: Form) -> dict[str, jax.Array]:
+    parameters: dict[str, jax.Array] = {}
+    width = features
+    for number, (units, layer_key) in enumerate(
+        zip(form.hidden, jax.random.split(key, max(len(form.hidden), 1)), strict=False)
+    ):
+        # He et al., https://arxiv.org/abs/1502.01852: the variance survives a ReLU.
+        drawn = jax.random.normal(layer_key, (width, units)) * jnp.sqrt(2.0 / width)
+        parameters |= {f"kernel_{number}": drawn, f"bias_{number}": jnp.zeros(units)}
+        if form.batch_norm:
+            parameters |= {
+                f"scale_{number}": jnp.ones(units),
+                f"offset_{number}": jnp.zeros(units),
+                f"mean_{number}": jnp.zeros(units),
+                f"var_{number}": jnp.ones(units),
+            }
+        width = units
+    # The last layer starts at zero like the linear head: all classes are equally likely.
+    return parameters | {"kernel": jnp.zeros((width, form.outputs)), "bias": jnp.zeros(form.outputs)}
+
+
+def _mlp_logits(form: Form, parameters: Parameters, x: jax.Array) -> jax.Array:
+    for number in range(len(form.hidden)):
+        x = ACTIVATIONS[form.activation](x @ parameters[f"kernel_{number}"] + parameters[f"bias_{number}"])
+    return _linear_logits(form, parameters, x)
+
+
+def _mlp_train_logits(
+    form: Form,
+    parameters: Parameters,
+    x: jax.Array,
+    weight: jax.Array,
+    dropout: jax.Array,
+    uniform: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    statistics: dict[str, jax.Array] = {}
+    draws = jnp.split(uniform, [sum(form.hidden[: n + 1]) for n in range(len(form.hidden) - 1)])
+    for number in range(len(form.hidden)):
+        x = x @ parameters[f"kernel_{number}"] + parameters[f"bias_{number}"]
+        if form.batch_norm:
+            x, new = _batch_normed(parameters, number, x, weight)
+            statistics |= new
+        x = ACTIVATIONS[form.activation](x)
+        # Inverted dropout (Srivastava et al., JMLR 2014): what is kept grows, so that nothing is to do later.
+        x = jnp.where(draws[number] < dropout, 0.0, x / (1.0 - dropout))
+    return _linear_logits(form, parameters, x), statistics
+
+
+def _batch_normed(
+    parameters: Parameters, number: int, x: jax.Array, weight: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Normalise hidden values over the batch's rows of weight above 0, and move the running statistics."""
+    counted = (weight > 0).astype(x.dtype)
+    present = lax.psum(counted, BATCH_AXIS)
+    rows = jnp.maximum(present, 1.0)
+    mean = lax.psum(counted * x, BATCH_AXIS) / rows
+    var = lax.psum(counted * jnp.square(x - mean), BATCH_AXIS) / rows
+    normed = (x - mean) * lax.rsqrt(var + NORM_EPSILON)
+    share = jnp.where(present > 0, 1 - NORM_MOMENTUM, 0.0)
+    old = {name: parameters[f"{name}_{number}"] for name in ("mean", "var")}
+    moved = {
+        f"{name}_{number}": old[name] + share * (new - old[name])
+        for name, new in (("mean", mean), ("var", var))
+    }
+    return normed * parameters[f"scale_{number}"] + parameters[f"offset_{number}"], moved
+
+
+def _mlp_scale(form: Form, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
+    first = "_0" if form.hidden else ""
+    kernel, bias = _scaled(parameters[f"kernel{first}"], parameters[f"bias{first}"], scaling)
+    return {**parameters, f"kernel{first}": kernel, f"bias{first}": bias}
+
+
+def _mlp_finish(form: Form, parameters: Parameters) -> dict[str, jax.Array]:
+    kept = {"kernel": parameters["kernel"], "bias": parameters["bias"]}
+    for number in range(len(form.hidden)):
+        kernel, bias = parameters[f"kernel_{number}"], parameters[f"bias_{number}"]
+        if form.batch_norm:
+            # scale · (z - mean) / √(var + ε) + offset is a factor and a summand, and so part of the layer before.
+            factor = parameters[f"scale_{number}"] * lax.rsqrt(parameters[f"var_{number}"] + NORM_EPSILON)
+            bias = (bias - parameters[f"mean_{number}"]) * factor + parameters[f"offset_{number}"]
+            kernel = kernel * factor
+        kept |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
+    return kept
+
+
+HEADS: Mapping[str, Head] = {
+    "linear": Head(_linear_init, _linear_logits, _linear_train_logits, _linear_scale, _linear_finish),
+    "mlp": Head(_mlp_init, _mlp_logits, _mlp_train_logits, _mlp_scale, _mlp_finish),
+}
+
+
+def form_of(head: str, parameters: Mapping[str, Any], activation: str = "relu") -> Form:
+    """Return the form of finished parameters, as a classifier keeps them."""
+    hidden = []
+    while f"kernel_{len(hidden)}" in parameters:
+        hidden.append(int(parameters[f"kernel_{len(hidden)}"].shape[1]))
+    return Form(head, int(parameters["kernel"].shape[1]), tuple(hidden), activation)
+
+
+def features_of(parameters: Mapping[str, Any]) -> int:
+    """Return the width D of the features that finished parameters take."""
+    return int(parameters.get("kernel_0", parameters["kernel"]).shape[0])
 
 
 def feature_scaling(x: jax.Array, weight: jax.Array) -> Scaling:
@@ -101,8 +273,6 @@ def feature_scaling(x: jax.Array, weight: jax.Array) -> Scaling:
 
 def head_kind(name: str) -> Head:
     """Return a head by name; raise `UnknownNameError` with the known ones."""
-    from featcache.errors import UnknownNameError, did_you_mean
-
     if name not in HEADS:
         raise UnknownNameError(f"no head {name!r}; {did_you_mean(name, HEADS)}")
     return HEADS[name]

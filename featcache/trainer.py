@@ -2,10 +2,10 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from featcache.cache import FeatureCache
 from featcache.classifier import Classifier
 from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.metrics import score
+from featcache.outputs import CLASS_LOSSES, outputs_for, targets_for
 from featcache.splits import draw_stratified
+
+if TYPE_CHECKING:
+    from featcache.learning import Program
+    from featcache.optimization import Hyperparameters
 
 
 @dataclass(frozen=True)
@@ -23,15 +28,37 @@ class Settings:
     Parameters
     ----------
     head
-        Kind of head.
+        Kind of head: ``"linear"`` or ``"mlp"``.
+    hidden
+        Widths of the hidden layers of an ``mlp``.
+    activation
+        After each hidden layer: ``"relu"``, ``"gelu"``, ``"silu"`` or ``"tanh"``.
+    dropout
+        Share of hidden units dropped in training.
+    batch_norm
+        Normalise hidden layers over the batch (folded into the saved weights).
+    loss
+        ``"softmax"``, or ``"sigmoid"``: each class against the rest, one output where there are two classes.
     optimizer
-        ``"adam"``, ``"adamw"`` or ``"sgd"`` (momentum 0.9).
-    learning_rate, weight_decay, label_smoothing
+        ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"nesterov"``.
+    learning_rate, weight_decay, label_smoothing, momentum
         As usual; decay does not touch biases.
+    schedule
+        Of the learning rate: ``"constant"``, ``"cosine"``, ``"exponential"`` or ``"polynomial"``.
+    end, power, warmup
+        What is left of the learning rate at the end, as a factor; the polynomial's power; epochs of growing.
+    clip
+        Largest norm of a gradient; ``None`` for any.
+    mixup, noise
+        α of mixup, and deviation of noise on the features in units of each feature's own.
+    class_weights
+        ``"none"``, or ``"balanced"``: every class counts the same in the loss, however rare.
     batch_size, epochs
         Rows per step, and the most epochs to run.
+    monitor
+        What chooses the epoch: the validation ``"loss"``, or its ``"score"`` (accuracy).
     patience, min_delta
-        Stop when the validation loss has not fallen by `min_delta` for `patience` epochs.
+        Stop when that has not got better by `min_delta` for `patience` epochs.
     val_fraction
         Share of the training rows held out for validation where the cache has no validation split.
     standardize
@@ -41,12 +68,27 @@ class Settings:
     """
 
     head: str = "linear"
+    hidden: tuple[int, ...] = (256,)
+    activation: str = "relu"
+    dropout: float = 0.0
+    batch_norm: bool = False
+    loss: str = "softmax"
     optimizer: str = "adam"
     learning_rate: float = 3e-4
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    momentum: float = 0.9
+    schedule: str = "constant"
+    end: float = 0.0
+    power: float = 1.0
+    warmup: float = 0.0
+    clip: float | None = None
+    mixup: float = 0.0
+    noise: float = 0.0
+    class_weights: str = "none"
     batch_size: int = 128
     epochs: int = 100
+    monitor: str = "loss"
     patience: int = 10
     min_delta: float = 0.0
     val_fraction: float = 0.2
@@ -54,16 +96,36 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        from featcache.heads import HEADS
-        from featcache.training import OPTIMIZERS
+        from featcache.heads import ACTIVATIONS, HEADS
+        from featcache.optimization import OPTIMIZERS, SCHEDULES
+        from featcache.training import MONITORS
 
-        for word, name, known in (("head", self.head, HEADS), ("optimizer", self.optimizer, OPTIMIZERS)):
-            if name not in known:
-                raise UsageError(f"no {word} {name!r}; {did_you_mean(name, known)}")
+        words = {
+            "head": HEADS,
+            "activation": ACTIVATIONS,
+            "loss": CLASS_LOSSES,
+            "optimizer": OPTIMIZERS,
+            "schedule": SCHEDULES,
+            "class_weights": ("none", "balanced"),
+            "monitor": MONITORS,
+        }
+        for field, known in words.items():
+            if (name := getattr(self, field)) not in known:
+                raise UsageError(f"no {field.replace('_', '-')} {name!r}; {did_you_mean(name, known)}")
+        infinite = float("inf")
         limits = {
-            "learning_rate": (0 < self.learning_rate < float("inf"), "above 0"),
-            "weight_decay": (0 <= self.weight_decay < float("inf"), "0 or above"),
+            "hidden": (bool(self.hidden) and min(self.hidden) >= 1, "one or more widths of at least 1"),
+            "dropout": (0 <= self.dropout < 1, "in 0..1"),
+            "learning_rate": (0 < self.learning_rate < infinite, "above 0"),
+            "weight_decay": (0 <= self.weight_decay < infinite, "0 or above"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "in 0..1"),
+            "momentum": (0 <= self.momentum < 1, "in 0..1"),
+            "end": (0 <= self.end <= 1, "in 0..1"),
+            "power": (0 < self.power < infinite, "above 0"),
+            "warmup": (0 <= self.warmup < infinite, "0 or more epochs"),
+            "clip": (self.clip is None or self.clip > 0, "above 0"),
+            "mixup": (0 <= self.mixup < infinite, "0 or above"),
+            "noise": (0 <= self.noise < infinite, "0 or above"),
             "batch_size": (self.batch_size >= 1, "at least 1"),
             "epochs": (self.epochs >= 1, "at least 1"),
             "patience": (self.patience >= 1, "at least 1"),
@@ -119,12 +181,27 @@ def train_head(
     output: str | os.PathLike[str] | None = "classifier",
     layer: str | None = None,
     head: str = "linear",
+    hidden: Sequence[int] = (256,),
+    activation: str = "relu",
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+    loss: str = "softmax",
     optimizer: str = "adam",
     learning_rate: float = 3e-4,
     weight_decay: float = 0.0,
     label_smoothing: float = 0.0,
+    momentum: float = 0.9,
+    schedule: str = "constant",
+    end: float = 0.0,
+    power: float = 1.0,
+    warmup: float = 0.0,
+    clip: float | None = None,
+    mixup: float = 0.0,
+    noise: float = 0.0,
+    class_weights: str = "none",
     batch_size: int = 128,
     epochs: int = 100,
+    monitor: str = "loss",
     patience: int = 10,
     min_delta: float = 0.0,
     val_fraction: float = 0.2,
@@ -141,8 +218,9 @@ def train_head(
         Folder for the classifier; ``None`` to save nothing.
     layer
         Which layer of the cache; its first by default.
-    head, optimizer, learning_rate, weight_decay, label_smoothing, batch_size, epochs, patience, min_delta, \
-val_fraction, standardize, seed
+    head, hidden, activation, dropout, batch_norm, loss, optimizer, learning_rate, weight_decay, \
+label_smoothing, momentum, schedule, end, power, warmup, clip, mixup, noise, class_weights, batch_size, epochs, \
+monitor, patience, min_delta, val_fraction, standardize, seed
         See `Settings`.
 
     Returns
@@ -159,12 +237,27 @@ val_fraction, standardize, seed
     """
     settings = Settings(
         head=head,
+        hidden=tuple(hidden),
+        activation=activation,
+        dropout=dropout,
+        batch_norm=batch_norm,
+        loss=loss,
         optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
+        momentum=momentum,
+        schedule=schedule,
+        end=end,
+        power=power,
+        warmup=warmup,
+        clip=clip,
+        mixup=mixup,
+        noise=noise,
+        class_weights=class_weights,
         batch_size=batch_size,
         epochs=epochs,
+        monitor=monitor,
         patience=patience,
         min_delta=min_delta,
         val_fraction=val_fraction,
@@ -188,7 +281,7 @@ val_fraction, standardize, seed
         parameters=parameters,
         classes=opened.classes,
         metrics={},
-        training={**asdict(settings), **record},
+        training={**asdict(settings), "hidden": list(settings.hidden), **record},
         provenance=_provenance(opened),
     )
     for part in ("val", "test"):
@@ -211,29 +304,13 @@ def _flat(cache: FeatureCache, rows: np.ndarray, layer: str) -> tuple[np.ndarray
 def _fit(
     settings: Settings, classes: int, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    from featcache.training import Hyperparameters, Program, Rows, fit
+    from featcache.training import Rows, fit
 
-    program = Program(
-        settings.head,
-        classes,
-        settings.optimizer,
-        settings.batch_size,
-        settings.epochs,
-        settings.standardize,
-    )
-    # numpy arrays: making them with jax.numpy would compile a small program for each.
-    hyper = Hyperparameters(
-        learning_rate=np.array([settings.learning_rate], np.float32),
-        weight_decay=np.array([settings.weight_decay], np.float32),
-        label_smoothing=np.array([settings.label_smoothing], np.float32),
-        patience=np.array([settings.patience], np.float32),
-        min_delta=np.array([settings.min_delta], np.float32),
-        seed=np.array([settings.seed], np.uint32),
-    )
     train, val = (
-        Rows(x, np.asarray(y), np.ones((1, len(y)), np.float32)) for x, y in (parts["train"], parts["val"])
+        Rows(x, targets_for(settings.loss, y, classes), _row_weights(settings, y, classes)[None])
+        for x, y in (parts["train"], parts["val"])
     )
-    fitted = fit(program, hyper, train, val)
+    fitted = fit(_program(settings, classes), _hyperparameters(settings), train, val)
     if not int(fitted.best_epoch[0]):
         raise DataError(
             f"training diverged at once (learning rate {settings.learning_rate:g}); try a tenth of it"
@@ -248,6 +325,48 @@ def _fit(
         },
     }
     return {name: np.asarray(value[0]) for name, value in fitted.parameters.items()}, record
+
+
+def _program(settings: Settings, classes: int) -> "Program":
+    from featcache.heads import Form
+    from featcache.learning import Program
+
+    form = Form(
+        settings.head,
+        outputs_for(settings.loss, classes),
+        settings.hidden if settings.head == "mlp" else (),
+        settings.activation,
+        settings.batch_norm,
+    )
+    return Program(
+        form,
+        settings.optimizer,
+        settings.batch_size,
+        settings.epochs,
+        loss=settings.loss,
+        schedule=settings.schedule,
+        monitor=settings.monitor,
+        standardize=settings.standardize,
+        clip=settings.clip is not None,
+        mixup=settings.mixup > 0,
+        noise=settings.noise > 0,
+    )
+
+
+def _hyperparameters(settings: Settings) -> "Hyperparameters":
+    from featcache.optimization import Hyperparameters, hyperparameters
+
+    values = {name: getattr(settings, name) for name in Hyperparameters._fields}
+    return hyperparameters(**{name: value for name, value in values.items() if value is not None})
+
+
+def _row_weights(settings: Settings, labels: np.ndarray, classes: int) -> np.ndarray:
+    """How much each row counts, float32 ``[n]``: 1, or so that all classes present count the same."""
+    if settings.class_weights == "none" or not len(labels):
+        return np.ones(len(labels), np.float32)
+    counts = np.bincount(labels, minlength=classes)
+    share = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return share[labels].astype(np.float32)
 
 
 def _number(value: np.floating) -> float | None:

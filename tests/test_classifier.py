@@ -14,8 +14,9 @@ from sklearn import metrics as sklearn
 
 from featcache import Classifier, FeatureCache, extract, open_dataset
 from featcache import classifier as module
-from featcache.classifier import DOCUMENT, TENSORS, softmax
+from featcache.classifier import DOCUMENT, TENSORS
 from featcache.errors import IdentityError, IntegrityError, MissingFileError, StorageError, UsageError
+from featcache.outputs import softmax
 
 
 @pytest.fixture

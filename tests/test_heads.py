@@ -1,5 +1,7 @@
 """One head on one example, against numpy and scipy in float64."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,10 @@ import pytest
 from scipy.special import log_softmax
 
 from featcache.errors import UnknownNameError
-from featcache.heads import HEADS, Scaling, as_arrays, cross_entropy, feature_scaling, head_kind
+from featcache.heads import HEADS, Form, Scaling, as_arrays, feature_scaling, head_kind
+from featcache.losses import cross_entropy
+
+LINEAR = Form("linear", 3)
 
 
 @pytest.fixture
@@ -17,11 +22,11 @@ def random() -> np.random.Generator:
 
 def test_a_linear_head_is_a_matrix_product_and_starts_at_zero(random):
     head = head_kind("linear")
-    start = head.init(jax.random.key(0), 5, 3)
+    start = head.init(jax.random.key(0), 5, LINEAR)
     assert {name: value.shape for name, value in start.items()} == {"kernel": (5, 3), "bias": (3,)}
     assert all(not np.any(value) for value in start.values())
     kernel, bias, x = random.normal(size=(5, 3)), random.normal(size=3), random.normal(size=5)
-    got = head.logits(as_arrays({"kernel": kernel, "bias": bias}), jnp.asarray(x, jnp.float32))
+    got = head.logits(LINEAR, as_arrays({"kernel": kernel, "bias": bias}), jnp.asarray(x, jnp.float32))
     # float32 rounds each of 5 products to 6e-8 of their size, which is around 1.
     np.testing.assert_allclose(got, x @ kernel + bias, rtol=1e-5, atol=1e-6)
 
@@ -47,7 +52,9 @@ def test_folded_logits_are_the_standardised_ones(random):
     x = random.normal(5, 3, (40, 8))
     scaling = Scaling(jnp.asarray(x.mean(0), jnp.float32), jnp.asarray(x.std(0), jnp.float32))
     parameters = as_arrays({"kernel": random.normal(size=(8, 3)), "bias": random.normal(size=3)})
-    raw = jax.vmap(head.logits, (None, 0))(head.fold(parameters, scaling), jnp.asarray(x, jnp.float32))
+    raw = jax.vmap(partial(head.logits, LINEAR), (None, 0))(
+        head.scale(LINEAR, parameters, scaling), jnp.asarray(x, jnp.float32)
+    )
     kernel, bias = (np.asarray(parameters[name], np.float64) for name in ("kernel", "bias"))
     want = (x - x.mean(0)) / x.std(0) @ kernel + bias
     # Folding subtracts numbers of size mean / deviation = 2 per feature: a few units of float32's last place.

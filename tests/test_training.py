@@ -11,12 +11,12 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from featcache.heads import Form
+from featcache.learning import Program, Rows
+from featcache.optimization import Hyperparameters, hyperparameters
 from featcache.training import (
     MOST_ORDERED,
     Fitted,
-    Hyperparameters,
-    Program,
-    Rows,
     batch_order,
     fit,
     run_program,
@@ -49,17 +49,11 @@ NOTHING = rows(np.zeros((0, D), np.float32), np.zeros(0, int))
 
 def hyper(**given) -> Hyperparameters:
     """Values of K heads; a scalar is given to all."""
-    values = {"learning_rate": 0.05, "weight_decay": 0.0, "label_smoothing": 0.0}
-    values |= {"patience": 10**6, "min_delta": 0.0, "seed": 0} | given
-    heads = max((len(v) for v in values.values() if isinstance(v, list)), default=1)
-    filled = {name: v if isinstance(v, list) else [v] * heads for name, v in values.items()}
-    return Hyperparameters(
-        **{n: jnp.array(v, jnp.uint32 if n == "seed" else jnp.float32) for n, v in filled.items()}
-    )
+    return hyperparameters(**({"learning_rate": 0.05} | given))
 
 
 EPOCHS = 40
-SMALL_BATCHES = Program("linear", C, "adamw", 16, EPOCHS)
+SMALL_BATCHES = Program(Form("linear", C), "adamw", 16, EPOCHS)
 
 
 def parameters(fitted: Fitted, head: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +111,7 @@ def test_training_reaches_the_optimum_of_the_regularised_loss(
 ):
     values = hyper(learning_rate=learning_rate, weight_decay=weight_decay, label_smoothing=smoothing)
     # A batch larger than the rows is all rows, so that every step follows the whole gradient.
-    fitted = fit(Program("linear", C, optimizer, 10**6, 1500), values, TRAIN, NOTHING)
+    fitted = fit(Program(Form("linear", C), optimizer, 10**6, 1500), values, TRAIN, NOTHING)
     mean, deviation = X.astype(np.float64).mean(0), X.astype(np.float64).std(0)
     kernel, bias = parameters(fitted)
     kernel, bias = kernel * deviation[:, None], bias + mean @ kernel  # undo the folding
@@ -153,7 +147,7 @@ def test_steps_are_those_of_optax(optimizer):
         min_delta=9,
     )
     # 60 rows are three batches of 16 and one of 12.
-    fitted = fit(Program("linear", C, optimizer, 16, epochs, False), values, rows(x, Y), NOTHING)
+    fitted = fit(Program(Form("linear", C), optimizer, 16, epochs, standardize=False), values, rows(x, Y), NOTHING)
 
     steps = REFERENCE[optimizer](learning_rate, decay)
     want = {"kernel": jnp.zeros((D, C)), "bias": jnp.zeros(C)}
@@ -186,7 +180,7 @@ def test_steps_are_those_of_optax(optimizer):
     np.testing.assert_allclose(fitted.history.train_loss[:, 0], losses, rtol=1e-4)
     assert (int(fitted.best_epoch[0]), int(fitted.epochs_run)) == (epochs, epochs), "the last epoch is kept"
     assert np.isnan(fitted.history.val_loss).all()
-    assert np.isnan(fitted.history.val_accuracy).all()
+    assert np.isnan(fitted.history.val_score).all()
 
 
 # Many heads in one program ----------------------------------------------------------------------------------
@@ -235,7 +229,7 @@ def test_a_diverging_head_stops_keeps_its_best_and_leaves_the_others_alone():
 @pytest.mark.parametrize("validation", [VAL, NOTHING], ids=["validation", "none"])
 def test_a_head_that_diverges_in_its_first_step_has_no_best_epoch(validation):
     # One step an epoch: the loss of the only step is still finite, its parameters are not.
-    chosen = Program("linear", C, "sgd", 10**6, 1500)
+    chosen = Program(Form("linear", C), "sgd", 10**6, 1500)
     fitted = fit(chosen, hyper(learning_rate=np.inf), TRAIN, validation)
     assert np.isfinite(fitted.history.train_loss[0, 0])
     assert (int(fitted.best_epoch[0]), int(fitted.epochs_run)) == (0, 1)
@@ -268,7 +262,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(patience, min_delta):
     # The returned parameters are those of that epoch: float64 here, float32 there.
     np.testing.assert_allclose(loss(fitted, VX, VY), val_loss[best - 1], rtol=1e-4)
     accuracy = np.mean(logits(fitted, VX).argmax(1) == VY)
-    np.testing.assert_allclose(accuracy, fitted.history.val_accuracy[best - 1, 0], rtol=1e-6)
+    np.testing.assert_allclose(accuracy, fitted.history.val_score[best - 1, 0], rtol=1e-6)
 
 
 def test_validation_rows_of_weight_zero_do_not_count():

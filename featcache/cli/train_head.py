@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.errors import UsageError
 
 if TYPE_CHECKING:
     from featcache.classifier import Classifier
@@ -19,14 +20,29 @@ def command(
         "classifier"
     ),
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="Layer [default: the first].")] = None,
-    head: Annotated[str, typer.Option(help="Kind of head.")] = "linear",
-    optimizer: Annotated[str, typer.Option(help="adam, adamw or sgd (momentum 0.9).")] = "adam",
+    head: Annotated[str, typer.Option(help="linear or mlp.")] = "linear",
+    hidden: Annotated[str, typer.Option(metavar="N,N…", help="Widths of an mlp's hidden layers.")] = "256",
+    activation: Annotated[str, typer.Option(help="relu, gelu, silu or tanh.")] = "relu",
+    dropout: Annotated[float, typer.Option(help="Share of hidden units dropped.")] = 0.0,
+    batch_norm: Annotated[bool, typer.Option(help="Normalise hidden layers.")] = False,
+    loss: Annotated[str, typer.Option(help="softmax or sigmoid.")] = "softmax",
+    optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd or nesterov.")] = "adam",
     learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Step size.")] = 3e-4,
     weight_decay: Annotated[float, typer.Option(help="L2 decay of the weights, not of biases.")] = 0.0,
     label_smoothing: Annotated[float, typer.Option(help="Share of the target spread evenly.")] = 0.0,
+    momentum: Annotated[float, typer.Option(help="Of sgd and nesterov.")] = 0.9,
+    schedule: Annotated[str, typer.Option(help="constant, cosine, exponential or polynomial.")] = "constant",
+    end: Annotated[float, typer.Option(help="Factor on the rate at the last step.")] = 0.0,
+    power: Annotated[float, typer.Option(help="Of the polynomial schedule.")] = 1.0,
+    warmup: Annotated[float, typer.Option(help="Epochs of growing learning rate.")] = 0.0,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,
+    mixup: Annotated[float, typer.Option(help="Alpha of mixup on features.")] = 0.0,
+    noise: Annotated[float, typer.Option(help="Noise on features, in deviations.")] = 0.0,
+    class_weights: Annotated[str, typer.Option(help="none or balanced.")] = "none",
     batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 128,
     epochs: Annotated[int, typer.Option(help="The most epochs to run.")] = 100,
-    patience: Annotated[int, typer.Option(help="Epochs without a better validation loss.")] = 10,
+    monitor: Annotated[str, typer.Option(help="What chooses the epoch: loss or score.")] = "loss",
+    patience: Annotated[int, typer.Option(help="Epochs without a better validation.")] = 10,
     min_delta: Annotated[float, typer.Option(help="How much better counts.")] = 0.0,
     val_fraction: Annotated[float, typer.Option(help="Held out where there is no val split.")] = 0.2,
     standardize: Annotated[bool, typer.Option(help="Scale features by the training rows.")] = True,
@@ -45,12 +61,27 @@ def command(
         output=output,
         layer=layer,
         head=head,
+        hidden=_widths(hidden),
+        activation=activation,
+        dropout=dropout,
+        batch_norm=batch_norm,
+        loss=loss,
         optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
+        momentum=momentum,
+        schedule=schedule,
+        end=end,
+        power=power,
+        warmup=warmup,
+        clip=clip,
+        mixup=mixup,
+        noise=noise,
+        class_weights=class_weights,
         batch_size=batch_size,
         epochs=epochs,
+        monitor=monitor,
         patience=patience,
         min_delta=min_delta,
         val_fraction=val_fraction,
@@ -63,6 +94,16 @@ def command(
     if "test" not in classifier.metrics and "val" in classifier.metrics:
         console.note("no test split: the validation accuracy chose the epoch, so it is a little optimistic")
     console.note(f"next: featcache predict {escaped(str(output))} PHOTO…")
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """Read ``256,128``."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"hidden {text!r}: expected widths of layers such as 256 or 512,128; give --hidden N,N…"
+        ) from None
 
 
 def to_json(classifier: "Classifier", output: Path) -> dict[str, Any]:
