@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -208,13 +209,17 @@ def test_predict_with_a_backbones_own_classes(cli, trained):
     assert text[1].strip().startswith(prediction["classes"][0])
 
 
-def test_predict_with_a_backbones_own_classes_at_another_size(cli, trained):
-    photo = trained.photos / "test" / "cat" / "0.png"
-    ask = ("predict", "-b", "efficientnet_lite0", photo, "--json", "--image-size")
-    [given] = one_object(cli(*ask, "40x56"), "predict")["predictions"]
-    [want] = backbone_predictor("efficientnet_lite0", image_size=(40, 56)).predict(photo)
-    assert given["classes"] == list(want.classes)
-    np.testing.assert_allclose(given["probabilities"], want.probabilities, rtol=1e-5)  # the same program
+def test_predict_passes_the_size_on(cli, trained, monkeypatch):
+    sizes = []
+
+    def predictor(*args, **options):
+        sizes.append(backbone_predictor(*args, **options).transforms.input_size)
+        return SimpleNamespace(predict=lambda images, *, top: [])
+
+    monkeypatch.setattr("featcache.prediction.backbone_predictor", predictor)
+    for options in ((), ("--image-size", "40"), ("--image-size", "40x56")):
+        assert cli("predict", "-b", "efficientnet_lite0", trained.photos, *options).code == 0
+    assert sizes == [(64, 64), (40, 40), (40, 56)]
 
 
 # doctor, cache ----------------------------------------------------------------------------------------------

@@ -54,6 +54,9 @@ FAILURES = {
     "unknown layer": ("extract photos -l pol", 2, r"no stage 'pol' in this network; did you mean 'pool'"),
     "unknown dtype": ("extract photos --dtype f32", 2, r"no stored dtype 'f32'; did you mean 'float32'\?"),
     "unknown kind": ("extract foldr:photos", 2, r"no source 'foldr'; did you mean 'folder'\?"),
+    "no size": ("extract photos --image-size 150x", 2, r"image size '150x': expected pixels, .*\(150x200\), each"),
+    "size below 1": ("extract photos --image-size -3", 2, r"image size '-3': expected pixels"),
+    "size of a slip": ("extract photos --image-size 1x100000", 2, r"image size '1x100000': .* 1 to 4096; leave it"),
     "output's name": ("extract photos -o out.npz", 2, r"output out\.npz must end in \.h5"),
     "missing folder": ("extract nowhere", 3, r"no dataset folder nowhere; expected ROOT/CLASS/image\.jpg"),
     "a file": ("extract text.jpg", 3, r"text\.jpg is a file, not a dataset folder"),
@@ -85,6 +88,8 @@ FAILURES = {
     "predict elsewhere": ("predict photos text.jpg", 3, r"no classifier in photos"),
     "predict top": ("predict classifier text.jpg --top 0", 2, r"top 0: ask for at least one class"),
     "predict weights": ("predict classifier text.jpg --weights w.pth", 2, r"--weights goes with --backbone"),
+    "predict size": ("predict classifier text.jpg --image-size 150", 2, r"--image-size goes with --backbone; a class"),
+    "predict no size": ("predict -b efficientnet_lite0 text.jpg --image-size abc", 2, r"image size 'abc': expected"),
 }  # fmt: skip
 
 
