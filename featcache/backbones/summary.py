@@ -145,7 +145,7 @@ def describe(name: str, *, image_size: ImageSize | None = None) -> BackboneSumma
 
     Examples
     --------
-    >>> found = describe("mobilenet_v2")
+    >>> found = describe("mobilenet_v2.tv_in1k")
     >>> found.stages[0].name, found.stages[0].shape, found.stages[0].counts.macs
     ('Conv1', (112, 112, 32), 10838016)
     """

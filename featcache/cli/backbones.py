@@ -116,7 +116,7 @@ def _entry(weights: "Pretrained") -> dict[str, Any]:
     }
 
 
-_COLUMNS = ("name", "", "size", "features", "params", "MACs", "top-1", "here", "licence", "source")
+_COLUMNS = ("name", "size", "features", "params", "MACs", "top-1", "here", "licence", "source")
 _NUMBERS = ("size", "features", "params", "statistics", "MACs", "top-1")
 """Columns aligned to the right."""
 
@@ -125,8 +125,7 @@ def _list_lines(entries: Sequence[dict[str, Any]], width: int | None) -> list[st
     """The list; where the terminal is narrow, its last columns go and its shape stays."""
     rows = [
         (
-            f"{entry['name']}.{entry['tag']}",
-            "*" if entry["default"] else "",
+            f"{entry['name']}.{entry['tag']}" + " *" * entry["default"],
             _pixels(entry["input_size"]),
             str(entry["features"]),
             f"{entry['params'] / 1e6:.1f} M",

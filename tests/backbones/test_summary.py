@@ -162,7 +162,7 @@ def test_padding_strides_and_platforms_do_not_change_how_a_convolution_is_counte
 
 
 def test_another_size_changes_shapes_and_work_but_no_parameters():
-    own, other = described("mobilenet_v2.tv_in1k"), describe("MobileNetV2", image_size="96x160")
+    own, other = described("mobilenet_v2.tv_in1k"), describe("MobileNetV2.tv_in1k", image_size="96x160")
     assert other.image_size == (96, 160)
     assert other.stages[0].shape == (48, 80, 32)
     assert other.total.params == own.total.params
@@ -236,4 +236,4 @@ def test_the_sums_are_those_of_the_stages():
             "expanded_conv_project_BN": [112, 112, 16],
         },
     }
-    assert family_of(resolve("mobilenet_v2")) is found.family
+    assert family_of(resolve("mobilenet_v2.tv_in1k")) is found.family
