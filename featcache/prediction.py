@@ -175,7 +175,7 @@ def backbone_predictor(
     """
     from featcache.backbones import load
     from featcache.backbones.imagenet import class_names
-    from featcache.classifier import softmax
+    from featcache.outputs import softmax
 
     network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
     network = with_size(network, image_size)
