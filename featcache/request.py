@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache import plan as planning
 from featcache.backbones.sizes import ImageSize, read_size, with_size
+from featcache.backbones.weights_lock import lock_file
 from featcache.cache import FeatureCache, LayerSpec, partial_path
 from featcache.cache.layout import STORED_DTYPES, previous_path
 from featcache.errors import DataError, IntegrityError, UsageError, did_you_mean
@@ -70,6 +71,8 @@ class Wanted:
                 "backbone": self.backbone,
                 "layers": list(self.layers),
                 "weights": sha256_file(weights) if weights else None,
+                # Weights whose hash nobody publishes are known by what was recorded of them.
+                "recorded": sha256_file(lock_file()) if lock_file().is_file() else None,
                 "transforms": self.transforms.to_json() if self.transforms else None,
                 "dtype": self.dtype,
                 "compute_dtype": self.compute_dtype,

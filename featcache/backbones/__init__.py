@@ -101,7 +101,5 @@ def load(
     path = Path(weights).expanduser()
     if not path.is_file():
         raise MissingFileError(f"no weights file {path}; pass --weights the path of an existing file")
-    from featcache.identity import sha256_file
-
-    tag = wanted.tag if sha256_file(path) == wanted.file.sha256 else "custom"
+    tag = wanted.tag if files.is_pinned(wanted, path) else "custom"
     return with_size(load_file(wanted, path, tag=tag), size)

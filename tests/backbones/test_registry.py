@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from flax import nnx
 import featcache.backbones
 from featcache.backbones import DEFAULT, families, family_of, load, pretrained_weights, resolve
 from featcache.backbones.family import Download, Family, PackageFile
+from featcache.backbones.macs import count_macs
 from featcache.backbones.sizes import read_size
 from featcache.backbones.taps import make_layer
 from featcache.errors import MissingFileError, UnknownNameError, UsageError
@@ -18,6 +20,17 @@ from featcache.identity import differences
 from featcache.transforms import Transforms
 
 WEIGHTS = pytest.mark.parametrize("weights", pretrained_weights().values(), ids=lambda w: w.name)
+
+
+def _networks() -> list[Any]:
+    """Every weights' own network; by default one tag of each architecture, because building all takes minutes."""
+    seen: set[str] = set()
+    params = []
+    for weights in pretrained_weights().values():
+        marks = [pytest.mark.slow] if weights.arch in seen else []
+        seen.add(weights.arch)
+        params.append(pytest.param(weights, id=weights.name, marks=marks))
+    return params
 
 
 @pytest.mark.parametrize(
@@ -44,7 +57,7 @@ def test_names_that_people_know(name, expected):
         ("mobilnet_v2", "no backbone 'mobilnet_v2'; did you mean 'mobilenet_v2'"),
         ("efficientnet_lite9", "no backbone 'efficientnet_lite9'; did you mean 'efficientnet_lite"),
         ("mobilnet_v2.tv_in1k", "no backbone 'mobilnet_v2.tv_in1k'; did you mean 'mobilenet_v2'"),
-        ("zzz", "no backbone 'zzz'; known: .*mobilenet_v2"),
+        ("zzz", "no backbone 'zzz'; known: .*efficientnet_lite"),
         ("", "no backbone ''; known: "),
         ("mobilenet_v2.tv_in1", "no weights 'tv_in1' of mobilenet_v2; did you mean 'tv_in1k'"),
         ("mobilenet_v2.x", "no weights 'x' of mobilenet_v2; known: tv_in1k"),
@@ -89,13 +102,15 @@ def test_default_tag_is_the_first_of_its_architecture():
 
 @WEIGHTS
 def test_weights_are_pinned_and_described(weights):
-    # The form of each hash is checked where it is given; without any, what arrives could not be verified.
-    assert weights.file.sha256 or weights.file.md5
+    # The form of each hash is checked where it is given. Keras publishes none of its MobileNets, timm's hub none
+    # that are known here: these are recorded when they are first seen.
+    published = weights.file.sha256 or (isinstance(weights.file, Download) and weights.file.md5)
+    assert published or weights.arch.startswith("mobilenet_v") or "huggingface.co/timm" in weights.file.url
     assert isinstance(weights.transforms, Transforms)
     assert Transforms.from_json(weights.transforms.to_json()) == weights.transforms
     assert weights.layout in family_of(weights).key_tables
     assert weights.licence
-    assert weights.top1 is None or 50 < weights.top1 < 95  # percent, not a fraction
+    assert weights.top1 is None or 35 < weights.top1 < 95  # percent, not a fraction
     if isinstance(weights.file, Download):
         assert weights.file.url.startswith("https://")
     # torchvision and others put the first digits of the hash into the file's name.
@@ -103,17 +118,24 @@ def test_weights_are_pinned_and_described(weights):
         assert (weights.file.sha256 or "").startswith(digits[1])
 
 
-@WEIGHTS
+@pytest.mark.parametrize("weights", _networks())
 def test_tables_are_true_of_the_network(weights):
     network = nnx.eval_shape(lambda: family_of(weights).build(weights.config, None))
+    graphdef, state = nnx.split(network)
     image = jax.ShapeDtypeStruct((1, *weights.transforms.input_size, 3), np.float32)
-    classes = {} if weights.top1 is None else {"logits": (1, weights.config.classes)}
-    outputs = nnx.eval_shape(lambda n, x: n(x, taps=("pool", *classes)), network, image)
-    layer = make_layer("pool", None, outputs["pool"].shape[1:], network.prefix_tokens)
-    assert jax.eval_shape(layer.apply, outputs["pool"]).shape == (1, weights.features)
-    assert {name: outputs[name].shape for name in classes} == classes
+    classified = "logits" in network.order
+    taps = ("pool", "logits") if classified else ("pool",)
+    program, shapes = jax.make_jaxpr(
+        lambda state, x: nnx.merge(graphdef, state)(x, taps=(*taps, network.order[-1])), return_shape=True
+    )(state, image)
+    layer = make_layer("pool", None, shapes["pool"].shape[1:], network.prefix_tokens)
+    assert jax.eval_shape(layer.apply, shapes["pool"]).shape == (1, weights.features)
+    if classified:
+        assert shapes["logits"].shape == (1, weights.config.classes)
+    assert (weights.top1 is None) or classified
     parameters = jax.tree.leaves(nnx.state(network, nnx.Param))
     assert sum(np.prod(leaf.shape) for leaf in parameters) == weights.params
+    assert count_macs(program) == weights.macs
 
 
 @WEIGHTS
