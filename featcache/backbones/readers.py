@@ -2,23 +2,32 @@
 
 Weight files are data: nothing in them is imported or executed, every size that they declare is checked
 against the file before memory is taken for it, and whatever is wrong becomes a `WeightsError` that names
-the file. The reader is chosen by what the file holds, never by its name.
+the file. The reader is chosen by what the file holds, never by its name. Torch and safetensors files are
+read whole; of HDF5 files, which can be Keras's only, another process finds out where the numbers are.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
 import safetensors
 
+from featcache.backbones.keras_files import (
+    WEIGHTS_ENTRY,
+    archive_entries,
+    read_keras_archive,
+    read_keras_hdf5,
+)
 from featcache.backbones.torch_files import read_torch_legacy, read_torch_zip
 from featcache.backbones.torch_pickle import MalformedError, shorten
 from featcache.errors import WeightsError
 
-SUPPORTED = "supported are torch .pth/.pt files (legacy and zip) and .safetensors"
+SUPPORTED = (
+    "supported are torch .pth/.pt files (legacy and zip), .safetensors, and Keras .h5, .weights.h5 and .keras"
+)
 
 _SAFETENSORS_DTYPES = {
     "F64": np.dtype("<f8"),
@@ -43,12 +52,14 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     Parameters
     ----------
     path
-        A torch checkpoint (legacy or zip) or a safetensors file, under whatever name.
+        A torch checkpoint (legacy or zip), a safetensors file, or weights or a model of Keras (HDF5 of both
+        layouts, or a ``.keras`` archive), under whatever name.
 
     Returns
     -------
     dict of str to np.ndarray
-        Every tensor under its name in the file, with its shape and dtype there (bfloat16 as
+        Every tensor under its name in the file (of Keras ``{layer}.{leaf}``, see
+        `featcache.backbones.keras_files`), with its shape and dtype there (bfloat16 as
         `ml_dtypes.bfloat16`): C-contiguous, aligned arrays that keep nothing else of the file in memory.
         A training checkpoint's wrapping (`featcache.backbones.torch_files.WRAPPERS`) is taken off.
 
@@ -66,8 +77,7 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        data, read = _open(path)
-        tensors = read(data)
+        tensors = _read(path)
     except MalformedError as error:
         raise WeightsError(f"{path}: {error}") from error
     except MemoryError as error:
@@ -147,14 +157,34 @@ def _is_float(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.inexact) or array.dtype == ml_dtypes.bfloat16
 
 
-_Reader = Callable[[bytes], dict[str, np.ndarray]]
+def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
+    """Read a zip archive of Keras or torch, which its entries tell apart."""
+    names = {entry.filename for entry in archive_entries(file)}
+    if names & {WEIGHTS_ENTRY, "config.json"}:
+        return read_keras_archive(file)
+    return _whole(read_torch_zip)(file)
+
+
+_Reader = Callable[[BinaryIO], dict[str, np.ndarray]]
+
+
+def _whole(read: Callable[[bytes], dict[str, np.ndarray]]) -> _Reader:
+    """Return a reader of files from one of bytes."""
+
+    def read_file(file: BinaryIO) -> dict[str, np.ndarray]:
+        file.seek(0)
+        return read(file.read())
+
+    return read_file
+
 
 # The first bytes of what is read. A safetensors file begins with the length of its header (at most 100 MB,
 # the parser's own limit), then the header's brace.
 _READERS: tuple[tuple[bytes, _Reader], ...] = (
-    (rb"PK\x03\x04", read_torch_zip),
-    (rb"\x80[\x02-\x05]", read_torch_legacy),
-    (rb".{3}[\x00-\x05]\x00{4}\{", read_safetensors),
+    (rb"PK\x03\x04", _read_zip),
+    (rb"\x80[\x02-\x05]", _whole(read_torch_legacy)),
+    (rb"\x89HDF\r\n\x1a\n", read_keras_hdf5),
+    (rb".{3}[\x00-\x05]\x00{4}\{", _whole(read_safetensors)),
 )
 
 # The first bytes of what is often found in the place of weights, what it is, and what to do next.
@@ -174,13 +204,11 @@ _IMPOSTORS = (
         "a JSON text (often an error message) was saved instead of weights",
         "read it, then download the file again",
     ),
-    (rb"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5?) is not a supported format", SUPPORTED),
     (rb"\x1f\x8b", "a gzip archive is not a supported format", f"unpack it first; {SUPPORTED}"),
 )
 
 
-def _open(path: Path) -> tuple[bytes, _Reader]:
-    """Read a file whole, once its first bytes have shown which reader it is for."""
+def _read(path: Path) -> dict[str, np.ndarray]:
     if path.is_dir():
         raise MalformedError("a folder where a weights file was expected", "name the file inside it")
     if not path.exists():
@@ -188,9 +216,7 @@ def _open(path: Path) -> tuple[bytes, _Reader]:
     if not path.is_file():
         raise MalformedError("not a regular file", "name a weights file")
     with path.open("rb") as file:
-        reader = _choose_reader(file.read(256))
-        file.seek(0)
-        return file.read(), reader
+        return _choose_reader(file.read(256))(file)
 
 
 def _choose_reader(head: bytes) -> _Reader:
