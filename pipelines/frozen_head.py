@@ -1,4 +1,4 @@
-"""What E1 and E2 (and later E3, E7, E8) share: extract once, train one head, write down what came out."""
+"""What E1, E2, E3, E7 and E8 share: extract once, train one head, write down what came out."""
 
 import json
 import os
@@ -25,6 +25,7 @@ def run(
     output: Path,
     protocol: dict[str, Any],
     published: dict[str, Any],
+    layer: str = "pool",
     squash: bool = True,
     image_size: int | tuple[int, int] | None = None,
 ) -> dict[str, Any]:
@@ -42,6 +43,8 @@ def run(
         Arguments of `featcache.train_head`.
     published
         What the original reports, kept beside our result.
+    layer
+        What is cached of the network.
     squash
         Resize whatever the aspect ratio, as Keras pipelines do, instead of the weights' own crop.
     image_size
@@ -56,7 +59,11 @@ def run(
         )
     began = time.perf_counter()
     extraction = featcache.extract(
-        data, backbone=network, transforms=transforms, output=output / f"{experiment}-{backbone}.h5"
+        data,
+        backbone=network,
+        transforms=transforms,
+        layers=(layer,),
+        output=output / f"{experiment}-{backbone}.h5",
     )
     extracted = time.perf_counter()
     classifier = featcache.train_head(extraction, output=output / f"{experiment}-classifier", **protocol)
@@ -66,7 +73,9 @@ def run(
         "data": data,
         "images": extraction.images,
         "backbone": network.name,
+        "weights": weights_note(network.tag),
         "input_size": list(size),
+        "layer": layer,
         "protocol": protocol,
         "published": published,
         "result": {
@@ -78,7 +87,22 @@ def run(
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
         "featcache": featcache.__version__,
     }
-    path = output / f"{experiment}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record, indent=1))
+    if "test" in classifier.metrics:
+        confusion = classifier.evaluate(extraction.path, split="test").confusion
+        record["confusion"] = {"classes": list(classifier.classes), "rows_are_truth": confusion.tolist()}
+    return write(record, output)
+
+
+def weights_note(tag: str) -> str:
+    """Say which weights a result is of: random ones prove the plumbing and nothing else."""
+    if tag == "random":
+        return "random: this record proves that everything runs, its accuracies mean nothing"
+    return "a file of one's own" if tag == "custom" else f"published ({tag})"
+
+
+def write(record: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Write a record as ``EXPERIMENT.json`` in the output folder, and print it."""
+    text = json.dumps(record, indent=1)
+    (output / f"{record['experiment']}.json").write_text(text + "\n")
+    print(text)
     return record
