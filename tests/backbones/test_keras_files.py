@@ -132,9 +132,176 @@ def test_bfloat16_and_float16_of_keras(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["MobileNetV2", "ConvNeXtTiny", "Xception"])
+def test_both_layouts_name_the_weights_of_keras_applications_alike(tmp_path, name):
+    network = getattr(keras().applications, name)(weights=None, include_top=False, input_shape=(96, 96, 3))
+    from keras.src.legacy.saving import legacy_h5_format
+
+    network.save_weights(tmp_path / "new.weights.h5")
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, network)
+    new, old = read_tensors(tmp_path / "new.weights.h5"), read_tensors(tmp_path / "old.h5")
+    assert_same(
+        {key.replace(".depthwise_kernel", ".kernel"): array for key, array in new.items()},
+        {key.replace(".depthwise_kernel", ".kernel"): array for key, array in old.items()},
+    )
+    assert sum(array.size for array in new.values()) == network.count_params()
+    named = weights_of(network)
+    assert_same({key: new[key] for key in named}, named)
+
+
+# Files of earlier versions, by hand
+
+
+def test_names_of_2016(tmp_path):
+    """VGG16's and ResNet50's published files are of this kind; Xception's kernels would be named so."""
+    layers = {
+        "input_1": {},
+        "block1_conv1": {"block1_conv1_W_1:0": values(3, 3, 3, 4), "block1_conv1_b_1:0": values(4)},
+        "bn2a_branch2a": {
+            "bn2a_branch2a_gamma_1:0": values(4),
+            "bn2a_branch2a_beta_1:0": values(4) + 1,
+            "bn2a_branch2a_running_mean_1:0": values(4) + 2,
+            "bn2a_branch2a_running_std_1:0": values(4) + 3,
+        },
+        "sepconv": {"sepconv_depthwise_kernel": values(3, 3, 4, 1), "sepconv_pointwise_kernel": values(4, 5)},
+        "fc": {"fc_W:0": values(4, 2), "fc_b:0": values(2)},
+    }
+    expected = {
+        "block1_conv1.kernel": values(3, 3, 3, 4),
+        "block1_conv1.bias": values(4),
+        "bn2a_branch2a.gamma": values(4),
+        "bn2a_branch2a.beta": values(4) + 1,
+        "bn2a_branch2a.moving_mean": values(4) + 2,
+        "bn2a_branch2a.moving_variance": values(4) + 3,
+        "sepconv.depthwise_kernel": values(3, 3, 4, 1),
+        "sepconv.pointwise_kernel": values(4, 5),
+        "fc.kernel": values(4, 2),
+        "fc.bias": values(2),
+    }
+    assert_same(read_tensors(legacy_file(tmp_path / "w.h5", layers)), expected)
+
+
+def test_names_of_tensorflow(tmp_path):
+    layers = {
+        "conv1/conv": {"conv1/conv/kernel:0": values(3, 3, 3, 4)},
+        "conv_dw_1": {"conv_dw_1/depthwise_kernel:0": values(3, 3, 4, 1)},
+        # The second network of a session had its scopes counted.
+        "bn": {"bn_3/gamma:0": values(4), "bn_3/moving_variance:0": values(4)},
+        # A Sequential inside of ConvNeXt, whose layers go by their own names.
+        "stem": {"stem_conv/kernel:0": values(4, 4, 3, 8), "stem/stem_norm/gamma:0": values(8)},
+        "block_layer_scale": {"block_layer_scale/Variable:0": values(8)},
+        "other": {"other/Variable:0": values(8), "other/sub/Variable:0": values(9)},
+        "fc": {"fc/kernel": values(4, 2)},
+    }
+    expected = {
+        "conv1_conv.kernel": values(3, 3, 3, 4),
+        "conv_dw_1.depthwise_kernel": values(3, 3, 4, 1),
+        "bn.gamma": values(4),
+        "bn.moving_variance": values(4),
+        "stem_conv.kernel": values(4, 4, 3, 8),
+        "stem_norm.gamma": values(8),
+        "block_layer_scale.gamma": values(8),
+        "other.Variable": values(8),
+        "sub.Variable": values(9),
+        "fc.kernel": values(4, 2),
+    }
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        write_legacy(file.create_group("model_weights"), layers)
+        file.attrs["model_config"] = "{not JSON"
+    assert_same(read_tensors(tmp_path / "w.h5"), expected)
+
+
+def test_long_lists_of_names_are_cut_into_pieces(tmp_path):
+    """Attributes are limited to 64 kB in HDF5, so Keras numbers the pieces of longer ones."""
+    layers = {f"layer_{number}": {"kernel:0": values(number + 1)} for number in range(5)}
+    path = legacy_file(tmp_path / "w.h5", layers)
+    with h5py.File(path, "r+") as file:
+        names = file.attrs["layer_names"]
+        del file.attrs["layer_names"]
+        file.attrs["layer_names0"], file.attrs["layer_names1"] = names[:3], names[3:]
+    expected = {f"{layer}.kernel": weights["kernel:0"] for layer, weights in layers.items()}
+    assert_same(read_tensors(path), expected)
+
+
+def test_weights_of_the_model_itself_are_read(tmp_path):
+    path = legacy_file(tmp_path / "w.h5", DENSE)
+    with h5py.File(path, "r+") as file:
+        group = file.create_group("top_level_model_weights")
+        group.attrs["weight_names"] = [b"token:0"]
+        group["token:0"] = values(7)
+    assert read_tensors(path)["top_level_model_weights.token"].tolist() == values(7).tolist()
+
+
+def test_all_types_and_shapes(tmp_path):
+    types = ["float16", "float32", "float64", "int8", "int16", "int32", "int64"]
+    types += ["uint8", "uint16", "uint32", "uint64"]
+    arrays = {name: values(2, 3, dtype=name) for name in types}
+    arrays |= {"scalar": np.array(3, np.float32), "empty": np.zeros((0, 4), np.float32)}
+    path = legacy_file(tmp_path / "w.h5", {"layer": arrays})
+    assert_same(read_tensors(path), {f"layer.{name}": array for name, array in arrays.items()})
+
+
+def test_positions_of_other_classes_and_counts_are_kept(tmp_path):
+    layers = {
+        "my_layer/mine": {str(position): values(position + 1) for position in range(11)},
+        "layer_normalization/ambiguous": {"0": values(4)},
+        "dense_3/quantized": {str(position): values(2) for position in range(3)},
+        "my_layer_1/by_key": {"table": values(5)},
+        "batch_normalization_12/statistics": {"0": values(4), "1": values(4)},
+    }
+    tensors = read_tensors(new_file(tmp_path / "w.h5", layers))
+    assert [tensors[f"mine.{position}"].size for position in range(11)] == list(range(1, 12))
+    assert {"ambiguous.0", "quantized.2", "by_key.table"} < set(tensors)
+    assert {"statistics.moving_mean", "statistics.moving_variance"} < set(tensors)
+
+
+def test_state_of_optimizers_and_random_generators_is_left_out(tmp_path):
+    path = new_file(tmp_path / "w.h5", NEW_DENSE)
+    with h5py.File(path, "r+") as file:
+        file["layers/dropout/seed_generator/vars/0"] = np.zeros(2, np.uint32)
+        for group in ("optimizer", "optimizer_weights"):
+            file[f"{group}/vars/0"] = h5py.SoftLink("/nowhere")
+    assert sorted(read_tensors(path)) == ["fc.bias", "fc.kernel"]
+
+
+# What cannot be named
+
+
+def test_files_without_layer_names_say_how_to_save_them_again(tmp_path):
+    path = new_file(tmp_path / "w.h5", NEW_DENSE)
+    with h5py.File(path, "r+") as file:
+        del file["layers/dense/vars"].attrs["name"]
+    with pytest.raises(
+        WeightsError,
+        match=r"w\.h5: layer '/layers/dense' has no name.*model\.save_weights\(\"x\.weights\.h5\"\)",
+    ):
+        read_tensors(path)
+
+
+def test_two_weights_of_one_name_are_refused(tmp_path):
+    layers = {f"functional_{number}/layers/dense/fc": {"0": values(3)} for number in range(2)}
+    with pytest.raises(WeightsError, match=r"two tensors are named 'fc\.kernel'.*rename one of the layers"):
+        read_tensors(new_file(tmp_path / "w.h5", layers))
+    layers = {"a/b": {"kernel:0": values(3)}, "a_b": {"kernel:0": values(3)}}
+    with pytest.raises(
+        WeightsError, match=r"two tensors are named 'a_b\.kernel', the second is '/a_b/kernel:0'"
+    ):
+        read_tensors(legacy_file(tmp_path / "w.h5", layers))
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["MobileNetV2", "ConvNeXtTiny", "Xception"],
+    ("fill", "message"),
+    [
+        (
+            lambda file: file.create_dataset("features", data=values(3)),
+            "an HDF5 file that holds no Keras weights",
+        ),
+        (lambda file: write_new(file, {}), r"it holds no weights.*save_weights"),
+        (lambda file: write_legacy(file, {}), "it holds no weights"),
+        (lambda file: file.create_dataset("layers/x", data=1.0), r"dataset '/layers/x' is in no layer"),
+        (lambda file: file.create_group("model_weights"), "it holds no weights"),
+    ],
     ids=["a cache", "no layers", "no layer names", "a dataset elsewhere", "an empty model"],
 )
 def test_hdf5_files_without_weights_are_named(tmp_path, fill, message):
