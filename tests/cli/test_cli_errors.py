@@ -49,7 +49,7 @@ FAILURES = {
     "unknown command": ("extrat photos", 2, r"No such command 'extrat'.*extract"),
     "missing argument": ("train-head", 2, r"Missing argument 'cache'.*\(see featcache train-head --help\)"),
     "no number": ("train-head good.h5 --epochs many", 2, r"Invalid value for '--epochs'"),
-    "unknown backbone": ("extract photos -b mobilnet_v2", 2, r"no backbone .*; did you mean 'mobilenet_v2'\?"),
+    "unknown backbone": ("extract photos -b mobilnet_v2", 2, r"no backbone .*; did you mean .*'mobilenet_v2'"),
     "unknown tag": ("extract photos -b mobilenet_v2.v9", 2, r"no weights 'v9' of mobilenet_v2; known: tv_in1k"),
     "unknown layer": ("extract photos -l pol", 2, r"no stage 'pol' in this network; did you mean 'pool'"),
     "unknown dtype": ("extract photos --dtype f32", 2, r"no stored dtype 'f32'; did you mean 'float32'\?"),
