@@ -113,10 +113,15 @@ def _lacking_top(network: Backbone, ours: Tensors) -> list[str]:
     of_stage: dict[str, list[str]] = {}
     for path, _ in nnx.to_flat_state(nnx.state(network)):
         of_stage.setdefault(path[1], []).append(_name(path))
-    present = [any(name in ours for name in of_stage[stage]) for stage in network.order if stage in of_stage]
     learnt = [stage for stage in network.order if stage in of_stage]
+    present = [any(name in ours for name in of_stage[stage]) for stage in learnt]
     end = sum(present)
-    return learnt[end:] if all(present[:end]) else []
+    if end == len(learnt) or not all(present[:end]):
+        return []
+    # What is left behind the default layer without anything to learn (flattening for dense layers) goes too.
+    after = network.order.index(network.stage_of(network.resolve("pool"))) + 1
+    first = network.order.index(learnt[end])
+    return [*network.order[after if end and network.order.index(learnt[end - 1]) < after else first :]]
 
 
 def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

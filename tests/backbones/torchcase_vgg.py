@@ -18,5 +18,5 @@ CASES = tuple(
         points=(r"features\.\d+", r"avgpool", r"classifier\.(1|4|6)"),
         sizes=((96, 96), (80, 112)),
     )
-    for depth in (11, 16)
+    for depth in (11, 13, 16, 19)
 )
