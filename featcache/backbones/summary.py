@@ -147,7 +147,7 @@ def describe(name: str, *, image_size: ImageSize | None = None) -> BackboneSumma
     --------
     >>> found = describe("mobilenet_v2.tv_in1k")
     >>> found.stages[0].name, found.stages[0].shape, found.stages[0].counts.macs
-    ('Conv1', (112, 112, 32), 10838016)
+    ('Conv1_relu', (112, 112, 32), 10838016)
     """
     pretrained = resolve(name)
     family = family_of(pretrained)

@@ -190,7 +190,7 @@ def test_torchvision_layout_of_mobilenet_leaves_nothing_random(tmp_path):
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
-        ("features.0.0.weight", "Conv1.conv.kernel"),
+        ("features.0.0.weight", "Conv1_relu.conv.kernel"),
         ("features.1.conv.0.1.running_var", "expanded_conv.depthwise.norm.var"),
         ("features.1.conv.1.weight", "expanded_conv.project.conv.kernel"),
         ("features.1.conv.2.bias", "expanded_conv.project.norm.bias"),

@@ -28,7 +28,7 @@ def _without_top(alpha: float) -> KerasCase:
 
 
 def test_quarter_width_with_its_top_equals_keras(tmp_path):
-    assert_equals_keras(_keras(0.25), (224, 224), tmp_path, suffix=".h5")
+    assert_equals_keras(_keras(0.25), (128, 128), tmp_path, suffix=".h5")
 
 
 def test_quarter_width_equals_keras_at_an_odd_size(tmp_path):

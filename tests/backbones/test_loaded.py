@@ -346,8 +346,8 @@ def test_random_weights_are_marked():
     assert kernel.shape == (1, 1, 32, 192)
     # He et al.: variance 2 / fan-in. 6144 draws estimate a deviation to 1 %; four of that.
     assert kernel.std() == pytest.approx(np.sqrt(2 / 32), rel=0.04)
-    assert (loaded.tensors["Conv1.norm.var"] == 1).all()
-    assert not loaded.tensors["Conv1.norm.mean"].any()
+    assert (loaded.tensors["Conv1_relu.norm.var"] == 1).all()
+    assert not loaded.tensors["Conv1_relu.norm.mean"].any()
 
 
 def test_random_weights_tell_images_apart():
