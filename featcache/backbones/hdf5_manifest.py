@@ -179,9 +179,16 @@ def _ask_child(file: BinaryIO, window: Window) -> bytearray:
     environment = os.environ | {
         "OPENBLAS_NUM_THREADS": "1"
     }  # its threads take address space, which is limited
-    with subprocess.Popen(
-        command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    ) as child:
+    try:
+        started = subprocess.Popen(
+            command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        )
+    except OSError as error:
+        raise MalformedError(
+            f"no process can be started to read its structure ({error.strerror})",
+            f"featcache runs the Python that it runs under, {sys.executable!r}: see whether that can be run",
+        ) from error
+    with started as child:
         alarm = threading.Timer(WALL_SECONDS, child.kill)
         alarm.start()
         try:

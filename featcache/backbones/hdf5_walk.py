@@ -209,19 +209,18 @@ def _links(group: Any, parent: str) -> list[tuple[str, bool]]:
     """Names in a group, and whether each is a hard link."""
     from h5py import h5l
 
-    found: list[tuple[str, bool]] = []
+    found: list[tuple[bytes, bool]] = []
 
-    def collect(name: bytes, info: Any) -> bool:
-        if len(name) > MAX_NAME or len(found) > MAX_OBJECTS:
-            return True
-        found.append((name.decode(), info.type == h5l.TYPE_HARD))
-        return False
+    def collect(name: bytes, info: Any) -> bool:  # must not raise: h5py loses what is raised here
+        found.append((name, info.type == h5l.TYPE_HARD))
+        return len(name) > MAX_NAME or len(found) > MAX_OBJECTS
 
-    if group.links.iterate(collect, info=True)[0]:
+    group.links.iterate(collect, info=True)
+    if (found and len(found[-1][0]) > MAX_NAME) or len(found) > MAX_OBJECTS:
         raise RefusedError(
             f"a name of over {MAX_NAME} bytes, or too many, in {_short(parent or '/')}", DAMAGED
         )
-    return found
+    return [(_text(name), is_hard) for name, is_hard in found]
 
 
 def _dataset(dataset: Any, path: str) -> tuple[str, list[int], int | None, int]:
@@ -301,7 +300,14 @@ def _strings(thing: Any, name: str, path: str) -> list[str]:
     names = values.ravel().tolist()
     if any(len(each) > MAX_NAME for each in names):
         raise RefusedError(f"attribute {name} of {_short(path)} has a name of over {MAX_NAME} bytes", DAMAGED)
-    return [each.decode() for each in names]
+    return [_text(each) for each in names]
+
+
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise RefusedError("a name is not valid UTF-8", DAMAGED) from error
 
 
 def _short(path: str) -> str:

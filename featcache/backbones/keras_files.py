@@ -55,6 +55,10 @@ _NAMES_OF_2016 = re.compile(
 _RENAMED = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}
 
 
+# The group of the old layout for variables of the model itself; it is not listed among the layers.
+_MODEL_ITSELF = "top_level_model_weights"
+
+
 def read_keras_hdf5(file: BinaryIO) -> dict[str, np.ndarray]:
     """Read a Keras ``.h5`` or ``.weights.h5`` file.
 
@@ -174,12 +178,10 @@ def _names(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _legacy_names(manifest: Manifest, root: str) -> Iterator[tuple[str, str]]:
-    layers = manifest.groups[root or "/"]["layer_names"]
-    # Variables of the model itself; the group is there, but not among the layers.
-    extra = (
-        [f"{root}/top_level_model_weights"] if f"{root}/top_level_model_weights" in manifest.groups else []
-    )
-    for layer in [*layers, *(path.rpartition("/")[2] for path in extra)]:
+    layers = list(manifest.groups[root or "/"]["layer_names"])
+    if f"{root}/{_MODEL_ITSELF}" in manifest.groups:
+        layers.append(_MODEL_ITSELF)
+    for layer in layers:
         path = f"{root}/{layer}"
         if "weight_names" not in manifest.groups.get(path, {}):
             raise MalformedError(f"layer {shorten(layer)} is listed but absent")
@@ -197,9 +199,9 @@ def _legacy_name(layer: str, weight: str, *, nested: bool) -> str:
     scope, leaf = _split(weight)
     if not scope and (old := _NAMES_OF_2016.fullmatch(leaf)):
         leaf = _RENAMED.get(old[1], old[1])
-    if scope and not re.search(r":\d+$", weight):  # Keras 3: the last part is the layer's own name
+    if scope not in ("", layer) and not weight.endswith(":0"):  # Keras 3: the last part is the own name
         layer = scope.rpartition("/")[2]
-    elif scope and nested:
+    elif scope not in ("", layer) and nested:
         layer = scope.removeprefix(f"{layer}/")
     # The only weight that keras.applications gave no name, of ConvNeXt's LayerScale.
     if "layer_scale" in layer and re.fullmatch(r"[Vv]ariable(_\d+)?", leaf):

@@ -1,5 +1,6 @@
 """Keras weight files written with h5py alone: the layouts of 2016 to today, and a base for hostile ones."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def legacy_file(path: Path, layers: Layers) -> Path:
 def new_file(path: Path, layers: Layers) -> Path:
     with h5py.File(path, "w") as file:
         write_new(file, layers)
+    return path
+
+
+def archive(path: Path, weights: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.writestr("metadata.json", "{}")
+        file.writestr("config.json", "{not JSON")
+        file.writestr("model.weights.h5", weights)
     return path
 
 

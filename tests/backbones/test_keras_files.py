@@ -1,19 +1,15 @@
 """Keras files give every layer's own weights under its name, whichever Keras wrote them, and in which layout."""
 
-import subprocess
-import sys
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from keras_writer import DENSE, NEW_DENSE, legacy_file, new_file, values, write_legacy, write_new
+from keras_writer import DENSE, NEW_DENSE, archive, legacy_file, new_file, values, write_legacy, write_new
 from support import keras
 
-from featcache.backbones import hdf5_walk
 from featcache.backbones.readers import read_tensors
 from featcache.errors import WeightsError
 
@@ -330,14 +326,6 @@ def test_listed_names_that_are_absent_are_refused(tmp_path, what):
 # Archives
 
 
-def archive(path: Path, weights: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as file:
-        file.writestr("metadata.json", "{}")
-        file.writestr("config.json", "{not JSON")
-        file.writestr("model.weights.h5", weights)
-    return path
-
-
 def test_archives_that_are_not_as_keras_writes_them(tmp_path):
     weights = new_file(tmp_path / "w.h5", NEW_DENSE).read_bytes()
     assert sorted(read_tensors(archive(tmp_path / "a.zip", weights))) == ["fc.bias", "fc.kernel"]
@@ -378,13 +366,3 @@ def test_a_file_is_held_in_memory_once(tmp_path):
             assert tracemalloc.get_traced_memory()[1] < 28_000_000
         finally:
             tracemalloc.stop()
-
-
-def test_the_child_process_needs_neither_jax_nor_featcache():
-    code = (
-        "import runpy, sys; sys.path.extend(sys.argv[2:]); import h5py; runpy.run_path(sys.argv[1], run_name='child');"
-        "print(sorted({'jax', 'featcache', 'flax', 'keras'} & set(sys.modules)))"
-    )
-    folder = str(Path(h5py.__file__).parents[1])
-    command = [sys.executable, "-I", "-c", code, hdf5_walk.__file__, folder]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
