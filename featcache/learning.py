@@ -93,29 +93,50 @@ def scalings(program: Program, train: Rows) -> Scaling:
     return Scaling(jnp.zeros(shape), jnp.ones(shape))
 
 
-def train_epoch(
+class Progress(NamedTuple):
+    """Where training is: steps done before, int; steps in one epoch and in all are known to the compiler."""
+
+    done: jax.Array
+    steps_per_epoch: int
+
+
+def train_steps(
     program: Program,
     hyper: Hyperparameters,
     train: Rows,
     scaling: Scaling,
     batches: jax.Array,
-    epoch: jax.Array,
+    progress: Progress,
     learners: Learners,
-) -> tuple[Learners, jax.Array]:
-    """One pass over ``batches [steps, B]``; returns the learners and their mean loss ``[K]``."""
-    count = len(batches)
+) -> tuple[Learners, jax.Array, jax.Array]:
+    """Take one step for each of ``batches [steps, B]``, row numbers of `train`, -1 for none.
+
+    Returns
+    -------
+    Learners
+        After the steps.
+    losses, weights
+        ``[K]``: weighted losses and weights summed over the steps; their quotient is the mean loss.
+    """
 
     def one(learners: Learners, numbered: tuple[jax.Array, jax.Array]) -> tuple[Learners, Any]:
         number, batch = numbered
         weight = train.weight[:, batch] * (batch >= 0)
-        update = jax.vmap(partial(_step, program, count), in_axes=(0, 0, 0, None, None, 0, None))
+        update = jax.vmap(
+            partial(_step, program, progress.steps_per_epoch), in_axes=(0, 0, 0, None, None, 0, None)
+        )
         learners, loss = update(
-            learners, hyper, scaling, train.x[batch], train.y[batch], weight, epoch * count + number
+            learners, hyper, scaling, train.x[batch], train.y[batch], weight, progress.done + number
         )
         return learners, (loss * weight.sum(1), weight.sum(1))
 
-    learners, (losses, weights) = lax.scan(one, learners, (jnp.arange(count), batches))
-    return learners, losses.sum(0) / jnp.maximum(weights.sum(0), 1e-9)
+    learners, (losses, weights) = lax.scan(one, learners, (jnp.arange(len(batches)), batches))
+    return learners, losses.sum(0), weights.sum(0)
+
+
+def mean_loss(losses: jax.Array, weights: jax.Array) -> jax.Array:
+    """Return the quotient of `train_steps`' sums, ``[K]``."""
+    return losses / jnp.maximum(weights, 1e-9)
 
 
 def _step(
@@ -196,18 +217,21 @@ def _mixing(hyper: Hyperparameters, weight: jax.Array, key: jax.Array) -> tuple[
     return share, other
 
 
-def evaluate(program: Program, parameters: Any, scaling: Scaling, val: Rows) -> tuple[jax.Array, jax.Array]:
-    """Return mean loss and score of every head, each ``[K]``; NaN where there are no rows."""
+def evaluate(
+    program: Program, parameters: Any, scaling: Scaling, val: Rows
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return weighted loss, weighted score, and weight of every head, each summed over rows, ``[K]``."""
     head, form, loss = head_kind(program.form.head), program.form, LOSSES[program.loss]
 
-    def one(parameters: Any, scaling: Scaling, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def one(parameters: Any, scaling: Scaling, weight: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         finished = head.finish(form, head.scale(form, parameters, scaling))
         outputs = jax.vmap(partial(head.logits, form), in_axes=(None, 0))(finished, val.x)
-        share = weight / jnp.sum(weight)
         losses = jax.vmap(loss.value, in_axes=(0, 0, None))(outputs, val.y, 0.0)
-        return jnp.sum(losses * share), jnp.sum(jax.vmap(loss.score)(outputs, val.y) * share)
+        # A row that does not count may be infinite.
+        counted = jnp.where(weight > 0, losses * weight, 0.0)
+        return jnp.sum(counted), jnp.sum(jax.vmap(loss.score)(outputs, val.y) * weight), jnp.sum(weight)
 
     if not val.x.shape[0]:
-        nothing = jnp.full(val.weight.shape[0], jnp.nan)
-        return nothing, nothing
+        nothing = jnp.zeros(val.weight.shape[0])
+        return nothing, nothing, nothing
     return jax.vmap(one)(parameters, scaling, val.weight)

@@ -14,15 +14,17 @@ import numpy as np
 from jax import lax
 
 from featcache.compiling import cpu_options
-from featcache.heads import head_kind
+from featcache.heads import Scaling, head_kind
 from featcache.learning import (
     Learners,
     Program,
+    Progress,
     Rows,
     evaluate,
+    mean_loss,
     new_learners,
     scalings,
-    train_epoch,
+    train_steps,
 )
 from featcache.optimization import Hyperparameters
 
@@ -50,7 +52,9 @@ class Fitted(NamedTuple):
     history: History
 
 
-class _Carry(NamedTuple):
+class Carry(NamedTuple):
+    """Everything that goes from epoch to epoch."""
+
     epoch: jax.Array
     learners: Learners
     best: Any
@@ -125,31 +129,41 @@ def run_program() -> Callable[..., Fitted]:
 def _run_program(
     program: Program, hyper: Hyperparameters, train: Rows, val: Rows, order: jax.Array | np.ndarray
 ) -> Fitted:
-    head, form = head_kind(program.form.head), program.form
     order = jnp.asarray(order)
     scaling = scalings(program, train)
-    epoch = partial(train_epoch, program, hyper, train, scaling)
-    judged = val.weight.sum(axis=1) > 0
+    steps = order.shape[1]
 
-    def running(carry: _Carry) -> jax.Array:
+    def running(carry: Carry) -> jax.Array:
         return (carry.epoch < program.epochs) & ~jnp.all(carry.stopped)
 
-    def advance(carry: _Carry) -> _Carry:
-        learners, loss = epoch(order[carry.epoch % len(order)], carry.epoch, carry.learners)
-        val_loss, val_score = evaluate(program, learners.parameters, scaling, val)
-        return _judge(program, hyper, carry, learners, History(loss, val_loss, val_score), judged)
+    def advance(carry: Carry) -> Carry:
+        progress = Progress(carry.epoch * steps, steps)
+        batches = order[carry.epoch % len(order)]
+        learners, losses, weights = train_steps(
+            program, hyper, train, scaling, batches, progress, carry.learners
+        )
+        judged = evaluate(program, learners.parameters, scaling, val)
+        return judge(program, hyper, carry, learners, mean_loss(losses, weights), judged)
 
-    end = lax.while_loop(running, advance, _initial(program, hyper, train.x.shape[1]))
+    return finished(
+        program, lax.while_loop(running, advance, initial(program, hyper, train.x.shape[1])), scaling
+    )
+
+
+def finished(program: Program, end: Carry, scaling: Scaling) -> Fitted:
+    """Return what is kept of K heads when training ends: the best parameters, for raw features."""
+    head, form = head_kind(program.form.head), program.form
     scaled = jax.vmap(partial(head.scale, form))(end.best, scaling)
-    finished = jax.vmap(partial(head.finish, form))(scaled)
-    return Fitted(finished, end.best_epoch, end.epoch, end.history)
+    parameters = jax.vmap(partial(head.finish, form))(scaled)
+    return Fitted(parameters, end.best_epoch, end.epoch, end.history)
 
 
-def _initial(program: Program, hyper: Hyperparameters, features: int) -> _Carry:
+def initial(program: Program, hyper: Hyperparameters, features: int) -> Carry:
+    """Return the state of K heads before the first epoch."""
     heads = len(hyper.seed)
     learners = new_learners(program, hyper, features)
     empty = jnp.full((program.epochs, heads), jnp.nan)
-    return _Carry(
+    return Carry(
         epoch=jnp.zeros((), jnp.int32),
         learners=learners,
         best=learners.parameters,
@@ -160,25 +174,35 @@ def _initial(program: Program, hyper: Hyperparameters, features: int) -> _Carry:
     )
 
 
-def _judge(
+def judge(
     program: Program,
     hyper: Hyperparameters,
-    carry: _Carry,
+    carry: Carry,
     learners: Learners,
-    scores: History,
-    judged: jax.Array,
-) -> _Carry:
+    train_loss: jax.Array,
+    judged: tuple[jax.Array, jax.Array, jax.Array],
+) -> Carry:
     """Keep what got better, stop what has not for `patience` epochs.
 
     A stopped head goes on in vain until the last one stops: only its best epoch counts, and masking every
-    array would cost more than it saves. A head that is not `judged` (bool ``[K]``: it has validation rows) gets
-    better with every finite epoch.
+    array would cost more than it saves. A head without validation rows gets better with every finite epoch.
+
+    Parameters
+    ----------
+    program, hyper, carry
+        As they are.
+    learners, train_loss
+        After the epoch.
+    judged
+        Sums of `featcache.learning.evaluate`.
     """
     epoch = carry.epoch + 1
+    loss, score, weight = judged
+    scores = History(train_loss, *(jnp.where(weight > 0, part / weight, jnp.nan) for part in (loss, score)))
     value = scores.val_loss if program.monitor == "loss" else -scores.val_score
     # The loss is that of the epoch's steps, so its parameters may be infinite already when it is not.
-    finite = jnp.isfinite(scores.train_loss) & _all_finite(learners.parameters)
-    improved = ~judged | (value < carry.best_value - hyper.min_delta)
+    finite = jnp.isfinite(train_loss) & _all_finite(learners.parameters)
+    improved = (weight <= 0) | (value < carry.best_value - hyper.min_delta)
     better = improved & ~carry.stopped & finite
 
     def keep(new: jax.Array, old: jax.Array) -> jax.Array:

@@ -20,7 +20,7 @@ def command(
         "classifier"
     ),
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="Layer [default: the first].")] = None,
-    head: Annotated[str, typer.Option(help="linear or mlp.")] = "linear",
+    head: Annotated[str, typer.Option(help="linear, mlp, logistic, ridge, knn or prototype.")] = "linear",
     hidden: Annotated[str, typer.Option(metavar="N,N…", help="Widths of an mlp's hidden layers.")] = "256",
     activation: Annotated[str, typer.Option(help="relu, gelu, silu or tanh.")] = "relu",
     dropout: Annotated[float, typer.Option(help="Share of hidden units dropped.")] = 0.0,
@@ -47,6 +47,11 @@ def command(
     val_fraction: Annotated[float, typer.Option(help="Held out where there is no val split.")] = 0.2,
     standardize: Annotated[bool, typer.Option(help="Scale features by the training rows.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of order and held-out share.")] = 0,
+    c: Annotated[float, typer.Option("--c", help="logistic: inverse strength of the penalty.")] = 1.0,
+    l2: Annotated[float, typer.Option("--l2", help="ridge: strength of the penalty.")] = 1.0,
+    neighbours: Annotated[int, typer.Option(help="knn: how many vote.")] = 20,
+    temperature: Annotated[float | None, typer.Option(help="knn: how fast votes fade.")] = None,
+    metric: Annotated[str, typer.Option(help="knn, prototype: cosine or euclidean.")] = "cosine",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -87,6 +92,11 @@ def command(
         val_fraction=val_fraction,
         standardize=standardize,
         seed=seed,
+        c=c,
+        l2=l2,
+        neighbours=neighbours,
+        temperature=temperature,
+        metric=metric,
     )
     console.result(to_json(classifier, output), lines(classifier, output))
     if replaced:

@@ -1,0 +1,66 @@
+"""Features row by row: in memory, or in a cache that is larger than the memory one wants to give them."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+
+class Table(Protocol):
+    """Features of numbered rows."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows N and width D."""
+        ...
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the features float32 ``[n, D]`` of row numbers int ``[n]``."""
+        ...
+
+
+class ArrayTable:
+    """Features in memory, float32 ``[N, D]``."""
+
+    def __init__(self, features: np.ndarray) -> None:
+        self.array = np.asarray(features, np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows N and width D."""
+        return self.array.shape[0], self.array.shape[1]
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the features float32 ``[n, D]`` of row numbers int ``[n]``."""
+        return self.array[rows]
+
+
+class StreamedTable:
+    """Features that are read when they are wanted.
+
+    Parameters
+    ----------
+    read
+        ``row numbers int [n] -> features [n, …]``.
+    rows
+        Number of rows N.
+    width
+        Width D of one row, flattened.
+    """
+
+    def __init__(self, read: Callable[[np.ndarray], np.ndarray], rows: int, width: int) -> None:
+        self.read = read
+        self.shape = (rows, width)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the features float32 ``[n, D]`` of row numbers int ``[n]``."""
+        # In ascending order and each once: files are read forwards, and batches hold -1 twice.
+        wanted, places = np.unique(rows, return_inverse=True)
+        found = np.asarray(self.read(wanted), np.float32).reshape(len(wanted), self.shape[1])
+        return found[places]
+
+
+def blocks(rows: int, width: int, nbytes: int) -> list[slice]:
+    """Cut N rows of float32 ``[D]`` into slices of at most `nbytes`, one row at least."""
+    size = max(1, nbytes // (4 * max(width, 1)))
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
