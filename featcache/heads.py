@@ -179,7 +179,12 @@ def _mlp_train_logits(
     statistics: dict[str, jax.Array] = {}
     draws = jnp.split(uniform, [sum(form.hidden[: n + 1]) for n in range(len(form.hidden) - 1)])
     for number in range(len(form.hidden)):
-        x = x @ parameters[f"kernel_{number}"] + parameters[f"bias_{number}"]
+        bias = parameters[f"bias_{number}"]
+        if form.batch_norm:
+            # Normalisation takes a bias away again: its gradient is rounding noise, which Adam would blow up to
+            # full steps.
+            bias = lax.stop_gradient(bias)
+        x = x @ parameters[f"kernel_{number}"] + bias
         if form.batch_norm:
             x, new = _batch_normed(parameters, number, x, weight)
             statistics |= new
