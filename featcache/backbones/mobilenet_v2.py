@@ -15,6 +15,7 @@ from featcache.backbones.convert import KeyTable, keras_leaf, torch_leaf
 from featcache.backbones.convolution import Padding
 from featcache.backbones.family import Download, Family, Pretrained
 from featcache.backbones.layers import ConvNorm, Dense, GlobalAveragePool, relu6
+from featcache.backbones.mbconv import scaled_features
 from featcache.backbones.mobilenet_v1 import timm_numbers
 from featcache.backbones.published import (
     hub_file,
@@ -58,12 +59,6 @@ class Config:
     padding: Padding = "symmetric"
     epsilon: float = 1e-5
     classes: int = 1000
-
-
-def rounded_features(wanted: float) -> int:
-    """Round a scaled channel count to a multiple of 8, never below nine tenths (the authors' code)."""
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
 class InvertedResidual(nnx.Module):
@@ -113,12 +108,12 @@ class InvertedResidual(nnx.Module):
 def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
     """Build the chain: ``Conv1_relu``, ``expanded_conv``, ``block_1`` …, ``out_relu``, ``pool``, ``logits``."""
     common = {"padding": config.padding, "epsilon": config.epsilon, "rngs": rngs}
-    width = rounded_features(32 * config.alpha)
+    width = scaled_features(32, config.alpha)
     stages: dict[str, nnx.Module] = {
         "Conv1_relu": ConvNorm(3, width, 3, strides=2, activation=relu6, **common)
     }
     for expansion, features, repeats, first in ROWS:
-        features = rounded_features(features * config.alpha)
+        features = scaled_features(features, config.alpha)
         for repeat in range(repeats):
             stages[_block(len(stages) - 1)] = InvertedResidual(
                 width, features, expansion=expansion, strides=first if repeat == 0 else 1, **common
@@ -133,7 +128,7 @@ def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
 
 def last_features(alpha: float) -> int:
     """Channels of the last convolution: 1280, and more for the networks wider than the usual one."""
-    return rounded_features(1280 * max(alpha, 1.0))
+    return scaled_features(1280, max(alpha, 1.0))
 
 
 def _block(number: int) -> str:
