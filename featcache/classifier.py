@@ -8,8 +8,8 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from featcache.errors import IdentityError, IntegrityError, MissingFileError, St
 from featcache.identity import Recipe, canonical_json, differences, sha256_file, sha256_json
 from featcache.metrics import Evaluation, Scores, evaluate
 from featcache.outputs import class_probabilities
+from featcache.settings import DESCENT, Settings
 
 FORMAT = "featcache-classifier"
 FORMAT_VERSION = 1
@@ -72,27 +73,37 @@ class Classifier:
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return class probabilities float32 ``[N, C]`` of raw features ``[N, D]`` (or maps ``[N, H, W, C]``)."""
         flat = np.asarray(features, np.float32).reshape(len(features), -1)
-        from featcache.heads import features_of
-
-        wanted = features_of(self.parameters)
+        wanted = self._width
         if flat.shape[1] != wanted:
             raise UsageError(f"features of width {flat.shape[1]}; this classifier takes {wanted}")
         return class_probabilities(self.loss, self.logits(flat), len(self.classes))
 
     @property
+    def settings(self) -> Settings:
+        """How it was trained; what an older featcache did not know has its default."""
+        known = {field.name for field in fields(Settings)}
+        told = {name: value for name, value in self.training.items() if name in known}
+        return Settings(**{**told, "hidden": tuple(told.get("hidden", (256,))), "head": self.head})
+
+    @property
     def loss(self) -> str:
         """The loss it was trained with, which says how to read its outputs."""
-        return self.training.get("loss", "softmax")
+        return self.settings.loss if self.head in DESCENT else "softmax"
+
+    @property
+    def _width(self) -> int:
+        """Width D of the features that it takes."""
+        for name, axis in (("features", 1), ("kernel_0", 0), ("kernel", 0)):
+            if name in self.parameters:
+                return int(self.parameters[name].shape[axis])
+        raise IntegrityError(f"a {self.head} head without numbers; train it again")
 
     def logits(self, flat: np.ndarray) -> np.ndarray:
         """Return raw outputs ``[N, C]`` of features ``[N, D]``."""
-        import jax
+        from featcache.scoring import outputs
 
-        from featcache.heads import as_arrays, form_of, head_kind
-
-        form = form_of(self.head, self.parameters, self.training.get("activation", "relu"))
-        logits: Any = partial(head_kind(self.head).logits, form)
-        return np.asarray(jax.vmap(logits, in_axes=(None, 0))(as_arrays(self.parameters), flat))
+        single = {name: value[None] for name, value in self.parameters.items()}
+        return outputs(self.settings, single, flat, classes=len(self.classes))[0]
 
     def evaluate(
         self, cache: str | os.PathLike[str] | FeatureCache | None = None, split: str = "test"
@@ -220,7 +231,15 @@ class Classifier:
     def _write(self, folder: Path) -> None:
         from safetensors.numpy import save
 
-        tensors = {name: np.ascontiguousarray(value, np.float32) for name, value in self.parameters.items()}
+        # Numbers of rows and labels, which a knn head remembers, stay whole numbers.
+        kinds = {
+            name: np.int32 if np.issubdtype(value.dtype, np.integer) else np.float32
+            for name, value in self.parameters.items()
+        }
+        tensors = {
+            name: np.atleast_1d(np.ascontiguousarray(value, kinds[name]))
+            for name, value in self.parameters.items()
+        }
         (folder / TENSORS).write_bytes(save(tensors))
         document = self._document(sha256_file(folder / TENSORS))
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"

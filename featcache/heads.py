@@ -232,9 +232,14 @@ def _mlp_finish(form: Form, parameters: Parameters) -> dict[str, jax.Array]:
     return kept
 
 
+_LINEAR = Head(_linear_init, _linear_logits, _linear_train_logits, _linear_scale, _linear_finish)
+
 HEADS: Mapping[str, Head] = {
-    "linear": Head(_linear_init, _linear_logits, _linear_train_logits, _linear_scale, _linear_finish),
+    "linear": _LINEAR,
     "mlp": Head(_mlp_init, _mlp_logits, _mlp_train_logits, _mlp_scale, _mlp_finish),
+    # Found otherwise (`featcache.logistic`, `featcache.ridge`), and linear heads once they are.
+    "logistic": _LINEAR,
+    "ridge": _LINEAR,
 }
 
 

@@ -1,9 +1,13 @@
-"""Features row by row: in memory, or in a cache that is larger than the memory one wants to give them."""
+"""Features row by row, in memory or in a cache that is larger than it; what is learnt from them, in numpy."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+MEMORY = 2 << 30
+"""Bytes that training may take if nobody says."""
 
 
 class Table(Protocol):
@@ -58,6 +62,25 @@ class StreamedTable:
         wanted, places = np.unique(rows, return_inverse=True)
         found = np.asarray(self.read(wanted), np.float32).reshape(len(wanted), self.shape[1])
         return found[places]
+
+
+class Part(NamedTuple):
+    """Labelled features: `table` of N rows, `labels` int ``[N]``, and `weight` float ``[K, N]`` for each head."""
+
+    table: Table
+    labels: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Parameters with a leading axis K, and how they came about, each ``[K]``."""
+
+    parameters: Mapping[str, np.ndarray]
+    epochs: np.ndarray
+    run: int
+    converged: np.ndarray
+    histories: Sequence[Mapping[str, list[float | None]]]
 
 
 def blocks(rows: int, width: int, nbytes: int) -> list[slice]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +13,8 @@ from featcache.cache import FeatureCache
 from featcache.classifier import Classifier
 from featcache.errors import DataError
 from featcache.metrics import score
-from featcache.outputs import outputs_for, targets_for
-from featcache.settings import Settings
+from featcache.settings import DESCENT, Settings
 from featcache.splits import draw_stratified
-
-if TYPE_CHECKING:
-    from featcache.learning import Program
-    from featcache.optimization import Hyperparameters
 
 
 @dataclass(frozen=True)
@@ -198,74 +193,20 @@ def _flat(cache: FeatureCache, rows: np.ndarray, layer: str) -> tuple[np.ndarray
 
 def _fit(
     settings: Settings, classes: int, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    from featcache.training import Rows, fit
+) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+    from featcache.fitting import fit_heads
+    from featcache.tables import ArrayTable, Part
 
     train, val = (
-        Rows(x, targets_for(settings.loss, y, classes), _row_weights(settings, y, classes)[None])
-        for x, y in (parts["train"], parts["val"])
+        Part(ArrayTable(x), y, np.ones((1, len(y)), np.float32)) for x, y in (parts["train"], parts["val"])
     )
-    fitted = fit(_program(settings, classes), _hyperparameters(settings), train, val)
-    if not int(fitted.best_epoch[0]):
+    (fit,) = fit_heads([settings], train, val, classes=classes)
+    if not fit.best_epoch and settings.head in DESCENT:
         raise DataError(
             f"training diverged at once (learning rate {settings.learning_rate:g}); try a tenth of it"
         )
-    run = int(fitted.epochs_run)
-    record = {
-        "best_epoch": int(fitted.best_epoch[0]),
-        "epochs_run": run,
-        "history": {
-            name: [_number(value) for value in np.asarray(values)[:run, 0]]
-            for name, values in fitted.history._asdict().items()
-        },
-    }
-    return {name: np.asarray(value[0]) for name, value in fitted.parameters.items()}, record
-
-
-def _program(settings: Settings, classes: int) -> "Program":
-    from featcache.heads import Form
-    from featcache.learning import Program
-
-    form = Form(
-        settings.head,
-        outputs_for(settings.loss, classes),
-        settings.hidden if settings.head == "mlp" else (),
-        settings.activation,
-        settings.batch_norm,
-    )
-    return Program(
-        form,
-        settings.optimizer,
-        settings.batch_size,
-        settings.epochs,
-        loss=settings.loss,
-        schedule=settings.schedule,
-        monitor=settings.monitor,
-        standardize=settings.standardize,
-        clip=settings.clip is not None,
-        mixup=settings.mixup > 0,
-        noise=settings.noise > 0,
-    )
-
-
-def _hyperparameters(settings: Settings) -> "Hyperparameters":
-    from featcache.optimization import Hyperparameters, hyperparameters
-
-    values = {name: getattr(settings, name) for name in Hyperparameters._fields}
-    return hyperparameters(**{name: value for name, value in values.items() if value is not None})
-
-
-def _row_weights(settings: Settings, labels: np.ndarray, classes: int) -> np.ndarray:
-    """How much each row counts, float32 ``[n]``: 1, or so that all classes present count the same."""
-    if settings.class_weights == "none" or not len(labels):
-        return np.ones(len(labels), np.float32)
-    counts = np.bincount(labels, minlength=classes)
-    share = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return share[labels].astype(np.float32)
-
-
-def _number(value: np.floating) -> float | None:
-    return round(float(value), 6) if np.isfinite(value) else None
+    record = {"best_epoch": fit.best_epoch, "epochs_run": fit.epochs_run, "history": dict(fit.history)}
+    return fit.parameters, record
 
 
 def _own_weights(cache: FeatureCache) -> str | None:

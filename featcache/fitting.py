@@ -1,0 +1,218 @@
+"""Fit K heads of one program, whatever their kind: gradient descent, closed forms, or remembering the rows.
+
+What a group of trials of `featcache.sweep` and one head of `featcache.train_head` have in common: arrays in,
+parameters and validation scores out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from featcache.descent import descend, whole
+from featcache.errors import DataError, UsageError
+from featcache.scoring import scores
+from featcache.settings import DESCENT, Settings
+from featcache.tables import MEMORY, Part, Solved
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fitted head.
+
+    Parameters
+    ----------
+    parameters
+        Its numbers, on raw features.
+    val_loss, val_accuracy
+        On its validation rows; NaN where it has none.
+    best_epoch, epochs_run
+        Of gradient descent: the epoch kept (0: it diverged at once), and how many the longest of its group ran.
+        Iterations, in their place, of L-BFGS; 1 of closed forms.
+    converged
+        Whether L-BFGS reached its tolerance; true of all others that did not diverge.
+    history
+        Of gradient descent: loss and score by epoch.
+    """
+
+    parameters: Mapping[str, np.ndarray]
+    val_loss: float
+    val_accuracy: float
+    best_epoch: int
+    epochs_run: int
+    converged: bool
+    history: Mapping[str, list[float | None]]
+
+
+def fit_heads(
+    settings: Sequence[Settings],
+    train: Part,
+    val: Part,
+    *,
+    classes: int,
+    memory: int = MEMORY,
+    order_seed: int | None = None,
+) -> list[Fit]:
+    """Fit K heads that differ in numbers only (see `featcache.trials.Trial.program`).
+
+    Parameters
+    ----------
+    settings
+        K of them.
+    train, val
+        Rows to learn from, and rows that judge (none is fine).
+    classes
+        Number of classes.
+    memory
+        Bytes to stay within: heads are fitted in several runs where they would take more, and features are
+        streamed where they alone do.
+    order_seed
+        Of the order of minibatches, which heads share; the first one's seed by default.
+
+    Returns
+    -------
+    list of Fit
+        In the order of the settings.
+
+    Raises
+    ------
+    DataError
+        If no head has a row to learn from.
+    UsageError
+        If features that do not fit in memory are asked to be solved in a closed form.
+    """
+    if not (train.weight > 0).any(axis=1).all():
+        raise DataError("a head has no training rows; ask for fewer folds or another split")
+    weight = np.stack(
+        [_class_weighted(s, train, row, classes) for s, row in zip(settings, train.weight, strict=True)]
+    )
+    train = train._replace(weight=weight.astype(np.float32))
+    solved = _SOLVERS[settings[0].head](settings, train, val, classes, memory, order_seed)
+    losses, accuracies = scores(settings[0], solved.parameters, val, classes=classes, memory=memory)
+    return [
+        Fit(
+            {name: np.asarray(value[k]) for name, value in solved.parameters.items()},
+            float(losses[k]),
+            float(accuracies[k]),
+            int(solved.epochs[k]),
+            solved.run,
+            bool(solved.converged[k]),
+            solved.histories[k] if solved.histories else {},
+        )
+        for k in range(len(settings))
+    ]
+
+
+def _class_weighted(settings: Settings, train: Part, weight: np.ndarray, classes: int) -> np.ndarray:
+    """Row weights with which, if asked for, all classes that are present count the same in all."""
+    if settings.class_weights == "none":
+        return weight
+    counts = np.bincount(train.labels, weights=weight, minlength=classes)
+    present = counts > 0
+    share = np.where(present, weight.sum() / (present.sum() * np.where(present, counts, 1.0)), 0.0)
+    return weight * share[train.labels]
+
+
+# ---- solved, or remembered
+
+
+def _whole(part: Part, head: str, memory: int) -> np.ndarray:
+    """All features of a part, for heads that need them at once."""
+    needed = 4 * int(np.prod(part.table.shape))
+    if needed > memory:
+        raise UsageError(
+            f"a {head} head needs all features at once, {needed >> 20} MiB, and memory is {memory >> 20} MiB; "
+            "raise --memory, or use a linear or mlp head, which read them in blocks"
+        )
+    return whole(part.table)
+
+
+def _logistic(
+    settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
+) -> Solved:
+    from featcache.logistic import fit_logistic
+
+    del val, order_seed
+    solution = fit_logistic(
+        _whole(train, "logistic", memory),
+        train.labels,
+        train.weight,
+        np.array([own.c for own in settings], np.float32),
+        classes=classes,
+        standardize=settings[0].standardize,
+        memory=memory // 2,
+    )
+    parameters = {name: np.asarray(value) for name, value in solution.parameters.items()}
+    iterations = np.asarray(solution.iterations)
+    return Solved(parameters, iterations, int(iterations.max()), np.asarray(solution.converged), ())
+
+
+def _ridge(
+    settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
+) -> Solved:
+    from featcache.ridge import class_targets, fit_ridge
+
+    del val, order_seed
+    x = _whole(train, "ridge", memory)
+    targets = class_targets(train.labels, classes)
+    found: dict[str, np.ndarray] = {}
+    for heads in _same_weights(train.weight):
+        # One factorisation serves every penalty.
+        penalties, places = np.unique([settings[k].l2 for k in heads], return_inverse=True)
+        weight = train.weight[heads[:1]]
+        solved = fit_ridge(x, targets, weight, penalties, standardize=settings[0].standardize)
+        for name, value in solved.items():
+            array = np.asarray(value)[0]
+            found.setdefault(name, np.empty((len(settings), *array.shape[1:]), np.float32))[heads] = array[
+                places
+            ]
+    return _closed(found, len(settings))
+
+
+def _knn(
+    settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
+) -> Solved:
+    del val, order_seed, classes
+    x = _whole(train, "knn", memory)
+    # Views, not copies: a head's rows are chosen when it is kept.
+    return _closed(
+        {
+            "features": np.broadcast_to(x, (len(settings), *x.shape)),
+            "labels": np.broadcast_to(train.labels.astype(np.int32), (len(settings), len(x))),
+            "weight": train.weight,
+            "neighbours": np.array([own.neighbours for own in settings], np.int32),
+        },
+        len(settings),
+    )
+
+
+def _prototype(
+    settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
+) -> Solved:
+    from featcache.neighbours import prototypes
+
+    del val, order_seed
+    x = _whole(train, "prototype", memory)
+    found = prototypes(x, train.labels, train.weight, classes=classes, metric=settings[0].metric)
+    return _closed(found, len(settings))
+
+
+def _closed(parameters: Mapping[str, np.ndarray], heads: int) -> Solved:
+    return Solved(parameters, np.ones(heads, int), 1, np.ones(heads, bool), ())
+
+
+def _same_weights(weight: np.ndarray) -> list[np.ndarray]:
+    """Numbers of the heads that share their row weights."""
+    keys: dict[bytes, list[int]] = {}
+    for number, row in enumerate(weight):
+        keys.setdefault(row.tobytes(), []).append(number)
+    return [np.array(numbers) for numbers in keys.values()]
+
+
+_SOLVERS: Mapping[str, Callable[..., Solved]] = {
+    **dict.fromkeys(DESCENT, descend),
+    "logistic": _logistic,
+    "ridge": _ridge,
+    "knn": _knn,
+    "prototype": _prototype,
+}
