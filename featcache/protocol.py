@@ -1,0 +1,185 @@
+"""From scores of many heads to an honest result: choose on validation, then look at the test rows once.
+
+Everything here is a pure function of numbers; nothing here can read a test row.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.metrics import bootstrap_interval
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A configuration and how its trials (seeds, folds) did on validation rows.
+
+    Parameters
+    ----------
+    key
+        What identifies the configuration.
+    accuracy, deviation
+        Mean over the trials and standard deviation between them (0 for one trial).
+    loss
+        Mean cross-entropy in nats.
+    trials
+        How many there are.
+    best_epoch
+        Median over the trials, which says how long to train when no rows are left to judge.
+    """
+
+    key: Any
+    accuracy: float
+    deviation: float
+    loss: float
+    trials: int
+    best_epoch: int
+
+
+def standings(results: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[Standing]:
+    """Rank configurations by mean validation accuracy; of equal ones the lower loss is first.
+
+    Parameters
+    ----------
+    results
+        Configuration and result (``val_accuracy``, ``val_loss``, ``best_epoch``) of every trial.
+
+    Returns
+    -------
+    list of Standing
+        Best first. One of whose trials any diverged comes last: a mean over the lucky ones would flatter it.
+    """
+    found: dict[Any, list[Mapping[str, Any]]] = {}
+    for key, result in results:
+        found.setdefault(key, []).append(result)
+    ranked = [_standing(key, rows) for key, rows in found.items()]
+    return sorted(ranked, key=lambda s: (not np.isfinite(s.accuracy), -s.accuracy, s.loss))
+
+
+def _standing(key: Any, rows: Sequence[Mapping[str, Any]]) -> Standing:
+    accuracy = np.array([_number(row["val_accuracy"]) for row in rows])
+    loss = np.array([_number(row["val_loss"]) for row in rows])
+    return Standing(
+        key,
+        float(accuracy.mean()),
+        float(accuracy.std(ddof=1)) if len(rows) > 1 else 0.0,
+        float(np.where(np.isfinite(loss), loss, np.inf).mean()),
+        len(rows),
+        int(np.median([row["best_epoch"] for row in rows])),
+    )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def mean_interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean of values ``[N]`` that are more than yes or no."""
+    from scipy.stats import bootstrap
+
+    if len(values) < 2 or np.ptp(values) == 0:
+        return float(np.mean(values)), float(np.mean(values))
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=2000,
+        batch=max(1, 10_000_000 // len(values)),
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two heads on the same validation rows.
+
+    Parameters
+    ----------
+    difference
+        Accuracy of the first minus that of the second.
+    interval
+        Paired bootstrap 95 % interval of the difference.
+    p_value
+        Exact two-sided McNemar test: how likely at least so uneven a disagreement is if neither is better.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the interval excludes that they are equally good."""
+        return not self.interval[0] <= 0 <= self.interval[1]
+
+
+def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Comparison:
+    """Compare which rows two heads have right.
+
+    Parameters
+    ----------
+    first, second
+        float ``[N]`` in 0..1: right or wrong, or the share of seeds that are right.
+    seed
+        Of the bootstrap.
+
+    References
+    ----------
+    McNemar, Psychometrika 12 (1947), in its exact binomial form.
+    """
+    from scipy.stats import binomtest
+
+    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    low, high = mean_interval(difference, seed=seed)
+    better, worse = int((difference > 0).sum()), int((difference < 0).sum())
+    p_value = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return Comparison(float(difference.mean()), (low, high), p_value)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """An accuracy over several seeds.
+
+    Parameters
+    ----------
+    mean, deviation
+        Over the seeds; no deviation (0) for one.
+    interval
+        Bootstrap 95 % interval over the rows, of the mean over the seeds.
+    values
+        One accuracy for each seed.
+    count
+        Number of rows.
+    """
+
+    mean: float
+    deviation: float
+    interval: tuple[float, float]
+    values: tuple[float, ...]
+    count: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "interval": list(self.interval),
+            "seeds": list(self.values),
+            "count": self.count,
+        }
+
+
+def spread(right: np.ndarray) -> Spread:
+    """Return the accuracy over seeds of ``right [S, N]``, 1 where a seed's head is right."""
+    values = right.mean(axis=1)
+    return Spread(
+        float(values.mean()),
+        float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+        bootstrap_interval(right[0]) if len(right) == 1 else mean_interval(right.mean(axis=0)),
+        tuple(map(float, values)),
+        right.shape[1],
+    )

@@ -1,0 +1,337 @@
+"""Sweep heads over caches: fit what is asked for, choose on validation rows, look at the test rows once."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.axes import Given
+from featcache.cache import FeatureCache
+from featcache.errors import DataError, UsageError, did_you_mean
+from featcache.fitting import fit_heads
+from featcache.outputs import class_probabilities
+from featcache.protocol import Standing, compare, spread, standings
+from featcache.quantities import read_bytes
+from featcache.scoring import loss_of, outputs
+from featcache.sweep_data import SELECT_ON, Protocol, SweepData
+from featcache.sweep_results import Choice, Contender, Results, SweepResult, row
+from featcache.tables import Part
+from featcache.trials import Trial, configurations, groups, read_axes
+
+CONTENDERS = 4
+"""How many of the next best configurations the chosen one is compared with."""
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """How far a sweep is: heads done and asked for, what runs now, and the best so far."""
+
+    done: int
+    total: int
+    now: str
+    leaderboard: Sequence[Standing]
+
+
+OnProgress = Callable[[SweepProgress], None]
+Caches = str | os.PathLike[str] | FeatureCache | Sequence[str | os.PathLike[str] | FeatureCache]
+
+
+def sweep(
+    caches: Caches,
+    *,
+    output: str | os.PathLike[str] = "sweep",
+    layer: str | Sequence[str] | None = None,
+    seeds: int = 1,
+    folds: int = 0,
+    shots: str | int | Sequence[str | int] = "all",
+    trials: int | None = None,
+    select: str = "val",
+    val_fraction: float = 0.2,
+    group_by: str | None = None,
+    seed: int = 0,
+    memory: str | int = "2GiB",
+    save_best: bool = True,
+    on_progress: OnProgress | None = None,
+    **axes: Given,
+) -> SweepResult:
+    """Fit many heads on cached features and choose one honestly.
+
+    Parameters
+    ----------
+    caches
+        One or more caches, or their paths; several (backbones of one dataset) give one leaderboard.
+    output
+        Folder for the results. One that holds an unfinished sweep is gone on with: heads that it holds are not
+        fitted again.
+    layer
+        A layer, several, or ``"all"``; each cache's first by default.
+    seeds
+        How many seeds each configuration is fitted with: 0, 1, …
+    folds
+        Number of stratified folds over all rows that are no test rows; 0: the validation rows judge.
+    shots
+        Training examples of each class: numbers and ``"all"``, such as ``"1,5,10,all"``.
+    trials
+        Draw so many configurations of each kind of head at random; ``None``: the whole grid.
+    select
+        What chooses: ``"val"`` or ``"folds"``. The test rows never do.
+    val_fraction
+        Share of the training rows held out where a cache has no validation split.
+    group_by
+        Regular expression over ids; images of one group never are on both sides.
+    seed
+        Of folds, held-out rows, random search, and the order of minibatches.
+    memory
+        What training may take, such as ``"2GiB"``; larger features are streamed.
+    save_best
+        Save the chosen head as a classifier in ``OUTPUT/classifier``.
+    on_progress
+        Called after every program.
+    **axes
+        What is tried of each field of `featcache.settings.Settings`, in the grammar of `featcache.axes`:
+        ``head="linear,mlp"``, ``learning_rate="1e-4:1e-1:log8"``, ``hidden=[(256,), (512, 128)]``.
+
+    Returns
+    -------
+    SweepResult
+        Leaderboard, choices, test accuracy; also written to ``OUTPUT/summary.json``.
+
+    Raises
+    ------
+    UsageError
+        Axes that are not in the grammar, a sweep that would choose by test rows, an output that holds something
+        else.
+    DataError
+        If a cache has no usable training rows, or fewer than there are folds.
+    IntegrityError
+        If a cache or the results are damaged.
+    """
+    started = time.monotonic()
+    _refuse_test(select, folds)
+    if seeds < 1:
+        raise UsageError(f"seeds {seeds}: expected 1 or more")
+    protocol = Protocol(folds, val_fraction, group_by, seed)
+    chosen = configurations(read_axes(axes), trials=trials, seed=seed)
+    many = read_shots(shots)
+    limit = read_bytes(memory)
+    opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in _listed(caches)]
+    _refuse_other_classes(opened)
+    data = [SweepData(cache, protocol, memory=limit) for cache in opened]
+    wanted = [
+        Trial(number, name, replace(own, seed=first), fold, few)
+        for number, cache in enumerate(opened)
+        for name in _layers(cache, layer)
+        for few in many
+        for own in chosen
+        for first in range(seeds)
+        for fold in (range(folds) if folds else (None,))
+    ]
+    results = Results(Path(output))
+    fitted = _fit_all(wanted, data, results, limit, on_progress)
+    results.write_table()
+    rows = [(trial.configuration, results.rows[_identity(trial, data)]) for trial in wanted]
+    choices = [_choose(few, rows, data, seeds, limit) for few in many]
+    result = SweepResult(
+        folder=Path(output),
+        heads=len(wanted),
+        fitted=fitted,
+        seconds=time.monotonic() - started,
+        leaderboard=tuple(standings([(key, own) for key, own in rows if key.shots == many[-1]])),
+        choices=tuple(choices),
+        warnings=(),
+        classifier=None,
+        caches=tuple(f"{cache.backbone}" for cache in opened),
+    )
+    return result.write()
+
+
+def _refuse_test(select: str, folds: int) -> None:
+    if select == "test":
+        raise UsageError(
+            "select 'test': heads that are chosen by the test rows have seen them, and their test accuracy means "
+            "nothing; choose by val or folds"
+        )
+    if select not in SELECT_ON:
+        raise UsageError(f"no select {select!r}; {did_you_mean(select, SELECT_ON)}")
+    if select == "folds" and not folds:
+        raise UsageError("select 'folds' needs a number of folds; give --folds 5")
+
+
+def _refuse_other_classes(caches: Sequence[FeatureCache]) -> None:
+    if not caches:
+        raise UsageError("no cache to sweep over; give one or more")
+    for cache in caches[1:]:
+        if cache.classes != caches[0].classes:
+            raise UsageError(
+                f"{cache.path} has other classes than {caches[0].path}; one leaderboard needs one set of classes"
+            )
+
+
+def _listed(caches: Caches) -> list[Any]:
+    single = isinstance(caches, str | os.PathLike | FeatureCache)
+    return [caches] if single else list(caches)
+
+
+def _layers(cache: FeatureCache, asked: str | Sequence[str] | None) -> list[str]:
+    if asked == "all":
+        return list(cache.layers)
+    names = asked.split(",") if isinstance(asked, str) else asked
+    return [cache.layer(name) for name in names] if names else [cache.layer(None)]
+
+
+def read_shots(given: str | int | Sequence[str | int]) -> list[int | None]:
+    """Read ``"1,5,all"``: fewest first, all (``None``) last.
+
+    Raises
+    ------
+    UsageError
+        It is no number above 0, nor ``all``.
+    """
+    items = given.split(",") if isinstance(given, str) else given if isinstance(given, Sequence) else [given]
+    found: set[int | None] = set()
+    for item in items:
+        text = str(item).strip().lower()
+        if text != "all" and not (text.isdecimal() and 0 < int(text) < 10**9):
+            raise UsageError(f"shots {item!r}: expected numbers above 0 and 'all', such as 1,5,10,all")
+        found.add(None if text == "all" else int(text))
+    return sorted(found, key=lambda few: float("inf") if few is None else few)
+
+
+def _identity(trial: Trial, data: Sequence[SweepData]) -> str:
+    own = data[trial.cache]
+    features = own.cache.layers[trial.layer].fingerprint
+    return trial.identity(features, own.protocol.identity(own.cache))
+
+
+# ---- fitting
+
+
+def _fit_all(
+    wanted: Sequence[Trial],
+    data: Sequence[SweepData],
+    results: Results,
+    memory: int,
+    on_progress: OnProgress | None,
+) -> int:
+    """Fit what is not there yet, group by group; returns how many heads that were."""
+    missing = [trial for trial in wanted if _identity(trial, data) not in results.rows]
+    done = len(wanted) - len(missing)
+    for group in groups(missing):
+        own = data[group[0].cache]
+        fits = _fit(group, own, memory)
+        results.add(
+            [
+                row(trial, fit, own.cache, own.protocol, _identity(trial, data))
+                for trial, fit in zip(group, fits, strict=True)
+            ]
+        )
+        done += len(group)
+        if on_progress:
+            there = [
+                (trial.configuration, results.rows[name])
+                for trial in wanted
+                if (name := _identity(trial, data)) in results.rows
+            ]
+            on_progress(SweepProgress(done, len(wanted), group[0].settings.head, standings(there)[:5]))
+    return len(missing)
+
+
+def _fit(group: Sequence[Trial], data: SweepData, memory: int) -> list[Any]:
+    train, val = data.parts(group)
+    return fit_heads(
+        [trial.settings for trial in group],
+        train,
+        val,
+        classes=len(data.cache.classes),
+        memory=memory,
+        order_seed=data.protocol.seed,
+    )
+
+
+# ---- choosing
+
+
+def _choose(
+    shots: int | None,
+    rows: Iterable[tuple[Trial, Mapping[str, Any]]],
+    data: Sequence[SweepData],
+    seeds: int,
+    memory: int,
+) -> Choice:
+    """Choose on the rows that judge, compare with the next best there, then read the test rows."""
+    ranked = standings([(key, own) for key, own in rows if key.shots == shots])
+    if not np.isfinite(ranked[0].accuracy):
+        raise DataError("every head diverged; try learning rates a tenth as large")
+    best = ranked[0]
+    # Rows of other caches may be others: only heads of the same cache can be compared row by row.
+    near = [standing for standing in ranked[1:] if standing.key.cache == best.key.cache][:CONTENDERS]
+    near = [standing for standing in near if np.isfinite(standing.accuracy)]
+    own = data[best.key.cache]
+    right = {s.key: _judged_right(s.key, own, seeds, memory) for s in (best, *near)}
+    contenders = [Contender(s, compare(right[best.key], right[s.key])) for s in near]
+    test = _tested(best, own, seeds, memory) if len(own.test) else None
+    return Choice(shots, best, tuple(contenders), test)
+
+
+def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int) -> np.ndarray:
+    """Return for each row that judges the share of seeds that have it right, float ``[M]``."""
+    folds = range(data.protocol.folds) if data.protocol.folds else (None,)
+    trials = [
+        replace(key, settings=replace(key.settings, seed=seed), fold=fold)
+        for seed in range(seeds)
+        for fold in folds
+    ]
+    fits = _fit(trials, data, memory)
+    _, val = data.parts(trials)
+    right = np.stack(
+        [_right(trial, fit.parameters, val, data) for trial, fit in zip(trials, fits, strict=True)]
+    )
+    # Each row is judged once for each seed: by the head that did not learn from it.
+    return (right * val.weight).sum(axis=0) / seeds
+
+
+def final_heads(standing: Standing, data: SweepData, seeds: int, memory: int) -> list[Any]:
+    """Fit the chosen configuration once more, for each seed, on all rows that it may learn from.
+
+    Without rows left to judge (folds) it is trained for as many epochs as the folds' heads needed, by their
+    median.
+    """
+    key: Trial = standing.key
+    settings = [replace(key.settings, seed=seed) for seed in range(seeds)]
+    if not data.protocol.folds:
+        return _fit([replace(key, settings=own) for own in settings], data, memory)
+    epochs = max(1, standing.best_epoch)
+    trials = [replace(key, settings=replace(own, epochs=epochs)) for own in settings]
+    train, val = data.parts(trials)
+    nothing = val._replace(weight=np.zeros_like(val.weight))
+    return fit_heads(
+        [trial.settings for trial in trials],
+        train,
+        nothing,
+        classes=len(data.cache.classes),
+        memory=memory,
+        order_seed=data.protocol.seed,
+    )
+
+
+def _tested(standing: Standing, data: SweepData, seeds: int, memory: int) -> Any:
+    """Read the test rows: once, for the configuration that has been chosen."""
+    test = data.test_part(standing.key.layer, seeds)
+    fits = final_heads(standing, data, seeds, memory)
+    return spread(np.stack([_right(standing.key, fit.parameters, test, data) for fit in fits]))
+
+
+def _right(trial: Trial, parameters: Mapping[str, np.ndarray], part: Part, data: SweepData) -> np.ndarray:
+    """Return which rows a head has right, float ``[N]``."""
+    classes = len(data.cache.classes)
+    single = {name: np.asarray(value)[None] for name, value in parameters.items()}
+    found = []
+    for start in range(0, part.table.shape[0], 4096):
+        x = part.table.take(np.arange(start, min(start + 4096, part.table.shape[0])))
+        raw = outputs(trial.settings, single, x, classes=classes)[0]
+        found.append(class_probabilities(loss_of(trial.settings), raw, classes).argmax(axis=1))
+    return (np.concatenate(found) == part.labels).astype(np.float64)
