@@ -211,7 +211,7 @@ def _shares(votes: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     share = total / total.sum(axis=1, keepdims=True)
     tied = share >= share.max(axis=1, keepdims=True) - TIE
     # The first vote for a class that is tied for the first place comes from its nearest row.
-    first = np.argmax(tied.ravel()[cell] & (votes > 0), axis=1)
+    first = np.argmax(tied.ravel()[cell], axis=1)
     share[line, labels[line, first]] = share.max(axis=1) + TIE
     return share
 
