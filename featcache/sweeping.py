@@ -131,9 +131,10 @@ def sweep(
         for fold in (range(folds) if folds else (None,))
     ]
     results = Results(Path(output))
-    fitted = _fit_all(wanted, data, results, limit, on_progress)
+    names = {trial: _identity(trial, data) for trial in wanted}
+    fitted = _fit_all(names, data, results, limit, on_progress)
     results.write_table()
-    rows = [(trial.configuration, results.rows[_identity(trial, data)]) for trial in wanted]
+    rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
     choices = [_choose(few, rows, data, seeds, limit) for few in many]
     result = SweepResult(
         folder=Path(output),
@@ -211,32 +212,23 @@ def _identity(trial: Trial, data: Sequence[SweepData]) -> str:
 
 
 def _fit_all(
-    wanted: Sequence[Trial],
+    names: Mapping[Trial, str],
     data: Sequence[SweepData],
     results: Results,
     memory: int,
     on_progress: OnProgress | None,
 ) -> int:
     """Fit what is not there yet, group by group; returns how many heads that were."""
-    missing = [trial for trial in wanted if _identity(trial, data) not in results.rows]
-    done = len(wanted) - len(missing)
+    missing = [trial for trial, name in names.items() if name not in results.rows]
+    done = len(names) - len(missing)
     for group in groups(missing):
         own = data[group[0].cache]
-        fits = _fit(group, own, memory)
-        results.add(
-            [
-                row(trial, fit, own.cache, own.protocol, _identity(trial, data))
-                for trial, fit in zip(group, fits, strict=True)
-            ]
-        )
+        pairs = zip(group, _fit(group, own, memory), strict=True)
+        results.add([row(trial, fit, own.cache, own.protocol, names[trial]) for trial, fit in pairs])
         done += len(group)
         if on_progress:
-            there = [
-                (trial.configuration, results.rows[name])
-                for trial in wanted
-                if (name := _identity(trial, data)) in results.rows
-            ]
-            on_progress(SweepProgress(done, len(wanted), group[0].settings.head, standings(there)[:5]))
+            there = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
+            on_progress(SweepProgress(done, len(names), group[0].settings.head, standings(there)[:5]))
     return len(missing)
 
 
