@@ -294,10 +294,11 @@ FAMILY = Family(
             "tf_in1k",
             Config(padding="symmetric", epsilon=1e-5),
             timm_preset(299, 0.8975, mean=HALF, std=HALF),
-            # Nobody says what the digits in its name are.
+            # As in torchvision's names, the digits are the first of its sha256 (nine here).
             Download(
                 "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-cadene/"
-                "xception-43020ad28.pth"
+                "xception-43020ad28.pth",
+                sha256="43020ad2",
             ),
             "timm (legacy_xception, ported from Keras)",
             "Apache-2.0",

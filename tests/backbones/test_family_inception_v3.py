@@ -66,6 +66,7 @@ def test_counting_the_padding_makes_a_difference(tmp_path):
     assert golden.difference(actual["mixed0"], run["points"]["Mixed_5b"]) > 10 * TOLERANCE
 
 
+@pytest.mark.slow
 def test_mapping_of_keras_files_is_strict(tmp_path):
     keras_oracle.assert_mapping_is_strict(INCEPTION, (75, 75), tmp_path)
 
