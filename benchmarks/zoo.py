@@ -103,7 +103,7 @@ def keras_runner(name: str, size: tuple[int, int]) -> Runner:
 
 
 def onnx_runner(path: Path, size: tuple[int, int]) -> Runner:
-    """onnxruntime with one thread per core, with the better of two batch sizes."""
+    """A session of onnxruntime with one thread per core, with the better of two batch sizes."""
     import onnxruntime
 
     from featcache.schedule import default_workers

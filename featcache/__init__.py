@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from featcache.errors import FeatcacheError
     from featcache.extraction import Extraction, extract
     from featcache.sources import Dataset, open_dataset
+    from featcache.sweep_results import SweepResult
+    from featcache.sweeping import sweep
     from featcache.trainer import train_head
     from featcache.transforms import Transforms
 
@@ -31,6 +33,8 @@ _HOMES = {
     "Extraction": "featcache.extraction",
     "FeatureCache": "featcache.cache",
     "train_head": "featcache.trainer",
+    "sweep": "featcache.sweeping",
+    "SweepResult": "featcache.sweep_results",
     "Classifier": "featcache.classifier",
     "FeatcacheError": "featcache.errors",
 }
@@ -42,12 +46,14 @@ __all__ = [
     "FeatcacheError",
     "FeatureCache",
     "PlanReport",
+    "SweepResult",
     "Transforms",
     "__version__",
     "extract",
     "load_backbone",
     "open_dataset",
     "plan_extraction",
+    "sweep",
     "train_head",
 ]
 

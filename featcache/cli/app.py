@@ -3,18 +3,22 @@
 import os
 import signal
 import sys
+import warnings
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from featcache import __version__
-from featcache.cli import backbones, cache, demo, doctor, evaluate, extract, predict, train_head
+from featcache.cli import backbones, cache, demo, doctor, evaluate, extract, predict, sweep, train_head
 from featcache.cli.console import Console, active, forget
 from featcache.errors import FeatcacheError
 
 INTERRUPTED = 130
+PACKAGE = Path(__file__).parents[1]
 
 app = typer.Typer(
     name="featcache",
@@ -26,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (extract, train_head, evaluate, predict, doctor, demo):
+for module in (extract, train_head, sweep, evaluate, predict, doctor, demo):
     app.command(module.NAME)(module.command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)
@@ -53,12 +57,23 @@ def run(arguments: list[str]) -> int:
     _never_fail_to_encode()
     forget()
     try:
-        code = _run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_warned, warnings.showwarning)
+            code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `featcache … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
+
+
+def _warned(usual: Any, message: Warning | str, category: type, filename: str, *rest: Any) -> None:
+    """Show a warning of ours as one line, and none when quiet; those of libraries as they are."""
+    console = active()
+    if console is None or not Path(filename).is_relative_to(PACKAGE):
+        usual(message, category, filename, *rest)
+    else:
+        console.note(f"warning: {message}")
 
 
 def _run(arguments: list[str]) -> int:

@@ -1,0 +1,194 @@
+"""``featcache sweep``."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.errors import MissingFileError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from featcache.protocol import Standing
+    from featcache.sweep_results import SweepResult
+    from featcache.sweeping import OnProgress, SweepProgress
+
+NAME = "sweep"
+
+GRAMMAR = "values as 0,1e-4 or a range as 1e-4:1e-1:log8"
+
+
+def _axis(text: str) -> Any:
+    return typer.Option(help=text, metavar="VALUES")
+
+
+def command(
+    context: typer.Context,
+    caches: Annotated[list[Path], typer.Argument(help="Caches made by featcache extract.", metavar="CACHE…")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("sweep"),
+    config: Annotated[Path | None, typer.Option(help="TOML file with these options.")] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="Layers, or all [default: first].")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds of each configuration.")] = 1,
+    folds: Annotated[int, typer.Option(help="Stratified folds; 0: the validation rows judge.")] = 0,
+    shots: Annotated[str, typer.Option(help="Training examples per class, as 1,5,10,all.")] = "all",
+    trials: Annotated[int | None, typer.Option(help="Random configurations per head instead of all.")] = None,
+    select: Annotated[str, typer.Option(help="What chooses: val or folds.")] = "val",
+    val_fraction: Annotated[float, typer.Option(help="Held out where there is no val split.")] = 0.2,
+    group_by: Annotated[str | None, typer.Option(help="Expression over ids: groups stay together.")] = None,
+    seed: Annotated[int, typer.Option(help="Of folds, held-out rows, random search, order.")] = 0,
+    memory: Annotated[str, typer.Option(help="What training may take; more is streamed.")] = "2GiB",
+    save_best: Annotated[bool, typer.Option(help="Save the chosen head as a classifier.")] = True,
+    head: Annotated[str | None, _axis("Kinds: linear,mlp,logistic,ridge,knn,prototype.")] = None,
+    hidden: Annotated[str | None, _axis("mlp: widths, as 256,512x128.")] = None,
+    activation: Annotated[str | None, _axis("mlp: relu,gelu,silu,tanh.")] = None,
+    dropout: Annotated[str | None, _axis("mlp: share of hidden units dropped.")] = None,
+    batch_norm: Annotated[str | None, _axis("mlp: true,false.")] = None,
+    loss: Annotated[str | None, _axis("softmax,sigmoid.")] = None,
+    optimizer: Annotated[str | None, _axis("adam,adamw,sgd,nesterov.")] = None,
+    learning_rate: Annotated[
+        str | None, typer.Option("--learning-rate", "--lr", help=f"Step size: {GRAMMAR}.", metavar="VALUES")
+    ] = None,
+    weight_decay: Annotated[str | None, _axis("L2 decay of weights.")] = None,
+    label_smoothing: Annotated[str | None, _axis("Share of the target spread evenly.")] = None,
+    momentum: Annotated[str | None, _axis("Of sgd and nesterov.")] = None,
+    schedule: Annotated[str | None, _axis("constant,cosine,exponential,polynomial.")] = None,
+    end: Annotated[str | None, _axis("Factor on the rate at the last step.")] = None,
+    power: Annotated[str | None, _axis("Of the polynomial schedule.")] = None,
+    warmup: Annotated[str | None, _axis("Epochs of growing learning rate.")] = None,
+    clip: Annotated[str | None, _axis("Largest norm of a gradient, or none.")] = None,
+    mixup: Annotated[str | None, _axis("Alpha of mixup on features.")] = None,
+    noise: Annotated[str | None, _axis("Noise on features, in deviations.")] = None,
+    class_weights: Annotated[str | None, _axis("none,balanced.")] = None,
+    batch_size: Annotated[str | None, _axis("Rows per step.")] = None,
+    epochs: Annotated[str | None, _axis("The most epochs to run.")] = None,
+    monitor: Annotated[str | None, _axis("What chooses the epoch: loss,score.")] = None,
+    patience: Annotated[str | None, _axis("Epochs without a better validation.")] = None,
+    min_delta: Annotated[str | None, _axis("How much better counts.")] = None,
+    standardize: Annotated[str | None, _axis("true,false.")] = None,
+    c: Annotated[str | None, typer.Option("--c", help="logistic: inverse penalty.", metavar="VALUES")] = None,
+    l2: Annotated[str | None, typer.Option("--l2", help="ridge: penalty.", metavar="VALUES")] = None,
+    neighbours: Annotated[str | None, _axis("knn: how many vote.")] = None,
+    temperature: Annotated[str | None, _axis("knn: how fast votes fade, or none.")] = None,
+    metric: Annotated[str | None, _axis("knn, prototype: cosine,euclidean.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fit many heads on cached features, choose on validation rows, and read the test rows once."""
+    console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    own = {"context", "caches", "config", "as_json", "quiet", "verbose"}
+    options = {name: value for name, value in context.params.items() if name not in own}
+    if config is not None:
+        options |= _from_file(config, options, context)
+    from featcache.sweeping import sweep
+
+    with _live(console) as on_progress:
+        result = sweep(caches, on_progress=on_progress, **options)
+    console.result(result.to_json() | {"folder": str(result.folder)}, lines(result))
+    for warning in result.warnings:
+        console.note(f"warning: {warning}")
+    if result.classifier:
+        console.note(f"next: featcache predict {escaped(str(result.classifier))} PHOTO…")
+
+
+def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> dict[str, Any]:
+    """Read options from a TOML file; what the command line gives wins."""
+    import tomllib
+
+    if not path.is_file():
+        raise MissingFileError(f"no config file {path}")
+    try:
+        read = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML: {error}") from error
+    found = {name.replace("-", "_"): value for name, value in read.items()}
+    for name in found:
+        if name not in options:
+            raise UsageError(f"{path}: no option {name!r}; {did_you_mean(name, options)}")
+    given = {name for name in found if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
+    return {name: value for name, value in found.items() if name not in given}
+
+
+@contextmanager
+def _live(console: Console) -> "Iterator[OnProgress | None]":
+    """Draw the best heads so far while the sweep runs; nothing off a terminal."""
+    if console.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console as RichConsole
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=RichConsole(stderr=True), transient=True) as live:
+
+        def show(progress: "SweepProgress") -> None:
+            head = f"{progress.done}/{progress.total} heads, last: {progress.now}"
+            live.update(Text("\n".join([head, *_ranked(progress.leaderboard)])))
+
+        yield show
+
+
+def _ranked(leaderboard: "list[Standing] | tuple[Standing, ...] | Any") -> list[str]:
+    rows = [
+        (
+            str(place),
+            f"{standing.accuracy:.4f}",
+            f"±{standing.deviation:.4f}" if standing.trials > 1 else "",
+            standing.key.settings.head,
+            str(standing.key.layer),
+            varied(standing.key.settings),
+        )
+        for place, standing in enumerate(leaderboard, 1)
+    ]
+    return table(("", "val", "sd", "head", "layer", "settings"), rows, right=("", "val"))
+
+
+def varied(settings: Any) -> str:
+    """Return the settings that are not the defaults, in one line."""
+    from featcache.settings import Settings
+    from featcache.sweep_results import described
+
+    usual = described(Settings(head=settings.head))
+    own = {name: value for name, value in described(settings).items() if value != usual[name]}
+    return " ".join(f"{name}={_short(value)}" for name, value in own.items()) or "defaults"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def lines(result: "SweepResult") -> list[str]:
+    """Return a sweep as a person reads it."""
+    text = [
+        f"{escaped(str(result.folder))}: {result.heads} heads, {result.fitted} fitted now, {result.seconds:.1f} s",
+        *(f"  {line}" for line in _ranked(result.leaderboard[:10])),
+    ]
+    for choice in result.choices:
+        name = "chosen" if len(result.choices) == 1 else f"{choice.shots or 'all'} shots"
+        standing = choice.standing
+        text.append(
+            f"{name}: {standing.key.settings.head} on {result.caches[standing.key.cache]} {standing.key.layer}, "
+            f"{varied(standing.key.settings)}; validation {standing.accuracy:.4f}"
+        )
+        if choice.test:
+            low, high = choice.test.interval
+            spread = f" ± {choice.test.deviation:.4f} over {len(choice.test.values)} seeds"
+            text.append(
+                f"  test {choice.test.mean:.4f}{spread if len(choice.test.values) > 1 else ''} "
+                f"(95 % interval {low:.3f}–{high:.3f}, {choice.test.count} images, read once)"
+            )
+        equal = [c for c in choice.contenders if not c.against.told_apart]
+        if equal:
+            text.append(
+                f"  not told apart from {len(equal)} of the next {len(choice.contenders)} on these rows"
+            )
+    if result.classifier:
+        text.append(f"classifier: {escaped(str(result.classifier))}")
+    return text
