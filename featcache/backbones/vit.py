@@ -19,24 +19,16 @@ Images may have any size that is a whole number of patches. Position embeddings 
 from dataclasses import dataclass
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from featcache.backbones.attention import (
-    AttentionPool,
-    FirstToken,
-    Patches,
-    TransformerBlock,
-    quick_gelu,
-    resample_positions,
-)
-from featcache.backbones.chain import Backbone, Record, forget
+from featcache.backbones.attention import AttentionPool, TransformerBlock, quick_gelu
+from featcache.backbones.chain import Backbone
 from featcache.backbones.convert import KeyTable, torch_leaf
 from featcache.backbones.family import Family, Pretrained
 from featcache.backbones.layers import Dense, LayerNorm, gelu
 from featcache.backbones.published import hub_file, timm_preset, torchvision_file, torchvision_preset
+from featcache.backbones.tokens import Embedding, FirstToken
 
 ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
 
@@ -85,47 +77,22 @@ class Config:
     classes: int = 1000
 
 
-class Embedding(nnx.Module):
-    """Images to tokens: patches by one matrix, class token and registers before them, positions added.
-
-    Its point ``proj`` is the map of patches ``[B, rows, columns, D]`` before all that.
-    """
-
-    def __init__(self, config: Config, *, rngs: nnx.Rngs | None) -> None:
-        patch, width = config.patch, config.width
-        self.grid = (config.grid, config.grid)
-        self.proj = Patches(patch, width, use_bias=not config.pre_norm, rngs=rngs)
-        class_token = config.pooling == "token"
-        self.class_token = nnx.Param(jnp.zeros((1, 1, width))) if class_token else None
-        self.registers = nnx.Param(jnp.zeros((1, config.registers, width))) if config.registers else None
-        # In timm's files of networks with registers, the class token already holds its position.
-        self.before = int(class_token and not config.registers)
-        self.positions = nnx.Param(jnp.zeros((1, self.before + config.grid**2, width)))
-        self.points = ("proj",)
-
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
-        """Map images ``[B, H, W, 3]`` to tokens ``[B, N, D]``."""
-        patches = record("proj", self.proj(x))
-        batch, rows, columns, width = patches.shape
-        positions = self.positions[...]
-        of_prefix, of_patches = positions[:, : self.before], positions[:, self.before :]
-        of_patches = resample_positions(of_patches, self.grid, (rows, columns)).astype(x.dtype)
-        prefix = [
-            token[...].astype(x.dtype) for token in (self.class_token, self.registers) if token is not None
-        ]
-        if self.before:
-            prefix[0] = prefix[0] + of_prefix.astype(x.dtype)
-        tokens = patches.reshape(batch, rows * columns, width) + of_patches
-        return jnp.concatenate(
-            [*(jnp.broadcast_to(t, (batch, *t.shape[1:])) for t in prefix), tokens], axis=1
-        )
-
-
 def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
     """Build the chain: ``patch_embed``, ``norm_pre`` (CLIP), ``blocks.0`` …, ``norm``, ``pool``, then the head."""
     activation = ACTIVATIONS[config.activation]
     width, epsilon = config.width, config.epsilon
-    stages: dict[str, nnx.Module] = {"patch_embed": Embedding(config, rngs=rngs)}
+    tokens = config.pooling == "token"
+    stages: dict[str, nnx.Module] = {
+        "patch_embed": Embedding(
+            width,
+            patch=config.patch,
+            grid=config.grid,
+            patch_bias=not config.pre_norm,
+            class_token=tokens,
+            registers=config.registers,
+            rngs=rngs,
+        )
+    }
     if config.pre_norm:
         stages["norm_pre"] = LayerNorm(width, epsilon=epsilon)
     for block in range(config.depth):
@@ -133,7 +100,6 @@ def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
             width, epsilon=epsilon, activation=activation, layer_scale=config.layer_scale, rngs=rngs
         )
     stages["norm"] = LayerNorm(width, epsilon=epsilon)
-    tokens = int(config.pooling == "token")
     stages["pool"] = (
         FirstToken() if tokens else AttentionPool(width, epsilon=epsilon, activation=activation, rngs=rngs)
     )
@@ -141,7 +107,7 @@ def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
         stages["projection"] = Dense(width, config.projection, rngs=rngs)  # timm's files have a bias of zeros
     if config.classes:
         stages["logits"] = Dense(width, config.classes, rngs=rngs)
-    return Backbone(stages, _aliases(config, list(stages)[-1]), prefix_tokens=tokens + config.registers)
+    return Backbone(stages, _aliases(config, list(stages)[-1]), prefix_tokens=int(tokens) + config.registers)
 
 
 def _aliases(config: Config, last: str) -> dict[str, str]:
