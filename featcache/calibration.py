@@ -109,8 +109,8 @@ def fit_temperatures(logits: np.ndarray, labels: np.ndarray, *, loss: str = "sof
     Returns
     -------
     numpy.ndarray
-        float64 ``[K]`` within `COLDEST` and `HOTTEST`. 1 where there are fewer than two rows, or nothing
-        depends on the temperature.
+        float64 ``[K]`` within `COLDEST` and `HOTTEST`. 1 where there are fewer than two rows (or questions), or
+        nothing depends on the temperature.
 
     Raises
     ------
@@ -142,12 +142,12 @@ def _behind(loss: str, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
         raise DataError(
             "a logit is NaN or infinite; the head has diverged: train it with a lower learning rate"
         )
+    logits = np.maximum(logits, IMPOSSIBLE)
     if loss == "sigmoid":
         # σ(z / T) is the second part of softmax((0, z) / T): every output of every row is a row of two classes.
         heads, count, outputs = logits.shape
         labels = targets_for(loss, labels, max(outputs, 2)).reshape(count * outputs).astype(np.int64)
         logits = logits.reshape(heads, count * outputs, 1) * np.array([0.0, 1.0])
-    logits = np.maximum(logits, IMPOSSIBLE)
     behind = np.maximum(logits - logits.max(axis=2, keepdims=True, initial=IMPOSSIBLE), IMPOSSIBLE)
     return behind, behind[:, np.arange(len(labels)), labels]
 

@@ -140,6 +140,14 @@ def test_sigmoids_share_a_temperature(classes):
         np.testing.assert_allclose(got, fit_temperature(logits, labels), rtol=1e-9)
 
 
+def test_a_sigmoid_that_says_never_is_no_row_to_learn_from_where_it_is_wrong():
+    logits, labels = case(classes=2)
+    outputs = logits[:, 1:] - logits[:, :1]
+    never = np.append(outputs, [[-np.inf]], axis=0)
+    want = fit_temperature(outputs, labels, loss="sigmoid")
+    assert fit_temperature(never, np.append(labels, 1), loss="sigmoid") == pytest.approx(want, rel=1e-9)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_logits_of_a_diverged_head_are_refused(bad):
     logits, labels = case()
