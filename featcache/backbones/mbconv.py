@@ -156,8 +156,8 @@ class MBConv(nnx.Module):
                 self.project = ConvNorm(width, row.features, **norm)
         self.parts = tuple(part.name for part in row.parts)
         self.skip = strides == 1 and in_features == row.features
-        points = [part.point for part in row.parts]
-        self.points = tuple(points if self.skip else points[:-1])  # without a skip the last one is the block's
+        points = tuple(part.point for part in row.parts)
+        self.points = points if self.skip else points[:-1]  # the last is then the block's own output
 
     def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
         """Map ``[B, H, W, in_features]`` to ``[B, H', W', features of the row]``."""
