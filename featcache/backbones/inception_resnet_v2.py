@@ -16,7 +16,7 @@ from flax import nnx
 from featcache.backbones.chain import Backbone, Record, forget
 from featcache.backbones.convert import KeyTable, keras_leaf, torch_leaf
 from featcache.backbones.family import Download, Family, Pretrained
-from featcache.backbones.inception_v3 import (
+from featcache.backbones.inception import (
     HALF,
     STEM,
     STEM_FEATURES,
@@ -39,7 +39,7 @@ class Config:
     Parameters
     ----------
     norm_scale
-        Whether the batch normalisations have a scale: timm (where it is 1), not TensorFlow and Keras.
+        Whether the batch normalisations have a scale: timm, not TensorFlow and Keras.
     classes
         Outputs of the original classifier; 1,001 in the checkpoints of TF-slim.
     """

@@ -18,7 +18,7 @@ from featcache.backbones.chain import Backbone, Record, forget
 from featcache.backbones.convert import KeyTable, keras_leaf, torch_leaf
 from featcache.backbones.convolution import Padding
 from featcache.backbones.family import Download, Family, Pretrained
-from featcache.backbones.inception_v3 import HALF
+from featcache.backbones.inception import HALF
 from featcache.backbones.layers import (
     Activation,
     BatchNorm,
