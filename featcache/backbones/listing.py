@@ -18,7 +18,8 @@ def matching(pattern: str = "*") -> list[Pretrained]:
     ----------
     pattern
         ``*`` stands for any characters, ``?`` for one, ``[ab]`` for one of several. Compared with ``arch``,
-        ``arch.tag`` and their aliases; case does not matter, nor do ``_`` and ``-`` (``MobileNetV2``).
+        ``arch.tag`` and their aliases; case does not matter, nor do ``_`` and ``-`` (``MobileNetV2``). Without
+        any of these it may be a part of a name: ``resnet``.
 
     Examples
     --------
@@ -26,6 +27,8 @@ def matching(pattern: str = "*") -> list[Pretrained]:
     ['efficientnet_lite0.tf_in1k', 'efficientnet_lite1.tf_in1k']
     """
     defaults, aliases = _defaults(), _aliases()
+    if not any(sign in pattern for sign in "*?["):
+        pattern = f"*{pattern}*"
     return [
         weights
         for family in families()

@@ -94,7 +94,7 @@ def test_the_filter_knows_names_tags_and_aliases(cli, pattern, some):
     ("pattern", "hint"),
     [
         ("mobilnet_v2*", r"did you mean 'mobilenet_v2'"),
-        ("efficientnet_lite0.tf_in1", r"did you mean 'efficientnet_lite0\.tf_in1k'"),
+        ("efficientnet_lite0.tf_in1m", r"did you mean 'efficientnet_lite0\.tf_in1k'"),
         ("zzz", r"known: \w+, \w+, "),
     ],
 )
@@ -209,7 +209,7 @@ def test_show_as_text(cli):
     header, image, *rows = stages.splitlines()
     assert header.split() == ["stage", "output", "params", "statistics", "MACs", "inside"]
     assert image.split() == ["image", "224×224×3"]
-    assert rows[0].split() == ["Conv1", "112×112×32", "928", "64", "10.8", "M"]
+    assert rows[0].split() == ["Conv1_relu", "112×112×32", "928", "64", "10.8", "M"]
     assert rows[2].split()[-3:] == ["expand_relu", "depthwise_relu", "project_BN"]
     assert [re.split(r"\s{2,}", row) for row in rows[-2:]] == [
         ["as far as pool", "1280", "2,223,872", "34,112", "299.5 M"],
