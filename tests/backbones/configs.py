@@ -1,14 +1,17 @@
 """A network whose configuration is changed while its tensors stay: what a difference between sources is worth."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
+import numpy as np
 from drawing import images
 from flax import nnx
 from keras_oracle import run_ours
 from support import scaled_error
 
 from featcache.backbones import load
+from featcache.backbones.loaded import LoadedBackbone
 
 
 def effect_of(change: dict[str, Any], name: str, stage: str, size: tuple[int, int] = (32, 32)) -> float:
@@ -25,11 +28,14 @@ def effect_of(change: dict[str, Any], name: str, stage: str, size: tuple[int, in
     size
         Of the image, in pixels.
     """
-    loaded = load(name, weights="random")
+    loaded, as_it_is = _unchanged(name, stage, size)
     config = replace(loaded.pretrained.config, **change)
     graphdef, _ = nnx.split(nnx.eval_shape(lambda: loaded.family.build(config, None)))
-    as_it_is, changed = (
-        run_ours(network, images(*size), [stage])[stage]
-        for network in (loaded, replace(loaded, graphdef=graphdef))
-    )
+    changed = run_ours(replace(loaded, graphdef=graphdef), images(*size), [stage])[stage]
     return scaled_error(changed, as_it_is)
+
+
+@cache
+def _unchanged(name: str, stage: str, size: tuple[int, int]) -> tuple[LoadedBackbone, np.ndarray]:
+    loaded = load(name, weights="random")
+    return loaded, run_ours(loaded, images(*size), [stage])[stage]

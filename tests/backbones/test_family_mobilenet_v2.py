@@ -63,8 +63,12 @@ def test_equals_torch_at_an_even_size_and_when_wide(tmp_path):
 
 def test_mapping_is_strict(tmp_path):
     assert_mapping_is_strict(_keras(0.35), (32, 32), tmp_path)
-    golden.assert_mapping_is_strict("mobilenet_v2.tv_in1k", tmp_path)
     golden.assert_mapping_is_strict("mobilenet_v2_140.ra_in1k", tmp_path)
+
+
+@pytest.mark.slow  # every refusal tries the six other weights of this architecture
+def test_mapping_of_torchvision_is_strict(tmp_path):
+    golden.assert_mapping_is_strict("mobilenet_v2.tv_in1k", tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"padding": "symmetric"}, {"epsilon": 1e-5}])
