@@ -70,8 +70,9 @@ def _translated(family: Family, pretrained: Pretrained, given: Tensors) -> dict[
 
 
 def _siblings(family: Family, pretrained: Pretrained) -> list[Pretrained]:
-    """The other weights of an architecture that come in another layout."""
-    return [w for w in family.pretrained if w.arch == pretrained.arch and w.layout != pretrained.layout]
+    """The first weights of each other layout that an architecture comes in."""
+    others = [w for w in family.pretrained if w.arch == pretrained.arch and w.layout != pretrained.layout]
+    return list({w.layout: w for w in reversed(others)}.values())[::-1]
 
 
 def _fits(family: Family, pretrained: Pretrained, given: Tensors) -> bool:
