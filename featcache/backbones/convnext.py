@@ -145,6 +145,8 @@ def _keras_aliases(config: Config, stages: Mapping[str, nnx.Module]) -> dict[str
     names = {name: name for name in stages} | {"head_dense": "logits"}
     for name, stage in stages.items():
         names |= {f"{name}_{point}": f"{name}_{point}" for point in getattr(stage, "points", ())}
+        if isinstance(stage, ConvNeXtBlock):
+            names[f"{name}_identity"] = f"{name}_layer_scale"  # what is left of stochastic depth
     return {f"convnext_{model}_{name}": point for name, point in names.items()}
 
 
@@ -166,7 +168,11 @@ def _torch_aliases(config: Config) -> dict[str, str]:
 
 
 def _keras(config: Config) -> KeyTable:
-    """Names of ``keras.applications.ConvNeXtTiny``, which begin with the model's name."""
+    """Names of ``keras.applications.ConvNeXtTiny``, which begin with the model's name.
+
+    The last normalisation of the published files without a top is not the trained one, but 1 and 0:
+    https://github.com/sayakpaul/keras-convnext-conversion
+    """
     del config
     parts = {
         "depthwise_conv": "depthwise",
