@@ -34,9 +34,7 @@ def torchvision_file(name: str) -> Download:
 
 def hub_file(name: str, sha256: str | None = None) -> Download:
     """Return timm's file of ``arch.tag`` on the Hugging Face hub."""
-    return Download(
-        f"{_HUB}{name}/resolve/main/model.safetensors", sha256=sha256, name=f"{name}.safetensors"
-    )
+    return Download(f"{_HUB}{name}/resolve/main/model.safetensors", sha256=sha256, name=f"{name}.safetensors")
 
 
 def keras_caffe(size: int) -> Transforms:
