@@ -105,6 +105,8 @@ def test_another_hosts_lock_is_never_taken_over(target):
         "[]",
         "{",
     ],
+    # This process's number must not be part of a name: other processes collect the same tests.
+    ids=range(8),
 )
 def test_what_names_no_living_owner_is_taken_over(record, target):
     target.with_name("a.h5.owner.json").write_text(record)
