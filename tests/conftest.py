@@ -12,7 +12,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Slow suites run when they are asked for: pytest -m slow, or -m "" for everything.
     asked = any(argument.startswith("-m") for argument in config.invocation_params.args)
     if not asked and not config.option.markexpr:
-        config.option.markexpr = "not slow"
+        config.option.markexpr = "not slow and not torch"
 
 
 @pytest.fixture(autouse=True)

@@ -137,13 +137,13 @@ def main(names: list[str], *, check: bool) -> None:
             continue
         path, made = FOLDER / f"{name}.json", golden(case)
         if check:
-            _compare(name, json.loads(path.read_text("utf-8")), made)
+            compare(name, json.loads(path.read_text("utf-8")), made)
         else:
             path.write_text(json.dumps(made, separators=(",", ":")) + "\n", "utf-8")
         print(f"{name}: {'as it was' if check else f'{path.stat().st_size / 1000:.0f} kB'}", flush=True)
 
 
-def _compare(name: str, kept: dict[str, Any], made: dict[str, Any]) -> None:
+def compare(name: str, kept: dict[str, Any], made: dict[str, Any]) -> None:
     assert kept["tensors"] == made["tensors"], name
     for old, new in zip(kept["runs"], made["runs"], strict=True):
         assert old["points"].keys() == new["points"].keys(), name
