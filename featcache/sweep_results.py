@@ -86,6 +86,8 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.rows = {row["id"]: row for row in self._read()}
+        except IntegrityError:  # which is an OSError too
+            raise
         except OSError as error:
             raise StorageError(
                 f"cannot write to {folder}: {error.strerror}; choose another --output"

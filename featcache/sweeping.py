@@ -2,28 +2,20 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from featcache.axes import Given
 from featcache.cache import FeatureCache
-from featcache.errors import DataError, UsageError, did_you_mean
-from featcache.fitting import fit_heads
-from featcache.outputs import class_probabilities
-from featcache.protocol import Standing, compare, spread, standings
+from featcache.choosing import checked, choose, fit_trials, saved
+from featcache.errors import UsageError, did_you_mean
+from featcache.protocol import Standing, standings
 from featcache.quantities import read_bytes
-from featcache.scoring import loss_of, outputs
 from featcache.sweep_data import SELECT_ON, Protocol, SweepData
-from featcache.sweep_results import Choice, Contender, Results, SweepResult, row
-from featcache.tables import Part
+from featcache.sweep_results import Results, SweepResult, row
 from featcache.trials import Trial, configurations, groups, read_axes
-
-CONTENDERS = 4
-"""How many of the next best configurations the chosen one is compared with."""
 
 
 @dataclass(frozen=True)
@@ -135,16 +127,16 @@ def sweep(
     fitted = _fit_all(names, data, results, limit, on_progress)
     results.write_table()
     rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
-    choices = [_choose(few, rows, data, seeds, limit) for few in many]
+    choices, heads = zip(*(choose(few, rows, data, seeds, limit) for few in many), strict=True)
     result = SweepResult(
         folder=Path(output),
         heads=len(wanted),
         fitted=fitted,
         seconds=time.monotonic() - started,
         leaderboard=tuple(standings([(key, own) for key, own in rows if key.shots == many[-1]])),
-        choices=tuple(choices),
-        warnings=(),
-        classifier=None,
+        choices=choices,
+        warnings=tuple(finding.message for finding in checked(choices[-1].standing, data)),
+        classifier=saved(choices[-1], heads[-1], data, Path(output)) if save_best else None,
         caches=tuple(f"{cache.backbone}" for cache in opened),
     )
     return result.write()
@@ -223,107 +215,10 @@ def _fit_all(
     done = len(names) - len(missing)
     for group in groups(missing):
         own = data[group[0].cache]
-        pairs = zip(group, _fit(group, own, memory), strict=True)
+        pairs = zip(group, fit_trials(group, own, memory), strict=True)
         results.add([row(trial, fit, own.cache, own.protocol, names[trial]) for trial, fit in pairs])
         done += len(group)
         if on_progress:
             there = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
             on_progress(SweepProgress(done, len(names), group[0].settings.head, standings(there)[:5]))
     return len(missing)
-
-
-def _fit(group: Sequence[Trial], data: SweepData, memory: int) -> list[Any]:
-    train, val = data.parts(group)
-    return fit_heads(
-        [trial.settings for trial in group],
-        train,
-        val,
-        classes=len(data.cache.classes),
-        memory=memory,
-        order_seed=data.protocol.seed,
-    )
-
-
-# ---- choosing
-
-
-def _choose(
-    shots: int | None,
-    rows: Iterable[tuple[Trial, Mapping[str, Any]]],
-    data: Sequence[SweepData],
-    seeds: int,
-    memory: int,
-) -> Choice:
-    """Choose on the rows that judge, compare with the next best there, then read the test rows."""
-    ranked = standings([(key, own) for key, own in rows if key.shots == shots])
-    if not np.isfinite(ranked[0].accuracy):
-        raise DataError("every head diverged; try learning rates a tenth as large")
-    best = ranked[0]
-    # Rows of other caches may be others: only heads of the same cache can be compared row by row.
-    near = [standing for standing in ranked[1:] if standing.key.cache == best.key.cache][:CONTENDERS]
-    near = [standing for standing in near if np.isfinite(standing.accuracy)]
-    own = data[best.key.cache]
-    right = {s.key: _judged_right(s.key, own, seeds, memory) for s in (best, *near)}
-    contenders = [Contender(s, compare(right[best.key], right[s.key])) for s in near]
-    test = _tested(best, own, seeds, memory) if len(own.test) else None
-    return Choice(shots, best, tuple(contenders), test)
-
-
-def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int) -> np.ndarray:
-    """Return for each row that judges the share of seeds that have it right, float ``[M]``."""
-    folds = range(data.protocol.folds) if data.protocol.folds else (None,)
-    trials = [
-        replace(key, settings=replace(key.settings, seed=seed), fold=fold)
-        for seed in range(seeds)
-        for fold in folds
-    ]
-    fits = _fit(trials, data, memory)
-    _, val = data.parts(trials)
-    right = np.stack(
-        [_right(trial, fit.parameters, val, data) for trial, fit in zip(trials, fits, strict=True)]
-    )
-    # Each row is judged once for each seed: by the head that did not learn from it.
-    return (right * val.weight).sum(axis=0) / seeds
-
-
-def final_heads(standing: Standing, data: SweepData, seeds: int, memory: int) -> list[Any]:
-    """Fit the chosen configuration once more, for each seed, on all rows that it may learn from.
-
-    Without rows left to judge (folds) it is trained for as many epochs as the folds' heads needed, by their
-    median.
-    """
-    key: Trial = standing.key
-    settings = [replace(key.settings, seed=seed) for seed in range(seeds)]
-    if not data.protocol.folds:
-        return _fit([replace(key, settings=own) for own in settings], data, memory)
-    epochs = max(1, standing.best_epoch)
-    trials = [replace(key, settings=replace(own, epochs=epochs)) for own in settings]
-    train, val = data.parts(trials)
-    nothing = val._replace(weight=np.zeros_like(val.weight))
-    return fit_heads(
-        [trial.settings for trial in trials],
-        train,
-        nothing,
-        classes=len(data.cache.classes),
-        memory=memory,
-        order_seed=data.protocol.seed,
-    )
-
-
-def _tested(standing: Standing, data: SweepData, seeds: int, memory: int) -> Any:
-    """Read the test rows: once, for the configuration that has been chosen."""
-    test = data.test_part(standing.key.layer, seeds)
-    fits = final_heads(standing, data, seeds, memory)
-    return spread(np.stack([_right(standing.key, fit.parameters, test, data) for fit in fits]))
-
-
-def _right(trial: Trial, parameters: Mapping[str, np.ndarray], part: Part, data: SweepData) -> np.ndarray:
-    """Return which rows a head has right, float ``[N]``."""
-    classes = len(data.cache.classes)
-    single = {name: np.asarray(value)[None] for name, value in parameters.items()}
-    found = []
-    for start in range(0, part.table.shape[0], 4096):
-        x = part.table.take(np.arange(start, min(start + 4096, part.table.shape[0])))
-        raw = outputs(trial.settings, single, x, classes=classes)[0]
-        found.append(class_probabilities(loss_of(trial.settings), raw, classes).argmax(axis=1))
-    return (np.concatenate(found) == part.labels).astype(np.float64)

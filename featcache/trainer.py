@@ -161,19 +161,7 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     started = time.monotonic()
     parameters, record = _fit(settings, len(opened.classes), parts)
     record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out}
-    classifier = Classifier(
-        backbone=opened.backbone,
-        weights=_own_weights(opened),
-        recipe=opened.recipe,
-        layer=name,
-        fingerprint=opened.layers[name].fingerprint,
-        head=head,
-        parameters=parameters,
-        classes=opened.classes,
-        metrics={},
-        training={**asdict(settings), "hidden": list(settings.hidden), **record},
-        provenance=_provenance(opened),
-    )
+    classifier = make_classifier(opened, name, settings, parameters, record)
     for part in ("val", "test"):
         features, labels = parts[part]
         if len(labels):
@@ -182,6 +170,39 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     if output is not None:
         classifier.save(output)
     return classifier
+
+
+def make_classifier(
+    cache: FeatureCache,
+    layer: str,
+    settings: Settings,
+    parameters: Mapping[str, np.ndarray],
+    record: Mapping[str, Any],
+) -> Classifier:
+    """Return a fitted head as something to keep, not measured yet.
+
+    Parameters
+    ----------
+    cache, layer
+        What it was trained on.
+    settings, parameters
+        How, and what came out.
+    record
+        More to remember of the training.
+    """
+    return Classifier(
+        backbone=cache.backbone,
+        weights=_own_weights(cache),
+        recipe=cache.recipe,
+        layer=layer,
+        fingerprint=cache.layers[layer].fingerprint,
+        head=settings.head,
+        parameters=parameters,
+        classes=cache.classes,
+        metrics={},
+        training={**asdict(settings), "hidden": list(settings.hidden), **record},
+        provenance=_provenance(cache),
+    )
 
 
 def _flat(cache: FeatureCache, rows: np.ndarray, layer: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,155 @@
+"""From a sweep's results to one head: choose on the rows that judge, compare there, read the test rows once."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.checks import Finding, check_rows
+from featcache.errors import DataError
+from featcache.feature_checks import check_features
+from featcache.fitting import Fit, fit_heads
+from featcache.metrics import score
+from featcache.outputs import class_probabilities
+from featcache.protocol import Spread, Standing, compare, spread, standings
+from featcache.scoring import loss_of, outputs
+from featcache.sweep_data import SweepData
+from featcache.sweep_results import Choice, Contender
+from featcache.tables import Part
+from featcache.trainer import make_classifier
+from featcache.trials import Trial
+
+CONTENDERS = 4
+"""How many of the next best configurations the chosen one is compared with."""
+
+MOST_CHECKED = 10_000
+"""Training rows in which mistakes are looked for; of more, evenly spread ones."""
+
+
+def fit_trials(group: Sequence[Trial], data: SweepData, memory: int) -> list[Fit]:
+    """Fit the heads of one program on a cache's rows."""
+    train, val = data.parts(group)
+    return fit_heads(
+        [trial.settings for trial in group],
+        train,
+        val,
+        classes=len(data.cache.classes),
+        memory=memory,
+        order_seed=data.protocol.seed,
+    )
+
+
+def choose(
+    shots: int | None,
+    rows: Iterable[tuple[Trial, Mapping[str, Any]]],
+    data: Sequence[SweepData],
+    seeds: int,
+    memory: int,
+) -> tuple[Choice, list[Fit]]:
+    """Choose on the rows that judge, compare with the next best there, then read the test rows.
+
+    Also returns the chosen configuration's heads, one for each seed.
+    """
+    ranked = standings([(key, own) for key, own in rows if key.shots == shots])
+    if not np.isfinite(ranked[0].accuracy):
+        raise DataError("every head diverged; try learning rates a tenth as large")
+    best = ranked[0]
+    # Rows of other caches may be others: only heads of the same cache can be compared row by row.
+    near = [standing for standing in ranked[1:] if standing.key.cache == best.key.cache][:CONTENDERS]
+    near = [standing for standing in near if np.isfinite(standing.accuracy)]
+    own = data[best.key.cache]
+    right = {s.key: _judged_right(s.key, own, seeds, memory) for s in (best, *near)}
+    contenders = [Contender(s, compare(right[best.key], right[s.key])) for s in near]
+    heads = final_heads(best, own, seeds, memory)
+    return Choice(shots, best, tuple(contenders), _tested(best, heads, own)), heads
+
+
+def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int) -> np.ndarray:
+    """Return for each row that judges the share of seeds that have it right, float ``[M]``."""
+    folds = range(data.protocol.folds) if data.protocol.folds else (None,)
+    trials = [
+        replace(key, settings=replace(key.settings, seed=seed), fold=fold)
+        for seed in range(seeds)
+        for fold in folds
+    ]
+    fits = fit_trials(trials, data, memory)
+    _, val = data.parts(trials)
+    right = np.stack(
+        [_right(trial, fit.parameters, val, data) for trial, fit in zip(trials, fits, strict=True)]
+    )
+    # Each row is judged once for each seed: by the head that did not learn from it.
+    return (right * val.weight).sum(axis=0) / seeds
+
+
+def final_heads(standing: Standing, data: SweepData, seeds: int, memory: int) -> list[Fit]:
+    """Fit the chosen configuration once more, for each seed, on all rows that it may learn from.
+
+    Without rows left to judge (folds) it is trained for as many epochs as the folds' heads needed, by their
+    median.
+    """
+    key: Trial = standing.key
+    settings = [replace(key.settings, seed=seed) for seed in range(seeds)]
+    if not data.protocol.folds:
+        return fit_trials([replace(key, settings=own) for own in settings], data, memory)
+    epochs = max(1, standing.best_epoch)
+    trials = [replace(key, settings=replace(own, epochs=epochs)) for own in settings]
+    train, val = data.parts(trials)
+    nothing = val._replace(weight=np.zeros_like(val.weight))
+    return fit_heads(
+        [trial.settings for trial in trials],
+        train,
+        nothing,
+        classes=len(data.cache.classes),
+        memory=memory,
+        order_seed=data.protocol.seed,
+    )
+
+
+def _tested(standing: Standing, heads: Sequence[Fit], data: SweepData) -> Spread | None:
+    """Read the test rows: once, for the configuration that has been chosen."""
+    if not len(data.test):
+        return None
+    test = data.test_part(standing.key.layer, len(heads))
+    return spread(np.stack([_right(standing.key, head.parameters, test, data) for head in heads]))
+
+
+def checked(standing: Standing, data: Sequence[SweepData]) -> list[Finding]:
+    """Look for mistakes in the rows and features that the chosen head was made from."""
+    own = data[standing.key.cache]
+    # With folds the same rows are learnt from and judge; only the test rows are others.
+    parts = {"train": own.train} | ({} if own.protocol.folds else {"val": own.val}) | {"test": own.test}
+    found = check_rows(own.cache, parts, class_weights=standing.key.settings.class_weights)
+    some = own.train[:: max(1, len(own.train) // MOST_CHECKED)]
+    x = own.table(some, standing.key.layer).take(np.arange(len(some)))
+    return [*found, *check_features(x, own.cache.labels[some])]
+
+
+def saved(choice: Choice, heads: Sequence[Fit], data: Sequence[SweepData], folder: Path) -> Path:
+    """Save the first seed's head as a classifier, with its scores on the rows that judge and on the test rows."""
+    key: Trial = choice.standing.key
+    own, head = data[key.cache], heads[0]
+    record = {"best_epoch": head.best_epoch, "epochs_run": head.epochs_run, "history": dict(head.history)}
+    record |= {"validation": own.how, "sweep": str(folder.resolve())}
+    classifier = make_classifier(own.cache, key.layer, key.settings, head.parameters, record)
+    # With folds it has learnt from the rows that judged.
+    for split, rows in (("val", own.val if not own.protocol.folds else own.val[:0]), ("test", own.test)):
+        if len(rows):
+            x = own.table(rows, key.layer).take(np.arange(len(rows)))
+            classifier = classifier.with_scores(
+                score(own.cache.labels[rows], classifier.probabilities(x), split=split)
+            )
+    return classifier.save(folder / "classifier")
+
+
+def _right(trial: Trial, parameters: Mapping[str, np.ndarray], part: Part, data: SweepData) -> np.ndarray:
+    """Return which rows a head has right, float ``[N]``."""
+    classes = len(data.cache.classes)
+    single = {name: np.asarray(value)[None] for name, value in parameters.items()}
+    found = []
+    for start in range(0, part.table.shape[0], 4096):
+        x = part.table.take(np.arange(start, min(start + 4096, part.table.shape[0])))
+        raw = outputs(trial.settings, single, x, classes=classes)[0]
+        found.append(class_probabilities(loss_of(trial.settings), raw, classes).argmax(axis=1))
+    return (np.concatenate(found) == part.labels).astype(np.float64)
