@@ -27,7 +27,7 @@ def _axis(text: str) -> Any:
 
 def command(
     context: typer.Context,
-    caches: Annotated[list[Path], typer.Argument(help="Caches made by featcache extract.", metavar="CACHE…")],
+    caches: Annotated[list[Path], typer.Argument(help="Caches made by featcache extract.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("sweep"),
     config: Annotated[Path | None, typer.Option(help="TOML file with these options.")] = None,
     layer: Annotated[

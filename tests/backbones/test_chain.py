@@ -246,7 +246,7 @@ def test_layer_is_split_at_its_colon():
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"), [("b:avgg", "did you mean 'avg'"), ("b:", "known: avg, max, flatten")]
+    ("text", "hint"), [("b:avgg", "did you mean 'avg'"), ("b:", "known: avg, max, cls, flatten")]
 )
 def test_unknown_pooling_is_refused(text, hint):
     with pytest.raises(UsageError, match=f"layer '{text}': no pooling.*{hint}"):

@@ -90,7 +90,7 @@ def test_readers_during_writing_are_told_how_far_it_is(tmp_path):
     assert NEW.wrong(FeatureCache(target)) == []
 
 
-def read_all_the_time(target: str, stop, results) -> None:
+def read_all_the_time(target: str, began, stop, results) -> None:
     counts = {"old": 0, "new": 0}
     wrong = []
     while not stop.is_set():
@@ -99,16 +99,20 @@ def read_all_the_time(target: str, stop, results) -> None:
             found = (OLD if old else NEW).wrong(cache)
             counts["old" if old else "new"] += 1
             wrong.extend(found)
+        began.release()
     results.put((counts, wrong))
 
 
 def test_readers_while_the_file_is_replaced_see_one_or_the_other(tmp_path):
     target = tmp_path / "a.h5"
     OLD.publish(target)
-    stop, results = spawn.Event(), spawn.Queue()
-    readers = [spawn.Process(target=read_all_the_time, args=(str(target), stop, results)) for _ in range(2)]
+    began, stop, results = spawn.Semaphore(0), spawn.Event(), spawn.Queue()
+    reading = (str(target), began, stop, results)
+    readers = [spawn.Process(target=read_all_the_time, args=reading) for _ in range(2)]
     for reader in readers:
         reader.start()
+    for _ in readers:  # on a busy machine a process may take longer to start than all that follows
+        assert began.acquire(timeout=120)
     long_open = FeatureCache(target)
     for _ in range(25):
         NEW.publish(target).close()
