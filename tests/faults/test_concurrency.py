@@ -99,7 +99,8 @@ def read_all_the_time(target: str, began, stop, results) -> None:
             found = (OLD if old else NEW).wrong(cache)
             counts["old" if old else "new"] += 1
             wrong.extend(found)
-        began.release()
+        if sum(counts.values()) == 1:
+            began.release()
     results.put((counts, wrong))
 
 
