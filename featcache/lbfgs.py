@@ -1,0 +1,179 @@
+"""Limited-memory BFGS for K convex problems that move together, as pure functions of arrays ``[K, …]``.
+
+``vmap`` of a solver for one problem runs every branch of its line search for every problem (measured: 81 s with
+optax where this took 1.5). Here nothing branches: a problem that has arrived gets the direction zero, so its
+numbers stay as they are bit by bit.
+
+Method: Nocedal and Wright, Numerical Optimization (2006), algorithms 3.5, 7.4 and 7.5.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+SUFFICIENT_DECREASE = 1e-4
+SLOPE_LEFT = 0.3
+"""The strong Wolfe conditions: the part of the promised decrease that must come, and of the slope that may stay.
+
+0.3 costs two trials a step where 0.9 costs one and a half, and saves a sixth of the steps (measured on 2,569
+photos' features and C = 0.1 … 1e5); a trial is cheap, because it needs no matrix product.
+"""
+
+NOISE = 1e-6
+"""Relative error that a sum of float32 losses may have; a decrease below it cannot be seen (Hager and Zhang 2005)."""
+
+MOST_TRIALS = 25
+
+
+class History(NamedTuple):
+    """The last m steps of K problems and the gradient's changes over them.
+
+    Parameters
+    ----------
+    steps, changes
+        ``[m, K, …]``, used in turns.
+    inverses
+        ``[m, K]``: 1 / (step · change); 0 where there is nothing to learn.
+    scale
+        ``[K]``: the inverse Hessian is this, where the history does not say otherwise.
+    taken
+        Number of steps so far, the same for all problems.
+    """
+
+    steps: jax.Array
+    changes: jax.Array
+    inverses: jax.Array
+    scale: jax.Array
+    taken: jax.Array
+
+
+class Trial(NamedTuple):
+    """A function of the step: its value, slope and curvature, each ``[K]``."""
+
+    value: jax.Array
+    slope: jax.Array
+    curvature: jax.Array
+
+
+def dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return the inner products ``[K]`` of ``[K, …]``."""
+    return jnp.sum(a * b, axis=tuple(range(1, a.ndim)))
+
+
+def along(scale: jax.Array, array: jax.Array) -> jax.Array:
+    """Return ``[K, …]`` with each problem's part multiplied by its own ``[K]``."""
+    return scale.reshape(-1, *[1] * (array.ndim - 1)) * array
+
+
+def empty_history(gradient: jax.Array, length: int) -> History:
+    """Return a history of no steps; the first will be of length 1 at most.
+
+    Parameters
+    ----------
+    gradient
+        ``[K, …]`` at the start.
+    length
+        How many steps m to remember.
+    """
+    nothing = jnp.zeros((length, *gradient.shape), gradient.dtype)
+    size = jnp.sqrt(dot(gradient, gradient))
+    scale = 1 / jnp.maximum(size, 1.0)
+    return History(nothing, nothing, jnp.zeros((length, len(gradient))), scale, jnp.zeros((), jnp.int32))
+
+
+def remember(history: History, step: jax.Array, change: jax.Array) -> History:
+    """Return the history with one more step ``[K, …]`` and the gradient's change over it."""
+    slot = history.taken % len(history.steps)
+    learnt, square = dot(step, change), dot(change, change)
+    # Of a convex function this is positive; rounding, or no step, may make it 0.
+    useful = learnt > 0
+    inverse = jnp.where(useful, 1 / jnp.where(useful, learnt, 1), 0)
+    scale = jnp.where(useful, learnt / jnp.where(useful, square, 1), history.scale)
+    return History(
+        history.steps.at[slot].set(step),
+        history.changes.at[slot].set(change),
+        history.inverses.at[slot].set(inverse),
+        scale,
+        history.taken + 1,
+    )
+
+
+def descent(history: History, gradient: jax.Array) -> jax.Array:
+    """Return ``-H · gradient`` ``[K, …]`` with the inverse Hessian H that the history implies (two loops)."""
+    length = len(history.steps)
+
+    def backward(age: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        vector, shares = carry
+        slot = (history.taken - 1 - age) % length
+        share = history.inverses[slot] * dot(history.steps[slot], vector)
+        return vector - along(share, history.changes[slot]), shares.at[slot].set(share)
+
+    def forward(age: jax.Array, vector: jax.Array) -> jax.Array:
+        slot = (history.taken + age) % length
+        share = history.inverses[slot] * dot(history.changes[slot], vector)
+        return vector + along(shares[slot] - share, history.steps[slot])
+
+    vector, shares = lax.fori_loop(0, length, backward, (gradient, jnp.zeros_like(history.inverses)))
+    return -lax.fori_loop(0, length, forward, along(history.scale, vector))
+
+
+class _Search(NamedTuple):
+    step: jax.Array
+    low: jax.Array
+    high: jax.Array
+    found: jax.Array
+    trials: jax.Array
+
+
+def line_search(
+    function: Callable[[jax.Array], Trial], value: jax.Array, slope: jax.Array, active: jax.Array
+) -> jax.Array:
+    """Find the steps ``[K]`` that satisfy the strong Wolfe conditions along convex functions.
+
+    Newton's method on the slope, kept inside what is known: the minimum lies beyond every step with a negative
+    slope and before every one with a positive slope.
+
+    Parameters
+    ----------
+    function
+        Steps ``[K]`` to `Trial`.
+    value, slope
+        ``[K]`` at step 0.
+    active
+        bool ``[K]``: problems that are looked at; the others' steps mean nothing.
+
+    Returns
+    -------
+    jax.Array
+        ``[K]``; 0 where no step is better than none, as far as float32 can tell.
+    """
+
+    def searching(search: _Search) -> jax.Array:
+        return jnp.any(~search.found) & (search.trials < MOST_TRIALS)
+
+    def advance(search: _Search) -> _Search:
+        step, low, high, found, trials = search
+        trial = function(step)
+        bound = value + SUFFICIENT_DECREASE * step * slope + NOISE * jnp.abs(value)
+        good = (jnp.abs(trial.slope) <= SLOPE_LEFT * jnp.abs(slope)) & (trial.value <= bound)
+        low = jnp.where(trial.slope < 0, step, low)
+        high = jnp.where(trial.slope < 0, high, step)
+        between = jnp.where(jnp.isfinite(high), (low + high) / 2, 2 * step)
+        newton = jnp.minimum(step - trial.slope / trial.curvature, 10 * step)
+        following = jnp.where((newton > low) & (newton < high), newton, between)
+        return _Search(
+            jnp.where(found | good, step, following),
+            jnp.where(found, search.low, low),
+            jnp.where(found, search.high, high),
+            found | good,
+            trials + 1,
+        )
+
+    one = jnp.ones_like(slope)
+    start = _Search(one, 0 * one, jnp.inf * one, ~active, jnp.zeros((), jnp.int32))
+    end = lax.while_loop(searching, advance, start)
+    # Where the slope is negative a convex function has only fallen: that much is safe.
+    return jnp.where(end.found, end.step, end.low)
