@@ -196,7 +196,7 @@ def _largest(
     if own:
         lines = start + jnp.arange(len(query))
         near = jnp.where(lines[:, None] == jnp.arange(len(known)), -jnp.inf, near)
-    return lax.top_k(near, most)
+    return list(lax.top_k(near, most))
 
 
 def _shares(votes: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

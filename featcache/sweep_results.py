@@ -104,8 +104,9 @@ class Results:
         for number, line in enumerate(whole.splitlines(), 1):
             try:
                 found = json.loads(line)
-                found["id"], found["val_accuracy"]
-            except (ValueError, KeyError, TypeError) as error:
+                if not {"id", "val_accuracy"} <= found.keys():
+                    raise KeyError("id")
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise IntegrityError(
                     f"{self.path}, line {number} is damaged; remove it and its heads will be fitted again"
                 ) from error

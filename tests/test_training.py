@@ -147,7 +147,9 @@ def test_steps_are_those_of_optax(optimizer):
         min_delta=9,
     )
     # 60 rows are three batches of 16 and one of 12.
-    fitted = fit(Program(Form("linear", C), optimizer, 16, epochs, standardize=False), values, rows(x, Y), NOTHING)
+    fitted = fit(
+        Program(Form("linear", C), optimizer, 16, epochs, standardize=False), values, rows(x, Y), NOTHING
+    )
 
     steps = REFERENCE[optimizer](learning_rate, decay)
     want = {"kernel": jnp.zeros((D, C)), "bias": jnp.zeros(C)}

@@ -242,7 +242,7 @@ def _dataset(dataset: Any, path: str) -> tuple[str, list[int], int | None, int]:
 
 
 def _type(dataset: Any, path: str) -> str:
-    from h5py import h5a, h5t
+    from h5py import h5a, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
     found = dataset.get_type()
     for name, constant in _TYPES.items():

@@ -113,7 +113,7 @@ def _lacking_top(network: Backbone, ours: Tensors) -> list[str]:
     """The last stages, if a file has no tensor of theirs and some of all stages before."""
     of_stage: dict[str, list[str]] = {}
     for path, _ in nnx.to_flat_state(nnx.state(network)):
-        of_stage.setdefault(path[1], []).append(_name(path))
+        of_stage.setdefault(str(path[1]), []).append(_name(path))
     learnt = [stage for stage in network.order if stage in of_stage]
     present = [any(name in ours for name in of_stage[stage]) for stage in learnt]
     end = sum(present)
