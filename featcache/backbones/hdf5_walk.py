@@ -8,6 +8,9 @@ start takes a quarter of a second; h5py is imported in the functions because lis
 every module beside them.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (h5py's compiled modules have no stubs)
+
 import codecs
 import io
 import itertools
@@ -242,7 +245,7 @@ def _dataset(dataset: Any, path: str) -> tuple[str, list[int], int | None, int]:
 
 
 def _type(dataset: Any, path: str) -> str:
-    from h5py import h5a, h5t  # pyright: ignore[reportAttributeAccessIssue]
+    from h5py import h5a, h5t
 
     found = dataset.get_type()
     for name, constant in _TYPES.items():
