@@ -149,7 +149,7 @@ def max_pool(x: jax.Array, size: int, *, strides: int | None = None, padding: Pa
     padding
         See `explicit_padding`; padded places never win, whatever the sign of the map.
     """
-    window, steps = (size, size), (strides or size,) * 2
+    window, steps = (size, size), (strides or size, strides or size)
     pads = explicit_padding(padding, x.shape[1:3], window, steps)
 
     def shifted(x: jax.Array) -> jax.Array:
@@ -186,7 +186,7 @@ def average_pool(
         Whether padded zeros count as pixels: PyTorch's default (``count_include_pad``). TensorFlow leaves them
         out of the mean.
     """
-    window, steps = (size, size), (strides or size,) * 2
+    window, steps = (size, size), (strides or size, strides or size)
     pads = explicit_padding(padding, x.shape[1:3], window, steps)
 
     def shifted(x: jax.Array) -> jax.Array:
