@@ -54,7 +54,7 @@ Fewer do not fill the product; with more, heads that have arrived wait longer fo
 """
 
 STALLED = 10
-"""Iterations without a new lowest objective after which float32 cannot do better."""
+"""Iterations without a new lowest objective or gradient after which float32 cannot do better."""
 
 
 class Solution(NamedTuple):
@@ -100,7 +100,8 @@ def fit_logistic(
     Parameters
     ----------
     x
-        float ``[N, D]``; a row that is not finite leaves every head unsolved, and not converged.
+        float ``[N, D]``; with a used row that is not finite no head converges. Rows that no head uses may hold
+        anything.
     y
         int ``[N]`` in 0..classes - 1.
     weight
@@ -148,7 +149,8 @@ def fit_logistic(
     # Heads that need about as many iterations share a group, and none waits long.
     order = np.argsort(c * weight.sum(axis=1), kind="stable")
     filled = np.resize(order, -(-len(c) // count) * count)
-    rows = shared_rows(x, jnp.asarray(y == np.arange(classes)[:, None]))
+    used = jnp.asarray(np.any(weight > 0, axis=0))
+    rows = shared_rows(x, jnp.asarray(y == np.arange(classes)[:, None]), used)
     solve = partial(_solve, rows, history=history, standardize=standardize)
     limits = jnp.float32(tolerance), jnp.int32(max_iterations)
     groups = [
@@ -160,14 +162,14 @@ def fit_logistic(
 
 
 class _State(NamedTuple):
-    """Of K heads on their way; `best` is the lowest objective so far, `stalled` counts iterations since."""
+    """Of K heads on their way; `lowest` objective and norm so far ``[2, K]``, `stalled` counts iterations since."""
 
     weights: jax.Array
     margins: jax.Array
     gradient: jax.Array
     history: History
     objective: jax.Array
-    best: jax.Array
+    lowest: jax.Array
     stalled: jax.Array
     norm: jax.Array
     running: jax.Array
@@ -214,7 +216,7 @@ def _start(rows: Rows, heads: Heads, tolerance: jax.Array, history: int) -> _Sta
         gradient,
         empty_history(gradient, history),
         objective,
-        best=objective,
+        lowest=jnp.stack([objective, norm]),
         stalled=jnp.zeros(K, jnp.int32),
         norm=norm,
         running=norm > tolerance,
@@ -234,7 +236,9 @@ def _advance(rows: Rows, heads: Heads, tolerance: jax.Array, state: _State) -> _
     weights, margin = state.weights + change, state.margins + along(step, moved)
     objective, gradient = objective_gradient(rows, heads, weights, margin)
     norm = largest_element(heads, gradient)
-    stalled = jnp.where(objective < state.best, 0, state.stalled + 1)
+    # Near a minimum the norm still falls where float32 cannot see the objective fall.
+    now = jnp.stack([objective, norm])
+    stalled = jnp.where(jnp.any(now < state.lowest, axis=0), 0, state.stalled + 1)
     stuck = (stalled >= STALLED) | (step == 0)
     # Half the slope is what a step of 1 gains where the function is a parabola.
     little_left = -slope / 2 <= tolerance * objective
@@ -245,7 +249,7 @@ def _advance(rows: Rows, heads: Heads, tolerance: jax.Array, state: _State) -> _
         gradient,
         remember(state.history, change, gradient - state.gradient),
         objective,
-        best=jnp.minimum(objective, state.best),
+        lowest=jnp.minimum(now, state.lowest),
         stalled=stalled,
         norm=norm,
         running=state.running & ~arrived & ~stuck & jnp.isfinite(norm),

@@ -37,6 +37,8 @@ class Rows(NamedTuple):
         axis of both its factors takes little more than half the time of one that does not (on a CPU).
     centre
         ``[P]``: the features' mean, 0 for the ones.
+    size
+        Root mean square of the features around their mean, 1 where they are constant.
     right
         bool ``[C, N]``: whether the class is the row's.
     """
@@ -44,6 +46,7 @@ class Rows(NamedTuple):
     x: jax.Array
     turned: jax.Array
     centre: jax.Array
+    size: jax.Array
     right: jax.Array
 
 
@@ -73,11 +76,17 @@ class Heads(NamedTuple):
 
 
 @jax.jit
-def shared_rows(x: jax.Array, right: jax.Array) -> Rows:
-    """Return what all heads share, of features ``[N, D]`` and right classes bool ``[C, N]``."""
-    centre = jnp.mean(x, axis=0)
-    wide = jnp.concatenate([x - centre, jnp.ones((len(x), 1))], axis=1)
-    return Rows(wide, wide.T, jnp.append(centre, 0), right)
+def shared_rows(x: jax.Array, right: jax.Array, used: jax.Array) -> Rows:
+    """Return what all heads share, of features ``[N, D]`` and right classes bool ``[C, N]``.
+
+    Rows that no head uses (`used` bool ``[N]`` is false) may hold anything.
+    """
+    count = jnp.maximum(jnp.sum(used), 1)
+    centre = jnp.sum(jnp.where(used[:, None], x, 0), axis=0) / count
+    x = jnp.where(used[:, None], x - centre, 0)
+    size = jnp.sqrt(jnp.sum(jnp.square(x)) / (count * x.shape[1]))
+    wide = jnp.concatenate([x, jnp.ones((len(x), 1))], axis=1)
+    return Rows(wide, wide.T, jnp.append(centre, 0), jnp.where(size > 0, size, 1), right)
 
 
 def heads_to_solve(rows: Rows, weight: jax.Array, c: jax.Array, *, standardize: bool) -> Heads:
@@ -88,10 +97,9 @@ def heads_to_solve(rows: Rows, weight: jax.Array, c: jax.Array, *, standardize: 
     scaling = jax.vmap(partial(feature_scaling, rows.x))(share)
     feature = jnp.arange(rows.x.shape[1]) < rows.x.shape[1] - 1
     shift = jnp.where(feature, scaling.mean, 0)
-    size = 1.0 if standardize else jnp.sqrt(jnp.mean(jnp.square(rows.x[:, :-1])))
     # The bias belongs to a column between one feature and a row of D in size. Ones there take 1,000 iterations and
-    # more on features in hundreds or hundredths, where this takes 250; on unit features it makes no difference.
-    ones = jnp.where(size > 0, size, 1.0) * (rows.x.shape[1] - 1) ** 0.25
+    # more on features in hundreds or hundredths, where this takes 250, and on photos' features a sixth more.
+    ones = (1.0 if standardize else rows.size) * (rows.x.shape[1] - 1) ** 0.25
     unit = jnp.where(feature, 1 / scaling.deviation if standardize else jnp.ones_like(shift), ones)
     present = jnp.any(rows.right & (weight > 0)[:, None], axis=2, keepdims=True)
     # ½‖w‖² of two classes is twice ½‖W‖²: see `featcache.logistic`.
