@@ -140,6 +140,8 @@ def _fit_weighting(
         nan = np.float32(np.nan)
         return np.full((count, features, outputs), nan), np.full((count, outputs), nan)
     kernel = _solutions(spectrum, l2) / design.deviation[:, None]
+    # A constant feature's part of an eigenvector is a rounding, which no penalty, or a tiny one, would blow up.
+    kernel[:, (design.x == design.x[0]).all(axis=0)] = 0.0
     return kernel.astype(np.float32), (design.level - design.mean @ kernel).astype(np.float32)
 
 
