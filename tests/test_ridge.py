@@ -120,7 +120,8 @@ def test_constant_features_get_nothing_and_duplicates_share(rows, standardize):
     got = fit_ridge(x, targets, weight, [0.0, 1e-9, 1.0], standardize=standardize)
     want = fit_ridge(without, targets, weight, [0.0, 1e-9, 1.0], standardize=standardize)
     assert np.isfinite(got["kernel"]).all()
-    np.testing.assert_allclose(got["kernel"][:, :, 2], 0, atol=1e-10)  # eigenvectors are orthogonal to 1e-16
+    # Rounding of 1e-16 mixes the empty direction into the weakest ones, which are 1e-8 of the strongest.
+    np.testing.assert_allclose(got["kernel"][:, :, 2], 0, atol=1e-7 * np.abs(got["kernel"]).max())
     np.testing.assert_allclose(got["kernel"][:, :, 5], got["kernel"][:, :, 6], rtol=1e-4, atol=1e-5)
     for l2 in range(3):
         assert_same(want, (0, l2), np.delete(got["kernel"][0, l2], 2, axis=0), got["bias"][0, l2], rtol=1e-5)
