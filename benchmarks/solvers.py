@@ -48,7 +48,7 @@ def made_up(rows: int = 2569, val_rows: int = 550, features: int = 1280, classes
     y = random.integers(0, classes, rows + val_rows)
     spread = np.arange(1, 301) ** -0.4
     shared = random.normal(size=(len(y), 300)) * spread
-    shared += 0.9 * random.normal(size=(classes, 300))[y] * spread
+    shared += 0.2 * random.normal(size=(classes, 300))[y] * spread
     x = shared @ random.normal(size=(300, features)) / 8 + 0.15 * random.normal(size=(len(y), features)) - 0.2
     x = np.maximum(x, 0).astype(np.float32)
     return Data(x[:rows], y[:rows], x[rows:], y[rows:])

@@ -97,8 +97,8 @@ def heads_to_solve(rows: Rows, weight: jax.Array, c: jax.Array, *, standardize: 
     scaling = jax.vmap(partial(feature_scaling, rows.x))(share)
     feature = jnp.arange(rows.x.shape[1]) < rows.x.shape[1] - 1
     shift = jnp.where(feature, scaling.mean, 0)
-    # The bias belongs to a column between one feature and a row of D in size. Ones there take 1,000 iterations and
-    # more on features in hundreds or hundredths, where this takes 250, and on photos' features a sixth more.
+    # The bias belongs to a column between one feature and a row of D in size. Ones take four times the iterations
+    # on features in hundreds or in hundredths (more than 1,000 for 250), and up to a third more on photos'.
     ones = (1.0 if standardize else rows.size) * (rows.x.shape[1] - 1) ** 0.25
     unit = jnp.where(feature, 1 / scaling.deviation if standardize else jnp.ones_like(shift), ones)
     present = jnp.any(rows.right & (weight > 0)[:, None], axis=2, keepdims=True)
