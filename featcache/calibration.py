@@ -1,24 +1,44 @@
 """How sure a classifier may be: a temperature for its logits, and a confidence below which it says "unknown".
 
-Both are learnt on validation rows, after the head: neither changes a parameter or an order of classes.
+Both are learnt on validation rows, after the head: neither changes a parameter or an order of classes. Where
+the same rows have also chosen the head's epoch, or the head, they flatter both a little.
 """
 
-import math
-from dataclasses import asdict, dataclass
-from statistics import NormalDist
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from featcache.errors import DataError, UsageError
+from featcache.errors import DataError
 from featcache.metrics import expected_calibration_error
 from featcache.outputs import class_probabilities, targets_for
+from featcache.rejection import Rejection, least_rows, reject_threshold
+
+LEAST_ROWS = 50
+"""Validation rows below which `calibrated` leaves the logits alone.
+
+Measured with five heads on 548 rows of tf_flowers, fitted to n of them at random and scored on the others, mean of
+100 draws: with 50 rows the loss changed by −0.29 to +0.014 nats, with 20 by −0.22 to +0.026.
+"""
+
+LIKELIER = 3.84 / 2
+"""Nats by which all validation rows together must be likelier with a temperature than without: by chance alone
+one number more is worth as much in 5 % of all cases (Wilks, 1938).
+
+In the same measurement a head that was calibrated already (an mlp) lost 0.016 nats to a temperature fitted to 50
+rows, and 0.002 with this condition; heads that were not (ridge, knn, an overfitted linear one) gained the same from
+100 rows on.
+"""
 
 COLDEST, HOTTEST = 0.05, 20.0
 """What a temperature may be: probabilities next to 0 and 1, and next to equal, for logits of the usual size."""
 
 IMPOSSIBLE = -1e30
 """In the place of a logit of −∞ (a class without training rows): no probability, but no NaN in a sum either."""
+
+LEAST_PROBABILITY = 1e-12
+"""As in `featcache.metrics.score`."""
 
 MOST_STEPS = 100
 FLAT = 1e-100
@@ -27,27 +47,93 @@ FLAT = 1e-100
 
 @dataclass(frozen=True)
 class Calibration:
-    """A temperature and what it is good for.
+    """A temperature and what it is good for; without arguments: nothing was calibrated.
 
     Parameters
     ----------
     temperature
-        What to divide the logits by.
+        What to divide the logits by; 1 where no other is better by more than chance.
     count
         Validation rows that it was fitted to.
     error_before, error_after
         Expected calibration error on these rows, over 15 bins, without and with it. One number was fitted, so
-        the second is hardly better than on other rows of the same kind.
+        the second is hardly better than on other rows of the same kind. ``None`` where nothing was fitted.
+    rejection
+        From which confidence on a prediction counts; ``None`` where none was looked for.
+    note
+        Why there is no temperature or no threshold, in words.
     """
 
-    temperature: float
-    count: int
-    error_before: float
-    error_after: float
+    temperature: float = 1.0
+    count: int = 0
+    error_before: float | None = None
+    error_after: float | None = None
+    rejection: Rejection | None = None
+    note: str | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """The largest probability that a prediction must have not to be "unknown"; ``None``: any."""
+        return self.rejection.threshold if self.rejection else None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> "Calibration":
+        """Read `to_json`'s values; ``None`` is what a classifier without any holds."""
+        if value is None:
+            return cls(note="it was made before classifiers were calibrated; train it again")
+        rejection = value["rejection"]
+        return cls(**{**value, "rejection": Rejection(**rejection) if rejection else None})
+
+
+def calibrated(
+    logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str = "softmax", accuracy: float = 0.99
+) -> Calibration:
+    """Fit a temperature and choose a threshold, or say why there is none.
+
+    Parameters
+    ----------
+    logits, labels, classes, loss
+        As for `calibrate`. Fewer than `LEAST_ROWS` rows are left alone.
+    accuracy
+        Of predictions that are not "unknown"; see `featcache.rejection.reject_threshold`.
+    """
+    if len(labels) < LEAST_ROWS:
+        have = f"{len(labels)} validation rows" if len(labels) else "no validation rows"
+        return Calibration(note=f"{have}, {LEAST_ROWS} are needed to calibrate with")
+    found = calibrate(logits, labels, classes=classes, loss=loss)
+    before, probable = (
+        class_probabilities(loss, np.asarray(logits) / divisor, classes) for divisor in (1, found.temperature)
+    )
+    if _log_likelihood(probable, labels) - _log_likelihood(before, labels) < LIKELIER:
+        found = replace(found, temperature=1.0, error_after=found.error_before)
+        probable = before
+    rejection = reject_threshold(probable, labels, accuracy=accuracy)
+    return replace(found, rejection=rejection, note=_no_threshold(rejection, accuracy))
+
+
+def _log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Of all rows; no row is less likely than the scores of a classifier have it."""
+    own = np.maximum(probabilities[np.arange(len(labels)), labels], LEAST_PROBABILITY)
+    return float(np.sum(np.log(own, dtype=np.float64)))
+
+
+def _no_threshold(rejection: Rejection, accuracy: float) -> str | None:
+    if rejection.threshold is not None:
+        return None
+    needed, wanted = least_rows(accuracy, rejection.level), f"{100 * accuracy:g} %"
+    if rejection.count < needed:
+        return (
+            f"{rejection.count} validation rows are too few to show that {wanted} are right; {needed} without a "
+            "mistake would do"
+        )
+    return (
+        f"not even the surest of {rejection.count} validation rows show that {wanted} are right; ask for a lower "
+        "accuracy (--reject-accuracy)"
+    )
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str = "softmax") -> Calibration:
@@ -184,134 +270,3 @@ def _slope(behind: np.ndarray, share: np.ndarray, beta: np.ndarray) -> tuple[np.
     first = np.einsum("knc,knc->kn", p, behind)
     second = np.einsum("knc,knc,knc->kn", p, behind, behind)
     return np.sum(share * first, axis=1), np.sum(share * (second - first**2), axis=1)
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Below which confidence a classifier says "unknown", and what that costs.
-
-    Parameters
-    ----------
-    threshold
-        The largest probability of a row must be this or more; ``None`` where no confidence is enough.
-    accepted, count
-        Validation rows that are sure enough, of how many.
-    coverage
-        Share of the accepted.
-    accuracy
-        Share of the accepted that is right; ``None`` where none is accepted.
-    lower
-        Wilson's lower bound of that accuracy: how good it is at least, with confidence `level`.
-    level
-        Of the bound, one-sided.
-    """
-
-    threshold: float | None
-    accepted: int
-    count: int
-    coverage: float
-    accuracy: float | None
-    lower: float
-    level: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-
-def reject_threshold(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    *,
-    accuracy: float | None = None,
-    coverage: float | None = None,
-    level: float = 0.95,
-) -> Rejection:
-    """Choose below which confidence a prediction is "unknown".
-
-    Parameters
-    ----------
-    probabilities
-        float ``[N, C]`` of validation rows, calibrated ones where there is a temperature.
-    labels
-        int ``[N]``.
-    accuracy
-        The smallest confidence is chosen at which Wilson's lower bound of the accuracy of the accepted rows
-        reaches this; 0.99 where nothing else is asked for.
-    coverage
-        Instead: the largest confidence is chosen that accepts this share of the rows.
-    level
-        Confidence of the bound, one-sided. 0.5 takes the accuracy as it is counted.
-
-    Returns
-    -------
-    Rejection
-        With ``threshold=None`` where no confidence reaches the accuracy. Few rows never do: at 0.99 and a level
-        of 0.95, 268 rows would have to be right without exception (`least_rows`).
-
-    Raises
-    ------
-    UsageError
-        If a share is not within 0 and 1, or both are asked for.
-    DataError
-        If there are no rows.
-
-    Notes
-    -----
-    Wilson's score interval (1927) holds for a threshold chosen beforehand; the smallest of many that reach the
-    accuracy is a lucky one. It costs little: of 400 simulated validation sets each, of 100 to 5000 rows, 4 to 7 %
-    led to a threshold whose true accuracy was below 0.95, where 5 % are promised.
-    """
-    wanted, by = (coverage, "coverage") if coverage is not None else (accuracy, "accuracy")
-    wanted = 0.99 if wanted is None else wanted
-    if accuracy is not None and coverage is not None:
-        raise UsageError(
-            f"accuracy {accuracy} and coverage {coverage}: expected one of them; leave out the other"
-        )
-    if not (0 < wanted < 1 or wanted == 1 == coverage) or not 0 < level < 1:
-        raise UsageError(f"{by} {wanted} at level {level}: expected both above 0 and below 1")
-    if not len(labels):
-        raise DataError("no validation rows to choose a confidence by; train with a validation split")
-    confidence, right, accepted = _accepted(probabilities, labels)
-    bound = wilson_lower(right, accepted, level)
-    enough = np.flatnonzero(bound >= wanted if by == "accuracy" else accepted >= wanted * len(labels))
-    if not len(enough):
-        return Rejection(None, 0, len(labels), 0.0, None, 0.0, level)
-    place = enough[-1] if by == "accuracy" else enough[0]
-    return Rejection(
-        threshold=float(confidence[place]),
-        accepted=int(accepted[place]),
-        count=len(labels),
-        coverage=float(accepted[place] / len(labels)),
-        accuracy=float(right[place] / accepted[place]),
-        lower=float(bound[place]),
-        level=level,
-    )
-
-
-def _accepted(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the confidences that occur, from the largest, and how many rows are right and accepted at each."""
-    confidence = probabilities.max(axis=1)
-    order = np.argsort(-confidence, kind="stable")
-    confidence = confidence[order]
-    right = np.cumsum((probabilities.argmax(axis=1) == labels)[order])
-    # Rows of the same confidence are accepted together.
-    last = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True))
-    return confidence[last], right[last], last + 1
-
-
-def wilson_lower(right: np.ndarray, count: np.ndarray, level: float) -> np.ndarray:
-    """Return Wilson's one-sided lower bound of a share, `right` of `count` (1 or more).
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
-    """
-    z = NormalDist().inv_cdf(level)
-    share = right / count
-    slack = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return (share + z**2 / (2 * count) - slack) / (1 + z**2 / count)
-
-
-def least_rows(accuracy: float, level: float = 0.95) -> int:
-    """Return how many rows, all right, bring Wilson's lower bound to an accuracy."""
-    # n / (n + z²) ≥ a
-    return max(1, math.ceil(accuracy / (1 - accuracy) * NormalDist().inv_cdf(level) ** 2))

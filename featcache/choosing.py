@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.calibration import Calibration
 from featcache.checks import Finding, check_rows
 from featcache.errors import DataError
 from featcache.feature_checks import check_features
@@ -127,19 +128,28 @@ def checked(standing: Standing, data: Sequence[SweepData]) -> list[Finding]:
 
 
 def saved(choice: Choice, heads: Sequence[Fit], data: Sequence[SweepData], folder: Path) -> Path:
-    """Save the first seed's head as a classifier, with its scores on the rows that judge and on the test rows."""
+    """Save the first seed's head as a classifier, calibrated on the rows that judge, scored there and on test rows.
+
+    The rows that judge have chosen it among all, so that its calibration is a little too sure.
+    """
     key: Trial = choice.standing.key
     own, head = data[key.cache], heads[0]
     record = {"best_epoch": head.best_epoch, "epochs_run": head.epochs_run, "history": dict(head.history)}
     record |= {"validation": own.how, "sweep": str(folder.resolve())}
     classifier = make_classifier(own.cache, key.layer, key.settings, head.parameters, record)
     # With folds it has learnt from the rows that judged.
-    for split, rows in (("val", own.val if not own.protocol.folds else own.val[:0]), ("test", own.test)):
-        if len(rows):
-            x = own.table(rows, key.layer).take(np.arange(len(rows)))
-            classifier = classifier.with_scores(
-                score(own.cache.labels[rows], classifier.probabilities(x), split=split)
-            )
+    judging = {} if own.protocol.folds else {"val": own.val}
+    if own.protocol.folds:
+        classifier = replace(
+            classifier, calibration=Calibration(note="with folds it has learnt from every row")
+        )
+    for split, rows in (judging | {"test": own.test}).items():
+        if not len(rows):
+            continue
+        x, labels = own.table(rows, key.layer).take(np.arange(len(rows))), own.cache.labels[rows]
+        if split == "val":
+            classifier = classifier.calibrated(x, labels)
+        classifier = classifier.with_scores(score(labels, classifier.probabilities(x), split=split))
     return classifier.save(folder / "classifier")
 
 

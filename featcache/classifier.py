@@ -1,14 +1,12 @@
 """The thing a user keeps: a head with everything needed to use it on a photo, in one folder.
 
-``classifier.json`` says which backbone, transforms, layer and classes, and how it was made;
+``classifier.json`` says which backbone, transforms, layer and classes, how sure it may be, and how it was made;
 ``head.safetensors`` holds the numbers.
 """
 
-import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,29 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.errors import IdentityError, IntegrityError, MissingFileError, StorageError, UsageError
-from featcache.identity import Recipe, canonical_json, differences, sha256_file, sha256_json
+from featcache.calibration import Calibration, calibrated
+from featcache.classifier_folder import DOCUMENT, TENSORS, read_folder, write_folder
+from featcache.errors import IdentityError, IntegrityError, MissingFileError, UsageError
+from featcache.identity import Recipe, differences
 from featcache.metrics import Evaluation, Scores, evaluate
 from featcache.outputs import class_probabilities
+from featcache.rejection import Rejection, rejection_at
 from featcache.settings import DESCENT, Settings
 
-FORMAT = "featcache-classifier"
-FORMAT_VERSION = 1
-DOCUMENT = "classifier.json"
-TENSORS = "head.safetensors"
+__all__ = ["DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
+
+
+@dataclass(frozen=True)
+class ClassifierEvaluation(Evaluation):
+    """How good a classifier is, and how good where it does not say "unknown".
+
+    Parameters
+    ----------
+    rejection
+        What its threshold does to these rows; ``None`` where it has none.
+    """
+
+    rejection: Rejection | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,8 @@ class Classifier:
         Hyperparameters, epochs and history.
     provenance
         The cache it was trained on, versions, time.
+    calibration
+        A temperature, which its probabilities hold already, and from which confidence on they count.
     """
 
     backbone: str
@@ -67,16 +80,51 @@ class Classifier:
     metrics: Mapping[str, Any]
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    calibration: Calibration = field(default_factory=Calibration)
 
     # On features --------------------------------------------------------------------------------------------
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Return class probabilities float32 ``[N, C]`` of raw features ``[N, D]`` (or maps ``[N, H, W, C]``)."""
-        flat = np.asarray(features, np.float32).reshape(len(features), -1)
-        wanted = self._width
-        if flat.shape[1] != wanted:
-            raise UsageError(f"features of width {flat.shape[1]}; this classifier takes {wanted}")
-        return class_probabilities(self.loss, self.logits(flat), len(self.classes))
+        """Return class probabilities float32 ``[N, C]`` of raw features ``[N, D]`` (or maps ``[N, H, W, C]``).
+
+        They are calibrated, where validation rows said how: divided by a temperature before they became
+        probabilities. The most probable class is the same with any temperature.
+        """
+        cooled = self.logits(self._flat(features)) / np.float32(self.calibration.temperature)
+        return class_probabilities(self.loss, cooled, len(self.classes))
+
+    def unknown(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return bool ``[N]``: rows of `probabilities` ``[N, C]`` that are not sure enough to count."""
+        return probabilities.max(axis=1) < (self.calibration.threshold or 0.0)
+
+    def calibrated(
+        self, features: np.ndarray, labels: np.ndarray, *, reject_accuracy: float = 0.99
+    ) -> "Classifier":
+        """Return a copy with the temperature and the threshold that rows it was not trained on ask for.
+
+        Parameters
+        ----------
+        features
+            float ``[N, …]`` of validation rows.
+        labels
+            int ``[N]``, in the order of `classes`.
+        reject_accuracy
+            The accuracy of predictions that are not "unknown".
+        """
+        found = calibrated(
+            self.logits(self._flat(features)),
+            labels,
+            classes=len(self.classes),
+            loss=self.loss,
+            accuracy=reject_accuracy,
+        )
+        return replace(self, calibration=found)
+
+    def _flat(self, features: np.ndarray) -> np.ndarray:
+        flat = np.asarray(features, np.float32).reshape(len(features), int(np.prod(np.shape(features)[1:])))
+        if flat.shape[1] != self._width:
+            raise UsageError(f"features of width {flat.shape[1]}; this classifier takes {self._width}")
+        return flat
 
     @property
     def settings(self) -> Settings:
@@ -107,7 +155,7 @@ class Classifier:
 
     def evaluate(
         self, cache: str | os.PathLike[str] | FeatureCache | None = None, split: str = "test"
-    ) -> Evaluation:
+    ) -> ClassifierEvaluation:
         """Score the classifier on a split of a cache.
 
         Parameters
@@ -125,9 +173,11 @@ class Classifier:
         opened = self._open(cache)
         self.require_same_features(opened)
         features, labels = opened.arrays(split, self.layer)
-        return evaluate(
-            self._own_labels(opened, labels), self.probabilities(features), classes=self.classes, split=split
-        )
+        probabilities, own = self.probabilities(features), self._own_labels(opened, labels)
+        scores = evaluate(own, probabilities, classes=self.classes, split=split)
+        threshold = self.calibration.threshold
+        kept = None if threshold is None else rejection_at(threshold, probabilities, own)
+        return ClassifierEvaluation(**vars(scores), rejection=kept)
 
     def _open(self, cache: str | os.PathLike[str] | FeatureCache | None) -> FeatureCache:
         if isinstance(cache, FeatureCache):
@@ -210,59 +260,23 @@ class Classifier:
         StorageError
             If it cannot be written.
         """
-        target = Path(folder).resolve()  # a link stays, and what it leads to is replaced
-        if target.exists() and not (target / DOCUMENT).is_file() and any(_listing(target)):
-            raise UsageError(f"{target} exists and is no classifier; choose another place with --output")
-        fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        try:
-            fresh.mkdir(parents=True)
-            self._write(fresh)
-            _replace_folder(fresh, target)
-        except OSError as error:
-            raise StorageError(
-                f"cannot write the classifier to {target}: {error.strerror or error}; "
-                "choose another place with --output"
-            ) from error
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        write_folder(Path(folder), self._document(), self.parameters)
         return Path(folder)
 
-    def _write(self, folder: Path) -> None:
-        from safetensors.numpy import save
-
-        # Numbers of rows and labels, which a knn head remembers, stay whole numbers.
-        kinds = {
-            name: np.int32 if np.issubdtype(value.dtype, np.integer) else np.float32
-            for name, value in self.parameters.items()
-        }
-        tensors = {
-            name: np.atleast_1d(np.ascontiguousarray(value, kinds[name]))
-            for name, value in self.parameters.items()
-        }
-        (folder / TENSORS).write_bytes(save(tensors))
-        document = self._document(sha256_file(folder / TENSORS))
-        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-        # Names that are not UTF-8 hold lone surrogates, which only JSON's own escapes can write.
-        (folder / DOCUMENT).write_bytes(text.encode("utf-8", "backslashreplace"))
-
-    def _document(self, tensors_sha256: str) -> dict[str, Any]:
-        document = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+    def _document(self) -> dict[str, Any]:
+        return {
             "backbone": self.backbone,
             "weights": self.weights,
             "recipe": dict(self.recipe),
             "layer": self.layer,
             "fingerprint": self.fingerprint,
             "head": self.head,
-            "head_sha256": tensors_sha256,
             "classes": list(self.classes),
+            "calibration": self.calibration.to_json(),
             "metrics": dict(self.metrics),
             "training": dict(self.training),
             "provenance": dict(self.provenance),
         }
-        return {**document, "document_sha256": sha256_json(document)}
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Classifier":
@@ -275,30 +289,14 @@ class Classifier:
         IntegrityError
             If it is damaged or was edited by hand, or of a newer version.
         """
-        from safetensors.numpy import load_file
-
-        path = Path(folder)
-        document = _read_document(path)
-        tensors = path / TENSORS
-        if not tensors.is_file() or sha256_file(tensors) != document["head_sha256"]:
-            raise IntegrityError(
-                f"{tensors} is missing, damaged or of another classifier; train the head again"
-            )
-        fields = {
-            name: document[name]
-            for name in (
-                "backbone",
-                "weights",
-                "recipe",
-                "layer",
-                "fingerprint",
-                "head",
-                "metrics",
-                "training",
-                "provenance",
-            )
-        }
-        return cls(**fields, classes=tuple(document["classes"]), parameters=load_file(tensors))
+        document, parameters = read_folder(Path(folder))
+        plain = ("backbone", "weights", "recipe", "layer", "fingerprint", "head", "metrics", "training")
+        return cls(
+            **{name: document[name] for name in (*plain, "provenance")},
+            classes=tuple(document["classes"]),
+            calibration=Calibration.from_json(document.get("calibration")),
+            parameters=parameters,
+        )
 
     def with_scores(self, scores: Scores) -> "Classifier":
         """Return a copy that also records these scores."""
@@ -308,43 +306,3 @@ class Classifier:
     def recipe_fingerprint(self) -> str:
         """The fingerprint that the recorded recipe and layer give; equals `fingerprint` unless edited."""
         return Recipe.from_json(self.recipe).fingerprint(self.layer)
-
-
-def _listing(folder: Path) -> Sequence[str]:
-    return os.listdir(folder) if folder.is_dir() else [folder.name]
-
-
-def _replace_folder(fresh: Path, target: Path) -> None:
-    """Put `fresh` in the place of `target`; the old one is moved aside first and removed last."""
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    if not target.exists():
-        os.replace(fresh, target)
-        return
-    os.replace(target, old)
-    try:
-        os.replace(fresh, target)
-    except OSError:
-        os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _read_document(folder: Path) -> dict[str, Any]:
-    path = folder / DOCUMENT
-    if not path.is_file():
-        raise MissingFileError(
-            f"no classifier in {folder} (no {DOCUMENT}); train one with: featcache train-head CACHE"
-        )
-    try:
-        document = json.loads(path.read_text("utf-8"))
-        checksum = document.pop("document_sha256")
-        version = document["format_version"]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise IntegrityError(f"{path} is damaged: not a classifier's document") from error
-    if document.get("format") == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
-        raise IntegrityError(
-            f"{path} has format version {version}, this featcache reads {FORMAT_VERSION}: upgrade featcache"
-        )
-    if sha256_json(json.loads(canonical_json(document))) != checksum:
-        raise IntegrityError(f"{path} does not match its checksum: damaged or edited by hand")
-    return document

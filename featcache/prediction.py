@@ -33,12 +33,15 @@ class Prediction:
         The most probable classes, the best first.
     error
         Why it could not be read; then there are no classes.
+    unknown
+        Whether the best class is not sure enough to count, by the classifier's threshold.
     """
 
     id: str
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     error: str | None = None
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Predictor:
         Features ``[N, …]`` to probabilities ``[N, C]``.
     classes
         Names of the outputs.
+    threshold
+        The largest probability of an image must be this or more, or it is unknown.
     """
 
     network: "LoadedBackbone"
@@ -65,6 +70,7 @@ class Predictor:
     compute_dtype: str
     probabilities: Callable[[np.ndarray], np.ndarray]
     classes: tuple[str, ...]
+    threshold: float = 0.0
 
     def predict(self, images: Any, *, top: int = 5) -> list[Prediction]:
         """Classify images; see `featcache.classifier.Classifier.predict`."""
@@ -79,6 +85,7 @@ class Predictor:
                     items[row][0],
                     tuple(self.classes[i] for i in best),
                     tuple(float(values[i]) for i in best),
+                    unknown=bool(values[best[0]] < self.threshold),
                 )
             for row, error in failures:
                 results[row] = Prediction(items[row][0], (), (), str(error))
@@ -152,6 +159,7 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
         classifier.recipe["compute_dtype"],
         classifier.probabilities,
         classifier.classes,
+        classifier.calibration.threshold or 0.0,
     )
 
 

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.calibration import Calibration
 from featcache.classifier import Classifier
-from featcache.errors import DataError
+from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.metrics import score
+from featcache.outputs import CLASS_LOSSES
+from featcache.rejection import require_accuracy
 from featcache.settings import DESCENT, Settings
 from featcache.splits import draw_stratified
 
@@ -92,6 +95,8 @@ def train_head(
     neighbours: int = 20,
     temperature: float | None = None,
     metric: str = "cosine",
+    calibrate: bool = True,
+    reject_accuracy: float = 0.99,
 ) -> Classifier:
     """Train a head on cached features.
 
@@ -107,19 +112,30 @@ def train_head(
 label_smoothing, momentum, schedule, end, power, warmup, clip, mixup, noise, class_weights, batch_size, epochs, \
 monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours, temperature, metric
         See `Settings`.
+    calibrate
+        Fit a temperature to the validation rows, and choose from which confidence on a prediction counts: see
+        `featcache.calibration.calibrated`. These rows have chosen the epoch too, so both are a little too sure.
+    reject_accuracy
+        How often a prediction that counts must be right; the others are "unknown".
 
     Returns
     -------
     Classifier
-        With its metrics: ``val`` (which chose the epoch) and, where the cache has one, ``test`` (read once).
+        With its metrics, of calibrated probabilities: ``val`` (which chose the epoch) and, where the cache has
+        one, ``test`` (read once).
 
     Raises
     ------
+    UsageError
+        If a setting has a value that cannot work.
     DataError
         If the cache has no usable training rows.
     IntegrityError
         If the cache is damaged.
     """
+    require_accuracy(reject_accuracy)
+    if loss not in CLASS_LOSSES:
+        raise UsageError(f"no loss {loss!r} for classes; {did_you_mean(loss, CLASS_LOSSES)}")
     settings = Settings(
         head=head,
         hidden=tuple(hidden),
@@ -162,6 +178,8 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     parameters, record = _fit(settings, len(opened.classes), parts)
     record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out}
     classifier = make_classifier(opened, name, settings, parameters, record)
+    if calibrate:
+        classifier = classifier.calibrated(*parts["val"], reject_accuracy=reject_accuracy)
     for part in ("val", "test"):
         features, labels = parts[part]
         if len(labels):
@@ -179,7 +197,7 @@ def make_classifier(
     parameters: Mapping[str, np.ndarray],
     record: Mapping[str, Any],
 ) -> Classifier:
-    """Return a fitted head as something to keep, not measured yet.
+    """Return a fitted head as something to keep, neither calibrated nor measured yet.
 
     Parameters
     ----------
@@ -200,6 +218,7 @@ def make_classifier(
         parameters=parameters,
         classes=cache.classes,
         metrics={},
+        calibration=Calibration(note="it was not asked for"),
         training={**asdict(settings), "hidden": list(settings.hidden), **record},
         provenance=_provenance(cache),
     )

@@ -14,9 +14,12 @@ from sklearn import metrics as sklearn
 
 from featcache import Classifier, FeatureCache, extract, open_dataset
 from featcache import classifier as module
+from featcache.calibration import Calibration
 from featcache.classifier import DOCUMENT, TENSORS
 from featcache.errors import IdentityError, IntegrityError, MissingFileError, StorageError, UsageError
+from featcache.identity import sha256_json
 from featcache.outputs import softmax
+from featcache.rejection import Rejection
 
 
 @pytest.fixture
@@ -71,6 +74,61 @@ def test_any_class_name_survives(trained, tmp_path, name):
     assert Classifier.load(tmp_path / "c").classes == (name, "dog", "owl")
     document = json.loads((tmp_path / "c" / DOCUMENT).read_text("utf-8"))  # valid for other programs too
     assert document["classes"][0] == name
+
+
+# Calibration ------------------------------------------------------------------------------------------------
+
+
+def calibrated(classifier, temperature: float, threshold: float | None = None):
+    found = None if threshold is None else Rejection(threshold, 6, 9, 6 / 9, 1.0, 0.7, 0.95)
+    return replace(classifier, calibration=Calibration(temperature, 9, 0.2, 0.1, found))
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_probabilities_are_of_logits_over_the_temperature(trained, temperature):
+    features = FeatureCache(trained.cache).arrays("all")[0]
+    classifier = calibrated(trained.classifier, temperature)
+    got = classifier.probabilities(features)
+    want = special.softmax(np.float64(trained.classifier.logits(features)) / temperature, axis=1)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-7)  # float32 against float64
+    plain = trained.classifier.probabilities(features)
+    np.testing.assert_array_equal(got.argmax(1), plain.argmax(1))
+
+
+def test_a_calibration_is_kept(trained, tmp_path):
+    classifier = calibrated(trained.classifier, 2.5, 0.6)
+    loaded = Classifier.load(classifier.save(tmp_path / "c"))
+    assert loaded.calibration == classifier.calibration
+    features = FeatureCache(trained.cache).arrays("all")[0]
+    probabilities = loaded.probabilities(features)
+    np.testing.assert_array_equal(probabilities, classifier.probabilities(features))
+    np.testing.assert_array_equal(loaded.unknown(probabilities), [max(row) < 0.6 for row in probabilities])
+    assert not trained.classifier.unknown(probabilities).any()
+
+
+def test_a_classifier_from_before_there_was_a_calibration_loads(trained, saved):
+    document = json.loads((saved / DOCUMENT).read_text("utf-8"))
+    del document["calibration"], document["document_sha256"]
+    (saved / DOCUMENT).write_text(json.dumps(document | {"document_sha256": sha256_json(document)}))
+    loaded = Classifier.load(saved)
+    assert (loaded.calibration.temperature, loaded.calibration.threshold) == (1, None)
+    assert "made before classifiers were calibrated" in str(loaded.calibration.note)
+    features = FeatureCache(trained.cache).arrays("all")[0]
+    np.testing.assert_array_equal(loaded.probabilities(features), trained.classifier.probabilities(features))
+
+
+def test_an_evaluation_says_how_good_it_is_where_it_is_sure(trained):
+    cache = FeatureCache(trained.cache)
+    features, labels = cache.arrays("test")
+    confidence = np.sort(trained.classifier.probabilities(features).max(axis=1))
+    classifier = calibrated(trained.classifier, 1.0, float(confidence[4]))
+    got = classifier.evaluate(cache)
+    predicted = classifier.probabilities(features)
+    sure = predicted.max(axis=1) >= confidence[4]
+    assert (got.rejection.accepted, got.rejection.count, got.rejection.coverage) == (8, 12, 8 / 12)
+    assert got.rejection.accuracy == sklearn.accuracy_score(labels[sure], predicted[sure].argmax(1))
+    assert got.accuracy == trained.classifier.evaluate(cache).accuracy, "the plain accuracy is of all rows"
+    assert trained.classifier.evaluate(cache).rejection is None
 
 
 # Scoring ----------------------------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ from PIL import Image
 from scipy.special import softmax
 
 from featcache import Classifier, FeatureCache
+from featcache.calibration import Calibration
 from featcache.errors import IdentityError, ImageError, MissingFileError, UnknownNameError, UsageError
 from featcache.prediction import backbone_predictor
+from featcache.rejection import Rejection
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -69,6 +71,17 @@ def test_predictions_are_the_most_probable_classes_in_order(classifier, files):
 def test_most_photos_of_the_made_up_classes_are_recognised(classifier, files):
     right = [p.classes[0] == f.parent.name for p, f in zip(classifier.predict(files), files, strict=True)]
     assert np.mean(right) >= 0.75
+
+
+def test_photos_that_it_is_not_sure_of_are_unknown(classifier, files):
+    plain = classifier.predict(files)
+    assert not any(prediction.unknown for prediction in plain), "nine validation rows gave no threshold"
+    middle = float(np.median([prediction.probabilities[0] for prediction in plain]))
+    rejection = Rejection(middle, 5, 9, 5 / 9, 1.0, 0.6, 0.95)
+    got = replace(classifier, calibration=Calibration(rejection=rejection)).predict(files, top=1)
+    assert [p.unknown for p in got] == [p.probabilities[0] < middle for p in plain]
+    assert 0 < sum(p.unknown for p in got) < len(files)
+    assert [p.classes[0] for p in got] == [p.classes[0] for p in plain], "what it would have guessed"
 
 
 def test_a_single_photo_however_given(classifier, files):
@@ -204,6 +217,7 @@ def test_a_backbones_own_classes(network, files):
     best = np.argsort(-probabilities)[:5]
     assert prediction.classes == tuple(predictor.classes[i] for i in best)
     np.testing.assert_allclose(probabilities.sum(), 1, rtol=1e-5)
+    assert not prediction.unknown, "a backbone's own classes have no threshold"
 
 
 def test_a_backbones_probabilities_are_the_softmax_of_its_logits(network):

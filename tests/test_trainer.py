@@ -6,7 +6,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from feature_caches import RECIPE, blobs, feature_cache
+from scipy import optimize, special
 from sklearn import metrics as sklearn
+from sklearn.metrics import log_loss
 
 from featcache import Classifier, train_head
 from featcache.errors import DataError, MissingFileError, UnknownNameError, UsageError
@@ -108,6 +110,62 @@ def test_the_same_seed_gives_the_same_head(cache):
     assert np.abs(first.parameters["kernel"] - other.parameters["kernel"]).max() > 1e-4
 
 
+# How sure it may be -----------------------------------------------------------------------------------------
+
+UNSURE = {"head": "ridge"}
+"""Its outputs are near 0 and 1: as logits they say little, however right they are."""
+
+
+@pytest.fixture
+def large(tmp_path):
+    """400 rows: 160 to learn from, 120 of validation, 120 to test."""
+    features, labels = blobs(400)
+    splits = ["train"] * 160 + ["val"] * 120 + ["test"] * 120
+    return feature_cache(tmp_path / "large.h5", features, labels, splits)
+
+
+def test_the_temperature_is_the_one_that_makes_the_validation_rows_likeliest(large):
+    classifier = train_head(large, output=None, reject_accuracy=0.8, **UNSURE)
+    plain = train_head(large, output=None, calibrate=False, **UNSURE)
+    val, test = ({"x": large.arrays(part)[0], "y": large.arrays(part)[1]} for part in ("val", "test"))
+
+    def loss(beta: float) -> float:
+        return log_loss(val["y"], special.softmax(beta * np.float64(plain.logits(val["x"])), axis=1))
+
+    found = optimize.minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9})
+    calibration = classifier.calibration
+    assert calibration.temperature == pytest.approx(1 / found.x, rel=1e-4)  # a minimum is flat
+    assert calibration.temperature < 0.5
+    assert calibration.count == 120
+    assert calibration.error_after < calibration.error_before
+    # Scores are those of calibrated probabilities, and no prediction has changed.
+    want = special.softmax(np.float64(plain.logits(test["x"])) / calibration.temperature, axis=1)
+    assert classifier.metrics["test"]["loss"] == pytest.approx(log_loss(test["y"], want), rel=1e-4)
+    assert classifier.metrics["test"]["loss"] < plain.metrics["test"]["loss"]
+    assert classifier.metrics["test"]["accuracy"] == plain.metrics["test"]["accuracy"]
+    assert calibration.error_after == pytest.approx(classifier.metrics["val"]["calibration_error"])
+    assert calibration.error_before == pytest.approx(plain.metrics["val"]["calibration_error"])
+    assert calibration.threshold is not None
+    kept = classifier.evaluate(large, "val").rejection
+    assert kept == calibration.rejection, "the validation rows themselves"
+
+
+def test_a_head_without_enough_validation_rows_is_not_calibrated_and_says_so(cache):
+    few, none = (train_head(cache, output=None, epochs=EPOCHS, val_fraction=share) for share in (0.2, 0.0))
+    assert (few.calibration.temperature, few.calibration.note) == (
+        1, "12 validation rows, 50 are needed to calibrate with"
+    )  # fmt: skip
+    assert none.calibration.note == "no validation rows, 50 are needed to calibrate with"
+    plain = train_head(cache, output=None, epochs=EPOCHS, calibrate=False)
+    assert plain.calibration.note == "it was not asked for"
+
+
+@pytest.mark.parametrize("accuracy", [0, 1, 1.5, float("nan")])
+def test_an_accuracy_that_cannot_be_promised_is_refused_before_training(cache, accuracy):
+    with pytest.raises(UsageError, match=r"reject-accuracy .*: expected above 0 and below 1, such as 0\.99"):
+        train_head(cache, output=None, reject_accuracy=accuracy)
+
+
 def test_no_output_writes_nothing(cache, tmp_path):
     before = sorted(tmp_path.iterdir())
     train_head(cache.path, output=None, epochs=EPOCHS)
@@ -169,6 +227,7 @@ def test_a_classifier_knows_where_weights_are_that_its_backbones_name_does_not_s
         ("val_fraction", 1, r"val-fraction 1: expected in 0\.\.1"),
         ("seed", -1, r"seed -1: expected in 0\.\.2\^32"),
         ("head", "liner", r"no head 'liner'; did you mean 'linear'\?"),
+        ("loss", "squared", "no loss 'squared' for classes; known: softmax, sigmoid"),
         ("optimizer", "adan", "no optimizer 'adan'; did you mean 'adam' or 'adamw'"),
     ],
 )

@@ -8,7 +8,8 @@ import typer
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 
 if TYPE_CHECKING:
-    from featcache.metrics import Evaluation
+    from featcache.classifier import ClassifierEvaluation
+    from featcache.rejection import Rejection
 
 NAME = "evaluate"
 
@@ -31,7 +32,7 @@ def command(
     console.result(evaluation.to_json(), lines(evaluation))
 
 
-def lines(evaluation: "Evaluation") -> list[str]:
+def lines(evaluation: "ClassifierEvaluation") -> list[str]:
     """Return an evaluation as a person reads it."""
     low, high = evaluation.interval
     top5 = "" if evaluation.top5 is None else f", top-5 {evaluation.top5:.4f}"
@@ -39,6 +40,7 @@ def lines(evaluation: "Evaluation") -> list[str]:
         f"{evaluation.split}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.3f}–{high:.3f}) on "
         f"{evaluation.count} images{top5}, loss {evaluation.loss:.3f}, "
         f"calibration error {evaluation.calibration_error:.3f}",
+        *_known(evaluation.rejection),
         "",
     ]
     rows = [
@@ -50,7 +52,17 @@ def lines(evaluation: "Evaluation") -> list[str]:
     return text + confusion_lines(evaluation)
 
 
-def confusion_lines(evaluation: "Evaluation", most: int = 20) -> list[str]:
+def _known(rejection: "Rejection | None") -> list[str]:
+    """Return how good the classifier is where it does not say "unknown"."""
+    if rejection is None:
+        return []
+    right = "" if rejection.accuracy is None else f", accuracy {rejection.accuracy:.4f} there"
+    return [
+        f"  not unknown {rejection.accepted} ({rejection.coverage:.1%}, from {rejection.threshold:.3f} on){right}"
+    ]
+
+
+def confusion_lines(evaluation: "ClassifierEvaluation", most: int = 20) -> list[str]:
     """Return the confusion matrix; with many classes the largest confusions instead, which one can read."""
     names = [c.name for c in evaluation.classes]
     if len(names) <= most:

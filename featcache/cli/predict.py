@@ -44,6 +44,11 @@ def command(
     console.result(
         {"predictions": [vars(p) | {"id": escaped(p.id)} for p in predictions]}, lines(predictions)
     )
+    if count := sum(p.unknown for p in predictions):
+        console.note(
+            f"{count} of {len(predictions)} unknown: the classifier is less sure of them than it needs to be right as "
+            "often as train-head's --reject-accuracy asked for"
+        )
     unreadable = [p for p in predictions if p.error]
     if unreadable and len(unreadable) == len(predictions):
         raise DataError("none of the images could be read")
@@ -66,6 +71,13 @@ def _with_classifier(paths: list[str], top: int) -> "list[Prediction]":
     return Classifier.load(Path(folder)).predict(images, top=top)
 
 
+def _unknown(prediction: "Prediction") -> str:
+    """Return what to say of a photo that the classifier is not sure of, and what it would have guessed."""
+    if not prediction.unknown:
+        return ""
+    return f": unknown ({prediction.probabilities[0]:.2f} {escaped(prediction.classes[0])}?)"
+
+
 def lines(predictions: "list[Prediction]") -> list[str]:
     """Return predictions as a person reads them."""
     text = []
@@ -73,7 +85,7 @@ def lines(predictions: "list[Prediction]") -> list[str]:
         if prediction.error:
             text.append(f"{escaped(prediction.id)}: cannot be read ({escaped(prediction.error)})")
             continue
-        text.append(escaped(prediction.id))
+        text.append(escaped(prediction.id) + _unknown(prediction))
         width = max(len(escaped(name)) for name in prediction.classes)
         text += [
             f"  {escaped(name).ljust(width)}  {p:.4f}"

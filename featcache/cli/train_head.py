@@ -9,6 +9,7 @@ from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:
+    from featcache.calibration import Calibration
     from featcache.classifier import Classifier
 
 NAME = "train-head"
@@ -52,11 +53,19 @@ def command(
     neighbours: Annotated[int, typer.Option(help="knn: how many vote.")] = 20,
     temperature: Annotated[float | None, typer.Option(help="knn: how fast votes fade.")] = None,
     metric: Annotated[str, typer.Option(help="knn, prototype: cosine or euclidean.")] = "cosine",
+    calibrate: Annotated[bool, typer.Option(help="Learn on validation rows how sure it may be.")] = True,
+    reject_accuracy: Annotated[
+        float, typer.Option(help="How often it must be right where it does not say unknown.")
+    ] = 0.99,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a head on cached features; takes seconds."""
+    """Train a head on cached features; takes seconds.
+
+    The validation rows choose the epoch and say how sure the head may be, so its validation accuracy and its
+    calibration are a little flattered. The test rows are read once, at the end.
+    """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.trainer import train_head
 
@@ -97,6 +106,8 @@ def command(
         neighbours=neighbours,
         temperature=temperature,
         metric=metric,
+        calibrate=calibrate,
+        reject_accuracy=reject_accuracy,
     )
     console.result(to_json(classifier, output), lines(classifier, output))
     if replaced:
@@ -121,6 +132,7 @@ def to_json(classifier: "Classifier", output: Path) -> dict[str, Any]:
     return {
         "classifier": str(output),
         "metrics": dict(classifier.metrics),
+        "calibration": classifier.calibration.to_json(),
         "training": dict(classifier.training),
     }
 
@@ -140,4 +152,24 @@ def lines(classifier: "Classifier", output: Path) -> list[str]:
             f"  {names.get(split, split):<11} accuracy {scores['accuracy']:.4f}  "
             f"(95 % interval {low:.3f}–{high:.3f}, {scores['count']} images, loss {scores['loss']:.3f})"
         )
-    return text
+    return text + calibration_lines(classifier.calibration)
+
+
+def calibration_lines(calibration: "Calibration") -> list[str]:
+    """Return how sure a classifier may be as a person reads it."""
+    if not calibration.count:
+        return [f"  calibrated  no: {calibration.note}"]
+    before, after = calibration.error_before, calibration.error_after
+    how = (
+        f"as it is; calibration error {before:.3f}"
+        if calibration.temperature == 1
+        else f"temperature {calibration.temperature:.2f}; calibration error {before:.3f} → {after:.3f}"
+    )
+    kept = calibration.rejection
+    unknown = (
+        f"never: {calibration.note}"
+        if kept is None or kept.threshold is None
+        else f"below {kept.threshold:.3f}: {1 - kept.coverage:.1%} of them; of the others {kept.accuracy:.1%} are "
+        f"right (at least {kept.lower:.1%})"
+    )
+    return [f"  calibrated  {how} on {calibration.count} validation images", f"  unknown     {unknown}"]

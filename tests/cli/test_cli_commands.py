@@ -4,15 +4,19 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from feature_caches import blobs, feature_cache
 from photo_folders import photo_folder
 
 from featcache import Classifier, FeatureCache
+from featcache.calibration import Calibration
 from featcache.prediction import backbone_predictor
+from featcache.rejection import Rejection
 from featcache.request import backbone_label
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
@@ -131,6 +135,7 @@ def test_train_head_as_text(cli, trained, tmp_path):
     )
     assert re.fullmatch(pattern.format("validation", 9), scores[0])
     assert re.fullmatch(pattern.format("test", 12), scores[1])
+    assert scores[2] == "  calibrated  no: 9 validation rows, 50 are needed to calibrate with"
     assert ran.err == f"next: featcache predict {tmp_path / 'head'} PHOTO…\n"
     replaced = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
     assert f"(an earlier classifier in {tmp_path / 'head'} was replaced)" in replaced.err
@@ -145,6 +150,38 @@ def test_train_head_as_json(cli, trained, tmp_path):
     assert result["metrics"]["test"] == json.loads(json.dumps(trained.classifier.metrics["test"]))
     assert result["training"]["epochs"] == 30
     assert result["training"]["learning_rate"] == 3e-4
+
+
+@pytest.fixture
+def sure(tmp_path) -> Path:
+    """A cache of 400 made-up rows: enough to calibrate with."""
+    features, labels = blobs(400)
+    splits = ["train"] * 160 + ["val"] * 120 + ["test"] * 120
+    return feature_cache(tmp_path / "sure.h5", features, labels, splits).path
+
+
+def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
+    unsure = ("train-head", sure, "-o", tmp_path / "head", "--head", "ridge")
+    lines = cli(*unsure, "--reject-accuracy", "0.8").out.splitlines()
+    calibration = Classifier.load(tmp_path / "head").calibration
+    kept = calibration.rejection
+    assert lines[3] == (
+        f"  calibrated  temperature {calibration.temperature:.2f}; calibration error "
+        f"{calibration.error_before:.3f} → {calibration.error_after:.3f} on 120 validation images"
+    )
+    assert lines[4] == (
+        f"  unknown     below {kept.threshold:.3f}: {100 * (1 - kept.coverage):.1f}% of them; of the others "
+        f"{100 * kept.accuracy:.1f}% are right (at least {100 * kept.lower:.1f}%)"
+    )
+    never = cli(*unsure).out.splitlines()[4]
+    assert never.startswith(
+        "  unknown     never: 120 validation rows are too few to show that 99 % are right"
+    )
+    result = one_object(cli(*unsure, "--reject-accuracy", "0.8", "--json"), "train-head")
+    assert result["calibration"] == json.loads(json.dumps(calibration.to_json()))
+    plain = one_object(cli(*unsure, "--no-calibrate", "--json"), "train-head")
+    assert (plain["calibration"]["temperature"], plain["calibration"]["note"]) == (1, "it was not asked for")
+    assert plain["metrics"]["test"]["accuracy"] == result["metrics"]["test"]["accuracy"]
 
 
 def test_train_head_quietly(cli, trained, tmp_path):
@@ -165,6 +202,41 @@ def test_evaluate_as_text(cli, trained):
         assert table[score.name][3] == "4"
     confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[-3:]]
     np.testing.assert_array_equal(confusion, want.confusion)
+
+
+def not_sure(trained, threshold: float, folder: Path) -> Path:
+    rejection = Rejection(threshold, 5, 9, 5 / 9, 1.0, 0.6, 0.95)
+    return replace(trained.classifier, calibration=Calibration(rejection=rejection)).save(folder)
+
+
+def test_evaluate_tells_what_is_unknown(cli, trained, tmp_path):
+    confidence = trained.classifier.probabilities(FeatureCache(trained.cache).arrays("test")[0]).max(axis=1)
+    middle = float(np.sort(confidence)[4])
+    folder = not_sure(trained, middle, tmp_path / "c")
+    result = one_object(cli("evaluate", folder, "--json"), "evaluate")
+    assert (result["rejection"]["accepted"], result["rejection"]["coverage"]) == (8, 8 / 12)
+    line = cli("evaluate", folder).out.splitlines()[1]
+    accuracy = result["rejection"]["accuracy"]
+    assert line == f"  not unknown 8 (66.7%, from {middle:.3f} on), accuracy {accuracy:.4f} there"
+    nothing = cli("evaluate", not_sure(trained, 1.1, tmp_path / "c")).out.splitlines()[1]
+    assert nothing == "  not unknown 0 (0.0%, from 1.100 on)"
+
+
+def test_predict_says_unknown_and_what_it_would_have_guessed(cli, trained, tmp_path):
+    files = sorted((trained.photos / "test").glob("*/*.png"))
+    plain = trained.classifier.predict(files)
+    middle = float(np.median([p.probabilities[0] for p in plain]))
+    folder = not_sure(trained, middle, tmp_path / "c")
+    ran = cli("predict", folder, *files, "--top", "1")
+    for line, file, p in zip(ran.out.splitlines()[::2], files, plain, strict=True):
+        guess = f": unknown ({p.probabilities[0]:.2f} {p.classes[0]}?)"
+        assert line == f"{file}" + (guess if p.probabilities[0] < middle else "")
+    count = sum(p.probabilities[0] < middle for p in plain)
+    assert ran.err.startswith(
+        f"{count} of 12 unknown: the classifier is less sure of them than it needs to be right"
+    )
+    result = one_object(cli("predict", folder, *files, "--json"), "predict")
+    assert [p["unknown"] for p in result["predictions"]] == [p.probabilities[0] < middle for p in plain]
 
 
 def test_evaluate_as_json(cli, trained):

@@ -1,0 +1,129 @@
+"""A classifier's folder: written whole or not at all, and read only where nothing in it was changed."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
+from featcache.identity import canonical_json, sha256_file, sha256_json
+
+FORMAT = "featcache-classifier"
+FORMAT_VERSION = 1
+DOCUMENT = "classifier.json"
+TENSORS = "head.safetensors"
+
+
+def write_folder(target: Path, document: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a classifier's document and numbers; an earlier classifier there is replaced at once, or not at all.
+
+    Raises
+    ------
+    UsageError
+        If the folder exists and holds anything else.
+    StorageError
+        If it cannot be written.
+    """
+    target = target.resolve()  # a link stays, and what it leads to is replaced
+    if target.exists() and not (target / DOCUMENT).is_file() and any(_listing(target)):
+        raise UsageError(f"{target} exists and is no classifier; choose another place with --output")
+    fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        fresh.mkdir(parents=True)
+        _write(fresh, document, tensors)
+        _replace_folder(fresh, target)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write the classifier to {target}: {error.strerror or error}; "
+            "choose another place with --output"
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _write(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    from safetensors.numpy import save
+
+    (folder / TENSORS).write_bytes(
+        save({name: np.atleast_1d(_stored(value)) for name, value in tensors.items()})
+    )
+    whole = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **document,
+        "head_sha256": sha256_file(folder / TENSORS),
+    }
+    whole["document_sha256"] = sha256_json(whole)
+    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    # Names that are not UTF-8 hold lone surrogates, which only JSON's own escapes can write.
+    (folder / DOCUMENT).write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def _stored(value: np.ndarray) -> np.ndarray:
+    # Numbers of rows and labels, which a knn head remembers, stay whole numbers.
+    kind = np.int32 if np.issubdtype(value.dtype, np.integer) else np.float32
+    return np.ascontiguousarray(value, kind)
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return a classifier's document and numbers.
+
+    Raises
+    ------
+    MissingFileError
+        If there is none.
+    IntegrityError
+        If it is damaged or was edited by hand, or of a newer version.
+    """
+    from safetensors.numpy import load_file
+
+    document = _read_document(folder)
+    tensors = folder / TENSORS
+    if not tensors.is_file() or sha256_file(tensors) != document["head_sha256"]:
+        raise IntegrityError(f"{tensors} is missing, damaged or of another classifier; train the head again")
+    return document, load_file(tensors)
+
+
+def _listing(folder: Path) -> Sequence[str]:
+    return os.listdir(folder) if folder.is_dir() else [folder.name]
+
+
+def _replace_folder(fresh: Path, target: Path) -> None:
+    """Put `fresh` in the place of `target`; the old one is moved aside first and removed last."""
+    old = target.with_name(f".{target.name}.old-{os.getpid()}")
+    if not target.exists():
+        os.replace(fresh, target)
+        return
+    os.replace(target, old)
+    try:
+        os.replace(fresh, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read_document(folder: Path) -> dict[str, Any]:
+    path = folder / DOCUMENT
+    if not path.is_file():
+        raise MissingFileError(
+            f"no classifier in {folder} (no {DOCUMENT}); train one with: featcache train-head CACHE"
+        )
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        checksum = document.pop("document_sha256")
+        version = document["format_version"]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise IntegrityError(f"{path} is damaged: not a classifier's document") from error
+    if document.get("format") == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
+        raise IntegrityError(
+            f"{path} has format version {version}, this featcache reads {FORMAT_VERSION}: upgrade featcache"
+        )
+    if sha256_json(json.loads(canonical_json(document))) != checksum:
+        raise IntegrityError(f"{path} does not match its checksum: damaged or edited by hand")
+    return document
