@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from featcache.classifier import Classifier
     from featcache.dry_run import PlanReport, plan_extraction
     from featcache.errors import FeatcacheError
+    from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
     from featcache.extraction import Extraction, extract
     from featcache.sources import Dataset, open_dataset
     from featcache.sweep_results import SweepResult
@@ -36,6 +37,9 @@ _HOMES = {
     "sweep": "featcache.sweeping",
     "SweepResult": "featcache.sweep_results",
     "Classifier": "featcache.classifier",
+    "FeatureExtractor": "featcache.estimators",
+    "HeadClassifier": "featcache.estimators",
+    "HeadRegressor": "featcache.estimators",
     "FeatcacheError": "featcache.errors",
 }
 
@@ -45,6 +49,9 @@ __all__ = [
     "Extraction",
     "FeatcacheError",
     "FeatureCache",
+    "FeatureExtractor",
+    "HeadClassifier",
+    "HeadRegressor",
     "PlanReport",
     "SweepResult",
     "Transforms",

@@ -1,25 +1,33 @@
 """K heads by gradient descent within a given memory: in several runs, or streaming their features."""
 
 import itertools
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from featcache.heads import Form
 from featcache.learning import Program, Rows
 from featcache.optimization import Hyperparameters, hyperparameters
 from featcache.outputs import outputs_for, targets_for
+from featcache.runs import Runs, divide
 from featcache.settings import Settings
 from featcache.tables import ArrayTable, Part, Solved, Table
 
+_Fit = Callable[[Hyperparameters, np.ndarray, np.ndarray], Any]
+"""``(hyper, training weights, validation weights) -> featcache.training.Fitted`` of some heads."""
 
-def program_of(settings: Settings, classes: int) -> Program:
-    """Return what is compiled for these settings."""
+
+def program_of(settings: Settings, outputs: int) -> Program:
+    """Return what is compiled for these settings and this number of outputs."""
     form = Form(
         settings.head,
-        outputs_for(settings.loss, classes),
+        outputs,
         settings.hidden if settings.head == "mlp" else (),
         settings.activation,
         settings.batch_norm,
@@ -48,22 +56,53 @@ def descend(
     settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
 ) -> Solved:
     """Fit K heads of one program by gradient descent; see `featcache.fitting.fit_heads`."""
-    program = program_of(settings[0], classes)
+    exclusive = train.labels.ndim == 1
+    program = program_of(settings[0], outputs_for(settings[0].loss, classes) if exclusive else classes)
     seed = settings[0].seed if order_seed is None else order_seed
     streamed = 4 * (np.prod(train.table.shape) + np.prod(val.table.shape)) > memory // 2
-    most = _heads_at_once(program, train, val, memory // 2)
-    parts: list[Any] = []
-    for numbers in _evenly(len(settings), most):
-        hyper = _hyperparameters([settings[k] for k in numbers])
-        run = _streamed if streamed else _in_memory
-        fitted = run(program, hyper, _of(train, numbers), _of(val, numbers), classes, memory, seed)
-        parts.append(jax.tree.map(np.asarray, fitted))
+    cores = 1 if streamed or jax.default_backend() != "cpu" else os.cpu_count() or 1
+    runs = divide(
+        train.weight,
+        most=max(1, _heads_at_once(program, train, val, memory // 2) // cores),
+        columns=(*program.form.hidden, program.form.outputs)[0],
+        cores=cores,
+    )
+    program = replace(program, shared=runs.shared)
+    rows = [(part.table, targets_for(program.loss, part.labels, classes)) for part in (train, val)]
+    fit = (
+        _streamed(program, rows, memory, seed)
+        if streamed
+        else _in_memory(program, rows, seed, len(runs.counts))
+    )
+
+    def one(numbers: Sequence[int]) -> Any:
+        wanted = list(numbers)
+        weight = train.weight[wanted[:1] if runs.shared else wanted]
+        hyper = _hyperparameters([settings[k] for k in wanted])
+        return jax.tree.map(np.asarray, fit(hyper, weight, val.weight[wanted]))
+
+    # With one run the whole machine is its own.
+    with ThreadPoolExecutor(min(cores, len(runs.counts)), thread_name_prefix="featcache-heads") as pool:
+        return _gathered(list(pool.map(one, runs.numbers)), runs)
+
+
+def _gathered(parts: Sequence[Any], runs: Runs) -> Solved:
+    """Bring the results of the runs into the order of the heads."""
+    order = np.argsort([k for run, count in zip(runs.numbers, runs.counts, strict=True) for k in run[:count]])
+
+    def joined(values: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate([v[:count] for v, count in zip(values, runs.counts, strict=True)])[order]
+
+    best = joined([part.best_epoch for part in parts])
+    histories = [
+        own for part, count in zip(parts, runs.counts, strict=True) for own in _histories(part)[:count]
+    ]
     return Solved(
-        {name: _joined([p.parameters[name] for p in parts], len(settings)) for name in parts[0].parameters},
-        _joined([p.best_epoch for p in parts], len(settings)),
-        max(int(p.epochs_run) for p in parts),
-        _joined([p.best_epoch > 0 for p in parts], len(settings)),
-        [history for p in parts for history in _histories(p)][: len(settings)],
+        {name: joined([part.parameters[name] for part in parts]) for name in parts[0].parameters},
+        best,
+        max(int(part.epochs_run) for part in parts),
+        best > 0,
+        [histories[k] for k in order],
     )
 
 
@@ -75,44 +114,33 @@ def _heads_at_once(program: Program, train: Part, val: Part, memory: int) -> int
     return max(1, int(memory // (4 * (8 * numbers + rows))))
 
 
-def _evenly(count: int, most: int) -> list[list[int]]:
-    """Cut K heads into runs of one size, so that one program serves all; the last is filled up with its last head."""
-    runs = -(-count // most)
-    size = -(-count // runs)
-    return [[min(start + k, count - 1) for k in range(size)] for start in range(0, count, size)]
+def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], seed: int, runs: int) -> _Fit:
+    """Return what fits some heads, one after another or several at a time."""
+    from featcache.training import batch_order, run_program
+
+    (x, y), (val_x, val_y) = ((jnp.asarray(whole(table)), targets) for table, targets in rows)
+    order = batch_order(len(y), batch_size=program.batch_size, epochs=program.epochs, seed=seed)
+    run = run_program(one_core=runs > 1)
+    return lambda hyper, weight, judged: run(
+        program, hyper, Rows(x, y, _floats(weight)), Rows(val_x, val_y, _floats(judged)), order
+    )
 
 
-def _joined(parts: Sequence[np.ndarray], count: int) -> np.ndarray:
-    return np.concatenate(list(parts))[:count]
-
-
-def _of(part: Part, numbers: Sequence[int]) -> Part:
-    return part._replace(weight=np.ascontiguousarray(part.weight[list(numbers)], np.float32))
-
-
-def _in_memory(
-    program: Program, hyper: Hyperparameters, train: Part, val: Part, classes: int, memory: int, seed: int
-) -> Any:
-    from featcache.training import fit
-
-    del memory
-    rows = [
-        Rows(whole(part.table), targets_for(program.loss, part.labels, classes), part.weight)
-        for part in (train, val)
-    ]
-    return fit(program, hyper, rows[0], rows[1], order_seed=seed)
-
-
-def _streamed(
-    program: Program, hyper: Hyperparameters, train: Part, val: Part, classes: int, memory: int, seed: int
-) -> Any:
+def _streamed(program: Program, rows: Sequence[tuple[Table, np.ndarray]], memory: int, seed: int) -> _Fit:
     from featcache.streaming import Source, fit_streamed
 
-    sources = [
-        Source(part.table, targets_for(program.loss, part.labels, classes), part.weight)
-        for part in (train, val)
-    ]
-    return fit_streamed(program, hyper, sources[0], sources[1], memory=memory // 2, order_seed=seed)
+    return lambda hyper, weight, judged: fit_streamed(
+        program,
+        hyper,
+        Source(*rows[0], _floats(weight)),
+        Source(*rows[1], _floats(judged)),
+        memory=memory // 2,
+        order_seed=seed,
+    )
+
+
+def _floats(weight: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(weight, np.float32)
 
 
 def whole(table: Table) -> np.ndarray:

@@ -11,6 +11,8 @@ import numpy as np
 
 from featcache.descent import descend, whole
 from featcache.errors import DataError, UsageError
+from featcache.outputs import CLASS_LOSSES
+from featcache.runs import same_rows
 from featcache.scoring import scores
 from featcache.settings import DESCENT, Settings
 from featcache.tables import MEMORY, Part, Solved
@@ -25,7 +27,8 @@ class Fit:
     parameters
         Its numbers, on raw features.
     val_loss, val_accuracy
-        On its validation rows; NaN where it has none.
+        On its validation rows, NaN where it has none: mean cross-entropy in nats and the share of right rows (of
+        answers: of right answers); of numbers the mean squared error and R².
     best_epoch, epochs_run
         Of gradient descent: the epoch kept (0: it diverged at once), and how many the longest of its group ran.
         Iterations, in their place, of L-BFGS; 1 of closed forms.
@@ -60,9 +63,10 @@ def fit_heads(
     settings
         K of them.
     train, val
-        Rows to learn from, and rows that judge (none is fine).
+        Rows to learn from, and rows that judge (none is fine). Their labels are exclusive classes; or answers, for
+        heads by descent with the loss ``"sigmoid"``; or numbers, for ``"ridge"`` and the loss ``"squared"``.
     classes
-        Number of classes.
+        Number of classes; of answers or numbers for each row, where labels are those.
     memory
         Bytes to stay within: heads are fitted in several runs where they would take more, and features are
         streamed where they alone do.
@@ -79,8 +83,11 @@ def fit_heads(
     DataError
         If no head has a row to learn from.
     UsageError
-        If features that do not fit in memory are asked to be solved in a closed form.
+        If the head or its loss cannot learn such labels, or features that do not fit in memory are asked to be
+        solved in a closed form.
     """
+    for own in settings:
+        _require_learnable(own, train.labels, classes)
     if not (train.weight > 0).any(axis=1).all():
         raise DataError("a head has no training rows; ask for fewer folds or another split")
     weight = np.stack(
@@ -101,6 +108,39 @@ def fit_heads(
         )
         for k in range(len(settings))
     ]
+
+
+def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> None:
+    """Refuse labels that are not what the head and its loss are for."""
+    head, loss = settings.head, settings.loss
+    if labels.ndim == 1:
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise UsageError(
+                f"labels {labels.dtype} [{len(labels)}]: expected numbers of classes, int [N]; a number to predict "
+                "is a column, float [N, 1]"
+            )
+        if head in DESCENT and loss not in CLASS_LOSSES:
+            raise UsageError(
+                f"loss {loss!r} is for numbers, and these labels are classes; use softmax or sigmoid, "
+                "or a ridge head, which is least squares on classes"
+            )
+        return
+    if labels.shape[1:] != (classes,):
+        raise UsageError(f"labels of shape {labels.shape}: expected [N, {classes}]")
+    if not (head == "ridge" or (head in DESCENT and loss != "softmax")):
+        what = f"a {head} head" + (" with loss softmax" if head in DESCENT else "")
+        raise UsageError(
+            f"{what} tells exclusive classes apart, and these labels are {labels.shape[1]} for each row; use a "
+            "linear or mlp head with loss sigmoid (answers) or squared (numbers), or a ridge head (numbers)"
+        )
+    if settings.class_weights != "none":
+        raise UsageError(
+            f"class weights {settings.class_weights!r} are for exclusive classes; weigh the rows instead"
+        )
+    if not np.isfinite(labels).all():
+        raise DataError("a label is NaN or infinite; leave its row out")
+    if head in DESCENT and loss == "sigmoid" and (labels.min() < 0 or labels.max() > 1):
+        raise DataError(f"answers {labels.min():g}..{labels.max():g}: expected 0 (no) to 1 (yes)")
 
 
 def _class_weighted(settings: Settings, train: Part, weight: np.ndarray, classes: int) -> np.ndarray:
@@ -154,9 +194,9 @@ def _ridge(
 
     del val, order_seed
     x = _whole(train, "ridge", memory)
-    targets = class_targets(train.labels, classes)
+    targets = class_targets(train.labels, classes) if train.labels.ndim == 1 else train.labels
     found: dict[str, np.ndarray] = {}
-    for heads in _same_weights(train.weight):
+    for heads in same_rows(train.weight):
         # One factorisation serves every penalty.
         penalties, places = np.unique([settings[k].l2 for k in heads], return_inverse=True)
         weight = train.weight[heads[:1]]
@@ -199,14 +239,6 @@ def _prototype(
 
 def _closed(parameters: Mapping[str, np.ndarray], heads: int) -> Solved:
     return Solved(parameters, np.ones(heads, int), 1, np.ones(heads, bool), ())
-
-
-def _same_weights(weight: np.ndarray) -> list[np.ndarray]:
-    """Numbers of the heads that share their row weights."""
-    keys: dict[bytes, list[int]] = {}
-    for number, row in enumerate(weight):
-        keys.setdefault(row.tobytes(), []).append(number)
-    return [np.array(numbers) for numbers in keys.values()]
 
 
 _SOLVERS: Mapping[str, Callable[..., Solved]] = {

@@ -1,9 +1,16 @@
-"""Between exclusive class labels and a head's outputs, in numpy: targets in, probabilities out."""
+"""Between labels and a head's outputs, in numpy: targets in, probabilities out.
+
+Labels are exclusive classes, int ``[N]``; or C yes-or-no answers about each row, 0 and 1 ``[N, C]``; or T numbers,
+float ``[N, T]``.
+"""
 
 import numpy as np
 
 CLASS_LOSSES = ("softmax", "sigmoid")
 """Those that tell exclusive classes apart."""
+
+LOSSES = (*CLASS_LOSSES, "squared")
+"""All of `featcache.losses.LOSSES`: ``sigmoid`` also learns answers, ``squared`` numbers."""
 
 
 def outputs_for(loss: str, classes: int) -> int:
@@ -12,7 +19,9 @@ def outputs_for(loss: str, classes: int) -> int:
 
 
 def targets_for(loss: str, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return the targets of exclusive class labels int ``[N]``: themselves, or float ``[N, C]`` of 0 and 1."""
+    """Return the targets float32 ``[N, C]`` of labels; of exclusive classes and a softmax, the labels int ``[N]``."""
+    if labels.ndim == 2:
+        return np.asarray(labels, np.float32)
     if loss == "softmax":
         return labels
     if outputs_for(loss, classes) == 1:

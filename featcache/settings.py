@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from featcache.errors import UsageError, did_you_mean
-from featcache.outputs import CLASS_LOSSES
+from featcache.outputs import LOSSES
 
 # Written out, because the tables themselves need JAX; a test compares them.
 DESCENT = ("linear", "mlp")
@@ -36,7 +36,8 @@ class Settings:
     batch_norm
         Normalise hidden layers over the batch (folded into the saved weights).
     loss
-        ``"softmax"``, or ``"sigmoid"``: each class against the rest, one output where there are two classes.
+        ``"softmax"``, or ``"sigmoid"``: each class against the rest, one output where there are two classes; or
+        any number of yes-or-no answers about an image. ``"squared"`` is for numbers instead of classes.
     optimizer
         ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"nesterov"``.
     learning_rate, weight_decay, label_smoothing, momentum
@@ -54,7 +55,8 @@ class Settings:
     batch_size, epochs
         Rows per step, and the most epochs to run.
     monitor
-        What chooses the epoch: the validation ``"loss"``, or its ``"score"`` (accuracy).
+        What chooses the epoch: the validation ``"loss"``, or its ``"score"`` (accuracy; of numbers the negative
+        squared error).
     patience, min_delta
         Stop when that has not got better by `min_delta` for `patience` epochs.
     val_fraction
@@ -110,7 +112,7 @@ class Settings:
         words = {
             "head": HEADS,
             "activation": ACTIVATIONS,
-            "loss": CLASS_LOSSES,
+            "loss": LOSSES,
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
             "class_weights": ("none", "balanced"),

@@ -65,7 +65,10 @@ class StreamedTable:
 
 
 class Part(NamedTuple):
-    """Labelled features: `table` of N rows, `labels` int ``[N]``, and `weight` float ``[K, N]`` for each head."""
+    """Labelled features: `table` of N rows, their `labels`, and `weight` float ``[K, N]`` for each head.
+
+    Labels are int ``[N]`` (exclusive classes), 0 and 1 in ``[N, C]`` (answers), or float ``[N, T]`` (numbers).
+    """
 
     table: Table
     labels: np.ndarray
