@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,32 @@ def check_rows(
         *duplicates(keys, cache.labels, parts, ids=cache.ids, classes=cache.classes),
         *class_counts(labels, cache.classes, class_weights=class_weights),
     ]
+
+
+def require_finite(x: np.ndarray, rows: np.ndarray, cache: FeatureCache, layer: str) -> None:
+    """Refuse to learn from, or to judge by, features that are no numbers.
+
+    Parameters
+    ----------
+    x
+        Features float ``[n, D]``.
+    rows
+        Their row numbers in `cache`, ``[n]``.
+    cache, layer
+        Where they come from.
+
+    Raises
+    ------
+    DataError
+        Naming the images.
+    """
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if len(bad):
+        names = _some(cache.ids[row] for row in rows[bad])
+        raise DataError(
+            f"{len(bad)} of {len(x)} rows of {cache.path}, layer {layer}, hold NaN or infinity ({names}); extract "
+            "again with --dtype float32 and --compute-dtype float32, into another file, or remove these images"
+        )
 
 
 # ---- copies

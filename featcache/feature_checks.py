@@ -13,9 +13,11 @@ LEAST_ROWS = 30
 """Rows below which `chance_level` says nothing: guessing scatters too far."""
 
 
-def check_features(x: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> list[Finding]:
+def check_features(
+    x: np.ndarray, labels: np.ndarray, *, most_rows: int = 2000, seed: int = 0
+) -> list[Finding]:
     """Check training features ``[N, D]`` and labels ``[N]``: `collapsed`, and if they are not, `chance_level`."""
-    return collapsed(x) or chance_level(x, labels, seed=seed)
+    return collapsed(x) or chance_level(x, labels, most_rows=most_rows, seed=seed)
 
 
 def chance_level(

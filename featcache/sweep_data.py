@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.checks import require_finite
 from featcache.errors import DataError, UsageError
 from featcache.folds import draw_shots, grouped_folds, read_groups, stratified_folds
 from featcache.identity import sha256_json
@@ -126,14 +127,17 @@ class SweepData:
     # Features -----------------------------------------------------------------------------------------------
 
     def table(self, rows: np.ndarray, layer: str) -> Table:
-        """Return the features of some rows, in memory where they fit."""
+        """Return the features of some rows, in memory where they fit; refuse those that are no numbers."""
         width = int(np.prod(self.cache.layers[layer].shape))
         if 4 * len(rows) * width <= self.memory // 2:
             features = self.cache.features(rows, layer).reshape(len(rows), width)
+            require_finite(features, rows, self.cache, layer)
             return ArrayTable(np.asarray(features, np.float32))
         # Checked once, before thousands of reads that no longer are.
         for start in range(0, len(rows), 4096):
-            self.cache.features(rows[start : start + 4096], layer)
+            some = rows[start : start + 4096]
+            features = self.cache.features(some, layer).reshape(len(some), width)
+            require_finite(features, some, self.cache, layer)
         stored = self.cache.mapped(layer)
         return StreamedTable(lambda numbers: stored[rows[numbers]], len(rows), width)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.calibration import Calibration
+from featcache.checks import Finding, check_rows, require_finite
 from featcache.classifier import Classifier
 from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.metrics import score
@@ -18,6 +19,9 @@ from featcache.outputs import CLASS_LOSSES
 from featcache.rejection import require_accuracy
 from featcache.settings import DESCENT, Settings
 from featcache.splits import draw_stratified
+
+MOST_COMPARED = 1000
+"""Training rows whose neighbours are looked at for a mistake; of more, that many are drawn."""
 
 
 @dataclass(frozen=True)
@@ -121,15 +125,15 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     Returns
     -------
     Classifier
-        With its metrics, of calibrated probabilities: ``val`` (which chose the epoch) and, where the cache has
-        one, ``test`` (read once).
+        With what is probably a mistake in ``training["warnings"]``, and its metrics, of calibrated
+        probabilities: ``val`` (which chose the epoch) and, where the cache has one, ``test`` (read once).
 
     Raises
     ------
     UsageError
         If a setting has a value that cannot work.
     DataError
-        If the cache has no usable training rows.
+        If the cache has no usable training rows, or a row holds NaN or infinity.
     IntegrityError
         If the cache is damaged.
     """
@@ -176,6 +180,7 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     parts = {part: _flat(opened, getattr(rows, part), name) for part in ("train", "val", "test")}
     started = time.monotonic()
     parameters, record = _fit(settings, len(opened.classes), parts)
+    record["warnings"] = [found.to_json() for found in _checked(opened, rows, parts["train"], class_weights)]
     record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out}
     classifier = make_classifier(opened, name, settings, parameters, record)
     if calibrate:
@@ -228,7 +233,19 @@ def _flat(cache: FeatureCache, rows: np.ndarray, layer: str) -> tuple[np.ndarray
     """Return features float32 ``[n, D]``, maps flattened, and labels."""
     width = int(np.prod(cache.layers[layer].shape))
     features = cache.features(rows, layer).reshape(len(rows), width)
+    require_finite(features, rows, cache, layer)
     return np.asarray(features, np.float32), cache.labels[rows]
+
+
+def _checked(
+    cache: FeatureCache, rows: Selection, train: tuple[np.ndarray, np.ndarray], class_weights: str
+) -> list[Finding]:
+    """Look for mistakes that the scores do not show."""
+    from featcache.feature_checks import check_features
+
+    parts = {part: getattr(rows, part) for part in ("train", "val", "test")}
+    found = check_rows(cache, parts, class_weights=class_weights)
+    return [*found, *check_features(*train, most_rows=MOST_COMPARED)]
 
 
 def _fit(

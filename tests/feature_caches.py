@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from featcache.cache import CacheWriter, FeatureCache, LayerSpec, RowTable
 from featcache.cache.layout import build_identity
@@ -23,13 +24,15 @@ def feature_cache(
     layer: str = "pool",
     backbone: str = "mobilenet_v2.tv_in1k",
     weights: str | None = None,
+    images: Sequence[int] | None = None,
 ) -> FeatureCache:
-    """Write features ``[N, …]`` of rows with these labels and split names."""
+    """Write features ``[N, …]`` of rows with these labels and split names; rows of one number are one image."""
     count = len(features)
+    numbers = range(count) if images is None else images
     names = tuple(dict.fromkeys(splits))
     rows = RowTable(
         ids=tuple(f"{split}/{row}.jpg" for row, split in enumerate(splits)),
-        sha256=np.array([list(hashlib.sha256(b"%d" % row).digest()) for row in range(count)], np.uint8),
+        sha256=np.array([list(hashlib.sha256(b"%d" % number).digest()) for number in numbers], np.uint8),
         labels=np.array(labels, np.int32),
         splits=np.array([names.index(split) for split in splits], np.int16),
         sizes=np.zeros(count, np.int64),
@@ -45,6 +48,15 @@ def feature_cache(
     with CacheWriter.create(path, identity=identity, rows=rows) as writer:
         writer.write(np.arange(count), {layer: features})
         return writer.publish()
+
+
+def accept_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let caches be written as by another program, which does not refuse NaN and infinity."""
+
+    def stored(writer: CacheWriter, values: np.ndarray, layer: str, rows: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(values, writer.layers[layer].stored)
+
+    monkeypatch.setattr(CacheWriter, "_stored", stored)
 
 
 def blobs(count: int, width: int = 12, *, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from feature_caches import blobs, feature_cache
+from feature_caches import accept_any_number, blobs, feature_cache
 
 from featcache.cache import FeatureCache
 from featcache.classifier import Classifier
@@ -140,6 +140,19 @@ def test_shuffled_labels_are_found(tmp_path):
     result = sweep(cache, output=tmp_path / "out", head="prototype", save_best=False)
     assert any("labels" in warning for warning in result.warnings)
     assert result.chosen.test is None
+
+
+@pytest.mark.parametrize("memory", ["2GiB", "8KiB"], ids=["whole", "streamed"])
+def test_rows_that_are_no_numbers_are_refused_by_name(tmp_path, monkeypatch, memory):
+    accept_any_number(monkeypatch)
+    features, labels = blobs(240)
+    features[7, 3], features[9] = np.nan, np.inf
+    cache = feature_cache(tmp_path / "x.h5", features, labels, ["train"] * 180 + ["val"] * 60)
+    says = (
+        r"2 of 180 rows of .*x\.h5, layer pool, hold NaN or infinity \(train/7\.jpg, train/9\.jpg\); extract"
+    )
+    with pytest.raises(DataError, match=says):
+        sweep(cache, output=tmp_path / "out", head="linear", memory=memory, epochs=1)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from feature_caches import RECIPE, blobs, feature_cache
+from feature_caches import RECIPE, accept_any_number, blobs, feature_cache
 from scipy import optimize, special
 from sklearn import metrics as sklearn
 from sklearn.metrics import log_loss
@@ -209,6 +209,100 @@ def test_a_classifier_knows_where_weights_are_that_its_backbones_name_does_not_s
     splits = ["train"] * 60 + ["test"] * 30
     cache = feature_cache(tmp_path / "x.h5", features, labels, splits, backbone=backbone, weights=recorded)
     assert train_head(cache, output=None, epochs=EPOCHS).weights == kept
+
+
+# Mistakes ---------------------------------------------------------------------------------------------------
+
+
+def codes(classifier) -> list[str]:
+    return [found["code"] for found in classifier.training["warnings"]]
+
+
+SPLIT = ["train"] * 160 + ["val"] * 40 + ["test"] * 40
+QUICK = {"output": None, "head": "prototype"}
+
+
+def test_good_rows_have_no_warnings(tmp_path):
+    features, labels = blobs(240)
+    assert codes(train_head(feature_cache(tmp_path / "x.h5", features, labels, SPLIT), **QUICK)) == []
+
+
+def test_shuffled_labels_are_found(tmp_path):
+    features, labels = blobs(240)
+    shuffled = np.random.default_rng(0).permutation(labels)
+    classifier = train_head(feature_cache(tmp_path / "x.h5", features, shuffled, SPLIT), **QUICK)
+    assert codes(classifier) == ["chance-level"]
+    assert "check whether labels are shuffled" in classifier.training["warnings"][0]["message"]
+
+
+def test_features_that_say_nothing_are_found(tmp_path):
+    features, labels = blobs(240)
+    features[:, :7] = 3.0
+    mostly = train_head(feature_cache(tmp_path / "x.h5", features, labels, SPLIT), **QUICK)
+    assert codes(mostly) == ["constant-features"]
+    assert "7 of 12 features are constant over 160 training rows" in mostly.training["warnings"][0]["message"]
+    features[:] = features[0]
+    same = train_head(feature_cache(tmp_path / "y.h5", features, labels, SPLIT), **QUICK)
+    assert codes(same) == ["same-rows"]
+
+
+def test_images_on_both_sides_of_a_split_are_found(tmp_path):
+    features, labels = blobs(240)
+    images = np.arange(240)
+    images[200:203], images[160] = (3, 4, 5), 0  # three test images and one of validation are training images
+    features[200:203], labels[200:203] = features[3:6], labels[3:6]
+    cache = feature_cache(tmp_path / "x.h5", features, labels.tolist(), SPLIT, images=images.tolist())
+    val, test = train_head(cache, **QUICK).training["warnings"]
+    assert (val["code"], test["code"]) == ("leak", "leak")
+    assert "1 of 40 val rows are copies of train rows (val/160.jpg = train/0.jpg)" in val["message"]
+    assert "3 of 40 test rows are copies of train rows (test/200.jpg = train/3.jpg, " in test["message"]
+
+
+def test_one_image_with_two_labels_is_found(tmp_path):
+    features, labels = blobs(240)
+    images = [*range(159), 0, *range(160, 240)]
+    assert labels[0] == labels[159], "a copy of the same class contradicts nothing"
+    cache = feature_cache(tmp_path / "x.h5", features, labels, SPLIT, images=images)
+    assert codes(train_head(cache, **QUICK)) == []
+    labels[159] = 1
+    torn = feature_cache(tmp_path / "y.h5", features, labels, SPLIT, images=images)
+    (found,) = train_head(torn, **QUICK).training["warnings"]
+    assert found["code"] == "conflicting-labels"
+    assert (
+        "in train more than once with different labels (train/0.jpg (ant) = train/159.jpg (bee))"
+        in found["message"]
+    )
+
+
+def test_rare_classes_are_found_unless_they_are_weighted(tmp_path):
+    features, labels = blobs(240)
+    rare = np.flatnonzero(labels[:160] == 2)
+    five, six = (np.setdiff1d(np.arange(240), rare[many:]) for many in (5, 6))
+    caches = [
+        feature_cache(
+            tmp_path / f"{len(keep)}.h5", features[keep], labels[keep], [SPLIT[row] for row in keep]
+        )
+        for keep in (five, six)
+    ]
+    # 54 ants: ten times as many as 5 cats, not as 6.
+    (found,) = train_head(caches[0], **QUICK).training["warnings"]
+    assert found["code"] == "imbalance"
+    assert "class ant has 54 train rows and cat 5, 11 times fewer; use class weights" in found["message"]
+    assert codes(train_head(caches[0], class_weights="balanced", **QUICK)) == []
+    assert codes(train_head(caches[1], **QUICK)) == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [7, 170, 230], ids=["train", "val", "test"])
+def test_rows_that_are_no_numbers_are_refused_by_name(tmp_path, monkeypatch, row, bad):
+    accept_any_number(monkeypatch)
+    features, labels = blobs(240)
+    features[row, 3] = bad
+    cache = feature_cache(tmp_path / "x.h5", features, labels, SPLIT)
+    says = rf"1 of \d+ rows of .*x\.h5, layer pool, hold NaN or infinity \({SPLIT[row]}/{row}\.jpg\); extract again"
+    with pytest.raises(DataError, match=says):
+        train_head(cache, output=tmp_path / "head", head="linear")
+    assert not (tmp_path / "head").exists()
 
 
 # Refusals ---------------------------------------------------------------------------------------------------

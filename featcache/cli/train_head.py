@@ -110,6 +110,8 @@ def command(
         reject_accuracy=reject_accuracy,
     )
     console.result(to_json(classifier, output), lines(classifier, output))
+    for found in classifier.training["warnings"]:
+        console.note(f"warning: {escaped(found['message'])}")
     if replaced:
         console.note(f"(an earlier classifier in {output} was replaced)")
     if "test" not in classifier.metrics and "val" in classifier.metrics:
@@ -132,6 +134,7 @@ def to_json(classifier: "Classifier", output: Path) -> dict[str, Any]:
     return {
         "classifier": str(output),
         "metrics": dict(classifier.metrics),
+        "warnings": list(classifier.training["warnings"]),
         "calibration": classifier.calibration.to_json(),
         "training": dict(classifier.training),
     }

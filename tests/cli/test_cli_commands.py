@@ -184,6 +184,22 @@ def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
     assert plain["metrics"]["test"]["accuracy"] == result["metrics"]["test"]["accuracy"]
 
 
+def test_train_head_warns_of_what_is_probably_a_mistake(cli, tmp_path):
+    features, labels = blobs(240)
+    shuffled = np.random.default_rng(0).permutation(labels)
+    splits = ["train"] * 180 + ["val"] * 60
+    cache = feature_cache(tmp_path / "x.h5", features, shuffled, splits).path
+    ran = cli("train-head", cache, "-o", tmp_path / "head", "--head", "prototype")
+    warning = ran.err.splitlines()[0]
+    assert warning.startswith("warning: the 5 nearest neighbours of 180 training rows tell their class in ")
+    result = one_object(
+        cli("train-head", cache, "-o", tmp_path / "head", "--head", "prototype", "--json"), "train-head"
+    )
+    (found,) = result["warnings"]
+    assert found == {"code": "chance-level", "message": warning.removeprefix("warning: ")}
+    assert Classifier.load(tmp_path / "head").training["warnings"] == [found]
+
+
 def test_train_head_quietly(cli, trained, tmp_path):
     assert cli("train-head", trained.cache, "-q", "-o", tmp_path / "head", *FAST).err == ""
 
