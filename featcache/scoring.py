@@ -125,13 +125,16 @@ def _of_numbers(variances: np.ndarray, raw: np.ndarray, labels: np.ndarray) -> t
 
 
 def _variances(val: Part) -> np.ndarray:
-    """Variance of each number over the rows that judge a head, float64 ``[K, T]``."""
-    weight = np.asarray(val.weight, np.float64)
-    share = weight / np.maximum(weight.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    means = share @ val.labels
-    return np.stack(
-        [own @ np.square(val.labels - mean) for own, mean in zip(share, means, strict=True)]
-    ).reshape(means.shape)
+    """Variance of each number over the rows that judge a head, float64 ``[K, T]``; of a constant exactly 0."""
+    found = np.zeros((len(val.weight), val.labels.shape[1]))
+    for variance, weight in zip(found, val.weight, strict=True):
+        labels = val.labels[weight > 0].astype(np.float64)
+        if len(labels):
+            # Around one of them: where all are the same, no rounding is left to divide by.
+            centred = labels - labels[0]
+            share = weight[weight > 0] / weight.sum(dtype=np.float64)
+            variance[:] = share @ np.square(centred - share @ centred)
+    return found
 
 
 def loss_of(settings: Settings) -> str:
