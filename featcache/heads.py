@@ -60,6 +60,11 @@ class Form:
         """Number of hidden units in all: how many numbers dropout draws for one example."""
         return sum(self.hidden)
 
+    @property
+    def first(self) -> str:
+        """Name of the kernel that meets the features."""
+        return "kernel_0" if self.hidden else "kernel"
+
 
 class Scaling(NamedTuple):
     """Standardisation of the features, learnt on the training rows: `mean` and `deviation`, both ``[D]``."""
@@ -79,9 +84,10 @@ class Head:
     logits
         ``(form, parameters, x [D]) -> [C]`` of finished parameters.
     train_logits
-        ``(form, parameters, x [D], weight, dropout, uniform [units]) -> ([C], statistics)`` while training, under
-        a ``vmap`` over the batch named `BATCH_AXIS`. A hidden unit is dropped where its uniform number is below
-        `dropout`. Statistics are parameters that the batch decides and not a gradient.
+        ``(form, parameters, product, weight, dropout, uniform [units]) -> ([C], statistics)`` while training, under
+        a ``vmap`` over the batch named `BATCH_AXIS`. `product` is what the kernel ``form.first`` makes of the
+        features: taken for all heads at once, it is the one large product of a step. A hidden unit is dropped where
+        its uniform number is below `dropout`. Statistics are parameters that the batch decides and not a gradient.
     scale
         ``(form, parameters, scaling) -> parameters`` of the same head on raw features: standardisation costs
         nothing once it is part of the weights, and needs no second copy of the features.
@@ -112,13 +118,13 @@ def _linear_logits(form: Form, parameters: Parameters, x: jax.Array) -> jax.Arra
 def _linear_train_logits(
     form: Form,
     parameters: Parameters,
-    x: jax.Array,
+    product: jax.Array,
     weight: jax.Array,
     dropout: jax.Array,
     uniform: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    del weight, dropout, uniform
-    return _linear_logits(form, parameters, x), {}
+    del form, weight, dropout, uniform
+    return product + parameters["bias"], {}
 
 
 def _scaled(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.Array, jax.Array]:
@@ -171,12 +177,15 @@ def _mlp_logits(form: Form, parameters: Parameters, x: jax.Array) -> jax.Array:
 def _mlp_train_logits(
     form: Form,
     parameters: Parameters,
-    x: jax.Array,
+    product: jax.Array,
     weight: jax.Array,
     dropout: jax.Array,
     uniform: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     statistics: dict[str, jax.Array] = {}
+    if not form.hidden:
+        return product + parameters["bias"], statistics
+    x = product
     draws = jnp.split(uniform, [sum(form.hidden[: n + 1]) for n in range(len(form.hidden) - 1)])
     for number in range(len(form.hidden)):
         bias = parameters[f"bias_{number}"]
@@ -184,7 +193,7 @@ def _mlp_train_logits(
             # Normalisation takes a bias away again: its gradient is rounding noise, which Adam would blow up to
             # full steps.
             bias = lax.stop_gradient(bias)
-        x = x @ parameters[f"kernel_{number}"] + bias
+        x = (x @ parameters[f"kernel_{number}"] if number else x) + bias
         if form.batch_norm:
             x, new = _batch_normed(parameters, number, x, weight)
             statistics |= new
@@ -214,9 +223,9 @@ def _batch_normed(
 
 
 def _mlp_scale(form: Form, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
-    first = "_0" if form.hidden else ""
-    kernel, bias = _scaled(parameters[f"kernel{first}"], parameters[f"bias{first}"], scaling)
-    return {**parameters, f"kernel{first}": kernel, f"bias{first}": bias}
+    first_bias = form.first.replace("kernel", "bias")
+    kernel, bias = _scaled(parameters[form.first], parameters[first_bias], scaling)
+    return {**parameters, form.first: kernel, first_bias: bias}
 
 
 def _mlp_finish(form: Form, parameters: Parameters) -> dict[str, jax.Array]:

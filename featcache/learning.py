@@ -42,7 +42,10 @@ class Program:
     clip
         Whether any head clips its gradients.
     mixup, noise
-        Whether any head mixes or disturbs its features; then they cannot share one product.
+        Whether any head mixes or disturbs its features; disturbed, they cannot share one product.
+    shared
+        Whether all heads have the same rows: `Rows.weight` is ``[1, N]`` then, and features are standardised once
+        a batch, not once a head.
     """
 
     form: Form
@@ -56,10 +59,19 @@ class Program:
     clip: bool = False
     mixup: bool = False
     noise: bool = False
+    shared: bool = False
+
+    @property
+    def by_head(self) -> int | None:
+        """The ``vmap`` axis of what `shared` heads have in common."""
+        return None if self.shared else 0
 
 
 class Rows(NamedTuple):
-    """Examples: `x` ``[N, D]``, `y` ``[N]`` or ``[N, C]``, and how much each counts, `weight` ``[K, N]``."""
+    """Examples: `x` ``[N, D]``, `y` ``[N]`` or ``[N, C]``, and how much each counts, `weight` ``[K, N]``.
+
+    `weight` is ``[1, N]`` where the heads share it (see `Program`).
+    """
 
     x: Array
     y: Array
@@ -67,7 +79,10 @@ class Rows(NamedTuple):
 
 
 class Learners(NamedTuple):
-    """K heads in training: parameters, optimiser states, and random keys, all with a leading axis K."""
+    """K heads in training: parameters, optimiser states, and random keys, all with a leading axis K.
+
+    Matrices are turned, ``[K, C, D]``: so the gradient's product leaves them, and nothing is transposed in a step.
+    """
 
     parameters: Any
     optimizer: Any
@@ -79,18 +94,31 @@ def new_learners(program: Program, hyper: Hyperparameters, features: int) -> Lea
 
     def one(seed: jax.Array) -> Learners:
         first, rest = jax.random.split(jax.random.key(seed))
-        parameters = head_kind(program.form.head).init(first, features, program.form)
+        parameters = turned(head_kind(program.form.head).init(first, features, program.form))
         return Learners(parameters, start(program.optimizer, parameters), rest)
 
     return jax.vmap(one)(jnp.asarray(hyper.seed))
 
 
+def turned(parameters: Any) -> Any:
+    """Return parameters with their matrices transposed; twice is as before."""
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, -1, -2) if leaf.ndim > 1 else leaf, parameters)
+
+
 def scalings(program: Program, train: Rows) -> Scaling:
-    """Return each head's standardisation, ``[K, D]`` twice, by the rows that count for it."""
-    if program.standardize:
-        return jax.vmap(lambda weight: feature_scaling(train.x, weight))(train.weight)
-    shape = (train.weight.shape[0], train.x.shape[1])
-    return Scaling(jnp.zeros(shape), jnp.ones(shape))
+    """Return each head's standardisation, ``[K, D]`` twice (``[D]`` where shared), by the rows that count for it."""
+    if not program.standardize:
+        shape = (train.x.shape[1],) if program.shared else (train.weight.shape[0], train.x.shape[1])
+        return Scaling(jnp.zeros(shape), jnp.ones(shape))
+    if program.shared:
+        return feature_scaling(train.x, train.weight[0])
+    return jax.vmap(lambda weight: feature_scaling(train.x, weight))(train.weight)
+
+
+def for_raw_features(program: Program, parameters: Any, scaling: Scaling) -> dict[str, jax.Array]:
+    """Return one head in training as it is kept: for raw features, without what only training needs."""
+    head, form = head_kind(program.form.head), program.form
+    return head.finish(form, head.scale(form, turned(parameters), scaling))
 
 
 class Progress(NamedTuple):
@@ -122,13 +150,18 @@ def train_steps(
     def one(learners: Learners, numbered: tuple[jax.Array, jax.Array]) -> tuple[Learners, Any]:
         number, batch = numbered
         weight = train.weight[:, batch] * (batch >= 0)
-        update = jax.vmap(
-            partial(_step, program, progress.steps_per_epoch), in_axes=(0, 0, 0, None, None, 0, None)
+        total = jnp.broadcast_to(weight.sum(1), hyper.seed.shape)
+        x = train.x[batch]
+        if program.shared:
+            weight, x = weight[0], (x - scaling.mean) / scaling.deviation
+        keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(learners.keys, progress.done + number)
+        total_loss = partial(
+            _total_loss, program, hyper, scaling, x=x, y=train.y[batch], weight=weight, keys=keys
         )
-        learners, loss = update(
-            learners, hyper, scaling, train.x[batch], train.y[batch], weight, progress.done + number
-        )
-        return learners, (loss * weight.sum(1), weight.sum(1))
+        gradients, (loss, statistics) = jax.grad(total_loss, has_aux=True)(learners.parameters)
+        update = jax.vmap(partial(_step, program, progress.steps_per_epoch), in_axes=(0, 0, 0, 0, None))
+        learners = update(learners, hyper, gradients, statistics, progress.done + number)
+        return learners, (loss * total, total)
 
     learners, (losses, weights) = lax.scan(one, learners, (jnp.arange(len(batches)), batches))
     return learners, losses.sum(0), weights.sum(0)
@@ -144,16 +177,11 @@ def _step(
     steps_per_epoch: int,
     learner: Learners,
     hyper: Hyperparameters,
-    scaling: Scaling,
-    x: jax.Array,
-    y: jax.Array,
-    weight: jax.Array,
+    gradients: Any,
+    statistics: Any,
     number: jax.Array,
-) -> tuple[Learners, jax.Array]:
-    """One step of one head on ``x [B, D]``."""
-    key = jax.random.fold_in(learner.keys, number)
-    loss = partial(_mean_loss, program, hyper, scaling, x=x, y=y, weight=weight, key=key)
-    (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(learner.parameters)
+) -> Learners:
+    """One step of one head."""
     learning_rate = rate(
         program.schedule, hyper, number, steps_per_epoch=steps_per_epoch, epochs=program.epochs
     )
@@ -164,12 +192,13 @@ def _step(
         gradients,
         hyper,
         learning_rate,
+        number,
         clip=program.clip,
     )
-    return Learners({**parameters, **statistics}, optimizer, learner.keys), value
+    return Learners({**parameters, **turned(statistics)}, optimizer, learner.keys)
 
 
-def _mean_loss(
+def _total_loss(
     program: Program,
     hyper: Hyperparameters,
     scaling: Scaling,
@@ -178,30 +207,85 @@ def _mean_loss(
     x: jax.Array,
     y: jax.Array,
     weight: jax.Array,
-    key: jax.Array,
+    keys: jax.Array,
+) -> tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]:
+    """Return the sum of the heads' losses, whose gradient by one head's parameters is that of its own loss.
+
+    Also returns the losses ``[K]`` and the statistics that hidden layers take of the batch.
+    """
+    form, own = program.form, program.by_head
+    parameters = jax.vmap(turned)(parameters)
+    if not program.shared:  # shared features are standardised already
+        parameters = jax.vmap(partial(head_kind(form.head).scale, form))(parameters, scaling)
+    draws = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
+    products = _products(program, hyper, scaling, parameters[form.first], x, draws[:, 1])
+    mean = jax.vmap(partial(_mean_loss, program), in_axes=(0, 0, 0, None, own, 0, 0))
+    losses, statistics = mean(hyper, parameters, products, y, weight, draws[:, 0], draws[:, 2])
+    return jnp.sum(losses), (losses, statistics)
+
+
+def _products(
+    program: Program,
+    hyper: Hyperparameters,
+    scaling: Scaling,
+    kernels: jax.Array,
+    x: jax.Array,
+    keys: jax.Array,
+) -> jax.Array:
+    """Return what kernels ``[K, D, H]`` make of features ``[B, D]``: ``[K, H, B]``.
+
+    Rows come last, here and until the loss: the few outputs of a head are not what arithmetic is vectorised over.
+    """
+    if not program.noise:
+        # Written out as one product: vmap's takes a transposed copy of all kernels, at every step.
+        heads, width, columns = kernels.shape
+        rows = jnp.swapaxes(kernels, 1, 2).reshape(heads * columns, width)
+        return (rows @ x.T).reshape(heads, columns, -1)
+
+    def disturbed(
+        hyper: Hyperparameters, deviation: jax.Array, kernel: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        return kernel.T @ (x + hyper.noise * deviation * jax.random.normal(key, x.shape)).T
+
+    unit = jnp.ones(()) if program.shared else scaling.deviation
+    return jax.vmap(disturbed, in_axes=(0, program.by_head, 0, 0))(hyper, unit, kernels, keys)
+
+
+def _mean_loss(
+    program: Program,
+    hyper: Hyperparameters,
+    parameters: Any,
+    products: jax.Array,
+    y: jax.Array,
+    weight: jax.Array,
+    drop_key: jax.Array,
+    mix_key: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Weighted mean loss of one head on a batch, and the statistics that its hidden layers take of it."""
-    head, form, value = head_kind(program.form.head), program.form, LOSSES[program.loss].value
-    drop_key, noise_key, mix_key = jax.random.split(key, 3)
-    if program.noise:
-        x = x + hyper.noise * scaling.deviation * jax.random.normal(noise_key, x.shape)
+    """Weighted mean loss of one head on a batch, of its products ``[H, B]``, and its hidden layers' statistics."""
+    form, value = program.form, LOSSES[program.loss].value
     share = jnp.ones(())
-    other = jnp.arange(len(x))
+    other = jnp.arange(len(weight))
     if program.mixup:
+        # Mixed features have mixed products.
         share, other = _mixing(hyper, weight, mix_key)
-        x = share * x + (1 - share) * x[other]
-    scaled = head.scale(form, parameters, scaling)
-    uniform = jax.random.uniform(drop_key, (len(x), form.units))
+        products = share * products + (1 - share) * products[:, other]
+    uniform = jax.random.uniform(drop_key, (len(weight), form.units))
     outputs, statistics = jax.vmap(
-        partial(head.train_logits, form), in_axes=(None, 0, 0, None, 0), axis_name=BATCH_AXIS
-    )(scaled, x, weight, hyper.dropout, uniform)
-    losses = jax.vmap(value, in_axes=(0, 0, None))(outputs, y, hyper.label_smoothing)
+        partial(head_kind(form.head).train_logits, form),
+        in_axes=(None, 1, 0, None, 0),
+        out_axes=(1, 0),
+        axis_name=BATCH_AXIS,
+    )(parameters, products, weight, hyper.dropout, uniform)
+    losses = value(outputs, _targets(y), hyper.label_smoothing)
     if program.mixup:
-        losses = share * losses + (1 - share) * jax.vmap(value, in_axes=(0, 0, None))(
-            outputs, y[other], hyper.label_smoothing
-        )
+        losses = share * losses + (1 - share) * value(outputs, _targets(y[other]), hyper.label_smoothing)
     mean = jnp.sum(losses * weight) / jnp.maximum(jnp.sum(weight), 1e-9)
     return mean, {name: lax.stop_gradient(values[0]) for name, values in statistics.items()}
+
+
+def _targets(y: jax.Array) -> jax.Array:
+    """Labels ``[B]`` as they are, several targets for each example ``[B, C]`` with the examples last."""
+    return jnp.moveaxis(y, 0, -1)
 
 
 def _mixing(hyper: Hyperparameters, weight: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -221,17 +305,17 @@ def evaluate(
     program: Program, parameters: Any, scaling: Scaling, val: Rows
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return weighted loss, weighted score, and weight of every head, each summed over rows, ``[K]``."""
-    head, form, loss = head_kind(program.form.head), program.form, LOSSES[program.loss]
+    logits, loss = head_kind(program.form.head).logits, LOSSES[program.loss]
 
     def one(parameters: Any, scaling: Scaling, weight: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        finished = head.finish(form, head.scale(form, parameters, scaling))
-        outputs = jax.vmap(partial(head.logits, form), in_axes=(None, 0))(finished, val.x)
-        losses = jax.vmap(loss.value, in_axes=(0, 0, None))(outputs, val.y, 0.0)
+        finished = for_raw_features(program, parameters, scaling)
+        outputs = jax.vmap(partial(logits, program.form), in_axes=(None, 0), out_axes=1)(finished, val.x)
+        losses = loss.value(outputs, _targets(val.y), 0.0)
         # A row that does not count may be infinite.
         counted = jnp.where(weight > 0, losses * weight, 0.0)
-        return jnp.sum(counted), jnp.sum(jax.vmap(loss.score)(outputs, val.y) * weight), jnp.sum(weight)
+        return jnp.sum(counted), jnp.sum(loss.score(outputs, _targets(val.y)) * weight), jnp.sum(weight)
 
     if not val.x.shape[0]:
         nothing = jnp.zeros(val.weight.shape[0])
         return nothing, nothing, nothing
-    return jax.vmap(one)(parameters, scaling, val.weight)
+    return jax.vmap(one, in_axes=(0, program.by_head, 0))(parameters, scaling, val.weight)

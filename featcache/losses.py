@@ -1,4 +1,8 @@
-"""Losses of ONE example: what training makes small."""
+"""Losses of one example, or of many whose outputs stand side by side: what training makes small.
+
+Outputs are ``[C, …]``, classes first: with examples in the other axes nothing is transposed, and it is they over
+whom a loss is vectorised, not the few classes.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,53 +12,58 @@ import jax.numpy as jnp
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: jax.Array | float = 0.0) -> jax.Array:
-    """Softmax cross-entropy of one example in nats.
+    """Softmax cross-entropy in nats, ``[…]``.
 
     Parameters
     ----------
     logits
-        float ``[C]``.
+        float ``[C, …]``.
     label
-        int scalar.
+        int ``[…]``.
     smoothing
         Share of the target spread evenly over all classes (Szegedy et al., https://arxiv.org/abs/1512.00567).
     """
-    log_p = jax.nn.log_softmax(logits)
-    return -(1 - smoothing) * log_p[label] - smoothing * jnp.mean(log_p)
+    log_p = jax.nn.log_softmax(logits, axis=0)
+    # Not log_p[label]: the gradient of an index is a scatter, which a CPU does one by one.
+    own = jnp.sum(jnp.where(_classes(logits) == label, log_p, 0.0), axis=0)
+    return -(1 - smoothing) * own - smoothing * jnp.mean(log_p, axis=0)
+
+
+def _classes(outputs: jax.Array) -> jax.Array:
+    return jnp.arange(len(outputs)).reshape(-1, *[1] * (outputs.ndim - 1))
 
 
 def binary_cross_entropy(
     logits: jax.Array, targets: jax.Array, smoothing: jax.Array | float = 0.0
 ) -> jax.Array:
-    """Mean cross-entropy in nats of C yes-or-no questions about one example.
+    """Mean cross-entropy in nats of C yes-or-no questions about an example, ``[…]``.
 
     Parameters
     ----------
     logits
-        float ``[C]``.
+        float ``[C, …]``.
     targets
-        float ``[C]`` in 0..1.
+        float ``[C, …]`` in 0..1.
     smoothing
         Share of each target moved to one half.
     """
     targets = targets * (1 - smoothing) + smoothing / 2
-    # max(z, 0) − z·t + log(1 + exp(−|z|)) does not overflow.
-    losses = jnp.maximum(logits, 0) - logits * targets + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-    return jnp.mean(losses)
+    # log(1 + exp(z)) − z·t; softplus does not overflow, and has the right slope at 0, where every head starts.
+    return jnp.mean(jax.nn.softplus(logits) - logits * targets, axis=0)
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array, smoothing: jax.Array | float = 0.0) -> jax.Array:
-    """Mean squared error of one example's C outputs; there is nothing to smooth."""
+    """Mean squared error of C outputs ``[C, …]``; there is nothing to smooth."""
     del smoothing
-    return jnp.mean(jnp.square(outputs - targets))
+    return jnp.mean(jnp.square(outputs - targets), axis=0)
 
 
 def _right_class(logits: jax.Array, label: jax.Array) -> jax.Array:
-    return (jnp.argmax(logits) == label).astype(jnp.float32)
+    return (jnp.argmax(logits, axis=0) == label).astype(jnp.float32)
 
 
 def _right_answers(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    return jnp.mean((logits > 0) == (targets > 0.5))
+    return jnp.mean((logits > 0) == (targets > 0.5), axis=0)
 
 
 def _negative_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -68,9 +77,9 @@ class Loss:
     Parameters
     ----------
     value
-        ``(outputs [C], target, smoothing) -> scalar``.
+        ``(outputs [C, …], targets, smoothing) -> […]``.
     score
-        ``(outputs [C], target) -> scalar``, better when larger: whether the class, or which share of the
+        ``(outputs [C, …], targets) -> […]``, better when larger: whether the class, or which share of the
         answers, is right; the negative error of a regression.
     """
 

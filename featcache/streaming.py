@@ -182,7 +182,8 @@ def _scaling(program: Program, train: Source, nbytes: int) -> Scaling:
     """Learn each head's standardisation as `featcache.heads.feature_scaling` does, in two passes."""
     heads, (count, width) = len(train.weight), train.table.shape
     if not program.standardize:
-        return Scaling(jnp.zeros((heads, width)), jnp.ones((heads, width)))
+        shape = (width,) if program.shared else (heads, width)
+        return Scaling(jnp.zeros(shape), jnp.ones(shape))
     parts = [np.arange(part.start, part.stop) for part in blocks(count, width, nbytes)]
     total = np.zeros(width)
     for rows in _ahead(train.rows, iter(parts)):
@@ -197,6 +198,8 @@ def _scaling(program: Program, train: Source, nbytes: int) -> Scaling:
     deviation = np.sqrt(np.maximum(second - np.square(first), 0.0))
     floor = 1e-6 * (1.0 + np.abs(centre))
     mean, deviation = first + centre, np.where(deviation > floor, deviation, 1.0)
+    if program.shared:
+        mean, deviation = mean[0], deviation[0]
     return Scaling(jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32))
 
 

@@ -14,13 +14,14 @@ import numpy as np
 from jax import lax
 
 from featcache.compiling import cpu_options
-from featcache.heads import Scaling, head_kind
+from featcache.heads import Scaling
 from featcache.learning import (
     Learners,
     Program,
     Progress,
     Rows,
     evaluate,
+    for_raw_features,
     mean_loss,
     new_learners,
     scalings,
@@ -119,10 +120,17 @@ def batch_order(rows: int, *, batch_size: int, epochs: int, seed: int) -> np.nda
 
 
 @cache
-def run_program() -> Callable[..., Fitted]:
-    """Return the compiled part of `fit`, which also takes `batch_order`'s result."""
-    # XLA's newer emitters compile this program a third slower, and it runs no faster.
-    options = cpu_options(xla_cpu_use_fusion_emitters=False)
+def run_program(*, one_core: bool = False) -> Callable[..., Fitted]:
+    """Return the compiled part of `fit`, which also takes `batch_order`'s result.
+
+    With `one_core`, for many heads: each call keeps to one core, so that as many calls as there are cores, each of
+    a part of the heads, do not wait for each other.
+    """
+    if one_core:
+        options = cpu_options(xla_cpu_multi_thread_eigen=False, xla_cpu_prefer_vector_width=512)
+    else:
+        # XLA's newer emitters compile this program a third slower, and few heads run no faster.
+        options = cpu_options(xla_cpu_use_fusion_emitters=False)
     return jax.jit(_run_program, static_argnums=0, compiler_options=options)
 
 
@@ -152,9 +160,7 @@ def _run_program(
 
 def finished(program: Program, end: Carry, scaling: Scaling) -> Fitted:
     """Return what is kept of K heads when training ends: the best parameters, for raw features."""
-    head, form = head_kind(program.form.head), program.form
-    scaled = jax.vmap(partial(head.scale, form))(end.best, scaling)
-    parameters = jax.vmap(partial(head.finish, form))(scaled)
+    parameters = jax.vmap(partial(for_raw_features, program), in_axes=(0, program.by_head))(end.best, scaling)
     return Fitted(parameters, end.best_epoch, end.epoch, end.history)
 
 
