@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -135,4 +135,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 def _resolved(wanted: Wanted, digest: str | None) -> Request:
     """Load and compile once for all clones of a transformer; the digest changes with the file of the weights."""
     del digest
-    return resolve(wanted)
+    request = resolve(wanted)
+    # The network's own layer, whatever else extractions keep beside it.
+    return replace(request, specs={str(layer): request.specs[str(layer)] for layer in request.layers})
