@@ -233,11 +233,12 @@ def test_in_a_pipeline_a_grid_and_folds():
 @pytest.mark.parametrize("head", ["linear", "logistic"])
 def test_folds_of_almost_one_size_and_other_numbers_compile_nothing_again(head, caplog):
     model = HeadClassifier(head=head, batch_size=64, **FEW)
+    x = np.hstack([X, X**2])  # of a width that no other test has compiled
 
     def compiled(rows: int) -> list[str]:
         caplog.clear()
         with caplog.at_level(logging.WARNING, logger="jax"), jax.log_compiles():
-            model.fit(X[:rows], Y[:rows]).predict(X[rows:])
+            model.fit(x[:rows], Y[:rows]).predict(x[rows:])
         return [record.message for record in caplog.records if "ompil" in record.message]
 
     assert compiled(100)
