@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.errors import FeatcacheError, IdentityError, ImageError
+from featcache.image_statistics import LAYER as STATISTICS
+from featcache.image_statistics import image_statistics
 from featcache.schedule import (
     ACCELERATOR_BATCH,
     CPU_MICRO_BATCH,
@@ -46,6 +48,8 @@ class Computation:
         The records, and what their bytes hashed to.
     batch_size, workers
         ``None``: as the platform likes it. Neither changes what is computed.
+    image_statistics
+        Whether the statistics of the images are computed as one layer more.
     """
 
     network: "LoadedBackbone"
@@ -56,6 +60,7 @@ class Computation:
     hashes: Sequence[bytes]
     batch_size: int | None = None
     workers: int | None = None
+    image_statistics: bool = False
 
     @cached_property
     def on_cpu(self) -> bool:
@@ -72,7 +77,14 @@ class Computation:
 
     @cached_property
     def compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
-        """The compiled network: uint8 ``[B, H, W, 3]`` to layer features."""
+        """The compiled network, and statistics beside it: uint8 ``[B, H, W, 3]`` to layer features."""
+        network = self._network()
+        if not self.image_statistics:
+            return network
+        # The device is busy with the network meanwhile.
+        return lambda images: network(images) | {STATISTICS: image_statistics(images)}
+
+    def _network(self) -> Callable[[np.ndarray], dict[str, Any]]:
         function = self.network.function(
             self.layers, transforms=self.transforms, compute_dtype=self.compute_dtype
         )

@@ -72,6 +72,7 @@ def plan_extraction(
     *,
     backbone: "str | LoadedBackbone" = DEFAULT,
     layers: Sequence[str] = ("pool",),
+    image_statistics: bool = True,
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
@@ -91,13 +92,15 @@ def plan_extraction(
 
     Parameters
     ----------
-    dataset, backbone, layers, output, weights, image_size, transforms, dtype, compute_dtype, test_fraction, \
-seed, shard, reuse, verify, overwrite, batch_size, workers
+    dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
+test_fraction, seed, shard, reuse, verify, overwrite, batch_size, workers
         See `featcache.extract`.
     """
     rule = split_rule(test_fraction, seed)
     requests.require_positive(batch_size=batch_size, workers=workers)
-    wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype, image_size)
+    wanted = Wanted(
+        backbone, tuple(layers), weights, transforms, dtype, compute_dtype, image_size, image_statistics
+    )
     data, part = requests.open_part(dataset, shard)
     request = requests.resolve(wanted)
     target = requests.output_path(data, requests.backbone_label(request.network), output, part)
@@ -114,7 +117,15 @@ seed, shard, reuse, verify, overwrite, batch_size, workers
     unfinished = {p for p, cache in enumerate(caches) if cache.path == partial_path(target)}
     resumed = sum(position in unfinished for position, _ in plan.reuse.values())
     computation = Computation(
-        request.network, request.layers, request.transforms, compute_dtype, data, hashes, batch_size, workers
+        request.network,
+        request.layers,
+        request.transforms,
+        compute_dtype,
+        data,
+        hashes,
+        batch_size,
+        workers,
+        request.image_statistics,
     )
     identity = build_identity(
         recipe=request.recipe, layers=request.specs, dataset=document, rows=rows, provenance={}

@@ -83,6 +83,7 @@ def extract(
     *,
     backbone: "str | LoadedBackbone" = DEFAULT,
     layers: Sequence[str] = ("pool",),
+    image_statistics: bool = True,
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
@@ -114,6 +115,10 @@ def extract(
         ``arch`` or ``arch.tag``, or a loaded backbone.
     layers
         Which values of the network to keep, such as ``"pool"`` or ``"block_13_expand_relu:avg"``.
+    image_statistics
+        Keep the colours of the images too, 54 numbers each in the layer ``"image:statistics"``, so that
+        `featcache.train_head` can tell whether they alone would do. A cache that was made without them is gone on
+        with without them, unless it is to be overwritten.
     output
         The cache file; ``NAME-BACKBONE.h5`` in the working directory by default.
     weights
@@ -172,7 +177,9 @@ def extract(
     started = time.monotonic()
     rule = split_rule(test_fraction, seed)
     requests.require_positive(batch_size=batch_size, workers=workers)
-    wanted = Wanted(backbone, tuple(layers), weights, transforms, dtype, compute_dtype, image_size)
+    wanted = Wanted(
+        backbone, tuple(layers), weights, transforms, dtype, compute_dtype, image_size, image_statistics
+    )
     data, part = requests.open_part(dataset, shard)
     report = _reporter(on_progress, stop)
     threads = workers or default_workers()
@@ -196,6 +203,7 @@ def extract(
             hashes,
             batch_size,
             workers,
+            request.image_statistics,
         )
         return _Run(request, computation, target, rows, document, caches, strict, report).run(started)
 

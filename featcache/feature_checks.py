@@ -10,7 +10,8 @@ from featcache.checks import Finding
 from featcache.neighbours import knn_scores, prototype_scores, prototypes
 
 LEAST_ROWS = 30
-"""Rows below which `chance_level` says nothing: guessing scatters too far."""
+"""Rows below which `chance_level` says nothing, as guessing scatters too far, and nothing is said of features that
+are constant: behind a ReLU many are 0 for most images, and so for all of a few."""
 
 
 def check_features(
@@ -105,7 +106,7 @@ def collapsed(x: np.ndarray, *, most_rows: int = 10_000, seed: int = 0) -> list[
     -------
     list of Finding
         ``not-finite``, ``same-rows`` (rows differ by less than 1e-4 of their length), ``constant-features``
-        (more than half of them), or nothing.
+        (more than half of them, over `LEAST_ROWS` rows or more), or nothing.
     """
     bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
     if len(bad):
@@ -130,7 +131,7 @@ def collapsed(x: np.ndarray, *, most_rows: int = 10_000, seed: int = 0) -> list[
         return [Finding("same-rows", message)]
     # The same bound as featcache.heads.feature_scaling has for a feature that cannot be standardised.
     constant = int(np.sum(np.ptp(x, axis=0) <= 1e-6 * (1 + np.abs(mean))))
-    if constant <= x.shape[1] / 2:
+    if constant <= x.shape[1] / 2 or len(x) < LEAST_ROWS:
         return []
     message = (
         f"{constant} of {x.shape[1]} features are constant over {len(x)} training rows; "

@@ -12,6 +12,8 @@ import numpy as np
 from featcache.backbones.sizes import ImageSize, with_size
 from featcache.errors import IdentityError, ImageError, MissingFileError, UsageError
 from featcache.identity import differences
+from featcache.image_statistics import LAYER as STATISTICS
+from featcache.image_statistics import image_statistics
 from featcache.schedule import CPU_MICRO_BATCH, default_workers, micro_batches
 from featcache.sources.folder import image_files, read_regular_file
 from featcache.transforms import Transforms, pixels, prepare
@@ -104,15 +106,10 @@ class Predictor:
     def _run(
         self, loads: Sequence[Callable[[], np.ndarray]]
     ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]]]]:
-        function = self.network.function(
-            self.network.layers([self.layer], self.transforms),
-            transforms=self.transforms,
-            compute_dtype=self.compute_dtype,
-        )
         chunks = micro_batches(
             range(len(loads)),
             lambda row: loads[row](),
-            lambda x: function(self.network.state, x),
+            self._features(),
             batch_size=CPU_MICRO_BATCH,
             workers=default_workers(),
         )
@@ -123,6 +120,16 @@ class Predictor:
                 else np.zeros((0, len(self.classes)), np.float32)
             )
             yield chunk.rows.tolist(), values, chunk.failures
+
+    def _features(self) -> Callable[[np.ndarray], dict[str, Any]]:
+        if self.layer == STATISTICS:
+            return lambda images: {STATISTICS: image_statistics(images)}
+        function = self.network.function(
+            self.network.layers([self.layer], self.transforms),
+            transforms=self.transforms,
+            compute_dtype=self.compute_dtype,
+        )
+        return lambda images: function(self.network.state, images)
 
 
 def classifier_predictor(classifier: "Classifier") -> Predictor:

@@ -16,6 +16,8 @@ from featcache.cache import FeatureCache, LayerSpec, partial_path
 from featcache.cache.layout import STORED_DTYPES, previous_path
 from featcache.errors import DataError, IntegrityError, UsageError, did_you_mean
 from featcache.identity import Recipe, sha256_file, sha256_json
+from featcache.image_statistics import LAYER as STATISTICS
+from featcache.image_statistics import WIDTH
 from featcache.paths import home
 from featcache.sources import Dataset, open_dataset
 from featcache.transforms import Transforms
@@ -31,8 +33,9 @@ class Wanted:
 
     Parameters
     ----------
-    backbone, layers, weights, transforms, dtype, compute_dtype, image_size
-        See `featcache.extract`; the size is kept as height and width, and is that of `transforms`.
+    backbone, layers, weights, transforms, dtype, compute_dtype, image_size, image_statistics
+        See `featcache.extract`; the size is kept as height and width, and is that of `transforms`. Statistics
+        that are asked for by the name of their layer are no other than these.
     """
 
     backbone: "str | LoadedBackbone"
@@ -42,8 +45,12 @@ class Wanted:
     dtype: str
     compute_dtype: str
     image_size: ImageSize | None = None
+    image_statistics: bool = True
 
     def __post_init__(self) -> None:
+        if STATISTICS in self.layers:
+            object.__setattr__(self, "layers", tuple(name for name in self.layers if name != STATISTICS))
+            object.__setattr__(self, "image_statistics", True)
         if self.image_size is not None:
             # However it was written: 150 and "150x150" are one request.
             size = read_size(self.image_size)
@@ -77,6 +84,7 @@ class Wanted:
                 "dtype": self.dtype,
                 "compute_dtype": self.compute_dtype,
                 "image_size": self.image_size,
+                "image_statistics": self.image_statistics,
                 "code": code_digest(),
             }
         )
@@ -91,7 +99,8 @@ class Request:
     network, layers, transforms, compute_dtype
         What is computed.
     recipe, specs
-        What it is identified by: the recipe as JSON values, and each layer's shape, dtype and fingerprint.
+        What it is identified by: the recipe as JSON values, and each layer's shape, dtype and fingerprint. The
+        image statistics, where they are kept, are a layer here, but none of the network.
     digest
         `Wanted.digest`.
     """
@@ -103,6 +112,11 @@ class Request:
     recipe: Mapping[str, Any]
     specs: Mapping[str, LayerSpec]
     digest: str | None
+
+    @property
+    def image_statistics(self) -> bool:
+        """Whether the statistics of the images are kept beside the layers."""
+        return STATISTICS in self.specs
 
 
 def resolve(wanted: Wanted) -> Request:
@@ -128,16 +142,25 @@ def with_layers_of(request: Request, wanted: Wanted, caches: Sequence[FeatureCac
     held = [name for cache in caches[:1] for name in cache.layers if name not in request.specs]
     if not held:
         return request
-    return resolve(replace(wanted, backbone=request.network, layers=(*caches[0].layers,)))
+    names = tuple(caches[0].layers)
+    return resolve(
+        replace(wanted, backbone=request.network, layers=names, image_statistics=STATISTICS in names)
+    )
+
+
+def without_statistics(request: Request) -> Request:
+    """Return the request for the network's layers alone."""
+    return replace(request, specs={name: spec for name, spec in request.specs.items() if name != STATISTICS})
 
 
 def _specs(
     network: "LoadedBackbone", layers: "Sequence[Layer]", wanted: Wanted, recipe: Recipe
 ) -> dict[str, LayerSpec]:
     shapes = network.feature_shapes(layers, wanted.transforms)
-    return {
-        name: LayerSpec(shapes[name], wanted.dtype, recipe.fingerprint(name)) for name in map(str, layers)
-    }
+    if wanted.image_statistics:
+        shapes |= {STATISTICS: (WIDTH,)}
+    names = [*map(str, layers), *([STATISTICS] if wanted.image_statistics else [])]
+    return {name: LayerSpec(shapes[name], wanted.dtype, recipe.fingerprint(name)) for name in names}
 
 
 def _loaded(backbone: "str | LoadedBackbone", weights: str | Path | None) -> "LoadedBackbone":
@@ -288,12 +311,20 @@ def find_caches(
 ) -> tuple[Request, list[FeatureCache]]:
     """Return all caches that rows may be copied from, the preferred first, and the request with the target's layers.
 
+    Where a cache that rows come from has no image statistics, they are left out: to add them, all of its images
+    would have to be read again, which nobody asked for. `overwrite` does ask for it.
+
     Raises
     ------
     IdentityError
         If the target, or a cache to reuse, is of another recipe.
     """
-    own = own_caches(target, request, overwrite=overwrite)
+    plain = without_statistics(request)
+    own = own_caches(target, plain, overwrite=overwrite)
+    if overwrite and request.image_statistics:
+        own = [found for found in own if STATISTICS in found.layers]
+    if not all(STATISTICS in found.layers for found in (*own, *named_caches(reuse, plain))):
+        request = plain
     request = with_layers_of(request, wanted, own)
     return request, [*own, *named_caches(reuse, request), *shared_caches(request)]
 
@@ -314,4 +345,4 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-_DECIDING = ("decoding", "transforms", "identity", "computing")
+_DECIDING = ("decoding", "transforms", "identity", "computing", "image_statistics")

@@ -179,12 +179,15 @@ class Choice:
         The next best of the same cache's rows, compared with it.
     test
         Its accuracy on the test rows, read once; ``None`` where there are none.
+    image_floor
+        The accuracy that the images' colours alone reach on the rows that judge; ``None`` where it is not known.
     """
 
     shots: int | None
     standing: Standing
     contenders: tuple[Contender, ...]
     test: Spread | None
+    image_floor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,7 @@ class SweepResult:
         return {
             **self._standing(choice.standing),
             "test": choice.test.to_json() if choice.test else None,
+            "image_floor": choice.image_floor,
             "contenders": [
                 {
                     **self._standing(contender.standing),

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.calibration import Calibration
-from featcache.checks import Finding, check_rows, require_finite
+from featcache.checks import check_rows, require_finite
 from featcache.classifier import Classifier
 from featcache.errors import DataError, UsageError, did_you_mean
+from featcache.image_statistics import LAYER as STATISTICS
 from featcache.metrics import score
 from featcache.outputs import CLASS_LOSSES
 from featcache.rejection import require_accuracy
@@ -125,8 +126,10 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     Returns
     -------
     Classifier
-        With what is probably a mistake in ``training["warnings"]``, and its metrics, of calibrated
-        probabilities: ``val`` (which chose the epoch) and, where the cache has one, ``test`` (read once).
+        With its metrics, of calibrated probabilities: ``val`` (which chose the epoch) and, where the cache has
+        one, ``test`` (read once); with what is probably a mistake in ``training["warnings"]``, and in
+        ``training["image_floor"]`` the accuracy that the images' colours alone reach on the validation rows, where
+        the cache holds them.
 
     Raises
     ------
@@ -180,7 +183,6 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     parts = {part: _flat(opened, getattr(rows, part), name) for part in ("train", "val", "test")}
     started = time.monotonic()
     parameters, record = _fit(settings, len(opened.classes), parts)
-    record["warnings"] = [found.to_json() for found in _checked(opened, rows, parts["train"], class_weights)]
     record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out}
     classifier = make_classifier(opened, name, settings, parameters, record)
     if calibrate:
@@ -190,6 +192,7 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
         if len(labels):
             scores = score(labels, classifier.probabilities(features), split=part)
             classifier = classifier.with_scores(scores)
+    classifier = _checked(classifier, opened, rows, parts["train"])
     if output is not None:
         classifier.save(output)
     return classifier
@@ -238,14 +241,29 @@ def _flat(cache: FeatureCache, rows: np.ndarray, layer: str) -> tuple[np.ndarray
 
 
 def _checked(
-    cache: FeatureCache, rows: Selection, train: tuple[np.ndarray, np.ndarray], class_weights: str
-) -> list[Finding]:
-    """Look for mistakes that the scores do not show."""
-    from featcache.feature_checks import check_features
+    classifier: Classifier, cache: FeatureCache, rows: Selection, train: tuple[np.ndarray, np.ndarray]
+) -> Classifier:
+    """Return the classifier with what is probably a mistake and its scores do not show."""
+    from featcache.feature_checks import below_floor, check_features
 
     parts = {part: getattr(rows, part) for part in ("train", "val", "test")}
-    found = check_rows(cache, parts, class_weights=class_weights)
-    return [*found, *check_features(*train, most_rows=MOST_COMPARED)]
+    found = check_rows(cache, parts, class_weights=classifier.settings.class_weights)
+    found += check_features(*train, most_rows=MOST_COMPARED)
+    floor = _image_floor(cache, rows, classifier.layer)
+    if floor is not None:
+        found += below_floor(classifier.metrics["val"]["accuracy"], floor)
+    noted = {"image_floor": floor, "warnings": [finding.to_json() for finding in found]}
+    return replace(classifier, training={**classifier.training, **noted})
+
+
+def _image_floor(cache: FeatureCache, rows: Selection, layer: str) -> float | None:
+    """Return the accuracy that the images' statistics alone reach on the validation rows, if the cache has them."""
+    from featcache.feature_checks import statistics_floor
+
+    if STATISTICS not in cache.layers or layer == STATISTICS or not len(rows.val):
+        return None
+    train, val = (_flat(cache, part, STATISTICS) for part in (rows.train, rows.val))
+    return statistics_floor(*train, *val, classes=len(cache.classes))
 
 
 def _fit(

@@ -25,8 +25,10 @@ def feature_cache(
     backbone: str = "mobilenet_v2.tv_in1k",
     weights: str | None = None,
     images: Sequence[int] | None = None,
+    statistics: np.ndarray | None = None,
 ) -> FeatureCache:
     """Write features ``[N, …]`` of rows with these labels and split names; rows of one number are one image."""
+    values = {layer: features} | ({} if statistics is None else {"image:statistics": statistics})
     count = len(features)
     numbers = range(count) if images is None else images
     names = tuple(dict.fromkeys(splits))
@@ -40,13 +42,16 @@ def feature_cache(
     )
     identity = build_identity(
         recipe=RECIPE.to_json(),
-        layers={layer: LayerSpec(features.shape[1:], "float32", RECIPE.fingerprint(layer))},
+        layers={
+            name: LayerSpec(value.shape[1:], "float32", RECIPE.fingerprint(name))
+            for name, value in values.items()
+        },
         dataset={"spec": "photos", "classes": list(classes), "splits": list(names), "rule": None},
         rows=rows,
         provenance={"backbone": backbone, "weights": weights},
     )
     with CacheWriter.create(path, identity=identity, rows=rows) as writer:
-        writer.write(np.arange(count), {layer: features})
+        writer.write(np.arange(count), values)
         return writer.publish()
 
 

@@ -127,7 +127,7 @@ def test_a_layer_that_the_cache_has_besides_is_kept_at_its_size(ask, network, ex
     save_photo(tmp_path / "more" / "train" / "cat" / "new.png")
     save_photo(tmp_path / "more" / "test" / "dog" / "new.png")
     fewer = extract(tmp_path / "more", backbone=network, layers=("stem",), image_size=SIZE, output=both.path)
-    assert list(fewer.cache.layers) == ["stem:avg", "stem:max"]
+    assert list(fewer.cache.layers) == ["stem:avg", "stem:max", "image:statistics"]
     assert fewer.cache.recipe["transforms"]["input_size"] == list(SIZE)
 
 

@@ -8,7 +8,7 @@ import typer
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 
 if TYPE_CHECKING:
-    from featcache.classifier import ClassifierEvaluation
+    from featcache.metrics import Evaluation
     from featcache.rejection import Rejection
 
 NAME = "evaluate"
@@ -29,18 +29,18 @@ def command(
     from featcache.classifier import Classifier
 
     evaluation = Classifier.load(classifier).evaluate(cache, split)
-    console.result(evaluation.to_json(), lines(evaluation))
+    console.result(evaluation.to_json(), lines(evaluation, evaluation.rejection))
 
 
-def lines(evaluation: "ClassifierEvaluation") -> list[str]:
-    """Return an evaluation as a person reads it."""
+def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None) -> list[str]:
+    """Return an evaluation as a person reads it, and what a threshold does to the same images."""
     low, high = evaluation.interval
     top5 = "" if evaluation.top5 is None else f", top-5 {evaluation.top5:.4f}"
     text = [
         f"{evaluation.split}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.3f}–{high:.3f}) on "
         f"{evaluation.count} images{top5}, loss {evaluation.loss:.3f}, "
         f"calibration error {evaluation.calibration_error:.3f}",
-        *_known(evaluation.rejection),
+        *_known(rejection),
         "",
     ]
     rows = [
@@ -62,7 +62,7 @@ def _known(rejection: "Rejection | None") -> list[str]:
     ]
 
 
-def confusion_lines(evaluation: "ClassifierEvaluation", most: int = 20) -> list[str]:
+def confusion_lines(evaluation: "Evaluation", most: int = 20) -> list[str]:
     """Return the confusion matrix; with many classes the largest confusions instead, which one can read."""
     names = [c.name for c in evaluation.classes]
     if len(names) <= most:

@@ -26,6 +26,9 @@ def command(
     layer: Annotated[
         list[str] | None, typer.Option("--layer", "-l", help="What to keep, as STAGE or STAGE:POOLING.")
     ] = None,
+    image_statistics: Annotated[
+        bool, typer.Option(help="Keep the images' colours too, for a warning where they would do.")
+    ] = True,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5].")
     ] = None,
@@ -66,6 +69,7 @@ def command(
     arguments: dict[str, Any] = {
         "backbone": backbone,
         "layers": layer or ("pool",),
+        "image_statistics": image_statistics,
         "output": output,
         "weights": weights,
         "image_size": image_size,

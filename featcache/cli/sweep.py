@@ -184,6 +184,8 @@ def lines(result: "SweepResult") -> list[str]:
                 f"  test {choice.test.mean:.4f}{spread if len(choice.test.values) > 1 else ''} "
                 f"(95 % interval {low:.3f}–{high:.3f}, {choice.test.count} images, read once)"
             )
+        if choice.image_floor is not None:
+            text.append(f"  image floor {choice.image_floor:.4f}: colours alone, on the rows that judge")
         equal = [c for c in choice.contenders if not c.against.told_apart]
         if equal:
             text.append(

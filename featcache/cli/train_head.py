@@ -155,6 +155,8 @@ def lines(classifier: "Classifier", output: Path) -> list[str]:
             f"  {names.get(split, split):<11} accuracy {scores['accuracy']:.4f}  "
             f"(95 % interval {low:.3f}–{high:.3f}, {scores['count']} images, loss {scores['loss']:.3f})"
         )
+    if (floor := training["image_floor"]) is not None:
+        text.append(f"  image floor {floor:.4f}: colours alone, on the validation images")
     return text + calibration_lines(classifier.calibration)
 
 

@@ -46,7 +46,8 @@ def test_extract_as_text(cli, photos, network):
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     name = f"photos-{backbone_label(network)}.h5"
-    assert re.fullmatch(rf"{name}: 12 images, pool 1280 float32, \d+\.\d MB, {network.name}", lines[0])
+    kept = "pool 1280 float32, image:statistics 54 float32"
+    assert re.fullmatch(rf"{name}: 12 images, {kept}, \d+\.\d MB, {network.name}", lines[0])
     assert [line.split() for line in lines[1:4]] == [
         ["splits", "train", "8,", "test", "3"],
         ["classes", "2:", "cat,", "dog"],
@@ -96,7 +97,12 @@ def test_extract_passes_its_options_on(cli, photos):
         assert {name: spec.dtype for name, spec in cache.layers.items()} == {
             "stem:avg": "float16",
             "block1a:max": "float16",
+            "image:statistics": "float16",
         }
+    result = one_object(
+        cli("extract", "photos", "-o", "bare.h5", "--no-image-statistics", "--json"), "extract"
+    )
+    assert list(FeatureCache(result["cache"]).layers) == ["pool"]
 
 
 def test_extract_at_another_size(cli, photos):
@@ -135,8 +141,14 @@ def test_train_head_as_text(cli, trained, tmp_path):
     )
     assert re.fullmatch(pattern.format("validation", 9), scores[0])
     assert re.fullmatch(pattern.format("test", 12), scores[1])
-    assert scores[2] == "  calibrated  no: 9 validation rows, 50 are needed to calibrate with"
-    assert ran.err == f"next: featcache predict {tmp_path / 'head'} PHOTO…\n"
+    # The made-up photos differ in nothing but their colours.
+    assert scores[2] == "  image floor 1.0000: colours alone, on the validation images"
+    assert scores[3] == "  calibrated  no: 9 validation rows, 50 are needed to calibrate with"
+    *_, warning, hint = ran.err.splitlines()
+    assert warning.startswith(
+        "warning: the head is right in 100.0% of the validation rows, and simple statistics"
+    )
+    assert hint == f"next: featcache predict {tmp_path / 'head'} PHOTO…"
     replaced = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
     assert f"(an earlier classifier in {tmp_path / 'head'} was replaced)" in replaced.err
 

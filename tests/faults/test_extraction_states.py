@@ -48,7 +48,8 @@ def stop_after(photos, target, done, **options):
 
 def assert_right(photos, done, layers=("pool",)):
     with FeatureCache(done.path) as cache:
-        assert tuple(cache.layers) == layers
+        assert tuple(cache.layers) == (*layers, "image:statistics")
+        assert np.isfinite(cache.features(cache.rows_of(), "image:statistics")).all()
         for layer in layers:
             for row, features in enumerate(cache.features(cache.rows_of(), layer)):
                 np.testing.assert_array_equal(features, expected(photos / cache.ids[row]))
