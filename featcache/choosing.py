@@ -10,8 +10,9 @@ import numpy as np
 from featcache.calibration import Calibration
 from featcache.checks import Finding, check_rows
 from featcache.errors import DataError
-from featcache.feature_checks import check_features
+from featcache.feature_checks import below_floor, check_features, statistics_floor
 from featcache.fitting import Fit, fit_heads
+from featcache.image_statistics import LAYER as STATISTICS
 from featcache.metrics import score
 from featcache.outputs import class_probabilities
 from featcache.protocol import Spread, Standing, compare, spread, standings
@@ -64,7 +65,8 @@ def choose(
     right = {s.key: _judged_right(s.key, own, seeds, memory) for s in (best, *near)}
     contenders = [Contender(s, compare(right[best.key], right[s.key])) for s in near]
     heads = final_heads(best, own, seeds, memory)
-    return Choice(shots, best, tuple(contenders), _tested(best, heads, own)), heads
+    tested = _tested(best, heads, own)
+    return Choice(shots, best, tuple(contenders), tested, image_floor(best.key, own)), heads
 
 
 def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int) -> np.ndarray:
@@ -116,6 +118,27 @@ def _tested(standing: Standing, heads: Sequence[Fit], data: SweepData) -> Spread
     return spread(np.stack([_right(standing.key, head.parameters, test, data) for head in heads]))
 
 
+def image_floor(key: Trial, data: SweepData) -> float | None:
+    """Return the accuracy that the images' statistics alone reach on the rows that judge, from the same rows.
+
+    With folds the mean over them, as the accuracy of a configuration is. ``None`` where the cache has no
+    statistics, or for a few shots, whose heads learn from other rows with each seed.
+    """
+    if STATISTICS not in data.cache.layers or key.layer == STATISTICS or key.shots is not None:
+        return None
+    folds = range(data.protocol.folds) if data.protocol.folds else (None,)
+    found = []
+    for fold in folds:
+        rows = [
+            (part.table.take(numbers), part.labels[numbers])
+            for part in data.parts([replace(key, layer=STATISTICS, fold=fold)])
+            for numbers in (np.flatnonzero(part.weight[0]),)
+        ]
+        (train, labels), (val, val_labels) = rows
+        found.append(statistics_floor(train, labels, val, val_labels, classes=len(data.cache.classes)))
+    return float(np.mean(found))
+
+
 def checked(standing: Standing, data: Sequence[SweepData]) -> list[Finding]:
     """Look for mistakes in the rows and features that the chosen head was made from."""
     own = data[standing.key.cache]
@@ -124,7 +147,9 @@ def checked(standing: Standing, data: Sequence[SweepData]) -> list[Finding]:
     found = check_rows(own.cache, parts, class_weights=standing.key.settings.class_weights)
     some = own.train[:: max(1, len(own.train) // MOST_CHECKED)]
     x = own.table(some, standing.key.layer).take(np.arange(len(some)))
-    return [*found, *check_features(x, own.cache.labels[some])]
+    found += check_features(x, own.cache.labels[some])
+    floor = image_floor(standing.key, own)
+    return found if floor is None else [*found, *below_floor(standing.accuracy, floor)]
 
 
 def saved(choice: Choice, heads: Sequence[Fit], data: Sequence[SweepData], folder: Path) -> Path:
