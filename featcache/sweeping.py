@@ -11,6 +11,7 @@ from featcache.axes import Given
 from featcache.cache import FeatureCache
 from featcache.choosing import checked, choose, fit_trials, saved
 from featcache.errors import UsageError, did_you_mean
+from featcache.kept_fits import KeptFits
 from featcache.protocol import Standing, standings
 from featcache.quantities import read_bytes
 from featcache.sweep_data import SELECT_ON, Protocol, SweepData
@@ -124,10 +125,11 @@ def sweep(
     ]
     results = Results(Path(output))
     names = {trial: _identity(trial, data) for trial in wanted}
-    fitted = _fit_all(names, data, results, limit, on_progress)
+    kept = KeptFits(limit // 8)
+    fitted = _fit_all(names, data, results, limit, kept, on_progress)
     results.write_table()
     rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
-    choices, heads = zip(*(choose(few, rows, data, seeds, limit) for few in many), strict=True)
+    choices, heads = zip(*(choose(few, rows, data, seeds, limit, kept) for few in many), strict=True)
     result = SweepResult(
         folder=Path(output),
         heads=len(wanted),
@@ -208,6 +210,7 @@ def _fit_all(
     data: Sequence[SweepData],
     results: Results,
     memory: int,
+    kept: KeptFits,
     on_progress: OnProgress | None,
 ) -> int:
     """Fit what is not there yet, group by group; returns how many heads that were."""
@@ -215,8 +218,9 @@ def _fit_all(
     done = len(names) - len(missing)
     for group in groups(missing):
         own = data[group[0].cache]
-        pairs = zip(group, fit_trials(group, own, memory), strict=True)
+        pairs = list(zip(group, fit_trials(group, own, memory), strict=True))
         results.add([row(trial, fit, own.cache, own.protocol, names[trial]) for trial, fit in pairs])
+        kept.add(pairs)
         done += len(group)
         if on_progress:
             there = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
