@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from featcache.errors import UsageError
 from featcache.heads import Form
 from featcache.learning import Program, Rows
 from featcache.optimization import Hyperparameters, hyperparameters
 from featcache.outputs import outputs_for, targets_for
 from featcache.runs import Runs, divide
-from featcache.settings import Settings
+from featcache.settings import FULL_BATCH, Settings
 from featcache.tables import ArrayTable, Part, Solved, Table
 
 _Fit = Callable[[Hyperparameters, np.ndarray, np.ndarray], Any]
@@ -61,6 +62,11 @@ def descend(
     seed = settings[0].seed if order_seed is None else order_seed
     streamed = 4 * (np.prod(train.table.shape) + np.prod(val.table.shape)) > memory // 2
     cores = 1 if streamed or jax.default_backend() != "cpu" else os.cpu_count() or 1
+    if streamed and program.optimizer in FULL_BATCH:
+        raise UsageError(
+            f"{program.optimizer} takes all features at once, {4 * np.prod(train.table.shape) >> 20:.0f} MiB, and "
+            f"memory is {memory >> 20} MiB; raise --memory to three times that, or use adam, which reads batches"
+        )
     runs = divide(
         train.weight,
         most=max(1, _heads_at_once(program, train, val, memory // 2) // cores),
@@ -110,8 +116,12 @@ def _heads_at_once(program: Program, train: Part, val: Part, memory: int) -> int
     """How many heads fit: parameters, gradient, two moments, the best so far and a step's copies; outputs; weights."""
     widths = (train.table.shape[1], *program.form.hidden, program.form.outputs)
     numbers = sum(a * b + b for a, b in itertools.pairwise(widths))
+    copies = 8
     rows = train.table.shape[0] + val.table.shape[0] * (1 + 2 * sum(widths[1:]))
-    return max(1, int(memory // (4 * (8 * numbers + rows))))
+    if program.optimizer in FULL_BATCH:  # its history, and the outputs of all training rows
+        copies += 2 * 10
+        rows += train.table.shape[0] * 3 * sum(widths[1:])
+    return max(1, int(memory // (4 * (copies * numbers + rows))))
 
 
 def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], seed: int, runs: int) -> _Fit:

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from featcache.heads import BATCH_AXIS, Form, Scaling, feature_scaling, head_kind
+from featcache.heads import BATCH_AXIS, Form, Scaling, drawn, feature_scaling, head_kind
 from featcache.losses import LOSSES
-from featcache.optimization import Array, Hyperparameters, rate, start, step
+from featcache.optimization import OPTIMIZERS, Array, Hyperparameters, rate, start, step
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Program:
     form
         The heads' arrays.
     optimizer
-        A key of `featcache.optimization.OPTIMIZERS`.
+        A key of `featcache.optimization.OPTIMIZERS`, or ``"lbfgs"``: see `featcache.full_batch`.
     batch_size
         Rows per step; at most N.
     epochs
@@ -95,7 +95,8 @@ def new_learners(program: Program, hyper: Hyperparameters, features: int) -> Lea
     def one(seed: jax.Array) -> Learners:
         first, rest = jax.random.split(jax.random.key(seed))
         parameters = turned(head_kind(program.form.head).init(first, features, program.form))
-        return Learners(parameters, start(program.optimizer, parameters), rest)
+        state = start(program.optimizer, parameters) if program.optimizer in OPTIMIZERS else ()
+        return Learners(parameters, state, rest)
 
     return jax.vmap(one)(jnp.asarray(hyper.seed))
 
@@ -155,10 +156,10 @@ def train_steps(
         if program.shared:
             weight, x = weight[0], (x - scaling.mean) / scaling.deviation
         keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(learners.keys, progress.done + number)
-        total_loss = partial(
-            _total_loss, program, hyper, scaling, x=x, y=train.y[batch], weight=weight, keys=keys
+        loss_of = partial(
+            total_loss, program, hyper, scaling, x=x, y=train.y[batch], weight=weight, keys=keys
         )
-        gradients, (loss, statistics) = jax.grad(total_loss, has_aux=True)(learners.parameters)
+        gradients, (loss, statistics) = jax.grad(loss_of, has_aux=True)(learners.parameters)
         update = jax.vmap(partial(_step, program, progress.steps_per_epoch), in_axes=(0, 0, 0, 0, None))
         learners = update(learners, hyper, gradients, statistics, progress.done + number)
         return learners, (loss * total, total)
@@ -198,7 +199,7 @@ def _step(
     return Learners({**parameters, **turned(statistics)}, optimizer, learner.keys)
 
 
-def _total_loss(
+def total_loss(
     program: Program,
     hyper: Hyperparameters,
     scaling: Scaling,
@@ -245,7 +246,7 @@ def _products(
     def disturbed(
         hyper: Hyperparameters, deviation: jax.Array, kernel: jax.Array, key: jax.Array
     ) -> jax.Array:
-        return kernel.T @ (x + hyper.noise * deviation * jax.random.normal(key, x.shape)).T
+        return kernel.T @ (x + hyper.noise * deviation * drawn(jax.random.normal, key, x.shape)).T
 
     unit = jnp.ones(()) if program.shared else scaling.deviation
     return jax.vmap(disturbed, in_axes=(0, program.by_head, 0, 0))(hyper, unit, kernels, keys)
@@ -269,7 +270,7 @@ def _mean_loss(
         # Mixed features have mixed products.
         share, other = _mixing(hyper, weight, mix_key)
         products = share * products + (1 - share) * products[:, other]
-    uniform = jax.random.uniform(drop_key, (len(weight), form.units))
+    uniform = drawn(jax.random.uniform, drop_key, (len(weight), form.units))
     outputs, statistics = jax.vmap(
         partial(head_kind(form.head).train_logits, form),
         in_axes=(None, 1, 0, None, 0),

@@ -11,7 +11,9 @@ SOLVED = ("logistic", "ridge")
 MEMORY = ("knn", "prototype")
 HEADS = (*DESCENT, *SOLVED, *MEMORY)
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
-OPTIMIZERS = ("adam", "adamw", "sgd", "nesterov")
+STEPPING = ("adam", "adamw", "sgd", "nesterov")
+FULL_BATCH = ("lbfgs",)
+OPTIMIZERS = (*STEPPING, *FULL_BATCH)
 SCHEDULES = ("constant", "cosine", "exponential", "polynomial")
 MONITORS = ("loss", "score")
 METRICS = ("cosine", "euclidean")
@@ -39,7 +41,9 @@ class Settings:
         ``"softmax"``, or ``"sigmoid"``: each class against the rest, one output where there are two classes; or
         any number of yes-or-no answers about an image. ``"squared"`` is for numbers instead of classes.
     optimizer
-        ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"nesterov"``.
+        ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"nesterov"``, on batches; or ``"lbfgs"``, one step of all rows an
+        epoch, as long as it needs to be: it knows no batches, learning rate, schedule, momentum, clipping, and
+        nothing random (dropout, mixup, noise), nor `batch_norm`.
     learning_rate, weight_decay, label_smoothing, momentum
         As usual; decay does not touch biases.
     schedule
@@ -149,3 +153,20 @@ class Settings:
         for field, (good, expected) in limits.items():
             if not good:
                 raise UsageError(f"{field.replace('_', '-')} {getattr(self, field)}: expected {expected}")
+        if self.head in DESCENT and self.optimizer in FULL_BATCH:
+            self._refuse_random()
+
+    def _refuse_random(self) -> None:
+        """Refuse what makes each step's loss another one: a line search would compare what cannot be compared."""
+        given = {
+            "dropout": self.dropout,
+            "mixup": self.mixup,
+            "noise": self.noise,
+            "batch_norm": self.batch_norm,
+        }
+        relevant = given if self.head == "mlp" else {name: given[name] for name in ("mixup", "noise")}
+        if wrong := [name.replace("_", "-") for name, value in relevant.items() if value]:
+            raise UsageError(
+                f"{', '.join(wrong)} with optimizer {self.optimizer}, whose steps are all of the same rows; "
+                "leave that out, or use adam"
+            )

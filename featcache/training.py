@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from featcache.compiling import cpu_options
+from featcache.full_batch import iterate, started
 from featcache.heads import Scaling
 from featcache.learning import (
     Learners,
@@ -145,17 +146,25 @@ def _run_program(
         return (carry.epoch < program.epochs) & ~jnp.all(carry.stopped)
 
     def advance(carry: Carry) -> Carry:
+        if program.optimizer == "lbfgs":
+            learners, losses = iterate(program, hyper, train, scaling, carry.learners)
+            return judged_epoch(carry, learners, losses)
         progress = Progress(carry.epoch * steps, steps)
         batches = order[carry.epoch % len(order)]
         learners, losses, weights = train_steps(
             program, hyper, train, scaling, batches, progress, carry.learners
         )
-        judged = evaluate(program, learners.parameters, scaling, val)
-        return judge(program, hyper, carry, learners, mean_loss(losses, weights), judged)
+        return judged_epoch(carry, learners, mean_loss(losses, weights))
 
-    return finished(
-        program, lax.while_loop(running, advance, initial(program, hyper, train.x.shape[1])), scaling
-    )
+    def judged_epoch(carry: Carry, learners: Learners, loss: jax.Array) -> Carry:
+        return judge(
+            program, hyper, carry, learners, loss, evaluate(program, learners.parameters, scaling, val)
+        )
+
+    first = initial(program, hyper, train.x.shape[1])
+    if program.optimizer == "lbfgs":
+        first = first._replace(learners=started(program, hyper, train, scaling, first.learners))
+    return finished(program, lax.while_loop(running, advance, first), scaling)
 
 
 def finished(program: Program, end: Carry, scaling: Scaling) -> Fitted:
@@ -168,12 +177,13 @@ def initial(program: Program, hyper: Hyperparameters, features: int) -> Carry:
     """Return the state of K heads before the first epoch."""
     heads = len(hyper.seed)
     learners = new_learners(program, hyper, features)
-    empty = jnp.full((program.epochs, heads), jnp.nan)
+    # With a type: numbers without one would have the parts of a streamed run compiled twice.
+    empty = jnp.full((program.epochs, heads), jnp.nan, jnp.float32)
     return Carry(
         epoch=jnp.zeros((), jnp.int32),
         learners=learners,
         best=learners.parameters,
-        best_value=jnp.full(heads, jnp.inf),
+        best_value=jnp.full(heads, jnp.inf, jnp.float32),
         best_epoch=jnp.zeros(heads, jnp.int32),
         stopped=jnp.zeros(heads, bool),
         history=History(empty, empty, empty),

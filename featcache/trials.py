@@ -10,7 +10,7 @@ import numpy as np
 from featcache.axes import Axis, Given, read_axis
 from featcache.errors import UsageError
 from featcache.identity import sha256_json
-from featcache.settings import DESCENT, HEADS, Settings
+from featcache.settings import DESCENT, FULL_BATCH, HEADS, Settings
 
 _DESCENT_AXES = (
     *("loss", "optimizer", "learning_rate", "weight_decay", "label_smoothing", "momentum", "schedule"),
@@ -27,6 +27,9 @@ RELEVANT: Mapping[str, tuple[str, ...]] = {
     "prototype": ("metric",),
 }
 """The settings that change a kind of head; an axis over any other is not multiplied out for it."""
+
+STEPS_ONLY = ("learning_rate", "momentum", "schedule", "end", "power", "warmup", "clip", "batch_size")
+"""Settings that change nothing where all rows are taken at once."""
 
 AXES: Mapping[str, str] = {
     "learning_rate": "1e-4:1e-2:log3",
@@ -134,8 +137,15 @@ def configurations(axes: Mapping[str, Axis], *, trials: int | None = None, seed:
             Settings(head=head)  # says which there are
         relevant = [axes[name] for name in RELEVANT[head]]
         for values in _grid(relevant) if trials is None else _draws(relevant, trials, seed, head):
-            found[Settings(head=head, **values)] = None
+            found[Settings(head=head, **_told(head, values))] = None
     return list(found)
+
+
+def _told(head: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what an optimiser does not know, so that no head is fitted twice."""
+    if head not in DESCENT or values["optimizer"] not in FULL_BATCH:
+        return values
+    return {name: value for name, value in values.items() if name not in STEPS_ONLY}
 
 
 def _grid(axes: Sequence[Axis]) -> list[dict[str, Any]]:
