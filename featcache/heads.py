@@ -3,6 +3,7 @@
 Batches and many heads at once are the caller's ``vmap``. A head never sees an image or a backbone.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -154,8 +155,8 @@ def _mlp_init(key: jax.Array, features: int, form: Form) -> dict[str, jax.Array]
         zip(form.hidden, jax.random.split(key, max(len(form.hidden), 1)), strict=False)
     ):
         # He et al., https://arxiv.org/abs/1502.01852: the variance survives a ReLU.
-        drawn = jax.random.normal(layer_key, (width, units)) * jnp.sqrt(2.0 / width)
-        parameters |= {f"kernel_{number}": drawn, f"bias_{number}": jnp.zeros(units)}
+        kernel = drawn(jax.random.normal, layer_key, (width, units)) * jnp.sqrt(2.0 / width)
+        parameters |= {f"kernel_{number}": kernel, f"bias_{number}": jnp.zeros(units)}
         if form.batch_norm:
             parameters |= {
                 f"scale_{number}": jnp.ones(units),
@@ -265,6 +266,14 @@ def features_of(parameters: Mapping[str, Any]) -> int:
     return int(parameters.get("kernel_0", parameters["kernel"]).shape[0])
 
 
+def drawn(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return ``draw(key, shape)``, drawn as one row of numbers.
+
+    They are the same, but XLA unrolls an array with short rows: a program of a 16-unit layer compiles in 6 s for 17.
+    """
+    return draw(key, (math.prod(shape),)).reshape(shape)
+
+
 def feature_scaling(x: jax.Array, weight: jax.Array) -> Scaling:
     """Return the scaling of features by their weighted mean and standard deviation.
 
@@ -273,18 +282,21 @@ def feature_scaling(x: jax.Array, weight: jax.Array) -> Scaling:
     x
         float ``[N, D]``.
     weight
-        float ``[N]``: 1 for a training row, 0 for another.
+        float ``[N]``: how much each row counts; 0 for one that is no training row.
 
     Returns
     -------
     Scaling
         A constant feature gets deviation 1, so that it stays harmless.
     """
+    # 0 · NaN is NaN: a row that holds one is put into the centre, or it would reach heads that it does not count for.
+    usable = jnp.isfinite(x).all(axis=1)[:, None]
     # Around a common centre first: the second moment about zero would lose the digits of a small variance.
-    centre = jnp.mean(x, axis=0)
-    share = weight / jnp.maximum(jnp.sum(weight), 1.0)
-    mean = share @ (x - centre)
-    variance = jnp.maximum(share @ jnp.square(x - centre) - jnp.square(mean), 0.0)
+    centre = jnp.sum(jnp.where(usable, x, 0.0), axis=0) / jnp.maximum(jnp.sum(usable), 1)
+    centred = jnp.where(usable, x - centre, 0.0)
+    share = weight / jnp.maximum(jnp.sum(weight), 1e-9)
+    mean = share @ centred
+    variance = jnp.maximum(share @ jnp.square(centred) - jnp.square(mean), 0.0)
     deviation = jnp.sqrt(variance)
     floor = 1e-6 * (1.0 + jnp.abs(centre))
     return Scaling(mean + centre, jnp.where(deviation > floor, deviation, 1.0))

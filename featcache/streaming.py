@@ -189,7 +189,7 @@ def _scaling(program: Program, train: Source, nbytes: int) -> Scaling:
     for rows in _ahead(train.rows, iter(parts)):
         total += np.sum(rows.x, axis=0, dtype=np.float64)
     centre = (total / count).astype(np.float32)
-    share = train.weight / np.maximum(train.weight.sum(axis=1, keepdims=True), 1.0)
+    share = train.weight / np.maximum(train.weight.sum(axis=1, keepdims=True), 1e-9)
     first, second = np.zeros((heads, width)), np.zeros((heads, width))
     for numbers, rows in zip(parts, _ahead(train.rows, iter(parts)), strict=True):
         mean, square = _programs()["moments"](rows.x, centre, share[:, numbers])
