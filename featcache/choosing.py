@@ -13,6 +13,7 @@ from featcache.errors import DataError
 from featcache.feature_checks import below_floor, check_features, statistics_floor
 from featcache.fitting import Fit, fit_heads
 from featcache.image_statistics import LAYER as STATISTICS
+from featcache.kept_fits import KeptFits
 from featcache.metrics import score
 from featcache.outputs import class_probabilities
 from featcache.protocol import Spread, Standing, compare, spread, standings
@@ -39,7 +40,6 @@ def fit_trials(group: Sequence[Trial], data: SweepData, memory: int) -> list[Fit
         val,
         classes=len(data.cache.classes),
         memory=memory,
-        order_seed=data.protocol.seed,
     )
 
 
@@ -49,10 +49,11 @@ def choose(
     data: Sequence[SweepData],
     seeds: int,
     memory: int,
+    kept: KeptFits,
 ) -> tuple[Choice, list[Fit]]:
     """Choose on the rows that judge, compare with the next best there, then read the test rows.
 
-    Also returns the chosen configuration's heads, one for each seed.
+    Heads that were `kept` are not fitted again. Also returns the chosen configuration's heads, one for each seed.
     """
     ranked = standings([(key, own) for key, own in rows if key.shots == shots])
     if not np.isfinite(ranked[0].accuracy):
@@ -62,14 +63,14 @@ def choose(
     near = [standing for standing in ranked[1:] if standing.key.cache == best.key.cache][:CONTENDERS]
     near = [standing for standing in near if np.isfinite(standing.accuracy)]
     own = data[best.key.cache]
-    right = {s.key: _judged_right(s.key, own, seeds, memory) for s in (best, *near)}
+    right = {s.key: _judged_right(s.key, own, seeds, memory, kept) for s in (best, *near)}
     contenders = [Contender(s, compare(right[best.key], right[s.key])) for s in near]
-    heads = final_heads(best, own, seeds, memory)
+    heads = final_heads(best, own, seeds, memory, kept)
     tested = _tested(best, heads, own)
     return Choice(shots, best, tuple(contenders), tested, image_floor(best.key, own)), heads
 
 
-def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int) -> np.ndarray:
+def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int, kept: KeptFits) -> np.ndarray:
     """Return for each row that judges the share of seeds that have it right, float ``[M]``."""
     folds = range(data.protocol.folds) if data.protocol.folds else (None,)
     trials = [
@@ -77,7 +78,7 @@ def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int) -> np.nd
         for seed in range(seeds)
         for fold in folds
     ]
-    fits = fit_trials(trials, data, memory)
+    fits = kept.get(trials, lambda wanted: fit_trials(wanted, data, memory))
     _, val = data.parts(trials)
     right = np.stack(
         [_right(trial, fit.parameters, val, data) for trial, fit in zip(trials, fits, strict=True)]
@@ -86,8 +87,8 @@ def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int) -> np.nd
     return (right * val.weight).sum(axis=0) / seeds
 
 
-def final_heads(standing: Standing, data: SweepData, seeds: int, memory: int) -> list[Fit]:
-    """Fit the chosen configuration once more, for each seed, on all rows that it may learn from.
+def final_heads(standing: Standing, data: SweepData, seeds: int, memory: int, kept: KeptFits) -> list[Fit]:
+    """Return the chosen configuration's heads, one for each seed, fitted on all rows that it may learn from.
 
     Without rows left to judge (folds) it is trained for as many epochs as the folds' heads needed, by their
     median.
@@ -95,7 +96,8 @@ def final_heads(standing: Standing, data: SweepData, seeds: int, memory: int) ->
     key: Trial = standing.key
     settings = [replace(key.settings, seed=seed) for seed in range(seeds)]
     if not data.protocol.folds:
-        return fit_trials([replace(key, settings=own) for own in settings], data, memory)
+        trials = [replace(key, settings=own) for own in settings]
+        return kept.get(trials, lambda wanted: fit_trials(wanted, data, memory))
     epochs = max(1, standing.best_epoch)
     trials = [replace(key, settings=replace(own, epochs=epochs)) for own in settings]
     train, val = data.parts(trials)
@@ -106,7 +108,6 @@ def final_heads(standing: Standing, data: SweepData, seeds: int, memory: int) ->
         nothing,
         classes=len(data.cache.classes),
         memory=memory,
-        order_seed=data.protocol.seed,
     )
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 
 from featcache.errors import UsageError
 from featcache.heads import Form
-from featcache.learning import Program, Rows
+from featcache.learning import Program, Rows, finite_rows
 from featcache.optimization import Hyperparameters, hyperparameters
 from featcache.outputs import outputs_for, targets_for
 from featcache.runs import Runs, divide
@@ -53,13 +54,10 @@ def _hyperparameters(settings: Sequence[Settings]) -> Hyperparameters:
     return hyperparameters(**{name: [getattr(own, name) for own in settings] for name in names})
 
 
-def descend(
-    settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
-) -> Solved:
+def descend(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
     """Fit K heads of one program by gradient descent; see `featcache.fitting.fit_heads`."""
     exclusive = train.labels.ndim == 1
     program = program_of(settings[0], outputs_for(settings[0].loss, classes) if exclusive else classes)
-    seed = settings[0].seed if order_seed is None else order_seed
     streamed = 4 * (np.prod(train.table.shape) + np.prod(val.table.shape)) > memory // 2
     cores = 1 if streamed or jax.default_backend() != "cpu" else os.cpu_count() or 1
     if streamed and program.optimizer in FULL_BATCH:
@@ -67,19 +65,19 @@ def descend(
             f"{program.optimizer} takes all features at once, {4 * np.prod(train.table.shape) >> 20:.0f} MiB, and "
             f"memory is {memory >> 20} MiB; raise --memory to three times that, or use adam, which reads batches"
         )
+    if not streamed:
+        x, weight = finite_rows(whole(train.table), train.weight)
+        train = train._replace(table=ArrayTable(x), weight=weight)
     runs = divide(
         train.weight,
         most=max(1, _heads_at_once(program, train, val, memory // 2) // cores),
         columns=(*program.form.hidden, program.form.outputs)[0],
         cores=cores,
+        seeds=[own.seed for own in settings],
     )
     program = replace(program, shared=runs.shared)
     rows = [(part.table, targets_for(program.loss, part.labels, classes)) for part in (train, val)]
-    fit = (
-        _streamed(program, rows, memory, seed)
-        if streamed
-        else _in_memory(program, rows, seed, len(runs.counts))
-    )
+    fit = _streamed(program, rows, memory) if streamed else _in_memory(program, rows, len(runs.counts))
 
     def one(numbers: Sequence[int]) -> Any:
         wanted = list(numbers)
@@ -124,19 +122,27 @@ def _heads_at_once(program: Program, train: Part, val: Part, memory: int) -> int
     return max(1, int(memory // (4 * (copies * numbers + rows))))
 
 
-def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], seed: int, runs: int) -> _Fit:
+def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], runs: int) -> _Fit:
     """Return what fits some heads, one after another or several at a time."""
     from featcache.training import batch_order, run_program
 
     (x, y), (val_x, val_y) = ((jnp.asarray(whole(table)), targets) for table, targets in rows)
-    order = batch_order(len(y), batch_size=program.batch_size, epochs=program.epochs, seed=seed)
     run = run_program(one_core=runs > 1)
+
+    @cache
+    def order(seed: int) -> np.ndarray:
+        return batch_order(len(y), batch_size=program.batch_size, epochs=program.epochs, seed=seed)
+
     return lambda hyper, weight, judged: run(
-        program, hyper, Rows(x, y, _floats(weight)), Rows(val_x, val_y, _floats(judged)), order
+        program,
+        hyper,
+        Rows(x, y, _floats(weight)),
+        Rows(val_x, val_y, _floats(judged)),
+        order(int(hyper.seed[0])),
     )
 
 
-def _streamed(program: Program, rows: Sequence[tuple[Table, np.ndarray]], memory: int, seed: int) -> _Fit:
+def _streamed(program: Program, rows: Sequence[tuple[Table, np.ndarray]], memory: int) -> _Fit:
     from featcache.streaming import Source, fit_streamed
 
     return lambda hyper, weight, judged: fit_streamed(
@@ -145,7 +151,6 @@ def _streamed(program: Program, rows: Sequence[tuple[Table, np.ndarray]], memory
         Source(*rows[0], _floats(weight)),
         Source(*rows[1], _floats(judged)),
         memory=memory // 2,
-        order_seed=seed,
     )
 
 

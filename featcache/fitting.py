@@ -5,7 +5,8 @@ parameters and validation scores out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,6 @@ def fit_heads(
     *,
     classes: int,
     memory: int = MEMORY,
-    order_seed: int | None = None,
 ) -> list[Fit]:
     """Fit K heads that differ in numbers only (see `featcache.trials.Trial.program`).
 
@@ -70,8 +70,6 @@ def fit_heads(
     memory
         Bytes to stay within: heads are fitted in several runs where they would take more, and features are
         streamed where they alone do.
-    order_seed
-        Of the order of minibatches, which heads share; the first one's seed by default.
 
     Returns
     -------
@@ -94,9 +92,12 @@ def fit_heads(
         [_class_weighted(s, train, row, classes) for s, row in zip(settings, train.weight, strict=True)]
     )
     train = train._replace(weight=weight.astype(np.float32))
-    solved = _SOLVERS[settings[0].head](settings, train, val, classes, memory, order_seed)
+    firsts, places = _once(settings, train.weight, val.weight)
+    settings = [settings[k] for k in firsts]
+    train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
+    solved = _SOLVERS[settings[0].head](settings, train, val, classes, memory)
     losses, accuracies = scores(settings[0], solved.parameters, val, classes=classes, memory=memory)
-    return [
+    fits = [
         Fit(
             {name: np.asarray(value[k]) for name, value in solved.parameters.items()},
             float(losses[k]),
@@ -108,6 +109,26 @@ def fit_heads(
         )
         for k in range(len(settings))
     ]
+    return [fits[place] for place in places]
+
+
+def _once(
+    settings: Sequence[Settings], weight: np.ndarray, judged: np.ndarray
+) -> tuple[list[int], list[int]]:
+    """Return the numbers of heads that are not another one again, and the place of every head among them.
+
+    A seed changes nothing where nothing is drawn: heads that are solved or remembered.
+    """
+    places: dict[Any, int] = {}
+    firsts, found = [], []
+    for number, own in enumerate(settings):
+        seed = own.seed if own.head in DESCENT else 0
+        key = (replace(own, seed=seed), weight[number].tobytes(), judged[number].tobytes())
+        if key not in places:
+            places[key] = len(firsts)
+            firsts.append(number)
+        found.append(places[key])
+    return firsts, found
 
 
 def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> None:
@@ -167,12 +188,10 @@ def _whole(part: Part, head: str, memory: int) -> np.ndarray:
     return whole(part.table)
 
 
-def _logistic(
-    settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
-) -> Solved:
+def _logistic(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
     from featcache.logistic import fit_logistic
 
-    del val, order_seed
+    del val
     solution = fit_logistic(
         _whole(train, "logistic", memory),
         train.labels,
@@ -187,12 +206,10 @@ def _logistic(
     return Solved(parameters, iterations, int(iterations.max()), np.asarray(solution.converged), ())
 
 
-def _ridge(
-    settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
-) -> Solved:
+def _ridge(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
     from featcache.ridge import class_targets, fit_ridge
 
-    del val, order_seed
+    del val
     x = _whole(train, "ridge", memory)
     targets = class_targets(train.labels, classes) if train.labels.ndim == 1 else train.labels
     found: dict[str, np.ndarray] = {}
@@ -209,10 +226,8 @@ def _ridge(
     return _closed(found, len(settings))
 
 
-def _knn(
-    settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
-) -> Solved:
-    del val, order_seed, classes
+def _knn(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+    del val, classes
     x = _whole(train, "knn", memory)
     # Views, not copies: a head's rows are chosen when it is kept.
     return _closed(
@@ -226,12 +241,10 @@ def _knn(
     )
 
 
-def _prototype(
-    settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int, order_seed: int | None
-) -> Solved:
+def _prototype(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
     from featcache.neighbours import prototypes
 
-    del val, order_seed
+    del val
     x = _whole(train, "prototype", memory)
     found = prototypes(x, train.labels, train.weight, classes=classes, metric=settings[0].metric)
     return _closed(found, len(settings))

@@ -38,13 +38,17 @@ class Runs:
     shared: bool
 
 
-def divide(weight: np.ndarray, *, most: int, columns: int, cores: int) -> Runs:
+def divide(
+    weight: np.ndarray, *, most: int, columns: int, cores: int, seeds: Sequence[int] | None = None
+) -> Runs:
     """Divide K heads into runs.
 
     Parameters
     ----------
     weight
         Row weights ``[K, N]``.
+    seeds
+        Of the order of each head's batches, which the heads of a run share; the same for all by default.
     most
         Heads that fit in memory at a time.
     columns
@@ -52,9 +56,12 @@ def divide(weight: np.ndarray, *, most: int, columns: int, cores: int) -> Runs:
     cores
         How many runs are on their way at a time, each on a core of its own; 1 where a device takes all it gets.
     """
-    groups = same_rows(weight)
-    shared = len(groups) == 1 or min(map(len, groups)) >= LEAST_SHARING
-    pools = [list(range(len(weight)))] if not shared else [group.tolist() for group in groups]
+    orders = np.zeros(len(weight), int) if seeds is None else np.asarray(seeds)
+    pools = [np.flatnonzero(orders == seed).tolist() for seed in dict.fromkeys(orders.tolist())]
+    groups = [[pool[k] for k in group] for pool in pools for group in same_rows(weight[pool])]
+    shared = len(groups) == len(pools) or min(map(len, groups)) >= LEAST_SHARING
+    if shared:
+        pools = groups
     full = max(1, FULL_PRODUCT // columns) if cores > 1 else most
     largest = max(map(len, pools))
     parts = -(-largest // min(most, full))

@@ -70,9 +70,7 @@ MOST_ORDERED = 1 << 25
 """Row numbers that `batch_order` draws at most: 128 MiB."""
 
 
-def fit(
-    program: Program, hyper: Hyperparameters, train: Rows, val: Rows, *, order_seed: int | None = None
-) -> Fitted:
+def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows) -> Fitted:
     """Fit K heads; compiled once for a program and shapes.
 
     Parameters
@@ -80,21 +78,19 @@ def fit(
     program
         What is compiled.
     hyper
-        ``[K]`` values.
+        ``[K]`` values. The first head's seed is that of the order of the rows, which all share.
     train
         Training rows; rows of weight 0 do not count.
     val
         Rows that decide when to stop and which epoch to keep. With none (``M = 0``) every head runs all epochs
         and keeps the last.
-    order_seed
-        Of the order of the rows, which all heads share; the first head's seed by default.
 
     Returns
     -------
     Fitted
         Parameters at the best epoch and the history.
     """
-    seed = int(hyper.seed[0]) if order_seed is None else order_seed
+    seed = int(hyper.seed[0])
     order = batch_order(train.x.shape[0], batch_size=program.batch_size, epochs=program.epochs, seed=seed)
     return run_program()(program, hyper, train, val, order)
 
