@@ -289,14 +289,11 @@ def feature_scaling(x: jax.Array, weight: jax.Array) -> Scaling:
     Scaling
         A constant feature gets deviation 1, so that it stays harmless.
     """
-    # 0 · NaN is NaN: a row that holds one is put into the centre, or it would reach heads that it does not count for.
-    usable = jnp.isfinite(x).all(axis=1)[:, None]
     # Around a common centre first: the second moment about zero would lose the digits of a small variance.
-    centre = jnp.sum(jnp.where(usable, x, 0.0), axis=0) / jnp.maximum(jnp.sum(usable), 1)
-    centred = jnp.where(usable, x - centre, 0.0)
+    centre = jnp.mean(x, axis=0)
     share = weight / jnp.maximum(jnp.sum(weight), 1e-9)
-    mean = share @ centred
-    variance = jnp.maximum(share @ jnp.square(centred) - jnp.square(mean), 0.0)
+    mean = share @ (x - centre)
+    variance = jnp.maximum(share @ jnp.square(x - centre) - jnp.square(mean), 0.0)
     deviation = jnp.sqrt(variance)
     floor = 1e-6 * (1.0 + jnp.abs(centre))
     return Scaling(mean + centre, jnp.where(deviation > floor, deviation, 1.0))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from featcache.heads import BATCH_AXIS, Form, Scaling, drawn, feature_scaling, head_kind
@@ -78,6 +79,26 @@ class Rows(NamedTuple):
     weight: Array
 
 
+def finite_rows(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return features ``[N, D]`` and row weights ``[K, N]`` that say which heads bad rows spoil, and spoil no other.
+
+    0 · NaN is NaN: a row that holds NaN or infinity would reach heads that it does not count for, through the sums
+    over a batch. It becomes another row, and its weight NaN for the heads that it counts for, which ends their
+    training at once.
+    """
+    # The sum of a row is a cheap question; it may also be infinite because the row is large.
+    with np.errstate(invalid="ignore", over="ignore"):
+        suspects = np.flatnonzero(~np.isfinite(x.sum(axis=1)))
+    bad = suspects[~np.isfinite(x[suspects]).all(axis=1)]
+    if not len(bad):
+        return x, weight
+    x, weight = x.copy(), np.array(weight, np.float32)
+    good = np.setdiff1d(np.arange(len(x)), bad)
+    x[bad] = x[good[0]] if len(good) else 0.0
+    weight[:, bad] = np.where(weight[:, bad] > 0, np.nan, 0.0)
+    return x, weight
+
+
 class Learners(NamedTuple):
     """K heads in training: parameters, optimiser states, and random keys, all with a leading axis K.
 
@@ -111,9 +132,10 @@ def scalings(program: Program, train: Rows) -> Scaling:
     if not program.standardize:
         shape = (train.x.shape[1],) if program.shared else (train.weight.shape[0], train.x.shape[1])
         return Scaling(jnp.zeros(shape), jnp.ones(shape))
+    counting = jnp.where(train.weight > 0, train.weight, 0.0)  # NaN: see `finite_rows`
     if program.shared:
-        return feature_scaling(train.x, train.weight[0])
-    return jax.vmap(lambda weight: feature_scaling(train.x, weight))(train.weight)
+        return feature_scaling(train.x, counting[0])
+    return jax.vmap(lambda weight: feature_scaling(train.x, weight))(counting)
 
 
 def for_raw_features(program: Program, parameters: Any, scaling: Scaling) -> dict[str, jax.Array]:
@@ -312,9 +334,10 @@ def evaluate(
         finished = for_raw_features(program, parameters, scaling)
         outputs = jax.vmap(partial(logits, program.form), in_axes=(None, 0), out_axes=1)(finished, val.x)
         losses = loss.value(outputs, _targets(val.y), 0.0)
+        judged = jnp.stack([losses, loss.score(outputs, _targets(val.y))])
         # A row that does not count may be infinite.
-        counted = jnp.where(weight > 0, losses * weight, 0.0)
-        return jnp.sum(counted), jnp.sum(loss.score(outputs, _targets(val.y)) * weight), jnp.sum(weight)
+        counted = jnp.sum(jnp.where(weight > 0, judged * weight, 0.0), axis=1)
+        return counted[0], counted[1], jnp.sum(weight)
 
     if not val.x.shape[0]:
         nothing = jnp.zeros(val.weight.shape[0])
