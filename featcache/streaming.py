@@ -15,7 +15,7 @@ import numpy as np
 
 from featcache.compiling import cpu_options
 from featcache.heads import Scaling
-from featcache.learning import Program, Progress, Rows, evaluate, mean_loss, train_steps
+from featcache.learning import Program, Progress, Rows, evaluate, finite_rows, mean_loss, train_steps
 from featcache.optimization import Array, Hyperparameters
 from featcache.tables import Table, blocks
 from featcache.training import Carry, Fitted, batch_order, finished, initial, judge
@@ -30,7 +30,8 @@ class Source(NamedTuple):
 
     def rows(self, numbers: np.ndarray) -> Rows:
         """Read some rows."""
-        return Rows(self.table.take(numbers), self.y[numbers], self.weight[:, numbers])
+        x, weight = finite_rows(self.table.take(numbers), self.weight[:, numbers])
+        return Rows(x, self.y[numbers], weight)
 
 
 def fit_streamed(
@@ -40,13 +41,12 @@ def fit_streamed(
     val: Source,
     *,
     memory: int,
-    order_seed: int | None = None,
 ) -> Fitted:
     """Fit K heads to features that are read in blocks.
 
     Parameters
     ----------
-    program, hyper, order_seed
+    program, hyper
         As for `featcache.training.fit`.
     train, val
         As there, with tables in the place of arrays.
@@ -58,7 +58,7 @@ def fit_streamed(
     Fitted
         As `featcache.training.fit` gives it.
     """
-    seed = int(hyper.seed[0]) if order_seed is None else order_seed
+    seed = int(hyper.seed[0])
     count, width = train.table.shape
     order = batch_order(count, batch_size=program.batch_size, epochs=program.epochs, seed=seed)
     run = _programs()
