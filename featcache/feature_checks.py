@@ -18,7 +18,9 @@ def check_features(
     x: np.ndarray, labels: np.ndarray, *, most_rows: int = 2000, seed: int = 0
 ) -> list[Finding]:
     """Check training features ``[N, D]`` and labels ``[N]``: `collapsed`, and if they are not, `chance_level`."""
-    return collapsed(x) or chance_level(x, labels, most_rows=most_rows, seed=seed)
+    return collapsed(x, most_rows=most_rows, seed=seed) or chance_level(
+        x, labels, most_rows=most_rows, seed=seed
+    )
 
 
 def chance_level(

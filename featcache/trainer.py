@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.calibration import Calibration
-from featcache.checks import check_rows, require_finite
+from featcache.checks import Finding, check_rows, require_finite
 from featcache.classifier import Classifier
 from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.image_statistics import LAYER as STATISTICS
@@ -192,7 +192,8 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
         if len(labels):
             scores = score(labels, classifier.probabilities(features), split=part)
             classifier = classifier.with_scores(scores)
-    classifier = _checked(classifier, opened, rows, parts["train"])
+    found, floor = _checked(settings, opened, rows, name, parts["train"])
+    classifier = _noted(classifier, found, floor)
     if output is not None:
         classifier.save(output)
     return classifier
@@ -241,18 +242,23 @@ def _flat(cache: FeatureCache, rows: np.ndarray, layer: str) -> tuple[np.ndarray
 
 
 def _checked(
-    classifier: Classifier, cache: FeatureCache, rows: Selection, train: tuple[np.ndarray, np.ndarray]
-) -> Classifier:
-    """Return the classifier with what is probably a mistake and its scores do not show."""
-    from featcache.feature_checks import below_floor, check_features
+    settings: Settings, cache: FeatureCache, rows: Selection, layer: str, train: tuple[np.ndarray, np.ndarray]
+) -> tuple[list[Finding], float | None]:
+    """Look for mistakes that scores do not show; also return the accuracy of the images' colours alone."""
+    from featcache.feature_checks import check_features
 
     parts = {part: getattr(rows, part) for part in ("train", "val", "test")}
-    found = check_rows(cache, parts, class_weights=classifier.settings.class_weights)
+    found = check_rows(cache, parts, class_weights=settings.class_weights)
     found += check_features(*train, most_rows=MOST_COMPARED)
-    floor = _image_floor(cache, rows, classifier.layer)
-    if floor is not None:
-        found += below_floor(classifier.metrics["val"]["accuracy"], floor)
-    noted = {"image_floor": floor, "warnings": [finding.to_json() for finding in found]}
+    return found, _image_floor(cache, rows, layer)
+
+
+def _noted(classifier: Classifier, found: Sequence[Finding], floor: float | None) -> Classifier:
+    """Return the classifier with what was found, and whether it is better than the images' colours alone."""
+    from featcache.feature_checks import below_floor
+
+    lost = [] if floor is None else below_floor(classifier.metrics["val"]["accuracy"], floor)
+    noted = {"image_floor": floor, "warnings": [finding.to_json() for finding in (*found, *lost)]}
     return replace(classifier, training={**classifier.training, **noted})
 
 
