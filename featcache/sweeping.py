@@ -21,12 +21,13 @@ from featcache.trials import Trial, configurations, groups, read_axes
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """How far a sweep is: heads done and asked for, what runs now, and the best so far."""
+    """How far a sweep is: heads done and asked for, what ran last, the best so far, and the caches' names."""
 
     done: int
     total: int
     now: str
     leaderboard: Sequence[Standing]
+    caches: Sequence[str]
 
 
 OnProgress = Callable[[SweepProgress], None]
@@ -224,5 +225,6 @@ def _fit_all(
         done += len(group)
         if on_progress:
             there = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
-            on_progress(SweepProgress(done, len(names), group[0].settings.head, standings(there)[:5]))
+            caches = [own.cache.backbone for own in data]
+            on_progress(SweepProgress(done, len(names), group[0].settings.head, standings(there)[:5], caches))
     return len(missing)

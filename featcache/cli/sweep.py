@@ -1,7 +1,7 @@
 """``featcache sweep``."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,7 +49,7 @@ def command(
     dropout: Annotated[str | None, _axis("mlp: share of hidden units dropped.")] = None,
     batch_norm: Annotated[str | None, _axis("mlp: true,false.")] = None,
     loss: Annotated[str | None, _axis("softmax,sigmoid.")] = None,
-    optimizer: Annotated[str | None, _axis("adam,adamw,sgd,nesterov.")] = None,
+    optimizer: Annotated[str | None, _axis("adam,adamw,sgd,nesterov,lbfgs.")] = None,
     learning_rate: Annotated[
         str | None, typer.Option("--learning-rate", "--lr", help=f"Step size: {GRAMMAR}.", metavar="VALUES")
     ] = None,
@@ -128,33 +128,43 @@ def _live(console: Console) -> "Iterator[OnProgress | None]":
 
         def show(progress: "SweepProgress") -> None:
             head = f"{progress.done}/{progress.total} heads, last: {progress.now}"
-            live.update(Text("\n".join([head, *_ranked(progress.leaderboard)])))
+            live.update(Text("\n".join([head, *_ranked(progress.leaderboard, progress.caches)])))
 
         yield show
 
 
-def _ranked(leaderboard: "list[Standing] | tuple[Standing, ...] | Any") -> list[str]:
+def _ranked(leaderboard: "Sequence[Standing]", caches: "Sequence[str]", most: int = 10) -> list[str]:
+    every = [standing.key.settings for standing in leaderboard]
+    header = ["", "val", "sd", "backbone", "head", "layer", "settings"]
     rows = [
-        (
+        [
             str(place),
             f"{standing.accuracy:.4f}",
             f"±{standing.deviation:.4f}" if standing.trials > 1 else "",
-            standing.key.settings.head,
+            str(caches[standing.key.cache]),
+            str(standing.key.settings.head),
             str(standing.key.layer),
-            varied(standing.key.settings),
-        )
-        for place, standing in enumerate(leaderboard, 1)
+            varied(standing.key.settings, every),
+        ]
+        for place, standing in enumerate(leaderboard[:most], 1)
     ]
-    return table(("", "val", "sd", "head", "layer", "settings"), rows, right=("", "val"))
+    if len(caches) == 1:
+        header, *rows = ([*row[:3], *row[4:]] for row in (header, *rows))
+    return table(header, rows, right=("", "val"))
 
 
-def varied(settings: Any) -> str:
-    """Return the settings that are not the defaults, in one line."""
+def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
+    """Return the settings that are not the defaults, or not the same in all heads of this kind, in one line."""
     from featcache.settings import Settings
     from featcache.sweep_results import described
 
     usual = described(Settings(head=settings.head))
-    own = {name: value for name, value in described(settings).items() if value != usual[name]}
+    others = [described(other) for other in every if other.head == settings.head]
+    own = {
+        name: value
+        for name, value in described(settings).items()
+        if value != usual[name] or any(other[name] != value for other in others)
+    }
     return " ".join(f"{name}={_short(value)}" for name, value in own.items()) or "defaults"
 
 
@@ -168,14 +178,16 @@ def lines(result: "SweepResult") -> list[str]:
     """Return a sweep as a person reads it."""
     text = [
         f"{escaped(str(result.folder))}: {result.heads} heads, {result.fitted} fitted now, {result.seconds:.1f} s",
-        *(f"  {line}" for line in _ranked(result.leaderboard[:10])),
+        *(f"  {line}" for line in _ranked(result.leaderboard, result.caches)),
     ]
+    every = [standing.key.settings for standing in result.leaderboard]
     for choice in result.choices:
         name = "chosen" if len(result.choices) == 1 else f"{choice.shots or 'all'} shots"
         standing = choice.standing
         text.append(
             f"{name}: {standing.key.settings.head} on {result.caches[standing.key.cache]} {standing.key.layer}, "
-            f"{varied(standing.key.settings)}; validation {standing.accuracy:.4f}"
+            f"{varied(standing.key.settings, every)}; validation {standing.accuracy:.4f}"
+            + (f" ± {standing.deviation:.4f} over {standing.trials} heads" if standing.trials > 1 else "")
         )
         if choice.test:
             low, high = choice.test.interval

@@ -27,7 +27,7 @@ def command(
     dropout: Annotated[float, typer.Option(help="Share of hidden units dropped.")] = 0.0,
     batch_norm: Annotated[bool, typer.Option(help="Normalise hidden layers.")] = False,
     loss: Annotated[str, typer.Option(help="softmax or sigmoid.")] = "softmax",
-    optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd or nesterov.")] = "adam",
+    optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd, nesterov or lbfgs.")] = "adam",
     learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Step size.")] = 3e-4,
     weight_decay: Annotated[float, typer.Option(help="L2 decay of the weights, not of biases.")] = 0.0,
     label_smoothing: Annotated[float, typer.Option(help="Share of the target spread evenly.")] = 0.0,
