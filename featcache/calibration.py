@@ -90,7 +90,7 @@ class Calibration:
 
 
 def calibrated(
-    logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str = "softmax", accuracy: float = 0.99
+    logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str = "softmax", accuracy: float = 0.95
 ) -> Calibration:
     """Fit a temperature and choose a threshold, or say why there is none.
 

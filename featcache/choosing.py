@@ -153,10 +153,18 @@ def checked(standing: Standing, data: Sequence[SweepData]) -> list[Finding]:
     return found if floor is None else [*found, *below_floor(standing.accuracy, floor)]
 
 
-def saved(choice: Choice, heads: Sequence[Fit], data: Sequence[SweepData], folder: Path) -> Path:
+def saved(
+    choice: Choice,
+    heads: Sequence[Fit],
+    data: Sequence[SweepData],
+    folder: Path,
+    *,
+    reject_accuracy: float | None,
+) -> Path:
     """Save the first seed's head as a classifier, calibrated on the rows that judge, scored there and on test rows.
 
-    The rows that judge have chosen it among all, so that its calibration is a little too sure.
+    The rows that judge have chosen it among all, so that its calibration is a little too sure. Without a
+    `reject_accuracy` it is not calibrated.
     """
     key: Trial = choice.standing.key
     own, head = data[key.cache], heads[0]
@@ -173,8 +181,8 @@ def saved(choice: Choice, heads: Sequence[Fit], data: Sequence[SweepData], folde
         if not len(rows):
             continue
         x, labels = own.table(rows, key.layer).take(np.arange(len(rows))), own.cache.labels[rows]
-        if split == "val":
-            classifier = classifier.calibrated(x, labels)
+        if split == "val" and reject_accuracy is not None:
+            classifier = classifier.calibrated(x, labels, reject_accuracy=reject_accuracy)
         classifier = classifier.with_scores(score(labels, classifier.probabilities(x), split=split))
     return classifier.save(folder / "classifier")
 

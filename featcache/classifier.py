@@ -98,7 +98,7 @@ class Classifier:
         return probabilities.max(axis=1) < (self.calibration.threshold or 0.0)
 
     def calibrated(
-        self, features: np.ndarray, labels: np.ndarray, *, reject_accuracy: float = 0.99
+        self, features: np.ndarray, labels: np.ndarray, *, reject_accuracy: float = 0.95
     ) -> "Classifier":
         """Return a copy with the temperature and the threshold that rows it was not trained on ask for.
 

@@ -64,7 +64,7 @@ def reject_threshold(
         int ``[N]``.
     accuracy
         The smallest confidence is chosen at which Wilson's lower bound of the accuracy of the accepted rows
-        reaches this; 0.99 where nothing else is asked for.
+        reaches this; 0.95 where nothing else is asked for.
     coverage
         Instead: the largest confidence is chosen that accepts this share of the rows.
     level
@@ -90,7 +90,7 @@ def reject_threshold(
     led to a threshold whose true accuracy was below 0.95, where 5 % are promised.
     """
     wanted, by = (coverage, "coverage") if coverage is not None else (accuracy, "accuracy")
-    wanted = 0.99 if wanted is None else wanted
+    wanted = 0.95 if wanted is None else wanted
     if accuracy is not None and coverage is not None:
         raise UsageError(
             f"accuracy {accuracy} and coverage {coverage}: expected one of them; leave out the other"

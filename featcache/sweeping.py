@@ -14,6 +14,7 @@ from featcache.errors import UsageError, did_you_mean
 from featcache.kept_fits import KeptFits
 from featcache.protocol import Standing, standings
 from featcache.quantities import read_bytes
+from featcache.rejection import require_accuracy
 from featcache.sweep_data import SELECT_ON, Protocol, SweepData
 from featcache.sweep_results import Results, SweepResult, row
 from featcache.trials import Trial, configurations, groups, read_axes
@@ -49,6 +50,8 @@ def sweep(
     seed: int = 0,
     memory: str | int = "2GiB",
     save_best: bool = True,
+    calibrate: bool = True,
+    reject_accuracy: float = 0.95,
     on_progress: OnProgress | None = None,
     **axes: Given,
 ) -> SweepResult:
@@ -83,6 +86,8 @@ def sweep(
         What training may take, such as ``"2GiB"``; larger features are streamed.
     save_best
         Save the chosen head as a classifier in ``OUTPUT/classifier``.
+    calibrate, reject_accuracy
+        How sure that classifier may be; see `featcache.train_head`.
     on_progress
         Called after every program.
     **axes
@@ -112,6 +117,7 @@ def sweep(
     chosen = configurations(read_axes(axes), trials=trials, seed=seed)
     many = read_shots(shots)
     limit = read_bytes(memory)
+    require_accuracy(reject_accuracy)
     opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in _listed(caches)]
     _refuse_other_classes(opened)
     data = [SweepData(cache, protocol, memory=limit) for cache in opened]
@@ -139,7 +145,11 @@ def sweep(
         leaderboard=tuple(standings([(key, own) for key, own in rows if key.shots == many[-1]])),
         choices=choices,
         warnings=tuple(finding.message for finding in checked(choices[-1].standing, data)),
-        classifier=saved(choices[-1], heads[-1], data, Path(output)) if save_best else None,
+        classifier=saved(
+            choices[-1], heads[-1], data, Path(output), reject_accuracy=reject_accuracy if calibrate else None
+        )
+        if save_best
+        else None,
         caches=tuple(f"{cache.backbone}" for cache in opened),
     )
     return result.write()
@@ -173,8 +183,8 @@ def _listed(caches: Caches) -> list[Any]:
 
 
 def _layers(cache: FeatureCache, asked: str | Sequence[str] | None) -> list[str]:
-    if asked == "all":
-        return list(cache.layers)
+    if asked == "all":  # statistics of the images are what heads are compared with
+        return [name for name in cache.layers if not name.startswith("image:")]
     names = asked.split(",") if isinstance(asked, str) else asked
     return [cache.layer(name) for name in names] if names else [cache.layer(None)]
 

@@ -101,7 +101,7 @@ def train_head(
     temperature: float | None = None,
     metric: str = "cosine",
     calibrate: bool = True,
-    reject_accuracy: float = 0.99,
+    reject_accuracy: float = 0.95,
 ) -> Classifier:
     """Train a head on cached features.
 

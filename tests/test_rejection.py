@@ -57,7 +57,7 @@ def test_the_threshold_is_the_smallest_confidence_that_reaches_the_accuracy(accu
 def test_few_rows_promise_no_high_accuracy_though_all_are_right():
     def surest(count: int):
         labels = np.zeros(count, int)
-        return reject_threshold(np.tile([0.9, 0.1], (count, 1)), labels)  # 0.99 by default
+        return reject_threshold(np.tile([0.9, 0.1], (count, 1)), labels, accuracy=0.99)
 
     assert least_rows(0.99) == 268
     assert surest(268).threshold == 0.9

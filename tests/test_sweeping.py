@@ -196,3 +196,26 @@ def test_shots_are_read_in_order():
     assert read_shots("all,10,1") == [1, 10, None]
     assert read_shots([5, "all"]) == [5, None]
     assert read_shots(3) == [3]
+
+
+def test_the_images_statistics_are_a_layer_to_compare_with_not_to_sweep_over(tmp_path):
+    features, labels = blobs(120)
+    splits = ["train"] * 90 + ["val"] * 30
+    statistics = np.random.default_rng(0).random((120, 54)).astype(np.float32)
+    both = feature_cache(tmp_path / "a.h5", features, labels, splits, statistics=statistics)
+    assert len(both.layers) == 2
+    result = sweep(both, output=tmp_path / "out", layer="all", head="prototype", reject_accuracy=0.8)
+    assert [standing.key.layer for standing in result.leaderboard] == ["pool"]
+    # 30 random statistics know nothing: the floor is near a third, and the head above it.
+    assert 0.1 < result.chosen.image_floor < 0.6 < result.chosen.standing.accuracy
+    asked = sweep(both, output=tmp_path / "two", layer="pool,image:statistics", head="prototype")
+    assert asked.heads == 2
+
+
+def test_a_sweep_that_is_not_calibrated_says_so(cache, tmp_path):
+    result = sweep(cache, output=tmp_path / "out", head="prototype", calibrate=False)
+    kept = Classifier.load(result.classifier).calibration
+    assert (kept.temperature, kept.rejection, kept.note) == (1, None, "it was not asked for")
+    with pytest.raises(UsageError, match="reject-accuracy 1.5: expected above 0 and below 1"):
+        sweep(cache, output=tmp_path / "two", head="prototype", reject_accuracy=1.5)
+    assert not (tmp_path / "two").exists()

@@ -43,6 +43,10 @@ def command(
     seed: Annotated[int, typer.Option(help="Of folds, held-out rows, random search, order.")] = 0,
     memory: Annotated[str, typer.Option(help="What training may take; more is streamed.")] = "2GiB",
     save_best: Annotated[bool, typer.Option(help="Save the chosen head as a classifier.")] = True,
+    calibrate: Annotated[bool, typer.Option(help="Learn on validation rows how sure it may be.")] = True,
+    reject_accuracy: Annotated[
+        float, typer.Option(help="How often it must be right where it does not say unknown.")
+    ] = 0.95,
     head: Annotated[str | None, _axis("Kinds: linear,mlp,logistic,ridge,knn,prototype.")] = None,
     hidden: Annotated[str | None, _axis("mlp: widths, as 256,512x128.")] = None,
     activation: Annotated[str | None, _axis("mlp: relu,gelu,silu,tanh.")] = None,

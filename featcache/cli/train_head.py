@@ -56,7 +56,7 @@ def command(
     calibrate: Annotated[bool, typer.Option(help="Learn on validation rows how sure it may be.")] = True,
     reject_accuracy: Annotated[
         float, typer.Option(help="How often it must be right where it does not say unknown.")
-    ] = 0.99,
+    ] = 0.95,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
