@@ -249,7 +249,7 @@ def step(
     """
     if clip:
         # Its square may overflow where a head diverges: the factor is then 0 and the head stands still.
-        norm = optax.global_norm(gradients)
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(gradients)))
         shrink = jnp.minimum(1.0, hyper.clip / jnp.maximum(norm, 1e-12))
         gradients = jax.tree.map(lambda g: g * shrink, gradients)
     decayed = jax.tree.map(lambda p: hyper.weight_decay * p if p.ndim > 1 else jnp.zeros_like(p), parameters)

@@ -11,8 +11,8 @@ from scipy.special import expit, log_softmax, softmax
 
 from featcache.losses import LOSSES, binary_cross_entropy, cross_entropy, squared_error
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras  # noqa: E402  (asks for its backend when it is imported)
+os.environ.setdefault("KERAS_BACKEND", "jax")  # which it asks for when it is imported
+import keras
 
 B, C = 12, 5
 RNG = np.random.default_rng(3)
