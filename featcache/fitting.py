@@ -16,7 +16,7 @@ from featcache.outputs import CLASS_LOSSES
 from featcache.runs import same_rows
 from featcache.scoring import scores
 from featcache.settings import DESCENT, Settings
-from featcache.tables import MEMORY, Part, Solved
+from featcache.tables import MEMORY, Part, RowsOf, Solved
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def fit_heads(
     DataError
         If no head has a row to learn from.
     UsageError
-        If the head or its loss cannot learn such labels, or features that do not fit in memory are asked to be
-        solved in a closed form.
+        If the head or its loss cannot learn such labels, or needs features at once that do not fit in memory
+        (``logistic``, ``knn``, ``prototype``).
     """
     for own in settings:
         _require_learnable(own, train.labels, classes)
@@ -179,13 +179,20 @@ def _class_weighted(settings: Settings, train: Part, weight: np.ndarray, classes
 
 def _whole(part: Part, head: str, memory: int) -> np.ndarray:
     """All features of a part, for heads that need them at once."""
-    needed = 4 * int(np.prod(part.table.shape))
-    if needed > memory:
+    if not _fits(part, memory):
         raise UsageError(
-            f"a {head} head needs all features at once, {needed >> 20} MiB, and memory is {memory >> 20} MiB; "
-            "raise --memory, or use a linear or mlp head, which read them in blocks"
+            f"a {head} head needs all features at once, {_nbytes(part) >> 20} MiB, and memory is "
+            f"{memory >> 20} MiB; raise --memory, or use a linear, mlp or ridge head, which read them in blocks"
         )
     return whole(part.table)
+
+
+def _fits(part: Part, memory: int) -> bool:
+    return _nbytes(part) <= memory
+
+
+def _nbytes(part: Part) -> int:
+    return 4 * int(np.prod(part.table.shape))
 
 
 def _logistic(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
@@ -210,7 +217,7 @@ def _ridge(settings: Sequence[Settings], train: Part, val: Part, classes: int, m
     from featcache.ridge import class_targets, fit_ridge
 
     del val
-    x = _whole(train, "ridge", memory)
+    x = whole(train.table) if _fits(train, memory) else RowsOf(train.table)
     targets = class_targets(train.labels, classes) if train.labels.ndim == 1 else train.labels
     found: dict[str, np.ndarray] = {}
     for heads in same_rows(train.weight):

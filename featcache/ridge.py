@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from featcache.errors import UsageError
+from featcache.tables import RowsOf
 
 BLOCK = 1 << 22
 """Numbers of features that are taken to float64 at a time: 32 MiB."""
@@ -31,7 +32,7 @@ BLOCK = 1 << 22
 class _Design(NamedTuple):
     """Rows that count, and how they are seen: float64 but for `x` ``[N, D]`` and `targets` ``[N, T]``."""
 
-    x: np.ndarray
+    x: np.ndarray | RowsOf
     targets: np.ndarray
     root: np.ndarray
     mean: np.ndarray
@@ -90,7 +91,7 @@ def fit_ridge(x: Any, targets: Any, weight: Any, l2: Any, *, standardize: bool) 
     Parameters
     ----------
     x
-        float ``[N, D]``.
+        float ``[N, D]``, or `featcache.tables.RowsOf` a table whose features are read in blocks.
     targets
         float ``[N, T]``; `class_targets` for classification.
     weight
@@ -112,7 +113,8 @@ def fit_ridge(x: Any, targets: Any, weight: Any, l2: Any, *, standardize: bool) 
     UsageError
         Shapes do not fit or a value is out of its range.
     """
-    x, targets, weight = np.asarray(x), np.asarray(targets), np.asarray(weight, np.float64)
+    x = x if isinstance(x, RowsOf) else np.asarray(x)
+    targets, weight = np.asarray(targets), np.asarray(weight, np.float64)
     l2 = np.asarray(l2, np.float64)
     _check(x.shape, targets.shape, weight, l2)
     strengths = np.broadcast_to(l2, (len(weight), l2.shape[-1]))
@@ -125,7 +127,7 @@ def fit_ridge(x: Any, targets: Any, weight: Any, l2: Any, *, standardize: bool) 
 
 
 def _fit_weighting(
-    x: np.ndarray, targets: np.ndarray, weight: np.ndarray, l2: np.ndarray, *, standardize: bool
+    x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, l2: np.ndarray, *, standardize: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return kernels float32 ``[L, D, T]`` and biases ``[L, T]`` of one weighting."""
     count, features, outputs = len(l2), x.shape[1], targets.shape[1]
@@ -141,11 +143,12 @@ def _fit_weighting(
         return np.full((count, features, outputs), nan), np.full((count, outputs), nan)
     kernel = _solutions(spectrum, l2) / design.deviation[:, None]
     # A constant feature's part of an eigenvector is a rounding, which no penalty, or a tiny one, would blow up.
-    kernel[:, (design.x == design.x[0]).all(axis=0)] = 0.0
+    first = design.x[0]
+    kernel[:, np.all([(design.x[rows] == first).all(axis=0) for rows in _blocks(design.x)], axis=0)] = 0.0
     return kernel.astype(np.float32), (design.level - design.mean @ kernel).astype(np.float32)
 
 
-def _design(x: np.ndarray, targets: np.ndarray, weight: np.ndarray, *, standardize: bool) -> _Design:
+def _design(x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, *, standardize: bool) -> _Design:
     share = weight / weight.sum()
     # Around the first row, where a constant is exactly 0: its mean must not be off by a rounding.
     origin = x[0].astype(np.float64)
@@ -160,7 +163,7 @@ def _design(x: np.ndarray, targets: np.ndarray, weight: np.ndarray, *, standardi
     return _Design(x, targets, np.sqrt(weight)[:, None], mean, deviation, level)
 
 
-def _blocks(x: np.ndarray) -> Iterator[slice]:
+def _blocks(x: np.ndarray | RowsOf) -> Iterator[slice]:
     step = max(1, BLOCK // max(1, x.shape[1]))
     for start in range(0, len(x), step):
         yield slice(start, start + step)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -62,6 +62,38 @@ class StreamedTable:
         wanted, places = np.unique(rows, return_inverse=True)
         found = np.asarray(self.read(wanted), np.float32).reshape(len(wanted), self.shape[1])
         return found[places]
+
+
+class RowsOf:
+    """Some rows of a table, read when they are sliced, as an array's would be.
+
+    Parameters
+    ----------
+    table
+        Where they are.
+    numbers
+        Which, int ``[n]``; all by default.
+    """
+
+    def __init__(self, table: Table, numbers: np.ndarray | None = None) -> None:
+        self.table = table
+        self.numbers = np.arange(table.shape[0]) if numbers is None else numbers
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows n and width D."""
+        return len(self.numbers), self.table.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, which: Any) -> Any:
+        """Return one row ``[D]``, a slice of them ``[n, D]``, or, by a mask, fewer that are not read yet."""
+        if isinstance(which, slice):
+            return self.table.take(self.numbers[which])
+        if isinstance(which, np.ndarray):
+            return RowsOf(self.table, self.numbers[which])
+        return self.table.take(self.numbers[[which]])[0]
 
 
 class Part(NamedTuple):

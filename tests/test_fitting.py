@@ -182,3 +182,34 @@ def test_settings_name_the_losses_that_there_are():
 def test_labels_that_a_head_cannot_learn_are_refused(settings, labels, says):
     with pytest.raises((UsageError, DataError), match=says):
         fit_heads([Settings(**settings)], part(labels), NOTHING, classes=3)
+
+
+def test_ridge_reads_features_that_do_not_fit_block_by_block(monkeypatch):
+    monkeypatch.setattr("featcache.ridge.BLOCK", 6 * 20)  # 20 rows
+    reads = []
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        reads.append(len(rows))
+        return X[rows]
+
+    labels = np.arange(96) % 3
+    # The second weighting leaves out every other row; the third leaves fewer rows than features.
+    weight = np.stack([np.ones(96), np.arange(96) % 2, np.arange(96) < 5]).astype(np.float32)
+    settings = [Settings(head="ridge", l2=l2) for l2 in (0.1, 1.0, 10.0)]
+    found = []
+    for table in (ArrayTable(X), StreamedTable(read, *X.shape)):
+        rows = Part(table, labels, weight)
+        found.append(fit_heads(settings, rows, rows, classes=3, memory=X.nbytes // 4))
+    assert max(reads) <= 32
+    assert sum(reads) > 96
+    for want, got in zip(*found, strict=True):
+        # The same sums in another order, in float64.
+        np.testing.assert_allclose(got.parameters["kernel"], want.parameters["kernel"], rtol=1e-5, atol=1e-7)
+        assert got.val_accuracy == want.val_accuracy
+
+
+@pytest.mark.parametrize("head", ["logistic", "knn", "prototype"])
+def test_heads_that_need_all_features_say_what_they_need(head):
+    rows = part(np.arange(96) % 3, streamed=True)
+    with pytest.raises(UsageError, match=f"a {head} head needs all features at once.*raise --memory"):
+        fit_heads([Settings(head=head)], rows, rows, classes=3, memory=X.nbytes - 1)
