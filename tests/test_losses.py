@@ -139,6 +139,11 @@ def test_values_and_slopes_of_huge_outputs_are_those_of_float64(size, smoothing)
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+def test_cross_entropy_of_outputs_of_any_size_is_finite():
+    got = cross_entropy(jnp.array([1e30, -1e30, 0.0]), jnp.asarray(1))
+    np.testing.assert_allclose(got, 2e30, rtol=1e-6)
+
+
 # Scores -----------------------------------------------------------------------------------------------------
 
 
