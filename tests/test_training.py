@@ -3,6 +3,9 @@
 All tests share a few shapes, because compiling a program takes longer than running it.
 """
 
+from dataclasses import replace
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +14,11 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from featcache import training
 from featcache.heads import Form
 from featcache.learning import Program, Rows
 from featcache.optimization import Hyperparameters, hyperparameters
 from featcache.training import (
-    MOST_ORDERED,
     Fitted,
     batch_order,
     fit,
@@ -44,7 +47,14 @@ def rows(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, heads: 
 
 
 TRAIN, VAL = rows(X, Y), rows(VX, VY)
-NOTHING = rows(np.zeros((0, D), np.float32), np.zeros(0, int))
+
+
+def nothing(heads: int = 1) -> Rows:
+    """No rows."""
+    return rows(np.zeros((0, D), np.float32), np.zeros(0, int), heads=heads)
+
+
+NOTHING = nothing()
 
 
 def hyper(**given) -> Hyperparameters:
@@ -96,24 +106,26 @@ def optimum(x, weight_decay, smoothing) -> float:
     return minimize(flat, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9}).fun
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "learning_rate", "weight_decay", "smoothing"),
-    # adamw's decay is not part of the loss, so it has this optimum only without; smoothing keeps it finite.
-    [
-        ("adam", 0.01, 0.01, 0.0),
-        ("adam", 0.01, 0.1, 0.2),
-        ("sgd", 0.05, 0.02, 0.1),
-        ("adamw", 0.01, 0.0, 0.2),
-    ],
-)
-def test_training_reaches_the_optimum_of_the_regularised_loss(
-    optimizer, learning_rate, weight_decay, smoothing
-):
-    values = hyper(learning_rate=learning_rate, weight_decay=weight_decay, label_smoothing=smoothing)
-    # A batch larger than the rows is all rows, so that every step follows the whole gradient.
-    fitted = fit(Program(Form("linear", C), optimizer, 10**6, 1500), values, TRAIN, NOTHING)
+# Adamw's decay is not part of the loss, and has no optimum there. A rate that is infinite: see below.
+FULL = {
+    "adam": {"learning_rate": [0.01, 0.01], "weight_decay": [0.01, 0.1], "label_smoothing": [0.0, 0.2]},
+    "sgd": {"learning_rate": [0.05, np.inf], "weight_decay": 0.02, "label_smoothing": 0.1},
+}
+
+
+@cache
+def full_batch(optimizer: str) -> Fitted:
+    """Two heads without validation rows; a batch larger than the rows is all rows: every step has all the gradient."""
+    program = Program(Form("linear", C), optimizer, 10**6, 1500)
+    return fit(program, hyper(**FULL[optimizer]), rows(X, Y, heads=2), nothing(2))
+
+
+@pytest.mark.parametrize(("optimizer", "head"), [("adam", 0), ("adam", 1), ("sgd", 0)])
+def test_training_reaches_the_optimum_of_the_regularised_loss(optimizer, head):
+    values = hyper(**FULL[optimizer])
+    weight_decay, smoothing = float(values.weight_decay[head]), float(values.label_smoothing[head])
     mean, deviation = X.astype(np.float64).mean(0), X.astype(np.float64).std(0)
-    kernel, bias = parameters(fitted)
+    kernel, bias = parameters(full_batch(optimizer), head)
     kernel, bias = kernel * deviation[:, None], bias + mean @ kernel  # undo the folding
     standard = (X - mean) / deviation
     reached, *_ = objective(kernel, bias, standard, weight_decay, smoothing)
@@ -126,15 +138,9 @@ def test_training_reaches_the_optimum_of_the_regularised_loss(
 
 # Against optax, step by step --------------------------------------------------------------------------------
 
-REFERENCE = {
-    "adam": lambda lr, decay: optax.adam(lr),
-    "adamw": lambda lr, decay: optax.adamw(lr, weight_decay=decay, mask={"kernel": True, "bias": False}),
-    "sgd": lambda lr, decay: optax.sgd(lr, momentum=0.9),
-}
 
-
-@pytest.mark.parametrize("optimizer", REFERENCE)
-def test_steps_are_those_of_optax(optimizer):
+def test_epochs_are_steps_of_optax_on_batches_of_all_rows():
+    """Batches, their last one short, and the loss of an epoch; all optimisers are in test_optimization."""
     x = (X - X.mean(0)) / X.std(0)
     learning_rate, decay, smoothing, epochs = 0.05, 0.1, 0.1, 3
     # Neither patience nor min_delta may stop a head that has no validation rows.
@@ -147,33 +153,31 @@ def test_steps_are_those_of_optax(optimizer):
         min_delta=9,
     )
     # 60 rows are three batches of 16 and one of 12.
-    fitted = fit(
-        Program(Form("linear", C), optimizer, 16, epochs, standardize=False), values, rows(x, Y), NOTHING
-    )
+    program = Program(Form("linear", C), "adamw", 16, epochs, standardize=False)
+    fitted = fit(program, values, rows(x, Y), NOTHING)
 
-    steps = REFERENCE[optimizer](learning_rate, decay)
+    steps = optax.adamw(learning_rate, weight_decay=decay, mask={"kernel": True, "bias": False})
     want = {"kernel": jnp.zeros((D, C)), "bias": jnp.zeros(C)}
     state = steps.init(want)
 
-    def cross_entropy(p, x, y):
-        target = optax.smooth_labels(jax.nn.one_hot(y, C), smoothing)
-        return optax.softmax_cross_entropy(x @ p["kernel"] + p["bias"], target).mean()
+    def cross_entropy(p, x, target, weight):
+        losses = optax.softmax_cross_entropy(x @ p["kernel"] + p["bias"], target)
+        return losses @ weight / weight.sum()
 
     @jax.jit
-    def step(p, state, x, y):
-        coupled = 0 if optimizer == "adamw" else decay / 2
-        gradient = jax.grad(lambda p: cross_entropy(p, x, y) + coupled * jnp.sum(p["kernel"] ** 2))(p)
+    def step(p, state, x, target, weight):
+        value, gradient = jax.value_and_grad(cross_entropy)(p, x, target, weight)
         updates, state = steps.update(gradient, state, p)
-        return optax.apply_updates(p, updates), state, cross_entropy(p, x, y)
+        return optax.apply_updates(p, updates), state, value
 
     losses = []
+    targets = np.eye(C, dtype=np.float32)[Y] * (1 - smoothing) + smoothing / C
     for epoch in batch_order(N, batch_size=16, epochs=epochs, seed=5):
-        order = epoch.reshape(-1)[:N]
         total = 0.0
-        for start in range(0, N, 16):
-            batch = order[start : start + 16]
-            want, state, value = step(want, state, x[batch], Y[batch])
-            total += float(value) * len(batch)
+        for batch in epoch:
+            weight = (batch >= 0).astype(np.float32)
+            want, state, value = step(want, state, x[batch], targets[batch], weight)
+            total += float(value) * weight.sum()
         losses.append(total / N)
     for name, value in want.items():
         # The same float32 operations, but one fused program rounds sums differently; adam divides by the root
@@ -183,6 +187,54 @@ def test_steps_are_those_of_optax(optimizer):
     assert (int(fitted.best_epoch[0]), int(fitted.epochs_run)) == (epochs, epochs), "the last epoch is kept"
     assert np.isnan(fitted.history.val_loss).all()
     assert np.isnan(fitted.history.val_score).all()
+
+
+# Mixed and disturbed features -------------------------------------------------------------------------------
+
+# Four heads: as the rows are, mixed, disturbed, both. Some rows do not count.
+MIXUP, NOISE, SEEDS = [0.0, 0.4, 0.0, 2.0], [0.0, 0.0, 0.7, 0.3], [3, 4, 5, 6]
+COUNTS = np.where(np.arange(N) % 3 == 0, 0.0, 1.0 + np.arange(N) % 2)
+
+
+@cache
+def disturbed(shared: bool) -> Fitted:
+    """One step of rate 1 from zero, of all rows: the gradient."""
+    program = Program(Form("linear", C), "sgd", N, 1, mixup=True, noise=True, shared=shared)
+    values = hyper(learning_rate=1.0, momentum=0.0, mixup=MIXUP, noise=NOISE, seed=SEEDS)
+    weight = np.tile(COUNTS, (1 if shared else 4, 1))
+    return fit(program, values, rows(X, Y, weight), nothing(4))
+
+
+def mixed_by_hand(head: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features and targets of the rows, in numpy but for what is drawn by the head's keys; and the partners."""
+    _, key = jax.random.split(jax.random.key(SEEDS[head]))
+    _, noise_key, mix_key = jax.random.split(jax.random.fold_in(key, 0), 3)
+    share_key, other_key = jax.random.split(mix_key)
+    counting = jnp.where(COUNTS[order] > 0, 0.0, -jnp.inf)
+    other = np.asarray(jax.random.categorical(other_key, jnp.broadcast_to(counting, (N, N))))
+    alpha = MIXUP[head]
+    share = float(jax.random.beta(share_key, alpha, alpha)) if alpha else 1.0
+    mean = np.average(X, axis=0, weights=COUNTS)
+    deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=COUNTS))
+    noise = NOISE[head] * np.asarray(jax.random.normal(noise_key, (N, D)))
+    x, target = (X[order] - mean) / deviation + noise, np.eye(C)[Y[order]]
+    return (*(share * rows + (1 - share) * rows[other] for rows in (x, target)), other)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own rows", "shared rows"])
+@pytest.mark.parametrize("head", range(4))
+def test_features_are_mixed_and_disturbed_as_by_hand(head, shared):
+    order = batch_order(N, batch_size=N, epochs=1, seed=SEEDS[0])[0, 0]
+    x, target, other = mixed_by_hand(head, order)
+    weight = COUNTS[order] / COUNTS.sum()
+    slope = weight[:, None] * (1 / C - target)  # all classes are equally likely at the start
+    kernel, bias = parameters(disturbed(shared), head)
+    deviation = np.sqrt(np.average((X - np.average(X, axis=0, weights=COUNTS)) ** 2, axis=0, weights=COUNTS))
+    mean = np.average(X, axis=0, weights=COUNTS)
+    # float32 sums of 60 numbers of around 1.
+    np.testing.assert_allclose(kernel * deviation[:, None], -x.T @ slope, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(bias + mean @ kernel, -slope.sum(0), rtol=1e-4, atol=1e-5)
+    assert (COUNTS[order][other] > 0).all(), "a row that does not count is nobody's partner"
 
 
 # Many heads in one program ----------------------------------------------------------------------------------
@@ -228,13 +280,19 @@ def test_a_diverging_head_stops_keeps_its_best_and_leaves_the_others_alone():
     np.testing.assert_allclose(loss(both, VX, VY, 1), np.nanmin(val_loss), rtol=1e-3)
 
 
-@pytest.mark.parametrize("validation", [VAL, NOTHING], ids=["validation", "none"])
-def test_a_head_that_diverges_in_its_first_step_has_no_best_epoch(validation):
+def test_a_head_that_diverges_in_its_first_step_has_no_best_epoch():
     # One step an epoch: the loss of the only step is still finite, its parameters are not.
-    chosen = Program(Form("linear", C), "sgd", 10**6, 1500)
-    fitted = fit(chosen, hyper(learning_rate=np.inf), TRAIN, validation)
-    assert np.isfinite(fitted.history.train_loss[0, 0])
-    assert (int(fitted.best_epoch[0]), int(fitted.epochs_run)) == (0, 1)
+    chosen = Program(Form("linear", C), "sgd", 10**6, 9, monitor="score")
+    judged = fit(chosen, hyper(learning_rate=np.inf), TRAIN, VAL)
+    assert np.isfinite(judged.history.train_loss[0, 0])
+    assert (int(judged.best_epoch[0]), int(judged.epochs_run)) == (0, 1)
+    # Without validation rows too, beside a head that goes on to the end.
+    alone = full_batch("sgd")
+    assert np.isfinite(alone.history.train_loss[0]).all()
+    assert alone.best_epoch.tolist() == [1500, 0]
+    assert np.isnan(alone.history.train_loss[1:, 1]).all()
+    # What is kept of it is where it started.
+    assert not np.any(alone.parameters["kernel"][1])
 
 
 # Early stopping ---------------------------------------------------------------------------------------------
@@ -265,6 +323,17 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(patience, min_delta):
     np.testing.assert_allclose(loss(fitted, VX, VY), val_loss[best - 1], rtol=1e-4)
     accuracy = np.mean(logits(fitted, VX).argmax(1) == VY)
     np.testing.assert_allclose(accuracy, fitted.history.val_score[best - 1, 0], rtol=1e-6)
+
+
+def test_the_first_epoch_of_the_best_score_is_kept_where_scores_are_monitored():
+    program = replace(SMALL_BATCHES, monitor="score")
+    fitted = fit(program, hyper(learning_rate=0.01, patience=12), TRAIN, VAL)
+    scores = np.asarray(fitted.history.val_score[:, 0])
+    best, run = int(fitted.best_epoch[0]), int(fitted.epochs_run)
+    assert best == 1 + np.nanargmax(scores)
+    assert run == min(best + 12, EPOCHS)
+    assert best != 1 + np.nanargmin(fitted.history.val_loss[:, 0]), "or the loss would have chosen the same"
+    np.testing.assert_allclose(np.mean(logits(fitted, VX).argmax(1) == VY), scores[best - 1], rtol=1e-6)
 
 
 def test_validation_rows_of_weight_zero_do_not_count():
@@ -311,15 +380,17 @@ def test_the_seed_decides_the_order_of_the_rows():
     assert np.abs(first.history.train_loss[1:] - other.history.train_loss[1:]).max() > 1e-4
 
 
-def test_every_epoch_sees_every_row_once_in_another_order():
+def test_every_epoch_sees_every_row_once_in_another_order(monkeypatch):
     order = batch_order(60, batch_size=16, epochs=3, seed=0)
     assert order.shape == (3, 4, 16)
     for epoch in order.reshape(3, -1):
         assert sorted(epoch[:60]) == list(range(60))
         assert (epoch[60:] == -1).all()
     assert (order[0] != order[1]).any()
-    # Of very many rows fewer epochs are drawn than run.
-    assert len(batch_order(MOST_ORDERED // 2, batch_size=1 << 20, epochs=9, seed=0)) == 2
+    # Of very many rows fewer epochs are drawn than run, one at least.
+    monkeypatch.setattr(training, "MOST_ORDERED", 120)
+    assert len(batch_order(60, batch_size=16, epochs=9, seed=0)) == 2
+    assert len(batch_order(121, batch_size=16, epochs=9, seed=0)) == 1
 
 
 def test_a_second_fit_of_the_same_shape_compiles_nothing():
