@@ -51,7 +51,7 @@ def fit_streamed(
     train, val
         As there, with tables in the place of arrays.
     memory
-        Bytes of features to hold at a time: two blocks, one in use and one being read.
+        Bytes of features to hold at a time: two blocks, one in use and one being read, each once more on its way.
 
     Returns
     -------
@@ -62,13 +62,13 @@ def fit_streamed(
     count, width = train.table.shape
     order = batch_order(count, batch_size=program.batch_size, epochs=program.epochs, seed=seed)
     run = _programs()
-    scaling = _scaling(program, train, memory // 2)
+    scaling = _scaling(program, train, memory // 4)
     steps = order.shape[1]
-    some = max(1, min(steps, memory // 2 // (4 * width * order.shape[2])))
+    some = max(1, min(steps, memory // 4 // (4 * width * order.shape[2])))
     carry = run["initial"](program, hyper, width)
     for epoch in range(program.epochs):
         carry = _epoch(run, program, hyper, carry, scaling, train, order[epoch % len(order)], some)
-        carry = _judged(run, program, hyper, carry, scaling, val, memory // 2)
+        carry = _judged(run, program, hyper, carry, scaling, val, memory // 4)
         if bool(np.all(carry.stopped)):
             break
     return run["finished"](program, carry, scaling)
