@@ -72,6 +72,12 @@ def test_heads_that_do_not_fit_go_one_by_one():
     assert counted(runs) == [[0], [1], [2]]
 
 
+def test_heads_are_spread_evenly_over_no_more_runs_than_needed():
+    runs = divide(weights([0] * 65), most=64, columns=5, cores=1)
+    assert [len(run) for run in counted(runs)] == [33, 32]
+    assert runs.numbers[1][-2:] == [64, 64], "filled up with its last head"
+
+
 def test_groups_of_the_same_rows_are_a_partition_in_the_order_of_their_first_head():
     groups = same_rows(weights([2, 0, 2, 1, 0]))
     assert [group.tolist() for group in groups] == [[0, 2], [1, 4], [3]]
