@@ -156,9 +156,10 @@ def _value(name: str, item: Any, kind: Any = None) -> Any:
 
 
 def _widths(text: Any) -> tuple[int, ...]:
-    """Read ``512x128``, ``512`` or (512, 128)."""
-    parts = re.split("[x×]", text) if isinstance(text, str) else text if isinstance(text, tuple) else [text]
-    return tuple(int(part) for part in parts)
+    """Read ``512x128``, ``512``, (512, 128), or [512, 128] among others of a TOML file."""
+    if isinstance(text, str):
+        text = re.split("[x×]", text)
+    return tuple(int(part) for part in (text if isinstance(text, tuple | list) else [text]))
 
 
 def _kind(name: str) -> Any:

@@ -22,6 +22,7 @@ from featcache.errors import UnknownNameError, UsageError
         ("hidden", "256,512x128,64×32", ((256,), (512, 128), (64, 32))),
         ("hidden", (512, 128), ((512, 128),)),
         ("hidden", [(256,), (512, 128)], ((256,), (512, 128))),
+        ("hidden", [[256], [512, 128]], ((256,), (512, 128))),
         ("hidden", [256, "64x64"], ((256,), (64, 64))),
         ("temperature", "none,0.07", (None, 0.07)),
         ("temperature", None, (None,)),
