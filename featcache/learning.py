@@ -319,8 +319,11 @@ def _mixing(hyper: Hyperparameters, weight: jax.Array, key: jax.Array) -> tuple[
     share_key, other_key = jax.random.split(key)
     alpha = jnp.maximum(hyper.mixup, 1e-3)
     share = jnp.where(hyper.mixup > 0, jax.random.beta(share_key, alpha, alpha), 1.0)
-    counting = jnp.where(weight > 0, 0.0, -jnp.inf)
-    other = jax.random.categorical(other_key, jnp.broadcast_to(counting, (len(weight), len(weight))))
+    # The row whose turn it is when those that count are counted up to a random place; a categorical distribution
+    # would draw a number for each pair of rows.
+    counted = jnp.cumsum(weight > 0)
+    place = jnp.floor(jax.random.uniform(other_key, weight.shape) * counted[-1])
+    other = jnp.sum(counted[None] <= jnp.minimum(place, counted[-1] - 1)[:, None], axis=1)
     return share, other
 
 

@@ -33,7 +33,7 @@ JUDGED = np.ones((K, M), np.float32)
 # Two blocks at a time, of which each holds 18 rows: a batch of 16, and a third of the validation rows.
 MEMORY = X.nbytes // 4
 LINEAR = Program(Form("linear", C), "adamw", 16, 8, schedule="cosine")
-NORMED = Program(Form("mlp", C, (8, 4), batch_norm=True), "adamw", 16, 8, schedule="cosine")
+NORMED = Program(Form("mlp", C, (8,), batch_norm=True), "adamw", 16, 8, schedule="cosine")
 
 
 @cache
