@@ -318,7 +318,9 @@ def _mixing(hyper: Hyperparameters, weight: jax.Array, key: jax.Array) -> tuple[
     """
     share_key, other_key = jax.random.split(key)
     alpha = jnp.maximum(hyper.mixup, 1e-3)
-    share = jnp.where(hyper.mixup > 0, jax.random.beta(share_key, alpha, alpha), 1.0)
+    # The share of two Gamma(α) is Beta(α, α); jax.random.beta compiles its sampler twice.
+    beta = jax.nn.softmax(jax.random.loggamma(share_key, alpha, (2,)))[0]
+    share = jnp.where(hyper.mixup > 0, beta, 1.0)
     # The row whose turn it is when those that count are counted up to a random place; a categorical distribution
     # would draw a number for each pair of rows.
     counted = jnp.cumsum(weight > 0)

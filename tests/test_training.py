@@ -189,55 +189,6 @@ def test_epochs_are_steps_of_optax_on_batches_of_all_rows():
     assert np.isnan(fitted.history.val_score).all()
 
 
-# Mixed and disturbed features -------------------------------------------------------------------------------
-
-# Four heads: as the rows are, mixed, disturbed, both. Some rows do not count.
-MIXUP, NOISE, SEEDS = [0.0, 0.4, 0.0, 2.0], [0.0, 0.0, 0.7, 0.3], [3, 4, 5, 6]
-COUNTS = np.where(np.arange(N) % 3 == 0, 0.0, 1.0 + np.arange(N) % 2)
-
-
-@cache
-def disturbed(shared: bool) -> Fitted:
-    """One step of rate 1 from zero, of all rows: the gradient."""
-    program = Program(Form("linear", C), "sgd", N, 1, mixup=True, noise=True, shared=shared)
-    values = hyper(learning_rate=1.0, momentum=0.0, mixup=MIXUP, noise=NOISE, seed=SEEDS)
-    weight = np.tile(COUNTS, (1 if shared else 4, 1))
-    return fit(program, values, rows(X, Y, weight), nothing(4))
-
-
-def mixed_by_hand(head: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features and targets of the rows, in numpy but for what is drawn by the head's keys."""
-    _, key = jax.random.split(jax.random.key(SEEDS[head]))
-    _, noise_key, mix_key = jax.random.split(jax.random.fold_in(key, 0), 3)
-    share_key, other_key = jax.random.split(mix_key)
-    counting = np.flatnonzero(COUNTS[order])
-    other = counting[(np.asarray(jax.random.uniform(other_key, (N,))) * len(counting)).astype(int)]
-    alpha = MIXUP[head]
-    share = float(jax.random.beta(share_key, alpha, alpha)) if alpha else 1.0
-    mean = np.average(X, axis=0, weights=COUNTS)
-    deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=COUNTS))
-    noise = NOISE[head] * np.asarray(jax.random.normal(noise_key, (N, D)))
-    x, target = (X[order] - mean) / deviation + noise, np.eye(C)[Y[order]]
-    # Only rows that count are partners.
-    x, target = (share * rows + (1 - share) * rows[other] for rows in (x, target))
-    return x, target
-
-
-@pytest.mark.parametrize("shared", [False, True], ids=["own rows", "shared rows"])
-@pytest.mark.parametrize("head", range(4))
-def test_features_are_mixed_and_disturbed_as_by_hand(head, shared):
-    order = batch_order(N, batch_size=N, epochs=1, seed=SEEDS[0])[0, 0]
-    x, target = mixed_by_hand(head, order)
-    weight = COUNTS[order] / COUNTS.sum()
-    slope = weight[:, None] * (1 / C - target)  # all classes are equally likely at the start
-    kernel, bias = parameters(disturbed(shared), head)
-    deviation = np.sqrt(np.average((X - np.average(X, axis=0, weights=COUNTS)) ** 2, axis=0, weights=COUNTS))
-    mean = np.average(X, axis=0, weights=COUNTS)
-    # float32 sums of 60 numbers of around 1.
-    np.testing.assert_allclose(kernel * deviation[:, None], -x.T @ slope, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(bias + mean @ kernel, -slope.sum(0), rtol=1e-4, atol=1e-5)
-
-
 # Many heads in one program ----------------------------------------------------------------------------------
 
 
