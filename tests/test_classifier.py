@@ -207,7 +207,9 @@ def test_features_of_another_recipe_are_refused_with_the_difference(trained, net
 
 def test_a_cache_without_the_layer_is_refused(trained, network, tmp_path):
     stem = extract(trained.photos, backbone=network, layers=("stem",), output=tmp_path / "stem.h5")
-    with pytest.raises(IdentityError, match="layers: stem:avg, image:statistics in the cache, pool asked for"):
+    with pytest.raises(
+        IdentityError, match="layers: stem:avg, image:statistics in the cache, pool asked for"
+    ):
         trained.classifier.evaluate(stem)
 
 

@@ -216,6 +216,6 @@ def test_a_sweep_that_is_not_calibrated_says_so(cache, tmp_path):
     result = sweep(cache, output=tmp_path / "out", head="prototype", calibrate=False)
     kept = Classifier.load(result.classifier).calibration
     assert (kept.temperature, kept.rejection, kept.note) == (1, None, "it was not asked for")
-    with pytest.raises(UsageError, match="reject-accuracy 1.5: expected above 0 and below 1"):
+    with pytest.raises(UsageError, match=r"reject-accuracy 1\.5: expected above 0 and below 1"):
         sweep(cache, output=tmp_path / "two", head="prototype", reject_accuracy=1.5)
     assert not (tmp_path / "two").exists()
