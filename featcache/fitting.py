@@ -97,6 +97,8 @@ def fit_heads(
     train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
     solved = _SOLVERS[settings[0].head](settings, train, val, classes, memory)
     losses, accuracies = scores(settings[0], solved.parameters, val, classes=classes, memory=memory)
+    if settings[0].head in DESCENT:  # a head that diverged at once is its start, whose scores are a guess's
+        losses, accuracies = (np.where(solved.epochs > 0, own, np.nan) for own in (losses, accuracies))
     fits = [
         Fit(
             {name: np.asarray(value[k]) for name, value in solved.parameters.items()},

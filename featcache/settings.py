@@ -137,6 +137,7 @@ class Settings:
             "end": (0 <= self.end <= 1, "in 0..1"),
             "power": (0 < self.power < infinite, "above 0"),
             "warmup": (0 <= self.warmup < infinite, "0 or more epochs"),
+            "min_delta": (0 <= self.min_delta < infinite, "0 or above"),
             "clip": (self.clip is None or self.clip > 0, "above 0"),
             "mixup": (0 <= self.mixup < infinite, "0 or above"),
             "noise": (0 <= self.noise < infinite, "0 or above"),
@@ -153,6 +154,11 @@ class Settings:
         for field, (good, expected) in limits.items():
             if not good:
                 raise UsageError(f"{field.replace('_', '-')} {getattr(self, field)}: expected {expected}")
+        if self.schedule == "exponential" and not self.end:
+            raise UsageError(
+                "schedule exponential with end 0: the learning rate would be 0 from the second step on; "
+                "give what is left of it at the end, such as end 0.01"
+            )
         if self.head in DESCENT and self.optimizer in FULL_BATCH:
             self._refuse_random()
 

@@ -75,10 +75,6 @@ def test_a_head_that_diverges_stops_keeps_its_best_and_leaves_the_others_alone()
     assert all(v is None for v in at_once.history["val_loss"][1:])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="fit_heads scores a diverged head by the numbers it started from: chance, and not NaN as the sweep expects",
-)
 def test_a_sweep_in_which_all_heads_diverge_is_an_error(tmp_path):
     splits = ["train"] * N + ["val"] * M
     cache = feature_cache(tmp_path / "x.h5", np.concatenate([X, VX]), [*Y, *VY], splits)

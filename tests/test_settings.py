@@ -103,3 +103,16 @@ def test_values_at_the_edge_work():
         dropout=0.0, label_smoothing=0.0, momentum=0.0, end=1.0, warmup=0.0, clip=math.inf, seed=2**32 - 1
     )
     Settings(hidden=(1,), batch_size=1, epochs=1, patience=1, val_fraction=0.0, neighbours=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"schedule": "exponential"}, r"end 0: the learning rate would be 0 .* such as end 0\.01"),
+        ({"min_delta": float("nan")}, "min-delta nan: expected 0 or above"),
+        ({"min_delta": -0.1}, r"min-delta -0\.1: expected 0 or above"),
+    ],
+)
+def test_settings_that_would_train_nothing_are_refused(given, says):
+    with pytest.raises(UsageError, match=says):
+        Settings(**given)
