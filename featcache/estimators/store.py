@@ -121,6 +121,7 @@ def _compute(
             output=target,
             dtype=next(iter(request.specs.values())).dtype,
             compute_dtype=request.compute_dtype,
+            image_statistics=False,
             batch_size=batch_size,
             workers=workers,
         )
