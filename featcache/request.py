@@ -286,17 +286,17 @@ def named_caches(paths: Sequence[str | os.PathLike[str]], request: Request) -> l
     return caches
 
 
-def shared_caches(request: Request) -> list[FeatureCache]:
-    """Open the caches of this recipe in ``FEATCACHE_HOME/caches``; what does not fit or open is passed over."""
+def caches_in(folder: Path, request: Request) -> list[FeatureCache]:
+    """Open the finished caches of this recipe in a folder; what does not fit or open is passed over."""
     caches = []
-    for path in sorted((home() / "caches").glob("*.h5")):
+    for path in sorted(folder.glob("*.h5")):
+        if path.name.endswith(".partial.h5"):
+            continue
         try:
             found = FeatureCache(path)
         except (IntegrityError, OSError):
             continue
-        if not path.name.endswith(".partial.h5") and planning.serves(
-            found.identity, request.recipe, request.specs
-        ):
+        if planning.serves(found.identity, request.recipe, request.specs):
             caches.append(found)
     return caches
 
@@ -323,10 +323,13 @@ def find_caches(
     own = own_caches(target, plain, overwrite=overwrite)
     if overwrite and request.image_statistics:
         own = [found for found in own if STATISTICS in found.layers]
-    if not all(STATISTICS in found.layers for found in (*own, *named_caches(reuse, plain))):
+    named = named_caches(reuse, plain)
+    if not all(STATISTICS in found.layers for found in (*own, *named)):
         request = plain
     request = with_layers_of(request, wanted, own)
-    return request, [*own, *named_caches(reuse, request), *shared_caches(request)]
+    for path, found in zip(reuse, named, strict=True):  # the target may hold more layers than were asked for
+        planning.refuse_difference(Path(path), found.identity, request.recipe, request.specs)
+    return request, [*own, *named, *caches_in(home() / "caches", request)]
 
 
 def sources_of(caches: Sequence[FeatureCache]) -> list[planning.Source]:

@@ -10,11 +10,11 @@ import numpy as np
 from filelock import FileLock
 
 from featcache.cache import FeatureCache
-from featcache.errors import DataError, ImageError, IntegrityError
+from featcache.errors import DataError, ImageError
 from featcache.extraction import extract
 from featcache.hashing import hash_records
-from featcache.plan import UNREADABLE, Plan, build_plan, serves
-from featcache.request import Request, make_writable, named_caches, sources_of
+from featcache.plan import UNREADABLE, Plan, build_plan
+from featcache.request import Request, caches_in, make_writable, named_caches, sources_of
 from featcache.schedule import default_workers
 from featcache.sources import Dataset, Record
 from featcache.transforms import prepare
@@ -80,22 +80,7 @@ class Store:
 
     def _caches(self, request: Request) -> list[FeatureCache]:
         given = named_caches([self.given], request) if self.given else []
-        return [*given, *_kept(self.folder, request)]
-
-
-def _kept(folder: Path, request: Request) -> list[FeatureCache]:
-    """Open the finished caches of a recipe in a folder; images of one that is damaged are computed again."""
-    caches = []
-    for path in sorted(folder.glob("*.h5")):
-        if path.name.endswith(".partial.h5"):
-            continue
-        try:
-            found = FeatureCache(path)
-        except IntegrityError:
-            continue
-        if serves(found.identity, request.recipe, request.specs):
-            caches.append(found)
-    return caches
+        return [*given, *caches_in(self.folder, request)]
 
 
 def _plan(hashes: Sequence[bytes], caches: Sequence[FeatureCache]) -> Plan:
