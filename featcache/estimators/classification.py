@@ -12,7 +12,7 @@ from sklearn.utils.validation import column_or_1d
 from featcache.errors import DataError, UsageError
 from featcache.estimators.learned import HeadEstimator, checked_rows, row_weights
 from featcache.outputs import class_probabilities, sigmoid
-from featcache.settings import DESCENT
+from featcache.settings import DESCENT, loss_of
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -48,34 +48,10 @@ monitor, patience, min_delta, standardize, seed, c, l2, neighbours, temperature,
     """
 
     head: str = "linear"
-    hidden: tuple[int, ...] = (256,)
-    activation: str = "relu"
-    dropout: float = 0.0
-    batch_norm: bool = False
     loss: str = "softmax"
-    optimizer: str = "adam"
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.0
     label_smoothing: float = 0.0
-    momentum: float = 0.9
-    schedule: str = "constant"
-    end: float = 0.0
-    power: float = 1.0
-    warmup: float = 0.0
-    clip: float | None = None
-    mixup: float = 0.0
-    noise: float = 0.0
     class_weights: str = "none"
-    batch_size: int = 128
-    epochs: int = 100
-    monitor: str = "loss"
-    patience: int = 10
-    min_delta: float = 0.0
-    val_fraction: float | None = None
-    standardize: bool = True
-    seed: int = 0
     c: float = 1.0
-    l2: float = 1.0
     neighbours: int = 20
     temperature: float | None = None
     metric: str = "cosine"
@@ -152,8 +128,6 @@ monitor, patience, min_delta, standardize, seed, c, l2, neighbours, temperature,
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return probabilities float32 ``[N, C]``; they sum to 1 unless any number of labels is right."""
-        from featcache.scoring import loss_of
-
         raw = self._outputs(X)
         if self.multilabel_:
             return sigmoid(raw)

@@ -1,7 +1,7 @@
 """What the head estimators share: settings from parameters, rows to learn from, fitted numbers to outputs."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,11 @@ COMPILED_ROWS: Mapping[str, int] = {"logistic": 128}
 """Multiples of rows that programs are compiled for; of ``linear`` and ``mlp`` it is the batch size."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class HeadEstimator(BaseEstimator):
     """A head on features; `HeadClassifier` and `HeadRegressor` say what its outputs mean.
+
+    The parameters are those that they have in common.
 
     Attributes
     ----------
@@ -46,8 +49,30 @@ class HeadEstimator(BaseEstimator):
     """
 
     head: str
-    val_fraction: float | None
-    seed: int
+    hidden: tuple[int, ...] = (256,)
+    activation: str = "relu"
+    dropout: float = 0.0
+    batch_norm: bool = False
+    optimizer: str = "adam"
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    schedule: str = "constant"
+    end: float = 0.0
+    power: float = 1.0
+    warmup: float = 0.0
+    clip: float | None = None
+    mixup: float = 0.0
+    noise: float = 0.0
+    batch_size: int = 128
+    epochs: int = 100
+    monitor: str = "loss"
+    patience: int = 10
+    min_delta: float = 0.0
+    val_fraction: float | None = None
+    standardize: bool = True
+    seed: int = 0
+    l2: float = 1.0
 
     def _settings(self, **fixed: Any) -> Settings:
         """Return the parameters as settings; raises `UsageError` for a value that cannot work."""

@@ -49,30 +49,6 @@ warmup, clip, mixup, noise, batch_size, epochs, monitor, patience, min_delta, st
     """
 
     head: str = "ridge"
-    hidden: tuple[int, ...] = (256,)
-    activation: str = "relu"
-    dropout: float = 0.0
-    batch_norm: bool = False
-    optimizer: str = "adam"
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.0
-    momentum: float = 0.9
-    schedule: str = "constant"
-    end: float = 0.0
-    power: float = 1.0
-    warmup: float = 0.0
-    clip: float | None = None
-    mixup: float = 0.0
-    noise: float = 0.0
-    batch_size: int = 128
-    epochs: int = 100
-    monitor: str = "loss"
-    patience: int = 10
-    min_delta: float = 0.0
-    val_fraction: float | None = None
-    standardize: bool = True
-    seed: int = 0
-    l2: float = 1.0
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
