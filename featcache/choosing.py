@@ -17,7 +17,8 @@ from featcache.kept_fits import KeptFits
 from featcache.metrics import score
 from featcache.outputs import class_probabilities
 from featcache.protocol import Spread, Standing, compare, spread, standings
-from featcache.scoring import loss_of, outputs
+from featcache.scoring import outputs
+from featcache.settings import loss_of
 from featcache.sweep_data import SweepData
 from featcache.sweep_results import Choice, Contender
 from featcache.tables import Part
@@ -72,14 +73,13 @@ def choose(
 
 def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int, kept: KeptFits) -> np.ndarray:
     """Return for each row that judges the share of seeds that have it right, float ``[M]``."""
-    folds = range(data.protocol.folds) if data.protocol.folds else (None,)
     trials = [
         replace(key, settings=replace(key.settings, seed=seed), fold=fold)
         for seed in range(seeds)
-        for fold in folds
+        for fold in data.protocol.fold_numbers
     ]
     fits = kept.get(trials, lambda wanted: fit_trials(wanted, data, memory))
-    _, val = data.parts(trials)
+    val = data.judged(trials)
     right = np.stack(
         [_right(trial, fit.parameters, val, data) for trial, fit in zip(trials, fits, strict=True)]
     )
@@ -127,9 +127,8 @@ def image_floor(key: Trial, data: SweepData) -> float | None:
     """
     if STATISTICS not in data.cache.layers or key.layer == STATISTICS or key.shots is not None:
         return None
-    folds = range(data.protocol.folds) if data.protocol.folds else (None,)
     found = []
-    for fold in folds:
+    for fold in data.protocol.fold_numbers:
         rows = [
             (part.table.take(numbers), part.labels[numbers])
             for part in data.parts([replace(key, layer=STATISTICS, fold=fold)])
@@ -140,8 +139,9 @@ def image_floor(key: Trial, data: SweepData) -> float | None:
     return float(np.mean(found))
 
 
-def checked(standing: Standing, data: Sequence[SweepData]) -> list[Finding]:
+def checked(choice: Choice, data: Sequence[SweepData]) -> list[Finding]:
     """Look for mistakes in the rows and features that the chosen head was made from."""
+    standing = choice.standing
     own = data[standing.key.cache]
     # With folds the same rows are learnt from and judge; only the test rows are others.
     parts = {"train": own.train} | ({} if own.protocol.folds else {"val": own.val}) | {"test": own.test}
@@ -149,7 +149,7 @@ def checked(standing: Standing, data: Sequence[SweepData]) -> list[Finding]:
     some = own.train[:: max(1, len(own.train) // MOST_CHECKED)]
     x = own.table(some, standing.key.layer).take(np.arange(len(some)))
     found += check_features(x, own.cache.labels[some])
-    floor = image_floor(standing.key, own)
+    floor = choice.image_floor
     return found if floor is None else [*found, *below_floor(standing.accuracy, floor)]
 
 

@@ -21,7 +21,7 @@ from featcache.identity import Recipe, differences
 from featcache.metrics import Evaluation, Scores, evaluate
 from featcache.outputs import class_probabilities
 from featcache.rejection import Rejection, rejection_at
-from featcache.settings import DESCENT, Settings
+from featcache.settings import Settings, loss_of
 
 __all__ = ["DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
 
@@ -136,7 +136,7 @@ class Classifier:
     @property
     def loss(self) -> str:
         """The loss it was trained with, which says how to read its outputs."""
-        return self.settings.loss if self.head in DESCENT else "softmax"
+        return loss_of(self.settings)
 
     @property
     def _width(self) -> int:

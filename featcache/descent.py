@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from featcache.errors import UsageError
+from featcache.full_batch import REMEMBERED
 from featcache.heads import Form
 from featcache.learning import Program, Rows, finite_rows
 from featcache.optimization import Hyperparameters, hyperparameters
@@ -117,7 +118,7 @@ def _heads_at_once(program: Program, train: Part, val: Part, memory: int) -> int
     copies = 8
     rows = train.table.shape[0] + val.table.shape[0] * (1 + 2 * sum(widths[1:]))
     if program.optimizer in FULL_BATCH:  # its history, and the outputs of all training rows
-        copies += 2 * 10
+        copies += 2 * REMEMBERED
         rows += train.table.shape[0] * 3 * sum(widths[1:])
     return max(1, int(memory // (4 * (copies * numbers + rows))))
 
@@ -127,6 +128,7 @@ def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], runs:
     from featcache.training import batch_order, run_program
 
     (x, y), (val_x, val_y) = ((jnp.asarray(whole(table)), targets) for table, targets in rows)
+
     run = run_program(one_core=runs > 1)
 
     @cache

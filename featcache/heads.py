@@ -261,11 +261,6 @@ def form_of(head: str, parameters: Mapping[str, Any], activation: str = "relu") 
     return Form(head, int(parameters["kernel"].shape[1]), tuple(hidden), activation)
 
 
-def features_of(parameters: Mapping[str, Any]) -> int:
-    """Return the width D of the features that finished parameters take."""
-    return int(parameters.get("kernel_0", parameters["kernel"]).shape[0])
-
-
 def drawn(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Return ``draw(key, shape)``, drawn as one row of numbers.
 

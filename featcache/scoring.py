@@ -10,7 +10,7 @@ import numpy as np
 from featcache.compiling import cpu_options
 from featcache.heads import Form, as_arrays, form_of, head_kind
 from featcache.outputs import class_probabilities
-from featcache.settings import DESCENT, Settings
+from featcache.settings import DESCENT, Settings, loss_of
 from featcache.tables import MEMORY, Part, blocks
 
 
@@ -135,8 +135,3 @@ def _variances(val: Part) -> np.ndarray:
             share = weight[weight > 0] / weight.sum(dtype=np.float64)
             variance[:] = share @ np.square(centred - share @ centred)
     return found
-
-
-def loss_of(settings: Settings) -> str:
-    """Which loss says how to read the outputs: all that are not trained by descent give logits of a softmax."""
-    return settings.loss if settings.head in DESCENT else "softmax"

@@ -176,3 +176,8 @@ class Settings:
                 f"{', '.join(wrong)} with optimizer {self.optimizer}, whose steps are all of the same rows; "
                 "leave that out, or use adam"
             )
+
+
+def loss_of(settings: Settings) -> str:
+    """Which loss says how to read the outputs: all that are not trained by descent give logits of a softmax."""
+    return settings.loss if settings.head in DESCENT else "softmax"

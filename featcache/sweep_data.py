@@ -48,6 +48,11 @@ class Protocol:
                 "the test rows would have to choose, and their accuracy would mean nothing"
             )
 
+    @property
+    def fold_numbers(self) -> Sequence[int | None]:
+        """The folds that take turns at judging; one ``None`` where the validation rows do."""
+        return range(self.folds) if self.folds else (None,)
+
     def identity(self, cache: FeatureCache) -> str:
         """Return a hash over the rows and how they are divided."""
         own = {
@@ -151,16 +156,21 @@ class SweepData:
 
     def parts(self, trials: Sequence[Trial]) -> tuple[Part, Part]:
         """Return what trials of one program learn from and are judged by."""
-        train, val = self.tables(trials[0].layer)
+        train, _ = self.tables(trials[0].layer)
         weight = np.stack([self._train_weight(trial) for trial in trials])
-        judged = np.stack([self._val_weight(trial) for trial in trials])
         labels = self.cache.labels
         learnt = Part(train, labels[self.train], weight)
         if trials[0].shots is not None:
             # Few of many rows: what no head of the group learns from would only fill the batches.
             used = np.flatnonzero((weight > 0).any(axis=0))
             learnt = Part(ArrayTable(train.take(used)), labels[self.train][used], weight[:, used])
-        return learnt, Part(val, labels[self.val], judged)
+        return learnt, self.judged(trials)
+
+    def judged(self, trials: Sequence[Trial]) -> Part:
+        """Return what trials of one program are judged by."""
+        _, val = self.tables(trials[0].layer)
+        weight = np.stack([self._val_weight(trial) for trial in trials])
+        return Part(val, self.cache.labels[self.val], weight)
 
     def _train_weight(self, trial: Trial) -> np.ndarray:
         counts = np.ones(len(self.train), np.float32)

@@ -128,7 +128,7 @@ def sweep(
         for few in many
         for own in chosen
         for first in range(seeds)
-        for fold in (range(folds) if folds else (None,))
+        for fold in protocol.fold_numbers
     ]
     results = Results(Path(output))
     names = {trial: _identity(trial, data) for trial in wanted}
@@ -144,7 +144,7 @@ def sweep(
         seconds=time.monotonic() - started,
         leaderboard=tuple(standings([(key, own) for key, own in rows if key.shots == many[-1]])),
         choices=choices,
-        warnings=tuple(finding.message for finding in checked(choices[-1].standing, data)),
+        warnings=tuple(finding.message for finding in checked(choices[-1], data)),
         classifier=saved(
             choices[-1], heads[-1], data, Path(output), reject_accuracy=reject_accuracy if calibrate else None
         )

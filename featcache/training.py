@@ -29,6 +29,7 @@ from featcache.learning import (
     train_steps,
 )
 from featcache.optimization import Hyperparameters
+from featcache.settings import FULL_BATCH
 
 MONITORS = ("loss", "score")
 
@@ -142,7 +143,7 @@ def _run_program(
         return (carry.epoch < program.epochs) & ~jnp.all(carry.stopped)
 
     def advance(carry: Carry) -> Carry:
-        if program.optimizer == "lbfgs":
+        if program.optimizer in FULL_BATCH:
             learners, losses = iterate(program, hyper, train, scaling, carry.learners)
             return judged_epoch(carry, learners, losses)
         progress = Progress(carry.epoch * steps, steps)
@@ -158,7 +159,7 @@ def _run_program(
         )
 
     first = initial(program, hyper, train.x.shape[1])
-    if program.optimizer == "lbfgs":
+    if program.optimizer in FULL_BATCH:
         first = first._replace(learners=started(program, hyper, train, scaling, first.learners))
     return finished(program, lax.while_loop(running, advance, first), scaling)
 
