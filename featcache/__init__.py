@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from featcache.errors import FeatcacheError
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
     from featcache.extraction import Extraction, extract
+    from featcache.finetuning import finetune
     from featcache.sources import Dataset, open_dataset
     from featcache.sweep_results import SweepResult
     from featcache.sweeping import sweep
     from featcache.trainer import train_head
     from featcache.transforms import Transforms
+    from featcache.tuning.outcome import FineTuning
+    from featcache.tuning.savings import plan_finetuning
 
 _HOMES = {
     "open_dataset": "featcache.sources",
@@ -36,6 +39,9 @@ _HOMES = {
     "train_head": "featcache.trainer",
     "sweep": "featcache.sweeping",
     "SweepResult": "featcache.sweep_results",
+    "plan_finetuning": "featcache.tuning.savings",
+    "finetune": "featcache.finetuning",
+    "FineTuning": "featcache.tuning.outcome",
     "Classifier": "featcache.classifier",
     "FeatureExtractor": "featcache.estimators",
     "HeadClassifier": "featcache.estimators",
@@ -50,6 +56,7 @@ __all__ = [
     "FeatcacheError",
     "FeatureCache",
     "FeatureExtractor",
+    "FineTuning",
     "HeadClassifier",
     "HeadRegressor",
     "PlanReport",
@@ -57,9 +64,11 @@ __all__ = [
     "Transforms",
     "__version__",
     "extract",
+    "finetune",
     "load_backbone",
     "open_dataset",
     "plan_extraction",
+    "plan_finetuning",
     "sweep",
     "train_head",
 ]

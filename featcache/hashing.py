@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from featcache.cache import FeatureCache
+from featcache.errors import ImageError
 from featcache.plan import UNREADABLE
 from featcache.progress import OnProgress, Progress
 from featcache.schedule import ordered_map
@@ -56,3 +57,20 @@ def _remembered(caches: Sequence[FeatureCache]) -> dict[tuple[str, int, int], by
             cache.ids, cache.sizes, cache.mtimes_ns, cache.sha256, strict=True
         )
     }
+
+
+def read_unchanged(record: Record, digest: bytes) -> bytes:
+    """Return the bytes of a record that hashed to `digest`.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, or holds other bytes by now.
+    """
+    try:
+        data = record.read()
+    except OSError as error:
+        raise ImageError("unreadable file", error.strerror or str(error)) from error
+    if hashlib.sha256(data).digest() != digest:
+        raise ImageError("changed during extraction", "its bytes are not those that were hashed before")
+    return data

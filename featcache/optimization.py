@@ -234,14 +234,35 @@ def step(
 
     Parameters
     ----------
+    optimizer, parameters, state, gradients, hyper, number, clip
+        See `directions`.
+    learning_rate
+        At this step.
+    """
+    steps, state = directions(optimizer, parameters, state, gradients, hyper, number, clip=clip)
+    return jax.tree.map(lambda p, s: p - learning_rate * s, parameters, steps), state
+
+
+def directions(
+    optimizer: str,
+    parameters: Any,
+    state: Any,
+    gradients: Any,
+    hyper: Hyperparameters,
+    number: jax.Array,
+    *,
+    clip: bool = False,
+) -> tuple[Any, Any]:
+    """Return what a learning rate of 1 would take away from the parameters, and the optimiser's new state.
+
+    Parameters
+    ----------
     optimizer
         A key of `OPTIMIZERS`.
     parameters, state, gradients
-        Of one head; kernels are the arrays with more than one axis, and only they decay.
+        Of one head, or of a network; kernels are the arrays with more than one axis, and only they decay.
     hyper
         Of one head.
-    learning_rate
-        At this step.
     number
         Steps done before this one.
     clip
@@ -258,4 +279,4 @@ def step(
     steps, state = OPTIMIZERS[optimizer].steps(gradients, state, hyper.momentum, number)
     if optimizer == "adamw":
         steps = jax.tree.map(jnp.add, steps, decayed)
-    return jax.tree.map(lambda p, s: p - learning_rate * s, parameters, steps), state
+    return steps, state

@@ -1,4 +1,4 @@
-"""How far an extraction is."""
+"""How far an extraction, or a training, is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ class Progress:
         Images.
     decode_s, device_s, write_s
         Seconds spent so far, summed over threads.
+    note
+        What else there is to say, such as the loss of a training.
     """
 
     stage: str
@@ -25,6 +27,7 @@ class Progress:
     decode_s: float = 0.0
     device_s: float = 0.0
     write_s: float = 0.0
+    note: str = ""
 
 
 OnProgress = Callable[[Progress], None]

@@ -304,6 +304,7 @@ def _provenance(cache: FeatureCache) -> dict[str, Any]:
         "cache": str(Path(cache.path).resolve()),
         "rows_sha256": cache.identity["rows"]["sha256"],
         "dataset": cache.identity["dataset"]["spec"],
+        "split_rule": cache.identity["dataset"]["rule"],
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "featcache": __version__,
     }

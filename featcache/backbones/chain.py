@@ -5,7 +5,7 @@ cached map are all the same call with other end points.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 from flax import nnx
@@ -155,3 +155,11 @@ def forget(point: str, value: jax.Array) -> jax.Array:
     """A `Record` that keeps nothing."""
     del point
     return value
+
+
+def variables(state: nnx.State) -> dict[str, tuple[tuple[Any, ...], nnx.Variable]]:
+    """Return the variables of a chain's state by our names, such as ``block_1.expand.conv.kernel``, with their paths."""
+    # The first part of a path is the chain's own "stages".
+    return {
+        ".".join(str(part) for part in path[1:]): (path, leaf) for path, leaf in nnx.to_flat_state(state)
+    }

@@ -13,7 +13,18 @@ from typing import Annotated, Any
 import typer
 
 from featcache import __version__
-from featcache.cli import backbones, cache, demo, doctor, evaluate, extract, predict, sweep, train_head
+from featcache.cli import (
+    backbones,
+    cache,
+    demo,
+    doctor,
+    evaluate,
+    extract,
+    finetune,
+    predict,
+    sweep,
+    train_head,
+)
 from featcache.cli.console import Console, active, forget
 from featcache.errors import FeatcacheError
 
@@ -30,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (extract, train_head, sweep, evaluate, predict, doctor, demo):
+for module in (extract, train_head, sweep, finetune, evaluate, predict, doctor, demo):
     app.command(module.NAME)(module.command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)

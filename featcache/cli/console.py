@@ -134,7 +134,7 @@ class _Meter:
             completed=progress.done,
             total=max(progress.total, 1),
             speed=f"{speed:.0f} images/s" if speed else "",
-            shares=shares(progress),
+            shares=progress.note or shares(progress),
         )
 
 

@@ -1,0 +1,271 @@
+"""``featcache finetune``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.signals import stop_gently
+
+if TYPE_CHECKING:
+    from featcache.tuning.outcome import FineTuning
+    from featcache.tuning.savings import TunePlan
+
+NAME = "finetune"
+
+
+def command(
+    classifier: Annotated[Path, typer.Argument(help="Folder made by featcache train-head.")],
+    dataset: Annotated[
+        str | None, typer.Argument(help="Photos [default: those that the classifier was trained on].")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Train from a cached cut, made with extract --layer STAGE:map.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option("--layer", "-l", help="Which map of --cache.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the classifier; checkpoints go to OUTPUT.run.")
+    ] = Path("finetuned"),
+    train_from: Annotated[
+        str | None,
+        typer.Option(help="First stage that trains, all, or head [default: the last third of the stages]."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="The most epochs to run.")] = 10,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Step size.")] = 1e-4,
+    head_epochs: Annotated[int, typer.Option(help="Epochs of a first phase: the head alone.")] = 0,
+    head_learning_rate: Annotated[
+        float, typer.Option("--head-learning-rate", "--head-lr", help="Step size in that phase.")
+    ] = 1e-3,
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN=RATE", help="Step size of stages, such as 'block6*=1e-4'; repeat."),
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="adamw, adam, sgd or nesterov.")] = "adamw",
+    momentum: Annotated[float, typer.Option(help="Of sgd and nesterov.")] = 0.9,
+    schedule: Annotated[str, typer.Option(help="constant, cosine, exponential or polynomial.")] = "cosine",
+    end: Annotated[float, typer.Option(help="Factor on the rate at the last step.")] = 0.0,
+    power: Annotated[float, typer.Option(help="Of the polynomial schedule.")] = 1.0,
+    warmup: Annotated[float, typer.Option(help="Epochs of growing learning rate.")] = 0.0,
+    weight_decay: Annotated[float, typer.Option(help="Decay of weights, not of biases and norms.")] = 0.0,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,
+    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread evenly.")] = 0.0,
+    mixup: Annotated[float, typer.Option(help="Alpha of mixup of the first trained stage's input.")] = 0.0,
+    dropout: Annotated[float, typer.Option(help="Share of an mlp head's hidden units dropped.")] = 0.0,
+    class_weights: Annotated[str, typer.Option(help="none or balanced.")] = "none",
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 32,
+    accumulate: Annotated[int, typer.Option(help="Batches averaged into one step.")] = 1,
+    average: Annotated[
+        float | None, typer.Option(help="Keep a moving average of the weights, with this decay.")
+    ] = None,
+    batch_norm: Annotated[
+        str, typer.Option(help="Statistics of stages that train: frozen, update.")
+    ] = "frozen",
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="flip, random-resized-crop, random-square-crop=MARGIN, colour; none "
+            "[default: flip,random-square-crop=32]."
+        ),
+    ] = None,
+    compute_dtype: Annotated[
+        str | None, typer.Option(help="float32 or bfloat16 [default: as the classifier's features].")
+    ] = None,
+    monitor: Annotated[str, typer.Option(help="What chooses the epoch: loss or score.")] = "loss",
+    patience: Annotated[int, typer.Option(help="Epochs without a better validation.")] = 5,
+    min_delta: Annotated[float, typer.Option(help="How much better counts.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of order and augmentation.")] = 0,
+    reject_accuracy: Annotated[
+        float, typer.Option(help="How often it must be right where it does not say unknown.")
+    ] = 0.95,
+    checkpoint_minutes: Annotated[float, typer.Option(help="Save within an epoch so often.")] = 10.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where there is a run.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write scalars for TensorBoard.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would train, and what a cached cut would save.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(help="Decoding threads [default: one per core].")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fine-tune a classifier: from its head on backwards, from photos or from a cached cut.
+
+    Stages before --train-from stay as they are. Stop it at any time: the same command with --resume goes on.
+    """
+    console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    arguments: dict[str, Any] = {
+        "cache": cache,
+        "layer": layer,
+        "train_from": train_from,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "head_epochs": head_epochs,
+        "head_learning_rate": head_learning_rate,
+        "rates": rate or (),
+        "optimizer": optimizer,
+        "momentum": momentum,
+        "schedule": schedule,
+        "end": end,
+        "power": power,
+        "warmup": warmup,
+        "weight_decay": weight_decay,
+        "clip": clip,
+        "label_smoothing": label_smoothing,
+        "mixup": mixup,
+        "dropout": dropout,
+        "class_weights": class_weights,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "average": average,
+        "batch_norm": batch_norm,
+        "augment": augment,
+        "compute_dtype": compute_dtype,
+        "monitor": monitor,
+        "patience": patience,
+        "min_delta": min_delta,
+        "seed": seed,
+        "workers": workers,
+    }
+    if dry_run:
+        from featcache.tuning.savings import plan_finetuning
+
+        with console.progress() as on_progress:
+            plan = plan_finetuning(classifier, dataset, on_progress=on_progress, **arguments)
+        console.result(plan.to_json(), plan_lines(plan))
+        return
+    from featcache.finetuning import finetune, run_place
+
+    with stop_gently() as stop, console.progress() as on_progress:
+        done = finetune(
+            classifier,
+            dataset,
+            output=output,
+            reject_accuracy=reject_accuracy,
+            checkpoint_minutes=checkpoint_minutes,
+            resume=resume,
+            overwrite=overwrite,
+            tensorboard=tensorboard,
+            on_progress=on_progress,
+            on_epoch=lambda record: console.note(epoch_line(record)),
+            stop=stop,
+            **arguments,
+        )
+    console.result(done.to_json(), lines(done))
+    if done.stopped.startswith("diverged"):
+        console.note(f"warning: it {done.stopped}; the best epoch was kept. Try a tenth of the learning rate")
+    if done.unreadable:
+        first, why = next(iter(done.unreadable.items()))
+        console.note(
+            f"warning: {len(done.unreadable)} images could not be read, such as {escaped(first)}: {why}"
+        )
+    _report(done, run_place(output), console)
+    console.note(f"next: featcache predict {escaped(str(output))} PHOTO…")
+
+
+def _report(done: "FineTuning", place: Path, console: Console) -> None:
+    """Write curves and table as a page, where the extra for it is installed."""
+    from featcache.errors import UsageError
+    from featcache.tuning.curves import write_report
+
+    try:
+        page = write_report(
+            place / "report.html",
+            title=f"Fine-tuning {done.classifier.backbone}",
+            history=done.history,
+            table=[list(COLUMNS), *comparison_rows(done)],
+            facts=facts(done),
+            verdict=done.verdict,
+        )
+    except UsageError as error:
+        console.detail(str(error))
+    else:
+        console.note(f"curves: {escaped(str(page))}")
+
+
+COLUMNS = ("", "accuracy", "95 % interval", "loss", "images")
+
+
+def comparison_rows(done: "FineTuning") -> list[list[str]]:
+    """Return the frozen head and the result, side by side."""
+    return [
+        [
+            name,
+            f"{scores.accuracy:.4f}",
+            f"{scores.interval[0]:.3f}–{scores.interval[1]:.3f}",
+            f"{scores.loss:.3f}",
+            str(scores.count),
+        ]
+        for name, scores in (("frozen head", done.frozen), ("fine-tuned", done.tuned))
+    ]
+
+
+def facts(done: "FineTuning") -> dict[str, str]:
+    """Return what else there is to know of a run."""
+    trained = done.trained
+    span = f"{trained[0]} to {trained[-1]}, and the head" if trained else "the head"
+    epochs = max((int(record["epoch"]) for record in done.history), default=0)
+    return {
+        "trained": f"{span} ({done.parameters:,} parameters)",
+        "frozen": f"{len(done.frozen_stages)} stages" if done.frozen_stages else "nothing",
+        "epochs": f"epoch {done.best_epoch} of {epochs} kept; {done.stopped}",
+        "time": f"{done.seconds:.1f} s",
+    }
+
+
+def lines(done: "FineTuning") -> list[str]:
+    """Return a fine-tuning as a person reads it."""
+    from featcache.cli.train_head import calibration_lines
+
+    names = {"val": "validation", "test": "test"}
+    text = [
+        f"{escaped(str(done.folder))}: {done.classifier.head} head on {done.classifier.backbone} {done.classifier.layer}"
+    ]
+    text += [f"  {name:<11} {value}" for name, value in facts(done).items()]
+    text.append(f"  compared on the {names.get(done.tuned.split, done.tuned.split)} images:")
+    text += ["    " + line for line in table(COLUMNS, comparison_rows(done), right=COLUMNS[1:])]
+    text.append(f"  {done.verdict}")
+    return text + calibration_lines(done.classifier.calibration)
+
+
+def epoch_line(record: Mapping[str, Any]) -> str:
+    """Return an epoch as a person reads it."""
+    judged = (
+        f"validation loss {record['val_loss']:.4f}, accuracy {record['val_accuracy']:.4f}"
+        if "val_loss" in record
+        else ""
+    )
+    if not record["epoch"]:
+        return f"epoch 0 (the frozen head): {judged}"
+    own = f"loss {record['loss']:.4f}, accuracy {record['accuracy']:.4f}"
+    speed = f"{record['images_per_second']:.0f} images/s"
+    return f"epoch {record['epoch']}: " + "; ".join(part for part in (own, judged, speed) if part)
+
+
+def plan_lines(plan: "TunePlan") -> list[str]:
+    """Return a plan as a person reads it."""
+    trained = plan.trained
+    span = f"{trained[0]} to {trained[-1]}, and the head" if trained else "the head"
+    text = [
+        f"{span} would train: {plan.trained_parameters:,} of {plan.parameters:,} parameters, on {plan.train} images "
+        f"({plan.val} validation, {plan.test} test)",
+        f"  frozen      {', '.join(plan.frozen) or 'nothing'}",
+    ]
+    if plan.epoch_from_photos is not None:
+        text.append(f"  from photos about {plan.epoch_from_photos:.0f} s an epoch")
+    if plan.cut is not None and plan.epoch_from_cut is not None:
+        text.append(
+            f"  from a cut  about {plan.epoch_from_cut:.0f} s an epoch"
+            + (
+                f", after {plan.extract_seconds:.0f} s once; {plan.cut_bytes / 1e6:.0f} MB on disk in float16"
+                if plan.extract_seconds is not None and plan.cut_bytes is not None
+                else ""
+            )
+        )
+        if plan.extract_seconds is not None:
+            text.append(f"  to make it  {escaped(plan.command)}")
+    return text

@@ -1,0 +1,259 @@
+"""Which rows train, stop and test a fine-tuning, and where its inputs come from: photos, or a cached cut.
+
+Rows are divided as they were for the head: otherwise the head would have seen what it is tested on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.augmentation import Augmentation
+from featcache.backbones.taps import split_layer
+from featcache.cache import FeatureCache
+from featcache.cache.layout import table_digest
+from featcache.classifier import Classifier
+from featcache.errors import IdentityError, UnknownNameError, UsageError
+from featcache.hashing import hash_records
+from featcache.identity import differences
+from featcache.plan import UNREADABLE, SplitRule, build_rows
+from featcache.progress import OnProgress
+from featcache.schedule import default_workers
+from featcache.sources import Dataset
+from featcache.trainer import Selection, select_rows
+from featcache.tuning.inputs import Cut, Inputs, Photos
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+    from featcache.backbones.taps import Layer
+
+
+@dataclass(frozen=True)
+class PhotoRows:
+    """The rows of a dataset of photos, as `featcache.trainer.select_rows` looks at those of a cache.
+
+    Parameters
+    ----------
+    path
+        How the dataset was spelled.
+    splits, split_of
+        Names of the splits, and each row's number among them.
+    labels, sha256
+        Of every row; see `featcache.cache.FeatureCache`.
+    readable
+        bool ``[N]``: files that could be read.
+    """
+
+    path: str
+    splits: tuple[str, ...]
+    split_of: np.ndarray
+    labels: np.ndarray
+    sha256: np.ndarray
+    readable: np.ndarray
+
+    def rows_of(self, split: str) -> np.ndarray:
+        """Return the numbers of the readable rows of a split."""
+        return np.flatnonzero((self.split_of == self.splits.index(split)) & self.readable)
+
+
+@dataclass(frozen=True)
+class TuneData:
+    """What a fine-tuning learns from.
+
+    Parameters
+    ----------
+    rows
+        Which rows train, stop and test.
+    labels
+        int32 ``[N]`` in the order of the classifier's classes.
+    ids
+        Names of the images.
+    rows_sha256
+        Digest of the row table: which images these are.
+    spec
+        How the dataset, or the cache, was spelled.
+    data, hashes
+        The photos, where they come from photos.
+    cache, layer
+        The cached cut, where they come from there.
+    """
+
+    rows: Selection
+    labels: np.ndarray
+    ids: Sequence[str]
+    rows_sha256: str
+    spec: str
+    data: Dataset | None = None
+    hashes: Sequence[bytes] = ()
+    cache: FeatureCache | None = None
+    layer: str | None = None
+
+    @property
+    def cut(self) -> str | None:
+        """The stage whose output is cached."""
+        return None if self.layer is None else split_layer(self.layer)[0]
+
+    def inputs(
+        self,
+        network: "LoadedBackbone",
+        layer: "Layer",
+        classifier: Classifier,
+        *,
+        after: str | None,
+        augmentation: Augmentation,
+        compute_dtype: str,
+        seed: int,
+        workers: int | None,
+    ) -> Inputs:
+        """Return the inputs of a phase that begins after stage `after`; a cached cut begins where it begins."""
+        if self.cache is not None and self.layer is not None and self.cut is not None:
+            return Cut(self.cache, self.layer, self.cut, seed)
+        assert self.data is not None
+        transforms = transforms_of(classifier)
+        return Photos(
+            network,
+            layer,
+            transforms,
+            compute_dtype,
+            self.data,
+            self.hashes,
+            after,
+            augmentation,
+            seed,
+            workers,
+        )
+
+
+def transforms_of(classifier: Classifier) -> Any:
+    """Return the transforms that the classifier's features were made with."""
+    from featcache.transforms import Transforms
+
+    return Transforms.from_json(dict(classifier.recipe["transforms"]))
+
+
+def from_photos(
+    classifier: Classifier, data: Dataset, *, report: OnProgress, workers: int | None = None
+) -> TuneData:
+    """Return photos to fine-tune on, divided as extraction and `featcache.train_head` divide them.
+
+    Raises
+    ------
+    UsageError
+        If the classes are not those of the classifier.
+    DataError
+        If there is nothing to train on.
+    """
+    order = _class_order(classifier, data.classes, data.spec)
+    hashes = hash_records(data, [], workers=workers or default_workers(), report=report)
+    table, splits, _ = build_rows(data, hashes, _split_rule(classifier))
+    rows = PhotoRows(
+        path=data.spec,
+        splits=splits,
+        split_of=np.asarray(table.splits),
+        labels=np.asarray(table.labels),
+        sha256=np.asarray(table.sha256),
+        readable=np.array([digest != UNREADABLE for digest in hashes]),
+    )
+    return TuneData(
+        rows=_selected(classifier, rows),
+        labels=order[table.labels],
+        ids=table.ids,
+        rows_sha256=table_digest(table.columns()),
+        spec=data.spec,
+        data=data,
+        hashes=hashes,
+    )
+
+
+def from_cut(
+    classifier: Classifier, network: "LoadedBackbone", cache: FeatureCache, layer: str | None
+) -> TuneData:
+    """Return a cached cut to fine-tune on.
+
+    Parameters
+    ----------
+    classifier, network
+        What is fine-tuned.
+    cache, layer
+        The cache, and which of its maps; the only one by default.
+
+    Raises
+    ------
+    UsageError
+        If the classes are not those of the classifier, or the cache holds no map.
+    IdentityError
+        If its features were made by other weights, or from pictures prepared otherwise; lists the differences.
+    """
+    order = _class_order(classifier, cache.classes, str(cache.path))
+    _require_same_network(classifier, cache)
+    name = _map_layer(network, cache, layer)
+    return TuneData(
+        rows=_selected(classifier, cache),
+        labels=order[cache.labels],
+        ids=cache.ids,
+        rows_sha256=cache.identity["rows"]["sha256"],
+        spec=str(cache.path),
+        cache=cache,
+        layer=name,
+    )
+
+
+def _selected(classifier: Classifier, rows: Any) -> Selection:
+    settings = classifier.settings
+    return select_rows(rows, val_fraction=settings.val_fraction, seed=settings.seed)
+
+
+def _split_rule(classifier: Classifier) -> SplitRule:
+    """The rule by which the head's test rows were drawn, where the dataset had no splits of its own."""
+    told = classifier.provenance.get("split_rule") or {}
+    return SplitRule(told.get("test_fraction", 0.2), told.get("seed", 0))
+
+
+def _class_order(classifier: Classifier, classes: Sequence[str], spec: str) -> np.ndarray:
+    """Return the classifier's number of each of a dataset's classes; both must have the same ones."""
+    missing = [name for name in classifier.classes if name not in classes]
+    unknown = [name for name in classes if name not in classifier.classes]
+    if missing or unknown:
+        parts = [
+            f"{what}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+            for what, names in (("the classifier lacks", unknown), ("it lacks", missing))
+            if names
+        ]
+        raise UsageError(
+            f"{spec} has other classes than the classifier ({'; '.join(parts)}); "
+            "train a head on this dataset first: featcache train-head"
+        )
+    return np.array([classifier.classes.index(name) for name in classes], np.int32)
+
+
+def _require_same_network(classifier: Classifier, cache: FeatureCache) -> None:
+    """Refuse a cut of other weights or transforms; how it is stored, and of how many views, is free."""
+    free = ("stored_dtype", "views")
+    have, want = (
+        {key: value for key, value in recipe.items() if key not in free}
+        for recipe in (cache.recipe, classifier.recipe)
+    )
+    if lines := differences(have, want):
+        raise IdentityError(
+            f"{cache.path} was made by another network than the classifier's:\n  "
+            + "\n  ".join(line.replace("asked for", "in the classifier") for line in lines)
+            + "\nextract it again with the classifier's own backbone"
+        )
+
+
+def _map_layer(network: "LoadedBackbone", cache: FeatureCache, layer: str | None) -> str:
+    """Return the layer of a cache that holds the output of a stage as it is."""
+    order = network.network.order
+    stages = {name: split_layer(name) for name in cache.layers if not name.startswith("image:")}
+    maps = [name for name, (stage, pooling) in stages.items() if stage in order and pooling in ("map", None)]
+    if layer is not None and layer not in cache.layers:
+        raise UnknownNameError(f"{cache.path} holds no layer {layer!r}; it holds {', '.join(cache.layers)}")
+    if (layer is not None and layer not in maps) or not maps:
+        raise UsageError(
+            f"{cache.path} holds no output of a whole stage{'' if layer is None else f' in {layer}'} (it holds "
+            f"{', '.join(cache.layers)}); make one with: featcache extract DATASET --layer STAGE:map"
+        )
+    if layer is None and len(maps) > 1:
+        raise UsageError(f"{cache.path} holds several cuts, {', '.join(maps)}; choose one with --layer")
+    return layer or maps[0]
