@@ -16,7 +16,7 @@ from PIL import Image
 from featcache.augmentation_words import parse_words, spell
 from featcache.decoding import read
 from featcache.errors import UsageError, did_you_mean
-from featcache.transforms import Transforms, _fit
+from featcache.transforms import Transforms
 from featcache.view_drawing import COLOURS, drawn_numbers, drawn_view
 
 CROPS = ("none", "random-resized", "random-square")
@@ -104,7 +104,7 @@ class Augmentation:
         """
         if not isinstance(value, dict):
             raise UsageError(f"an augmentation is a JSON object, not {type(value).__name__}")
-        known = [field.name for field in fields(cls)]
+        known = [each.name for each in fields(cls)]
         if unknown := [str(key) for key in value if key not in known]:
             hint = did_you_mean(unknown[0], known)
             raise UsageError(f"the augmentation has unknown keys: {', '.join(unknown)}; {hint}")
@@ -193,42 +193,6 @@ def augmented(
         return drawn_view(picture, transforms, augmentation, drawn_numbers(seed, image, number))
 
     return read(data, exif=transforms.exif, rgb=transforms.rgb, finish=finish)
-
-
-def numbered_views(
-    data: bytes, transforms: Transforms, augmentation: Augmentation, *, seed: int, image: bytes, count: int
-) -> np.ndarray:
-    """Decode one picture once, and return its first views: the plain one, then drawn ones.
-
-    Parameters
-    ----------
-    data, transforms, augmentation, seed, image
-        As for `augmented`.
-    count
-        How many, at least 1.
-
-    Returns
-    -------
-    np.ndarray
-        uint8[count, height, width, 3]; ``[0]`` is what `featcache.transforms.prepare` gives, ``[v]`` is what
-        `augmented` gives for the number v.
-
-    Raises
-    ------
-    ImageError
-        The bytes are not a whole picture of a supported format.
-    """
-    views: list[np.ndarray] = []
-
-    def finish(picture: Image.Image) -> Image.Image:
-        numbers = (drawn_numbers(seed, image, number) for number in range(1, count))
-        plain = _fit(picture, transforms)
-        views.append(np.asarray(plain))
-        views.extend(np.asarray(drawn_view(picture, transforms, augmentation, drawn)) for drawn in numbers)
-        return plain
-
-    read(data, exif=transforms.exif, rgb=transforms.rgb, finish=finish)
-    return np.stack(views)
 
 
 def _number(name: str, given: Any) -> float:

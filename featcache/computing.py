@@ -1,6 +1,6 @@
 """From row numbers to features on this machine's devices, and the proof that they are what they should be."""
 
-import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.errors import FeatcacheError, IdentityError, ImageError
+from featcache.errors import FeatcacheError, IdentityError
+from featcache.hashing import read_unchanged
 from featcache.image_statistics import LAYER as STATISTICS
 from featcache.image_statistics import image_statistics
 from featcache.schedule import (
@@ -20,7 +21,8 @@ from featcache.schedule import (
     pipelined,
 )
 from featcache.sources import Dataset
-from featcache.transforms import Transforms, prepare
+from featcache.transforms import Transforms
+from featcache.views import PLAIN, Views
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
@@ -49,7 +51,9 @@ class Computation:
     batch_size, workers
         ``None``: as the platform likes it. Neither changes what is computed.
     image_statistics
-        Whether the statistics of the images are computed as one layer more.
+        Whether the statistics of the plain images are computed as one layer more.
+    views
+        Which views of each image are computed.
     """
 
     network: "LoadedBackbone"
@@ -61,6 +65,7 @@ class Computation:
     batch_size: int | None = None
     workers: int | None = None
     image_statistics: bool = False
+    views: Views = PLAIN
 
     @cached_property
     def on_cpu(self) -> bool:
@@ -71,20 +76,49 @@ class Computation:
 
     @cached_property
     def size(self) -> int:
-        """Images per call."""
+        """Views per call of the network; images where each has one view."""
+        return min(self._most, self.rows * self.views.count)
+
+    @cached_property
+    def rows(self) -> int:
+        """Images per batch. All of their views go into one call, or on a CPU into several that they fill."""
+        if self.on_cpu:
+            return self._most // math.gcd(self._most, self.views.count)
+        return max(1, self._most // self.views.count)
+
+    @cached_property
+    def _most(self) -> int:
         usual = CPU_MICRO_BATCH if self.on_cpu else ACCELERATOR_BATCH
-        return min(self.batch_size or usual, max(len(self.data.records), 1))
+        return min(self.batch_size or usual, max(len(self.data.records), 1) * self.views.count)
 
     @cached_property
     def compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
-        """The compiled network, and statistics beside it: uint8 ``[B, H, W, 3]`` to layer features."""
-        network = self._network()
+        """What makes layer features ``[B, …]`` of uint8 ``[B, H, W, 3]``; or ``[B, V, …]`` of ``[B, V, H, W, 3]``.
+
+        Statistics are of the plain images alone, ``[B, 54]``.
+        """
+        network = self._network if self.views.count == 1 else self._of_all_views
         if not self.image_statistics:
             return network
+        plain = slice(None) if self.views.count == 1 else (slice(None), 0)
         # The device is busy with the network meanwhile.
-        return lambda images: network(images) | {STATISTICS: image_statistics(images)}
+        return lambda images: network(images) | {STATISTICS: image_statistics(images[plain])}
 
+    def _of_all_views(self, images: np.ndarray) -> dict[str, Any]:
+        """Run the network on every view, uint8 ``[B, V, H, W, 3]``, at most `size` at a time."""
+        flat = images.reshape(-1, *images.shape[2:])
+        size = min(self.size, len(flat))
+        parts = [flat[first : first + size] for first in range(0, len(flat), size)]
+        missing = size - len(parts[-1])
+        if missing:  # so that nothing recompiles
+            parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(missing, axis=0)])
+        found = [self._network(part) for part in parts]
+        shape = images.shape[:2]
+        return {layer: _joined([each[layer] for each in found], shape) for layer in found[0]}
+
+    @cached_property
     def _network(self) -> Callable[[np.ndarray], dict[str, Any]]:
+        """The compiled network: uint8 ``[B, H, W, 3]`` to layer features."""
         function = self.network.function(
             self.layers, transforms=self.transforms, compute_dtype=self.compute_dtype
         )
@@ -100,19 +134,14 @@ class Computation:
             rows,
             self.prepare,
             self.compute,
-            batch_size=self.size,
+            batch_size=self.rows,
             workers=self.workers or default_workers(),
         )
 
     def prepare(self, row: int) -> np.ndarray:
-        """Read, check and decode one image to uint8 ``[H, W, 3]``; raises `ImageError`."""
-        try:
-            data = self.data.records[row].read()
-        except OSError as error:
-            raise ImageError("unreadable file", error.strerror or str(error)) from error
-        if hashlib.sha256(data).digest() != self.hashes[row]:
-            raise ImageError("changed during extraction", "its bytes are not those that were hashed before")
-        return prepare(data, self.transforms)
+        """Read, check and decode one image to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]``; raises `ImageError`."""
+        data = read_unchanged(self.data.records[row], self.hashes[row])
+        return self.views.prepare(data, self.transforms, self.hashes[row])
 
     def probe(self) -> dict[str, list[list[float]]]:
         """Return values of the features of fixed images, and check that a batch's company changes nothing.
@@ -141,7 +170,10 @@ class Computation:
         return {layer: _signature(values[:2]) for layer, values in first.items()}
 
     def _features(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        return {layer: np.asarray(value) for layer, value in self.compute(images).items()}
+        """Return the features of plain images uint8 ``[size, H, W, 3]``."""
+        values = self._network(images)
+        statistics = {STATISTICS: image_statistics(images)} if self.image_statistics else {}
+        return {layer: np.asarray(value) for layer, value in (values | statistics).items()}
 
     def require_same_probes(self, ours: Probes, theirs: Probes, *, origin: str) -> None:
         """Refuse to mix rows with those of a cache whose probe images gave other features.
@@ -177,6 +209,13 @@ def relative_gap(ours: np.ndarray, theirs: np.ndarray) -> float:
         return float("inf")
     scale = np.sqrt(np.mean(np.square([ours, theirs], dtype=np.float64)))
     return float(np.max(np.abs(np.float64(ours) - theirs)) / max(scale, 1e-12))
+
+
+def _joined(parts: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """Return features ``[B, V, …]`` of parts ``[size, …]``, of which the last may be padded."""
+    # One part may still be on its way from the device: waiting for it here would stop the pipeline.
+    values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part) for part in parts])
+    return values[: math.prod(shape)].reshape(*shape, *values.shape[1:])
 
 
 def _signature(features: np.ndarray) -> list[list[float]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from featcache import plan as planning
 from featcache import request as requests
+from featcache.augmentation import Augmentation
 from featcache.backbones import DEFAULT
 from featcache.backbones.sizes import ImageSize
 from featcache.cache import partial_path
@@ -24,6 +25,8 @@ from featcache.schedule import default_workers
 from featcache.sources import Dataset
 from featcache.transforms import Transforms
 from featcache.unchanged import identify_rows
+from featcache.views import DEFAULT as DEFAULT_AUGMENT
+from featcache.views import Views
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
@@ -46,6 +49,8 @@ class PlanReport:
         Where their features would come from; see `featcache.Extraction`.
     bytes
         Size of the file.
+    views
+        How many views of each image it would hold; their features take as many times the space.
     seconds
         Estimated time in the network and decoding, measured on a few of the images.
     skipped
@@ -61,6 +66,7 @@ class PlanReport:
     bytes: int
     seconds: float
     skipped: Mapping[str, int]
+    views: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -79,6 +85,9 @@ def plan_extraction(
     transforms: Transforms | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
+    views: int = 1,
+    augment: str | Augmentation = DEFAULT_AUGMENT,
+    view_seed: int = 0,
     test_fraction: float = 0.2,
     seed: int = 0,
     shard: str | None = None,
@@ -93,13 +102,21 @@ def plan_extraction(
     Parameters
     ----------
     dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
-test_fraction, seed, shard, reuse, verify, overwrite, batch_size, workers
+views, augment, view_seed, test_fraction, seed, shard, reuse, verify, overwrite, batch_size, workers
         See `featcache.extract`.
     """
     rule = split_rule(test_fraction, seed)
     requests.require_positive(batch_size=batch_size, workers=workers)
     wanted = Wanted(
-        backbone, tuple(layers), weights, transforms, dtype, compute_dtype, image_size, image_statistics
+        backbone,
+        tuple(layers),
+        weights,
+        transforms,
+        dtype,
+        compute_dtype,
+        image_size,
+        image_statistics,
+        Views.of(views, augment, view_seed),
     )
     data, part = requests.open_part(dataset, shard)
     request = requests.resolve(wanted)
@@ -116,17 +133,7 @@ test_fraction, seed, shard, reuse, verify, overwrite, batch_size, workers
     plan = planning.build_plan(hashes, np.zeros(len(rows), bool), requests.sources_of(caches))
     unfinished = {p for p, cache in enumerate(caches) if cache.path == partial_path(target)}
     resumed = sum(position in unfinished for position, _ in plan.reuse.values())
-    computation = Computation(
-        request.network,
-        request.layers,
-        request.transforms,
-        compute_dtype,
-        data,
-        hashes,
-        batch_size,
-        workers,
-        request.image_statistics,
-    )
+    computation = request.computation(data, hashes, batch_size=batch_size, workers=workers)
     identity = build_identity(
         recipe=request.recipe, layers=request.specs, dataset=document, rows=rows, provenance={}
     )
@@ -140,6 +147,7 @@ test_fraction, seed, shard, reuse, verify, overwrite, batch_size, workers
         bytes=needed_bytes(identity, rows.columns()["id"].dtype.itemsize),
         seconds=_estimate(computation, plan.compute),
         skipped=data.skipped,
+        views=request.views.count,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from featcache import plan as planning
 from featcache import request as requests
+from featcache.augmentation import Augmentation
 from featcache.backbones import DEFAULT
 from featcache.backbones.sizes import ImageSize
 from featcache.cache import CacheWriter, FeatureCache, RowTable, WriteLock
@@ -28,6 +29,8 @@ from featcache.schedule import default_workers
 from featcache.sources import Dataset
 from featcache.transforms import Transforms
 from featcache.unchanged import guessed_target, identify_rows, same_rows, unchanged_cache
+from featcache.views import DEFAULT as DEFAULT_AUGMENT
+from featcache.views import Views
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
@@ -90,6 +93,9 @@ def extract(
     transforms: Transforms | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
+    views: int = 1,
+    augment: str | Augmentation = DEFAULT_AUGMENT,
+    view_seed: int = 0,
     test_fraction: float = 0.2,
     seed: int = 0,
     shard: str | None = None,
@@ -132,6 +138,14 @@ def extract(
         Stored dtype: ``"float32"`` or ``"float16"``.
     compute_dtype
         ``"float32"`` or ``"bfloat16"``.
+    views
+        How many views of each image to keep: the plain one, and others that are drawn as `augment` says. They take
+        as many times the space. Everything that reads a cache uses the plain one, unless it asks for others.
+    augment
+        What may happen to the drawn views, in words that `featcache.augmentation.Augmentation.parse` reads, such as
+        ``"flip,random-resized-crop,colour"``.
+    view_seed
+        Another number gives other draws.
     test_fraction, seed
         How a dataset without splits is divided into train and test.
     shard
@@ -178,7 +192,15 @@ def extract(
     rule = split_rule(test_fraction, seed)
     requests.require_positive(batch_size=batch_size, workers=workers)
     wanted = Wanted(
-        backbone, tuple(layers), weights, transforms, dtype, compute_dtype, image_size, image_statistics
+        backbone,
+        tuple(layers),
+        weights,
+        transforms,
+        dtype,
+        compute_dtype,
+        image_size,
+        image_statistics,
+        Views.of(views, augment, view_seed),
     )
     data, part = requests.open_part(dataset, shard)
     report = _reporter(on_progress, stop)
@@ -194,17 +216,7 @@ def extract(
         request, caches = requests.find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
         hashes = hash_records(data, caches, workers=threads, report=report, trust=not verify)
         rows, document = identify_rows(data, hashes, rule)
-        computation = Computation(
-            request.network,
-            request.layers,
-            request.transforms,
-            compute_dtype,
-            data,
-            hashes,
-            batch_size,
-            workers,
-            request.image_statistics,
-        )
+        computation = request.computation(data, hashes, batch_size=batch_size, workers=workers)
         return _Run(request, computation, target, rows, document, caches, strict, report).run(started)
 
 

@@ -34,13 +34,14 @@ class Filling:
     def copy(self, reuse: Mapping[int, tuple[int, int]], caches: Sequence[FeatureCache]) -> None:
         """Copy rows from caches: row to (position in `caches`, row there); every one is verified."""
         rows = sorted(reuse)
-        for first in range(0, len(rows), COPY_BLOCK):
-            part = rows[first : first + COPY_BLOCK]
+        block = max(1, COPY_BLOCK // max(spec.views for spec in self.writer.layers.values()))
+        for first in range(0, len(rows), block):
+            part = rows[first : first + block]
             for position, cache in enumerate(caches):
                 mine = [row for row in part if reuse[row][0] == position]
                 if mine:
                     theirs = [reuse[row][1] for row in mine]
-                    features = {name: cache.features(theirs, name) for name in self.writer.layers}
+                    features = {name: cache.features(theirs, name, view="all") for name in self.writer.layers}
                     self.writer.write(np.array(mine), features)
             self.progress.done += len(part)
             self.report(self.progress)

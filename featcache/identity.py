@@ -16,6 +16,7 @@ import numpy as np
 FORMAT_VERSION = 1
 
 PLAIN_VIEWS = {"policy": "none", "seed": 0, "count": 1}
+"""What a recipe says of views where there is only the plain image."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -73,7 +74,7 @@ class Recipe:
     transforms
         `featcache.transforms.Transforms` as plain JSON values.
     views
-        Policy, seed and count of the augmented views.
+        Policy, seed and count of the views of each image, the plain one included; `PLAIN_VIEWS` of plain images.
     compute_dtype, matmul_precision
         What the network computes in.
     stored_dtype
@@ -129,12 +130,23 @@ def fingerprint(recipe: Mapping[str, Any], layer: str) -> str:
     return sha256_json({**recipe, "layer": layer})
 
 
-def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(value, Mapping) and value:
-        for key in value:
-            yield from _leaves(value[key], (*path, str(key)))
-    else:
-        yield path, value
+def plain_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe (as `Recipe.to_json` gives it) for plain images alone, whatever views it asks for."""
+    return {**recipe, "views": dict(PLAIN_VIEWS)}
+
+
+_NOTHING = object()
+
+
+def _pairs(have: Any, want: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Yield path and both values, down to where either is a leaf; a missing branch is followed to its leaves."""
+    branches = [value for value in (have, want) if isinstance(value, Mapping) and value]
+    if len(branches) + (have is _NOTHING) + (want is _NOTHING) < 2:
+        yield path, have, want
+        return
+    for key in dict.fromkeys(key for branch in branches for key in branch):
+        old, new = (_NOTHING if value is _NOTHING else value.get(key, _NOTHING) for value in (have, want))
+        yield from _pairs(old, new, (*path, str(key)))
 
 
 def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
@@ -154,17 +166,15 @@ def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
     list of str
         Lines such as ``"transforms.crop_pct: 0.875 in the cache, 1.0 asked for"``.
     """
-    old, new = dict(_leaves(have)), dict(_leaves(want))
-    lines = []
-    for path in [*old, *(p for p in new if p not in old)]:
-        before, after = _short(old, path), _short(new, path)
-        if path not in old or path not in new or canonical_json(old[path]) != canonical_json(new[path]):
-            lines.append(f"{'.'.join(path)}: {before} in the cache, {after} asked for")
-    return lines
+    return [
+        f"{'.'.join(path)}: {_short(old)} in the cache, {_short(new)} asked for"
+        for path, old, new in _pairs(have, want)
+        if _NOTHING in (old, new) or canonical_json(old) != canonical_json(new)
+    ]
 
 
-def _short(leaves: Mapping[tuple[str, ...], Any], path: tuple[str, ...]) -> str:
-    if path not in leaves:
+def _short(value: Any) -> str:
+    if value is _NOTHING:
         return "nothing"
-    text = leaves[path] if isinstance(leaves[path], str) else json.dumps(leaves[path])
+    text = value if isinstance(value, str) else json.dumps(value)
     return text[:12] + "…" if len(text) == 64 and set(text) <= set("0123456789abcdef") else text

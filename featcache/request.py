@@ -14,6 +14,7 @@ from featcache.backbones.sizes import ImageSize, read_size, with_size
 from featcache.backbones.weights_lock import lock_file
 from featcache.cache import FeatureCache, LayerSpec, partial_path
 from featcache.cache.layout import STORED_DTYPES, previous_path
+from featcache.computing import Computation
 from featcache.errors import DataError, IntegrityError, UsageError, did_you_mean
 from featcache.identity import Recipe, sha256_file, sha256_json
 from featcache.image_statistics import LAYER as STATISTICS
@@ -21,6 +22,7 @@ from featcache.image_statistics import WIDTH
 from featcache.paths import home
 from featcache.sources import Dataset, open_dataset
 from featcache.transforms import Transforms
+from featcache.views import PLAIN, Views
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
@@ -36,6 +38,8 @@ class Wanted:
     backbone, layers, weights, transforms, dtype, compute_dtype, image_size, image_statistics
         See `featcache.extract`; the size is kept as height and width, and is that of `transforms`. Statistics
         that are asked for by the name of their layer are no other than these.
+    views
+        Which views of each image.
     """
 
     backbone: "str | LoadedBackbone"
@@ -46,6 +50,7 @@ class Wanted:
     compute_dtype: str
     image_size: ImageSize | None = None
     image_statistics: bool = True
+    views: Views = PLAIN
 
     def __post_init__(self) -> None:
         if STATISTICS in self.layers:
@@ -85,6 +90,7 @@ class Wanted:
                 "compute_dtype": self.compute_dtype,
                 "image_size": self.image_size,
                 "image_statistics": self.image_statistics,
+                "views": self.views.to_json(),
                 "code": code_digest(),
             }
         )
@@ -96,7 +102,7 @@ class Request:
 
     Parameters
     ----------
-    network, layers, transforms, compute_dtype
+    network, layers, transforms, compute_dtype, views
         What is computed.
     recipe, specs
         What it is identified by: the recipe as JSON values, and each layer's shape, dtype and fingerprint. The
@@ -112,20 +118,39 @@ class Request:
     recipe: Mapping[str, Any]
     specs: Mapping[str, LayerSpec]
     digest: str | None
+    views: Views = PLAIN
 
     @property
     def image_statistics(self) -> bool:
         """Whether the statistics of the images are kept beside the layers."""
         return STATISTICS in self.specs
 
+    def computation(
+        self, data: Dataset, hashes: Sequence[bytes], *, batch_size: int | None, workers: int | None
+    ) -> Computation:
+        """Return what computes this for records whose bytes hash to `hashes`."""
+        return Computation(
+            self.network,
+            self.layers,
+            self.transforms,
+            self.compute_dtype,
+            data,
+            hashes,
+            batch_size,
+            workers,
+            self.image_statistics,
+            self.views,
+        )
+
 
 def resolve(wanted: Wanted) -> Request:
     """Load the network and work out the recipe and the shapes; raises what loading raises."""
     network = with_size(_loaded(wanted.backbone, wanted.weights), wanted.image_size)
     layers = tuple(network.layers(wanted.layers, wanted.transforms))
-    recipe = network.recipe(
+    plain = network.recipe(
         transforms=wanted.transforms, compute_dtype=wanted.compute_dtype, stored_dtype=wanted.dtype
     )
+    recipe = replace(plain, views=wanted.views.to_json())
     return Request(
         network=network,
         layers=layers,
@@ -134,6 +159,7 @@ def resolve(wanted: Wanted) -> Request:
         recipe=recipe.to_json(),
         specs=_specs(network, layers, wanted, recipe),
         digest=wanted.digest(),
+        views=wanted.views,
     )
 
 
@@ -160,7 +186,11 @@ def _specs(
     if wanted.image_statistics:
         shapes |= {STATISTICS: (WIDTH,)}
     names = [*map(str, layers), *([STATISTICS] if wanted.image_statistics else [])]
-    return {name: LayerSpec(shapes[name], wanted.dtype, recipe.fingerprint(name)) for name in names}
+    # What is said of the images themselves is said of the plain ones.
+    views = {name: 1 if name == STATISTICS else wanted.views.count for name in names}
+    return {
+        name: LayerSpec(shapes[name], wanted.dtype, recipe.fingerprint(name), views[name]) for name in names
+    }
 
 
 def _loaded(backbone: "str | LoadedBackbone", weights: str | Path | None) -> "LoadedBackbone":
@@ -348,4 +378,14 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-_DECIDING = ("decoding", "transforms", "identity", "computing", "image_statistics")
+_DECIDING = (
+    "decoding",
+    "transforms",
+    "augmentation",
+    "augmentation_words",
+    "views",
+    "view_drawing",
+    "identity",
+    "computing",
+    "image_statistics",
+)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
 from featcache import view_drawing as drawing
-from featcache.augmentation import CROPS, Augmentation, augmented, numbered_views
+from featcache.augmentation import CROPS, Augmentation, augmented
 from featcache.errors import ImageError, UsageError
 from featcache.transforms import Transforms, prepare
+from featcache.views import draw_views
 
 PHOTOS = runpy.run_path(str(Path(__file__).parent / "goldens" / "photos.py"))
 photo = PHOTOS["photo"]
@@ -274,7 +275,7 @@ def test_a_plain_policy_gives_the_prepared_picture(mode):
 
 def test_numbered_views_are_the_plain_picture_and_then_each_by_its_number():
     data, size, policy = png(photo(50, 70)), make(32, 40), Augmentation.parse("flip,crop,colour")
-    views = numbered_views(data, size, policy, seed=3, image=b"x", count=5)
+    views = draw_views(data, size, policy, seed=3, image=b"x", count=5)
     assert views.shape == (5, 32, 40, 3)
     assert views.dtype == np.uint8
     np.testing.assert_array_equal(views[0], prepare(data, size))
@@ -282,7 +283,7 @@ def test_numbered_views_are_the_plain_picture_and_then_each_by_its_number():
         one = augmented(data, size, policy, seed=3, image=b"x", number=number)
         np.testing.assert_array_equal(views[number], one)
         assert not np.array_equal(one, views[number - 1])
-    assert numbered_views(data, size, policy, seed=3, image=b"x", count=1).shape[0] == 1
+    assert draw_views(data, size, policy, seed=3, image=b"x", count=1).shape[0] == 1
 
 
 def test_views_are_the_same_in_any_order_on_any_thread():

@@ -26,11 +26,24 @@ ROW_COLUMNS: Mapping[str, np.dtype] = {
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What the cache holds of one layer: shape of one row, stored dtype, fingerprint of its features."""
+    """What the cache holds of one layer of each image.
+
+    Parameters
+    ----------
+    shape
+        Of one view's features.
+    dtype
+        What they are stored in.
+    fingerprint
+        Of the features.
+    views
+        How many views a row holds, one behind the other.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     fingerprint: str
+    views: int = 1
 
     @property
     def stored(self) -> np.dtype:
@@ -38,18 +51,24 @@ class LayerSpec:
         return np.dtype(self.dtype).newbyteorder("<")
 
     @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of a row as it is stored: of one view there is no axis of views."""
+        return self.shape if self.views == 1 else (self.views, *self.shape)
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return data_bytes(self.shape, self.stored)
+        return data_bytes(self.row_shape, self.stored)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {"shape": list(self.shape), "dtype": self.dtype, "fingerprint": self.fingerprint}
+        several = {"views": self.views} if self.views > 1 else {}
+        return {"shape": list(self.shape), "dtype": self.dtype, "fingerprint": self.fingerprint} | several
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "LayerSpec":
         """Rebuild from `to_json`'s values."""
-        return cls(tuple(value["shape"]), value["dtype"], value["fingerprint"])
+        return cls(tuple(value["shape"]), value["dtype"], value["fingerprint"], value.get("views", 1))
 
 
 @dataclass(frozen=True)
@@ -160,7 +179,7 @@ def storage_plan(identity: Mapping[str, Any], id_bytes: int) -> dict[str, tuple[
     count = identity["rows"]["count"]
     plan: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
     for name, spec in layers_of(identity).items():
-        plan[f"features/{name}"] = ((count, *spec.shape), spec.stored)
+        plan[f"features/{name}"] = ((count, *spec.row_shape), spec.stored)
         plan[f"crc32/{name}"] = ((count,), np.dtype("<u4"))
     plan["rows/id"] = ((count,), np.dtype(f"S{id_bytes}"))
     for name, dtype in ROW_COLUMNS.items():

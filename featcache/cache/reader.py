@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -21,9 +22,13 @@ from featcache.errors import (
     UsageError,
     did_you_mean,
 )
+from featcache.identity import fingerprint, plain_recipe
 
 if TYPE_CHECKING:
     from featcache.cache.maintain import Verification
+
+View = int | np.ndarray | Literal["all"]
+"""The number of a view, 0 being the plain image; int ``[n]``, one for each row; or every view."""
 
 GO_ON = "run the same featcache extract command again to go on"
 
@@ -50,9 +55,10 @@ class FeatureCache:
     Attributes
     ----------
     identity
-        The document that says what the cache is; see ``docs/cache-format.md``.
+        The document that says what the cache is, views included; see ``docs/cache-format.md``.
     layers
-        Layer names to shape, dtype and fingerprint; the first is the default.
+        Layer names to shape, dtype, number of views, and fingerprint of the plain images' features; the first is
+        the default.
     sha256, labels, status, sizes, mtimes_ns
         The row table. Sizes and times are hints, 0 where there are none.
 
@@ -69,7 +75,11 @@ class FeatureCache:
         self._stored = StoredRows(self.path)
         layout = self._stored.layout
         self.identity: dict[str, Any] = layout.identity
-        self.layers: dict[str, LayerSpec] = layout.layers
+        # View 0 of several is what a cache of plain images holds, and is known by the same fingerprint.
+        self.layers: dict[str, LayerSpec] = {
+            name: spec if self.views == 1 else replace(spec, fingerprint=fingerprint(self.recipe, name))
+            for name, spec in layout.layers.items()
+        }
         columns = {name: _read_only(column) for name, column in layout.columns.items()}
         self._ids: np.ndarray = columns["id"]
         self.sha256: np.ndarray = columns["sha256"]
@@ -128,8 +138,16 @@ class FeatureCache:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """All that decided the features; see `featcache.identity.Recipe`."""
-        return self.identity["recipe"]
+        """All that decided the features of the plain images, view 0; see `featcache.identity.Recipe`.
+
+        How the other views were drawn is in ``identity["recipe"]["views"]``.
+        """
+        return plain_recipe(self.identity["recipe"])
+
+    @property
+    def views(self) -> int:
+        """How many views of each image there are: the plain one, and those that were drawn."""
+        return self.identity["recipe"]["views"]["count"]
 
     @property
     def backbone(self) -> str:
@@ -218,7 +236,12 @@ class FeatureCache:
     # Features -----------------------------------------------------------------------------------------------
 
     def features(
-        self, rows: Sequence[int] | np.ndarray, layer: str | None = None, *, verify: bool = True
+        self,
+        rows: Sequence[int] | np.ndarray,
+        layer: str | None = None,
+        *,
+        verify: bool = True,
+        view: View = 0,
     ) -> np.ndarray:
         """Return the features of some rows.
 
@@ -229,15 +252,20 @@ class FeatureCache:
         layer
             Layer name; the cache's first by default.
         verify
-            Whether to check every row against its checksum, which costs about as much as reading it.
+            Whether to check every row against its checksum, which costs about as much as reading it; of V views,
+            one checksum is over all.
+        view
+            See `View`.
 
         Returns
         -------
         numpy.ndarray
-            ``[n, …]`` in the stored dtype.
+            ``[n, …]`` in the stored dtype; ``[n, V, …]`` of all views.
 
         Raises
         ------
+        UsageError
+            If there is no such row or view.
         IntegrityError
             Naming the damaged rows. Missing data is never zeros.
         DataError
@@ -245,7 +273,8 @@ class FeatureCache:
         """
         name = self.layer(layer)
         numbers = self._checked(rows)
-        values, good = self._stored.read(numbers, name, verify=verify)
+        views = self._stored.chosen_views(view, name, len(numbers))
+        values, good = self._stored.read(numbers, name, views=views, verify=verify)
         if not good.all():
             self._refuse_quarantined(numbers[~good])
             self._refuse(numbers[~good], name)
@@ -254,7 +283,7 @@ class FeatureCache:
     def arrays(
         self, split: str | None = None, layer: str | None = None, *, verify: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return features ``[n, …]`` and labels int32 ``[n]`` of a split, in row order.
+        """Return features ``[n, …]`` of the plain images and labels int32 ``[n]`` of a split, in row order.
 
         Images that could not be read have no features and are left out of both.
         """
@@ -263,12 +292,24 @@ class FeatureCache:
             raise DataError(f"{self.path} has no readable image in split {split or 'all'!r}")
         return self.features(rows, layer, verify=verify), self.labels[rows]
 
-    def mapped(self, layer: str | None = None) -> np.ndarray:
-        """Return all rows ``[N, …]`` of a layer as a read-only view of the file, without loading them.
+    def mapped(self, layer: str | None = None, *, view: int | Literal["all"] = 0) -> np.ndarray:
+        """Return all rows of a layer as a read-only window on the file, without loading them.
 
         For caches larger than memory and for many random reads. Rows are *not* verified (`verify` does that),
         those of quarantined images are NaN (`rows_of` leaves them out), and a program that shortens the file
         meanwhile ends this process with a bus error.
+
+        Parameters
+        ----------
+        layer
+            Layer name; the cache's first by default.
+        view
+            The number of a view, or ``"all"``.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``[N, …]``, of one view of several with gaps in between; ``[N, V, …]`` of all views.
 
         Raises
         ------
@@ -277,7 +318,10 @@ class FeatureCache:
         """
         if not self.written().all():
             raise IntegrityError(self._unfinished())
-        return self._stored.mapped(self.layer(layer))
+        name = self.layer(layer)
+        chosen = self._stored.chosen_views(view, name, 1)
+        stored = self._stored.mapped(name)
+        return stored if chosen is None else stored[:, chosen[0]]
 
     def verify(self) -> "Verification":
         """Check every row and return which are damaged, by id and layer; see `featcache.cache.maintain`."""
@@ -288,17 +332,17 @@ class FeatureCache:
     # Exports ------------------------------------------------------------------------------------------------
 
     def to_numpy(self, layer: str | None = None) -> np.ndarray:
-        """Return the features ``[n, …]`` of all readable images, in row order, verified."""
+        """Return the features ``[n, …]`` of all readable plain images, in row order, verified."""
         return self.features(self.rows_of(), layer)
 
     def to_npz(self, path: str | os.PathLike[str]) -> Path:
-        """Write everything into a numpy archive; see `featcache.cache.exports.to_npz`."""
+        """Write the plain images' features into a numpy archive; see `featcache.cache.exports.to_npz`."""
         from featcache.cache.exports import to_npz
 
         return to_npz(self, path)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
-        """Write everything into a Parquet table; see `featcache.cache.exports.to_parquet`."""
+        """Write the plain images' features into a Parquet table; see `featcache.cache.exports.to_parquet`."""
         from featcache.cache.exports import to_parquet
 
         return to_parquet(self, path)

@@ -12,7 +12,7 @@ from featcache.cache.blocks import map_ranges, rows_in_block
 from featcache.cache.checksums import PRESENT, block_crcs, quarantined_crcs, row_crcs
 from featcache.cache.files import PinnedFile
 from featcache.cache.header import read_layout
-from featcache.errors import IntegrityError
+from featcache.errors import IntegrityError, UsageError
 
 _PASS_BYTES = 1 << 26
 _MANY_BYTES = 1 << 24
@@ -54,39 +54,85 @@ class StoredRows:
         """Return bool ``[N]``: rows that have a checksum in every layer; nothing is verified."""
         return np.all([crcs != 0 for crcs in self.crcs.values()], axis=0)
 
-    def read(self, rows: np.ndarray, layer: str, *, verify: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Return features ``[n, …]`` of int ``[n]`` rows, and bool ``[n]``: which of them are right.
+    def read(
+        self, rows: np.ndarray, layer: str, *, views: np.ndarray | None = None, verify: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return features of int ``[n]`` rows, and bool ``[n]``: which of them are right.
 
         Quarantined and missing rows are not right, whatever their bytes are. Without `verify`, all others
         are taken to be.
+
+        Parameters
+        ----------
+        rows, layer
+            What to read.
+        views
+            int ``[n]``: the view of each row, whose features ``[n, …]`` are returned; ``None``: all views of
+            each, ``[n, V, …]``.
+        verify
+            Whether to check them. A row has one checksum: all of its views are read for it.
         """
         spec = self.layout.layers[layer]
         good = (self.status[rows] == PRESENT) & (self.crcs[layer][rows] != 0)
-        values = np.empty((len(rows), *spec.shape), spec.stored)
+        shape = (spec.views, *spec.shape) if views is None else spec.shape
+        values = np.empty((len(rows), *shape), spec.stored)
         if verify:
-            self._read_and_check(rows, layer, values, good)
+            self._read_and_check(rows, layer, views, values, good)
         else:
-            self._fill(rows, layer, values)
+            self._fill(rows if views is None else rows * spec.views + views, layer, values)
         return values, good
 
-    def _fill(self, rows: np.ndarray, layer: str, values: np.ndarray) -> None:
-        start, size = self.layout.offsets[f"features/{layer}"], self.layout.layers[layer].row_bytes
-        self.file.read_runs(values, [(a, b, start + int(rows[a]) * size) for a, b in runs(rows)])
+    def _fill(self, places: np.ndarray, layer: str, values: np.ndarray) -> None:
+        """Read items of the size of those of `values` at their places: rows, or views counted through all rows."""
+        start, size = self.layout.offsets[f"features/{layer}"], values[:1].nbytes
+        self.file.read_runs(values, [(a, b, start + int(places[a]) * size) for a, b in runs(places)])
 
-    def _read_and_check(self, rows: np.ndarray, layer: str, values: np.ndarray, good: np.ndarray) -> None:
+    def _read_and_check(
+        self, rows: np.ndarray, layer: str, views: np.ndarray | None, values: np.ndarray, good: np.ndarray
+    ) -> None:
         spec, crcs = self.layout.layers[layer], self.crcs[layer][rows]
         step = rows_in_block(spec.row_bytes)
         blocks = None
-        if values.nbytes >= _MANY_BYTES:
+        if len(rows) * spec.row_bytes >= _MANY_BYTES:
             blocks = block_crcs(crcs, spec.fingerprint, rows, spec.row_bytes, step)
+        chosen = None if spec.views == 1 else views
 
         def work(first: int, last: int) -> None:
             block, part = rows[first:last], values[first:last]
+            if chosen is not None:  # whole rows for the moment of a block; what is kept is one view of each
+                part = np.empty((last - first, spec.views, *spec.shape), spec.stored)
             self._fill(block, layer, part)
             if blocks is None or zlib.crc32(part.data) != blocks[first // step]:
                 good[first:last] &= row_crcs(part, spec.fingerprint, block) == crcs[first:last]
+            if chosen is not None:
+                values[first:last] = part[np.arange(last - first), chosen[first:last]]
 
         map_ranges(work, len(rows), step)
+
+    def chosen_views(self, view: int | np.ndarray | str, layer: str, count: int) -> np.ndarray | None:
+        """Return the view of each of `count` rows, int ``[n]``; ``None`` for all of them.
+
+        Raises
+        ------
+        UsageError
+            If the layer does not have a view, or if it is not said for each row.
+        """
+        held = self.layout.layers[layer].views
+        if isinstance(view, str):
+            if view == "all":
+                return None
+            raise UsageError(f"view {view!r}: expected a number, a number for each row, or 'all'")
+        numbers = np.asarray(view)
+        if numbers.dtype.kind not in "iu" or numbers.shape not in ((), (count,)):
+            raise UsageError(
+                f"view of type {numbers.dtype} and shape {numbers.shape}: expected a whole number, or one for each "
+                f"of {count} rows, or 'all'"
+            )
+        outside = numbers[(numbers < 0) | (numbers >= held)]
+        if outside.size:
+            has = f"views 0 to {held - 1}" if held > 1 else "one view, 0, of each image"
+            raise UsageError(f"{self.file.path} has no view {outside.flat[0]} of {layer}; it holds {has}")
+        return np.broadcast_to(numbers.astype(np.int64), (count,))
 
     def quarantined(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows whose status says that they have no features, and whether their checksum agrees."""
@@ -113,9 +159,9 @@ class StoredRows:
         return good
 
     def mapped(self, layer: str) -> np.ndarray:
-        """Return all rows ``[N, …]`` of a layer as a read-only view of the file; nothing is verified."""
+        """Return all rows ``[N, V, …]`` of a layer as a read-only view of the file; nothing is verified."""
         spec = self.layout.layers[layer]
-        shape = (self.count, *spec.shape)
+        shape = (self.count, spec.views, *spec.shape)
         start = self.layout.offsets[f"features/{layer}"]
         if self.file.size < start + self.count * spec.row_bytes:
             raise IntegrityError(f"{self.file.path} became shorter while it was open: it was truncated")

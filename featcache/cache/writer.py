@@ -135,7 +135,7 @@ class CacheWriter:
         indices
             int ``[n]`` row numbers, each once.
         features
-            Layer to ``[n, …]`` in any float dtype; converted to the stored one.
+            Layer to ``[n, …]``, or ``[n, V, …]`` of V views, in any float dtype; converted to the stored one.
 
         Raises
         ------
@@ -164,7 +164,7 @@ class CacheWriter:
         self._put("rows/status", index, np.array([status], np.uint8))
         self._status[index] = status
         for name, spec in self.layers.items():
-            self._put(f"features/{name}", index, np.full((1, *spec.shape), np.nan, spec.stored))
+            self._put(f"features/{name}", index, np.full((1, *spec.row_shape), np.nan, spec.stored))
             crcs = quarantined_crcs(self._status[row], spec.fingerprint, row)
             self._put(f"crc32/{name}", index, crcs.astype("<u4"))
         self._sync_sometimes()
@@ -234,9 +234,11 @@ class CacheWriter:
         spec = self.layers[layer]
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(values, spec.stored)
-        if stored.shape != (len(rows), *spec.shape):
+        if stored.shape == (len(rows), spec.views, *spec.shape):
+            stored = stored.reshape(len(rows), *spec.row_shape)
+        if stored.shape != (len(rows), *spec.row_shape):
             raise UsageError(
-                f"layer {layer}: features of shape {stored.shape}, expected {(len(rows), *spec.shape)}"
+                f"layer {layer}: features of shape {stored.shape}, expected {(len(rows), *spec.row_shape)}"
             )
         finite = np.isfinite(stored).all(axis=tuple(range(1, stored.ndim)))
         if not finite.all():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.extract import views_of
 from featcache.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def export_(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a cache's readable rows as a numpy archive or a Parquet table."""
+    """Write a cache's readable rows as a numpy archive or a Parquet table; of views, the plain one."""
     console = Console("cache export", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.cache import FeatureCache
 
@@ -127,6 +128,8 @@ def export_(
         if output.suffix not in writers:
             raise UsageError(f"output {output} must end in {' or '.join(writers)}")
         path = writers[output.suffix](output)
+        if opened.views > 1:
+            console.note(f"of {opened.views} views of each image, only the plain one, 0, was written")
     console.result({"path": str(path)}, [f"{escaped(str(path))}: {_megabytes(path.stat().st_size)}"])
 
 
@@ -193,6 +196,7 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
         f"  layers      {layers}, {about.dtype}",
         f"  transforms  {'×'.join(map(str, transforms['input_size']))}, {transforms['crop_mode']} "
         f"{transforms['crop_pct']}, {transforms['interpolation']}, mean {transforms['mean']}, std {transforms['std']}",
+        *([f"  views       {views_of(recipe)}"] if recipe["views"]["count"] > 1 else []),
         f"  computed in {recipe['compute_dtype']}, {identity['provenance'].get('device', '')}, {about.created}",
     ]
     if unreadable:

@@ -39,6 +39,11 @@ def command(
     ] = None,
     dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
     compute_dtype: Annotated[str, typer.Option(help="What is computed in: float32, bfloat16.")] = "float32",
+    views: Annotated[int, typer.Option(help="Views of each image: the plain one, and drawn ones.")] = 1,
+    augment: Annotated[
+        str, typer.Option(help="How views are drawn, as words: flip, random-resized-crop, colour, …")
+    ] = "flip,random-resized-crop",
+    view_seed: Annotated[int, typer.Option(help="Seed of the drawn views.")] = 0,
     test_fraction: Annotated[float, typer.Option(help="Test share of a dataset without splits.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
     shard: Annotated[str | None, typer.Option(help="Only part i of n, as i/n.")] = None,
@@ -75,6 +80,9 @@ def command(
         "image_size": image_size,
         "dtype": dtype,
         "compute_dtype": compute_dtype,
+        "views": views,
+        "augment": augment,
+        "view_seed": view_seed,
         "test_fraction": test_fraction,
         "seed": seed,
         "shard": shard,
@@ -102,8 +110,10 @@ def plan_lines(plan: "PlanReport") -> list[str]:
     """Return a plan as a person reads it."""
     counts = ("computed", "reused", "resumed", "duplicates")
     parts = ", ".join(f"{getattr(plan, part)} {part}" for part in counts if getattr(plan, part))
+    several = f" of {plan.views} views each" if plan.views > 1 else ""
+    cost = f" ({plan.views} times the features of plain images)" if plan.views > 1 else ""
     return [
-        f"{escaped(str(plan.path))} would hold {plan.images} images, {plan.bytes / 1e6:.1f} MB",
+        f"{escaped(str(plan.path))} would hold {plan.images} images{several}, {plan.bytes / 1e6:.1f} MB{cost}",
         f"  features  {parts}",
         f"  time      about {plan.seconds:.0f} s, and a few to start",
         *_left_out(plan.skipped),
@@ -116,11 +126,22 @@ def _left_out(skipped: Mapping[str, int]) -> list[str]:
     )
 
 
+def views_of(recipe: Mapping[str, Any]) -> str:
+    """Return a recipe's views as a person reads them, and what they cost."""
+    from featcache.augmentation import Augmentation
+
+    views = recipe["views"]
+    words = Augmentation.from_json(views["policy"])
+    drawn = f"{views['count'] - 1} drawn by {words}, seed {views['seed']}"
+    return f"{views['count']}, which take {views['count']} times the space: the plain image, and {drawn}"
+
+
 def to_json(done: "Extraction") -> dict[str, Any]:
     """Return an extraction as plain JSON values."""
     return {
         "cache": str(done.path),
         "images": done.images,
+        "views": done.cache.views,
         "computed": done.computed,
         "reused": done.reused,
         "duplicates": done.duplicates,
@@ -136,13 +157,14 @@ def lines(done: "Extraction") -> list[str]:
     cache = done.cache
     counts = {name: len(cache.rows_of(name)) for name in cache.splits}
     megabytes = done.path.stat().st_size / 1e6
-    kept = ", ".join(f"{n} {'×'.join(map(str, s.shape))} {s.dtype}" for n, s in cache.layers.items())
+    kept = ", ".join(f"{n} {'×'.join(map(str, s.row_shape))} {s.dtype}" for n, s in cache.layers.items())
     text = [
         f"{escaped(str(done.path))}: {done.images} images, {kept}, {megabytes:.1f} MB, {cache.backbone}",
         "  splits    " + ", ".join(f"{name} {count}" for name, count in counts.items()),
         f"  classes   {len(cache.classes)}: "
         + escaped(", ".join(cache.classes[:10]))
         + (", …" if len(cache.classes) > 10 else ""),
+        *([f"  views     {views_of(cache.identity['recipe'])}"] if cache.views > 1 else []),
         "  features  "
         + ", ".join(
             f"{getattr(done, part)} {part}"
