@@ -398,3 +398,34 @@ def test_a_sweep_streams_the_plain_images(photos, target, tmp_path):
     ]
     for table in tables:
         np.testing.assert_array_equal(table.take(np.array([4, 1])), tables[-1].take(np.array([4, 1])))
+
+
+def test_the_command_line_says_how_views_are_drawn_and_what_they_cost(
+    small_backbone, photos, tmp_path, capsys
+):
+    from featcache.cli import main
+
+    def said(*arguments: object, code: int = 0) -> tuple[str, str]:
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == code
+        return capsys.readouterr()
+
+    target = tmp_path / "views.h5"
+    ask = ("extract", photos, "--output", target, "--views", 3, "--augment", "flip,crop")
+    out, _ = said(*ask, "--dry-run")
+    assert "would hold 8 images of 3 views each, " in out
+    assert "MB (3 times the features of plain images)" in out
+    out, _ = said(*ask)
+    line = "3, which take 3 times the space: the plain image, and 2 drawn by flip,random-resized-crop, seed 0"
+    assert f"views     {line}\n" in out
+    assert "pool 3×1280 float32, image:statistics 54 float32" in out
+    assert f"views       {line}\n" in said("cache", "info", target)[0]
+    assert json.loads(said(*ask, "--json")[0])["result"]["views"] == 3
+    _, err = said("cache", "export", target, tmp_path / "a.npz")
+    assert "of 3 views of each image, only the plain one, 0, was written" in err
+    _, err = said(*ask, "--view-seed", 1, code=4)
+    assert "views.seed: 0 in the cache, 1 asked for" in err
+    _, err = said("extract", photos, "--views", 0, code=2)
+    assert "views 0: expected at least 1" in err
+    _, err = said(*ask[:-1], "flop", code=2)
+    assert "'flop' is unknown; did you mean 'flip'?" in err

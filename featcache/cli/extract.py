@@ -39,9 +39,9 @@ def command(
     ] = None,
     dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
     compute_dtype: Annotated[str, typer.Option(help="What is computed in: float32, bfloat16.")] = "float32",
-    views: Annotated[int, typer.Option(help="Views of each image: the plain one, and drawn ones.")] = 1,
+    views: Annotated[int, typer.Option(help="Views of each image: 1 is the plain one, more are drawn.")] = 1,
     augment: Annotated[
-        str, typer.Option(help="How views are drawn, as words: flip, random-resized-crop, colour, …")
+        str, typer.Option(help="How, in words: flip, random-resized-crop, random-square-crop, colour.")
     ] = "flip,random-resized-crop",
     view_seed: Annotated[int, typer.Option(help="Seed of the drawn views.")] = 0,
     test_fraction: Annotated[float, typer.Option(help="Test share of a dataset without splits.")] = 0.2,
