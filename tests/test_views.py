@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import struct
 import sys
 import zlib
@@ -400,9 +401,16 @@ def test_a_sweep_streams_the_plain_images(photos, target, tmp_path):
         np.testing.assert_array_equal(table.take(np.array([4, 1])), tables[-1].take(np.array([4, 1])))
 
 
-def test_the_command_line_says_how_views_are_drawn_and_what_they_cost(
-    small_backbone, photos, tmp_path, capsys
-):
+@pytest.fixture
+def own_signals():
+    """A command handles SIGTERM for the rest of its process, which here is the tests' own."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("small_backbone", "own_signals")
+def test_the_command_line_says_how_views_are_drawn_and_what_they_cost(photos, tmp_path, capsys):
     from featcache.cli import main
 
     def said(*arguments: object, code: int = 0) -> tuple[str, str]:
