@@ -20,7 +20,7 @@ from fake_network import TRANSFORMS, WIDTH, FakeNetwork, features_of
 
 from featcache import Classifier, FeatureCache, plan_extraction, train_head
 from featcache.augmentation import Augmentation, augmented
-from featcache.cache import repair, verify
+from featcache.cache import repair, verify, writer
 from featcache.computing import Computation
 from featcache.errors import IdentityError, IntegrityError, Interrupted, UsageError
 from featcache.extraction import extract as real_extract
@@ -293,6 +293,26 @@ def test_an_interrupted_extraction_goes_on(photos, target):
     assert_right(photos, done.cache)
     again = extract(photos, target)
     assert (again.computed, again.reused) == (0, 8)
+
+
+def test_a_kill_in_the_middle_of_a_rows_views_loses_that_row_alone(photos, target, monkeypatch):
+    written = []
+
+    def torn(descriptor: int, values: np.ndarray, offset: int) -> None:
+        written.append(values.nbytes)
+        if sum(size >= WIDTH * 4 * V for size in written) < 3:
+            return real(descriptor, values, offset)
+        real(descriptor, values.reshape(-1)[: WIDTH * 3 // 2], offset)  # one view and a half
+        raise KeyboardInterrupt
+
+    real = writer.write_at
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "write_at", torn)
+        with pytest.raises(KeyboardInterrupt):
+            extract(photos, target, batch_size=1)
+    done = extract(photos, target)
+    assert (done.resumed, done.computed) == (2, 6)
+    assert_right(photos, done.cache)
 
 
 def test_parts_are_put_together_and_only_new_images_are_computed(photos, target, tmp_path):

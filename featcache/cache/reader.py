@@ -301,15 +301,13 @@ class FeatureCache:
 
         Parameters
         ----------
-        layer
-            Layer name; the cache's first by default.
-        view
-            The number of a view, or ``"all"``.
+        layer, view
+            As for `features`, but not a view for each row.
 
         Returns
         -------
         numpy.ndarray
-            ``[N, …]``, of one view of several with gaps in between; ``[N, V, …]`` of all views.
+            ``[N, …]``, which one view of several is with gaps; ``[N, V, …]`` of all views.
 
         Raises
         ------
