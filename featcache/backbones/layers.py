@@ -66,25 +66,58 @@ class Conv(nnx.Module):
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalisation by stored statistics (inference mode): `scale`, `bias`, `mean`, `var` are ``[C]``.
+    """Batch normalisation: `scale`, `bias`, `mean`, `var` are ``[C]``. Some networks (Inception) have no `scale`.
 
-    Some networks (Inception) have no `scale`.
+    As it is built it runs in inference mode, by the stored statistics. To train it, switch on some stages what a
+    network has of it: ``network.stages[name].set_attributes(batch_statistics=True, raise_if_not_found=False)``.
+    Where that is done inside a compiled function, the moved statistics leave it as ``nnx.state(network,
+    nnx.BatchStat)``; inside `jax.grad`, ``nnx.merge(..., copy=True)`` gives variables that may be moved there.
+
+    Attributes
+    ----------
+    batch_statistics : bool
+        Normalise by the mean and variance of the batch itself, and move the stored ones towards them.
+    momentum : float
+        The share of the stored statistics that stays when they are moved.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", https://arxiv.org/abs/1502.03167
     """
 
     def __init__(self, features: int, *, epsilon: float, use_scale: bool = True) -> None:
         self.epsilon = epsilon
+        self.batch_statistics = False
+        self.momentum = 0.9
         self.scale = nnx.Param(jnp.ones(features)) if use_scale else None
         self.bias = nnx.Param(jnp.zeros(features))
         self.mean = nnx.BatchStat(jnp.zeros(features))
         self.var = nnx.BatchStat(jnp.ones(features))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalise ``[..., C]`` channel by channel."""
-        factor = lax.rsqrt(self.var[...] + self.epsilon)
-        if self.scale is not None:
-            factor = self.scale[...] * factor
+        """Normalise ``[..., C]`` channel by channel; with `batch_statistics`, move `mean` and `var` in place."""
+        if self.batch_statistics:
+            return self._by_the_batch(x)
+        factor = self._factor(self.var[...])
         offset = self.bias[...] - self.mean[...] * factor
         return x * factor.astype(x.dtype) + offset.astype(x.dtype)
+
+    def _by_the_batch(self, x: jax.Array) -> jax.Array:
+        """Statistics over all axes but the last, in float32 at least."""
+        full = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        places = tuple(range(x.ndim - 1))
+        mean = jnp.mean(full, axis=places)
+        centred = full - mean
+        # Of the batch itself, over n and not n - 1, and so it is stored, too: Keras' choice. PyTorch stores n - 1.
+        var = jnp.mean(jnp.square(centred), axis=places)
+        for stored, own in ((self.mean, mean), (self.var, var)):
+            moved = self.momentum * stored[...] + (1 - self.momentum) * own
+            stored[...] = lax.stop_gradient(moved).astype(stored[...].dtype)
+        return (centred * self._factor(var) + self.bias[...]).astype(x.dtype)
+
+    def _factor(self, var: jax.Array) -> jax.Array:
+        spread = lax.rsqrt(var + self.epsilon)
+        return spread if self.scale is None else self.scale[...] * spread
 
 
 class ConvNorm(nnx.Module):

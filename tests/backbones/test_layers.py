@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from jax import lax
 from support import keras, scaled_error
 
+from featcache.backbones.chain import Backbone
 from featcache.backbones.convolution import FEW_CHANNELS, convolve, explicit_padding
-from featcache.backbones.layers import BatchNorm, Conv, ConvNorm, Dense, GlobalAveragePool, relu6
+from featcache.backbones.layers import BatchNorm, Conv, ConvNorm, Dense, GlobalAveragePool, Serial, relu6
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -318,6 +319,97 @@ def test_batch_norm_equals_keras(epsilon):
     largest = (np.abs(x) + np.abs(norm.mean[...])) * factor + np.abs(norm.bias[...])
     difference = np.abs(np.asarray(norm(jnp.asarray(x))) - np.asarray(layer(x, training=False)))
     np.testing.assert_array_less(difference, 8 * 2.0**-24 * largest)
+
+
+def in_training(norm: BatchNorm, x: jax.Array, slope: jax.Array, **attributes):
+    """Output, gradients of ``sum(slope · output)`` by the map and the parameters, and the moved statistics."""
+    graphdef, params, statistics = nnx.split(norm, nnx.Param, nnx.BatchStat)
+
+    def loss(params, x):
+        module = nnx.merge(graphdef, params, statistics, copy=True)
+        module.set_attributes(batch_statistics=True, **attributes)
+        y = module(x)
+        return jnp.sum(slope * y), (y, nnx.state(module, nnx.BatchStat))
+
+    (of_params, of_x), (y, moved) = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
+    gradients = {str(path[0]): leaf[...] for path, leaf in nnx.to_flat_state(of_params)}
+    return y, {"x": of_x, **gradients}, {name: moved[name][...] for name in ("mean", "var")}
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 7), (6, 7)], ids=["maps", "vectors"])
+@pytest.mark.parametrize(("use_scale", "momentum"), [(True, 0.9), (False, 0.99)])
+def test_batch_norm_in_training_equals_keras(shape, use_scale, momentum):
+    rng = np.random.default_rng(1)
+    x, slope = rng.normal(2, 3, shape).astype(np.float32), rng.normal(size=shape).astype(np.float32)
+    norm = filled(BatchNorm(shape[-1], epsilon=1e-3, use_scale=use_scale))
+    stored = {name: np.asarray(getattr(norm, name)[...]) for name in ("mean", "var")}
+    layer = keras().layers.BatchNormalization(epsilon=1e-3, momentum=momentum, scale=use_scale)
+    layer.build(shape)
+    learnt = [number[...] for number in (norm.scale, norm.bias) if number is not None]
+    layer.set_weights([*learnt, *stored.values()])
+
+    def theirs(trained, x):
+        kept = [variable.value for variable in layer.non_trainable_variables]
+        y, moved = layer.stateless_call(trained, kept, x, training=True)
+        return jnp.sum(slope * y), (y, moved)
+
+    trained = [variable.value for variable in layer.trainable_variables]
+    (of_trained, of_x), (expected, their_moved) = jax.jit(jax.grad(theirs, (0, 1), has_aux=True))(trained, x)
+    their_gradients = {"x": of_x, **dict(zip(["scale"] * use_scale + ["bias"], of_trained, strict=True))}
+
+    y, gradients, moved = in_training(norm, x, slope, momentum=momentum)
+    # Sums of at most 60 numbers, a root and a few products, in another order: 100 · 2⁻²⁴ of the largest.
+    room = 100 * 2.0**-24
+    assert scaled_error(y, expected) < room
+    assert gradients.keys() == their_gradients.keys()
+    for name, expected_gradient in their_gradients.items():
+        assert scaled_error(gradients[name], expected_gradient) < room, name
+    for name, expected_moved in zip(("mean", "var"), their_moved, strict=True):
+        assert scaled_error(moved[name], expected_moved) < room, name
+        assert scaled_error(moved[name], stored[name]) > 0.01, "it moved"
+        np.testing.assert_array_equal(getattr(norm, name)[...], stored[name], "outside, nothing moved")
+
+
+def test_batch_statistics_of_bfloat16_are_float32():
+    """A mean of 100 with a deviation of 1: in bfloat16 the values alone are rounded by half a deviation."""
+    x = jnp.asarray(np.random.default_rng(1).normal(100, 1, (64, 8, 8, 3)), jnp.bfloat16)
+    norm = BatchNorm(3, epsilon=1e-3)
+    norm.batch_statistics, norm.momentum = True, 0.0
+    y = norm(x)
+    exact = np.asarray(x, np.float64).reshape(-1, 3)
+    assert (y.dtype, norm.mean[...].dtype, norm.var[...].dtype) == (jnp.bfloat16, jnp.float32, jnp.float32)
+    # 4096 numbers in some order of additions, far better than one after the other.
+    np.testing.assert_allclose(norm.mean[...], exact.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(norm.var[...], exact.var(0), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(y, np.float64).reshape(-1, 3).std(0), 1, rtol=2.0**-8)
+
+
+def test_batch_statistics_are_switched_on_for_some_stages_only():
+    """As a trainer does it: in a compiled function, on stages by name, whether or not they have such a thing."""
+    rngs = nnx.Rngs(0)
+    stages = {
+        "frozen": ConvNorm(3, 4, epsilon=1e-3, rngs=rngs),
+        "trained": Serial(unit=ConvNorm(4, 5, epsilon=1e-3, activation=relu6, rngs=rngs)),
+        "pool": GlobalAveragePool(),
+    }
+    graphdef, state = nnx.split(Backbone(stages))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5, 5, 3)), jnp.float32)
+
+    @jax.jit
+    def run(state, x):
+        network = nnx.merge(graphdef, state)
+        for name in ("trained", "pool"):
+            network.stages[name].set_attributes(batch_statistics=True, raise_if_not_found=False)
+        return network(x)["pool"], nnx.state(network, nnx.BatchStat)
+
+    pooled, moved = run(state, x)
+    before = {path: leaf[...] for path, leaf in nnx.to_flat_state(nnx.filter_state(state, nnx.BatchStat))}
+    after = {path: leaf[...] for path, leaf in nnx.to_flat_state(moved)}
+    assert before.keys() == after.keys()
+    for path, value in after.items():
+        assert bool((value != before[path]).any()) == ("trained" in path), path
+    plain = nnx.merge(graphdef, state)(x)["pool"]
+    assert scaled_error(pooled, plain) > 0.01, "the batch's own statistics are not the stored ones"
 
 
 def test_relu6_equals_keras_exactly():
