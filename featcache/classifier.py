@@ -1,21 +1,22 @@
 """The thing a user keeps: a head with everything needed to use it on a photo, in one folder.
 
 ``classifier.json`` says which backbone, transforms, layer and classes, how sure it may be, and how it was made;
-``head.safetensors`` holds the numbers.
+``head.safetensors`` holds the numbers, and ``backbone.safetensors`` those of a backbone that was fine-tuned.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.backbones import TUNED
 from featcache.cache import FeatureCache
 from featcache.calibration import Calibration, calibrated
-from featcache.classifier_folder import DOCUMENT, TENSORS, read_folder, write_folder
+from featcache.classifier_folder import BACKBONE, DOCUMENT, TENSORS, own_weights, read_folder, write_folder
 from featcache.errors import IdentityError, IntegrityError, MissingFileError, UsageError
 from featcache.identity import Recipe, differences
 from featcache.metrics import Evaluation, Scores, evaluate
@@ -23,7 +24,10 @@ from featcache.outputs import class_probabilities
 from featcache.rejection import Rejection, rejection_at
 from featcache.settings import Settings, loss_of
 
-__all__ = ["DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+
+__all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,9 @@ class Classifier:
         The cache it was trained on, versions, time.
     calibration
         A temperature, which its probabilities hold already, and from which confidence on they count.
+    network
+        A backbone of its own, such as fine-tuning gives, which is saved with it; where it is not given, it is
+        loaded by `backbone` and `weights` when photos are to be classified.
     """
 
     backbone: str
@@ -81,6 +88,7 @@ class Classifier:
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
     calibration: Calibration = field(default_factory=Calibration)
+    network: "LoadedBackbone | None" = field(default=None, repr=False, compare=False)
 
     # On features --------------------------------------------------------------------------------------------
 
@@ -253,19 +261,52 @@ class Classifier:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the classifier to a folder; an earlier classifier there is replaced at once, or not at all.
 
+        A backbone that was fine-tuned goes with it.
+
         Raises
         ------
         UsageError
             If the folder exists and holds anything else.
+        IdentityError
+            If `network` is not what the head was trained on.
+        WeightsError
+            If the weights of a fine-tuned backbone are gone, or no numbers.
         StorageError
             If it cannot be written.
         """
-        write_folder(Path(folder), self._document(), self.parameters)
+        write_folder(Path(folder), self._document(), self.parameters, backbone=self._own_backbone())
         return Path(folder)
+
+    def _own_backbone(self) -> Iterable[bytes | memoryview] | None:
+        """The file of the backbone that belongs to this classifier alone; ``None`` for one that has a name."""
+        if self.network is None:
+            return self._kept_backbone()
+        from featcache.backbones.tuned import packed
+
+        lines = differences(self.recipe["backbone"], self.network.recipe().to_json()["backbone"])
+        if lines:
+            text = (
+                "\n  ".join(lines)
+                .replace("in the cache", "in the recipe")
+                .replace("asked for", "in the network")
+            )
+            raise IdentityError(f"the classifier's network is not what its head was trained on:\n  {text}")
+        return packed(self.network)
+
+    def _kept_backbone(self) -> Iterable[bytes | memoryview] | None:
+        if self.weights is None or self.backbone != f"{self._arch}.{TUNED}":
+            return None
+        from featcache.backbones.tuned import checked_bytes
+
+        return [checked_bytes(Path(self.weights), self.recipe["backbone"]["weights_sha256"])]
+
+    @property
+    def _arch(self) -> str:
+        return self.recipe["backbone"]["arch"]
 
     def _document(self) -> dict[str, Any]:
         return {
-            "backbone": self.backbone,
+            "backbone": self.backbone if self.network is None else f"{self._arch}.{TUNED}",
             "weights": self.weights,
             "recipe": dict(self.recipe),
             "layer": self.layer,
@@ -290,9 +331,10 @@ class Classifier:
             If it is damaged or was edited by hand, or of a newer version.
         """
         document, parameters = read_folder(Path(folder))
-        plain = ("backbone", "weights", "recipe", "layer", "fingerprint", "head", "metrics", "training")
+        plain = ("backbone", "recipe", "layer", "fingerprint", "head", "metrics", "training", "provenance")
         return cls(
-            **{name: document[name] for name in (*plain, "provenance")},
+            **{name: document[name] for name in plain},
+            weights=own_weights(Path(folder), document),
             classes=tuple(document["classes"]),
             calibration=Calibration.from_json(document.get("calibration")),
             parameters=parameters,

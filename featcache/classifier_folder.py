@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,29 @@ FORMAT = "featcache-classifier"
 FORMAT_VERSION = 1
 DOCUMENT = "classifier.json"
 TENSORS = "head.safetensors"
+BACKBONE = "backbone.safetensors"
 
 
-def write_folder(target: Path, document: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a classifier's document and numbers; an earlier classifier there is replaced at once, or not at all.
+def write_folder(
+    target: Path,
+    document: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    *,
+    backbone: Iterable[bytes | memoryview] | None = None,
+) -> None:
+    """Write a classifier; an earlier classifier there is replaced at once, or not at all.
+
+    Parameters
+    ----------
+    target
+        The folder.
+    document
+        What the classifier is; JSON values.
+    tensors
+        The head's numbers.
+    backbone
+        The file of its own backbone (`featcache.backbones.tuned`) in pieces, where it has one. The document's
+        ``"weights"`` then name that file, relative to the folder, so that the folder can be moved.
 
     Raises
     ------
@@ -35,7 +54,7 @@ def write_folder(target: Path, document: Mapping[str, Any], tensors: Mapping[str
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         fresh.mkdir(parents=True)
-        _write(fresh, document, tensors)
+        _write(fresh, document, tensors, backbone)
         _replace_folder(fresh, target)
     except OSError as error:
         raise StorageError(
@@ -46,9 +65,19 @@ def write_folder(target: Path, document: Mapping[str, Any], tensors: Mapping[str
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _write(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+def _write(
+    folder: Path,
+    document: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    backbone: Iterable[bytes | memoryview] | None,
+) -> None:
     from safetensors.numpy import save
 
+    if backbone is not None:
+        with (folder / BACKBONE).open("wb") as stream:
+            stream.writelines(backbone)
+        # A reader from before there was this file says that there are no weights of this name.
+        document = {**document, "weights": BACKBONE, "backbone_sha256": sha256_file(folder / BACKBONE)}
     (folder / TENSORS).write_bytes(
         save({name: np.atleast_1d(_stored(value)) for name, value in tensors.items()})
     )
@@ -82,11 +111,37 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     from safetensors.numpy import load_file
 
-    document = _read_document(folder)
+    document = read_document(folder)
     tensors = folder / TENSORS
     if not tensors.is_file() or sha256_file(tensors) != document["head_sha256"]:
         raise IntegrityError(f"{tensors} is missing, damaged or of another classifier; train the head again")
     return document, load_file(tensors)
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """Return a classifier's document, once its own backbone, if it has one, is known to be whole.
+
+    Raises
+    ------
+    MissingFileError
+        If there is none.
+    IntegrityError
+        If it or the backbone is damaged or was edited by hand, or of a newer version.
+    """
+    document = _read_document(folder)
+    backbone = folder / BACKBONE
+    if "backbone_sha256" in document and not (
+        backbone.is_file() and sha256_file(backbone) == document["backbone_sha256"]
+    ):
+        raise IntegrityError(
+            f"{backbone} is missing, damaged or of another classifier; put the file back, or fine-tune again"
+        )
+    return document
+
+
+def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
+    """Return where the backbone's weights are: beside the document, or wherever it says."""
+    return str((folder / BACKBONE).absolute()) if "backbone_sha256" in document else document["weights"]
 
 
 def _listing(folder: Path) -> Sequence[str]:

@@ -142,11 +142,9 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
     IdentityError
         If the backbone loaded is not the one the head was trained on.
     """
-    from featcache.backbones import load
+    from featcache.backbones.of_classifier import load_named
 
-    weights = classifier.weights
-    name = classifier.backbone.rpartition(".")[0] if weights else classifier.backbone
-    network = load(name, weights=weights)
+    network = classifier.network or load_named(classifier.backbone, classifier.weights)
     transforms = Transforms.from_json(dict(classifier.recipe["transforms"]))
     recipe = network.recipe(
         transforms=transforms,
@@ -186,7 +184,7 @@ def backbone_predictor(
     Raises
     ------
     UsageError
-        If `image_size` is no size, or one that the network cannot take.
+        If `image_size` is no size, or one that the network cannot take; or the network has no classes of its own.
     """
     from featcache.backbones import load
     from featcache.backbones.imagenet import class_names
@@ -194,6 +192,11 @@ def backbone_predictor(
 
     network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
     network = with_size(network, image_size)
+    if "logits" not in network.network.order:
+        raise UsageError(
+            f"{network.name} has no classes of its own, only features: train a head on them (featcache train-head), "
+            "or name the folder of a classifier (featcache predict FOLDER PHOTO)"
+        )
     return Predictor(
         network,
         "logits",

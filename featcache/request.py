@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache import plan as planning
+from featcache.backbones import classifier_folder
 from featcache.backbones.sizes import ImageSize, read_size, with_size
 from featcache.backbones.weights_lock import lock_file
 from featcache.cache import FeatureCache, LayerSpec, partial_path
 from featcache.cache.layout import STORED_DTYPES, previous_path
+from featcache.classifier_folder import DOCUMENT
 from featcache.computing import Computation
 from featcache.errors import DataError, IntegrityError, UsageError, did_you_mean
 from featcache.identity import Recipe, sha256_file, sha256_json
@@ -78,9 +80,11 @@ class Wanted:
         weights = Path(self.weights).expanduser() if self.weights is not None else None
         if weights is not None and not weights.is_file():
             return None
+        folder = classifier_folder(self.backbone)
         return sha256_json(
             {
-                "backbone": self.backbone,
+                # Another classifier may lie in the same folder later; its document holds a hash of each file.
+                "backbone": sha256_file(folder / DOCUMENT) if folder else self.backbone,
                 "layers": list(self.layers),
                 "weights": sha256_file(weights) if weights else None,
                 # Weights whose hash nobody publishes are known by what was recorded of them.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.backbones import TUNED
 from featcache.cache import FeatureCache
 from featcache.calibration import Calibration
 from featcache.checks import Finding, check_rows, require_finite
@@ -294,7 +295,8 @@ def _own_weights(cache: FeatureCache) -> str | None:
     """What to load the backbone's weights from where its name alone does not say: a user's own file."""
     if cache.backbone.endswith(".random"):
         return "random"
-    return cache.identity["provenance"]["weights"] if cache.backbone.endswith(".custom") else None
+    own = cache.backbone.endswith((".custom", f".{TUNED}"))
+    return cache.identity["provenance"]["weights"] if own else None
 
 
 def _provenance(cache: FeatureCache) -> dict[str, Any]:

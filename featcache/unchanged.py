@@ -28,7 +28,7 @@ def guessed_target(
     data: Dataset, wanted: Wanted, output: str | os.PathLike[str] | None, part: Shard | None
 ) -> Path | None:
     """Where the cache is if the backbone was named as files name it; no network is loaded to find out."""
-    if not isinstance(wanted.backbone, str):
+    if not isinstance(wanted.backbone, str) or (output is None and os.sep in wanted.backbone):
         return None
     target = output_path(data, wanted.backbone, output, part)
     return target if target.is_file() else None

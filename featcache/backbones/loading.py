@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from featcache.backbones import family_of
-from featcache.backbones.chain import Backbone
+from featcache.backbones.chain import Backbone, variables
 from featcache.backbones.convert import KeyTable, convert
 from featcache.backbones.family import Family, Pretrained
 from featcache.backbones.loaded import LoadedBackbone
@@ -46,7 +46,7 @@ def load_file(pretrained: Pretrained, path: Path, *, tag: str) -> LoadedBackbone
                 f"{fitting[0]}"
             ) from error
         raise
-    return LoadedBackbone(family, pretrained, tag, graphdef, _filled(state, tensors), tensors, str(path))
+    return LoadedBackbone(family, pretrained, tag, graphdef, filled(state, tensors), tensors, str(path))
 
 
 def _table(family: Family, pretrained: Pretrained) -> KeyTable:
@@ -91,7 +91,7 @@ def load_random(pretrained: Pretrained) -> LoadedBackbone:
     graphdef, state, shapes = _abstract(family, pretrained)
     rng = np.random.default_rng(0)
     tensors = {name: _drawn(name, shape, rng) for name, shape in shapes.items()}
-    return LoadedBackbone(family, pretrained, "random", graphdef, _filled(state, tensors), tensors, None)
+    return LoadedBackbone(family, pretrained, "random", graphdef, filled(state, tensors), tensors, None)
 
 
 def _abstract(
@@ -106,14 +106,14 @@ def _abstract(
     if given is not None and (lacking := _lacking_top(network, _translated(family, pretrained, given))):
         network = network.without(lacking)
     graphdef, state = nnx.split(network)
-    return graphdef, state, {name: tuple(leaf.shape) for name, leaf in _named(state).items()}
+    return graphdef, state, shapes_of(state)
 
 
 def _lacking_top(network: Backbone, ours: Tensors) -> list[str]:
     """The last stages, if a file has no tensor of theirs and some of all stages before."""
     of_stage: dict[str, list[str]] = {}
-    for path, _ in nnx.to_flat_state(nnx.state(network)):
-        of_stage.setdefault(str(path[1]), []).append(_name(path))
+    for name, (path, _) in variables(nnx.state(network)).items():
+        of_stage.setdefault(str(path[1]), []).append(name)
     learnt = [stage for stage in network.order if stage in of_stage]
     present = [any(name in ours for name in of_stage[stage]) for stage in learnt]
     end = sum(present)
@@ -134,17 +134,18 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nd
     return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(shape[:-1])))
 
 
-def _named(state: Any) -> dict[str, Any]:
-    """Our names, such as ``block_1.expand.conv.kernel``, to the variables of a state."""
-    return {_name(path): leaf for path, leaf in nnx.to_flat_state(state)}
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in path[1:])  # the first part is the chain's own "stages"
-
-
-def _filled(state: Any, tensors: Mapping[str, np.ndarray]) -> Any:
+def filled(state: Any, tensors: Tensors) -> Any:
+    """Return a chain's state with these tensors, by our names, in the place of its own; the rest stays."""
     # One device_put: jnp.asarray would compile a copy for each of the many shapes.
     arrays = jax.device_put(dict(tensors))
-    flat = [(path, leaf.replace(arrays[_name(path)])) for path, leaf in nnx.to_flat_state(state)]
-    return nnx.from_flat_state(flat)
+    return nnx.from_flat_state(
+        [
+            (path, leaf.replace(arrays[name]) if name in arrays else leaf)
+            for name, (path, leaf) in variables(state).items()
+        ]
+    )
+
+
+def shapes_of(state: Any) -> dict[str, tuple[int, ...]]:
+    """Return our names of a chain's parameters and statistics to their shapes."""
+    return {name: tuple(leaf.shape) for name, (_, leaf) in variables(state).items()}
