@@ -283,7 +283,7 @@ class Task:
             "rows_sha256": self.data.rows_sha256,
             "rows": {part: len(getattr(self.data.rows, part)) for part in ("train", "val", "test")},
             "cut": self.data.layer,
-            "views": None if self.data.cache is None else dict(self.data.cache.recipe["views"]),
+            "views": None if self.data.cache is None else dict(self.data.cache.identity["recipe"]["views"]),
             "stored_dtype": None if self.data.cache is None else self.data.cache.recipe["stored_dtype"],
             "first_trained": next(iter(self.division.trained), "head"),
             "settings": self.settings.to_json(),

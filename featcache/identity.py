@@ -98,7 +98,8 @@ class Recipe:
             "backbone": {
                 "arch": self.arch,
                 "revision": self.revision,
-                "config": dict(self.config),
+                # As it is read back: a tuple is a list then.
+                "config": json.loads(canonical_json(dict(self.config))),
                 "weights_sha256": self.weights_sha256,
             },
             "transforms": dict(self.transforms),

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from featcache.backbones.tuned import truncated, with_tensors
 
+from featcache.backbones.tuned import truncated, with_tensors
 from featcache.classifier import Classifier
 from featcache.metrics import Scores, score
 from featcache.outputs import class_probabilities
 from featcache.protocol import Comparison, compare
 from featcache.settings import loss_of
-from featcache.tuning.loop import Judgement, Loop
+from featcache.tuning.judging import Judgement
+from featcache.tuning.loop import Loop
 from featcache.tuning.model import head_of
 
 if TYPE_CHECKING:
@@ -147,10 +148,9 @@ def conclude(
 def _both(task: "Task", loop: Loop, last: int, part: str) -> tuple[Judgement, Judgement]:
     """Outputs of the start and of the best arrays on the rows of a part."""
     rows = getattr(task.data.rows, part)
-    start = loop.judge(last, task.model.values(task.head), rows)
-    return start, (
-        loop.judge(last, {**task.model.values(task.head), **loop.best}, rows) if loop.best else start
-    )
+    values = task.model.values(task.head)
+    start = loop.judge.outputs(last, values, rows)
+    return start, (loop.judge.outputs(last, {**values, **loop.best}, rows) if loop.best else start)
 
 
 def _classifier(task: "Task", loop: Loop, start: Classifier) -> Classifier:

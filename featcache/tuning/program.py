@@ -28,7 +28,7 @@ class Measured(NamedTuple):
     loss: jax.Array
     weight: jax.Array
     right: jax.Array
-    count: jax.Array
+    rows: jax.Array
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,19 @@ class Program:
 
     def start(self, values: Values) -> State:
         """Return the state before the first step of the phase, from all arrays of the model."""
-        trained = {name: np.asarray(values[name], np.float32) for name in sorted(self.phase.rates)}
-        moving = {name: np.asarray(values[name], np.float32) for name in sorted(self._moving_names)}
-        return jax.jit(self._start)(trained, moving)  # one program, not one for each of the many shapes
+        return jax.jit(self._start)(*self._arrays(values))  # one program, not one for each of the many shapes
+
+    def template(self, values: Values) -> State:
+        """Return shapes and dtypes of a state, without computing one."""
+        return jax.eval_shape(self._start, *self._arrays(values))
+
+    def _arrays(self, values: Values) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The parameters that train, and the statistics that move."""
+        trained, moving = (
+            {name: np.asarray(values[name], np.float32) for name in sorted(names)}
+            for names in (self.phase.rates, self._moving_names)
+        )
+        return trained, moving
 
     def _start(self, trained: dict[str, jax.Array], moving: dict[str, jax.Array]) -> State:
         # Copies: a state is given away to the step, and no array may be given away twice.

@@ -93,14 +93,14 @@ def plan_finetuning(
         augment=augment,
         compute_dtype=compute_dtype,
         rates=rates,
-        **{**_defaults(), **arguments},
+        **{**defaults(), **arguments},
     )
     task = prepare_task(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
     report(Progress("measure"))
     return _measured(task, start)
 
 
-def _defaults() -> dict[str, Any]:
+def defaults() -> dict[str, Any]:
     """The defaults of `featcache.finetune` for everything that settings are made of."""
     import inspect
 

@@ -1,59 +1,80 @@
 """A network of four small stages, photos it can learn, and a head on it: everything compiles in a second."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from flax import nnx
 from photo_folders import photo_folder
 
-from featcache.backbones import family_of, resolve
+from featcache import backbones
+from featcache.backbones import resolve
 from featcache.backbones.chain import Backbone, variables
+from featcache.backbones.family import Family
 from featcache.backbones.layers import ConvNorm, GlobalAveragePool, relu6
 from featcache.backbones.loaded import LoadedBackbone
+from featcache.backbones.loading import filled
 from featcache.classifier import Classifier
 
 CLASSES = ("cat", "dog", "owl")
 SIZE = 16
 
 
-def tiny_network(seed: int = 0) -> LoadedBackbone:
+@dataclass(frozen=True)
+class Config:
+    """Widths of the three convolutions."""
+
+    widths: tuple[int, ...] = (6, 8, 10)
+    classes: int = 0
+
+
+def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
     """Three convolutions with BatchNorm, and the mean over the last map."""
-    widths = (3, 6, 8, 10)
+    stages: dict[str, nnx.Module] = {}
+    for number, (width, before) in enumerate(zip(config.widths, (3, *config.widths), strict=False), start=1):
+        stages[f"block_{number}"] = ConvNorm(
+            before, width, 3, strides=2, epsilon=1e-3, activation=relu6, rngs=rngs
+        )
+    return Backbone({**stages, "pool": GlobalAveragePool()})
 
-    def build() -> Backbone:
-        stages: dict[str, nnx.Module] = {}
-        for number in range(3):
-            stages[f"block_{number + 1}"] = ConvNorm(
-                widths[number],
-                widths[number + 1],
-                3,
-                strides=2,
-                epsilon=1e-3,
-                activation=relu6,
-                rngs=None,
-            )
-        return Backbone({**stages, "pool": GlobalAveragePool()})
 
-    graphdef, state = nnx.split(nnx.eval_shape(build))
+_KNOWN = resolve("efficientnet_lite0")
+PRETRAINED = replace(
+    _KNOWN, arch="tiny", tag="test", config=Config(), transforms=_KNOWN.transforms.with_size(SIZE, SIZE)
+)
+FAMILY = Family("tiny", "none", 1, build, {}, (PRETRAINED,))
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    """Let featcache know the tiny network, so that what is saved of it can be loaded."""
+    before = backbones.families
+    backbones.families = lambda: (*before(), FAMILY)
+    backbones.pretrained_weights.cache_clear()
+    try:
+        yield
+    finally:
+        backbones.families = before
+        backbones.pretrained_weights.cache_clear()
+
+
+def tiny_network(seed: int = 0) -> LoadedBackbone:
+    """The tiny network with drawn weights."""
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: build(Config(), None)))
     draw = np.random.default_rng(seed)
     tensors = {}
     for name, (_, leaf) in variables(state).items():
         kind = name.rpartition(".")[2]
         if kind == "kernel":
-            tensors[name] = draw.normal(size=leaf.shape).astype(np.float32) * np.float32(
-                np.sqrt(2 / np.prod(leaf.shape[:-1]))
-            )
+            scale = np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
+            tensors[name] = draw.normal(size=leaf.shape).astype(np.float32) * scale
         elif kind in ("scale", "var"):
             tensors[name] = draw.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
         else:
             tensors[name] = draw.normal(scale=0.1, size=leaf.shape).astype(np.float32)
-    filled = nnx.from_flat_state(
-        [(path, leaf.replace(tensors[name])) for name, (path, leaf) in variables(state).items()]
-    )
-    known = resolve("efficientnet_lite0")
-    pretrained = replace(known, transforms=known.transforms.with_size(SIZE, SIZE))
-    return LoadedBackbone(family_of(known), pretrained, "tiny", graphdef, filled, tensors, None)
+    return LoadedBackbone(FAMILY, PRETRAINED, "custom", graphdef, filled(state, tensors), tensors, None)
 
 
 def tiny_photos(root: Path, *, train: int = 8) -> Path:
