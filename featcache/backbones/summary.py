@@ -3,8 +3,9 @@
 Everything is traced and nothing is computed, so no weights are needed and nothing is compiled or downloaded.
 """
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -12,14 +13,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from featcache.backbones import family_of, resolve
+from featcache.backbones import classifier_folder, family_of, load, resolve
 from featcache.backbones.chain import Backbone
 from featcache.backbones.family import Family, Pretrained
 from featcache.backbones.macs import count_macs
 from featcache.backbones.shapes import Shape, tapped_shapes
 from featcache.backbones.sizes import ImageSize, read_size
 from featcache.backbones.taps import Layer, make_layer
-from featcache.errors import UsageError
+from featcache.errors import UnknownNameError, UsageError
 
 DEFAULT_LAYER = "pool"
 
@@ -85,13 +86,16 @@ class BackboneSummary:
     image_size
         Height and width of the image, in pixels.
     layer
-        What the default layer ``pool`` is: a stage of that name, or the pooling of another.
+        What the default layer ``pool`` is: a stage of that name, or the pooling of another; of a chain that ends
+        before it, as that of a classifier may, the last stage.
     features
         Width of that layer for images of this size.
     stages
         In the order the data flows.
     left_out
         Why the stages after the default layer are missing, where they do not take images of this size.
+    weights_path
+        The file of the weights, where they are not those of `pretrained`.
     """
 
     pretrained: Pretrained
@@ -101,6 +105,7 @@ class BackboneSummary:
     features: int
     stages: tuple[StageSummary, ...]
     left_out: str | None = None
+    weights_path: str | None = None
 
     @property
     def total(self) -> Counts:
@@ -132,7 +137,8 @@ def describe(name: str, *, image_size: ImageSize | None = None) -> BackboneSumma
     Parameters
     ----------
     name
-        ``arch`` or ``arch.tag``, or an alias, as for `featcache.backbones.load`.
+        ``arch`` or ``arch.tag``, or an alias, or a classifier's folder, as for `featcache.backbones.load`. Only
+        for a folder are weights read.
     image_size
         Pixels, as for `featcache.backbones.load`; by default those of the weights.
 
@@ -149,11 +155,10 @@ def describe(name: str, *, image_size: ImageSize | None = None) -> BackboneSumma
     >>> found.stages[0].name, found.stages[0].shape, found.stages[0].counts.macs
     ('Conv1_relu', (112, 112, 32), 10838016)
     """
-    pretrained = resolve(name)
+    pretrained, network, path = _named(name)
     family = family_of(pretrained)
     size = pretrained.transforms.input_size if image_size is None else read_size(image_size)
-    network: Backbone = nnx.eval_shape(lambda: family.build(pretrained.config, None))
-    point = network.resolve(DEFAULT_LAYER)
+    point = _default_point(network)
     last = network.order.index(network.stage_of(point)) + 1
     try:
         stages, left_out = summarise(network, size, name=pretrained.name), None
@@ -167,7 +172,27 @@ def describe(name: str, *, image_size: ImageSize | None = None) -> BackboneSumma
     shape = reached.shape if point == reached.name else reached.points[point]
     layer = make_layer(point, None, shape, network.prefix_tokens)
     features = prod(jax.eval_shape(layer.apply, _image(shape)).shape)
-    return BackboneSummary(pretrained, family, size, layer, features, tuple(stages), left_out)
+    return BackboneSummary(pretrained, family, size, layer, features, tuple(stages), left_out, path)
+
+
+def _default_point(network: Backbone) -> str:
+    try:
+        return network.resolve(DEFAULT_LAYER)
+    except UnknownNameError:
+        return network.order[-1]
+
+
+def _named(name: str) -> tuple[Pretrained, Backbone, str | None]:
+    """The weights that a name means, the chain without its numbers, and the weights' file where it is not theirs."""
+    if classifier_folder(name) is None and os.sep not in name:
+        pretrained = resolve(name)
+        return pretrained, nnx.eval_shape(lambda: family_of(pretrained).build(pretrained.config, None)), None
+    loaded = load(name)
+    base = loaded.pretrained
+    if loaded.tag == base.tag:
+        return base, loaded.network, None
+    changed = replace(base, tag=loaded.tag, source=f"changed from {base.name}", top1=None)
+    return changed, loaded.network, loaded.weights_path
 
 
 def summarise(

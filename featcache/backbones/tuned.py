@@ -291,7 +291,7 @@ class _Described:
             transforms = Transforms.from_json(self._json("transforms"))
             read_size(transforms.input_size)
         except (UsageError, ArithmeticError) as error:
-            raise self.damaged(f"its transforms cannot be ({shorten(str(error), 200)})") from error
+            raise self.damaged(f"its transforms cannot be ({_plain(str(error), 200)})") from error
         return replace(self.base, config=self._config(), transforms=transforms)
 
     def _config(self) -> Any:
@@ -303,7 +303,7 @@ class _Described:
         if lines := differences(given, known):
             text = "; ".join(lines).replace("in the cache", "in the file").replace("asked for", "here")
             raise WeightsError(
-                f"{self.origin} is of another network than {base.name} is in this featcache: {shorten(text, 400)}; "
+                f"{self.origin} is of another network than {base.name} is in this featcache: {_plain(text, 400)}; "
                 "use the featcache that wrote it, or fine-tune again"
             )
         return replace(base.config, classes=classes)
@@ -331,3 +331,9 @@ class _Described:
         return WeightsError(
             f"{self.origin} is damaged as the weights of a fine-tuned backbone: {what}; fine-tune again"
         )
+
+
+def _plain(text: str, limit: int) -> str:
+    """Return text that may hold anything from a file, printable and not too long."""
+    text = repr(text)[1:-1]
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -92,7 +92,8 @@ def show_(
     if summary.left_out:
         console.note(f"the stages after {summary.layer.stage} are left out: {summary.left_out}")
     size = "" if image_size is None else f" --image-size {image_size}"
-    console.note(f"next: featcache extract DATASET -b {summary.pretrained.name}{size} -l STAGE")
+    again = escaped(name) if summary.weights_path else summary.pretrained.name
+    console.note(f"next: featcache extract DATASET -b {again}{size} -l STAGE")
 
 
 def _entry(weights: "Pretrained") -> dict[str, Any]:
@@ -152,11 +153,12 @@ def _about(summary: "BackboneSummary") -> dict[str, Any]:
     from featcache.backbones.pretrained import locate
 
     weights = summary.pretrained
-    path = locate(weights)
+    path = summary.weights_path or locate(weights)
     transforms = weights.transforms.with_size(*summary.image_size)
     return _entry(weights) | {
         "family": summary.family.name,
         "paper": summary.family.paper,
+        "installed": path is not None,
         "path": None if path is None else str(path),
         "tags": tags_of(weights.arch),
         "aliases": aliases_of(weights.arch),
@@ -168,6 +170,8 @@ def _about(summary: "BackboneSummary") -> dict[str, Any]:
 def _head_lines(about: dict[str, Any], summary: "BackboneSummary", width: int | None) -> list[str]:
     default, *others = about["tags"]
     pooled = "" if str(summary.layer) == "pool" else f" ({summary.layer})"
+    ends_there = summary.weights_path and summary.stages[-1].name == summary.layer.stage
+    layer = f"{summary.layer} at the end" if ends_there else f"pool{pooled} by default"
     named = {
         "family": f"{about['family']}, {about['paper']}",
         "source": f"{about['source']}, {about['licence']}",
@@ -178,7 +182,7 @@ def _head_lines(about: dict[str, Any], summary: "BackboneSummary", width: int | 
         else NONE,
         "tags": ", ".join([f"{default} (default)", *others]),
         "also named": ", ".join(about["aliases"]),
-        "layer": f"pool{pooled} by default, {summary.features} features",
+        "layer": f"{layer}, {summary.features} features",
     }
     lines = [f"{about['name']}.{about['tag']}"]
     for name, text in named.items():
