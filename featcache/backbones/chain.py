@@ -158,8 +158,6 @@ def forget(point: str, value: jax.Array) -> jax.Array:
 
 
 def variables(state: nnx.State) -> dict[str, tuple[tuple[Any, ...], nnx.Variable]]:
-    """Return the variables of a chain's state by our names, such as ``block_1.expand.conv.kernel``, with their paths."""
+    """Return a state's variables and their paths by our names, such as ``block_1.expand.conv.kernel``."""
     # The first part of a path is the chain's own "stages".
-    return {
-        ".".join(str(part) for part in path[1:]): (path, leaf) for path, leaf in nnx.to_flat_state(state)
-    }
+    return {".".join(str(part) for part in path[1:]): (path, leaf) for path, leaf in nnx.to_flat_state(state)}

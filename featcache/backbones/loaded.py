@@ -164,16 +164,20 @@ class LoadedBackbone:
         return self._compiled[key]
 
 
-def _compile(graphdef: Any, layers: Sequence[Layer], transforms: Transforms, dtype: Any) -> Features:
+def network_input(images: jax.Array, transforms: Transforms) -> jax.Array:
+    """Return what a network takes, float32 ``[B, H, W, 3]``, of pictures uint8 ``[B, H, W, 3]`` in RGB."""
     scale, offset = normalisation(transforms)
-    flip = transforms.channel_order == "bgr"
+    pixels = images[..., ::-1] if transforms.channel_order == "bgr" else images
+    return pixels.astype(jnp.float32) * scale + offset
+
+
+def _compile(graphdef: Any, layers: Sequence[Layer], transforms: Transforms, dtype: Any) -> Features:
     # "highest" keeps float32 products float32 on GPUs and TPUs, whose default is TF32 or bfloat16.
     precision = "highest" if dtype == jnp.float32 else "default"
 
     def features(state: Any, images: jax.Array) -> dict[str, jax.Array]:
         with jax.default_matmul_precision(precision):
-            pixels = images[..., ::-1] if flip else images
-            x = (pixels.astype(jnp.float32) * scale + offset).astype(dtype)
+            x = network_input(images, transforms).astype(dtype)
             values = nnx.merge(graphdef, state)(x, taps=tuple({layer.stage for layer in layers}))
             return {str(layer): layer.apply(values[layer.stage]).astype(jnp.float32) for layer in layers}
 

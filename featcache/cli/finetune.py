@@ -222,14 +222,13 @@ def lines(done: "FineTuning") -> list[str]:
     from featcache.cli.train_head import calibration_lines
 
     names = {"val": "validation", "test": "test"}
-    text = [
-        f"{escaped(str(done.folder))}: {done.classifier.head} head on {done.classifier.backbone} {done.classifier.layer}"
-    ]
+    made = done.classifier
+    text = [f"{escaped(str(done.folder))}: {made.head} head on {made.backbone} {made.layer}"]
     text += [f"  {name:<11} {value}" for name, value in facts(done).items()]
     text.append(f"  compared on the {names.get(done.tuned.split, done.tuned.split)} images:")
     text += ["    " + line for line in table(COLUMNS, comparison_rows(done), right=COLUMNS[1:])]
     text.append(f"  {done.verdict}")
-    return text + calibration_lines(done.classifier.calibration)
+    return text + calibration_lines(made.calibration)
 
 
 def epoch_line(record: Mapping[str, Any]) -> str:

@@ -14,9 +14,10 @@ import numpy as np
 from flax import nnx
 
 from featcache.backbones.chain import variables
+from featcache.backbones.loaded import network_input
 from featcache.backbones.taps import Layer
 from featcache.heads import BATCH_AXIS, HEADS, Form, drawn
-from featcache.transforms import Transforms, normalisation
+from featcache.transforms import Transforms
 from featcache.tuning.settings import HEAD
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ class Model:
 
     def pixels(self, images: jax.Array) -> jax.Array:
         """Return the network's input of photos uint8 ``[B, H, W, 3]``."""
-        scale, offset = normalisation(self.transforms)
-        ordered = images[..., ::-1] if self.transforms.channel_order == "bgr" else images
-        return ordered.astype(jnp.float32) * scale + offset
+        return network_input(images, self.transforms)
 
     def features(
         self, values: Values, x: jax.Array, *, after: str | None, moving: Collection[str] = ()
