@@ -6,6 +6,7 @@ Which of the arrays train is the caller's choice: it takes gradients with respec
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
@@ -58,10 +59,15 @@ class Model:
         chain = self.network.network
         return chain.order[: chain.order.index(chain.stage_of(self.layer.stage)) + 1]
 
+    @cached_property
+    def stage_of(self) -> Mapping[str, str]:
+        """The stage of each of the network's arrays; a stage's name may hold dots (``blocks.0``)."""
+        return {name: str(path[1]) for name, (path, _) in variables(self.network.state).items()}
+
     def values(self, head: Values) -> dict[str, np.ndarray]:
         """Return all arrays of the model: those of `stages`, and the head's."""
         wanted = set(self.stages)
-        own = {n: v for n, v in self.network.tensors.items() if n.partition(".")[0] in wanted}
+        own = {n: v for n, v in self.network.tensors.items() if self.stage_of[n] in wanted}
         return own | {PREFIX + name: np.asarray(value, np.float32) for name, value in head.items()}
 
     def statistics(self) -> frozenset[str]:
@@ -107,7 +113,7 @@ class Model:
         tap = self.layer.stage
         out = network(x.astype(dtype), taps=(tap,), after=after)[tap]
         moved = variables(nnx.state(network, nnx.BatchStat)) if moving else {}
-        kept = {n: leaf[...] for n, (_, leaf) in moved.items() if n.partition(".")[0] in moving}
+        kept = {n: leaf[...] for n, (_, leaf) in moved.items() if self.stage_of[n] in moving}
         return self.layer.apply(out).astype(jnp.float32), kept
 
     def _state(self, values: Values) -> Any:

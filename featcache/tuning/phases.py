@@ -120,7 +120,7 @@ def _first_trained(model: Model, train_from: str | None, cached: str | None) -> 
 def trained_names(model: Model, division: Division) -> list[str]:
     """Return the parameters that train: those of the trained stages, and the head's."""
     statistics, trained = model.statistics(), {*division.trained}
-    return [n for n in model.network.tensors if n.partition(".")[0] in trained and n not in statistics]
+    return [n for n in model.network.tensors if model.stage_of[n] in trained and n not in statistics]
 
 
 def build_phases(
@@ -169,8 +169,9 @@ def build_phases(
             )
         )
     names = [*trained_names(model, division), *own]
-    rates = learning_rates(names, settings.rates, default=training.learning_rate)
-    with_norm = {name.partition(".")[0] for name in model.statistics()}
+    stages = {name: model.stage_of.get(name, HEAD) for name in names}
+    rates = learning_rates(stages, settings.rates, default=training.learning_rate)
+    with_norm = {model.stage_of[name] for name in model.statistics()}
     moving = tuple(stage for stage in division.trained if stage in with_norm)
     phases.append(
         Phase(

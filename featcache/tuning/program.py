@@ -108,7 +108,7 @@ class Program:
     @cached_property
     def _moving_names(self) -> frozenset[str]:
         moving = set(self.phase.moving)
-        return frozenset(n for n in self.model.statistics() if n.partition(".")[0] in moving)
+        return frozenset(n for n in self.model.statistics() if self.model.stage_of[n] in moving)
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -121,10 +121,8 @@ class Program:
 
     def _runs(self, name: str) -> bool:
         after, stages = self.phase.after, self.model.stages
-        stage = name.partition(".")[0]
-        if stage not in stages:
-            return True
-        if after is None:
+        stage = self.model.stage_of.get(name)
+        if stage is None or after is None:  # of the head, or everything runs
             return True
         return after in stages and stages.index(stage) > stages.index(after)
 

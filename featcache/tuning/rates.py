@@ -1,23 +1,22 @@
 """Discriminative learning rates: which parameter learns how fast, by patterns of stage names."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from featcache.errors import UsageError, did_you_mean
 
 
 def learning_rates(
-    names: Iterable[str], rates: Sequence[tuple[str, float]], *, default: float
+    stages: Mapping[str, str], rates: Sequence[tuple[str, float]], *, default: float
 ) -> dict[str, float]:
     """Return the learning rate of each parameter.
 
     Parameters
     ----------
-    names
-        Parameters that train, such as ``"block_13.expand.conv.kernel"`` or ``"head.bias"``.
+    stages
+        Parameters that train, such as ``"block_13.expand.conv.kernel"`` or ``"head.bias"``, to their stages.
     rates
-        Pattern (``*``, ``?``, ``[…]``) and learning rate; the first that matches decides. A pattern without a dot is
-        one of stages, with a dot one of whole parameter names.
+        Pattern (``*``, ``?``, ``[…]``) of stages or of parameters, and learning rate; the first that matches decides.
     default
         Everybody's, where there are no `rates`.
 
@@ -26,25 +25,23 @@ def learning_rates(
     UsageError
         If a parameter is matched by no pattern, or a pattern matches none: neither can be meant.
     """
-    names = list(names)
     if not rates:
-        return dict.fromkeys(names, default)
+        return dict.fromkeys(stages, default)
+
+    def matches(name: str, pattern: str) -> bool:
+        return fnmatchcase(stages[name], pattern) or fnmatchcase(name, pattern)
+
     decided = {
-        name: next((pattern for pattern, _ in rates if _matches(name, pattern)), None) for name in names
+        name: next((rate for pattern, rate in rates if matches(name, pattern)), None) for name in stages
     }
-    if unmatched := [name for name, pattern in decided.items() if pattern is None]:
-        stages = list(dict.fromkeys(name.partition(".")[0] for name in unmatched))
+    if unmatched := [name for name, rate in decided.items() if rate is None]:
+        where = list(dict.fromkeys(stages[name] for name in unmatched))
         raise UsageError(
-            f"{len(unmatched)} of {len(names)} parameters have no learning rate, in {', '.join(stages[:8])}"
-            f"{', …' if len(stages) > 8 else ''}; end with a rate for the others, such as '*=1e-5'"
+            f"{len(unmatched)} of {len(stages)} parameters have no learning rate, in {', '.join(where[:8])}"
+            f"{', …' if len(where) > 8 else ''}; end with a rate for the others, such as '*=1e-5'"
         )
     for pattern, _ in rates:
-        if not any(_matches(name, pattern) for name in names):
-            stages = dict.fromkeys(name.partition(".")[0] for name in names)
-            raise UsageError(f"rate {pattern!r} matches nothing that trains; {did_you_mean(pattern, stages)}")
-    known = dict(reversed(rates))
-    return {name: known[str(pattern)] for name, pattern in decided.items()}
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return fnmatchcase(name if "." in pattern else name.partition(".")[0], pattern)
+        if not any(matches(name, pattern) for name in stages):
+            known = dict.fromkeys(stages.values())
+            raise UsageError(f"rate {pattern!r} matches nothing that trains; {did_you_mean(pattern, known)}")
+    return {name: rate for name, rate in decided.items() if rate is not None}

@@ -6,7 +6,13 @@ from featcache.errors import UsageError
 from featcache.tuning.rates import learning_rates
 from featcache.tuning.settings import read_rates
 
-NAMES = ("block_1.conv.kernel", "block_1.norm.scale", "block_13.conv.kernel", "head.kernel", "head.bias")
+NAMES = {
+    "block_1.conv.kernel": "block_1",
+    "block_1.norm.scale": "block_1",
+    "block_13.conv.kernel": "block_13",
+    "head.kernel": "head",
+    "head.bias": "head",
+}
 
 
 def test_without_patterns_everybody_learns_alike():
@@ -24,10 +30,16 @@ def test_the_first_match_decides():
     }
 
 
-def test_a_pattern_with_a_dot_is_one_of_whole_names():
+def test_a_pattern_may_be_one_of_whole_names():
     rates = learning_rates(NAMES, (("*.norm.*", 0.0), ("*", 1.0)), default=9)
     assert rates["block_1.norm.scale"] == 0.0
     assert rates["block_1.conv.kernel"] == 1.0
+
+
+def test_a_stage_may_have_a_dot_in_its_name():
+    names = {"blocks.1.mlp.kernel": "blocks.1", "blocks.11.mlp.kernel": "blocks.11"}
+    rates = learning_rates(names, (("blocks.1", 1.0), ("blocks.*", 0.5)), default=9)
+    assert rates == {"blocks.1.mlp.kernel": 1.0, "blocks.11.mlp.kernel": 0.5}
 
 
 def test_a_parameter_without_a_rate_is_refused():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny import tiny_network
 
+from featcache.backbones import load
 from featcache.backbones.taps import Layer
 from featcache.errors import UnknownNameError, UsageError
 from featcache.heads import Form
@@ -134,3 +135,17 @@ def test_values_that_cannot_work_are_refused(given, message):
 def test_an_optimiser_of_all_rows_is_refused():
     with pytest.raises(UsageError, match="no optimizer 'lbfgs'"):
         TuneSettings(Settings(optimizer="lbfgs"))
+
+
+def test_the_blocks_of_a_transformer_train():
+    """Its stages have dots in their names: ``blocks.0``."""
+    network = load("vit_tiny_patch16_224", weights="random", image_size=32)
+    vit = Model(network, Layer("norm", "cls", 1), network.transforms, Form("linear", 3))
+    division = divide(vit, "blocks.11")
+    names = trained_names(vit, division)
+    assert {vit.stage_of[name] for name in names} == {"blocks.11", "norm"}
+    assert len(names) > 10
+    assert {vit.stage_of[name] for name in vit.values({})} == {*vit.stages} & set(vit.stage_of.values())
+    settings = TuneSettings(Settings(), rates=(("blocks.11", 0.1), ("*", 0.2)))
+    (phase,) = build_phases(vit, HEAD, division, settings, data_of())
+    assert {phase.rates[name] for name in names if vit.stage_of[name] == "blocks.11"} == {0.1}
