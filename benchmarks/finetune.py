@@ -1,4 +1,4 @@
-"""What an epoch of fine-tuning costs: from photos, from a cached cut, and the trained part alone; beside Keras.
+r"""What an epoch of fine-tuning costs: from photos, from a cached cut, and the trained part alone; beside Keras.
 
 Command::
 
@@ -60,7 +60,9 @@ def epoch_of(task: Task) -> Callable[[int], None]:
         nonlocal state
         measured = None
         for batch in batches(loop.inputs[-1], loop.train, size, epoch=epoch):
-            state, latest = program.step(state, fixed, *loop.arguments(batch, loss_of(program.phase.settings)))
+            state, latest = program.step(
+                state, fixed, *loop.arguments(batch, loss_of(program.phase.settings))
+            )
             if measured is not None:
                 float(measured.loss)
             measured = latest
@@ -100,7 +102,12 @@ def keras_epoch(images: np.ndarray, labels: np.ndarray, trained: int, size: int)
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras
 
-    base = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=images.shape[1:])
+    base = keras.applications.MobileNetV2(
+        weights=None,  # pyright: ignore[reportArgumentType]  # the stub says str
+        include_top=False,
+        pooling="avg",
+        input_shape=images.shape[1:],
+    )
     first = f"block_{17 - trained}_expand"
     names = [layer.name for layer in base.layers]
     for layer in base.layers[: names.index(first)]:
@@ -108,7 +115,9 @@ def keras_epoch(images: np.ndarray, labels: np.ndarray, trained: int, size: int)
     for layer in base.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False  # frozen statistics, as ours
-    model = keras.Sequential([keras.layers.Rescaling(1 / 127.5, -1), base, keras.layers.Dense(int(labels.max()) + 1)])
+    model = keras.Sequential(
+        [keras.layers.Rescaling(1 / 127.5, -1), base, keras.layers.Dense(int(labels.max()) + 1)]
+    )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(1e-4), loss)
     model.fit(images[:size], labels[:size], batch_size=size, verbose="0")  # compiles
@@ -133,7 +142,9 @@ def main(
         photos = task_of(classifier, cached=False, source=data, **given)
         layer = f"{photos.division.frozen[-1]}:map"
         began = time.perf_counter()
-        cut = featcache.extract(data, backbone=network, layers=(layer,), dtype="float16", output=folder / "cut.h5")
+        cut = featcache.extract(
+            data, backbone=network, layers=(layer,), dtype="float16", output=folder / "cut.h5"
+        )
         extracting = time.perf_counter() - began
         cached = task_of(classifier, cached=True, source=cut.path, **given)
         contenders = {
@@ -174,7 +185,9 @@ def show(task: Task, times: dict[str, float], layer: str, extracting: float, siz
     print(f"{task.model.network.name}, training {', '.join(task.division.trained)}; {images} images")
     print(f"the cut, {layer}: {extracting:.1f} s once, {size / 1e6:.0f} MB")
     for name, seconds in times.items():
-        print(f"{name:<32} {seconds:7.2f} s an epoch  {images / seconds:6.0f} images/s  {seconds / alone:5.2f}×")
+        print(
+            f"{name:<32} {seconds:7.2f} s an epoch  {images / seconds:6.0f} images/s  {seconds / alone:5.2f}×"
+        )
     print(f"photos / cut: {times['from photos'] / times['from the cached cut']:.2f}")
 
 

@@ -17,7 +17,7 @@ Small = Annotated[
     bool, typer.Option("--small", help="A few small photos, drawn weights, one epoch: proves the plumbing.")
 ]
 
-SMALL_SIZE = 64
+SMALL_SIZE = 96
 SMALL_IMAGES = 12
 
 

@@ -177,6 +177,7 @@ def _report(done: "FineTuning", place: Path, console: Console) -> None:
             place / "report.html",
             title=f"Fine-tuning {done.classifier.backbone}",
             history=done.history,
+            best=done.best_epoch,
             table=[list(COLUMNS), *comparison_rows(done)],
             facts=facts(done),
             verdict=done.verdict,

@@ -40,7 +40,7 @@ def on_host(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     plain = {}
     for name, value in zip(arrays, jax.device_get(list(arrays.values())), strict=True):
         dtype = getattr(value, "dtype", None) or np.asarray(value).dtype
-        if not (jax.dtypes.issubdtype(dtype, np.number) or dtype == np.bool_):
+        if not (jax.numpy.issubdtype(dtype, np.number) or dtype == np.bool_):
             raise UsageError(
                 f"array {name!r} has type {dtype}; expected numbers, of random keys jax.random.key_data"
             )

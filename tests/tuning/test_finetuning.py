@@ -87,10 +87,11 @@ def test_photos_and_a_cached_cut_give_the_same(classifier, network, cuts):
     for name, value in from_photos.items():
         # The very same program on the very same numbers, which were stored and read again.
         np.testing.assert_array_equal(exact[name], value, err_msg=name)
-        # float16 keeps 11 bits of what comes in: the way each array went is known to about three digits.
+        # float16 keeps 11 bits of what comes in, and twelve steps add up what that does: two digits of the way that
+        # each array went.
         before = network.tensors.get(name, classifier.parameters.get(name.removeprefix("head.")))
         way = np.abs(value - before).max()
-        np.testing.assert_allclose(half[name], value, rtol=0, atol=5e-3 * way + 1e-7, err_msg=name)
+        np.testing.assert_allclose(half[name], value, rtol=0, atol=2e-2 * way, err_msg=name)
 
 
 def test_the_head_alone_may_train(classifier, network):
@@ -319,9 +320,9 @@ def test_the_plan_says_what_a_cut_saves(classifier):
 
     plan = plan_finetuning(classifier, train_from="block_3", batch_size=8)
     assert plan.cut == "block_2:map"
-    assert plan.cut_bytes == 2 * 48 * 4 * 4 * 8  # images × height × width × channels, in float16
+    assert plan.cut_bytes == 2 * 48 * 8 * 8 * 8  # images × height × width × channels, in float16
     assert plan.epoch_from_photos > plan.epoch_from_cut > 0
-    assert plan.trained_parameters == 8 * 9 * 10 + 2 * 10 + 10 * 3 + 3
+    assert plan.trained_parameters == 8 * 10 + 2 * 10 + 10 * 3 + 3
     assert plan.command.startswith("featcache extract ")
     assert "--layer block_2:map --dtype float16" in plan.command
 

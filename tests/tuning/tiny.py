@@ -31,11 +31,15 @@ class Config:
 
 
 def build(config: Config, rngs: nnx.Rngs | None) -> Backbone:
-    """Three convolutions with BatchNorm, and the mean over the last map."""
+    """Three convolutions with BatchNorm, and the mean over the last map; only the first is more than 1×1.
+
+    Those compile in a third of the time.
+    """
     stages: dict[str, nnx.Module] = {}
     for number, (width, before) in enumerate(zip(config.widths, (3, *config.widths), strict=False), start=1):
+        size, strides = (3, 2) if number == 1 else (1, 1)
         stages[f"block_{number}"] = ConvNorm(
-            before, width, 3, strides=2, epsilon=1e-3, activation=relu6, rngs=rngs
+            before, width, size, strides=strides, epsilon=1e-3, activation=relu6, rngs=rngs
         )
     return Backbone({**stages, "pool": GlobalAveragePool()})
 
