@@ -376,6 +376,8 @@ def _provenance(request: Request) -> dict[str, Any]:
 
     return {
         "backbone": request.network.name,
+        # Weights of one's own are of one of the published layouts, which "arch.custom" does not say.
+        "base": request.network.pretrained.name,
         "weights": request.network.weights_path,
         "request": request.digest,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -144,7 +144,8 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
     """
     from featcache.backbones.of_classifier import load_named
 
-    network = classifier.network or load_named(classifier.backbone, classifier.weights)
+    base = classifier.provenance.get("base")
+    network = classifier.network or load_named(classifier.backbone, classifier.weights, base=base)
     transforms = Transforms.from_json(dict(classifier.recipe["transforms"]))
     recipe = network.recipe(
         transforms=transforms,

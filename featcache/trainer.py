@@ -304,6 +304,7 @@ def _provenance(cache: FeatureCache) -> dict[str, Any]:
 
     return {
         "cache": str(Path(cache.path).resolve()),
+        "base": cache.identity["provenance"].get("base"),
         "rows_sha256": cache.identity["rows"]["sha256"],
         "dataset": cache.identity["dataset"]["spec"],
         "split_rule": cache.identity["dataset"]["rule"],

@@ -16,6 +16,7 @@ from scipy.special import softmax
 from featcache import Classifier, FeatureCache, extract, train_head
 from featcache.backbones import classifier_folder, load
 from featcache.backbones.loaded import LoadedBackbone
+from featcache.backbones.of_classifier import load_named
 from featcache.backbones.sizes import with_size
 from featcache.backbones.summary import describe
 from featcache.backbones.tuned import save_tuned, truncated, with_tensors
@@ -345,3 +346,15 @@ def test_its_stages_are_shown(saved, tuned, capsys):
     assert f"changed from {NAME}.keras_in1k_224" in out
     assert str(saved / BACKBONE) in out.replace("\n" + " " * 14, "")
     assert f"next: featcache extract DATASET -b {saved} -l STAGE" in err
+
+
+def test_weights_of_ones_own_are_read_in_the_layout_they_had():
+    """``inception_v3.random`` does not say that it was built as TF-slim's, whose configuration is another."""
+    network = load("inception_v3.tf_in1k", weights="random")
+    again = load_named(network.name, "random", base=network.pretrained.name)
+    assert again.pretrained.name == "inception_v3.tf_in1k"
+    assert again.weights_sha256 == network.weights_sha256 != load_named(network.name, "random").weights_sha256
+
+
+def test_a_classifier_knows_what_its_weights_are_based_on(trained):
+    assert trained.classifier.provenance["base"].startswith("efficientnet_lite0.")

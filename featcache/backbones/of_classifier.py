@@ -36,7 +36,8 @@ def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
         raise WeightsError(
             f"the classifier in {folder} has a {found}, not {arch}; name it as the backbone: {found}"
         )
-    network = load_named(document["backbone"], own_weights(folder, document))
+    base = document["provenance"].get("base")
+    network = load_named(document["backbone"], own_weights(folder, document), base=base)
     recipe = document["recipe"]
     lines = differences(recipe["backbone"], network.recipe().to_json()["backbone"])
     if lines:
@@ -46,7 +47,7 @@ def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
     return replace(network, pretrained=replace(network.pretrained, transforms=transforms))
 
 
-def load_named(backbone: str, weights: str | None) -> LoadedBackbone:
+def load_named(backbone: str, weights: str | None, *, base: str | None = None) -> LoadedBackbone:
     """Load a backbone as a classifier names it.
 
     Parameters
@@ -55,6 +56,9 @@ def load_named(backbone: str, weights: str | None) -> LoadedBackbone:
         ``arch.tag``.
     weights
         Path of its weights, or ``"random"``; ``None`` where the tag says which.
+    base
+        ``arch.tag`` of the published weights whose layout and configuration `weights` have; the architecture's
+        default by default.
 
     Raises
     ------
@@ -65,7 +69,7 @@ def load_named(backbone: str, weights: str | None) -> LoadedBackbone:
 
     arch, _, tag = backbone.rpartition(".")
     if weights is not None:
-        return load(arch, weights=weights)
+        return load(base or arch, weights=weights)
     if tag == TUNED:
         raise WeightsError(
             f"the weights of {backbone} were changed by fine-tuning and not kept with the classifier; extract with "

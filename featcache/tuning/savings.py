@@ -199,7 +199,7 @@ def _command(task: Task, classifier: Classifier, cut: str) -> str:
     height, width = task.model.transforms.input_size
     own = task.model.network.transforms.input_size
     size = "" if (height, width) == tuple(own) else f" --image-size {height}x{width}"
-    name = classifier.backbone.rpartition(".")[0] if classifier.weights else classifier.backbone
+    name = task.model.network.pretrained.name if classifier.weights else classifier.backbone
     return (
         f"featcache extract {shlex.quote(task.data.spec)} --backbone {name}{weights}{size} --layer {cut} "
         "--dtype float16 --output cut.h5, then featcache finetune … --cache cut.h5"

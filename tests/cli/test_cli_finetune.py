@@ -21,12 +21,18 @@ def tuned(trained, network, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("finetune") / "tuned"
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         real = backbones.load
         patch.setattr(
             backbones,
             "load",
-            lambda name, *, weights=None: network if weights in (None, "random") else real(name, weights=weights),
+            lambda name, *, weights=None: (
+                network if weights in (None, "random") else real(name, weights=weights)
+            ),
         )
         code = main(["finetune", str(trained.folder), str(trained.photos), "-o", str(folder), *QUICK])
     assert code == 0, err.getvalue()
@@ -75,7 +81,11 @@ def test_a_plan_in_json(trained, small_backbone, cli):
     ("options", "code", "message"),
     [
         (("--train-from", "block9"), 2, "no stage 'block9' to train from; did you mean "),
-        (("--rate", "block7a=1e-3"), 2, "have no learning rate, in block6b, block6c, block6d, top, head; end with"),
+        (
+            ("--rate", "block7a=1e-3"),
+            2,
+            "have no learning rate, in block6b, block6c, block6d, top, head; end with",
+        ),
         (("--rate", "fast"), 2, "rate 'fast': expected PATTERN=RATE"),
         (("--optimizer", "lion"), 2, "no optimizer 'lion'"),
         (("--augment", "flop"), 2, "flop"),
