@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.cache import FeatureCache
 from featcache.classifier import Classifier
-from featcache.errors import UsageError
+from featcache.errors import DataError, UsageError
 from featcache.progress import OnProgress, Progress
 from featcache.rejection import require_accuracy
 from featcache.sources import Dataset, open_dataset
@@ -370,6 +370,11 @@ def prepare_task(
         given = classifier.provenance["dataset"] if dataset is None else dataset
         found = given if isinstance(given, Dataset) else open_dataset(str(given))
         data = from_photos(classifier, found, report=report, workers=workers)
+    if not len(data.rows.val) and not len(data.rows.test):
+        raise DataError(
+            f"{data.spec} has no validation and no test images, so nothing could tell whether fine-tuning helps; "
+            "train the head with a share held out (--val-fraction 0.2)"
+        )
     model = make_model(classifier, network, settings.compute_dtype)
     division = divide(model, settings.train_from, cached=data.cut)
     head = classifier.parameters

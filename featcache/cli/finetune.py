@@ -156,6 +156,8 @@ def command(
             **arguments,
         )
     console.result(done.to_json(), lines(done))
+    for note in done.notes:
+        console.note(f"note: {note}")
     if done.stopped.startswith("diverged"):
         console.note(f"warning: it {done.stopped}; the best epoch was kept. Try a tenth of the learning rate")
     if done.unreadable:

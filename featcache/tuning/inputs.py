@@ -15,7 +15,6 @@ import numpy as np
 from featcache.augmentation import Augmentation, augmented
 from featcache.cache import FeatureCache
 from featcache.computing import Computation
-from featcache.errors import ImageError
 from featcache.hashing import read_unchanged
 from featcache.schedule import default_workers, micro_batches, ordered_map, pipelined
 from featcache.sources import Dataset
@@ -261,10 +260,3 @@ class Kept:
                 self._rows.update(zip(numbers.tolist(), values, strict=True))
                 used += values.nbytes
             yield numbers, values
-
-
-def check_readable(inputs: Inputs, rows: np.ndarray) -> ImageError | None:
-    """Return an error if none of the rows could be read."""
-    if len(rows) and all(row in inputs.unreadable for row in rows.tolist()):
-        return ImageError(inputs.unreadable[int(rows[0])], "and so are all other training images")
-    return None

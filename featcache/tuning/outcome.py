@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,10 @@ class FineTuning:
         Id and reason of each image that could not be read.
     trained, frozen_stages
         Names of stages.
+    parameters
+        How many numbers trained.
+    notes
+        What to know before one believes the scores.
     """
 
     classifier: Classifier
@@ -63,7 +67,8 @@ class FineTuning:
     unreadable: Mapping[str, str]
     trained: tuple[str, ...]
     frozen_stages: tuple[str, ...]
-    parameters: int = field(default=0)
+    parameters: int
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -94,6 +99,7 @@ class FineTuning:
             "frozen_stages": list(self.frozen_stages),
             "trained_parameters": self.parameters,
             "unreadable": dict(self.unreadable),
+            "notes": list(self.notes),
             "history": [dict(record) for record in self.history],
         }
 
@@ -132,6 +138,7 @@ def conclude(
         },
         trained=task.division.trained,
         frozen_stages=task.division.frozen,
+        notes=_notes(task, start, part),
         parameters=sum(int(np.prod(task.model.values(task.head)[n].shape)) for n in task.phases[-1].rates),
     )
     classifier = replace(classifier, training={**classifier.training, "finetuned": _record(task, done)})
@@ -143,6 +150,21 @@ def conclude(
                 {"verdict": done.verdict, "best_epoch": done.best_epoch, "stopped": done.stopped}
             )
     return done
+
+
+def _notes(task: "Task", start: Classifier, part: str) -> tuple[str, ...]:
+    """What flatters the scores, or may."""
+    notes = []
+    if task.data.rows_sha256 != start.provenance.get("rows_sha256"):
+        notes.append(
+            "the images are not exactly those that the head was trained on: where it learnt from one that tests "
+            "here, both scores are flattered"
+        )
+    if part == "val":
+        notes.append(
+            "no test images: the validation images chose the epoch, so its score is a little flattered"
+        )
+    return tuple(notes)
 
 
 def _both(task: "Task", loop: Loop, last: int, part: str) -> tuple[Judgement, Judgement]:

@@ -34,7 +34,7 @@ class FakeNetwork:
     """As much of `featcache.backbones.loaded.LoadedBackbone` as an extraction uses."""
 
     name, tag, weights_path, state = "fake.none", "none", None, None
-    pretrained = SimpleNamespace(arch="fake", tag="none")
+    pretrained = SimpleNamespace(arch="fake", tag="none", name="fake.none")
     transforms = TRANSFORMS
 
     def layers(self, texts, transforms=None):

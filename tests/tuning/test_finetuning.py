@@ -75,6 +75,7 @@ def test_it_learns(classifier):
     assert done.history[0]["epoch"] == 0
     assert done.best_epoch > 0
     assert done.classifier.metrics["test"]["count"] == 12
+    assert done.notes == ()
 
 
 def test_photos_and_a_cached_cut_give_the_same(classifier, network, cuts):
@@ -247,6 +248,8 @@ def test_unreadable_photos_are_left_out_and_told(network, tmp_path):
     broken.write_bytes(broken.read_bytes()[:100])
     done = finetune(classifier, train_from="block_3", **QUICK)
     assert done.unreadable == {"train/cat/0.png": "truncated"}
+    assert len(done.notes) == 1
+    assert "not exactly those that the head was trained on" in done.notes[0]
     assert np.isfinite(done.history[-1]["loss"])
 
 
@@ -256,6 +259,13 @@ def test_photos_of_which_none_can_be_read_are_refused(network, tmp_path):
     for path in (photos / "train").rglob("*.png"):
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"?" * 20)
     with pytest.raises(DataError, match="none of the training images could be read; the first: "):
+        finetune(classifier, train_from="block_3", **QUICK)
+
+
+def test_without_rows_that_judge_nothing_begins(network, tmp_path):
+    photos = photo_folder(tmp_path / "photos", {f"train/{name}": 4 for name in CLASSES})
+    classifier = tiny_classifier(network, photos, val_fraction=0.0)
+    with pytest.raises(DataError, match="no validation and no test images, so nothing could tell whether"):
         finetune(classifier, train_from="block_3", **QUICK)
 
 
