@@ -184,7 +184,7 @@ def _classifier(task: "Task", loop: Loop, start: Classifier) -> Classifier:
     network = truncated(with_tensors(task.model.network, own), task.model.stages[-1])
     recipe = network.recipe(
         transforms=task.model.transforms,
-        compute_dtype=start.recipe["compute_dtype"],
+        compute_dtype=task.settings.compute_dtype,  # in which it was judged
         stored_dtype=start.recipe["stored_dtype"],
     )
     return replace(

@@ -236,6 +236,7 @@ def test_bfloat16_trains_in_float32_parameters(classifier):
     done = finetune(classifier, train_from="block_2", compute_dtype="bfloat16", **QUICK)
     assert {value.dtype for value in done.classifier.network.tensors.values()} == {np.dtype(np.float32)}
     assert np.isfinite(done.history[-1]["loss"])
+    assert done.classifier.recipe["compute_dtype"] == "bfloat16"  # as it was judged, so it predicts
 
 
 # Bad input -------------------------------------------------------------------------------------------------------
