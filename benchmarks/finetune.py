@@ -21,11 +21,12 @@ import numpy as np
 import typer
 
 import featcache
-from featcache.finetuning import Task, prepare_task, tune_settings
 from featcache.settings import loss_of
 from featcache.tuning.inputs import Batch, batches
 from featcache.tuning.loop import Loop
 from featcache.tuning.savings import defaults
+from featcache.tuning.settings import tune_settings
+from featcache.tuning.task import Task, prepare_task
 
 
 def task_of(classifier: featcache.Classifier, *, cached: bool, source: Any, **given: Any) -> Task:

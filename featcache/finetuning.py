@@ -3,27 +3,19 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.cache import FeatureCache
 from featcache.classifier import Classifier
-from featcache.errors import DataError, UsageError
+from featcache.errors import UsageError
 from featcache.progress import OnProgress, Progress
 from featcache.rejection import require_accuracy
-from featcache.sources import Dataset, open_dataset
-from featcache.tuning.settings import TuneSettings, read_rates
+from featcache.sources import Dataset
+from featcache.tuning.settings import tune_settings
 
 if TYPE_CHECKING:
-    from featcache.tuning.data import TuneData
-    from featcache.tuning.model import Model
     from featcache.tuning.outcome import FineTuning
-    from featcache.tuning.phases import Division
-    from featcache.tuning.program import Phase
-
-PHOTO_AUGMENTATION = "flip,random-square-crop=32"
-"""What is done to training photos where nobody says: mild, so that few epochs suffice."""
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
 
@@ -183,6 +175,7 @@ dropout, class_weights, batch_size, monitor, patience, min_delta, seed
     )
     from featcache.tuning.outcome import conclude
     from featcache.tuning.run_folder import RunFolder
+    from featcache.tuning.task import prepare_task
     from featcache.tuning.tensorboard import Scalars
 
     task = prepare_task(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
@@ -191,7 +184,7 @@ dropout, class_weights, batch_size, monitor, patience, min_delta, seed
         place = run_place(output)
         opened = RunFolder.open if resume else RunFolder.create
         more = {} if resume else {"overwrite": overwrite}
-        folder = opened(place, task.identity(start), **more)
+        folder = opened(place, task.identity(), **more)
     elif resume:
         raise UsageError("nothing can be resumed where nothing is saved; give an output")
     loop = task.loop(
@@ -217,166 +210,3 @@ def run_place(output: str | os.PathLike[str]) -> Path:
     """Return the folder of a run's checkpoints and history: ``OUTPUT.run``."""
     path = Path(output)
     return path.with_name(path.name + ".run")
-
-
-def tune_settings(
-    classifier: Classifier,
-    *,
-    cached: bool,
-    augment: str | None,
-    compute_dtype: str | None,
-    rates: Any,
-    **given: Any,
-) -> TuneSettings:
-    """Return the settings of a fine-tuning from the arguments of `finetune`."""
-    own = ("train_from", "head_epochs", "head_learning_rate", "accumulate", "average", "batch_norm")
-    training = replace(
-        classifier.settings, noise=0.0, **{name: value for name, value in given.items() if name not in own}
-    )
-    if cached and augment not in (None, "none"):
-        raise UsageError(
-            f"augment {augment!r} with a cached cut, whose photos were prepared when it was made; "
-            "cache views (extract --views 8 --augment …), or train from photos"
-        )
-    return TuneSettings(
-        training=training,
-        rates=read_rates(rates),
-        augment=augment or ("none" if cached else PHOTO_AUGMENTATION),
-        compute_dtype=compute_dtype or classifier.recipe["compute_dtype"],
-        **{name: given[name] for name in own},
-    )
-
-
-@dataclass(frozen=True)
-class Task:
-    """A fine-tuning, once everything about it is known.
-
-    Parameters
-    ----------
-    model, division, phases, settings, data
-        What trains, how, and on what.
-    head
-        The head's arrays to start from.
-    workers
-        Decoding threads.
-    """
-
-    model: "Model"
-    division: "Division"
-    phases: "Sequence[Phase]"
-    settings: TuneSettings
-    data: "TuneData"
-    head: Mapping[str, Any]
-    classifier: Classifier = field(repr=False)
-    workers: int | None = None
-
-    def identity(self, classifier: Classifier) -> dict[str, Any]:
-        """Return all that decides the result, for `resume` to compare."""
-        from featcache.identity import sha256_tensors
-
-        return {
-            "classifier": {
-                "fingerprint": classifier.fingerprint,
-                "head_sha256": sha256_tensors(classifier.parameters.items()),
-                "classes": list(classifier.classes),
-            },
-            "rows_sha256": self.data.rows_sha256,
-            "rows": {part: len(getattr(self.data.rows, part)) for part in ("train", "val", "test")},
-            "cut": self.data.layer,
-            "views": None if self.data.cache is None else dict(self.data.cache.identity["recipe"]["views"]),
-            "stored_dtype": None if self.data.cache is None else self.data.cache.recipe["stored_dtype"],
-            "first_trained": next(iter(self.division.trained), "head"),
-            "settings": self.settings.to_json(),
-        }
-
-    def loop(self, **more: Any) -> Any:
-        """Return the run, ready to begin."""
-        from featcache.augmentation import Augmentation
-        from featcache.heads import HEADS  # noqa: F401 - JAX begins here
-        from featcache.tuning.devices import Devices
-        from featcache.tuning.inputs import Kept
-        from featcache.tuning.loop import Loop
-        from featcache.tuning.program import Program
-        from featcache.tuning.settings import HEAD
-
-        augmentation = Augmentation.parse(self.settings.augment)
-        inputs = []
-        for phase in self.phases:
-            source = self.data.inputs(
-                self.model.network,
-                self.model.layer,
-                self.classifier,
-                after=phase.after,
-                augmentation=augmentation,
-                compute_dtype=self.settings.compute_dtype,
-                seed=self.settings.training.seed,
-                workers=self.workers,
-            )
-            fixed = augmentation.plain and phase.after == HEAD
-            inputs.append(Kept(source) if fixed else source)
-        return Loop(
-            programs=[Program(self.model, phase) for phase in self.phases],
-            inputs=inputs,
-            values=self.model.values(self.head),
-            labels=self.data.labels,
-            train=self.data.rows.train,
-            val=self.data.rows.val,
-            classes=len(self.classifier.classes),
-            row_weights=_row_weights(
-                self.settings.training.class_weights, self.data.labels, self.data.rows.train
-            ),
-            drop_last=self.settings.batch_norm == "update",
-            devices=Devices(),
-            **more,
-        )
-
-
-def _row_weights(rule: str, labels: Any, train: Any) -> Any:
-    """Return float32 ``[N]``: 1, or what makes all classes of the training rows count the same."""
-    import numpy as np
-
-    if rule == "none":
-        return np.ones(len(labels), np.float32)
-    counts = np.bincount(labels[train], minlength=labels.max() + 1)
-    present = np.count_nonzero(counts)
-    return (len(train) / (present * np.maximum(counts, 1)))[labels].astype(np.float32)
-
-
-def prepare_task(
-    classifier: Classifier,
-    dataset: str | Path | Dataset | None,
-    settings: TuneSettings,
-    *,
-    cache: str | os.PathLike[str] | FeatureCache | None,
-    layer: str | None,
-    report: OnProgress,
-    workers: int | None,
-) -> Task:
-    """Load the network, look at the data, and decide what trains; raises what `finetune` raises."""
-    from featcache.prediction import classifier_predictor
-    from featcache.tuning.data import from_cut, from_photos
-    from featcache.tuning.phases import build_phases, divide, make_model
-
-    if cache is not None and dataset is not None:
-        raise UsageError("both photos and a cached cut were given; leave out the dataset, or --cache")
-    if layer is not None and cache is None:
-        raise UsageError(f"layer {layer} is one of a cached cut; give --cache too")
-    report(Progress("load"))
-    network = classifier_predictor(classifier).network
-    if cache is not None:
-        opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
-        data = from_cut(classifier, network, opened, layer)
-    else:
-        given = classifier.provenance["dataset"] if dataset is None else dataset
-        found = given if isinstance(given, Dataset) else open_dataset(str(given))
-        data = from_photos(classifier, found, report=report, workers=workers)
-    if not len(data.rows.val) and not len(data.rows.test):
-        raise DataError(
-            f"{data.spec} has no validation and no test images, so nothing could tell whether fine-tuning helps; "
-            "train the head with a share held out (--val-fraction 0.2)"
-        )
-    model = make_model(classifier, network, settings.compute_dtype)
-    division = divide(model, settings.train_from, cached=data.cut)
-    head = classifier.parameters
-    phases = build_phases(model, list(head), division, settings, data)
-    return Task(model, division, phases, settings, data, head, classifier, workers)

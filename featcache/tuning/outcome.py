@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,7 @@ from featcache.settings import loss_of
 from featcache.tuning.judging import Judgement
 from featcache.tuning.loop import Loop
 from featcache.tuning.model import head_of
-
-if TYPE_CHECKING:
-    from featcache.finetuning import Task
+from featcache.tuning.task import Task
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ _ROWS = {"val": "validation"}
 
 
 def conclude(
-    task: "Task",
+    task: Task,
     loop: Loop,
     start: Classifier,
     output: str | os.PathLike[str] | None,
@@ -152,7 +150,7 @@ def conclude(
     return done
 
 
-def _notes(task: "Task", start: Classifier, part: str) -> tuple[str, ...]:
+def _notes(task: Task, start: Classifier, part: str) -> tuple[str, ...]:
     """What flatters the scores, or may."""
     notes = []
     if task.data.rows_sha256 != start.provenance.get("rows_sha256"):
@@ -167,7 +165,7 @@ def _notes(task: "Task", start: Classifier, part: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _both(task: "Task", loop: Loop, last: int, part: str) -> tuple[Judgement, Judgement]:
+def _both(task: Task, loop: Loop, last: int, part: str) -> tuple[Judgement, Judgement]:
     """Outputs of the start and of the best arrays on the rows of a part."""
     rows = getattr(task.data.rows, part)
     values = task.model.values(task.head)
@@ -175,7 +173,7 @@ def _both(task: "Task", loop: Loop, last: int, part: str) -> tuple[Judgement, Ju
     return start, (loop.judge.outputs(last, {**values, **loop.best}, rows) if loop.best else start)
 
 
-def _classifier(task: "Task", loop: Loop, start: Classifier) -> Classifier:
+def _classifier(task: Task, loop: Loop, start: Classifier) -> Classifier:
     """Return the start with the best arrays in the place of its own; not calibrated or measured yet."""
     own = {n: v for n, v in loop.best.items() if n in task.model.network.tensors}
     head = {**start.parameters, **head_of(loop.best)}
@@ -200,7 +198,7 @@ def _classifier(task: "Task", loop: Loop, start: Classifier) -> Classifier:
 
 
 def _measured(
-    classifier: Classifier, task: "Task", judged: Mapping[str, tuple[Judgement, Judgement]], accuracy: float
+    classifier: Classifier, task: Task, judged: Mapping[str, tuple[Judgement, Judgement]], accuracy: float
 ) -> Classifier:
     """Calibrate on the validation rows, and score on them and on the test rows."""
     from featcache.calibration import calibrated
@@ -222,7 +220,7 @@ def _probabilities(classifier: Classifier, judged: Judgement) -> np.ndarray:
 
 
 def _compared(
-    task: "Task", start: Classifier, tuned: Classifier, judged: tuple[Judgement, Judgement], part: str
+    task: Task, start: Classifier, tuned: Classifier, judged: tuple[Judgement, Judgement], part: str
 ) -> tuple[Scores, Scores, Comparison]:
     labels = task.data.labels[judged[0].rows]
     before, after = _probabilities(start, judged[0]), _probabilities(tuned, judged[1])
@@ -237,7 +235,7 @@ def _why_stopped(loop: Loop) -> str:
     return "finished" if loop.position.epochs >= planned else "no longer better"
 
 
-def _record(task: "Task", done: FineTuning) -> dict[str, Any]:
+def _record(task: Task, done: FineTuning) -> dict[str, Any]:
     """What a classifier remembers of its fine-tuning."""
     return {
         **task.settings.to_json(),

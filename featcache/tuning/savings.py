@@ -12,13 +12,14 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier import Classifier
-from featcache.finetuning import Task, prepare_task, tune_settings
 from featcache.progress import OnProgress, Progress
 from featcache.settings import loss_of
 from featcache.sources import Dataset
 from featcache.tuning.inputs import Batch, Photos, batches
 from featcache.tuning.loop import Loop
 from featcache.tuning.phases import count_parameters
+from featcache.tuning.settings import tune_settings
+from featcache.tuning.task import Task, prepare_task
 
 SAMPLE = 32
 """Images that are decoded and run through the frozen part to estimate the time."""

@@ -1,15 +1,21 @@
 """How a backbone is fine-tuned: every choice by name, in one record; no JAX, so that a command can refuse at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from featcache.augmentation import Augmentation
 from featcache.errors import UsageError, did_you_mean
 from featcache.settings import MEMORY, STEPPING, Settings
 
+if TYPE_CHECKING:
+    from featcache.classifier import Classifier
+
 BATCH_NORMS = ("frozen", "update")
 COMPUTE_DTYPES = ("float32", "bfloat16")
+PHOTO_AUGMENTATION = "flip,random-square-crop=32"
+"""What is done to training photos where nobody says: mild, so that few epochs suffice."""
+
 HEAD = "head"
 """The head, where a stage is expected: ``train_from="head"``, and in patterns of learning rates."""
 
@@ -119,3 +125,31 @@ def read_rates(rates: Mapping[str, float] | Sequence[str]) -> tuple[tuple[str, f
         if not pattern.strip():
             raise UsageError(f"rate {text!r}: expected PATTERN=RATE, such as 'block_1*=1e-4'")
     return tuple(pairs)
+
+
+def tune_settings(
+    classifier: "Classifier",
+    *,
+    cached: bool,
+    augment: str | None,
+    compute_dtype: str | None,
+    rates: Any,
+    **given: Any,
+) -> TuneSettings:
+    """Return the settings of a fine-tuning from the arguments of `finetune`."""
+    own = ("train_from", "head_epochs", "head_learning_rate", "accumulate", "average", "batch_norm")
+    training = replace(
+        classifier.settings, noise=0.0, **{name: value for name, value in given.items() if name not in own}
+    )
+    if cached and augment not in (None, "none"):
+        raise UsageError(
+            f"augment {augment!r} with a cached cut, whose photos were prepared when it was made; "
+            "cache views (extract --views 8 --augment …), or train from photos"
+        )
+    return TuneSettings(
+        training=training,
+        rates=read_rates(rates),
+        augment=augment or ("none" if cached else PHOTO_AUGMENTATION),
+        compute_dtype=compute_dtype or classifier.recipe["compute_dtype"],
+        **{name: given[name] for name in own},
+    )

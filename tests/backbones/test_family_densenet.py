@@ -28,6 +28,7 @@ def key_table(name: str) -> KeyTable:
     return family_of(weights).key_tables[weights.layout](weights.config)
 
 
+@pytest.mark.slow
 def test_densenet121_equals_keras(tmp_path):
     assert_equals_keras(D121, (65, 97), tmp_path, suffix=".h5", top=False)
 

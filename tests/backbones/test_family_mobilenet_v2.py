@@ -34,6 +34,7 @@ def test_narrowest_with_its_top_equals_keras(tmp_path):
     assert {"block_13_expand_relu", "block_16_depthwise_relu", "block_15_project_BN"} <= errors.keys()
 
 
+@pytest.mark.slow
 def test_narrowest_equals_keras_at_an_odd_size(tmp_path):
     """Maps of 75×101, 38×51, 19×26, 10×13, 5×7, 3×4: TensorFlow pads even and odd sizes differently."""
     assert_equals_keras(_keras(0.35), (75, 101), tmp_path, top=False)

@@ -70,6 +70,7 @@ def test_small_with_its_top_equals_keras(tmp_path):
     assert len(errors) == 1 + (10 + 11 + 9 + 11 + 6) + 1 + 1
 
 
+@pytest.mark.slow
 def test_small_equals_keras_at_an_odd_size(tmp_path):
     """Maps of 75×101, 38×51, 19×26, 10×13, 5×7, 3×4: TensorFlow pads even and odd sizes differently."""
     assert_equals_keras(_without_top("small"), (75, 101), tmp_path, top=False)

@@ -21,10 +21,12 @@ def test_resnet50_v2_equals_keras(tmp_path):
     assert_equals_keras(R50, (224, 224), tmp_path)
 
 
+@pytest.mark.slow
 def test_resnet50_v2_without_its_top_equals_keras_at_another_size(tmp_path):
     assert_equals_keras(R50, (65, 97), tmp_path, suffix=".h5", top=False)
 
 
+@pytest.mark.slow
 def test_mapping_is_strict(tmp_path):
     assert_mapping_is_strict(R50, (32, 32), tmp_path)
 

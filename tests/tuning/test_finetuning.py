@@ -222,6 +222,7 @@ def test_an_average_lags_behind(classifier):
     np.testing.assert_allclose(averaged, 0.75 * start + 0.25 * stepped, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_mlp_head_keeps_its_hidden_layer_and_dropout(network, photos):
     head = tiny_classifier(network, photos, head="mlp", hidden=(5,))
     done = finetune(head, train_from="block_3", dropout=0.5, **QUICK)
