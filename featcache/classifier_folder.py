@@ -48,8 +48,7 @@ def write_folder(
         If it cannot be written.
     """
     target = target.resolve()  # a link stays, and what it leads to is replaced
-    if target.exists() and not (target / DOCUMENT).is_file() and any(_listing(target)):
-        raise UsageError(f"{target} exists and is no classifier; choose another place with --output")
+    require_place(target)
     fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
@@ -142,6 +141,12 @@ def read_document(folder: Path) -> dict[str, Any]:
 def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
     """Return where the backbone's weights are: beside the document, or wherever it says."""
     return str((folder / BACKBONE).absolute()) if "backbone_sha256" in document else document["weights"]
+
+
+def require_place(target: Path) -> None:
+    """Raise `UsageError` if something lies there that is no classifier: it would not be replaced."""
+    if target.exists() and not (target / DOCUMENT).is_file() and any(_listing(target)):
+        raise UsageError(f"{target} exists and is no classifier; choose another place with --output")
 
 
 def _listing(folder: Path) -> Sequence[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.cache import FeatureCache
 from featcache.classifier import Classifier
+from featcache.classifier_folder import require_place
 from featcache.errors import UsageError
 from featcache.progress import OnProgress, Progress
 from featcache.rejection import require_accuracy
@@ -139,6 +140,8 @@ dropout, class_weights, batch_size, monitor, patience, min_delta, seed
     """
     started = time.monotonic()
     require_accuracy(reject_accuracy)
+    if output is not None:
+        require_place(Path(output).resolve())  # not only after hours
     start = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     report = on_progress or (lambda progress: None)
     settings = tune_settings(
@@ -176,8 +179,10 @@ dropout, class_weights, batch_size, monitor, patience, min_delta, seed
     from featcache.tuning.outcome import conclude
     from featcache.tuning.run_folder import RunFolder
     from featcache.tuning.task import prepare_task
-    from featcache.tuning.tensorboard import Scalars
+    from featcache.tuning.tensorboard import Scalars, require_package
 
+    if tensorboard:
+        require_package()  # before anything is replaced
     task = prepare_task(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
     folder = None
     if output is not None:

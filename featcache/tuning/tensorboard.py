@@ -41,7 +41,7 @@ class Scalars:
         self.folder = folder
         self._writer: Any = None
         if folder is not None:
-            _require_package()
+            require_package()
 
     def add(self, tag: str, value: float, step: int) -> None:
         """Add a scalar.
@@ -87,7 +87,8 @@ class Scalars:
         self.close()
 
 
-def _require_package() -> None:
+def require_package() -> None:
+    """Raise `UsageError` if the extra ``tb`` is not installed."""
     try:
         import tensorboardX  # noqa: F401
     except ImportError as error:

@@ -1,5 +1,6 @@
 """Fine-tuning from end to end, on a network of four stages."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,6 +169,23 @@ def test_resuming_with_other_settings_is_refused(classifier, tmp_path):
     with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
         finetune(classifier, **{**QUICK, "output": place})
     assert finetune(classifier, **{**QUICK, "output": place}, overwrite=True).folder == place
+
+
+def test_a_missing_extra_is_told_before_anything_is_replaced(classifier, tmp_path, monkeypatch):
+    place = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        finetune(classifier, **{**QUICK, "output": place}, stop=lambda: True)
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UsageError, match=r"pip install 'featcache\[tb\]'"):
+        finetune(classifier, **{**QUICK, "output": place}, overwrite=True, tensorboard=True)
+    assert list((tmp_path / "run.run" / "checkpoints").iterdir())
+
+
+def test_a_place_that_cannot_be_used_is_refused_before_anything_is_trained(classifier, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="exists and is no classifier; choose another place"):
+        finetune(classifier, **{**QUICK, "output": tmp_path})
+    assert not Path(f"{tmp_path}.run").exists()
 
 
 def test_nothing_to_resume(classifier, tmp_path):
