@@ -14,7 +14,7 @@ from featcache.backbones.taps import split_layer
 from featcache.cache import FeatureCache
 from featcache.cache.layout import table_digest
 from featcache.classifier import Classifier
-from featcache.errors import IdentityError, UnknownNameError, UsageError
+from featcache.errors import FeatcacheError, IdentityError, UnknownNameError, UsageError
 from featcache.hashing import hash_records
 from featcache.identity import differences
 from featcache.plan import UNREADABLE, SplitRule, build_rows
@@ -23,10 +23,10 @@ from featcache.schedule import default_workers
 from featcache.sources import Dataset
 from featcache.trainer import Selection, select_rows
 from featcache.tuning.inputs import Cut, Inputs, Photos
+from featcache.tuning.model import Model
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
-    from featcache.backbones.taps import Layer
 
 
 @dataclass(frozen=True)
@@ -95,27 +95,17 @@ class TuneData:
         return None if self.layer is None else split_layer(self.layer)[0]
 
     def inputs(
-        self,
-        network: "LoadedBackbone",
-        layer: "Layer",
-        classifier: Classifier,
-        *,
-        after: str | None,
-        augmentation: Augmentation,
-        compute_dtype: str,
-        seed: int,
-        workers: int | None,
+        self, model: Model, *, after: str | None, augmentation: Augmentation, seed: int, workers: int | None
     ) -> Inputs:
         """Return the inputs of a phase that begins after stage `after`; a cached cut begins where it begins."""
         if self.cache is not None and self.layer is not None and self.cut is not None:
             return Cut(self.cache, self.layer, self.cut, seed)
         assert self.data is not None
-        transforms = transforms_of(classifier)
         return Photos(
-            network,
-            layer,
-            transforms,
-            compute_dtype,
+            model.network,
+            model.layer,
+            model.transforms,
+            model.compute_dtype,
             self.data,
             self.hashes,
             after,
@@ -123,13 +113,6 @@ class TuneData:
             seed,
             workers,
         )
-
-
-def transforms_of(classifier: Classifier) -> Any:
-    """Return the transforms that the classifier's features were made with."""
-    from featcache.transforms import Transforms
-
-    return Transforms.from_json(dict(classifier.recipe["transforms"]))
 
 
 def from_photos(
@@ -145,7 +128,8 @@ def from_photos(
         If there is nothing to train on.
     """
     order = _class_order(classifier, data.classes, data.spec)
-    hashes = hash_records(data, [], workers=workers or default_workers(), report=report)
+    known = _head_cache(classifier)
+    hashes = hash_records(data, known, workers=workers or default_workers(), report=report)
     table, splits, _ = build_rows(data, hashes, _split_rule(classifier))
     rows = PhotoRows(
         path=data.spec,
@@ -197,6 +181,14 @@ def from_cut(
         cache=cache,
         layer=name,
     )
+
+
+def _head_cache(classifier: Classifier) -> list[FeatureCache]:
+    """Return the cache that the head was trained on, if it is still there: it knows what most photos hash to."""
+    try:
+        return [FeatureCache(classifier.provenance["cache"])]
+    except FeatcacheError:
+        return []
 
 
 def _selected(classifier: Classifier, rows: Any) -> Selection:

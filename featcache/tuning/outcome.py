@@ -137,7 +137,7 @@ def conclude(
         trained=task.division.trained,
         frozen_stages=task.division.frozen,
         notes=_notes(task, start, part),
-        parameters=sum(int(np.prod(task.model.values(task.head)[n].shape)) for n in task.phases[-1].rates),
+        parameters=task.trained_parameters,
     )
     classifier = replace(classifier, training={**classifier.training, "finetuned": _record(task, done)})
     done = replace(done, classifier=classifier)

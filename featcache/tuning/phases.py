@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from featcache.classifier import Classifier
 from featcache.errors import UnknownNameError, UsageError, did_you_mean
 from featcache.heads import form_of
-from featcache.tuning.data import TuneData, transforms_of
+from featcache.transforms import Transforms
+from featcache.tuning.data import TuneData
 from featcache.tuning.model import PREFIX, Model
 from featcache.tuning.program import Phase
 from featcache.tuning.rates import learning_rates
@@ -44,7 +43,7 @@ class Division:
 
 def make_model(classifier: Classifier, network: "LoadedBackbone", compute_dtype: str) -> Model:
     """Return the classifier as a function of arrays."""
-    transforms = transforms_of(classifier)
+    transforms = Transforms.from_json(dict(classifier.recipe["transforms"]))
     (layer,) = network.layers([classifier.layer], transforms)
     form = form_of(classifier.head, classifier.parameters, classifier.settings.activation)
     return Model(network, layer, transforms, form, compute_dtype)
@@ -184,10 +183,3 @@ def build_phases(
         )
     )
     return phases
-
-
-def count_parameters(model: Model, names: Sequence[str]) -> int:
-    """Return how many numbers the named arrays of the network are."""
-    return int(
-        sum(np.prod(model.network.tensors[name].shape) for name in names if name in model.network.tensors)
-    )

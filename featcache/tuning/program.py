@@ -145,7 +145,11 @@ class Program:
     @cached_property
     def gradients(self) -> Any:
         """``(values, moving, fixed, x, targets, weight, key) -> ((loss, …), gradients)``."""
-        return jax.jit(jax.value_and_grad(self._loss, has_aux=True))
+        return jax.jit(self._gradients)
+
+    @property
+    def _gradients(self) -> Any:
+        return jax.value_and_grad(self._loss, has_aux=True)
 
     def _input(self, x: jax.Array) -> jax.Array:
         return self.model.pixels(x) if self.phase.after is None else x.astype(jnp.float32)
@@ -182,7 +186,7 @@ class Program:
         outputs = self.model.train_logits(everything, features, dropout=settings.dropout, key=dropping)
         loss = LOSSES[loss_of(settings)]
         by_class = outputs.T  # losses take classes first
-        own, other = _classes_first(targets), _classes_first(targets[partner])
+        own, other = targets.T, targets[partner].T
         smoothing = settings.label_smoothing
         losses = share * loss.value(by_class, own, smoothing) + (1 - share) * loss.value(
             by_class, other, smoothing
@@ -198,7 +202,7 @@ class Program:
     ) -> tuple[State, Measured]:
         key = jax.random.fold_in(jax.random.key(self.phase.settings.seed), state["batches"])
         with self._precision():
-            (_, (moved, measured)), gradients = jax.value_and_grad(self._loss, has_aux=True)(
+            (_, (moved, measured)), gradients = self._gradients(
                 state["values"], state["moving"], fixed, x, targets, weight, key
             )
         state = {**state, "moving": {**state["moving"], **moved}, "batches": state["batches"] + 1}
@@ -272,10 +276,6 @@ class Program:
                 epochs=settings.epochs,
             )
         )
-
-
-def _classes_first(targets: jax.Array) -> jax.Array:
-    return targets.T if targets.ndim > 1 else targets
 
 
 def _mixing(key: jax.Array, rows: int, alpha: float) -> tuple[jax.Array, jax.Array]:

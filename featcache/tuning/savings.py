@@ -17,8 +17,7 @@ from featcache.settings import loss_of
 from featcache.sources import Dataset
 from featcache.tuning.inputs import Batch, Photos, batches
 from featcache.tuning.loop import Loop
-from featcache.tuning.phases import count_parameters
-from featcache.tuning.settings import tune_settings
+from featcache.tuning.settings import PLAIN_ARGUMENTS, tune_settings
 from featcache.tuning.task import Task, prepare_task
 
 SAMPLE = 32
@@ -107,30 +106,8 @@ def defaults() -> dict[str, Any]:
 
     from featcache.finetuning import finetune
 
-    own = {"train_from", "head_epochs", "head_learning_rate", "accumulate", "average", "batch_norm"}
-    own |= {
-        "epochs",
-        "learning_rate",
-        "optimizer",
-        "momentum",
-        "schedule",
-        "end",
-        "power",
-        "warmup",
-        "weight_decay",
-    }
-    own |= {
-        "clip",
-        "label_smoothing",
-        "mixup",
-        "dropout",
-        "class_weights",
-        "batch_size",
-        "monitor",
-        "patience",
-    }
-    own |= {"min_delta", "seed"}
-    return {name: p.default for name, p in inspect.signature(finetune).parameters.items() if name in own}
+    parameters = inspect.signature(finetune).parameters.values()
+    return {each.name: each.default for each in parameters if each.name in PLAIN_ARGUMENTS}
 
 
 def _measured(task: Task, classifier: Classifier) -> TunePlan:
@@ -145,9 +122,8 @@ def _measured(task: Task, classifier: Classifier) -> TunePlan:
     return TunePlan(
         trained=division.trained,
         frozen=division.frozen,
-        trained_parameters=sum(int(np.prod(loop.values[name].shape)) for name in task.phases[-1].rates),
-        parameters=count_parameters(task.model, [*loop.values])
-        + sum(int(np.prod(np.shape(value))) for value in task.head.values()),
+        trained_parameters=task.trained_parameters,
+        parameters=sum(value.size for value in loop.values.values()),
         train=len(rows.train),
         val=len(rows.val),
         test=len(rows.test),

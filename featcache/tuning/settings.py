@@ -1,7 +1,7 @@
 """How a backbone is fine-tuned: every choice by name, in one record; no JAX, so that a command can refuse at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from featcache.augmentation import Augmentation
@@ -105,6 +105,12 @@ class TuneSettings:
         }
 
 
+_READ = {"training", "rates", "augment", "compute_dtype"}
+_OWN = {each.name for each in fields(TuneSettings)} - _READ
+PLAIN_ARGUMENTS = _OWN | {each.name for each in fields(Settings)}
+"""Names of arguments that become a setting as they are, of fine-tuning or of training."""
+
+
 def read_rates(rates: Mapping[str, float] | Sequence[str]) -> tuple[tuple[str, float], ...]:
     """Return pairs of pattern and learning rate, from a mapping or from texts such as ``"block_1*=1e-4"``.
 
@@ -137,9 +143,8 @@ def tune_settings(
     **given: Any,
 ) -> TuneSettings:
     """Return the settings of a fine-tuning from the arguments of `finetune`."""
-    own = ("train_from", "head_epochs", "head_learning_rate", "accumulate", "average", "batch_norm")
     training = replace(
-        classifier.settings, noise=0.0, **{name: value for name, value in given.items() if name not in own}
+        classifier.settings, noise=0.0, **{name: value for name, value in given.items() if name not in _OWN}
     )
     if cached and augment not in (None, "none"):
         raise UsageError(
@@ -151,5 +156,5 @@ def tune_settings(
         rates=read_rates(rates),
         augment=augment or ("none" if cached else PHOTO_AUGMENTATION),
         compute_dtype=compute_dtype or classifier.recipe["compute_dtype"],
-        **{name: given[name] for name in own},
+        **{name: given[name] for name in _OWN},
     )

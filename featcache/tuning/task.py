@@ -51,6 +51,12 @@ class Task:
     classifier: Classifier = field(repr=False)
     workers: int | None = None
 
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers train in the last phase."""
+        values = self.model.values(self.head)
+        return sum(values[name].size for name in self.phases[-1].rates)
+
     def identity(self) -> dict[str, Any]:
         """Return all that decides the result, for a run that is resumed to compare."""
         classifier = self.classifier
@@ -75,12 +81,9 @@ class Task:
         inputs = []
         for phase in self.phases:
             source = self.data.inputs(
-                self.model.network,
-                self.model.layer,
-                self.classifier,
+                self.model,
                 after=phase.after,
                 augmentation=augmentation,
-                compute_dtype=self.settings.compute_dtype,
                 seed=self.settings.training.seed,
                 workers=self.workers,
             )
