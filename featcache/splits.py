@@ -85,7 +85,9 @@ def draw_grouped(
     for name, label in zip(names, np.asarray(labels).tolist(), strict=True):
         members[name][label] += 1
     order = sorted(members, key=lambda name: hashlib.sha256(b"%d:" % seed + name).digest())
-    chosen = _choose_groups([members[name] for name in order], fraction) if fraction else set()
+    # Classes in one order, so that sums do not round otherwise where the rows come in another.
+    counts = [Counter(dict(sorted(members[name].items()))) for name in order]
+    chosen = _choose_groups(counts, fraction) if fraction else set()
     if fraction and not chosen:
         raise DataError(
             f"{len(members)} groups: none can be put aside for testing, because each holds all images of some class; "

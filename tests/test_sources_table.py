@@ -462,3 +462,33 @@ def test_damaged_parquet_pages_are_no_traceback(tmp_path):
     file.write_bytes(whole[:4] + b"\xff" * 40 + whole[44:])
     with pytest.raises(DataError, match=r"photos\.parquet is no Parquet file that can be read"):
         open_dataset(spec)
+
+
+# From a table to a cache ------------------------------------------------------------------------------------
+
+
+def test_a_table_of_photos_already_extracted_computes_nothing(tmp_path, network):
+    """The same photos as a folder, as a table and as lists: same hashes and features, missing ones quarantined."""
+    from featcache import extract
+
+    photo_folder(tmp_path / "f" / "images", {"cat": 4, "dog": 4})
+    ids = [record.id for record in open_dataset(str(tmp_path / "f" / "images")).records]
+    first = extract(tmp_path / "f" / "images", backbone=network, output=tmp_path / "folder.h5")
+    lines = [f"{name},{name[:3]},{name[4]}" for name in ids]
+    text = "path,label,group\n" + "\n".join([*lines, "cat/gone.png,cat,9"])
+    spec = table(tmp_path / "f" / "images", text, files=())
+    second = extract(spec, backbone=network, output=tmp_path / "table.h5", reuse=[first.path])
+    assert (second.computed, second.reused) == (0, 8)
+    assert list(second.quarantined) == ["cat/gone.png"]
+    assert second.cache.identity["dataset"]["rule"]["rule"] == "stratified by group"
+    again = extract(spec, backbone=network, output=tmp_path / "table.h5")
+    assert (again.computed, again.images) == (0, 9)
+    (tmp_path / "f" / "train.txt").write_text("\n".join(ids[::2]))
+    (tmp_path / "f" / "test.txt").write_text("\n".join(ids[1::2]))
+    third = extract(
+        f"lists:{tmp_path / 'f'}", backbone=network, output=tmp_path / "lists.h5", reuse=[first.path]
+    )
+    assert (third.computed, third.reused) == (0, 8)
+    assert second.cache.sha256[:8].tolist() == first.cache.sha256.tolist()
+    assert sorted(third.cache.sha256.tolist()) == sorted(first.cache.sha256.tolist())
+    assert second.cache.to_numpy("pool")[:8].tolist() == first.cache.to_numpy("pool").tolist()
