@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from photo_folders import photo_folder
 
 from featcache.cache.exports import MissingExtraError
-from featcache.errors import DataError, MissingFileError, UsageError
+from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError
 from featcache.sources import open_dataset
 from featcache.sources.dataset import UNSPLIT
 from featcache.sources.table import TableSpec
@@ -365,7 +365,10 @@ BAD = {
         "path,label\na.jpg,1\nb.jpg,0.5\n",
         r"line 3, column label: 0\.5: .*\(regression\) .*HeadRegressor",
     ),
-    "two spellings": ("path,label\na.jpg,7\nb.jpg,07\n", "labels '07' and '7' stand for the same number"),
+    "two spellings": (
+        "path,label\na.jpg,7\nb.jpg,07\n",
+        r"photos\.csv: labels '07' and '7' stand for the same number",
+    ),
     "labels": (
         PLAIN + "./a.jpg,dog\n",
         r"'\./a\.jpg' has label 'cat' in .*photos\.csv, line 2 and 'dog' in .*photos\.csv, line 4; keep the row",
@@ -462,6 +465,28 @@ def test_damaged_parquet_pages_are_no_traceback(tmp_path):
     file.write_bytes(whole[:4] + b"\xff" * 40 + whole[44:])
     with pytest.raises(DataError, match=r"photos\.parquet is no Parquet file that can be read"):
         open_dataset(spec)
+
+
+PIECES = st.one_of(
+    st.binary(max_size=12),
+    st.sampled_from(
+        [b"path", b"label", b"split", b",", b"\n", b'"', b"a.jpg", b"cat\n", b'{"path":', b"}", b"\t", b"0"]
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(PIECES, max_size=14).map(b"".join), st.sampled_from(["t.csv", "t.tsv", "t.jsonl", "t.parquet"])
+)
+def test_any_bytes_are_a_dataset_or_an_error_of_ours(tmp_path_factory, content, name):
+    root = tmp_path_factory.getbasetemp()
+    (root / name).write_bytes((b"path,label\na.jpg,cat\n" if len(content) % 2 else b"") + content)
+    try:
+        refusal = None if open_dataset(f"csv:{root / name}").records else "nothing"
+    except FeatcacheError as error:
+        refusal = str(error)
+    assert refusal is None or name in refusal  # every message says which file
 
 
 # From a table to a cache ------------------------------------------------------------------------------------

@@ -106,8 +106,15 @@ def to_dataset(
     return Dataset(spec, name, tuple(classes), records, dict(skipped or {}))
 
 
-def order_classes(labels: Iterable[str]) -> list[str]:
+def order_classes(labels: Iterable[str], *, where: object) -> list[str]:
     """Return class names in order: whole numbers by value, others in the natural order that folders have.
+
+    Parameters
+    ----------
+    labels
+        Of all images.
+    where
+        The file that they are written in, for the message.
 
     Raises
     ------
@@ -122,7 +129,7 @@ def order_classes(labels: Iterable[str]) -> list[str]:
         other = spelled.setdefault(int(name), name)
         if other != name:
             raise DataError(
-                f"labels {other!r} and {name!r} stand for the same number; write one of them everywhere"
+                f"{where}: labels {other!r} and {name!r} stand for the same number; write one of them everywhere"
             )
     return [spelled[value] for value in sorted(spelled)]
 

@@ -192,7 +192,7 @@ def _name_classes(entries: Sequence[Entry], folder: Path) -> tuple[Sequence[Entr
     """Return entries whose labels are names of classes, and the classes in order."""
     file = next((folder / name for name in _CLASS_FILES if (folder / name).is_file()), None)
     if file is None:
-        return entries, order_classes(entry.label for entry in entries)
+        return entries, order_classes((entry.label for entry in entries), where=folder)
     classes = [text.strip() for _, text in text_lines(file) if text.strip()]
     if repeated := [name for name, count in Counter(classes).items() if count > 1]:
         raise DataError(f"{file} names the class {repeated[0]!r} twice; expected every class once")

@@ -99,7 +99,7 @@ class TableSpec:
         if count:
             raise DataError(f"{self.file}, line 1: {count} columns are called {name!r}; rename all but one")
         if role == "label" and set(name.split(",")) <= set(table.columns):
-            raise UsageError(f"label={name}: {_MANY_LABELS}")
+            raise UsageError(f"{self.file}?label={name}: {_MANY_LABELS}")
         hint = f"name another one with {self.file}?{role}=COLUMN"
         if table.delimiter and len(table.columns) == 1:
             hint = f"if its values are separated otherwise than by {table.delimiter!r}, add ?delimiter=; (or tab)"
@@ -152,7 +152,7 @@ def open_table(text: str) -> Dataset:
         raise DataError(f"{measured.place}, column {columns['label']}: {measured.label}: {_NUMBERS}")
     return to_dataset(
         entries,
-        order_classes(entry.label for entry in entries),
+        order_classes((entry.label for entry in entries), where=spec.file),
         spec=f"csv:{text}",
         name=spec.file.stem,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",

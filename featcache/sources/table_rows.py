@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,9 @@ def open_table_file(path: Path, delimiter: str | None = None) -> Table:
     suffix = path.suffix.casefold()
     if suffix not in READERS:
         raise UsageError(f"{path} is no table by its suffix {suffix!r}; {did_you_mean(suffix, READERS)}")
-    if delimiter is not None and suffix not in _DELIMITERS:
+    if delimiter is not None and suffix not in _SEPARATED:
         raise UsageError(f"{path}: a delimiter was given, which {suffix} files do not have; leave it out")
-    if suffix in _DELIMITERS:
-        return _open_csv(path, delimiter or _DELIMITERS[suffix])
-    return READERS[suffix](path)
+    return READERS[suffix](path) if delimiter is None else _open_csv(path, delimiter)
 
 
 # Separated values -------------------------------------------------------------------------------------------
@@ -109,22 +108,16 @@ def _name(delimiter: str) -> str:
 
 
 def _open_jsonl(path: Path) -> Table:
-    objects = _objects(path)
-    first = next(objects, None)
-    if first is None:
+    # Keys may be left out where there is no value, in the first line too: only all lines tell which there are.
+    columns = dict.fromkeys(name for _, values in _objects(path) for name in values)
+    if not columns:
         raise DataError(f'{path} is empty; expected lines such as {{"path": "a.jpg", "label": "cat"}}')
 
     def rows(chosen: Sequence[str]) -> Rows:
-        yield _values(first, chosen)
-        for found in objects:
-            yield _values(found, chosen)
+        for place, values in _objects(path):
+            yield place, [values.get(name) for name in chosen]
 
-    return Table(tuple(first[1]), rows)
-
-
-def _values(found: tuple[str, Mapping[str, Any]], chosen: Sequence[str]) -> tuple[str, Sequence[Any]]:
-    place, values = found
-    return place, [values.get(name) for name in chosen]
+    return Table(tuple(columns), rows)
 
 
 def _objects(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -175,11 +168,10 @@ def _open_parquet(path: Path) -> Table:
         raise refusal(error) from error
 
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_SEPARATED = {".csv": ",", ".tsv": "\t"}
 
 READERS: Mapping[str, Callable[[Path], Table]] = {
-    ".csv": lambda path: _open_csv(path, ","),
-    ".tsv": lambda path: _open_csv(path, "\t"),
+    **{suffix: partial(_open_csv, delimiter=usual) for suffix, usual in _SEPARATED.items()},
     ".jsonl": _open_jsonl,
     ".ndjson": _open_jsonl,
     ".parquet": _open_parquet,
