@@ -7,6 +7,8 @@ from featcache.sources.dataset import Dataset, Record
 from featcache.sources.folder import open_folder
 from featcache.sources.split_lists import open_lists
 from featcache.sources.table import open_table
+from featcache.sources.tar import open_tar
+from featcache.sources.tfds import open_tfds
 
 __all__ = ["Dataset", "Record", "open_dataset"]
 
@@ -14,6 +16,8 @@ _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
     "folder": open_folder,
     "csv": open_table,
     "lists": open_lists,
+    "tfds": open_tfds,
+    "tar": open_tar,
 }
 
 
@@ -23,7 +27,8 @@ def open_dataset(spec: str) -> Dataset:
     Parameters
     ----------
     spec
-        ``"folder:PATH"``, or a path alone; ``"csv:TABLE"``; ``"lists:PATH"``.
+        ``"folder:PATH"``, or a path alone; ``"csv:TABLE"``; ``"lists:PATH"``; ``"tfds:NAME"``;
+        ``"tar:SHARDS"``.
 
     Raises
     ------

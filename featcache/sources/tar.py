@@ -94,7 +94,10 @@ def open_tar(pattern: str) -> Dataset:
     classes, labels = as_indices([sample.label for sample in samples], names)
     _refuse_unusable(pattern, samples, classes, skipped)
     root = Path(os.path.commonpath([shard.parent for shard in shards]))
-    records = [_record(sample, root, label) for sample, label in zip(samples, labels, strict=True)]
+    parts = {shard: (shard.relative_to(root).as_posix(), _split_of(shard)) for shard in shards}
+    records = [
+        _record(sample, label, *parts[sample.shard]) for sample, label in zip(samples, labels, strict=True)
+    ]
     return Dataset(
         spec=f"tar:{pattern}",
         name=root.name or "dataset",
@@ -104,13 +107,13 @@ def open_tar(pattern: str) -> Dataset:
     )
 
 
-def _record(sample: _Sample, root: Path, label: int) -> Record:
-    shard, image = sample.shard, sample.image
+def _record(sample: _Sample, label: int, shard: str, split: str) -> Record:
+    image, written = sample.image, sample.label.split
     return Record(
-        id=f"{shard.relative_to(root).as_posix()}/{image.name}",
+        id=f"{shard}/{image.name}",
         label=label,
-        split=_split(sample.label.split, shard),
-        read=partial(read_extent, str(shard), image.offset, image.size),
+        split=split if written is None else SPLITS.get(written.casefold(), written),
+        read=partial(read_extent, str(sample.shard), image.offset, image.size),
         size=image.size,
         mtime_ns=sample.mtime_ns,
     )
@@ -128,9 +131,7 @@ def read_extent(path: str, offset: int, size: int) -> bytes:
     return data
 
 
-def _split(written: str | None, shard: Path) -> str:
-    if written is not None:
-        return SPLITS.get(written.casefold(), written)
+def _split_of(shard: Path) -> str:
     prefix = re.match(r"[a-z]+(?=[-_.])", shard.name.casefold())
     return SPLITS.get(prefix[0], UNSPLIT) if prefix else UNSPLIT
 
