@@ -148,6 +148,20 @@ def test_the_same_files_through_a_folder_have_the_same_bytes(tmp_path):
     assert [(r.label, r.read()) for r in found.records] == [(r.label, r.read()) for r in expected.records]
 
 
+def test_an_extraction_from_shards_takes_the_rows_of_the_folder_s(trained, network, tmp_path):
+    from featcache import FeatureCache, extract
+
+    photos = sorted(trained.photos.rglob("*.png"))
+    names = ["-".join(path.relative_to(trained.photos).parts) for path in photos]
+    members = {name: path.read_bytes() for name, path in zip(names, photos, strict=True)}
+    members |= {f"{name[:-4]}.cls": name.split("-")[1] for name in names}
+    path = shard(tmp_path / "s.tar", members)
+    found = extract(f"tar:{path}", backbone=network, output=tmp_path / "s.h5", reuse=[trained.cache])
+    assert (found.computed, found.reused) == (0, len(photos))
+    folder, shards = FeatureCache(trained.cache), FeatureCache(found.path)
+    assert sorted(map(bytes, folder.sha256)) == sorted(map(bytes, shards.sha256))
+
+
 def test_sizes_and_times_are_hints_that_change_with_the_shard(tmp_path):
     path = shard(tmp_path / "s.tar", PETS)
     before = open_tar(str(path)).records[0]

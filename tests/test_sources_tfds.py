@@ -227,6 +227,16 @@ def test_tfrecord_says_what_to_do(copied):
         open_tfds(f"tiny_shapes?data_dir={copied}")
 
 
+def test_a_dataset_converted_in_place_is_read_in_the_format_that_can_be(copied):
+    info = copied / "tiny_shapes/1.2.0/dataset_info.json"  # as `tfds convert_format` leaves it
+    said = json.loads(info.read_text()) | {
+        "fileFormat": "tfrecord",
+        "alternativeFileFormats": ["array_record"],
+    }
+    info.write_text(json.dumps(said))
+    assert len(open_tfds(f"tiny_shapes?data_dir={copied}").records) == 15
+
+
 @pytest.mark.usefixtures("no_library")
 def test_without_the_extra_it_says_what_to_install(prepared):
     with pytest.raises(

@@ -185,7 +185,9 @@ class _Split:
         self._lock = threading.Lock()
         raw = decode.DeserializeMethod.RAW_BYTES
         self._examples = builder.as_data_source(split, deserialize_method=raw) if info.num_examples else ()
-        self._mtime_ns = max((os.stat(path).st_mtime_ns for path in info.filepaths), default=0)
+        # Asked again: opening it may have chosen another format than the one it was first prepared in.
+        paths = builder.info.splits[split].filepaths
+        self._mtime_ns = max((os.stat(path).st_mtime_ns for path in paths), default=0)
 
     def records(self, skipped: Counter[str]) -> Iterator[Record]:
         """Yield the labelled examples; reads each once."""

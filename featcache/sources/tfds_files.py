@@ -124,10 +124,10 @@ def require_readable(folder: Path) -> None:
     if not {*formats} & {*READABLE}:
         raise DataError(
             f"{folder} is prepared as {', '.join(formats)}, which only TensorFlow reads; expected "
-            f"{' or '.join(READABLE)}. Prepare it again in another folder, with "
+            f"{' or '.join(READABLE)}. Prepare it again in another folder (data_dir=OTHER), with "
             "tfds.builder(NAME, data_dir=OTHER, file_format='array_record').download_and_prepare(); or convert it "
-            "where TensorFlow is (pip install 'featcache[tf]'): tfds convert_format "
-            f"--dataset_dir={folder} --out_file_format=array_record --out_path=OTHER"
+            f"where TensorFlow may be installed: pip install 'featcache[tf]', then "
+            f"tfds convert_format --dataset_version_dir={folder} --out_file_format=array_record"
         )
 
 
