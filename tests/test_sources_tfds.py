@@ -10,9 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("tensorflow_datasets", reason="needs the extra tfds")
-
 from tfds_shapes import COUNTS, NAMES, picture
 
 from featcache.errors import DataError, MissingFileError, UsageError
@@ -171,6 +168,14 @@ def test_without_supervised_keys_several_labels_are_a_choice(copied):
     del said["supervisedKeys"]
     info.write_text(json.dumps(said))
     with pytest.raises(UsageError, match=r"has 2 ClassLabel features: .*choose one with \?label="):
+        open_tfds(f"tiny_shapes?data_dir={copied}")
+
+
+def test_one_class_is_refused_and_another_label_suggested(copied):
+    (copied / "tiny_shapes/1.2.0/label.labels.txt").write_text("shape\n")
+    features = copied / "tiny_shapes/1.2.0/features.json"
+    features.write_text(features.read_text().replace('"numClasses": "3"', '"numClasses": "1"'))
+    with pytest.raises(DataError, match=r"one class \(shape\).*name it with \?label="):
         open_tfds(f"tiny_shapes?data_dir={copied}")
 
 

@@ -46,7 +46,8 @@ def open_tfds(text: str) -> Dataset:
     MissingFileError
         If it is not prepared, and may not be or cannot be.
     DataError
-        If its format needs TensorFlow, it has no image or class feature, or its files cannot be read.
+        If its format needs TensorFlow, it has no image or class feature, a single class, or files that cannot be
+        read.
     UsageError
         If the spec is none, or names a feature that is not there.
     """
@@ -64,6 +65,11 @@ def open_tfds(text: str) -> Dataset:
     if not records:
         left_out = ", ".join(f"{n} {why}" for why, n in skipped.items()) or "it has no examples"
         raise DataError(f"tfds:{text} in {folder} holds no labelled images: {left_out}")
+    if len(classes) == 1:
+        raise DataError(
+            f"tfds:{text} has one class ({classes[0]}); a classifier needs at least two. "
+            "Where the dataset has another label, name it with ?label="
+        )
     return Dataset(f"tfds:{text}", spec.name, classes, records, dict(skipped))
 
 
