@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from featcache.errors import IdentityError
 from featcache.identity import differences
 from featcache.sources import Dataset
 from featcache.sources.dataset import UNSPLIT
-from featcache.splits import draw_stratified
+from featcache.splits import draw_grouped, draw_stratified
 
 UNREADABLE = b"\0" * 32
 """Stands for the hash of a file that could not be read."""
@@ -26,9 +27,33 @@ class SplitRule:
     test_fraction: float = 0.2
     seed: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values for the cache's identity."""
-        return {"rule": "stratified by content", "test_fraction": self.test_fraction, "seed": self.seed}
+    def to_json(self, *, grouped: bool = False) -> dict[str, Any]:
+        """Return plain JSON values for the cache's identity; `grouped` where whole groups were drawn."""
+        name = "stratified by group" if grouped else "stratified by content"
+        return {"rule": name, "test_fraction": self.test_fraction, "seed": self.seed}
+
+    def draw(self, dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray) -> np.ndarray:
+        """Return which rows are put aside for testing, bool ``[N]``; a group's all or none.
+
+        Raises
+        ------
+        DataError
+            If the groups allow no test share.
+        """
+        share = {"fraction": self.test_fraction, "seed": self.seed}
+        if not is_grouped(dataset):
+            return draw_stratified(hashes, labels, **share)
+        # Unreadable files have no content to tell them apart by, and must not count as copies of one image.
+        keys = [
+            sha256(record.id.encode("utf-8", "surrogateescape")).digest() if key == UNREADABLE else key
+            for record, key in zip(dataset.records, hashes, strict=True)
+        ]
+        return draw_grouped(keys, labels, [record.group for record in dataset.records], **share)
+
+
+def is_grouped(dataset: Dataset) -> bool:
+    """Whether any record belongs to a group."""
+    return any(record.group for record in dataset.records)
 
 
 @dataclass(frozen=True)
@@ -90,7 +115,7 @@ def build_rows(
     names = [record.split for record in records]
     drawn = UNSPLIT in names
     if drawn:
-        test = draw_stratified(hashes, labels, fraction=rule.test_fraction, seed=rule.seed)
+        test = rule.draw(dataset, hashes, labels)
         names = ["test" if chosen else "train" for chosen in test]
     usual = ("train", "val", "test")
     splits = tuple(sorted(set(names), key=lambda name: (usual.index(name) if name in usual else 3, name)))
@@ -102,7 +127,7 @@ def build_rows(
         sizes=np.array([record.size for record in records], np.int64),
         mtimes_ns=np.array([record.mtime_ns for record in records], np.int64),
     )
-    return table, splits, rule.to_json() if drawn else None
+    return table, splits, rule.to_json(grouped=is_grouped(dataset)) if drawn else None
 
 
 def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[Source]) -> Plan:

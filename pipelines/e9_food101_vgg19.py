@@ -14,7 +14,6 @@ Own result: neither the published weights nor Food-101 can be had where this was
 ``pipelines/results/e9_food101_vgg19.json`` is of ``--small`` on other photos laid out in the same way.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,28 +22,8 @@ from fine_tuned import Small, run
 from frozen_head import Data, Output, Weights
 
 import featcache
-from featcache.sources import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-def official_split(folder: Path) -> featcache.Dataset:
-    """Return Food-101 as ``meta/train.txt`` and ``meta/test.txt`` divide it."""
-    lists = {
-        split: (folder / "meta" / f"{split}.txt").read_text("utf-8").split() for split in ("train", "test")
-    }
-    classes = tuple(sorted({name.partition("/")[0] for name in lists["train"]}))
-    records = [
-        Record(
-            id=f"{name}.jpg",
-            label=classes.index(name.partition("/")[0]),
-            split=split,
-            read=partial(Path.read_bytes, folder / "images" / f"{name}.jpg"),
-        )
-        for split, names in lists.items()
-        for name in names
-    ]
-    return featcache.Dataset(f"food-101:{folder}", "food-101", classes, records)
 
 
 @app.command()
@@ -55,7 +34,7 @@ def train(
     sgd = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 1e-3, "batch_size": 64}
     run(
         "e9_food101_vgg19",
-        data=official_split(Path(data)),
+        data=featcache.open_dataset(f"lists:{data}"),
         backbone="vgg19",
         weights=weights,
         output=output,

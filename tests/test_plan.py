@@ -1,6 +1,7 @@
 """What is copied and what is computed: a pure decision."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,6 +127,26 @@ def test_splits_are_drawn_where_there_are_none():
     assert splits == ("train", "test")
     assert [int((rows.splits[rows.labels == label] == 1).sum()) for label in (0, 1)] == [3, 3]
     assert rule == {"rule": "stratified by content", "test_fraction": 0.3, "seed": 5}
+
+
+def test_groups_are_drawn_as_a_whole_and_the_rule_says_so():
+    data = dataset([UNSPLIT] * 20)
+    data = replace(data, records=[replace(r, group=f"g{i // 4}") for i, r in enumerate(data.records)])
+    rows, splits, rule = build_rows(data, [key(i) for i in range(20)], SplitRule(0.2, 5))
+    assert splits == ("train", "test")
+    assert len({tuple(four) for four in rows.splits.reshape(5, 4).tolist()} - {(0,) * 4, (1,) * 4}) == 0
+    assert int((rows.splits == 1).sum()) == 4  # one group of the five is the share of 20 rows
+    assert rule == {"rule": "stratified by group", "test_fraction": 0.2, "seed": 5}
+
+
+def test_unreadable_files_are_no_group():
+    """Ten of them, all with one and the same stand-in for a hash, would fill the test share together."""
+    data = dataset([UNSPLIT] * 20)
+    records = [replace(r, group="g" if i < 2 else "") for i, r in enumerate(data.records)]
+    hashes = [key(i) if i < 10 else UNREADABLE for i in range(20)]
+    for seed in range(5):
+        rows, *_ = build_rows(replace(data, records=records), hashes, SplitRule(0.5, seed))
+        assert 0 < int((rows.splits[10:] == 1).sum()) < 10
 
 
 # Refusals ---------------------------------------------------------------------------------------------------

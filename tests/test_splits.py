@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.splits import draw_stratified
+from featcache.errors import DataError
+from featcache.splits import draw_grouped, draw_stratified
 
 
 def keys(count, start=0):
@@ -79,3 +80,87 @@ def test_duplicates_stay_together_but_for_one_pair_on_the_border(fraction):
     names = keys(50) * 2
     chosen = draw_stratified(names, np.zeros(100, int), fraction=fraction, seed=0)
     assert int((chosen[:50] != chosen[50:]).sum()) <= 1
+
+
+# Groups -----------------------------------------------------------------------------------------------------
+
+GROUPED = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["", "a", "b", "c", "d", "e"])), min_size=2, max_size=60
+)
+
+
+@given(GROUPED, st.floats(0.05, 0.9), st.integers(0, 9), st.randoms())
+def test_a_group_is_on_one_side_and_no_class_is_without_training_rows(rows, fraction, seed, random):
+    labels, groups = np.array([label for label, _ in rows]), [group for _, group in rows]
+    names = keys(len(rows))
+    try:
+        chosen = draw_grouped(names, labels, groups, fraction=fraction, seed=seed)
+    except DataError:
+        # Refused only where no single group (or row without one) could be spared by all of its classes.
+        own = [group or str(row) for row, group in enumerate(groups)]
+        for group in set(own):
+            inside = np.array([name == group for name in own])
+            assert any((inside | (labels != label)).all() for label in set(labels[inside].tolist()))
+        return
+    for group in set(groups) - {""}:
+        assert len({bool(chosen[row]) for row, own in enumerate(groups) if own == group}) == 1
+    assert chosen.any()
+    assert all((~chosen[labels == label]).any() for label in set(labels.tolist()))
+    order = list(range(len(rows)))
+    random.shuffle(order)
+    again = draw_grouped(
+        [names[i] for i in order], labels[order], [groups[i] for i in order], fraction=fraction, seed=seed
+    )
+    assert again.tolist() == chosen[order].tolist()
+
+
+@given(st.integers(2, 30), st.integers(2, 30), FRACTIONS, st.integers(0, 9))
+def test_rows_without_groups_are_drawn_as_ever(first, second, fraction, seed):
+    labels = np.repeat([0, 1], [first, second])
+    names = keys(first + second)
+    ever = draw_stratified(names, labels, fraction=fraction, seed=seed)
+    grouped = draw_grouped(names, labels, [""] * len(labels), fraction=fraction, seed=seed)
+    # The same but for one row of a class whose share lies halfway between two numbers of rows.
+    assert all(int((ever != grouped)[labels == label].sum()) <= 1 for label in (0, 1))
+
+
+def test_groups_of_five_give_every_class_about_its_share():
+    labels = np.repeat([0, 1], [300, 100])
+    groups = [f"patient {row // 5}" for row in range(400)]
+    shares = [draw_grouped(keys(400), labels, groups, fraction=0.2, seed=seed) for seed in range(5)]
+    # Shares of 60 and 20 rows can be met exactly by 12 and 4 groups of five.
+    assert [(int(c[:300].sum()), int(c[300:].sum())) for c in shares] == [(60, 20)] * 5
+    assert len({c.tobytes() for c in shares}) == 5
+
+
+def test_another_image_in_a_group_moves_no_other_group_far():
+    labels = np.zeros(100, int)
+    groups = [f"p{row // 10}" for row in range(100)]
+    before = draw_grouped(keys(100), labels, groups, fraction=0.3, seed=0)
+    after = draw_grouped(keys(101), np.zeros(101, int), [*groups, "p0"], fraction=0.3, seed=0)
+    assert before.tolist() == after[:100].tolist()
+
+
+def test_large_groups_still_give_a_class_test_rows():
+    labels = np.repeat([0, 1], [10, 40])
+    groups = ["big 1"] * 5 + ["big 2"] * 5 + [""] * 40
+    chosen = draw_grouped(keys(50), labels, groups, fraction=0.1, seed=0)
+    # A share of 1 of 10 is nearer to 0 than to 5, but no test row at all would say nothing about the class.
+    assert (int(chosen[:10].sum()), int(chosen[10:].sum())) == (5, 4)
+
+
+def test_rows_without_a_group_but_of_equal_content_stay_together():
+    names = keys(20) * 2
+    chosen = draw_grouped(names, np.zeros(40, int), [""] * 40, fraction=0.5, seed=0)
+    assert chosen[:20].tolist() == chosen[20:].tolist()
+
+
+def test_no_share_at_all():
+    assert not draw_grouped(keys(4), np.zeros(4, int), list("aabb"), fraction=0, seed=0).any()
+
+
+def test_groups_that_are_the_classes_are_refused():
+    with pytest.raises(
+        DataError, match=r"2 groups: none can be put aside .* holds all images of some class; give"
+    ):
+        draw_grouped(keys(4), np.array([0, 0, 1, 1]), list("aabb"), fraction=0.5, seed=0)

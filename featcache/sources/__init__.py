@@ -1,14 +1,24 @@
-"""Dataset specs: ``folder:PATH`` or just a path. `open_dataset` turns one into records."""
+"""Dataset specs, such as ``folder:PATH`` or just a path; `open_dataset` turns one into records."""
 
 from collections.abc import Callable, Mapping
 
 from featcache.errors import UsageError, did_you_mean
 from featcache.sources.dataset import Dataset, Record
 from featcache.sources.folder import open_folder
+from featcache.sources.split_lists import open_lists
+from featcache.sources.table import open_table
+from featcache.sources.tar import open_tar
+from featcache.sources.tfds import open_tfds
 
 __all__ = ["Dataset", "Record", "open_dataset"]
 
-_SOURCES: Mapping[str, Callable[[str], Dataset]] = {"folder": open_folder}
+_SOURCES: Mapping[str, Callable[[str], Dataset]] = {
+    "folder": open_folder,
+    "csv": open_table,
+    "lists": open_lists,
+    "tfds": open_tfds,
+    "tar": open_tar,
+}
 
 
 def open_dataset(spec: str) -> Dataset:
@@ -17,7 +27,8 @@ def open_dataset(spec: str) -> Dataset:
     Parameters
     ----------
     spec
-        ``"folder:PATH"``, or a path alone.
+        ``"folder:PATH"``, or a path alone; ``"csv:TABLE"``; ``"lists:PATH"``; ``"tfds:NAME"``;
+        ``"tar:SHARDS"``.
 
     Raises
     ------

@@ -24,6 +24,9 @@ class Record:
     size, mtime_ns
         As the file system states them (bytes, nanoseconds; 0 where there is none): hints to avoid hashing again
         what has not changed, never identity.
+    group
+        What the image shares with others of this name (a patient, a place, a day): where a split is drawn, a group
+        stays on one side. Empty where there is none.
     """
 
     id: str
@@ -32,6 +35,7 @@ class Record:
     read: Callable[[], bytes]
     size: int = 0
     mtime_ns: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True)

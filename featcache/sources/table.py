@@ -1,0 +1,233 @@
+"""Tables of images: ``csv:photos.csv``, a row for each image with its path, its class, and where it belongs.
+
+A spec is ``csv:FILE`` or ``csv:FILE?OPTION=VALUE&OPTION=VALUE``. The options begin behind the last ``?``, so that a
+file whose own name holds one is written with another at its end; in values, ``%26`` stands for ``&``, ``%3F`` for ``?``
+and ``%25`` for ``%``.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.sources.dataset import UNSPLIT, Dataset
+from featcache.sources.entries import Entry, first_fraction, order_classes, to_dataset
+from featcache.sources.folder import SPLITS
+from featcache.sources.table_rows import READERS, Table, open_table_file
+from featcache.sources.text import require_file
+
+ROLES = ("path", "label", "split", "group")
+"""What a column can mean; a column of that name does so without being named."""
+
+_REQUIRED = ROLES[:2]
+_OPTIONS = (*ROLES, "root", "delimiter")
+_EXPECTED = f"a table ({', '.join(READERS)}) with a column for the path and one for the label"
+_MANY_LABELS = (
+    "several labels of one image (multi-label) are not read from tables; expected one column with one class per image. "
+    "Heads learn yes-or-no answers from arrays: featcache.HeadClassifier.fit(features, answers [N, C] of 0 and 1)"
+)
+_NUMBERS = (
+    "labels that are numbers with fractions (regression) are not read from tables; expected classes: text or whole "
+    "numbers. Heads learn numbers from arrays: featcache.HeadRegressor.fit(features, numbers); if these are names of "
+    "classes, put text before them (v1.5)"
+)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table and how to read it.
+
+    Parameters
+    ----------
+    file
+        The table.
+    columns
+        Names of columns by what they mean (`ROLES`); an empty name says that there is none.
+    root
+        Folder that paths are relative to: itself relative to the table's own folder, which it is by default.
+    delimiter
+        One character between values; ``None`` for the usual one of the format.
+    """
+
+    file: Path
+    columns: Mapping[str, str] = field(default_factory=dict)
+    root: str = ""
+    delimiter: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "TableSpec":
+        """Read ``"photos.csv?path=file&label=species"``.
+
+        Raises
+        ------
+        UsageError
+            If an option is unknown, given twice, or has no value.
+        """
+        file, mark, query = text.rpartition("?")
+        options = _read_options(query, text) if mark else {}
+        delimiter = options.pop("delimiter", None)
+        if delimiter is not None:
+            delimiter = "\t" if delimiter == "tab" else delimiter
+            if len(delimiter) != 1 or delimiter in '"\r\n\0':
+                raise UsageError(f"dataset {text!r}: delimiter {delimiter!r}; expected one character, or tab")
+        root = options.pop("root", "")
+        return cls(Path(file if mark else text).expanduser(), options, root, delimiter)
+
+    def resolve(self, table: Table) -> dict[str, str]:
+        """Return the name of the column for each meaning that the table has one for.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, or two have its name.
+        """
+        found = {}
+        for role in ROLES:
+            name = self.columns.get(role, role)
+            if name and (name in table.columns or role in self.columns or role in _REQUIRED):
+                self._require(name, role, table)
+                found[role] = name
+        return found
+
+    def _require(self, name: str, role: str, table: Table) -> None:
+        count = table.columns.count(name)
+        if count == 1:
+            return
+        if count:
+            raise DataError(f"{self.file}, line 1: {count} columns are called {name!r}; rename all but one")
+        if role == "label" and set(name.split(",")) <= set(table.columns):
+            raise UsageError(f"{self.file}?label={name}: {_MANY_LABELS}")
+        hint = f"name another one with {self.file}?{role}=COLUMN"
+        if table.delimiter and len(table.columns) == 1:
+            hint = f"if its values are separated otherwise than by {table.delimiter!r}, add ?delimiter=; (or tab)"
+        raise DataError(
+            f"{self.file}, line 1: no column {name!r} for the {role}; {did_you_mean(name, table.columns)}; {hint}"
+        )
+
+
+def open_table(text: str) -> Dataset:
+    """Read a table of images; no image is opened, and no value is ever more than data.
+
+    Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
+    others. Paths are relative to the table's folder, or to ``root``. Labels are text, or whole numbers: classes are in
+    natural order, as those of folders, or by value. Spaces around labels, splits and groups do not count. Without a
+    split column the dataset is divided like a folder without split folders, a group as a whole.
+
+    A file that does not exist is quarantined by an extraction like every other that cannot be read.
+
+    Parameters
+    ----------
+    text
+        What follows ``csv:`` in a spec, such as ``"photos.csv?path=file&label=species&root=images"``.
+
+    Raises
+    ------
+    UsageError
+        If an option or the file's suffix is unknown.
+    MissingFileError
+        If the table, its root, or every image is missing.
+    DataError
+        If the table cannot be read, a value is missing or none that can be used (with line and column), or there is a
+        single class.
+    """
+    spec = TableSpec.parse(text)
+    require_file(spec.file, _EXPECTED)
+    table = open_table_file(spec.file, spec.delimiter)
+    columns = spec.resolve(table)
+    root = spec.file.parent / Path(spec.root).expanduser()
+    if not root.is_dir():
+        raise MissingFileError(
+            f"no folder {root}, which root={spec.root} names; it is relative to the table's folder"
+        )
+    entries = [
+        _entry(place, dict(zip(columns, values, strict=True)), columns, root)
+        for place, values in table.rows(list(columns.values()))
+    ]
+    if not entries:
+        raise DataError(f"{spec.file} has a header and no rows; expected one for each image")
+    if measured := first_fraction(entries):
+        raise DataError(f"{measured.place}, column {columns['label']}: {measured.label}: {_NUMBERS}")
+    return to_dataset(
+        entries,
+        order_classes((entry.label for entry in entries), where=spec.file),
+        spec=f"csv:{text}",
+        name=spec.file.stem,
+        lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
+    )
+
+
+def _read_options(query: str, text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        key, equals, value = part.partition("=")
+        if key not in _OPTIONS:
+            raise UsageError(
+                f"dataset {text!r}: no option {key!r}; {did_you_mean(key, _OPTIONS)}; "
+                "a file whose name holds '?' is written with another '?' at its end"
+            )
+        if key in options:
+            raise UsageError(
+                f"dataset {text!r}: {_MANY_LABELS}"
+                if key == "label"
+                else f"dataset {text!r}: option {key} is given twice; give it once"
+            )
+        if not equals or (not value and key not in ("split", "group")):
+            raise UsageError(f"dataset {text!r}: option {key} has no value; expected {key}=VALUE")
+        options[key] = unquote(value)
+    return options
+
+
+# Values -----------------------------------------------------------------------------------------------------
+
+
+def _entry(place: str, row: Mapping[str, Any], columns: Mapping[str, str], root: Path) -> Entry:
+    def text(role: str) -> str:
+        return _text(row[role], role, f"{place}, column {columns[role]}") if role in columns else ""
+
+    name = text("path")
+    return Entry(
+        place=place,
+        id=name,
+        path=os.path.join(root, name),
+        label=text("label"),
+        split=_split(text("split"), f"{place}, column {columns['split']}") if "split" in columns else UNSPLIT,
+        group=text("group"),
+    )
+
+
+def _text(value: Any, role: str, where: str) -> str:
+    """Return a value as text; only a group may be empty."""
+    if isinstance(value, bool):
+        value = str(value).lower()
+    elif isinstance(value, float):
+        value = "" if value != value else repr(value)  # not a number: how data frames write what is missing
+    elif isinstance(value, int):
+        value = str(value)
+    elif value is not None and not isinstance(value, str):
+        reason = _MANY_LABELS if role == "label" else "expected text"
+        raise DataError(f"{where}: a value of type {type(value).__name__}; {reason}")
+    found = value or ""
+    found = found if role == "path" else found.strip()
+    if not found and role != "group":
+        raise DataError(f"{where}: no {role}; expected one in every row")
+    if "\0" in found:
+        raise DataError(f"{where}: {found!r} holds a NUL byte; is this a UTF-16 file? save it as UTF-8")
+    try:
+        os.fsencode(found)
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{where}: {found!r} holds half of a surrogate pair; write the whole character"
+        ) from None
+    return found
+
+
+def _split(name: str, where: str) -> str:
+    if name.casefold() not in SPLITS:
+        raise DataError(
+            f"{where}: {name!r} is no split; {did_you_mean(name, SPLITS)}; where this column means something else, "
+            "leave it out with ?split="
+        )
+    return SPLITS[name.casefold()]
