@@ -15,6 +15,7 @@ from featcache.identity import differences
 from featcache.sources import Dataset
 from featcache.sources.dataset import UNSPLIT
 from featcache.splits import draw_grouped, draw_stratified
+from featcache.tasks import CLASSES, strata
 
 UNREADABLE = b"\0" * 32
 """Stands for the hash of a file that could not be read."""
@@ -34,6 +35,8 @@ class SplitRule:
 
     def draw(self, dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray) -> np.ndarray:
         """Return which rows are put aside for testing, bool ``[N]``; a group's all or none.
+
+        `labels` int ``[N]`` are strata: classes, or what `featcache.tasks.strata` makes of answers and numbers.
 
         Raises
         ------
@@ -112,10 +115,11 @@ def build_rows(
     """
     records = dataset.records
     labels = np.array([record.label for record in records], np.int32)
+    targets = _targets(dataset)
     names = [record.split for record in records]
     drawn = UNSPLIT in names
     if drawn:
-        test = rule.draw(dataset, hashes, labels)
+        test = rule.draw(dataset, hashes, labels if targets is None else strata(dataset.task, targets))
         names = ["test" if chosen else "train" for chosen in test]
     usual = ("train", "val", "test")
     splits = tuple(sorted(set(names), key=lambda name: (usual.index(name) if name in usual else 3, name)))
@@ -126,8 +130,16 @@ def build_rows(
         splits=np.array([splits.index(name) for name in names], np.int16),
         sizes=np.array([record.size for record in records], np.int64),
         mtimes_ns=np.array([record.mtime_ns for record in records], np.int64),
+        groups=tuple(record.group for record in records) if is_grouped(dataset) else None,
+        targets=targets,
     )
     return table, splits, rule.to_json(grouped=is_grouped(dataset)) if drawn else None
+
+
+def _targets(dataset: Dataset) -> np.ndarray | None:
+    if dataset.task == CLASSES:
+        return None
+    return np.array([record.target for record in dataset.records], np.float32)
 
 
 def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[Source]) -> Plan:

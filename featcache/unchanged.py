@@ -13,6 +13,7 @@ from featcache.hashing import hash_records
 from featcache.progress import OnProgress
 from featcache.request import Shard, Wanted, output_path
 from featcache.sources import Dataset
+from featcache.tasks import CLASSES
 
 
 def identify_rows(
@@ -21,6 +22,8 @@ def identify_rows(
     """Return the row table, and what the identity says of the dataset."""
     rows, splits, drawn = planning.build_rows(data, hashes, rule)
     document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}
+    if data.task != CLASSES:
+        document["task"] = data.task
     return rows, document
 
 
@@ -53,5 +56,5 @@ def same_rows(identity: Mapping[str, Any], rows: RowTable, document: Mapping[str
     """Whether a cache has exactly these rows, classes and splits (how the dataset was spelled is no matter)."""
     held = identity["dataset"]
     return identity["rows"]["sha256"] == table_digest(rows.columns()) and all(
-        held[key] == document[key] for key in ("classes", "splits", "rule")
+        held.get(key) == document.get(key) for key in ("classes", "splits", "rule", "task")
     )

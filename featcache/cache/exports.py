@@ -28,7 +28,8 @@ def to_npz(cache: FeatureCache, path: str | os.PathLike[str]) -> Path:
     Returns
     -------
     pathlib.Path
-        The archive: ``features/<layer>``, ``id``, ``label``, ``split``, ``sha256`` and ``classes``.
+        The archive: ``features/<layer>``, ``id``, ``label``, ``split``, ``sha256`` and ``classes``; where there are
+        any, ``group`` and ``target``.
     """
     arrays: dict[str, Any] = {f"features/{layer}": cache.to_numpy(layer) for layer in cache.layers}
     arrays.update(_columns(cache))
@@ -52,11 +53,16 @@ def to_parquet(cache: FeatureCache, path: str | os.PathLike[str]) -> Path:
         ) from error
     columns = _columns(cache)
     classes = columns.pop("classes")
+    targets = columns.get("target")
     names = [name.encode("utf-8", "backslashreplace").decode() for name in columns["id"].tolist()]
     table: dict[str, Any] = {
         "id": names,
-        "class": classes[columns["label"]].tolist(),
-        "label": columns["label"],
+        **(
+            {"class": classes[columns["label"]].tolist(), "label": columns["label"]}
+            if targets is None
+            else {f"target/{name}": targets[:, number] for number, name in enumerate(classes)}
+        ),
+        **({"group": columns["group"].tolist()} if "group" in columns else {}),
         "split": columns["split"].tolist(),
         "sha256": [digest.tobytes().hex() for digest in columns["sha256"]],
     }
@@ -76,6 +82,8 @@ def _columns(cache: FeatureCache) -> dict[str, np.ndarray]:
         "split": np.array([names[row] for row in rows], dtype=np.str_),
         "sha256": cache.sha256[rows],
         "classes": np.array(cache.classes, dtype=np.str_),
+        **({} if cache.groups is None else {"group": np.array([cache.groups[row] for row in rows], np.str_)}),
+        **({} if cache.targets is None else {"target": cache.targets[rows]}),
     }
 
 

@@ -23,6 +23,9 @@ ROW_COLUMNS: Mapping[str, np.dtype] = {
 }
 """Columns of ``rows/`` besides ``id``, which is fixed-length bytes."""
 
+FURTHER_COLUMNS = ("group", "target")
+"""Columns that only some caches have: the identity says which, and of what type."""
+
 
 @dataclass(frozen=True)
 class LayerSpec:
@@ -87,6 +90,10 @@ class RowTable:
         int16 ``[N]``: indices into the split names.
     sizes, mtimes_ns
         int64 ``[N]``: what the file system said; hints, not identity.
+    groups
+        Name of each row's group, empty where it has none; ``None`` where no row has one.
+    targets
+        float32 ``[N, T]``: answers or numbers, where the images have those instead of one class each.
     """
 
     ids: tuple[str, ...]
@@ -95,12 +102,19 @@ class RowTable:
     splits: np.ndarray
     sizes: np.ndarray
     mtimes_ns: np.ndarray
+    groups: Sequence[str] | None = None
+    targets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return the columns as they are stored."""
+        further: dict[str, np.ndarray] = {}
+        if self.groups is not None:
+            further["group"] = encode_ids(self.groups)
+        if self.targets is not None:
+            further["target"] = np.ascontiguousarray(self.targets, "<f4")
         return {
             "id": encode_ids(self.ids),
             "sha256": np.ascontiguousarray(self.sha256, ROW_COLUMNS["sha256"]),
@@ -108,6 +122,7 @@ class RowTable:
             "split": np.ascontiguousarray(self.splits, ROW_COLUMNS["split"]),
             "size": np.ascontiguousarray(self.sizes, ROW_COLUMNS["size"]),
             "mtime_ns": np.ascontiguousarray(self.mtimes_ns, ROW_COLUMNS["mtime_ns"]),
+            **further,
         }
 
 
@@ -117,7 +132,9 @@ def table_digest(columns: Mapping[str, np.ndarray]) -> str:
     Sizes and times are not among them: files that were only touched are the same dataset.
     """
     digest = hashlib.sha256()
-    for name in ("id", "sha256", "label", "split"):
+    for name in ("id", "sha256", "label", "split", *FURTHER_COLUMNS):
+        if name in FURTHER_COLUMNS and name not in columns:
+            continue
         column = np.ascontiguousarray(columns[name])
         digest.update(canonical_json([name, list(column.shape), column.dtype.itemsize]))
         digest.update(column.tobytes())
@@ -159,12 +176,19 @@ def build_identity(
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the document that says what a cache is; stored as JSON."""
+    columns = rows.columns()
+    further = {
+        name: {"shape": list(columns[name].shape[1:]), "dtype": columns[name].dtype.str}
+        for name in FURTHER_COLUMNS
+        if name in columns
+    }
     return {
         "recipe": dict(recipe),
         # A list: the first layer is the default one, and JSON objects have no order.
         "layers": [{"name": name, **spec.to_json()} for name, spec in layers.items()],
         "dataset": dict(dataset),
-        "rows": {"count": len(rows), "sha256": table_digest(rows.columns())},
+        "rows": {"count": len(rows), "sha256": table_digest(columns)}
+        | ({"columns": further} if further else {}),
         "provenance": dict(provenance),
     }
 
@@ -184,6 +208,8 @@ def storage_plan(identity: Mapping[str, Any], id_bytes: int) -> dict[str, tuple[
     plan["rows/id"] = ((count,), np.dtype(f"S{id_bytes}"))
     for name, dtype in ROW_COLUMNS.items():
         plan[f"rows/{name}"] = ((count, 32) if name == "sha256" else (count,), dtype)
+    for name, column in identity["rows"].get("columns", {}).items():
+        plan[f"rows/{name}"] = ((count, *column["shape"]), np.dtype(column["dtype"]))
     return plan
 
 

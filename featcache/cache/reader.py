@@ -23,6 +23,7 @@ from featcache.errors import (
     did_you_mean,
 )
 from featcache.identity import fingerprint, plain_recipe
+from featcache.tasks import CLASSES
 
 if TYPE_CHECKING:
     from featcache.cache.maintain import Verification
@@ -60,7 +61,9 @@ class FeatureCache:
         Layer names to shape, dtype, number of views, and fingerprint of the plain images' features; the first is
         the default.
     sha256, labels, status, sizes, mtimes_ns
-        The row table. Sizes and times are hints, 0 where there are none.
+        The row table. Sizes and times are hints, 0 where there are none. Labels are -1 where there are targets.
+    targets
+        float32 ``[N, T]``: answers or numbers (`task`); ``None`` where each image is of one class.
 
     Examples
     --------
@@ -88,6 +91,8 @@ class FeatureCache:
         self._splits: np.ndarray = columns["split"]
         self.sizes: np.ndarray = columns["size"]
         self.mtimes_ns: np.ndarray = columns["mtime_ns"]
+        self.targets: np.ndarray | None = columns.get("target")
+        self._groups: np.ndarray | None = columns.get("group")
 
     def close(self) -> None:
         """Close the file; the object cannot read features after that."""
@@ -124,11 +129,21 @@ class FeatureCache:
         """Names of the images, relative to the dataset."""
         return decode_ids(self._ids)
 
+    @cached_property
+    def groups(self) -> tuple[str, ...] | None:
+        """Group of each image, empty where it has none; ``None`` where no image has one."""
+        return None if self._groups is None else decode_ids(self._groups)
+
     # What it is ---------------------------------------------------------------------------------------------
 
     @property
+    def task(self) -> str:
+        """What is known of each image: ``"classes"`` (one of them), ``"answers"`` (yes or no), or ``"numbers"``."""
+        return self.identity["dataset"].get("task", CLASSES)
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; labels are indices into them."""
+        """Class names; labels are indices into them. Of answers and numbers, the names of the `targets`."""
         return tuple(self.identity["dataset"]["classes"])
 
     @property
@@ -285,12 +300,14 @@ class FeatureCache:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return features ``[n, …]`` of the plain images and labels int32 ``[n]`` of a split, in row order.
 
-        Images that could not be read have no features and are left out of both.
+        Where images have answers or numbers instead of a class, those are returned, float32 ``[n, T]``. Images that
+        could not be read have no features and are left out of both.
         """
         rows = self.rows_of(split)
         if not len(rows):
             raise DataError(f"{self.path} has no readable image in split {split or 'all'!r}")
-        return self.features(rows, layer, verify=verify), self.labels[rows]
+        known = self.labels if self.targets is None else self.targets
+        return self.features(rows, layer, verify=verify), known[rows]
 
     def mapped(self, layer: str | None = None, *, view: int | Literal["all"] = 0) -> np.ndarray:
         """Return all rows of a layer as a read-only window on the file, without loading them.

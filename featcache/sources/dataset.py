@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from featcache.tasks import CLASSES
+
 UNSPLIT = ""
 """Split of the records of a source that has none; `featcache.splits` then draws one."""
 
@@ -27,6 +29,8 @@ class Record:
     group
         What the image shares with others of this name (a patient, a place, a day): where a split is drawn, a group
         stays on one side. Empty where there is none.
+    target
+        Where an image is not of one class (`Dataset.task`): its answers, 0 or 1, or its numbers. `label` is -1 then.
     """
 
     id: str
@@ -36,6 +40,7 @@ class Record:
     size: int = 0
     mtime_ns: int = 0
     group: str = ""
+    target: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,9 @@ class Dataset:
         In a stable order.
     skipped
         Why files were left out, with their number.
+    task
+        One of `featcache.tasks.TASKS`: whether each image is of one of the classes, or has answers or numbers, which
+        `classes` names.
     """
 
     spec: str
@@ -61,6 +69,7 @@ class Dataset:
     classes: tuple[str, ...]
     records: Sequence[Record]
     skipped: Mapping[str, int] = field(default_factory=dict)
+    task: str = CLASSES
 
     @property
     def splits(self) -> tuple[str, ...]:

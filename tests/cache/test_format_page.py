@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_caches import small
 
-from featcache.cache.layout import ROW_COLUMNS
+from featcache.cache.layout import FURTHER_COLUMNS, ROW_COLUMNS
 
 PAGE = Path(__file__).parents[2] / "docs" / "cache-format.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -50,4 +50,4 @@ def test_the_reader_that_checks_everything(want, tmp_path):
 
 def test_every_column_is_on_the_page():
     text = PAGE.read_text()
-    assert all(f"`rows/{name}`" in text for name in ("id", *ROW_COLUMNS))
+    assert all(f"`rows/{name}`" in text for name in ("id", *ROW_COLUMNS, *FURTHER_COLUMNS))
