@@ -23,6 +23,7 @@ from featcache.errors import (
     did_you_mean,
 )
 from featcache.identity import fingerprint, plain_recipe
+from featcache.slices import ALL, rows_in
 from featcache.tasks import CLASSES
 
 if TYPE_CHECKING:
@@ -191,24 +192,21 @@ class FeatureCache:
     # Which rows ---------------------------------------------------------------------------------------------
 
     def rows_of(self, split: str | None = None) -> np.ndarray:
-        """Return the numbers of the rows of a split (all splits: ``None`` or ``"all"``) that have features.
+        """Return the numbers of the rows of a split or slice (``None`` or ``"all"``: of all) that have features.
+
+        Slices, such as ``"train[:80%]"``, are cut over all rows, those without features included; see
+        `featcache.slices`.
 
         Raises
         ------
-        UnknownNameError
-            If the cache has no such split.
+        UsageError
+            If that is no slice of this cache; `UnknownNameError` if there is no such split.
         IntegrityError
             If it is not certain which rows have features.
         """
-        wanted = np.ones(len(self), bool)
-        if split not in (None, "all"):
-            if split not in self.splits:
-                raise UnknownNameError(
-                    f"{self.path} has no split {split!r}; {did_you_mean(split, [*self.splits, 'all'])}"
-                )
-            wanted = self._splits == self.splits.index(split)
-        wanted[self.quarantined()] = False
-        return np.flatnonzero(wanted)
+        rows = rows_in(ALL if split is None else split, self.splits, self._splits, origin=str(self.path))
+        missing = self.quarantined()
+        return rows[~np.isin(rows, missing)] if len(missing) else rows
 
     def quarantined(self) -> np.ndarray:
         """Return the numbers of the rows without features, because their image could not be read.
@@ -298,7 +296,7 @@ class FeatureCache:
     def arrays(
         self, split: str | None = None, layer: str | None = None, *, verify: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return features ``[n, …]`` of the plain images and labels int32 ``[n]`` of a split, in row order.
+        """Return features ``[n, …]`` of the plain images and labels int32 ``[n]`` of a split or slice of one.
 
         Where images have answers or numbers instead of a class, those are returned, float32 ``[n, T]``. Images that
         could not be read have no features and are left out of both.
