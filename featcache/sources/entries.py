@@ -11,9 +11,9 @@ from functools import partial
 from featcache.errors import DataError, MissingFileError
 from featcache.sources.dataset import Dataset, Record
 from featcache.sources.folder import natural_key, read_regular_file
+from featcache.tasks import CLASSES
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Entry:
         Where its file should be.
     label
         Name of its class.
-    split, group
+    split, group, target
         As in `featcache.sources.Record`.
     """
 
@@ -40,11 +40,13 @@ class Entry:
     label: str
     split: str = ""
     group: str = ""
+    target: tuple[float, ...] | None = None
 
     @property
     def facts(self) -> dict[str, str]:
         """What has to be the same wherever the same file is named again."""
-        return {"label": self.label, "split": self.split, "group": self.group}
+        label = self.label if self.target is None else " ".join(f"{value:g}" for value in self.target)
+        return {"label": label, "split": self.split, "group": self.group}
 
 
 def to_dataset(
@@ -55,6 +57,7 @@ def to_dataset(
     name: str,
     lookup: str,
     skipped: Mapping[str, int] | None = None,
+    task: str = CLASSES,
 ) -> Dataset:
     """Turn rows into records.
 
@@ -66,8 +69,8 @@ def to_dataset(
     entries
         At least one.
     classes
-        Names of the classes, in order; every label is one of them.
-    spec, name, skipped
+        Names of the classes, in order; every label is one of them. Of answers and numbers, the names of those.
+    spec, name, skipped, task
         As in `featcache.sources.Dataset`.
     lookup
         Where files are looked for and how to change that, for the message where none exists.
@@ -80,7 +83,7 @@ def to_dataset(
         If not one of the files exists.
     """
     _refuse_contradictions(entries)
-    if len(classes) == 1:
+    if task == CLASSES and len(classes) == 1:
         raise DataError(f"{spec} holds one class ({classes[0]}); a classifier needs at least two")
     labels = {label: index for index, label in enumerate(classes)}
     ids = unique_ids([entry.id for entry in entries])
@@ -94,16 +97,17 @@ def to_dataset(
     records = [
         Record(
             id=own,
-            label=labels[entry.label],
+            label=labels[entry.label] if entry.target is None else -1,
             split=entry.split,
             read=partial(read_regular_file, entry.path),
             size=file[0] if file else 0,
             mtime_ns=file[1] if file else 0,
             group=entry.group,
+            target=entry.target,
         )
         for entry, own, file in zip(entries, ids, files, strict=True)
     ]
-    return Dataset(spec, name, tuple(classes), records, dict(skipped or {}))
+    return Dataset(spec, name, tuple(classes), records, dict(skipped or {}), task)
 
 
 def order_classes(labels: Iterable[str], *, where: object) -> list[str]:
@@ -132,13 +136,6 @@ def order_classes(labels: Iterable[str], *, where: object) -> list[str]:
                 f"{where}: labels {other!r} and {name!r} stand for the same number; write one of them everywhere"
             )
     return [spelled[value] for value in sorted(spelled)]
-
-
-def first_fraction(entries: Sequence[Entry]) -> Entry | None:
-    """Return the first entry whose label has a fraction, if all labels are numbers: measurements, not classes."""
-    if not all(_NUMBER.fullmatch(entry.label) for entry in entries):
-        return None
-    return next((entry for entry in entries if not _WHOLE.fullmatch(entry.label)), None)
 
 
 def unique_ids(names: Sequence[str]) -> Iterator[str]:

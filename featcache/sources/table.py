@@ -1,4 +1,4 @@
-"""Tables of images: ``csv:photos.csv``, a row for each image with its path, its class, and where it belongs.
+"""Tables of images: ``csv:photos.csv``, a row for each image with its path, its label, and where it belongs.
 
 A spec is ``csv:FILE`` or ``csv:FILE?OPTION=VALUE&OPTION=VALUE``. The options begin behind the last ``?``, so that a
 file whose own name holds one is written with another at its end; in values, ``%26`` stands for ``&``, ``%3F`` for ``?``
@@ -14,26 +14,19 @@ from urllib.parse import unquote
 
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.sources.dataset import UNSPLIT, Dataset
-from featcache.sources.entries import Entry, first_fraction, order_classes, to_dataset
+from featcache.sources.entries import Entry, to_dataset
 from featcache.sources.folder import SPLITS
+from featcache.sources.table_labels import read_labels, written
 from featcache.sources.table_rows import READERS, Table, open_table_file
 from featcache.sources.text import require_file
+from featcache.tasks import TASKS
 
 ROLES = ("path", "label", "split", "group")
 """What a column can mean; a column of that name does so without being named."""
 
 _REQUIRED = ROLES[:2]
-_OPTIONS = (*ROLES, "root", "delimiter")
+_OPTIONS = (*ROLES, "task", "root", "delimiter")
 _EXPECTED = f"a table ({', '.join(READERS)}) with a column for the path and one for the label"
-_MANY_LABELS = (
-    "several labels of one image (multi-label) are not read from tables; expected one column with one class per image. "
-    "Heads learn yes-or-no answers from arrays: featcache.HeadClassifier.fit(features, answers [N, C] of 0 and 1)"
-)
-_NUMBERS = (
-    "labels that are numbers with fractions (regression) are not read from tables; expected classes: text or whole "
-    "numbers. Heads learn numbers from arrays: featcache.HeadRegressor.fit(features, numbers); if these are names of "
-    "classes, put text before them (v1.5)"
-)
 
 
 @dataclass(frozen=True)
@@ -45,17 +38,21 @@ class TableSpec:
     file
         The table.
     columns
-        Names of columns by what they mean (`ROLES`); an empty name says that there is none.
+        Names of columns by what they mean (`ROLES`); an empty name says that there is none. Several labels have a
+        comma between their names.
     root
         Folder that paths are relative to: itself relative to the table's own folder, which it is by default.
     delimiter
         One character between values; ``None`` for the usual one of the format.
+    task
+        What the labels are, of `featcache.tasks.TASKS`; ``None``: see `featcache.sources.table_labels.read_labels`.
     """
 
     file: Path
     columns: Mapping[str, str] = field(default_factory=dict)
     root: str = ""
     delimiter: str | None = None
+    task: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> "TableSpec":
@@ -73,11 +70,13 @@ class TableSpec:
             delimiter = "\t" if delimiter == "tab" else delimiter
             if len(delimiter) != 1 or delimiter in '"\r\n\0':
                 raise UsageError(f"dataset {text!r}: delimiter {delimiter!r}; expected one character, or tab")
-        root = options.pop("root", "")
-        return cls(Path(file if mark else text).expanduser(), options, root, delimiter)
+        root, task = options.pop("root", ""), options.pop("task", None)
+        if task is not None and task not in TASKS:
+            raise UsageError(f"dataset {text!r}: no task {task!r}; {did_you_mean(task, TASKS)}")
+        return cls(Path(file if mark else text).expanduser(), options, root, delimiter, task)
 
-    def resolve(self, table: Table) -> dict[str, str]:
-        """Return the name of the column for each meaning that the table has one for.
+    def resolve(self, table: Table) -> tuple[dict[str, str], list[str]]:
+        """Return the name of the column for each meaning that the table has one for, and those of the labels.
 
         Raises
         ------
@@ -87,10 +86,16 @@ class TableSpec:
         found = {}
         for role in ROLES:
             name = self.columns.get(role, role)
-            if name and (name in table.columns or role in self.columns or role in _REQUIRED):
+            if role != "label" and name and (name in table.columns or role in (*self.columns, *_REQUIRED)):
                 self._require(name, role, table)
                 found[role] = name
-        return found
+        label = self.columns.get("label", "label")
+        labels = [label] if label in table.columns else [name for name in label.split(",") if name] or [label]
+        for name in labels:
+            self._require(name, "label", table)
+        if len(set(labels)) < len(labels):
+            raise UsageError(f"{self.file}?label={label}: a column is named twice; name each once")
+        return found, labels
 
     def _require(self, name: str, role: str, table: Table) -> None:
         count = table.columns.count(name)
@@ -98,8 +103,6 @@ class TableSpec:
             return
         if count:
             raise DataError(f"{self.file}, line 1: {count} columns are called {name!r}; rename all but one")
-        if role == "label" and set(name.split(",")) <= set(table.columns):
-            raise UsageError(f"{self.file}?label={name}: {_MANY_LABELS}")
         hint = f"name another one with {self.file}?{role}=COLUMN"
         if table.delimiter and len(table.columns) == 1:
             hint = f"if its values are separated otherwise than by {table.delimiter!r}, add ?delimiter=; (or tab)"
@@ -113,8 +116,9 @@ def open_table(text: str) -> Dataset:
 
     Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
     others. Paths are relative to the table's folder, or to ``root``. Labels are text, or whole numbers: classes are in
-    natural order, as those of folders, or by value. Spaces around labels, splits and groups do not count. Without a
-    split column the dataset is divided like a folder without split folders, a group as a whole.
+    natural order, as those of folders, or by value. Numbers with fractions are numbers to predict, and several columns
+    answers or numbers: see `featcache.sources.table_labels.read_labels`. Spaces around labels, splits and groups do not
+    count. Without a split column the dataset is divided like a folder without split folders, a group as a whole.
 
     A file that does not exist is quarantined by an extraction like every other that cannot be read.
 
@@ -130,29 +134,36 @@ def open_table(text: str) -> Dataset:
     MissingFileError
         If the table, its root, or every image is missing.
     DataError
-        If the table cannot be read, a value is missing or none that can be used (with line and column), or there is a
-        single class.
+        If the table cannot be read, a value is missing or none that can be used (with line and column), or all images
+        have the same label.
     """
     spec = TableSpec.parse(text)
     require_file(spec.file, _EXPECTED)
     table = open_table_file(spec.file, spec.delimiter)
-    columns = spec.resolve(table)
+    columns, labels = spec.resolve(table)
     root = spec.file.parent / Path(spec.root).expanduser()
     if not root.is_dir():
         raise MissingFileError(
             f"no folder {root}, which root={spec.root} names; it is relative to the table's folder"
         )
-    entries = [
-        _entry(place, dict(zip(columns, values, strict=True)), columns, root)
-        for place, values in table.rows(list(columns.values()))
-    ]
-    if not entries:
+    rows = list(table.rows([*columns.values(), *labels]))
+    if not rows:
         raise DataError(f"{spec.file} has a header and no rows; expected one for each image")
-    if measured := first_fraction(entries):
-        raise DataError(f"{measured.place}, column {columns['label']}: {measured.label}: {_NUMBERS}")
+    known = read_labels(
+        labels,
+        [place for place, _ in rows],
+        [values[len(columns) :] for _, values in rows],
+        task=spec.task,
+        file=spec.file,
+    )
+    entries = [
+        _entry(place, dict(zip(columns, values[: len(columns)], strict=True)), columns, root, label, target)
+        for (place, values), label, target in zip(rows, known.labels, known.targets, strict=True)
+    ]
     return to_dataset(
         entries,
-        order_classes((entry.label for entry in entries), where=spec.file),
+        known.classes,
+        task=known.task,
         spec=f"csv:{text}",
         name=spec.file.stem,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
@@ -169,11 +180,8 @@ def _read_options(query: str, text: str) -> dict[str, str]:
                 "a file whose name holds '?' is written with another '?' at its end"
             )
         if key in options:
-            raise UsageError(
-                f"dataset {text!r}: {_MANY_LABELS}"
-                if key == "label"
-                else f"dataset {text!r}: option {key} is given twice; give it once"
-            )
+            several = "; several columns of labels have a comma between them" if key == "label" else ""
+            raise UsageError(f"dataset {text!r}: option {key} is given twice; give it once{several}")
         if not equals or (not value and key not in ("split", "group")):
             raise UsageError(f"dataset {text!r}: option {key} has no value; expected {key}=VALUE")
         options[key] = unquote(value)
@@ -183,45 +191,27 @@ def _read_options(query: str, text: str) -> dict[str, str]:
 # Values -----------------------------------------------------------------------------------------------------
 
 
-def _entry(place: str, row: Mapping[str, Any], columns: Mapping[str, str], root: Path) -> Entry:
+def _entry(
+    place: str,
+    row: Mapping[str, Any],
+    columns: Mapping[str, str],
+    root: Path,
+    label: str,
+    target: tuple[float, ...] | None,
+) -> Entry:
     def text(role: str) -> str:
-        return _text(row[role], role, f"{place}, column {columns[role]}") if role in columns else ""
+        return written(row[role], role, f"{place}, column {columns[role]}") if role in columns else ""
 
     name = text("path")
     return Entry(
         place=place,
         id=name,
         path=os.path.join(root, name),
-        label=text("label"),
+        label=label,
         split=_split(text("split"), f"{place}, column {columns['split']}") if "split" in columns else UNSPLIT,
         group=text("group"),
+        target=target,
     )
-
-
-def _text(value: Any, role: str, where: str) -> str:
-    """Return a value as text; only a group may be empty."""
-    if isinstance(value, bool):
-        value = str(value).lower()
-    elif isinstance(value, float):
-        value = "" if value != value else repr(value)  # not a number: how data frames write what is missing
-    elif isinstance(value, int):
-        value = str(value)
-    elif value is not None and not isinstance(value, str):
-        reason = _MANY_LABELS if role == "label" else "expected text"
-        raise DataError(f"{where}: a value of type {type(value).__name__}; {reason}")
-    found = value or ""
-    found = found if role == "path" else found.strip()
-    if not found and role != "group":
-        raise DataError(f"{where}: no {role}; expected one in every row")
-    if "\0" in found:
-        raise DataError(f"{where}: {found!r} holds a NUL byte; is this a UTF-16 file? save it as UTF-8")
-    try:
-        os.fsencode(found)
-    except UnicodeEncodeError:
-        raise DataError(
-            f"{where}: {found!r} holds half of a surrogate pair; write the whole character"
-        ) from None
-    return found
 
 
 def _split(name: str, where: str) -> str:
