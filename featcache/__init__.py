@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from featcache.extraction import Extraction, extract
     from featcache.finetuning import finetune
     from featcache.sources import Dataset, open_dataset
+    from featcache.sources.arrays import open_arrays
     from featcache.sweep_results import SweepResult
     from featcache.sweeping import sweep
     from featcache.trainer import train_head
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "open_dataset": "featcache.sources",
+    "open_arrays": "featcache.sources.arrays",
     "Dataset": "featcache.sources",
     "Transforms": "featcache.transforms",
     "load_backbone": "featcache.backbones:load",
@@ -66,6 +68,7 @@ __all__ = [
     "extract",
     "finetune",
     "load_backbone",
+    "open_arrays",
     "open_dataset",
     "plan_extraction",
     "plan_finetuning",

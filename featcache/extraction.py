@@ -4,7 +4,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from featcache.progress import OnProgress, Progress
 from featcache.request import Request, Wanted
 from featcache.schedule import default_workers
 from featcache.sources import Dataset
+from featcache.sources.arrays import named_or_given
 from featcache.transforms import Transforms
 from featcache.unchanged import guessed_target, identify_rows, same_rows, unchanged_cache
 from featcache.views import DEFAULT as DEFAULT_AUGMENT
@@ -82,8 +83,13 @@ class Extraction:
 
 
 def extract(
-    dataset: str | Path | Dataset,
+    dataset: str | Path | Dataset | None = None,
     *,
+    images: Any = None,
+    labels: Iterable[Any] | None = None,
+    classes: Sequence[str] | None = None,
+    splits: str | Iterable[str] | None = None,
+    ids: Iterable[str] | None = None,
     backbone: "str | LoadedBackbone" = DEFAULT,
     layers: Sequence[str] = ("pool",),
     image_statistics: bool = True,
@@ -117,6 +123,9 @@ def extract(
     ----------
     dataset
         A spec (``"photos/"``, ``"folder:photos"``) or an opened dataset.
+    images, labels, classes, splits, ids
+        Instead of a dataset, pictures that are in memory (arrays, encoded bytes, PIL images) or paths, one label for
+        each, and what else is known of them; see `featcache.open_arrays`.
     backbone
         ``arch`` or ``arch.tag``, or a loaded backbone.
     layers
@@ -202,7 +211,8 @@ def extract(
         image_statistics,
         Views.of(views, augment, view_seed),
     )
-    data, part = requests.open_part(dataset, shard)
+    source = named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
+    data, part = requests.open_part(source, shard)
     report = _reporter(on_progress, stop)
     threads = workers or default_workers()
     if not (verify or reuse) and (guess := guessed_target(data, wanted, output, part)):

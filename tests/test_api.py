@@ -132,8 +132,8 @@ COMMANDS = {
     "predict": (["classifier", "a.jpg"], "featcache.classifier", "Classifier.predict"),
     "demo": ([], "featcache.demo", "run_demo"),
 }
-# What a command line cannot write, or what belongs to its display.
-NOT_OPTIONS = {"transforms", "on_progress", "stop"}
+# What a command line cannot write, what belongs to its display, and the argument that these take the place of.
+NOT_OPTIONS = {"transforms", "on_progress", "stop", "dataset", "images", "labels", "classes", "splits", "ids"}
 
 
 class CalledError(FeatcacheError):

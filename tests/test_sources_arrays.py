@@ -10,7 +10,7 @@ from PIL import Image
 
 from featcache.decoding import read as decode
 from featcache.errors import DataError, MissingFileError, UsageError
-from featcache.estimators.pictures import encoded as encoded_by_estimators
+from featcache.estimators.pictures import records_of
 from featcache.sources.arrays import encode_pixels, open_arrays
 from featcache.sources.dataset import UNSPLIT
 
@@ -25,6 +25,10 @@ def upright(content: bytes) -> np.ndarray:
 
 def pixels(record) -> np.ndarray:
     return upright(record.read())
+
+
+def encoded_by_estimators(picture: np.ndarray) -> bytes:
+    return next(iter(records_of([picture]))).read()
 
 
 def png(picture: Image.Image, **how) -> bytes:
@@ -151,9 +155,11 @@ def test_a_pil_image_whose_file_is_cut_is_unreadable_and_not_a_crash():
 def test_extract_takes_the_dataset_and_finds_the_rows_of_a_transformer_s_pictures(network, tmp_path):
     from featcache import FeatureCache, extract
 
-    found = extract(open_arrays(PHOTOS, LABELS), backbone=network, output=tmp_path / "arrays.h5")
+    found = extract(images=PHOTOS, labels=LABELS, backbone=network, output=tmp_path / "arrays.h5")
     cache = FeatureCache(found.path)
     assert list(cache.ids) == ["0", "1", "2"]
+    again = extract(open_arrays(PHOTOS, LABELS), backbone=network, output=tmp_path / "arrays.h5")
+    assert (again.computed, again.reused) == (0, 3)
     assert [row.tobytes() for row in cache.sha256] == [
         hashlib.sha256(encoded_by_estimators(picture)).digest() for picture in PHOTOS
     ]
@@ -233,3 +239,36 @@ def test_nothing_or_one_class_is_no_dataset():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"no image .*gone\.png"):
         open_arrays([tmp_path / "gone.png", PHOTOS[0]], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, r"neither a dataset nor images given; expected one of them: extract\('photos/'\) or"),
+        ({"dataset": "photos/", "images": PHOTOS}, "a dataset and images given; expected one of them"),
+        (
+            {"dataset": "photos/", "labels": LABELS, "ids": NAMES},
+            "labels, ids given with a dataset, which has its",
+        ),
+        ({"dataset": PHOTOS, "labels": None}, "a dataset of type ndarray; .* go with images= and labels="),
+        (
+            {"images": PHOTOS},
+            r"images without labels; .* featcache\.FeatureExtractor\(\)\.transform\(images\)",
+        ),
+        ({"images": PHOTOS, "labels": LABELS[:2]}, "2 labels for 3 images"),
+    ],
+)
+def test_extract_takes_either_a_dataset_or_images_with_labels(arguments, text):
+    from featcache import extract
+
+    with pytest.raises(UsageError, match=text):
+        extract(**arguments)
+
+
+def test_extract_passes_classes_splits_and_ids_on(network, tmp_path):
+    from featcache import extract
+
+    about = {"classes": ["dog", "cat"], "splits": ["train", "test", "train"], "ids": NAMES}
+    cache = extract(images=PHOTOS, labels=LABELS, backbone=network, output=tmp_path / "x.h5", **about).cache
+    assert (cache.classes, list(cache.ids), cache.labels.tolist()) == (("dog", "cat"), NAMES, [1, 1, 0])
+    assert [str(name) for name in cache.split_names()] == about["splits"]

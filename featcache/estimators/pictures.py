@@ -10,6 +10,7 @@ import numpy as np
 
 from featcache.errors import MissingFileError, UsageError
 from featcache.sources import Record
+from featcache.sources.arrays import encode_pixels
 from featcache.sources.folder import read_regular_file
 
 EXPECTED = "give a list of paths or of uint8 arrays [H, W, 3], or one uint8 array [N, H, W, 3]"
@@ -33,21 +34,11 @@ def records_of(images: Any) -> Iterator[Record]:
     for number, image in enumerate(_listed(images)):
         if isinstance(image, np.ndarray):
             _require_picture(image)
-            yield Record(f"image {number}", 0, "train", partial(encoded, image))
+            yield Record(f"image {number}", 0, "train", partial(encode_pixels, image))
         elif isinstance(image, str | os.PathLike):
             yield _of_file(Path(image).expanduser().absolute())
         else:
             raise UsageError(f"an image of type {type(image).__name__}; {EXPECTED}")
-
-
-def encoded(picture: np.ndarray) -> bytes:
-    """Return pixels uint8 ``[H, W, 3]`` or ``[H, W]`` as a file that holds nothing else (PPM, PGM).
-
-    A picture thus has bytes, whose hash depends on its shape and pixels alone, and goes the way of all files.
-    """
-    height, width = picture.shape[:2]
-    header = f"{'P6' if picture.ndim == 3 else 'P5'}\n{width} {height}\n255\n"
-    return header.encode() + picture.tobytes()
 
 
 def _listed(images: Any) -> Iterable[Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from featcache.errors import UsageError, did_you_mean
 from featcache.sources.dataset import Dataset, Record
 from featcache.sources.folder import open_folder
+from featcache.sources.hf import open_hf
 from featcache.sources.split_lists import open_lists
 from featcache.sources.table import open_table
 from featcache.sources.tar import open_tar
@@ -18,6 +19,7 @@ _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
     "lists": open_lists,
     "tfds": open_tfds,
     "tar": open_tar,
+    "hf": open_hf,
 }
 
 
@@ -28,7 +30,7 @@ def open_dataset(spec: str) -> Dataset:
     ----------
     spec
         ``"folder:PATH"``, or a path alone; ``"csv:TABLE"``; ``"lists:PATH"``; ``"tfds:NAME"``;
-        ``"tar:SHARDS"``.
+        ``"tar:SHARDS"``; ``"hf:PATH"``.
 
     Raises
     ------

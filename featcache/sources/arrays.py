@@ -72,7 +72,7 @@ def open_arrays(
     Examples
     --------
     >>> import numpy as np
-    >>> from featcache.sources.arrays import open_arrays
+    >>> from featcache import open_arrays
     >>> data = open_arrays(np.zeros((2, 32, 32, 3), np.uint8), ["cat", "dog"], splits="train")
     >>> data.classes, [record.id for record in data.records]
     (('cat', 'dog'), ['0', '1'])
@@ -93,10 +93,50 @@ def open_arrays(
     return Dataset(spec=f"arrays:{name}", name=name, classes=names, records=records)
 
 
+def named_or_given(
+    dataset: str | Path | Dataset | None,
+    images: Any,
+    labels: Iterable[Any] | None,
+    **about: Any,
+) -> str | Path | Dataset:
+    """Return the dataset that a caller means, who names one or gives images; `about` is for `open_arrays`.
+
+    Raises
+    ------
+    UsageError
+        If both or neither are given, the dataset is neither named nor opened, images come without labels, or what
+        belongs to images comes without any.
+    """
+    if (dataset is None) == (images is None):
+        what = "a dataset and images" if images is not None else "neither a dataset nor images"
+        raise UsageError(
+            f"{what} given; expected one of them: extract('photos/') or extract(images=…, labels=…)"
+        )
+    if dataset is not None:
+        given = [name for name, value in {"labels": labels, **about}.items() if value is not None]
+        if given:
+            raise UsageError(
+                f"{', '.join(given)} given with a dataset, which has its own; they go with images="
+            )
+        if not isinstance(dataset, str | os.PathLike | Dataset):
+            raise UsageError(
+                f"a dataset of type {type(dataset).__name__}; expected its spec, such as 'photos/'. Pictures that are "
+                "in memory go with images= and labels="
+            )
+        return dataset
+    if labels is None:
+        raise UsageError(
+            "images without labels; expected one label per image. Features alone are computed by "
+            "featcache.FeatureExtractor().transform(images)"
+        )
+    return open_arrays(images, labels, **about)
+
+
 def encode_pixels(picture: np.ndarray) -> bytes:
     """Return pixels uint8 ``[H, W, 3]`` or ``[H, W]`` as a file that holds nothing else (PPM, PGM).
 
-    The same bytes as `featcache.estimators` hashes, so that features computed there serve here.
+    A picture thus has bytes, whose hash depends on its shape and pixels alone, and goes the way of all files.
+    `featcache.estimators` encodes pictures so too: features computed there serve here.
     """
     height, width = picture.shape[:2]
     header = f"{'P6' if picture.ndim == 3 else 'P5'}\n{width} {height}\n255\n"
