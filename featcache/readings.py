@@ -1,0 +1,93 @@
+"""How a head's outputs are read, by what it learnt: classes, answers or numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache import target_metrics
+from featcache.errors import UsageError, did_you_mean
+from featcache.metrics import evaluate, score
+from featcache.outputs import CLASS_LOSSES, class_probabilities, sigmoid
+from featcache.settings import DESCENT, HEADS
+from featcache.tasks import ANSWERS, CLASSES, NUMBERS
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What outputs mean.
+
+    Parameters
+    ----------
+    values
+        ``(loss, raw outputs [N, C], number of classes)`` to probabilities or numbers float32 ``[N, T]``.
+    score, evaluate
+        Known labels or targets and values to scores in a few numbers, and one by one; see `featcache.metrics` and
+        `featcache.target_metrics`. They take ``classes`` and ``split`` by name.
+    heads, losses
+        What can learn it, the default first.
+    """
+
+    values: Callable[[str, np.ndarray, int], np.ndarray]
+    score: Callable[..., Any]
+    evaluate: Callable[..., Any]
+    heads: tuple[str, ...]
+    losses: tuple[str, ...]
+
+    def head(self, asked: str | None) -> str:
+        """Return the head: the one asked for, or the default.
+
+        Raises
+        ------
+        UsageError
+            If that head cannot learn this.
+        """
+        return _one_of("head", asked, self.heads)
+
+    def loss(self, asked: str | None) -> str:
+        """Return the loss: the one asked for, or the default; raises as `head` does."""
+        return _one_of("loss", asked, self.losses)
+
+
+def _one_of(what: str, asked: str | None, known: Sequence[str]) -> str:
+    if asked is not None and asked not in known:
+        raise UsageError(f"no {what} {asked!r} for these labels; {did_you_mean(asked, known)}")
+    return asked or known[0]
+
+
+def _score_classes(known: np.ndarray, values: np.ndarray, *, classes: Sequence[str], split: str) -> Any:
+    del classes
+    return score(known, values, split=split)
+
+
+def _score_answers(known: np.ndarray, values: np.ndarray, *, classes: Sequence[str], split: str) -> Any:
+    return target_metrics.summary(
+        target_metrics.evaluate_answers(known, values, classes=classes, split=split)
+    )
+
+
+def _score_numbers(known: np.ndarray, values: np.ndarray, *, classes: Sequence[str], split: str) -> Any:
+    return target_metrics.summary(
+        target_metrics.evaluate_numbers(known, values, classes=classes, split=split)
+    )
+
+
+READINGS: Mapping[str, Reading] = {
+    CLASSES: Reading(class_probabilities, _score_classes, evaluate, HEADS, CLASS_LOSSES),
+    ANSWERS: Reading(
+        lambda loss, raw, classes: sigmoid(raw),
+        _score_answers,
+        target_metrics.evaluate_answers,
+        DESCENT,
+        ("sigmoid",),
+    ),
+    NUMBERS: Reading(
+        lambda loss, raw, classes: np.asarray(raw, np.float32),
+        _score_numbers,
+        target_metrics.evaluate_numbers,
+        ("ridge", *DESCENT),
+        ("squared",),
+    ),
+}
+"""By `featcache.tasks.TASKS`."""
