@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin
 from featcache.errors import UsageError, did_you_mean
 from featcache.estimators.learned import HeadEstimator, checked_rows, row_weights
 from featcache.settings import DESCENT
+from featcache.target_scale import TargetScale
 
 HEADS = ("ridge", *DESCENT)
 
@@ -81,14 +82,13 @@ warmup, clip, mixup, noise, batch_size, epochs, monitor, patience, min_delta, st
         weight = row_weights(sample_weight, x)
         self._one_number = y.ndim == 1
         numbers = np.asarray(y, np.float64).reshape(len(x), -1)
-        share = weight / max(weight.sum(), np.finfo(float).tiny)
-        self.target_mean_ = share @ numbers
-        deviation = np.sqrt(share @ np.square(numbers - self.target_mean_))
-        self.target_deviation_ = np.where(deviation > 0, deviation, 1.0)
-        self._learn(settings, x, (numbers - self.target_mean_) / self.target_deviation_, weight)
+        scale = TargetScale.of(numbers, weight)
+        self.target_mean_, self.target_deviation_ = scale.mean, scale.deviation
+        self._learn(settings, x, scale.scaled(numbers), weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Return numbers float64 ``[N]``, or ``[N, T]`` as `y` was."""
-        found = self._outputs(X) * self.target_deviation_ + self.target_mean_
+        outputs = self._outputs(X)  # first, because it also says what is not fitted
+        found = TargetScale(self.target_mean_, self.target_deviation_).unscaled(outputs)
         return found[:, 0] if self._one_number else found
