@@ -8,6 +8,7 @@ import typer
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.extract import views_of
 from featcache.errors import IntegrityError, UsageError
+from featcache.tasks import CLASSES
 
 if TYPE_CHECKING:
     from featcache.cache import CacheInfo, Leftover, Verification
@@ -189,7 +190,7 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
         f"{about.images} images, {_megabytes(about.nbytes)}",
         f"  dataset     {escaped(about.dataset)}",
         "  splits      " + ", ".join(f"{name} {count}" for name, count in about.splits.items()),
-        f"  classes     {about.classes}: "
+        f"  {dataset.get('task', CLASSES):<11} {about.classes}: "
         + escaped(", ".join(dataset["classes"][:most]))
         + (", …" if about.classes > most else ""),
         f"  backbone    {about.backbone}, weights {recipe['backbone']['weights_sha256'][:12]}…",

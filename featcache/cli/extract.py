@@ -161,7 +161,7 @@ def lines(done: "Extraction") -> list[str]:
     text = [
         f"{escaped(str(done.path))}: {done.images} images, {kept}, {megabytes:.1f} MB, {cache.backbone}",
         "  splits    " + ", ".join(f"{name} {count}" for name, count in counts.items()),
-        f"  classes   {len(cache.classes)}: "
+        f"  {cache.task:<9} {len(cache.classes)}: "
         + escaped(", ".join(cache.classes[:10]))
         + (", …" if len(cache.classes) > 10 else ""),
         *([f"  views     {views_of(cache.identity['recipe'])}"] if cache.views > 1 else []),
