@@ -127,11 +127,12 @@ def image_floor(key: Trial, data: SweepData) -> float | None:
     """
     if STATISTICS not in data.cache.layers or key.layer == STATISTICS or key.shots is not None:
         return None
+    plain = replace(key.settings, views=None)  # statistics are of the plain images
     found = []
     for fold in data.protocol.fold_numbers:
         rows = [
             (part.table.take(numbers), part.labels[numbers])
-            for part in data.parts([replace(key, layer=STATISTICS, fold=fold)])
+            for part in data.parts([replace(key, layer=STATISTICS, settings=plain, fold=fold)])
             for numbers in (np.flatnonzero(part.weight[0]),)
         ]
         (train, labels), (val, val_labels) = rows
@@ -169,7 +170,7 @@ def saved(
     key: Trial = choice.standing.key
     own, head = data[key.cache], heads[0]
     record = {"best_epoch": head.best_epoch, "epochs_run": head.epochs_run, "history": dict(head.history)}
-    record |= {"validation": own.how, "sweep": str(folder.resolve())}
+    record |= {"validation": own.how, "sweep": str(folder.resolve()), "selection": own.protocol.to_json()}
     classifier = make_classifier(own.cache, key.layer, key.settings, head.parameters, record)
     # With folds it has learnt from the rows that judged.
     judging = {} if own.protocol.folds else {"val": own.val}

@@ -18,6 +18,7 @@ from featcache.cache import FeatureCache
 from featcache.calibration import Calibration, calibrated
 from featcache.classifier_folder import BACKBONE, DOCUMENT, TENSORS, own_weights, read_folder, write_folder
 from featcache.errors import IdentityError, IntegrityError, MissingFileError, UsageError
+from featcache.head_views import require_several
 from featcache.identity import Recipe, differences
 from featcache.metrics import Evaluation, Scores, evaluate
 from featcache.outputs import class_probabilities
@@ -38,9 +39,12 @@ class ClassifierEvaluation(Evaluation):
     ----------
     rejection
         What its threshold does to these rows; ``None`` where it has none.
+    views
+        Views of each image whose mean was scored.
     """
 
     rejection: Rejection | None = None
+    views: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,38 +96,62 @@ class Classifier:
 
     # On features --------------------------------------------------------------------------------------------
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
+    def probabilities(self, features: np.ndarray, *, tta: bool = False) -> np.ndarray:
         """Return class probabilities float32 ``[N, C]`` of raw features ``[N, D]`` (or maps ``[N, H, W, C]``).
 
         They are calibrated, where validation rows said how: divided by a temperature before they became
         probabilities. The most probable class is the same with any temperature.
+
+        Parameters
+        ----------
+        features
+            What the head was trained on; with `tta` all views of each image, ``[N, V, …]``.
+        tta
+            Average over the views: the mean of what the head makes of each, which is then calibrated. In this order
+            the temperature still does not change which class is the most probable.
         """
-        cooled = self.logits(self._flat(features)) / np.float32(self.calibration.temperature)
-        return class_probabilities(self.loss, cooled, len(self.classes))
+        logits, loss = self._logits(features, tta=tta)
+        return class_probabilities(loss, logits / np.float32(self.calibration.temperature), len(self.classes))
+
+    def _logits(self, features: np.ndarray, *, tta: bool) -> tuple[np.ndarray, str]:
+        """Return logits ``[N, C]`` and the loss that says how to read them.
+
+        Those of an average are the logarithms of its probabilities, whatever the loss: a softmax gives them back.
+        """
+        if not tta:
+            return self.logits(self._flat(features)), self.loss
+        count, views = np.shape(features)[:2]
+        logits = self.logits(self._flat(np.reshape(features, (count * views, *np.shape(features)[2:]))))
+        each = class_probabilities(self.loss, logits, len(self.classes))
+        mean = each.reshape(count, views, len(self.classes)).mean(axis=1, dtype=np.float64)
+        return np.log(np.maximum(mean, np.finfo(np.float32).tiny)).astype(np.float32), "softmax"
 
     def unknown(self, probabilities: np.ndarray) -> np.ndarray:
         """Return bool ``[N]``: rows of `probabilities` ``[N, C]`` that are not sure enough to count."""
         return probabilities.max(axis=1) < (self.calibration.threshold or 0.0)
 
     def calibrated(
-        self, features: np.ndarray, labels: np.ndarray, *, reject_accuracy: float = 0.95
+        self, features: np.ndarray, labels: np.ndarray, *, reject_accuracy: float = 0.95, tta: bool = False
     ) -> "Classifier":
         """Return a copy with the temperature and the threshold that rows it was not trained on ask for.
 
         Parameters
         ----------
         features
-            float ``[N, …]`` of validation rows.
+            float ``[N, …]`` of validation rows, ``[N, V, …]`` with `tta`.
         labels
             int ``[N]``, in the order of `classes`.
         reject_accuracy
             The accuracy of predictions that are not "unknown".
+        tta
+            Whether averages over views are calibrated; see `probabilities`.
         """
+        logits, loss = self._logits(features, tta=tta)
         found = calibrated(
-            self.logits(self._flat(features)),
+            logits,
             labels,
             classes=len(self.classes),
-            loss=self.loss,
+            loss=loss,
             accuracy=reject_accuracy,
         )
         return replace(self, calibration=found)
@@ -140,6 +168,11 @@ class Classifier:
         known = {field.name for field in fields(Settings)}
         told = {name: value for name, value in self.training.items() if name in known}
         return Settings(**{**told, "hidden": tuple(told.get("hidden", (256,))), "head": self.head})
+
+    @property
+    def tta(self) -> bool:
+        """Whether it was measured, and calibrated, on averages over the views of an image."""
+        return bool(self.training.get("tta", False))
 
     @property
     def loss(self) -> str:
@@ -162,7 +195,11 @@ class Classifier:
         return outputs(self.settings, single, flat, classes=len(self.classes))[0]
 
     def evaluate(
-        self, cache: str | os.PathLike[str] | FeatureCache | None = None, split: str = "test"
+        self,
+        cache: str | os.PathLike[str] | FeatureCache | None = None,
+        split: str = "test",
+        *,
+        tta: bool | None = None,
     ) -> ClassifierEvaluation:
         """Score the classifier on a split of a cache.
 
@@ -172,20 +209,32 @@ class Classifier:
             A cache of the same recipe; by default the one it was trained on.
         split
             Name of the split, or ``"all"``.
+        tta
+            Average over all views of each image that the cache holds; ``None``: as it was measured when it was
+            trained.
 
         Raises
         ------
         IdentityError
             If the cache's features are of another identity; lists the differences.
+        UsageError
+            If there is one view to average over.
         """
         opened = self._open(cache)
         self.require_same_features(opened)
+        averaged = self.tta if tta is None else tta
+        if averaged:
+            require_several(opened, self.layer)
         features, labels = opened.arrays(split, self.layer)
-        probabilities, own = self.probabilities(features), self._own_labels(opened, labels)
+        if averaged:
+            features = opened.features(opened.rows_of(split), self.layer, view="all")
+        probabilities = self.probabilities(features, tta=averaged)
+        own = self._own_labels(opened, labels)
         scores = evaluate(own, probabilities, classes=self.classes, split=split)
         threshold = self.calibration.threshold
         kept = None if threshold is None else rejection_at(threshold, probabilities, own)
-        return ClassifierEvaluation(**vars(scores), rejection=kept)
+        views = opened.layers[self.layer].views if averaged else 1
+        return ClassifierEvaluation(**vars(scores), rejection=kept, views=views)
 
     def _open(self, cache: str | os.PathLike[str] | FeatureCache | None) -> FeatureCache:
         if isinstance(cache, FeatureCache):

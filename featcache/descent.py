@@ -66,7 +66,9 @@ def descend(settings: Sequence[Settings], train: Part, val: Part, classes: int, 
             f"{program.optimizer} takes all features at once, {4 * np.prod(train.table.shape) >> 20:.0f} MiB, and "
             f"memory is {memory >> 20} MiB; raise --memory to three times that, or use adam, which reads batches"
         )
+    views = train.views
     if not streamed:
+        train = train.by_row()
         x, weight = finite_rows(whole(train.table), train.weight)
         train = train._replace(table=ArrayTable(x), weight=weight)
     runs = divide(
@@ -78,7 +80,11 @@ def descend(settings: Sequence[Settings], train: Part, val: Part, classes: int, 
     )
     program = replace(program, shared=runs.shared)
     rows = [(part.table, targets_for(program.loss, part.labels, classes)) for part in (train, val)]
-    fit = _streamed(program, rows, memory) if streamed else _in_memory(program, rows, len(runs.counts))
+    fit = (
+        _streamed(program, rows, views, memory)
+        if streamed
+        else _in_memory(program, rows, views, len(runs.counts))
+    )
 
     def one(numbers: Sequence[int]) -> Any:
         wanted = list(numbers)
@@ -123,7 +129,7 @@ def _heads_at_once(program: Program, train: Part, val: Part, memory: int) -> int
     return max(1, int(memory // (4 * (copies * numbers + rows))))
 
 
-def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], runs: int) -> _Fit:
+def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], views: int, runs: int) -> _Fit:
     """Return what fits some heads, one after another or several at a time."""
     from featcache.training import batch_order, run_program
 
@@ -133,7 +139,13 @@ def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], runs:
 
     @cache
     def order(seed: int) -> np.ndarray:
-        return batch_order(len(y), batch_size=program.batch_size, epochs=program.epochs, seed=seed)
+        return batch_order(
+            len(y) // views,
+            batch_size=program.batch_size,
+            epochs=program.epochs,
+            seed=seed,
+            views=views,
+        )
 
     return lambda hyper, weight, judged: run(
         program,
@@ -144,13 +156,13 @@ def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], runs:
     )
 
 
-def _streamed(program: Program, rows: Sequence[tuple[Table, np.ndarray]], memory: int) -> _Fit:
+def _streamed(program: Program, rows: Sequence[tuple[Table, np.ndarray]], views: int, memory: int) -> _Fit:
     from featcache.streaming import Source, fit_streamed
 
     return lambda hyper, weight, judged: fit_streamed(
         program,
         hyper,
-        Source(*rows[0], _floats(weight)),
+        Source(*rows[0], _floats(weight), views),
         Source(*rows[1], _floats(judged)),
         memory=memory // 2,
     )

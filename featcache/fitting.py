@@ -58,13 +58,17 @@ def fit_heads(
 ) -> list[Fit]:
     """Fit K heads that differ in numbers only (see `featcache.trials.Trial.program`).
 
+    Of images with several views, gradient descent takes one view in each epoch, drawn by the seed; all other heads
+    take all views at once, which share their image's weight, so that a penalty means what it means with one.
+
     Parameters
     ----------
     settings
         K of them.
     train, val
-        Rows to learn from, and rows that judge (none is fine). Their labels are exclusive classes; or answers, for
-        heads by descent with the loss ``"sigmoid"``; or numbers, for ``"ridge"`` and the loss ``"squared"``.
+        Rows to learn from, and rows that judge (none is fine), of one view each. Their labels are exclusive
+        classes; or answers, for heads by descent with the loss ``"sigmoid"``; or numbers, for ``"ridge"`` and the
+        loss ``"squared"``.
     classes
         Number of classes; of answers or numbers for each row, where labels are those.
     memory
@@ -95,7 +99,8 @@ def fit_heads(
     firsts, places = _once(settings, train.weight, val.weight)
     settings = [settings[k] for k in firsts]
     train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
-    solved = _SOLVERS[settings[0].head](settings, train, val, classes, memory)
+    learnt = train if settings[0].head in DESCENT else train.by_row()
+    solved = _SOLVERS[settings[0].head](settings, learnt, val, classes, memory)
     losses, accuracies = scores(settings[0], solved.parameters, val, classes=classes, memory=memory)
     if settings[0].head in DESCENT:  # a head that diverged at once is its start, whose scores are a guess's
         losses, accuracies = (np.where(solved.epochs > 0, own, np.nan) for own in (losses, accuracies))

@@ -68,7 +68,7 @@ class Settings:
     standardize
         Bring features to mean 0 and deviation 1 (folded into the saved weights).
     seed
-        Of the initialisation, the order of the rows and the held-out share.
+        Of the initialisation, the order of the rows, the views that are drawn, and the held-out share.
     c
         ``logistic``: inverse strength of the penalty, as in scikit-learn.
     l2
@@ -77,6 +77,10 @@ class Settings:
         ``knn``: how many vote, and how fast a vote fades with the distance; ``None``: all count the same.
     metric
         ``knn`` and ``prototype``: ``"cosine"`` or ``"euclidean"``.
+    views
+        How many of the views of each image that a cache holds are learnt from, the first ones; 1: the plain images;
+        ``None``: all. By gradient descent every epoch takes one view of each image, drawn anew; heads that are solved
+        take all at once, each at a share of its image's weight; ``knn`` knows the plain images alone.
     """
 
     head: str = "linear"
@@ -111,6 +115,7 @@ class Settings:
     neighbours: int = 20
     temperature: float | None = None
     metric: str = "cosine"
+    views: int | None = None
 
     def __post_init__(self) -> None:
         words = {
@@ -150,6 +155,7 @@ class Settings:
             "l2": (0 < self.l2 < infinite, "above 0"),
             "neighbours": (self.neighbours >= 1, "at least 1"),
             "temperature": (self.temperature is None or 0 < self.temperature < infinite, "above 0"),
+            "views": (self.views is None or self.views >= 1, "at least 1, which is the plain image"),
         }
         for field, (good, expected) in limits.items():
             if not good:

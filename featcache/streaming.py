@@ -22,16 +22,21 @@ from featcache.training import Carry, Fitted, batch_order, finished, initial, ju
 
 
 class Source(NamedTuple):
-    """Rows as `featcache.learning.Rows`, but for the features, which are read: `y` ``[N]``, `weight` ``[K, N]``."""
+    """Rows as `featcache.learning.Rows`, but for the features, which are read: `y` ``[N]``, `weight` ``[K, N]``.
+
+    The table has `views` rows for each of the N images, see `featcache.tables.Part`.
+    """
 
     table: Table
     y: np.ndarray
     weight: np.ndarray
+    views: int = 1
 
     def rows(self, numbers: np.ndarray) -> Rows:
-        """Read some rows."""
-        x, weight = finite_rows(self.table.take(numbers), self.weight[:, numbers])
-        return Rows(x, self.y[numbers], weight)
+        """Read some rows of the table."""
+        images = numbers // self.views
+        x, weight = finite_rows(self.table.take(numbers), self.weight[:, images])
+        return Rows(x, self.y[images], weight)
 
 
 def fit_streamed(
@@ -59,8 +64,10 @@ def fit_streamed(
         As `featcache.training.fit` gives it.
     """
     seed = int(hyper.seed[0])
-    count, width = train.table.shape
-    order = batch_order(count, batch_size=program.batch_size, epochs=program.epochs, seed=seed)
+    width = train.table.shape[1]
+    order = batch_order(
+        len(train.y), batch_size=program.batch_size, epochs=program.epochs, seed=seed, views=train.views
+    )
     run = _programs()
     scaling = _scaling(program, train, memory // 4)
     steps = order.shape[1]
@@ -190,9 +197,10 @@ def _scaling(program: Program, train: Source, nbytes: int) -> Scaling:
         total += np.sum(rows.x, axis=0, dtype=np.float64)
     centre = (total / count).astype(np.float32)
     share = train.weight / np.maximum(train.weight.sum(axis=1, keepdims=True), 1e-9)
+    share = share if train.views == 1 else share / train.views
     first, second = np.zeros((heads, width)), np.zeros((heads, width))
     for numbers, rows in zip(parts, _ahead(train.rows, iter(parts)), strict=True):
-        mean, square = _programs()["moments"](rows.x, centre, share[:, numbers])
+        mean, square = _programs()["moments"](rows.x, centre, share[:, numbers // train.views])
         first += np.asarray(mean, np.float64)
         second += np.asarray(square, np.float64)
     deviation = np.sqrt(np.maximum(second - np.square(first), 0.0))

@@ -98,14 +98,23 @@ class RowsOf:
 
 
 class Part(NamedTuple):
-    """Labelled features: `table` of N rows, their `labels`, and `weight` float ``[K, N]`` for each head.
+    """Labelled features: `table` of N images, their `labels`, and `weight` float ``[K, N]`` for each head.
 
-    Labels are int ``[N]`` (exclusive classes), 0 and 1 in ``[N, C]`` (answers), or float ``[N, T]`` (numbers).
+    Labels are int ``[N]`` (exclusive classes), 0 and 1 in ``[N, C]`` (answers), or float ``[N, T]`` (numbers). The
+    table has `views` V rows for each image, ``[N · V, D]``: view v of image r is row ``r · V + v``.
     """
 
     table: Table
     labels: np.ndarray
     weight: np.ndarray
+    views: int = 1
+
+    def by_row(self) -> "Part":
+        """Return the same with a label and a weight for every row: an image's views share its weight evenly."""
+        if self.views == 1:
+            return self
+        weight = np.repeat(self.weight / np.float32(self.views), self.views, axis=1)
+        return Part(self.table, np.repeat(self.labels, self.views, axis=0), weight)
 
 
 @dataclass(frozen=True)

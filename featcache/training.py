@@ -70,8 +70,11 @@ class Carry(NamedTuple):
 MOST_ORDERED = 1 << 25
 """Row numbers that `batch_order` draws at most: 128 MiB."""
 
+_OF_VIEWS = 1
+"""Beside the seed: what makes the draw of the views another than that of the order."""
 
-def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows) -> Fitted:
+
+def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows, *, views: int = 1) -> Fitted:
     """Fit K heads; compiled once for a program and shapes.
 
     Parameters
@@ -85,6 +88,8 @@ def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows) -> Fit
     val
         Rows that decide when to stop and which epoch to keep. With none (``M = 0``) every head runs all epochs
         and keeps the last.
+    views
+        Rows of `train` for each image, of which every epoch takes one; see `batch_order`.
 
     Returns
     -------
@@ -92,28 +97,42 @@ def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows) -> Fit
         Parameters at the best epoch and the history.
     """
     seed = int(hyper.seed[0])
-    order = batch_order(train.x.shape[0], batch_size=program.batch_size, epochs=program.epochs, seed=seed)
+    images = train.x.shape[0] // views
+    order = batch_order(images, batch_size=program.batch_size, epochs=program.epochs, seed=seed, views=views)
     return run_program()(program, hyper, train, val, order)
 
 
-def batch_order(rows: int, *, batch_size: int, epochs: int, seed: int) -> np.ndarray:
-    """Draw the order of the rows, the same for all heads, so that one gather serves them all.
+def batch_order(images: int, *, batch_size: int, epochs: int, seed: int, views: int = 1) -> np.ndarray:
+    """Draw the order of the images, the same for all heads, so that one gather serves them all.
 
     Drawn here and not in the compiled program, where sorting random numbers takes a third of an epoch's time.
+
+    Parameters
+    ----------
+    images
+        Number of images N.
+    batch_size, epochs
+        Images in a step, and how often all are gone through.
+    seed
+        Of the order, and of the views.
+    views
+        Rows V of each image; view v of image r is row ``r · V + v``. Every epoch takes one view of each image,
+        drawn evenly and by itself: the order of the images is that of one view, so that only the views differ.
 
     Returns
     -------
     numpy.ndarray
-        int32 ``[epochs, steps, batch]`` row numbers; the last batch is filled up with -1. Of very many rows fewer
+        int32 ``[epochs, steps, batch]`` row numbers; the last batch is filled up with -1. Of very many images fewer
         epochs are drawn, and used again.
     """
-    size = min(batch_size, rows)
-    steps = -(-rows // size)
-    drawn = max(1, min(epochs, MOST_ORDERED // max(rows, 1)))
+    size = min(batch_size, images)
+    steps = -(-images // size)
+    drawn = max(1, min(epochs, MOST_ORDERED // max(images, 1)))
     order = np.full((drawn, steps * size), -1, np.int32)
-    draw = np.random.default_rng(seed)
+    draw, view = np.random.default_rng(seed), np.random.default_rng([seed, _OF_VIEWS])
     for epoch in range(drawn):
-        order[epoch, :rows] = draw.permutation(rows)
+        turn = draw.permutation(images)
+        order[epoch, :images] = turn if views == 1 else turn * views + view.integers(views, size=images)[turn]
     return order.reshape(drawn, steps, size)
 
 

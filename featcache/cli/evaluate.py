@@ -20,6 +20,10 @@ def command(
         Path | None, typer.Option(help="Cache to score on [default: the one it was trained on].")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    tta: Annotated[
+        bool | None,
+        typer.Option(help="Average over the cached views of an image [default: as it was trained]."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -28,11 +32,11 @@ def command(
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.classifier import Classifier
 
-    evaluation = Classifier.load(classifier).evaluate(cache, split)
-    console.result(evaluation.to_json(), lines(evaluation, evaluation.rejection))
+    evaluation = Classifier.load(classifier).evaluate(cache, split, tta=tta)
+    console.result(evaluation.to_json(), lines(evaluation, evaluation.rejection, views=evaluation.views))
 
 
-def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None) -> list[str]:
+def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, views: int = 1) -> list[str]:
     """Return an evaluation as a person reads it, and what a threshold does to the same images."""
     low, high = evaluation.interval
     top5 = "" if evaluation.top5 is None else f", top-5 {evaluation.top5:.4f}"
@@ -40,6 +44,7 @@ def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None) -> lis
         f"{evaluation.split}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.3f}–{high:.3f}) on "
         f"{evaluation.count} images{top5}, loss {evaluation.loss:.3f}, "
         f"calibration error {evaluation.calibration_error:.3f}",
+        *([f"  mean of {views} views of each image"] if views > 1 else []),
         *_known(rejection),
         "",
     ]
