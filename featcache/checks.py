@@ -14,6 +14,12 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.errors import DataError
 
+UNSORTED = (
+    "a slice such as train[:80%] loses whole classes where rows are sorted by class, as in folders; the share that "
+    "--val-fraction draws does not"
+)
+"""Why rows that train may lack classes, and what to do."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -23,8 +29,8 @@ class Finding:
     ----------
     code
         A word for programs: ``"chance-level"``, ``"not-finite"``, ``"same-rows"``, ``"constant-features"``,
-        ``"conflicting-labels"``, ``"leak"``, ``"below-floor"``, ``"imbalance"``, ``"tiny-classes"`` or
-        ``"unseen-classes"``.
+        ``"conflicting-labels"``, ``"leak"``, ``"torn-groups"``, ``"below-floor"``, ``"imbalance"``,
+        ``"tiny-classes"`` or ``"unseen-classes"``.
     message
         What was found, in numbers, and what to do.
     """
@@ -54,12 +60,13 @@ def check_rows(
     Returns
     -------
     list of Finding
-        Of `duplicates` (by the images' sha256) and `class_counts`.
+        Of `duplicates` (by the images' sha256), `torn_groups` and `class_counts`.
     """
     keys = [digest.tobytes() for digest in cache.sha256]
     labels = {part: cache.labels[numbers] for part, numbers in parts.items()}
     return [
         *duplicates(keys, cache.labels, parts, ids=cache.ids, classes=cache.classes),
+        *([] if cache.groups is None else torn_groups(cache.groups, parts)),
         *class_counts(labels, cache.classes, class_weights=class_weights),
     ]
 
@@ -143,6 +150,33 @@ def duplicates(
             f"the {asked} score is too good; remove the copies from one of the two, or split anew"
         )
         found.append(Finding("leak", message))
+    return found
+
+
+def torn_groups(groups: tuple[str, ...], parts: Mapping[str, np.ndarray]) -> list[Finding]:
+    """Find groups on both sides of a split that somebody else drew, or that slices cut.
+
+    Parameters
+    ----------
+    groups
+        Name of each row's group ``[N]``, empty for none.
+    parts
+        Name to row numbers.
+
+    Returns
+    -------
+    list of Finding
+        ``torn-groups`` for each two parts, or nothing.
+    """
+    held = {part: {groups[row] for row in rows.tolist()} - {""} for part, rows in parts.items()}
+    found = []
+    for known, asked in combinations(parts, 2):
+        if torn := sorted(held[known] & held[asked]):
+            message = (
+                f"{len(torn)} of {len(held[asked])} groups in {asked} have rows in {known} too ({_some(torn)}): the "
+                f"{asked} score says little of new groups; split by whole groups, as --val-fraction does"
+            )
+            found.append(Finding("torn-groups", message))
     return found
 
 
@@ -241,7 +275,8 @@ def class_counts(
         if len(unseen):
             message = (
                 f"{counts[other][unseen].sum()} {other} rows are of classes without {part} rows "
-                f"({_some(classes[int(label)] for label in unseen)}) and always wrong; split anew, stratified by class"
+                f"({_some(classes[int(label)] for label in unseen)}) and always wrong; split anew, stratified by "
+                f"class: {UNSORTED}"
             )
             found.append(Finding("unseen-classes", message))
     return found

@@ -1,17 +1,17 @@
 """The rows of a sweep: which train, which judge, which are looked at once, and their features when wanted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.checks import require_finite
-from featcache.errors import DataError, UsageError
-from featcache.folds import draw_shots, grouped_folds, read_groups, stratified_folds
+from featcache.errors import UsageError
+from featcache.folds import draw_shots, grouped_folds, stratified_folds
+from featcache.head_views import rows_of_views, view_features, views_used
 from featcache.identity import sha256_json
-from featcache.splits import draw_stratified
+from featcache.selection import NONE, Parts, asked_rows, groups_of, keys_of, select_rows, strata_of
 from featcache.tables import ArrayTable, Part, StreamedTable, Table
 from featcache.trials import Trial
 
@@ -19,34 +19,25 @@ SELECT_ON = ("val", "folds")
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How heads are judged.
+class Protocol(Parts):
+    """How heads are judged: which rows train, validate and test (see `Parts`), and whether folds do.
 
     Parameters
     ----------
     folds
-        Number of folds over the training rows; 0: the validation rows judge.
-    val_fraction
-        Share of the training rows held out where the cache has no validation split.
-    group_by
-        Regular expression over ids: images of one group are never both learnt from and judged by.
-    seed
-        Of folds, of held-out rows, and of the order of minibatches.
+        Number of folds over the training and validation rows, drawn with the same seed and groups; 0: the validation
+        rows judge.
     """
 
     folds: int = 0
-    val_fraction: float = 0.2
-    group_by: str | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.folds == 1 or self.folds < 0:
             raise UsageError(f"folds {self.folds}: expected 2 or more, or 0 for the validation split")
         if not 0 < self.val_fraction < 1:
-            raise UsageError(
-                f"val-fraction {self.val_fraction}: expected a share between 0 and 1; without rows that judge, "
-                "the test rows would have to choose, and their accuracy would mean nothing"
-            )
+            raise UsageError(f"val-fraction {self.val_fraction}: expected a share between 0 and 1; {_JUDGES}")
+        if self.val == NONE and not self.folds:
+            raise UsageError(f"val none: expected a split or a slice, or folds; {_JUDGES}")
 
     @property
     def fold_numbers(self) -> Sequence[int | None]:
@@ -55,13 +46,20 @@ class Protocol:
 
     def identity(self, cache: FeatureCache) -> str:
         """Return a hash over the rows and how they are divided."""
-        own = {
-            "folds": self.folds,
-            "val_fraction": self.val_fraction,
-            "group_by": self.group_by,
-            "seed": self.seed,
+        own = {name: getattr(self, name) for name in ("folds", "val_fraction", "group_by", "seed")}
+        # What is not asked for is left out, so that results from before it could be asked for keep their names.
+        usual = Parts()
+        own |= {
+            name: getattr(self, name)
+            for name in ("train", "val", "test")
+            if getattr(self, name) != getattr(usual, name)
         }
+        if self.group_by is not None and not self.folds:
+            own["held_out"] = "whole groups in their shares"  # before, one of several folds was held out
         return sha256_json({"rows": cache.identity["rows"]["sha256"], "protocol": own})
+
+
+_JUDGES = "without rows that judge, the test rows would have to choose, and their accuracy would mean nothing"
 
 
 class SweepData:
@@ -84,43 +82,26 @@ class SweepData:
 
     def __init__(self, cache: FeatureCache, protocol: Protocol, *, memory: int) -> None:
         self.cache, self.protocol, self.memory = cache, protocol, memory
-        if "train" not in cache.splits:
-            raise DataError(f"{cache.path} has no train split; it has {', '.join(cache.splits)}")
-        rows = cache.rows_of("train")
-        val = cache.rows_of("val") if "val" in cache.splits else np.zeros(0, np.int64)
-        self.test = cache.rows_of("test") if "test" in cache.splits else np.zeros(0, np.int64)
-        if len(np.unique(cache.labels[rows])) < 2:
-            raise DataError(f"{cache.path}: the readable training images are of fewer than two classes")
-        self.train, self.val = self._divided(rows, val)
-        self._loaded: tuple[str, Table, Table] | None = None
-
-    def _divided(self, rows: np.ndarray, val: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self.protocol.folds:  # every row that is no test row takes its turn
-            joined = np.sort(np.concatenate([rows, val]))
-            return joined, joined
-        if len(val):
-            return rows, val
-        if self.protocol.group_by is None:
-            keys, labels = self._keys(rows), self.cache.labels[rows]
-            held = draw_stratified(keys, labels, fraction=self.protocol.val_fraction, seed=self.protocol.seed)
+        if protocol.folds:  # every row that is no test row takes its turn
+            rows = asked_rows(cache, protocol)
+            joined = np.sort(np.concatenate([rows.train, rows.val]))
+            rows = replace(rows, train=joined, val=joined)
         else:
-            held = self._folds(rows, max(2, round(1 / self.protocol.val_fraction))) == 0
-        return rows[~held], rows[held]
-
-    def _folds(self, rows: np.ndarray, folds: int) -> np.ndarray:
-        labels, own = self.cache.labels[rows], self.protocol
-        if own.group_by is not None:
-            groups = read_groups([self.cache.ids[row] for row in rows], own.group_by)
-            return grouped_folds(groups, labels, folds=folds, seed=own.seed)
-        return stratified_folds(self._keys(rows), labels, folds=folds, seed=own.seed)
-
-    def _keys(self, rows: np.ndarray) -> list[bytes]:
-        return [self.cache.sha256[row].tobytes() for row in rows]
+            rows = select_rows(cache, protocol)
+        self.train, self.val, self.test = rows.train, rows.val, rows.test
+        self._loaded: tuple[tuple[str, int], Table, Table] | None = None
 
     @cached_property
     def fold_of(self) -> np.ndarray:
         """The fold of each training row, int ``[N]``."""
-        return self._folds(self.train, self.protocol.folds)
+        labels, own = strata_of(self.cache, self.train), self.protocol
+        keys = keys_of(self.cache, self.train)
+        groups = groups_of(self.cache, self.train, own.group_by)
+        if groups is None:
+            return stratified_folds(keys, labels, folds=own.folds, seed=own.seed)
+        # Who is in no group is one of the copies of this image.
+        named = [group or key.hex() for group, key in zip(groups, keys, strict=True)]
+        return grouped_folds(named, labels, folds=own.folds, seed=own.seed)
 
     @property
     def how(self) -> str:
@@ -131,44 +112,51 @@ class SweepData:
 
     # Features -----------------------------------------------------------------------------------------------
 
-    def table(self, rows: np.ndarray, layer: str) -> Table:
-        """Return the features of some rows, in memory where they fit; refuse those that are no numbers."""
+    def table(self, rows: np.ndarray, layer: str, views: int = 1) -> Table:
+        """Return the first `views` of some rows, in memory where they fit; refuse those that are no numbers."""
         width = int(np.prod(self.cache.layers[layer].shape))
-        if 4 * len(rows) * width <= self.memory // 2:
-            features = self.cache.features(rows, layer).reshape(len(rows), width)
-            require_finite(features, rows, self.cache, layer)
-            return ArrayTable(np.asarray(features, np.float32))
+        if 4 * len(rows) * views * width <= self.memory // 2:
+            return ArrayTable(view_features(self.cache, rows, layer, views))
         # Checked once, before thousands of reads that no longer are.
-        for start in range(0, len(rows), 4096):
-            some = rows[start : start + 4096]
-            features = self.cache.features(some, layer).reshape(len(some), width)
-            require_finite(features, some, self.cache, layer)
-        stored = self.cache.mapped(layer)
-        return StreamedTable(lambda numbers: stored[rows[numbers]], len(rows), width)
+        step = max(1, 4096 // views)
+        for start in range(0, len(rows), step):
+            view_features(self.cache, rows[start : start + step], layer, views)
+        stored = self.cache.mapped(layer, view="all")
 
-    def tables(self, layer: str) -> tuple[Table, Table]:
-        """Return the features of the training and of the judging rows of a layer; the last one is kept."""
-        if self._loaded is None or self._loaded[0] != layer:
+        def read(numbers: np.ndarray) -> np.ndarray:
+            return stored[rows[numbers // views], numbers % views]
+
+        return StreamedTable(read, len(rows) * views, width)
+
+    def tables(self, layer: str, views: int = 1) -> tuple[Table, Table]:
+        """Return features of the training rows (some views) and of the judging ones (plain); the last are kept."""
+        if self._loaded is None or self._loaded[0] != (layer, views):
             self._loaded = None  # let go of the old one first
-            train = self.table(self.train, layer)
-            self._loaded = (layer, train, train if self.protocol.folds else self.table(self.val, layer))
+            train = self.table(self.train, layer, views)
+            same = self.protocol.folds and views == 1
+            self._loaded = ((layer, views), train, train if same else self.table(self.val, layer))
         return self._loaded[1:]
+
+    def _tables(self, trial: Trial) -> tuple[Table, Table]:
+        return self.tables(trial.layer, views_used(self.cache, trial.layer, trial.settings))
 
     def parts(self, trials: Sequence[Trial]) -> tuple[Part, Part]:
         """Return what trials of one program learn from and are judged by."""
-        train, _ = self.tables(trials[0].layer)
+        train, _ = self._tables(trials[0])
+        views = views_used(self.cache, trials[0].layer, trials[0].settings)
         weight = np.stack([self._train_weight(trial) for trial in trials])
         labels = self.cache.labels
-        learnt = Part(train, labels[self.train], weight)
+        learnt = Part(train, labels[self.train], weight, views)
         if trials[0].shots is not None:
             # Few of many rows: what no head of the group learns from would only fill the batches.
             used = np.flatnonzero((weight > 0).any(axis=0))
-            learnt = Part(ArrayTable(train.take(used)), labels[self.train][used], weight[:, used])
+            few = ArrayTable(train.take(rows_of_views(used, views)))
+            learnt = Part(few, labels[self.train][used], weight[:, used], views)
         return learnt, self.judged(trials)
 
     def judged(self, trials: Sequence[Trial]) -> Part:
         """Return what trials of one program are judged by."""
-        _, val = self.tables(trials[0].layer)
+        _, val = self._tables(trials[0])
         weight = np.stack([self._val_weight(trial) for trial in trials])
         return Part(val, self.cache.labels[self.val], weight)
 
@@ -178,7 +166,7 @@ class SweepData:
             counts[self.fold_of == trial.fold] = 0
         if trial.shots is not None:
             rows = np.flatnonzero(counts)
-            keys, labels = self._keys(self.train[rows]), self.cache.labels[self.train[rows]]
+            keys, labels = keys_of(self.cache, self.train[rows]), self.cache.labels[self.train[rows]]
             counts[rows[~draw_shots(keys, labels, shots=trial.shots, seed=trial.settings.seed)]] = 0
         return counts
 

@@ -44,12 +44,7 @@ def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identit
         "seed": trial.settings.seed,
         "fold": trial.fold,
         "shots": trial.shots,
-        "protocol": {
-            "folds": protocol.folds,
-            "val_fraction": protocol.val_fraction,
-            "group_by": protocol.group_by,
-            "seed": protocol.seed,
-        },
+        "protocol": protocol.to_json(),
         "val_accuracy": _finite(fit.val_accuracy),
         "val_loss": _finite(fit.val_loss),
         "best_epoch": fit.best_epoch,

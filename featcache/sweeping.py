@@ -11,6 +11,7 @@ from featcache.axes import Given
 from featcache.cache import FeatureCache
 from featcache.choosing import checked, choose, fit_trials, saved
 from featcache.errors import UsageError, did_you_mean
+from featcache.head_views import with_views
 from featcache.kept_fits import KeptFits
 from featcache.protocol import Standing, standings
 from featcache.quantities import read_bytes
@@ -45,6 +46,9 @@ def sweep(
     shots: str | int | Sequence[str | int] = "all",
     trials: int | None = None,
     select: str = "val",
+    train: str = "train",
+    val: str | None = None,
+    test: str | None = None,
     val_fraction: float = 0.2,
     group_by: str | None = None,
     seed: int = 0,
@@ -76,10 +80,14 @@ def sweep(
         Draw so many configurations of each kind of head at random; ``None``: the whole grid.
     select
         What chooses: ``"val"`` or ``"folds"``. The test rows never do.
+    train, val, test
+        Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; see
+        `featcache.selection.Parts`.
     val_fraction
         Share of the training rows held out where a cache has no validation split.
     group_by
-        Regular expression over ids; images of one group never are on both sides.
+        Regular expression over ids; images of one group never are on both sides. By default the groups that a cache
+        holds.
     seed
         Of folds, held-out rows, random search, and the order of minibatches.
     memory
@@ -113,7 +121,7 @@ def sweep(
     _refuse_test(select, folds)
     if seeds < 1:
         raise UsageError(f"seeds {seeds}: expected 1 or more")
-    protocol = Protocol(folds, val_fraction, group_by, seed)
+    protocol = Protocol(train, val, test, val_fraction, group_by, seed, folds)
     chosen = configurations(read_axes(axes), trials=trials, seed=seed)
     many = read_shots(shots)
     limit = read_bytes(memory)
@@ -121,15 +129,16 @@ def sweep(
     opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in _listed(caches)]
     _refuse_other_classes(opened)
     data = [SweepData(cache, protocol, memory=limit) for cache in opened]
-    wanted = [
-        Trial(number, name, replace(own, seed=first), fold, few)
+    asked = (
+        Trial(number, name, with_views(cache, name, replace(own, seed=first)), fold, few)
         for number, cache in enumerate(opened)
         for name in _layers(cache, layer)
         for few in many
         for own in chosen
         for first in range(seeds)
         for fold in protocol.fold_numbers
-    ]
+    )
+    wanted = list(dict.fromkeys(asked))
     results = Results(Path(output))
     names = {trial: _identity(trial, data) for trial in wanted}
     kept = KeptFits(limit // 8)
@@ -210,7 +219,8 @@ def read_shots(given: str | int | Sequence[str | int]) -> list[int | None]:
 def _identity(trial: Trial, data: Sequence[SweepData]) -> str:
     own = data[trial.cache]
     features = own.cache.layers[trial.layer].fingerprint
-    return trial.identity(features, own.protocol.identity(own.cache))
+    rows, views = own.protocol.identity(own.cache), own.cache.identity["recipe"]["views"]
+    return trial.identity(features, rows, views)
 
 
 # ---- fitting

@@ -3,65 +3,31 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featcache.backbones import TUNED
 from featcache.cache import FeatureCache
 from featcache.calibration import Calibration
-from featcache.checks import Finding, check_rows, require_finite
+from featcache.checks import Finding, check_rows
 from featcache.classifier import Classifier
 from featcache.errors import DataError, UsageError, did_you_mean
+from featcache.head_views import require_several, view_features, views_used, with_views
 from featcache.image_statistics import LAYER as STATISTICS
 from featcache.metrics import score
 from featcache.outputs import CLASS_LOSSES
 from featcache.rejection import require_accuracy
+from featcache.selection import Parts, Selection, select_rows
 from featcache.settings import DESCENT, Settings
-from featcache.splits import draw_stratified
+
+if TYPE_CHECKING:
+    from featcache.tables import Part
 
 MOST_COMPARED = 1000
 """Training rows whose neighbours are looked at for a mistake; of more, that many are drawn."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Row numbers of the three parts; `held_out` says how validation rows were chosen."""
-
-    train: np.ndarray
-    val: np.ndarray
-    test: np.ndarray
-    held_out: str
-
-
-def select_rows(cache: FeatureCache, *, val_fraction: float, seed: int) -> Selection:
-    """Choose training, validation and test rows of a cache.
-
-    The cache's own validation split decides when to stop; without one, a stratified share of the training
-    rows does, drawn by content (see `featcache.splits.draw_stratified`).
-
-    Raises
-    ------
-    DataError
-        If there is no training split, or fewer than two classes in it.
-    """
-    if "train" not in cache.splits:
-        raise DataError(f"{cache.path} has no train split; it has {', '.join(cache.splits)}")
-    rows = cache.rows_of("train")
-    labels = cache.labels[rows]
-    if len(np.unique(labels)) < 2:
-        raise DataError(f"{cache.path}: the readable training images are of fewer than two classes")
-    nothing = np.zeros(0, np.int64)
-    test = cache.rows_of("test") if "test" in cache.splits else nothing
-    if "val" in cache.splits and len(cache.rows_of("val")):
-        return Selection(rows, cache.rows_of("val"), test, "the dataset's own split")
-    if not val_fraction:
-        return Selection(rows, nothing, test, "none")
-    keys = [cache.sha256[row].tobytes() for row in rows]
-    held = draw_stratified(keys, labels, fraction=val_fraction, seed=seed)
-    return Selection(rows[~held], rows[held], test, f"{val_fraction:g} of train, stratified, seed {seed}")
 
 
 def train_head(
@@ -69,6 +35,10 @@ def train_head(
     *,
     output: str | os.PathLike[str] | None = "classifier",
     layer: str | None = None,
+    train: str = "train",
+    val: str | None = None,
+    test: str | None = None,
+    group_by: str | None = None,
     head: str = "linear",
     hidden: Sequence[int] = (256,),
     activation: str = "relu",
@@ -101,6 +71,8 @@ def train_head(
     neighbours: int = 20,
     temperature: float | None = None,
     metric: str = "cosine",
+    views: int | None = None,
+    tta: bool = False,
     calibrate: bool = True,
     reject_accuracy: float = 0.95,
 ) -> Classifier:
@@ -114,10 +86,18 @@ def train_head(
         Folder for the classifier; ``None`` to save nothing.
     layer
         Which layer of the cache; its first by default.
+    train, val, test, group_by
+        Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; ``"none"`` for none. By
+        default those of the cache's own splits, and `val_fraction` of the training rows where it has no val split, of
+        whole groups where images have groups; see `featcache.selection.Parts`.
     head, hidden, activation, dropout, batch_norm, loss, optimizer, learning_rate, weight_decay, \
 label_smoothing, momentum, schedule, end, power, warmup, clip, mixup, noise, class_weights, batch_size, epochs, \
-monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours, temperature, metric
+monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours, temperature, metric, views
         See `Settings`.
+    tta
+        Measure and calibrate on the mean of the probabilities of all views of an image that the cache holds
+        (test-time augmentation), not on the plain image alone; recorded, so that `Classifier.evaluate` and
+        `Classifier.predict` do the same. The epoch is chosen on the plain validation images either way.
     calibrate
         Fit a temperature to the validation rows, and choose from which confidence on a prediction counts: see
         `featcache.calibration.calibrated`. These rows have chosen the epoch too, so both are a little too sure.
@@ -177,23 +157,30 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
         neighbours=neighbours,
         temperature=temperature,
         metric=metric,
+        views=views,
     )
     opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
     name = opened.layer(layer)
-    rows = select_rows(opened, val_fraction=val_fraction, seed=seed)
-    parts = {part: _flat(opened, getattr(rows, part), name) for part in ("train", "val", "test")}
+    asked = Parts(train, val, test, val_fraction, group_by, seed)
+    rows = select_rows(opened, asked)
+    if tta:
+        require_several(opened, name)
+    settings = with_views(opened, name, settings)
+    used = views_used(opened, name, settings)
+    learnt, judging = _labelled(opened, rows.train, name, used), _labelled(opened, rows.val, name)
+    measured = {part: _measured(opened, getattr(rows, part), name, tta=tta) for part in ("val", "test")}
     started = time.monotonic()
-    parameters, record = _fit(settings, len(opened.classes), parts)
-    record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out}
+    parameters, record = _fit(settings, len(opened.classes), learnt, judging)
+    record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out, "tta": tta}
+    record["selection"] = asked.to_json()
     classifier = make_classifier(opened, name, settings, parameters, record)
     if calibrate:
-        classifier = classifier.calibrated(*parts["val"], reject_accuracy=reject_accuracy)
-    for part in ("val", "test"):
-        features, labels = parts[part]
+        classifier = classifier.calibrated(*measured["val"], reject_accuracy=reject_accuracy, tta=tta)
+    for part, (features, labels) in measured.items():
         if len(labels):
-            scores = score(labels, classifier.probabilities(features), split=part)
+            scores = score(labels, classifier.probabilities(features, tta=tta), split=part)
             classifier = classifier.with_scores(scores)
-    found, floor = _checked(settings, opened, rows, name, parts["train"])
+    found, floor = _checked(settings, opened, rows, name, learnt)
     classifier = _noted(classifier, found, floor)
     if output is not None:
         classifier.save(output)
@@ -229,28 +216,44 @@ def make_classifier(
         classes=cache.classes,
         metrics={},
         calibration=Calibration(note="it was not asked for"),
-        training={**asdict(settings), "hidden": list(settings.hidden), **record},
+        training={**asdict(settings), "hidden": list(settings.hidden), **_drawn(cache, layer), **record},
         provenance=_provenance(cache),
     )
 
 
-def _flat(cache: FeatureCache, rows: np.ndarray, layer: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return features float32 ``[n, D]``, maps flattened, and labels."""
-    width = int(np.prod(cache.layers[layer].shape))
-    features = cache.features(rows, layer).reshape(len(rows), width)
-    require_finite(features, rows, cache, layer)
-    return np.asarray(features, np.float32), cache.labels[rows]
+def _drawn(cache: FeatureCache, layer: str) -> dict[str, Any]:
+    """Return how a layer's views were drawn, as averaging over a photo's needs it; nothing where it has one."""
+    return {} if cache.layers[layer].views == 1 else {"view_recipe": cache.identity["recipe"]["views"]}
+
+
+def _labelled(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1) -> "Part":
+    """Return the first views of some rows, for one head that all count the same for."""
+    from featcache.tables import ArrayTable, Part
+
+    table = ArrayTable(view_features(cache, rows, layer, views))
+    return Part(table, cache.labels[rows], np.ones((1, len(rows)), np.float32), views)
+
+
+def _measured(
+    cache: FeatureCache, rows: np.ndarray, layer: str, *, tta: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a head is measured on: features ``[n, D]``, or of all views ``[n, V, D]``, and labels."""
+    views = cache.layers[layer].views if tta else 1
+    features = view_features(cache, rows, layer, views)
+    width = features.shape[1]
+    return features.reshape(len(rows), *([views] if tta else []), width), cache.labels[rows]
 
 
 def _checked(
-    settings: Settings, cache: FeatureCache, rows: Selection, layer: str, train: tuple[np.ndarray, np.ndarray]
+    settings: Settings, cache: FeatureCache, rows: Selection, layer: str, train: "Part"
 ) -> tuple[list[Finding], float | None]:
     """Look for mistakes that scores do not show; also return the accuracy of the images' colours alone."""
     from featcache.feature_checks import check_features
 
     parts = {part: getattr(rows, part) for part in ("train", "val", "test")}
     found = check_rows(cache, parts, class_weights=settings.class_weights)
-    found += check_features(*train, most_rows=MOST_COMPARED)
+    plain = train.table.take(np.arange(len(train.labels)) * train.views)
+    found += check_features(plain, train.labels, most_rows=MOST_COMPARED)
     return found, _image_floor(cache, rows, layer)
 
 
@@ -269,19 +272,17 @@ def _image_floor(cache: FeatureCache, rows: Selection, layer: str) -> float | No
 
     if STATISTICS not in cache.layers or layer == STATISTICS or not len(rows.val):
         return None
-    train, val = (_flat(cache, part, STATISTICS) for part in (rows.train, rows.val))
-    return statistics_floor(*train, *val, classes=len(cache.classes))
+    (train, labels), (val, val_labels) = (
+        (view_features(cache, part, STATISTICS), cache.labels[part]) for part in (rows.train, rows.val)
+    )
+    return statistics_floor(train, labels, val, val_labels, classes=len(cache.classes))
 
 
 def _fit(
-    settings: Settings, classes: int, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    settings: Settings, classes: int, train: "Part", val: "Part"
 ) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
     from featcache.fitting import fit_heads
-    from featcache.tables import ArrayTable, Part
 
-    train, val = (
-        Part(ArrayTable(x), y, np.ones((1, len(y)), np.float32)) for x, y in (parts["train"], parts["val"])
-    )
     (fit,) = fit_heads([settings], train, val, classes=classes)
     if not fit.best_epoch and settings.head in DESCENT:
         raise DataError(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from feature_caches import blobs, feature_cache
 
-from featcache.checks import Finding, check_rows, class_counts, duplicates, feature_keys
+from featcache.checks import Finding, check_rows, class_counts, duplicates, feature_keys, torn_groups
 
 CLASSES = ("ant", "bee", "cat")
 PARTS = {"train": np.arange(6), "val": np.arange(6, 9), "test": np.arange(9, 12)}
@@ -92,6 +92,18 @@ def test_there_may_be_no_parts_and_empty_ones():
     assert duplicates(KEYS, LABELS, {"train": np.arange(12), "val": np.zeros(0, int)}) == []
 
 
+def test_groups_on_both_sides_are_found_for_each_two_parts():
+    groups = ("a", "a", "b", "", "", "c", "a", "b", "", "c", "c", "")
+    found = torn_groups(groups, PARTS)
+    assert [finding.code for finding in found] == ["torn-groups"] * 2
+    assert [finding.message.split(":")[0] for finding in found] == [
+        "2 of 2 groups in val have rows in train too (a, b)",
+        "1 of 1 groups in test have rows in train too (c)",
+    ]
+    assert torn_groups((*"aaaaaabbbccc",), PARTS) == []
+    assert torn_groups(("",) * 12, PARTS) == []
+
+
 # Classes ----------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +135,9 @@ def test_classes_that_are_only_tested_are_found():
     found = class_counts({"train": counted(9, 9), "val": counted(2, 2), "test": counted(1, 1, 4)}, CLASSES)
     assert only(found).code == "unseen-classes"
     assert only(found).message == (
-        "4 test rows are of classes without train rows (cat) and always wrong; split anew, stratified by class"
+        "4 test rows are of classes without train rows (cat) and always wrong; split anew, stratified by class: a "
+        "slice such as train[:80%] loses whole classes where rows are sorted by class, as in folders; the share that "
+        "--val-fraction draws does not"
     )
     # A class that is nowhere is no mistake of the split.
     assert class_counts({"train": counted(9, 9), "val": counted(2, 2)}, CLASSES) == []

@@ -12,7 +12,8 @@ from sklearn.metrics import log_loss
 
 from featcache import Classifier, train_head
 from featcache.errors import DataError, MissingFileError, UnknownNameError, UsageError
-from featcache.trainer import Settings, select_rows
+from featcache.selection import Parts, select_rows
+from featcache.trainer import Settings
 
 EPOCHS = 25
 
@@ -24,54 +25,12 @@ def cache(tmp_path):
     return feature_cache(tmp_path / "x.h5", features, labels, ["train"] * 60 + ["test"] * 30)
 
 
-# Rows -------------------------------------------------------------------------------------------------------
-
-
-def test_a_share_of_the_training_rows_is_held_out_where_there_is_no_validation_split(cache):
-    rows = select_rows(cache, val_fraction=0.2, seed=3)
-    np.testing.assert_array_equal(np.sort(np.concatenate([rows.train, rows.val])), np.arange(60))
-    np.testing.assert_array_equal(rows.test, np.arange(60, 90))
-    assert np.bincount(cache.labels[rows.val]).tolist() == [4, 4, 4]
-    assert rows.held_out == "0.2 of train, stratified, seed 3"
-    again, other = (select_rows(cache, val_fraction=0.2, seed=seed) for seed in (3, 4))
-    np.testing.assert_array_equal(again.val, rows.val)
-    assert set(other.val) != set(rows.val)
-
-
-def test_the_datasets_own_validation_split_is_used_whole(tmp_path):
-    features, labels = blobs(30)
-    splits = ["train"] * 18 + ["val"] * 12
-    rows = select_rows(feature_cache(tmp_path / "x.h5", features, labels, splits), val_fraction=0.5, seed=0)
-    assert (len(rows.train), rows.val.tolist(), len(rows.test)) == (18, list(range(18, 30)), 0)
-    assert rows.held_out == "the dataset's own split"
-
-
-def test_nothing_is_held_out_where_nothing_is_wanted(cache):
-    rows = select_rows(cache, val_fraction=0, seed=0)
-    assert (len(rows.train), len(rows.val), rows.held_out) == (60, 0, "none")
-
-
-def test_a_cache_without_training_rows(tmp_path):
-    features, labels = blobs(6)
-    cache = feature_cache(tmp_path / "x.h5", features, labels, ["test"] * 6)
-    with pytest.raises(DataError, match=r"x\.h5 has no train split; it has test"):
-        train_head(cache, output=None)
-
-
-def test_training_rows_of_one_class(tmp_path):
-    features, labels = blobs(6)
-    splits = ["train" if label == 0 else "test" for label in labels]
-    cache = feature_cache(tmp_path / "x.h5", features, labels, splits)
-    with pytest.raises(DataError, match="training images are of fewer than two classes"):
-        train_head(cache, output=None)
-
-
 # Training ---------------------------------------------------------------------------------------------------
 
 
 def test_a_head_learns_and_its_scores_are_those_of_scikit_learn(cache, tmp_path):
     classifier = train_head(cache, output=tmp_path / "head", epochs=EPOCHS, learning_rate=0.05)
-    rows = select_rows(cache, val_fraction=0.2, seed=0)
+    rows = select_rows(cache, Parts())
     for split, part in (("val", rows.val), ("test", rows.test)):
         probabilities = classifier.probabilities(cache.features(part)).astype(np.float64)
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32's sums are 1 to 1e-7 only

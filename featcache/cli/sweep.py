@@ -38,6 +38,11 @@ def command(
     shots: Annotated[str, typer.Option(help="Training examples per class, as 1,5,10,all.")] = "all",
     trials: Annotated[int | None, typer.Option(help="Random configurations per head instead of all.")] = None,
     select: Annotated[str, typer.Option(help="What chooses: val or folds.")] = "val",
+    train: Annotated[str, typer.Option(help="What trains: a split or slice, as train[:80%].")] = "train",
+    val: Annotated[
+        str | None, typer.Option(help="What validates [default: val, or a held-out share].")
+    ] = None,
+    test: Annotated[str | None, typer.Option(help="What tests, or none [default: test].")] = None,
     val_fraction: Annotated[float, typer.Option(help="Held out where there is no val split.")] = 0.2,
     group_by: Annotated[str | None, typer.Option(help="Expression over ids: groups stay together.")] = None,
     seed: Annotated[int, typer.Option(help="Of folds, held-out rows, random search, order.")] = 0,
@@ -79,6 +84,7 @@ def command(
     neighbours: Annotated[str | None, _axis("knn: how many vote.")] = None,
     temperature: Annotated[str | None, _axis("knn: how fast votes fade, or none.")] = None,
     metric: Annotated[str | None, _axis("knn, prototype: cosine,euclidean.")] = None,
+    views: Annotated[str | None, _axis("Cached views to learn from, as 1,8 [default: all].")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

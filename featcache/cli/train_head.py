@@ -21,6 +21,14 @@ def command(
         "classifier"
     ),
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="Layer [default: the first].")] = None,
+    train: Annotated[str, typer.Option(help="What trains: a split or slice, as train[:80%].")] = "train",
+    val: Annotated[
+        str | None, typer.Option(help="What validates, or none [default: val, or a held-out share].")
+    ] = None,
+    test: Annotated[str | None, typer.Option(help="What tests, or none [default: test].")] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="Expression over ids: groups are held out whole.")
+    ] = None,
     head: Annotated[str, typer.Option(help="linear, mlp, logistic, ridge, knn or prototype.")] = "linear",
     hidden: Annotated[str, typer.Option(metavar="N,N…", help="Widths of an mlp's hidden layers.")] = "256",
     activation: Annotated[str, typer.Option(help="relu, gelu, silu or tanh.")] = "relu",
@@ -53,6 +61,8 @@ def command(
     neighbours: Annotated[int, typer.Option(help="knn: how many vote.")] = 20,
     temperature: Annotated[float | None, typer.Option(help="knn: how fast votes fade.")] = None,
     metric: Annotated[str, typer.Option(help="knn, prototype: cosine or euclidean.")] = "cosine",
+    views: Annotated[int | None, typer.Option(help="Cached views to learn from [default: all].")] = None,
+    tta: Annotated[bool, typer.Option(help="Measure the mean over an image's cached views.")] = False,
     calibrate: Annotated[bool, typer.Option(help="Learn on validation rows how sure it may be.")] = True,
     reject_accuracy: Annotated[
         float, typer.Option(help="How often it must be right where it does not say unknown.")
@@ -74,6 +84,10 @@ def command(
         cache,
         output=output,
         layer=layer,
+        train=train,
+        val=val,
+        test=test,
+        group_by=group_by,
         head=head,
         hidden=_widths(hidden),
         activation=activation,
@@ -106,6 +120,8 @@ def command(
         neighbours=neighbours,
         temperature=temperature,
         metric=metric,
+        views=views,
+        tta=tta,
         calibrate=calibrate,
         reject_accuracy=reject_accuracy,
     )
@@ -155,6 +171,10 @@ def lines(classifier: "Classifier", output: Path) -> list[str]:
             f"  {names.get(split, split):<11} accuracy {scores['accuracy']:.4f}  "
             f"(95 % interval {low:.3f}–{high:.3f}, {scores['count']} images, loss {scores['loss']:.3f})"
         )
+    if recipe := training.get("view_recipe"):
+        learnt = training["views"] or 1
+        measured = f"the mean of all {recipe['count']}" if training["tta"] else "the plain images"
+        text.append(f"  views       learnt from {learnt} of {recipe['count']}; measured on {measured}")
     if (floor := training["image_floor"]) is not None:
         text.append(f"  image floor {floor:.4f}: colours alone, on the validation images")
     return text + calibration_lines(classifier.calibration)

@@ -20,8 +20,10 @@ from featcache.identity import differences
 from featcache.plan import UNREADABLE, SplitRule, build_rows
 from featcache.progress import OnProgress
 from featcache.schedule import default_workers
+from featcache.selection import Parts, Selection, select_rows
+from featcache.slices import rows_in
 from featcache.sources import Dataset
-from featcache.trainer import Selection, select_rows
+from featcache.tasks import CLASSES, require_classes
 from featcache.tuning.inputs import Cut, Inputs, Photos
 from featcache.tuning.model import Model
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PhotoRows:
-    """The rows of a dataset of photos, as `featcache.trainer.select_rows` looks at those of a cache.
+    """The rows of a dataset of photos, as `featcache.selection.select_rows` looks at those of a cache.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ class PhotoRows:
         How the dataset was spelled.
     splits, split_of
         Names of the splits, and each row's number among them.
-    labels, sha256
+    ids, labels, sha256, groups
         Of every row; see `featcache.cache.FeatureCache`.
     readable
         bool ``[N]``: files that could be read.
@@ -48,13 +50,17 @@ class PhotoRows:
     path: str
     splits: tuple[str, ...]
     split_of: np.ndarray
+    ids: Sequence[str]
     labels: np.ndarray
     sha256: np.ndarray
+    groups: Sequence[str] | None
     readable: np.ndarray
+    task: str = CLASSES
 
     def rows_of(self, split: str) -> np.ndarray:
-        """Return the numbers of the readable rows of a split."""
-        return np.flatnonzero((self.split_of == self.splits.index(split)) & self.readable)
+        """Return the numbers of the readable rows of a split or slice."""
+        rows = rows_in(split, self.splits, self.split_of, origin=self.path)
+        return rows[self.readable[rows]]
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ def from_photos(
     DataError
         If there is nothing to train on.
     """
+    require_classes(data, "fine-tuning")
     order = _class_order(classifier, data.classes, data.spec)
     known = _head_cache(classifier)
     hashes = hash_records(data, known, workers=workers or default_workers(), report=report)
@@ -135,8 +142,10 @@ def from_photos(
         path=data.spec,
         splits=splits,
         split_of=np.asarray(table.splits),
+        ids=table.ids,
         labels=np.asarray(table.labels),
         sha256=np.asarray(table.sha256),
+        groups=table.groups,
         readable=np.array([digest != UNREADABLE for digest in hashes]),
     )
     return TuneData(
@@ -169,6 +178,7 @@ def from_cut(
     IdentityError
         If its features were made by other weights, or from pictures prepared otherwise; lists the differences.
     """
+    require_classes(cache, "fine-tuning")
     order = _class_order(classifier, cache.classes, str(cache.path))
     _require_same_network(classifier, cache)
     name = _map_layer(network, cache, layer)
@@ -192,8 +202,10 @@ def _head_cache(classifier: Classifier) -> list[FeatureCache]:
 
 
 def _selected(classifier: Classifier, rows: Any) -> Selection:
-    settings = classifier.settings
-    return select_rows(rows, val_fraction=settings.val_fraction, seed=settings.seed)
+    """Return the rows that trained, validated and tested the classifier."""
+    own = classifier.settings
+    asked = Parts.remembered(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
+    return select_rows(rows, asked)
 
 
 def _split_rule(classifier: Classifier) -> SplitRule:
