@@ -15,16 +15,16 @@ from featcache.settings import DESCENT, FULL_BATCH, HEADS, Settings
 _DESCENT_AXES = (
     *("loss", "optimizer", "learning_rate", "weight_decay", "label_smoothing", "momentum", "schedule"),
     *("end", "power", "warmup", "clip", "mixup", "noise", "class_weights", "batch_size", "epochs"),
-    *("monitor", "patience", "min_delta", "standardize"),
+    *("monitor", "patience", "min_delta", "standardize", "views"),
 )
 
 RELEVANT: Mapping[str, tuple[str, ...]] = {
     "linear": _DESCENT_AXES,
     "mlp": ("hidden", "activation", "dropout", "batch_norm", *_DESCENT_AXES),
-    "logistic": ("c", "class_weights", "standardize"),
-    "ridge": ("l2", "class_weights", "standardize"),
+    "logistic": ("c", "class_weights", "standardize", "views"),
+    "ridge": ("l2", "class_weights", "standardize", "views"),
     "knn": ("neighbours", "temperature", "metric"),
-    "prototype": ("metric",),
+    "prototype": ("metric", "views"),
 }
 """The settings that change a kind of head; an axis over any other is not multiplied out for it."""
 
@@ -75,21 +75,37 @@ class Trial:
         common = (self.cache, self.layer, self.shots, own.head)
         if own.head not in DESCENT:
             shared = {
-                "logistic": ("standardize",),
-                "ridge": ("standardize",),
+                "logistic": ("standardize", "views"),
+                "ridge": ("standardize", "views"),
                 "knn": ("metric", "temperature"),
+                "prototype": ("metric", "views"),
             }
-            return (*common, *(getattr(own, name) for name in shared.get(own.head, ("metric",))))
+            return (*common, *(getattr(own, name) for name in shared[own.head]))
         form = (own.hidden, own.activation, own.batch_norm) if own.head == "mlp" else ()
-        flags = (own.clip is not None, own.mixup > 0, own.noise > 0, own.standardize)
+        flags = (own.clip is not None, own.mixup > 0, own.noise > 0, own.standardize, own.views)
         steps = (own.loss, own.optimizer, own.schedule, own.batch_size, own.epochs, own.monitor)
         return (*common, *form, *flags, *steps)
 
-    def identity(self, features: str, rows: str) -> str:
-        """Return a name for the result: the same for the same trial on the same features and rows."""
+    def identity(self, features: str, rows: str, views: Mapping[str, Any]) -> str:
+        """Return a name for the result: the same for the same trial on the same features and rows.
+
+        Parameters
+        ----------
+        features
+            Fingerprint of the plain images' features.
+        rows
+            Hash over the rows and how they are divided.
+        views
+            How the cache's views were drawn, as its recipe says it. Of no matter to heads that learn from the plain
+            images: they have the name that they have on a cache of those.
+        """
         told = {
             name: getattr(self.settings, name) for name in ("head", "seed", *RELEVANT[self.settings.head])
         }
+        if told.get("views") in (None, 1):
+            told.pop("views", None)
+        else:
+            told["views"] = {**views, "count": told["views"]}
         return sha256_json(
             {
                 "features": features,
