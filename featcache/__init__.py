@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from featcache.backbones import load as load_backbone
     from featcache.cache import FeatureCache
     from featcache.classifier import Classifier
+    from featcache.dataset_check import DatasetCheck, check_dataset
     from featcache.dry_run import PlanReport, plan_extraction
     from featcache.errors import FeatcacheError
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
@@ -31,6 +32,8 @@ _HOMES = {
     "open_dataset": "featcache.sources",
     "open_arrays": "featcache.sources.arrays",
     "Dataset": "featcache.sources",
+    "check_dataset": "featcache.dataset_check",
+    "DatasetCheck": "featcache.dataset_check",
     "Transforms": "featcache.transforms",
     "load_backbone": "featcache.backbones:load",
     "plan_extraction": "featcache.dry_run",
@@ -54,6 +57,7 @@ _HOMES = {
 __all__ = [
     "Classifier",
     "Dataset",
+    "DatasetCheck",
     "Extraction",
     "FeatcacheError",
     "FeatureCache",
@@ -65,6 +69,7 @@ __all__ = [
     "SweepResult",
     "Transforms",
     "__version__",
+    "check_dataset",
     "extract",
     "finetune",
     "load_backbone",

@@ -5,9 +5,11 @@ bytes are. No setting of Pillow or of `warnings` is touched, so threads may deco
 decoded whole (``draft()`` would change them); ICC profiles are ignored, as torchvision, timm and Keras do.
 """
 
+import contextlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -99,14 +101,77 @@ def read(
         The bytes are not a whole picture of a supported format.
     """
     name = _format_of(data)
-    try:
-        image = _open(name, data)
-        image.load()
-        turn = _turn(image) if exif == "apply" else None
-        image = _to_rgb(image, rgb)
-        if turn is not None:
-            image = image.transpose(turn)
+    with _verdicts(name, data):
+        image = _upright_rgb(_open(name, data), exif, rgb)
         return np.asarray(finish(image) if finish else image)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What a picture is before it becomes RGB.
+
+    Parameters
+    ----------
+    format
+        As its content says, such as ``"JPEG"``.
+    mode
+        Pillow's word for its pixels, such as ``"RGB"``, ``"L"``, ``"P"``, ``"CMYK"`` or ``"I;16"``.
+    width, height
+        Pixels, once it is upright.
+    orientation
+        EXIF's number for how it was stored; 1 is upright.
+    transparent
+        Whether any of it may be transparent.
+    several
+        Whether it has more frames, pages or pictures than the one that is taken.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    orientation: int
+    transparent: bool
+    several: bool
+
+
+def examine(data: bytes) -> PictureFacts:
+    """Decode a picture as `read` does and say what it is; raises what `read` raises.
+
+    Parameters
+    ----------
+    data
+        An encoded image.
+
+    Raises
+    ------
+    ImageError
+        The bytes are not a whole picture of a supported format.
+    """
+    name = _format_of(data)
+    with _verdicts(name, data):
+        image = _open(name, data)
+        mode = image.mode  # as stored: loading the pixels replaces that of some
+        image.load()
+        transparent = image.has_transparency_data
+        width, height = _upright_rgb(image, "apply", "white").size
+    untouched = _open(name, data)  # what the other frames are must not change what the first is
+    return PictureFacts(
+        format=name,
+        mode=mode,
+        width=width,
+        height=height,
+        orientation=_orientation(untouched),
+        transparent=transparent,
+        several=_has_several(untouched),
+    )
+
+
+@contextlib.contextmanager
+def _verdicts(name: str, data: bytes) -> Iterator[None]:
+    """Let whatever Pillow raises on these bytes come out as an `ImageError` with its reason."""
+    try:
+        yield
     except ImageError:
         raise
     # Pillow documents OSError, but damaged files also raise SyntaxError, ValueError, struct.error, EOFError,
@@ -114,6 +179,14 @@ def read(
     except Exception as error:
         text = str(error) or type(error).__name__
         raise ImageError(_reason(error, name, data), f"{name} of {len(data)} bytes: {text}") from error
+
+
+def _upright_rgb(image: Image.Image, exif: str, rgb: str) -> Image.Image:
+    """Decode an opened picture's pixels, all of them."""
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image)) if exif == "apply" else None
+    image = _to_rgb(image, rgb)
+    return image if turn is None else image.transpose(turn)
 
 
 def _format_of(data: bytes) -> str:
@@ -169,16 +242,24 @@ def _ends_early(name: str, data: bytes) -> bool:
     return name in _ENDINGS and _ENDINGS[name] not in bytes(data[-64:])
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return the transposition that turns a picture upright, if it needs one.
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's number for how a picture was stored, 1 (upright) where it says nothing that makes sense.
 
-    Not `ImageOps.exif_transpose`: that copies upright pictures and writes the whole EXIF block again, which
-    fails where only some unrelated tag is broken.
+    Pictures are turned by that number and not by `ImageOps.exif_transpose`: that copies upright pictures and writes the
+    whole EXIF block again, which fails where only some unrelated tag is broken.
     """
     try:
-        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        number = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(number) if number in _UPRIGHT else 1
     except Exception:  # an unreadable block says nothing about the pixels
-        return None
+        return 1
+
+
+def _has_several(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # what follows the first frame is damaged, which is not looked at anywhere else
+        return True
 
 
 def _to_rgb(image: Image.Image, rule: str) -> Image.Image:

@@ -16,6 +16,7 @@ from featcache import __version__
 from featcache.cli import (
     backbones,
     cache,
+    data,
     demo,
     doctor,
     evaluate,
@@ -45,6 +46,7 @@ for module in (extract, train_head, sweep, finetune, evaluate, predict, doctor, 
     app.command(module.NAME)(module.command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)
+app.add_typer(data.group)
 
 
 def _version(value: bool) -> None:

@@ -1,0 +1,167 @@
+"""``featcache data``: look at datasets before anything is computed."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.tasks import CLASSES
+
+if TYPE_CHECKING:
+    from featcache.dataset_check import Copies, DatasetCheck, Spread
+
+NAME = "data"
+FEW = 10
+"""How many of each kind are listed for people; --json lists all."""
+MANY_CLASSES = 30
+
+group = typer.Typer(
+    name=NAME,
+    help="Look at datasets before anything is computed.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+@group.command("check")
+def check_(
+    dataset: Annotated[
+        str, typer.Argument(help="A folder, or csv:TABLE, lists:PATH, tfds:NAME, tar:SHARDS, hf:PATH.")
+    ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 3 if an image is unreadable or in several splits.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(help="Decoding threads [default: one per core].")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Decode every image: formats, modes, sizes, balance of classes, copies, and what is unreadable.
+
+    Needs no backbone. What is unreadable here is what an extraction would leave out.
+    """
+    console = Console("data check", as_json=as_json, quiet=quiet, verbose=verbose)
+    from featcache.dataset_check import check_dataset
+
+    with console.progress() as on_progress:
+        found = check_dataset(dataset, workers=workers, on_progress=on_progress)
+    console.result(printable(found.to_json()), lines(found))
+    if strict:
+        found.require_sound()
+
+
+def printable(value: Any) -> Any:
+    """Return JSON values with all text, names of files among it, made safe to print."""
+    if isinstance(value, Mapping):
+        return {escaped(str(key)): printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable(item) for item in value]
+    return escaped(value) if isinstance(value, str) else value
+
+
+def lines(found: "DatasetCheck") -> list[str]:
+    """Return a check as a person reads it."""
+    readable = found.images - len(found.unreadable)
+    kinds = f"{len(found.classes)} {found.task}"
+    return [
+        f"{escaped(found.spec)}: {found.images} images, {kinds}, {found.total_bytes / 1e6:.1f} MB",
+        *([] if not readable else _pictures(found)),
+        *_classes(found),
+        *_listed(
+            "misnamed",
+            "another format than their name says",
+            [f"{name} is {kind}" for name, kind in found.misnamed.items()],
+        ),
+        *_listed("several", "frames, pages or pictures in one file; the first is taken", found.several),
+        *_listed(
+            "unreadable",
+            "an extraction leaves them out",
+            [f"{name}: {reason}: {detail}" for name, (reason, detail) in found.unreadable.items()],
+        ),
+        *_counted("left out", found.skipped),
+        *_listed(
+            "copies", "images of the same bytes", [_copies(copies) for copies in _worst_first(found.copies)]
+        ),
+        *(f"  warning: {escaped(finding.message)}" for finding in found.findings),
+    ]
+
+
+def _pictures(found: "DatasetCheck") -> list[str]:
+    from featcache.dataset_check import SMALL
+
+    turned = {f"with orientation {number}": count for number, count in found.orientations.items()}
+    size = f"width {_spread(found.width)}, height {_spread(found.height)} (smallest, median, largest)"
+    nbytes = f"{_spread(found.nbytes)} (smallest, median, largest file)"
+    small = f"; {found.small} with a side below {SMALL}" if found.small else ""
+    return [
+        *_counted("formats", found.formats),
+        *_counted("modes", found.modes),
+        f"  {'pixels':<12}{size}{small}",
+        f"  {'bytes':<12}{nbytes}",
+        *_counted("turned", turned),
+        *(
+            [f"  {'transparent':<12}{found.transparent}, which are laid on white"]
+            if found.transparent
+            else []
+        ),
+    ]
+
+
+def _spread(spread: "Spread") -> str:
+    return f"{spread.min}, {spread.median}, {spread.max}"
+
+
+def _counted(title: str, counts: Mapping[Any, int]) -> list[str]:
+    return (
+        [f"  {title:<12}" + ", ".join(f"{n} {escaped(str(what))}" for what, n in counts.items())]
+        if counts
+        else []
+    )
+
+
+def _listed(title: str, meaning: str, items: Sequence[str]) -> list[str]:
+    if not items:
+        return []
+    more = [f"    … and {len(items) - FEW} more (--json lists all)"] if len(items) > FEW else []
+    return [
+        f"  {title:<12}{len(items)} ({meaning}):",
+        *(f"    {escaped(item)}" for item in items[:FEW]),
+        *more,
+    ]
+
+
+def _classes(found: "DatasetCheck") -> list[str]:
+    """Return a table of classes and splits, the largest classes first where there are many."""
+    splits = list(found.counts)
+    totals = {name: sum(found.counts[split].get(name, 0) for split in splits) for name in found.classes}
+    if not any(totals.values()):
+        return []
+    names = sorted(totals, key=lambda name: -totals[name]) if len(totals) > MANY_CLASSES else list(totals)
+    shown = (
+        [*names[: MANY_CLASSES // 2], *names[-(MANY_CLASSES // 2) :]] if len(names) > MANY_CLASSES else names
+    )
+    columns = ("classes", *(split or "images" for split in splits))
+    rows = [(name, *(str(found.counts[split][name]) for split in splits)) for name in shown]
+    if len(names) > len(shown):
+        rows.insert(MANY_CLASSES // 2, (f"… {len(names) - len(shown)} more", *("" for _ in splits)))
+    if found.task == CLASSES:  # of answers, an image may have several
+        rows.append(("all", *(str(sum(found.counts[split].values())) for split in splits)))
+    if found.imbalance:
+        rows.append(("largest : smallest", *(f"{found.imbalance.get(split, 0):.1f}" for split in splits)))
+    return [f"  {line}" for line in table(columns, rows, right=columns[1:])]
+
+
+def _worst_first(copies: "Sequence[Copies]") -> "list[Copies]":
+    return sorted(copies, key=lambda found: (not found.contradict, not found.leak))
+
+
+def _copies(copies: "Copies") -> str:
+    said = [
+        word
+        for word, true in (("different labels", copies.contradict), ("several splits", copies.leak))
+        if true
+    ]
+    more = f" and {len(copies.ids) - 3} more" if len(copies.ids) > 3 else ""
+    return " = ".join(copies.ids[:3]) + more + (f" ({', '.join(said)})" if said else "")
