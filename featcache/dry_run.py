@@ -20,6 +20,7 @@ from featcache.cache.layout import build_identity, needed_bytes
 from featcache.computing import Computation
 from featcache.extraction import split_rule
 from featcache.hashing import hash_records
+from featcache.parts import open_part, output_path
 from featcache.request import Wanted
 from featcache.schedule import default_workers
 from featcache.sources import Dataset
@@ -90,6 +91,7 @@ def plan_extraction(
     view_seed: int = 0,
     test_fraction: float = 0.2,
     seed: int = 0,
+    split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
     verify: bool = False,
@@ -102,7 +104,7 @@ def plan_extraction(
     Parameters
     ----------
     dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
-views, augment, view_seed, test_fraction, seed, shard, reuse, verify, overwrite, batch_size, workers
+views, augment, view_seed, test_fraction, seed, split, shard, reuse, verify, overwrite, batch_size, workers
         See `featcache.extract`.
     """
     rule = split_rule(test_fraction, seed)
@@ -118,9 +120,9 @@ views, augment, view_seed, test_fraction, seed, shard, reuse, verify, overwrite,
         image_statistics,
         Views.of(views, augment, view_seed),
     )
-    data, part = requests.open_part(dataset, shard)
+    data, part = open_part(dataset, shard, split)
     request = requests.resolve(wanted)
-    target = requests.output_path(data, requests.backbone_label(request.network), output, part)
+    target = output_path(data, requests.backbone_label(request.network), output, part)
     request, caches = requests.find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
     hashes = hash_records(
         data,
@@ -129,7 +131,7 @@ views, augment, view_seed, test_fraction, seed, shard, reuse, verify, overwrite,
         report=lambda progress: None,
         trust=not verify,
     )
-    rows, document = identify_rows(data, hashes, rule)
+    rows, document = identify_rows(data, hashes, rule, split)
     plan = planning.build_plan(hashes, np.zeros(len(rows), bool), requests.sources_of(caches))
     unfinished = {p for p, cache in enumerate(caches) if cache.path == partial_path(target)}
     resumed = sum(position in unfinished for position, _ in plan.reuse.values())

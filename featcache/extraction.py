@@ -1,8 +1,6 @@
 """Extraction: plan, reuse, compute, publish. A frozen backbone sees each image once."""
 
 import os
-import platform
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from featcache.decoding import QUARANTINE_REASONS
 from featcache.errors import DataError, Interrupted, UsageError
 from featcache.filling import Filling
 from featcache.hashing import hash_records
+from featcache.parts import make_writable, open_part, output_path
 from featcache.progress import OnProgress, Progress
 from featcache.request import Request, Wanted
 from featcache.schedule import default_workers
@@ -104,6 +103,7 @@ def extract(
     view_seed: int = 0,
     test_fraction: float = 0.2,
     seed: int = 0,
+    split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
     verify: bool = False,
@@ -157,6 +157,10 @@ def extract(
         Another number gives other draws.
     test_fraction, seed
         How a dataset without splits is divided into train and test.
+    split
+        A split of the dataset, or a slice such as ``"train[:10%]"`` or ``"[:100]"`` (of all), cut over its records in
+        their order (see `featcache.slices`): only these are read. What trains and what tests may be cut later from
+        the cache just as well, and then costs nothing.
     shard
         ``"i/n"``: only the i-th of n parts of the dataset, into an ordinary cache. Another extraction with
         `reuse` naming the parts puts them together.
@@ -212,7 +216,7 @@ def extract(
         Views.of(views, augment, view_seed),
     )
     source = named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
-    data, part = requests.open_part(source, shard)
+    data, part = open_part(source, shard, split)
     report = _reporter(on_progress, stop)
     threads = workers or default_workers()
     if not (verify or reuse) and (guess := guessed_target(data, wanted, output, part)):
@@ -221,11 +225,11 @@ def extract(
             return _extraction(guess, finished, data, Progress("verify"), started, reused=len(finished))
     report(Progress("load", total=len(data.records)))
     request = requests.resolve(wanted)
-    target = requests.output_path(data, requests.backbone_label(request.network), output, part)
-    with WriteLock(requests.make_writable(target)):
+    target = output_path(data, requests.backbone_label(request.network), output, part)
+    with WriteLock(make_writable(target)):
         request, caches = requests.find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
         hashes = hash_records(data, caches, workers=threads, report=report, trust=not verify)
-        rows, document = identify_rows(data, hashes, rule)
+        rows, document = identify_rows(data, hashes, rule, split)
         computation = request.computation(data, hashes, batch_size=batch_size, workers=workers)
         return _Run(request, computation, target, rows, document, caches, strict, report).run(started)
 
@@ -335,7 +339,7 @@ class _Run:
             layers=self.request.specs,
             dataset=self.document,
             rows=self.rows,
-            provenance=_provenance(self.request) | {"probes": dict(probes)},
+            provenance=requests.provenance_of(self.request) | {"probes": dict(probes)},
         )
         return CacheWriter.create(self.target, identity=identity, rows=self.rows)
 
@@ -374,31 +378,3 @@ def quarantined_rows(cache: FeatureCache) -> dict[str, str]:
     # A newer featcache may know more reasons; its caches of this format are still read.
     reasons = dict(enumerate(QUARANTINE_REASONS, start=1))
     return {cache.ids[row]: reasons.get(int(cache.status[row]), "unreadable") for row in cache.quarantined()}
-
-
-def _provenance(request: Request) -> dict[str, Any]:
-    import flax
-    import h5py
-    import jax
-    import PIL
-
-    from featcache import __version__
-
-    return {
-        "backbone": request.network.name,
-        # Weights of one's own are of one of the published layouts, which "arch.custom" does not say.
-        "base": request.network.pretrained.name,
-        "weights": request.network.weights_path,
-        "request": request.digest,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "host": socket.gethostname(),
-        "device": str(jax.devices()[0].device_kind),
-        "versions": {
-            "featcache": __version__,
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "flax": flax.__version__,
-            "h5py": h5py.__version__,
-            "pillow": PIL.__version__,
-        },
-    }

@@ -1,8 +1,10 @@
-"""What an extraction was asked for, resolved: network, layers, target, and the caches it may copy from."""
+"""What an extraction was asked for, resolved: network, layers, and the caches it may copy from."""
 
 import hashlib
 import os
-import re
+import platform
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,12 +19,12 @@ from featcache.cache import FeatureCache, LayerSpec, partial_path
 from featcache.cache.layout import STORED_DTYPES, previous_path
 from featcache.classifier_folder import DOCUMENT
 from featcache.computing import Computation
-from featcache.errors import DataError, IntegrityError, UsageError, did_you_mean
+from featcache.errors import IntegrityError, UsageError, did_you_mean
 from featcache.identity import Recipe, sha256_file, sha256_json
 from featcache.image_statistics import LAYER as STATISTICS
 from featcache.image_statistics import WIDTH
 from featcache.paths import home
-from featcache.sources import Dataset, open_dataset
+from featcache.sources import Dataset
 from featcache.transforms import Transforms
 from featcache.views import PLAIN, Views
 
@@ -205,60 +207,11 @@ def _loaded(backbone: "str | LoadedBackbone", weights: str | Path | None) -> "Lo
     return load(backbone, weights=weights)
 
 
-# The dataset and the target ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of `of` parts of a dataset, counted from 1."""
-
-    number: int
-    of: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """Read ``"2/3"``."""
-        match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-        if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise UsageError(f"shard {text!r}: expected i/n with 1 <= i <= n, such as 2/3")
-        return cls(int(match[1]), int(match[2]))
-
-    def of_dataset(self, data: Dataset) -> Dataset:
-        """Return every n-th record, so that parts are of one size and each has all classes.
-
-        Raises
-        ------
-        DataError
-            If there are fewer images than parts.
-        """
-        records = data.records[self.number - 1 :: self.of]
-        if not records:
-            raise DataError(f"{data.spec} has {len(data.records)} images, too few for {self.of} shards")
-        return replace(data, records=records)
-
-
 def require_positive(**numbers: int | None) -> None:
     """Refuse numbers below 1; ``None`` stands for the default."""
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise UsageError(f"{name.replace('_', '-')} {number}: expected at least 1")
-
-
-def open_part(dataset: str | Path | Dataset, shard: str | None) -> tuple[Dataset, Shard | None]:
-    """Open a dataset, or one shard of it."""
-    data = dataset if isinstance(dataset, Dataset) else open_dataset(str(dataset))
-    part = Shard.parse(shard) if shard else None
-    return (part.of_dataset(data) if part else data), part
-
-
-def output_path(
-    data: Dataset, backbone: str, output: str | os.PathLike[str] | None, part: Shard | None
-) -> Path:
-    """Return where a cache goes: `output`, or ``NAME-BACKBONE.h5`` in the working directory."""
-    if output is not None:
-        return _valid(Path(output).expanduser())
-    suffix = f".part-{part.number}-of-{part.of}" if part else ""
-    return _valid(Path(f"{data.name}-{backbone}{suffix}.h5"))
 
 
 def backbone_label(network: "LoadedBackbone") -> str:
@@ -267,23 +220,33 @@ def backbone_label(network: "LoadedBackbone") -> str:
     return arch if default else network.name
 
 
-def _valid(target: Path) -> Path:
-    if target.suffix != ".h5":
-        raise UsageError(f"output {target} must end in .h5")
-    if target.is_dir():
-        raise UsageError(f"output {target} is a folder; give a file name that ends in .h5")
-    return target
+def provenance_of(request: Request) -> dict[str, Any]:
+    """Return what is recorded of a new cache and never compared: by what, where and when it is made."""
+    import flax
+    import h5py
+    import jax
+    import PIL
 
+    from featcache import __version__
 
-def make_writable(target: Path) -> Path:
-    """Create the target's folder; raises `UsageError` where one cannot write there."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot create the folder of output {target}: {error.strerror}") from error
-    if not os.access(target.parent, os.W_OK):
-        raise UsageError(f"cannot write in {target.parent.resolve()}; choose another place with --output")
-    return target
+    return {
+        "backbone": request.network.name,
+        # Weights of one's own are of one of the published layouts, which "arch.custom" does not say.
+        "base": request.network.pretrained.name,
+        "weights": request.network.weights_path,
+        "request": request.digest,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "host": socket.gethostname(),
+        "device": str(jax.devices()[0].device_kind),
+        "versions": {
+            "featcache": __version__,
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "flax": flax.__version__,
+            "h5py": h5py.__version__,
+            "pillow": PIL.__version__,
+        },
+    }
 
 
 # Caches to copy from ----------------------------------------------------------------------------------------

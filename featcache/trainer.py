@@ -308,6 +308,7 @@ def _provenance(cache: FeatureCache) -> dict[str, Any]:
         "base": cache.identity["provenance"].get("base"),
         "rows_sha256": cache.identity["rows"]["sha256"],
         "dataset": cache.identity["dataset"]["spec"],
+        "slice": cache.identity["dataset"].get("slice"),
         "split_rule": cache.identity["dataset"]["rule"],
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "featcache": __version__,

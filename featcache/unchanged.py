@@ -10,25 +10,28 @@ from featcache.cache import FeatureCache, RowTable
 from featcache.cache.layout import table_digest
 from featcache.errors import IntegrityError
 from featcache.hashing import hash_records
+from featcache.parts import Part, output_path
 from featcache.progress import OnProgress
-from featcache.request import Shard, Wanted, output_path
+from featcache.request import Wanted
 from featcache.sources import Dataset
 from featcache.tasks import CLASSES
 
 
 def identify_rows(
-    data: Dataset, hashes: Sequence[bytes], rule: planning.SplitRule
+    data: Dataset, hashes: Sequence[bytes], rule: planning.SplitRule, split: str | None = None
 ) -> tuple[RowTable, dict[str, Any]]:
-    """Return the row table, and what the identity says of the dataset."""
+    """Return the row table, and what the identity says of the dataset, of which `split` is the slice taken."""
     rows, splits, drawn = planning.build_rows(data, hashes, rule)
     document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}
     if data.task != CLASSES:
         document["task"] = data.task
+    if split is not None:
+        document["slice"] = split
     return rows, document
 
 
 def guessed_target(
-    data: Dataset, wanted: Wanted, output: str | os.PathLike[str] | None, part: Shard | None
+    data: Dataset, wanted: Wanted, output: str | os.PathLike[str] | None, part: Part
 ) -> Path | None:
     """Where the cache is if the backbone was named as files name it; no network is loaded to find out."""
     if not isinstance(wanted.backbone, str) or (output is None and os.sep in wanted.backbone):

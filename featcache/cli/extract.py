@@ -46,6 +46,9 @@ def command(
     view_seed: Annotated[int, typer.Option(help="Seed of the drawn views.")] = 0,
     test_fraction: Annotated[float, typer.Option(help="Test share of a dataset without splits.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
+    split: Annotated[
+        str | None, typer.Option(help="Only a split or slice, as train[:10%] or [:100].")
+    ] = None,
     shard: Annotated[str | None, typer.Option(help="Only part i of n, as i/n.")] = None,
     reuse: Annotated[
         list[Path] | None, typer.Option(help="Finished cache to copy rows from; may be repeated.")
@@ -85,6 +88,7 @@ def command(
         "view_seed": view_seed,
         "test_fraction": test_fraction,
         "seed": seed,
+        "split": split,
         "shard": shard,
         "reuse": reuse or (),
         "verify": verify,

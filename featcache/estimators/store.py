@@ -13,8 +13,9 @@ from featcache.cache import FeatureCache
 from featcache.errors import DataError, ImageError
 from featcache.extraction import extract
 from featcache.hashing import hash_records
+from featcache.parts import make_writable
 from featcache.plan import UNREADABLE, Plan, build_plan
-from featcache.request import Request, caches_in, make_writable, named_caches, sources_of
+from featcache.request import Request, caches_in, named_caches, sources_of
 from featcache.schedule import default_workers
 from featcache.sources import Dataset, Record
 from featcache.transforms import prepare

@@ -17,6 +17,7 @@ from featcache.classifier import Classifier
 from featcache.errors import FeatcacheError, IdentityError, UnknownNameError, UsageError
 from featcache.hashing import hash_records
 from featcache.identity import differences
+from featcache.parts import slice_records
 from featcache.plan import UNREADABLE, SplitRule, build_rows
 from featcache.progress import OnProgress
 from featcache.schedule import default_workers
@@ -134,6 +135,7 @@ def from_photos(
         If there is nothing to train on.
     """
     require_classes(data, "fine-tuning")
+    data = _as_extracted(classifier, data)
     order = _class_order(classifier, data.classes, data.spec)
     known = _head_cache(classifier)
     hashes = hash_records(data, known, workers=workers or default_workers(), report=report)
@@ -206,6 +208,14 @@ def _selected(classifier: Classifier, rows: Any) -> Selection:
     own = classifier.settings
     asked = Parts.remembered(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
     return select_rows(rows, asked)
+
+
+def _as_extracted(classifier: Classifier, data: Dataset) -> Dataset:
+    """Return the slice of a dataset that the head saw: of all of it, others would be drawn to be tested on."""
+    told = classifier.provenance
+    if told.get("slice") is None or told["dataset"] != data.spec:
+        return data
+    return slice_records(data, told["slice"])
 
 
 def _split_rule(classifier: Classifier) -> SplitRule:
