@@ -17,16 +17,19 @@ from featcache.backbones import TUNED
 from featcache.cache import FeatureCache
 from featcache.calibration import Calibration, calibrated
 from featcache.classifier_folder import BACKBONE, DOCUMENT, TENSORS, own_weights, read_folder, write_folder
-from featcache.errors import IdentityError, IntegrityError, MissingFileError, UsageError
+from featcache.errors import IdentityError, MissingFileError, UsageError
+from featcache.head_outputs import FinishedHead
 from featcache.head_views import require_several
 from featcache.identity import Recipe, differences
-from featcache.metrics import Evaluation, Scores, evaluate
-from featcache.outputs import class_probabilities
+from featcache.metrics import Evaluation, Scores
+from featcache.readings import READINGS
 from featcache.rejection import Rejection, rejection_at
 from featcache.settings import Settings, loss_of
+from featcache.tasks import CLASSES, NUMBERS
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
+    from featcache.target_metrics import AnswerEvaluation, AnswerScores, NumberEvaluation, NumberScores
 
 __all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
 
@@ -66,7 +69,7 @@ class Classifier:
     parameters
         The head's numbers, on raw features.
     classes
-        Class names in the order of the outputs.
+        Class names in the order of the outputs; of answers and numbers, their names.
     metrics
         What was measured when it was trained: split to scores.
     training
@@ -75,6 +78,8 @@ class Classifier:
         The cache it was trained on, versions, time.
     calibration
         A temperature, which its probabilities hold already, and from which confidence on they count.
+    task
+        What it gives, of `featcache.tasks.TASKS`: the probability of each class, answers, or numbers.
     network
         A backbone of its own, such as fine-tuning gives, which is saved with it; where it is not given, it is
         loaded by `backbone` and `weights` when photos are to be classified.
@@ -92,15 +97,21 @@ class Classifier:
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
     calibration: Calibration = field(default_factory=Calibration)
+    task: str = CLASSES
     network: "LoadedBackbone | None" = field(default=None, repr=False, compare=False)
 
     # On features --------------------------------------------------------------------------------------------
 
-    def probabilities(self, features: np.ndarray, *, tta: bool = False) -> np.ndarray:
-        """Return class probabilities float32 ``[N, C]`` of raw features ``[N, D]`` (or maps ``[N, H, W, C]``).
+    @property
+    def _finished(self) -> FinishedHead:
+        return FinishedHead(self.settings, self.parameters, len(self.classes), self.task)
 
-        They are calibrated, where validation rows said how: divided by a temperature before they became
-        probabilities. The most probable class is the same with any temperature.
+    def values(self, features: np.ndarray, *, tta: bool = False) -> np.ndarray:
+        """Return what the head says of raw features ``[N, D]`` (or maps ``[N, H, W, C]``), float32 ``[N, C]``.
+
+        Probabilities of the classes; of answers, of yes to each; or numbers. Those of classes are calibrated, where
+        validation rows said how: divided by a temperature before they became probabilities. The most probable class is
+        the same with any temperature.
 
         Parameters
         ----------
@@ -110,25 +121,27 @@ class Classifier:
             Average over the views: the mean of what the head makes of each, which is then calibrated. In this order
             the temperature still does not change which class is the most probable.
         """
-        logits, loss = self._logits(features, tta=tta)
-        return class_probabilities(loss, logits / np.float32(self.calibration.temperature), len(self.classes))
+        raw, loss = self._finished.raw(features, tta=tta)
+        cooled = raw / np.float32(self.calibration.temperature)
+        return READINGS[self.task].values(loss, cooled, len(self.classes))
 
-    def _logits(self, features: np.ndarray, *, tta: bool) -> tuple[np.ndarray, str]:
-        """Return logits ``[N, C]`` and the loss that says how to read them.
+    def probabilities(self, features: np.ndarray, *, tta: bool = False) -> np.ndarray:
+        """Return `values`, refusing those that are no probabilities.
 
-        Those of an average are the logarithms of its probabilities, whatever the loss: a softmax gives them back.
+        Raises
+        ------
+        UsageError
+            If the head gives numbers.
         """
-        if not tta:
-            return self.logits(self._flat(features)), self.loss
-        count, views = np.shape(features)[:2]
-        logits = self.logits(self._flat(np.reshape(features, (count * views, *np.shape(features)[2:]))))
-        each = class_probabilities(self.loss, logits, len(self.classes))
-        mean = each.reshape(count, views, len(self.classes)).mean(axis=1, dtype=np.float64)
-        return np.log(np.maximum(mean, np.finfo(np.float32).tiny)).astype(np.float32), "softmax"
+        if self.task == NUMBERS:
+            raise UsageError(
+                f"this classifier gives numbers ({', '.join(self.classes[:5])}), not probabilities; use values()"
+            )
+        return self.values(features, tta=tta)
 
     def unknown(self, probabilities: np.ndarray) -> np.ndarray:
         """Return bool ``[N]``: rows of `probabilities` ``[N, C]`` that are not sure enough to count."""
-        return probabilities.max(axis=1) < (self.calibration.threshold or 0.0)
+        return probabilities.max(axis=1) < (self.calibration.threshold or -np.inf)
 
     def calibrated(
         self, features: np.ndarray, labels: np.ndarray, *, reject_accuracy: float = 0.95, tta: bool = False
@@ -146,7 +159,10 @@ class Classifier:
         tta
             Whether averages over views are calibrated; see `probabilities`.
         """
-        logits, loss = self._logits(features, tta=tta)
+        if self.task != CLASSES:
+            note = f"a temperature is fitted to classes, and these are {self.task}"
+            return replace(self, calibration=Calibration(note=note))
+        logits, loss = self._finished.raw(features, tta=tta)
         found = calibrated(
             logits,
             labels,
@@ -155,12 +171,6 @@ class Classifier:
             accuracy=reject_accuracy,
         )
         return replace(self, calibration=found)
-
-    def _flat(self, features: np.ndarray) -> np.ndarray:
-        flat = np.asarray(features, np.float32).reshape(len(features), int(np.prod(np.shape(features)[1:])))
-        if flat.shape[1] != self._width:
-            raise UsageError(f"features of width {flat.shape[1]}; this classifier takes {self._width}")
-        return flat
 
     @property
     def settings(self) -> Settings:
@@ -179,20 +189,9 @@ class Classifier:
         """The loss it was trained with, which says how to read its outputs."""
         return loss_of(self.settings)
 
-    @property
-    def _width(self) -> int:
-        """Width D of the features that it takes."""
-        for name, axis in (("features", 1), ("kernel_0", 0), ("kernel", 0)):
-            if name in self.parameters:
-                return int(self.parameters[name].shape[axis])
-        raise IntegrityError(f"a {self.head} head without numbers; train it again")
-
-    def logits(self, flat: np.ndarray) -> np.ndarray:
-        """Return raw outputs ``[N, C]`` of features ``[N, D]``."""
-        from featcache.scoring import outputs
-
-        single = {name: value[None] for name, value in self.parameters.items()}
-        return outputs(self.settings, single, flat, classes=len(self.classes))[0]
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return raw outputs ``[N, C]`` of features ``[N, …]``, not calibrated."""
+        return self._finished.logits(features)
 
     def evaluate(
         self,
@@ -200,7 +199,7 @@ class Classifier:
         split: str = "test",
         *,
         tta: bool | None = None,
-    ) -> ClassifierEvaluation:
+    ) -> "ClassifierEvaluation | AnswerEvaluation | NumberEvaluation":
         """Score the classifier on a split of a cache.
 
         Parameters
@@ -208,7 +207,7 @@ class Classifier:
         cache
             A cache of the same recipe; by default the one it was trained on.
         split
-            Name of the split, or ``"all"``.
+            Name of the split, a slice of it (see `featcache.slices`), or ``"all"``.
         tta
             Average over all views of each image that the cache holds; ``None``: as it was measured when it was
             trained.
@@ -218,21 +217,20 @@ class Classifier:
         IdentityError
             If the cache's features are of another identity; lists the differences.
         UsageError
-            If there is one view to average over.
+            If there is one view to average over, or the cache's images are labelled with other things.
         """
         opened = self._open(cache)
         self.require_same_features(opened)
         averaged = self.tta if tta is None else tta
         if averaged:
             require_several(opened, self.layer)
-        features, labels = opened.arrays(split, self.layer)
-        if averaged:
-            features = opened.features(opened.rows_of(split), self.layer, view="all")
-        probabilities = self.probabilities(features, tta=averaged)
-        own = self._own_labels(opened, labels)
-        scores = evaluate(own, probabilities, classes=self.classes, split=split)
+        features, labels = opened.arrays(split, self.layer, view="all" if averaged else 0)
+        values, own = self.values(features, tta=averaged), self._own_labels(opened, labels)
+        scores = READINGS[self.task].evaluate(own, values, classes=self.classes, split=split)
+        if self.task != CLASSES:
+            return scores
         threshold = self.calibration.threshold
-        kept = None if threshold is None else rejection_at(threshold, probabilities, own)
+        kept = None if threshold is None else rejection_at(threshold, values, own)
         views = opened.layers[self.layer].views if averaged else 1
         return ClassifierEvaluation(**vars(scores), rejection=kept, views=views)
 
@@ -267,7 +265,11 @@ class Classifier:
         )
 
     def _own_labels(self, cache: FeatureCache, labels: np.ndarray) -> np.ndarray:
-        """Translate a cache's labels to this classifier's, by class name."""
+        """Translate a cache's labels or targets to this classifier's, by name."""
+        if cache.task != self.task:
+            raise UsageError(f"{cache.path} holds {cache.task}; this classifier gives {self.task}")
+        if self.task != CLASSES:
+            return labels[:, self._columns(cache)]
         unknown = [name for name in cache.classes if name not in self.classes]
         if unknown:
             raise UsageError(
@@ -275,6 +277,15 @@ class Classifier:
                 f"it knows {', '.join(self.classes[:10])}"
             )
         return np.array([self.classes.index(name) for name in cache.classes], np.int32)[labels]
+
+    def _columns(self, cache: FeatureCache) -> list[int]:
+        missing = [name for name in self.classes if name not in cache.classes]
+        if missing:
+            raise UsageError(
+                f"{cache.path} does not say {', '.join(missing[:5])}, which this classifier gives; it holds "
+                f"{', '.join(cache.classes[:10])}"
+            )
+        return [cache.classes.index(name) for name in self.classes]
 
     # On images ----------------------------------------------------------------------------------------------
 
@@ -361,6 +372,7 @@ class Classifier:
             "layer": self.layer,
             "fingerprint": self.fingerprint,
             "head": self.head,
+            "task": self.task,
             "classes": list(self.classes),
             "calibration": self.calibration.to_json(),
             "metrics": dict(self.metrics),
@@ -385,11 +397,12 @@ class Classifier:
             **{name: document[name] for name in plain},
             weights=own_weights(Path(folder), document),
             classes=tuple(document["classes"]),
+            task=document.get("task", CLASSES),
             calibration=Calibration.from_json(document.get("calibration")),
             parameters=parameters,
         )
 
-    def with_scores(self, scores: Scores) -> "Classifier":
+    def with_scores(self, scores: "Scores | AnswerScores | NumberScores") -> "Classifier":
         """Return a copy that also records these scores."""
         return replace(self, metrics={**self.metrics, scores.split: scores.to_json()})
 

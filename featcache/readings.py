@@ -22,6 +22,8 @@ class Reading:
     ----------
     values
         ``(loss, raw outputs [N, C], number of classes)`` to probabilities or numbers float32 ``[N, T]``.
+    undone
+        Values float64 ``[N, T]`` to raw outputs float32, and a loss to read them by, which give the values back.
     score, evaluate
         Known labels or targets and values to scores in a few numbers, and one by one; see `featcache.metrics` and
         `featcache.target_metrics`. They take ``classes`` and ``split`` by name.
@@ -30,6 +32,7 @@ class Reading:
     """
 
     values: Callable[[str, np.ndarray, int], np.ndarray]
+    undone: Callable[[np.ndarray], tuple[np.ndarray, str]]
     score: Callable[..., Any]
     evaluate: Callable[..., Any]
     heads: tuple[str, ...]
@@ -56,6 +59,23 @@ def _one_of(what: str, asked: str | None, known: Sequence[str]) -> str:
     return asked or known[0]
 
 
+_LEAST = np.finfo(np.float32).tiny
+
+
+def _logarithms(values: np.ndarray) -> tuple[np.ndarray, str]:
+    # Whatever the loss was: a softmax of their logarithms gives probabilities that sum to 1 back.
+    return np.log(np.maximum(values, _LEAST)).astype(np.float32), "softmax"
+
+
+def _log_odds(values: np.ndarray) -> tuple[np.ndarray, str]:
+    odds = np.log(np.maximum(values, _LEAST)) - np.log(np.maximum(1 - values, _LEAST))
+    return odds.astype(np.float32), "sigmoid"
+
+
+def _as_they_are(values: np.ndarray) -> tuple[np.ndarray, str]:
+    return values.astype(np.float32), "squared"
+
+
 def _score_classes(known: np.ndarray, values: np.ndarray, *, classes: Sequence[str], split: str) -> Any:
     del classes
     return score(known, values, split=split)
@@ -74,9 +94,10 @@ def _score_numbers(known: np.ndarray, values: np.ndarray, *, classes: Sequence[s
 
 
 READINGS: Mapping[str, Reading] = {
-    CLASSES: Reading(class_probabilities, _score_classes, evaluate, HEADS, CLASS_LOSSES),
+    CLASSES: Reading(class_probabilities, _logarithms, _score_classes, evaluate, HEADS, CLASS_LOSSES),
     ANSWERS: Reading(
         lambda loss, raw, classes: sigmoid(raw),
+        _log_odds,
         _score_answers,
         target_metrics.evaluate_answers,
         DESCENT,
@@ -84,6 +105,7 @@ READINGS: Mapping[str, Reading] = {
     ),
     NUMBERS: Reading(
         lambda loss, raw, classes: np.asarray(raw, np.float32),
+        _as_they_are,
         _score_numbers,
         target_metrics.evaluate_numbers,
         ("ridge", *DESCENT),

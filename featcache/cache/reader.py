@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from featcache.cache.checksums import PRESENT
-from featcache.cache.layout import LayerSpec, decode_ids, partial_path
+from featcache.cache.described import Described
+from featcache.cache.layout import LayerSpec, partial_path
 from featcache.cache.rows import StoredRows
 from featcache.errors import (
     DataError,
@@ -22,9 +22,8 @@ from featcache.errors import (
     UsageError,
     did_you_mean,
 )
-from featcache.identity import fingerprint, plain_recipe
+from featcache.identity import fingerprint
 from featcache.slices import ALL, rows_in
-from featcache.tasks import CLASSES
 
 if TYPE_CHECKING:
     from featcache.cache.maintain import Verification
@@ -35,7 +34,7 @@ View = int | np.ndarray | Literal["all"]
 GO_ON = "run the same featcache extract command again to go on"
 
 
-class FeatureCache:
+class FeatureCache(Described):
     """The features of one dataset under one recipe, open for reading.
 
     The identity and the row table are verified on opening, each row when it is read. The object stays with
@@ -125,50 +124,7 @@ class FeatureCache:
     def __repr__(self) -> str:
         return f"FeatureCache({str(self.path)!r}, {len(self)} rows, layers {', '.join(self.layers)})"
 
-    @cached_property
-    def ids(self) -> tuple[str, ...]:
-        """Names of the images, relative to the dataset."""
-        return decode_ids(self._ids)
-
-    @cached_property
-    def groups(self) -> tuple[str, ...] | None:
-        """Group of each image, empty where it has none; ``None`` where no image has one."""
-        return None if self._groups is None else decode_ids(self._groups)
-
     # What it is ---------------------------------------------------------------------------------------------
-
-    @property
-    def task(self) -> str:
-        """What is known of each image: ``"classes"`` (one of them), ``"answers"`` (yes or no), or ``"numbers"``."""
-        return self.identity["dataset"].get("task", CLASSES)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names; labels are indices into them. Of answers and numbers, the names of the `targets`."""
-        return tuple(self.identity["dataset"]["classes"])
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Names of the splits."""
-        return tuple(self.identity["dataset"]["splits"])
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """All that decided the features of the plain images, view 0; see `featcache.identity.Recipe`.
-
-        How the other views were drawn is in ``identity["recipe"]["views"]``.
-        """
-        return plain_recipe(self.identity["recipe"])
-
-    @property
-    def views(self) -> int:
-        """How many views of each image there are: the plain one, and those that were drawn."""
-        return self.identity["recipe"]["views"]["count"]
-
-    @property
-    def backbone(self) -> str:
-        """``arch.tag`` of the backbone."""
-        return self.identity["provenance"]["backbone"]
 
     @property
     def nbytes(self) -> int:
@@ -242,10 +198,6 @@ class FeatureCache:
         """Return bool ``[N]``: rows whose checksum holds in one layer, quarantined ones included."""
         return self._stored.intact_in(layer)
 
-    def split_names(self) -> list[str]:
-        """Return the split of every row."""
-        return [self.splits[index] for index in self._splits]
-
     # Features -----------------------------------------------------------------------------------------------
 
     def features(
@@ -294,9 +246,14 @@ class FeatureCache:
         return values
 
     def arrays(
-        self, split: str | None = None, layer: str | None = None, *, verify: bool = True
+        self,
+        split: str | None = None,
+        layer: str | None = None,
+        *,
+        verify: bool = True,
+        view: int | Literal["all"] = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return features ``[n, …]`` of the plain images and labels int32 ``[n]`` of a split or slice of one.
+        """Return features ``[n, …]`` (as `features` does) and labels int32 ``[n]`` of a split or slice of one.
 
         Where images have answers or numbers instead of a class, those are returned, float32 ``[n, T]``. Images that
         could not be read have no features and are left out of both.
@@ -304,8 +261,7 @@ class FeatureCache:
         rows = self.rows_of(split)
         if not len(rows):
             raise DataError(f"{self.path} has no readable image in split {split or 'all'!r}")
-        known = self.labels if self.targets is None else self.targets
-        return self.features(rows, layer, verify=verify), known[rows]
+        return self.features(rows, layer, verify=verify, view=view), self.known[rows]
 
     def mapped(self, layer: str | None = None, *, view: int | Literal["all"] = 0) -> np.ndarray:
         """Return all rows of a layer as a read-only window on the file, without loading them.
