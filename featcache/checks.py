@@ -13,6 +13,10 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.errors import DataError
+from featcache.tasks import CLASSES
+
+EXPECTED = 10
+"""A class of which so many rows were expected in a part, and none is there, was not left out by chance: e⁻¹⁰."""
 
 UNSORTED = (
     "a slice such as train[:80%] loses whole classes where rows are sorted by class, as in folders; the share that "
@@ -30,7 +34,7 @@ class Finding:
     code
         A word for programs: ``"chance-level"``, ``"not-finite"``, ``"same-rows"``, ``"constant-features"``,
         ``"conflicting-labels"``, ``"leak"``, ``"torn-groups"``, ``"below-floor"``, ``"imbalance"``,
-        ``"tiny-classes"`` or ``"unseen-classes"``.
+        ``"tiny-classes"``, ``"unseen-classes"`` or ``"unjudged-classes"``.
     message
         What was found, in numbers, and what to do.
     """
@@ -63,6 +67,8 @@ def check_rows(
         Of `duplicates` (by the images' sha256), `torn_groups` and `class_counts`.
     """
     keys = [digest.tobytes() for digest in cache.sha256]
+    if cache.task != CLASSES:
+        return duplicates(keys, cache.labels, parts, ids=cache.ids)
     labels = {part: cache.labels[numbers] for part, numbers in parts.items()}
     return [
         *duplicates(keys, cache.labels, parts, ids=cache.ids, classes=cache.classes),
@@ -248,7 +254,7 @@ def class_counts(
     Returns
     -------
     list of Finding
-        ``imbalance``, ``tiny-classes``, ``unseen-classes``, or nothing.
+        ``imbalance``, ``tiny-classes``, ``unseen-classes``, ``unjudged-classes``, or nothing.
     """
     counts = {part: np.bincount(values, minlength=len(classes)) for part, values in labels.items()}
     part, train = next(iter(counts.items()), ("train", np.zeros(len(classes), int)))
@@ -279,6 +285,15 @@ def class_counts(
                 f"class: {UNSORTED}"
             )
             found.append(Finding("unseen-classes", message))
+        expected = train * counts[other].sum() / max(1, train.sum())
+        unjudged = np.flatnonzero((counts[other] == 0) & (expected >= EXPECTED))
+        if len(unjudged):
+            message = (
+                f"{len(unjudged)} classes that {part} rows are of have no {other} rows, by chance one had at least "
+                f"{expected[unjudged].min():.0f} ({_some(classes[int(label)] for label in unjudged)}): the {other} "
+                f"score says nothing of them; {UNSORTED}"
+            )
+            found.append(Finding("unjudged-classes", message))
     return found
 
 

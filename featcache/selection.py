@@ -109,7 +109,7 @@ def asked_rows(cache: FeatureCache, parts: Parts) -> Selection:
     _require_train_split(cache, parts)
     train = cache.rows_of(parts.train)
     if cache.task == CLASSES and len(np.unique(cache.labels[train])) < 2:
-        why = "" if parts.train == "train" else f" ({len(train)} rows {parts.train}; {UNSORTED})"
+        why = "" if parts.train == "train" else f" ({parts.train}: {len(train)} rows; {UNSORTED})"
         raise DataError(f"{cache.path}: the readable training images are of fewer than two classes{why}")
     val, test = (_named(cache, name, getattr(parts, name)) for name in ("val", "test"))
     _refuse_overlap(cache, parts, {"train": train, "val": val, "test": test})

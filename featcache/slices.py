@@ -148,7 +148,7 @@ def _parse_term(term: str, text: str, splits: Sequence[str]) -> Slice:
     if match is None or not name:
         if term and "[" not in term and "]" not in term:
             raise _unknown(term, splits)
-        raise _refusal(text, f"{term!r} is none")
+        raise _refusal(text, f"{term!r} is no split and no slice of one")
     if name != ALL and name not in splits:
         raise _unknown(name, splits)
     return Slice(name) if match["slice"] is None else _parse_slice(name, match["slice"], text)
@@ -159,13 +159,13 @@ def _parse_slice(name: str, inner: str, text: str) -> Slice:
     found = [_BOUND.match(bound) for bound in inner.split(":")]
     bounds = [match for match in found if match is not None]
     if len(bounds) < len(found) or not any(match["value"] for match in bounds):
-        raise _refusal(text, f"[{inner}] is none")
+        raise _refusal(text, f"[{inner}] is no slice")
     # As in TFDS the unit of one bound is that of both, and of two the first one's.
     unit = next((match["unit"] for match in bounds if match["unit"]), None)
     if unit == "shard":
         raise _refusal(text, "the rows of a dataset here have no shards; count rows, or per cent")
     if len(bounds) != 2:
-        raise _refusal(text, f"[{inner}] is none, it takes two bounds with one colon between them")
+        raise _refusal(text, f"[{inner}] has not two bounds with one colon between them")
     start, stop = (_number(match["value"], text, per_cent=unit == "%") for match in bounds)
     return Slice(name, start, stop, unit == "%")
 

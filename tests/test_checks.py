@@ -143,6 +143,16 @@ def test_classes_that_are_only_tested_are_found():
     assert class_counts({"train": counted(9, 9), "val": counted(2, 2)}, CLASSES) == []
 
 
+def test_classes_that_nothing_judges_are_found_where_chance_does_not_explain_it():
+    found = only(class_counts({"train": counted(40, 40, 40), "val": counted(30)}, CLASSES))
+    assert found.code == "unjudged-classes"
+    assert found.message.startswith(
+        "2 classes that train rows are of have no val rows, by chance one had at least 10 (bee, cat): the val score "
+    )
+    assert class_counts({"train": counted(40, 40, 40), "val": counted(29)}, CLASSES) == []  # 9.7 each
+    assert class_counts({"train": counted(40, 40, 40), "test": counted()}, CLASSES) == []
+
+
 def test_classes_without_training_rows_are_no_imbalance():
     assert class_counts({"train": counted(9, 0, 9)}, CLASSES) == []
     assert class_counts({"train": counted()}, CLASSES) == []

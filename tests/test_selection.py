@@ -166,7 +166,7 @@ def test_copies_of_an_image_in_two_parts_are_a_warning_and_no_refusal(tmp_path):
         (
             {"train": "train[:1]"},
             DataError,
-            r"fewer than two classes \(1 rows train\[:1\]; a slice such as train\[:80%\] loses whole classes where ",
+            r"fewer than two classes \(train\[:1\]: 1 rows; a slice such as train\[:80%\] loses whole classes where ",
         ),
         ({"group_by": "("}, UsageError, "is no regular expression"),
     ],
