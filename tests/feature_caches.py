@@ -2,16 +2,21 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from featcache.augmentation import Augmentation
 from featcache.cache import CacheWriter, FeatureCache, LayerSpec, RowTable
 from featcache.cache.layout import build_identity
 from featcache.identity import Recipe
 
 RECIPE = Recipe("mobilenet_v2", 1, {"width": 1.0}, "ab" * 32, {"input_size": [224, 224], "crop_pct": 0.875})
+
+DRAWN = {"policy": Augmentation.parse("flip,random-resized-crop").to_json(), "seed": 3}
+"""How views are said to be drawn, without their number."""
 
 
 def feature_cache(
@@ -26,8 +31,13 @@ def feature_cache(
     weights: str | None = None,
     images: Sequence[int] | None = None,
     statistics: np.ndarray | None = None,
+    views: int = 1,
 ) -> FeatureCache:
-    """Write features ``[N, …]`` of rows with these labels and split names; rows of one number are one image."""
+    """Write features ``[N, …]`` of rows with these labels and split names; rows of one number are one image.
+
+    With several views features are ``[N, V, …]``.
+    """
+    recipe = RECIPE if views == 1 else replace(RECIPE, views={**DRAWN, "count": views})
     values = {layer: features} | ({} if statistics is None else {"image:statistics": statistics})
     count = len(features)
     numbers = range(count) if images is None else images
@@ -41,9 +51,11 @@ def feature_cache(
         mtimes_ns=np.zeros(count, np.int64),
     )
     identity = build_identity(
-        recipe=RECIPE.to_json(),
+        recipe=recipe.to_json(),
         layers={
-            name: LayerSpec(value.shape[1:], "float32", RECIPE.fingerprint(name))
+            name: LayerSpec(value.shape[1:], "float32", recipe.fingerprint(name))
+            if views == 1 or name != layer
+            else LayerSpec(value.shape[2:], "float32", recipe.fingerprint(name), views)
             for name, value in values.items()
         },
         dataset={"spec": "photos", "classes": list(classes), "splits": list(names), "rule": None},
