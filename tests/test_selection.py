@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +11,13 @@ import pytest
 from feature_caches import blobs, feature_cache
 from hypothesis import given
 from hypothesis import strategies as st
+from photo_folders import save_photo
 
-from featcache import Classifier, sweep, train_head
+sys.path.insert(0, str(Path(__file__).parent / "faults"))
+
+from fake_network import FakeNetwork
+
+from featcache import Classifier, extract, sweep, train_head
 from featcache.errors import DataError, UnknownNameError, UsageError
 from featcache.selection import Parts, select_rows
 from featcache.splits import draw_grouped, draw_stratified
@@ -18,7 +25,7 @@ from featcache.sweep_data import Protocol, SweepData
 
 QUICK = {"head": "ridge", "calibrate": False}
 HELD_OUT = [1, 21, 30, 43, 50, 59]
-"""What featcache 0.1.0 held out of `cache` with a tenth and seed 1."""
+"""A tenth of `cache` with seed 1, as it was held out before slices and groups could be asked for."""
 
 
 def made(tmp_path, splits, *, groups=None, images=None, name="x.h5"):
@@ -240,6 +247,30 @@ def test_folds_hold_whole_groups(tmp_path, group_by):
     assert len(set(data.fold_of[50:70].tolist())) > 1, "rows without a group are no group"
     if group_by is None:
         assert data.fold_of[70:80].tolist() == data.fold_of[80:].tolist(), "copies in no group stay together"
+
+
+def test_groups_of_a_table_are_held_out_whole_from_the_file_to_the_head(tmp_path):
+    """End to end: what the table's column says is what the cache, a head and a sweep's folds go by."""
+    names = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(8)]
+    lines = [f"{name},{name[:3]},train,garden {int(name[4]) // 2}" for name in names]
+    for name in names:
+        save_photo(tmp_path / name, name)
+    (tmp_path / "photos.csv").write_text("\n".join(["path,label,split,group", *lines]))
+    done = extract(f"csv:{tmp_path / 'photos.csv'}", backbone=FakeNetwork(), output=tmp_path / "x.h5")
+    cache = done.cache
+    assert cache.groups == tuple(line.split(",")[3] for line in lines)
+    rows = select_rows(cache, Parts(val_fraction=0.25))
+    assert [len(rows.train), len(rows.val)] == [12, 4]
+    (garden,) = {cache.groups[row] for row in rows.val}
+    assert garden not in {cache.groups[row] for row in rows.train}
+    training = train_head(cache, output=None, **QUICK, val_fraction=0.25).training
+    assert training["validation"] == "0.25 of train, stratified, whole groups, seed 0"
+    folds = SweepData(cache, Protocol(folds=4), memory=2**30).fold_of
+    assert len({(fold, group) for fold, group in zip(folds, cache.groups, strict=True)}) == 4
+    torn = train_head(cache, output=None, **QUICK, train="[:7]+[8:15]", val="[7:8]+[15:]").training[
+        "warnings"
+    ]
+    assert "torn-groups" in {warning["code"] for warning in torn}
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "c", "d"]), min_size=12, max_size=40), st.integers(0, 5))
