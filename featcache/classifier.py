@@ -295,7 +295,15 @@ class Classifier:
 
         return classifier_predictor(self)
 
-    def predict(self, images: Any, *, top: int = 5) -> "list[Any]":
+    def _averaging(self, tta: bool | None) -> Any:
+        """Return the predictor, or that which averages over views."""
+        if not (self.tta if tta is None else tta):
+            return self._predictor
+        from featcache.prediction import averaging_predictor
+
+        return averaging_predictor(self._predictor, self)
+
+    def predict(self, images: Any, *, top: int = 5, tta: bool | None = None) -> "list[Any]":
         """Classify photos.
 
         Parameters
@@ -304,17 +312,23 @@ class Classifier:
             A path, a folder, a uint8 array ``[H, W, 3]``, or a sequence of these.
         top
             How many classes to give for each.
+        tta
+            Average over views of each photo, drawn as those of the cache that it was trained on; ``None``: as it was
+            measured when it was trained.
 
         Returns
         -------
         list of featcache.prediction.Prediction
             In the order of the images; one that cannot be read has its `error` set and no classes.
         """
-        return self._predictor.predict(images, top=top)
+        return self._averaging(tta).predict(images, top=top)
 
-    def predict_proba(self, images: Any) -> np.ndarray:
-        """Return class probabilities ``[N, C]`` of photos; raises `ImageError` for one that cannot be read."""
-        return self._predictor.predict_proba(images)
+    def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:
+        """Return class probabilities ``[N, C]`` of photos; raises `ImageError` for one that cannot be read.
+
+        With `tta` they are averages over views; see `predict`.
+        """
+        return self._averaging(tta).predict_proba(images)
 
     # On disk ------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Several views of an image, as a cache holds them: number 0 is the plain one, the others are drawn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -55,6 +56,13 @@ class Views:
         if count > 1 and augmentation.plain:
             raise UsageError(f"augment none makes all {count} views the same; choose one, such as {DEFAULT}")
         return cls(int(count), augmentation, int(seed)) if count > 1 else cls()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read `to_json`'s values."""
+        if value["count"] == 1:
+            return cls()
+        return cls(value["count"], Augmentation.from_json(dict(value["policy"])), value["seed"])
 
     def to_json(self) -> dict[str, Any]:
         """Return what a recipe says of views."""

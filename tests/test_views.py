@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from photo_folders import photo_folder
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 
@@ -27,6 +28,7 @@ from featcache.extraction import extract as real_extract
 from featcache.identity import PLAIN_VIEWS
 from featcache.sweep_data import Protocol, SweepData
 from featcache.transforms import prepare
+from featcache.views import Views
 
 POLICY = Augmentation.parse("flip,crop,colour")
 V, SEED = 3, 7
@@ -384,13 +386,14 @@ def test_a_plan_states_what_views_cost(photos, target):
 # Who reads them ---------------------------------------------------------------------------------------------
 
 
-def test_a_head_trained_on_views_is_the_head_of_the_plain_images(network, small_backbone, tmp_path):
+def test_a_head_of_view_0_is_the_head_of_the_plain_images(network, small_backbone, tmp_path):
     photos = photo_folder(tmp_path / "p", {f"{s}/{c}": 5 for s in ("train", "test") for c in ("cat", "dog")})
     options = {"backbone": network, "layers": ["block1a"], "image_statistics": False}
     plain = real_extract(photos, output=tmp_path / "plain.h5", **options)
     views = real_extract(photos, output=tmp_path / "views.h5", **options, **ASKED)
     mine, theirs = (
-        train_head(cache.path, head="ridge", output=tmp_path / cache.path.stem) for cache in (views, plain)
+        train_head(cache.path, head="ridge", views=1, output=tmp_path / cache.path.stem)
+        for cache in (views, plain)
     )
     for name, values in theirs.parameters.items():
         # The features are the same up to the rounding explained above; ridge is a smooth function of them.
@@ -404,7 +407,22 @@ def test_a_head_trained_on_views_is_the_head_of_the_plain_images(network, small_
     row = views.cache.ids.index("test/cat/0.png")
     want = mine.probabilities(views.cache.features([row]))
     loaded = Classifier.load(tmp_path / "views")
-    np.testing.assert_allclose(loaded.predict_proba(photos / "test" / "cat" / "0.png"), want, atol=1e-4)
+    photo = photos / "test" / "cat" / "0.png"
+    np.testing.assert_allclose(loaded.predict_proba(photo), want, atol=1e-4)
+    # Or its views are drawn as the cache's were, and averaged over.
+    average = mine.probabilities(views.cache.features([row], view="all"), tta=True)
+    np.testing.assert_allclose(loaded.predict_proba(photo, tta=True), average, atol=1e-4)
+    assert np.abs(average - want).max() > 1e-2, "which is another thing"
+    [said] = loaded.predict(np.asarray(Image.open(photo)), tta=True)
+    # Of an array other views are drawn, by its own hash; they are as many, and of the same photo.
+    assert (said.error, len(said.classes)) == (None, 2)
+    with pytest.raises(UsageError, match="its cache held one of each image; train it on several"):
+        theirs.predict(photo, tta=True)
+
+
+def test_views_are_read_as_they_are_written():
+    for views in (Views(), Views.of(8, "flip,crop,colour", 3)):
+        assert Views.from_json(views.to_json()) == views
 
 
 def test_a_sweep_streams_the_plain_images(photos, target, tmp_path):

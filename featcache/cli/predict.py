@@ -27,6 +27,9 @@ def command(
         str | None, typer.Option(help="Pixels for --backbone, as SIZE or HEIGHTxWIDTH.")
     ] = None,
     top: Annotated[int, typer.Option(help="How many classes to print.")] = 5,
+    tta: Annotated[
+        bool | None, typer.Option(help="Average over views of each photo [default: as it was trained].")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -36,11 +39,15 @@ def command(
     if backbone is not None:
         from featcache.prediction import backbone_predictor
 
+        if tta:
+            raise UsageError(
+                "--tta averages over the views that a classifier remembers; give its folder, no --backbone"
+            )
         predictor = backbone_predictor(backbone, weights=weights, image_size=image_size)
         predictions = predictor.predict(paths, top=top)
     else:
         _refuse_for_classifiers(weights=weights, image_size=image_size)
-        predictions = _with_classifier(paths, top)
+        predictions = _with_classifier(paths, top, tta)
     console.result(
         {"predictions": [vars(p) | {"id": escaped(p.id)} for p in predictions]}, lines(predictions)
     )
@@ -60,7 +67,7 @@ def _refuse_for_classifiers(**options: str | None) -> None:
             raise UsageError(f"--{name.replace('_', '-')} goes with --backbone; a classifier knows its own")
 
 
-def _with_classifier(paths: list[str], top: int) -> "list[Prediction]":
+def _with_classifier(paths: list[str], top: int, tta: bool | None) -> "list[Prediction]":
     from featcache.classifier import Classifier
 
     folder, *images = paths
@@ -68,7 +75,7 @@ def _with_classifier(paths: list[str], top: int) -> "list[Prediction]":
         raise UsageError(
             f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"
         )
-    return Classifier.load(Path(folder)).predict(images, top=top)
+    return Classifier.load(Path(folder)).predict(images, top=top, tta=tta)
 
 
 def _unknown(prediction: "Prediction") -> str:
@@ -78,6 +85,13 @@ def _unknown(prediction: "Prediction") -> str:
     return f": unknown ({prediction.probabilities[0]:.2f} {escaped(prediction.classes[0])}?)"
 
 
+def _answers(prediction: "Prediction") -> str:
+    """Return the answers that are yes, where any number of them may be."""
+    if prediction.answers is None:
+        return ""
+    return ": " + (escaped(", ".join(prediction.answers)) or "none")
+
+
 def lines(predictions: "list[Prediction]") -> list[str]:
     """Return predictions as a person reads them."""
     text = []
@@ -85,10 +99,11 @@ def lines(predictions: "list[Prediction]") -> list[str]:
         if prediction.error:
             text.append(f"{escaped(prediction.id)}: cannot be read ({escaped(prediction.error)})")
             continue
-        text.append(escaped(prediction.id) + _unknown(prediction))
+        text.append(escaped(prediction.id) + _unknown(prediction) + _answers(prediction))
         width = max(len(escaped(name)) for name in prediction.classes)
+        said = [f"{p:.4f}" for p in prediction.probabilities] + [f"{n:.6g}" for n in prediction.numbers or ()]
         text += [
-            f"  {escaped(name).ljust(width)}  {p:.4f}"
-            for name, p in zip(prediction.classes, prediction.probabilities, strict=True)
+            f"  {escaped(name).ljust(width)}  {value}"
+            for name, value in zip(prediction.classes, said, strict=True)
         ]
     return text
