@@ -88,6 +88,26 @@ def test_nothing_is_held_out_where_nothing_is_wanted(cache, tmp_path):
     assert (len(rows.train), len(rows.val), len(rows.test), rows.held_out) == (6, 0, 0, "none")
 
 
+def test_answers_are_in_what_is_held_out_in_their_shares():
+    """Images that are of no class: rows with the same answers stand for one."""
+    targets = np.repeat([[1, 0], [0, 1], [1, 1]], [20, 10, 5], axis=0).astype(np.float32)
+    count = len(targets)
+    cache = SimpleNamespace(
+        path="x",
+        splits=("train",),
+        task="answers",
+        labels=np.full(count, -1),
+        targets=targets,
+        groups=None,
+        sha256=np.array([list(hashlib.sha256(b"%d" % row).digest()) for row in range(count)], np.uint8),
+        rows_of=lambda split: np.arange(count),
+    )
+    rows = select_rows(cache, Parts())  # pyright: ignore[reportArgumentType]
+    held, counts = np.unique(targets[rows.val], axis=0, return_counts=True)
+    assert held.tolist() == [[0, 1], [1, 0], [1, 1]]
+    assert counts.tolist() == [2, 4, 1]
+
+
 # Slices -------------------------------------------------------------------------------------------------------
 
 
