@@ -20,6 +20,8 @@ class Reading:
 
     Parameters
     ----------
+    task
+        Of `featcache.tasks.TASKS`.
     values
         ``(loss, raw outputs [N, C], number of classes)`` to probabilities or numbers float32 ``[N, T]``.
     undone
@@ -31,6 +33,7 @@ class Reading:
         What can learn it, the default first.
     """
 
+    task: str
     values: Callable[[str, np.ndarray, int], np.ndarray]
     undone: Callable[[np.ndarray], tuple[np.ndarray, str]]
     score: Callable[..., Any]
@@ -46,16 +49,16 @@ class Reading:
         UsageError
             If that head cannot learn this.
         """
-        return _one_of("head", asked, self.heads)
+        return _one_of(self.task, "head", asked, self.heads)
 
     def loss(self, asked: str | None) -> str:
         """Return the loss: the one asked for, or the default; raises as `head` does."""
-        return _one_of("loss", asked, self.losses)
+        return _one_of(self.task, "loss", asked, self.losses)
 
 
-def _one_of(what: str, asked: str | None, known: Sequence[str]) -> str:
+def _one_of(task: str, what: str, asked: str | None, known: Sequence[str]) -> str:
     if asked is not None and asked not in known:
-        raise UsageError(f"no {what} {asked!r} for these labels; {did_you_mean(asked, known)}")
+        raise UsageError(f"no {what} {asked!r} for {task}; {did_you_mean(asked, known)}")
     return asked or known[0]
 
 
@@ -93,9 +96,10 @@ def _score_numbers(known: np.ndarray, values: np.ndarray, *, classes: Sequence[s
     )
 
 
-READINGS: Mapping[str, Reading] = {
-    CLASSES: Reading(class_probabilities, _logarithms, _score_classes, evaluate, HEADS, CLASS_LOSSES),
-    ANSWERS: Reading(
+_ALL = (
+    Reading(CLASSES, class_probabilities, _logarithms, _score_classes, evaluate, HEADS, CLASS_LOSSES),
+    Reading(
+        ANSWERS,
         lambda loss, raw, classes: sigmoid(raw),
         _log_odds,
         _score_answers,
@@ -103,7 +107,8 @@ READINGS: Mapping[str, Reading] = {
         DESCENT,
         ("sigmoid",),
     ),
-    NUMBERS: Reading(
+    Reading(
+        NUMBERS,
         lambda loss, raw, classes: np.asarray(raw, np.float32),
         _as_they_are,
         _score_numbers,
@@ -111,5 +116,7 @@ READINGS: Mapping[str, Reading] = {
         ("ridge", *DESCENT),
         ("squared",),
     ),
-}
+)
+
+READINGS: Mapping[str, Reading] = {reading.task: reading for reading in _ALL}
 """By `featcache.tasks.TASKS`."""

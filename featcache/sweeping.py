@@ -18,6 +18,7 @@ from featcache.quantities import read_bytes
 from featcache.rejection import require_accuracy
 from featcache.sweep_data import SELECT_ON, Protocol, SweepData
 from featcache.sweep_results import Results, SweepResult, row
+from featcache.tasks import require_classes
 from featcache.trials import Trial, configurations, groups, read_axes
 
 
@@ -127,6 +128,8 @@ def sweep(
     limit = read_bytes(memory)
     require_accuracy(reject_accuracy)
     opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in _listed(caches)]
+    for own in opened:
+        require_classes(own, "a sweep")
     _refuse_other_classes(opened)
     data = [SweepData(cache, protocol, memory=limit) for cache in opened]
     asked = (

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from featcache.metrics import bootstrap_interval
+
 MOST_DRAWN = 20_000_000
 """Row numbers that a bootstrap draws at most; of many rows fewer resamples do."""
 
@@ -161,7 +163,8 @@ def evaluate_answers(
         split=split,
         count=len(targets),
         accuracy=float(right.mean()),
-        interval=mean_interval(right),
+        # Where every answer is right, resampling would claim certainty.
+        interval=mean_interval(right) if np.ptp(right) else bootstrap_interval(right > 0.5),
         mean_average_precision=float(np.mean(possible)) if possible else None,
         f1=float(np.mean(f1)),
         loss=float(-np.mean(np.log(sure))),

@@ -14,14 +14,15 @@ from featcache.cache import FeatureCache
 from featcache.calibration import Calibration
 from featcache.checks import Finding, check_rows
 from featcache.classifier import Classifier
-from featcache.errors import DataError, UsageError, did_you_mean
+from featcache.errors import DataError
 from featcache.head_views import require_several, view_features, views_used, with_views
 from featcache.image_statistics import LAYER as STATISTICS
-from featcache.metrics import score
-from featcache.outputs import CLASS_LOSSES
+from featcache.readings import READINGS
 from featcache.rejection import require_accuracy
 from featcache.selection import Parts, Selection, select_rows
 from featcache.settings import DESCENT, Settings
+from featcache.target_scale import TargetScale
+from featcache.tasks import CLASSES, NUMBERS
 
 if TYPE_CHECKING:
     from featcache.tables import Part
@@ -39,12 +40,12 @@ def train_head(
     val: str | None = None,
     test: str | None = None,
     group_by: str | None = None,
-    head: str = "linear",
+    head: str | None = None,
     hidden: Sequence[int] = (256,),
     activation: str = "relu",
     dropout: float = 0.0,
     batch_norm: bool = False,
-    loss: str = "softmax",
+    loss: str | None = None,
     optimizer: str = "adam",
     learning_rate: float = 3e-4,
     weight_decay: float = 0.0,
@@ -93,7 +94,8 @@ def train_head(
     head, hidden, activation, dropout, batch_norm, loss, optimizer, learning_rate, weight_decay, \
 label_smoothing, momentum, schedule, end, power, warmup, clip, mixup, noise, class_weights, batch_size, epochs, \
 monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours, temperature, metric, views
-        See `Settings`.
+        See `Settings`. Where nothing is said, classes are learnt by a ``"linear"`` head with a ``"softmax"``, answers
+        with a ``"sigmoid"`` for each, and numbers by ``"ridge"``.
     tta
         Measure and calibrate on the mean of the probabilities of all views of an image that the cache holds
         (test-time augmentation), not on the plain image alone; recorded, so that `Classifier.evaluate` and
@@ -108,29 +110,29 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     -------
     Classifier
         With its metrics, of calibrated probabilities: ``val`` (which chose the epoch) and, where the cache has
-        one, ``test`` (read once); with what is probably a mistake in ``training["warnings"]``, and in
-        ``training["image_floor"]`` the accuracy that the images' colours alone reach on the validation rows, where
-        the cache holds them.
+        one, ``test`` (read once); for answers and numbers see `featcache.target_metrics`. With what is probably a
+        mistake in ``training["warnings"]``, and in ``training["image_floor"]`` the accuracy that the images' colours
+        alone reach on the validation rows, where the cache holds them.
 
     Raises
     ------
     UsageError
-        If a setting has a value that cannot work.
+        If a setting has a value that cannot work, or a head cannot learn what the cache knows of its images.
     DataError
         If the cache has no usable training rows, or a row holds NaN or infinity.
     IntegrityError
         If the cache is damaged.
     """
     require_accuracy(reject_accuracy)
-    if loss not in CLASS_LOSSES:
-        raise UsageError(f"no loss {loss!r} for classes; {did_you_mean(loss, CLASS_LOSSES)}")
+    opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+    reading = READINGS[opened.task]
     settings = Settings(
-        head=head,
+        head=reading.head(head),
         hidden=tuple(hidden),
         activation=activation,
         dropout=dropout,
         batch_norm=batch_norm,
-        loss=loss,
+        loss=reading.loss(loss),
         optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
@@ -159,7 +161,6 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
         metric=metric,
         views=views,
     )
-    opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
     name = opened.layer(layer)
     asked = Parts(train, val, test, val_fraction, group_by, seed)
     rows = select_rows(opened, asked)
@@ -170,7 +171,8 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     learnt, judging = _labelled(opened, rows.train, name, used), _labelled(opened, rows.val, name)
     measured = {part: _measured(opened, getattr(rows, part), name, tta=tta) for part in ("val", "test")}
     started = time.monotonic()
-    parameters, record = _fit(settings, len(opened.classes), learnt, judging)
+    fit = _fit_numbers if opened.task == NUMBERS else _fit
+    parameters, record = fit(settings, len(opened.classes), learnt, judging)
     record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out, "tta": tta}
     record["selection"] = asked.to_json()
     classifier = make_classifier(opened, name, settings, parameters, record)
@@ -178,8 +180,10 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
         classifier = classifier.calibrated(*measured["val"], reject_accuracy=reject_accuracy, tta=tta)
     for part, (features, labels) in measured.items():
         if len(labels):
-            scores = score(labels, classifier.probabilities(features, tta=tta), split=part)
-            classifier = classifier.with_scores(scores)
+            values = classifier.values(features, tta=tta)
+            classifier = classifier.with_scores(
+                reading.score(labels, values, classes=opened.classes, split=part)
+            )
     found, floor = _checked(settings, opened, rows, name, learnt)
     classifier = _noted(classifier, found, floor)
     if output is not None:
@@ -214,6 +218,7 @@ def make_classifier(
         head=settings.head,
         parameters=parameters,
         classes=cache.classes,
+        task=cache.task,
         metrics={},
         calibration=Calibration(note="it was not asked for"),
         training={**asdict(settings), "hidden": list(settings.hidden), **_drawn(cache, layer), **record},
@@ -231,7 +236,7 @@ def _labelled(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1)
     from featcache.tables import ArrayTable, Part
 
     table = ArrayTable(view_features(cache, rows, layer, views))
-    return Part(table, cache.labels[rows], np.ones((1, len(rows)), np.float32), views)
+    return Part(table, cache.known[rows], np.ones((1, len(rows)), np.float32), views)
 
 
 def _measured(
@@ -241,7 +246,7 @@ def _measured(
     views = cache.layers[layer].views if tta else 1
     features = view_features(cache, rows, layer, views)
     width = features.shape[1]
-    return features.reshape(len(rows), *([views] if tta else []), width), cache.labels[rows]
+    return features.reshape(len(rows), *([views] if tta else []), width), cache.known[rows]
 
 
 def _checked(
@@ -252,6 +257,8 @@ def _checked(
 
     parts = {part: getattr(rows, part) for part in ("train", "val", "test")}
     found = check_rows(cache, parts, class_weights=settings.class_weights)
+    if cache.task != CLASSES:
+        return found, None
     plain = train.table.take(np.arange(len(train.labels)) * train.views)
     found += check_features(plain, train.labels, most_rows=MOST_COMPARED)
     return found, _image_floor(cache, rows, layer)
@@ -281,6 +288,7 @@ def _image_floor(cache: FeatureCache, rows: Selection, layer: str) -> float | No
 def _fit(
     settings: Settings, classes: int, train: "Part", val: "Part"
 ) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+    """Fit one head; also return what to remember of it."""
     from featcache.fitting import fit_heads
 
     (fit,) = fit_heads([settings], train, val, classes=classes)
@@ -290,6 +298,16 @@ def _fit(
         )
     record = {"best_epoch": fit.best_epoch, "epochs_run": fit.epochs_run, "history": dict(fit.history)}
     return fit.parameters, record
+
+
+def _fit_numbers(
+    settings: Settings, numbers: int, train: "Part", val: "Part"
+) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+    """Fit one head to numbers in units of their deviation; what it learnt gives them in their own."""
+    scale = TargetScale.of(train.labels.astype(np.float64), train.weight[0])
+    train, val = (part._replace(labels=scale.scaled(part.labels).astype(np.float32)) for part in (train, val))
+    parameters, record = _fit(settings, numbers, train, val)
+    return scale.folded(parameters), record
 
 
 def _own_weights(cache: FeatureCache) -> str | None:

@@ -22,7 +22,7 @@ DRAWN = {"policy": Augmentation.parse("flip,random-resized-crop").to_json(), "se
 def feature_cache(
     path: Path,
     features: np.ndarray,
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     splits: Sequence[str],
     *,
     classes: Sequence[str] = ("ant", "bee", "cat"),
@@ -32,10 +32,11 @@ def feature_cache(
     images: Sequence[int] | None = None,
     statistics: np.ndarray | None = None,
     views: int = 1,
+    task: str = "classes",
 ) -> FeatureCache:
     """Write features ``[N, …]`` of rows with these labels and split names; rows of one number are one image.
 
-    With several views features are ``[N, V, …]``.
+    With several views features are ``[N, V, …]``. Labels of other tasks are targets ``[N, T]``.
     """
     recipe = RECIPE if views == 1 else replace(RECIPE, views={**DRAWN, "count": views})
     values = {layer: features} | ({} if statistics is None else {"image:statistics": statistics})
@@ -45,11 +46,13 @@ def feature_cache(
     rows = RowTable(
         ids=tuple(f"{split}/{row}.jpg" for row, split in enumerate(splits)),
         sha256=np.array([list(hashlib.sha256(b"%d" % number).digest()) for number in numbers], np.uint8),
-        labels=np.array(labels, np.int32),
+        labels=np.array(labels, np.int32) if task == "classes" else np.full(count, -1, np.int32),
         splits=np.array([names.index(split) for split in splits], np.int16),
         sizes=np.zeros(count, np.int64),
         mtimes_ns=np.zeros(count, np.int64),
+        targets=None if task == "classes" else np.asarray(labels, np.float32),
     )
+    named = {"spec": "photos", "classes": list(classes), "splits": list(names), "rule": None}
     identity = build_identity(
         recipe=recipe.to_json(),
         layers={
@@ -58,7 +61,7 @@ def feature_cache(
             else LayerSpec(value.shape[2:], "float32", recipe.fingerprint(name), views)
             for name, value in values.items()
         },
-        dataset={"spec": "photos", "classes": list(classes), "splits": list(names), "rule": None},
+        dataset=named | ({} if task == "classes" else {"task": task}),
         rows=rows,
         provenance={"backbone": backbone, "weights": weights},
     )

@@ -1,15 +1,20 @@
 """``featcache evaluate``."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.train_head import score_text
+from featcache.tasks import ANSWERS, NUMBERS
 
 if TYPE_CHECKING:
+    from featcache.classifier import ClassifierEvaluation
     from featcache.metrics import Evaluation
     from featcache.rejection import Rejection
+    from featcache.target_metrics import AnswerEvaluation, NumberEvaluation
 
 NAME = "evaluate"
 
@@ -33,7 +38,45 @@ def command(
     from featcache.classifier import Classifier
 
     evaluation = Classifier.load(classifier).evaluate(cache, split, tta=tta)
-    console.result(evaluation.to_json(), lines(evaluation, evaluation.rejection, views=evaluation.views))
+    console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
+
+
+def _class_lines(evaluation: "ClassifierEvaluation") -> list[str]:
+    return lines(evaluation, evaluation.rejection, views=evaluation.views)
+
+
+def _answer_lines(evaluation: "AnswerEvaluation") -> list[str]:
+    columns = ("answer", "average precision", "precision", "recall", "f1", "yes")
+    rows = [
+        (
+            escaped(own.name),
+            "–" if own.average_precision is None else f"{own.average_precision:.3f}",
+            f"{own.precision:.3f}",
+            f"{own.recall:.3f}",
+            f"{own.f1:.3f}",
+            str(own.support),
+        )
+        for own in evaluation.answers
+    ]
+    head = f"{evaluation.split}: {score_text(ANSWERS, evaluation.to_json())}, loss {evaluation.loss:.3f}"
+    return [head, "", *table(columns, rows, right=columns[1:])]
+
+
+def _number_lines(evaluation: "NumberEvaluation") -> list[str]:
+    columns = ("number", "R²", "mean absolute error", "root of squares")
+    rows = [
+        (escaped(own.name), f"{own.r2:.4f}", f"{own.mae:.4g}", f"{own.rmse:.4g}")
+        for own in evaluation.numbers
+    ]
+    head = f"{evaluation.split}: {score_text(NUMBERS, evaluation.to_json())}"
+    return [head, "", *table(columns, rows, right=columns[1:])]
+
+
+_LINES: Mapping[str, Callable[[Any], list[str]]] = {
+    "ClassifierEvaluation": _class_lines,
+    "AnswerEvaluation": _answer_lines,
+    "NumberEvaluation": _number_lines,
+}
 
 
 def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, views: int = 1) -> list[str]:

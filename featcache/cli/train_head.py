@@ -1,5 +1,6 @@
 """``featcache train-head``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.errors import UsageError
+from featcache.tasks import ANSWERS, CLASSES, NUMBERS
 
 if TYPE_CHECKING:
     from featcache.calibration import Calibration
@@ -29,12 +31,20 @@ def command(
     group_by: Annotated[
         str | None, typer.Option(help="Expression over ids: groups are held out whole.")
     ] = None,
-    head: Annotated[str, typer.Option(help="linear, mlp, logistic, ridge, knn or prototype.")] = "linear",
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="linear, mlp, logistic, ridge, knn or prototype [default: linear; ridge for numbers]."
+        ),
+    ] = None,
     hidden: Annotated[str, typer.Option(metavar="N,N…", help="Widths of an mlp's hidden layers.")] = "256",
     activation: Annotated[str, typer.Option(help="relu, gelu, silu or tanh.")] = "relu",
     dropout: Annotated[float, typer.Option(help="Share of hidden units dropped.")] = 0.0,
     batch_norm: Annotated[bool, typer.Option(help="Normalise hidden layers.")] = False,
-    loss: Annotated[str, typer.Option(help="softmax or sigmoid.")] = "softmax",
+    loss: Annotated[
+        str | None,
+        typer.Option(help="softmax or sigmoid [default: softmax; for answers sigmoid; for numbers squared]."),
+    ] = None,
     optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd, nesterov or lbfgs.")] = "adam",
     learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Step size.")] = 3e-4,
     weight_decay: Annotated[float, typer.Option(help="L2 decay of the weights, not of biases.")] = 0.0,
@@ -162,15 +172,13 @@ def lines(classifier: "Classifier", output: Path) -> list[str]:
     names = {"val": "validation", "test": "test"}
     text = [
         f"{escaped(str(output))}: {classifier.head} head on {classifier.backbone} {classifier.layer}, "
-        f"{len(classifier.classes)} classes; epoch {training['best_epoch']} of {training['epochs_run']}, "
-        f"{training['seconds']:.1f} s"
+        f"{len(classifier.classes)} {classifier.task}; epoch {training['best_epoch']} of {training['epochs_run']}, "
+        f"{training['seconds']:.1f} s",
+        *(
+            f"  {names.get(split, split):<11} {score_text(classifier.task, scores)}"
+            for split, scores in classifier.metrics.items()
+        ),
     ]
-    for split, scores in classifier.metrics.items():
-        low, high = scores["interval"]
-        text.append(
-            f"  {names.get(split, split):<11} accuracy {scores['accuracy']:.4f}  "
-            f"(95 % interval {low:.3f}–{high:.3f}, {scores['count']} images, loss {scores['loss']:.3f})"
-        )
     if recipe := training.get("view_recipe"):
         learnt = training["views"] or 1
         measured = f"the mean of all {recipe['count']}" if training["tta"] else "the plain images"
@@ -178,6 +186,40 @@ def lines(classifier: "Classifier", output: Path) -> list[str]:
     if (floor := training["image_floor"]) is not None:
         text.append(f"  image floor {floor:.4f}: colours alone, on the validation images")
     return text + calibration_lines(classifier.calibration)
+
+
+def _class_scores(scores: Mapping[str, Any]) -> str:
+    low, high = scores["interval"]
+    return (
+        f"accuracy {scores['accuracy']:.4f}  (95 % interval {low:.3f}–{high:.3f}, {scores['count']} images, "
+        f"loss {scores['loss']:.3f})"
+    )
+
+
+def _answer_scores(scores: Mapping[str, Any]) -> str:
+    low, high = scores["interval"]
+    precision = scores["mean_average_precision"]
+    ranked = "" if precision is None else f"mean average precision {precision:.4f}, "
+    return (
+        f"{ranked}F1 {scores['f1']:.4f}, {scores['accuracy']:.2%} of the answers right  "
+        f"(95 % interval {low:.2%}–{high:.2%}, {scores['count']} images)"
+    )
+
+
+def _number_scores(scores: Mapping[str, Any]) -> str:
+    low, high = scores["interval"]
+    return (
+        f"R² {scores['r2']:.4f}, mean absolute error {scores['mae']:.4g}  "
+        f"(95 % interval {low:.4g}–{high:.4g}, {scores['count']} images, root of squares {scores['rmse']:.4g})"
+    )
+
+
+def score_text(task: str, scores: Mapping[str, Any]) -> str:
+    """Return a split's scores as a person reads them, by what was learnt."""
+    return _SCORES[task](scores)
+
+
+_SCORES = {CLASSES: _class_scores, ANSWERS: _answer_scores, NUMBERS: _number_scores}
 
 
 def calibration_lines(calibration: "Calibration") -> list[str]:
