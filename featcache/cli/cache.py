@@ -188,7 +188,7 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
     lines = [
         f"{escaped(str(about.path))}: {about.state}{', ' + about.detail if about.detail else ''}, "
         f"{about.images} images, {_megabytes(about.nbytes)}",
-        f"  dataset     {escaped(about.dataset)}",
+        f"  dataset     {escaped(about.dataset)}" + (f", {dataset['slice']}" if "slice" in dataset else ""),
         "  splits      " + ", ".join(f"{name} {count}" for name, count in about.splits.items()),
         f"  {dataset.get('task', CLASSES):<11} {about.classes}: "
         + escaped(", ".join(dataset["classes"][:most]))

@@ -24,7 +24,7 @@ def command(
     cache: Annotated[
         Path | None, typer.Option(help="Cache to score on [default: the one it was trained on].")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    split: Annotated[str, typer.Option(help="Split or slice, such as test, all, or 'test[:50%]'.")] = "test",
     tta: Annotated[
         bool | None,
         typer.Option(help="Average over the cached views of an image [default: as it was trained]."),

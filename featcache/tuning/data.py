@@ -212,10 +212,14 @@ def _selected(classifier: Classifier, rows: Any) -> Selection:
 
 def _as_extracted(classifier: Classifier, data: Dataset) -> Dataset:
     """Return the slice of a dataset that the head saw: of all of it, others would be drawn to be tested on."""
+    told = extracted_slice(classifier, data)
+    return data if told is None else slice_records(data, told)
+
+
+def extracted_slice(classifier: Classifier, data: Dataset) -> str | None:
+    """Return the slice of this dataset that was extracted for the head; ``None`` for all of it."""
     told = classifier.provenance
-    if told.get("slice") is None or told["dataset"] != data.spec:
-        return data
-    return slice_records(data, told["slice"])
+    return told.get("slice") if told["dataset"] == data.spec else None
 
 
 def _split_rule(classifier: Classifier) -> SplitRule:

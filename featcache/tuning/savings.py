@@ -15,6 +15,7 @@ from featcache.classifier import Classifier
 from featcache.progress import OnProgress, Progress
 from featcache.settings import loss_of
 from featcache.sources import Dataset
+from featcache.tuning.data import extracted_slice
 from featcache.tuning.inputs import Batch, Photos, batches
 from featcache.tuning.loop import Loop
 from featcache.tuning.settings import PLAIN_ARGUMENTS, tune_settings
@@ -177,7 +178,9 @@ def _command(task: Task, classifier: Classifier, cut: str) -> str:
     own = task.model.network.transforms.input_size
     size = "" if (height, width) == tuple(own) else f" --image-size {height}x{width}"
     name = task.model.network.pretrained.name if classifier.weights else classifier.backbone
+    part = extracted_slice(classifier, task.data.data) if task.data.data is not None else None
+    split = f" --split {shlex.quote(part)}" if part else ""
     return (
-        f"featcache extract {shlex.quote(task.data.spec)} --backbone {name}{weights}{size} --layer {cut} "
+        f"featcache extract {shlex.quote(task.data.spec)}{split} --backbone {name}{weights}{size} --layer {cut} "
         "--dtype float16 --output cut.h5, then featcache finetune … --cache cut.h5"
     )

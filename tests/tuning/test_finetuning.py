@@ -355,6 +355,15 @@ def test_the_plan_says_what_a_cut_saves(classifier):
     assert plan.trained_parameters == 8 * 10 + 2 * 10 + 10 * 3 + 3
     assert plan.command.startswith("featcache extract ")
     assert "--layer block_2:map --dtype float16" in plan.command
+    assert "--split" not in plan.command
+
+
+def test_a_cut_is_to_be_of_the_slice_that_the_head_saw(classifier):
+    from featcache import plan_finetuning
+
+    sliced = replace(classifier, provenance={**classifier.provenance, "slice": "all[:100%]"})
+    plan = plan_finetuning(sliced, train_from="block_3", batch_size=8)
+    assert " --split 'all[:100%]' --backbone" in plan.command
 
 
 def test_replacing_the_classifier_needs_no_photos_twice(classifier):
