@@ -82,6 +82,47 @@ def test_every_flavour_of_tar(tmp_path, how):
     assert [r.read() for r in open_tar(str(path)).records] == [b"first", b"second", b"third"]
 
 
+def header(name: str, size: int, how: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.uname = size, 1_700_000_000, "somebody"
+    return info.tobuf(how, "utf-8", "surrogateescape")[-BLOCK:]
+
+
+# Not mode, owner, group, time and device numbers: tarfile refuses a header for these, a scan does not look at them.
+READ = [
+    place for place in range(BLOCK) if not (100 <= place < 124 or 136 <= place < 148 or 329 <= place < 345)
+]
+
+
+def understood(kind: type[tarfile.TarInfo], block: bytes) -> tuple | str:
+    """Everything of a header that a scan looks at, or the name of tarfile's error."""
+    try:
+        member = kind.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        return type(error).__name__
+    return member.name, member.size, member.type, member.isreg(), member.isdir(), member.issparse()
+
+
+@given(
+    st.text("ab./é", min_size=1, max_size=120),
+    st.integers(0, 2**34),
+    st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT]),
+    st.lists(st.tuples(st.sampled_from(READ), st.integers(0, 255)), max_size=2),
+    st.booleans(),
+)
+def test_headers_are_understood_as_tarfile_understands_them(name, size, how, changes, repaired):
+    try:
+        block = bytearray(header(name, size, how))
+    except ValueError:  # ustar holds no such name or size
+        return
+    for place, value in changes:
+        block[place] = value
+    if repaired:  # the checksum: so that changed fields are believed
+        block[148:156] = b"        "
+        block[148:156] = b"%06o\0 " % sum(block)
+    assert understood(tar._Member, bytes(block)) == understood(tarfile.TarInfo, bytes(block))
+
+
 def test_a_name_that_is_no_utf8_is_kept_as_a_file_s_would_be(tmp_path):
     name = b"caf\xe9".decode("utf-8", "surrogateescape")
     path = shard(

@@ -15,6 +15,7 @@ from tfds_shapes import COUNTS, NAMES, picture
 from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.sources import open_dataset
 from featcache.sources.tfds import open_tfds
+from featcache.sources.tfds_ahead import MOST, MOST_BYTES, ReadAhead
 from featcache.sources.tfds_files import TfdsSpec, find_prepared
 
 
@@ -81,6 +82,63 @@ def test_threads_share_a_data_source(prepared):
     alone = [hashlib.sha256(record.read()).digest() for record in records]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda record: hashlib.sha256(record.read()).digest(), records)) == alone
+
+
+class Counted:
+    """Examples that tell how they are read, and of which some cannot be."""
+
+    def __init__(self, count: int, size: int = 4, broken: tuple[int, ...] = ()):
+        self.count, self.size, self.broken, self.reads = count, size, broken, []
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        self.reads.append(1)
+        if index in self.broken:
+            raise ValueError(f"{index} is broken")
+        return index.to_bytes(4, "big") + bytes(self.size - 4)
+
+    def __getitems__(self, indices):
+        found = [self[index] for index in indices]
+        self.reads[-len(indices) :] = [len(indices)]
+        return found
+
+
+def test_examples_that_follow_each_other_are_read_many_at_a_time():
+    held = Counted(5000)
+    ahead = ReadAhead(held)
+    assert [int.from_bytes(ahead[index], "big") for index in range(5000)] == list(range(5000))
+    assert sum(held.reads) == 5000, "none is read twice"
+    assert len(held.reads) < 20
+    assert max(held.reads) == MOST
+
+
+def test_examples_here_and_there_are_read_alone():
+    held = Counted(5000)
+    ahead = ReadAhead(held)
+    for index in range(4999, 0, -7):
+        assert int.from_bytes(ahead[index][:4], "big") == index
+    assert {*held.reads} == {1}
+
+
+def test_large_examples_are_not_read_far_ahead():
+    held = Counted(100, size=MOST_BYTES // 8)
+    ahead = ReadAhead(held)
+    for index in range(100):
+        assert len(ahead[index]) == held.size
+    assert max(held.reads) == 8
+
+
+def test_what_cannot_be_read_takes_no_other_example_with_it():
+    ahead = ReadAhead(Counted(300, broken=(0, 77, 78, 299)))
+    failed = []
+    for index in range(300):
+        try:
+            assert int.from_bytes(ahead[index], "big") == index
+        except ValueError as error:
+            failed.append(str(error))
+    assert failed == [f"{index} is broken" for index in (0, 77, 78, 299)]
 
 
 WITHOUT_TENSORFLOW = """

@@ -8,7 +8,6 @@ Parquet; images are handed on as they are stored (as under ``SkipDecoding``): th
 import contextlib
 import os
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageE
 from featcache.paths import offline
 from featcache.sources.dataset import Dataset, Record
 from featcache.sources.folder import SPLITS
+from featcache.sources.tfds_ahead import ReadAhead
 from featcache.sources.tfds_files import TfdsSpec, find_prepared, prepared_names, require_readable
 
 ID_FEATURES = ("tfds_id", "id", "image_id", "image/id", "file_name", "filename", "image/filename")
@@ -175,9 +175,6 @@ class _Split:
 
     An example is a ``tf.train.Example``, and a feature at its top level one of its fields: the image as the file
     it was, the class as a number. Taking these two costs a tenth of decoding the whole example.
-
-    ArrayRecord's readers and Parquet's table serve several threads today, but promise it nowhere; reading takes
-    microseconds where decoding a picture takes milliseconds, so one thread reads at a time.
     """
 
     def __init__(self, builder: Any, split: str, features: tuple[str, str]) -> None:
@@ -188,9 +185,9 @@ class _Split:
         self._image, self._label = features
         self._id = next((name for name in ID_FEATURES if name in builder.info.features), None)
         self._parse = import_module("tensorflow_datasets.proto").tf_example_pb2.Example.FromString
-        self._lock = threading.Lock()
         raw = decode.DeserializeMethod.RAW_BYTES
-        self._examples = builder.as_data_source(split, deserialize_method=raw) if info.num_examples else ()
+        examples: Any = builder.as_data_source(split, deserialize_method=raw) if info.num_examples else ()
+        self._examples = ReadAhead(examples)
         # Asked again: opening it may have chosen another format than the one it was first prepared in.
         paths = builder.info.splits[split].filepaths
         self._mtime_ns = max((os.stat(path).st_mtime_ns for path in paths), default=0)
@@ -220,9 +217,7 @@ class _Split:
             ) from error
 
     def _fields(self, index: int) -> Any:
-        with self._lock:
-            example = self._examples[index]
-        return self._parse(example).features.feature
+        return self._parse(self._examples[index]).features.feature
 
 
 def _name_of(field: Any) -> str:
