@@ -14,14 +14,13 @@ from featcache.feature_checks import below_floor, check_features, statistics_flo
 from featcache.fitting import Fit, fit_heads
 from featcache.image_statistics import LAYER as STATISTICS
 from featcache.kept_fits import KeptFits
-from featcache.metrics import score
-from featcache.outputs import class_probabilities
 from featcache.protocol import Spread, Standing, compare, spread, standings
-from featcache.scoring import outputs
-from featcache.settings import loss_of
+from featcache.readings import READINGS
+from featcache.scoring import row_scores
 from featcache.sweep_data import SweepData
 from featcache.sweep_results import Choice, Contender
 from featcache.tables import Part
+from featcache.tasks import CLASSES
 from featcache.trainer import make_classifier
 from featcache.trials import Trial
 
@@ -72,7 +71,7 @@ def choose(
 
 
 def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int, kept: KeptFits) -> np.ndarray:
-    """Return for each row that judges the share of seeds that have it right, float ``[M]``."""
+    """Return for each row that judges the share of seeds that have it right, or its mean score, float ``[M]``."""
     trials = [
         replace(key, settings=replace(key.settings, seed=seed), fold=fold)
         for seed in range(seeds)
@@ -81,7 +80,10 @@ def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int, kept: Ke
     fits = kept.get(trials, lambda wanted: fit_trials(wanted, data, memory))
     val = data.judged(trials)
     right = np.stack(
-        [_right(trial, fit.parameters, val, data) for trial, fit in zip(trials, fits, strict=True)]
+        [
+            _right(trial, fit.parameters, val._replace(weight=weight[None]), data)
+            for trial, fit, weight in zip(trials, fits, val.weight, strict=True)
+        ]
     )
     # Each row is judged once for each seed: by the head that did not learn from it.
     return (right * val.weight).sum(axis=0) / seeds
@@ -123,9 +125,11 @@ def image_floor(key: Trial, data: SweepData) -> float | None:
     """Return the accuracy that the images' statistics alone reach on the rows that judge, from the same rows.
 
     With folds the mean over them, as the accuracy of a configuration is. ``None`` where the cache has no
-    statistics, or for a few shots, whose heads learn from other rows with each seed.
+    statistics, for a few shots, whose heads learn from other rows with each seed, and for answers and numbers.
     """
     if STATISTICS not in data.cache.layers or key.layer == STATISTICS or key.shots is not None:
+        return None
+    if data.cache.task != CLASSES:
         return None
     plain = replace(key.settings, views=None)  # statistics are of the plain images
     found = []
@@ -147,6 +151,8 @@ def checked(choice: Choice, data: Sequence[SweepData]) -> list[Finding]:
     # With folds the same rows are learnt from and judge; only the test rows are others.
     parts = {"train": own.train} | ({} if own.protocol.folds else {"val": own.val}) | {"test": own.test}
     found = check_rows(own.cache, parts, class_weights=standing.key.settings.class_weights)
+    if own.cache.task != CLASSES:
+        return found
     some = own.train[:: max(1, len(own.train) // MOST_CHECKED)]
     x = own.table(some, standing.key.layer).take(np.arange(len(some)))
     found += check_features(x, own.cache.labels[some])
@@ -169,9 +175,10 @@ def saved(
     """
     key: Trial = choice.standing.key
     own, head = data[key.cache], heads[0]
+    parameters = head.parameters if own.scale is None else own.scale.folded(head.parameters)
     record = {"best_epoch": head.best_epoch, "epochs_run": head.epochs_run, "history": dict(head.history)}
     record |= {"validation": own.how, "sweep": str(folder.resolve()), "selection": own.protocol.to_json()}
-    classifier = make_classifier(own.cache, key.layer, key.settings, head.parameters, record)
+    classifier = make_classifier(own.cache, key.layer, key.settings, parameters, record)
     # With folds it has learnt from the rows that judged.
     judging = {} if own.protocol.folds else {"val": own.val}
     if own.protocol.folds:
@@ -181,20 +188,14 @@ def saved(
     for split, rows in (judging | {"test": own.test}).items():
         if not len(rows):
             continue
-        x, labels = own.table(rows, key.layer).take(np.arange(len(rows))), own.cache.labels[rows]
+        x, labels = own.table(rows, key.layer).take(np.arange(len(rows))), own.cache.known[rows]
         if split == "val" and reject_accuracy is not None:
             classifier = classifier.calibrated(x, labels, reject_accuracy=reject_accuracy)
-        classifier = classifier.with_scores(score(labels, classifier.probabilities(x), split=split))
+        score, values = READINGS[own.cache.task].score, classifier.values(x)
+        classifier = classifier.with_scores(score(labels, values, classes=own.cache.classes, split=split))
     return classifier.save(folder / "classifier")
 
 
 def _right(trial: Trial, parameters: Mapping[str, np.ndarray], part: Part, data: SweepData) -> np.ndarray:
-    """Return which rows a head has right, float ``[N]``."""
-    classes = len(data.cache.classes)
-    single = {name: np.asarray(value)[None] for name, value in parameters.items()}
-    found = []
-    for start in range(0, part.table.shape[0], 4096):
-        x = part.table.take(np.arange(start, min(start + 4096, part.table.shape[0])))
-        raw = outputs(trial.settings, single, x, classes=classes)[0]
-        found.append(class_probabilities(loss_of(trial.settings), raw, classes).argmax(axis=1))
-    return (np.concatenate(found) == part.labels).astype(np.float64)
+    """Return which rows a head has right, or the scores of rows, float ``[N]``; see `featcache.scoring.row_scores`."""
+    return row_scores(trial.settings, parameters, part, classes=len(data.cache.classes))

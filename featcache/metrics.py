@@ -105,6 +105,24 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def mean_interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean of values ``[N]`` that are more than yes or no."""
+    from scipy.stats import bootstrap
+
+    if len(values) < 2 or np.ptp(values) == 0:
+        return float(np.mean(values)), float(np.mean(values))
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=2000,
+        batch=max(1, 10_000_000 // len(values)),
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
     """Mean gap between confidence and accuracy over equal-width bins of confidence.
 

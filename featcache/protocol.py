@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.metrics import bootstrap_interval
+from featcache.metrics import bootstrap_interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -73,24 +73,6 @@ def _standing(key: Any, rows: Sequence[Mapping[str, Any]]) -> Standing:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
-
-
-def mean_interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean of values ``[N]`` that are more than yes or no."""
-    from scipy.stats import bootstrap
-
-    if len(values) < 2 or np.ptp(values) == 0:
-        return float(np.mean(values)), float(np.mean(values))
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=2000,
-        batch=max(1, 10_000_000 // len(values)),
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True)
@@ -174,12 +156,15 @@ class Spread:
 
 
 def spread(right: np.ndarray) -> Spread:
-    """Return the accuracy over seeds of ``right [S, N]``, 1 where a seed's head is right."""
+    """Return the accuracy over seeds of ``right [S, N]``, 1 where a seed's head is right; or other scores of rows."""
     values = right.mean(axis=1)
     return Spread(
         float(values.mean()),
         float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-        bootstrap_interval(right[0]) if len(right) == 1 else mean_interval(right.mean(axis=0)),
+        # Of one seed each row is right or wrong, unless the rows' scores are shares of answers or of a variance.
+        bootstrap_interval(right[0])
+        if len(right) == 1 and np.isin(right, (0, 1)).all()
+        else mean_interval(right.mean(axis=0)),
         tuple(map(float, values)),
         right.shape[1],
     )

@@ -89,6 +89,24 @@ def scores(
         return loss / weight, score / weight
 
 
+def row_scores(
+    settings: Settings, parameters: Mapping[str, np.ndarray], val: Part, *, classes: int
+) -> np.ndarray:
+    """Return what one head (parameters without an axis of heads) is worth on each row, float64 ``[N]``.
+
+    Right or wrong (1 or 0) of exclusive classes, the share of right answers, or what a row adds to R²: the mean over
+    rows is the score that `scores` gives where all rows count the same.
+    """
+    judge = _judge(settings, val, classes)
+    single = {name: np.asarray(value)[None] for name, value in parameters.items()}
+    found = []
+    for start in range(0, val.table.shape[0], 4096):
+        numbers = np.arange(start, min(start + 4096, val.table.shape[0]))
+        raw = outputs(settings, single, val.table.take(numbers), classes=classes)
+        found.append(judge(raw, val.labels[numbers])[1][0])
+    return np.concatenate(found).astype(np.float64)
+
+
 Judge = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Outputs ``[K, n, C]`` and labels ``[n, …]`` to the loss and the score of each row, both ``[K, n]``."""
 

@@ -13,6 +13,8 @@ from featcache.head_views import rows_of_views, view_features, views_used
 from featcache.identity import sha256_json
 from featcache.selection import NONE, Parts, asked_rows, groups_of, keys_of, select_rows, strata_of
 from featcache.tables import ArrayTable, Part, StreamedTable, Table
+from featcache.target_scale import TargetScale
+from featcache.tasks import NUMBERS
 from featcache.trials import Trial
 
 SELECT_ON = ("val", "folds")
@@ -74,6 +76,13 @@ class SweepData:
     memory
         Bytes: features of a layer that take more than half of it are read when they are wanted.
 
+    Attributes
+    ----------
+    labels
+        What heads learn, of every row of the cache: labels int ``[N]``, answers or numbers float32 ``[N, T]``.
+    scale
+        The numbers' own units, which `labels` are not in; ``None`` of classes and answers.
+
     Raises
     ------
     DataError
@@ -89,6 +98,11 @@ class SweepData:
         else:
             rows = select_rows(cache, protocol)
         self.train, self.val, self.test = rows.train, rows.val, rows.test
+        self.scale, self.labels = None, cache.known
+        if cache.task == NUMBERS:
+            numbers = cache.known[self.train].astype(np.float64)
+            self.scale = TargetScale.of(numbers, np.ones(len(numbers)))
+            self.labels = self.scale.scaled(cache.known).astype(np.float32)
         self._loaded: tuple[tuple[str, int], Table, Table] | None = None
 
     @cached_property
@@ -145,7 +159,7 @@ class SweepData:
         train, _ = self._tables(trials[0])
         views = views_used(self.cache, trials[0].layer, trials[0].settings)
         weight = np.stack([self._train_weight(trial) for trial in trials])
-        labels = self.cache.labels
+        labels = self.labels
         learnt = Part(train, labels[self.train], weight, views)
         if trials[0].shots is not None:
             # Few of many rows: what no head of the group learns from would only fill the batches.
@@ -158,7 +172,7 @@ class SweepData:
         """Return what trials of one program are judged by."""
         _, val = self._tables(trials[0])
         weight = np.stack([self._val_weight(trial) for trial in trials])
-        return Part(val, self.cache.labels[self.val], weight)
+        return Part(val, self.labels[self.val], weight)
 
     def _train_weight(self, trial: Trial) -> np.ndarray:
         counts = np.ones(len(self.train), np.float32)
@@ -177,5 +191,5 @@ class SweepData:
 
     def test_part(self, layer: str, heads: int) -> Part:
         """Return the test rows, for heads that have been chosen."""
-        labels = self.cache.labels[self.test]
+        labels = self.labels[self.test]
         return Part(self.table(self.test, layer), labels, np.ones((heads, len(labels)), np.float32))

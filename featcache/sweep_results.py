@@ -13,6 +13,7 @@ from featcache.fitting import Fit
 from featcache.protocol import Comparison, Spread, Standing
 from featcache.settings import Settings
 from featcache.sweep_data import Protocol
+from featcache.tasks import CLASSES
 from featcache.trials import RELEVANT, Trial
 
 RESULTS = "results.jsonl"
@@ -207,6 +208,8 @@ class SweepResult:
         Folder of the chosen head, if it was saved.
     caches
         Names of the caches, by the numbers that configurations hold.
+    task
+        What is learnt (`featcache.tasks.TASKS`): what is called accuracy is then the share of right answers, or R².
     """
 
     folder: Path
@@ -218,6 +221,7 @@ class SweepResult:
     warnings: tuple[str, ...]
     classifier: Path | None
     caches: tuple[str, ...]
+    task: str = CLASSES
 
     @property
     def chosen(self) -> Choice:
@@ -228,6 +232,7 @@ class SweepResult:
         """Return plain JSON values."""
         return {
             "format": FORMAT,
+            "task": self.task,
             "heads": self.heads,
             "fitted": self.fitted,
             "seconds": round(self.seconds, 3),

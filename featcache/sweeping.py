@@ -15,10 +15,12 @@ from featcache.head_views import with_views
 from featcache.kept_fits import KeptFits
 from featcache.protocol import Standing, standings
 from featcache.quantities import read_bytes
+from featcache.readings import READINGS
 from featcache.rejection import require_accuracy
+from featcache.settings import DESCENT, Settings
 from featcache.sweep_data import SELECT_ON, Protocol, SweepData
 from featcache.sweep_results import Results, SweepResult, row
-from featcache.tasks import require_classes
+from featcache.tasks import CLASSES
 from featcache.trials import Trial, configurations, groups, read_axes
 
 
@@ -123,14 +125,15 @@ def sweep(
     if seeds < 1:
         raise UsageError(f"seeds {seeds}: expected 1 or more")
     protocol = Protocol(train, val, test, val_fraction, group_by, seed, folds)
-    chosen = configurations(read_axes(axes), trials=trials, seed=seed)
     many = read_shots(shots)
     limit = read_bytes(memory)
     require_accuracy(reject_accuracy)
     opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in _listed(caches)]
-    for own in opened:
-        require_classes(own, "a sweep")
     _refuse_other_classes(opened)
+    task = opened[0].task
+    chosen = _configurations(task, axes, trials=trials, seed=seed)
+    if task != CLASSES and many != [None]:
+        raise UsageError(f"shots are training examples of each class, and {opened[0].path} holds {task}")
     data = [SweepData(cache, protocol, memory=limit) for cache in opened]
     asked = (
         Trial(number, name, with_views(cache, name, replace(own, seed=first)), fold, few)
@@ -163,6 +166,7 @@ def sweep(
         if save_best
         else None,
         caches=tuple(f"{cache.backbone}" for cache in opened),
+        task=task,
     )
     return result.write()
 
@@ -183,10 +187,25 @@ def _refuse_other_classes(caches: Sequence[FeatureCache]) -> None:
     if not caches:
         raise UsageError("no cache to sweep over; give one or more")
     for cache in caches[1:]:
-        if cache.classes != caches[0].classes:
+        if (cache.task, cache.classes) != (caches[0].task, caches[0].classes):
             raise UsageError(
                 f"{cache.path} has other classes than {caches[0].path}; one leaderboard needs one set of classes"
             )
+
+
+def _configurations(task: str, axes: Mapping[str, Given], *, trials: int | None, seed: int) -> list[Settings]:
+    """Return the settings to try, all of which can learn what the caches know of their images."""
+    reading = READINGS[task]
+    usual = {"head": reading.heads[0], "loss": reading.losses[0]}
+    usual = (
+        {name: value for name, value in usual.items() if axes.get(name) is None} if task != CLASSES else {}
+    )
+    found = configurations(read_axes({**axes, **usual}), trials=trials, seed=seed)
+    for own in found:
+        reading.head(own.head)
+        if own.head in DESCENT:
+            reading.loss(own.loss)
+    return found
 
 
 def _listed(caches: Caches) -> list[Any]:

@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.metrics import bootstrap_interval
-
-MOST_DRAWN = 20_000_000
-"""Row numbers that a bootstrap draws at most; of many rows fewer resamples do."""
+from featcache.metrics import bootstrap_interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -109,30 +106,6 @@ class NumberEvaluation(NumberScores):
     """Scores with the `numbers` one by one."""
 
     numbers: tuple[NumberScore, ...]
-
-
-def mean_interval(
-    values: np.ndarray, *, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean over rows (Efron and Tibshirani, 1993).
-
-    Parameters
-    ----------
-    values
-        float ``[N]``.
-    level
-        Coverage.
-    draws, seed
-        Resamples, of which there are fewer where rows are very many, and their seed.
-    """
-    random = np.random.default_rng(seed)
-    count = len(values)
-    means = [
-        values[random.integers(0, count, count)].mean()
-        for _ in range(max(200, min(draws, MOST_DRAWN // count)))
-    ]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def evaluate_answers(

@@ -172,10 +172,66 @@ def test_caches_that_know_other_things(of_numbers, of_answers, tmp_path, feature
         UsageError, match=r"o\.h5 does not say sky, which this classifier gives; it holds sea, sand"
     ):
         classifier.evaluate(other)
-    with pytest.raises(
-        UsageError, match=r"a sweep is for images of one class each, and .*n\.h5 holds numbers"
-    ):
-        sweep(of_numbers, output=tmp_path / "sweep")
+
+
+# Sweeps -----------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_over_numbers_ranks_by_r2(of_numbers, features, numbers, tmp_path):
+    found = sweep(of_numbers, output=tmp_path / "s", head="ridge", l2="1,1000")
+    assert found.task == "numbers"
+    for standing in found.leaderboard:
+        oracle = make_pipeline(StandardScaler(), Ridge(standing.key.settings.l2))
+        oracle.fit(features[:160], numbers[:160])
+        # Single precision, and numbers in units of their deviation.
+        assert standing.accuracy == pytest.approx(oracle.score(features[160:200], numbers[160:200]), abs=1e-4)
+    best = found.leaderboard[0].key.settings.l2
+    assert found.chosen.test is not None
+    kept = Classifier.load(found.classifier)
+    single = train_head(of_numbers, output=None, l2=best)
+    # The saved head gives numbers in their own units.
+    np.testing.assert_allclose(kept.values(features), single.values(features), rtol=1e-5)
+    assert kept.metrics["test"]["r2"] == pytest.approx(found.chosen.test.mean, abs=1e-4)
+
+
+def test_a_sweep_over_answers_ranks_by_right_ones(of_answers, features, answers, tmp_path):
+    found = sweep(of_answers, output=tmp_path / "s", learning_rate="1e-4,1e-2", epochs="30", seeds=2)
+    assert [s.key.settings.loss for s in found.leaderboard] == ["sigmoid", "sigmoid"]
+    kept = Classifier.load(found.classifier)
+    right = (kept.probabilities(features[200:]) > 0.5) == answers[200:]
+    assert found.chosen.test is not None
+    assert found.chosen.test.values[0] == pytest.approx(right.mean(), abs=1e-6)
+    assert found.to_json()["task"] == "answers"
+    assert kept.metrics["val"]["accuracy"] == pytest.approx(
+        ((kept.probabilities(features[160:200]) > 0.5) == answers[160:200]).mean()
+    )
+
+
+def test_folds_judge_every_row_of_numbers_once(of_numbers, tmp_path):
+    found = sweep(of_numbers, output=tmp_path / "s", head="ridge", folds=4, l2="1,1e6")
+    assert [s.key.settings.l2 for s in found.leaderboard] == [1, 1e6]
+    assert found.leaderboard[0].trials == 4
+    (contender,) = found.chosen.contenders
+    assert contender.against.told_apart
+    assert "val" not in Classifier.load(found.classifier).metrics
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ({"head": "ridge,knn"}, "no head 'knn' for numbers; known: ridge, linear, mlp"),
+        ({"head": "linear", "loss": "softmax"}, "no loss 'softmax' for numbers; known: squared"),
+        ({"shots": "5,all"}, r"shots are training examples of each class, and .*n\.h5 holds numbers"),
+    ],
+)
+def test_sweeps_that_numbers_do_not_have(of_numbers, tmp_path, axes, says):
+    with pytest.raises(UsageError, match=says):
+        sweep(of_numbers, output=tmp_path / "s", **axes)
+
+
+def test_one_leaderboard_is_of_one_task(of_numbers, of_answers, tmp_path):
+    with pytest.raises(UsageError, match=r"has other classes than .*one leaderboard needs one set"):
+        sweep([of_numbers, of_answers], output=tmp_path / "s")
 
 
 # What people see --------------------------------------------------------------------------------------------

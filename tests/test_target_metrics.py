@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from featcache.target_metrics import evaluate_answers, evaluate_numbers, mean_interval, summary
+from featcache.target_metrics import evaluate_answers, evaluate_numbers, summary
 
 NAMES = ("sea", "sky", "tree")
 
@@ -60,14 +60,6 @@ def test_numbers_are_scored_as_scikit_learn_does():
 def test_one_row_explains_nothing():
     found = evaluate_numbers(np.ones((1, 1), np.float32), np.ones((1, 1)), classes=("age",), split="test")
     assert (found.r2, found.mae, found.interval) == (0.0, 0.0, (0.0, 0.0))
-
-
-def test_the_interval_of_a_mean_is_that_of_a_normal_distribution_where_rows_are_many():
-    values = np.random.default_rng(2).normal(5, 2, 4000)
-    low, high = mean_interval(values)
-    # 1.96 standard errors; a bootstrap of 2000 resamples finds its quantiles within a tenth of that.
-    half = 1.96 * values.std() / np.sqrt(4000)
-    assert (values.mean() - low, high - values.mean()) == pytest.approx((half, half), rel=0.1)
 
 
 def test_summaries_leave_out_the_single_ones(answers):

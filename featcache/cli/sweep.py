@@ -10,6 +10,7 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.errors import MissingFileError, UsageError, did_you_mean
+from featcache.tasks import ANSWERS, CLASSES, NUMBERS
 
 if TYPE_CHECKING:
     from featcache.protocol import Standing
@@ -184,6 +185,9 @@ def _short(value: Any) -> str:
     return "×".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+_SCORED = {ANSWERS: "shares of right answers", NUMBERS: "R², the share of the variance that is explained"}
+
+
 def lines(result: "SweepResult") -> list[str]:
     """Return a sweep as a person reads it."""
     text = [
@@ -213,6 +217,8 @@ def lines(result: "SweepResult") -> list[str]:
             text.append(
                 f"  not told apart from {len(equal)} of the next {len(choice.contenders)} on these rows"
             )
+    if result.task != CLASSES:
+        text.append(f"scores are {_SCORED[result.task]}")
     if result.classifier:
         text.append(f"classifier: {escaped(str(result.classifier))}")
     return text

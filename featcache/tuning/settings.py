@@ -143,9 +143,9 @@ def tune_settings(
     **given: Any,
 ) -> TuneSettings:
     """Return the settings of a fine-tuning from the arguments of `finetune`."""
-    training = replace(
-        classifier.settings, noise=0.0, **{name: value for name, value in given.items() if name not in _OWN}
-    )
+    # Noise and views are of cached features; what a fine-tuning learns from has views of its own.
+    given_training = {name: value for name, value in given.items() if name not in _OWN}
+    training = replace(classifier.settings, noise=0.0, views=None, **given_training)
     if cached and augment not in (None, "none"):
         raise UsageError(
             f"augment {augment!r} with a cached cut, whose photos were prepared when it was made; "
