@@ -279,6 +279,43 @@ def test_an_unknown_kind_names_the_nearest(spec, says):
         open_dataset(spec)
 
 
+@pytest.mark.parametrize(
+    ("spec", "meant"),
+    [
+        ("photos.csv", "csv:photos.csv"),
+        ("data/photos.TSV", "csv:data/photos.TSV"),
+        ("photos.jsonl", "csv:photos.jsonl"),
+        ("photos.parquet", "csv:photos.parquet"),
+        ("flowers-{000..009}.tar", r"tar:flowers-\{000\.\.009\}.tar"),
+        ("train.arrow", "hf:train.arrow"),
+    ],
+)
+def test_a_file_without_its_kind_is_told_which(tmp_path, monkeypatch, spec, meant):
+    monkeypatch.chdir(tmp_path)
+    says = rf"says no kind and is no folder; did you mean {meant}\?"
+    with pytest.raises(UsageError, match=says):
+        open_dataset(spec)
+    touch(tmp_path, spec)  # whether it is there or not
+    with pytest.raises(UsageError, match=says):
+        open_dataset(spec)
+
+
+def test_a_folder_may_be_called_like_a_table(tmp_path):
+    assert len(open_dataset(str(touch(tmp_path / "photos.csv", "cat/a.jpg", "dog/b.jpg"))).records) == 2
+
+
+def test_a_name_of_tfds_without_its_kind_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        MissingFileError, match=r"no dataset folder cats_vs_dogs; .*would be tfds:cats_vs_dogs$"
+    ):
+        open_dataset("cats_vs_dogs")
+    with pytest.raises(UsageError, match=r"a dataset of TFDS is tfds:cats_vs_dogs:4\.0\.1$"):
+        open_dataset("cats_vs_dogs:4.0.1")
+    with pytest.raises(MissingFileError, match=r"image\.jpg$"):
+        open_dataset("photos/cats")
+
+
 def test_a_path_with_a_colon_is_a_path(tmp_path):
     assert len(open_dataset(str(touch(tmp_path / "a:b", "cat/a.jpg", "dog/b.jpg"))).records) == 2
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.extract import DATASET
 from featcache.tasks import CLASSES
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ group = typer.Typer(
 
 @group.command("check")
 def check_(
-    dataset: Annotated[
-        str, typer.Argument(help="A folder, or csv:TABLE, lists:PATH, tfds:NAME, tar:SHARDS, hf:PATH.")
-    ],
+    dataset: Annotated[str, typer.Argument(help=DATASET)],
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 if an image is unreadable or in several splits.")
     ] = False,

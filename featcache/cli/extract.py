@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from featcache.extraction import Extraction
 
 NAME = "extract"
+DATASET = (
+    "A folder of class folders, with or without train/ and test/ above them; or csv:TABLE, lists:PATH, "
+    "tfds:NAME, tar:SHARDS, hf:PATH."
+)
 
 
 def command(
-    dataset: Annotated[
-        str, typer.Argument(help="Folder of class folders, with or without train/ and test/ above them.")
-    ],
+    dataset: Annotated[str, typer.Argument(help=DATASET)],
     backbone: Annotated[
         str, typer.Option("--backbone", "-b", help="Network, as ARCH or ARCH.TAG.")
     ] = "efficientnet_lite0",
