@@ -4,7 +4,7 @@ Measured is what an extraction does before it computes: import, `featcache.open_
 row table with a drawn split where there is none, and the plan. Images are 64 made-up bytes each, all different: a scan
 decodes none. What has to hold is 10 s and 300 MB for each.
 
-The images' network is not among it: JAX alone takes as much memory again.
+The network is not among it; importing JAX and using it once adds 175 MB.
 
 Command: ``python benchmarks/scan.py --records 100000`` (writes 300,000 small files into a temporary folder)
 
