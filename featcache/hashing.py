@@ -7,8 +7,12 @@ from featcache.cache import FeatureCache
 from featcache.errors import ImageError
 from featcache.plan import UNREADABLE
 from featcache.progress import OnProgress, Progress
-from featcache.schedule import ordered_map
+from featcache.schedule import batched, ordered_map
 from featcache.sources import Dataset, Record
+
+
+TOGETHER = 16
+"""Files that a thread takes at a time: handing one over costs as much as hashing a small one."""
 
 
 def hash_records(
@@ -40,12 +44,16 @@ def hash_records(
         except OSError:
             return UNREADABLE
 
+    def digests(records: Sequence[Record]) -> list[bytes]:
+        return [digest(record) for record in records]
+
     progress = Progress("hash", total=len(data.records))
     hashes = []
-    for value in ordered_map(digest, data.records, workers=workers, ahead=256):
-        hashes.append(value)
-        progress.done += 1
-        report(progress)
+    for some in ordered_map(digests, batched(data.records, TOGETHER), workers=workers, ahead=256 // TOGETHER):
+        for value in some:
+            hashes.append(value)
+            progress.done += 1
+            report(progress)
     return hashes
 
 

@@ -88,7 +88,7 @@ def micro_batches(
             np.array(good, np.int64), features, failures, decoded - started, time.perf_counter() - decoded
         )
 
-    yield from ordered_map(work, _batched(rows, batch_size), workers=workers, ahead=4 * workers)
+    yield from ordered_map(work, batched(rows, batch_size), workers=workers, ahead=4 * workers)
 
 
 def pipelined(
@@ -173,8 +173,9 @@ def _fetch(values: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
     return {layer: np.asarray(value)[:count] for layer, value in values.items()}
 
 
-def _batched(rows: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
-    iterator = iter(rows)
+def batched(items: Iterable[_T], size: int) -> Iterator[tuple[_T, ...]]:
+    """Yield `size` items at a time, the last ones as many as are left."""
+    iterator = iter(items)
     while batch := tuple(itertools.islice(iterator, size)):
         yield batch
 

@@ -303,7 +303,7 @@ def test_a_dataset_converted_in_place_is_read_in_the_format_that_can_be(copied):
 @pytest.mark.usefixtures("no_library")
 def test_without_the_extra_it_says_what_to_install(prepared):
     with pytest.raises(
-        DataError, match=r"needs tensorflow-datasets.*pip install 'featcache\[tfds,parquet\]'"
+        DataError, match=r"needs tensorflow-datasets.*pip install tensorflow-datasets array_record pyarrow"
     ):
         open_tfds(f"tiny_shapes?data_dir={prepared}")
 

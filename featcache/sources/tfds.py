@@ -111,7 +111,7 @@ def _library() -> Any:
 def _not_installed(error: ImportError) -> DataError:
     return DataError(
         f"a tfds: dataset needs tensorflow-datasets, and array_record or pyarrow to read its files, but {error}; "
-        "install them with: pip install 'featcache[tfds,parquet]'"
+        "install them with: pip install tensorflow-datasets array_record pyarrow"
     )
 
 
