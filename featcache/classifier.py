@@ -29,7 +29,7 @@ from featcache.tasks import CLASSES, NUMBERS
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
-    from featcache.target_metrics import AnswerEvaluation, AnswerScores, NumberEvaluation, NumberScores
+    from featcache.target_metrics import AnswerScores, NumberScores
 
 __all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
 
@@ -199,7 +199,7 @@ class Classifier:
         split: str = "test",
         *,
         tta: bool | None = None,
-    ) -> "ClassifierEvaluation | AnswerEvaluation | NumberEvaluation":
+    ) -> ClassifierEvaluation | Any:
         """Score the classifier on a split of a cache.
 
         Parameters
@@ -211,6 +211,11 @@ class Classifier:
         tta
             Average over all views of each image that the cache holds; ``None``: as it was measured when it was
             trained.
+
+        Returns
+        -------
+        ClassifierEvaluation, AnswerEvaluation or NumberEvaluation
+            By what the classifier gives; the last two are of `featcache.target_metrics`.
 
         Raises
         ------

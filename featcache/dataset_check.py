@@ -5,6 +5,7 @@ what is unreadable here is quarantined there, for the same reason. Copies are fo
 """
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -210,7 +211,11 @@ class DatasetCheck:
 
 
 def check_dataset(
-    spec: str | Path | Dataset, *, workers: int | None = None, on_progress: OnProgress | None = None
+    spec: str | Path | Dataset,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
 ) -> DatasetCheck:
     """Read and decode every image of a dataset and say what they are; nothing is computed, nothing written.
 
@@ -218,6 +223,8 @@ def check_dataset(
     ----------
     spec
         As for `featcache.extract`, or an opened dataset.
+    data_dir
+        Where TFDS's datasets are prepared; see `featcache.open_dataset`.
     workers
         Threads; one per core by default.
     on_progress
@@ -243,7 +250,7 @@ def check_dataset(
     """
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers}: expected at least 1")
-    data = spec if isinstance(spec, Dataset) else open_dataset(str(spec))
+    data = open_dataset(spec, data_dir=data_dir)
     progress = Progress("check", total=len(data.records))
     looks = []
     for look in ordered_map(_look, data.records, workers=workers or default_workers(), ahead=64):

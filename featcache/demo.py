@@ -83,7 +83,6 @@ def run_demo(
     folder = target / "classifier"
     classifier = train_head(extraction, output=folder)
     evaluation = classifier.evaluate(split="test")
-    assert isinstance(evaluation, Evaluation), "a folder's images are of classes"
     files, _ = image_files(dataset / "test")
     first_of_class = {file.parent: file for file in reversed(files)}
     predictions = classifier.predict(sorted(first_of_class.values()), top=2)

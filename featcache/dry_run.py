@@ -91,6 +91,7 @@ def plan_extraction(
     view_seed: int = 0,
     test_fraction: float = 0.2,
     seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -104,7 +105,7 @@ def plan_extraction(
     Parameters
     ----------
     dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
-views, augment, view_seed, test_fraction, seed, split, shard, reuse, verify, overwrite, batch_size, workers
+views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, verify, overwrite, batch_size, workers
         See `featcache.extract`.
     """
     rule = split_rule(test_fraction, seed)
@@ -120,7 +121,7 @@ views, augment, view_seed, test_fraction, seed, split, shard, reuse, verify, ove
         image_statistics,
         Views.of(views, augment, view_seed),
     )
-    data, part = open_part(dataset, shard, split)
+    data, part = open_part(dataset, shard, split, data_dir)
     request = requests.resolve(wanted)
     target = output_path(data, requests.backbone_label(request.network), output, part)
     request, caches = requests.find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)

@@ -103,6 +103,7 @@ def extract(
     view_seed: int = 0,
     test_fraction: float = 0.2,
     seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -157,6 +158,8 @@ def extract(
         Another number gives other draws.
     test_fraction, seed
         How a dataset without splits is divided into train and test.
+    data_dir
+        Where TFDS's datasets are prepared; see `featcache.open_dataset`.
     split
         A split of the dataset, or a slice such as ``"train[:10%]"`` or ``"[:100]"`` (of all), cut over its records in
         their order (see `featcache.slices`): only these are read. What trains and what tests may be cut later from
@@ -216,7 +219,7 @@ def extract(
         Views.of(views, augment, view_seed),
     )
     source = named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
-    data, part = open_part(source, shard, split)
+    data, part = open_part(source, shard, split, data_dir)
     report = _reporter(on_progress, stop)
     threads = workers or default_workers()
     if not (verify or reuse) and (guess := guessed_target(data, wanted, output, part)):

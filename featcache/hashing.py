@@ -10,7 +10,6 @@ from featcache.progress import OnProgress, Progress
 from featcache.schedule import batched, ordered_map
 from featcache.sources import Dataset, Record
 
-
 TOGETHER = 16
 """Files that a thread takes at a time: handing one over costs as much as hashing a small one."""
 

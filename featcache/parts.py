@@ -57,10 +57,13 @@ class Part:
 
 
 def open_part(
-    dataset: str | Path | Dataset, shard: str | None = None, split: str | None = None
+    dataset: str | Path | Dataset,
+    shard: str | None = None,
+    split: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[Dataset, Part]:
     """Open a dataset, a slice of it, or one shard of either; raises what opening and `slice_records` raise."""
-    data = dataset if isinstance(dataset, Dataset) else open_dataset(str(dataset))
+    data = open_dataset(dataset, data_dir=data_dir)
     part = Part(split, Shard.parse(shard) if shard else None)
     data = data if split is None else slice_records(data, split)
     return (part.shard.of_dataset(data) if part.shard else data), part

@@ -212,6 +212,21 @@ def test_the_data_dir_comes_from_the_spec_else_from_the_environment(prepared, tm
     assert TfdsSpec.parse("tiny_shapes").data_dir == Path.home() / "tensorflow_datasets"
 
 
+def test_the_data_dir_may_be_said_beside_the_spec(prepared, tmp_path):
+    odd = tmp_path / "a b+c%&d"  # all of which mean something else in an address
+    shutil.copytree(prepared / "tiny_shapes/1.2.0", odd / "tiny_shapes/1.2.0")
+    found = open_dataset("tfds:tiny_shapes:1.2.0", data_dir=odd)
+    assert len(found.records) == sum(COUNTS.values()) - COUNTS["extra"]
+    assert open_dataset(found.spec).classes == found.classes, "what is remembered says where it is"
+    for dataset, says in (
+        ("photos", "'photos' is no dataset of TFDS"),
+        (found, r"says where it is itself; leave data-dir out"),
+        ("tfds:tiny_shapes?data_dir=/x", "says where it is itself"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            open_dataset(dataset, data_dir=odd)
+
+
 def test_another_feature_may_be_the_label(prepared):
     found = open_tfds(f"tiny_shapes?label=colour&data_dir={prepared}")
     assert found.classes == ("red", "blue")

@@ -1,6 +1,7 @@
 """``featcache data``: look at datasets before anything is computed."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +30,7 @@ group = typer.Typer(
 @group.command("check")
 def check_(
     dataset: Annotated[str, typer.Argument(help=DATASET)],
+    data_dir: Annotated[Path | None, typer.Option(help="Where TFDS's datasets are prepared.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 if an image is unreadable or in several splits.")
     ] = False,
@@ -45,7 +47,7 @@ def check_(
     from featcache.dataset_check import check_dataset
 
     with console.progress() as on_progress:
-        found = check_dataset(dataset, workers=workers, on_progress=on_progress)
+        found = check_dataset(dataset, data_dir=data_dir, workers=workers, on_progress=on_progress)
     console.result(printable(found.to_json()), lines(found))
     if strict:
         found.require_sound()

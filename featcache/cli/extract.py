@@ -48,6 +48,7 @@ def command(
     view_seed: Annotated[int, typer.Option(help="Seed of the drawn views.")] = 0,
     test_fraction: Annotated[float, typer.Option(help="Test share of a dataset without splits.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
+    data_dir: Annotated[Path | None, typer.Option(help="Where TFDS's datasets are prepared.")] = None,
     split: Annotated[
         str | None, typer.Option(help="Only a split or slice, as train[:10%] or [:100].")
     ] = None,
@@ -90,6 +91,7 @@ def command(
         "view_seed": view_seed,
         "test_fraction": test_fraction,
         "seed": seed,
+        "data_dir": data_dir,
         "split": split,
         "shard": shard,
         "reuse": reuse or (),

@@ -1,8 +1,10 @@
 """Dataset specs, such as ``folder:PATH`` or just a path; `open_dataset` turns one into records."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from featcache.errors import MissingFileError, UsageError, did_you_mean
 from featcache.sources.dataset import Dataset, Record
@@ -29,31 +31,44 @@ _SUFFIXES = {**dict.fromkeys(READERS, "csv"), ".tar": "tar", ".arrow": "hf"}
 """What a file alone would be, if its kind stood before it."""
 
 
-def open_dataset(spec: str) -> Dataset:
+def open_dataset(
+    spec: str | os.PathLike[str] | Dataset, *, data_dir: str | os.PathLike[str] | None = None
+) -> Dataset:
     """Scan a dataset without reading its images.
 
     Parameters
     ----------
     spec
         ``"folder:PATH"``, or a path alone; ``"csv:TABLE"``; ``"lists:PATH"``; ``"tfds:NAME"``;
-        ``"tar:SHARDS"``; ``"hf:PATH"``.
+        ``"tar:SHARDS"``; ``"hf:PATH"``. A dataset that is open already is returned.
+    data_dir
+        Where TFDS's datasets are prepared: the same as ``?data_dir=`` behind ``"tfds:NAME"``.
 
     Raises
     ------
     UsageError
-        If the spec's kind is unknown, or missing before what is no folder.
+        If the spec's kind is unknown, or missing before what is no folder; if `data_dir` is for no TFDS dataset.
     DataError
         If there is nothing usable there.
     """
-    kind, colon, rest = spec.partition(":")
+    opened = isinstance(spec, Dataset)
+    name = spec.spec if opened else os.fspath(spec)
+    kind, colon, rest = name.partition(":")
+    if data_dir is not None:
+        if opened or kind != "tfds" or "data_dir=" in rest:
+            why = "says where it is itself" if kind == "tfds" else "is no dataset of TFDS (tfds:NAME)"
+            raise UsageError(f"data-dir {os.fspath(data_dir)}: {name!r} {why}; leave data-dir out")
+        rest += f"{'&' if '?' in rest else '?'}data_dir={quote(os.fspath(data_dir))}"
+    if opened:
+        return spec
     if colon and kind in _SOURCES:
         return _SOURCES[kind](rest)
     # A one-letter kind is a Windows drive, and one with a slash is a path that contains a colon.
     if colon and len(kind) > 1 and "/" not in kind and "\\" not in kind:
         if re.fullmatch(r"\d+\.\d+\.\d+", rest):
-            raise UsageError(f"dataset {spec!r}: no source {kind!r}; a dataset of TFDS is tfds:{spec}")
-        raise UsageError(f"dataset {spec!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
-    return _open_path(spec)
+            raise UsageError(f"dataset {name!r}: no source {kind!r}; a dataset of TFDS is tfds:{name}")
+        raise UsageError(f"dataset {name!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
+    return _open_path(name)
 
 
 def _open_path(path: str) -> Dataset:

@@ -328,8 +328,9 @@ class _Split:
 
     def _sizes_and_paths(self) -> tuple[list[int | None], list[str | None]]:
         """Return how long each image's bytes are, and where its file is; of the bytes none is read."""
-        from pyarrow import compute, types
+        from pyarrow import types
 
+        compute: Any = import_module("pyarrow.compute")  # its functions are made when it is imported
         held = self._images
         if types.is_struct(held.type):
             sizes = compute.binary_length(compute.struct_field(held, "bytes"))

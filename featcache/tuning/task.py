@@ -137,7 +137,7 @@ def prepare_task(
         data = from_cut(classifier, network, opened, layer)
     else:
         given = classifier.provenance["dataset"] if dataset is None else dataset
-        found = given if isinstance(given, Dataset) else open_dataset(str(given))
+        found = open_dataset(given)
         data = from_photos(classifier, found, report=report, workers=workers)
     if not len(data.rows.val) and not len(data.rows.test):
         raise DataError(
