@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from featcache.backbones import load as load_backbone
     from featcache.cache import FeatureCache
     from featcache.classifier import Classifier
-    from featcache.dataset_check import DatasetCheck, check_dataset
+    from featcache.dataset_check import check_dataset
+    from featcache.dataset_facts import DatasetCheck
     from featcache.dry_run import PlanReport, plan_extraction
     from featcache.errors import FeatcacheError
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
@@ -33,7 +34,7 @@ _HOMES = {
     "open_arrays": "featcache.sources.arrays",
     "Dataset": "featcache.sources",
     "check_dataset": "featcache.dataset_check",
-    "DatasetCheck": "featcache.dataset_check",
+    "DatasetCheck": "featcache.dataset_facts",
     "Transforms": "featcache.transforms",
     "load_backbone": "featcache.backbones:load",
     "plan_extraction": "featcache.dry_run",

@@ -16,14 +16,13 @@ import numpy as np
 from featcache.backbones import TUNED
 from featcache.cache import FeatureCache
 from featcache.calibration import Calibration, calibrated
+from featcache.classifier_evaluation import ClassifierEvaluation, evaluate_classifier
 from featcache.classifier_folder import BACKBONE, DOCUMENT, TENSORS, own_weights, read_folder, write_folder
-from featcache.errors import IdentityError, MissingFileError, UsageError
+from featcache.errors import IdentityError, UsageError
 from featcache.head_outputs import FinishedHead
-from featcache.head_views import require_several
 from featcache.identity import Recipe, differences
-from featcache.metrics import Evaluation, Scores
+from featcache.metrics import Scores
 from featcache.readings import READINGS
-from featcache.rejection import Rejection, rejection_at
 from featcache.settings import Settings, loss_of
 from featcache.tasks import CLASSES, NUMBERS
 
@@ -32,22 +31,6 @@ if TYPE_CHECKING:
     from featcache.target_metrics import AnswerScores, NumberScores
 
 __all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
-
-
-@dataclass(frozen=True)
-class ClassifierEvaluation(Evaluation):
-    """How good a classifier is, and how good where it does not say "unknown".
-
-    Parameters
-    ----------
-    rejection
-        What its threshold does to these rows; ``None`` where it has none.
-    views
-        Views of each image whose mean was scored.
-    """
-
-    rejection: Rejection | None = None
-    views: int = 1
 
 
 @dataclass(frozen=True)
@@ -224,73 +207,7 @@ class Classifier:
         UsageError
             If there is one view to average over, or the cache's images are labelled with other things.
         """
-        opened = self._open(cache)
-        self.require_same_features(opened)
-        averaged = self.tta if tta is None else tta
-        if averaged:
-            require_several(opened, self.layer)
-        features, labels = opened.arrays(split, self.layer, view="all" if averaged else 0)
-        values, own = self.values(features, tta=averaged), self._own_labels(opened, labels)
-        scores = READINGS[self.task].evaluate(own, values, classes=self.classes, split=split)
-        if self.task != CLASSES:
-            return scores
-        threshold = self.calibration.threshold
-        kept = None if threshold is None else rejection_at(threshold, values, own)
-        views = opened.layers[self.layer].views if averaged else 1
-        return ClassifierEvaluation(**vars(scores), rejection=kept, views=views)
-
-    def _open(self, cache: str | os.PathLike[str] | FeatureCache | None) -> FeatureCache:
-        if isinstance(cache, FeatureCache):
-            return cache
-        if cache is not None:
-            return FeatureCache(cache)
-        trained_on = Path(self.provenance["cache"])
-        if not trained_on.exists():
-            raise MissingFileError(
-                f"the cache it was trained on, {trained_on}, is gone; name one with --cache"
-            )
-        return FeatureCache(trained_on)
-
-    def require_same_features(self, cache: FeatureCache) -> None:
-        """Refuse a cache whose features are not what this head was trained on.
-
-        Raises
-        ------
-        IdentityError
-            With the differences, field by field.
-        """
-        held = cache.layers.get(self.layer)
-        if held is not None and held.fingerprint == self.fingerprint:
-            return
-        lines = differences(cache.recipe, self.recipe)
-        if held is None:
-            lines.append(f"layers: {', '.join(cache.layers)} in the cache, {self.layer} asked for")
-        raise IdentityError(
-            f"{cache.path} holds other features than this classifier was trained on:\n  " + "\n  ".join(lines)
-        )
-
-    def _own_labels(self, cache: FeatureCache, labels: np.ndarray) -> np.ndarray:
-        """Translate a cache's labels or targets to this classifier's, by name."""
-        if cache.task != self.task:
-            raise UsageError(f"{cache.path} holds {cache.task}; this classifier gives {self.task}")
-        if self.task != CLASSES:
-            return labels[:, self._columns(cache)]
-        unknown = [name for name in cache.classes if name not in self.classes]
-        if unknown:
-            raise UsageError(
-                f"{cache.path} has classes this classifier does not know: {', '.join(unknown[:5])}; "
-                f"it knows {', '.join(self.classes[:10])}"
-            )
-        return np.array([self.classes.index(name) for name in cache.classes], np.int32)[labels]
-
-    def _columns(self, cache: FeatureCache) -> list[int]:
-        missing = [name for name in self.classes if name not in cache.classes]
-        if missing:
-            raise UsageError(
-                f"{cache.path} does not say {', '.join(missing[:5])}, which this classifier gives; it holds "
-                f"{', '.join(cache.classes[:10])}"
-            )
-        return [cache.classes.index(name) for name in self.classes]
+        return evaluate_classifier(self, cache, split, tta=self.tta if tta is None else tta)
 
     # On images ----------------------------------------------------------------------------------------------
 

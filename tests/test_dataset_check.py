@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent / "faults"))
 from fake_network import FakeNetwork
 
 from featcache import check_dataset, extract
-from featcache.dataset_check import Spread
+from featcache.dataset_facts import Spread
 from featcache.decoding import examine, read
 from featcache.errors import DataError, ImageError, MissingFileError, UsageError
 from featcache.sources import open_dataset

@@ -11,7 +11,7 @@ from featcache.cli.extract import DATASET
 from featcache.tasks import CLASSES
 
 if TYPE_CHECKING:
-    from featcache.dataset_check import Copies, DatasetCheck, Spread
+    from featcache.dataset_facts import Copies, DatasetCheck, Spread
 
 NAME = "data"
 FEW = 10
@@ -90,7 +90,7 @@ def lines(found: "DatasetCheck") -> list[str]:
 
 
 def _pictures(found: "DatasetCheck") -> list[str]:
-    from featcache.dataset_check import SMALL
+    from featcache.dataset_facts import SMALL
 
     turned = {f"with orientation {number}": count for number, count in found.orientations.items()}
     size = f"width {_spread(found.width)}, height {_spread(found.height)} (smallest, median, largest)"
