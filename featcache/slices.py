@@ -1,9 +1,11 @@
 """Parts of a dataset in the words of TFDS: ``train``, ``train[:80%]``, ``train[80%:]+test``, ``all``.
 
 The grammar is that of `tensorflow_datasets.core.splits`, read the same way: what is refused there is refused here, and
-a slice holds the same rows, but for three things. ``all[:10%]``, which TFDS does not know, and a slice alone, such as
-``[10:20]`` or ``[-100:]``, are of all rows in their order. A row that is asked for twice (``test+test``) comes once: to
-score an image twice would only make its interval too narrow. Shards are refused, because the rows of a cache have none.
+a slice holds the same rows, but for these things. ``all[:10%]``, which TFDS does not know, and a slice alone, such as
+``[10:20]`` or ``[-100:]``, are of all rows in their order. People's other names of the three usual splits (`SPLITS`)
+are understood where no split has that very name, and spaces around the parts of a term do not count. A row that is
+asked for twice (``test+test``) comes once: to score an image twice would only make its interval too narrow. Refused
+are what is empty, digits that are not ASCII, and shards, because the rows of a cache have none.
 """
 
 import re
@@ -17,14 +19,27 @@ from featcache.errors import UnknownNameError, UsageError, did_you_mean
 ALL = "all"
 """All rows, of whatever split."""
 
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""People's names for the three splits."""
+
 EXPECTED = (
     "expected a split such as train, a slice such as train[:80%], train[80%:], train[10:20] or [-100:] (of all rows), "
     "or several with + between them"
 )
 
 _TERM = re.compile(r"^(?P<split>[\w-]+)?(?:\[(?P<slice>[\d\w%:.-]+)\])?$")
-_BOUND = re.compile(r"^(?:(?P<value>-?[\d_.]+)(?P<unit>%|shard)?)?$")
+_BOUND = re.compile(r"^(?:(?P<value>-?[0-9_.]+)(?P<unit>%|shard)?)?$")
 _PLUS = re.compile(r"\s*\+\s*")
+_SPACED = re.compile(r" *([][:%]) *")
 
 
 @dataclass(frozen=True)
@@ -112,20 +127,22 @@ def rows_in(text: str, splits: Sequence[str], split_of: np.ndarray, *, origin: s
     Returns
     -------
     numpy.ndarray
-        int64 ``[n]`` row numbers; none where a slice is empty.
+        int64 ``[n]`` row numbers; none only where a split is empty that nothing was cut from.
 
     Raises
     ------
     UsageError
-        If the text is not in the grammar, or a split has fewer rows than it says.
+        If the text is not in the grammar, a split has fewer rows than it says, or no row is in its slices.
     UnknownNameError
         If there is no such split.
     """
     try:
-        parts = [_taken(part, text, splits, split_of) for part in parse_slices(text, splits)]
+        parts = parse_slices(text, splits)
+        rows = np.concatenate([_taken(part, text, splits, split_of) for part in parts])
+        if not len(rows) and any(part != Slice(part.split) for part in parts):
+            raise UsageError(f"has no rows {text!r}: the slice is empty; give a larger one")
     except UsageError as error:
         raise type(error)(f"{origin} {error}") from None
-    rows = np.concatenate(parts)
     _, first = np.unique(rows, return_index=True)
     return rows[np.sort(first)]
 
@@ -141,7 +158,7 @@ def _taken(part: Slice, text: str, splits: Sequence[str], split_of: np.ndarray) 
 
 
 def _parse_term(term: str, text: str, splits: Sequence[str]) -> Slice:
-    match = _TERM.match(term)
+    match = _TERM.match(_SPACED.sub(r"\1", term.strip(" ")))
     name = (
         ALL if match is not None and match["split"] is None and match["slice"] else match and match["split"]
     )
@@ -150,7 +167,9 @@ def _parse_term(term: str, text: str, splits: Sequence[str]) -> Slice:
             raise _unknown(term, splits)
         raise _refusal(text, f"{term!r} is no split and no slice of one")
     if name != ALL and name not in splits:
-        raise _unknown(name, splits)
+        word, name = name, SPLITS.get(name.casefold(), "")
+        if name not in splits:
+            raise _unknown(word, splits)
     return Slice(name) if match["slice"] is None else _parse_slice(name, match["slice"], text)
 
 
@@ -188,4 +207,6 @@ def _refusal(text: str, why: str) -> UsageError:
 
 def _unknown(name: str, splits: Sequence[str]) -> UnknownNameError:
     names = [*splits, *([] if ALL in splits else [ALL])]
-    return UnknownNameError(f"has no split {name!r}; {did_you_mean(name, names)}")
+    # A word that is spelled right is no slip of another: val is near all, and means something else.
+    known = did_you_mean("" if name.casefold() in SPLITS else name, names)
+    return UnknownNameError(f"has no split {name!r}; {known}")

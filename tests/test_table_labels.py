@@ -58,6 +58,37 @@ def test_whole_numbers_are_numbers_where_somebody_says_so(tmp_path):
     assert learnt(open_dataset(f"{spec}?task=numbers")) == [(3,), (12,)]
 
 
+@pytest.mark.parametrize("cell", ["NA", "nan", "inf", '"3,5"', "12 kg"])
+def test_a_slip_in_a_column_of_numbers_is_named_and_makes_no_classes(tmp_path, cell):
+    lines = [f"{i}.jpg,{i + 0.5}" for i in range(20)]
+    lines[3] = f"3.jpg,{cell}"
+    spec = f"{many(tmp_path, 'path,age', lines)}?label=age"
+    says = rf"line 5, column age: {cell.strip(chr(34))!r} is no number, and 19 of 19 others are; .*say \?task=classes"
+    with pytest.raises(DataError, match=says):
+        open_dataset(spec)
+    assert len(open_dataset(f"{spec}&task=classes").classes) == 20
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [(9, 1), (17, 2), (0, 12)],  # ten rows; 89 % numbers; none
+)
+def test_fewer_numbers_are_names_of_classes(tmp_path, numbers, words):
+    lines = [f"{i}.jpg,{i + 0.5}" for i in range(numbers)] + [f"{numbers + i}.jpg,v{i}" for i in range(words)]
+    assert open_dataset(many(tmp_path, "path,label", lines)).task == "classes"
+
+
+def test_whole_numbers_with_a_word_among_them_are_classes(tmp_path):
+    spec = many(tmp_path, "path,label", [f"{i}.jpg,{i}" for i in range(19)] + ["19.jpg,other"])
+    assert open_dataset(spec).classes[-1] == "other"
+
+
+def test_nine_in_ten_of_more_than_ten_are_enough(tmp_path):
+    lines = [f"{i}.jpg,{i + 0.5}" for i in range(18)] + ["18.jpg,?", "19.jpg,-"]
+    with pytest.raises(DataError, match=r"line 20, column label: '\?' is no number, and 18 of 19 others are"):
+        open_dataset(many(tmp_path, "path,label", lines))
+
+
 def test_lists_of_names_are_answers(tmp_path):
     text = (
         '{"path": "a.jpg", "label": ["sea", "sky"]}\n{"path": "b.jpg", "label": []}\n'

@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.slices import SPLITS
 from featcache.sources.dataset import UNSPLIT, Dataset, Record
-from featcache.sources.folder import SPLITS, natural_key, read_regular_file
+from featcache.sources.folder import natural_key, read_regular_file
 
 EXPECTED = "expected uint8 arrays [N, H, W, 3] or [N, H, W], or a list of pictures (arrays, paths, bytes, PIL images)"
 

@@ -10,24 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from featcache.errors import DataError, MissingFileError
+from featcache.slices import SPLITS
 from featcache.sources.dataset import UNSPLIT, Dataset, Record
 
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
 )
-
-# People's names for the three splits.
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 LAYOUTS = "expected ROOT/CLASS/image.jpg or ROOT/{train,val,test}/CLASS/image.jpg"
 

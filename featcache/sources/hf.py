@@ -19,9 +19,10 @@ from urllib.parse import parse_qsl
 
 from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean
 from featcache.paths import home
+from featcache.slices import SPLITS
 from featcache.sources.dataset import UNSPLIT, Dataset, Record
 from featcache.sources.entries import order_classes
-from featcache.sources.folder import SPLITS, natural_key, read_regular_file
+from featcache.sources.folder import natural_key, read_regular_file
 
 EXPECTED = (
     "expected hf:PATH: a folder that save_to_disk wrote, a .parquet or .arrow file, or a folder of these "

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featcache.errors import DataError, MissingFileError, did_you_mean
+from featcache.slices import SPLITS
 from featcache.sources.dataset import Dataset
 from featcache.sources.entries import Entry, order_classes, to_dataset
-from featcache.sources.folder import EXTENSIONS, SPLITS
+from featcache.sources.folder import EXTENSIONS
 from featcache.sources.text import require_file, text_lines
 
 LAYOUTS = (

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.slices import SPLITS
 from featcache.sources.dataset import UNSPLIT, Dataset
 from featcache.sources.entries import Entry, to_dataset
-from featcache.sources.folder import SPLITS
 from featcache.sources.table_labels import read_labels, written
 from featcache.sources.table_rows import READERS, Table, open_table_file
 from featcache.sources.text import require_file

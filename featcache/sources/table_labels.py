@@ -18,6 +18,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _LARGEST = float(np.finfo(np.float32).max)
 _WORDS = {"true": 1.0, "false": 0.0}
 _WHAT = {ANSWERS: "answer (0 or 1)", NUMBERS: "number"}
+_MOST, _FEWEST = 0.9, 11
+"""The share of numbers, and the rows, from which on a value that is no number is a slip and no class's name."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ def read_labels(
     """Decide what labels are, and read them.
 
     One column holds classes, unless its values are numbers, one of them with a fraction: then they are numbers to
-    predict. Lists of names in one column are answers: which of all names are right for the image. Several columns of
-    nothing but 0 and 1 are answers, and several others numbers.
+    predict. Where at least 9 in 10 of more than 10 values are such numbers, one that is none is refused: taken for a
+    class, it would make every number a class of its own. Lists of names in one column are answers: which of all names
+    are right for the image. Several columns of nothing but 0 and 1 are answers, and several others numbers.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ def read_labels(
     if len(columns) > 1 or task in (ANSWERS, NUMBERS):
         return _targets(columns, where, values, task, file)
     names = [written(row[0], "label", place[0]) for row, place in zip(values, where, strict=True)]
-    if task is None and _measured(names):
+    if task is None and _measured(names, [place[0] for place in where]):
         return _targets(columns, where, values, NUMBERS, file)
     return Labels(CLASSES, tuple(order_classes(names, where=file)), names, [None] * len(names))
 
@@ -121,9 +124,25 @@ def written(value: Any, role: str, where: str) -> str:
 # Answers and numbers ----------------------------------------------------------------------------------------
 
 
-def _measured(names: Sequence[str]) -> bool:
-    """Whether text is numbers, one of them with a fraction: measurements, and no names of classes."""
-    return all(map(_NUMBER.fullmatch, names)) and not all(map(_WHOLE.fullmatch, names))
+def _measured(names: Sequence[str], where: Sequence[str]) -> bool:
+    """Whether text is numbers, one of them with a fraction: measurements, and no names of classes.
+
+    Raises
+    ------
+    DataError
+        If nearly all of it is; names the first place that is none.
+    """
+    numbers = [bool(_NUMBER.fullmatch(name)) for name in names]
+    count, total = sum(numbers), len(names)
+    if not any(number and not _WHOLE.fullmatch(name) for name, number in zip(names, numbers, strict=True)):
+        return False
+    if _MOST * total <= count < total and total >= _FEWEST:
+        row = numbers.index(False)
+        raise DataError(
+            f"{where[row]}: {names[row]!r} is no number, and {count} of {total - 1} others are; correct it, or say "
+            "?task=classes"
+        )
+    return count == total
 
 
 def _targets(

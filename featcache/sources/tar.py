@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from featcache.errors import DataError, MissingFileError, UsageError
+from featcache.slices import SPLITS
 from featcache.sources.dataset import UNSPLIT, Dataset, Record
-from featcache.sources.folder import SPLITS, natural_key
+from featcache.sources.folder import natural_key
 from featcache.sources.tar_labels import READERS, Label, as_indices, class_names
 
 IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})

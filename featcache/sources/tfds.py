@@ -17,8 +17,8 @@ from typing import Any
 
 from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean
 from featcache.paths import offline
+from featcache.slices import SPLITS
 from featcache.sources.dataset import Dataset, Record
-from featcache.sources.folder import SPLITS
 from featcache.sources.tfds_ahead import ReadAhead
 from featcache.sources.tfds_files import TfdsSpec, find_prepared, prepared_names, require_readable
 
