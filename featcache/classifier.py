@@ -179,7 +179,7 @@ class Classifier:
     def evaluate(
         self,
         cache: str | os.PathLike[str] | FeatureCache | None = None,
-        split: str = "test",
+        split: str | None = None,
         *,
         tta: bool | None = None,
     ) -> ClassifierEvaluation | Any:
@@ -190,7 +190,8 @@ class Classifier:
         cache
             A cache of the same recipe; by default the one it was trained on.
         split
-            Name of the split, a slice of it (see `featcache.slices`), or ``"all"``.
+            Name of the split, a slice of it (see `featcache.slices`), or ``"all"``; by default what tested it when it
+            was trained, which mostly is ``"test"``.
         tta
             Average over all views of each image that the cache holds; ``None``: as it was measured when it was
             trained.

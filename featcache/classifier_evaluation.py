@@ -1,19 +1,21 @@
 """How good a classifier is on the rows of a cache: its features must be the same, and its labels are translated."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.backbones import TUNED
 from featcache.cache import FeatureCache
-from featcache.errors import IdentityError, MissingFileError, UsageError
+from featcache.errors import FeatcacheError, IdentityError, MissingFileError, UsageError
 from featcache.head_views import require_several
 from featcache.identity import differences
 from featcache.metrics import Evaluation
 from featcache.readings import READINGS
 from featcache.rejection import Rejection, rejection_at
+from featcache.selection import NONE, Parts, select_rows
 from featcache.tasks import CLASSES
 
 if TYPE_CHECKING:
@@ -30,16 +32,19 @@ class ClassifierEvaluation(Evaluation):
         What its threshold does to these rows; ``None`` where it has none.
     views
         Views of each image whose mean was scored.
+    seen
+        How many of the rows are images that trained or validated it; ``None`` where that is not known any more.
     """
 
     rejection: Rejection | None = None
     views: int = 1
+    seen: int | None = None
 
 
 def evaluate_classifier(
     classifier: "Classifier",
     cache: str | os.PathLike[str] | FeatureCache | None,
-    split: str,
+    split: str | None,
     *,
     tta: bool,
 ) -> ClassifierEvaluation | Any:
@@ -48,15 +53,50 @@ def evaluate_classifier(
     require_same_features(classifier, opened)
     if tta:
         require_several(opened, classifier.layer)
-    features, labels = opened.arrays(split, classifier.layer, view="all" if tta else 0)
+    asked = split or _tested_by(classifier)
+    features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0)
     values, own = classifier.values(features, tta=tta), _own_labels(classifier, opened, labels)
-    scores = READINGS[classifier.task].evaluate(own, values, classes=classifier.classes, split=split)
+    scores = READINGS[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
+    seen = seen_rows(classifier, opened, opened.rows_of(asked))
     if classifier.task != CLASSES:
-        return scores
+        return replace(scores, seen=seen)
     threshold = classifier.calibration.threshold
     kept = None if threshold is None else rejection_at(threshold, values, own)
     views = opened.layers[classifier.layer].views if tta else 1
-    return ClassifierEvaluation(**vars(scores), rejection=kept, views=views)
+    return ClassifierEvaluation(**vars(scores), rejection=kept, views=views, seen=seen)
+
+
+def _tested_by(classifier: "Classifier") -> str:
+    """Return the split or slice that a classifier was tested by when it was trained."""
+    asked = classifier.training.get("selection", {}).get("test")
+    return "test" if asked in (None, NONE) else asked
+
+
+def seen_rows(classifier: "Classifier", cache: FeatureCache, rows: np.ndarray) -> int | None:
+    """Return how many of some rows of a cache are images that trained a head or chose its epoch.
+
+    Known while the cache that it was trained on is what it was: images are compared by content. ``None`` where that
+    cache was extracted again since, or is gone.
+    """
+    known = _trained_on(classifier, cache)
+    if known is None:
+        return None
+    settings = classifier.settings
+    parts = Parts.remembered(classifier.training, val_fraction=settings.val_fraction, seed=settings.seed)
+    chosen = select_rows(known, parts)
+    images = {known.sha256[row].tobytes() for row in (*chosen.train, *chosen.val)}
+    return sum(cache.sha256[row].tobytes() in images for row in rows)
+
+
+def _trained_on(classifier: "Classifier", cache: FeatureCache) -> FeatureCache | None:
+    told = classifier.provenance.get("rows_sha256")
+    if cache.identity["rows"]["sha256"] == told:
+        return cache
+    try:
+        known = FeatureCache(classifier.provenance["cache"])
+    except FeatcacheError:
+        return None
+    return known if known.identity["rows"]["sha256"] == told else None
 
 
 def _opened(classifier: "Classifier", cache: str | os.PathLike[str] | FeatureCache | None) -> FeatureCache:
@@ -84,8 +124,17 @@ def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None
     lines = differences(cache.recipe, classifier.recipe)
     if held is None:
         lines.append(f"layers: {', '.join(cache.layers)} in the cache, {classifier.layer} asked for")
+    tuned = classifier.backbone.endswith(f".{TUNED}")
+    way_out = (
+        "\nits backbone was fine-tuned: extract with that (featcache extract DATASET --backbone CLASSIFIER), and name "
+        "that cache with --cache"
+        if tuned
+        else ""
+    )
     raise IdentityError(
-        f"{cache.path} holds other features than this classifier was trained on:\n  " + "\n  ".join(lines)
+        f"{cache.path} holds other features than this classifier was trained on:\n  "
+        + "\n  ".join(lines)
+        + way_out
     )
 
 

@@ -24,8 +24,9 @@ from featcache.parts import open_part, output_path
 from featcache.request import Wanted
 from featcache.schedule import default_workers
 from featcache.sources import Dataset
+from featcache.tasks import CLASSES
 from featcache.transforms import Transforms
-from featcache.unchanged import identify_rows
+from featcache.unchanged import dropped_images, identify_rows
 from featcache.views import DEFAULT as DEFAULT_AUGMENT
 from featcache.views import Views
 
@@ -56,6 +57,10 @@ class PlanReport:
         Estimated time in the network and decoding, measured on a few of the images.
     skipped
         Files left out by the source: why, and how many.
+    dropped
+        Images that the cache holds now, and would not any more.
+    task, classes
+        What is known of each image (`featcache.tasks.TASKS`), and how many classes, answers or numbers there are.
     """
 
     path: Path
@@ -68,6 +73,9 @@ class PlanReport:
     seconds: float
     skipped: Mapping[str, int]
     views: int = 1
+    dropped: int = 0
+    task: str = CLASSES
+    classes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -133,6 +141,7 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
         trust=not verify,
     )
     rows, document = identify_rows(data, hashes, rule, split)
+    dropped = dropped_images(caches, target, hashes, document, overwrite=overwrite)
     plan = planning.build_plan(hashes, np.zeros(len(rows), bool), requests.sources_of(caches))
     unfinished = {p for p, cache in enumerate(caches) if cache.path == partial_path(target)}
     resumed = sum(position in unfinished for position, _ in plan.reuse.values())
@@ -151,6 +160,9 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
         seconds=_estimate(computation, plan.compute),
         skipped=data.skipped,
         views=request.views.count,
+        dropped=dropped,
+        task=data.task,
+        classes=len(data.classes),
     )
 
 

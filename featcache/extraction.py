@@ -28,7 +28,7 @@ from featcache.schedule import default_workers
 from featcache.sources import Dataset
 from featcache.sources.arrays import named_or_given
 from featcache.transforms import Transforms
-from featcache.unchanged import guessed_target, identify_rows, same_rows, unchanged_cache
+from featcache.unchanged import dropped_images, guessed_target, identify_rows, same_rows, unchanged_cache
 from featcache.views import DEFAULT as DEFAULT_AUGMENT
 from featcache.views import Views
 
@@ -55,6 +55,8 @@ class Extraction:
         Id and reason of each image that could not be read.
     skipped
         Files left out by the source: why, and how many.
+    dropped
+        Images that the cache held before and that the dataset does not have any more.
     seconds
         Wall time of the whole extraction.
     progress
@@ -69,6 +71,7 @@ class Extraction:
     resumed: int
     quarantined: Mapping[str, str]
     skipped: Mapping[str, int]
+    dropped: int
     seconds: float
     progress: Progress = field(repr=False)
 
@@ -175,7 +178,7 @@ def extract(
     strict
         Fail on the first unreadable image instead of leaving it out.
     overwrite
-        Replace a cache of another recipe at `output`.
+        Replace a cache of another recipe or dataset at `output`.
     batch_size, workers
         Images per call and decoding threads; chosen for the platform by default. They do not change what is
         stored.
@@ -198,7 +201,8 @@ def extract(
     WeightsError
         If the backbone's weights cannot be had.
     IdentityError
-        If `output` or a cache to reuse holds features of another recipe; lists the differences.
+        If `output` or a cache to reuse holds features of another recipe; lists the differences. If `output` holds
+        another dataset, some images of which would be lost.
     LockedError
         If another process is writing the same cache.
     Interrupted
@@ -233,8 +237,10 @@ def extract(
         request, caches = requests.find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
         hashes = hash_records(data, caches, workers=threads, report=report, trust=not verify)
         rows, document = identify_rows(data, hashes, rule, split)
+        dropped = dropped_images(caches, target, hashes, document, overwrite=overwrite)
         computation = request.computation(data, hashes, batch_size=batch_size, workers=workers)
-        return _Run(request, computation, target, rows, document, caches, strict, report).run(started)
+        run = _Run(request, computation, target, rows, document, caches, strict, report, dropped)
+        return run.run(started)
 
 
 def split_rule(test_fraction: float, seed: int) -> planning.SplitRule:
@@ -272,6 +278,7 @@ class _Run:
     caches: Sequence[FeatureCache]
     strict: bool
     report: OnProgress
+    dropped: int = 0
 
     def run(self, started: float) -> Extraction:
         count = len(self.rows)
@@ -358,13 +365,14 @@ class _Run:
         )
 
     def _done(self, cache: FeatureCache, progress: Progress, started: float, **counts: int) -> Extraction:
+        counts["dropped"] = self.dropped
         return _extraction(self.target, cache, self.computation.data, progress, started, **counts)
 
 
 def _extraction(
     target: Path, cache: FeatureCache, data: Dataset, progress: Progress, started: float, **counts: int
 ) -> Extraction:
-    nothing = dict.fromkeys(("computed", "reused", "duplicates", "resumed"), 0)
+    nothing = dict.fromkeys(("computed", "reused", "duplicates", "resumed", "dropped"), 0)
     return Extraction(
         path=target,
         images=len(cache),

@@ -14,8 +14,8 @@ from featcache.errors import IdentityError
 from featcache.identity import differences
 from featcache.sources import Dataset
 from featcache.sources.dataset import UNSPLIT
-from featcache.splits import draw_grouped, draw_stratified
-from featcache.tasks import CLASSES, strata
+from featcache.splits import draw_grouped, draw_stratified, strata
+from featcache.tasks import CLASSES
 
 UNREADABLE = b"\0" * 32
 """Stands for the hash of a file that could not be read."""
@@ -36,7 +36,7 @@ class SplitRule:
     def draw(self, dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray) -> np.ndarray:
         """Return which rows are put aside for testing, bool ``[N]``; a group's all or none.
 
-        `labels` int ``[N]`` are strata: classes, or what `featcache.tasks.strata` makes of answers and numbers.
+        `labels` int ``[N]`` are strata: classes, or what `featcache.splits.strata` makes of answers and numbers.
 
         Raises
         ------

@@ -13,8 +13,8 @@ from featcache.checks import UNSORTED
 from featcache.errors import DataError, UsageError
 from featcache.folds import read_groups
 from featcache.slices import ALL
-from featcache.splits import draw_grouped, draw_stratified
-from featcache.tasks import CLASSES, strata
+from featcache.splits import draw_grouped, draw_stratified, strata
+from featcache.tasks import CLASSES
 
 NONE = "none"
 """Asks for no validation rows, or no test rows, where there are some."""
@@ -99,9 +99,13 @@ def select_rows(cache: FeatureCache, parts: Parts) -> Selection:
     if groups is None:
         held, how = draw_stratified(keys, strata_of(cache, rows), **share), "stratified"
     else:
-        held, how = draw_grouped(keys, strata_of(cache, rows), groups, **share), "stratified, whole groups"
+        held = draw_grouped(keys, strata_of(cache, rows), groups, **share, purpose=_VALIDATION)
+        how = "stratified, whole groups"
     told = f"{parts.val_fraction:g} of {parts.train}, {how}, seed {parts.seed}"
     return replace(chosen, train=rows[~held], val=rows[held], held_out=told)
+
+
+_VALIDATION = "validation (say which rows validate with --val SLICE, or --val none)"
 
 
 def asked_rows(cache: FeatureCache, parts: Parts) -> Selection:
@@ -152,7 +156,8 @@ def _refuse_overlap(cache: FeatureCache, parts: Parts, rows: Mapping[str, np.nda
         said = (
             f"the cache's own {other} split is taken unless --{other} says another slice, or {NONE}"
             if asked is None
-            else "give slices that exclude each other, such as 'train[:80%]' and 'train[80%:]'"
+            else "give slices that exclude each other, such as --train 'train[:80%]' --val 'train[80%:]' (without "
+            "--train all of the train split trains)"
         )
         told.append(
             f"{len(both)} of the {len(rows[other])} {other} rows ({asked or other}) are {one} rows "

@@ -7,6 +7,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from featcache.errors import DataError
+from featcache.tasks import NUMBERS
+
+_BINS = 5
+"""Ranges that numbers are cut into, to draw from each."""
+_FEW = 5
+"""Images with the same answers are a stratum from so many on."""
 
 
 def draw_stratified(keys: Sequence[bytes], labels: np.ndarray, *, fraction: float, seed: int) -> np.ndarray:
@@ -45,7 +51,13 @@ def draw_stratified(keys: Sequence[bytes], labels: np.ndarray, *, fraction: floa
 
 
 def draw_grouped(
-    keys: Sequence[bytes], labels: np.ndarray, groups: Sequence[str], *, fraction: float, seed: int
+    keys: Sequence[bytes],
+    labels: np.ndarray,
+    groups: Sequence[str],
+    *,
+    fraction: float,
+    seed: int,
+    purpose: str = "testing",
 ) -> np.ndarray:
     """Choose about `fraction` of the rows of each class, all rows of a group or none of them.
 
@@ -66,6 +78,8 @@ def draw_grouped(
         Between 0 and 1. A class keeps rows outside, and gives some where its groups allow both.
     seed
         Another seed, another choice.
+    purpose
+        What the chosen rows are for, for the message.
 
     Returns
     -------
@@ -90,7 +104,7 @@ def draw_grouped(
     chosen = _choose_groups(counts, fraction) if fraction else set()
     if fraction and not chosen:
         raise DataError(
-            f"{len(members)} groups: none can be put aside for testing, because each holds all images of some class; "
+            f"{len(members)} groups: none can be put aside for {purpose}, because each holds all images of some class; "
             "give groups that several of an image's class belong to, or splits of your own"
         )
     picked = {order[number] for number in chosen}
@@ -130,3 +144,25 @@ def _choose_groups(groups: Sequence[Counter[int]], fraction: float) -> set[int]:
         if nearest is not None:
             take(nearest)
     return chosen
+
+
+def strata(task: str, targets: np.ndarray) -> np.ndarray:
+    """Return the stratum of each image, int ``[N]``, for drawing splits that hold everything in its share.
+
+    Images with the same answers are a stratum; those whose answers fewer than 5 images share are one together, so
+    that rare ones are drawn from too. Numbers are cut into 5 ranges of equally many images by the first of them.
+
+    Parameters
+    ----------
+    task
+        ``"answers"`` or ``"numbers"``.
+    targets
+        float ``[N, T]``.
+    """
+    if task == NUMBERS:
+        # By rank, so that equal numbers in unlucky places do not make a range empty; equal ones stay together.
+        _, place, counts = np.unique(targets[:, 0], return_inverse=True, return_counts=True)
+        before = np.cumsum(counts) - counts
+        return (before[place] * _BINS // max(1, len(targets))).astype(np.int64)
+    _, own, counts = np.unique(targets, axis=0, return_inverse=True, return_counts=True)
+    return np.where(counts[own.reshape(-1)] < _FEW, -1, own.reshape(-1))

@@ -56,9 +56,10 @@ class AnswerScore:
 
 @dataclass(frozen=True)
 class AnswerEvaluation(AnswerScores):
-    """Scores with the `answers` one by one."""
+    """Scores with the `answers` one by one; `seen` as in `featcache.classifier.ClassifierEvaluation`."""
 
     answers: tuple[AnswerScore, ...]
+    seen: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,10 @@ class NumberScore:
 
 @dataclass(frozen=True)
 class NumberEvaluation(NumberScores):
-    """Scores with the `numbers` one by one."""
+    """Scores with the `numbers` one by one; `seen` as in `featcache.classifier.ClassifierEvaluation`."""
 
     numbers: tuple[NumberScore, ...]
+    seen: int | None = None
 
 
 def evaluate_answers(

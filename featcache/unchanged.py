@@ -1,4 +1,4 @@
-"""Whether there is anything to do at all, found out without loading a network."""
+"""What an extraction finds where it is to write: the same, which needs no network, or what would be lost."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from featcache import plan as planning
 from featcache.cache import FeatureCache, RowTable
 from featcache.cache.layout import table_digest
-from featcache.errors import IntegrityError
+from featcache.errors import IdentityError, IntegrityError
 from featcache.hashing import hash_records
 from featcache.parts import Part, output_path
 from featcache.progress import OnProgress
@@ -61,3 +61,49 @@ def same_rows(identity: Mapping[str, Any], rows: RowTable, document: Mapping[str
     return identity["rows"]["sha256"] == table_digest(rows.columns()) and all(
         held.get(key) == document.get(key) for key in ("classes", "splits", "rule", "task")
     )
+
+
+def dropped_images(
+    caches: Sequence[FeatureCache],
+    target: Path,
+    hashes: Sequence[bytes],
+    document: Mapping[str, Any],
+    *,
+    overwrite: bool,
+) -> int:
+    """Return how many images of the finished cache at `target` the new one will not have.
+
+    Images that are removed from a dataset leave its cache, too. A cache of another dataset is not taken for that.
+
+    Parameters
+    ----------
+    caches
+        All that rows may be copied from; that at `target` may be one of them.
+    hashes
+        sha256 of the new images.
+    document
+        What the identity will say of the dataset.
+    overwrite
+        Whether losing a cache of another dataset is wanted.
+
+    Raises
+    ------
+    IdentityError
+        If images would be lost because another dataset, or another slice, is written over it.
+    """
+    held = next((cache for cache in caches if cache.path == target), None)
+    if held is None:
+        return 0
+    present = held.sha256[held.rows_of()]
+    dropped = len({digest.tobytes() for digest in present} - set(hashes))
+    was, now = ((told["spec"], told.get("slice")) for told in (held.identity["dataset"], document))
+    if dropped and was != now and not overwrite:
+        raise IdentityError(
+            f"{target} holds another dataset, {_named(was)}: {dropped} of its images are not in {_named(now)}, and "
+            "their features would be lost; write to another file with --output, or replace it with --overwrite"
+        )
+    return dropped
+
+
+def _named(dataset: tuple[str, str | None]) -> str:
+    return " ".join(filter(None, dataset))

@@ -10,7 +10,7 @@ import pytest
 from photo_folders import photo_folder, save_photo
 from PIL import Image
 
-from featcache import FeatureCache, extract, open_dataset
+from featcache import FeatureCache, extract, open_dataset, plan_extraction
 from featcache.errors import DataError, IdentityError, Interrupted, UsageError
 
 TREE = {"train/cat": 4, "train/dog": 3, "test/cat": 2, "test/dog": 2}
@@ -318,6 +318,36 @@ def test_another_recipe_is_refused_field_by_field(run, network, photos):
     assert "--output" in lines[-1]
     assert "--overwrite" in lines[-1]
     assert done.path.read_bytes() == before
+
+
+def test_images_that_are_gone_are_counted(run, network, photos, tmp_path):
+    run(photos)
+    for name in ("train/cat/0.png", "train/dog/1.png"):
+        (photos / name).unlink()
+    assert plan_extraction(photos, backbone=network, output=tmp_path / "out.h5").dropped == 2
+    done = run(photos)
+    assert (done.dropped, done.images, done.computed) == (2, 9, 0)
+    assert run(photos).dropped == 0
+
+
+def test_another_dataset_does_not_take_the_place_of_a_cache(run, photos, tmp_path):
+    kept = run(photos).path.read_bytes()
+    smaller = photo_folder(tmp_path / "smaller", {"train/cat": 2, "train/dog": 2})
+    for options in ({"dataset": smaller}, {"dataset": photos, "split": "train"}):
+        dataset, split = options["dataset"], options.get("split")
+        with pytest.raises(
+            IdentityError,
+            match=r"out\.h5 holds another dataset, .*photos: \d of its images are not in .*; write to another file",
+        ):
+            run(dataset, split=split)
+    assert (tmp_path / "out.h5").read_bytes() == kept
+    assert run(smaller, overwrite=True).images == 4
+
+
+def test_a_dataset_that_was_moved_is_no_other(run, photos, tmp_path):
+    run(photos)
+    moved = Path(shutil.copytree(photos, tmp_path / "moved"))
+    assert (run(moved).reused, run(moved).dropped) == (11, 0)
 
 
 def test_a_layer_that_the_cache_lacks_is_refused(run, photos):

@@ -147,7 +147,7 @@ def test_a_cache_without_training_rows_says_which_words_make_some(tmp_path):
         (
             {"train": "train[:50%]", "val": "train[40%:]"},
             r"x\.h5: 6 of the 36 val rows \(train\[40%:\]\) are train rows \(train\[:50%\]\) too "
-            r"\(train/24\.jpg, train/25\.jpg, train/26\.jpg, …\); give slices that exclude each other",
+            r"\(train/24\.jpg, train/25\.jpg, train/26\.jpg, …\); give slices that exclude each other, such as --train",
         ),
         (
             {"train": "all"},
@@ -187,7 +187,7 @@ def test_copies_of_an_image_in_two_parts_are_a_warning_and_no_refusal(tmp_path):
         (
             {"val": "train[:0]"},
             UsageError,
-            r"x\.h5: val train\[:0\] holds no readable image; give another slice",
+            r"x\.h5 has no rows 'train\[:0\]': the slice is empty; give a larger one",
         ),
         ({"test": "test[:200]"}, UsageError, "of test, which has 30 rows, asked for are 0 to 200"),
         (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from featcache.errors import DataError, UsageError
 from featcache.plan import SplitRule, build_rows
 from featcache.sources import open_dataset
-from featcache.tasks import strata
+from featcache.splits import strata
 
 
 def table(root, text: str, name: str = "photos.csv") -> str:

@@ -24,7 +24,10 @@ def command(
     cache: Annotated[
         Path | None, typer.Option(help="Cache to score on [default: the one it was trained on].")
     ] = None,
-    split: Annotated[str, typer.Option(help="Split or slice, such as test, all, or 'test[:50%]'.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split or slice, such as test, all, 'test[:50%]' [default: what tested it]."),
+    ] = None,
     tta: Annotated[
         bool | None,
         typer.Option(help="Average over the cached views of an image [default: as it was trained]."),
@@ -39,6 +42,16 @@ def command(
 
     evaluation = Classifier.load(classifier).evaluate(cache, split, tta=tta)
     console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
+    if evaluation.seen is None:
+        console.note(
+            "the cache that it was trained on has changed or is gone: how many of these images it has seen in training "
+            "is not known"
+        )
+    elif evaluation.seen:
+        console.note(
+            f"warning: {evaluation.seen} of these {evaluation.count} images trained it or chose its epoch: their score "
+            "says little of others"
+        )
 
 
 def _class_lines(evaluation: "ClassifierEvaluation") -> list[str]:

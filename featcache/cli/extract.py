@@ -64,7 +64,7 @@ def command(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on the first unreadable image.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a cache of another recipe.")
+        bool, typer.Option("--overwrite", help="Replace a cache of another recipe or dataset.")
     ] = False,
     batch_size: Annotated[int | None, typer.Option(help="Images per call [default: by platform].")] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding threads [default: one per core].")] = None,
@@ -122,10 +122,20 @@ def plan_lines(plan: "PlanReport") -> list[str]:
     cost = f" ({plan.views} times the features of plain images)" if plan.views > 1 else ""
     return [
         f"{escaped(str(plan.path))} would hold {plan.images} images{several}, {plan.bytes / 1e6:.1f} MB{cost}",
+        f"  {plan.task:<9} {plan.classes}",
         f"  features  {parts}",
+        *_dropped(plan.dropped),
         f"  time      about {plan.seconds:.0f} s, and a few to start",
         *_left_out(plan.skipped),
     ]
+
+
+def _dropped(count: int) -> list[str]:
+    return (
+        [f"  dropped   {count} images that the cache held, which the dataset does not have any more"]
+        if count
+        else []
+    )
 
 
 def _left_out(skipped: Mapping[str, int]) -> list[str]:
@@ -154,6 +164,7 @@ def to_json(done: "Extraction") -> dict[str, Any]:
         "reused": done.reused,
         "duplicates": done.duplicates,
         "resumed": done.resumed,
+        "dropped": done.dropped,
         "quarantined": {escaped(name): reason for name, reason in done.quarantined.items()},
         "skipped": dict(done.skipped),
         "seconds": round(done.seconds, 3),
@@ -180,6 +191,7 @@ def lines(done: "Extraction") -> list[str]:
             if getattr(done, part)
         ),
     ]
+    text += _dropped(done.dropped)
     where = shares(done.progress)
     speed = f", {done.computed / done.seconds:.0f} images/s" if done.computed else ""
     text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else ""))
