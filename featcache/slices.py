@@ -181,7 +181,7 @@ def _parse_slice(name: str, inner: str, text: str) -> Slice:
         raise _refusal(text, f"[{inner}] is no slice")
     # As in TFDS the unit of one bound is that of both, and of two the first one's.
     unit = next((match["unit"] for match in bounds if match["unit"]), None)
-    if unit == "shard":
+    if any(match["unit"] == "shard" for match in bounds):
         raise _refusal(text, "the rows of a dataset here have no shards; count rows, or per cent")
     if len(bounds) != 2:
         raise _refusal(text, f"[{inner}] has not two bounds with one colon between them")

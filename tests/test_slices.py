@@ -87,6 +87,7 @@ TEXT = st.lists(TERM, min_size=1, max_size=3).flatmap(
 @example("train\n", (3, 0, 0), False)
 @example("train [:50 %]+ validation[: 2]", (9, 5, 0), False)
 @example("train[:٣]", (5, 0, 0), False)
+@example("test[-33%:87shard]", (0, 0, 1), False)  # TFDS takes the first unit, whatever the second
 def test_the_same_rows_and_the_same_refusals_as_in_tfds(text, sizes, shuffled):
     split_of = layout(sizes, shuffled=shuffled)
     want = tfds_rows(text, sizes, split_of)

@@ -184,6 +184,11 @@ def test_one_split_for_all_and_none():
     assert open_arrays(PHOTOS, LABELS).splits == (UNSPLIT,)
 
 
+@pytest.mark.parametrize("name", ["train2", "testA", "eval", "extra", "unlabelled", "day 1", "minival"])
+def test_other_names_of_splits_stay(name):
+    assert open_arrays(PHOTOS, LABELS, splits=name).splits == (name,)
+
+
 # Refused ---------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +219,14 @@ def test_what_is_no_image_is_refused(images, text):
         ({"labels": [0.5, 1.0, 2.0]}, "label 0.5 of image 0; expected a class name or a whole number"),
         ({"labels": [True, False, True]}, "label True of image 0"),
         (
+            {"labels": np.array([0.5, 1, 2])},
+            r"label 0\.5 of image 0; .*: arrays hold classes\. Answers and numbers come by tables \(csv:",
+        ),
+        (
+            {"labels": np.eye(3, dtype=int)},
+            r"label \[1, 0, 0\] of image 0; .*one per image: arrays hold classes",
+        ),
+        (
             {"labels": ["cat", "cta", "dog"], "classes": ["cat", "dog"]},
             "'cta' of image 1.*did you mean 'cat'",
         ),
@@ -221,6 +234,13 @@ def test_what_is_no_image_is_refused(images, text):
         ({"labels": LABELS, "classes": ["cat", "dog", "cat"]}, "twice in classes"),
         ({"labels": LABELS, "splits": ["train"]}, "1 splits for 3 images"),
         ({"labels": LABELS, "splits": [0, 1, 2]}, "split 0 of image 0; expected a name"),
+        ({"labels": LABELS, "splits": "trian"}, r"split 'trian' of image 0; did you mean 'train'\?"),
+        (
+            {"labels": LABELS, "splits": ["train", "tset", "val"]},
+            r"split 'tset' of image 1; did you mean 'test'\?",
+        ),
+        ({"labels": LABELS, "splits": "validaton"}, r"did you mean 'validation'\?"),
+        ({"labels": LABELS, "splits": "Vla"}, r"split 'Vla' .*did you mean 'val'\?"),
         ({"labels": LABELS, "ids": ["a", "b", "a"]}, "id 'a' stands for several images"),
     ],
 )

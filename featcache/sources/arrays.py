@@ -6,6 +6,7 @@ under every version of every library. (PNG's are not: the same pixels give other
 which Pillow's wheels carry, even uncompressed.) The bytes are made when they are read and are not kept.
 """
 
+import difflib
 import io
 import os
 from collections import Counter
@@ -50,7 +51,8 @@ def open_arrays(
     classes
         Class names in the order wanted; by default those of `labels` in natural order.
     splits
-        One name per image, or one for all; ``validation`` is ``val``, as in folders. By default there are none.
+        One name per image, or one for all; ``validation`` is ``val``, as in folders. A slip of such a name
+        (``trian``) is refused, other names are taken as they are. By default there are none.
     ids
         One name per image, all different; by default its path where it has one, else its number.
     name
@@ -262,7 +264,10 @@ def _matching(what: str, values: Any, count: int) -> list[Any]:
 def _labelled(labels: list[Any], classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:
     for row, label in enumerate(labels):
         if isinstance(label, bool) or not isinstance(label, int | str):
-            raise UsageError(f"label {label!r} of image {row}; expected a class name or a whole number")
+            raise UsageError(
+                f"label {label!r} of image {row}; expected a class name or a whole number, one per image: arrays hold "
+                "classes. Answers and numbers come by tables (csv:photos.csv?label=age), see docs/datasets.md"
+            )
     if classes is None:
         names = tuple(sorted({str(label) for label in labels}, key=natural_key))
         index = _index(names)
@@ -296,7 +301,23 @@ def _splits(splits: str | Iterable[str] | None, count: int) -> list[str]:
 def _split(name: Any, row: int) -> str:
     if not isinstance(name, str):
         raise UsageError(f"split {name!r} of image {row}; expected a name such as train, val or test")
+    if meant := _slip_of(name):
+        raise UsageError(f"split {name!r} of image {row}; did you mean {meant!r}?")
     return SPLITS.get(name.casefold(), name)
+
+
+def _slip_of(name: str) -> str | None:
+    """Return the usual word that another is a slip of; ``None`` for those, and for other names.
+
+    Letters in another order, or nearly the same. A word that stands whole in a longer one (``train2``, ``testA``,
+    ``eval``) is meant as it is written.
+    """
+    word = name.casefold()
+    if word in SPLITS:
+        return None
+    turned = [usual for usual in SPLITS if sorted(usual) == sorted(word)]
+    near = turned or difflib.get_close_matches(word, SPLITS, n=1, cutoff=0.8)
+    return near[0] if near and near[0] not in word else None
 
 
 def _ids(ids: Iterable[str] | None, items: Sequence[Any]) -> list[str]:
