@@ -60,7 +60,7 @@ def require_several(cache: FeatureCache, layer: str) -> None:
     if cache.layers[layer].views == 1:
         raise UsageError(
             f"tta averages over the views of an image, and {cache.path} holds one of each in {layer}; extract several "
-            "(featcache extract DATASET --views 8), or leave tta out"
+            "(featcache extract DATASET --views 8), or do without (--no-tta)"
         )
 
 

@@ -197,8 +197,8 @@ def averaging_predictor(predictor: Predictor, classifier: "Classifier") -> Predi
     recipe = classifier.training.get("view_recipe")
     if recipe is None:
         raise UsageError(
-            "tta averages over views that are drawn as those that the head was trained beside, and its cache held one "
-            "of each image; train it on several (featcache extract DATASET --views 8), or leave tta out"
+            "tta averages over several views of a photo, drawn as those in the cache that the head was trained on, "
+            "which held one of each image; train it on several (featcache extract DATASET --views 8), or leave tta out"
         )
     return replace(predictor, views=Views.from_json(recipe), values=partial(classifier.values, tta=True))
 

@@ -288,6 +288,7 @@ def test_an_unknown_kind_names_the_nearest(spec, says):
         ("photos.parquet", "csv:photos.parquet"),
         ("flowers-{000..009}.tar", r"tar:flowers-\{000\.\.009\}.tar"),
         ("train.arrow", "hf:train.arrow"),
+        ("photos.csv?label=kind", r"csv:photos\.csv\?label=kind"),
     ],
 )
 def test_a_file_without_its_kind_is_told_which(tmp_path, monkeypatch, spec, meant):
@@ -302,6 +303,40 @@ def test_a_file_without_its_kind_is_told_which(tmp_path, monkeypatch, spec, mean
 
 def test_a_folder_may_be_called_like_a_table(tmp_path):
     assert len(open_dataset(str(touch(tmp_path / "photos.csv", "cat/a.jpg", "dog/b.jpg"))).records) == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (("dataset_dict.json", "train/data-00000-of-00001.arrow"), "hf"),
+        (("state.json", "dataset_info.json", "data-00000-of-00001.arrow"), "hf"),
+        (("dataset_info.json", "x-train.arrow"), "hf"),
+        (("meta/train.txt", "meta/classes.txt", "images/cat/1.jpg", "images/dog/2.jpg"), "lists"),
+        (("train.txt", "images/1.jpg", "images/2.jpg"), "lists"),
+    ],
+)
+def test_a_folder_of_another_kind_is_told_which(tmp_path, files, kind):
+    touch(tmp_path, *files)
+    with pytest.raises(DataError, match=rf"expected ROOT/CLASS.*\. Did you mean {kind}:{tmp_path}\?$"):
+        open_dataset(str(tmp_path))
+    with pytest.raises(DataError) as told:  # said on purpose
+        open_dataset(f"folder:{tmp_path}")
+    assert "Did you mean" not in str(told.value)
+
+
+def test_a_folder_that_tfds_prepared_is_none_of_the_hugging_face_library(tmp_path):
+    touch(tmp_path, "dataset_info.json", "features.json")
+    with pytest.raises(DataError, match=r"holds no images in class folders; (?!.*hf:)"):
+        open_dataset(str(tmp_path))
+
+
+def test_a_space_at_the_end_of_a_path_is_told(tmp_path):
+    with pytest.raises(
+        MissingFileError, match=r"no dataset folder .*/photos  \('.*/photos ' ends in a space\); exp"
+    ):
+        open_dataset(f"{tmp_path}/photos ")
+    with pytest.raises(MissingFileError, match=r"no file .*\('.*/t\.csv ' ends in a space\)"):
+        open_dataset(f"csv:{tmp_path}/t.csv ")
 
 
 def test_a_name_of_tfds_without_its_kind_is_told_so(tmp_path, monkeypatch):

@@ -256,13 +256,18 @@ def test_a_path_again_is_another_row_with_an_id_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("lable=x", "no option 'lable'; did you mean 'label'\\?"),
+        ("lable=x", r"dataset 'csv:.*/photos\.csv\?lable=x': no option 'lable'; did you mean 'label'\\?"),
         ("path", "option path has no value; expected path=VALUE"),
         ("root=", "option root has no value"),
         ("path=a&path=b", "option path is given twice"),
         ("label=cat&label=dog", "option label is given twice; .* several columns of labels have a comma"),
-        ("label=label,label", "a column is named twice"),
-        ("task=multilabel", "no task 'multilabel'; known: classes, answers, numbers"),
+        ("label=label, label", r"dataset 'csv:.*photos\.csv\?label=label, label': a column is named twice"),
+        (
+            "task=multilabel",
+            r"dataset 'csv:.*/photos\.csv\?task=multilabel': no task .*; did you mean 'answers'\?",
+        ),
+        ("task=Regression", r"no task 'Regression'; did you mean 'numbers'\?"),
+        ("task=ranking", "no task 'ranking'; known: classes, answers, numbers"),
         ("delimiter=;;", "delimiter ';;'; expected one character, or tab"),
     ],
 )
@@ -313,7 +318,7 @@ BAD = {
     "missing column": (
         "path,lable\na.jpg,cat\n",
         r"photos\.csv, line 1: no column 'label' for the label; did you mean 'lable'\?; name another one with "
-        r".*photos\.csv\?label=COLUMN",
+        r"csv:.*photos\.csv\?label=COLUMN",
     ),
     "other delimiter": (
         "path;label\na.jpg;cat\n",
@@ -351,7 +356,10 @@ BAD = {
         r"line 4 is not .*: field larger than field limit \(131072\)",
     ),
     "huge line": ("p" * (LONGEST + 1), r"line 1 is longer than 1,048,576 bytes; is it a text file\?"),
-    "old line ends": (PLAIN.replace("\n", "\r"), "line 1 is not comma-separated text: .*end in LF or CRLF"),
+    "old line ends": (
+        PLAIN.replace("\n", "\r"),
+        "line 1 is not comma-separated text: a CR inside a line; expected lines that end in LF or CRLF",
+    ),
     "NUL": ("path,label\na.jpg,cat\nb\0.jpg,dog\n", r"line 3, column path: 'b\\x00\.jpg' holds a NUL byte"),
     "Latin-1": (
         PLAIN.encode() + b"caf\xe9.jpg,cat\n",
@@ -385,6 +393,10 @@ BAD = {
     "no files": (
         "path,label\nc.jpg,cat\nd.jpg,dog\n",
         r"not one of 2 images exists; .*line 2 names 'c\.jpg', looked for as /.*/c\.jpg; paths are relative .*\?root=",
+    ),
+    "spaces behind paths": (
+        "path,label\na.jpg ,cat\nb.jpg ,dog\n",
+        r"line 2 names 'a\.jpg ', looked for as .* \('/.*/a\.jpg ' ends in a space\); paths are",
     ),
 }
 

@@ -287,8 +287,23 @@ def test_what_is_not_prepared_is_an_immediate_answer(prepared, monkeypatch):
     monkeypatch.delenv("FEATCACHE_OFFLINE")
     with pytest.raises(MissingFileError, match=r"tiny_shapes:9\.0\.0 is not prepared.*\?download=yes"):
         open_tfds(f"tiny_shapes:9.0.0?data_dir={prepared}")
-    with pytest.raises(MissingFileError, match="is not prepared in /nowhere"):
+    with pytest.raises(
+        MissingFileError, match=r"is not prepared in /nowhere \(there is no such folder\)\. Say where it is"
+    ):
         open_tfds("tiny_configs/huge?data_dir=/nowhere")
+
+
+@pytest.mark.usefixtures("no_library")
+def test_a_version_that_is_not_prepared_names_those_that_are_and_keeps_the_options(prepared, monkeypatch):
+    monkeypatch.delenv("FEATCACHE_OFFLINE")
+    there = sorted(path.name for path in (prepared / "tiny_shapes").iterdir() if path.name[0].isdigit())
+    with pytest.raises(MissingFileError) as told:
+        open_tfds(f"tiny_shapes:9.9.9?label=shape&data_dir={prepared}&download=no")
+    text = str(told.value)
+    assert there and all(f"tiny_shapes:{version}" in text for version in there), text
+    assert text.endswith(f": tfds:tiny_shapes:9.9.9?label=shape&data_dir={prepared}&download=yes")
+    with pytest.raises(MissingFileError, match=r"\(there is tiny_configs/\w+:\d"):
+        open_tfds(f"tiny_configs:9.9.9?data_dir={prepared}")
 
 
 @pytest.mark.usefixtures("no_library")

@@ -31,6 +31,7 @@ TABLE = "path,smiling,hat,age\na.jpg,1,0,31\nb.jpg,true,False,4.5\nc.jpg,0,1,-2e
     ("query", "task", "names", "targets"),
     [
         ("label=smiling,hat", "answers", ("smiling", "hat"), [(1, 0), (1, 0), (0, 1)]),
+        ("label= smiling , hat", "answers", ("smiling", "hat"), [(1, 0), (1, 0), (0, 1)]),
         ("label=hat,smiling", "answers", ("hat", "smiling"), [(0, 1), (0, 1), (1, 0)]),
         ("label=age", "numbers", ("age",), [(31,), (4.5,), (-20,)]),
         ("label=age,hat", "numbers", ("age", "hat"), [(31, 0), (4.5, 0), (-20, 1)]),

@@ -183,7 +183,10 @@ def gc_(
 
 def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], most: int = 10) -> list[str]:
     recipe, dataset = identity["recipe"], identity["dataset"]
-    layers = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in about.layers.items())
+    from featcache.cache import LayerSpec
+
+    shapes = {layer["name"]: LayerSpec.from_json(layer).row_shape for layer in identity["layers"]}
+    layers = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
     transforms = recipe["transforms"]
     lines = [
         f"{escaped(str(about.path))}: {about.state}{', ' + about.detail if about.detail else ''}, "

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 JSON_VERSION = 1
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only, no progress or hints.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print the result only: no progress, hints or warnings.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more about what is done.")]
 
 _current: "list[Console]" = []

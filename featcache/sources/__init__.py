@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from featcache.errors import MissingFileError, UsageError, did_you_mean
+from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.sources.dataset import Dataset, Record
 from featcache.sources.folder import open_folder
 from featcache.sources.hf import open_hf
@@ -29,6 +29,12 @@ _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
 
 _SUFFIXES = {**dict.fromkeys(READERS, "csv"), ".tar": "tar", ".arrow": "hf"}
 """What a file alone would be, if its kind stood before it."""
+
+_MARKS = {
+    "hf": (("dataset_dict.json",), ("state.json",), ("dataset_info.json",)),
+    "lists": (("meta/train.txt",), ("train.txt", "images")),
+}
+"""What lies in a folder that is no folder of class folders, and so tells its kind."""
 
 
 def open_dataset(
@@ -73,7 +79,8 @@ def open_dataset(
 
 def _open_path(path: str) -> Dataset:
     """Open a folder, or say what stands before a path that is none."""
-    meant = _SUFFIXES.get(Path(path).suffix.casefold())
+    file, mark, _ = path.rpartition("?")  # options may stand behind it already
+    meant = _SUFFIXES.get(Path(file if mark else path).suffix.casefold())
     if meant and not Path(path).expanduser().is_dir():
         raise UsageError(f"dataset {path!r} says no kind and is no folder; did you mean {meant}:{path}?")
     try:
@@ -82,3 +89,19 @@ def _open_path(path: str) -> Dataset:
         if re.fullmatch(r"[a-z]\w*", path):
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None
         raise
+    except DataError as error:
+        if kind := _kind_of(Path(path).expanduser()):
+            raise DataError(f"{error}. Did you mean {kind}:{path}?") from None
+        raise
+
+
+def _kind_of(folder: Path) -> str | None:
+    """Return the kind of dataset that a folder looks like, by the names in it."""
+    if os.path.exists(folder / "features.json"):  # of TFDS, whose dataset_info.json is another
+        return None
+    found = (
+        kind
+        for kind, marks in _MARKS.items()
+        if any(all(os.path.exists(folder / name) for name in names) for names in marks)
+    )
+    return next(found, None)

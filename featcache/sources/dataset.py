@@ -1,5 +1,6 @@
 """What every source becomes: named splits of records."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -7,6 +8,12 @@ from featcache.tasks import CLASSES
 
 UNSPLIT = ""
 """Split of the records of a source that has none; `featcache.splits` then draws one."""
+
+
+def space_at_end(path: str | os.PathLike[str]) -> str:
+    """Return what to add to the message that a path does not exist, where nobody can see why."""
+    name = os.fspath(path)
+    return f" ({name!r} ends in a space)" if name != name.rstrip() else ""
 
 
 @dataclass(frozen=True, slots=True)

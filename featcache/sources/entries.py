@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from featcache.errors import DataError, MissingFileError
-from featcache.sources.dataset import Dataset, Record
+from featcache.sources.dataset import Dataset, Record, space_at_end
 from featcache.sources.folder import natural_key, read_regular_file
 from featcache.tasks import CLASSES
 
@@ -92,7 +92,7 @@ def to_dataset(
         first = entries[0]
         raise MissingFileError(
             f"{spec}: not one of {len(entries)} images exists; {first.place} names {first.id!r}, "
-            f"looked for as {first.path}; {lookup}"
+            f"looked for as {first.path}{space_at_end(first.path)}; {lookup}"
         )
     records = [
         Record(

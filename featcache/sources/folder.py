@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featcache.errors import DataError, MissingFileError
 from featcache.slices import SPLITS
-from featcache.sources.dataset import UNSPLIT, Dataset, Record
+from featcache.sources.dataset import UNSPLIT, Dataset, Record, space_at_end
 
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
@@ -115,7 +115,7 @@ def _require_folder(root: Path) -> None:
     try:
         mode = root.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingFileError(f"no dataset folder {root}; {LAYOUTS}") from None
+        raise MissingFileError(f"no dataset folder {root}{space_at_end(root)}; {LAYOUTS}") from None
     except OSError as error:
         raise DataError(f"cannot open the dataset folder {root}: {error.strerror}") from error
     if not stat.S_ISDIR(mode):

@@ -19,13 +19,19 @@ from featcache.sources.entries import Entry, to_dataset
 from featcache.sources.table_labels import read_labels, written
 from featcache.sources.table_rows import READERS, Table, open_table_file
 from featcache.sources.text import require_file
-from featcache.tasks import TASKS
+from featcache.tasks import ANSWERS, CLASSES, NUMBERS, TASKS
 
 ROLES = ("path", "label", "split", "group")
 """What a column can mean; a column of that name does so without being named."""
 
 _REQUIRED = ROLES[:2]
 _OPTIONS = (*ROLES, "task", "root", "delimiter")
+_TASK_WORDS = {
+    **dict.fromkeys(("regression", "number", "float"), NUMBERS),
+    **dict.fromkeys(("multilabel", "multi-label", "multi_label", "answer", "tags"), ANSWERS),
+    **dict.fromkeys(("classification", "multiclass", "multi-class", "class"), CLASSES),
+}
+"""What others call the tasks."""
 _EXPECTED = f"a table ({', '.join(READERS)}) with a column for the path and one for the label"
 
 
@@ -69,10 +75,11 @@ class TableSpec:
         if delimiter is not None:
             delimiter = "\t" if delimiter == "tab" else delimiter
             if len(delimiter) != 1 or delimiter in '"\r\n\0':
-                raise UsageError(f"dataset {text!r}: delimiter {delimiter!r}; expected one character, or tab")
+                raise _refusal(text, f"delimiter {delimiter!r}; expected one character, or tab")
         root, task = options.pop("root", ""), options.pop("task", None)
         if task is not None and task not in TASKS:
-            raise UsageError(f"dataset {text!r}: no task {task!r}; {did_you_mean(task, TASKS)}")
+            word = _TASK_WORDS.get(task.casefold(), task)
+            raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
         return cls(Path(file if mark else text).expanduser(), options, root, delimiter, task)
 
     def resolve(self, table: Table) -> tuple[dict[str, str], list[str]]:
@@ -90,11 +97,11 @@ class TableSpec:
                 self._require(name, role, table)
                 found[role] = name
         label = self.columns.get("label", "label")
-        labels = [label] if label in table.columns else [name for name in label.split(",") if name] or [label]
+        labels = [label] if label in table.columns else _names(label, table) or [label]
         for name in labels:
             self._require(name, "label", table)
         if len(set(labels)) < len(labels):
-            raise UsageError(f"{self.file}?label={label}: a column is named twice; name each once")
+            raise _refusal(f"{self.file}?label={label}", "a column is named twice; name each once")
         return found, labels
 
     def _require(self, name: str, role: str, table: Table) -> None:
@@ -103,7 +110,7 @@ class TableSpec:
             return
         if count:
             raise DataError(f"{self.file}, line 1: {count} columns are called {name!r}; rename all but one")
-        hint = f"name another one with {self.file}?{role}=COLUMN"
+        hint = f"name another one with csv:{self.file}?{role}=COLUMN"
         if table.delimiter and len(table.columns) == 1:
             hint = f"if its values are separated otherwise than by {table.delimiter!r}, add ?delimiter=; (or tab)"
         raise DataError(
@@ -170,20 +177,31 @@ def open_table(text: str) -> Dataset:
     )
 
 
+def _refusal(text: str, why: str) -> UsageError:
+    return UsageError(f"dataset {'csv:' + text!r}: {why}")
+
+
+def _names(text: str, table: Table) -> list[str]:
+    """Return the columns between commas, without the spaces around them where no column has those."""
+    names = (name if name in table.columns else name.strip() for name in text.split(","))
+    return [name for name in names if name]
+
+
 def _read_options(query: str, text: str) -> dict[str, str]:
     options: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         key, equals, value = part.partition("=")
         if key not in _OPTIONS:
-            raise UsageError(
-                f"dataset {text!r}: no option {key!r}; {did_you_mean(key, _OPTIONS)}; "
-                "a file whose name holds '?' is written with another '?' at its end"
+            raise _refusal(
+                text,
+                f"no option {key!r}; {did_you_mean(key, _OPTIONS)}; "
+                "a file whose name holds '?' is written with another '?' at its end",
             )
         if key in options:
             several = "; several columns of labels have a comma between them" if key == "label" else ""
-            raise UsageError(f"dataset {text!r}: option {key} is given twice; give it once{several}")
+            raise _refusal(text, f"option {key} is given twice; give it once{several}")
         if not equals or (not value and key not in ("split", "group")):
-            raise UsageError(f"dataset {text!r}: option {key} has no value; expected {key}=VALUE")
+            raise _refusal(text, f"option {key} has no value; expected {key}=VALUE")
         options[key] = unquote(value)
     return options
 

@@ -92,8 +92,10 @@ def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
+            # Python's own words there are about how a program opens a file.
+            why = "a CR inside a line" if "new-line character" in str(error) else error
             raise DataError(
-                f"{path}, line {line} is not {_name(delimiter)}-separated text: {error}; expected lines that end in "
+                f"{path}, line {line} is not {_name(delimiter)}-separated text: {why}; expected lines that end in "
                 "LF or CRLF, and double quotes around (and doubled inside) a value that holds quotes"
             ) from None
         if values:

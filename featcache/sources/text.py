@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from featcache.errors import DataError, MissingFileError
+from featcache.sources.dataset import space_at_end
 
 LONGEST = 1 << 20
 """Bytes of a line above which a file is no text: a guard for memory, far above any list or table of images."""
@@ -30,7 +31,7 @@ def require_file(path: Path, expected: str) -> None:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingFileError(f"no file {path}; expected {expected}") from None
+        raise MissingFileError(f"no file {path}{space_at_end(path)}; expected {expected}") from None
     except (OSError, ValueError) as error:
         raise DataError(f"cannot open {path}: {getattr(error, 'strerror', None) or error}") from error
     if not stat.S_ISREG(mode):

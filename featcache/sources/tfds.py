@@ -20,7 +20,13 @@ from featcache.paths import offline
 from featcache.slices import SPLITS
 from featcache.sources.dataset import Dataset, Record
 from featcache.sources.tfds_ahead import ReadAhead
-from featcache.sources.tfds_files import TfdsSpec, find_prepared, prepared_names, require_readable
+from featcache.sources.tfds_files import (
+    TfdsSpec,
+    find_prepared,
+    prepared_names,
+    prepared_versions,
+    require_readable,
+)
 
 ID_FEATURES = ("tfds_id", "id", "image_id", "image/id", "file_name", "filename", "image/filename")
 """Text or whole-number features that name an example, in the order in which they are looked for."""
@@ -79,8 +85,7 @@ def open_tfds(text: str) -> Dataset:
 def _prepare(spec: TfdsSpec) -> Path:
     """Prepare a dataset as ArrayRecord, where the spec asks for it and the network is allowed."""
     missing = f"tfds:{spec.text}: {spec.asked} is not prepared in {spec.data_dir}"
-    here = prepared_names(spec.data_dir)
-    there = f" ({did_you_mean(spec.name, here)})" if here else ""
+    there = _what_is_there(spec)
     if offline():
         raise MissingFileError(
             f"{missing}{there} and FEATCACHE_OFFLINE is set. Prepare it where there is a network and say where with "
@@ -89,7 +94,7 @@ def _prepare(spec: TfdsSpec) -> Path:
     if not spec.download:
         raise MissingFileError(
             f"{missing}{there}. Say where it is with ?data_dir=PATH or TFDS_DATA_DIR, or let it be downloaded: "
-            f"tfds:{spec.asked}?download=yes"
+            f"{spec.to_download}"
         )
     tfds = _library()
     try:
@@ -99,6 +104,16 @@ def _prepare(spec: TfdsSpec) -> Path:
         return Path(os.fspath(builder.data_dir))
     except Exception as error:  # whatever a dataset's own code and its servers come up with
         raise MissingFileError(f"{missing}, and preparing it failed: {_first_line(error)}") from error
+
+
+def _what_is_there(spec: TfdsSpec) -> str:
+    """Return why a dataset may not be found, in brackets: the folder, the version, or the name."""
+    if not spec.data_dir.is_dir():
+        return " (there is no such folder)"
+    if versions := prepared_versions(spec):
+        return f" (there is {', '.join(versions)})"
+    names = prepared_names(spec.data_dir)
+    return f" ({did_you_mean(spec.name, names)})" if names else ""
 
 
 def _library() -> Any:

@@ -56,6 +56,13 @@ class TfdsSpec:
         """Name, config and version as TFDS writes them."""
         return "/".join(filter(None, (self.name, self.config))) + (f":{self.version}" if self.version else "")
 
+    @property
+    def to_download(self) -> str:
+        """The same spec, but for ``download=yes``."""
+        options = self.text.partition("?")[2].split("&")
+        kept = [option for option in options if option and not option.startswith("download=")]
+        return f"tfds:{self.asked}?{'&'.join((*kept, 'download=yes'))}"
+
     @classmethod
     def parse(cls, text: str) -> "TfdsSpec":
         """Read ``name[/config][:version][?data_dir=…&download=…&image=…&label=…]``; raises `UsageError`."""
@@ -106,6 +113,14 @@ def find_prepared(spec: TfdsSpec) -> Path | None:
             f"name one, such as tfds:{spec.name}/{min(configs)}"
         )
     return next(iter(configs.values()), None)
+
+
+def prepared_versions(spec: TfdsSpec) -> list[str]:
+    """Return what is prepared of the dataset that a spec names, as specs write it: config and version."""
+    root = spec.data_dir / spec.name
+    configs = [spec.config] if spec.config else ["", *sorted(path.name for path in _folders(root))]
+    found = [(config, path.name) for config in configs for path in _versions(root / config, "")]
+    return ["/".join(filter(None, (spec.name, config))) + f":{version}" for config, version in found]
 
 
 def require_readable(folder: Path) -> None:
