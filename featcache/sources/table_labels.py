@@ -154,7 +154,7 @@ def _targets(
 ) -> Labels:
     if task == CLASSES:
         raise UsageError(
-            f"{file}: task=classes takes one column of labels, not {', '.join(columns)}; "
+            f"dataset 'csv:{file}': task=classes takes one column of labels, not {', '.join(columns)}; "
             "one column for each class is task=answers"
         )
     kind = task or NUMBERS
@@ -193,7 +193,9 @@ def _number(value: Any, task: str, where: str) -> float:
 def _tags(values: Sequence[Any], where: Sequence[str], task: str | None, column: str, file: Path) -> Labels:
     """Read lists of names: which of all names are right for each image."""
     if task in (CLASSES, NUMBERS):
-        raise UsageError(f"{file}, column {column}: lists of names are answers, not task={task}")
+        raise UsageError(
+            f"dataset 'csv:{file}', column {column}: lists of names are answers, not task={task}"
+        )
     rows = []
     for value, place in zip(values, where, strict=True):
         if not isinstance(value, list | tuple):
