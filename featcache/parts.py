@@ -97,8 +97,6 @@ def slice_records(data: Dataset, text: str) -> Dataset:
             "read; give a slice of all records, such as 'all[:80%]' or '[:100]', or extract everything and give the "
             "slice to train-head or evaluate"
         ) from error
-    if not len(rows):
-        raise UsageError(f"split {text!r}: no record of {data.spec} is in it; give a larger slice")
     return replace(data, records=[data.records[row] for row in np.sort(rows)])
 
 

@@ -75,7 +75,7 @@ def test_a_dataset_without_splits_is_sliced_as_a_whole():
         (
             "train[2:2]",
             UsageError,
-            r"split 'train\[2:2\]': no record of photos is in it; give a larger slice",
+            r"photos has no rows 'train\[2:2\]': the slice is empty; give a larger one",
         ),
     ],
 )
