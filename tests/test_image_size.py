@@ -1,5 +1,6 @@
 """Another input size than the weights' own, the whole way: extract, train a head, evaluate, predict."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,8 +123,9 @@ def test_caches_of_another_size_are_not_copied_from(ask, extracted, tmp_path):
         ask(plan_extraction, image_size=(40, 57), **options)
 
 
-def test_a_layer_that_the_cache_has_besides_is_kept_at_its_size(ask, network, extracted, tmp_path):
+def test_a_layer_that_the_cache_has_besides_is_kept_at_its_size(ask, network, photos, tmp_path):
     both = ask(layers=("stem", "stem:max"), image_size=SIZE, output=tmp_path / "both.h5")
+    shutil.copytree(photos, tmp_path / "more")
     save_photo(tmp_path / "more" / "train" / "cat" / "new.png")
     save_photo(tmp_path / "more" / "test" / "dog" / "new.png")
     fewer = extract(tmp_path / "more", backbone=network, layers=("stem",), image_size=SIZE, output=both.path)

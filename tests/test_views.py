@@ -416,7 +416,7 @@ def test_a_head_of_view_0_is_the_head_of_the_plain_images(network, small_backbon
     [said] = loaded.predict(np.asarray(Image.open(photo)), tta=True)
     # Of an array other views are drawn, by its own hash; they are as many, and of the same photo.
     assert (said.error, len(said.classes)) == (None, 2)
-    with pytest.raises(UsageError, match="its cache held one of each image; train it on several"):
+    with pytest.raises(UsageError, match="which held one of each image; train it on several"):
         theirs.predict(photo, tta=True)
 
 
