@@ -124,7 +124,7 @@ def test_each_head_stops_at_its_own_epoch(head):
     assert last.best_epoch == EPOCHS, "without validation rows: the last epoch"
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", ["linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_memory_for_one_head_at_a_time_gives_the_same_heads(head, monkeypatch):
     counts = []
 
@@ -139,7 +139,7 @@ def test_memory_for_one_head_at_a_time_gives_the_same_heads(head, monkeypatch):
     assert_same_heads(got, together(head), rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", ["linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_features_four_times_larger_than_memory_give_the_same_heads(head):
     # Moments and losses are summed block by block: last digits, grown over up to 60 steps of Adam.
     assert_same_heads(together(head, FEATURES // 4), together(head), rtol=1e-3, atol=1e-4)

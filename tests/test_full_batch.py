@@ -43,6 +43,7 @@ def test_a_linear_head_reaches_scikit_learns_optimum():
         np.testing.assert_allclose(got, probable, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_heads_together_are_the_heads_alone_and_stop_alone():
     wanted = [
         lbfgs(head="mlp", hidden=(8,), weight_decay=decay, seed=seed, patience=2, standardize=True)

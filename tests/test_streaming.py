@@ -53,7 +53,11 @@ def streamed(program: Program, x: np.ndarray = X, weight: np.ndarray = FOLDS) ->
     return fit_streamed(program, HYPER, train, val, memory=MEMORY), reads
 
 
-@pytest.mark.parametrize("program", [LINEAR, NORMED], ids=["linear", "mlp with batch norm and dropout"])
+@pytest.mark.parametrize(
+    "program",
+    [LINEAR, pytest.param(NORMED, marks=pytest.mark.slow)],
+    ids=["linear", "mlp with batch norm and dropout"],
+)
 def test_streamed_heads_are_those_of_training_in_memory(program):
     want = in_memory(program)
     got, reads = streamed(program)

@@ -27,6 +27,7 @@ def _without_top(alpha: float) -> KerasCase:
     return replace(_keras(alpha), same={"global_average_pooling2d": "pool"}, uncovered=())
 
 
+@pytest.mark.slow
 def test_quarter_width_with_its_top_equals_keras(tmp_path):
     assert_equals_keras(_keras(0.25), (128, 128), tmp_path, suffix=".h5")
 

@@ -62,6 +62,7 @@ def test_equals_torch_at_an_even_size_and_when_wide(tmp_path):
     assert_equals_golden("mobilenet_v2_140.ra_in1k", tmp_path)
 
 
+@pytest.mark.slow
 def test_mapping_is_strict(tmp_path):
     assert_mapping_is_strict(_keras(0.35), (32, 32), tmp_path)
     golden.assert_mapping_is_strict("mobilenet_v2_140.ra_in1k", tmp_path)

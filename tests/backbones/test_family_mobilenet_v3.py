@@ -108,6 +108,7 @@ def test_variants_equal_torch(name, tmp_path):
     assert_equals_golden(name, tmp_path, uncovered=_hidden(name))
 
 
+@pytest.mark.slow
 def test_mapping_is_strict(tmp_path):
     assert_mapping_is_strict(_keras("small_minimalistic"), (32, 32), tmp_path)
     golden.assert_mapping_is_strict("mobilenet_v3_small.tv_in1k", tmp_path)

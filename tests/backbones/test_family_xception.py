@@ -39,6 +39,7 @@ def test_with_its_top_equals_keras(tmp_path):
     assert_equals_keras(XCEPTION, (299, 299), tmp_path)
 
 
+@pytest.mark.slow
 def test_equals_timm(tmp_path):
     # Timm counts blocks otherwise, so that the sums themselves have no name of its own here; its golden holds the
     # ReLU of each.

@@ -52,7 +52,7 @@ def test_lite0_equals_onnxruntime_on_the_golden():
 
 
 @needs_shared
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 def test_published_weights_equal_onnxruntime_on_photos(name):
     reference = np.load(SHARED / "anchors" / "reference_features.npz")
     # The photos are 224×224, and the reference fed them as they are: no resize, no crop.
