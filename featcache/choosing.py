@@ -178,7 +178,8 @@ def saved(
     parameters = head.parameters if own.scale is None else own.scale.folded(head.parameters)
     record = {"best_epoch": head.best_epoch, "epochs_run": head.epochs_run, "history": dict(head.history)}
     record |= {"validation": own.how, "sweep": str(folder.resolve()), "selection": own.protocol.to_json()}
-    classifier = make_classifier(own.cache, key.layer, key.settings, parameters, record)
+    seen = np.concatenate([own.train, own.val])
+    classifier = make_classifier(own.cache, key.layer, key.settings, parameters, record, seen=seen)
     # With folds it has learnt from the rows that judged.
     judging = {} if own.protocol.folds else {"val": own.val}
     if own.protocol.folds:

@@ -23,6 +23,7 @@ from featcache.head_outputs import FinishedHead
 from featcache.identity import Recipe, differences
 from featcache.metrics import Scores
 from featcache.readings import READINGS
+from featcache.seen_images import NAME as SEEN
 from featcache.settings import Settings, loss_of
 from featcache.tasks import CLASSES, NUMBERS
 
@@ -63,6 +64,8 @@ class Classifier:
         A temperature, which its probabilities hold already, and from which confidence on they count.
     task
         What it gives, of `featcache.tasks.TASKS`: the probability of each class, answers, or numbers.
+    seen
+        Which images trained it or chose its epoch, int32 ``[n, 2]``; see `featcache.seen_images`.
     network
         A backbone of its own, such as fine-tuning gives, which is saved with it; where it is not given, it is
         loaded by `backbone` and `weights` when photos are to be classified.
@@ -81,6 +84,7 @@ class Classifier:
     provenance: Mapping[str, Any]
     calibration: Calibration = field(default_factory=Calibration)
     task: str = CLASSES
+    seen: np.ndarray | None = field(default=None, repr=False, compare=False)
     network: "LoadedBackbone | None" = field(default=None, repr=False, compare=False)
 
     # On features --------------------------------------------------------------------------------------------
@@ -271,7 +275,8 @@ class Classifier:
         StorageError
             If it cannot be written.
         """
-        write_folder(Path(folder), self._document(), self.parameters, backbone=self._own_backbone())
+        tensors = self.parameters if self.seen is None else {**self.parameters, SEEN: self.seen}
+        write_folder(Path(folder), self._document(), tensors, backbone=self._own_backbone())
         return Path(folder)
 
     def _own_backbone(self) -> Iterable[bytes | memoryview] | None:
@@ -336,6 +341,7 @@ class Classifier:
             classes=tuple(document["classes"]),
             task=document.get("task", CLASSES),
             calibration=Calibration.from_json(document.get("calibration")),
+            seen=parameters.pop(SEEN, None),
             parameters=parameters,
         )
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from featcache.backbones import TUNED
 from featcache.cache import FeatureCache
-from featcache.errors import FeatcacheError, IdentityError, MissingFileError, UsageError
+from featcache.errors import IdentityError, MissingFileError, UsageError
 from featcache.head_views import require_several
 from featcache.identity import differences
 from featcache.metrics import Evaluation
 from featcache.readings import READINGS
 from featcache.rejection import Rejection, rejection_at
-from featcache.selection import NONE, Parts, select_rows
+from featcache.seen_images import count_seen
+from featcache.selection import NONE
 from featcache.tasks import CLASSES
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ClassifierEvaluation(Evaluation):
     views
         Views of each image whose mean was scored.
     seen
-        How many of the rows are images that trained or validated it; ``None`` where that is not known any more.
+        How many of the rows are images that trained or validated it; ``None`` where an older featcache trained it.
     """
 
     rejection: Rejection | None = None
@@ -57,7 +58,8 @@ def evaluate_classifier(
     features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0)
     values, own = classifier.values(features, tta=tta), _own_labels(classifier, opened, labels)
     scores = READINGS[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
-    seen = seen_rows(classifier, opened, opened.rows_of(asked))
+    images = opened.sha256[opened.rows_of(asked)]
+    seen = None if classifier.seen is None else count_seen(classifier.seen, images)
     if classifier.task != CLASSES:
         return replace(scores, seen=seen)
     threshold = classifier.calibration.threshold
@@ -70,33 +72,6 @@ def _tested_by(classifier: "Classifier") -> str:
     """Return the split or slice that a classifier was tested by when it was trained."""
     asked = classifier.training.get("selection", {}).get("test")
     return "test" if asked in (None, NONE) else asked
-
-
-def seen_rows(classifier: "Classifier", cache: FeatureCache, rows: np.ndarray) -> int | None:
-    """Return how many of some rows of a cache are images that trained a head or chose its epoch.
-
-    Known while the cache that it was trained on is what it was: images are compared by content. ``None`` where that
-    cache was extracted again since, or is gone.
-    """
-    known = _trained_on(classifier, cache)
-    if known is None:
-        return None
-    settings = classifier.settings
-    parts = Parts.remembered(classifier.training, val_fraction=settings.val_fraction, seed=settings.seed)
-    chosen = select_rows(known, parts)
-    images = {known.sha256[row].tobytes() for row in (*chosen.train, *chosen.val)}
-    return sum(cache.sha256[row].tobytes() in images for row in rows)
-
-
-def _trained_on(classifier: "Classifier", cache: FeatureCache) -> FeatureCache | None:
-    told = classifier.provenance.get("rows_sha256")
-    if cache.identity["rows"]["sha256"] == told:
-        return cache
-    try:
-        known = FeatureCache(classifier.provenance["cache"])
-    except FeatcacheError:
-        return None
-    return known if known.identity["rows"]["sha256"] == told else None
 
 
 def _opened(classifier: "Classifier", cache: str | os.PathLike[str] | FeatureCache | None) -> FeatureCache:

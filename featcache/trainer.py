@@ -19,6 +19,7 @@ from featcache.head_views import require_several, view_features, views_used, wit
 from featcache.image_statistics import LAYER as STATISTICS
 from featcache.readings import READINGS
 from featcache.rejection import require_accuracy
+from featcache.seen_images import seen_images
 from featcache.selection import Parts, Selection, select_rows
 from featcache.settings import DESCENT, Settings
 from featcache.target_scale import TargetScale
@@ -175,7 +176,8 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     parameters, record = fit(settings, len(opened.classes), learnt, judging)
     record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out, "tta": tta}
     record["selection"] = asked.to_json()
-    classifier = make_classifier(opened, name, settings, parameters, record)
+    seen = np.concatenate([rows.train, rows.val])
+    classifier = make_classifier(opened, name, settings, parameters, record, seen=seen)
     if calibrate:
         classifier = classifier.calibrated(*measured["val"], reject_accuracy=reject_accuracy, tta=tta)
     for part, (features, labels) in measured.items():
@@ -197,6 +199,8 @@ def make_classifier(
     settings: Settings,
     parameters: Mapping[str, np.ndarray],
     record: Mapping[str, Any],
+    *,
+    seen: np.ndarray,
 ) -> Classifier:
     """Return a fitted head as something to keep, neither calibrated nor measured yet.
 
@@ -208,6 +212,8 @@ def make_classifier(
         How, and what came out.
     record
         More to remember of the training.
+    seen
+        Rows of the cache that trained it or chose its epoch.
     """
     return Classifier(
         backbone=cache.backbone,
@@ -223,6 +229,7 @@ def make_classifier(
         calibration=Calibration(note="it was not asked for"),
         training={**asdict(settings), "hidden": list(settings.hidden), **_drawn(cache, layer), **record},
         provenance=_provenance(cache),
+        seen=seen_images(cache.sha256[seen]),
     )
 
 

@@ -1,5 +1,7 @@
 """Whether the rows that a classifier is scored on trained it, and what it is scored on by default."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from feature_caches import blobs, feature_cache
@@ -49,15 +51,38 @@ def test_copies_of_training_images_count_in_another_cache(cache, mixed, tmp_path
     assert mixed.evaluate(strange, "test").seen == 0
 
 
-def test_after_another_extraction_nobody_knows(cache, mixed, tmp_path):
-    features, labels = blobs(80)
+def test_they_are_known_after_another_extraction_too(cache, mixed, tmp_path):
+    features, labels = blobs(90)
     cache.close()
-    again = feature_cache(tmp_path / "x2.h5", features, labels, ["train"] * 50 + ["test"] * 30)
-    again.path.rename(tmp_path / "x.h5")
+    # Twenty images less, and half of the rest in other splits.
+    rows = np.arange(20, 90)
+    again = feature_cache(
+        tmp_path / "again.h5", features[rows], labels[rows], ["train", "test"] * 35, images=rows.tolist()
+    )
+    again.path.replace(tmp_path / "x.h5")
     loaded = Classifier.load(tmp_path / "mixed")
-    assert loaded.evaluate(split="test").seen is None
-    (tmp_path / "x.h5").rename(tmp_path / "w.h5")
-    assert loaded.evaluate(tmp_path / "w.h5", "test").seen is None
+    # Images 20 to 74 trained it; those with odd numbers are tested now.
+    assert loaded.evaluate(split="test").seen == len([n for n in range(20, 75) if n % 2])
+    (tmp_path / "x.h5").rename(tmp_path / "elsewhere.h5")
+    assert loaded.evaluate(tmp_path / "elsewhere.h5", "train").seen == len(range(20, 75, 2))
+
+
+def test_of_an_older_classifier_nobody_knows(cache, mixed, tmp_path, capsys):
+    replace(mixed, seen=None).save(tmp_path / "mixed")
+    loaded = Classifier.load(tmp_path / "mixed")
+    assert loaded.seen is None
+    assert loaded.evaluate(cache).seen is None
+    assert main(["evaluate", str(tmp_path / "mixed")]) == 0
+    assert "how many of these it has seen is not known" in capsys.readouterr().err
+
+
+def test_what_is_remembered_is_no_parameter(cache, mixed, tmp_path):
+    loaded = Classifier.load(tmp_path / "mixed")
+    assert loaded.parameters.keys() == mixed.parameters.keys() == {"kernel", "bias"}
+    assert loaded.seen is not None
+    np.testing.assert_array_equal(loaded.seen, mixed.seen)
+    # By hand: the first eight bytes of the sha256 of 60 + 15 images.
+    assert {row.tobytes() for row in loaded.seen} == {cache.sha256[row, :8].tobytes() for row in range(75)}
 
 
 def test_the_choice_of_a_sweep_has_seen_all_folds(cache, tmp_path):

@@ -44,8 +44,8 @@ def command(
     console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
     if evaluation.seen is None:
         console.note(
-            "the cache that it was trained on has changed or is gone: how many of these images it has seen in training "
-            "is not known"
+            "an older featcache trained it, which did not remember its images: how many of these it has seen is not "
+            "known"
         )
     elif evaluation.seen:
         console.note(

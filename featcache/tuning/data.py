@@ -101,6 +101,13 @@ class TuneData:
         """The stage whose output is cached."""
         return None if self.layer is None else split_layer(self.layer)[0]
 
+    def digests(self, *rows: np.ndarray) -> list[bytes]:
+        """Return the sha256 of the images of some rows."""
+        numbers = np.concatenate(rows)
+        if self.cache is not None:
+            return [self.cache.sha256[row].tobytes() for row in numbers]
+        return [self.hashes[row] for row in numbers]
+
     def inputs(
         self, model: Model, *, after: str | None, augmentation: Augmentation, seed: int, workers: int | None
     ) -> Inputs:

@@ -14,6 +14,7 @@ from featcache.classifier import Classifier
 from featcache.metrics import Scores, score
 from featcache.outputs import class_probabilities
 from featcache.protocol import Comparison, compare
+from featcache.seen_images import joined, seen_images
 from featcache.settings import loss_of
 from featcache.tuning.judging import Judgement
 from featcache.tuning.loop import Loop
@@ -177,8 +178,9 @@ def _classifier(task: Task, loop: Loop, start: Classifier) -> Classifier:
     """Return the start with the best arrays in the place of its own; not calibrated or measured yet."""
     own = {n: v for n, v in loop.best.items() if n in task.model.network.tensors}
     head = {**start.parameters, **head_of(loop.best)}
+    seen = joined(start.seen, seen_images(task.data.digests(task.data.rows.train, task.data.rows.val)))
     if not own:
-        return replace(start, parameters=head, metrics={})
+        return replace(start, parameters=head, metrics={}, seen=seen)
     network = truncated(with_tensors(task.model.network, own), task.model.stages[-1])
     recipe = network.recipe(
         transforms=task.model.transforms,
@@ -194,6 +196,7 @@ def _classifier(task: Task, loop: Loop, start: Classifier) -> Classifier:
         fingerprint=recipe.fingerprint(start.layer),
         parameters=head,
         metrics={},
+        seen=seen,
     )
 
 

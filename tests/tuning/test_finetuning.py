@@ -341,6 +341,8 @@ def test_saved_and_moved_it_predicts_as_it_was_judged(classifier, photos, tmp_pa
     features = extract(photos, backbone=str(moved), output=tmp_path / "tuned.h5")
     assert features.cache.layers["pool"].fingerprint == loaded.fingerprint != classifier.fingerprint
     assert loaded.evaluate(features.path, "test").accuracy == done.tuned.accuracy
+    seen = {split: loaded.evaluate(features.path, split).seen for split in ("train", "val", "test")}
+    assert seen == {"train": 24, "val": 12, "test": 0}
     again = finetune(loaded, photos, train_from="block_3", **{**QUICK, "epochs": 1})
     assert again.frozen.accuracy == done.tuned.accuracy
 
