@@ -92,7 +92,7 @@ def right_on_test(trial: Trial, data: SweepData, seeds: int, *, tta: bool) -> np
         features = features.reshape(len(data.test), VIEWS, -1)
     labels, found = data.cache.labels[data.test], []
     for own, fit in zip(draws(trial, seeds), fit_trials(draws(trial, seeds), data, MEMORY), strict=True):
-        classifier = make_classifier(data.cache, LAYER, own.settings, fit.parameters, {})
+        classifier = make_classifier(data.cache, LAYER, own.settings, fit.parameters, {}, seen=data.train)
         found.append(classifier.probabilities(features, tta=tta).argmax(axis=1) == labels)
     return np.array(found, np.float64)
 
