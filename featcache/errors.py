@@ -105,3 +105,8 @@ def did_you_mean(name: str, known: Iterable[str], *, many: int = 3) -> str:
         spelled = {n.lower(): n for n in names}
         return "did you mean " + " or ".join(repr(spelled[n]) for n in near) + "?"
     return "known: " + ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+
+
+def first_line(error: BaseException) -> str:
+    """Return a library's own error as it may stand in one of ours: its kind, and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"

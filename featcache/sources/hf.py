@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean
+from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean, first_line
 from featcache.paths import home
 from featcache.slices import SPLITS
 from featcache.sources.dataset import UNSPLIT, Dataset, Record
@@ -173,9 +173,8 @@ def _reading(spec: HfSpec) -> Iterator[None]:
     except FeatcacheError:
         raise
     except Exception as error:
-        line = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise DataError(
-            f"cannot read the dataset in {spec.path}: {type(error).__name__}: {line}. Save it again"
+            f"cannot read the dataset in {spec.path}: {first_line(error)}. Save it again"
         ) from error
 
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean
+from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean, first_line
 from featcache.paths import offline
 from featcache.slices import SPLITS
 from featcache.sources.dataset import Dataset, Record
@@ -103,7 +103,7 @@ def _prepare(spec: TfdsSpec) -> Path:
             builder.download_and_prepare()
         return Path(os.fspath(builder.data_dir))
     except Exception as error:  # whatever a dataset's own code and its servers come up with
-        raise MissingFileError(f"{missing}, and preparing it failed: {_first_line(error)}") from error
+        raise MissingFileError(f"{missing}, and preparing it failed: {first_line(error)}") from error
 
 
 def _what_is_there(spec: TfdsSpec) -> str:
@@ -141,12 +141,8 @@ def _reading(folder: Path) -> Iterator[None]:
         raise _not_installed(error) from error
     except Exception as error:
         raise DataError(
-            f"cannot read the dataset in {folder}: {_first_line(error)}. Prepare it again"
+            f"cannot read the dataset in {folder}: {first_line(error)}. Prepare it again"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
 
 
 # What is in it ----------------------------------------------------------------------------------------------
@@ -228,7 +224,7 @@ class _Split:
             return self._fields(index)[self._image].bytes_list.value[0]
         except Exception as error:  # the readers' own kinds, protobuf's, an example without this image
             raise OSError(
-                f"cannot read example {index} of split {self._name}: {_first_line(error)}"
+                f"cannot read example {index} of split {self._name}: {first_line(error)}"
             ) from error
 
     def _fields(self, index: int) -> Any:
