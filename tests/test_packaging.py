@@ -11,6 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from featcache import demo
+from featcache.errors import MissingFileError
+
 ROOT = Path(__file__).resolve().parent.parent
 # The first that understands `license = "Apache-2.0"` beside `license-files`.
 SETUPTOOLS = (77, 0)
@@ -23,7 +26,9 @@ def _require_setuptools() -> None:
     except PackageNotFoundError:
         found = "0.0"
     if tuple(map(int, found.split(".")[:2])) < SETUPTOOLS:
-        pytest.skip(f"a wheel is built with setuptools 77.0 or later, here is {found}: pip install -U setuptools")
+        pytest.skip(
+            f"a wheel is built with setuptools 77 or later, here is {found}: pip install -U setuptools"
+        )
 
 
 def _tracked() -> list[str]:
@@ -35,7 +40,7 @@ def _tracked() -> list[str]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """The tracked files; the names in the wheel and the sdist that are built from a copy of them; the wheel unpacked."""
+    """The tracked files, the names in a wheel and an sdist of a copy of them, and where the wheel is unpacked."""
     _require_setuptools()
     source, site = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
     tracked = _tracked()
@@ -72,17 +77,14 @@ def test_the_wheel_holds_nothing_else(built):
     from_package = {name for name in built.tracked if name.startswith("featcache/")}
     from_data = {f"featcache/{name}" for name in built.tracked if name.startswith("data/")}
     others = built.wheel - from_package - (from_data - {"featcache/data/make_textures.py"})
-    assert {name.partition("/")[0].partition("-")[2] for name in others} == {f"{version_of(built)}.dist-info"}
-
-
-def version_of(built: SimpleNamespace) -> str:
-    (folder,) = built.site.glob("featcache-*.dist-info")
-    return folder.name.removeprefix("featcache-").removesuffix(".dist-info")
+    (about,) = built.site.glob("featcache-*.dist-info")
+    assert {name.partition("/")[0] for name in others} == {about.name}
 
 
 def test_a_wheel_can_be_built_from_the_sdist(built):
     needed = {name for name in built.tracked if name.startswith(("featcache/", "data/textures/"))}
-    assert {*needed, "data/README.md", "setup.py", "pyproject.toml", "README.md", "LICENSE"} - built.sdist == set()
+    needed |= {"data/README.md", "setup.py", "pyproject.toml", "README.md", "LICENSE"}
+    assert needed - built.sdist == set()
 
 
 def test_what_is_installed_finds_its_files_without_a_checkout(built, tmp_path):
@@ -103,3 +105,13 @@ def test_what_is_installed_finds_its_files_without_a_checkout(built, tmp_path):
         0,
         [str(package / "__init__.py"), str(package / "data" / "textures"), "1000"],
     ), done.stderr
+
+
+def test_a_demo_without_its_photos_says_where_they_were_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "site" / "featcache" / "demo.py"))
+    text = (
+        rf"neither at {tmp_path}/site/featcache/data/textures nor at {tmp_path}/site/data/textures, .*"
+        "install featcache again, or run featcache extract on photos of your own"
+    )
+    with pytest.raises(MissingFileError, match=text):
+        demo.demo_dataset()
