@@ -24,7 +24,8 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 def featcache_runner(name: str, weights: str | None) -> Callable[[int], float]:
     """Images per second of the CPU schedule without decoding."""
     from featcache.backbones import load
-    from featcache.schedule import CPU_MICRO_BATCH, default_workers, micro_batches
+    from featcache.core.parallel import default_workers
+    from featcache.extraction.batching import CPU_MICRO_BATCH, micro_batches
 
     network = load(name, weights=weights)
     function = network.function(network.layers(["pool"]))
@@ -50,7 +51,7 @@ def onnx_runner(path: Path, batch: int) -> Callable[[int], float]:
     """Images per second of onnxruntime with one thread per core."""
     import onnxruntime
 
-    from featcache.schedule import default_workers
+    from featcache.core.parallel import default_workers
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = default_workers()
@@ -118,10 +119,10 @@ def end_to_end(
 ) -> None:
     """Print how close extraction comes to what decoding and the network allow."""
     from featcache.backbones import load
-    from featcache.extraction import extract
-    from featcache.schedule import default_workers, ordered_map
-    from featcache.sources import open_dataset
-    from featcache.transforms import prepare
+    from featcache.core.parallel import default_workers, ordered_map
+    from featcache.datasets import open_dataset
+    from featcache.extraction.extract import extract
+    from featcache.images.resizing import prepare
 
     loaded = load(name, weights=weights)
     records = open_dataset(str(data)).records

@@ -21,12 +21,12 @@ import numpy as np
 import typer
 
 import featcache
-from featcache.settings import loss_of
-from featcache.tuning.inputs import Batch, batches
-from featcache.tuning.loop import Loop
-from featcache.tuning.savings import defaults
-from featcache.tuning.settings import tune_settings
-from featcache.tuning.task import Task, prepare_task
+from featcache.finetuning.dry_run import defaults
+from featcache.finetuning.inputs import Batch, batches
+from featcache.finetuning.loop import Loop
+from featcache.finetuning.settings import tune_settings
+from featcache.finetuning.setup import Task, prepare_task
+from featcache.heads.settings import loss_of
 
 
 def task_of(classifier: featcache.Classifier, *, cached: bool, source: Any, **given: Any) -> Task:
@@ -160,7 +160,7 @@ def main(
 
 
 def _keras(photos: Task, size: int) -> Callable[[int], None]:
-    from featcache.transforms import prepare
+    from featcache.images.resizing import prepare
 
     records = photos.data.data
     assert records is not None

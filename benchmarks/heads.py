@@ -39,10 +39,10 @@ from jax import lax
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from featcache.compiling import cpu_options
-from featcache.fitting import Fit, fit_heads
-from featcache.settings import Settings
-from featcache.tables import ArrayTable, Part, StreamedTable, Table
+from featcache.core.jit_options import cpu_options
+from featcache.heads.feature_table import ArrayTable, Part, StreamedTable, Table
+from featcache.heads.settings import Settings
+from featcache.solvers.fit import Fit, fit_heads
 
 HEADS, EPOCHS, BATCH = 256, 20, 128
 ROUNDS = 5
@@ -190,7 +190,7 @@ def process(data: solvers.Data) -> None:
     """The command, as a person waits for it."""
     from featcache.cache import CacheWriter, LayerSpec, RowTable
     from featcache.cache.layout import build_identity
-    from featcache.identity import Recipe
+    from featcache.core.identity import Recipe
 
     x, y = np.concatenate([data.x, data.val_x]), np.concatenate([data.y, data.val_y])
     digests = [list(hashlib.sha256(b"%d" % row).digest()) for row in range(len(x))]

@@ -148,10 +148,11 @@ def scan(spec: str) -> dict[str, float]:
     import resource
 
     began = time.perf_counter()
-    from featcache.hashing import hash_records
-    from featcache.plan import SplitRule, build_plan, build_rows
-    from featcache.schedule import default_workers
-    from featcache.sources import open_dataset
+    from featcache.core.parallel import default_workers
+    from featcache.datasets import open_dataset
+    from featcache.extraction.content_hashes import hash_records
+    from featcache.extraction.plan import build_plan
+    from featcache.extraction.row_table import SplitRule, build_rows
 
     loaded = time.perf_counter()
     data = open_dataset(spec)

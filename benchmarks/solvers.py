@@ -25,8 +25,8 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
-from featcache.logistic import fit_logistic
-from featcache.ridge import class_targets, fit_ridge
+from featcache.solvers.logistic import fit_logistic
+from featcache.solvers.ridge import class_targets, fit_ridge
 
 STRENGTHS = np.logspace(-6, 5, 45)
 PENALTIES = np.logspace(-4, 6, 100)

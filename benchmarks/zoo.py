@@ -51,7 +51,8 @@ Runner = Callable[[int], float]
 def featcache_runner(name: str) -> tuple[Runner, tuple[int, int]]:
     """Our network in the CPU schedule without decoding, and its input size."""
     from featcache.backbones import load
-    from featcache.schedule import CPU_MICRO_BATCH, default_workers, micro_batches
+    from featcache.core.parallel import default_workers
+    from featcache.extraction.batching import CPU_MICRO_BATCH, micro_batches
 
     network = load(name, weights="random")
     function = network.function(network.layers(["pool"]))
@@ -106,7 +107,7 @@ def onnx_runner(path: Path, size: tuple[int, int]) -> Runner:
     """A session of onnxruntime with one thread per core, with the better of two batch sizes."""
     import onnxruntime
 
-    from featcache.schedule import default_workers
+    from featcache.core.parallel import default_workers
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = default_workers()

@@ -7,48 +7,48 @@ The public names, in the order the data flows; each is imported when it is first
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from featcache.core.version import __version__
 
 if TYPE_CHECKING:
     from featcache.backbones import load as load_backbone
     from featcache.cache import FeatureCache
-    from featcache.classifier import Classifier
-    from featcache.dataset_check import check_dataset
-    from featcache.dataset_facts import DatasetCheck
-    from featcache.dry_run import PlanReport, plan_extraction
+    from featcache.checks.dataset import check_dataset
+    from featcache.checks.dataset_report import DatasetCheck
+    from featcache.classifier.classifier import Classifier
+    from featcache.classifier.train_head import train_head
+    from featcache.datasets import Dataset, open_dataset
+    from featcache.datasets.formats.arrays import open_arrays
     from featcache.errors import FeatcacheError
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
-    from featcache.extraction import Extraction, extract
-    from featcache.finetuning import finetune
-    from featcache.sources import Dataset, open_dataset
-    from featcache.sources.arrays import open_arrays
-    from featcache.sweep_results import SweepResult
-    from featcache.sweeping import sweep
-    from featcache.trainer import train_head
-    from featcache.transforms import Transforms
-    from featcache.tuning.outcome import FineTuning
-    from featcache.tuning.savings import plan_finetuning
+    from featcache.extraction.dry_run import PlanReport, plan_extraction
+    from featcache.extraction.extract import Extraction, extract
+    from featcache.finetuning.dry_run import plan_finetuning
+    from featcache.finetuning.finetune import finetune
+    from featcache.finetuning.result import FineTuning
+    from featcache.images.transforms import Transforms
+    from featcache.sweeps.results import SweepResult
+    from featcache.sweeps.sweep import sweep
 
 _HOMES = {
-    "open_dataset": "featcache.sources",
-    "open_arrays": "featcache.sources.arrays",
-    "Dataset": "featcache.sources",
-    "check_dataset": "featcache.dataset_check",
-    "DatasetCheck": "featcache.dataset_facts",
-    "Transforms": "featcache.transforms",
+    "open_dataset": "featcache.datasets",
+    "open_arrays": "featcache.datasets.formats.arrays",
+    "Dataset": "featcache.datasets",
+    "check_dataset": "featcache.checks.dataset",
+    "DatasetCheck": "featcache.checks.dataset_report",
+    "Transforms": "featcache.images.transforms",
     "load_backbone": "featcache.backbones:load",
-    "plan_extraction": "featcache.dry_run",
-    "PlanReport": "featcache.dry_run",
-    "extract": "featcache.extraction",
-    "Extraction": "featcache.extraction",
+    "plan_extraction": "featcache.extraction.dry_run",
+    "PlanReport": "featcache.extraction.dry_run",
+    "extract": "featcache.extraction.extract",
+    "Extraction": "featcache.extraction.extract",
     "FeatureCache": "featcache.cache",
-    "train_head": "featcache.trainer",
-    "sweep": "featcache.sweeping",
-    "SweepResult": "featcache.sweep_results",
-    "plan_finetuning": "featcache.tuning.savings",
-    "finetune": "featcache.finetuning",
-    "FineTuning": "featcache.tuning.outcome",
-    "Classifier": "featcache.classifier",
+    "train_head": "featcache.classifier.train_head",
+    "sweep": "featcache.sweeps.sweep",
+    "SweepResult": "featcache.sweeps.results",
+    "plan_finetuning": "featcache.finetuning.dry_run",
+    "finetune": "featcache.finetuning.finetune",
+    "FineTuning": "featcache.finetuning.result",
+    "Classifier": "featcache.classifier.classifier",
     "FeatureExtractor": "featcache.estimators",
     "HeadClassifier": "featcache.estimators",
     "HeadRegressor": "featcache.estimators",

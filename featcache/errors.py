@@ -37,7 +37,7 @@ class ImageError(DataError):
     Parameters
     ----------
     reason
-        A word of `featcache.transforms.QUARANTINE_REASONS`.
+        A word of `featcache.images.transforms.QUARANTINE_REASONS`.
     detail
         What exactly was found.
     """
@@ -110,3 +110,7 @@ def did_you_mean(name: str, known: Iterable[str], *, many: int = 3) -> str:
 def first_line(error: BaseException) -> str:
     """Return a library's own error as it may stand in one of ours: its kind, and the first line of what it says."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
+
+
+class MissingExtraError(FeatcacheError, ImportError):
+    """A library that only some users need is not installed; exit code 1."""

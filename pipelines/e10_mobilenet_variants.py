@@ -24,8 +24,8 @@ import typer
 from frozen_head import Data, Output, weights_note, write
 
 import featcache
-from featcache.backbones import pretrained_weights
 from featcache.backbones.family import Pretrained
+from featcache.backbones.registry import pretrained_weights
 
 PUBLISHED_TOP1 = {"mobilenet_v1_100.keras_in1k_224": 70.7, "mobilenet_v1_025.keras_in1k_128": 41.3}
 

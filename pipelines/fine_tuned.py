@@ -11,7 +11,7 @@ import typer
 from frozen_head import weights_note, write
 
 import featcache
-from featcache.prediction import Predictor, backbone_predictor
+from featcache.classifier.prediction import Predictor, backbone_predictor
 
 Small = Annotated[
     bool, typer.Option("--small", help="A few small photos, drawn weights, one epoch: proves the plumbing.")

@@ -38,13 +38,14 @@ from frozen_head import Data, Output, Weights, weights_note, write
 from scipy.stats import t
 
 import featcache
-from featcache.choosing import fit_trials
-from featcache.head_views import view_features
-from featcache.protocol import Standing, mean_interval, standings
-from featcache.sources import open_dataset
-from featcache.sweep_data import Protocol, SweepData
-from featcache.trainer import make_classifier
-from featcache.trials import Trial, configurations, read_axes
+from featcache.classifier.cached_features import view_features
+from featcache.classifier.finishing import make_classifier
+from featcache.datasets import open_dataset
+from featcache.metrics.comparison import mean_interval
+from featcache.sweeps.choice import fit_trials
+from featcache.sweeps.data import Protocol, SweepData
+from featcache.sweeps.leaderboard import Standing, standings
+from featcache.sweeps.trials import Trial, configurations, read_axes
 
 VIEWS = 8
 LAYER = "pool"

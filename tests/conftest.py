@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from photo_folders import photo_folder
+from helpers.photo_folders import photo_folder
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,10 +40,11 @@ def network():
 def small_backbone(network, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let whoever loads the default backbone by its name get `network`; other names load what they mean."""
     from featcache import backbones
+    from featcache.backbones.registry import DEFAULT
 
     real = backbones.load
 
-    def load(name: str = backbones.DEFAULT, *, weights: str | Path | None = None):
+    def load(name: str = DEFAULT, *, weights: str | Path | None = None):
         mine = weights in (None, "random") and name in ("efficientnet_lite0", network.name)
         return network if mine else real(name, weights=weights)
 

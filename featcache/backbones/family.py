@@ -8,16 +8,16 @@ from typing import Any
 from flax import nnx
 
 from featcache.backbones.chain import Backbone
-from featcache.backbones.convert import KeyTable
+from featcache.backbones.weights.key_mapping import KeyTable
 from featcache.errors import UsageError
-from featcache.transforms import Transforms
+from featcache.images.transforms import Transforms
 
 
 @dataclass(frozen=True)
 class Download:
     """A weights file on the network, pinned by whatever its publisher says of its bytes.
 
-    Where that is less than a full sha256, `featcache.backbones.pretrained` records the one that it sees first.
+    Where that is less than a full sha256, `featcache.backbones.weights.download` records the one that it sees first.
 
     Parameters
     ----------

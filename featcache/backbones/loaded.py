@@ -12,12 +12,12 @@ from flax import nnx
 
 from featcache.backbones.chain import Backbone
 from featcache.backbones.family import Family, Pretrained
-from featcache.backbones.shapes import tapped_shapes
-from featcache.backbones.taps import Layer, make_layer, split_layer
-from featcache.compiling import cpu_options
+from featcache.backbones.layer import Layer, make_layer, split_layer
+from featcache.backbones.shape_inference import tapped_shapes
+from featcache.core.identity import Recipe, sha256_tensors
+from featcache.core.jit_options import cpu_options
 from featcache.errors import UsageError, did_you_mean
-from featcache.identity import Recipe, sha256_tensors
-from featcache.transforms import Transforms, normalisation
+from featcache.images.transforms import Transforms, normalisation
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
@@ -149,7 +149,7 @@ class LoadedBackbone:
     ) -> Features:
         """Return the compiled ``(state, images) -> {layer: features}``.
 
-        Images are uint8 ``[B, H, W, 3]`` RGB as `featcache.transforms.prepare` gives them: they travel to the
+        Images are uint8 ``[B, H, W, 3]`` RGB as `featcache.images.resizing.prepare` gives them: they travel to the
         device as bytes and are normalised there. Features are float32 ``[B, …]``. The same function is
         returned for the same request, so nothing is compiled twice.
         """

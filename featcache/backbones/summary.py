@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from featcache.backbones import classifier_folder, family_of, load, resolve
+from featcache.backbones import classifier_folder, load
 from featcache.backbones.chain import Backbone
 from featcache.backbones.family import Family, Pretrained
+from featcache.backbones.input_size import ImageSize, read_size
+from featcache.backbones.layer import Layer, make_layer
 from featcache.backbones.macs import count_macs
-from featcache.backbones.shapes import Shape, tapped_shapes
-from featcache.backbones.sizes import ImageSize, read_size
-from featcache.backbones.taps import Layer, make_layer
+from featcache.backbones.registry import family_of, resolve
+from featcache.backbones.shape_inference import Shape, tapped_shapes
 from featcache.errors import UnknownNameError, UsageError
 
 DEFAULT_LAYER = "pool"

@@ -5,11 +5,9 @@ verified. Nothing here knows of JAX, images or backbones. The format is describe
 """
 
 from featcache.cache.layout import LayerSpec, RowTable, partial_path
-from featcache.cache.lock import WriteLock
-from featcache.cache.maintain import (
+from featcache.cache.maintenance import (
     CacheInfo,
     Leftover,
-    Verification,
     describe,
     find_leftovers,
     gc,
@@ -19,7 +17,9 @@ from featcache.cache.maintain import (
     verify,
 )
 from featcache.cache.reader import FeatureCache
+from featcache.cache.verification import Verification
 from featcache.cache.writer import CacheWriter
+from featcache.core.lock import WriteLock
 
 __all__ = [
     "CacheInfo",

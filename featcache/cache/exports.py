@@ -2,20 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.cache.files import storage_error
-from featcache.cache.reader import FeatureCache
-from featcache.errors import FeatcacheError, UsageError
+from featcache.core.files import storage_error
+from featcache.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from featcache.cache.reader import FeatureCache
 
 
-class MissingExtraError(FeatcacheError, ImportError):
-    """A library that only some users need is not installed; exit code 1."""
-
-
-def to_npz(cache: FeatureCache, path: str | os.PathLike[str]) -> Path:
+def to_npz(cache: "FeatureCache", path: str | os.PathLike[str]) -> Path:
     """Write the readable rows into a numpy archive, which ``numpy.load`` reads without pickle.
 
     Parameters
@@ -36,7 +34,7 @@ def to_npz(cache: FeatureCache, path: str | os.PathLike[str]) -> Path:
     return _replace(path, ".npz", lambda stream: np.savez(stream, **arrays))
 
 
-def to_parquet(cache: FeatureCache, path: str | os.PathLike[str]) -> Path:
+def to_parquet(cache: "FeatureCache", path: str | os.PathLike[str]) -> Path:
     """Write the readable rows into a Parquet table, one row per image; features are lists, flattened.
 
     Raises
@@ -73,7 +71,7 @@ def to_parquet(cache: FeatureCache, path: str | os.PathLike[str]) -> Path:
     return _replace(path, ".parquet", lambda stream: pq.write_table(pa.table(table), stream))
 
 
-def _columns(cache: FeatureCache) -> dict[str, np.ndarray]:
+def _columns(cache: "FeatureCache") -> dict[str, np.ndarray]:
     rows = cache.rows_of()
     names = cache.split_names()
     return {

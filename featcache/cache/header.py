@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from featcache.cache.files import PinnedFile
 from featcache.cache.layout import LayerSpec, layers_of, storage_plan
+from featcache.core.files import PinnedFile
+from featcache.core.identity import FORMAT_VERSION, canonical_json
 from featcache.errors import IntegrityError
-from featcache.identity import FORMAT_VERSION, canonical_json
 
 MAGIC = b"featcache "
 START_AGAIN = "restore it from a copy, or delete it and run the same featcache extract command again"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.identity import canonical_json
+from featcache.core.identity import canonical_json
 
 FORMAT = "featcache"
 STORED_DTYPES = ("float32", "float16")

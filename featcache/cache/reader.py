@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from featcache.cache.checksums import PRESENT
-from featcache.cache.described import Described
 from featcache.cache.layout import LayerSpec, partial_path
-from featcache.cache.rows import StoredRows
+from featcache.cache.metadata import Described
+from featcache.cache.row_store import StoredRows
+from featcache.cache.verification import Verification, verify_rows
+from featcache.core.identity import fingerprint
 from featcache.errors import (
     DataError,
     IdentityError,
@@ -22,11 +24,7 @@ from featcache.errors import (
     UsageError,
     did_you_mean,
 )
-from featcache.identity import fingerprint
-from featcache.slices import ALL, rows_in
-
-if TYPE_CHECKING:
-    from featcache.cache.maintain import Verification
+from featcache.splits.slices import ALL, rows_in
 
 View = int | np.ndarray | Literal["all"]
 """The number of a view, 0 being the plain image; int ``[n]``, one for each row; or every view."""
@@ -151,7 +149,7 @@ class FeatureCache(Described):
         """Return the numbers of the rows of a split or slice (``None`` or ``"all"``: of all) that have features.
 
         Slices, such as ``"train[:80%]"``, are cut over all rows, those without features included; see
-        `featcache.slices`.
+        `featcache.splits.slices`.
 
         Raises
         ------
@@ -292,11 +290,9 @@ class FeatureCache(Described):
         stored = self._stored.mapped(name)
         return stored if chosen is None else stored[:, chosen[0]]
 
-    def verify(self) -> "Verification":
-        """Check every row and return which are damaged, by id and layer; see `featcache.cache.maintain`."""
-        from featcache.cache.maintain import verify_open
-
-        return verify_open(self)
+    def verify(self) -> Verification:
+        """Check every row and return which are damaged, by id and layer; see `featcache.cache.maintenance`."""
+        return verify_rows(self._stored)
 
     # Exports ------------------------------------------------------------------------------------------------
 

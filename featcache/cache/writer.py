@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from featcache.cache.checksums import PRESENT, quarantined_crcs, row_crcs
-from featcache.cache.files import PinnedFile, free_bytes, storage_error, sync_file, sync_folder, write_at
 from featcache.cache.header import read_layout
 from featcache.cache.layout import (
     LayerSpec,
@@ -29,7 +28,8 @@ from featcache.cache.layout import (
     partial_path,
 )
 from featcache.cache.reader import FeatureCache
-from featcache.cache.rows import runs
+from featcache.cache.row_store import runs
+from featcache.core.files import PinnedFile, free_bytes, storage_error, sync_file, sync_folder, write_at
 from featcache.errors import IntegrityError, StorageError, UsageError
 
 FSYNC_EVERY_S = 5.0
@@ -85,7 +85,7 @@ class CacheWriter:
         StorageError
             If the disk is too full, read-only or gone.
         """
-        from featcache.cache.skeleton import write_skeleton  # loads h5py, which readers do without
+        from featcache.cache.create import write_skeleton  # loads h5py, which readers do without
 
         fresh = fresh_path(target)
         try:

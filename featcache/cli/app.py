@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from featcache import __version__
 from featcache.cli import (
     backbones,
     cache,
@@ -27,6 +26,7 @@ from featcache.cli import (
     train_head,
 )
 from featcache.cli.console import Console, active, forget
+from featcache.core.version import __version__
 from featcache.errors import FeatcacheError
 
 INTERRUPTED = 130

@@ -51,7 +51,7 @@ def list_(
             )
         return
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.backbones.listing import matching, nearest
+    from featcache.backbones.catalogue import matching, nearest
 
     entries = [_entry(weights) for weights in matching(pattern)]
     console.result({"backbones": entries}, _list_lines(entries, _width()) if entries else [])
@@ -98,8 +98,8 @@ def show_(
 
 def _entry(weights: "Pretrained") -> dict[str, Any]:
     """What both commands say about weights."""
-    from featcache.backbones.listing import is_default
-    from featcache.backbones.pretrained import how_to_get, locate
+    from featcache.backbones.catalogue import is_default
+    from featcache.backbones.weights.download import how_to_get, locate
 
     return {
         "name": weights.arch,
@@ -149,8 +149,8 @@ def _list_lines(entries: Sequence[dict[str, Any]], width: int | None) -> list[st
 
 def _about(summary: "BackboneSummary") -> dict[str, Any]:
     """All that is known without looking inside the chain."""
-    from featcache.backbones.listing import aliases_of, tags_of
-    from featcache.backbones.pretrained import locate
+    from featcache.backbones.catalogue import aliases_of, tags_of
+    from featcache.backbones.weights.download import locate
 
     weights = summary.pretrained
     path = summary.weights_path or locate(weights)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from featcache.extraction import OnProgress, Progress
+    from featcache.extraction.extract import OnProgress, Progress
 
 JSON_VERSION = 1
 

@@ -8,10 +8,10 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.extract import DATASET
-from featcache.tasks import CLASSES
+from featcache.core.tasks import CLASSES
 
 if TYPE_CHECKING:
-    from featcache.dataset_facts import Copies, DatasetCheck, Spread
+    from featcache.checks.dataset_report import Copies, DatasetCheck, Spread
 
 NAME = "data"
 FEW = 10
@@ -44,7 +44,7 @@ def check_(
     Needs no backbone. What is unreadable here is what an extraction would leave out.
     """
     console = Console("data check", as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.dataset_check import check_dataset
+    from featcache.checks.dataset import check_dataset
 
     with console.progress() as on_progress:
         found = check_dataset(dataset, data_dir=data_dir, workers=workers, on_progress=on_progress)
@@ -90,7 +90,7 @@ def lines(found: "DatasetCheck") -> list[str]:
 
 
 def _pictures(found: "DatasetCheck") -> list[str]:
-    from featcache.dataset_facts import SMALL
+    from featcache.checks.dataset_report import SMALL
 
     turned = {f"with orientation {number}": count for number, count in found.orientations.items()}
     size = f"width {_spread(found.width)}, height {_spread(found.height)} (smallest, median, largest)"

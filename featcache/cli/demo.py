@@ -1,7 +1,10 @@
-"""``featcache demo``."""
+"""``featcache demo``: the main job from end to end, on photos and weights that come with the install."""
 
+import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,23 +13,30 @@ from featcache.cli import extract as extract_command
 from featcache.cli import predict as predict_command
 from featcache.cli import train_head as train_head_command
 from featcache.cli.console import Console, Json, Quiet, Verbose
+from featcache.errors import MissingFileError
+
+if TYPE_CHECKING:
+    from featcache.classifier.classifier import Classifier
+    from featcache.classifier.prediction import Prediction
+    from featcache.core.progress import OnProgress
+    from featcache.extraction.extract import Extraction
+    from featcache.metrics.classification import Evaluation
 
 NAME = "demo"
+DEFAULT_BACKBONE = "efficientnet_lite0"
 
 
 def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what the demo makes.")] = Path(
         "featcache-demo"
     ),
-    backbone: Annotated[str, typer.Option("--backbone", "-b", help="Network.")] = "efficientnet_lite0",
+    backbone: Annotated[str, typer.Option("--backbone", "-b", help="Network.")] = DEFAULT_BACKBONE,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Run the whole job on nine textures that come with featcache: extract, train, evaluate, predict."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.demo import run_demo
-
     with console.progress() as on_progress:
         demo = run_demo(output, backbone=backbone, on_progress=on_progress)
     text = [
@@ -55,3 +65,84 @@ def command(
         "seconds": round(demo.seconds, 3),
     }
     console.result(value, text)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo did and where it is.
+
+    Parameters
+    ----------
+    dataset
+        The photos.
+    extraction, classifier, evaluation, predictions
+        The results of the four steps.
+    folder
+        The classifier's folder.
+    seconds
+        Wall time in all.
+    """
+
+    dataset: Path
+    extraction: "Extraction"
+    classifier: "Classifier"
+    evaluation: "Evaluation"
+    predictions: "list[Prediction]"
+    folder: Path
+    seconds: float
+
+
+def demo_dataset() -> Path:
+    """Return the folder of the textures: in the package as a wheel installs it, beside the package in a checkout.
+
+    Raises
+    ------
+    MissingFileError
+        If neither is there.
+    """
+    package = Path(__file__).resolve().parents[1]
+    installed, checkout = (parent / "data" / "textures" for parent in (package, package.parent))
+    for folder in (installed, checkout):
+        if folder.is_dir():
+            return folder
+    raise MissingFileError(
+        f"the demo's photos are neither at {installed} nor at {checkout}, so this installation is not whole; "
+        "install featcache again, or run featcache extract on photos of your own"
+    )
+
+
+def run_demo(
+    output: str | os.PathLike[str] = "featcache-demo",
+    *,
+    backbone: str = DEFAULT_BACKBONE,
+    on_progress: "OnProgress | None" = None,
+) -> Demo:
+    """Extract, train a head, evaluate it, and classify one test photo of each class.
+
+    Parameters
+    ----------
+    output
+        Folder for the cache and the classifier.
+    backbone
+        Which network.
+    on_progress
+        Called as the extraction proceeds.
+    """
+    from featcache.classifier.train_head import train_head
+    from featcache.datasets.formats.folder import image_files
+    from featcache.extraction.extract import extract
+
+    started = time.monotonic()
+    dataset = demo_dataset()
+    target = Path(output)
+    extraction = extract(
+        dataset, backbone=backbone, output=target / f"textures-{backbone}.h5", on_progress=on_progress
+    )
+    folder = target / "classifier"
+    classifier = train_head(extraction, output=folder)
+    evaluation = classifier.evaluate(split="test")
+    files, _ = image_files(dataset / "test")
+    first_of_class = {file.parent: file for file in reversed(files)}
+    predictions = classifier.predict(sorted(first_of_class.values()), top=2)
+    seconds = time.monotonic() - started
+    return Demo(dataset, extraction, classifier, evaluation, predictions, folder, seconds)

@@ -8,13 +8,14 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.train_head import score_text
-from featcache.tasks import ANSWERS, NUMBERS
+from featcache.core.tasks import ANSWERS, NUMBERS
 
 if TYPE_CHECKING:
-    from featcache.classifier import ClassifierEvaluation
-    from featcache.metrics import Evaluation
-    from featcache.rejection import Rejection
-    from featcache.target_metrics import AnswerEvaluation, NumberEvaluation
+    from featcache.classifier.classifier import ClassifierEvaluation
+    from featcache.classifier.rejection import Rejection
+    from featcache.metrics.classification import Evaluation
+    from featcache.metrics.multilabel import AnswerEvaluation
+    from featcache.metrics.regression import NumberEvaluation
 
 NAME = "evaluate"
 
@@ -38,7 +39,7 @@ def command(
 ) -> None:
     """Score a classifier: accuracy, class by class, confusion matrix."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.classifier import Classifier
+    from featcache.classifier.classifier import Classifier
 
     evaluation = Classifier.load(classifier).evaluate(cache, split, tta=tta)
     console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))

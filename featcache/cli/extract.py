@@ -10,8 +10,8 @@ from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, shares
 from featcache.cli.signals import stop_gently
 
 if TYPE_CHECKING:
-    from featcache.dry_run import PlanReport
-    from featcache.extraction import Extraction
+    from featcache.extraction.dry_run import PlanReport
+    from featcache.extraction.extract import Extraction
 
 NAME = "extract"
 DATASET = (
@@ -101,12 +101,12 @@ def command(
         "workers": workers,
     }
     if dry_run:
-        from featcache.dry_run import plan_extraction
+        from featcache.extraction.dry_run import plan_extraction
 
         plan = plan_extraction(dataset, **arguments)
         console.result(plan.to_json(), plan_lines(plan))
         return
-    from featcache.extraction import extract
+    from featcache.extraction.extract import extract
 
     with stop_gently() as stop, console.progress() as on_progress:
         done = extract(dataset, strict=strict, on_progress=on_progress, stop=stop, **arguments)
@@ -146,7 +146,7 @@ def _left_out(skipped: Mapping[str, int]) -> list[str]:
 
 def views_of(recipe: Mapping[str, Any]) -> str:
     """Return a recipe's views as a person reads them, and what they cost."""
-    from featcache.augmentation import Augmentation
+    from featcache.images.augmentation import Augmentation
 
     views = recipe["views"]
     words = Augmentation.from_json(views["policy"])

@@ -10,8 +10,8 @@ from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.signals import stop_gently
 
 if TYPE_CHECKING:
-    from featcache.tuning.outcome import FineTuning
-    from featcache.tuning.savings import TunePlan
+    from featcache.finetuning.dry_run import TunePlan
+    from featcache.finetuning.result import FineTuning
 
 NAME = "finetune"
 
@@ -132,13 +132,13 @@ def command(
         "workers": workers,
     }
     if dry_run:
-        from featcache.tuning.savings import plan_finetuning
+        from featcache.finetuning.dry_run import plan_finetuning
 
         with console.progress() as on_progress:
             plan = plan_finetuning(classifier, dataset, on_progress=on_progress, **arguments)
         console.result(plan.to_json(), plan_lines(plan))
         return
-    from featcache.finetuning import finetune, run_place
+    from featcache.finetuning.finetune import finetune, run_place
 
     with stop_gently() as stop, console.progress() as on_progress:
         done = finetune(
@@ -172,7 +172,7 @@ def command(
 def _report(done: "FineTuning", place: Path, console: Console) -> None:
     """Write curves and table as a page, where the extra for it is installed."""
     from featcache.errors import UsageError
-    from featcache.tuning.curves import write_report
+    from featcache.finetuning.runs.report import write_report
 
     try:
         page = write_report(

@@ -9,7 +9,7 @@ from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from featcache.prediction import Prediction
+    from featcache.classifier.prediction import Prediction
 
 NAME = "predict"
 
@@ -37,7 +37,7 @@ def command(
     """Classify photos with a classifier, or with a backbone's original classes."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     if backbone is not None:
-        from featcache.prediction import backbone_predictor
+        from featcache.classifier.prediction import backbone_predictor
 
         if tta:
             raise UsageError(
@@ -68,7 +68,7 @@ def _refuse_for_classifiers(**options: str | None) -> None:
 
 
 def _with_classifier(paths: list[str], top: int, tta: bool | None) -> "list[Prediction]":
-    from featcache.classifier import Classifier
+    from featcache.classifier.classifier import Classifier
 
     folder, *images = paths
     if not images:

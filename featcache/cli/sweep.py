@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS
 from featcache.errors import MissingFileError, UsageError, did_you_mean
-from featcache.tasks import ANSWERS, CLASSES, NUMBERS
 
 if TYPE_CHECKING:
-    from featcache.protocol import Standing
-    from featcache.sweep_results import SweepResult
-    from featcache.sweeping import OnProgress, SweepProgress
+    from featcache.sweeps.leaderboard import Standing
+    from featcache.sweeps.results import SweepResult
+    from featcache.sweeps.sweep import OnProgress, SweepProgress
 
 NAME = "sweep"
 
@@ -96,7 +96,7 @@ def command(
     options = {name: value for name, value in context.params.items() if name not in own}
     if config is not None:
         options |= _from_file(config, options, context)
-    from featcache.sweeping import sweep
+    from featcache.sweeps.sweep import sweep
 
     with _live(console) as on_progress:
         result = sweep(caches, on_progress=on_progress, **options)
@@ -166,8 +166,8 @@ def _ranked(leaderboard: "Sequence[Standing]", caches: "Sequence[str]", most: in
 
 def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
     """Return the settings that are not the defaults, or not the same in all heads of this kind, in one line."""
-    from featcache.settings import Settings
-    from featcache.sweep_results import described
+    from featcache.heads.settings import Settings
+    from featcache.sweeps.results import described
 
     usual = described(Settings(head=settings.head))
     others = [described(other) for other in every if other.head == settings.head]

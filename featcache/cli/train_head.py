@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS
 from featcache.errors import UsageError
-from featcache.tasks import ANSWERS, CLASSES, NUMBERS
 
 if TYPE_CHECKING:
-    from featcache.calibration import Calibration
-    from featcache.classifier import Classifier
+    from featcache.classifier.calibration import Calibration
+    from featcache.classifier.classifier import Classifier
 
 NAME = "train-head"
 
@@ -87,7 +87,7 @@ def command(
     calibration are a little flattered. The test rows are read once, at the end.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.trainer import train_head
+    from featcache.classifier.train_head import train_head
 
     replaced = (output / "classifier.json").is_file()
     classifier = train_head(

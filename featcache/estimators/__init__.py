@@ -3,8 +3,8 @@
 Importing this package imports scikit-learn; JAX is imported by the first fit.
 """
 
-from featcache.estimators.classification import HeadClassifier
-from featcache.estimators.features import FeatureExtractor
-from featcache.estimators.regression import HeadRegressor
+from featcache.estimators.classifier import HeadClassifier
+from featcache.estimators.extractor import FeatureExtractor
+from featcache.estimators.regressor import HeadRegressor
 
 __all__ = ["FeatureExtractor", "HeadClassifier", "HeadRegressor"]

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support import lite0, scaled_error
+from helpers.support import lite0, scaled_error
 
-from featcache.backbones import families
 from featcache.backbones.chain import Backbone, forget
-from featcache.backbones.mobilenet_v2 import FAMILY, Config, InvertedResidual
-from featcache.backbones.taps import Layer, make_layer, split_layer
+from featcache.backbones.families.mobilenet_v2 import FAMILY, Config, InvertedResidual
+from featcache.backbones.layer import Layer, make_layer, split_layer
+from featcache.backbones.registry import families
 from featcache.errors import UnknownNameError, UsageError
 
 

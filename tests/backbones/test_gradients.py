@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers.support import keras, scaled_error
 from jax import lax
-from support import keras, scaled_error
 
-from featcache.backbones import families
 from featcache.backbones.chain import Backbone
-from featcache.backbones.convolution import (
+from featcache.backbones.nn.basic import GlobalAveragePool
+from featcache.backbones.nn.convolution import (
     adaptive_average_pool,
     average_pool,
     convolve,
     explicit_padding,
     max_pool,
 )
-from featcache.backbones.layers import GlobalAveragePool
+from featcache.backbones.registry import families
 
 _FAST = {"xla_backend_optimization_level": 0}
 """Compiles in a third of the time; the numbers are the same but for rounding."""

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from flax import nnx
-from support import lite0, scaled_error
+from helpers.support import lite0, scaled_error
 
 from featcache.backbones import load
 from featcache.backbones.chain import Backbone
-from featcache.backbones.layers import Conv, Dense, GlobalAveragePool
+from featcache.backbones.input_size import with_size
+from featcache.backbones.layer import Layer
 from featcache.backbones.loaded import LoadedBackbone
-from featcache.backbones.pretrained import obtain
-from featcache.backbones.readers import read_tensors
-from featcache.backbones.sizes import with_size
-from featcache.backbones.taps import Layer
+from featcache.backbones.nn.basic import Conv, Dense, GlobalAveragePool
+from featcache.backbones.weights.download import obtain
+from featcache.backbones.weights.readers import read_tensors
 from featcache.errors import UnknownNameError, UsageError
 
 # Small and not square, so that swapped axes would show; all of Lite0's strides divide neither side.

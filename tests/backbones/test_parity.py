@@ -11,12 +11,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from helpers.support import SHARED, lite0, needs_shared
 from PIL import Image
-from support import SHARED, lite0, needs_shared
 
 from featcache.backbones import load
 from featcache.backbones.loaded import LoadedBackbone
-from featcache.transforms import prepare
+from featcache.images.resizing import prepare
 
 GOLDENS = Path(__file__).parent / "goldens"
 MOBILENET_FILE = SHARED / "weights" / "mobilenet_v2-b0353104.pth"

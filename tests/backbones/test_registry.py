@@ -10,14 +10,15 @@ import pytest
 from flax import nnx
 
 import featcache.backbones
-from featcache.backbones import DEFAULT, families, family_of, load, pretrained_weights, resolve
+from featcache.backbones import load
 from featcache.backbones.family import Download, Family, PackageFile
+from featcache.backbones.input_size import read_size
+from featcache.backbones.layer import make_layer
 from featcache.backbones.macs import count_macs
-from featcache.backbones.sizes import read_size
-from featcache.backbones.taps import make_layer
+from featcache.backbones.registry import DEFAULT, families, family_of, pretrained_weights, resolve
+from featcache.core.identity import differences
 from featcache.errors import MissingFileError, UnknownNameError, UsageError
-from featcache.identity import differences
-from featcache.transforms import Transforms
+from featcache.images.transforms import Transforms
 
 WEIGHTS = pytest.mark.parametrize("weights", pretrained_weights().values(), ids=lambda w: w.name)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from featcache.backbones import family_of, pretrained_weights, resolve
 from featcache.backbones.chain import Backbone
-from featcache.backbones.layers import BatchNorm, Conv, ConvNorm, Dense, GlobalAveragePool
 from featcache.backbones.macs import count_macs
+from featcache.backbones.nn.basic import BatchNorm, Conv, ConvNorm, Dense, GlobalAveragePool
+from featcache.backbones.registry import family_of, pretrained_weights, resolve
 from featcache.backbones.summary import BackboneSummary, Counts, describe, summarise
 from featcache.errors import UnknownNameError, UsageError
 

@@ -6,7 +6,7 @@
 import json
 
 import pytest
-import torch_reference
+from helpers import torch_reference
 
 
 @pytest.mark.torch

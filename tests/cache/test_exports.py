@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from small_caches import CLASSES, SPLITS, small
+from helpers.small_caches import CLASSES, SPLITS, small
 
 from featcache.errors import FeatcacheError, IntegrityError, StorageError, UsageError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_caches import small
+from helpers.small_caches import small
 
 from featcache.cache.layout import FURTHER_COLUMNS, ROW_COLUMNS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from small_caches import Small, small
+from helpers.small_caches import Small, small
 
 from featcache.cache import FeatureCache
 from featcache.cache.layout import encode_ids, table_digest

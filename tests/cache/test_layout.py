@@ -8,9 +8,9 @@ import zlib
 import h5py
 import numpy as np
 import pytest
+from helpers.small_caches import small
 from hypothesis import given
 from hypothesis import strategies as st
-from small_caches import small
 
 from featcache.cache.checksums import block_crcs, row_crc, row_crcs
 from featcache.cache.layout import (

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import h5py
 import numpy as np
 import pytest
-from small_caches import SPLITS, small
+from helpers.small_caches import SPLITS, small
 
 from featcache.cache import FeatureCache, partial_path
 from featcache.errors import (

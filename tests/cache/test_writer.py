@@ -9,11 +9,11 @@ import warnings
 
 import numpy as np
 import pytest
-from small_caches import small
+from helpers.small_caches import small
 
 from featcache.cache import CacheWriter, FeatureCache, partial_path
-from featcache.cache import files as cache_files
 from featcache.cache import writer as writing
+from featcache.core import files as cache_files
 from featcache.errors import IntegrityError, StorageError, UsageError
 
 

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from small_caches import small
+from helpers.small_caches import small
 
 from featcache.cache import CacheWriter, FeatureCache, WriteLock, partial_path
 from featcache.errors import LockedError, MissingFileError

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recording import Call, Disk, Op, lay_down, record
-from small_caches import Small, small
+from helpers.recording import Call, Disk, Op, lay_down, record
+from helpers.small_caches import Small, small
 
 from featcache.cache import CacheWriter, FeatureCache, WriteLock, partial_path
-from featcache.cache import files as cache_files
+from featcache.core import files as cache_files
 from featcache.errors import MissingFileError
 
 SHAPES = {"pool": (1280,), "mixed7": (3, 5)}
@@ -25,7 +25,7 @@ NEW = small(26, seed=2, shapes=SHAPES)
 PROGRAM = f"""
 import sys
 from pathlib import Path
-from small_caches import small
+from helpers.small_caches import small
 from featcache.cache import WriteLock
 target = Path(sys.argv[1])
 new = small(26, seed=2, shapes={SHAPES})

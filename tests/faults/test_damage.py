@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from small_caches import Small, small
+from helpers.small_caches import Small, small
 
 from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError

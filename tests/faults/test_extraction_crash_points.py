@@ -8,25 +8,21 @@ with the right file.
 
 import random
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_network import FakeNetwork, expected
-from recording import Disk, Op, lay_down, record
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from photo_folders import save_photo
+from helpers.fake_network import FakeNetwork, expected
+from helpers.photo_folders import save_photo
+from helpers.recording import Disk, Op, lay_down, record
 
 import featcache
-from featcache.cache import files as cache_files
+from featcache.core import files as cache_files
 from featcache.errors import Interrupted
 
 PROGRAM = """
 import sys
-from fake_network import FakeNetwork
+from helpers.fake_network import FakeNetwork
 import featcache
 featcache.extract(sys.argv[1], backbone=FakeNetwork(), output=sys.argv[2], workers=1)
 """

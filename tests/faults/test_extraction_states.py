@@ -9,11 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_network import FakeNetwork, expected
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from photo_folders import photo_folder
+from helpers.fake_network import FakeNetwork, expected
+from helpers.photo_folders import photo_folder
 
 import featcache
 from featcache.cache import FeatureCache, partial_path, repair
@@ -121,7 +118,7 @@ def test_a_damaged_target_is_refused_and_can_be_overwritten(photos, target):
 STOPPED = """
 import sys
 from pathlib import Path
-from fake_network import FakeNetwork
+from helpers.fake_network import FakeNetwork
 import featcache
 from featcache.cli.signals import stop_gently
 from featcache.errors import Interrupted
@@ -144,8 +141,7 @@ with stop_gently() as stop:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_the_chunk_finish_and_keeps_it(number, photos, target):
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     child = subprocess.Popen(
         [sys.executable, "-c", STOPPED, str(photos), str(target)],
         stdin=subprocess.PIPE,

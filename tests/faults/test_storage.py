@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_caches import small
+from helpers.small_caches import small
 
 from featcache.cache import FeatureCache, partial_path
-from featcache.cache import files as cache_files
+from featcache.core import files as cache_files
 from featcache.errors import StorageError
 
 WANT = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
@@ -22,7 +22,7 @@ PREAMBLE = """
 import os, subprocess, sys
 from pathlib import Path
 import numpy as np
-from small_caches import small
+from helpers.small_caches import small
 from featcache.cache import CacheWriter, files, partial_path, writer as writing
 from featcache.errors import StorageError
 want = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
@@ -109,7 +109,7 @@ def test_on_a_real_small_disk(program, tmp_path):
     if probe.returncode:
         pytest.skip(f"mounting a small disk is not allowed here: {probe.stderr.strip()}")
     command = [*unshare, "sh", "-c", mount, "sh", sys.executable, "-c", PREAMBLE + program, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "cache")}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 
@@ -177,7 +177,7 @@ def test_short_writes_and_reads_are_continued(tmp_path, monkeypatch):
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
 def test_without_permission(tmp_path):
     program = (
-        "import os, sys; from pathlib import Path; from small_caches import small; import h5py\n"
+        "import os, sys; from pathlib import Path; from helpers.small_caches import small; import h5py\n"
         "from featcache.errors import StorageError; from featcache.cache import FeatureCache\n"
         # Everything is imported while this user may read the virtual environment.
         "from featcache.cache import skeleton; small().create(Path('warm.h5')).close()\n"
@@ -190,7 +190,7 @@ def test_without_permission(tmp_path):
     )
     WANT.publish(tmp_path / "secret.h5").path.chmod(0o000)
     tmp_path.chmod(0o755)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "cache")}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     run = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,

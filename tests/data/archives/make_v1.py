@@ -41,9 +41,10 @@ def id_of(row: int) -> str:
 
 
 def write_formula(path: Path) -> None:
+    from featcache.identity import Recipe
+
     from featcache.cache import CacheWriter, LayerSpec, RowTable
     from featcache.cache.layout import build_identity
-    from featcache.identity import Recipe
 
     recipe = Recipe(**RECIPE_VALUES)
     rows = RowTable(
@@ -75,7 +76,7 @@ def write_formula(path: Path) -> None:
 
 
 def write_extracted(path: Path) -> None:
-    from photo_folders import photo_folder
+    from helpers.photo_folders import photo_folder
 
     import featcache
 

@@ -1,0 +1,1 @@
+"""One file for each architecture; nothing else names it."""

@@ -1,0 +1,25 @@
+"""Load a backbone that is named by its architecture: with published, drawn or a file's weights."""
+
+from pathlib import Path
+
+from featcache.backbones import finetuned
+from featcache.backbones.loaded import LoadedBackbone
+from featcache.backbones.registry import resolve
+from featcache.backbones.weights import download
+from featcache.backbones.weights.loading import load_file, load_random
+from featcache.errors import MissingFileError
+
+
+def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
+    """Load a backbone as `featcache.backbones.load` does, where neither name nor weights are a classifier's folder."""
+    wanted = resolve(name)
+    if weights == "random":
+        return load_random(wanted)
+    if weights is None:
+        return load_file(wanted, download.obtain(wanted), tag=wanted.tag)
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise MissingFileError(f"no weights file {path}; pass --weights the path of an existing file")
+    if about := finetuned.described(path):
+        return finetuned.load_tuned(path, about, arch=wanted.arch)
+    return load_file(wanted, path, tag=wanted.tag if download.is_pinned(wanted, path) else "custom")

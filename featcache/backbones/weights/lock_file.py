@@ -1,0 +1,143 @@
+"""What is remembered of weights whose full sha256 nobody publishes: ``weights.lock.json``.
+
+Such a file is trusted when it is first seen, once whatever is published of it has been checked. Its sha256 is
+written down then, so that another file of its name is noticed later. The lock file lies in the weights folder
+and is for people too: one entry for each file name, sorted.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from featcache.core.environment import weights_folder
+from featcache.errors import WeightsError
+
+WAIT_S = 30
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of one file.
+
+    Parameters
+    ----------
+    url
+        Where it is published.
+    sha256
+        Of its bytes, as they were first seen; 64 hexadecimal digits.
+    size
+        Bytes.
+    date
+        When that was, such as ``"2026-11-22"`` (UTC).
+    verified
+        What else was checked then: ``"md5 of Keras"``, ``"nothing published"``.
+    """
+
+    url: str
+    sha256: str
+    size: int
+    date: str
+    verified: str
+
+
+def lock_file() -> Path:
+    """Path of the lock file, which need not exist."""
+    return weights_folder() / "weights.lock.json"
+
+
+def recorded(filename: str) -> Record | None:
+    """Return what is remembered of a file of the weights folder; takes no lock, for the file is only replaced whole.
+
+    Raises
+    ------
+    WeightsError
+        If the lock file is damaged or cannot be read.
+    """
+    entry = _read(lock_file()).get(filename)
+    return _record(entry) if entry is not None else None
+
+
+def remember(filename: str, record: Record) -> Record:
+    """Return what is remembered of a file, which is `record` unless somebody was first.
+
+    Raises
+    ------
+    WeightsError
+        If the lock file is damaged (it is left as it is then), or cannot be written.
+    """
+    path = lock_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=WAIT_S):
+            entries = _read(path)
+            if filename in entries:
+                return _record(entries[filename])
+            _replace(path, {**entries, filename: asdict(record)})
+    except Timeout as error:
+        raise WeightsError(
+            f"{path} has been in use by another process for {WAIT_S} s; run again when that has ended"
+        ) from error
+    except OSError as error:
+        raise WeightsError(
+            f"cannot record the sha256 of {filename} in {path} ({error.strerror or error}): run once as somebody "
+            "who may write there, set FEATCACHE_HOME to a folder of your own, or pass --weights PATH"
+        ) from error
+    return record
+
+
+def _replace(path: Path, entries: Mapping[str, Any]) -> None:
+    fresh = path.with_name(f".{path.name}.new-{os.getpid()}")
+    try:
+        with fresh.open("w", encoding="utf-8") as stream:
+            json.dump(entries, stream, indent=2, sort_keys=True, ensure_ascii=False)
+            stream.write("\n")
+            stream.flush()
+            with suppress(OSError):  # some network file systems cannot; a torn file would be noticed
+                os.fsync(stream.fileno())
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the entries as they are, so that what a person added to one is kept."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise WeightsError(f"cannot read {path} ({error.strerror}); check its permissions") from error
+    except ValueError as error:
+        raise _damaged(path, f"it is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise _damaged(path, "expected one object with an entry for each file name")
+    for filename, entry in value.items():
+        if not _is_valid(entry):
+            raise _damaged(path, f"the entry {filename!r} is not a url, sha256, size, date and verified")
+    return value
+
+
+def _is_valid(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(field.name), field.type) for field in fields(Record))  # type: ignore[arg-type]
+        and re.fullmatch("[0-9a-f]{64}", entry["sha256"]) is not None
+    )
+
+
+def _record(entry: Mapping[str, Any]) -> Record:
+    return Record(**{field.name: entry[field.name] for field in fields(Record)})
+
+
+def _damaged(path: Path, reason: str) -> WeightsError:
+    return WeightsError(
+        f"{path} is damaged ({reason}). It holds the sha256 of weights for which none is published: repair it or "
+        "restore it from a copy; if you delete it, each file is trusted anew when it is next used"
+    )

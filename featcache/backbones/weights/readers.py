@@ -1,0 +1,232 @@
+"""Third-party weight files as named numpy arrays, without the frameworks that wrote them.
+
+Weight files are data: nothing in them is imported or executed, every size that they declare is checked
+against the file before memory is taken for it, and whatever is wrong becomes a `WeightsError` that names
+the file. The reader is chosen by what the file holds, never by its name. Torch and safetensors files are
+read whole; of HDF5 files, which can be Keras's only, another process finds out where the numbers are.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+import safetensors
+
+from featcache.backbones.weights.keras_files import (
+    WEIGHTS_ENTRY,
+    archive_entries,
+    read_keras_archive,
+    read_keras_hdf5,
+)
+from featcache.backbones.weights.torch_files import read_torch_legacy, read_torch_zip
+from featcache.backbones.weights.torch_pickle import MalformedError, shorten
+from featcache.errors import WeightsError
+
+SUPPORTED = (
+    "supported are torch .pth/.pt files (legacy and zip), .safetensors, and Keras .h5, .weights.h5 and .keras"
+)
+
+_SAFETENSORS_DTYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+
+
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all tensors of a weights file.
+
+    Parameters
+    ----------
+    path
+        A torch checkpoint (legacy or zip), a safetensors file, or weights or a model of Keras (HDF5 of both
+        layouts, or a ``.keras`` archive), under whatever name.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        Every tensor under its name in the file (of Keras ``{layer}.{leaf}``, see
+        `featcache.backbones.weights.keras_files`), with its shape and dtype there (bfloat16 as
+        `ml_dtypes.bfloat16`): C-contiguous, aligned arrays that keep nothing else of the file in memory.
+        A training checkpoint's wrapping (`featcache.backbones.weights.torch_files.WRAPPERS`) is taken off.
+
+    Raises
+    ------
+    WeightsError
+        The file is missing, damaged, cut short, of another format, holds anything but tensors, or has NaN
+        or infinite values.
+
+    Examples
+    --------
+    >>> tensors = read_tensors("mobilenet_v2-b0353104.pth")  # doctest: +SKIP
+    >>> tensors["features.0.0.weight"].shape  # doctest: +SKIP
+    (32, 3, 3, 3)
+    """
+    path = Path(path)
+    try:
+        tensors = _read(path)
+    except MalformedError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise WeightsError(f"{path} does not fit into memory; use a machine with more of it") from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    check_finite(tensors, path)
+    return tensors
+
+
+def check_finite(tensors: Mapping[str, np.ndarray], path: str | Path) -> None:
+    """Refuse weights with NaN or infinite values.
+
+    Parameters
+    ----------
+    tensors
+        Named arrays of any shape; integer and boolean ones always pass.
+    path
+        Where they came from, for the message.
+
+    Raises
+    ------
+    WeightsError
+        Naming the first five of the affected tensors, and how many there are.
+    """
+    affected = [name for name, array in tensors.items() if _is_float(array) and not np.isfinite(array).all()]
+    if affected:
+        names = ", ".join(shorten(name) for name in affected[:5]) + (", …" if len(affected) > 5 else "")
+        raise WeightsError(
+            f"{path}: {len(affected)} of {len(tensors)} tensors have NaN or infinite values ({names}); "
+            "the file is damaged or its training diverged: download it again, or use another checkpoint"
+        )
+
+
+def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    """Read a safetensors file; its own parser checks every size against the file.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        As from `read_tensors`, sorted by name; NaN is allowed.
+
+    Raises
+    ------
+    MalformedError
+        The bytes are not such a file, or a tensor is of a type that is not read (8-bit floats).
+
+    References
+    ----------
+    https://huggingface.co/docs/safetensors
+    """
+    try:
+        views = dict(safetensors.deserialize(data))
+        return {name: _safetensor(name, views[name]) for name in sorted(views)}
+    except safetensors.SafetensorError as error:
+        raise MalformedError(f"damaged or incomplete as a safetensors file ({error})") from error
+
+
+def _safetensor(name: str, view: Mapping[str, Any]) -> np.ndarray:
+    dtype, shape = view["dtype"], view["shape"]
+    if dtype not in _SAFETENSORS_DTYPES:
+        raise MalformedError(f"tensor {shorten(name)} is of type {dtype}", "save it as F32, F16 or BF16")
+    try:
+        return np.frombuffer(view["data"], _SAFETENSORS_DTYPES[dtype]).reshape(shape)
+    # An empty tensor may declare other sizes that no array can have.
+    except (ValueError, OverflowError) as error:
+        raise MalformedError(f"tensor {shorten(name)} has the impossible shape {shape[:8]}") from error
+
+
+def _is_float(array: np.ndarray) -> bool:
+    # numpy does not count bfloat16 among its floating types.
+    return np.issubdtype(array.dtype, np.inexact) or array.dtype == ml_dtypes.bfloat16
+
+
+def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
+    """Read a zip archive of Keras or torch, which its entries tell apart."""
+    names = {entry.filename for entry in archive_entries(file)}
+    if names & {WEIGHTS_ENTRY, "config.json"}:
+        return read_keras_archive(file)
+    return _whole(read_torch_zip)(file)
+
+
+_Reader = Callable[[BinaryIO], dict[str, np.ndarray]]
+
+
+def _whole(read: Callable[[bytes], dict[str, np.ndarray]]) -> _Reader:
+    """Return a reader of files from one of bytes."""
+
+    def read_file(file: BinaryIO) -> dict[str, np.ndarray]:
+        file.seek(0)
+        return read(file.read())
+
+    return read_file
+
+
+# The first bytes of what is read. A safetensors file begins with the length of its header (at most 100 MB,
+# the parser's own limit), then the header's brace.
+_READERS: tuple[tuple[bytes, _Reader], ...] = (
+    (rb"PK\x03\x04", _read_zip),
+    (rb"\x80[\x02-\x05]", _whole(read_torch_legacy)),
+    (rb"\x89HDF\r\n\x1a\n", read_keras_hdf5),
+    (rb".{3}[\x00-\x05]\x00{4}\{", _whole(read_safetensors)),
+)
+
+# The first bytes of what is often found in the place of weights, what it is, and what to do next.
+_IMPOSTORS = (
+    (
+        rb"\s*<(!doctype html|html|head|\?xml|error)",
+        "an error or login page was saved instead of weights",
+        "open the URL in a browser to see what it answers, then download the file again",
+    ),
+    (
+        rb"version https://git-lfs",
+        "a Git LFS pointer was saved instead of weights",
+        "run `git lfs pull`, or download from the /resolve/ URL rather than /raw/",
+    ),
+    (
+        rb'\s*\{\s*"',
+        "a JSON text (often an error message) was saved instead of weights",
+        "read it, then download the file again",
+    ),
+    (rb"\x1f\x8b", "a gzip archive is not a supported format", f"unpack it first; {SUPPORTED}"),
+)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if path.is_dir():
+        raise MalformedError("a folder where a weights file was expected", "name the file inside it")
+    if not path.exists():
+        raise MalformedError("no such file", "check the path, or download the weights first")
+    if not path.is_file():
+        raise MalformedError("not a regular file", "name a weights file")
+    with path.open("rb") as file:
+        return _choose_reader(file.read(256))(file)
+
+
+def _choose_reader(head: bytes) -> _Reader:
+    if not head:
+        raise MalformedError("the file is empty", "delete it and download it again")
+    for pattern, reader in _READERS:
+        if re.match(pattern, head, re.DOTALL):
+            return reader
+    for pattern, what, advice in _IMPOSTORS:
+        if found := re.match(pattern, head, re.IGNORECASE):
+            start = found.group().decode("latin-1").strip()
+            raise MalformedError(f"starts with {start!r}: {what}", advice)
+    raise MalformedError(f"starts with {head[:16]!r}, which is no known weights format", SUPPORTED)

@@ -1,0 +1,285 @@
+"""Look after cache files: verify, repair, list, and clear away what interrupted extractions left."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from featcache.cache.header import MAGIC
+from featcache.cache.layout import fresh_path, partial_path, previous_path
+from featcache.cache.reader import FeatureCache, share_written
+from featcache.cache.verification import Verification
+from featcache.core.files import storage_error, sync_folder
+from featcache.core.lock import WriteLock, is_held
+from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, UsageError
+
+_PARTIAL, _PREVIOUS = ".partial.h5", ".previous.h5"
+
+
+def verify(path: str | os.PathLike[str]) -> Verification:
+    """Check every byte of a cache that means something.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file. Damage is not raised but returned.
+    """
+    try:
+        cache = FeatureCache(path)
+    except IntegrityError as error:
+        return Verification(Path(path), None, error=str(error))
+    with cache:
+        return cache.verify()
+
+
+def repair(path: str | os.PathLike[str]) -> Verification:
+    """Mark the damaged rows of a finished cache for computation by the next extraction.
+
+    The file becomes an unfinished one again, by one rename: the extraction that goes on from it verifies
+    every checksum anyway, computes the rows that fail and publishes. Nothing is done to an intact cache.
+
+    Returns
+    -------
+    Verification
+        What was found before.
+
+    Raises
+    ------
+    IntegrityError
+        If the row table or the headers are damaged: then no row can be named, and none saved.
+    UsageError
+        If an unfinished extraction is in the way.
+    LockedError
+        If the cache is being written.
+    """
+    target = Path(path)
+    if not target.is_file():
+        verify(target)  # raises, and tells an unfinished cache from none
+    with WriteLock(target):
+        found = verify(target)
+        if found.error:
+            raise IntegrityError(found.error)
+        unfinished = partial_path(target)
+        if found.ok or target.name.endswith(_PARTIAL):
+            return found
+        if unfinished.exists():
+            raise UsageError(
+                f"{unfinished} is in the way: finish it with its featcache extract command, or delete it"
+            )
+        try:
+            os.replace(target, unfinished)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise storage_error(error, target) from error
+        return found
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """One line of a listing.
+
+    Parameters
+    ----------
+    path
+        The file.
+    state
+        ``"finished"``, ``"unfinished"`` or ``"unreadable"``.
+    detail
+        How far an unfinished cache is, or why one cannot be read.
+    nbytes
+        Size of the file.
+    images, classes, splits, backbone, layers, dtype, dataset, created
+        What the cache says of itself; layers with the shape of a row, splits with their number of rows.
+    """
+
+    path: Path
+    state: str
+    detail: str
+    nbytes: int
+    images: int = 0
+    classes: int = 0
+    splits: Mapping[str, int] = field(default_factory=dict)
+    backbone: str = ""
+    layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    dtype: str = ""
+    dataset: str = ""
+    created: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def describe(path: str | os.PathLike[str]) -> CacheInfo:
+    """Return what a cache file says of itself, without reading its features."""
+    path = Path(path)
+    try:
+        cache = FeatureCache(path)
+    except MissingFileError:
+        raise
+    except FeatcacheError as error:
+        return CacheInfo(path, "unreadable", str(error), path.stat().st_size)
+    with cache:
+        finished = bool(cache.written().all()) and not path.name.endswith(_PARTIAL)
+        names = cache.split_names()
+        return CacheInfo(
+            path,
+            "finished" if finished else "unfinished",
+            "" if finished else share_written(cache),
+            cache.nbytes,
+            images=len(cache),
+            classes=len(cache.classes),
+            splits={split: names.count(split) for split in cache.splits},
+            backbone=cache.backbone,
+            layers={name: spec.shape for name, spec in cache.layers.items()},
+            dtype=cache.recipe["stored_dtype"],
+            dataset=cache.identity["dataset"]["spec"],
+            created=cache.identity["provenance"].get("created", ""),
+        )
+
+
+def list_caches(folder: str | os.PathLike[str] = ".") -> list[CacheInfo]:
+    """Describe every cache in a folder, unfinished ones included; other HDF5 files are left out."""
+    paths = (path for path in _files(Path(folder)) if path.suffix == ".h5" and _is_ours(path))
+    return [describe(path) for path in paths if not path.name.endswith(_PREVIOUS)]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file that an extraction left behind.
+
+    Parameters
+    ----------
+    path, nbytes
+        The file.
+    reason
+        What it is.
+    removable
+        Whether nothing is lost without it. Of an unfinished extraction, the rows computed so far are.
+    """
+
+    path: Path
+    nbytes: int
+    reason: str
+    removable: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def find_leftovers(folder: str | os.PathLike[str] = ".") -> list[Leftover]:
+    """List what interrupted extractions left in a folder; nothing that is in use, and nothing is removed."""
+    root = Path(folder)
+    targets = {target for path in _files(root) if (target := _target_of(path)) is not None}
+    return [left for target in sorted(targets) if not is_held(target) for left in _leftovers_of(target)]
+
+
+def gc(folder: str | os.PathLike[str] = ".", *, unfinished: bool = False) -> list[Leftover]:
+    """Remove what interrupted extractions left in a folder.
+
+    Parameters
+    ----------
+    folder
+        Where to look; folders below it are not searched.
+    unfinished
+        Also give up unfinished extractions, which the same command could still go on from.
+
+    Returns
+    -------
+    list of Leftover
+        What was removed.
+    """
+    removed = []
+    for left in find_leftovers(folder):
+        if not (left.removable or unfinished):
+            continue
+        target = _target_of(left.path)
+        try:
+            if target is not None:
+                with WriteLock(target):  # whose end removes the lock's own files
+                    left.path.unlink(missing_ok=True)
+        except OSError as error:  # taken by a new writer meanwhile: then it is no leftover
+            if isinstance(error, FeatcacheError):
+                continue
+            raise storage_error(error, left.path, "remove") from error
+        removed.append(left)
+    return removed
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Delete a cache and all that belongs to it.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing of that name.
+    IntegrityError
+        If the file is something else than a cache.
+    LockedError
+        If it is being written.
+    """
+    target = Path(path)
+    paths = [p for p in (target, partial_path(target), previous_path(target)) if p.is_file()]
+    if not paths:
+        raise MissingFileError(f"no cache {target}")
+    foreign = [p for p in paths if not _is_ours(p)]
+    if foreign:
+        raise IntegrityError(f"{foreign[0]} is no featcache cache; delete it by other means if you want to")
+    with WriteLock(target):
+        for each in (*paths, fresh_path(target)):
+            each.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        raise MissingFileError(f"no folder {folder}")
+    yield from sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def _target_of(path: Path) -> Path | None:
+    """Return the cache that a leftover belongs to; ``None`` for any other file."""
+    name = path.name
+    for ending, plain in (
+        (f"{_PARTIAL}.new", ".h5"),
+        (_PARTIAL, ".h5"),
+        (_PREVIOUS, ".h5"),
+        (".h5.lock", ".h5"),
+        (".h5.owner.json", ".h5"),
+    ):
+        if name.endswith(ending):
+            return path.with_name(name.removesuffix(ending) + plain)
+    return None
+
+
+def _leftovers_of(target: Path) -> Iterator[Leftover]:
+    partial, previous = partial_path(target), previous_path(target)
+    going_on = partial.is_file() and _is_ours(partial)
+    if going_on:
+        info = describe(partial)
+        yield _leftover(
+            partial, f"unfinished extraction ({info.detail})", removable=info.state == "unreadable"
+        )
+    if previous.is_file() and _is_ours(previous):
+        superseded = target.is_file() and not going_on
+        reason = "older rows of an extraction that has finished" if superseded else "older rows to be copied"
+        yield _leftover(previous, reason, removable=superseded)
+    fresh = fresh_path(target)
+    if fresh.is_file():
+        yield _leftover(fresh, "file that was just being created", removable=True)
+    record, lock = WriteLock(target).record, target.with_name(f"{target.name}.lock")
+    ours = record.is_file() or going_on or (target.is_file() and _is_ours(target))
+    for path in (record, lock):
+        # Other programs name their locks like that, too.
+        if path.is_file() and ours:
+            yield _leftover(path, "lock of a process that is gone", removable=True)
+
+
+def _leftover(path: Path, reason: str, *, removable: bool) -> Leftover:
+    return Leftover(path, path.stat().st_size, reason, removable)

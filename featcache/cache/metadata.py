@@ -1,0 +1,73 @@
+"""What a cache says of itself: names, labels and groups of its images, and how their features came about."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from featcache.cache.layout import decode_ids
+from featcache.core.identity import plain_recipe
+from featcache.core.tasks import CLASSES
+
+
+class Described:
+    """The identity and the row table of a cache, without its features; see `featcache.cache.FeatureCache`."""
+
+    identity: dict[str, Any]
+    labels: np.ndarray
+    targets: np.ndarray | None
+    _ids: np.ndarray
+    _splits: np.ndarray
+    _groups: np.ndarray | None
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the images, relative to the dataset."""
+        return decode_ids(self._ids)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...] | None:
+        """Group of each image, empty where it has none; ``None`` where no image has one."""
+        return None if self._groups is None else decode_ids(self._groups)
+
+    @property
+    def task(self) -> str:
+        """What is known of each image: ``"classes"`` (one of them), ``"answers"`` (yes or no), or ``"numbers"``."""
+        return self.identity["dataset"].get("task", CLASSES)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; labels are indices into them. Of answers and numbers, the names of the `targets`."""
+        return tuple(self.identity["dataset"]["classes"])
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits."""
+        return tuple(self.identity["dataset"]["splits"])
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All that decided the features of the plain images, view 0; see `featcache.core.identity.Recipe`.
+
+        How the other views were drawn is in ``identity["recipe"]["views"]``.
+        """
+        return plain_recipe(self.identity["recipe"])
+
+    @property
+    def views(self) -> int:
+        """How many views of each image there are: the plain one, and those that were drawn."""
+        return self.identity["recipe"]["views"]["count"]
+
+    @property
+    def backbone(self) -> str:
+        """``arch.tag`` of the backbone."""
+        return self.identity["provenance"]["backbone"]
+
+    @property
+    def known(self) -> np.ndarray:
+        """What is to be learnt of each image: its label, int32 ``[N]``, or its `targets`, float32 ``[N, T]``."""
+        return self.labels if self.targets is None else self.targets
+
+    def split_names(self) -> list[str]:
+        """Return the split of every row."""
+        return [self.splits[index] for index in self._splits]

@@ -1,0 +1,1 @@
+"""Findings about the quality of data: datasets, rows and features."""

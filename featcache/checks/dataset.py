@@ -1,0 +1,214 @@
+"""A look at every image of a dataset before anything is computed: what they are, and what is wrong with them.
+
+No backbone is loaded and JAX is not imported. Images are decoded by the function that extractions decode with, so that
+what is unreadable here is quarantined there, for the same reason. Copies are found by the sha256 of the bytes.
+"""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from featcache.checks.dataset_report import SMALL, Copies, DatasetCheck, Spread
+from featcache.checks.rows import Finding, class_counts, duplicates
+from featcache.core.parallel import default_workers, ordered_map
+from featcache.core.progress import OnProgress, Progress
+from featcache.core.tasks import ANSWERS, CLASSES
+from featcache.datasets import Dataset, Record, open_dataset
+from featcache.errors import ImageError, UsageError
+from featcache.images.decoding import PictureFacts, examine
+
+_NAMED = {
+    "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "GIF": ".gif",
+    "BMP": ".bmp .dib",
+    "TIFF": ".tif .tiff",
+    "PPM": ".ppm .pgm .pbm .pnm",
+    "AVIF": ".avif",
+}
+_FORMAT_OF = {extension: name for name, extensions in _NAMED.items() for extension in extensions.split()}
+
+
+def check_dataset(
+    spec: str | Path | Dataset,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> DatasetCheck:
+    """Read and decode every image of a dataset and say what they are; nothing is computed, nothing written.
+
+    Parameters
+    ----------
+    spec
+        As for `featcache.extract`, or an opened dataset.
+    data_dir
+        Where TFDS's datasets are prepared; see `featcache.open_dataset`.
+    workers
+        Threads; one per core by default.
+    on_progress
+        Called with a `Progress` after every image.
+
+    Returns
+    -------
+    DatasetCheck
+        Formats, sizes, balance, copies and everything that cannot be read.
+
+    Raises
+    ------
+    UsageError
+        If the spec is none, or `workers` is below 1.
+    DataError
+        If the dataset is missing, empty, or of a single class.
+
+    Examples
+    --------
+    >>> found = check_dataset("photos/")                         # doctest: +SKIP
+    >>> found.formats, found.unreadable                          # doctest: +SKIP
+    ({'JPEG': 2936}, {'roses/1.jpg': ('truncated', 'JPEG of 900 bytes: image file is truncated')})
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers {workers}: expected at least 1")
+    data = open_dataset(spec, data_dir=data_dir)
+    progress = Progress("check", total=len(data.records))
+    looks = []
+    for look in ordered_map(_look, data.records, workers=workers or default_workers(), ahead=64):
+        looks.append(look)
+        progress.done += 1
+        if on_progress is not None:
+            on_progress(progress)
+    return _summary(data, looks)
+
+
+# One image ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is kept of an image: a few numbers, whatever its size."""
+
+    nbytes: int = 0
+    sha256: bytes = b""
+    facts: PictureFacts | None = None
+    failure: tuple[str, str] = ("", "")
+
+
+def _look(record: Record) -> _Look:
+    try:
+        data = record.read()
+    except OSError as error:
+        return _Look(failure=("unreadable file", error.strerror or str(error)))
+    try:
+        facts = examine(data)
+    except ImageError as error:
+        return _Look(len(data), failure=(error.reason, error.detail))
+    return _Look(len(data), hashlib.sha256(data).digest(), facts)
+
+
+def _said_format(name: str) -> str | None:
+    """Return the format that an id's extension stands for; tables add ``#2`` to ids that come again."""
+    return _FORMAT_OF.get(PurePosixPath(re.sub(r"#\d+$", "", name)).suffix.casefold())
+
+
+# All of them --------------------------------------------------------------------------------------------------
+
+
+def _summary(data: Dataset, looks: Sequence[_Look]) -> DatasetCheck:
+    both = list(zip(data.records, looks, strict=True))
+    rows = [number for number, look in enumerate(looks) if look.facts is not None]
+    good = [(data.records[row], looks[row].facts) for row in rows]
+    pictures = [facts for _, facts in good if facts is not None]
+    return DatasetCheck(
+        spec=data.spec,
+        images=len(both),
+        classes=data.classes,
+        task=data.task,
+        counts=_counts(data, rows),
+        formats=_ranked(facts.format for facts in pictures),
+        modes=_ranked(facts.mode for facts in pictures),
+        misnamed={
+            record.id: facts.format
+            for record, facts in good
+            if facts is not None and _said_format(record.id) not in (None, facts.format)
+        },
+        width=Spread.of([facts.width for facts in pictures]),
+        height=Spread.of([facts.height for facts in pictures]),
+        nbytes=Spread.of([looks[row].nbytes for row in rows]),
+        small=sum(min(facts.width, facts.height) < SMALL for facts in pictures),
+        total_bytes=sum(look.nbytes for look in looks),
+        orientations=_ranked(facts.orientation for facts in pictures if facts.orientation != 1),
+        transparent=sum(facts.transparent for facts in pictures),
+        several=tuple(record.id for record, facts in good if facts is not None and facts.several),
+        unreadable={record.id: look.failure for record, look in both if look.facts is None},
+        skipped=dict(data.skipped),
+        copies=_copies(data, looks, rows),
+        findings=tuple(_findings(data, looks, rows)),
+    )
+
+
+def _ranked(values: Any) -> dict[Any, int]:
+    return dict(Counter(values).most_common())
+
+
+def _counts(data: Dataset, rows: Sequence[int]) -> dict[str, dict[str, int]]:
+    """Count the images of each class in each split, in the order of the classes; of numbers nothing."""
+    counts = {split: np.zeros(len(data.classes), np.int64) for split in data.splits}
+    for row in rows:
+        record = data.records[row]
+        if data.task == CLASSES:
+            counts[record.split][record.label] += 1
+        elif data.task == ANSWERS:
+            counts[record.split] += np.array(record.target) > 0
+    if data.task not in (CLASSES, ANSWERS):
+        return {split: {} for split in counts}
+    return {split: dict(zip(data.classes, found.tolist(), strict=True)) for split, found in counts.items()}
+
+
+def _copies(data: Dataset, looks: Sequence[_Look], rows: Sequence[int]) -> tuple[Copies, ...]:
+    groups: dict[bytes, list[int]] = {}
+    for row in rows:
+        groups.setdefault(looks[row].sha256, []).append(row)
+
+    def copies(digest: bytes, same: Sequence[int]) -> Copies:
+        records = [data.records[row] for row in same]
+        return Copies(
+            digest.hex(),
+            tuple(record.id for record in records),
+            tuple(record.split for record in records),
+            tuple(_label(data, record) for record in records),
+        )
+
+    return tuple(copies(digest, same) for digest, same in groups.items() if len(same) > 1)
+
+
+def _label(data: Dataset, record: Record) -> str:
+    if data.task == CLASSES:
+        return data.classes[record.label]
+    return ",".join(f"{value:g}" for value in record.target or ())
+
+
+def _findings(data: Dataset, looks: Sequence[_Look], rows: Sequence[int]) -> list[Finding]:
+    """Find what `featcache.train_head` would warn about, with the splits that the source gives."""
+    labels = np.array([record.label for record in data.records], np.int64)
+    splits = np.array([record.split for record in data.records])
+    readable = np.zeros(len(labels), bool)
+    readable[rows] = True
+    parts = {split or "dataset": np.flatnonzero(readable & (splits == split)) for split in data.splits}
+    found = duplicates(
+        [look.sha256 for look in looks],
+        labels,
+        parts,
+        ids=[record.id for record in data.records],
+        classes=data.classes if data.task == CLASSES else None,
+    )
+    if data.task == CLASSES:
+        found += class_counts({part: labels[numbers] for part, numbers in parts.items()}, data.classes)
+    return found

@@ -1,0 +1,299 @@
+"""Mistakes in the rows that a score does not show: copies across splits, contradictions, rare classes.
+
+Every check is a pure function and returns what it found, nothing where all is well. Those that look at features
+are in `featcache.checks.features`; here nothing needs JAX.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+import numpy as np
+
+from featcache.cache import FeatureCache
+from featcache.core.tasks import CLASSES
+from featcache.errors import DataError
+from featcache.splits.selection import UNSORTED
+
+EXPECTED = 10
+"""A class of which so many rows were expected in a part, and none is there, was not left out by chance: e⁻¹⁰."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is probably a mistake.
+
+    Parameters
+    ----------
+    code
+        A word for programs: ``"chance-level"``, ``"not-finite"``, ``"same-rows"``, ``"constant-features"``,
+        ``"conflicting-labels"``, ``"leak"``, ``"torn-groups"``, ``"below-floor"``, ``"imbalance"``,
+        ``"tiny-classes"``, ``"unseen-classes"`` or ``"unjudged-classes"``.
+    message
+        What was found, in numbers, and what to do.
+    """
+
+    code: str
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def check_rows(
+    cache: FeatureCache, parts: Mapping[str, np.ndarray], *, class_weights: str = "none"
+) -> list[Finding]:
+    """Check which rows a head is trained and measured on; needs no features.
+
+    Parameters
+    ----------
+    cache
+        Whose rows.
+    parts
+        Name to row numbers, such as ``train``, ``val`` and ``test``; the first is trained on.
+    class_weights
+        ``"none"`` or ``"balanced"``, as in `featcache.heads.settings.Settings`.
+
+    Returns
+    -------
+    list of Finding
+        Of `duplicates` (by the images' sha256), `torn_groups` and `class_counts`.
+    """
+    keys = [digest.tobytes() for digest in cache.sha256]
+    if cache.task != CLASSES:
+        return duplicates(keys, cache.labels, parts, ids=cache.ids)
+    labels = {part: cache.labels[numbers] for part, numbers in parts.items()}
+    return [
+        *duplicates(keys, cache.labels, parts, ids=cache.ids, classes=cache.classes),
+        *([] if cache.groups is None else torn_groups(cache.groups, parts)),
+        *class_counts(labels, cache.classes, class_weights=class_weights),
+    ]
+
+
+def require_finite(x: np.ndarray, rows: np.ndarray, cache: FeatureCache, layer: str) -> None:
+    """Refuse to learn from, or to judge by, features that are no numbers.
+
+    Parameters
+    ----------
+    x
+        Features float ``[n, D]``.
+    rows
+        Their row numbers in `cache`, ``[n]``.
+    cache, layer
+        Where they come from.
+
+    Raises
+    ------
+    DataError
+        Naming the images.
+    """
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if len(bad):
+        names = _some(cache.ids[row] for row in rows[bad])
+        raise DataError(
+            f"{len(bad)} of {len(x)} rows of {cache.path}, layer {layer}, hold NaN or infinity ({names}); extract "
+            "again with --dtype float32 and --compute-dtype float32, into another file, or remove these images"
+        )
+
+
+# ---- copies
+
+
+def feature_keys(x: np.ndarray) -> list[bytes]:
+    """Return a hash of the exact bytes of each row ``[N, …]``, for `duplicates` where no image hash is known."""
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in x]
+
+
+def duplicates(
+    keys: Sequence[bytes],
+    labels: np.ndarray,
+    parts: Mapping[str, np.ndarray],
+    *,
+    ids: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+) -> list[Finding]:
+    """Find copies that contradict each other, and copies on both sides of a split.
+
+    Parameters
+    ----------
+    keys
+        ``[N]``: equal for equal rows, such as the sha256 of the image.
+    labels
+        int ``[N]``.
+    parts
+        Name to row numbers; the first is trained on.
+    ids, classes
+        Names of rows and classes; their numbers by default.
+
+    Returns
+    -------
+    list of Finding
+        ``conflicting-labels`` of the first part, and ``leak`` for each two parts, or nothing.
+    """
+    groups = {part: _grouped(keys, rows) for part, rows in parts.items()}
+    called = _Names(ids, classes, labels)
+    first = next(iter(parts), None)
+    found = [] if first is None else _conflicts(first, groups[first], labels, called)
+    for known, asked in combinations(parts, 2):
+        pairs = [
+            (row, groups[known][key][0])
+            for key, rows in groups[asked].items()
+            if key in groups[known]
+            for row in rows
+        ]
+        if not pairs:
+            continue
+        examples = _some(f"{called.row(a)} = {called.row(b)}" for a, b in sorted(pairs))
+        message = (
+            f"{len(pairs)} of {len(parts[asked])} {asked} rows are copies of {known} rows ({examples}): "
+            f"the {asked} score is too good; remove the copies from one of the two, or split anew"
+        )
+        found.append(Finding("leak", message))
+    return found
+
+
+def torn_groups(groups: tuple[str, ...], parts: Mapping[str, np.ndarray]) -> list[Finding]:
+    """Find groups on both sides of a split that somebody else drew, or that slices cut.
+
+    Parameters
+    ----------
+    groups
+        Name of each row's group ``[N]``, empty for none.
+    parts
+        Name to row numbers.
+
+    Returns
+    -------
+    list of Finding
+        ``torn-groups`` for each two parts, or nothing.
+    """
+    held = {part: {groups[row] for row in rows.tolist()} - {""} for part, rows in parts.items()}
+    found = []
+    for known, asked in combinations(parts, 2):
+        if torn := sorted(held[known] & held[asked]):
+            message = (
+                f"{len(torn)} of {len(held[asked])} groups in {asked} have rows in {known} too ({_some(torn)}): the "
+                f"{asked} score says little of new groups; split by whole groups, as --val-fraction does"
+            )
+            found.append(Finding("torn-groups", message))
+    return found
+
+
+def _grouped(keys: Sequence[bytes], rows: Iterable[int]) -> dict[bytes, list[int]]:
+    groups: dict[bytes, list[int]] = {}
+    for row in rows:
+        groups.setdefault(keys[row], []).append(int(row))
+    return groups
+
+
+def _conflicts(
+    part: str, groups: Mapping[bytes, list[int]], labels: np.ndarray, called: "_Names"
+) -> list[Finding]:
+    torn = [rows for rows in groups.values() if len(set(labels[rows].tolist())) > 1]
+    if not torn:
+        return []
+    others = [next(row for row in rows if labels[row] != labels[rows[0]]) for rows in torn]
+    pairs = sorted((rows[0], other) for rows, other in zip(torn, others, strict=True))
+    examples = _some(f"{called.labelled(a)} = {called.labelled(b)}" for a, b in pairs)
+    message = (
+        f"{len(torn)} {'images are' if len(torn) > 1 else 'image is'} in {part} more than once with different "
+        f"labels ({examples}): no head can learn both; correct the labels, or remove the copies"
+    )
+    return [Finding("conflicting-labels", message)]
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What to call a row."""
+
+    ids: Sequence[str] | None
+    classes: Sequence[str] | None
+    labels: np.ndarray
+
+    def row(self, row: int) -> str:
+        return f"row {row}" if self.ids is None else self.ids[row]
+
+    def labelled(self, row: int) -> str:
+        label = int(self.labels[row])
+        return f"{self.row(row)} ({f'class {label}' if self.classes is None else self.classes[label]})"
+
+
+# ---- classes
+
+
+def class_counts(
+    labels: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    *,
+    class_weights: str = "none",
+    ratio: float = 10.0,
+    least: int = 5,
+) -> list[Finding]:
+    """Find classes that are rare, too rare to learn, or not there to be learnt.
+
+    Parameters
+    ----------
+    labels
+        Part to labels int ``[n]``; the first is trained on.
+    classes
+        Names.
+    class_weights
+        ``"none"`` or ``"balanced"``.
+    ratio
+        A largest class so many times the smallest is an imbalance, unless classes are weighted.
+    least
+        A class of fewer training rows is tiny.
+
+    Returns
+    -------
+    list of Finding
+        ``imbalance``, ``tiny-classes``, ``unseen-classes``, ``unjudged-classes``, or nothing.
+    """
+    counts = {part: np.bincount(values, minlength=len(classes)) for part, values in labels.items()}
+    part, train = next(iter(counts.items()), ("train", np.zeros(len(classes), int)))
+    present = np.flatnonzero(train)
+    found = []
+    if len(present) and train.max() >= ratio * train[present].min() and class_weights == "none":
+        large, small = int(train.argmax()), int(present[train[present].argmin()])
+        message = (
+            f"class {classes[large]} has {train[large]} {part} rows and {classes[small]} {train[small]}, "
+            f"{train[large] / train[small]:.0f} times fewer; use class weights (--class-weights balanced) or look "
+            "at the score of each class"
+        )
+        found.append(Finding("imbalance", message))
+    tiny = present[train[present] < least]
+    if len(tiny):
+        names = _some(f"{classes[int(label)]}: {train[label]}" for label in tiny)
+        message = (
+            f"{len(tiny)} of {len(classes)} classes have fewer than {least} {part} rows ({names}); "
+            "add images, or leave these classes out"
+        )
+        found.append(Finding("tiny-classes", message))
+    for other in list(counts)[1:]:
+        unseen = np.flatnonzero((counts[other] > 0) & (train == 0))
+        if len(unseen):
+            message = (
+                f"{counts[other][unseen].sum()} {other} rows are of classes without {part} rows "
+                f"({_some(classes[int(label)] for label in unseen)}) and always wrong; split anew, stratified by "
+                f"class: {UNSORTED}"
+            )
+            found.append(Finding("unseen-classes", message))
+        expected = train * counts[other].sum() / max(1, train.sum())
+        unjudged = np.flatnonzero((counts[other] == 0) & (expected >= EXPECTED))
+        if len(unjudged):
+            message = (
+                f"{len(unjudged)} classes that {part} rows are of have no {other} rows, by chance one had at least "
+                f"{expected[unjudged].min():.0f} ({_some(classes[int(label)] for label in unjudged)}): the {other} "
+                f"score says nothing of them; {UNSORTED}"
+            )
+            found.append(Finding("unjudged-classes", message))
+    return found
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    """Return the first few names and how many more there are."""
+    every = list(names)
+    more = f", and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more

@@ -1,0 +1,1 @@
+"""From a cache to a trained classifier, and from a classifier to predictions."""

@@ -1,0 +1,85 @@
+"""Several views of each image, as heads learn from them: how many, which one when, and their features.
+
+The features of N images with V views each are a table of N·V rows: view v of image r is row ``r · V + v``. Labels and
+weights belong to the images, so that a view never counts as one image more.
+"""
+
+import numpy as np
+
+from featcache.cache import FeatureCache
+from featcache.checks.rows import require_finite
+from featcache.errors import UsageError
+from featcache.heads.settings import Settings
+
+PLAIN_ONLY = ("knn",)
+"""Heads that know the plain images alone. Among all views the k nearest rows would be views of a few images: k would
+no longer say how many images vote."""
+
+
+def views_used(cache: FeatureCache, layer: str, settings: Settings) -> int:
+    """Return how many views of each image a head learns from.
+
+    Raises
+    ------
+    UsageError
+        If more are asked for than the layer holds.
+    """
+    held = cache.layers[layer].views
+    if settings.head in PLAIN_ONLY:
+        return 1
+    if settings.views is not None and settings.views > held:
+        has = f"{held} views" if held > 1 else "one view, the plain one,"
+        raise UsageError(
+            f"views {settings.views}: {cache.path} holds {has} of each image in {layer}; ask for at most {held}, or "
+            f"extract more: featcache extract DATASET --views {settings.views}"
+        )
+    return settings.views or held
+
+
+def with_views(cache: FeatureCache, layer: str, settings: Settings) -> Settings:
+    """Return the settings with the number of views that they come to; where a cache holds one, nothing is said.
+
+    Raises
+    ------
+    UsageError
+        As `views_used`.
+    """
+    used = views_used(cache, layer, settings)
+    several = cache.layers[layer].views > 1 and settings.head not in PLAIN_ONLY
+    return Settings(**{**vars(settings), "views": used if several else None})
+
+
+def require_several(cache: FeatureCache, layer: str) -> None:
+    """Refuse to average over the views of a layer that holds one.
+
+    Raises
+    ------
+    UsageError
+        Saying how to get more.
+    """
+    if cache.layers[layer].views == 1:
+        raise UsageError(
+            f"tta averages over the views of an image, and {cache.path} holds one of each in {layer}; extract several "
+            "(featcache extract DATASET --views 8), or do without (--no-tta)"
+        )
+
+
+def view_features(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1) -> np.ndarray:
+    """Return the first views of some rows, float32 ``[n · V, D]`` with maps flattened; refuse what is no number.
+
+    Raises
+    ------
+    DataError
+        If a row holds NaN or infinity.
+    """
+    width = int(np.prod(cache.layers[layer].shape))
+    # One checksum is over all views of a row, so that all are read for any.
+    values = cache.features(rows, layer) if views == 1 else cache.features(rows, layer, view="all")[:, :views]
+    features = values.reshape(len(rows), views * width)
+    require_finite(features, rows, cache, layer)
+    return np.asarray(features, np.float32).reshape(len(rows) * views, width)
+
+
+def rows_of_views(images: np.ndarray, views: int) -> np.ndarray:
+    """Return the table's row numbers ``[n · V]`` of all views of images ``[n]``."""
+    return (images[:, None] * views + np.arange(views)).ravel()

@@ -1,0 +1,133 @@
+"""How good a classifier is on the rows of a cache: its features must be the same, and its labels are translated."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.backbones.registry import TUNED
+from featcache.cache import FeatureCache
+from featcache.classifier.cached_features import require_several
+from featcache.classifier.rejection import Rejection, rejection_at
+from featcache.classifier.seen_images import count_seen
+from featcache.core.identity import differences
+from featcache.core.tasks import CLASSES
+from featcache.errors import IdentityError, MissingFileError, UsageError
+from featcache.heads.task_types import READINGS
+from featcache.metrics.classification import Evaluation
+from featcache.splits.selection import NONE
+
+if TYPE_CHECKING:
+    from featcache.classifier.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class ClassifierEvaluation(Evaluation):
+    """How good a classifier is, and how good where it does not say "unknown".
+
+    Parameters
+    ----------
+    rejection
+        What its threshold does to these rows; ``None`` where it has none.
+    views
+        Views of each image whose mean was scored.
+    seen
+        How many of the rows are images that trained or validated it; ``None`` where an older featcache trained it.
+    """
+
+    rejection: Rejection | None = None
+    views: int = 1
+    seen: int | None = None
+
+
+def evaluate_classifier(
+    classifier: "Classifier",
+    cache: str | os.PathLike[str] | FeatureCache | None,
+    split: str | None,
+    *,
+    tta: bool,
+) -> ClassifierEvaluation | Any:
+    """Score a classifier on a split of a cache; see `featcache.classifier.classifier.Classifier.evaluate`."""
+    opened = _opened(classifier, cache)
+    require_same_features(classifier, opened)
+    if tta:
+        require_several(opened, classifier.layer)
+    asked = split or _tested_by(classifier)
+    features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0)
+    values, own = classifier.values(features, tta=tta), _own_labels(classifier, opened, labels)
+    scores = READINGS[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
+    images = opened.sha256[opened.rows_of(asked)]
+    seen = None if classifier.seen is None else count_seen(classifier.seen, images)
+    if classifier.task != CLASSES:
+        return replace(scores, seen=seen)
+    threshold = classifier.calibration.threshold
+    kept = None if threshold is None else rejection_at(threshold, values, own)
+    views = opened.layers[classifier.layer].views if tta else 1
+    return ClassifierEvaluation(**vars(scores), rejection=kept, views=views, seen=seen)
+
+
+def _tested_by(classifier: "Classifier") -> str:
+    """Return the split or slice that a classifier was tested by when it was trained."""
+    asked = classifier.training.get("selection", {}).get("test")
+    return "test" if asked in (None, NONE) else asked
+
+
+def _opened(classifier: "Classifier", cache: str | os.PathLike[str] | FeatureCache | None) -> FeatureCache:
+    if isinstance(cache, FeatureCache):
+        return cache
+    if cache is not None:
+        return FeatureCache(cache)
+    trained_on = Path(classifier.provenance["cache"])
+    if not trained_on.exists():
+        raise MissingFileError(f"the cache it was trained on, {trained_on}, is gone; name one with --cache")
+    return FeatureCache(trained_on)
+
+
+def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None:
+    """Refuse a cache whose features are not what a head was trained on.
+
+    Raises
+    ------
+    IdentityError
+        With the differences, field by field.
+    """
+    held = cache.layers.get(classifier.layer)
+    if held is not None and held.fingerprint == classifier.fingerprint:
+        return
+    lines = differences(cache.recipe, classifier.recipe)
+    if held is None:
+        lines.append(f"layers: {', '.join(cache.layers)} in the cache, {classifier.layer} asked for")
+    tuned = classifier.backbone.endswith(f".{TUNED}")
+    way_out = (
+        "\nits backbone was fine-tuned: extract with that (featcache extract DATASET --backbone CLASSIFIER), and name "
+        "that cache with --cache"
+        if tuned
+        else ""
+    )
+    raise IdentityError(
+        f"{cache.path} holds other features than this classifier was trained on:\n  "
+        + "\n  ".join(lines)
+        + way_out
+    )
+
+
+def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarray) -> np.ndarray:
+    """Translate a cache's labels or targets to a classifier's, by name."""
+    known, asked = cache.classes, classifier.classes
+    if cache.task != classifier.task:
+        raise UsageError(f"{cache.path} holds {cache.task}; this classifier gives {classifier.task}")
+    if cache.task != CLASSES:
+        if missing := [name for name in asked if name not in known]:
+            raise UsageError(
+                f"{cache.path} does not say {', '.join(missing[:5])}, which this classifier gives; it holds "
+                f"{', '.join(known[:10])}"
+            )
+        return labels[:, [known.index(name) for name in asked]]
+    if unknown := [name for name in known if name not in asked]:
+        raise UsageError(
+            f"{cache.path} has classes this classifier does not know: {', '.join(unknown[:5])}; "
+            f"it knows {', '.join(asked[:10])}"
+        )
+    return np.array([asked.index(name) for name in known], np.int32)[labels]

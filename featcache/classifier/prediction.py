@@ -1,0 +1,339 @@
+"""From photos to named classes: a classifier's, or a backbone's own."""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from featcache.backbones.input_size import ImageSize, with_size
+from featcache.core.identity import differences
+from featcache.core.parallel import default_workers
+from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS
+from featcache.datasets.formats.folder import image_files, read_regular_file
+from featcache.errors import IdentityError, ImageError, MissingFileError, UsageError
+from featcache.extraction.batching import CPU_MICRO_BATCH, micro_batches
+from featcache.images.colour_statistics import LAYER as STATISTICS
+from featcache.images.colour_statistics import image_statistics
+from featcache.images.resizing import pixels
+from featcache.images.transforms import Transforms
+from featcache.images.views import PLAIN, Views
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+    from featcache.classifier.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one photo was taken for.
+
+    Parameters
+    ----------
+    id
+        Its path, or its number among the given arrays.
+    classes, probabilities
+        The most probable classes, the best first.
+    error
+        Why it could not be read; then there are no classes.
+    unknown
+        Whether the best class is not sure enough to count, by the classifier's threshold.
+    answers
+        Of a classifier that gives answers: those that are yes, the surest first; `classes` and `probabilities` are
+        then of yes to each. ``None`` for one that gives classes or numbers.
+    numbers
+        Of a classifier that gives numbers: the numbers, which `classes` names; there are no probabilities.
+    """
+
+    id: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    error: str | None = None
+    unknown: bool = False
+    answers: tuple[str, ...] | None = None
+    numbers: tuple[float, ...] | None = None
+
+
+def read_values(
+    name: str, values: np.ndarray, *, classes: tuple[str, ...], task: str, threshold: float, top: int
+) -> Prediction:
+    """Return what the values ``[C]`` of one image mean.
+
+    Parameters
+    ----------
+    name
+        Of the image.
+    values
+        Probabilities or numbers.
+    classes, task, threshold
+        See `Predictor`.
+    top
+        How many classes or answers to name.
+    """
+    if task == NUMBERS:
+        return Prediction(name, classes, (), numbers=tuple(map(float, values)))
+    order = np.argsort(-values, kind="stable")
+    best = order[:top]
+    return Prediction(
+        name,
+        tuple(classes[i] for i in best),
+        tuple(float(values[i]) for i in best),
+        unknown=bool(values[best[0]] < threshold),
+        answers=tuple(classes[i] for i in order if values[i] > 0.5) if task == ANSWERS else None,
+    )
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Runs images through a backbone's layer and something that makes probabilities of it.
+
+    Parameters
+    ----------
+    network, layer
+        The backbone and the layer's name.
+    transforms
+        How images are prepared.
+    compute_dtype
+        What the network computes in.
+    values
+        Features ``[N, …]`` to probabilities or numbers ``[N, C]``.
+    classes
+        Names of the outputs.
+    threshold
+        The largest probability of an image must be this or more, or it is unknown.
+    views
+        What is seen of each image. With several, `values` takes the features of all, ``[N, V, …]``.
+    """
+
+    network: "LoadedBackbone"
+    layer: str
+    transforms: Transforms
+    compute_dtype: str
+    values: Callable[[np.ndarray], np.ndarray]
+    classes: tuple[str, ...]
+    threshold: float = 0.0
+    task: str = CLASSES
+    views: Views = PLAIN
+
+    def predict(self, images: Any, *, top: int = 5) -> list[Prediction]:
+        """Classify images; see `featcache.classifier.classifier.Classifier.predict`."""
+        if top < 1:
+            raise UsageError(f"top {top}: ask for at least one class")
+        items = list(_items(images, self.transforms, self.views))
+        results: dict[int, Prediction] = {}
+        for rows, probabilities, failures in self._run([load for _, load in items]):
+            for row, values in zip(rows, probabilities, strict=True):
+                results[row] = read_values(
+                    items[row][0],
+                    values,
+                    classes=self.classes,
+                    task=self.task,
+                    threshold=self.threshold,
+                    top=top,
+                )
+            for row, error in failures:
+                results[row] = Prediction(items[row][0], (), (), str(error))
+        return [results[row] for row in range(len(items))]
+
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """Return probabilities, or numbers, ``[N, C]``; raises `ImageError` for an image that cannot be read."""
+        items = list(_items(images, self.transforms, self.views))
+        parts = []
+        for _, probabilities, failures in self._run([load for _, load in items]):
+            for row, error in failures:
+                raise ImageError(error.reason, f"{items[row][0]}: {error.detail}")
+            parts.append(probabilities)
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
+
+    def _run(
+        self, loads: Sequence[Callable[[], np.ndarray]]
+    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]]]]:
+        chunks = micro_batches(
+            range(len(loads)),
+            lambda row: loads[row](),
+            self._features(),
+            batch_size=CPU_MICRO_BATCH,
+            workers=default_workers(),
+        )
+        for chunk in chunks:
+            values = (
+                self.values(next(iter(chunk.features.values())))
+                if chunk.features
+                else np.zeros((0, len(self.classes)), np.float32)
+            )
+            yield chunk.rows.tolist(), values, chunk.failures
+
+    def _features(self) -> Callable[[np.ndarray], dict[str, Any]]:
+        if self.layer == STATISTICS:
+            return lambda images: {STATISTICS: image_statistics(images)}
+        function = self.network.function(
+            self.network.layers([self.layer], self.transforms),
+            transforms=self.transforms,
+            compute_dtype=self.compute_dtype,
+        )
+        state, count = self.network.state, self.views.count
+        if count == 1:
+            return lambda images: function(state, images)
+        # View by view, so that the network is compiled for the batch that it knows.
+        return lambda images: {
+            self.layer: np.stack(
+                [function(state, images[:, view])[self.layer] for view in range(count)], axis=1
+            )
+        }
+
+
+def averaging_predictor(predictor: Predictor, classifier: "Classifier") -> Predictor:
+    """Return a predictor that draws views of each photo as the classifier's cache did, and averages over them.
+
+    Raises
+    ------
+    UsageError
+        If that cache held one view of each image, so that nothing says how to draw others.
+    """
+    recipe = classifier.training.get("view_recipe")
+    if recipe is None:
+        raise UsageError(
+            "tta averages over several views of a photo, drawn as those in the cache that the head was trained on, "
+            "which held one of each image; train it on several (featcache extract DATASET --views 8), or leave tta out"
+        )
+    return replace(predictor, views=Views.from_json(recipe), values=partial(classifier.values, tta=True))
+
+
+def classifier_predictor(classifier: "Classifier") -> Predictor:
+    """Load a classifier's backbone and refuse one whose weights or code give other features.
+
+    Raises
+    ------
+    WeightsError
+        If the weights cannot be had.
+    IdentityError
+        If the backbone loaded is not the one the head was trained on.
+    """
+    from featcache.backbones.from_classifier import load_recorded
+
+    base = classifier.provenance.get("base")
+    network = classifier.network or load_recorded(classifier.backbone, classifier.weights, base=base)
+    transforms = Transforms.from_json(dict(classifier.recipe["transforms"]))
+    recipe = network.recipe(
+        transforms=transforms,
+        compute_dtype=classifier.recipe["compute_dtype"],
+        stored_dtype=classifier.recipe["stored_dtype"],
+    )
+    if recipe.fingerprint(classifier.layer) != classifier.fingerprint:
+        lines = differences(classifier.recipe, recipe.to_json())
+        raise IdentityError(
+            "the backbone on this machine gives other features than the classifier was trained on:\n  "
+            + "\n  ".join(lines).replace("in the cache", "in the classifier").replace("asked for", "here")
+        )
+    return Predictor(
+        network,
+        classifier.layer,
+        transforms,
+        classifier.recipe["compute_dtype"],
+        classifier.values,
+        classifier.classes,
+        classifier.calibration.threshold or 0.0,
+        classifier.task,
+    )
+
+
+def backbone_predictor(
+    backbone: "str | LoadedBackbone",
+    *,
+    weights: str | Path | None = None,
+    image_size: ImageSize | None = None,
+) -> Predictor:
+    """Return a predictor of a backbone's own classes (ImageNet).
+
+    Parameters
+    ----------
+    backbone, weights, image_size
+        See `featcache.extract`.
+
+    Raises
+    ------
+    UsageError
+        If `image_size` is no size, or one that the network cannot take; or the network has no classes of its own.
+    """
+    from featcache.backbones import load
+    from featcache.backbones.imagenet_classes import class_names
+    from featcache.heads.probabilities import softmax
+
+    network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
+    network = with_size(network, image_size)
+    if "logits" not in network.network.order:
+        raise UsageError(
+            f"{network.name} has no classes of its own, only features: train a head on them (featcache train-head), "
+            "or name the folder of a classifier (featcache predict FOLDER PHOTO)"
+        )
+    return Predictor(
+        network,
+        "logits",
+        network.transforms,
+        "float32",
+        softmax,
+        class_names(network.pretrained.config.classes),
+    )
+
+
+def _items(
+    images: Any, transforms: Transforms, views: Views
+) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    """Yield a name and a loader of each image in whatever the user gave."""
+    if isinstance(images, str | os.PathLike):
+        yield from _path_items(Path(images), transforms, views)
+    elif isinstance(images, np.ndarray) and images.ndim in (2, 3):
+        yield "0", partial(_of_array, images, transforms, views)
+    elif isinstance(images, Iterable):
+        for number, image in enumerate(images):
+            if isinstance(image, np.ndarray):
+                yield str(number), partial(_of_array, image, transforms, views)
+            elif isinstance(image, str | os.PathLike):
+                yield from _path_items(Path(image), transforms, views)
+            else:
+                raise _not_images(image)
+    else:
+        raise _not_images(images)
+
+
+def _not_images(given: Any) -> UsageError:
+    return UsageError(f"images of type {type(given).__name__}; give paths, folders or uint8 arrays")
+
+
+def _path_items(
+    path: Path, transforms: Transforms, views: Views
+) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    if path.is_dir():
+        files, _ = image_files(path)
+        if not files:
+            raise MissingFileError(f"no images in {path}")
+        for file in files:
+            yield str(file), partial(_load, file, transforms, views)
+    elif not path.exists():
+        raise MissingFileError(f"no image {path}")
+    else:
+        yield str(path), partial(_load, path, transforms, views)
+
+
+def _of_array(array: np.ndarray, transforms: Transforms, views: Views) -> np.ndarray:
+    plain = pixels(array, transforms)
+    if views.count == 1:
+        return plain
+    # Views are drawn of files, by a hash of them: this one is of the array, whoever writes the file.
+    data = io.BytesIO()
+    Image.fromarray(array).save(data, "png")
+    return views.prepare(data.getvalue(), transforms, hashlib.sha256(array.tobytes()).digest())
+
+
+def _load(path: Path, transforms: Transforms, views: Views) -> np.ndarray:
+    try:
+        data = read_regular_file(str(path))
+    except OSError as error:
+        raise ImageError("unreadable file", error.strerror or str(error)) from error
+    return views.prepare(data, transforms, hashlib.sha256(data).digest())

@@ -1,0 +1,181 @@
+"""What decides the numbers in a cache, written so that two machines agree about it.
+
+A `Recipe` holds all that decides the features and nothing that does not; its fingerprint for a layer is the
+sha256 of its canonical JSON. `differences` says field by field why one identity is not another.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT_VERSION = 1
+
+PLAIN_VIEWS = {"policy": "none", "seed": 0, "count": 1}
+"""What a recipe says of views where there is only the plain image."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode plain JSON values in the one form that is hashed: sorted keys, no spaces, ASCII, no NaN.
+
+    Escaped to ASCII, because names of files that are not UTF-8 hold lone surrogates, which have no encoding.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def sha256_json(value: Any) -> str:
+    """Return the hexadecimal sha256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_tensors(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
+    """Return the sha256 over named tensors: sorted name, dtype, shape and little-endian bytes of each.
+
+    The same weights therefore hash alike from whichever file format they were read.
+
+    Parameters
+    ----------
+    tensors
+        Name and array of each; the order does not matter.
+    """
+    digest = hashlib.sha256()
+    for name, array in sorted(tensors, key=lambda pair: pair[0]):
+        digest.update(canonical_json([name, array.dtype.name, list(array.shape)]))
+        plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        # As bytes: bfloat16 has no buffer of its own.
+        digest.update(np.ascontiguousarray(plain).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the features of an image.
+
+    Parameters
+    ----------
+    arch
+        Architecture name, such as ``"mobilenet_v2"``.
+    revision
+        Raised by hand when a family's code changes its numbers.
+    config
+        The architecture's configuration as plain JSON values.
+    weights_sha256
+        `sha256_tensors` of the loaded parameters and statistics.
+    transforms
+        `featcache.images.transforms.Transforms` as plain JSON values.
+    views
+        Policy, seed and count of the views of each image, the plain one included; `PLAIN_VIEWS` of plain images.
+    compute_dtype, matmul_precision
+        What the network computes in.
+    stored_dtype
+        What the cache keeps.
+    """
+
+    arch: str
+    revision: int
+    config: Mapping[str, Any]
+    weights_sha256: str
+    transforms: Mapping[str, Any]
+    views: Mapping[str, Any] = field(default_factory=lambda: dict(PLAIN_VIEWS))
+    compute_dtype: str = "float32"
+    matmul_precision: str = "highest"
+    stored_dtype: str = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, grouped as a person would ask about them."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "backbone": {
+                "arch": self.arch,
+                "revision": self.revision,
+                # As it is read back: a tuple is a list then.
+                "config": json.loads(canonical_json(dict(self.config))),
+                "weights_sha256": self.weights_sha256,
+            },
+            "transforms": dict(self.transforms),
+            "views": dict(self.views),
+            "compute_dtype": self.compute_dtype,
+            "matmul_precision": self.matmul_precision,
+            "stored_dtype": self.stored_dtype,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Recipe":
+        """Rebuild a recipe from `to_json`'s values."""
+        backbone = value["backbone"]
+        return cls(
+            **{key: backbone[key] for key in ("arch", "revision", "config", "weights_sha256")},
+            **{
+                key: value[key]
+                for key in ("transforms", "views", "compute_dtype", "matmul_precision", "stored_dtype")
+            },
+        )
+
+    def fingerprint(self, layer: str) -> str:
+        """Return the hexadecimal fingerprint of one layer's features under this recipe."""
+        return fingerprint(self.to_json(), layer)
+
+
+def fingerprint(recipe: Mapping[str, Any], layer: str) -> str:
+    """Return the sha256 of the canonical JSON of a recipe (as `Recipe.to_json` gives it) and a layer."""
+    return sha256_json({**recipe, "layer": layer})
+
+
+def plain_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe (as `Recipe.to_json` gives it) for plain images alone, whatever views it asks for."""
+    return {**recipe, "views": dict(PLAIN_VIEWS)}
+
+
+_NOTHING = object()
+
+
+def _pairs(have: Any, want: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Yield path and both values, down to where either is a leaf; a missing branch is followed to its leaves."""
+    branches = [value for value in (have, want) if isinstance(value, Mapping) and value]
+    if len(branches) + (have is _NOTHING) + (want is _NOTHING) < 2:
+        yield path, have, want
+        return
+    for key in dict.fromkeys(key for branch in branches for key in branch):
+        old, new = (_NOTHING if value is _NOTHING else value.get(key, _NOTHING) for value in (have, want))
+        yield from _pairs(old, new, (*path, str(key)))
+
+
+def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
+    """Return a line for each field in which two identities differ; empty where they are the same.
+
+    The same means: the same canonical JSON, which is what is hashed. So 1 and 1.0 differ.
+
+    Parameters
+    ----------
+    have
+        What the cache or classifier was made with.
+    want
+        What was asked for.
+
+    Returns
+    -------
+    list of str
+        Lines such as ``"transforms.crop_pct: 0.875 in the cache, 1.0 asked for"``.
+    """
+    return [
+        f"{'.'.join(path)}: {_short(old)} in the cache, {_short(new)} asked for"
+        for path, old, new in _pairs(have, want)
+        if _NOTHING in (old, new) or canonical_json(old) != canonical_json(new)
+    ]
+
+
+def _short(value: Any) -> str:
+    if value is _NOTHING:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text[:12] + "…" if len(text) == 64 and set(text) <= set("0123456789abcdef") else text

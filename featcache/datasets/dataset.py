@@ -1,0 +1,86 @@
+"""What every source becomes: named splits of records."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from featcache.core.tasks import CLASSES
+
+UNSPLIT = ""
+"""Split of the records of a source that has none; `featcache.splits.stratified` then draws one."""
+
+
+def space_at_end(path: str | os.PathLike[str]) -> str:
+    """Return what to add to the message that a path does not exist, where nobody can see why."""
+    name = os.fspath(path)
+    return f" ({name!r} ends in a space)" if name != name.rstrip() else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image of a dataset.
+
+    Parameters
+    ----------
+    id
+        Stable name, relative to the dataset, with forward slashes.
+    label
+        Index into the dataset's classes.
+    split
+        ``"train"``, ``"val"``, ``"test"``, or `UNSPLIT`.
+    read
+        Returns the encoded bytes; raises ``OSError``.
+    size, mtime_ns
+        As the file system states them (bytes, nanoseconds; 0 where there is none): hints to avoid hashing again
+        what has not changed, never identity.
+    group
+        What the image shares with others of this name (a patient, a place, a day): where a split is drawn, a group
+        stays on one side. Empty where there is none.
+    target
+        Where an image is not of one class (`Dataset.task`): its answers, 0 or 1, or its numbers. `label` is -1 then.
+    """
+
+    id: str
+    label: int
+    split: str
+    read: Callable[[], bytes]
+    size: int = 0
+    mtime_ns: int = 0
+    group: str = ""
+    target: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records, the names of their classes, and what was left out.
+
+    Parameters
+    ----------
+    spec
+        As the user wrote it.
+    name
+        Short name for output files.
+    classes
+        Class names; a record's label is an index into them.
+    records
+        In a stable order.
+    skipped
+        Why files were left out, with their number.
+    task
+        One of `featcache.core.tasks.TASKS`: whether each image is of one of the classes, or has answers or numbers, which
+        `classes` names.
+    """
+
+    spec: str
+    name: str
+    classes: tuple[str, ...]
+    records: Sequence[Record]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    task: str = CLASSES
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits present, in the order train, val, test, others."""
+        present = {record.split for record in self.records}
+        usual = [name for name in ("train", "val", "test") if name in present]
+        return (*usual, *sorted(present - set(usual)))

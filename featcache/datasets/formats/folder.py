@@ -1,0 +1,211 @@
+"""Folders of images: ``root/split/class/*.jpg`` or ``root/class/*.jpg``."""
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record, space_at_end
+from featcache.errors import DataError, MissingFileError
+from featcache.splits.slices import SPLITS
+
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
+)
+
+LAYOUTS = "expected ROOT/CLASS/image.jpg or ROOT/{train,val,test}/CLASS/image.jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    path: str
+    size: int
+    mtime_ns: int
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key in which numbers count as numbers: 1, 2, 10 and not 1, 10, 2."""
+    parts = (part for part in re.split(r"(\d+)", name) if part)
+    numbers_as_numbers = (
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts
+    )
+    return (*numbers_as_numbers, (2, 0, name))
+
+
+def open_folder(path: str) -> Dataset:
+    """Scan a folder of class folders, with or without split folders above them.
+
+    Hidden files and folders, files that are not images by their extension, and what is no regular file
+    (FIFOs, devices, broken links) are left out and counted; nothing is opened. Classes are the names of the
+    class folders over all splits, in natural order; a class folder may hold folders of its own. Folders that
+    stand for the same split (``val/`` and ``dev/``) are taken together.
+
+    Parameters
+    ----------
+    path
+        The folder; ``~`` is expanded.
+
+    Raises
+    ------
+    MissingFileError
+        If it does not exist.
+    DataError
+        If it holds no images, no class folders, or a single class.
+    """
+    root = Path(path).expanduser()
+    _require_folder(root)
+    skipped: Counter[str] = Counter()
+    folders = [
+        (split, name, folder)
+        for split, above in _split_folders(root, skipped)
+        for name, folder in _class_folders(above, skipped)
+    ]
+    found = [
+        (split, name, image)
+        for split, name, folder in folders
+        for image in _images(folder, skipped, (_inode(root), _inode(folder.parent)))
+    ]
+    classes = sorted({name for _, name, _ in found}, key=natural_key)
+    skipped.update(
+        {f"class folder without images ({n}/)": 1 for n in {n for _, n, _ in folders} - {*classes}}
+    )
+    _refuse_unusable(root, classes, skipped)
+    labels = {name: index for index, name in enumerate(classes)}
+    below = {
+        folder: _below(folder, root) for folder in {os.path.dirname(image.path) for _, _, image in found}
+    }
+    records = [_record(image, below, labels[name], split) for split, name, image in found]
+    return Dataset(
+        spec=path,
+        name=root.resolve().name or "dataset",
+        classes=tuple(classes),
+        records=records,
+        skipped=dict(skipped),
+    )
+
+
+def read_regular_file(path: str) -> bytes:
+    """Return a file's bytes; refuses what is no regular file, so that a FIFO cannot block the run."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    # Not through a file object: it asks the system twice as often, and between threads every question costs a turn.
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is no regular file")
+        data = os.read(descriptor, status.st_size)
+        while len(data) < status.st_size and (more := os.read(descriptor, 2**24)):  # one read ends at 2 GiB
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def image_files(folder: Path) -> tuple[list[Path], dict[str, int]]:
+    """Return the images below a folder in natural order, and why other files were left out."""
+    skipped: Counter[str] = Counter()
+    return [Path(found.path) for found in _images(folder, skipped, ())], dict(skipped)
+
+
+def _require_folder(root: Path) -> None:
+    try:
+        mode = root.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError(f"no dataset folder {root}{space_at_end(root)}; {LAYOUTS}") from None
+    except OSError as error:
+        raise DataError(f"cannot open the dataset folder {root}: {error.strerror}") from error
+    if not stat.S_ISDIR(mode):
+        raise DataError(f"{root} is a file, not a dataset folder; {LAYOUTS}")
+
+
+def _below(folder: str, root: Path) -> str:
+    return Path(folder).relative_to(root).as_posix()
+
+
+def _record(found: _Found, below: dict[str, str], label: int, split: str) -> Record:
+    folder, name = os.path.split(found.path)
+    return Record(
+        id=f"{below[folder]}/{name}",
+        label=label,
+        split=split,
+        read=partial(read_regular_file, found.path),
+        size=found.size,
+        mtime_ns=found.mtime_ns,
+    )
+
+
+def _split_folders(root: Path, skipped: Counter[str]) -> list[tuple[str, Path]]:
+    """Return the folders that hold class folders, each with the split it stands for."""
+    folders = [Path(entry.path) for entry in _entries(root, Counter()) if entry.is_dir()]
+    named = [(SPLITS[f.name.casefold()], f) for f in folders if f.name.casefold() in SPLITS]
+    if not any(split == "train" for split, _ in named):
+        return [(UNSPLIT, root)]
+    for folder in folders:
+        if folder.name.casefold() not in SPLITS:
+            skipped[f"folder beside the splits ({folder.name}/)"] += 1
+    return named
+
+
+def _class_folders(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, Path]]:
+    for entry in _entries(folder, skipped):
+        if entry.is_dir():
+            yield entry.name, Path(entry.path)
+        else:
+            skipped["not in a class folder"] += 1
+
+
+def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], ...]) -> Iterator[_Found]:
+    here = _inode(folder)
+    if here in above:
+        skipped["link back to a folder above"] += 1
+        return
+    for entry in _entries(folder, skipped):
+        if entry.is_dir():
+            yield from _images(Path(entry.path), skipped, (*above, here))
+        elif os.path.splitext(entry.name)[1].casefold() not in EXTENSIONS:
+            skipped["not an image by its name"] += 1
+        else:
+            status = entry.stat()
+            yield _Found(entry.path, status.st_size, status.st_mtime_ns)
+
+
+def _inode(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _entries(folder: Path, skipped: Counter[str]) -> Iterator[os.DirEntry[str]]:
+    """Yield visible folders and regular files (links followed) in natural order, counting the others."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: natural_key(entry.name))
+    except OSError as error:
+        raise DataError(f"cannot list {folder}: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith((".", "__MACOSX")):
+            skipped["hidden"] += 1
+        elif _is_usable(entry):
+            yield entry
+        else:
+            skipped["no regular file (FIFO, device or broken link)"] += 1
+
+
+def _is_usable(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir() or entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _refuse_unusable(root: Path, classes: list[str], skipped: Counter[str]) -> None:
+    found = "; left out: " + ", ".join(f"{n} {why}" for why, n in skipped.items()) if skipped else ""
+    if not classes:
+        raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{found}")
+    if len(classes) == 1:
+        raise DataError(
+            f"{root} holds one class ({classes[0]}); a classifier needs at least two. {LAYOUTS}{found}"
+        )

@@ -1,0 +1,173 @@
+"""What tables and split lists have in common: written rows of path and label, and how they become a dataset."""
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from featcache.core.tasks import CLASSES
+from featcache.datasets.dataset import Dataset, Record, space_at_end
+from featcache.datasets.formats.folder import natural_key, read_regular_file
+from featcache.errors import DataError, MissingFileError
+
+_WHOLE = re.compile(r"[+-]?\d{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row as it was written.
+
+    Parameters
+    ----------
+    place
+        Where it is written, such as ``"photos.csv, line 3"``.
+    id
+        Name of the image, as written.
+    path
+        Where its file should be.
+    label
+        Name of its class.
+    split, group, target
+        As in `featcache.datasets.Record`.
+    """
+
+    place: str
+    id: str
+    path: str
+    label: str
+    split: str = ""
+    group: str = ""
+    target: tuple[float, ...] | None = None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What has to be the same wherever the same file is named again."""
+        label = self.label if self.target is None else " ".join(f"{value:g}" for value in self.target)
+        return {"label": label, "split": self.split, "group": self.group}
+
+
+def to_dataset(
+    entries: Sequence[Entry],
+    classes: Sequence[str],
+    *,
+    spec: str,
+    name: str,
+    lookup: str,
+    skipped: Mapping[str, int] | None = None,
+    task: str = CLASSES,
+) -> Dataset:
+    """Turn rows into records.
+
+    A file that is named again with the same label, split and group is another row of the same image: its id gets
+    ``#2``, ``#3``. A file that does not exist stays in, to be quarantined like every other that cannot be read.
+
+    Parameters
+    ----------
+    entries
+        At least one.
+    classes
+        Names of the classes, in order; every label is one of them. Of answers and numbers, the names of those.
+    spec, name, skipped, task
+        As in `featcache.datasets.Dataset`.
+    lookup
+        Where files are looked for and how to change that, for the message where none exists.
+
+    Raises
+    ------
+    DataError
+        If there is one class, or a file is named twice with different labels, splits or groups.
+    MissingFileError
+        If not one of the files exists.
+    """
+    _refuse_contradictions(entries)
+    if task == CLASSES and len(classes) == 1:
+        raise DataError(f"{spec} holds one class ({classes[0]}); a classifier needs at least two")
+    labels = {label: index for index, label in enumerate(classes)}
+    ids = unique_ids([entry.id for entry in entries])
+    files = [_regular_file(entry.path) for entry in entries]
+    if not any(files):
+        first = entries[0]
+        raise MissingFileError(
+            f"{spec}: not one of {len(entries)} images exists; {first.place} names {first.id!r}, "
+            f"looked for as {first.path}{space_at_end(first.path)}; {lookup}"
+        )
+    records = [
+        Record(
+            id=own,
+            label=labels[entry.label] if entry.target is None else -1,
+            split=entry.split,
+            read=partial(read_regular_file, entry.path),
+            size=file[0] if file else 0,
+            mtime_ns=file[1] if file else 0,
+            group=entry.group,
+            target=entry.target,
+        )
+        for entry, own, file in zip(entries, ids, files, strict=True)
+    ]
+    return Dataset(spec, name, tuple(classes), records, dict(skipped or {}), task)
+
+
+def order_classes(labels: Iterable[str], *, where: object) -> list[str]:
+    """Return class names in order: whole numbers by value, others in the natural order that folders have.
+
+    Parameters
+    ----------
+    labels
+        Of all images.
+    where
+        The file that they are written in, for the message.
+
+    Raises
+    ------
+    DataError
+        If two spellings stand for one number.
+    """
+    names = set(labels)
+    if not all(map(_WHOLE.fullmatch, names)):
+        return sorted(names, key=natural_key)
+    spelled: dict[int, str] = {}
+    for name in sorted(names):
+        other = spelled.setdefault(int(name), name)
+        if other != name:
+            raise DataError(
+                f"{where}: labels {other!r} and {name!r} stand for the same number; write one of them everywhere"
+            )
+    return [spelled[value] for value in sorted(spelled)]
+
+
+def unique_ids(names: Sequence[str]) -> Iterator[str]:
+    """Yield names, ``#2``, ``#3`` and so on added where one comes again; no name is given twice."""
+    taken, used = set(names), Counter[str]()
+    for name in names:
+        used[name] += 1
+        if used[name] == 1:
+            yield name
+            continue
+        while f"{name}#{used[name]}" in taken:
+            used[name] += 1
+        yield f"{name}#{used[name]}"
+
+
+def _refuse_contradictions(entries: Sequence[Entry]) -> None:
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        other = first.setdefault(os.path.normpath(entry.path), entry)
+        if other is entry or other.facts == entry.facts:
+            continue
+        word = next(word for word, value in other.facts.items() if value != entry.facts[word])
+        raise DataError(
+            f"{entry.id!r} has {word} {other.facts[word]!r} in {other.place} and {entry.facts[word]!r} in "
+            f"{entry.place}; keep the row that is right"
+        )
+
+
+def _regular_file(path: str) -> tuple[int, int] | None:
+    """Return size and time of a file, by which the next extraction sees that it need not be read again."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None

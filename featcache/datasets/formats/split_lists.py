@@ -1,0 +1,223 @@
+"""Split lists: ``lists:food-101/``, images in one place and text files that say which of them train and which test.
+
+As Food-101 is unpacked: ``images/CLASS/NUMBER.jpg``, ``meta/train.txt`` and ``meta/test.txt`` with a line
+``CLASS/NUMBER`` for each image, and ``meta/classes.txt`` with the names of the classes. Or lists beside the images, as
+they are written for Caffe: ``train.txt``, ``val.txt``, ``test.txt`` with lines ``path label``.
+"""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from featcache.datasets.dataset import Dataset
+from featcache.datasets.formats.folder import EXTENSIONS
+from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
+from featcache.datasets.formats.text_lines import require_file, text_lines
+from featcache.errors import DataError, MissingFileError, did_you_mean
+from featcache.splits.slices import SPLITS
+
+LAYOUTS = (
+    "expected meta/train.txt and meta/test.txt beside images/, or train.txt, val.txt, test.txt in the folder"
+)
+_CLASS_FILES = ("classes.txt", "labels.txt")
+_NUMBER = re.compile("[0-9]{1,9}")
+_NO_FILE = "in a list, without a file"
+
+
+def open_lists(path: str) -> Dataset:
+    """Read split lists and find the images they name; nothing is opened but the lists.
+
+    A line names one image: relative to ``images/`` where there is such a folder, otherwise (or where it is not found
+    there) to the folder itself, with or without its suffix. The folder that an image is in names its class, unless a
+    label follows the name behind a space or a tab: a whole number is a place in ``classes.txt``, counted from 0, or
+    from 1 where the numbers go from 1 to the number of classes; other text is the name itself. Without
+    ``classes.txt`` (or ``labels.txt``), classes are in natural order, or by value.
+
+    Entries without a file are left out and counted.
+
+    Parameters
+    ----------
+    path
+        The folder; ``~`` is expanded.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder does not exist, or no entry has a file.
+    DataError
+        If there are no lists or nothing in them, an entry can mean two files, has no class or an unknown one, is in
+        two lists, or there is a single class.
+    """
+    root = Path(path).expanduser()
+    folder, lists = _find_lists(root)
+    files = _Files(tuple(str(base) for base in (root / "images", root) if base.is_dir()))
+    skipped: Counter[str] = Counter()
+    entries = [entry for list_file, split in lists for entry in _entries(list_file, split, files, skipped)]
+    _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files)
+    entries, classes = _name_classes(entries, folder)
+    present = {entry.label for entry in entries}
+    skipped.update({f"class without images ({name})": 1 for name in classes if name not in present})
+    return to_dataset(
+        entries,
+        [name for name in classes if name in present],
+        spec=f"lists:{path}",
+        name=root.resolve().name or "dataset",
+        lookup=LAYOUTS,
+        skipped=skipped,
+    )
+
+
+def _find_lists(root: Path) -> tuple[Path, list[tuple[Path, str]]]:
+    """Return the folder of the lists, and each list with its split."""
+    if not root.is_dir():
+        raise MissingFileError(f"no folder {root}; {LAYOUTS}")
+    for folder in (root / "meta", root):
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+        splits = {name: SPLITS.get(Path(name).stem.casefold()) for name in names if name.endswith(".txt")}
+        if lists := [(folder / name, split) for name, split in splits.items() if split]:
+            for list_file, _ in lists:
+                require_file(list_file, "a split list")
+            return folder, sorted(lists, key=lambda each: ("train", "val", "test").index(each[1]))
+    raise DataError(f"{root} holds no split lists; {LAYOUTS}")
+
+
+# Files ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Finds images by names without suffix; every folder is listed once."""
+
+    bases: tuple[str, ...]
+    listed: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def find(self, name: str) -> tuple[str, str] | None:
+        """Return the name with its suffix, and the path; ``None`` where there is no such image."""
+        above, last = os.path.split(name)
+        for base in self.bases:
+            folder = os.path.join(base, above)
+            found = self._names(folder).get(last, [])
+            if len(found) > 1 and last not in found:
+                raise DataError(
+                    f"{name!r} in a list can mean {' or '.join(map(repr, found))} in {folder}; write the suffix too"
+                )
+            if found:
+                full = last if last in found else found[0]
+                return os.path.join(above, full), os.path.join(folder, full)
+        return None
+
+    def _names(self, folder: str) -> dict[str, list[str]]:
+        """Return the files of a folder under their names, and images also without their suffix."""
+        if folder not in self.listed:
+            names: defaultdict[str, list[str]] = defaultdict(list)
+            for name in sorted(_listdir(folder)):
+                stem, suffix = os.path.splitext(name)
+                if suffix.casefold() in EXTENSIONS:
+                    names[name].append(name)
+                    names[stem].append(name)
+            self.listed[folder] = dict(names)
+        return self.listed[folder]
+
+
+def _listdir(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (OSError, ValueError):  # an entry may name any folder, also one that no file system takes
+        return []
+
+
+# Lines ------------------------------------------------------------------------------------------------------
+
+
+def _entries(list_file: Path, split: str, files: _Files, skipped: Counter[str]) -> Iterator[Entry]:
+    labelled: dict[bool, str] = {}
+    for number, text in text_lines(list_file):
+        line = text.strip()
+        if not line:
+            continue
+        place = f"{list_file}, line {number}"
+        found = _find(line, files)
+        if found is None:
+            skipped[_NO_FILE] += 1
+            continue
+        name, path, label = found
+        if other := labelled.get(not label):
+            with_label, without = (place, other) if label else (other, place)
+            raise DataError(
+                f"{with_label} has a label and {without} has none; write one in every line, or in none"
+            )
+        labelled.setdefault(bool(label), place)
+        label = label or os.path.basename(os.path.dirname(name))
+        if not label:
+            raise DataError(
+                f"{place}: {line!r} has no label and is in no folder that would be one; expected 'CLASS/IMAGE', or "
+                "'IMAGE LABEL'"
+            )
+        yield Entry(place=place, id=name, path=path, label=label, split=split)
+
+
+def _find(line: str, files: _Files) -> tuple[str, str, str] | None:
+    """Return name, path and label (``""`` if there is none) of a line; names may hold spaces."""
+    if "\t" not in line and (found := files.find(line)):
+        return *found, ""
+    name, _, label = line.rpartition("\t") if "\t" in line else _last_word(line)
+    found = files.find(name.strip()) if name else None
+    return (*found, label.strip()) if found else None
+
+
+def _last_word(line: str) -> tuple[str, str, str]:
+    parts = line.rsplit(None, 1)
+    return (parts[0], " ", parts[1]) if len(parts) == 2 else ("", "", line)
+
+
+def _refuse_unusable(
+    entries: Sequence[Entry], skipped: Mapping[str, int], lists: Sequence[str], files: _Files
+) -> None:
+    if entries:
+        return
+    names = ", ".join(lists)
+    if not skipped:
+        raise DataError(f"{names}: no entries; expected a line for each image")
+    raise MissingFileError(
+        f"{names}: not one of {skipped[_NO_FILE]} entries has a file below {' or '.join(files.bases)}; {LAYOUTS}"
+    )
+
+
+# Classes ----------------------------------------------------------------------------------------------------
+
+
+def _name_classes(entries: Sequence[Entry], folder: Path) -> tuple[Sequence[Entry], list[str]]:
+    """Return entries whose labels are names of classes, and the classes in order."""
+    file = next((folder / name for name in _CLASS_FILES if (folder / name).is_file()), None)
+    if file is None:
+        return entries, order_classes((entry.label for entry in entries), where=folder)
+    classes = [text.strip() for _, text in text_lines(file) if text.strip()]
+    if repeated := [name for name, count in Counter(classes).items() if count > 1]:
+        raise DataError(f"{file} names the class {repeated[0]!r} twice; expected every class once")
+    known = set(classes)
+    unknown = [entry for entry in entries if entry.label not in known]
+    if not unknown:
+        return entries, classes
+    if all(_NUMBER.fullmatch(entry.label) for entry in entries):
+        return _numbered(entries, classes, file), classes
+    entry = unknown[0]
+    raise DataError(
+        f"{entry.place}: class {entry.label!r} is not in {file}; {did_you_mean(entry.label, classes)}"
+    )
+
+
+def _numbered(entries: Sequence[Entry], classes: Sequence[str], file: Path) -> Sequence[Entry]:
+    numbers = [int(entry.label) for entry in entries]
+    start = 1 if min(numbers) >= 1 and max(numbers) == len(classes) else 0
+    for entry, number in zip(entries, numbers, strict=True):
+        if number - start >= len(classes):
+            raise DataError(
+                f"{entry.place}: label {number}, but {file} names {len(classes)} classes: expected 0 to "
+                f"{len(classes) - 1}, or 1 to {len(classes)}"
+            )
+    return [
+        replace(entry, label=classes[number - start]) for entry, number in zip(entries, numbers, strict=True)
+    ]

@@ -1,0 +1,241 @@
+"""Tables of images: ``csv:photos.csv``, a row for each image with its path, its label, and where it belongs.
+
+A spec is ``csv:FILE`` or ``csv:FILE?OPTION=VALUE&OPTION=VALUE``. The options begin behind the last ``?``, so that a
+file whose own name holds one is written with another at its end; in values, ``%26`` stands for ``&``, ``%3F`` for ``?``
+and ``%25`` for ``%``.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS, TASKS
+from featcache.datasets.dataset import UNSPLIT, Dataset
+from featcache.datasets.formats.listed_files import Entry, to_dataset
+from featcache.datasets.formats.table_labels import read_labels, written
+from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
+from featcache.datasets.formats.text_lines import require_file
+from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.splits.slices import SPLITS
+
+ROLES = ("path", "label", "split", "group")
+"""What a column can mean; a column of that name does so without being named."""
+
+_REQUIRED = ROLES[:2]
+_OPTIONS = (*ROLES, "task", "root", "delimiter")
+_TASK_WORDS = {
+    **dict.fromkeys(("regression", "number", "float"), NUMBERS),
+    **dict.fromkeys(("multilabel", "multi-label", "multi_label", "answer", "tags"), ANSWERS),
+    **dict.fromkeys(("classification", "multiclass", "multi-class", "class"), CLASSES),
+}
+"""What others call the tasks."""
+_EXPECTED = f"a table ({', '.join(READERS)}) with a column for the path and one for the label"
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table and how to read it.
+
+    Parameters
+    ----------
+    file
+        The table.
+    columns
+        Names of columns by what they mean (`ROLES`); an empty name says that there is none. Several labels have a
+        comma between their names.
+    root
+        Folder that paths are relative to: itself relative to the table's own folder, which it is by default.
+    delimiter
+        One character between values; ``None`` for the usual one of the format.
+    task
+        What the labels are, of `featcache.core.tasks.TASKS`; ``None``: see `featcache.datasets.formats.table_labels.read_labels`.
+    """
+
+    file: Path
+    columns: Mapping[str, str] = field(default_factory=dict)
+    root: str = ""
+    delimiter: str | None = None
+    task: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "TableSpec":
+        """Read ``"photos.csv?path=file&label=species"``.
+
+        Raises
+        ------
+        UsageError
+            If an option is unknown, given twice, or has no value.
+        """
+        file, mark, query = text.rpartition("?")
+        options = _read_options(query, text) if mark else {}
+        delimiter = options.pop("delimiter", None)
+        if delimiter is not None:
+            delimiter = "\t" if delimiter == "tab" else delimiter
+            if len(delimiter) != 1 or delimiter in '"\r\n\0':
+                raise _refusal(text, f"delimiter {delimiter!r}; expected one character, or tab")
+        root, task = options.pop("root", ""), options.pop("task", None)
+        if task is not None and task not in TASKS:
+            word = _TASK_WORDS.get(task.casefold(), task)
+            raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
+        return cls(Path(file if mark else text).expanduser(), options, root, delimiter, task)
+
+    def resolve(self, table: Table) -> tuple[dict[str, str], list[str]]:
+        """Return the name of the column for each meaning that the table has one for, and those of the labels.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, or two have its name.
+        """
+        found = {}
+        for role in ROLES:
+            name = self.columns.get(role, role)
+            if role != "label" and name and (name in table.columns or role in (*self.columns, *_REQUIRED)):
+                self._require(name, role, table)
+                found[role] = name
+        label = self.columns.get("label", "label")
+        labels = [label] if label in table.columns else _names(label, table) or [label]
+        for name in labels:
+            self._require(name, "label", table)
+        if len(set(labels)) < len(labels):
+            raise _refusal(f"{self.file}?label={label}", "a column is named twice; name each once")
+        return found, labels
+
+    def _require(self, name: str, role: str, table: Table) -> None:
+        count = table.columns.count(name)
+        if count == 1:
+            return
+        if count:
+            raise DataError(f"{self.file}, line 1: {count} columns are called {name!r}; rename all but one")
+        hint = f"name another one with csv:{self.file}?{role}=COLUMN"
+        if table.delimiter and len(table.columns) == 1:
+            hint = f"if its values are separated otherwise than by {table.delimiter!r}, add ?delimiter=; (or tab)"
+        raise DataError(
+            f"{self.file}, line 1: no column {name!r} for the {role}; {did_you_mean(name, table.columns)}; {hint}"
+        )
+
+
+def open_table(text: str) -> Dataset:
+    """Read a table of images; no image is opened, and no value is ever more than data.
+
+    Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
+    others. Paths are relative to the table's folder, or to ``root``. Labels are text, or whole numbers: classes are in
+    natural order, as those of folders, or by value. Numbers with fractions are numbers to predict, and several columns
+    answers or numbers: see `featcache.datasets.formats.table_labels.read_labels`. Spaces around labels, splits and groups do not
+    count. Without a split column the dataset is divided like a folder without split folders, a group as a whole.
+
+    A file that does not exist is quarantined by an extraction like every other that cannot be read.
+
+    Parameters
+    ----------
+    text
+        What follows ``csv:`` in a spec, such as ``"photos.csv?path=file&label=species&root=images"``.
+
+    Raises
+    ------
+    UsageError
+        If an option or the file's suffix is unknown.
+    MissingFileError
+        If the table, its root, or every image is missing.
+    DataError
+        If the table cannot be read, a value is missing or none that can be used (with line and column), or all images
+        have the same label.
+    """
+    spec = TableSpec.parse(text)
+    require_file(spec.file, _EXPECTED)
+    table = open_table_file(spec.file, spec.delimiter)
+    columns, labels = spec.resolve(table)
+    root = spec.file.parent / Path(spec.root).expanduser()
+    if not root.is_dir():
+        raise MissingFileError(
+            f"no folder {root}, which root={spec.root} names; it is relative to the table's folder"
+        )
+    rows = list(table.rows([*columns.values(), *labels]))
+    if not rows:
+        raise DataError(f"{spec.file} has a header and no rows; expected one for each image")
+    known = read_labels(
+        labels,
+        [place for place, _ in rows],
+        [values[len(columns) :] for _, values in rows],
+        task=spec.task,
+        file=spec.file,
+    )
+    entries = [
+        _entry(place, dict(zip(columns, values[: len(columns)], strict=True)), columns, root, label, target)
+        for (place, values), label, target in zip(rows, known.labels, known.targets, strict=True)
+    ]
+    return to_dataset(
+        entries,
+        known.classes,
+        task=known.task,
+        spec=f"csv:{text}",
+        name=spec.file.stem,
+        lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
+    )
+
+
+def _refusal(text: str, why: str) -> UsageError:
+    return UsageError(f"dataset {'csv:' + text!r}: {why}")
+
+
+def _names(text: str, table: Table) -> list[str]:
+    """Return the columns between commas, without the spaces around them where no column has those."""
+    names = (name if name in table.columns else name.strip() for name in text.split(","))
+    return [name for name in names if name]
+
+
+def _read_options(query: str, text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        key, equals, value = part.partition("=")
+        if key not in _OPTIONS:
+            raise _refusal(
+                text,
+                f"no option {key!r}; {did_you_mean(key, _OPTIONS)}; "
+                "a file whose name holds '?' is written with another '?' at its end",
+            )
+        if key in options:
+            several = "; several columns of labels have a comma between them" if key == "label" else ""
+            raise _refusal(text, f"option {key} is given twice; give it once{several}")
+        if not equals or (not value and key not in ("split", "group")):
+            raise _refusal(text, f"option {key} has no value; expected {key}=VALUE")
+        options[key] = unquote(value)
+    return options
+
+
+# Values -----------------------------------------------------------------------------------------------------
+
+
+def _entry(
+    place: str,
+    row: Mapping[str, Any],
+    columns: Mapping[str, str],
+    root: Path,
+    label: str,
+    target: tuple[float, ...] | None,
+) -> Entry:
+    def text(role: str) -> str:
+        return written(row[role], role, f"{place}, column {columns[role]}") if role in columns else ""
+
+    name = text("path")
+    return Entry(
+        place=place,
+        id=name,
+        path=os.path.join(root, name),
+        label=label,
+        split=_split(text("split"), f"{place}, column {columns['split']}") if "split" in columns else UNSPLIT,
+        group=text("group"),
+        target=target,
+    )
+
+
+def _split(name: str, where: str) -> str:
+    if name.casefold() not in SPLITS:
+        raise DataError(
+            f"{where}: {name!r} is no split; {did_you_mean(name, SPLITS)}; where this column means something else, "
+            "leave it out with ?split="
+        )
+    return SPLITS[name.casefold()]

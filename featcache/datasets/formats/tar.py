@@ -1,0 +1,378 @@
+"""Tar shards in WebDataset's layout, read in place: ``tar:shards-{000..009}.tar``.
+
+Members that share a key (their name up to the first dot of its last part) are one sample: an image (``.jpg``,
+``.jpeg``, ``.png``, ``.webp``) and its label (``.cls``: a number or a name; ``.json``: ``{"label": …, "split": …}``).
+A shard's headers are walked once; an image's bytes are then read from the shard at their offset. Nothing is
+ever extracted, so no name inside an archive can become a path on this machine.
+"""
+
+import glob
+import itertools
+import os
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record
+from featcache.datasets.formats.folder import natural_key
+from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
+from featcache.errors import DataError, MissingFileError, UsageError
+from featcache.splits.slices import SPLITS
+
+IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
+MAX_IMAGE = 2**29
+"""Bytes of a member above which it is left out: 8-bit RGB of as many pixels as may be decoded, uncompressed."""
+MAX_LABEL = 2**20
+MAX_SHARDS = 100_000
+# tarfile reads a header's extension (long names, pax records) whole, however large it says it is.
+_MAX_HEADER = 2**20
+
+EXPECTED = "expected tar:SHARDS such as tar:flowers/train-{000..009}.tar, a glob, or a folder of .tar files"
+
+_COMPRESSED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\xfd7zXZ\0": ("xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("Zstandard", "unzstd"),
+    b"\x04\x22\x4d\x18": ("LZ4", "unlz4"),
+}
+_HOSTILE = (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError, EOFError)
+"""What tarfile raises on headers that make no sense; long-name headers of long-name headers recurse."""
+
+
+class _Extent(NamedTuple):
+    """Where a member's bytes are in its shard."""
+
+    offset: int
+    size: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    shard: Path
+    image: _Extent
+    label: Label
+    mtime_ns: int
+
+
+def open_tar(pattern: str) -> Dataset:
+    """Index tar shards without extracting them.
+
+    Class names are the lines of a ``classes.txt`` beside the first shard, into which numbers are indices;
+    without one they are the labels' own texts, in natural order. A sample's split is that of its ``.json``,
+    else the shard's file name begins with it (``train-000.tar``), else there is none.
+
+    Left out and counted: samples without an image, with several, without a label or with one that cannot be
+    read; members that are links, devices or sparse, whose names are absolute or climb with ``..``, or that are
+    larger than `MAX_IMAGE`; members of other extensions.
+
+    Parameters
+    ----------
+    pattern
+        A file, a folder (its ``*.tar``), or a name with brace ranges (``{000..009}``, ``{a,b}``) or wildcards;
+        ``~`` is expanded.
+
+    Raises
+    ------
+    MissingFileError
+        If a shard does not exist, or a wildcard matches none.
+    DataError
+        If a shard is compressed, truncated or damaged, holds a name twice, labels are not among the classes,
+        or there are fewer than two classes.
+    UsageError
+        If the pattern cannot be expanded.
+    """
+    shards = find_shards(pattern)
+    skipped: Counter[str] = Counter()
+    samples = [sample for shard in shards for sample in _samples(shard, skipped)]
+    names = class_names(shards[0].parent / "classes.txt")
+    classes, labels = as_indices([sample.label for sample in samples], names)
+    _refuse_unusable(pattern, samples, classes, skipped)
+    root = Path(os.path.commonpath([shard.parent for shard in shards]))
+    parts = {shard: (shard.relative_to(root).as_posix(), _split_of(shard)) for shard in shards}
+    records = [
+        _record(sample, label, *parts[sample.shard]) for sample, label in zip(samples, labels, strict=True)
+    ]
+    return Dataset(
+        spec=f"tar:{pattern}",
+        name=root.name or "dataset",
+        classes=classes,
+        records=records,
+        skipped=dict(skipped),
+    )
+
+
+def _record(sample: _Sample, label: int, shard: str, split: str) -> Record:
+    image, written = sample.image, sample.label.split
+    return Record(
+        id=f"{shard}/{image.name}",
+        label=label,
+        split=split if written is None else SPLITS.get(written.casefold(), written),
+        read=partial(read_extent, str(sample.shard), image.offset, image.size),
+        size=image.size,
+        mtime_ns=sample.mtime_ns,
+    )
+
+
+def read_extent(path: str, offset: int, size: int) -> bytes:
+    """Return `size` bytes of a file from `offset`; raises ``OSError`` where it has not as many."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        data = os.pread(descriptor, size, offset)
+    finally:
+        os.close(descriptor)
+    if len(data) != size:
+        raise OSError(f"{path} ends within the member at byte {offset}: it was cut after it was indexed")
+    return data
+
+
+def _split_of(shard: Path) -> str:
+    prefix = re.match(r"[a-z]+(?=[-_.])", shard.name.casefold())
+    return SPLITS.get(prefix[0], UNSPLIT) if prefix else UNSPLIT
+
+
+# Which shards -----------------------------------------------------------------------------------------------
+
+
+def find_shards(pattern: str) -> list[Path]:
+    """Return the files a pattern stands for: braces in the order they are written, wildcards in natural order."""
+    expanded = list(itertools.islice(expand_braces(os.path.expanduser(pattern)), MAX_SHARDS + 1))
+    if len(expanded) > MAX_SHARDS:
+        raise UsageError(f"tar:{pattern} stands for more than {MAX_SHARDS} shards; {EXPECTED}")
+    shards = [Path(found).absolute() for name in expanded for found in _matches(name)]
+    if not shards:
+        raise MissingFileError(f"no shard matches tar:{pattern}; {EXPECTED}")
+    missing = [str(shard) for shard in shards if not shard.exists()]
+    if missing:
+        raise MissingFileError(f"no shard {missing[0]} ({len(missing)} of {len(shards)} missing); {EXPECTED}")
+    return list(dict.fromkeys(shards))
+
+
+def expand_braces(pattern: str) -> Iterator[str]:
+    """Yield the names that ``{000..009}`` (a zero-padded range) and ``{a,b}`` (a list) stand for.
+
+    Raises
+    ------
+    UsageError
+        If braces are nested, unbalanced, or hold neither a range nor a list.
+    """
+    parts = re.split(r"\{([^{}]*)\}", pattern)
+    if any(brace in part for part in parts[::2] for brace in "{}"):
+        raise UsageError(f"tar:{pattern}: braces that are nested or not closed; {EXPECTED}")
+    choices = [_choices(part, pattern) if index % 2 else (part,) for index, part in enumerate(parts)]
+    yield from ("".join(chosen) for chosen in itertools.product(*choices))
+
+
+def _choices(inside: str, pattern: str) -> Sequence[str]:
+    if "," in inside:
+        return inside.split(",")
+    bounds = re.fullmatch(r"(\d{1,18})\.\.(\d{1,18})", inside)
+    if not bounds or int(bounds[2]) < int(bounds[1]):
+        raise UsageError(f"tar:{pattern}: {{{inside}}} is neither a rising range nor a list; {EXPECTED}")
+    first, last = int(bounds[1]), int(bounds[2])
+    if last - first >= MAX_SHARDS:
+        raise UsageError(f"tar:{pattern} stands for more than {MAX_SHARDS} shards; {EXPECTED}")
+    return [str(number).zfill(len(bounds[1])) for number in range(first, last + 1)]
+
+
+def _matches(name: str) -> list[str]:
+    if os.path.isdir(name):
+        name = os.path.join(glob.escape(name), "*.tar")
+    elif not glob.has_magic(name) or os.path.exists(name):
+        return [name]
+    return sorted(glob.glob(name), key=natural_key)
+
+
+# What is in a shard -----------------------------------------------------------------------------------------
+
+
+class _Headers:
+    """A shard as tarfile sees it: forwards only, and no read larger than a header may be.
+
+    A member whose size is negative would send tarfile back, and round for ever (CVE-2025-8194).
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.name = stream.name
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._stream.read(size)
+
+    def seek(self, position: int) -> int:
+        if position < self._stream.tell():
+            raise tarfile.ReadError("a member of negative size")
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+class _Member(tarfile.TarInfo):
+    """A member of whose header only what matters here is read, where it is a plain file's.
+
+    Two thirds of a scan are tarfile's reading of owners, times and modes. Every other kind of header, and any that
+    this does not understand at once, is left to it.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
+        if len(buf) == tarfile.BLOCKSIZE and buf[156:157] == tarfile.REGTYPE:
+            size, checksum = _octal(buf[124:136]), _octal(buf[148:156])
+            if size is not None and checksum == sum(buf) - sum(buf[148:156]) + 8 * ord(" "):
+                member = cls(_text(buf[:100], encoding, errors))
+                member.size = size
+                if buf[345]:
+                    member.name = f"{_text(buf[345:500], encoding, errors)}/{member.name}"
+                return member
+        return super().frombuf(buf, encoding, errors)
+
+
+def _octal(field: bytes | bytearray) -> int | None:
+    """Return a number as all writers write those below 8 GiB, ``None`` for any other spelling."""
+    digits = field.rstrip(b" \0")
+    return int(digits, 8) if digits and not digits.strip(b"01234567") else None
+
+
+def _text(field: bytes | bytearray, encoding: str, errors: str) -> str:
+    return field.partition(b"\0")[0].decode(encoding, errors)
+
+
+def _samples(shard: Path, skipped: Counter[str]) -> Iterator[_Sample]:
+    if not shard.is_file():
+        raise DataError(f"{shard} is no regular file; {EXPECTED}")
+    with shard.open("rb") as stream:
+        _refuse_compressed(shard, stream)
+        grouped: dict[str, dict[str, _Extent]] = {}
+        for key, extension, extent in _members(shard, stream, skipped):
+            fields = grouped.setdefault(key, {})
+            if extension in fields:
+                raise DataError(
+                    f"{shard} holds {extent.name} twice: which image goes with which label cannot be known. "
+                    "Write the shard again with keys of its own for each sample"
+                )
+            fields[extension] = extent
+        mtime_ns = os.fstat(stream.fileno()).st_mtime_ns
+        for fields in grouped.values():
+            found = _sample_of(fields, shard, stream.fileno())
+            if isinstance(found, str):
+                skipped[found] += 1
+            else:
+                yield _Sample(shard, *found, mtime_ns)
+
+
+def _members(shard: Path, stream: BinaryIO, skipped: Counter[str]) -> Iterator[tuple[str, str, _Extent]]:
+    """Yield key, extension and extent of the members that matter; raise where the archive is not whole."""
+    try:
+        with tarfile.open(fileobj=_Headers(stream), mode="r:", tarinfo=_Member) as archive:  # type: ignore[arg-type]
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # they would all be kept
+                if member.isdir():
+                    continue
+                key, extension = _key(member.name)
+                if why := _unusable(member, extension):
+                    skipped[why] += 1
+                    continue
+                yield key, extension, _Extent(member.offset_data, member.size, _plain(member.name))
+            end = archive.offset
+    except _HOSTILE as error:
+        # At byte 0 it is no archive at all; an empty one has its end marker there.
+        raise _damaged(shard, str(error) or type(error).__name__) from error
+    _require_end(shard, stream, end)
+
+
+def _require_end(shard: Path, stream: BinaryIO, offset: int) -> None:
+    """Refuse a shard without its end marker, at which tarfile stops as silently as at a damaged header."""
+    stream.seek(offset)
+    block = stream.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise _damaged(shard, f"no end marker at byte {offset}, the download or copy stopped there")
+    if any(block):
+        raise _damaged(shard, f"the header at byte {offset} makes no sense")
+    if any(stream.read(_MAX_HEADER)):
+        raise _damaged(
+            shard, f"there is more after the end marker at byte {offset}, as where archives are joined"
+        )
+
+
+def _damaged(shard: Path, why: str) -> DataError:
+    return DataError(f"{shard} is truncated or damaged: {why}. Fetch or write this shard again")
+
+
+def _refuse_compressed(shard: Path, stream: BinaryIO) -> None:
+    start = stream.read(6)
+    stream.seek(0)
+    for magic, (kind, tool) in _COMPRESSED.items():
+        if start.startswith(magic):
+            raise DataError(
+                f"{shard} is compressed ({kind}), and records are read in place, which that does not allow. "
+                f"Unpack the layer once ({tool}); JPEG, PNG and WebP are compressed already"
+            )
+
+
+def _plain(name: str) -> str:
+    # A pax header may say NUL, which no file name holds and a cache's ids would lose.
+    return name.removeprefix("./").replace("\0", "\\0")
+
+
+def _key(name: str) -> tuple[str, str]:
+    """Split a member's name at the first dot of its last part, as WebDataset does."""
+    folder, slash, last = _plain(name).rpartition("/")
+    stem, _, extension = last.partition(".")
+    return folder + slash + stem, extension.casefold()
+
+
+def _unusable(member: tarfile.TarInfo, extension: str) -> str | None:
+    """Return why a member is left out, or ``None``."""
+    if not member.isreg():
+        return "tar member that is a link, device or FIFO"
+    if member.issparse():
+        return "sparse tar member"
+    if member.name.startswith("/") or ".." in member.name.split("/"):
+        return "tar member with an absolute name or .. in it"
+    if extension not in IMAGES and extension not in READERS:
+        return f"tar member that is neither image nor label (.{extension})"
+    if member.size > (MAX_IMAGE if extension in IMAGES else MAX_LABEL):
+        return "tar member too large to be what its name says"
+    return None
+
+
+def _sample_of(fields: dict[str, _Extent], shard: Path, descriptor: int) -> tuple[_Extent, Label] | str:
+    """Return a sample's image and label, or why it has none."""
+    images = [extent for extension, extent in fields.items() if extension in IMAGES]
+    if len(images) != 1:
+        return "sample without an image" if not images else "sample with several images"
+    value: int | str | None = None
+    split: str | None = None
+    for extension in ("json", "cls"):  # .cls last: it is the label, the other may say more
+        if extension in fields:
+            extent = fields[extension]
+            try:
+                said, its_split = READERS[extension](os.pread(descriptor, extent.size, extent.offset))
+            except ValueError:
+                return f"sample whose .{extension} cannot be read"
+            value, split = (value if said is None else said), its_split or split
+    if value is None or value == -1:  # -1 is many datasets' way to say that there is none
+        return "sample without a label"
+    return images[0], Label(value, split, f"{shard}, {images[0].name}")
+
+
+def _refuse_unusable(
+    pattern: str, samples: Sequence[_Sample], classes: Sequence[str], skipped: Counter[str]
+) -> None:
+    found = "; left out: " + ", ".join(f"{n} {why}" for why, n in skipped.items()) if skipped else ""
+    layout = "expected members such as 0001.jpg with 0001.cls or 0001.json"
+    if not samples:
+        raise DataError(f"tar:{pattern} holds no labelled images; {layout}{found}")
+    if len(classes) == 1:
+        raise DataError(
+            f"tar:{pattern} holds one class ({classes[0]}); a classifier needs at least two. {layout}{found}"
+        )

@@ -1,0 +1,71 @@
+"""Lines of text files that somebody else wrote: UTF-8 with or without its mark, told apart from what is not."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from featcache.datasets.dataset import space_at_end
+from featcache.errors import DataError, MissingFileError
+
+LONGEST = 1 << 20
+"""Bytes of a line above which a file is no text: a guard for memory, far above any list or table of images."""
+
+
+def require_file(path: Path, expected: str) -> None:
+    """Refuse what is no regular file, so that a FIFO cannot block the scan.
+
+    Parameters
+    ----------
+    path
+        The file.
+    expected
+        What should be there, for the message.
+
+    Raises
+    ------
+    MissingFileError
+        If it does not exist.
+    DataError
+        If it is a folder, a FIFO or a device, or may not be looked at.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError(f"no file {path}{space_at_end(path)}; expected {expected}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot open {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise DataError(f"{path} is {what}; expected {expected}")
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line's number, from 1, and its text with its line end; a byte order mark is left out.
+
+    Raises
+    ------
+    DataError
+        If a line is not UTF-8 or longer than `LONGEST`, or the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            number = 0
+            while line := stream.readline(LONGEST + 1):
+                number += 1
+                if len(line) > LONGEST:
+                    raise DataError(
+                        f"{path}, line {number} is longer than {LONGEST:,} bytes; is it a text file?"
+                    )
+                yield number, _decoded(line, path, number)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _decoded(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}, line {number} is not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1}); "
+            "save it as UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8 (or -f UTF-16)"
+        ) from None

@@ -1,0 +1,108 @@
+"""Which records of a dataset an extraction takes, and where their features go."""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from featcache.datasets import Dataset, open_dataset
+from featcache.datasets.dataset import UNSPLIT
+from featcache.errors import DataError, UnknownNameError, UsageError
+from featcache.splits.slices import rows_in
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `of` parts of a dataset, counted from 1."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read ``"2/3"``."""
+        match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise UsageError(f"shard {text!r}: expected i/n with 1 <= i <= n, such as 2/3")
+        return cls(int(match[1]), int(match[2]))
+
+    def of_dataset(self, data: Dataset) -> Dataset:
+        """Return every n-th record, so that parts are of one size and each has all classes.
+
+        Raises
+        ------
+        DataError
+            If there are fewer images than parts.
+        """
+        records = data.records[self.number - 1 :: self.of]
+        if not records:
+            raise DataError(f"{data.spec} has {len(data.records)} images, too few for {self.of} shards")
+        return replace(data, records=records)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is taken of a dataset: a slice, and of that one shard; all of it by default."""
+
+    split: str | None = None
+    shard: Shard | None = None
+
+    @property
+    def suffix(self) -> str:
+        """What a cache's name says of it, so that a part never takes the place of the whole."""
+        shard = f".part-{self.shard.number}-of-{self.shard.of}" if self.shard else ""
+        return (f".{_spelled(self.split)}" if self.split is not None else "") + shard
+
+
+def _spelled(split: str) -> str:
+    """Return a slice as it may stand in a file's name: ``train[:80%]`` is ``train-to80pct``."""
+    text = "all" + split if split.startswith("[") else split
+    for sign, word in (("[", "-"), ("]", ""), (":", "to"), ("%", "pct")):
+        text = text.replace(sign, word)
+    return re.sub(r"[^\w.+-]", "", text)
+
+
+def open_part(
+    dataset: str | Path | Dataset,
+    shard: str | None = None,
+    split: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> tuple[Dataset, Part]:
+    """Open a dataset, a slice of it, or one shard of either; raises what opening and `slice_records` raise."""
+    data = open_dataset(dataset, data_dir=data_dir)
+    part = Part(split, Shard.parse(shard) if shard else None)
+    data = data if split is None else slice_records(data, split)
+    return (part.shard.of_dataset(data) if part.shard else data), part
+
+
+def slice_records(data: Dataset, text: str) -> Dataset:
+    """Return the records of a slice, in the order in which the dataset has them, whatever order was asked for.
+
+    Parameters
+    ----------
+    data
+        Any dataset. One without splits of its own has no ``train`` yet: what tests is drawn once its images are read,
+        so that only slices of all records mean something.
+    text
+        See `featcache.splits.slices`.
+
+    Raises
+    ------
+    UsageError
+        If the dataset has no such split or slice, or there is no record in it.
+    """
+    own = () if UNSPLIT in data.splits else data.splits
+    split_of = np.array([own.index(record.split) if own else -1 for record in data.records], np.int64)
+    try:
+        rows = rows_in(text, own, split_of, origin=data.spec)
+    except UnknownNameError as error:
+        if own:
+            raise
+        raise UsageError(
+            f"split {text!r}: {data.spec} has no splits of its own, train and test are drawn after its images were "
+            "read; give a slice of all records, such as 'all[:80%]' or '[:100]', or extract everything and give the "
+            "slice to train-head or evaluate"
+        ) from error
+    return replace(data, records=[data.records[row] for row in np.sort(rows)])

@@ -1,0 +1,141 @@
+"""A head as a scikit-learn classifier."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d
+
+from featcache.errors import DataError, UsageError
+from featcache.estimators.base import HeadEstimator, checked_rows, row_weights
+from featcache.heads.probabilities import class_probabilities, sigmoid
+from featcache.heads.settings import DESCENT, loss_of
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class HeadClassifier(ClassifierMixin, HeadEstimator):
+    """A head that tells classes apart by features.
+
+    Parameters
+    ----------
+    head, hidden, activation, dropout, batch_norm, loss, optimizer, learning_rate, weight_decay, \
+label_smoothing, momentum, schedule, end, power, warmup, clip, mixup, noise, class_weights, batch_size, epochs, \
+monitor, patience, min_delta, standardize, seed, c, l2, neighbours, temperature, metric
+        See `featcache.heads.settings.Settings`. With ``loss="sigmoid"``, ``"linear"`` and ``"mlp"`` also take 0 and 1
+        in ``y [N, C]``: any number of the C labels is right for a row.
+    val_fraction
+        Share of the rows held out, stratified, to stop gradient descent early; 0 for none. ``None``: 0.2 where
+        that makes at least 50 rows, otherwise none. Only ``"linear"`` and ``"mlp"`` hold out rows.
+
+    Attributes
+    ----------
+    classes_
+        Sorted classes ``[C]``; numbers of the columns where `y` is 0 and 1 in ``[N, C]``.
+    n_features_in_, feature_names_in_
+        What it was fitted to.
+    parameters_, settings_, n_iter_, best_epoch_, val_loss_, val_score_, history_
+        See `featcache.estimators.base.HeadEstimator`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> float(HeadClassifier(head="logistic").fit(X, y).score(X, y))
+    0.9733333333333334
+    """
+
+    head: str = "linear"
+    loss: str = "softmax"
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    c: float = 1.0
+    neighbours: int = 20
+    temperature: float | None = None
+    metric: str = "cosine"
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = self._answers
+        return tags
+
+    @property
+    def _answers(self) -> bool:
+        """Whether it can learn any number of labels for a row."""
+        return self.head in DESCENT and self.loss == "sigmoid"
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the head.
+
+        Parameters
+        ----------
+        X
+            float ``[N, D]``.
+        y
+            Classes ``[N]`` (text, integers or booleans), or 0 and 1 in ``[N, C]``.
+        sample_weight
+            float ``[N]``: how much each row counts; 0 for not at all.
+
+        Raises
+        ------
+        UsageError
+            If a parameter has a value that cannot work, or the head cannot learn such a `y`.
+        DataError
+            If fewer than two classes have rows, or training diverged at once.
+        """
+        settings = self._settings()
+        x, y = checked_rows(self, X, y)
+        check_classification_targets(y)
+        weight = row_weights(sample_weight, x)
+        self.multilabel_ = type_of_target(y) == "multilabel-indicator"
+        if self.multilabel_:
+            labels = self._answers_of(y)
+        else:
+            self.classes_, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
+            labels = numbers.astype(np.int32)
+            self._require_two(labels[weight > 0])
+        self._learn(settings, x, labels, weight)
+        return self
+
+    def _answers_of(self, y: Any) -> np.ndarray:
+        if not self._answers:
+            raise UsageError(
+                f"y [N, {y.shape[1]}] names any number of labels for a row, and HeadClassifier(head={self.head!r}, "
+                f"loss={self.loss!r}) tells exclusive classes apart; use head='linear' or 'mlp' with loss='sigmoid'"
+            )
+        self.classes_ = np.arange(y.shape[1])
+        return np.asarray(y.toarray() if issparse(y) else y, np.float32)
+
+    def _require_two(self, labels: np.ndarray) -> None:
+        present = self.classes_[np.unique(labels)]
+        if len(present) < 2:
+            raise DataError(
+                f"rows that count are of {'one class' if len(present) else 'no class'} "
+                f"({', '.join(map(str, present))}); a classifier needs two or more"
+            )
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return log-odds of the second of two classes float32 ``[N]``, or scores of all ``[N, C]``.
+
+        The largest score is the predicted class; where any number of labels is right, those above 0 are.
+        """
+        raw = self._outputs(X)
+        if self.multilabel_ or len(self.classes_) > 2:
+            return raw
+        return raw[:, -1] if raw.shape[1] == 1 else raw[:, 1] - raw[:, 0]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return probabilities float32 ``[N, C]``; they sum to 1 unless any number of labels is right."""
+        raw = self._outputs(X)
+        if self.multilabel_:
+            return sigmoid(raw)
+        return class_probabilities(loss_of(self.settings_), raw, len(self.classes_))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable classes ``[N]``, or 0 and 1 in int ``[N, C]``."""
+        scores = self.decision_function(X)
+        if self.multilabel_:
+            return (scores > 0).astype(int)
+        return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]

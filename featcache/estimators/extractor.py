@@ -1,0 +1,141 @@
+"""A frozen backbone as a scikit-learn transformer: images in, features out, each image seen once."""
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from featcache.backbones.input_size import ImageSize
+from featcache.backbones.registry import DEFAULT
+from featcache.estimators.feature_store import Store
+from featcache.estimators.image_records import records_of
+from featcache.extraction.network_request import Request, resolve
+from featcache.extraction.spec import Wanted, require_positive
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """A frozen backbone that turns images into features.
+
+    Images are known by their content: with a `cache`, one that was ever seen does not run through the network
+    again, whatever fold, grid point, process or file name it comes in.
+
+    Parameters
+    ----------
+    backbone
+        ``arch`` or ``arch.tag``.
+    layer
+        Which value of the network, such as ``"pool"`` or ``"block_13_expand_relu:avg"``; maps are flattened.
+    weights, image_size, dtype, compute_dtype, batch_size, workers
+        See `featcache.extract`.
+    cache
+        Folder that features are kept in, as cache files; created where it is not there. Or a cache file, such as
+        `featcache.extract` makes: it is read and never changed, and what it lacks is kept in the folder
+        ``NAME.more`` beside it. ``None`` to keep nothing.
+
+    Attributes
+    ----------
+    n_features_out_
+        Width D of the features.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> model = make_pipeline(FeatureExtractor(cache="features"), HeadClassifier())  # doctest: +SKIP
+    >>> model.fit(paths, labels).predict(["new.jpg"])  # doctest: +SKIP
+    """
+
+    backbone: str = DEFAULT
+    layer: str = "pool"
+    weights: str | Path | None = None
+    image_size: ImageSize | None = None
+    dtype: str = "float32"
+    compute_dtype: str = "float32"
+    batch_size: int | None = None
+    workers: int | None = None
+    cache: str | os.PathLike[str] | None = None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Load the backbone and check that it has such a layer; nothing is learnt of the images.
+
+        Raises
+        ------
+        UsageError
+            If a parameter has a value that cannot work.
+        WeightsError
+            If the backbone's weights cannot be had.
+        """
+        del X, y
+        request = self._request()
+        self._layer = next(iter(request.specs))
+        self.n_features_out_ = int(np.prod(request.specs[self._layer].shape))
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the features of images, float32 ``[N, D]``.
+
+        Parameters
+        ----------
+        X
+            Paths, in a list or an array; or pictures uint8 ``[N, H, W, 3]``; or a list that may hold both paths
+            and pictures uint8 ``[H, W, 3]`` or ``[H, W]``, of any sizes.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read; names the first. Features of the others are kept.
+        MissingFileError
+            If there is no such file.
+        UsageError
+            If something else is given than images.
+        IdentityError
+            If `cache` is a file of other features; lists the differences.
+        """
+        request, records = self._request(), list(records_of(X))
+        own = {"batch_size": self.batch_size, "workers": self.workers}
+        if self.cache is not None:
+            return Store.at(self.cache).features(records, request, **own)
+        with tempfile.TemporaryDirectory(prefix="featcache-") as folder:
+            return Store(Path(folder)).features(records, request, **own)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return ``LAYER_0``, ``LAYER_1`` …, object ``[D]``."""
+        del input_features
+        check_is_fitted(self)
+        return np.array([f"{self._layer}_{number}" for number in range(self.n_features_out_)], object)
+
+    def _request(self) -> Request:
+        require_positive(batch_size=self.batch_size, workers=self.workers)
+        wanted = Wanted(
+            str(self.backbone),
+            (self.layer,),
+            self.weights,
+            None,
+            self.dtype,
+            self.compute_dtype,
+            self.image_size,
+        )
+        return _resolved(wanted, wanted.digest())
+
+
+@lru_cache(maxsize=4)
+def _resolved(wanted: Wanted, digest: str | None) -> Request:
+    """Load and compile once for all clones of a transformer; the digest changes with the file of the weights."""
+    del digest
+    request = resolve(wanted)
+    # The network's own layer, whatever else extractions keep beside it.
+    return replace(request, specs={str(layer): request.specs[str(layer)] for layer in request.layers})

@@ -1,0 +1,155 @@
+"""Features of images that come bit by bit: cache files in a folder, one for each time that there were new ones."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from featcache.cache import FeatureCache
+from featcache.core.parallel import default_workers
+from featcache.datasets import Dataset, Record
+from featcache.errors import DataError, ImageError
+from featcache.extraction.content_hashes import hash_records
+from featcache.extraction.extract import extract
+from featcache.extraction.network_request import Request
+from featcache.extraction.output_path import make_writable
+from featcache.extraction.plan import Plan, build_plan
+from featcache.extraction.reuse import caches_in, named_caches, sources_of
+from featcache.extraction.row_table import UNREADABLE
+from featcache.images.resizing import prepare
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where features are kept.
+
+    Parameters
+    ----------
+    folder
+        Of cache files of any recipes; those of the recipe asked for are read.
+    given
+        A cache file to read besides, which is never changed.
+    """
+
+    folder: Path
+    given: Path | None = None
+
+    @classmethod
+    def at(cls, place: str | os.PathLike[str]) -> "Store":
+        """Return the store of a folder; or of a cache file, and the folder ``NAME.more`` beside it."""
+        path = Path(place).expanduser()
+        return cls(path.with_suffix(".more"), path) if path.suffix == ".h5" else cls(path)
+
+    def features(
+        self,
+        records: Sequence[Record],
+        request: Request,
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> np.ndarray:
+        """Return the features of the request's one layer, float32 ``[N, D]``; computes and keeps what is missing.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read; names the first. Features of the others are kept.
+        IdentityError
+            If the given file holds other features.
+        """
+        data = Dataset("images", "images", ("image",), records)
+        caches = self._caches(request)
+        hashes = hash_records(
+            data, caches, workers=workers or default_workers(), report=lambda progress: None
+        )
+        _require_readable(records, hashes)
+        plan = _plan(hashes, caches)
+        if plan.compute:
+            lock = make_writable(self.folder / ".lock")
+            # Another process may be at the same images, for another fold or grid point: they are computed once.
+            with FileLock(lock):
+                plan = _plan(hashes, self._caches(request))
+                if plan.compute:
+                    target = self.folder / f"{_name(request, [hashes[row] for row in plan.compute])}.h5"
+                    some = replace(data, records=[records[row] for row in plan.compute])
+                    _compute(some, request, target, batch_size, workers)
+            caches = self._caches(request)
+            plan = _plan(hashes, caches)
+        return _read(plan, caches, request)
+
+    def _caches(self, request: Request) -> list[FeatureCache]:
+        given = named_caches([self.given], request) if self.given else []
+        return [*given, *caches_in(self.folder, request)]
+
+
+def _plan(hashes: Sequence[bytes], caches: Sequence[FeatureCache]) -> Plan:
+    return build_plan(hashes, np.zeros(len(hashes), bool), sources_of(caches))
+
+
+def _name(request: Request, hashes: Sequence[bytes]) -> str:
+    """Return a file name for some images under a recipe: the same again, so that an interrupted run goes on."""
+    digest = hashlib.sha256(b"".join(sorted(hashes)))
+    for spec in request.specs.values():
+        digest.update(spec.fingerprint.encode())
+    return digest.hexdigest()[:16]
+
+
+def _compute(
+    data: Dataset, request: Request, target: Path, batch_size: int | None, workers: int | None
+) -> None:
+    try:
+        done = extract(
+            data,
+            backbone=request.network,
+            layers=list(request.specs),
+            output=target,
+            dtype=next(iter(request.specs.values())).dtype,
+            compute_dtype=request.compute_dtype,
+            image_statistics=False,
+            batch_size=batch_size,
+            workers=workers,
+        )
+    except DataError:  # none of them could be read
+        _name_unreadable(data.records, request)
+        raise
+    if done.quarantined:
+        bad = [record for record in data.records if record.id in done.quarantined]
+        _name_unreadable(bad, request)
+        raise ImageError(done.quarantined[bad[0].id], f"{bad[0].id}; it can be read now: try again")
+
+
+def _name_unreadable(records: Sequence[Record], request: Request) -> None:
+    """Raise what is wrong with the first of these images that cannot be read."""
+    for record in records:
+        try:
+            prepare(record.read(), request.transforms)
+        except OSError as error:
+            raise _unreadable(record, "unreadable file", error.strerror or str(error)) from error
+        except ImageError as error:
+            raise _unreadable(record, error.reason, error.detail) from error
+
+
+def _require_readable(records: Sequence[Record], hashes: Sequence[bytes]) -> None:
+    for record, found in zip(records, hashes, strict=True):
+        if found == UNREADABLE:
+            raise _unreadable(record, "unreadable file", "it cannot be opened, or is no file")
+
+
+def _unreadable(record: Record, reason: str, detail: str) -> ImageError:
+    return ImageError(reason, f"{record.id}: {detail}; repair it, or leave it out with its label")
+
+
+def _read(plan: Plan, caches: Sequence[FeatureCache], request: Request) -> np.ndarray:
+    """Return the features in order; every row is checked against its checksum."""
+    [(layer, spec)] = request.specs.items()
+    found = np.empty((len(plan.reuse), int(np.prod(spec.shape))), np.float32)
+    places = np.array([plan.reuse[row] for row in range(len(found))], np.int64).reshape(-1, 2)
+    for position, cache in enumerate(caches):
+        rows = np.flatnonzero(places[:, 0] == position)
+        if len(rows):
+            found[rows] = cache.features(places[rows, 1], layer).reshape(len(rows), -1)
+    return found

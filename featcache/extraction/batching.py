@@ -1,0 +1,186 @@
+"""How images become features on a platform: the same work, overlapped differently.
+
+On a CPU, micro-batches of one or two images run on one worker thread per core, decoding included: larger
+batches push intermediates out of the cache. On an accelerator, threads decode ahead, batches are dispatched
+before the previous one is fetched, and a batch that does not fit in memory is halved.
+"""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.core.parallel import batched, ordered_map
+from featcache.errors import FeatcacheError, ImageError
+
+Prepare = Callable[[int], np.ndarray]
+"""Row number to uint8 ``[H, W, 3]``; raises `ImageError`."""
+
+Compute = Callable[[np.ndarray], Mapping[str, Any]]
+"""uint8 ``[B, H, W, 3]`` to layer features ``[B, …]`` (device arrays; may return before they are ready)."""
+
+CPU_MICRO_BATCH = 2
+ACCELERATOR_BATCH = 256
+
+
+@dataclass
+class Chunk:
+    """Finished rows.
+
+    Parameters
+    ----------
+    rows
+        int ``[n]`` row numbers, ascending.
+    features
+        Layer to float ``[n, …]``.
+    failures
+        Row number and error of each unreadable image.
+    decode_s, device_s
+        Seconds spent on decoding and in the network, summed over threads.
+    """
+
+    rows: np.ndarray
+    features: dict[str, np.ndarray]
+    failures: list[tuple[int, ImageError]]
+    decode_s: float
+    device_s: float
+
+
+def micro_batches(
+    rows: Sequence[int], prepare: Prepare, compute: Compute, *, batch_size: int, workers: int
+) -> Iterator[Chunk]:
+    """Yield chunks computed by worker threads that decode and run the network themselves.
+
+    Parameters
+    ----------
+    rows
+        Row numbers to compute.
+    prepare, compute
+        See `Prepare` and `Compute`; both are called from several threads.
+    batch_size
+        Images per call; the last one is padded, so that nothing recompiles.
+    workers
+        Threads.
+    """
+
+    def work(batch: tuple[int, ...]) -> Chunk:
+        started = time.perf_counter()
+        images, good, failures = _prepare_all(batch, prepare)
+        decoded = time.perf_counter()
+        features = _fetch(compute(_padded(images, batch_size)), len(good)) if good else {}
+        return Chunk(
+            np.array(good, np.int64), features, failures, decoded - started, time.perf_counter() - decoded
+        )
+
+    yield from ordered_map(work, batched(rows, batch_size), workers=workers, ahead=4 * workers)
+
+
+def pipelined(
+    rows: Sequence[int], prepare: Prepare, compute: Compute, *, batch_size: int, workers: int
+) -> Iterator[Chunk]:
+    """Yield chunks from a device that never waits: decode ahead, dispatch n + 1 before fetching n.
+
+    Parameters are those of `micro_batches`. A batch for which the device has no memory is computed in two
+    halves, and so are all later ones.
+    """
+    size = batch_size
+    flying: deque[tuple[Chunk, np.ndarray, int, Any]] = deque()
+
+    def decode(row: int) -> tuple[int, np.ndarray | ImageError, float]:
+        started = time.perf_counter()
+        try:
+            image: np.ndarray | ImageError = prepare(row)
+        except ImageError as error:
+            image = error
+        return row, image, time.perf_counter() - started
+
+    def land() -> Chunk:
+        nonlocal size
+        chunk, images, width, pending = flying.popleft()
+        started = time.perf_counter()
+        if len(chunk.rows):
+            chunk.features, size = _fetch_or_halve(pending, images, compute, width, size)
+        chunk.device_s += time.perf_counter() - started
+        return chunk
+
+    decoded = ordered_map(decode, rows, workers=workers, ahead=2 * batch_size)
+    while part := list(itertools.islice(decoded, size)):
+        good = [(row, image) for row, image, _ in part if isinstance(image, np.ndarray)]
+        failures = [(row, image) for row, image, _ in part if isinstance(image, ImageError)]
+        chunk = Chunk(
+            np.array([r for r, _ in good], np.int64), {}, failures, sum(seconds for *_, seconds in part), 0.0
+        )
+        images = np.stack([image for _, image in good]) if good else np.empty((0, 0, 0, 3), np.uint8)
+        flying.append((chunk, images, size, _dispatch(images, compute, size)))
+        if len(flying) > 2:
+            yield land()
+    while flying:
+        yield land()
+
+
+def _prepare_all(
+    rows: Sequence[int], prepare: Prepare
+) -> tuple[list[np.ndarray], list[int], list[tuple[int, ImageError]]]:
+    images, good, failures = [], [], []
+    for row in rows:
+        try:
+            images.append(prepare(row))
+            good.append(row)
+        except ImageError as error:
+            failures.append((row, error))
+    return images, good, failures
+
+
+def _padded(images: Sequence[np.ndarray], size: int) -> np.ndarray:
+    return np.stack([*images, *[images[-1]] * (size - len(images))])
+
+
+def _fetch(values: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
+    return {layer: np.asarray(value)[:count] for layer, value in values.items()}
+
+
+def _dispatch(images: np.ndarray, compute: Compute, size: int) -> Mapping[str, Any] | None:
+    """Start a batch; ``None`` where the device refused for want of memory (it is then halved on landing)."""
+    if not len(images):
+        return None
+    try:
+        return compute(_padded(list(images), size))
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        return None
+
+
+def _fetch_or_halve(
+    pending: Mapping[str, Any] | None, images: np.ndarray, compute: Compute, width: int, size: int
+) -> tuple[dict[str, np.ndarray], int]:
+    """Fetch a batch that was dispatched `width` wide; return it and the size that fits (`size` did so far)."""
+    try:
+        if pending is not None:
+            return _fetch(pending, len(images)), size
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+    # Several batches were in flight when the first did not fit: what fits was found out with that one.
+    size = min(size, width // 2)
+    while size:
+        try:
+            parts = [
+                _fetch(compute(_padded(list(images[i : i + size]), size)), len(images[i : i + size]))
+                for i in range(0, len(images), size)
+            ]
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            size //= 2
+            continue
+        return {layer: np.concatenate([p[layer] for p in parts]) for layer in parts[0]}, size
+    raise FeatcacheError("the device has no memory for a single image; free some, or compute on the CPU")
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()

@@ -1,0 +1,101 @@
+"""Fill a cache: rows copied from other caches, rows computed, rows set aside."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from featcache.cache import CacheWriter, FeatureCache
+from featcache.core.progress import OnProgress, Progress
+from featcache.errors import DataError
+from featcache.extraction.batching import Chunk
+from featcache.extraction.plan import Plan
+from featcache.extraction.runner import Computation
+from featcache.images.decoding import QUARANTINE_REASONS
+
+OF_THE_FILE = ("unreadable file", "changed during extraction")
+"""Reasons that concern one file and not its bytes: another file with the same bytes may still be good."""
+
+COPY_BLOCK = 256
+
+Copies = dict[int, tuple[int, ...]]
+"""Computed row to other rows with the same bytes."""
+
+
+@dataclass(frozen=True)
+class Filling:
+    """An unfinished cache and who is told how it goes on."""
+
+    writer: CacheWriter
+    progress: Progress
+    report: OnProgress
+
+    def copy(self, reuse: Mapping[int, tuple[int, int]], caches: Sequence[FeatureCache]) -> None:
+        """Copy rows from caches: row to (position in `caches`, row there); every one is verified."""
+        rows = sorted(reuse)
+        block = max(1, COPY_BLOCK // max(spec.views for spec in self.writer.layers.values()))
+        for first in range(0, len(rows), block):
+            part = rows[first : first + block]
+            for position, cache in enumerate(caches):
+                mine = [row for row in part if reuse[row][0] == position]
+                if mine:
+                    theirs = [reuse[row][1] for row in mine]
+                    features = {name: cache.features(theirs, name, view="all") for name in self.writer.layers}
+                    self.writer.write(np.array(mine), features)
+            self.progress.done += len(part)
+            self.report(self.progress)
+
+    def compute(self, plan: Plan, computation: Computation, *, strict: bool) -> int:
+        """Compute what the plan says; returns the number of images that could be read.
+
+        Raises
+        ------
+        DataError
+            If `strict` and an image cannot be read.
+        """
+        rows, copies, readable = plan.compute, dict(plan.copies), 0
+        while rows:
+            again: list[int] = []
+            for chunk in computation.chunks(rows):
+                if strict and chunk.failures:
+                    row, error = chunk.failures[0]
+                    name = computation.data.records[row].id
+                    raise DataError(f"{name}: {error}; without --strict it would be left out")
+                again += self._take(chunk, copies)
+                readable += len(chunk.rows)
+            rows = tuple(again)
+        return readable
+
+    def _take(self, chunk: Chunk, copies: Copies) -> list[int]:
+        """Write a chunk; returns the rows to compute in the place of a lost first copy."""
+        began = time.perf_counter()
+        self._write(chunk, copies)
+        again = [row for lost, error in chunk.failures for row in self._set_aside(lost, error.reason, copies)]
+        self.progress.write_s += time.perf_counter() - began
+        self.progress.decode_s += chunk.decode_s
+        self.progress.device_s += chunk.device_s
+        finished = [*chunk.rows.tolist(), *(row for row, _ in chunk.failures)]
+        self.progress.done += sum(1 + len(copies.get(row, ())) for row in finished)
+        self.report(self.progress)
+        return again
+
+    def _write(self, chunk: Chunk, copies: Copies) -> None:
+        if not len(chunk.rows):
+            return
+        self.writer.write(chunk.rows, chunk.features)
+        for position, row in enumerate(chunk.rows.tolist()):
+            for copy in copies.get(row, ()):
+                one = {layer: values[position : position + 1] for layer, values in chunk.features.items()}
+                self.writer.write(np.array([copy]), one)
+
+    def _set_aside(self, row: int, reason: str, copies: Copies) -> list[int]:
+        """Quarantine a row; its copies too, unless one of them is worth a try of its own."""
+        others, again = copies.get(row, ()), []
+        if others and reason in OF_THE_FILE:
+            successor, *rest = others
+            copies[row], copies[successor] = (), tuple(rest)
+            again = [successor]
+        for lost in (row, *copies.get(row, ())):
+            self.writer.quarantine(lost, 1 + QUARANTINE_REASONS.index(reason))
+        return again

@@ -1,0 +1,180 @@
+"""What an extraction would do, how much space it needs and about how long it takes; nothing is written."""
+
+import itertools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.backbones.input_size import ImageSize
+from featcache.backbones.registry import DEFAULT
+from featcache.cache import partial_path
+from featcache.cache.layout import build_identity, needed_bytes
+from featcache.core.parallel import default_workers
+from featcache.core.tasks import CLASSES
+from featcache.datasets import Dataset
+from featcache.datasets.subset import open_part
+from featcache.extraction.content_hashes import hash_records
+from featcache.extraction.extract import split_rule
+from featcache.extraction.network_request import backbone_label, resolve
+from featcache.extraction.output_path import output_path
+from featcache.extraction.plan import build_plan
+from featcache.extraction.reuse import dropped_images, find_caches, sources_of
+from featcache.extraction.row_table import identify_rows
+from featcache.extraction.runner import Computation
+from featcache.extraction.spec import Wanted, require_positive
+from featcache.images.augmentation import Augmentation
+from featcache.images.transforms import Transforms
+from featcache.images.views import DEFAULT as DEFAULT_AUGMENT
+from featcache.images.views import Views
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+
+SAMPLE = 16
+"""Images that are decoded and run to estimate the time."""
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What `featcache.extract` would do with the same arguments.
+
+    Parameters
+    ----------
+    path
+        The cache file.
+    images
+        Rows it will have.
+    computed, reused, duplicates, resumed
+        Where their features would come from; see `featcache.Extraction`.
+    bytes
+        Size of the file.
+    views
+        How many views of each image it would hold; their features take as many times the space.
+    seconds
+        Estimated time in the network and decoding, measured on a few of the images.
+    skipped
+        Files left out by the source: why, and how many.
+    dropped
+        Images that the cache holds now, and would not any more.
+    task, classes
+        What is known of each image (`featcache.core.tasks.TASKS`), and how many classes, answers or numbers there are.
+    """
+
+    path: Path
+    images: int
+    computed: int
+    reused: int
+    duplicates: int
+    resumed: int
+    bytes: int
+    seconds: float
+    skipped: Mapping[str, int]
+    views: int = 1
+    dropped: int = 0
+    task: str = CLASSES
+    classes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def plan_extraction(
+    dataset: str | Path | Dataset,
+    *,
+    backbone: "str | LoadedBackbone" = DEFAULT,
+    layers: Sequence[str] = ("pool",),
+    image_statistics: bool = True,
+    output: str | os.PathLike[str] | None = None,
+    weights: str | Path | None = None,
+    image_size: ImageSize | None = None,
+    transforms: Transforms | None = None,
+    dtype: str = "float32",
+    compute_dtype: str = "float32",
+    views: int = 1,
+    augment: str | Augmentation = DEFAULT_AUGMENT,
+    view_seed: int = 0,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    shard: str | None = None,
+    reuse: Sequence[str | os.PathLike[str]] = (),
+    verify: bool = False,
+    overwrite: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> PlanReport:
+    """Work out what `featcache.extract` would do with the same arguments; raises what it would raise.
+
+    Parameters
+    ----------
+    dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
+views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, verify, overwrite, batch_size, workers
+        See `featcache.extract`.
+    """
+    rule = split_rule(test_fraction, seed)
+    require_positive(batch_size=batch_size, workers=workers)
+    wanted = Wanted(
+        backbone,
+        tuple(layers),
+        weights,
+        transforms,
+        dtype,
+        compute_dtype,
+        image_size,
+        image_statistics,
+        Views.of(views, augment, view_seed),
+    )
+    data, part = open_part(dataset, shard, split, data_dir)
+    request = resolve(wanted)
+    target = output_path(data, backbone_label(request.network), output, part)
+    request, caches = find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
+    hashes = hash_records(
+        data,
+        caches,
+        workers=workers or default_workers(),
+        report=lambda progress: None,
+        trust=not verify,
+    )
+    rows, document = identify_rows(data, hashes, rule, split)
+    dropped = dropped_images(caches, target, hashes, document, overwrite=overwrite)
+    plan = build_plan(hashes, np.zeros(len(rows), bool), sources_of(caches))
+    unfinished = {p for p, cache in enumerate(caches) if cache.path == partial_path(target)}
+    resumed = sum(position in unfinished for position, _ in plan.reuse.values())
+    computation = request.computation(data, hashes, batch_size=batch_size, workers=workers)
+    identity = build_identity(
+        recipe=request.recipe, layers=request.specs, dataset=document, rows=rows, provenance={}
+    )
+    return PlanReport(
+        path=target,
+        images=len(rows),
+        computed=len(plan.compute),
+        reused=len(plan.reuse) - resumed,
+        duplicates=plan.duplicates,
+        resumed=resumed,
+        bytes=needed_bytes(identity, rows.columns()["id"].dtype.itemsize),
+        seconds=_estimate(computation, plan.compute),
+        skipped=data.skipped,
+        views=request.views.count,
+        dropped=dropped,
+        task=data.task,
+        classes=len(data.classes),
+    )
+
+
+def _estimate(computation: Computation, rows: Sequence[int]) -> float:
+    """Seconds for `rows`, from a few of them spread over all; compiling is done before the clock starts."""
+    if not rows:
+        return 0.0
+    sample = list(itertools.islice(rows, 0, None, max(1, len(rows) // SAMPLE)))[:SAMPLE]
+    computation.probe()
+    began = time.perf_counter()
+    for _ in computation.chunks(sample):
+        pass
+    return (time.perf_counter() - began) / len(sample) * len(rows)

@@ -1,0 +1,34 @@
+"""Where an extraction writes: the default name, and names that cannot be files."""
+
+import os
+from pathlib import Path
+
+from featcache.datasets import Dataset
+from featcache.datasets.subset import Part
+from featcache.errors import UsageError
+
+
+def output_path(data: Dataset, backbone: str, output: str | os.PathLike[str] | None, part: Part) -> Path:
+    """Return where a cache goes: `output`, or ``NAME-BACKBONE.h5`` in the working directory."""
+    if output is not None:
+        return _valid(Path(output).expanduser())
+    return _valid(Path(f"{data.name}-{backbone}{part.suffix}.h5"))
+
+
+def _valid(target: Path) -> Path:
+    if target.suffix != ".h5":
+        raise UsageError(f"output {target} must end in .h5")
+    if target.is_dir():
+        raise UsageError(f"output {target} is a folder; give a file name that ends in .h5")
+    return target
+
+
+def make_writable(target: Path) -> Path:
+    """Create the target's folder; raises `UsageError` where one cannot write there."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create the folder of output {target}: {error.strerror}") from error
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(f"cannot write in {target.parent.resolve()}; choose another place with --output")
+    return target

@@ -1,0 +1,117 @@
+"""What an extraction has to do, decided before it does anything: pure functions on hashes and identities."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.cache import LayerSpec
+from featcache.cache.layout import layers_of
+from featcache.core.identity import differences
+from featcache.errors import IdentityError
+from featcache.extraction.row_table import UNREADABLE
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows that features may be copied from.
+
+    Parameters
+    ----------
+    sha256
+        uint8 ``[M, 32]``: hashes of the images.
+    usable
+        bool ``[M]``: rows that have features.
+    """
+
+    sha256: np.ndarray
+    usable: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where each row's features come from.
+
+    Parameters
+    ----------
+    reuse
+        Row to (position in the list of sources, row there).
+    compute
+        Rows to compute, one for each image not seen before.
+    copies
+        Computed row to other rows with the same bytes.
+    """
+
+    reuse: Mapping[int, tuple[int, int]]
+    compute: tuple[int, ...]
+    copies: Mapping[int, tuple[int, ...]]
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that get their features from another row of the same dataset."""
+        return sum(map(len, self.copies.values()))
+
+
+def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[Source]) -> Plan:
+    """Decide for every row that is not done whether its features are copied or computed.
+
+    Parameters
+    ----------
+    hashes
+        sha256 of each row's image.
+    done
+        bool ``[N]``: rows already finished.
+    sources
+        Caches of the same recipe and layers, the preferred one first.
+    """
+    known: dict[bytes, tuple[int, int]] = {}
+    for position, source in reversed(list(enumerate(sources))):
+        for row in np.flatnonzero(source.usable):
+            known[source.sha256[row].tobytes()] = (position, int(row))
+    reuse: dict[int, tuple[int, int]] = {}
+    first: dict[bytes, int] = {}
+    copies: dict[int, list[int]] = {}
+    for row in np.flatnonzero(~done).tolist():
+        key = hashes[row]
+        if key == UNREADABLE:
+            first[key + row.to_bytes(8, "big")] = row
+        elif key in known:
+            reuse[row] = known[key]
+        elif key in first:
+            copies.setdefault(first[key], []).append(row)
+        else:
+            first[key] = row
+    return Plan(reuse, tuple(first.values()), {row: tuple(rows) for row, rows in copies.items()})
+
+
+def serves(identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec]) -> bool:
+    """Whether a cache of `identity` holds the asked-for layers under the asked-for recipe."""
+    held = {name: spec.fingerprint for name, spec in layers_of(identity).items()}
+    return identity["recipe"] == recipe and all(
+        held.get(name) == spec.fingerprint for name, spec in layers.items()
+    )
+
+
+def refuse_difference(
+    path: Path, identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec]
+) -> None:
+    """Raise if a cache is of another recipe or lacks a layer, saying field by field why.
+
+    Raises
+    ------
+    IdentityError
+        With the differences.
+    """
+    if serves(identity, recipe, layers):
+        return
+    lines = differences(identity["recipe"], recipe)
+    held = layers_of(identity)
+    if any(name not in held for name in layers):
+        lines.append(f"layers: {', '.join(held)} in the cache, {', '.join(layers)} asked for")
+    raise IdentityError(
+        f"{path} holds other features than asked for:\n  "
+        + "\n  ".join(lines)
+        + "\nwrite to another file with --output, or replace it with --overwrite"
+    )

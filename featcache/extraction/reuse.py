@@ -1,0 +1,160 @@
+"""The caches that an extraction may copy rows from, and what would be lost by writing over one."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from featcache.cache import FeatureCache, partial_path
+from featcache.cache.layout import previous_path
+from featcache.core.environment import home
+from featcache.errors import IdentityError, IntegrityError
+from featcache.extraction.network_request import Request, resolve
+from featcache.extraction.plan import Source, refuse_difference, serves
+from featcache.extraction.spec import Wanted
+from featcache.images.colour_statistics import LAYER as STATISTICS
+
+
+def with_layers_of(request: Request, wanted: Wanted, caches: Sequence[FeatureCache]) -> Request:
+    """Keep the other layers that the target holds: adding an image to a cache must not drop one."""
+    held = [name for cache in caches[:1] for name in cache.layers if name not in request.specs]
+    if not held:
+        return request
+    names = tuple(caches[0].layers)
+    return resolve(
+        replace(wanted, backbone=request.network, layers=names, image_statistics=STATISTICS in names)
+    )
+
+
+def without_statistics(request: Request) -> Request:
+    """Return the request for the network's layers alone."""
+    return replace(request, specs={name: spec for name, spec in request.specs.items() if name != STATISTICS})
+
+
+def own_caches(target: Path, request: Request, *, overwrite: bool) -> list[FeatureCache]:
+    """Open what is there of this target; refuse what is of another recipe, with the differences."""
+    caches = []
+    for path in (target, partial_path(target), previous_path(target)):
+        if not path.exists():
+            continue
+        try:
+            found = FeatureCache(path)
+        except IntegrityError:
+            # A file killed while being created, or a damaged leftover: only a final name must be answered for.
+            if path == target and not overwrite:
+                raise
+            continue
+        if not serves(found.identity, request.recipe, request.specs):
+            if overwrite:
+                continue
+            refuse_difference(path, found.identity, request.recipe, request.specs)
+        caches.append(found)
+    return caches
+
+
+def named_caches(paths: Sequence[str | os.PathLike[str]], request: Request) -> list[FeatureCache]:
+    """Open the caches that the user wants rows copied from; refuse one of another recipe."""
+    caches = []
+    for path in paths:
+        found = FeatureCache(path)  # says how far it is, where it is not finished
+        refuse_difference(Path(path), found.identity, request.recipe, request.specs)
+        caches.append(found)
+    return caches
+
+
+def caches_in(folder: Path, request: Request) -> list[FeatureCache]:
+    """Open the finished caches of this recipe in a folder; what does not fit or open is passed over."""
+    caches = []
+    for path in sorted(folder.glob("*.h5")):
+        if path.name.endswith(".partial.h5"):
+            continue
+        try:
+            found = FeatureCache(path)
+        except (IntegrityError, OSError):
+            continue
+        if serves(found.identity, request.recipe, request.specs):
+            caches.append(found)
+    return caches
+
+
+def find_caches(
+    target: Path,
+    request: Request,
+    wanted: Wanted,
+    *,
+    reuse: Sequence[str | os.PathLike[str]],
+    overwrite: bool,
+) -> tuple[Request, list[FeatureCache]]:
+    """Return all caches that rows may be copied from, the preferred first, and the request with the target's layers.
+
+    Where a cache that rows come from has no image statistics, they are left out: to add them, all of its images
+    would have to be read again, which nobody asked for. `overwrite` does ask for it.
+
+    Raises
+    ------
+    IdentityError
+        If the target, or a cache to reuse, is of another recipe.
+    """
+    plain = without_statistics(request)
+    own = own_caches(target, plain, overwrite=overwrite)
+    if overwrite and request.image_statistics:
+        own = [found for found in own if STATISTICS in found.layers]
+    named = named_caches(reuse, plain)
+    if not all(STATISTICS in found.layers for found in (*own, *named)):
+        request = plain
+    request = with_layers_of(request, wanted, own)
+    for path, found in zip(reuse, named, strict=True):  # the target may hold more layers than were asked for
+        refuse_difference(Path(path), found.identity, request.recipe, request.specs)
+    return request, [*own, *named, *caches_in(home() / "caches", request)]
+
+
+def sources_of(caches: Sequence[FeatureCache]) -> list[Source]:
+    """Return what may be copied from caches: rows whose checksums hold, so that a damaged one is computed anew."""
+    return [Source(found.sha256, found.usable() & found.intact()) for found in caches]
+
+
+def dropped_images(
+    caches: Sequence[FeatureCache],
+    target: Path,
+    hashes: Sequence[bytes],
+    document: Mapping[str, Any],
+    *,
+    overwrite: bool,
+) -> int:
+    """Return how many images of the finished cache at `target` the new one will not have.
+
+    Images that are removed from a dataset leave its cache, too. A cache of another dataset is not taken for that.
+
+    Parameters
+    ----------
+    caches
+        All that rows may be copied from; that at `target` may be one of them.
+    hashes
+        sha256 of the new images.
+    document
+        What the identity will say of the dataset.
+    overwrite
+        Whether losing a cache of another dataset is wanted.
+
+    Raises
+    ------
+    IdentityError
+        If images would be lost because another dataset, or another slice, is written over it.
+    """
+    held = next((cache for cache in caches if cache.path == target), None)
+    if held is None:
+        return 0
+    present = held.sha256[held.rows_of()]
+    dropped = len({digest.tobytes() for digest in present} - set(hashes))
+    was, now = ((told["spec"], told.get("slice")) for told in (held.identity["dataset"], document))
+    if dropped and was != now and not overwrite:
+        raise IdentityError(
+            f"{target} holds another dataset, {_named(was)}: {dropped} of its images are not in {_named(now)}, and "
+            "their features would be lost; write to another file with --output, or replace it with --overwrite"
+        )
+    return dropped
+
+
+def _named(dataset: tuple[str, str | None]) -> str:
+    return " ".join(filter(None, dataset))

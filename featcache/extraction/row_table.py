@@ -1,0 +1,120 @@
+"""The row table of a dataset: ids, hashes, labels, splits, drawn where the dataset has none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from featcache.cache import RowTable
+from featcache.cache.layout import table_digest
+from featcache.core.tasks import CLASSES
+from featcache.datasets import Dataset
+from featcache.datasets.dataset import UNSPLIT
+from featcache.splits.stratified import draw_grouped, draw_stratified, strata
+
+UNREADABLE = b"\0" * 32
+"""Stands for the hash of a file that could not be read."""
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How a dataset without splits of its own is divided: a seeded, stratified test share."""
+
+    test_fraction: float = 0.2
+    seed: int = 0
+
+    def to_json(self, *, grouped: bool = False) -> dict[str, Any]:
+        """Return plain JSON values for the cache's identity; `grouped` where whole groups were drawn."""
+        name = "stratified by group" if grouped else "stratified by content"
+        return {"rule": name, "test_fraction": self.test_fraction, "seed": self.seed}
+
+    def draw(self, dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray) -> np.ndarray:
+        """Return which rows are put aside for testing, bool ``[N]``; a group's all or none.
+
+        `labels` int ``[N]`` are strata: classes, or what `featcache.splits.stratified.strata` makes of answers and numbers.
+
+        Raises
+        ------
+        DataError
+            If the groups allow no test share.
+        """
+        share = {"fraction": self.test_fraction, "seed": self.seed}
+        if not is_grouped(dataset):
+            return draw_stratified(hashes, labels, **share)
+        # Unreadable files have no content to tell them apart by, and must not count as copies of one image.
+        keys = [
+            sha256(record.id.encode("utf-8", "surrogateescape")).digest() if key == UNREADABLE else key
+            for record, key in zip(dataset.records, hashes, strict=True)
+        ]
+        return draw_grouped(keys, labels, [record.group for record in dataset.records], **share)
+
+
+def is_grouped(dataset: Dataset) -> bool:
+    """Whether any record belongs to a group."""
+    return any(record.group for record in dataset.records)
+
+
+def build_rows(
+    dataset: Dataset, hashes: Sequence[bytes], rule: SplitRule
+) -> tuple[RowTable, tuple[str, ...], dict[str, Any] | None]:
+    """Return the row table, the split names, and the rule by which splits were drawn (``None`` if given).
+
+    Parameters
+    ----------
+    dataset
+        The records.
+    hashes
+        sha256 of each record's bytes, 32 bytes each.
+    rule
+        Used where the dataset has no splits of its own.
+    """
+    records = dataset.records
+    labels = np.array([record.label for record in records], np.int32)
+    targets = _targets(dataset)
+    names = [record.split for record in records]
+    drawn = UNSPLIT in names
+    if drawn:
+        test = rule.draw(dataset, hashes, labels if targets is None else strata(dataset.task, targets))
+        names = ["test" if chosen else "train" for chosen in test]
+    usual = ("train", "val", "test")
+    splits = tuple(sorted(set(names), key=lambda name: (usual.index(name) if name in usual else 3, name)))
+    table = RowTable(
+        ids=tuple(record.id for record in records),
+        sha256=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
+        labels=labels,
+        splits=np.array([splits.index(name) for name in names], np.int16),
+        sizes=np.array([record.size for record in records], np.int64),
+        mtimes_ns=np.array([record.mtime_ns for record in records], np.int64),
+        groups=tuple(record.group for record in records) if is_grouped(dataset) else None,
+        targets=targets,
+    )
+    return table, splits, rule.to_json(grouped=is_grouped(dataset)) if drawn else None
+
+
+def _targets(dataset: Dataset) -> np.ndarray | None:
+    if dataset.task == CLASSES:
+        return None
+    return np.array([record.target for record in dataset.records], np.float32)
+
+
+def identify_rows(
+    data: Dataset, hashes: Sequence[bytes], rule: SplitRule, split: str | None = None
+) -> tuple[RowTable, dict[str, Any]]:
+    """Return the row table, and what the identity says of the dataset, of which `split` is the slice taken."""
+    rows, splits, drawn = build_rows(data, hashes, rule)
+    document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}
+    if data.task != CLASSES:
+        document["task"] = data.task
+    if split is not None:
+        document["slice"] = split
+    return rows, document
+
+
+def same_rows(identity: Mapping[str, Any], rows: RowTable, document: Mapping[str, Any]) -> bool:
+    """Whether a cache has exactly these rows, classes and splits (how the dataset was spelled is no matter)."""
+    held = identity["dataset"]
+    return identity["rows"]["sha256"] == table_digest(rows.columns()) and all(
+        held.get(key) == document.get(key) for key in ("classes", "splits", "rule", "task")
+    )

@@ -1,0 +1,112 @@
+"""What an extraction was asked for, resolved: network, layers, and the caches it may copy from."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featcache.backbones import classifier_folder
+from featcache.backbones.input_size import ImageSize, read_size
+from featcache.backbones.weights.lock_file import lock_file
+from featcache.cache.layout import STORED_DTYPES
+from featcache.core.classifier_folder import DOCUMENT
+from featcache.core.identity import sha256_file, sha256_json
+from featcache.errors import UsageError, did_you_mean
+from featcache.images.colour_statistics import LAYER as STATISTICS
+from featcache.images.transforms import Transforms
+from featcache.images.views import PLAIN, Views
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The arguments of an extraction that decide what is stored, as the user gave them.
+
+    Parameters
+    ----------
+    backbone, layers, weights, transforms, dtype, compute_dtype, image_size, image_statistics
+        See `featcache.extract`; the size is kept as height and width, and is that of `transforms`. Statistics
+        that are asked for by the name of their layer are no other than these.
+    views
+        Which views of each image.
+    """
+
+    backbone: "str | LoadedBackbone"
+    layers: tuple[str, ...]
+    weights: str | Path | None
+    transforms: Transforms | None
+    dtype: str
+    compute_dtype: str
+    image_size: ImageSize | None = None
+    image_statistics: bool = True
+    views: Views = PLAIN
+
+    def __post_init__(self) -> None:
+        if STATISTICS in self.layers:
+            object.__setattr__(self, "layers", tuple(name for name in self.layers if name != STATISTICS))
+            object.__setattr__(self, "image_statistics", True)
+        if self.image_size is not None:
+            # However it was written: 150 and "150x150" are one request.
+            size = read_size(self.image_size)
+            object.__setattr__(self, "image_size", size)
+            if self.transforms is not None:
+                object.__setattr__(self, "transforms", self.transforms.with_size(*size))
+        if self.dtype not in STORED_DTYPES:
+            raise UsageError(f"no stored dtype {self.dtype!r}; {did_you_mean(self.dtype, STORED_DTYPES)}")
+        if not self.layers:
+            raise UsageError("no layer asked for; give at least one, such as pool")
+
+    def digest(self) -> str | None:
+        """Return a hash over the arguments and the code that interprets them; ``None`` where that is unsure.
+
+        Where it is the same as when a cache was written, so is the recipe, and a run with nothing to do need
+        not load a network to find that out.
+        """
+        if not isinstance(self.backbone, str) or self.weights == "random":
+            return None
+        weights = Path(self.weights).expanduser() if self.weights is not None else None
+        if weights is not None and not weights.is_file():
+            return None
+        folder = classifier_folder(self.backbone)
+        return sha256_json(
+            {
+                # Another classifier may lie in the same folder later; its document holds a hash of each file.
+                "backbone": sha256_file(folder / DOCUMENT) if folder else self.backbone,
+                "layers": list(self.layers),
+                "weights": sha256_file(weights) if weights else None,
+                # Weights whose hash nobody publishes are known by what was recorded of them.
+                "recorded": sha256_file(lock_file()) if lock_file().is_file() else None,
+                "transforms": self.transforms.to_json() if self.transforms else None,
+                "dtype": self.dtype,
+                "compute_dtype": self.compute_dtype,
+                "image_size": self.image_size,
+                "image_statistics": self.image_statistics,
+                "views": self.views.to_json(),
+                "code": code_digest(),
+            }
+        )
+
+
+def require_positive(**numbers: int | None) -> None:
+    """Refuse numbers below 1; ``None`` stands for the default."""
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise UsageError(f"{name.replace('_', '-')} {number}: expected at least 1")
+
+
+# Caches to copy from ----------------------------------------------------------------------------------------
+
+
+@cache
+def code_digest() -> str:
+    """Return a hash over the code that decides features: backbones, decoding, transforms, identity."""
+    root = Path(__file__).parents[1]
+    folders = (sorted((root / name).rglob("*.py")) for name in ("backbones", "images"))
+    digest = hashlib.sha256()
+    for file in [*chain.from_iterable(folders), root / "core/identity.py", root / "extraction/runner.py"]:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,284 @@
+"""Which rows train, stop and test a fine-tuning, and where its inputs come from: photos, or a cached cut.
+
+Rows are divided as they were for the head: otherwise the head would have seen what it is tested on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.backbones.layer import split_layer
+from featcache.cache import FeatureCache
+from featcache.cache.layout import table_digest
+from featcache.classifier.classifier import Classifier
+from featcache.core.identity import differences
+from featcache.core.parallel import default_workers
+from featcache.core.progress import OnProgress
+from featcache.core.tasks import CLASSES, require_classes
+from featcache.datasets import Dataset
+from featcache.datasets.subset import slice_records
+from featcache.errors import FeatcacheError, IdentityError, UnknownNameError, UsageError
+from featcache.extraction.content_hashes import hash_records
+from featcache.extraction.row_table import UNREADABLE, SplitRule, build_rows
+from featcache.finetuning.inputs import Cut, Inputs, Photos
+from featcache.finetuning.model import Model
+from featcache.images.augmentation import Augmentation
+from featcache.splits.selection import Parts, Selection, select_rows
+from featcache.splits.slices import rows_in
+
+if TYPE_CHECKING:
+    from featcache.backbones.loaded import LoadedBackbone
+
+
+@dataclass(frozen=True)
+class PhotoRows:
+    """The rows of a dataset of photos, as `featcache.splits.selection.select_rows` looks at those of a cache.
+
+    Parameters
+    ----------
+    path
+        How the dataset was spelled.
+    splits, split_of
+        Names of the splits, and each row's number among them.
+    ids, labels, sha256, groups
+        Of every row; see `featcache.cache.FeatureCache`.
+    readable
+        bool ``[N]``: files that could be read.
+    """
+
+    path: str
+    splits: tuple[str, ...]
+    split_of: np.ndarray
+    ids: Sequence[str]
+    labels: np.ndarray
+    sha256: np.ndarray
+    groups: Sequence[str] | None
+    readable: np.ndarray
+    task: str = CLASSES
+
+    def rows_of(self, split: str) -> np.ndarray:
+        """Return the numbers of the readable rows of a split or slice."""
+        rows = rows_in(split, self.splits, self.split_of, origin=self.path)
+        return rows[self.readable[rows]]
+
+
+@dataclass(frozen=True)
+class TuneData:
+    """What a fine-tuning learns from.
+
+    Parameters
+    ----------
+    rows
+        Which rows train, stop and test.
+    labels
+        int32 ``[N]`` in the order of the classifier's classes.
+    ids
+        Names of the images.
+    rows_sha256
+        Digest of the row table: which images these are.
+    spec
+        How the dataset, or the cache, was spelled.
+    data, hashes
+        The photos, where they come from photos.
+    cache, layer
+        The cached cut, where they come from there.
+    """
+
+    rows: Selection
+    labels: np.ndarray
+    ids: Sequence[str]
+    rows_sha256: str
+    spec: str
+    data: Dataset | None = None
+    hashes: Sequence[bytes] = ()
+    cache: FeatureCache | None = None
+    layer: str | None = None
+
+    @property
+    def cut(self) -> str | None:
+        """The stage whose output is cached."""
+        return None if self.layer is None else split_layer(self.layer)[0]
+
+    def digests(self, *rows: np.ndarray) -> list[bytes]:
+        """Return the sha256 of the images of some rows."""
+        numbers = np.concatenate(rows)
+        if self.cache is not None:
+            return [self.cache.sha256[row].tobytes() for row in numbers]
+        return [self.hashes[row] for row in numbers]
+
+    def inputs(
+        self, model: Model, *, after: str | None, augmentation: Augmentation, seed: int, workers: int | None
+    ) -> Inputs:
+        """Return the inputs of a phase that begins after stage `after`; a cached cut begins where it begins."""
+        if self.cache is not None and self.layer is not None and self.cut is not None:
+            return Cut(self.cache, self.layer, self.cut, seed)
+        assert self.data is not None
+        return Photos(
+            model.network,
+            model.layer,
+            model.transforms,
+            model.compute_dtype,
+            self.data,
+            self.hashes,
+            after,
+            augmentation,
+            seed,
+            workers,
+        )
+
+
+def from_photos(
+    classifier: Classifier, data: Dataset, *, report: OnProgress, workers: int | None = None
+) -> TuneData:
+    """Return photos to fine-tune on, divided as extraction and `featcache.train_head` divide them.
+
+    Raises
+    ------
+    UsageError
+        If the classes are not those of the classifier.
+    DataError
+        If there is nothing to train on.
+    """
+    require_classes(data, "fine-tuning")
+    data = _as_extracted(classifier, data)
+    order = _class_order(classifier, data.classes, data.spec)
+    known = _head_cache(classifier)
+    hashes = hash_records(data, known, workers=workers or default_workers(), report=report)
+    table, splits, _ = build_rows(data, hashes, _split_rule(classifier))
+    rows = PhotoRows(
+        path=data.spec,
+        splits=splits,
+        split_of=np.asarray(table.splits),
+        ids=table.ids,
+        labels=np.asarray(table.labels),
+        sha256=np.asarray(table.sha256),
+        groups=table.groups,
+        readable=np.array([digest != UNREADABLE for digest in hashes]),
+    )
+    return TuneData(
+        rows=_selected(classifier, rows),
+        labels=order[table.labels],
+        ids=table.ids,
+        rows_sha256=table_digest(table.columns()),
+        spec=data.spec,
+        data=data,
+        hashes=hashes,
+    )
+
+
+def from_cut(
+    classifier: Classifier, network: "LoadedBackbone", cache: FeatureCache, layer: str | None
+) -> TuneData:
+    """Return a cached cut to fine-tune on.
+
+    Parameters
+    ----------
+    classifier, network
+        What is fine-tuned.
+    cache, layer
+        The cache, and which of its maps; the only one by default.
+
+    Raises
+    ------
+    UsageError
+        If the classes are not those of the classifier, or the cache holds no map.
+    IdentityError
+        If its features were made by other weights, or from pictures prepared otherwise; lists the differences.
+    """
+    require_classes(cache, "fine-tuning")
+    order = _class_order(classifier, cache.classes, str(cache.path))
+    _require_same_network(classifier, cache)
+    name = _map_layer(network, cache, layer)
+    return TuneData(
+        rows=_selected(classifier, cache),
+        labels=order[cache.labels],
+        ids=cache.ids,
+        rows_sha256=cache.identity["rows"]["sha256"],
+        spec=str(cache.path),
+        cache=cache,
+        layer=name,
+    )
+
+
+def _head_cache(classifier: Classifier) -> list[FeatureCache]:
+    """Return the cache that the head was trained on, if it is still there: it knows what most photos hash to."""
+    try:
+        return [FeatureCache(classifier.provenance["cache"])]
+    except FeatcacheError:
+        return []
+
+
+def _selected(classifier: Classifier, rows: Any) -> Selection:
+    """Return the rows that trained, validated and tested the classifier."""
+    own = classifier.settings
+    asked = Parts.remembered(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
+    return select_rows(rows, asked)
+
+
+def _as_extracted(classifier: Classifier, data: Dataset) -> Dataset:
+    """Return the slice of a dataset that the head saw: of all of it, others would be drawn to be tested on."""
+    told = extracted_slice(classifier, data)
+    return data if told is None else slice_records(data, told)
+
+
+def extracted_slice(classifier: Classifier, data: Dataset) -> str | None:
+    """Return the slice of this dataset that was extracted for the head; ``None`` for all of it."""
+    told = classifier.provenance
+    return told.get("slice") if told["dataset"] == data.spec else None
+
+
+def _split_rule(classifier: Classifier) -> SplitRule:
+    """The rule by which the head's test rows were drawn, where the dataset had no splits of its own."""
+    told = classifier.provenance.get("split_rule") or {}
+    return SplitRule(told.get("test_fraction", 0.2), told.get("seed", 0))
+
+
+def _class_order(classifier: Classifier, classes: Sequence[str], spec: str) -> np.ndarray:
+    """Return the classifier's number of each of a dataset's classes; both must have the same ones."""
+    missing = [name for name in classifier.classes if name not in classes]
+    unknown = [name for name in classes if name not in classifier.classes]
+    if missing or unknown:
+        parts = [
+            f"{what}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+            for what, names in (("the classifier lacks", unknown), ("it lacks", missing))
+            if names
+        ]
+        raise UsageError(
+            f"{spec} has other classes than the classifier ({'; '.join(parts)}); "
+            "train a head on this dataset first: featcache train-head"
+        )
+    return np.array([classifier.classes.index(name) for name in classes], np.int32)
+
+
+def _require_same_network(classifier: Classifier, cache: FeatureCache) -> None:
+    """Refuse a cut of other weights or transforms; how it is stored, and of how many views, is free."""
+    free = ("stored_dtype", "views")
+    have, want = (
+        {key: value for key, value in recipe.items() if key not in free}
+        for recipe in (cache.recipe, classifier.recipe)
+    )
+    if lines := differences(have, want):
+        raise IdentityError(
+            f"{cache.path} was made by another network than the classifier's:\n  "
+            + "\n  ".join(line.replace("asked for", "in the classifier") for line in lines)
+            + "\nextract it again with the classifier's own backbone"
+        )
+
+
+def _map_layer(network: "LoadedBackbone", cache: FeatureCache, layer: str | None) -> str:
+    """Return the layer of a cache that holds the output of a stage as it is."""
+    order = network.network.order
+    stages = {name: split_layer(name) for name in cache.layers if not name.startswith("image:")}
+    maps = [name for name, (stage, pooling) in stages.items() if stage in order and pooling in ("map", None)]
+    if layer is not None and layer not in cache.layers:
+        raise UnknownNameError(f"{cache.path} holds no layer {layer!r}; it holds {', '.join(cache.layers)}")
+    if (layer is not None and layer not in maps) or not maps:
+        raise UsageError(
+            f"{cache.path} holds no output of a whole stage{'' if layer is None else f' in {layer}'} (it holds "
+            f"{', '.join(cache.layers)}); make one with: featcache extract DATASET --layer STAGE:map"
+        )
+    if layer is None and len(maps) > 1:
+        raise UsageError(f"{cache.path} holds several cuts, {', '.join(maps)}; choose one with --layer")
+    return layer or maps[0]

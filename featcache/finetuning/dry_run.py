@@ -1,0 +1,186 @@
+"""What a fine-tuning would train, and what a cached cut would save: measured on a few images, nothing is written."""
+
+import os
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.cache import FeatureCache
+from featcache.classifier.classifier import Classifier
+from featcache.core.progress import OnProgress, Progress
+from featcache.datasets import Dataset
+from featcache.finetuning.data import extracted_slice
+from featcache.finetuning.inputs import Batch, Photos, batches
+from featcache.finetuning.loop import Loop
+from featcache.finetuning.settings import PLAIN_ARGUMENTS, tune_settings
+from featcache.finetuning.setup import Task, prepare_task
+from featcache.heads.settings import loss_of
+
+SAMPLE = 32
+"""Images that are decoded and run through the frozen part to estimate the time."""
+
+
+@dataclass(frozen=True)
+class TunePlan:
+    """What `featcache.finetune` would do with the same arguments, and what a cached cut would save.
+
+    Parameters
+    ----------
+    trained, frozen
+        Names of stages.
+    trained_parameters, parameters
+        How many numbers train, and how many there are.
+    train, val, test
+        Images.
+    epoch_from_photos, epoch_from_cut
+        Estimated seconds of an epoch; ``None`` where that is not possible.
+    cut
+        The layer to cache, ``None`` where nothing is frozen.
+    extract_seconds, cut_bytes
+        What making the cut takes once, and its size on disk in float16; ``None`` where it is there already.
+    command
+        How to make it.
+    """
+
+    trained: tuple[str, ...]
+    frozen: tuple[str, ...]
+    trained_parameters: int
+    parameters: int
+    train: int
+    val: int
+    test: int
+    epoch_from_photos: float | None
+    epoch_from_cut: float | None
+    cut: str | None
+    extract_seconds: float | None
+    cut_bytes: int | None
+    command: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+
+def plan_finetuning(
+    classifier: str | os.PathLike[str] | Classifier,
+    dataset: str | Path | Dataset | None = None,
+    *,
+    cache: str | os.PathLike[str] | FeatureCache | None = None,
+    layer: str | None = None,
+    augment: str | None = None,
+    compute_dtype: str | None = None,
+    rates: Mapping[str, float] | Sequence[str] = (),
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+    **arguments: Any,
+) -> TunePlan:
+    """Work out what `featcache.finetune` would do with the same arguments; raises what it would raise.
+
+    Parameters
+    ----------
+    classifier, dataset, cache, layer, augment, compute_dtype, rates, workers, on_progress, **arguments
+        See `featcache.finetune`; those that decide what trains, and how.
+    """
+    start = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+    report = on_progress or (lambda progress: None)
+    settings = tune_settings(
+        start,
+        cached=cache is not None,
+        augment=augment,
+        compute_dtype=compute_dtype,
+        rates=rates,
+        **{**defaults(), **arguments},
+    )
+    task = prepare_task(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
+    report(Progress("measure"))
+    return _measured(task, start)
+
+
+def defaults() -> dict[str, Any]:
+    """The defaults of `featcache.finetune` for everything that settings are made of."""
+    import inspect
+
+    from featcache.finetuning.finetune import finetune
+
+    parameters = inspect.signature(finetune).parameters.values()
+    return {each.name: each.default for each in parameters if each.name in PLAIN_ARGUMENTS}
+
+
+def _measured(task: Task, classifier: Classifier) -> TunePlan:
+    loop: Loop = task.loop()
+    rows, division = task.data.rows, task.division
+    step, size = _seconds_per_step(loop)
+    epoch = step * -(-len(rows.train) // size)
+    source = loop.inputs[-1]
+    photo = _seconds_per_photo(source, rows.train) if isinstance(source, Photos) else None
+    cut = f"{division.frozen[-1]}:map" if division.frozen and division.trained else None
+    images = len(task.data.labels)
+    return TunePlan(
+        trained=division.trained,
+        frozen=division.frozen,
+        trained_parameters=task.trained_parameters,
+        parameters=sum(value.size for value in loop.values.values()),
+        train=len(rows.train),
+        val=len(rows.val),
+        test=len(rows.test),
+        epoch_from_photos=None if photo is None else epoch + photo * len(rows.train),
+        epoch_from_cut=epoch if cut is not None or photo is None else None,
+        cut=cut,
+        extract_seconds=None if photo is None or cut is None else photo * images,
+        cut_bytes=None if photo is None or cut is None else _cut_bytes(task, images),
+        command="" if cut is None else _command(task, classifier, cut),
+    )
+
+
+def _seconds_per_step(loop: Loop) -> tuple[float, int]:
+    """Return the median time of a step on one batch, without what compiling takes, and the batch's size."""
+    import jax
+
+    program = loop.programs[-1]
+    size = program.phase.settings.batch_size
+    source = loop.inputs[-1]
+    batch = next(iter(batches(source, loop.train[: min(size, len(loop.train))], size, epoch=None)))
+    fixed = loop.devices.replicated(program.fixed(loop.values))
+    state = loop.devices.replicated(program.start(loop.values))
+    x, targets, weight = loop.arguments(Batch(*batch), loss_of(program.phase.settings))
+    times = []
+    for _ in range(4):
+        began = time.perf_counter()
+        state, measured = program.step(state, fixed, x, targets, weight)
+        jax.block_until_ready((state, measured))
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[1:])), size
+
+
+def _seconds_per_photo(source: Photos, train: np.ndarray) -> float:
+    """Return how long reading, decoding and the frozen part take for a photo; they were compiled by now."""
+    few = train[: min(SAMPLE, len(train))]
+    began = time.perf_counter()
+    for _ in source.stream(few, epoch=1, size=len(few)):
+        pass
+    return (time.perf_counter() - began) / len(few)
+
+
+def _cut_bytes(task: Task, images: int) -> int:
+    stage = task.division.frozen[-1]
+    shape = task.model.network.shapes([stage], task.model.transforms)[stage]
+    return 2 * images * int(np.prod(shape))
+
+
+def _command(task: Task, classifier: Classifier, cut: str) -> str:
+    weights = f" --weights {shlex.quote(classifier.weights)}" if classifier.weights else ""
+    height, width = task.model.transforms.input_size
+    own = task.model.network.transforms.input_size
+    size = "" if (height, width) == tuple(own) else f" --image-size {height}x{width}"
+    name = task.model.network.pretrained.name if classifier.weights else classifier.backbone
+    part = extracted_slice(classifier, task.data.data) if task.data.data is not None else None
+    split = f" --split {shlex.quote(part)}" if part else ""
+    return (
+        f"featcache extract {shlex.quote(task.data.spec)}{split} --backbone {name}{weights}{size} --layer {cut} "
+        "--dtype float16 --output cut.h5, then featcache finetune … --cache cut.h5"
+    )

@@ -1,0 +1,217 @@
+"""Fine-tuning: start from a trained head, freeze the first stages, train the rest from photos or from a cached cut."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache.cache import FeatureCache
+from featcache.classifier.classifier import Classifier
+from featcache.classifier.rejection import require_accuracy
+from featcache.core.classifier_folder import require_place
+from featcache.core.progress import OnProgress, Progress
+from featcache.datasets import Dataset
+from featcache.errors import UsageError
+from featcache.finetuning.settings import tune_settings
+
+if TYPE_CHECKING:
+    from featcache.finetuning.result import FineTuning
+
+OnEpoch = Callable[[Mapping[str, Any]], None]
+
+
+def finetune(
+    classifier: str | os.PathLike[str] | Classifier,
+    dataset: str | Path | Dataset | None = None,
+    *,
+    cache: str | os.PathLike[str] | FeatureCache | None = None,
+    layer: str | None = None,
+    output: str | os.PathLike[str] | None = "finetuned",
+    train_from: str | None = None,
+    epochs: int = 10,
+    learning_rate: float = 1e-4,
+    head_epochs: int = 0,
+    head_learning_rate: float = 1e-3,
+    rates: Mapping[str, float] | Sequence[str] = (),
+    optimizer: str = "adamw",
+    momentum: float = 0.9,
+    schedule: str = "cosine",
+    end: float = 0.0,
+    power: float = 1.0,
+    warmup: float = 0.0,
+    weight_decay: float = 0.0,
+    clip: float | None = None,
+    label_smoothing: float = 0.0,
+    mixup: float = 0.0,
+    dropout: float = 0.0,
+    class_weights: str = "none",
+    batch_size: int = 32,
+    accumulate: int = 1,
+    average: float | None = None,
+    batch_norm: str = "frozen",
+    augment: str | None = None,
+    compute_dtype: str | None = None,
+    monitor: str = "loss",
+    patience: int = 5,
+    min_delta: float = 0.0,
+    seed: int = 0,
+    reject_accuracy: float = 0.95,
+    checkpoint_minutes: float = 10.0,
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+    on_epoch: OnEpoch | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> "FineTuning":
+    """Fine-tune a classifier: the last stages of its backbone, all of them, or its head alone.
+
+    Parameters
+    ----------
+    classifier
+        What to start from: its head initialises the top, its backbone's weights are loaded anew.
+    dataset
+        Photos; those that the classifier was trained on by default. They are divided into training, validation and
+        test rows as they were for the head.
+    cache, layer
+        Train from a cached cut instead: the output of a stage, as ``extract(layers=("block_13:map",))`` keeps it.
+        No photo is decoded, and the frozen part never runs.
+    output
+        Folder for the classifier; checkpoints and history go into ``OUTPUT.run``. ``None`` to save nothing.
+    train_from
+        The first stage that trains; those before it stay as they are, bit by bit. ``"all"``, ``"head"``; by default
+        the last third of the stages, or all after the cached one.
+    epochs, learning_rate, optimizer, momentum, schedule, end, power, warmup, weight_decay, clip, label_smoothing, \
+dropout, class_weights, batch_size, monitor, patience, min_delta, seed
+        See `featcache.train_head`; the optimiser is ``"adamw"``, ``"adam"``, ``"sgd"`` or ``"nesterov"``.
+    mixup
+        α of mixup of what the first trained stage takes; ``0`` for none.
+    head_epochs, head_learning_rate
+        Train the head alone for some epochs first.
+    rates
+        Learning rates by patterns of stage names, such as ``{"head": 1e-3, "block_1*": 1e-4, "*": 1e-5}``: the first
+        that matches decides, every parameter must be matched, and a rate of 0 freezes.
+    accumulate
+        Batches whose gradients are averaged into one step.
+    average
+        Keep and judge an exponential moving average of the parameters with this decay, such as ``0.999``.
+    batch_norm
+        ``"frozen"``: running statistics stay everywhere; ``"update"``: stages that train use those of the batch.
+    augment
+        What is done to training photos, such as ``"flip,random-resized-crop,colour"`` or ``"none"``; by default
+        ``"flip,random-square-crop=32"``. A cached cut has the views that it was made with.
+    compute_dtype
+        ``"float32"`` or ``"bfloat16"``; by default what the features of the classifier were computed in.
+    reject_accuracy
+        See `featcache.train_head`.
+    checkpoint_minutes
+        Save within an epoch when so much time has passed; after each epoch anyway.
+    resume
+        Go on with a run of the same settings that was stopped or killed: it ends with the same numbers as one that
+        was not.
+    overwrite
+        Start anew where there is a run already.
+    tensorboard
+        Also write scalars for TensorBoard into ``OUTPUT.run/tensorboard`` (extra ``tb``).
+    workers
+        Decoding threads.
+    on_progress, on_epoch, stop
+        Told how far it is; told the record of each epoch; asked after each batch whether to stop.
+
+    Returns
+    -------
+    FineTuning
+        The classifier, the history, and how it compares with the frozen head.
+
+    Raises
+    ------
+    UsageError
+        If a setting has a value that cannot work, a stage or pattern does not exist, or the classes are others.
+    DataError
+        If there is nothing to train on.
+    IdentityError
+        If the cached cut is of other weights, or the run to resume is of other settings.
+    WeightsError
+        If the backbone's weights cannot be had.
+    Interrupted
+        If `stop` said so; the run can be resumed.
+    """
+    started = time.monotonic()
+    require_accuracy(reject_accuracy)
+    if output is not None:
+        require_place(Path(output).resolve())  # not only after hours
+    start = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+    report = on_progress or (lambda progress: None)
+    settings = tune_settings(
+        start,
+        cached=cache is not None,
+        train_from=train_from,
+        head_epochs=head_epochs,
+        head_learning_rate=head_learning_rate,
+        rates=rates,
+        accumulate=accumulate,
+        average=average,
+        batch_norm=batch_norm,
+        augment=augment,
+        compute_dtype=compute_dtype,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        momentum=momentum,
+        schedule=schedule,
+        end=end,
+        power=power,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        clip=clip,
+        label_smoothing=label_smoothing,
+        mixup=mixup,
+        dropout=dropout,
+        class_weights=class_weights,
+        batch_size=batch_size,
+        monitor=monitor,
+        patience=patience,
+        min_delta=min_delta,
+        seed=seed,
+    )
+    from featcache.finetuning.result import conclude
+    from featcache.finetuning.runs.run_folder import RunFolder
+    from featcache.finetuning.runs.tensorboard import Scalars, require_package
+    from featcache.finetuning.setup import prepare_task
+
+    if tensorboard:
+        require_package()  # before anything is replaced
+    task = prepare_task(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
+    folder = None
+    if output is not None:
+        place = run_place(output)
+        opened = RunFolder.open if resume else RunFolder.create
+        more = {} if resume else {"overwrite": overwrite}
+        folder = opened(place, task.identity(), **more)
+    elif resume:
+        raise UsageError("nothing can be resumed where nothing is saved; give an output")
+    loop = task.loop(
+        folder=folder,
+        every=60 * checkpoint_minutes,
+        on_progress=report,
+        on_epoch=on_epoch or (lambda record: None),
+        stop=stop or (lambda: False),
+    )
+    try:
+        target = folder.path / "tensorboard" if folder is not None and tensorboard else None
+        with Scalars(target) as scalars:
+            loop.scalars = scalars
+            loop.run(resume=resume)
+        report(Progress("evaluate"))
+        return conclude(task, loop, start, output, reject_accuracy=reject_accuracy, started=started)
+    finally:
+        if folder is not None:
+            folder.close()
+
+
+def run_place(output: str | os.PathLike[str]) -> Path:
+    """Return the folder of a run's checkpoints and history: ``OUTPUT.run``."""
+    path = Path(output)
+    return path.with_name(path.name + ".run")

@@ -1,0 +1,264 @@
+"""What goes into the part that trains: photos or what the frozen part makes of them, or a cached cut; in batches.
+
+Batches are decided by the order of an epoch alone, and an image's draw by the epoch and its own bytes: whoever goes on
+in the middle of an epoch gets the very same ones.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from featcache.cache import FeatureCache
+from featcache.core.parallel import default_workers, ordered_map
+from featcache.datasets import Dataset
+from featcache.extraction.batching import micro_batches, pipelined
+from featcache.extraction.content_hashes import read_unchanged
+from featcache.extraction.runner import Computation
+from featcache.finetuning.settings import HEAD
+from featcache.images.augmentation import Augmentation
+from featcache.images.random_views import augmented
+from featcache.images.transforms import Transforms
+
+if TYPE_CHECKING:
+    from featcache.backbones.layer import Layer
+    from featcache.backbones.loaded import LoadedBackbone
+
+INPUT = "input"
+
+KEPT_BYTES = 2**30
+"""Rows that judge are kept in memory up to this size, so that they are computed once and not in every epoch."""
+
+_VIEWS, _ORDER = 1, 2  # what a random number is for
+
+
+class Batch(NamedTuple):
+    """Rows of one step.
+
+    Parameters
+    ----------
+    rows
+        int ``[B]``; places without a row hold -1.
+    x
+        ``[B, …]`` in whatever dtype it comes in.
+    """
+
+    rows: np.ndarray
+    x: np.ndarray
+
+
+class Inputs(Protocol):
+    """Where the values come from that the trained part takes."""
+
+    @property
+    def after(self) -> str | None:
+        """The stage whose output they are; see `featcache.finetuning.train_step.Phase`."""
+        ...
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Rows that could not be read so far, and why."""
+        ...
+
+    def stream(
+        self, rows: np.ndarray, *, epoch: int | None, size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield row numbers and values ``[n, …]`` in the order of `rows`; unreadable ones are left out.
+
+        `epoch` decides the draws, ``None`` is the plain image; `size` is how many are wanted at a time.
+        """
+        ...
+
+
+def epoch_order(rows: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+    """Return the rows in the order of an epoch."""
+    return np.random.default_rng([seed, _ORDER, epoch]).permutation(rows)
+
+
+def batches(
+    inputs: Inputs,
+    order: np.ndarray,
+    size: int,
+    *,
+    epoch: int | None,
+    first: int = 0,
+    drop_last: bool = False,
+) -> Iterator[Batch]:
+    """Yield the batches of an order of rows, from batch `first` on, all of `size` places.
+
+    A place without a row (unreadable, or beyond the end) holds the values of another one.
+    """
+    whole = len(order) // size
+    count = whole if drop_last and whole else -(-len(order) // size)
+    found: dict[int, np.ndarray] = {}
+    stream = inputs.stream(order[first * size : count * size], epoch=epoch, size=size)
+    for number in range(first, count):
+        wanted = order[number * size : (number + 1) * size].tolist()
+        while not all(row in found or row in inputs.unreadable for row in wanted):
+            numbers, values = next(stream)
+            found |= dict(zip(numbers.tolist(), values, strict=True))
+        good = [row for row in wanted if row in found]
+        if not good:
+            continue
+        rows = [row if row in found else -1 for row in wanted] + [-1] * (size - len(wanted))
+        x = np.stack([found[row if row >= 0 else good[0]] for row in rows])
+        for row in good:
+            del found[row]
+        yield Batch(np.array(rows), x)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos, and what the frozen part of the network makes of them while the rest trains.
+
+    Parameters
+    ----------
+    network, layer, transforms, compute_dtype
+        The backbone, the head's layer, and how photos become its input.
+    data, hashes
+        The records, and the sha256 of each one's bytes.
+    after
+        The last frozen stage; ``None``: nothing is frozen; ``"head"``: everything but the head is.
+    augmentation, seed
+        What is done to photos that train.
+    workers
+        Decoding threads; ``None``: one for each core.
+    """
+
+    network: "LoadedBackbone"
+    layer: "Layer"
+    transforms: Transforms
+    compute_dtype: str
+    data: Dataset
+    hashes: Sequence[bytes]
+    after: str | None
+    augmentation: Augmentation
+    seed: int
+    workers: int | None = None
+    unreadable: dict[int, str] = field(default_factory=dict)
+
+    def stream(
+        self, rows: np.ndarray, *, epoch: int | None, size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield row numbers and values; threads decode, and run the frozen part, ahead of what is asked for."""
+        computation = self._computation
+        schedule = micro_batches if computation.on_cpu else pipelined
+        chunks = schedule(
+            rows.tolist(),
+            lambda row: self._prepare(row, epoch),
+            self._compute,
+            batch_size=computation.size if computation.on_cpu else size,
+            workers=self.workers or default_workers(),
+        )
+        for chunk in chunks:
+            self.unreadable.update({row: error.reason for row, error in chunk.failures})
+            if len(chunk.rows):
+                yield chunk.rows, next(iter(chunk.features.values()))
+            else:
+                yield chunk.rows, np.zeros(0)
+
+    def _prepare(self, row: int, epoch: int | None) -> np.ndarray:
+        image = read_unchanged(self.data.records[row], self.hashes[row])
+        plain = Augmentation() if epoch is None else self.augmentation
+        return augmented(
+            image, self.transforms, plain, seed=self.seed, image=self.hashes[row], number=epoch or 0
+        )
+
+    @cached_property
+    def _computation(self) -> Computation:
+        from featcache.backbones.layer import Layer
+
+        layers = (
+            () if self.after is None else (self.layer if self.after == HEAD else Layer(self.after, "map"),)
+        )
+        return Computation(self.network, layers, self.transforms, self.compute_dtype, self.data, self.hashes)
+
+    @cached_property
+    def _compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
+        return (lambda images: {INPUT: images}) if self.after is None else self._computation.compute
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The map at the cut as a cache holds it: nothing is decoded, and the frozen part does not run.
+
+    Parameters
+    ----------
+    cache, layer
+        The cache, and its layer that holds the map.
+    after
+        The stage whose output that is.
+    seed
+        Of the views, where the cache holds several.
+    """
+
+    cache: FeatureCache
+    layer: str
+    after: str
+    seed: int
+    unreadable: dict[int, str] = field(default_factory=dict)
+
+    def stream(
+        self, rows: np.ndarray, *, epoch: int | None, size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield row numbers and stored values; one thread reads, and checks each row, ahead of what is asked for."""
+        count = self.cache.views
+        # Drawn for all rows at once, so that a row's view does not depend on where a run goes on.
+        views = np.zeros(len(self.cache), np.int64)
+        if epoch is not None and count > 1:
+            views = np.random.default_rng([self.seed, _VIEWS, epoch]).integers(0, count, len(self.cache))
+
+        def read(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return part, self.cache.features(part, self.layer, view=views[part])
+
+        parts = [rows[first : first + size] for first in range(0, len(rows), size)]
+        return ordered_map(read, parts, workers=1, ahead=3)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Inputs of rows that do not change, kept in memory once they were made, where they fit.
+
+    Parameters
+    ----------
+    inputs
+        Where they come from.
+    limit
+        Bytes that may be kept.
+    """
+
+    inputs: Inputs
+    limit: int = KEPT_BYTES
+    _rows: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def after(self) -> str | None:
+        """As that of `inputs`."""
+        return self.inputs.after
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """As that of `inputs`."""
+        return self.inputs.unreadable
+
+    def stream(
+        self, rows: np.ndarray, *, epoch: int | None, size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield plain rows, from memory where they are known."""
+        wanted = [row for row in rows.tolist() if row not in self.unreadable]
+        known = list(itertools.takewhile(self._rows.__contains__, wanted))
+        for first in range(0, len(known), size):
+            part = known[first : first + size]
+            yield np.array(part), np.stack([self._rows[row] for row in part])
+        missing = np.array(wanted[len(known) :], np.int64)
+        if not len(missing):
+            return
+        used = sum(value.nbytes for value in self._rows.values())
+        for numbers, values in self.inputs.stream(missing, epoch=None, size=size):
+            if len(numbers) and used + values.nbytes <= self.limit:
+                self._rows.update(zip(numbers.tolist(), values, strict=True))
+                used += values.nbytes
+            yield numbers, values

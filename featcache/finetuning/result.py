@@ -1,0 +1,258 @@
+"""What came out of a fine-tuning: a classifier with its own backbone, and an honest comparison with the frozen head."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.backbones.finetuned import truncated, with_tensors
+from featcache.classifier.classifier import Classifier
+from featcache.classifier.seen_images import joined, seen_images
+from featcache.finetuning.loop import Loop
+from featcache.finetuning.model import head_of
+from featcache.finetuning.setup import Task
+from featcache.finetuning.validation import Judgement
+from featcache.heads.probabilities import class_probabilities
+from featcache.heads.settings import loss_of
+from featcache.metrics.classification import Scores, score
+from featcache.metrics.comparison import Comparison, compare
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A finished fine-tuning.
+
+    Parameters
+    ----------
+    classifier
+        With its own backbone's weights, where any of them changed.
+    folder
+        Where it was saved, if anywhere.
+    history
+        A record of each epoch; epoch 0 is the frozen head.
+    best_epoch
+        The epoch that was kept; 0 if none was better than the frozen head.
+    frozen, tuned
+        Scores of the head that it started from and of the result, on the test rows (of none, the validation rows).
+    comparison
+        The difference of their accuracies on the same rows.
+    seconds
+        Wall time of everything.
+    stopped
+        ``"finished"``, ``"no longer better"`` or how it diverged.
+    unreadable
+        Id and reason of each image that could not be read.
+    trained, frozen_stages
+        Names of stages.
+    parameters
+        How many numbers trained.
+    notes
+        What to know before one believes the scores.
+    """
+
+    classifier: Classifier
+    folder: Path | None
+    history: Sequence[Mapping[str, Any]]
+    best_epoch: int
+    frozen: Scores
+    tuned: Scores
+    comparison: Comparison
+    seconds: float
+    stopped: str
+    unreadable: Mapping[str, str]
+    trained: tuple[str, ...]
+    frozen_stages: tuple[str, ...]
+    parameters: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """Whether it was worth it, in one sentence."""
+        gain, (low, high) = self.comparison.difference, self.comparison.interval
+        where = f"on the {self.tuned.count} {_ROWS.get(self.tuned.split, self.tuned.split)} images"
+        if not self.best_epoch:
+            return "not worth it: no epoch was better than the frozen head, which was kept as it is"
+        span = f"{100 * gain:+.1f} points {where} (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+        if not self.comparison.told_apart:
+            return f"not told apart from the frozen head: {span}; the frozen head is the simpler one"
+        return f"worth it: {span}" if gain > 0 else f"worse than the frozen head: {span}; keep that one"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "classifier": None if self.folder is None else str(self.folder),
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+            "frozen": self.frozen.to_json(),
+            "tuned": self.tuned.to_json(),
+            "difference": self.comparison.difference,
+            "interval": list(self.comparison.interval),
+            "p_value": self.comparison.p_value,
+            "verdict": self.verdict,
+            "seconds": round(self.seconds, 3),
+            "trained_stages": list(self.trained),
+            "frozen_stages": list(self.frozen_stages),
+            "trained_parameters": self.parameters,
+            "unreadable": dict(self.unreadable),
+            "notes": list(self.notes),
+            "history": [dict(record) for record in self.history],
+        }
+
+
+_ROWS = {"val": "validation"}
+
+
+def conclude(
+    task: Task,
+    loop: Loop,
+    start: Classifier,
+    output: str | os.PathLike[str] | None,
+    *,
+    reject_accuracy: float,
+    started: float,
+) -> FineTuning:
+    """Judge the best arrays, make a classifier of them, and save it."""
+    last = len(task.phases) - 1
+    judged = {part: _both(task, loop, last, part) for part in ("val", "test")}
+    kept = _classifier(task, loop, start)
+    classifier = _measured(kept, task, judged, reject_accuracy)
+    part = "test" if len(judged["test"][0].rows) else "val"
+    frozen, tuned, comparison = _compared(task, start, classifier, judged[part], part)
+    done = FineTuning(
+        classifier=classifier,
+        folder=None if output is None else Path(output),
+        history=loop.history,
+        best_epoch=loop.position.best_epoch,
+        frozen=frozen,
+        tuned=tuned,
+        comparison=comparison,
+        seconds=time.monotonic() - started,
+        stopped=_why_stopped(loop),
+        unreadable={
+            task.data.ids[row]: why for source in loop.inputs for row, why in source.unreadable.items()
+        },
+        trained=task.division.trained,
+        frozen_stages=task.division.frozen,
+        notes=_notes(task, start, part),
+        parameters=task.trained_parameters,
+    )
+    classifier = replace(classifier, training={**classifier.training, "finetuned": _record(task, done)})
+    done = replace(done, classifier=classifier)
+    if output is not None:
+        classifier.save(output)
+        if loop.folder is not None:
+            loop.folder.finish(
+                {"verdict": done.verdict, "best_epoch": done.best_epoch, "stopped": done.stopped}
+            )
+    return done
+
+
+def _notes(task: Task, start: Classifier, part: str) -> tuple[str, ...]:
+    """What flatters the scores, or may."""
+    notes = []
+    if task.data.rows_sha256 != start.provenance.get("rows_sha256"):
+        notes.append(
+            "the images are not exactly those that the head was trained on: where it learnt from one that tests "
+            "here, both scores are flattered"
+        )
+    if part == "val":
+        notes.append(
+            "no test images: the validation images chose the epoch, so its score is a little flattered"
+        )
+    return tuple(notes)
+
+
+def _both(task: Task, loop: Loop, last: int, part: str) -> tuple[Judgement, Judgement]:
+    """Outputs of the start and of the best arrays on the rows of a part."""
+    rows = getattr(task.data.rows, part)
+    values = task.model.values(task.head)
+    start = loop.judge.outputs(last, values, rows)
+    return start, (loop.judge.outputs(last, {**values, **loop.best}, rows) if loop.best else start)
+
+
+def _classifier(task: Task, loop: Loop, start: Classifier) -> Classifier:
+    """Return the start with the best arrays in the place of its own; not calibrated or measured yet."""
+    own = {n: v for n, v in loop.best.items() if n in task.model.network.tensors}
+    head = {**start.parameters, **head_of(loop.best)}
+    seen = joined(start.seen, seen_images(task.data.digests(task.data.rows.train, task.data.rows.val)))
+    if not own:
+        return replace(start, parameters=head, metrics={}, seen=seen)
+    network = truncated(with_tensors(task.model.network, own), task.model.stages[-1])
+    recipe = network.recipe(
+        transforms=task.model.transforms,
+        compute_dtype=task.settings.compute_dtype,  # in which it was judged
+        stored_dtype=start.recipe["stored_dtype"],
+    )
+    return replace(
+        start,
+        backbone=network.name,
+        weights=None,
+        network=network,
+        recipe=recipe.to_json(),
+        fingerprint=recipe.fingerprint(start.layer),
+        parameters=head,
+        metrics={},
+        seen=seen,
+    )
+
+
+def _measured(
+    classifier: Classifier, task: Task, judged: Mapping[str, tuple[Judgement, Judgement]], accuracy: float
+) -> Classifier:
+    """Calibrate on the validation rows, and score on them and on the test rows."""
+    from featcache.classifier.calibration import calibrated
+
+    val = judged["val"][1]
+    classes, loss = len(classifier.classes), loss_of(task.settings.training)
+    found = calibrated(val.outputs, task.data.labels[val.rows], classes=classes, loss=loss, accuracy=accuracy)
+    classifier = replace(classifier, calibration=found)
+    for part, (_, mine) in judged.items():
+        if len(mine.rows):
+            probabilities = _probabilities(classifier, mine)
+            classifier = classifier.with_scores(score(task.data.labels[mine.rows], probabilities, split=part))
+    return classifier
+
+
+def _probabilities(classifier: Classifier, judged: Judgement) -> np.ndarray:
+    cooled = judged.outputs / np.float32(classifier.calibration.temperature)
+    return class_probabilities(classifier.loss, cooled, len(classifier.classes))
+
+
+def _compared(
+    task: Task, start: Classifier, tuned: Classifier, judged: tuple[Judgement, Judgement], part: str
+) -> tuple[Scores, Scores, Comparison]:
+    labels = task.data.labels[judged[0].rows]
+    before, after = _probabilities(start, judged[0]), _probabilities(tuned, judged[1])
+    right = [(p.argmax(axis=1) == labels).astype(float) for p in (after, before)]
+    return score(labels, before, split=part), score(labels, after, split=part), compare(*right)
+
+
+def _why_stopped(loop: Loop) -> str:
+    if loop.diverged is not None:
+        return f"diverged: {loop.diverged}"
+    planned = sum(program.phase.settings.epochs for program in loop.programs)
+    return "finished" if loop.position.epochs >= planned else "no longer better"
+
+
+def _record(task: Task, done: FineTuning) -> dict[str, Any]:
+    """What a classifier remembers of its fine-tuning."""
+    return {
+        **task.settings.to_json(),
+        "from": task.data.spec,
+        "cut": task.data.layer,
+        "trained_stages": list(done.trained),
+        "frozen_stages": list(done.frozen_stages),
+        "trained_parameters": done.parameters,
+        "best_epoch": done.best_epoch,
+        "stopped": done.stopped,
+        "seconds": round(done.seconds, 3),
+        "frozen_head": done.frozen.to_json(),
+        "difference": done.comparison.difference,
+        "interval": list(done.comparison.interval),
+        "verdict": done.verdict,
+        "history": [dict(record) for record in done.history],
+    }

@@ -1,0 +1,229 @@
+"""Checkpoints of a fine-tuning run: the arrays are orbax's, and the JSON beside them is what makes them count.
+
+A save writes the arrays into a folder of a new name, makes all of it durable, and then renames one JSON file into
+place: it names that folder, holds the position in the run, and checksums of what a restore has to find. So whoever is
+killed, at whatever moment, leaves the old checkpoint or the new one. A folder that no JSON names is a leftover::
+
+    checkpoints/last.json             format, position, where each array is, checksums
+    checkpoints/last-6f1c03d2/        see `featcache.finetuning.runs.array_store`
+    checkpoints/best.json …
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.core.files import free_bytes, replace_file, storage_error
+from featcache.core.identity import sha256_tensors
+from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError, UsageError
+from featcache.finetuning.runs.array_store import gather, on_host, read_tree, taken, write_tree
+
+if TYPE_CHECKING:
+    import jax
+
+NAMES = ("last", "best")
+
+FORMAT = "featcache-checkpoint"
+FORMAT_VERSION = 1
+
+_LEFTOVER = re.compile(r"(last|best)(-[0-9a-f]{8}.*|\.json\.new)")
+
+
+class Checkpoints:
+    """The checkpoints of one run, which one process writes; opening them removes what killed saves left.
+
+    Parameters
+    ----------
+    folder
+        Where they are; made by the first save.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()  # orbax refuses relative paths
+        self._clean()
+
+    def names(self) -> tuple[str, ...]:
+        """Return which of `NAMES` are there."""
+        return tuple(name for name in NAMES if self._record(name).is_file())
+
+    def save(
+        self, name: str, arrays: Mapping[str, "np.ndarray | jax.Array"], position: Mapping[str, Any]
+    ) -> None:
+        """Save a checkpoint in the place of the one of that name; that one is replaced at once, or not at all.
+
+        Parameters
+        ----------
+        name
+            One of `NAMES`.
+        arrays
+            By any names; numbers of any type and shape.
+        position
+            Plain JSON values (and numbers that are infinite or NaN).
+
+        Raises
+        ------
+        UsageError
+            If the name is another, an array holds no numbers, or the position is no JSON.
+        StorageError
+            If it cannot be written; the checkpoint that was there is as it was.
+        """
+        self._require(name)
+        plain = on_host(arrays)
+        position = _json_values(position)
+        tree, places = gather(plain)
+        fresh = self.folder / f"{name}-{secrets.token_hex(4)}"
+        try:
+            with _saving(fresh, intact=name in self.names()), ThreadPoolExecutor(1) as beside:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _require_space(self.folder, sum(value.nbytes for value in tree.values()))
+                # In a thread, so that an interruption ends the save when orbax has ended.
+                files = beside.submit(write_tree, fresh, tree)
+                document = {
+                    "format": FORMAT,
+                    "format_version": FORMAT_VERSION,
+                    "folder": fresh.name,
+                    "arrays": places,
+                    "arrays_sha256": sha256_tensors(plain.items()),
+                    "files": files.result(),
+                    "position": position,
+                }
+                replace_file(self._record(name), _sealed(document))
+        finally:  # whatever the JSON names now stays
+            self._clean()
+
+    def restore(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays of a checkpoint, bit by bit as they were saved, and its position.
+
+        Raises
+        ------
+        MissingFileError
+            If there is none of that name.
+        IntegrityError
+            If it is damaged, or of a newer version.
+        StorageError
+            If it cannot be read.
+        """
+        self._require(name)
+        document = self._document(name)
+        folder = self.folder / document["folder"]
+        try:
+            tree = read_tree(folder, document["files"])
+        except IntegrityError as error:
+            raise self._damaged(name, str(error)) from error
+        except OSError as error:
+            raise storage_error(error, folder, "read") from error
+        arrays = {key: taken(tree, place) for key, place in document["arrays"].items()}
+        if sha256_tensors(arrays.items()) != document["arrays_sha256"]:
+            raise self._damaged(name, f"what orbax made of {folder} is not what was saved")
+        return arrays, document["position"]
+
+    def _require(self, name: str) -> None:
+        if name not in NAMES:
+            raise UsageError(f"checkpoint {name!r}: expected one of {', '.join(NAMES)}")
+
+    def _record(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _document(self, name: str) -> dict[str, Any]:
+        path = self._record(name)
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError as error:
+            there = ", ".join(self.names()) or "none, a run saves its first after an epoch"
+            raise MissingFileError(f"no checkpoint {name!r} in {self.folder}; there: {there}") from error
+        except OSError as error:
+            raise storage_error(error, path, "read") from error
+        try:
+            document = json.loads(text)
+            checksum, version = document.pop("document_sha256"), document["format_version"]
+            if document["format"] == FORMAT and version > FORMAT_VERSION:
+                raise IntegrityError(
+                    f"{path} has format version {version}, this featcache reads {FORMAT_VERSION}: upgrade featcache"
+                )
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise self._damaged(name, f"{path} is no checkpoint's record") from error
+        if document["format"] != FORMAT or _checksum(document) != checksum:
+            raise self._damaged(name, f"{path} does not match its checksum")
+        return document
+
+    def _damaged(self, name: str, why: str) -> IntegrityError:
+        others = [f"{other!r}" for other in self.names() if other != name]
+        rest = f"; {' and '.join(others)} may still be good" if others else ""
+        return IntegrityError(
+            f"the checkpoint {name!r} is damaged: {why}{rest}; start the run anew with --overwrite"
+        )
+
+    def _clean(self) -> None:
+        """Remove what killed saves left, as far as that is possible: it takes space, and nothing else."""
+        if not self.folder.is_dir():
+            return
+        kept: dict[str, str | None] = {}
+        for name in self.names():
+            try:
+                kept[name] = self._document(name)["folder"]
+            except (
+                FeatcacheError
+            ):  # which folder it meant is not known: all of them may be of use to somebody
+                kept[name] = None
+        for path in self.folder.iterdir():
+            match = _LEFTOVER.fullmatch(path.name)
+            if match is None or (match[1] in kept and kept[match[1]] in (None, path.name)):
+                continue
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def _saving(path: Path, *, intact: bool) -> Iterator[None]:
+    """Say what happened to a save in featcache's words, and what became of the checkpoint before it."""
+    try:
+        yield
+    except Exception as error:
+        found = _system_error(error)
+        if found is None:
+            raise
+        rest = "; the checkpoint before it is intact, go on from it with --resume" if intact else ""
+        answer = StorageError(f"{storage_error(found, path, 'save')}{rest}")
+        answer.errno = found.errno
+        raise answer from error
+
+
+def _system_error(error: Exception) -> OSError | None:
+    """Return what the operating system said, of which tensorstore gives the number in its text."""
+    if isinstance(error, OSError):
+        return error
+    match = re.search(r"os_error_code='(\d+)'", str(error))
+    return OSError(int(match[1]), os.strerror(int(match[1]))) if match else None
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    available = free_bytes(folder)
+    if available is not None and needed > available:
+        raise OSError(errno.ENOSPC, f"needs {needed / 1e6:.1f} MB, has {available / 1e6:.1f} MB")
+
+
+def _json_values(position: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(dict(position)))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the position of a checkpoint has to be plain JSON values: {error}") from error
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+
+def _sealed(document: Mapping[str, Any]) -> bytes:
+    """Return the document's text with its checksum in it."""
+    return (json.dumps({**document, "document_sha256": _checksum(document)}) + "\n").encode()

@@ -1,0 +1,325 @@
+"""All that a fine-tuning run leaves on disk, in ``OUTPUT.run``: who it is, its history, its checkpoints.
+
+::
+
+    run.json            format, the identity of the run, and a summary once it is finished
+    history.jsonl       a line of JSON for each epoch
+    checkpoints/        see `featcache.finetuning.runs.checkpoints`
+
+One process writes a run at a time: beside the folder is the same lock as beside a cache.
+"""
+
+import json
+import math
+import os
+import shutil
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from featcache.core.files import replace_file, storage_error, sync_file, sync_folder
+from featcache.core.identity import canonical_json, differences
+from featcache.core.lock import WriteLock
+from featcache.errors import FeatcacheError, IdentityError, IntegrityError, MissingFileError, UsageError
+from featcache.finetuning.runs.checkpoints import Checkpoints
+
+FORMAT = "featcache-run"
+FORMAT_VERSION = 1
+RUN = "run.json"
+HISTORY = "history.jsonl"
+
+
+class RunFolder:
+    """The folder of one run, held by this process until it is closed; see `create` and `open`.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    held
+        What is closed with it instead: the lock.
+    """
+
+    def __init__(self, path: Path, held: ExitStack) -> None:
+        self.path = path
+        self.checkpoints = Checkpoints(path / "checkpoints")
+        self._mend()
+        self._close = weakref.finalize(self, held.pop_all().close)
+
+    @classmethod
+    def create(
+        cls, path: str | os.PathLike[str], identity: Mapping[str, Any], *, overwrite: bool = False
+    ) -> "RunFolder":
+        """Begin a run.
+
+        Parameters
+        ----------
+        path
+            The folder; its parents are made.
+        identity
+            All that decides the numbers of the run, as plain JSON values.
+        overwrite
+            Remove a run that is there first; a folder that holds no run is never removed.
+
+        Raises
+        ------
+        UsageError
+            If there is a run already, or a folder of something else.
+        LockedError
+            If another process is training into it.
+        StorageError
+            If it cannot be written.
+        """
+        target = Path(path).resolve()  # a link stays, and what it leads to is used
+        with _telling(target, "create"), ExitStack() as held:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(WriteLock(target))
+            _make_room(target, overwrite=overwrite)
+            _begin(target, identity)
+            return cls(target, held)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], identity: Mapping[str, Any]) -> "RunFolder":
+        """Go on with a run.
+
+        Raises
+        ------
+        MissingFileError
+            If there is none.
+        IdentityError
+            If it is another run than asked for; lists the differences.
+        IntegrityError
+            If it is damaged, or of a newer version.
+        LockedError
+            If another process is training into it.
+        """
+        target = Path(path).resolve()
+        _read_run(target)  # before a lock is put beside what is not there
+        with _telling(target, "open"), ExitStack() as held:
+            held.enter_context(WriteLock(target))
+            _require_same(target, _read_run(target)["identity"], identity)
+            return cls(target, held)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.summary is not None
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What `finish` was told; ``None`` before."""
+        return _read_run(self.path)["finished"]
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Remember that the run came to its end, and how: plain JSON values."""
+        with _telling(self.path / RUN, "save"):
+            replace_file(self.path / RUN, _run_text({**_read_run(self.path), "finished": _plain(summary)}))
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append a record to the history; it is on the disk when this returns.
+
+        Numbers that are infinite or NaN become ``null``: JSON has none.
+        """
+        with _telling(self.path / HISTORY, "save"), (self.path / HISTORY).open("ab") as stream:
+            stream.write(_line(record))
+            stream.flush()
+            sync_file(stream.fileno())
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the records so far; see `read_history`."""
+        return read_history(self.path)
+
+    def rewind(self, step: int) -> None:
+        """Forget records whose ``step`` is beyond `step`: the run goes on from there, and tells them again."""
+        records = self.history()
+        kept = [record for record in records if record.get("step", step) <= step]
+        if len(kept) < len(records):
+            self._rewrite(kept)
+
+    def close(self) -> None:
+        """Let others train into this folder; may be called twice."""
+        self._close()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _mend(self) -> None:
+        """Drop what a killed process wrote of its last line, so that the next record has a line of its own."""
+        path = self.path / HISTORY
+        if path.is_file() and not path.read_bytes().endswith(b"\n"):
+            self._rewrite(self.history())
+
+    def _rewrite(self, records: list[dict[str, Any]]) -> None:
+        with _telling(self.path / HISTORY, "save"):
+            replace_file(self.path / HISTORY, b"".join(map(_line, records)))
+
+
+def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the history of a run, which may be running; a last line that is not whole is left out.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+
+    Raises
+    ------
+    IntegrityError
+        If another line is damaged.
+    StorageError
+        If it cannot be read.
+    """
+    file = Path(path) / HISTORY
+    try:
+        lines = file.read_bytes().split(b"\n") if file.exists() else []
+    except OSError as error:
+        raise storage_error(error, file, "read") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        record = _record(line)
+        if record is not None:
+            records.append(record)
+        elif number < len(lines):
+            raise IntegrityError(f"{file} is damaged in line {number}; delete that line to go on without it")
+    return records
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:  # of which UnicodeDecodeError is one
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(_plain(record), allow_nan=False).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return plain JSON values of numbers as training leaves them: of numpy or JAX, infinite or NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _make_room(target: Path, *, overwrite: bool) -> None:
+    """Make sure that `target` is free: nothing, or an empty folder."""
+    aside = _beside(target, "old")
+    _discard(aside)
+    _discard(_beside(target, "new"))
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not _is_run(target):
+        raise UsageError(f"{target} exists and is no run of featcache; choose another place with --output")
+    if not overwrite:
+        state = "a finished" if _read_run(target)["finished"] is not None else "an unfinished"
+        raise UsageError(
+            f"{state} run is in {target}; go on with it with --resume, or start anew with --overwrite"
+        )
+    # At once: a run that is half removed would be neither.
+    os.replace(target, aside)
+    _discard(aside)
+
+
+def _begin(target: Path, identity: Mapping[str, Any]) -> None:
+    """Put a new run into its place, at once."""
+    fresh = _beside(target, "new")
+    fresh.mkdir()
+    document = {"format": FORMAT, "format_version": FORMAT_VERSION, "identity": identity, "finished": None}
+    replace_file(fresh / RUN, _run_text(document))
+    os.replace(fresh, target)
+    sync_folder(target.parent)
+
+
+def _beside(target: Path, what: str) -> Path:
+    return target.with_name(f".{target.name}.{what}")
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder if it is a run; that it is one is the last to go, so that whoever is killed can go on."""
+    if not folder.is_dir() or not (_is_run(folder) or _is_leftover(folder)):
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != RUN:
+            path.unlink()
+    (folder / RUN).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def _is_leftover(folder: Path) -> bool:
+    """Whether there is nothing in it but what a run begins with."""
+    return {path.name for path in folder.iterdir()} <= {f"{RUN}.new"}
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return json.loads((folder / RUN).read_bytes())["format"] == FORMAT
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    path = folder / RUN
+    try:
+        document = json.loads(path.read_bytes())
+        version = document["format_version"]
+        known = document["format"] == FORMAT and {"identity", "finished"} <= document.keys()
+        if document["format"] == FORMAT and version > FORMAT_VERSION:
+            raise IntegrityError(
+                f"{path} has format version {version}, this featcache reads {FORMAT_VERSION}: upgrade featcache"
+            )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingFileError(
+            f"nothing to resume: no run in {folder}; start one without --resume"
+        ) from error
+    except FeatcacheError:
+        raise
+    except OSError as error:
+        raise storage_error(error, path, "read") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _damaged(path) from error
+    if not known or not isinstance(document["identity"], dict):
+        raise _damaged(path)
+    return document
+
+
+def _damaged(path: Path) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged: not the record of a run; start anew in another place")
+
+
+def _run_text(document: Mapping[str, Any]) -> bytes:
+    identity = json.loads(canonical_json(document["identity"]))
+    return (json.dumps({**document, "identity": identity}, indent=1) + "\n").encode()
+
+
+def _require_same(target: Path, have: Mapping[str, Any], want: Mapping[str, Any]) -> None:
+    lines = [line.replace(" in the cache, ", " in the run, ") for line in differences(have, want)]
+    if lines:
+        raise IdentityError(
+            f"the run in {target} is another than asked for:\n  "
+            + "\n  ".join(lines)
+            + "\nask for the same to go on with it, or start anew with --overwrite"
+        )
+
+
+@contextmanager
+def _telling(path: Path, verb: str) -> Iterator[None]:
+    """Say what the operating system refused in featcache's words."""
+    try:
+        yield
+    except FeatcacheError:
+        raise
+    except OSError as error:
+        raise storage_error(error, path, verb) from error

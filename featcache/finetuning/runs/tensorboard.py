@@ -1,0 +1,128 @@
+"""Scalars for TensorBoard: event files, written as the numbers come.
+
+Of tensorboardX only what writes one event is used. Its `SummaryWriter` hands events to a thread, which ends at the
+first error (a full disk), and after ten more events whoever adds waits for it for ever.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from featcache.core.files import storage_error
+from featcache.errors import UsageError
+
+
+class Scalars:
+    """Writes scalars into event files of a folder; each is on the disk when `add` returns.
+
+    Whoever goes on with a run gets a file of their own. It begins by taking back what earlier ones say of its first
+    step and later ones, so that TensorBoard shows no step twice.
+
+    Parameters
+    ----------
+    folder
+        Made with the first scalar; ``None`` to do nothing.
+
+    Raises
+    ------
+    UsageError
+        If the extra ``tb`` is not installed.
+
+    Examples
+    --------
+    >>> with Scalars(None) as scalars:
+    ...     scalars.add("loss", 0.5, step=100)
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._writer: Any = None
+        if folder is not None:
+            require_package()
+
+    def add(self, tag: str, value: float, step: int) -> None:
+        """Add a scalar.
+
+        Parameters
+        ----------
+        tag
+            What it is; TensorBoard groups by what is before a slash.
+        value
+            Kept as float32.
+        step
+            Where on the axis; does not go back within one object.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written.
+        """
+        if self.folder is None:
+            return
+        # Any: protobuf makes their fields at import, where no type checker sees them.
+        from tensorboardX.proto import summary_pb2
+
+        messages: Any = summary_pb2
+        with _telling(self.folder):
+            if self._writer is None:
+                self._writer = _begun(self.folder, step)
+            point = messages.Summary.Value(tag=tag, simple_value=float(value))
+            _write(self._writer, step, summary=messages.Summary(value=[point]))
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        writer, self._writer = self._writer, None
+        if writer is not None and self.folder is not None:
+            with _telling(self.folder):
+                writer.close()
+
+    def __enter__(self) -> "Scalars":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def require_package() -> None:
+    """Raise `UsageError` if the extra ``tb`` is not installed."""
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "scalars for TensorBoard need tensorboardX, which is not installed: pip install 'featcache[tb]', "
+            "or leave out --tensorboard"
+        ) from error
+
+
+def _begun(folder: Path, step: int) -> Any:
+    """Return a new event file; where there are others, what they say from `step` on no longer counts."""
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto import event_pb2
+
+    messages: Any = event_pb2
+    folder.mkdir(parents=True, exist_ok=True)
+    before = len(list(folder.glob("events.out.tfevents.*")))
+    # It is named by the second, in which two may begin, and TensorBoard reads files in the order of their names.
+    writer = EventsWriter(str(folder.absolute() / "events"), f".{before:04}.{os.getpid()}")
+    if before:
+        _write(writer, step, session_log=messages.SessionLog(status=messages.SessionLog.START))
+    return writer
+
+
+def _write(writer: Any, step: int, **content: Any) -> None:
+    from tensorboardX.proto import event_pb2
+
+    messages: Any = event_pb2
+    writer.write_event(messages.Event(step=step, wall_time=time.time(), **content))
+
+
+@contextmanager
+def _telling(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, folder, "write scalars to") from error

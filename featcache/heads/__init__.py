@@ -1,0 +1,1 @@
+"""What a head is: its architecture, settings, losses and outputs."""

@@ -1,0 +1,77 @@
+"""What a finished head makes of features: raw outputs, and their mean over the views of an image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from featcache.errors import IntegrityError, UsageError
+from featcache.heads.settings import Settings, loss_of
+from featcache.heads.task_types import READINGS
+
+
+@dataclass(frozen=True)
+class FinishedHead:
+    """A head's numbers, and how they are used.
+
+    Parameters
+    ----------
+    settings
+        How it was trained.
+    parameters
+        Its numbers, on raw features.
+    classes
+        How many classes, answers or numbers it gives.
+    task
+        Which of them; see `featcache.core.tasks.TASKS`.
+    """
+
+    settings: Settings
+    parameters: Mapping[str, np.ndarray]
+    classes: int
+    task: str
+
+    @property
+    def width(self) -> int:
+        """Width D of the features that it takes."""
+        for name, axis in (("features", 1), ("kernel_0", 0), ("kernel", 0)):
+            if name in self.parameters:
+                return int(self.parameters[name].shape[axis])
+        raise IntegrityError(f"a {self.settings.head} head without numbers; train it again")
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return raw outputs ``[N, C]`` of features ``[N, …]``, which are flattened.
+
+        Raises
+        ------
+        UsageError
+            If they are of another width.
+        """
+        from featcache.heads.inference import outputs
+
+        flat = np.asarray(features, np.float32).reshape(len(features), int(np.prod(np.shape(features)[1:])))
+        if flat.shape[1] != self.width:
+            raise UsageError(f"features of width {flat.shape[1]}; this classifier takes {self.width}")
+        single = {name: value[None] for name, value in self.parameters.items()}
+        return outputs(self.settings, single, flat, classes=self.classes)[0]
+
+    def raw(self, features: np.ndarray, *, tta: bool) -> tuple[np.ndarray, str]:
+        """Return raw outputs ``[N, C]``, and the loss that says how to read them.
+
+        Those of an average over views are what gives its values back; see `featcache.heads.task_types.Reading.undone`.
+
+        Parameters
+        ----------
+        features
+            ``[N, …]``; with `tta` all views of each image, ``[N, V, …]``.
+        tta
+            Whether to average.
+        """
+        loss = loss_of(self.settings)
+        if not tta:
+            return self.logits(features), loss
+        count, views = np.shape(features)[:2]
+        logits = self.logits(np.reshape(features, (count * views, *np.shape(features)[2:])))
+        reading = READINGS[self.task]
+        each = reading.values(loss, logits, self.classes)
+        return reading.undone(each.reshape(count, views, self.classes).mean(axis=1, dtype=np.float64))

@@ -1,0 +1,306 @@
+"""What a head is: parameters and logits of ONE head on ONE example.
+
+Batches and many heads at once are the caller's ``vmap``. A head never sees an image or a backbone.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from featcache.errors import UnknownNameError, did_you_mean
+
+Parameters = Mapping[str, jax.Array]
+
+BATCH_AXIS = "rows"
+"""Name of the ``vmap`` axis over the rows of a batch, over which batch normalisation takes its means."""
+
+NORM_EPSILON = 1e-3
+NORM_MOMENTUM = 0.9
+"""Of the hidden layers' batch normalisation: what is added to the variance, what stays of the old statistics."""
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """All that decides which arrays a head has and what is done with them.
+
+    Parameters
+    ----------
+    head
+        Kind of head, a key of `HEADS`.
+    outputs
+        Number of outputs C.
+    hidden
+        Widths of the hidden layers; ``mlp`` only.
+    activation
+        After each hidden layer, a key of `ACTIVATIONS`.
+    batch_norm
+        Whether hidden layers are normalised over the batch before their activation (folded into the weights
+        when training ends).
+    """
+
+    head: str
+    outputs: int
+    hidden: tuple[int, ...] = ()
+    activation: str = "relu"
+    batch_norm: bool = False
+
+    @property
+    def units(self) -> int:
+        """Number of hidden units in all: how many numbers dropout draws for one example."""
+        return sum(self.hidden)
+
+    @property
+    def first(self) -> str:
+        """Name of the kernel that meets the features."""
+        return "kernel_0" if self.hidden else "kernel"
+
+
+class Scaling(NamedTuple):
+    """Standardisation of the features, learnt on the training rows: `mean` and `deviation`, both ``[D]``."""
+
+    mean: jax.Array
+    deviation: jax.Array
+
+
+@dataclass(frozen=True)
+class Head:
+    """A kind of head.
+
+    Parameters
+    ----------
+    init
+        ``(key, D, form) -> parameters``.
+    logits
+        ``(form, parameters, x [D]) -> [C]`` of finished parameters.
+    train_logits
+        ``(form, parameters, product, weight, dropout, uniform [units]) -> ([C], statistics)`` while training, under
+        a ``vmap`` over the batch named `BATCH_AXIS`. `product` is what the kernel ``form.first`` makes of the
+        features: taken for all heads at once, it is the one large product of a step. A hidden unit is dropped where
+        its uniform number is below `dropout`. Statistics are parameters that the batch decides and not a gradient.
+    scale
+        ``(form, parameters, scaling) -> parameters`` of the same head on raw features: standardisation costs
+        nothing once it is part of the weights, and needs no second copy of the features.
+    finish
+        ``(form, parameters) -> parameters`` without what only training needs.
+    """
+
+    init: Callable[[jax.Array, int, Form], dict[str, jax.Array]]
+    logits: Callable[[Form, Parameters, jax.Array], jax.Array]
+    train_logits: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+    scale: Callable[[Form, Parameters, Scaling], dict[str, jax.Array]]
+    finish: Callable[[Form, Parameters], dict[str, jax.Array]]
+
+
+# ---- linear
+
+
+def _linear_init(key: jax.Array, features: int, form: Form) -> dict[str, jax.Array]:
+    del key  # the loss is convex: zeros are the best start, and every seed finds the same minimum
+    return {"kernel": jnp.zeros((features, form.outputs)), "bias": jnp.zeros(form.outputs)}
+
+
+def _linear_logits(form: Form, parameters: Parameters, x: jax.Array) -> jax.Array:
+    del form
+    return x @ parameters["kernel"] + parameters["bias"]
+
+
+def _linear_train_logits(
+    form: Form,
+    parameters: Parameters,
+    product: jax.Array,
+    weight: jax.Array,
+    dropout: jax.Array,
+    uniform: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    del form, weight, dropout, uniform
+    return product + parameters["bias"], {}
+
+
+def _scaled(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.Array, jax.Array]:
+    # ((x - mean) / deviation) @ W + b  ==  x @ (W / deviation) + (b - (mean / deviation) @ W)
+    kernel = kernel / scaling.deviation[:, None]
+    return kernel, bias - scaling.mean @ kernel
+
+
+def _linear_scale(form: Form, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
+    del form
+    kernel, bias = _scaled(parameters["kernel"], parameters["bias"], scaling)
+    return {"kernel": kernel, "bias": bias}
+
+
+def _linear_finish(form: Form, parameters: Parameters) -> dict[str, jax.Array]:
+    del form
+    return dict(parameters)
+
+
+# ---- mlp: hidden layers ``kernel_0``, ``bias_0``, …, then ``kernel``, ``bias`` as in the linear head
+
+
+def _mlp_init(key: jax.Array, features: int, form: Form) -> dict[str, jax.Array]:
+    parameters: dict[str, jax.Array] = {}
+    width = features
+    for number, (units, layer_key) in enumerate(
+        zip(form.hidden, jax.random.split(key, max(len(form.hidden), 1)), strict=False)
+    ):
+        # He et al., https://arxiv.org/abs/1502.01852: the variance survives a ReLU.
+        kernel = drawn(jax.random.normal, layer_key, (width, units)) * jnp.sqrt(2.0 / width)
+        parameters |= {f"kernel_{number}": kernel, f"bias_{number}": jnp.zeros(units)}
+        if form.batch_norm:
+            parameters |= {
+                f"scale_{number}": jnp.ones(units),
+                f"offset_{number}": jnp.zeros(units),
+                f"mean_{number}": jnp.zeros(units),
+                f"var_{number}": jnp.ones(units),
+            }
+        width = units
+    # The last layer starts at zero like the linear head: all classes are equally likely.
+    return parameters | {"kernel": jnp.zeros((width, form.outputs)), "bias": jnp.zeros(form.outputs)}
+
+
+def _mlp_logits(form: Form, parameters: Parameters, x: jax.Array) -> jax.Array:
+    for number in range(len(form.hidden)):
+        x = ACTIVATIONS[form.activation](x @ parameters[f"kernel_{number}"] + parameters[f"bias_{number}"])
+    return _linear_logits(form, parameters, x)
+
+
+def _mlp_train_logits(
+    form: Form,
+    parameters: Parameters,
+    product: jax.Array,
+    weight: jax.Array,
+    dropout: jax.Array,
+    uniform: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    statistics: dict[str, jax.Array] = {}
+    if not form.hidden:
+        return product + parameters["bias"], statistics
+    x = product
+    draws = jnp.split(uniform, [sum(form.hidden[: n + 1]) for n in range(len(form.hidden) - 1)])
+    for number in range(len(form.hidden)):
+        bias = parameters[f"bias_{number}"]
+        if form.batch_norm:
+            # Normalisation takes a bias away again: its gradient is rounding noise, which Adam would blow up to
+            # full steps.
+            bias = lax.stop_gradient(bias)
+        x = (x @ parameters[f"kernel_{number}"] if number else x) + bias
+        if form.batch_norm:
+            x, new = _batch_normed(parameters, number, x, weight)
+            statistics |= new
+        x = ACTIVATIONS[form.activation](x)
+        # Inverted dropout (Srivastava et al., JMLR 2014): what is kept grows, so that nothing is to do later.
+        x = jnp.where(draws[number] < dropout, 0.0, x / (1.0 - dropout))
+    return _linear_logits(form, parameters, x), statistics
+
+
+def _batch_normed(
+    parameters: Parameters, number: int, x: jax.Array, weight: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Normalise hidden values over the batch's rows of weight above 0, and move the running statistics."""
+    counted = (weight > 0).astype(x.dtype)
+    present = lax.psum(counted, BATCH_AXIS)
+    rows = jnp.maximum(present, 1.0)
+    mean = lax.psum(counted * x, BATCH_AXIS) / rows
+    var = lax.psum(counted * jnp.square(x - mean), BATCH_AXIS) / rows
+    normed = (x - mean) * lax.rsqrt(var + NORM_EPSILON)
+    share = jnp.where(present > 0, 1 - NORM_MOMENTUM, 0.0)
+    old = {name: parameters[f"{name}_{number}"] for name in ("mean", "var")}
+    moved = {
+        f"{name}_{number}": old[name] + share * (new - old[name])
+        for name, new in (("mean", mean), ("var", var))
+    }
+    return normed * parameters[f"scale_{number}"] + parameters[f"offset_{number}"], moved
+
+
+def _mlp_scale(form: Form, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
+    first_bias = form.first.replace("kernel", "bias")
+    kernel, bias = _scaled(parameters[form.first], parameters[first_bias], scaling)
+    return {**parameters, form.first: kernel, first_bias: bias}
+
+
+def _mlp_finish(form: Form, parameters: Parameters) -> dict[str, jax.Array]:
+    kept = {"kernel": parameters["kernel"], "bias": parameters["bias"]}
+    for number in range(len(form.hidden)):
+        kernel, bias = parameters[f"kernel_{number}"], parameters[f"bias_{number}"]
+        if form.batch_norm:
+            # scale · (z - mean) / √(var + ε) + offset is a factor and a summand, and so part of the layer before.
+            factor = parameters[f"scale_{number}"] * lax.rsqrt(parameters[f"var_{number}"] + NORM_EPSILON)
+            bias = (bias - parameters[f"mean_{number}"]) * factor + parameters[f"offset_{number}"]
+            kernel = kernel * factor
+        kept |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
+    return kept
+
+
+_LINEAR = Head(_linear_init, _linear_logits, _linear_train_logits, _linear_scale, _linear_finish)
+
+HEADS: Mapping[str, Head] = {
+    "linear": _LINEAR,
+    "mlp": Head(_mlp_init, _mlp_logits, _mlp_train_logits, _mlp_scale, _mlp_finish),
+    # Found otherwise (`featcache.solvers.logistic`, `featcache.solvers.ridge`), and linear heads once they are.
+    "logistic": _LINEAR,
+    "ridge": _LINEAR,
+}
+
+
+def form_of(head: str, parameters: Mapping[str, Any], activation: str = "relu") -> Form:
+    """Return the form of finished parameters, as a classifier keeps them."""
+    hidden = []
+    while f"kernel_{len(hidden)}" in parameters:
+        hidden.append(int(parameters[f"kernel_{len(hidden)}"].shape[1]))
+    return Form(head, int(parameters["kernel"].shape[1]), tuple(hidden), activation)
+
+
+def drawn(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return ``draw(key, shape)``, drawn as one row of numbers.
+
+    They are the same, but XLA unrolls an array with short rows: a program of a 16-unit layer compiles in 6 s for 17.
+    """
+    return draw(key, (math.prod(shape),)).reshape(shape)
+
+
+def feature_scaling(x: jax.Array, weight: jax.Array) -> Scaling:
+    """Return the scaling of features by their weighted mean and standard deviation.
+
+    Parameters
+    ----------
+    x
+        float ``[N, D]``.
+    weight
+        float ``[N]``: how much each row counts; 0 for one that is no training row.
+
+    Returns
+    -------
+    Scaling
+        A constant feature gets deviation 1, so that it stays harmless.
+    """
+    # Around a common centre first: the second moment about zero would lose the digits of a small variance.
+    centre = jnp.mean(x, axis=0)
+    share = weight / jnp.maximum(jnp.sum(weight), 1e-9)
+    mean = share @ (x - centre)
+    variance = jnp.maximum(share @ jnp.square(x - centre) - jnp.square(mean), 0.0)
+    deviation = jnp.sqrt(variance)
+    floor = 1e-6 * (1.0 + jnp.abs(centre))
+    return Scaling(mean + centre, jnp.where(deviation > floor, deviation, 1.0))
+
+
+def head_kind(name: str) -> Head:
+    """Return a head by name; raise `UnknownNameError` with the known ones."""
+    if name not in HEADS:
+        raise UnknownNameError(f"no head {name!r}; {did_you_mean(name, HEADS)}")
+    return HEADS[name]
+
+
+def as_arrays(parameters: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Return parameters as float32 device arrays."""
+    return {name: jnp.asarray(value, jnp.float32) for name, value in parameters.items()}

@@ -1,0 +1,55 @@
+"""Between labels and a head's outputs, in numpy: targets in, probabilities out.
+
+Labels are exclusive classes, int ``[N]``; or C yes-or-no answers about each row, 0 and 1 ``[N, C]``; or T numbers,
+float ``[N, T]``.
+"""
+
+import numpy as np
+
+CLASS_LOSSES = ("softmax", "sigmoid")
+"""Those that tell exclusive classes apart."""
+
+LOSSES = (*CLASS_LOSSES, "squared")
+"""All of `featcache.heads.losses.LOSSES`: ``sigmoid`` also learns answers, ``squared`` numbers."""
+
+
+def outputs_for(loss: str, classes: int) -> int:
+    """Return how many outputs a head needs for `classes` exclusive classes: one sigmoid tells two apart."""
+    return 1 if loss == "sigmoid" and classes == 2 else classes
+
+
+def targets_for(loss: str, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the targets float32 ``[N, C]`` of labels; of exclusive classes and a softmax, the labels int ``[N]``."""
+    if labels.ndim == 2:
+        return np.asarray(labels, np.float32)
+    if loss == "softmax":
+        return labels
+    if outputs_for(loss, classes) == 1:
+        return np.asarray(labels, np.float32)[:, None]
+    return np.eye(classes, dtype=np.float32)[labels]
+
+
+def class_probabilities(loss: str, outputs: np.ndarray, classes: int) -> np.ndarray:
+    """Return probabilities float32 ``[N, classes]`` of exclusive classes from a head's outputs ``[N, C]``.
+
+    One sigmoid gives the second class's; several, each class against the rest, are brought to the sum 1, as
+    scikit-learn does it.
+    """
+    read = softmax(outputs) if loss == "softmax" else sigmoid(outputs)
+    if loss == "softmax":
+        return read
+    if read.shape[1] == 1 and classes == 2:
+        return np.concatenate([1 - read, read], axis=1)
+    return read / np.maximum(read.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities float32 ``[N, C]`` that sum to 1."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities float32 ``[N, C]``, each for itself."""
+    # 1 / (1 + exp(−z)) would overflow where z is far below 0.
+    return (0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float64)))).astype(np.float32)

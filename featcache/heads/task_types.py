@@ -1,0 +1,119 @@
+"""How a head's outputs are read, by what it learnt: classes, answers or numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS
+from featcache.errors import UsageError, did_you_mean
+from featcache.heads.probabilities import CLASS_LOSSES, class_probabilities, sigmoid
+from featcache.heads.settings import DESCENT, HEADS
+from featcache.metrics.classification import evaluate, score
+from featcache.metrics.multilabel import evaluate_answers, summary
+from featcache.metrics.regression import evaluate_numbers
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What outputs mean.
+
+    Parameters
+    ----------
+    task
+        Of `featcache.core.tasks.TASKS`.
+    values
+        ``(loss, raw outputs [N, C], number of classes)`` to probabilities or numbers float32 ``[N, T]``.
+    undone
+        Values float64 ``[N, T]`` to raw outputs float32, and a loss to read them by, which give the values back.
+    score, evaluate
+        Known labels or targets and values to scores in a few numbers, and one by one; see `featcache.metrics.classification` and
+        `featcache.metrics.multilabel`. They take ``classes`` and ``split`` by name.
+    heads, losses
+        What can learn it, the default first.
+    """
+
+    task: str
+    values: Callable[[str, np.ndarray, int], np.ndarray]
+    undone: Callable[[np.ndarray], tuple[np.ndarray, str]]
+    score: Callable[..., Any]
+    evaluate: Callable[..., Any]
+    heads: tuple[str, ...]
+    losses: tuple[str, ...]
+
+    def head(self, asked: str | None) -> str:
+        """Return the head: the one asked for, or the default.
+
+        Raises
+        ------
+        UsageError
+            If that head cannot learn this.
+        """
+        return _one_of(self.task, "head", asked, self.heads)
+
+    def loss(self, asked: str | None) -> str:
+        """Return the loss: the one asked for, or the default; raises as `head` does."""
+        return _one_of(self.task, "loss", asked, self.losses)
+
+
+def _one_of(task: str, what: str, asked: str | None, known: Sequence[str]) -> str:
+    if asked is not None and asked not in known:
+        raise UsageError(f"no {what} {asked!r} for {task}; {did_you_mean(asked, known)}")
+    return asked or known[0]
+
+
+_LEAST = np.finfo(np.float32).tiny
+
+
+def _logarithms(values: np.ndarray) -> tuple[np.ndarray, str]:
+    # Whatever the loss was: a softmax of their logarithms gives probabilities that sum to 1 back.
+    return np.log(np.maximum(values, _LEAST)).astype(np.float32), "softmax"
+
+
+def _log_odds(values: np.ndarray) -> tuple[np.ndarray, str]:
+    odds = np.log(np.maximum(values, _LEAST)) - np.log(np.maximum(1 - values, _LEAST))
+    return odds.astype(np.float32), "sigmoid"
+
+
+def _as_they_are(values: np.ndarray) -> tuple[np.ndarray, str]:
+    return values.astype(np.float32), "squared"
+
+
+def _score_classes(known: np.ndarray, values: np.ndarray, *, classes: Sequence[str], split: str) -> Any:
+    del classes
+    return score(known, values, split=split)
+
+
+def _score_answers(known: np.ndarray, values: np.ndarray, *, classes: Sequence[str], split: str) -> Any:
+    return summary(evaluate_answers(known, values, classes=classes, split=split))
+
+
+def _score_numbers(known: np.ndarray, values: np.ndarray, *, classes: Sequence[str], split: str) -> Any:
+    return summary(evaluate_numbers(known, values, classes=classes, split=split))
+
+
+_ALL = (
+    Reading(CLASSES, class_probabilities, _logarithms, _score_classes, evaluate, HEADS, CLASS_LOSSES),
+    Reading(
+        ANSWERS,
+        lambda loss, raw, classes: sigmoid(raw),
+        _log_odds,
+        _score_answers,
+        evaluate_answers,
+        DESCENT,
+        ("sigmoid",),
+    ),
+    Reading(
+        NUMBERS,
+        lambda loss, raw, classes: np.asarray(raw, np.float32),
+        _as_they_are,
+        _score_numbers,
+        evaluate_numbers,
+        ("ridge", *DESCENT),
+        ("squared",),
+    ),
+)
+
+READINGS: Mapping[str, Reading] = {reading.task: reading for reading in _ALL}
+"""By `featcache.core.tasks.TASKS`."""

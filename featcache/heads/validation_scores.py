@@ -1,0 +1,104 @@
+"""Scores of K heads on held-out rows."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+
+from featcache.heads.feature_table import MEMORY, Part, blocks
+from featcache.heads.inference import outputs
+from featcache.heads.probabilities import class_probabilities
+from featcache.heads.settings import DESCENT, Settings, loss_of
+
+
+def scores(
+    settings: Settings, parameters: Mapping[str, np.ndarray], val: Part, *, classes: int, memory: int = MEMORY
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what K heads are worth on rows that judge, each ``[K]``, NaN where one has no rows.
+
+    Returns
+    -------
+    loss, score
+        Mean cross-entropy in nats and accuracy of exclusive classes; of answers likewise, each counting for
+        itself; of numbers the mean squared error and R², both averaged over the T numbers.
+    """
+    heads = len(val.weight)
+    loss, score, weight = np.zeros(heads), np.zeros(heads), np.zeros(heads)
+    judge = _judge(settings, val, classes)
+    width = val.table.shape[1] + heads * classes * 4
+    for part in blocks(val.table.shape[0], width, memory // 4):
+        numbers = np.arange(part.start, part.stop)
+        counts = val.weight[:, numbers]
+        raw = outputs(settings, parameters, val.table.take(numbers), classes=classes)
+        for total, own in zip((loss, score), judge(raw, val.labels[numbers]), strict=True):
+            # A row that does not count may be infinite.
+            total += np.sum(np.where(counts > 0, counts * own, 0.0), axis=1)
+        weight += counts.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return loss / weight, score / weight
+
+
+def row_scores(
+    settings: Settings, parameters: Mapping[str, np.ndarray], val: Part, *, classes: int
+) -> np.ndarray:
+    """Return what one head (parameters without an axis of heads) is worth on each row, float64 ``[N]``.
+
+    Right or wrong (1 or 0) of exclusive classes, the share of right answers, or what a row adds to R²: the mean over
+    rows is the score that `scores` gives where all rows count the same.
+    """
+    judge = _judge(settings, val, classes)
+    single = {name: np.asarray(value)[None] for name, value in parameters.items()}
+    found = []
+    for start in range(0, val.table.shape[0], 4096):
+        numbers = np.arange(start, min(start + 4096, val.table.shape[0]))
+        raw = outputs(settings, single, val.table.take(numbers), classes=classes)
+        found.append(judge(raw, val.labels[numbers])[1][0])
+    return np.concatenate(found).astype(np.float64)
+
+
+Judge = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Outputs ``[K, n, C]`` and labels ``[n, …]`` to the loss and the score of each row, both ``[K, n]``."""
+
+
+def _judge(settings: Settings, val: Part, classes: int) -> Judge:
+    if val.labels.ndim == 1:
+        return partial(_of_classes, loss_of(settings), classes)
+    if settings.head in DESCENT and settings.loss == "sigmoid":
+        return _of_answers
+    return partial(_of_numbers, _variances(val))
+
+
+def _of_classes(
+    loss: str, classes: int, raw: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    probable = np.stack([class_probabilities(loss, own, classes) for own in raw])
+    rows = np.broadcast_to(labels, raw.shape[:2])
+    own = np.take_along_axis(probable, rows[..., None], axis=2)[..., 0]
+    return -np.log(np.maximum(own, np.finfo(np.float32).tiny)), probable.argmax(axis=2) == labels
+
+
+def _of_answers(raw: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    losses = np.logaddexp(0.0, raw) - raw * labels
+    return losses.mean(axis=2), np.mean((raw > 0) == (labels > 0.5), axis=2)
+
+
+def _of_numbers(variances: np.ndarray, raw: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # R² = 1 − Σ error² / Σ (label − mean)² is the mean of 1 − error² / variance over the rows. Of a constant label
+    # it is, as in scikit-learn, 1 where it is met and 0 where not.
+    squares = np.square(raw - labels, dtype=np.float64)
+    spread = variances[:, None] > 0
+    shares = 1 - squares / np.where(spread, variances[:, None], 1.0)
+    return squares.mean(axis=2), np.where(spread, shares, squares == 0).mean(axis=2)
+
+
+def _variances(val: Part) -> np.ndarray:
+    """Variance of each number over the rows that judge a head, float64 ``[K, T]``; of a constant exactly 0."""
+    found = np.zeros((len(val.weight), val.labels.shape[1]))
+    for variance, weight in zip(found, val.weight, strict=True):
+        labels = val.labels[weight > 0].astype(np.float64)
+        if len(labels):
+            # Around one of them: where all are the same, no rounding is left to divide by.
+            centred = labels - labels[0]
+            share = weight[weight > 0] / weight.sum(dtype=np.float64)
+            variance[:] = share @ np.square(centred - share @ centred)
+    return found

@@ -1,0 +1,296 @@
+"""Encoded bytes to an upright RGB picture: which formats, which pixels, and what every failure is called.
+
+What cannot be decoded raises `ImageError` with one of `QUARANTINE_REASONS`, and nothing else whatever the
+bytes are. No setting of Pillow or of `warnings` is touched, so threads may decode side by side. Pixels are
+decoded whole (``draft()`` would change them); ICC profiles are ignored, as torchvision, timm and Keras do.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from featcache.errors import ImageError
+
+QUARANTINE_REASONS = (
+    "empty file",
+    "not an image",
+    "unsupported format",
+    "unsupported pixels",
+    "too many pixels",
+    "truncated",
+    "damaged",
+    "unreadable file",
+    "changed during extraction",
+    "out of memory",
+)
+"""Why an image has no row. Cache files store index + 1: the order is fixed, new reasons go to the end."""
+
+MAX_PIXELS = 178_956_970
+"""Width × height above which a picture is refused before any pixel is decoded (Pillow's own error limit)."""
+
+_READABLE = {
+    "JPEG": rb"\xff\xd8\xff",  # MPO (stereo pairs, phone portraits) is a JPEG with more pictures behind it
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WEBP": rb"RIFF....WEBP",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "PPM": rb"P[1-6]\s",
+    "AVIF": rb"....ftyp(?:avi[fs]|m[is]f1.{4,40}?avi[fs])",
+}
+_REFUSED = {
+    "HEIC": rb"....ftyp(?:hei|hev|m[is]f1)",
+    "MP4 or QuickTime video": rb"....ftyp",
+    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "JPEG XL": rb"\0\0\0\x0cJXL |\xff\x0a",
+    "Photoshop": rb"8BPS",
+    "ICO": rb"\0\0[\1\2]\0",
+    "SVG": rb"\s*(?:<\?xml.{0,500}?)?<svg",
+    "PDF": rb"%PDF",
+    "PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",
+    "PAM or PFM": rb"P[7fF]\s",
+    "OpenEXR": rb"v/1\x01",
+    "DICOM": rb".{128}DICM",
+}
+_NAMES = (*_READABLE, *_REFUSED)
+_SIGNATURE = re.compile(
+    b"|".join(b"(%b)" % pattern for pattern in (*_READABLE.values(), *_REFUSED.values())), re.DOTALL
+)
+_ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read(
+    data: bytes, *, exif: str, rgb: str, finish: Callable[[Image.Image], Image.Image] | None = None
+) -> np.ndarray:
+    """Decode a picture, apply `finish` to it and return its pixels.
+
+    Parameters
+    ----------
+    data
+        An encoded image; its content, not its name, decides the format. Of several frames the first is taken.
+    exif
+        ``apply`` or ``ignore``, see `featcache.images.transforms.Transforms`.
+    rgb
+        ``white`` or ``drop``, see there.
+    finish
+        What to do with the RGB picture before it becomes an array, such as a resize.
+
+    Returns
+    -------
+    np.ndarray
+        uint8[H, W, 3], red first, read-only (it is Pillow's own buffer).
+
+    Raises
+    ------
+    ImageError
+        The bytes are not a whole picture of a supported format.
+    """
+    name = _format_of(data)
+    with _verdicts(name, data):
+        image = _upright_rgb(_open(name, data), exif, rgb)
+        return np.asarray(finish(image) if finish else image)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What a picture is before it becomes RGB.
+
+    Parameters
+    ----------
+    format
+        As its content says, such as ``"JPEG"``.
+    mode
+        Pillow's word for its pixels, such as ``"RGB"``, ``"L"``, ``"P"``, ``"CMYK"`` or ``"I;16"``.
+    width, height
+        Pixels, once it is upright.
+    orientation
+        EXIF's number for how it was stored; 1 is upright.
+    transparent
+        Whether any of it may be transparent.
+    several
+        Whether it has more frames, pages or pictures than the one that is taken.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    orientation: int
+    transparent: bool
+    several: bool
+
+
+def examine(data: bytes) -> PictureFacts:
+    """Decode a picture as `read` does and say what it is; raises what `read` raises.
+
+    Parameters
+    ----------
+    data
+        An encoded image.
+
+    Raises
+    ------
+    ImageError
+        The bytes are not a whole picture of a supported format.
+    """
+    name = _format_of(data)
+    with _verdicts(name, data):
+        image = _open(name, data)
+        mode = image.mode  # as stored: loading the pixels replaces that of some
+        image.load()
+        transparent = image.has_transparency_data
+        width, height = _upright_rgb(image, "apply", "white").size
+    untouched = _open(name, data)  # what the other frames are must not change what the first is
+    return PictureFacts(
+        format=name,
+        mode=mode,
+        width=width,
+        height=height,
+        orientation=_orientation(untouched),
+        transparent=transparent,
+        several=_has_several(untouched),
+    )
+
+
+@contextlib.contextmanager
+def _verdicts(name: str, data: bytes) -> Iterator[None]:
+    """Let whatever Pillow raises on these bytes come out as an `ImageError` with its reason."""
+    try:
+        yield
+    except ImageError:
+        raise
+    # Pillow documents OSError, but damaged files also raise SyntaxError, ValueError, struct.error, EOFError,
+    # zlib.error, OverflowError, AssertionError, MemoryError, ...: any of them is a verdict on these bytes.
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        raise ImageError(_reason(error, name, data), f"{name} of {len(data)} bytes: {text}") from error
+
+
+def _upright_rgb(image: Image.Image, exif: str, rgb: str) -> Image.Image:
+    """Decode an opened picture's pixels, all of them."""
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image)) if exif == "apply" else None
+    image = _to_rgb(image, rgb)
+    return image if turn is None else image.transpose(turn)
+
+
+def _format_of(data: bytes) -> str:
+    """Return the format's name, from the first bytes alone."""
+    if not data:
+        raise ImageError("empty file", "0 bytes; copy or download it again")
+    match = _SIGNATURE.match(data)
+    if match is None:
+        html = re.match(rb"\s*<(!doctype|html|head|\?xml)", data, re.IGNORECASE)
+        what = "a web page (a failed download?)" if html else "no known image format"
+        raise ImageError("not an image", f"{what}, starts with {bytes(data[:16])!r}")
+    name = _NAMES[(match.lastindex or 1) - 1]
+    if name in _REFUSED:
+        raise ImageError("unsupported format", f"{name}; convert it to one of {', '.join(_READABLE)}")
+    return name
+
+
+def _open(name: str, data: bytes) -> Image.Image:
+    """Parse the header and check the size; no pixel is decoded yet.
+
+    The plugin is called directly. `Image.open` would only try it the same way, but swallow the error that
+    tells a truncated file from a damaged one, and warn about large pictures in a way no thread can silence.
+    """
+    if name not in Image.OPEN:
+        Image.init()
+    opener, accept = Image.OPEN.get(name, (None, None))
+    verdict = accept(bytes(data[:16])) if accept else True
+    if opener is None or isinstance(verdict, str):
+        raise ImageError("unsupported format", f"this Pillow was built without {name}; install a full wheel")
+    image = opener(io.BytesIO(data), "")
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError("too many pixels", f"{width}×{height}, at most {MAX_PIXELS:,} are read; shrink it")
+    return image
+
+
+def _reason(error: Exception, name: str, data: bytes) -> str:
+    """Choose the quarantine reason for an exception of Pillow's."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return "too many pixels"
+    return "truncated" if "truncated" in str(error).lower() or _ends_early(name, data) else "damaged"
+
+
+def _ends_early(name: str, data: bytes) -> bool:
+    """Tell whether a file that failed to decode also lacks its end."""
+    if name == "WEBP":
+        return 8 + int.from_bytes(data[4:8], "little") > len(data)
+    if name == "TIFF":  # the table of tags, often at the end, lies beyond what is there
+        order = "little" if data[:1] == b"I" else "big"
+        return int.from_bytes(data[4:8], order) + 2 > len(data)
+    return name in _ENDINGS and _ENDINGS[name] not in bytes(data[-64:])
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's number for how a picture was stored, 1 (upright) where it says nothing that makes sense.
+
+    Pictures are turned by that number and not by `ImageOps.exif_transpose`: that copies upright pictures and writes the
+    whole EXIF block again, which fails where only some unrelated tag is broken.
+    """
+    try:
+        number = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(number) if number in _UPRIGHT else 1
+    except Exception:  # an unreadable block says nothing about the pixels
+        return 1
+
+
+def _has_several(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # what follows the first frame is damaged, which is not looked at anywhere else
+        return True
+
+
+def _to_rgb(image: Image.Image, rule: str) -> Image.Image:
+    """Apply the RGB rule; a plain RGB picture is returned as it is."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    kind = f"{image.mode} {image.format}"
+    if image.mode.startswith("I;16") or kind in ("I PNG", "I PPM"):  # both hold 16 bits in 32
+        image = _sixteen_to_eight_bits(image)
+    if image.mode in ("I", "F"):
+        raise ImageError("unsupported pixels", f"{kind} of 32 bits; convert it to 8 or 16 bits")
+    if image.mode == "La":  # premultiplied grey of a TIFF: Pillow converts it to LA only
+        image = image.convert("LA")
+    if rule == "white" and image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", rgba.size, "white")
+        image.paste(rgba, mask=rgba.getchannel("A"))
+        return image
+    image.info.pop("transparency", None)  # else convert() warns about palettes
+    return image.convert("RGB")
+
+
+def _sixteen_to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits, value / 257 rounded; Pillow's convert() clips: most turns white."""
+    values = np.asarray(image).astype(np.uint32)
+    tags = getattr(image, "tag_v2", {})  # TIFF: Pillow passes 12 bits and "white is zero" on as they are
+    full = 2 ** tags.get(ExifTags.Base.BitsPerSample, (16,))[0] - 1
+    grey = (values * 255 + full // 2) // full
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
+        grey = 255 - grey
+    if "transparency" not in image.info:
+        return Image.fromarray(grey.astype(np.uint8))
+    alpha = np.where(values == image.info["transparency"], 0, 255)
+    return Image.fromarray(np.stack([grey, alpha], axis=-1).astype(np.uint8))

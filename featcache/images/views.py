@@ -1,0 +1,124 @@
+"""Several views of an image, as a cache holds them: number 0 is the plain one, the others are drawn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from featcache.core.identity import PLAIN_VIEWS
+from featcache.errors import UsageError
+from featcache.images.augmentation import Augmentation
+from featcache.images.decoding import read
+from featcache.images.random_views import drawn_numbers, drawn_view
+from featcache.images.resizing import _fit, prepare
+from featcache.images.transforms import Transforms
+
+DEFAULT = "flip,random-resized-crop"
+"""How views are drawn where nothing is said."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which views of each image a cache holds: the plain image, and others that are drawn.
+
+    Parameters
+    ----------
+    count
+        How many, the plain one included.
+    augmentation, seed
+        How the others are drawn; of no matter where there are none.
+    """
+
+    count: int = 1
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+
+    @classmethod
+    def of(cls, count: int, augment: str | Augmentation, seed: int) -> Self:
+        """Return what the arguments of `featcache.extract` ask for.
+
+        Raises
+        ------
+        UsageError
+            If they ask for nothing, or contradict each other.
+        """
+        augmentation = augment if isinstance(augment, Augmentation) else Augmentation.parse(augment)
+        for name, value in (("views", count), ("view-seed", seed)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise UsageError(f"{name} {value!r}: expected a whole number")
+        if count < 1:
+            raise UsageError(f"views {count}: expected at least 1, which is the plain image")
+        if count == 1 and augmentation != Augmentation.parse(DEFAULT):
+            raise UsageError(
+                f"augment {augmentation} does nothing to one view, the plain image; ask for more views"
+            )
+        if count > 1 and augmentation.plain:
+            raise UsageError(f"augment none makes all {count} views the same; choose one, such as {DEFAULT}")
+        return cls(int(count), augmentation, int(seed)) if count > 1 else cls()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read `to_json`'s values."""
+        if value["count"] == 1:
+            return cls()
+        return cls(value["count"], Augmentation.from_json(dict(value["policy"])), value["seed"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a recipe says of views."""
+        if self.count == 1:
+            return dict(PLAIN_VIEWS)
+        return {"policy": self.augmentation.to_json(), "seed": self.seed, "count": self.count}
+
+    def prepare(self, data: bytes, transforms: Transforms, image: bytes) -> np.ndarray:
+        """Return uint8 ``[height, width, 3]``, or ``[V, height, width, 3]`` of several views.
+
+        Parameters
+        ----------
+        data, transforms, image
+            As for `augmented`.
+        """
+        if self.count == 1:
+            return prepare(data, transforms)
+        return draw_views(data, transforms, self.augmentation, seed=self.seed, image=image, count=self.count)
+
+
+PLAIN = Views()
+"""Each image as it is, and nothing else."""
+
+
+def draw_views(
+    data: bytes, transforms: Transforms, augmentation: Augmentation, *, seed: int, image: bytes, count: int
+) -> np.ndarray:
+    """Decode one picture once, and return its first views: the plain one, then drawn ones.
+
+    Parameters
+    ----------
+    data, transforms, augmentation, seed, image
+        As for `augmented`.
+    count
+        How many, at least 1.
+
+    Returns
+    -------
+    np.ndarray
+        uint8[count, height, width, 3]; ``[0]`` is what `featcache.images.resizing.prepare` gives, ``[v]`` is what
+        `augmented` gives for the number v.
+
+    Raises
+    ------
+    ImageError
+        The bytes are not a whole picture of a supported format.
+    """
+    views: list[np.ndarray] = []
+
+    def finish(picture: Image.Image) -> Image.Image:
+        numbers = (drawn_numbers(seed, image, number) for number in range(1, count))
+        plain = _fit(picture, transforms)
+        views.append(np.asarray(plain))
+        views.extend(np.asarray(drawn_view(picture, transforms, augmentation, drawn)) for drawn in numbers)
+        return plain
+
+    read(data, exif=transforms.exif, rgb=transforms.rgb, finish=finish)
+    return np.stack(views)

@@ -1,0 +1,147 @@
+"""How good a classifier is: pure functions of labels and probabilities, scikit-learn inside."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.metrics.intervals import bootstrap_interval
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Precision, recall and F1 (0..1) of one class, and how many examples it has."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good a classifier is on one split, in a few numbers.
+
+    Parameters
+    ----------
+    split
+        Which rows.
+    count
+        Number of examples.
+    accuracy
+        Share of right predictions.
+    interval
+        Bootstrap 95 % interval of the accuracy.
+    top5
+        Share with the right class among the five most probable; ``None`` with five classes or fewer.
+    loss
+        Mean cross-entropy in nats.
+    calibration_error
+        Expected calibration error over 15 bins.
+    """
+
+    split: str
+    count: int
+    accuracy: float
+    interval: tuple[float, float]
+    top5: float | None
+    loss: float
+    calibration_error: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "interval": list(self.interval)}
+
+
+@dataclass(frozen=True)
+class Evaluation(Scores):
+    """Scores with the classes one by one.
+
+    Parameters
+    ----------
+    classes
+        Scores class by class.
+    confusion
+        int ``[C, C]``: rows are true classes, columns predicted ones.
+    """
+
+    classes: tuple[ClassScore, ...]
+    confusion: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**super().to_json(), "confusion": self.confusion.tolist()}
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins of confidence.
+
+    Guo et al., "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        abs(float(np.mean(correct[bin_of == b])) - float(np.mean(confidence[bin_of == b])))
+        * float(np.mean(bin_of == b))
+        for b in np.unique(bin_of)
+    ]
+    return float(sum(gaps))
+
+
+def score(labels: np.ndarray, probabilities: np.ndarray, *, split: str) -> Scores:
+    """Score probabilities float ``[N, C]`` against labels int ``[N]``; `split` says what the rows are.
+
+    Without scikit-learn, whose import takes longer than training a head does.
+    """
+    right = probabilities[np.arange(len(labels)), labels]
+    ranks = np.sum(probabilities > right[:, None], axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    return Scores(
+        split=split,
+        count=len(labels),
+        accuracy=float(np.mean(correct)),
+        interval=bootstrap_interval(correct),
+        top5=float(np.mean(ranks < 5)) if probabilities.shape[1] > 5 else None,
+        loss=float(-np.mean(np.log(np.maximum(right, 1e-12)))),
+        calibration_error=expected_calibration_error(labels, probabilities),
+    )
+
+
+def evaluate(
+    labels: np.ndarray, probabilities: np.ndarray, *, classes: Sequence[str], split: str
+) -> Evaluation:
+    """Score probabilities against labels, class by class too.
+
+    Parameters
+    ----------
+    labels
+        int ``[N]``, indices into `classes`.
+    probabilities
+        float ``[N, C]``, rows summing to 1.
+    classes
+        Names.
+    split
+        What the rows are, for the record.
+    """
+    from sklearn import metrics
+
+    every = np.arange(len(classes))
+    predicted = probabilities.argmax(axis=1)
+    by_class = metrics.precision_recall_fscore_support(
+        labels,
+        predicted,
+        labels=every,
+        zero_division=0,  # pyright: ignore[reportArgumentType]  # the stub says str
+    )
+    precision, recall, f1, support = (np.atleast_1d(np.asarray(values)) for values in by_class)
+    return Evaluation(
+        **vars(score(labels, probabilities, split=split)),
+        classes=tuple(
+            ClassScore(name, float(p), float(r), float(f), int(n))
+            for name, p, r, f, n in zip(classes, precision, recall, f1, support, strict=True)
+        ),
+        confusion=metrics.confusion_matrix(labels, predicted, labels=every),
+    )

@@ -1,0 +1,106 @@
+"""From scores of many heads to an honest result: choose on validation, then look at the test rows once.
+
+Everything here is a pure function of numbers; nothing here can read a test row.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.metrics.intervals import bootstrap_interval, mean_interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two heads on the same validation rows.
+
+    Parameters
+    ----------
+    difference
+        Accuracy of the first minus that of the second.
+    interval
+        Paired bootstrap 95 % interval of the difference.
+    p_value
+        Exact two-sided McNemar test: how likely at least so uneven a disagreement is if neither is better.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the interval excludes that they are equally good."""
+        return not self.interval[0] <= 0 <= self.interval[1]
+
+
+def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Comparison:
+    """Compare which rows two heads have right.
+
+    Parameters
+    ----------
+    first, second
+        float ``[N]`` in 0..1: right or wrong, or the share of seeds that are right.
+    seed
+        Of the bootstrap.
+
+    References
+    ----------
+    McNemar, Psychometrika 12 (1947), in its exact binomial form.
+    """
+    from scipy.stats import binomtest
+
+    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    low, high = mean_interval(difference, seed=seed)
+    better, worse = int((difference > 0).sum()), int((difference < 0).sum())
+    p_value = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return Comparison(float(difference.mean()), (low, high), p_value)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """An accuracy over several seeds.
+
+    Parameters
+    ----------
+    mean, deviation
+        Over the seeds; no deviation (0) for one.
+    interval
+        Bootstrap 95 % interval over the rows, of the mean over the seeds.
+    values
+        One accuracy for each seed.
+    count
+        Number of rows.
+    """
+
+    mean: float
+    deviation: float
+    interval: tuple[float, float]
+    values: tuple[float, ...]
+    count: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "interval": list(self.interval),
+            "seeds": list(self.values),
+            "count": self.count,
+        }
+
+
+def spread(right: np.ndarray) -> Spread:
+    """Return the accuracy over seeds of ``right [S, N]``, 1 where a seed's head is right; or other scores of rows."""
+    values = right.mean(axis=1)
+    return Spread(
+        float(values.mean()),
+        float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+        # Of one seed each row is right or wrong, unless the rows' scores are shares of answers or of a variance.
+        bootstrap_interval(right[0])
+        if len(right) == 1 and np.isin(right, (0, 1)).all()
+        else mean_interval(right.mean(axis=0)),
+        tuple(map(float, values)),
+        right.shape[1],
+    )

@@ -1,0 +1,83 @@
+"""Scores of predicted numbers."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.metrics.intervals import mean_interval
+
+
+@dataclass(frozen=True)
+class NumberScores:
+    """How good predicted numbers are on one split; of several numbers the means over them.
+
+    Parameters
+    ----------
+    split, count
+        Which rows, and how many.
+    mae
+        Mean absolute error, in the numbers' own units.
+    interval
+        Bootstrap 95 % interval of it over rows.
+    rmse
+        Root of the mean squared error.
+    r2
+        Share of the variance that is explained; 0 is what the split's mean would give.
+    """
+
+    split: str
+    count: int
+    mae: float
+    interval: tuple[float, float]
+    rmse: float
+    r2: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "interval": list(self.interval)}
+
+
+@dataclass(frozen=True)
+class NumberScore:
+    """One number: mean absolute error, root of the mean squared error, R²."""
+
+    name: str
+    mae: float
+    rmse: float
+    r2: float
+
+
+@dataclass(frozen=True)
+class NumberEvaluation(NumberScores):
+    """Scores with the `numbers` one by one; `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`."""
+
+    numbers: tuple[NumberScore, ...]
+    seen: int | None = None
+
+
+def evaluate_numbers(
+    targets: np.ndarray, numbers: np.ndarray, *, classes: Sequence[str], split: str
+) -> NumberEvaluation:
+    """Score predicted numbers float ``[N, T]`` against those that are known, ``[N, T]``; `classes` names them."""
+    from sklearn import metrics
+
+    errors = np.abs(numbers.astype(np.float64) - targets)
+    mae, rmse = errors.mean(axis=0), np.sqrt(np.square(errors).mean(axis=0))
+    if len(targets) > 1:
+        r2 = np.atleast_1d(metrics.r2_score(targets, numbers, multioutput="raw_values"))
+    else:  # a single row has no variance to explain
+        r2 = np.zeros(targets.shape[1])
+    return NumberEvaluation(
+        split=split,
+        count=len(targets),
+        mae=float(mae.mean()),
+        interval=mean_interval(errors.mean(axis=1)),
+        rmse=float(rmse.mean()),
+        r2=float(r2.mean()),
+        numbers=tuple(
+            NumberScore(name, float(a), float(b), float(c))
+            for name, a, b, c in zip(classes, mae, rmse, r2, strict=True)
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Fits K heads to features in one program."""

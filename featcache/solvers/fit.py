@@ -1,0 +1,277 @@
+"""Fit K heads of one program, whatever their kind: gradient descent, closed forms, or remembering the rows.
+
+What a group of trials of `featcache.sweep` and one head of `featcache.train_head` have in common: arrays in,
+parameters and validation scores out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from featcache.errors import DataError, UsageError
+from featcache.heads.feature_table import MEMORY, Part, RowsOf, Solved
+from featcache.heads.probabilities import CLASS_LOSSES
+from featcache.heads.settings import DESCENT, Settings
+from featcache.heads.validation_scores import scores
+from featcache.solvers.grouping import same_rows
+from featcache.solvers.sgd import descend, whole
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fitted head.
+
+    Parameters
+    ----------
+    parameters
+        Its numbers, on raw features.
+    val_loss, val_accuracy
+        On its validation rows, NaN where it has none: mean cross-entropy in nats and the share of right rows (of
+        answers: of right answers); of numbers the mean squared error and R².
+    best_epoch, epochs_run
+        Of gradient descent: the epoch kept (0: it diverged at once), and how many the longest of its group ran.
+        Iterations, in their place, of L-BFGS; 1 of closed forms.
+    converged
+        Whether L-BFGS reached its tolerance; true of all others that did not diverge.
+    history
+        Of gradient descent: loss and score by epoch.
+    """
+
+    parameters: Mapping[str, np.ndarray]
+    val_loss: float
+    val_accuracy: float
+    best_epoch: int
+    epochs_run: int
+    converged: bool
+    history: Mapping[str, list[float | None]]
+
+
+def fit_heads(
+    settings: Sequence[Settings],
+    train: Part,
+    val: Part,
+    *,
+    classes: int,
+    memory: int = MEMORY,
+) -> list[Fit]:
+    """Fit K heads that differ in numbers only (see `featcache.sweeps.trials.Trial.program`).
+
+    Of images with several views, gradient descent takes one view in each epoch, drawn by the seed; all other heads
+    take all views at once, which share their image's weight, so that a penalty means what it means with one.
+
+    Parameters
+    ----------
+    settings
+        K of them.
+    train, val
+        Rows to learn from, and rows that judge (none is fine), of one view each. Their labels are exclusive
+        classes; or answers, for heads by descent with the loss ``"sigmoid"``; or numbers, for ``"ridge"`` and the
+        loss ``"squared"``.
+    classes
+        Number of classes; of answers or numbers for each row, where labels are those.
+    memory
+        Bytes to stay within: heads are fitted in several runs where they would take more, and features are
+        streamed where they alone do.
+
+    Returns
+    -------
+    list of Fit
+        In the order of the settings.
+
+    Raises
+    ------
+    DataError
+        If no head has a row to learn from.
+    UsageError
+        If the head or its loss cannot learn such labels, or needs features at once that do not fit in memory
+        (``logistic``, ``knn``, ``prototype``).
+    """
+    for own in settings:
+        _require_learnable(own, train.labels, classes)
+    if not (train.weight > 0).any(axis=1).all():
+        raise DataError("a head has no training rows; ask for fewer folds or another split")
+    weight = np.stack(
+        [_class_weighted(s, train, row, classes) for s, row in zip(settings, train.weight, strict=True)]
+    )
+    train = train._replace(weight=weight.astype(np.float32))
+    firsts, places = _once(settings, train.weight, val.weight)
+    settings = [settings[k] for k in firsts]
+    train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
+    learnt = train if settings[0].head in DESCENT else train.by_row()
+    solved = _SOLVERS[settings[0].head](settings, learnt, val, classes, memory)
+    losses, accuracies = scores(settings[0], solved.parameters, val, classes=classes, memory=memory)
+    if settings[0].head in DESCENT:  # a head that diverged at once is its start, whose scores are a guess's
+        losses, accuracies = (np.where(solved.epochs > 0, own, np.nan) for own in (losses, accuracies))
+    fits = [
+        Fit(
+            {name: np.asarray(value[k]) for name, value in solved.parameters.items()},
+            float(losses[k]),
+            float(accuracies[k]),
+            int(solved.epochs[k]),
+            solved.run,
+            bool(solved.converged[k]),
+            solved.histories[k] if solved.histories else {},
+        )
+        for k in range(len(settings))
+    ]
+    return [fits[place] for place in places]
+
+
+def _once(
+    settings: Sequence[Settings], weight: np.ndarray, judged: np.ndarray
+) -> tuple[list[int], list[int]]:
+    """Return the numbers of heads that are not another one again, and the place of every head among them.
+
+    A seed changes nothing where nothing is drawn: heads that are solved or remembered.
+    """
+    places: dict[Any, int] = {}
+    firsts, found = [], []
+    for number, own in enumerate(settings):
+        seed = own.seed if own.head in DESCENT else 0
+        key = (replace(own, seed=seed), weight[number].tobytes(), judged[number].tobytes())
+        if key not in places:
+            places[key] = len(firsts)
+            firsts.append(number)
+        found.append(places[key])
+    return firsts, found
+
+
+def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> None:
+    """Refuse labels that are not what the head and its loss are for."""
+    head, loss = settings.head, settings.loss
+    if labels.ndim == 1:
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise UsageError(
+                f"labels {labels.dtype} [{len(labels)}]: expected numbers of classes, int [N]; a number to predict "
+                "is a column, float [N, 1]"
+            )
+        if head in DESCENT and loss not in CLASS_LOSSES:
+            raise UsageError(
+                f"loss {loss!r} is for numbers, and these labels are classes; use softmax or sigmoid, "
+                "or a ridge head, which is least squares on classes"
+            )
+        return
+    if labels.shape[1:] != (classes,):
+        raise UsageError(f"labels of shape {labels.shape}: expected [N, {classes}]")
+    if not (head == "ridge" or (head in DESCENT and loss != "softmax")):
+        what = f"a {head} head" + (" with loss softmax" if head in DESCENT else "")
+        raise UsageError(
+            f"{what} tells exclusive classes apart, and these labels are {labels.shape[1]} for each row; use a "
+            "linear or mlp head with loss sigmoid (answers) or squared (numbers), or a ridge head (numbers)"
+        )
+    if settings.class_weights != "none":
+        raise UsageError(
+            f"class weights {settings.class_weights!r} are for exclusive classes; weigh the rows instead"
+        )
+    if not np.isfinite(labels).all():
+        raise DataError("a label is NaN or infinite; leave its row out")
+    if head in DESCENT and loss == "sigmoid" and (labels.min() < 0 or labels.max() > 1):
+        raise DataError(f"answers {labels.min():g}..{labels.max():g}: expected 0 (no) to 1 (yes)")
+
+
+def _class_weighted(settings: Settings, train: Part, weight: np.ndarray, classes: int) -> np.ndarray:
+    """Row weights with which, if asked for, all classes that are present count the same in all."""
+    if settings.class_weights == "none":
+        return weight
+    counts = np.bincount(train.labels, weights=weight, minlength=classes)
+    present = counts > 0
+    share = np.where(present, weight.sum() / (present.sum() * np.where(present, counts, 1.0)), 0.0)
+    return weight * share[train.labels]
+
+
+# ---- solved, or remembered
+
+
+def _whole(part: Part, head: str, memory: int) -> np.ndarray:
+    """All features of a part, for heads that need them at once."""
+    if not _fits(part, memory):
+        raise UsageError(
+            f"a {head} head needs all features at once, {_nbytes(part) >> 20} MiB, and memory is "
+            f"{memory >> 20} MiB; raise --memory, or use a linear, mlp or ridge head, which read them in blocks"
+        )
+    return whole(part.table)
+
+
+def _fits(part: Part, memory: int) -> bool:
+    return _nbytes(part) <= memory
+
+
+def _nbytes(part: Part) -> int:
+    return 4 * int(np.prod(part.table.shape))
+
+
+def _logistic(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+    from featcache.solvers.logistic import fit_logistic
+
+    del val
+    solution = fit_logistic(
+        _whole(train, "logistic", memory),
+        train.labels,
+        train.weight,
+        np.array([own.c for own in settings], np.float32),
+        classes=classes,
+        standardize=settings[0].standardize,
+        memory=memory // 2,
+    )
+    parameters = {name: np.asarray(value) for name, value in solution.parameters.items()}
+    iterations = np.asarray(solution.iterations)
+    return Solved(parameters, iterations, int(iterations.max()), np.asarray(solution.converged), ())
+
+
+def _ridge(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+    from featcache.solvers.ridge import class_targets, fit_ridge
+
+    del val
+    x = whole(train.table) if _fits(train, memory) else RowsOf(train.table)
+    targets = class_targets(train.labels, classes) if train.labels.ndim == 1 else train.labels
+    found: dict[str, np.ndarray] = {}
+    for heads in same_rows(train.weight):
+        # One factorisation serves every penalty.
+        penalties, places = np.unique([settings[k].l2 for k in heads], return_inverse=True)
+        weight = train.weight[heads[:1]]
+        solved = fit_ridge(x, targets, weight, penalties, standardize=settings[0].standardize)
+        for name, value in solved.items():
+            array = np.asarray(value)[0]
+            found.setdefault(name, np.empty((len(settings), *array.shape[1:]), np.float32))[heads] = array[
+                places
+            ]
+    return _closed(found, len(settings))
+
+
+def _knn(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+    del val, classes
+    x = _whole(train, "knn", memory)
+    # Views, not copies: a head's rows are chosen when it is kept.
+    return _closed(
+        {
+            "features": np.broadcast_to(x, (len(settings), *x.shape)),
+            "labels": np.broadcast_to(train.labels.astype(np.int32), (len(settings), len(x))),
+            "weight": train.weight,
+            "neighbours": np.array([own.neighbours for own in settings], np.int32),
+        },
+        len(settings),
+    )
+
+
+def _prototype(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+    from featcache.heads.nearest import prototypes
+
+    del val
+    x = _whole(train, "prototype", memory)
+    found = prototypes(x, train.labels, train.weight, classes=classes, metric=settings[0].metric)
+    return _closed(found, len(settings))
+
+
+def _closed(parameters: Mapping[str, np.ndarray], heads: int) -> Solved:
+    return Solved(parameters, np.ones(heads, int), 1, np.ones(heads, bool), ())
+
+
+_SOLVERS: Mapping[str, Callable[..., Solved]] = {
+    **dict.fromkeys(DESCENT, descend),
+    "logistic": _logistic,
+    "ridge": _ridge,
+    "knn": _knn,
+    "prototype": _prototype,
+}

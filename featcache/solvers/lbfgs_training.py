@@ -1,0 +1,129 @@
+"""L-BFGS over all rows at once, for K heads of any form: an epoch is one iteration.
+
+`featcache.solvers.lbfgs` gives the directions. Its line search is for functions that are convex along a line, which an
+``mlp`` is not: here steps are halved until the loss falls enough (Armijo's condition; Nocedal and Wright,
+Numerical Optimization (2006), algorithm 3.1), and a step that shows no positive curvature is not remembered.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from featcache.heads.model import Scaling
+from featcache.solvers.lbfgs import (
+    NOISE,
+    SUFFICIENT_DECREASE,
+    History,
+    along,
+    descent,
+    dot,
+    empty_history,
+    remember,
+)
+from featcache.solvers.optimizers import Hyperparameters
+from featcache.solvers.train_step import Learners, Program, Rows, total_loss
+
+REMEMBERED = 10
+"""Steps that the inverse Hessian is made of."""
+
+MOST_HALVINGS = 20
+
+
+class State(NamedTuple):
+    """Of K heads with P parameters: what was learnt, and loss ``[K]`` and gradient ``[K, P]`` where they are."""
+
+    history: History
+    value: jax.Array
+    gradient: jax.Array
+
+
+class _Problem(NamedTuple):
+    """What is made small: ``[K, P] -> [K]``, and back from rows of numbers to parameters."""
+
+    values: Any
+    parameters: Any
+
+
+def _problem(
+    program: Program, hyper: Hyperparameters, train: Rows, scaling: Scaling, learners: Learners
+) -> _Problem:
+    unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], learners.parameters))[1]
+    x, weight = train.x, train.weight
+    if program.shared:
+        x, weight = (x - scaling.mean) / scaling.deviation, weight[0]
+    loss = partial(
+        total_loss, program, hyper, scaling, x=jnp.asarray(x), y=train.y, weight=weight, keys=learners.keys
+    )
+
+    def values(flat: jax.Array) -> jax.Array:
+        parameters = jax.vmap(unravel)(flat)
+        kernels = [leaf for leaf in jax.tree.leaves(parameters) if leaf.ndim > 2]
+        # Half the square: its gradient is the coupled decay of the other optimisers.
+        decay = 0.5 * hyper.weight_decay * sum(dot(kernel, kernel) for kernel in kernels)
+        return loss(parameters)[1][0] + decay
+
+    return _Problem(values, jax.vmap(unravel))
+
+
+def _flat(parameters: Any) -> jax.Array:
+    return jax.vmap(lambda one: ravel_pytree(one)[0])(parameters)
+
+
+def _with_gradient(problem: _Problem, flat: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def total(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
+        values = problem.values(flat)
+        return jnp.sum(values), values  # each depends on its own numbers only
+
+    gradient, values = jax.grad(total, has_aux=True)(flat)
+    return values, gradient
+
+
+def started(
+    program: Program, hyper: Hyperparameters, train: Rows, scaling: Scaling, learners: Learners
+) -> Learners:
+    """Return K heads with the state that `iterate` goes on from."""
+    problem = _problem(program, hyper, train, scaling, learners)
+    value, gradient = _with_gradient(problem, _flat(learners.parameters))
+    return learners._replace(optimizer=State(empty_history(gradient, REMEMBERED), value, gradient))
+
+
+def iterate(
+    program: Program, hyper: Hyperparameters, train: Rows, scaling: Scaling, learners: Learners
+) -> tuple[Learners, jax.Array]:
+    """Take one step of each head, and return the losses ``[K]`` after it, decay included."""
+    problem = _problem(program, hyper, train, scaling, learners)
+    flat, state = _flat(learners.parameters), learners.optimizer
+    direction = descent(state.history, state.gradient)
+    slope = dot(direction, state.gradient)
+    # Rounding may leave a direction that leads up.
+    direction = jnp.where((slope < 0)[:, None], direction, -state.gradient)
+    slope = jnp.minimum(slope, dot(direction, state.gradient))
+    step = along(_halved(problem, flat, direction, state.value, slope), direction)
+    value, gradient = _with_gradient(problem, flat + step)
+    history = remember(state.history, step, gradient - state.gradient)
+    return Learners(problem.parameters(flat + step), State(history, value, gradient), learners.keys), value
+
+
+def _halved(
+    problem: _Problem, flat: jax.Array, direction: jax.Array, value: jax.Array, slope: jax.Array
+) -> jax.Array:
+    """Return the steps ``[K]``: 1, or what is left of it when the loss falls enough; 0 where it never does."""
+
+    def searching(search: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        _, found, halvings = search
+        return ~jnp.all(found) & (halvings < MOST_HALVINGS)
+
+    def halve(search: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        step, found, halvings = search
+        reached = problem.values(flat + along(step, direction))
+        good = reached <= value + SUFFICIENT_DECREASE * step * slope + NOISE * jnp.abs(value)
+        return jnp.where(found | good, step, step / 2), found | good, halvings + 1
+
+    one = jnp.ones_like(value)
+    # A head whose loss is NaN goes nowhere, and is stopped by who judges it.
+    step, found, _ = lax.while_loop(searching, halve, (one, ~jnp.isfinite(value), jnp.zeros((), jnp.int32)))
+    return jnp.where(found, step, 0.0)

@@ -1,0 +1,299 @@
+"""Multinomial logistic regression on features: K heads solved together, scikit-learn's objective.
+
+For head k, over the kernel W ``[D, C]`` and the bias b ``[C]``,
+
+    minimise  c_k · Σ_i weight_ki · cross_entropy(x_i @ W + b, y_i)  +  ½ ‖W‖²
+
+The bias is not penalised. Row weights carry folds, shots and class weights; a row of weight 0 is absent.
+
+A linear head's logits are linear in the step, so an iteration of L-BFGS for all heads is one product
+``[K·C, D] × [D, N]`` for the direction's logits, a line search that is elementwise on ``[K, C, N]``, and one
+product ``[K·C, N] × [N, D]`` for the gradient. Each head sees the features around its own mean: that changes the
+bias and not the objective, and is what makes L-BFGS fast here (2,579 photos' features at c = 1: 74 iterations
+where scikit-learn takes 284). Diagonal preconditioners, also in the features' eigenbasis, saved no more.
+
+With two classes scikit-learn penalises the one vector w of ``sigmoid(x @ w + b)``. Half of it with either sign are
+the two columns here, whose penalty ½‖W‖² is half of ½‖w‖²: so two classes are solved with one output and c / 2,
+and have the same probabilities as scikit-learn's.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from featcache.errors import UsageError
+from featcache.solvers.lbfgs import (
+    History,
+    along,
+    descent,
+    dot,
+    empty_history,
+    line_search,
+    remember,
+)
+from featcache.solvers.logistic_objective import (
+    Heads,
+    Rows,
+    class_margins,
+    finished_parameters,
+    heads_to_solve,
+    largest_element,
+    objective_along,
+    objective_gradient,
+    shared_rows,
+)
+
+COLUMNS = 80
+"""Outputs that share a product on a CPU.
+
+Fewer do not fill the product; with more, heads that have arrived wait longer for those that have not.
+"""
+
+STALLED = 10
+"""Iterations without a new lowest objective or gradient after which float32 cannot do better."""
+
+
+class Solution(NamedTuple):
+    """K solved heads.
+
+    Parameters
+    ----------
+    parameters
+        ``kernel [K, D, C]`` and ``bias [K, C]`` on raw features.
+    objective
+        ``[K]``, in scikit-learn's units (see the module); the penalty is on standardised weights where features
+        were standardised.
+    iterations
+        int ``[K]``.
+    converged
+        bool ``[K]``: stopped by the tolerance; or by float32, with less than the tolerance to gain.
+    gradient_norm
+        ``[K]``: largest element of the gradient of objective / (c · Σ weight), as scikit-learn's ``tol`` counts.
+    """
+
+    parameters: dict[str, jax.Array]
+    objective: jax.Array
+    iterations: jax.Array
+    converged: jax.Array
+    gradient_norm: jax.Array
+
+
+def fit_logistic(
+    x: Any,
+    y: Any,
+    weight: Any,
+    c: Any,
+    *,
+    classes: int,
+    tolerance: float = 1e-6,
+    max_iterations: int = 1000,
+    history: int = 10,
+    standardize: bool,
+    memory: int | None = None,
+) -> Solution:
+    """Solve K logistic regressions on the same features; compiled once for the shapes.
+
+    Parameters
+    ----------
+    x
+        float ``[N, D]``; with a used row that is not finite no head converges. Rows that no head uses may hold
+        anything.
+    y
+        int ``[N]`` in 0..classes - 1.
+    weight
+        float ``[K, N]``, not negative: how much a row counts for a head. A class without rows in a head is left
+        out of its softmax, and gets a kernel of 0 and the bias `featcache.solvers.logistic_objective.ABSENT`. A head
+        without rows is all 0.
+    c
+        float ``[K]`` > 0: inverse strength of the regularisation.
+    classes
+        Number of classes C, at least 2.
+    tolerance
+        A head has arrived when its `Solution.gradient_norm` is at most this, and the decrease that its step
+        promised is at most this part of the objective. The second condition is ours: where c is large the
+        objective is small, and the first alone stops far from its minimum.
+    max_iterations
+        The most iterations.
+    history
+        Steps that the inverse Hessian is made from.
+    standardize
+        Whether the penalty acts on the weights of features of mean 0 and deviation 1 over the head's rows. That is
+        another objective than on raw features. Returned parameters are for raw features in either case.
+    memory
+        Bytes that the heads' arrays may take, beside twice the features; heads are solved in groups that fit.
+
+    Returns
+    -------
+    Solution
+        In the order of `c`.
+
+    Raises
+    ------
+    UsageError
+        Shapes do not fit, a value is out of its range, or one head needs more than `memory`.
+
+    Examples
+    --------
+    >>> x, y = np.eye(4), np.array([0, 0, 1, 1])
+    >>> solution = fit_logistic(x, y, np.ones((2, 4)), [1.0, 10.0], classes=2, standardize=False)
+    >>> solution.parameters["kernel"].shape
+    (2, 4, 2)
+    """
+    x, y, weight, c = jnp.asarray(x, jnp.float32), np.asarray(y), np.asarray(weight), np.asarray(c)
+    _check(x.shape, y, weight, c, classes)
+    count = _heads_at_once(x.shape, len(c), classes, history, memory)
+    # Heads that need about as many iterations share a group, and none waits long.
+    order = np.argsort(c * weight.sum(axis=1), kind="stable")
+    filled = np.resize(order, -(-len(c) // count) * count)
+    used = jnp.asarray(np.any(weight > 0, axis=0))
+    rows = shared_rows(x, jnp.asarray(y == np.arange(classes)[:, None]), used)
+    solve = partial(_solve, rows, history=history, standardize=standardize)
+    limits = jnp.float32(tolerance), jnp.int32(max_iterations)
+    groups = [
+        solve(jnp.asarray(weight[group], jnp.float32), jnp.asarray(c[group], jnp.float32), *limits)
+        for group in filled.reshape(-1, count)
+    ]
+    place = np.argsort(order, kind="stable")
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[place], *groups)
+
+
+class _State(NamedTuple):
+    """Of K heads on their way; `lowest` objective and norm so far ``[2, K]``, `stalled` counts iterations since."""
+
+    weights: jax.Array
+    margins: jax.Array
+    gradient: jax.Array
+    history: History
+    objective: jax.Array
+    lowest: jax.Array
+    stalled: jax.Array
+    norm: jax.Array
+    running: jax.Array
+    converged: jax.Array
+    iterations: jax.Array
+
+
+@partial(jax.jit, static_argnames=("history", "standardize"))
+def _solve(
+    rows: Rows,
+    weight: jax.Array,
+    c: jax.Array,
+    tolerance: jax.Array,
+    max_iterations: jax.Array,
+    *,
+    history: int,
+    standardize: bool,
+) -> Solution:
+    heads = heads_to_solve(rows, weight, c, standardize=standardize)
+
+    def running(state: _State) -> jax.Array:
+        return jnp.any(state.running) & (state.history.taken < max_iterations)
+
+    start = _start(rows, heads, tolerance, history)
+    end = lax.while_loop(running, partial(_advance, rows, heads, tolerance), start)
+    return Solution(
+        finished_parameters(rows, heads, end.weights),
+        end.objective * c * jnp.sum(weight, axis=1),
+        end.iterations,
+        end.converged,
+        end.norm,
+    )
+
+
+def _start(rows: Rows, heads: Heads, tolerance: jax.Array, history: int) -> _State:
+    K, classes = heads.present.shape[:2]
+    weights = jnp.zeros((K, _outputs(classes), rows.x.shape[1]))
+    margin = jnp.zeros((K, classes, len(rows.x)))
+    objective, gradient = objective_gradient(rows, heads, weights, margin)
+    norm = largest_element(heads, gradient)
+    return _State(
+        weights,
+        margin,
+        gradient,
+        empty_history(gradient, history),
+        objective,
+        lowest=jnp.stack([objective, norm]),
+        stalled=jnp.zeros(K, jnp.int32),
+        norm=norm,
+        running=norm > tolerance,
+        converged=norm <= tolerance,
+        iterations=jnp.zeros(K, jnp.int32),
+    )
+
+
+def _advance(rows: Rows, heads: Heads, tolerance: jax.Array, state: _State) -> _State:
+    """Take one step with all heads; a head that is not running gets the step 0, which changes no bit of it."""
+    direction = along(state.running, descent(state.history, state.gradient))
+    slope = dot(state.gradient, direction)
+    moved = class_margins(rows, heads, direction)
+    function = partial(objective_along, rows, heads, state.weights, state.margins, direction, moved)
+    step = jnp.where(state.running, line_search(function, state.objective, slope, state.running), 0)
+    change = along(step, direction)
+    weights, margin = state.weights + change, state.margins + along(step, moved)
+    objective, gradient = objective_gradient(rows, heads, weights, margin)
+    norm = largest_element(heads, gradient)
+    # Near a minimum the norm still falls where float32 cannot see the objective fall.
+    now = jnp.stack([objective, norm])
+    stalled = jnp.where(jnp.any(now < state.lowest, axis=0), 0, state.stalled + 1)
+    stuck = (stalled >= STALLED) | (step == 0)
+    # Half the slope is what a step of 1 gains where the function is a parabola.
+    little_left = -slope / 2 <= tolerance * objective
+    arrived = little_left & ((norm <= tolerance) | stuck)
+    return _State(
+        weights,
+        margin,
+        gradient,
+        remember(state.history, change, gradient - state.gradient),
+        objective,
+        lowest=jnp.minimum(now, state.lowest),
+        stalled=stalled,
+        norm=norm,
+        running=state.running & ~arrived & ~stuck & jnp.isfinite(norm),
+        converged=jnp.where(state.running, arrived, state.converged),
+        iterations=state.iterations + state.running,
+    )
+
+
+def _outputs(classes: int) -> int:
+    return 1 if classes == 2 else classes
+
+
+def _heads_at_once(shape: tuple[int, ...], heads: int, classes: int, history: int, memory: int | None) -> int:
+    """Return how many heads to solve in one run of the program, so that all runs have about as many."""
+    rows, features = shape
+    # About five arrays like the margins are alive at a time, and eight like the weights beside the history's.
+    one = 4 * (5 * classes * rows + (2 * history + 8) * _outputs(classes) * (features + 1))
+    if memory is not None and memory < one:
+        raise UsageError(
+            f"memory={memory:,} bytes: one head of {rows:,} rows, {features:,} features and {classes:,} classes "
+            f"needs {one:,}; give more, or a shorter history than {history}"
+        )
+    most = heads if memory is None else min(heads, memory // one)
+    if jax.default_backend() == "cpu":
+        most = min(most, max(1, COLUMNS // _outputs(classes)))
+    return -(-heads // -(-heads // most))
+
+
+def _check(shape: tuple[int, ...], y: np.ndarray, weight: np.ndarray, c: np.ndarray, classes: int) -> None:
+    if len(shape) != 2 or c.ndim != 1 or not len(c):
+        raise UsageError(
+            f"x {shape} and c {c.shape}: expected [rows, features] and [heads], one head at least"
+        )
+    if y.shape != shape[:1] or weight.shape != (len(c), shape[0]):
+        raise UsageError(
+            f"y {y.shape} and weight {weight.shape}: expected {shape[:1]} and {(len(c), shape[0])}, because x has "
+            f"{shape[0]} rows and c {len(c)} heads"
+        )
+    if classes < 2 or not np.issubdtype(y.dtype, np.integer) or np.any((y < 0) | (y >= classes)):
+        found = f"{y.dtype} labels from {y.min()} to {y.max()}" if y.size else "no labels"
+        raise UsageError(
+            f"{found}, classes={classes}: expected integers of 0 to classes - 1, 2 classes at least"
+        )
+    if not np.all(np.isfinite(weight) & (weight >= 0)):
+        raise UsageError("weight: expected finite numbers of at least 0; a row that does not count has 0")
+    if not np.all(np.isfinite(c) & (c > 0)):
+        raise UsageError(f"c {c}: expected finite numbers above 0; the larger, the less is regularised")

@@ -1,0 +1,190 @@
+"""K heads by gradient descent within a given memory: in several runs, or streaming their features."""
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from featcache.errors import UsageError
+from featcache.heads.feature_table import ArrayTable, Part, Solved, Table
+from featcache.heads.model import Form
+from featcache.heads.probabilities import outputs_for, targets_for
+from featcache.heads.settings import FULL_BATCH, Settings
+from featcache.solvers.grouping import Runs, divide
+from featcache.solvers.lbfgs_training import REMEMBERED
+from featcache.solvers.optimizers import Hyperparameters, hyperparameters
+from featcache.solvers.train_step import Program, Rows, finite_rows
+
+_Fit = Callable[[Hyperparameters, np.ndarray, np.ndarray], Any]
+"""``(hyper, training weights, validation weights) -> featcache.solvers.train_loop.Fitted`` of some heads."""
+
+
+def program_of(settings: Settings, outputs: int) -> Program:
+    """Return what is compiled for these settings and this number of outputs."""
+    form = Form(
+        settings.head,
+        outputs,
+        settings.hidden if settings.head == "mlp" else (),
+        settings.activation,
+        settings.batch_norm,
+    )
+    return Program(
+        form,
+        settings.optimizer,
+        settings.batch_size,
+        settings.epochs,
+        loss=settings.loss,
+        schedule=settings.schedule,
+        monitor=settings.monitor,
+        standardize=settings.standardize,
+        clip=settings.clip is not None,
+        mixup=settings.mixup > 0,
+        noise=settings.noise > 0,
+    )
+
+
+def _hyperparameters(settings: Sequence[Settings]) -> Hyperparameters:
+    names = (name for name in Hyperparameters._fields if getattr(settings[0], name) is not None)
+    return hyperparameters(**{name: [getattr(own, name) for own in settings] for name in names})
+
+
+def descend(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+    """Fit K heads of one program by gradient descent; see `featcache.solvers.fit.fit_heads`."""
+    exclusive = train.labels.ndim == 1
+    program = program_of(settings[0], outputs_for(settings[0].loss, classes) if exclusive else classes)
+    streamed = 4 * (np.prod(train.table.shape) + np.prod(val.table.shape)) > memory // 2
+    cores = 1 if streamed or jax.default_backend() != "cpu" else os.cpu_count() or 1
+    if streamed and program.optimizer in FULL_BATCH:
+        raise UsageError(
+            f"{program.optimizer} takes all features at once, {4 * np.prod(train.table.shape) >> 20:.0f} MiB, and "
+            f"memory is {memory >> 20} MiB; raise --memory to three times that, or use adam, which reads batches"
+        )
+    views = train.views
+    if not streamed:
+        train = train.by_row()
+        x, weight = finite_rows(whole(train.table), train.weight)
+        train = train._replace(table=ArrayTable(x), weight=weight)
+    runs = divide(
+        train.weight,
+        most=max(1, _heads_at_once(program, train, val, memory // 2) // cores),
+        columns=(*program.form.hidden, program.form.outputs)[0],
+        cores=cores,
+        seeds=[own.seed for own in settings],
+    )
+    program = replace(program, shared=runs.shared)
+    rows = [(part.table, targets_for(program.loss, part.labels, classes)) for part in (train, val)]
+    fit = (
+        _streamed(program, rows, views, memory)
+        if streamed
+        else _in_memory(program, rows, views, len(runs.counts))
+    )
+
+    def one(numbers: Sequence[int]) -> Any:
+        wanted = list(numbers)
+        weight = train.weight[wanted[:1] if runs.shared else wanted]
+        hyper = _hyperparameters([settings[k] for k in wanted])
+        return jax.tree.map(np.asarray, fit(hyper, weight, val.weight[wanted]))
+
+    # With one run the whole machine is its own.
+    with ThreadPoolExecutor(min(cores, len(runs.counts)), thread_name_prefix="featcache-heads") as pool:
+        return _gathered(list(pool.map(one, runs.numbers)), runs)
+
+
+def _gathered(parts: Sequence[Any], runs: Runs) -> Solved:
+    """Bring the results of the runs into the order of the heads."""
+    order = np.argsort([k for run, count in zip(runs.numbers, runs.counts, strict=True) for k in run[:count]])
+
+    def joined(values: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate([v[:count] for v, count in zip(values, runs.counts, strict=True)])[order]
+
+    best = joined([part.best_epoch for part in parts])
+    histories = [
+        own for part, count in zip(parts, runs.counts, strict=True) for own in _histories(part)[:count]
+    ]
+    return Solved(
+        {name: joined([part.parameters[name] for part in parts]) for name in parts[0].parameters},
+        best,
+        max(int(part.epochs_run) for part in parts),
+        best > 0,
+        [histories[k] for k in order],
+    )
+
+
+def _heads_at_once(program: Program, train: Part, val: Part, memory: int) -> int:
+    """How many heads fit: parameters, gradient, two moments, the best so far and a step's copies; outputs; weights."""
+    widths = (train.table.shape[1], *program.form.hidden, program.form.outputs)
+    numbers = sum(a * b + b for a, b in itertools.pairwise(widths))
+    copies = 8
+    rows = train.table.shape[0] + val.table.shape[0] * (1 + 2 * sum(widths[1:]))
+    if program.optimizer in FULL_BATCH:  # its history, and the outputs of all training rows
+        copies += 2 * REMEMBERED
+        rows += train.table.shape[0] * 3 * sum(widths[1:])
+    return max(1, int(memory // (4 * (copies * numbers + rows))))
+
+
+def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], views: int, runs: int) -> _Fit:
+    """Return what fits some heads, one after another or several at a time."""
+    from featcache.solvers.train_loop import batch_order, run_program
+
+    (x, y), (val_x, val_y) = ((jnp.asarray(whole(table)), targets) for table, targets in rows)
+
+    run = run_program(one_core=runs > 1)
+
+    @cache
+    def order(seed: int) -> np.ndarray:
+        return batch_order(
+            len(y) // views,
+            batch_size=program.batch_size,
+            epochs=program.epochs,
+            seed=seed,
+            views=views,
+        )
+
+    return lambda hyper, weight, judged: run(
+        program,
+        hyper,
+        Rows(x, y, _floats(weight)),
+        Rows(val_x, val_y, _floats(judged)),
+        order(int(hyper.seed[0])),
+    )
+
+
+def _streamed(program: Program, rows: Sequence[tuple[Table, np.ndarray]], views: int, memory: int) -> _Fit:
+    from featcache.solvers.streaming import Source, fit_streamed
+
+    return lambda hyper, weight, judged: fit_streamed(
+        program,
+        hyper,
+        Source(*rows[0], _floats(weight), views),
+        Source(*rows[1], _floats(judged)),
+        memory=memory // 2,
+    )
+
+
+def _floats(weight: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(weight, np.float32)
+
+
+def whole(table: Table) -> np.ndarray:
+    """Return all features of a table, float32 ``[N, D]``."""
+    return table.array if isinstance(table, ArrayTable) else table.take(np.arange(table.shape[0]))
+
+
+def _histories(fitted: Any) -> list[dict[str, list[float | None]]]:
+    """Loss and score by epoch of each head."""
+    run = int(fitted.epochs_run)
+    return [
+        {name: [_number(v) for v in values[:run, k]] for name, values in fitted.history._asdict().items()}
+        for k in range(len(fitted.best_epoch))
+    ]
+
+
+def _number(value: np.floating) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None

@@ -1,0 +1,224 @@
+"""`featcache.solvers.train_loop.fit` for features that do not fit in memory: the same steps, read block by block.
+
+The rows of some steps are read by a thread while the program takes the steps before. Standardisation is learnt
+in two passes. What comes out is what `fit` gives, but for the rounding of sums in another order.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from featcache.core.jit_options import cpu_options
+from featcache.heads.feature_table import Table, blocks
+from featcache.heads.model import Scaling
+from featcache.solvers.optimizers import Array, Hyperparameters
+from featcache.solvers.train_loop import Carry, Fitted, batch_order, finished, initial, judge
+from featcache.solvers.train_step import (
+    Program,
+    Progress,
+    Rows,
+    evaluate,
+    finite_rows,
+    mean_loss,
+    train_steps,
+)
+
+
+class Source(NamedTuple):
+    """Rows as `featcache.solvers.train_step.Rows`, but for the features, which are read: `y` ``[N]``, `weight` ``[K, N]``.
+
+    The table has `views` rows for each of the N images, see `featcache.heads.feature_table.Part`.
+    """
+
+    table: Table
+    y: np.ndarray
+    weight: np.ndarray
+    views: int = 1
+
+    def rows(self, numbers: np.ndarray) -> Rows:
+        """Read some rows of the table."""
+        images = numbers // self.views
+        x, weight = finite_rows(self.table.take(numbers), self.weight[:, images])
+        return Rows(x, self.y[images], weight)
+
+
+def fit_streamed(
+    program: Program,
+    hyper: Hyperparameters,
+    train: Source,
+    val: Source,
+    *,
+    memory: int,
+) -> Fitted:
+    """Fit K heads to features that are read in blocks.
+
+    Parameters
+    ----------
+    program, hyper
+        As for `featcache.solvers.train_loop.fit`.
+    train, val
+        As there, with tables in the place of arrays.
+    memory
+        Bytes of features to hold at a time: two blocks, one in use and one being read, each once more on its way.
+
+    Returns
+    -------
+    Fitted
+        As `featcache.solvers.train_loop.fit` gives it.
+    """
+    seed = int(hyper.seed[0])
+    width = train.table.shape[1]
+    order = batch_order(
+        len(train.y), batch_size=program.batch_size, epochs=program.epochs, seed=seed, views=train.views
+    )
+    run = _programs()
+    scaling = _scaling(program, train, memory // 4)
+    steps = order.shape[1]
+    some = max(1, min(steps, memory // 4 // (4 * width * order.shape[2])))
+    carry = run["initial"](program, hyper, width)
+    for epoch in range(program.epochs):
+        carry = _epoch(run, program, hyper, carry, scaling, train, order[epoch % len(order)], some)
+        carry = _judged(run, program, hyper, carry, scaling, val, memory // 4)
+        if bool(np.all(carry.stopped)):
+            break
+    return run["finished"](program, carry, scaling)
+
+
+class _Halfway(NamedTuple):
+    """An epoch's state before it is judged."""
+
+    carry: Carry
+    losses: Array
+    weights: Array
+
+
+@cache
+def _programs() -> dict[str, Callable[..., Any]]:
+    """The compiled parts; each is compiled once for a program and shapes."""
+    options = cpu_options(xla_cpu_use_fusion_emitters=False)
+    static = partial(jax.jit, compiler_options=options)
+    return {
+        "initial": static(initial, static_argnums=(0, 2)),
+        "steps": static(_steps, static_argnums=(0, 1)),
+        "evaluate": static(evaluate, static_argnums=0),
+        "judge": static(_judge, static_argnums=0),
+        "finished": static(finished, static_argnums=0),
+        "moments": static(_moments),
+    }
+
+
+def _steps(
+    program: Program,
+    steps_per_epoch: int,
+    hyper: Hyperparameters,
+    rows: Rows,
+    scaling: Scaling,
+    batches: jax.Array,
+    done: jax.Array,
+    half: _Halfway,
+) -> _Halfway:
+    learners, losses, weights = train_steps(
+        program, hyper, rows, scaling, batches, Progress(done, steps_per_epoch), half.carry.learners
+    )
+    return _Halfway(half.carry._replace(learners=learners), half.losses + losses, half.weights + weights)
+
+
+def _judge(
+    program: Program, hyper: Hyperparameters, half: _Halfway, judged: tuple[jax.Array, jax.Array, jax.Array]
+) -> Carry:
+    loss = mean_loss(half.losses, half.weights)
+    return judge(program, hyper, half.carry, half.carry.learners, loss, judged)
+
+
+def _epoch(
+    run: dict[str, Callable[..., Any]],
+    program: Program,
+    hyper: Hyperparameters,
+    carry: Carry,
+    scaling: Scaling,
+    train: Source,
+    order: np.ndarray,
+    some: int,
+) -> _Halfway:
+    """All steps of an epoch, `some` of them at a time."""
+    steps, size = order.shape
+    zero = np.zeros(len(hyper.seed), np.float32)
+    half = _Halfway(carry, zero, zero)
+    # The last block is filled up with steps without rows, which would count as steps: it has a shape of its own.
+    parts = [order[start : start + some] for start in range(0, steps, some)]
+    # A row's place in its block is its place in the order; -1 stays, and reads some row that does not count.
+    reads = (np.maximum(part.ravel(), 0) for part in parts)
+    done = int(carry.epoch) * steps
+    for part, rows in zip(parts, _ahead(train.rows, reads), strict=True):
+        local = np.where(part >= 0, np.arange(part.size, dtype=np.int32).reshape(-1, size), -1)
+        half = run["steps"](program, steps, hyper, rows, scaling, local, np.int32(done), half)
+        done += len(part)
+    return half
+
+
+def _judged(
+    run: dict[str, Callable[..., Any]],
+    program: Program,
+    hyper: Hyperparameters,
+    half: _Halfway,
+    scaling: Scaling,
+    val: Source,
+    nbytes: int,
+) -> Carry:
+    """Evaluate all validation rows, a block at a time, and judge the epoch."""
+    zero = np.zeros(len(hyper.seed), np.float32)
+    sums = (zero, zero, zero)
+    numbers = (np.arange(part.start, part.stop) for part in blocks(*val.table.shape, nbytes))
+    for rows in _ahead(val.rows, numbers):
+        part = run["evaluate"](program, half.carry.learners.parameters, scaling, rows)
+        sums = tuple(a + b for a, b in zip(sums, part, strict=True))
+    return run["judge"](program, hyper, half, sums)
+
+
+def _ahead(read: Callable[[np.ndarray], Rows], wanted: Iterator[np.ndarray]) -> Iterator[Rows]:
+    """Read one block ahead in a thread."""
+    with ThreadPoolExecutor(1, thread_name_prefix="featcache-rows") as pool:
+        waiting = None
+        for numbers in wanted:
+            coming = pool.submit(read, numbers)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _scaling(program: Program, train: Source, nbytes: int) -> Scaling:
+    """Learn each head's standardisation as `featcache.heads.model.feature_scaling` does, in two passes."""
+    heads, (count, width) = len(train.weight), train.table.shape
+    if not program.standardize:
+        shape = (width,) if program.shared else (heads, width)
+        return Scaling(jnp.zeros(shape), jnp.ones(shape))
+    parts = [np.arange(part.start, part.stop) for part in blocks(count, width, nbytes)]
+    total = np.zeros(width)
+    for rows in _ahead(train.rows, iter(parts)):
+        total += np.sum(rows.x, axis=0, dtype=np.float64)
+    centre = (total / count).astype(np.float32)
+    share = train.weight / np.maximum(train.weight.sum(axis=1, keepdims=True), 1e-9)
+    share = share if train.views == 1 else share / train.views
+    first, second = np.zeros((heads, width)), np.zeros((heads, width))
+    for numbers, rows in zip(parts, _ahead(train.rows, iter(parts)), strict=True):
+        mean, square = _programs()["moments"](rows.x, centre, share[:, numbers // train.views])
+        first += np.asarray(mean, np.float64)
+        second += np.asarray(square, np.float64)
+    deviation = np.sqrt(np.maximum(second - np.square(first), 0.0))
+    floor = 1e-6 * (1.0 + np.abs(centre))
+    mean, deviation = first + centre, np.where(deviation > floor, deviation, 1.0)
+    if program.shared:
+        mean, deviation = mean[0], deviation[0]
+    return Scaling(jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32))
+
+
+def _moments(x: jax.Array, centre: jax.Array, share: jax.Array) -> tuple[jax.Array, jax.Array]:
+    centred = x - centre
+    return share @ centred, share @ jnp.square(centred)

@@ -1,0 +1,103 @@
+"""Which rows each head of a sweep learns from and which judge it: folds, groups and shots, drawn by content.
+
+Like `featcache.splits.stratified`, everything is ranked by a hash of the image's own bytes, so that renaming or moving files
+changes nothing and adding an image changes it for few others.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from featcache.errors import DataError, UsageError
+
+
+def ranks(keys: Sequence[bytes], *, seed: int) -> np.ndarray:
+    """Return the place of each row in a random order that only its own key decides, int ``[N]``."""
+    digests = np.array([hashlib.sha256(b"%d:" % seed + key).digest() for key in keys], dtype="S32")
+    order = np.argsort(digests, kind="stable")
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    return places
+
+
+def stratified_folds(keys: Sequence[bytes], labels: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
+    """Return the fold of each row, int ``[N]`` in 0..folds - 1: every class spread evenly.
+
+    Exact duplicates (equal keys) come into one fold.
+
+    Raises
+    ------
+    DataError
+        If there are fewer different rows than folds.
+    """
+    _refuse_too_many(folds, len(set(keys)), "different training images")
+    assigned = np.zeros(len(labels), np.int64)
+    start = 0
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        own = [keys[row] for row in rows.tolist()]
+        places = dict(zip(own, ranks(own, seed=seed).tolist(), strict=True))  # equal keys: the last one's
+        order = {key: number for number, key in enumerate(sorted(places, key=lambda key: places[key]))}
+        assigned[rows] = [(start + order[key]) % folds for key in own]
+        # The next class goes on where this one ended, so that small classes do not all fill fold 0.
+        start += len(order)
+    return assigned
+
+
+def grouped_folds(groups: Sequence[str], labels: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
+    """Return the fold of each row, all rows of a group in one, classes spread as evenly as that allows.
+
+    Raises
+    ------
+    DataError
+        If there are fewer groups than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    _refuse_too_many(folds, len(set(groups)), "groups")
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    assigned = np.zeros(len(labels), np.int64)
+    for number, (_, rows) in enumerate(splitter.split(np.zeros(len(labels)), labels, np.asarray(groups))):
+        assigned[rows] = number
+    return assigned
+
+
+def _refuse_too_many(folds: int, count: int, what: str) -> None:
+    if folds > count:
+        raise DataError(f"{folds} folds of {count} {what}; ask for at most {count} folds")
+
+
+def read_groups(ids: Sequence[str], pattern: str) -> list[str]:
+    """Return the group of each image: what the first group of the expression (or all of it) finds in its id.
+
+    Raises
+    ------
+    UsageError
+        It is no regular expression, or finds nothing in some id.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"group-by {pattern!r} is no regular expression: {error}") from error
+    found = [expression.search(name) for name in ids]
+    if missing := [name for name, match in zip(ids, found, strict=True) if match is None]:
+        raise UsageError(
+            f"group-by {pattern!r} finds nothing in {len(missing)} of {len(ids)} ids, such as {missing[0]!r}; "
+            "give an expression whose first (group) names the patient, the place or the day"
+        )
+    return [match[1] if expression.groups else match[0] for match in found if match]
+
+
+def draw_shots(keys: Sequence[bytes], labels: np.ndarray, *, shots: int, seed: int) -> np.ndarray:
+    """Choose `shots` rows of each class, bool ``[N]``; fewer shots are a part of more.
+
+    A class with fewer rows gives all it has.
+    """
+    chosen = np.zeros(len(labels), bool)
+    places = ranks(keys, seed=seed)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        chosen[rows[np.argsort(places[rows], kind="stable")[:shots]]] = True
+    return chosen

@@ -1,0 +1,234 @@
+"""Which rows of a cache train a head, which validate it and which test it: decided here, for all that learns."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from featcache.core.tasks import CLASSES
+from featcache.errors import DataError, UsageError
+from featcache.splits.folds import read_groups
+from featcache.splits.slices import ALL
+from featcache.splits.stratified import draw_grouped, draw_stratified, strata
+
+NONE = "none"
+"""Asks for no validation rows, or no test rows, where there are some."""
+
+_NOTHING = np.zeros(0, np.int64)
+
+
+class CachedRows(Protocol):
+    """What is asked of a cache here: its row table, as `featcache.FeatureCache` has it."""
+
+    # ruff: noqa: D102 - FeatureCache documents them
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def task(self) -> str: ...
+    @cached_property
+    def ids(self) -> tuple[str, ...]: ...
+    @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def targets(self) -> np.ndarray | None: ...
+    @cached_property
+    def groups(self) -> tuple[str, ...] | None: ...
+    @property
+    def sha256(self) -> np.ndarray: ...
+    @property
+    def splits(self) -> Sequence[str]: ...
+    def rows_of(self, split: str | None = None) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which rows are to train, validate and test.
+
+    Parameters
+    ----------
+    train
+        A split or slice; see `featcache.splits.slices`.
+    val, test
+        The same, or ``"none"``. By default the cache's own val and test splits, where it has them.
+    val_fraction
+        Share of the training rows that is held out where there are no validation rows.
+    group_by
+        Regular expression over ids: what it finds is an image's group. By default the groups that the cache holds.
+        The held-out share is drawn by whole groups.
+    seed
+        Of the held-out share.
+    """
+
+    train: str = "train"
+    val: str | None = None
+    test: str | None = None
+    val_fraction: float = 0.2
+    group_by: str | None = None
+    seed: int = 0
+
+    @classmethod
+    def remembered(cls, training: Mapping[str, Any], *, val_fraction: float, seed: int) -> Self:
+        """Return what a classifier was trained on, by its training record.
+
+        Parameters
+        ----------
+        training
+            With `to_json` as ``"selection"``, but for one that an older featcache trained.
+        val_fraction, seed
+            Of its settings, which is all that an older one remembers.
+        """
+        known = {field.name for field in fields(cls)}
+        told = {name: value for name, value in training.get("selection", {}).items() if name in known}
+        return cls(**{"val_fraction": val_fraction, "seed": seed, **told})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Row numbers of the three parts; `held_out` says how validation rows were chosen."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    held_out: str
+
+
+def select_rows(cache: CachedRows, parts: Parts) -> Selection:
+    """Choose training, validation and test rows of a cache, or of what has the same table of its images.
+
+    Where no validation rows are asked for and the cache has none of its own, a stratified share of the training rows
+    is held out, drawn by content (see `featcache.splits.stratified`), and by whole groups where images have groups.
+
+    Raises
+    ------
+    DataError
+        If there is no training split, or fewer than two classes in the rows that train.
+    UsageError
+        If a part is no slice of the cache, holds no image, or shares rows with another part.
+    """
+    chosen = asked_rows(cache, parts)
+    if len(chosen.val) or parts.val == NONE or not parts.val_fraction:
+        return chosen
+    rows, share = chosen.train, {"fraction": parts.val_fraction, "seed": parts.seed}
+    keys, groups = keys_of(cache, rows), groups_of(cache, rows, parts.group_by)
+    if groups is None:
+        held, how = draw_stratified(keys, strata_of(cache, rows), **share), "stratified"
+    else:
+        held = draw_grouped(keys, strata_of(cache, rows), groups, **share, purpose=_VALIDATION)
+        how = "stratified, whole groups"
+    told = f"{parts.val_fraction:g} of {parts.train}, {how}, seed {parts.seed}"
+    return replace(chosen, train=rows[~held], val=rows[held], held_out=told)
+
+
+_VALIDATION = "validation (say which rows validate with --val SLICE, or --val none)"
+
+
+def asked_rows(cache: CachedRows, parts: Parts) -> Selection:
+    """Return the rows that are asked for by name, no share held out; raises what `select_rows` raises."""
+    _require_train_split(cache, parts)
+    train = cache.rows_of(parts.train)
+    if cache.task == CLASSES and len(np.unique(cache.labels[train])) < 2:
+        why = "" if parts.train == "train" else f" ({parts.train}: {len(train)} rows; {UNSORTED})"
+        raise DataError(f"{cache.path}: the readable training images are of fewer than two classes{why}")
+    val, test = (_named(cache, name, getattr(parts, name)) for name in ("val", "test"))
+    _refuse_overlap(cache, parts, {"train": train, "val": val, "test": test})
+    own = "the dataset's own split" if parts.val in (None, "val") else f"rows {parts.val}"
+    return Selection(train, val, test, own if len(val) else "none")
+
+
+def _require_train_split(cache: CachedRows, parts: Parts) -> None:
+    if parts.train != "train" or "train" in cache.splits:
+        return
+    first = next((name for name in cache.splits if re.fullmatch(r"[\w-]+", name)), ALL)
+    raise DataError(
+        f"{cache.path} has no train split; it has {', '.join(cache.splits)}; say which rows train and test, such as "
+        f"--train '{first}[:80%]' --test '{first}[80%:]'"
+    )
+
+
+def _named(cache: CachedRows, name: str, asked: str | None) -> np.ndarray:
+    """Return the rows of ``"val"`` or ``"test"``: those asked for, or the cache's own split, or none."""
+    if asked is None:
+        return cache.rows_of(name) if name in cache.splits else _NOTHING
+    if asked == NONE and NONE not in cache.splits:
+        return _NOTHING
+    rows = cache.rows_of(asked)
+    if not len(rows):
+        raise UsageError(
+            f"{cache.path}: {name} {asked} holds no readable image; give another slice, or {NONE}"
+        )
+    return rows
+
+
+def _refuse_overlap(cache: CachedRows, parts: Parts, rows: Mapping[str, np.ndarray]) -> None:
+    told = []
+    for one, other in combinations(rows, 2):
+        both = np.intersect1d(rows[one], rows[other])
+        if not len(both):
+            continue
+        names = ", ".join(cache.ids[row] for row in both[:3].tolist()) + (", …" if len(both) > 3 else "")
+        asked = getattr(parts, other)
+        said = (
+            f"the cache's own {other} split is taken unless --{other} says another slice, or {NONE}"
+            if asked is None
+            else "give slices that exclude each other, such as --train 'train[:80%]' --val 'train[80%:]' (without "
+            "--train all of the train split trains)"
+        )
+        told.append(
+            f"{len(both)} of the {len(rows[other])} {other} rows ({asked or other}) are {one} rows "
+            f"({getattr(parts, one) or one}) too ({names}); {said}"
+        )
+    if told:
+        raise UsageError(f"{cache.path}: " + "\n  ".join(told))
+
+
+# What drawing needs to know of rows ---------------------------------------------------------------------------
+
+
+def keys_of(cache: CachedRows, rows: np.ndarray) -> list[bytes]:
+    """Return what rows are drawn by, which is equal for equal images: the sha256 of their bytes."""
+    return [cache.sha256[row].tobytes() for row in rows]
+
+
+def strata_of(cache: CachedRows, rows: np.ndarray) -> np.ndarray:
+    """Return int ``[n]``: rows of one number are spread evenly; classes, or what stands for them."""
+    if cache.task == CLASSES or cache.targets is None:
+        return cache.labels[rows]
+    return strata(cache.task, cache.targets[rows])
+
+
+def groups_of(cache: CachedRows, rows: np.ndarray, group_by: str | None) -> list[str] | None:
+    """Return the group of each row, ``""`` for none; ``None`` where rows have no groups.
+
+    Parameters
+    ----------
+    cache, rows
+        Which rows.
+    group_by
+        Regular expression over ids, see `featcache.splits.folds.read_groups`; ``None``: the cache's own groups.
+
+    Raises
+    ------
+    UsageError
+        If the expression is none, or finds nothing in some id.
+    """
+    if group_by is not None:
+        return read_groups([cache.ids[row] for row in rows.tolist()], group_by)
+    groups = None if cache.groups is None else [cache.groups[row] for row in rows.tolist()]
+    return groups if groups and any(groups) else None
+
+
+UNSORTED = (
+    "a slice such as train[:80%] loses whole classes where rows are sorted by class, as in folders; the share that "
+    "--val-fraction draws does not"
+)
+"""Why rows that train may lack classes, and what to do."""

@@ -1,0 +1,1 @@
+"""Many heads, one honest choice."""

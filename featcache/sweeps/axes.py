@@ -1,0 +1,209 @@
+"""What a sweep tries of one setting, in a small grammar: ``1e-4:1e-1:log8``, ``0,1e-4,1e-2``, ``relu,gelu``.
+
+=====================  ===================================================================
+``a,b,c``              these values
+``low:high:log8``      8 values from low to high, evenly spaced on a logarithmic scale
+``low:high:lin5``      5 values from low to high, evenly spaced
+``low:high:log``       anything between, for random search only (likewise ``lin``)
+``none``               no value, where a setting may have none
+``512x128``            hidden layers of 512 and 128 units
+=====================  ===================================================================
+"""
+
+import math
+import re
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from featcache.errors import UsageError, did_you_mean
+from featcache.heads.settings import Settings
+
+Given = str | float | int | bool | None | Sequence[Any]
+"""An axis as users give it: text in the grammar, one value, or a list of values or texts."""
+
+_RANGE = re.compile(r"([^:,]+):([^:,]+):(log|lin)(\d*)")
+
+EXAMPLE = "give values such as 1e-4,1e-3 or a range such as 1e-4:1e-1:log8"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Everything from `low` to `high`, drawn on a linear or logarithmic scale."""
+
+    low: float
+    high: float
+    log: bool
+
+    def spread(self, count: int) -> list[float]:
+        """Return `count` evenly spaced values; the ends are exact."""
+        if count == 1:
+            return [self.low]
+        space = np.geomspace if self.log else np.linspace
+        return [float(f"{value:.12g}") for value in space(self.low, self.high, count)]
+
+    def draw(self, random: np.random.Generator) -> float:
+        """Return one value at random, to six digits."""
+        if self.log:
+            value = math.exp(random.uniform(math.log(self.low), math.log(self.high)))
+        else:
+            value = random.uniform(self.low, self.high)
+        return float(f"{value:.6g}")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values of one setting.
+
+    Parameters
+    ----------
+    name
+        A field of `Settings`.
+    values
+        Each of them once, in the order given; empty if only ranges were given.
+    ranges
+        Ranges to draw from: those without a count, and those with one, which a random search draws from too.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    ranges: tuple[Range, ...] = ()
+
+    def draw(self, random: np.random.Generator) -> Any:
+        """Return one value at random: from a range if there is one, else one of the values."""
+        kind = _kind(self.name)
+        if self.ranges:
+            drawn = self.ranges[int(random.integers(len(self.ranges)))].draw(random)
+            return round(drawn) if kind is int else drawn
+        return self.values[int(random.integers(len(self.values)))]
+
+
+def read_axis(name: str, given: Given) -> Axis:
+    """Read what is given for one setting.
+
+    Raises
+    ------
+    UsageError
+        It is not in the grammar, or of another kind than the setting.
+    """
+    values: list[Any] = []
+    ranges: list[Range] = []
+    parts = given if isinstance(given, list | tuple) and not _is_one_value(name, given) else [given]
+    for part in parts:
+        for item in part.split(",") if isinstance(part, str) else [part]:
+            _read_item(name, item, values, ranges)
+    unique = tuple(dict.fromkeys(values))
+    if not unique and not ranges:
+        raise UsageError(f"{_option(name)} {given!r}: no values; {EXAMPLE}")
+    return Axis(name, unique, tuple(ranges))
+
+
+def _is_one_value(name: str, given: Sequence[Any]) -> bool:
+    """Whether a list is one value, (512, 128) of `hidden`, and not several."""
+    return name == "hidden" and isinstance(given, tuple) and all(isinstance(width, int) for width in given)
+
+
+def _read_item(name: str, item: Any, values: list[Any], ranges: list[Range]) -> None:
+    if isinstance(item, str) and (match := _RANGE.fullmatch(item.strip())):
+        found = _range(name, item, match)
+        ranges.append(found)
+        if match[4]:
+            kind = _kind(name)
+            values += [kind(round(v)) if kind is int else v for v in found.spread(int(match[4]))]
+        return
+    values.append(_value(name, item))
+
+
+def _range(name: str, item: str, match: re.Match[str]) -> Range:
+    if _kind(name) not in (int, float):
+        raise UsageError(f"{_option(name)} {item!r}: a range is for numbers; give the values one by one")
+    low, high = _value(name, match[1], float), _value(name, match[2], float)
+    log = match[3] == "log"
+    if not (math.isfinite(low) and math.isfinite(high) and low < high) or (log and low <= 0):
+        raise UsageError(
+            f"{_option(name)} {item!r}: expected low:high with low below high"
+            f"{' and above 0 on a logarithmic scale' if log else ''}; {EXAMPLE}"
+        )
+    if match[4] and not 1 <= int(match[4][:6]) <= 10_000:
+        raise UsageError(f"{_option(name)} {item!r}: expected 1 to 10000 values")
+    return Range(low, high, log)
+
+
+def _value(name: str, item: Any, kind: Any = None) -> Any:
+    """Return an item as the setting's kind."""
+    kind = kind or _kind(name)
+    if item is None or (isinstance(item, str) and item.strip().lower() == "none" and _may_be_none(name)):
+        if not _may_be_none(name):
+            raise UsageError(f"{_option(name)}: a value is missing; {EXAMPLE}")
+        return None
+    text = item.strip() if isinstance(item, str) else item
+    try:
+        if kind is tuple:
+            return _widths(text)
+        if kind is bool:
+            return {"true": True, "false": False, "yes": True, "no": False}[str(text).lower()]
+        if kind is int and float(text) != int(float(text)):
+            raise ValueError
+        return kind(int(float(text)) if kind is int else text)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        words = {int: "a whole number", float: "a number", bool: "true or false", tuple: "widths as 512x128"}
+        raise UsageError(
+            f"{_option(name)} {item!r}: expected {words.get(kind, 'text')}; {EXAMPLE}"
+        ) from error
+
+
+def _widths(text: Any) -> tuple[int, ...]:
+    """Read ``512x128``, ``512``, (512, 128), or [512, 128] among others of a TOML file."""
+    if isinstance(text, str):
+        text = re.split("[x×]", text)
+    return tuple(int(part) for part in (text if isinstance(text, tuple | list) else [text]))
+
+
+def _kind(name: str) -> Any:
+    """The type of a field of `Settings`; of an optional one, the type it has when it is there."""
+    kinds = {field.name: field.type for field in fields(Settings)}
+    if name not in kinds:
+        raise UsageError(f"no setting {name!r}; {did_you_mean(name, kinds)}")
+    kind = typing.get_type_hints(Settings)[name]
+    options = [option for option in typing.get_args(kind) if option is not type(None)]
+    if typing.get_origin(kind) is tuple:
+        return tuple
+    return options[0] if options else kind
+
+
+def _may_be_none(name: str) -> bool:
+    return type(None) in typing.get_args(typing.get_type_hints(Settings)[name])
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+_BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def read_bytes(given: int | str) -> int:
+    """Read an amount of memory: ``2GiB``, ``500MB``, or bytes.
+
+    Raises
+    ------
+    UsageError
+        It is none, or not above 0.
+
+    Examples
+    --------
+    >>> read_bytes("1.5GiB")
+    1610612736
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)(b?)", str(given).strip().lower())
+    if match and not (match[3] and not match[2]):
+        amount = int(float(match[1]) * (_BINARY if match[3] else _UNITS)[match[2]])
+        if amount > 0:
+            return amount
+    raise UsageError(f"memory {given!r}: expected an amount such as 2GiB or 500MB")

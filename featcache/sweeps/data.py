@@ -1,0 +1,195 @@
+"""The rows of a sweep: which train, which judge, which are looked at once, and their features when wanted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from featcache.cache import FeatureCache
+from featcache.classifier.cached_features import rows_of_views, view_features, views_used
+from featcache.core.identity import sha256_json
+from featcache.core.tasks import NUMBERS
+from featcache.errors import UsageError
+from featcache.heads.feature_table import ArrayTable, Part, StreamedTable, Table
+from featcache.heads.target_scaling import TargetScale
+from featcache.splits.folds import draw_shots, grouped_folds, stratified_folds
+from featcache.splits.selection import NONE, Parts, asked_rows, groups_of, keys_of, select_rows, strata_of
+from featcache.sweeps.trials import Trial
+
+SELECT_ON = ("val", "folds")
+
+
+@dataclass(frozen=True)
+class Protocol(Parts):
+    """How heads are judged: which rows train, validate and test (see `Parts`), and whether folds do.
+
+    Parameters
+    ----------
+    folds
+        Number of folds over the training and validation rows, drawn with the same seed and groups; 0: the validation
+        rows judge.
+    """
+
+    folds: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds == 1 or self.folds < 0:
+            raise UsageError(f"folds {self.folds}: expected 2 or more, or 0 for the validation split")
+        if not 0 < self.val_fraction < 1:
+            raise UsageError(f"val-fraction {self.val_fraction}: expected a share between 0 and 1; {_JUDGES}")
+        if self.val == NONE and not self.folds:
+            raise UsageError(f"val none: expected a split or a slice, or folds; {_JUDGES}")
+
+    @property
+    def fold_numbers(self) -> Sequence[int | None]:
+        """The folds that take turns at judging; one ``None`` where the validation rows do."""
+        return range(self.folds) if self.folds else (None,)
+
+    def identity(self, cache: FeatureCache) -> str:
+        """Return a hash over the rows and how they are divided."""
+        own = {name: getattr(self, name) for name in ("folds", "val_fraction", "group_by", "seed")}
+        # What is not asked for is left out, so that results from before it could be asked for keep their names.
+        usual = Parts()
+        own |= {
+            name: getattr(self, name)
+            for name in ("train", "val", "test")
+            if getattr(self, name) != getattr(usual, name)
+        }
+        if self.group_by is not None and not self.folds:
+            own["held_out"] = "whole groups in their shares"  # before, one of several folds was held out
+        return sha256_json({"rows": cache.identity["rows"]["sha256"], "protocol": own})
+
+
+_JUDGES = "without rows that judge, the test rows would have to choose, and their accuracy would mean nothing"
+
+
+class SweepData:
+    """One cache in a sweep.
+
+    Parameters
+    ----------
+    cache
+        With a train split.
+    protocol
+        How its rows are divided.
+    memory
+        Bytes: features of a layer that take more than half of it are read when they are wanted.
+
+    Attributes
+    ----------
+    labels
+        What heads learn, of every row of the cache: labels int ``[N]``, answers or numbers float32 ``[N, T]``.
+    scale
+        The numbers' own units, which `labels` are not in; ``None`` of classes and answers.
+
+    Raises
+    ------
+    DataError
+        If there are no training rows, fewer than two classes, or more folds than rows or groups.
+    """
+
+    def __init__(self, cache: FeatureCache, protocol: Protocol, *, memory: int) -> None:
+        self.cache, self.protocol, self.memory = cache, protocol, memory
+        if protocol.folds:  # every row that is no test row takes its turn
+            rows = asked_rows(cache, protocol)
+            joined = np.sort(np.concatenate([rows.train, rows.val]))
+            rows = replace(rows, train=joined, val=joined)
+        else:
+            rows = select_rows(cache, protocol)
+        self.train, self.val, self.test = rows.train, rows.val, rows.test
+        self.scale, self.labels = None, cache.known
+        if cache.task == NUMBERS:
+            numbers = cache.known[self.train].astype(np.float64)
+            self.scale = TargetScale.of(numbers, np.ones(len(numbers)))
+            self.labels = self.scale.scaled(cache.known).astype(np.float32)
+        self._loaded: tuple[tuple[str, int], Table, Table] | None = None
+
+    @cached_property
+    def fold_of(self) -> np.ndarray:
+        """The fold of each training row, int ``[N]``."""
+        labels, own = strata_of(self.cache, self.train), self.protocol
+        keys = keys_of(self.cache, self.train)
+        groups = groups_of(self.cache, self.train, own.group_by)
+        if groups is None:
+            return stratified_folds(keys, labels, folds=own.folds, seed=own.seed)
+        # Who is in no group is one of the copies of this image.
+        named = [group or key.hex() for group, key in zip(groups, keys, strict=True)]
+        return grouped_folds(named, labels, folds=own.folds, seed=own.seed)
+
+    @property
+    def how(self) -> str:
+        """How rows judge, in words."""
+        if self.protocol.folds:
+            return f"{self.protocol.folds} folds of {len(self.train)} rows"
+        return f"{len(self.val)} validation rows"
+
+    # Features -----------------------------------------------------------------------------------------------
+
+    def table(self, rows: np.ndarray, layer: str, views: int = 1) -> Table:
+        """Return the first `views` of some rows, in memory where they fit; refuse those that are no numbers."""
+        width = int(np.prod(self.cache.layers[layer].shape))
+        if 4 * len(rows) * views * width <= self.memory // 2:
+            return ArrayTable(view_features(self.cache, rows, layer, views))
+        # Checked once, before thousands of reads that no longer are.
+        step = max(1, 4096 // views)
+        for start in range(0, len(rows), step):
+            view_features(self.cache, rows[start : start + step], layer, views)
+        stored = self.cache.mapped(layer, view="all")
+
+        def read(numbers: np.ndarray) -> np.ndarray:
+            return stored[rows[numbers // views], numbers % views]
+
+        return StreamedTable(read, len(rows) * views, width)
+
+    def tables(self, layer: str, views: int = 1) -> tuple[Table, Table]:
+        """Return features of the training rows (some views) and of the judging ones (plain); the last are kept."""
+        if self._loaded is None or self._loaded[0] != (layer, views):
+            self._loaded = None  # let go of the old one first
+            train = self.table(self.train, layer, views)
+            same = self.protocol.folds and views == 1
+            self._loaded = ((layer, views), train, train if same else self.table(self.val, layer))
+        return self._loaded[1:]
+
+    def _tables(self, trial: Trial) -> tuple[Table, Table]:
+        return self.tables(trial.layer, views_used(self.cache, trial.layer, trial.settings))
+
+    def parts(self, trials: Sequence[Trial]) -> tuple[Part, Part]:
+        """Return what trials of one program learn from and are judged by."""
+        train, _ = self._tables(trials[0])
+        views = views_used(self.cache, trials[0].layer, trials[0].settings)
+        weight = np.stack([self._train_weight(trial) for trial in trials])
+        labels = self.labels
+        learnt = Part(train, labels[self.train], weight, views)
+        if trials[0].shots is not None:
+            # Few of many rows: what no head of the group learns from would only fill the batches.
+            used = np.flatnonzero((weight > 0).any(axis=0))
+            few = ArrayTable(train.take(rows_of_views(used, views)))
+            learnt = Part(few, labels[self.train][used], weight[:, used], views)
+        return learnt, self.judged(trials)
+
+    def judged(self, trials: Sequence[Trial]) -> Part:
+        """Return what trials of one program are judged by."""
+        _, val = self._tables(trials[0])
+        weight = np.stack([self._val_weight(trial) for trial in trials])
+        return Part(val, self.labels[self.val], weight)
+
+    def _train_weight(self, trial: Trial) -> np.ndarray:
+        counts = np.ones(len(self.train), np.float32)
+        if trial.fold is not None:
+            counts[self.fold_of == trial.fold] = 0
+        if trial.shots is not None:
+            rows = np.flatnonzero(counts)
+            keys, labels = keys_of(self.cache, self.train[rows]), self.cache.labels[self.train[rows]]
+            counts[rows[~draw_shots(keys, labels, shots=trial.shots, seed=trial.settings.seed)]] = 0
+        return counts
+
+    def _val_weight(self, trial: Trial) -> np.ndarray:
+        if trial.fold is None:
+            return np.ones(len(self.val), np.float32)
+        return (self.fold_of == trial.fold).astype(np.float32)
+
+    def test_part(self, layer: str, heads: int) -> Part:
+        """Return the test rows, for heads that have been chosen."""
+        labels = self.labels[self.test]
+        return Part(self.table(self.test, layer), labels, np.ones((heads, len(labels)), np.float32))

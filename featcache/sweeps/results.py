@@ -1,0 +1,283 @@
+"""What a sweep leaves behind: one line for every head, and what was concluded from them."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featcache.cache import FeatureCache
+from featcache.core.tasks import CLASSES
+from featcache.errors import IntegrityError, StorageError, UsageError
+from featcache.heads.settings import Settings
+from featcache.metrics.comparison import Comparison, Spread
+from featcache.solvers.fit import Fit
+from featcache.sweeps.data import Protocol
+from featcache.sweeps.leaderboard import Standing
+from featcache.sweeps.trials import RELEVANT, Trial
+
+RESULTS = "results.jsonl"
+TABLE = "results.parquet"
+SUMMARY = "summary.json"
+FORMAT = 1
+
+
+def described(settings: Settings) -> dict[str, Any]:
+    """Return the settings that matter for this kind of head, as plain JSON values."""
+    values = {name: getattr(settings, name) for name in RELEVANT[settings.head]}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identity: str) -> dict[str, Any]:
+    """Return everything that is needed to fit this head again, and how it did."""
+    from featcache.core.version import __version__
+
+    return {
+        "format": FORMAT,
+        "id": identity,
+        "cache": str(Path(cache.path).resolve()),
+        "backbone": cache.backbone,
+        "layer": trial.layer,
+        "fingerprint": cache.layers[trial.layer].fingerprint,
+        "rows_sha256": cache.identity["rows"]["sha256"],
+        "head": trial.settings.head,
+        "settings": described(trial.settings),
+        "seed": trial.settings.seed,
+        "fold": trial.fold,
+        "shots": trial.shots,
+        "protocol": protocol.to_json(),
+        "val_accuracy": _finite(fit.val_accuracy),
+        "val_loss": _finite(fit.val_loss),
+        "best_epoch": fit.best_epoch,
+        "epochs_run": fit.epochs_run,
+        "converged": fit.converged,
+        "featcache": __version__,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(f"{value:.7g}") if abs(value) < float("inf") else None
+
+
+class Results:
+    """The lines of ``results.jsonl``, added to and read again by a sweep that goes on.
+
+    Parameters
+    ----------
+    folder
+        Where they are; made if need be.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds anything but a sweep.
+    StorageError
+        If it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / RESULTS
+        if folder.exists() and not self.path.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} exists and is no sweep; choose another place with --output")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.rows = {row["id"]: row for row in self._read()}
+        except IntegrityError:  # which is an OSError too
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"cannot write to {folder}: {error.strerror}; choose another --output"
+            ) from error
+
+    def _read(self) -> Iterable[dict[str, Any]]:
+        """Read whole lines; half a line at the end is what a killed sweep leaves, and is cut off."""
+        if not self.path.exists():
+            self.path.touch()
+            return
+        whole = self.path.read_bytes().rpartition(b"\n")[0]
+        if self.path.stat().st_size > len(whole) + bool(whole):
+            os.truncate(self.path, len(whole) + bool(whole))
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                found = json.loads(line)
+                if not {"id", "val_accuracy"} <= found.keys():
+                    raise KeyError("id")
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise IntegrityError(
+                    f"{self.path}, line {number} is damaged; remove it and its heads will be fitted again"
+                ) from error
+            yield found
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append results; they are on disk when this returns."""
+        text = "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows)
+        try:
+            with self.path.open("ab") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {self.path}: {error.strerror}; free some space and run again"
+            ) from error
+        self.rows |= {row["id"]: dict(row) for row in rows}
+
+    def write_table(self) -> Path | None:
+        """Write all results as Parquet too, where pyarrow is installed."""
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError:
+            return None
+        flat = [_flat(row) for row in self.rows.values()]
+        columns = list(dict.fromkeys(name for row in flat for name in row))
+        table = pa.table({name: [row.get(name) for row in flat] for name in columns})
+        fresh = self.folder / f".{TABLE}.new-{os.getpid()}"
+        pq.write_table(table, fresh)
+        os.replace(fresh, self.folder / TABLE)
+        return self.folder / TABLE
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One level of columns: settings under their own names."""
+    own = {key: value for key, value in row.items() if not isinstance(value, dict)}
+    settings = {f"settings.{key}": value for key, value in row["settings"].items()}
+    return own | settings | {f"protocol.{key}": value for key, value in row["protocol"].items()}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A configuration beside the chosen one, on the same rows that judged.
+
+    Parameters
+    ----------
+    standing
+        How its trials did.
+    against
+        Chosen minus this one, row by row.
+    """
+
+    standing: Standing
+    against: Comparison
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for one number of shots.
+
+    Parameters
+    ----------
+    shots
+        Training examples of each class; ``None``: all.
+    standing
+        The configuration and its validation scores.
+    contenders
+        The next best of the same cache's rows, compared with it.
+    test
+        Its accuracy on the test rows, read once; ``None`` where there are none.
+    image_floor
+        The accuracy that the images' colours alone reach on the rows that judge; ``None`` where it is not known.
+    """
+
+    shots: int | None
+    standing: Standing
+    contenders: tuple[Contender, ...]
+    test: Spread | None
+    image_floor: float | None = None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A finished sweep.
+
+    Parameters
+    ----------
+    folder
+        Where results and summary are.
+    heads
+        How many heads were asked for; `fitted`: how many of them now, the others had been there.
+    fitted, seconds
+        Work of this run.
+    leaderboard
+        Configurations over all training rows (or the most shots), best first.
+    choices
+        One for each number of shots, fewest first, all rows last.
+    warnings
+        Sentences about what may be wrong with the data.
+    classifier
+        Folder of the chosen head, if it was saved.
+    caches
+        Names of the caches, by the numbers that configurations hold.
+    task
+        What is learnt (`featcache.core.tasks.TASKS`): what is called accuracy is then the share of right answers, or R².
+    """
+
+    folder: Path
+    heads: int
+    fitted: int
+    seconds: float
+    leaderboard: tuple[Standing, ...]
+    choices: tuple[Choice, ...]
+    warnings: tuple[str, ...]
+    classifier: Path | None
+    caches: tuple[str, ...]
+    task: str = CLASSES
+
+    @property
+    def chosen(self) -> Choice:
+        """The choice over all training rows (or the most shots)."""
+        return self.choices[-1]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "format": FORMAT,
+            "task": self.task,
+            "heads": self.heads,
+            "fitted": self.fitted,
+            "seconds": round(self.seconds, 3),
+            "chosen": self._choice(self.chosen),
+            "shots": [self._choice(choice) for choice in self.choices],
+            "leaderboard": [self._standing(standing) for standing in self.leaderboard[:50]],
+            "warnings": list(self.warnings),
+            "classifier": str(self.classifier) if self.classifier else None,
+        }
+
+    def _standing(self, standing: Standing) -> dict[str, Any]:
+        trial: Trial = standing.key
+        return {
+            "cache": self.caches[trial.cache],
+            "layer": trial.layer,
+            "head": trial.settings.head,
+            "settings": described(trial.settings),
+            "shots": trial.shots,
+            "val_accuracy": _finite(standing.accuracy),
+            "deviation": _finite(standing.deviation),
+            "val_loss": _finite(standing.loss),
+            "trials": standing.trials,
+        }
+
+    def _choice(self, choice: Choice) -> dict[str, Any]:
+        return {
+            **self._standing(choice.standing),
+            "test": choice.test.to_json() if choice.test else None,
+            "image_floor": choice.image_floor,
+            "contenders": [
+                {
+                    **self._standing(contender.standing),
+                    "behind_by": contender.against.difference,
+                    "interval": list(contender.against.interval),
+                    "p_value": contender.against.p_value,
+                    "told_apart": contender.against.told_apart,
+                }
+                for contender in choice.contenders
+            ],
+        }
+
+    def write(self) -> "SweepResult":
+        """Write ``summary.json``, at once or not at all, and return the result."""
+        fresh = self.folder / f".{SUMMARY}.new-{os.getpid()}"
+        fresh.write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        os.replace(fresh, self.folder / SUMMARY)
+        return self

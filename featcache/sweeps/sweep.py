@@ -1,0 +1,271 @@
+"""Sweep heads over caches: fit what is asked for, choose on validation rows, look at the test rows once."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from featcache.cache import FeatureCache
+from featcache.classifier.cached_features import with_views
+from featcache.classifier.rejection import require_accuracy
+from featcache.core.tasks import CLASSES
+from featcache.errors import UsageError, did_you_mean
+from featcache.heads.settings import DESCENT, Settings
+from featcache.heads.task_types import READINGS
+from featcache.sweeps.axes import Given, read_bytes
+from featcache.sweeps.choice import checked, choose, fit_trials, saved
+from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
+from featcache.sweeps.fit_cache import KeptFits
+from featcache.sweeps.leaderboard import Standing, standings
+from featcache.sweeps.results import Results, SweepResult, row
+from featcache.sweeps.trials import Trial, configurations, groups, read_axes
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """How far a sweep is: heads done and asked for, what ran last, the best so far, and the caches' names."""
+
+    done: int
+    total: int
+    now: str
+    leaderboard: Sequence[Standing]
+    caches: Sequence[str]
+
+
+OnProgress = Callable[[SweepProgress], None]
+Caches = str | os.PathLike[str] | FeatureCache | Sequence[str | os.PathLike[str] | FeatureCache]
+
+
+def sweep(
+    caches: Caches,
+    *,
+    output: str | os.PathLike[str] = "sweep",
+    layer: str | Sequence[str] | None = None,
+    seeds: int = 1,
+    folds: int = 0,
+    shots: str | int | Sequence[str | int] = "all",
+    trials: int | None = None,
+    select: str = "val",
+    train: str = "train",
+    val: str | None = None,
+    test: str | None = None,
+    val_fraction: float = 0.2,
+    group_by: str | None = None,
+    seed: int = 0,
+    memory: str | int = "2GiB",
+    save_best: bool = True,
+    calibrate: bool = True,
+    reject_accuracy: float = 0.95,
+    on_progress: OnProgress | None = None,
+    **axes: Given,
+) -> SweepResult:
+    """Fit many heads on cached features and choose one honestly.
+
+    Parameters
+    ----------
+    caches
+        One or more caches, or their paths; several (backbones of one dataset) give one leaderboard.
+    output
+        Folder for the results. One that holds an unfinished sweep is gone on with: heads that it holds are not
+        fitted again.
+    layer
+        A layer, several, or ``"all"``; each cache's first by default.
+    seeds
+        How many seeds each configuration is fitted with: 0, 1, …
+    folds
+        Number of stratified folds over all rows that are no test rows; 0: the validation rows judge.
+    shots
+        Training examples of each class: numbers and ``"all"``, such as ``"1,5,10,all"``.
+    trials
+        Draw so many configurations of each kind of head at random; ``None``: the whole grid.
+    select
+        What chooses: ``"val"`` or ``"folds"``. The test rows never do.
+    train, val, test
+        Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; see
+        `featcache.splits.selection.Parts`.
+    val_fraction
+        Share of the training rows held out where a cache has no validation split.
+    group_by
+        Regular expression over ids; images of one group never are on both sides. By default the groups that a cache
+        holds.
+    seed
+        Of folds, held-out rows, random search, and the order of minibatches.
+    memory
+        What training may take, such as ``"2GiB"``; larger features are streamed.
+    save_best
+        Save the chosen head as a classifier in ``OUTPUT/classifier``.
+    calibrate, reject_accuracy
+        How sure that classifier may be; see `featcache.train_head`.
+    on_progress
+        Called after every program.
+    **axes
+        What is tried of each field of `featcache.heads.settings.Settings`, in the grammar of `featcache.sweeps.axes`:
+        ``head="linear,mlp"``, ``learning_rate="1e-4:1e-1:log8"``, ``hidden=[(256,), (512, 128)]``.
+
+    Returns
+    -------
+    SweepResult
+        Leaderboard, choices, test accuracy; also written to ``OUTPUT/summary.json``.
+
+    Raises
+    ------
+    UsageError
+        Axes that are not in the grammar, a sweep that would choose by test rows, an output that holds something
+        else.
+    DataError
+        If a cache has no usable training rows, or fewer than there are folds.
+    IntegrityError
+        If a cache or the results are damaged.
+    """
+    started = time.monotonic()
+    _refuse_test(select, folds)
+    if seeds < 1:
+        raise UsageError(f"seeds {seeds}: expected 1 or more")
+    protocol = Protocol(train, val, test, val_fraction, group_by, seed, folds)
+    many = read_shots(shots)
+    limit = read_bytes(memory)
+    require_accuracy(reject_accuracy)
+    opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in _listed(caches)]
+    _refuse_other_classes(opened)
+    task = opened[0].task
+    chosen = _configurations(task, axes, trials=trials, seed=seed)
+    if task != CLASSES and many != [None]:
+        raise UsageError(f"shots are training examples of each class, and {opened[0].path} holds {task}")
+    data = [SweepData(cache, protocol, memory=limit) for cache in opened]
+    asked = (
+        Trial(number, name, with_views(cache, name, replace(own, seed=first)), fold, few)
+        for number, cache in enumerate(opened)
+        for name in _layers(cache, layer)
+        for few in many
+        for own in chosen
+        for first in range(seeds)
+        for fold in protocol.fold_numbers
+    )
+    wanted = list(dict.fromkeys(asked))
+    results = Results(Path(output))
+    names = {trial: _identity(trial, data) for trial in wanted}
+    kept = KeptFits(limit // 8)
+    fitted = _fit_all(names, data, results, limit, kept, on_progress)
+    results.write_table()
+    rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
+    choices, heads = zip(*(choose(few, rows, data, seeds, limit, kept) for few in many), strict=True)
+    result = SweepResult(
+        folder=Path(output),
+        heads=len(wanted),
+        fitted=fitted,
+        seconds=time.monotonic() - started,
+        leaderboard=tuple(standings([(key, own) for key, own in rows if key.shots == many[-1]])),
+        choices=choices,
+        warnings=tuple(finding.message for finding in checked(choices[-1], data)),
+        classifier=saved(
+            choices[-1], heads[-1], data, Path(output), reject_accuracy=reject_accuracy if calibrate else None
+        )
+        if save_best
+        else None,
+        caches=tuple(f"{cache.backbone}" for cache in opened),
+        task=task,
+    )
+    return result.write()
+
+
+def _refuse_test(select: str, folds: int) -> None:
+    if select == "test":
+        raise UsageError(
+            "select 'test': heads that are chosen by the test rows have seen them, and their test accuracy means "
+            "nothing; choose by val or folds"
+        )
+    if select not in SELECT_ON:
+        raise UsageError(f"no select {select!r}; {did_you_mean(select, SELECT_ON)}")
+    if select == "folds" and not folds:
+        raise UsageError("select 'folds' needs a number of folds; give --folds 5")
+
+
+def _refuse_other_classes(caches: Sequence[FeatureCache]) -> None:
+    if not caches:
+        raise UsageError("no cache to sweep over; give one or more")
+    for cache in caches[1:]:
+        if (cache.task, cache.classes) != (caches[0].task, caches[0].classes):
+            raise UsageError(
+                f"{cache.path} has other classes than {caches[0].path}; one leaderboard needs one set of classes"
+            )
+
+
+def _configurations(task: str, axes: Mapping[str, Given], *, trials: int | None, seed: int) -> list[Settings]:
+    """Return the settings to try, all of which can learn what the caches know of their images."""
+    reading = READINGS[task]
+    usual = {"head": reading.heads[0], "loss": reading.losses[0]}
+    usual = (
+        {name: value for name, value in usual.items() if axes.get(name) is None} if task != CLASSES else {}
+    )
+    found = configurations(read_axes({**axes, **usual}), trials=trials, seed=seed)
+    for own in found:
+        reading.head(own.head)
+        if own.head in DESCENT:
+            reading.loss(own.loss)
+    return found
+
+
+def _listed(caches: Caches) -> list[Any]:
+    single = isinstance(caches, str | os.PathLike | FeatureCache)
+    return [caches] if single else list(caches)
+
+
+def _layers(cache: FeatureCache, asked: str | Sequence[str] | None) -> list[str]:
+    if asked == "all":  # statistics of the images are what heads are compared with
+        return [name for name in cache.layers if not name.startswith("image:")]
+    names = asked.split(",") if isinstance(asked, str) else asked
+    return [cache.layer(name) for name in names] if names else [cache.layer(None)]
+
+
+def read_shots(given: str | int | Sequence[str | int]) -> list[int | None]:
+    """Read ``"1,5,all"``: fewest first, all (``None``) last.
+
+    Raises
+    ------
+    UsageError
+        It is no number above 0, nor ``all``.
+    """
+    items = given.split(",") if isinstance(given, str) else given if isinstance(given, Sequence) else [given]
+    found: set[int | None] = set()
+    for item in items:
+        text = str(item).strip().lower()
+        if text != "all" and not (text.isdecimal() and 0 < int(text) < 10**9):
+            raise UsageError(f"shots {item!r}: expected numbers above 0 and 'all', such as 1,5,10,all")
+        found.add(None if text == "all" else int(text))
+    return sorted(found, key=lambda few: float("inf") if few is None else few)
+
+
+def _identity(trial: Trial, data: Sequence[SweepData]) -> str:
+    own = data[trial.cache]
+    features = own.cache.layers[trial.layer].fingerprint
+    rows, views = own.protocol.identity(own.cache), own.cache.identity["recipe"]["views"]
+    return trial.identity(features, rows, views)
+
+
+# ---- fitting
+
+
+def _fit_all(
+    names: Mapping[Trial, str],
+    data: Sequence[SweepData],
+    results: Results,
+    memory: int,
+    kept: KeptFits,
+    on_progress: OnProgress | None,
+) -> int:
+    """Fit what is not there yet, group by group; returns how many heads that were."""
+    missing = [trial for trial, name in names.items() if name not in results.rows]
+    done = len(names) - len(missing)
+    for group in groups(missing):
+        own = data[group[0].cache]
+        pairs = list(zip(group, fit_trials(group, own, memory), strict=True))
+        results.add([row(trial, fit, own.cache, own.protocol, names[trial]) for trial, fit in pairs])
+        kept.add(pairs)
+        done += len(group)
+        if on_progress:
+            there = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
+            caches = [own.cache.backbone for own in data]
+            on_progress(SweepProgress(done, len(names), group[0].settings.head, standings(there)[:5], caches))
+    return len(missing)

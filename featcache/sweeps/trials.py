@@ -1,0 +1,191 @@
+"""Which heads a sweep fits: configurations times seeds, folds and shots, and which of them share a program."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from featcache.core.identity import sha256_json
+from featcache.errors import UsageError
+from featcache.heads.settings import DESCENT, FULL_BATCH, HEADS, Settings
+from featcache.sweeps.axes import Axis, Given, read_axis
+
+_DESCENT_AXES = (
+    *("loss", "optimizer", "learning_rate", "weight_decay", "label_smoothing", "momentum", "schedule"),
+    *("end", "power", "warmup", "clip", "mixup", "noise", "class_weights", "batch_size", "epochs"),
+    *("monitor", "patience", "min_delta", "standardize", "views"),
+)
+
+RELEVANT: Mapping[str, tuple[str, ...]] = {
+    "linear": _DESCENT_AXES,
+    "mlp": ("hidden", "activation", "dropout", "batch_norm", *_DESCENT_AXES),
+    "logistic": ("c", "class_weights", "standardize", "views"),
+    "ridge": ("l2", "class_weights", "standardize", "views"),
+    "knn": ("neighbours", "temperature", "metric"),
+    "prototype": ("metric", "views"),
+}
+"""The settings that change a kind of head; an axis over any other is not multiplied out for it."""
+
+STEPS_ONLY = ("learning_rate", "momentum", "schedule", "end", "power", "warmup", "clip", "batch_size")
+"""Settings that change nothing where all rows are taken at once."""
+
+AXES: Mapping[str, str] = {
+    "learning_rate": "1e-4:1e-2:log3",
+    "c": "1e-4:1e2:log7",
+    "l2": "1e-2:1e6:log9",
+    "neighbours": "5,20",
+}
+"""What is tried of a setting where nobody says; of any other, its default."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One head to fit.
+
+    Parameters
+    ----------
+    cache
+        Number of the cache among those of the sweep.
+    layer
+        Which of its layers.
+    settings
+        How it is trained; its seed is the trial's.
+    fold
+        Number of the fold that is left out; ``None`` where a fixed validation part judges.
+    shots
+        Training examples of each class; ``None`` for all.
+    """
+
+    cache: int
+    layer: str
+    settings: Settings
+    fold: int | None = None
+    shots: int | None = None
+
+    @property
+    def configuration(self) -> "Trial":
+        """The trial without its seed and fold: what is chosen between."""
+        return replace(self, settings=replace(self.settings, seed=0), fold=None)
+
+    def program(self) -> tuple[Any, ...]:
+        """Return what trials must have in common to be fitted by one program on the same rows."""
+        own = self.settings
+        common = (self.cache, self.layer, self.shots, own.head)
+        if own.head not in DESCENT:
+            shared = {
+                "logistic": ("standardize", "views"),
+                "ridge": ("standardize", "views"),
+                "knn": ("metric", "temperature"),
+                "prototype": ("metric", "views"),
+            }
+            return (*common, *(getattr(own, name) for name in shared[own.head]))
+        form = (own.hidden, own.activation, own.batch_norm) if own.head == "mlp" else ()
+        flags = (own.clip is not None, own.mixup > 0, own.noise > 0, own.standardize, own.views)
+        steps = (own.loss, own.optimizer, own.schedule, own.batch_size, own.epochs, own.monitor)
+        return (*common, *form, *flags, *steps)
+
+    def identity(self, features: str, rows: str, views: Mapping[str, Any]) -> str:
+        """Return a name for the result: the same for the same trial on the same features and rows.
+
+        Parameters
+        ----------
+        features
+            Fingerprint of the plain images' features.
+        rows
+            Hash over the rows and how they are divided.
+        views
+            How the cache's views were drawn, as its recipe says it. Of no matter to heads that learn from the plain
+            images: they have the name that they have on a cache of those.
+        """
+        told = {
+            name: getattr(self.settings, name) for name in ("head", "seed", *RELEVANT[self.settings.head])
+        }
+        if told.get("views") in (None, 1):
+            told.pop("views", None)
+        else:
+            told["views"] = {**views, "count": told["views"]}
+        return sha256_json(
+            {
+                "features": features,
+                "rows": rows,
+                "fold": self.fold,
+                "shots": self.shots,
+                "settings": {name: list(v) if isinstance(v, tuple) else v for name, v in told.items()},
+            }
+        )[:16]
+
+
+def read_axes(given: Mapping[str, Given]) -> dict[str, Axis]:
+    """Return an axis for each setting but the seed; one that is ``None`` or absent is `AXES`' or the default.
+
+    Raises
+    ------
+    UsageError
+        An unknown setting, or values that are not in the grammar.
+    """
+    told = {name: value for name, value in given.items() if value is not None}
+    defaults = {**asdict(Settings()), **AXES}
+    return {name: read_axis(name, value) for name, value in {**defaults, **told}.items() if name != "seed"}
+
+
+def configurations(axes: Mapping[str, Axis], *, trials: int | None = None, seed: int = 0) -> list[Settings]:
+    """Return the settings to try: all combinations for each kind of head, or some at random.
+
+    Parameters
+    ----------
+    axes
+        One for each field of `Settings` but the seed.
+    trials
+        How many to draw at random for each kind of head; ``None`` for the whole grid.
+    seed
+        Of the draw.
+
+    Raises
+    ------
+    UsageError
+        A range without a count in a grid, or values that cannot be.
+    """
+    found: dict[Settings, None] = {}
+    for head in axes["head"].values:
+        if head not in HEADS:
+            Settings(head=head)  # says which there are
+        relevant = [axes[name] for name in RELEVANT[head]]
+        for values in _grid(relevant) if trials is None else _draws(relevant, trials, seed, head):
+            found[Settings(head=head, **_told(head, values))] = None
+    return list(found)
+
+
+def _told(head: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what an optimiser does not know, so that no head is fitted twice."""
+    if head not in DESCENT or values["optimizer"] not in FULL_BATCH:
+        return values
+    return {name: value for name, value in values.items() if name not in STEPS_ONLY}
+
+
+def _grid(axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    for axis in axes:
+        if not axis.values:
+            raise UsageError(
+                f"{axis.name.replace('_', '-')}: a range without a count is for random search; "
+                "give a count, such as log8, or --trials"
+            )
+    return [
+        {axis.name: value for axis, value in zip(axes, values, strict=True)}
+        for values in itertools.product(*(axis.values for axis in axes))
+    ]
+
+
+def _draws(axes: Sequence[Axis], trials: int, seed: int, head: str) -> list[dict[str, Any]]:
+    # By kind of head: adding one changes no other's draw.
+    random = np.random.default_rng([seed, HEADS.index(head)])
+    return [{axis.name: axis.draw(random) for axis in axes} for _ in range(trials)]
+
+
+def groups(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Return the trials that share a program, in the order in which their first was given."""
+    found: dict[tuple[Any, ...], list[Trial]] = {}
+    for trial in trials:
+        found.setdefault(trial.program(), []).append(trial)
+    return list(found.values())

@@ -1,0 +1,232 @@
+"""Photos in, class names out: files, folders and arrays agree with each other and with the cache."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.photo_folders import photo
+from PIL import Image
+from scipy.special import softmax
+
+from featcache import Classifier, FeatureCache
+from featcache.classifier.calibration import Calibration
+from featcache.classifier.prediction import backbone_predictor
+from featcache.classifier.rejection import Rejection
+from featcache.errors import IdentityError, ImageError, MissingFileError, UnknownNameError, UsageError
+
+pytestmark = pytest.mark.usefixtures("small_backbone")
+
+
+@pytest.fixture(scope="module")
+def classifier(trained) -> Classifier:
+    """Loaded once: it keeps its backbone."""
+    return Classifier.load(trained.folder)
+
+
+@pytest.fixture
+def files(trained) -> list[Path]:
+    return sorted((trained.photos / "test").glob("*/*.png"))
+
+
+# One answer, however it is asked ----------------------------------------------------------------------------
+
+
+def test_photos_get_the_probabilities_of_their_features_in_the_cache(trained, classifier, files):
+    cache = FeatureCache(trained.cache)
+    rows = [cache.ids.index(file.relative_to(trained.photos).as_posix()) for file in files]
+    want = classifier.probabilities(cache.features(rows))
+    # The same compiled network; only the neighbour in the batch may differ (see test_extraction).
+    np.testing.assert_allclose(classifier.predict_proba(files), want, rtol=0, atol=1e-5)
+
+
+def test_files_folders_and_arrays_agree(trained, classifier, files):
+    want = classifier.predict_proba(files)
+    arrays = [np.asarray(Image.open(file)) for file in files]
+    ways = {
+        "folder": trained.photos / "test",
+        "text": str(trained.photos / "test"),
+        "folders": [trained.photos / "test" / name for name in ("cat", "dog", "owl")],
+        "arrays": arrays,
+        "one array of many": np.stack(arrays),
+        "a generator": (file for file in files),
+        "mixed": [*files[:5], *arrays[5:9], trained.photos / "test" / "owl" / "1.png", *files[10:]],
+    }
+    for name, images in ways.items():
+        np.testing.assert_allclose(classifier.predict_proba(images), want, atol=1e-5, err_msg=name)
+
+
+def test_predictions_are_the_most_probable_classes_in_order(classifier, files):
+    probabilities = classifier.predict_proba(files)
+    for prediction, file, values in zip(classifier.predict(files), files, probabilities, strict=True):
+        assert (prediction.id, prediction.error) == (str(file), None)
+        order = np.argsort(-values)
+        assert prediction.classes == tuple(classifier.classes[i] for i in order)
+        np.testing.assert_allclose(prediction.probabilities, values[order], atol=1e-5)
+        assert abs(sum(prediction.probabilities) - 1) < 1e-5
+
+
+def test_most_photos_of_the_made_up_classes_are_recognised(classifier, files):
+    right = [p.classes[0] == f.parent.name for p, f in zip(classifier.predict(files), files, strict=True)]
+    assert np.mean(right) >= 0.75
+
+
+def test_photos_that_it_is_not_sure_of_are_unknown(classifier, files):
+    plain = classifier.predict(files)
+    assert not any(prediction.unknown for prediction in plain), "nine validation rows gave no threshold"
+    middle = float(np.median([prediction.probabilities[0] for prediction in plain]))
+    rejection = Rejection(middle, 5, 9, 5 / 9, 1.0, 0.6, 0.95)
+    got = replace(classifier, calibration=Calibration(rejection=rejection)).predict(files, top=1)
+    assert [p.unknown for p in got] == [p.probabilities[0] < middle for p in plain]
+    assert 0 < sum(p.unknown for p in got) < len(files)
+    assert [p.classes[0] for p in got] == [p.classes[0] for p in plain], "what it would have guessed"
+
+
+def test_a_single_photo_however_given(classifier, files):
+    [path], [text] = classifier.predict(files[0]), classifier.predict(str(files[0]))
+    [array] = classifier.predict(np.asarray(Image.open(files[0])))
+    assert path == text == replace(array, id=str(files[0]))
+    assert array.id == "0"
+
+
+def test_a_grey_array_is_a_photo_of_equal_channels(classifier):
+    grey = photo("train/cat/x.png")[..., 0]
+    np.testing.assert_array_equal(
+        classifier.predict_proba(grey), classifier.predict_proba(np.stack([grey] * 3, axis=-1))
+    )
+
+
+@pytest.mark.parametrize(("top", "given"), [(1, 1), (2, 2), (99, 3)])
+def test_as_many_classes_as_asked_for_or_there_are(classifier, files, top, given):
+    [prediction] = classifier.predict(files[0], top=top)
+    assert len(prediction.classes) == len(prediction.probabilities) == given
+
+
+def test_nothing_in_nothing_out(classifier):
+    assert classifier.predict([]) == []
+    assert classifier.predict_proba([]).shape == (0, 3)
+
+
+# What cannot be read ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(60)
+def test_unreadable_photos_are_named_and_shift_no_others(classifier, files, tmp_path):
+    (tmp_path / "text.jpg").write_text("no photo")
+    (tmp_path / "empty.png").touch()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "cut.png").write_bytes(files[0].read_bytes()[:200])
+    bad = [tmp_path / name for name in ("text.jpg", "empty.png", "pipe.jpg", "cut.png")]
+    mixed = [bad[0], files[0], bad[1], bad[2], files[4], files[8], bad[3]]
+    got = classifier.predict(mixed)
+    assert [p.id for p in got] == [str(path) for path in mixed]
+    assert [p.error and p.error.split(":")[0] for p in got] == [
+        "not an image", None, "empty file", "unreadable file", None, None, "truncated"
+    ]  # fmt: skip
+    for prediction, file in ((got[1], files[0]), (got[4], files[4]), (got[5], files[8])):
+        [alone] = classifier.predict(file)
+        assert prediction.classes == alone.classes
+        np.testing.assert_allclose(prediction.probabilities, alone.probabilities, atol=1e-5)
+    assert all(p.classes == p.probabilities == () for p in got if p.error)
+
+
+def test_probabilities_of_unreadable_photos_are_refused(classifier, files, tmp_path):
+    (tmp_path / "text.jpg").write_text("no photo")
+    with pytest.raises(ImageError, match=r"not an image: .*text\.jpg: "):
+        classifier.predict_proba([files[0], tmp_path / "text.jpg"])
+
+
+def test_only_unreadable_photos(classifier, tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_text("no photo")
+    assert [bool(p.error) for p in classifier.predict(tmp_path)] == [True] * 3
+
+
+def test_missing_photos_and_empty_folders(classifier, tmp_path):
+    with pytest.raises(MissingFileError, match=r"no image .*gone\.jpg"):
+        classifier.predict([tmp_path / "gone.jpg"])
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(MissingFileError, match=f"no images in {tmp_path}"):
+        classifier.predict(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (3, "images of type int; give paths, folders or uint8 arrays"),
+        ([3], "images of type int"),
+        (b"bytes", "images of type int"),
+        ([Image.new("RGB", (4, 4))], "images of type Image"),
+        (np.zeros((8, 8, 3)), r"pixels are float64, expected uint8 in 0\.\.255"),
+        (np.zeros((8, 8, 4), np.uint8), r"pixels have shape \(8, 8, 4\), expected one picture"),
+        (np.zeros(5, np.uint8), "images of type uint8"),
+    ],
+)
+def test_what_are_no_images(classifier, images, says):
+    with pytest.raises(UsageError, match=says):
+        classifier.predict(images)
+
+
+def test_no_class_at_all_is_too_few(classifier, files):
+    with pytest.raises(UsageError, match="top 0: ask for at least one class"):
+        classifier.predict(files[0], top=0)
+
+
+# The backbone behind it -------------------------------------------------------------------------------------
+
+
+def test_a_backbone_that_gives_other_features_is_refused(classifier, files):
+    changed = {**classifier.recipe, "backbone": {**classifier.recipe["backbone"], "revision": 99}}
+    other = replace(classifier, recipe=changed, fingerprint="00" * 32)
+    with pytest.raises(IdentityError) as refused:
+        other.predict(files[0])
+    first, *lines = str(refused.value).splitlines()
+    assert "the backbone on this machine gives other features" in first
+    assert [line.strip() for line in lines] == ["backbone.revision: 99 in the classifier, 1 here"]
+
+
+def test_a_backbone_that_is_unknown_here(classifier, files):
+    with pytest.raises(UnknownNameError, match="no backbone 'hypernet"):
+        replace(classifier, backbone="hypernet.v1").predict(files[0])
+
+
+def test_weights_of_ones_own_that_are_gone(classifier, files):
+    moved = replace(classifier, backbone="mobilenet_v2.custom", weights="/nowhere/mine.pth")
+    with pytest.raises(MissingFileError, match=r"no weights file /nowhere/mine\.pth"):
+        moved.predict(files[0])
+
+
+def test_a_classifier_trained_elsewhere_needs_no_cache(trained, files, tmp_path):
+    folder = shutil.copytree(trained.folder, tmp_path / "copied")
+    loaded = Classifier.load(folder)
+    alone = replace(loaded, provenance={**loaded.provenance, "cache": "/nowhere.h5"})
+    assert alone.predict(files[0])[0].classes == loaded.predict(files[0])[0].classes
+
+
+# A backbone's own classes -----------------------------------------------------------------------------------
+
+
+def test_a_backbones_own_classes(network, files):
+    predictor = backbone_predictor(network)
+    assert len(predictor.classes) == len(set(predictor.classes)) == network.shapes(["logits"])["logits"][0]
+
+    [prediction] = predictor.predict(files[0], top=5)
+    probabilities = predictor.predict_proba(files[0])[0]
+    best = np.argsort(-probabilities)[:5]
+    assert prediction.classes == tuple(predictor.classes[i] for i in best)
+    np.testing.assert_allclose(probabilities.sum(), 1, rtol=1e-5)
+    assert not prediction.unknown, "a backbone's own classes have no threshold"
+
+
+def test_a_backbones_probabilities_are_the_softmax_of_its_logits(network):
+    # An array of the input's own size on every side is neither resized nor cropped but for the centre.
+    image = photo("train/cat/0.png", height=73, width=73)
+    predictor = backbone_predictor("efficientnet_lite0")
+    assert predictor.network is network
+    left = round((73 - 64) / 2)
+    crop = image[left : left + 64, left : left + 64]
+    logits = network.function(network.layers(["logits"]))(network.state, np.stack([crop, crop]))["logits"]
+    want = softmax(np.asarray(logits, np.float64), axis=1)
+    np.testing.assert_allclose(predictor.predict_proba(image)[0], want[0], rtol=1e-4, atol=1e-7)  # float32

@@ -1,0 +1,420 @@
+"""Every command on small data: text for people, one JSON object for programs, hints only where wanted."""
+
+import io
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers.feature_caches import blobs, feature_cache
+from helpers.photo_folders import photo_folder
+
+from featcache import Classifier, FeatureCache
+from featcache.classifier.calibration import Calibration
+from featcache.classifier.prediction import backbone_predictor
+from featcache.classifier.rejection import Rejection
+from featcache.extraction.network_request import backbone_label
+
+pytestmark = pytest.mark.usefixtures("small_backbone")
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    """A small dataset in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return photo_folder(Path("photos"), {"train/cat": 4, "train/dog": 4, "test/cat": 2, "test/dog": 1})
+
+
+def one_object(ran, command: str) -> dict:
+    assert ran.code == 0, ran.err
+    value = ran.json
+    assert (value["version"], value["command"], set(value)) == (1, command, {"version", "command", "result"})
+    return value["result"]
+
+
+# extract ----------------------------------------------------------------------------------------------------
+
+
+def test_extract_as_text(cli, photos, network):
+    (photos / "train" / "cat" / "bad\nname.jpg").write_text("no photo")
+    (photos / "train" / "cat" / "notes.txt").touch()
+    ran = cli("extract", "photos")
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    name = f"photos-{backbone_label(network)}.h5"
+    kept = "pool 1280 float32, image:statistics 54 float32"
+    assert re.fullmatch(rf"{name}: 12 images, {kept}, \d+\.\d MB, {network.name}", lines[0])
+    assert [line.split() for line in lines[1:4]] == [
+        ["splits", "train", "8,", "test", "3"],
+        ["classes", "2:", "cat,", "dog"],
+        ["features", "11", "computed"],
+    ]
+    assert re.match(r"  time +\d+\.\d s, \d+ images/s \(decode \d+ %, network \d+ %, write \d+ %\)", lines[4])
+    assert lines[5:] == [
+        "  left out  1 not an image by its name",
+        "  unreadable 1 (they have no features):",
+        r"    train/cat/bad\nname.jpg: not an image",
+    ]
+    assert ran.err == f"next: featcache train-head {name}\n", "no progress bar off a terminal"
+    assert len(FeatureCache(name).rows_of("train")) == 8
+
+
+def test_extract_as_json(cli, photos):
+    result = one_object(cli("extract", "photos", "--json", "-o", "out.h5"), "extract")
+    assert {name: result[name] for name in ("cache", "images", "computed", "reused", "duplicates", "resumed")} == {
+        "cache": "out.h5", "images": 11, "computed": 11, "reused": 0, "duplicates": 0, "resumed": 0
+    }  # fmt: skip
+    assert (result["quarantined"], result["skipped"]) == ({}, {})
+    again = one_object(cli("extract", "photos", "--json", "-o", "out.h5"), "extract")
+    assert (again["computed"], again["reused"]) == (0, 11)
+
+
+def test_extract_quietly_prints_the_result_alone(cli, photos):
+    ran = cli("extract", "photos", "-q", "-o", "out.h5")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("out.h5: 11 images")
+
+
+def test_extract_passes_its_options_on(cli, photos):
+    options = [
+        "--layer",
+        "stem",
+        "-l",
+        "block1a:max",
+        "--dtype",
+        "float16",
+        "--workers",
+        "1",
+        "--batch-size",
+        "3",
+    ]
+    result = one_object(cli("extract", "photos", "-o", "new/out.h5", *options, "--json"), "extract")
+    with FeatureCache(result["cache"]) as cache:
+        assert {name: spec.dtype for name, spec in cache.layers.items()} == {
+            "stem:avg": "float16",
+            "block1a:max": "float16",
+            "image:statistics": "float16",
+        }
+    result = one_object(
+        cli("extract", "photos", "-o", "bare.h5", "--no-image-statistics", "--json"), "extract"
+    )
+    assert list(FeatureCache(result["cache"]).layers) == ["pool"]
+
+
+def test_extract_at_another_size(cli, photos):
+    asked = ("extract", "photos", "--layer", "stem", "-o", "out.h5", "--image-size")
+    assert one_object(cli(*asked, "40x56", "--json"), "extract")["computed"] == 11
+    assert FeatureCache("out.h5").recipe["transforms"]["input_size"] == [40, 56]
+    refused = cli(*asked, "56x40")
+    assert refused.code == 4
+    assert "  transforms.input_size: [40, 56] in the cache, [56, 40] asked for\n" in refused.err
+    assert one_object(cli(*asked, "56x40", "--overwrite", "--dry-run", "--json"), "extract")["computed"] == 11
+
+
+def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(cli, photos):
+    ran = cli("extract", "photos", "--dry-run", "-o", "out.h5")
+    assert ran.code == 0, ran.err
+    assert "out.h5 would hold 11 images" in ran.out
+    assert "11 computed" in ran.out
+    assert one_object(cli("extract", "photos", "--dry-run", "--json"), "extract")["computed"] == 11
+    assert list(Path().glob("*.h5")) == []
+
+
+# train-head, evaluate, predict ------------------------------------------------------------------------------
+
+# The epochs of the shared classifier: the same shapes compile nothing anew.
+FAST = ("--epochs", "30")
+
+
+def test_train_head_as_text(cli, trained, tmp_path):
+    ran = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
+    assert ran.code == 0, ran.err
+    first, *scores = ran.out.splitlines()
+    assert f"{tmp_path / 'head'}: linear head on {trained.classifier.backbone} pool, 3 classes; " in first
+    assert re.search(r"; epoch \d+ of \d+, \d+\.\d s$", first)
+    pattern = (
+        r"  {} +accuracy \d\.\d{{4}}  \(95 % interval \d\.\d{{3}}–\d\.\d{{3}}, {} images, loss \d+\.\d{{3}}\)"
+    )
+    assert re.fullmatch(pattern.format("validation", 9), scores[0])
+    assert re.fullmatch(pattern.format("test", 12), scores[1])
+    # The made-up photos differ in nothing but their colours.
+    assert scores[2] == "  image floor 1.0000: colours alone, on the validation images"
+    assert scores[3] == "  calibrated  no: 9 validation rows, 50 are needed to calibrate with"
+    *_, warning, hint = ran.err.splitlines()
+    assert warning.startswith(
+        "warning: the head is right in 100.0% of the validation rows, and simple statistics"
+    )
+    assert hint == f"next: featcache predict {tmp_path / 'head'} PHOTO…"
+    replaced = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
+    assert f"(an earlier classifier in {tmp_path / 'head'} was replaced)" in replaced.err
+
+
+def test_train_head_as_json(cli, trained, tmp_path):
+    result = one_object(
+        cli("train-head", trained.cache, "-o", tmp_path / "head", "--json", *FAST), "train-head"
+    )
+    loaded = Classifier.load(result["classifier"])
+    assert result["metrics"] == json.loads(json.dumps(loaded.metrics))
+    assert result["metrics"]["test"] == json.loads(json.dumps(trained.classifier.metrics["test"]))
+    assert result["training"]["epochs"] == 30
+    assert result["training"]["learning_rate"] == 3e-4
+
+
+@pytest.fixture
+def sure(tmp_path) -> Path:
+    """A cache of 400 made-up rows: enough to calibrate with."""
+    features, labels = blobs(400)
+    splits = ["train"] * 160 + ["val"] * 120 + ["test"] * 120
+    return feature_cache(tmp_path / "sure.h5", features, labels, splits).path
+
+
+def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
+    unsure = ("train-head", sure, "-o", tmp_path / "head", "--head", "ridge")
+    lines = cli(*unsure, "--reject-accuracy", "0.8").out.splitlines()
+    calibration = Classifier.load(tmp_path / "head").calibration
+    kept = calibration.rejection
+    assert lines[3] == (
+        f"  calibrated  temperature {calibration.temperature:.2f}; calibration error "
+        f"{calibration.error_before:.3f} → {calibration.error_after:.3f} on 120 validation images"
+    )
+    assert lines[4] == (
+        f"  unknown     below {kept.threshold:.3f}: {100 * (1 - kept.coverage):.1f}% of them; of the others "
+        f"{100 * kept.accuracy:.1f}% are right (at least {100 * kept.lower:.1f}%)"
+    )
+    never = cli(*unsure, "--reject-accuracy", "0.99").out.splitlines()[4]
+    assert never.startswith(
+        "  unknown     never: 120 validation rows are too few to show that 99 % are right"
+    )
+    result = one_object(cli(*unsure, "--reject-accuracy", "0.8", "--json"), "train-head")
+    assert result["calibration"] == json.loads(json.dumps(calibration.to_json()))
+    plain = one_object(cli(*unsure, "--no-calibrate", "--json"), "train-head")
+    assert (plain["calibration"]["temperature"], plain["calibration"]["note"]) == (1, "it was not asked for")
+    assert plain["metrics"]["test"]["accuracy"] == result["metrics"]["test"]["accuracy"]
+
+
+def test_train_head_warns_of_what_is_probably_a_mistake(cli, tmp_path):
+    features, labels = blobs(240)
+    shuffled = np.random.default_rng(0).permutation(labels)
+    splits = ["train"] * 180 + ["val"] * 60
+    cache = feature_cache(tmp_path / "x.h5", features, shuffled, splits).path
+    ran = cli("train-head", cache, "-o", tmp_path / "head", "--head", "prototype")
+    warning = ran.err.splitlines()[0]
+    assert warning.startswith("warning: the 5 nearest neighbours of 180 training rows tell their class in ")
+    result = one_object(
+        cli("train-head", cache, "-o", tmp_path / "head", "--head", "prototype", "--json"), "train-head"
+    )
+    (found,) = result["warnings"]
+    assert found == {"code": "chance-level", "message": warning.removeprefix("warning: ")}
+    assert Classifier.load(tmp_path / "head").training["warnings"] == [found]
+
+
+def test_train_head_quietly(cli, trained, tmp_path):
+    assert cli("train-head", trained.cache, "-q", "-o", tmp_path / "head", *FAST).err == ""
+
+
+def test_evaluate_as_text(cli, trained):
+    ran = cli("evaluate", trained.folder)
+    assert (ran.code, ran.err) == (0, "")
+    want = trained.classifier.evaluate()
+    lines = ran.out.splitlines()
+    assert lines[0].startswith(f"test: accuracy {want.accuracy:.4f} (95 % interval ")
+    assert "on 12 images" in lines[0]
+    table = {line.split()[0]: line.split()[1:] for line in lines[2:6]}
+    assert table["class"] == ["precision", "recall", "f1", "images"]
+    for score in want.classes:
+        assert table[score.name][:2] == [f"{score.precision:.3f}", f"{score.recall:.3f}"]
+        assert table[score.name][3] == "4"
+    confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[-3:]]
+    np.testing.assert_array_equal(confusion, want.confusion)
+
+
+def not_sure(trained, threshold: float, folder: Path) -> Path:
+    rejection = Rejection(threshold, 5, 9, 5 / 9, 1.0, 0.6, 0.95)
+    return replace(trained.classifier, calibration=Calibration(rejection=rejection)).save(folder)
+
+
+def test_evaluate_tells_what_is_unknown(cli, trained, tmp_path):
+    confidence = trained.classifier.probabilities(FeatureCache(trained.cache).arrays("test")[0]).max(axis=1)
+    middle = float(np.sort(confidence)[4])
+    folder = not_sure(trained, middle, tmp_path / "c")
+    result = one_object(cli("evaluate", folder, "--json"), "evaluate")
+    assert (result["rejection"]["accepted"], result["rejection"]["coverage"]) == (8, 8 / 12)
+    line = cli("evaluate", folder).out.splitlines()[1]
+    accuracy = result["rejection"]["accuracy"]
+    assert line == f"  not unknown 8 (66.7%, from {middle:.3f} on), accuracy {accuracy:.4f} there"
+    nothing = cli("evaluate", not_sure(trained, 1.1, tmp_path / "c")).out.splitlines()[1]
+    assert nothing == "  not unknown 0 (0.0%, from 1.100 on)"
+
+
+def test_predict_says_unknown_and_what_it_would_have_guessed(cli, trained, tmp_path):
+    files = sorted((trained.photos / "test").glob("*/*.png"))
+    plain = trained.classifier.predict(files)
+    middle = float(np.median([p.probabilities[0] for p in plain]))
+    folder = not_sure(trained, middle, tmp_path / "c")
+    ran = cli("predict", folder, *files, "--top", "1")
+    for line, file, p in zip(ran.out.splitlines()[::2], files, plain, strict=True):
+        guess = f": unknown ({p.probabilities[0]:.2f} {p.classes[0]}?)"
+        assert line == f"{file}" + (guess if p.probabilities[0] < middle else "")
+    count = sum(p.probabilities[0] < middle for p in plain)
+    assert ran.err.startswith(
+        f"{count} of 12 unknown: the classifier is less sure of them than it needs to be right"
+    )
+    result = one_object(cli("predict", folder, *files, "--json"), "predict")
+    assert [p["unknown"] for p in result["predictions"]] == [p.probabilities[0] < middle for p in plain]
+
+
+def test_evaluate_as_json(cli, trained):
+    result = one_object(
+        cli("evaluate", trained.folder, "--split", "val", "--cache", trained.cache, "--json"), "evaluate"
+    )
+    assert result == json.loads(json.dumps(trained.classifier.evaluate(trained.cache, "val").to_json()))
+
+
+def test_predict_as_text(cli, trained):
+    files = sorted((trained.photos / "test").glob("*/*.png"))[:2]
+    ran = cli("predict", trained.folder, *files, "--top", "2")
+    assert (ran.code, ran.err) == (0, "")
+    want = Classifier.load(trained.folder).predict(files, top=2)
+    lines = ran.out.splitlines()
+    assert [lines[0], lines[3]] == [str(file) for file in files]
+    for block, prediction in zip((lines[1:3], lines[4:6]), want, strict=True):
+        assert [line.split()[0] for line in block] == list(prediction.classes)
+        shown = [float(line.split()[1]) for line in block]
+        np.testing.assert_allclose(shown, prediction.probabilities, atol=1e-4)  # four digits
+
+
+def test_predict_as_json_on_a_folder_with_an_unreadable_photo(cli, trained, tmp_path):
+    folder = photo_folder(tmp_path / "new", {"train/cat": 1})
+    (folder / "text.jpg").write_text("no photo")
+    result = one_object(cli("predict", trained.folder, folder, "--json"), "predict")
+    bad, good = result["predictions"]
+    assert (Path(bad["id"]).name, bad["classes"]) == ("text.jpg", [])
+    assert bad["error"].startswith("not an image")
+    assert good["classes"][0] == "cat"
+    assert sum(good["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_with_a_backbones_own_classes(cli, trained):
+    photo = trained.photos / "test" / "cat" / "0.png"
+    result = one_object(cli("predict", "--backbone", "efficientnet_lite0", photo, "--json"), "predict")
+    [prediction] = result["predictions"]
+    assert len(prediction["classes"]) == 5
+    assert prediction["probabilities"] == sorted(prediction["probabilities"], reverse=True)
+    text = cli("predict", "-b", "efficientnet_lite0", photo, "--top", "1").out.splitlines()
+    assert text[0] == str(photo)
+    assert text[1].strip().startswith(prediction["classes"][0])
+
+
+def test_predict_passes_the_size_on(cli, trained, monkeypatch):
+    sizes = []
+
+    def predictor(*args, **options):
+        sizes.append(backbone_predictor(*args, **options).transforms.input_size)
+        return SimpleNamespace(predict=lambda images, *, top: [])
+
+    monkeypatch.setattr("featcache.classifier.prediction.backbone_predictor", predictor)
+    for options in ((), ("--image-size", "40"), ("--image-size", "40x56")):
+        assert cli("predict", "-b", "efficientnet_lite0", trained.photos, *options).code == 0
+    assert sizes == [(64, 64), (40, 40), (40, 56)]
+
+
+# doctor, cache ----------------------------------------------------------------------------------------------
+
+
+def test_doctor_as_text_and_json(cli, tmp_path):
+    findings = {f["topic"]: f for f in one_object(cli("doctor", tmp_path, "--json"), "doctor")["findings"]}
+    assert findings["jax"]["state"] == findings["python"]["state"] == "ok"
+    assert findings["network"] == {"topic": "network", "state": "note", "detail": "FEATCACHE_OFFLINE is set"}
+    assert findings["mobilenet_v2.tv_in1k"]["state"] == "note"
+    assert "FEATCACHE_OFFLINE is set" in cli("doctor", tmp_path).out
+
+
+def test_cache_commands(cli, trained, tmp_path):
+    folder = trained.cache.parent
+    listed = one_object(cli("cache", "ls", folder, "--json"), "cache ls")["caches"]
+    assert [(Path(each["path"]).name, each["images"]) for each in listed] == [("photos.h5", 39)]
+    assert "photos.h5" in cli("cache", "ls", folder).out
+
+    about = one_object(cli("cache", "info", trained.cache, "--json"), "cache info")
+    assert about["identity"] == FeatureCache(trained.cache).identity
+    assert "3: cat, dog, owl" in cli("cache", "info", trained.cache).out
+
+    ran = cli("cache", "verify", trained.cache)
+    assert (ran.code, ran.out) == (0, f"{trained.cache}: 39 images, all intact\n")
+
+    exported = one_object(cli("cache", "export", trained.cache, tmp_path / "x.npz", "--json"), "cache export")
+    assert Path(exported["path"]).stat().st_size > 0
+    assert one_object(cli("cache", "gc", folder, "--json"), "cache gc")["leftovers"] == []
+
+
+def test_a_removed_cache_is_gone(cli, photos):
+    cli("extract", "photos", "-o", "out.h5", "--layer", "stem")
+    assert cli("cache", "rm", "out.h5").out == "removed out.h5\n"
+    assert not Path("out.h5").exists()
+
+
+# demo -------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_from_end_to_end(cli, tmp_path, network):
+    ran = cli("demo", "--output", tmp_path / "demo", "-q")
+    assert (ran.code, ran.err) == (0, "")
+    for command in ("extract", "train-head", "evaluate", "predict"):
+        assert f"$ featcache {command} " in ran.out
+    # Even on 64 pixels instead of 224; nine classes, so chance is 0.11. Random weights reach 0.5.
+    accuracy = float(re.search(r"^test: accuracy (\d\.\d+)", ran.out, re.MULTILINE)[1])
+    assert accuracy > (0.3 if network.tag == "random" else 0.8)
+    assert FeatureCache(tmp_path / "demo" / "textures-efficientnet_lite0.h5").classes[0] == "brick"
+    assert len(Classifier.load(tmp_path / "demo" / "classifier").classes) == 9
+
+
+# Terminals --------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;)[0-9;]*m")
+
+
+@pytest.mark.parametrize("no_colour", [False, True])
+def test_the_progress_bar_respects_no_color(photos, monkeypatch, no_colour):
+    from featcache.cli import main
+
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    if no_colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["extract", "photos", "--layer", "stem"]) == 0
+    shown = terminal.getvalue()
+    assert "/11" in shown, "the bar counts images"
+    assert bool(COLOUR.search(shown)) == (not no_colour)
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"64\\xd764"), ("utf-8", "64×64".encode())])
+def test_a_terminal_without_unicode_loses_no_result(monkeypatch, trained, encoding, shown):
+    from featcache.cli import main
+
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert main(["cache", "info", str(trained.cache)]) == 0
+    assert shown in written.getvalue()
+
+
+def test_quiet_draws_no_bar_on_a_terminal(photos, monkeypatch):
+    from featcache.cli import main
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["extract", "photos", "--layer", "stem", "-q"]) == 0
+    assert terminal.getvalue() == ""

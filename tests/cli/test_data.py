@@ -1,0 +1,94 @@
+"""`featcache data check`: what a person reads, what a program reads, and the exit code."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers.photo_folders import photo_folder
+from PIL import Image
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return photo_folder(Path("photos"), {"train/cat": 6, "train/dog": 5, "test/cat": 2, "test/dog": 1})
+
+
+def spoil(photos: Path) -> None:
+    shutil.copyfile(photos / "train/cat/0.png", photos / "test/cat/leak.png")
+    (photos / "train/cat/bad\nname.jpg").write_text("no photo")
+    (photos / "train/cat/notes.txt").touch()
+    Image.open(photos / "train/dog/0.png").convert("RGBA").save(photos / "train/dog/alpha.jpg", "PNG")
+
+
+def test_a_sound_dataset_as_text(cli, photos):
+    ran = cli("data", "check", "photos")
+    assert (ran.code, ran.err) == (0, "")
+    megabytes = sum(path.stat().st_size for path in photos.rglob("*.png")) / 1e6
+    assert ran.out.splitlines()[:4] == [
+        f"photos: 14 images, 2 classes, {megabytes:.1f} MB",
+        "  formats     14 PNG",
+        "  modes       14 RGB",
+        "  pixels      width 48, 48, 48, height 40, 40, 40 (smallest, median, largest); 14 with a side below 224",
+    ]
+    assert ran.out.splitlines()[5:] == [
+        "  classes             train  test",
+        "  cat                     6     2",
+        "  dog                     5     1",
+        "  all                    11     3",
+        "  largest : smallest    1.2   2.0",
+    ]
+
+
+def test_what_is_wrong_is_listed_and_is_no_failure(cli, photos):
+    spoil(photos)
+    ran = cli("data", "check", "photos")
+    assert ran.code == 0
+    said = ran.out.splitlines()
+    assert "  transparent 1, which are laid on white" in said
+    assert said[said.index("  misnamed    1 (another format than their name says):") + 1] == (
+        "    train/dog/alpha.jpg is PNG"
+    )
+    unreadable = said[said.index("  unreadable  1 (an extraction leaves them out):") + 1]
+    assert unreadable.startswith(r"    train/cat/bad\nname.jpg: not an image: no known image format")
+    assert "  left out    1 not an image by its name" in said
+    assert said[said.index("  copies      1 (images of the same bytes):") + 1] == (
+        "    test/cat/leak.png = train/cat/0.png (several splits)"
+    )
+    assert said[-1].startswith("  warning: 1 of 4 test rows are copies of train rows")
+
+
+def test_strict_prints_the_same_and_fails_with_the_code_for_data(cli, photos):
+    assert cli("data", "check", "photos", "--strict").code == 0
+    spoil(photos)
+    plain, strict = cli("data", "check", "photos"), cli("data", "check", "photos", "--strict")
+    assert (strict.code, strict.out) == (3, plain.out)
+    assert "error: photos: 1 of 17 images cannot be read (" in strict.err
+    assert "1 images are in several splits" in strict.err
+
+
+def test_json_is_one_object_also_where_strict_fails(cli, photos):
+    spoil(photos)
+    assert cli("data", "check", "photos", "--json").result["images"] == 17
+    ran = cli("data", "check", "photos", "--json", "--strict")
+    assert (ran.code, ran.json["command"]) == (3, "data check")
+    result = ran.json["result"]
+    assert list(result["unreadable"]) == [r"train/cat/bad\nname.jpg"]
+    assert result["misnamed"] == {"train/dog/alpha.jpg": "PNG"}
+    assert result["counts"]["test"] == {"cat": 3, "dog": 1}
+
+
+def test_many_of_a_kind_and_many_classes_are_cut_short(cli, tmp_path):
+    folder = photo_folder(tmp_path / "many", {f"class{number}": 1 for number in range(40)})
+    for number in range(12):
+        (folder / "class0" / f"bad{number}.jpg").touch()
+    said = cli("data", "check", folder).out.splitlines()
+    assert "    … and 2 more (--json lists all)" in said
+    assert "  … 10 more" in [line.rstrip() for line in said]
+
+
+def test_errors_of_the_dataset_have_their_codes(cli, tmp_path):
+    ran = cli("data", "check", tmp_path / "nowhere")
+    assert (ran.code, ran.out) == (3, "")
+    assert "no dataset folder" in ran.err
+    assert cli("data", "check", tmp_path, "--workers", "0").code == 2

@@ -1,0 +1,41 @@
+"""A network whose configuration is changed while its tensors stay: what a difference between sources is worth."""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from featcache.backbones import load
+from featcache.backbones.loaded import LoadedBackbone
+from helpers.drawing import images
+from helpers.keras_oracle import run_ours
+from helpers.support import scaled_error
+
+
+def effect_of(change: dict[str, Any], name: str, stage: str, size: tuple[int, int] = (32, 32)) -> float:
+    """Return how far a changed configuration moves a stage's output, as a fraction of its largest value.
+
+    Parameters
+    ----------
+    change
+        Fields of the family's configuration.
+    name
+        Our ``arch`` or ``arch.tag``; its weights are drawn.
+    stage
+        Whose outputs are compared.
+    size
+        Of the image, in pixels.
+    """
+    loaded, as_it_is = _unchanged(name, stage, size)
+    config = replace(loaded.pretrained.config, **change)
+    graphdef, _ = nnx.split(nnx.eval_shape(lambda: loaded.family.build(config, None)))
+    changed = run_ours(replace(loaded, graphdef=graphdef), images(*size), [stage])[stage]
+    return scaled_error(changed, as_it_is)
+
+
+@cache
+def _unchanged(name: str, stage: str, size: tuple[int, int]) -> tuple[LoadedBackbone, np.ndarray]:
+    loaded = load(name, weights="random")
+    return loaded, run_ours(loaded, images(*size), [stage])[stage]

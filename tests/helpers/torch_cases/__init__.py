@@ -1,0 +1,1 @@
+"""Networks of torchvision and timm that goldens were made of."""

@@ -1,0 +1,142 @@
+"""Scores against scikit-learn, scipy and slow loops."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from scipy.stats import norm
+from sklearn import metrics as sklearn
+
+from featcache.metrics.classification import evaluate, expected_calibration_error, score
+from featcache.metrics.intervals import bootstrap_interval
+
+
+def case(count: int = 400, classes: int = 9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and probabilities that are right about half of the time; no two are equal."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, count)
+    logits = random.normal(size=(count, classes)) + 1.5 * np.eye(classes)[labels]
+    return labels, softmax(logits, axis=1)
+
+
+def test_scores_are_those_of_scikit_learn():
+    labels, probabilities = case()
+    got = score(labels, probabilities, split="test")
+    assert (got.split, got.count) == ("test", 400)
+    assert got.accuracy == sklearn.accuracy_score(labels, probabilities.argmax(1))
+    assert got.top5 == sklearn.top_k_accuracy_score(labels, probabilities, k=5)
+    # float64 on both sides.
+    np.testing.assert_allclose(got.loss, sklearn.log_loss(labels, probabilities), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("classes", "given"), [(2, False), (5, False), (6, True)])
+def test_top5_is_given_where_it_says_something(classes, given):
+    labels, probabilities = case(classes=classes)
+    assert (score(labels, probabilities, split="val").top5 is not None) == given
+
+
+def test_a_certain_mistake_costs_much_but_not_infinitely_much():
+    got = score(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]), split="test")
+    np.testing.assert_allclose(got.loss, -np.log(1e-12) / 2)
+
+
+def test_class_scores_and_confusion_are_those_of_scikit_learn():
+    labels, probabilities = case(classes=4)
+    labels[labels == 3] = 0  # a class that no row has
+    probabilities[:, 1] = 0  # and one that is never predicted
+    names = ("ant", "bee", "cat", "dog")
+    got = evaluate(labels, probabilities, classes=names, split="val")
+    predicted, every = probabilities.argmax(1), [0, 1, 2, 3]
+    np.testing.assert_array_equal(got.confusion, sklearn.confusion_matrix(labels, predicted, labels=every))
+    assert got.confusion.sum() == got.count
+    want = sklearn.precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
+    for position, column in enumerate(("precision", "recall", "f1", "support")):
+        np.testing.assert_array_equal([getattr(c, column) for c in got.classes], want[position])
+    assert [c.name for c in got.classes] == list(names)
+    assert (got.classes[3].support, got.classes[1].precision) == (0, 0.0)
+
+
+def test_an_evaluation_is_plain_json():
+    labels, probabilities = case(classes=3)
+    value = evaluate(labels, probabilities, classes=("a", "b", "c"), split="test").to_json()
+    again = json.loads(json.dumps(value, allow_nan=False))
+    assert again["confusion"] == sklearn.confusion_matrix(labels, probabilities.argmax(1)).tolist()
+    assert [c["name"] for c in again["classes"]] == ["a", "b", "c"]
+    assert again["interval"][0] < again["accuracy"] < again["interval"][1]
+
+
+# Calibration ------------------------------------------------------------------------------------------------
+
+
+def calibration_error_by_a_slow_loop(labels, probabilities, bins) -> float:
+    total = 0.0
+    for low in range(bins):
+        inside = [
+            (row.argmax() == label, row.max())
+            for label, row in zip(labels, probabilities, strict=True)
+            if low <= row.max() * bins < low + 1 or (low == bins - 1 and row.max() == 1)
+        ]
+        if inside:
+            accuracy = sum(right for right, _ in inside) / len(inside)
+            confidence = sum(sure for _, sure in inside) / len(inside)
+            total += len(inside) / len(labels) * abs(accuracy - confidence)
+    return total
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+def test_calibration_error_is_that_of_a_slow_loop(bins):
+    labels, probabilities = case(classes=3)
+    probabilities[:10] = np.eye(3)[labels[:10]]  # confidence of exactly 1 belongs to the last bin
+    got = expected_calibration_error(labels, probabilities, bins)
+    np.testing.assert_allclose(got, calibration_error_by_a_slow_loop(labels, probabilities, bins), rtol=1e-12)
+
+
+def test_a_sure_and_right_classifier_is_calibrated_and_a_sure_and_wrong_one_is_not():
+    labels = np.array([0, 1, 1, 0])
+    assert expected_calibration_error(labels, np.eye(2)[labels]) == 0
+    assert expected_calibration_error(labels, np.eye(2)[1 - labels]) == 1
+    # Confident by 0.7 and right in 3 of 4: a gap of 0.05.
+    probabilities = np.where(np.eye(2)[[0, 1, 1, 1]] > 0, 0.7, 0.3)
+    np.testing.assert_allclose(expected_calibration_error(labels, probabilities), 0.05, rtol=1e-6)
+
+
+# Intervals --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("right", "count"), [(60, 100), (500, 1000), (9, 30)])
+def test_the_interval_is_that_of_resampling_row_by_row(right, count):
+    correct = np.arange(count) < right
+    low, high = bootstrap_interval(correct, draws=4000)
+    picks = np.random.default_rng(1).integers(0, count, (4000, count))
+    want = np.quantile(correct[picks].mean(1), [0.025, 0.975])
+    # Two samples of 4000: the standard error of a 2.5 % quantile is sqrt(.025 * .975 / 4000) / density(z)
+    # = 0.042 deviations of the share; four of those, and the share's own steps of 1 / count.
+    deviation = np.sqrt(right / count * (1 - right / count) / count)
+    np.testing.assert_allclose((low, high), want, atol=4 * np.sqrt(2) * 0.042 * deviation + 1 / count)
+    assert low < right / count < high
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_a_large_sample_has_the_interval_of_the_normal_distribution(level):
+    correct = np.arange(10_000) < 7_000
+    half = norm.ppf((1 + level) / 2) * np.sqrt(0.7 * 0.3 / 10_000)
+    # 20000 draws: the quantile's standard error at 99 % is 0.035 deviations of 0.0046.
+    got = bootstrap_interval(correct, level=level, draws=20_000)
+    np.testing.assert_allclose(got, (0.7 - half, 0.7 + half), atol=4 * 0.035 * 0.0046 + 1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 12, 1000])
+def test_where_all_are_right_the_interval_is_wilsons_and_not_a_point(count):
+    z = norm.ppf(0.975)
+    # Wilson's score interval at a share of 1, written out; its upper end is 1.
+    centre, slack = 1 + z**2 / (2 * count), z * np.sqrt(z**2 / (4 * count**2))
+    low = (centre - slack) / (1 + z**2 / count)
+    np.testing.assert_allclose(bootstrap_interval(np.ones(count, bool)), (low, 1), rtol=1e-9)
+    np.testing.assert_allclose(bootstrap_interval(np.zeros(count, bool)), (0, 1 - low), rtol=1e-9)
+
+
+def test_the_interval_is_reproducible_and_hangs_on_its_seed():
+    correct = np.arange(50) < 31
+    assert bootstrap_interval(correct, seed=3) == bootstrap_interval(correct, seed=3)
+    assert bootstrap_interval(correct, draws=101, seed=3) != bootstrap_interval(correct, draws=101, seed=4)

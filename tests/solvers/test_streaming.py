@@ -1,0 +1,105 @@
+"""Training on features that are read in blocks gives what training in memory gives."""
+
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+
+from featcache.heads.feature_table import ArrayTable, StreamedTable, blocks
+from featcache.heads.model import Form
+from featcache.solvers.optimizers import hyperparameters
+from featcache.solvers.streaming import Source, fit_streamed
+from featcache.solvers.train_loop import Fitted, fit, initial
+from featcache.solvers.train_step import Program, Rows
+
+N, M, D, C, K = 150, 54, 16, 3, 3
+
+
+def problem(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % C
+    centres = np.random.default_rng(99).normal(size=(C, D))
+    return (centres[labels] + 1.5 * random.normal(size=(count, D)) + 3).astype(np.float32), labels
+
+
+X, Y = problem(N, 0)
+VX, VY = problem(M, 1)
+FOLDS = (np.arange(N)[None] % K != np.arange(K)[:, None]).astype(np.float32)
+HYPER = hyperparameters(
+    learning_rate=[0.01, 0.05, 0.02], dropout=[0.0, 0.2, 0.4], patience=[3, 50, 6], seed=[1, 2, 3]
+)
+JUDGED = np.ones((K, M), np.float32)
+# Two blocks at a time, of which each holds 18 rows: a batch of 16, and a third of the validation rows.
+MEMORY = X.nbytes // 4
+LINEAR = Program(Form("linear", C), "adamw", 16, 8, schedule="cosine")
+NORMED = Program(Form("mlp", C, (8,), batch_norm=True), "adamw", 16, 8, schedule="cosine")
+
+
+@cache
+def in_memory(program: Program) -> Fitted:
+    return fit(program, HYPER, Rows(X, Y, FOLDS), Rows(VX, VY, JUDGED))
+
+
+def streamed(program: Program, x: np.ndarray = X, weight: np.ndarray = FOLDS) -> tuple[Fitted, list[int]]:
+    """Heads, and how many rows were read at a time."""
+    reads: list[int] = []
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        reads.append(len(rows))
+        return x[rows]
+
+    train, val = Source(StreamedTable(read, N, D), Y, weight), Source(ArrayTable(VX), VY, JUDGED)
+    return fit_streamed(program, HYPER, train, val, memory=MEMORY), reads
+
+
+@pytest.mark.parametrize(
+    "program",
+    [LINEAR, pytest.param(NORMED, marks=pytest.mark.slow)],
+    ids=["linear", "mlp with batch norm and dropout"],
+)
+def test_streamed_heads_are_those_of_training_in_memory(program):
+    want = in_memory(program)
+    got, reads = streamed(program)
+    # Four times larger than what may be held: never more than half of that at once, because two blocks are held.
+    assert max(reads) * D * 4 <= MEMORY // 2
+    # Sums in another order: float32's last digits, grown over 60 steps.
+    np.testing.assert_allclose(got.history.val_loss, want.history.val_loss, rtol=1e-4)
+    np.testing.assert_array_equal(got.best_epoch, want.best_epoch)
+    for name, value in want.parameters.items():
+        np.testing.assert_allclose(got.parameters[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_the_first_epoch_has_the_types_of_all_others():
+    # A number without a type of its own (jnp.nan) becomes another one after an epoch, and all is compiled again.
+    first = jax.eval_shape(lambda: initial(LINEAR, HYPER, D))
+    assert not [leaf for leaf in jax.tree.leaves(first) if leaf.weak_type]
+
+
+def test_rows_that_are_no_numbers_and_do_not_count_reach_no_head():
+    weight = FOLDS.copy()
+    weight[:, [7, 20]] = 0
+    other = X.copy()
+    other[7], other[20, 3] = np.nan, -np.inf
+    want, got = streamed(LINEAR, weight=weight)[0], streamed(LINEAR, other, weight)[0]
+    # They take part in the centre that moments are computed around, which changes roundings.
+    np.testing.assert_allclose(got.history.val_loss, want.history.val_loss, rtol=1e-4)
+    np.testing.assert_array_equal(got.best_epoch, want.best_epoch)
+
+
+def test_weights_of_any_size_standardise_alike():
+    want, got = in_memory(LINEAR), streamed(LINEAR, weight=FOLDS / 1000)[0]
+    np.testing.assert_allclose(got.history.val_loss, want.history.val_loss, rtol=1e-4)
+
+
+def test_blocks_cover_all_rows_and_hold_one_at_least():
+    assert blocks(10, 4, 48) == [slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 10)]
+    assert blocks(2, 100, 1) == [slice(0, 1), slice(1, 2)]
+    assert blocks(0, 4, 48) == []
+
+
+def test_a_streamed_table_reads_each_row_once_and_forwards():
+    asked = []
+    table = StreamedTable(lambda rows: (asked.append(rows.tolist()), X[rows])[1], N, D)
+    np.testing.assert_array_equal(table.take(np.array([5, 2, 5, 0])), X[[5, 2, 5, 0]])
+    assert asked == [[0, 2, 5]]
