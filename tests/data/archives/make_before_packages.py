@@ -297,7 +297,7 @@ def make() -> None:
         if done[-1]["code"]:
             raise SystemExit(str(done[-1]))
     Path("answers.json").write_text(json.dumps(done, indent=1) + "\n")
-    np.savez_compressed("arrays.npz", **arrays())
+    np.savez_compressed("arrays.npz", allow_pickle=False, **arrays())
     with tarfile.open("photos.tar", "w") as tar:
         tar.add("photos")
     shutil.rmtree("photos")
