@@ -11,6 +11,7 @@ import json
 import math
 import pickle
 import shutil
+import signal
 import tarfile
 from hashlib import sha256
 from pathlib import Path
@@ -79,9 +80,10 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def answer(command: str) -> dict[str, Any]:
     """Run a command; it must end well."""
-    printed = io.StringIO()
+    printed, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
     with contextlib.redirect_stdout(printed):
         code = main([*command.split(), "--json"])
+    signal.signal(signal.SIGTERM, before)  # which a command takes over
     assert code == 0, printed.getvalue()
     return json.loads(printed.getvalue())["result"]
 
