@@ -202,8 +202,8 @@ class Classifier:
         cache
             A cache of the same recipe; by default the one it was trained on.
         split
-            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``; by default what tested it when it
-            was trained, which mostly is ``"test"``.
+            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``; by default what
+            tested it when it was trained, which mostly is ``"test"``.
         tta
             Average over all views of each image that the cache holds; ``None``: as it was measured when it was
             trained.

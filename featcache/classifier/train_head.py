@@ -94,7 +94,8 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
         `Classifier.predict` do the same. The epoch is chosen on the plain validation images either way.
     calibrate
         Fit a temperature to the validation rows, and choose from which confidence on a prediction counts: see
-        `featcache.classifier.calibration.calibrated`. These rows have chosen the epoch too, so both are a little too sure.
+        `featcache.classifier.calibration.calibrated`. These rows have chosen the epoch too, so both are a
+        little too sure.
     reject_accuracy
         How often a prediction that counts must be right; the others are "unknown".
 

@@ -67,8 +67,8 @@ class Dataset:
     skipped
         Why files were left out, with their number.
     task
-        One of `featcache.core.tasks.TASKS`: whether each image is of one of the classes, or has answers or numbers, which
-        `classes` names.
+        One of `featcache.core.tasks.TASKS`: whether each image is of one of the classes, or has answers or
+        numbers, which `classes` names.
     """
 
     spec: str

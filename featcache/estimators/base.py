@@ -85,7 +85,7 @@ class HeadEstimator(BaseEstimator):
         )
 
     def _learn(self, settings: Settings, x: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> None:
-        """Fit the head to ``x [N, D]`` and labels of a `featcache.heads.feature_table.Part`; rows of weight 0 are absent."""
+        """Fit the head to ``x [N, D]`` and the labels of a part; rows of weight 0 are absent."""
         from featcache.solvers.fit import fit_heads
 
         held = self._held_out(settings, x, labels) & (weight > 0)

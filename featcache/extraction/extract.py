@@ -158,8 +158,8 @@ def extract(
         How many views of each image to keep: the plain one, and others that are drawn as `augment` says. They take
         as many times the space. Everything that reads a cache uses the plain one, unless it asks for others.
     augment
-        What may happen to the drawn views, in words that `featcache.images.augmentation.Augmentation.parse` reads, such as
-        ``"flip,random-resized-crop,colour"``.
+        What may happen to the drawn views, in words that `featcache.images.augmentation.Augmentation.parse`
+        reads, such as ``"flip,random-resized-crop,colour"``.
     view_seed
         Another number gives other draws.
     test_fraction, seed
@@ -168,8 +168,8 @@ def extract(
         Where TFDS's datasets are prepared; see `featcache.open_dataset`.
     split
         A split of the dataset, or a slice such as ``"train[:10%]"`` or ``"[:100]"`` (of all), cut over its records in
-        their order (see `featcache.splits.slices`): only these are read. What trains and what tests may be cut later from
-        the cache just as well, and then costs nothing.
+        their order (see `featcache.splits.slices`): only these are read. What trains and what tests may be
+        cut later from the cache just as well, and then costs nothing.
     shard
         ``"i/n"``: only the i-th of n parts of the dataset, into an ordinary cache. Another extraction with
         `reuse` naming the parts puts them together.

@@ -33,7 +33,8 @@ class SplitRule:
     def draw(self, dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray) -> np.ndarray:
         """Return which rows are put aside for testing, bool ``[N]``; a group's all or none.
 
-        `labels` int ``[N]`` are strata: classes, or what `featcache.splits.stratified.strata` makes of answers and numbers.
+        `labels` int ``[N]`` are strata: classes, or what `featcache.splits.stratified.strata` makes of
+        answers and numbers.
 
         Raises
         ------

@@ -28,8 +28,8 @@ class Reading:
     undone
         Values float64 ``[N, T]`` to raw outputs float32, and a loss to read them by, which give the values back.
     score, evaluate
-        Known labels or targets and values to scores in a few numbers, and one by one; see `featcache.metrics.classification` and
-        `featcache.metrics.multilabel`. They take ``classes`` and ``split`` by name.
+        Known labels or targets and values to scores in a few numbers, and one by one; see the
+        modules of `featcache.metrics`. They take ``classes`` and ``split`` by name.
     heads, losses
         What can learn it, the default first.
     """

@@ -30,9 +30,10 @@ from featcache.solvers.train_step import (
 
 
 class Source(NamedTuple):
-    """Rows as `featcache.solvers.train_step.Rows`, but for the features, which are read: `y` ``[N]``, `weight` ``[K, N]``.
+    """Rows whose features are read block by block: `y` ``[N]``, `weight` ``[K, N]``.
 
-    The table has `views` rows for each of the N images, see `featcache.heads.feature_table.Part`.
+    Beside the features, as `featcache.solvers.train_step.Rows`. The table has `views` rows for each of the N images,
+    see `featcache.heads.feature_table.Part`.
     """
 
     table: Table

@@ -1,7 +1,7 @@
 """Which rows each head of a sweep learns from and which judge it: folds, groups and shots, drawn by content.
 
-Like `featcache.splits.stratified`, everything is ranked by a hash of the image's own bytes, so that renaming or moving files
-changes nothing and adding an image changes it for few others.
+Like `featcache.splits.stratified`, everything is ranked by a hash of the image's own bytes, so that renaming
+or moving files changes nothing and adding an image changes it for few others.
 """
 
 import hashlib

@@ -199,5 +199,5 @@ def saved(
 
 
 def _right(trial: Trial, parameters: Mapping[str, np.ndarray], part: Part, data: SweepData) -> np.ndarray:
-    """Return which rows a head has right, or the scores of rows, float ``[N]``; see `featcache.heads.validation_scores.row_scores`."""
+    """Return which rows a head has right, or the scores of rows, float ``[N]``; see `row_scores`."""
     return row_scores(trial.settings, parameters, part, classes=len(data.cache.classes))

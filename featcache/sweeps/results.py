@@ -210,7 +210,8 @@ class SweepResult:
     caches
         Names of the caches, by the numbers that configurations hold.
     task
-        What is learnt (`featcache.core.tasks.TASKS`): what is called accuracy is then the share of right answers, or R².
+        What is learnt (`featcache.core.tasks.TASKS`): what is called accuracy is then the share of right
+        answers, or R².
     """
 
     folder: Path

@@ -6,7 +6,6 @@ from helpers.tiny_finetuning import tiny_network
 
 from featcache.backbones import load
 from featcache.backbones.layer import Layer
-from featcache.classifier.train_head import Selection
 from featcache.errors import UnknownNameError, UsageError
 from featcache.finetuning.data import TuneData
 from featcache.finetuning.model import Model
@@ -14,6 +13,7 @@ from featcache.finetuning.phases import build_phases, divide, trained_names
 from featcache.finetuning.settings import TuneSettings
 from featcache.heads.model import Form
 from featcache.heads.settings import Settings
+from featcache.splits.selection import Selection
 
 HEAD = ("kernel", "bias")
 

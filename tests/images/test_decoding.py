@@ -16,8 +16,9 @@ from PIL import Image, ImageOps, features
 
 from featcache.errors import ImageError
 from featcache.images import decoding
+from featcache.images.decoding import MAX_PIXELS, QUARANTINE_REASONS
 from featcache.images.resizing import decode, prepare
-from featcache.images.transforms import MAX_PIXELS, QUARANTINE_REASONS, Transforms
+from featcache.images.transforms import Transforms
 
 # Pillow warns about broken tag tables; no thread-safe way to silence that exists before Python 3.14.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

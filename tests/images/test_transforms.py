@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from featcache.errors import UsageError
-from featcache.images import transforms as module
+from featcache.images import resizing
 from featcache.images.resizing import pixels, prepare
 from featcache.images.transforms import IMAGENET_MEAN, IMAGENET_STD, Transforms, normalisation
 
@@ -222,7 +222,7 @@ def test_squash_resizes_both_sides(height, width, to_height, to_width, interpola
 def test_resizing_only_the_crop_changes_at_most_one_level(monkeypatch, interpolation, shape):
     t = make(30, 30, crop_pct=0.9, interpolation=interpolation)
     whole = pixels(photo(*shape), t).astype(int)
-    monkeypatch.setattr(module, "_WHOLE_RESIZE_PIXELS", 0)
+    monkeypatch.setattr(resizing, "_WHOLE_RESIZE_PIXELS", 0)
     part = pixels(photo(*shape), t).astype(int)
     assert np.abs(whole - part).max() <= 1  # the box reaches Pillow in float32
 

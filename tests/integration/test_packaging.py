@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from featcache import demo
+from featcache.cli import demo
 from featcache.errors import MissingFileError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,8 +1,8 @@
 """Where weights files come from: a package, the weights folder, or a download; and how they are verified.
 
 All that is published of a file's bytes is checked: its sha256, the first digits of that, or its md5. Where the
-full sha256 is not published, the one of the file that is seen first is recorded (`featcache.backbones.weights.lock_file`),
-and a file with another one is refused from then on.
+full sha256 is not published, the one of the file that is seen first is recorded
+(`featcache.backbones.weights.lock_file`), and a file with another one is refused from then on.
 """
 
 import hashlib

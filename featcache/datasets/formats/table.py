@@ -51,7 +51,8 @@ class TableSpec:
     delimiter
         One character between values; ``None`` for the usual one of the format.
     task
-        What the labels are, of `featcache.core.tasks.TASKS`; ``None``: see `featcache.datasets.formats.table_labels.read_labels`.
+        What the labels are, of `featcache.core.tasks.TASKS`; ``None``: see
+        `featcache.datasets.formats.table_labels.read_labels`.
     """
 
     file: Path
@@ -123,9 +124,10 @@ def open_table(text: str) -> Dataset:
 
     Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
     others. Paths are relative to the table's folder, or to ``root``. Labels are text, or whole numbers: classes are in
-    natural order, as those of folders, or by value. Numbers with fractions are numbers to predict, and several columns
-    answers or numbers: see `featcache.datasets.formats.table_labels.read_labels`. Spaces around labels, splits and groups do not
-    count. Without a split column the dataset is divided like a folder without split folders, a group as a whole.
+    natural order, as those of folders, or by value. Numbers with fractions are numbers to predict, and
+    several columns answers or numbers: see `featcache.datasets.formats.table_labels.read_labels`. Spaces around
+    labels, splits and groups do not count. Without a split column the dataset is divided like a folder without split
+    folders, a group as a whole.
 
     A file that does not exist is quarantined by an extraction like every other that cannot be read.
 

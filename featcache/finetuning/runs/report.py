@@ -1,7 +1,7 @@
 """Curves of a fine-tuning, and a page about it: one file each, that needs nothing else.
 
-A record of the history is an epoch, counted through; its keys are as `featcache.finetuning.loop` tells them, and any may be
-missing. Epoch 0 is the start: nothing was trained.
+A record of the history is an epoch, counted through; its keys are as `featcache.finetuning.loop` tells them,
+and any may be missing. Epoch 0 is the start: nothing was trained.
 """
 
 import io

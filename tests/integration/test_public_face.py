@@ -1,8 +1,8 @@
 """Names, signatures, defaults and options of the public face are those of ``tests/data/public_face.json``.
 
 So that moving code cannot change what people call. A change that is meant is written down with
-``python tests/test_public_face.py --write``, and seen in the difference of that file. Help texts and annotations are
-not part of it: they may be worded anew.
+``python tests/integration/test_public_face.py --write``, and seen in the difference of that file. Help texts
+and annotations are not part of it: they may be worded anew.
 """
 
 import inspect
@@ -18,8 +18,8 @@ import typer
 import featcache
 from featcache.cli.app import app
 
-RECORD = Path(__file__).parent / "data" / "public_face.json"
-REGENERATE = "if that is meant, write it down with: python tests/test_public_face.py --write"
+RECORD = Path(__file__).parents[1] / "data" / "public_face.json"
+REGENERATE = "if that is meant, write it down with: python tests/integration/test_public_face.py --write"
 
 
 # Python -----------------------------------------------------------------------------------------------------
@@ -139,5 +139,7 @@ def test_differences_are_named():
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
-        sys.exit("to write down the public face as it is now: python tests/test_public_face.py --write")
+        sys.exit(
+            "to write down the public face as it is now: python tests/integration/test_public_face.py --write"
+        )
     RECORD.write_text(json.dumps(public_face(), indent=1) + "\n")
