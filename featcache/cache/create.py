@@ -1,7 +1,9 @@
-"""Create a cache's file: all that HDF5 ever writes, before the first row."""
+"""Create a cache's file: all that it holds before the first row."""
 
+import errno
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import h5py
 import numpy as np
 
 from featcache.cache.header import Header
+from featcache.cache.image import FileImage
 from featcache.cache.layout import FORMAT, RowTable, storage_plan
-from featcache.core.files import PinnedFile, reserve, sync_file
+from featcache.core.files import PinnedFile, reserve, sync_file, write_at
 from featcache.core.identity import FORMAT_VERSION
 
 # Large datasets start on a page of their own: writing rows then never writes a page that holds HDF5's
@@ -21,6 +24,8 @@ _ALIGNMENT = 4096
 def write_skeleton(path: Path, identity: Mapping[str, Any], rows: RowTable) -> None:
     """Write everything but the features into a new file, reserve the space for them, and fsync.
 
+    HDF5 builds its structure in memory; the disk is written here, and read back.
+
     Parameters
     ----------
     path
@@ -29,11 +34,43 @@ def write_skeleton(path: Path, identity: Mapping[str, Any], rows: RowTable) -> N
         From `featcache.cache.layout.build_identity`.
     rows
         The row table.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses something, or gives back other bytes than it was given.
     """
-    plan = storage_plan(identity, rows.columns()["id"].dtype.itemsize)
+    image, header = built(identity, rows)
+    # Rows' checksums and statuses are written too, as zeros: nothing but features is left to the file system.
+    ranges = list(header.ranges_without(lambda name: name.startswith("features/")))
+    with path.open("xb", buffering=0) as stream:
+        reserve(stream.fileno(), header.size)
+        for offset, content in image.pieces([*ranges, (0, header.start)]):
+            write_at(stream.fileno(), content, offset)
+        sync_file(stream.fileno())
+    with PinnedFile(path) as written:
+        for offset, content in image.pieces([(0, header.start), *ranges]):
+            found = np.empty_like(content)
+            written.read_into(found, offset)
+            if not np.array_equal(found, content):
+                raise OSError(errno.EIO, "what was read back is not what was written")
+
+
+def built(identity: Mapping[str, Any], rows: RowTable) -> tuple[FileImage, Header]:
+    """Return the bytes that a new file is to have, the header's included, and where they are.
+
+    Parameters
+    ----------
+    identity, rows
+        As for `write_skeleton`.
+    """
+    columns = rows.columns()
+    document = np.frombuffer(json.dumps(identity, allow_nan=False).encode(), np.uint8)
+    plan = storage_plan(identity, columns["id"].dtype.itemsize)
     start = _room_for(len(plan), sum(map(len, plan)))
+    image = FileImage()
     created: Any = h5py.File(  # Any: h5py's own types name every kind of object
-        path,
+        image,
         "x",
         locking=False,
         userblock_size=start,
@@ -43,18 +80,18 @@ def write_skeleton(path: Path, identity: Mapping[str, Any], rows: RowTable) -> N
     with created as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
-        _fill(file, plan, identity, rows)
+        for name, (shape, dtype) in plan.items():
+            _preallocate(file, name, shape, dtype)
+        file["identity"] = document
         spans = {
             name: (file[name].id.get_offset() or start, file[name].nbytes) for name in [*plan, "identity"]
         }
-    with path.open("r+b") as stream:
-        size = path.stat().st_size
-        reserve(stream.fileno(), size)
-        with PinnedFile(path) as written:
-            digest = Header(start, size, spans).digest(written)
-        stream.write(Header(start, size, spans, digest).encoded())
-        stream.flush()
-        sync_file(stream.fileno())
+    for name, values in {"identity": document, **{f"rows/{k}": v for k, v in columns.items()}}.items():
+        image.place(spans[name][0], values)
+    header = Header(start, image.size, spans)
+    header = replace(header, sha256=header.digest(image))
+    image.place(0, np.frombuffer(header.encoded(), np.uint8))
+    return image, header
 
 
 def _room_for(datasets: int, characters: int) -> int:
@@ -63,22 +100,6 @@ def _room_for(datasets: int, characters: int) -> int:
     while size < 512 + characters + 64 * datasets:
         size *= 2
     return size
-
-
-def _fill(
-    file: Any,
-    plan: Mapping[str, tuple[tuple[int, ...], np.dtype]],
-    identity: Mapping[str, Any],
-    rows: RowTable,
-) -> None:
-    columns = rows.columns()
-    for name, (shape, dtype) in plan.items():
-        dataset = _preallocate(file, name, shape, dtype)
-        if name.startswith("rows/") and name.removeprefix("rows/") in columns:
-            dataset[...] = columns[name.removeprefix("rows/")]
-        elif not name.startswith("features/") and len(rows):
-            dataset[...] = np.zeros(shape, dtype)
-    file["identity"] = np.frombuffer(json.dumps(identity, allow_nan=False).encode(), np.uint8)
 
 
 def _preallocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:

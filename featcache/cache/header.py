@@ -8,13 +8,13 @@ headers carry no checksum, and a single flipped bit in them can make the library
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from featcache.cache.layout import LayerSpec, layers_of, storage_plan
+from featcache.cache.layout import LayerSpec, layers_of, storage_plan, table_digest
 from featcache.core.files import PinnedFile
 from featcache.core.identity import FORMAT_VERSION, canonical_json
 from featcache.errors import IntegrityError
@@ -24,6 +24,13 @@ START_AGAIN = "restore it from a copy, or delete it and run the same featcache e
 
 _STEP = 1 << 20
 _LONGEST = 1 << 24
+
+
+class Readable(Protocol):
+    """Bytes at known offsets: of a file, or of one that is yet to be written."""
+
+    def read_into(self, values: np.ndarray, offset: int) -> None:
+        """Fill a contiguous array with the bytes at `offset`."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +60,18 @@ class Header:
         check = hashlib.sha256(body).hexdigest().encode()
         return (b"%b%d\n%b\n%b\n" % (MAGIC, FORMAT_VERSION, check, body)).ljust(self.start, b"\0")
 
-    def constant_ranges(self) -> Iterator[tuple[int, int]]:
-        """Yield (first, last) of the bytes that never change after the file was created."""
+    def ranges_without(self, left_out: Callable[[str], bool]) -> Iterator[tuple[int, int]]:
+        """Yield (first, last) of the bytes from `start` on that belong to no dataset of the given paths."""
         position = self.start
-        rows = (span for path, span in self.datasets.items() if changes(path))
-        for offset, length in sorted(rows):
+        for offset, length in sorted(span for path, span in self.datasets.items() if left_out(path)):
             yield position, offset
             position = offset + length
         yield position, self.size
 
-    def digest(self, file: PinnedFile) -> str:
-        """Return the sha256 that the file's constant bytes have now."""
+    def digest(self, file: Readable) -> str:
+        """Return the sha256 that the bytes have now which never change after the file was created."""
         digest = hashlib.sha256()
-        for first, last in self.constant_ranges():
+        for first, last in self.ranges_without(changes):
             for position in range(first, last, _STEP):
                 part = np.empty(min(_STEP, last - position), np.uint8)
                 file.read_into(part, position)
@@ -174,7 +180,7 @@ def read_layout(file: PinnedFile) -> Layout:
             f"{file.path}: the row table, the identity or HDF5's headers do not match their checksum: damaged "
             f"or edited by hand; {START_AGAIN}"
         )
-    identity = json.loads(_bytes_of(file, header, "identity"))
+    identity = _identity_in(file, header)
     offsets = {path: offset for path, (offset, _) in header.datasets.items()}
     columns = {}
     for path, (shape, dtype) in storage_plan(identity, _id_bytes(header, identity)).items():
@@ -184,14 +190,26 @@ def read_layout(file: PinnedFile) -> Layout:
         if path.startswith("rows/"):
             file.read_into(values, offsets[path])
             columns[path.removeprefix("rows/")] = values
+    # The header's digest only says that the file is as it was written; this one says what was to be written.
+    if table_digest(columns) != identity["rows"]["sha256"]:
+        raise IntegrityError(
+            f"{file.path}: the row table is not the one that the identity names: a disk that failed while the "
+            f"cache was created may have lost it; {START_AGAIN}"
+        )
     return Layout(identity, layers_of(identity), offsets, columns)
 
 
-def _bytes_of(file: PinnedFile, header: Header, path: str) -> bytes:
-    offset, length = header.datasets[path]
+def _identity_in(file: PinnedFile, header: Header) -> dict[str, Any]:
+    offset, length = header.datasets["identity"]
     content = np.empty(length, np.uint8)
     file.read_into(content, offset)
-    return content.tobytes()
+    try:
+        return json.loads(content.tobytes())
+    except ValueError as error:
+        raise IntegrityError(
+            f"{file.path}: the identity is no JSON: a disk that failed while the cache was created may have lost "
+            f"it; {START_AGAIN}"
+        ) from error
 
 
 def _id_bytes(header: Header, identity: Mapping[str, Any]) -> int:

@@ -137,7 +137,7 @@ def table_digest(columns: Mapping[str, np.ndarray]) -> str:
             continue
         column = np.ascontiguousarray(columns[name])
         digest.update(canonical_json([name, list(column.shape), column.dtype.itemsize]))
-        digest.update(column.tobytes())
+        digest.update(column.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -145,6 +145,7 @@ _ELSEWHERE = "write elsewhere with --output"
 _ADVICE = {
     errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
     errno.EDQUOT: f"your quota is used up: free some space, or {_ELSEWHERE}",
+    errno.EFBIG: f"a limit on the size of files is in the way: raise it (ulimit -f), or {_ELSEWHERE}",
     errno.EROFS: f"the file system is read-only: {_ELSEWHERE}",
     errno.EACCES: "you may not do that with your permissions",
     errno.EPERM: "you may not do that with your permissions",
@@ -161,8 +162,6 @@ def storage_error(error: OSError, path: Path, verb: str = "write") -> StorageErr
     advice = _ADVICE.get(error.errno or 0, "look at the disk")
     safe = "; rows already written are safe, the same command goes on from them" if verb == "write" else ""
     reason = error.strerror or str(error)
-    if error.errno and reason.startswith("Unable to"):  # HDF5's own report, three lines long
-        reason = os.strerror(error.errno)
     answer = StorageError(f"cannot {verb} {path}: {reason}{number}; {advice}{safe}")
     answer.errno = error.errno
     return answer

@@ -65,6 +65,20 @@ def test_a_closed_pipe_gives_no_traceback(arguments):
     assert done.returncode == 1
 
 
+@needs_weights
+def test_a_limit_on_the_size_of_files_is_an_error_and_no_signal(tmp_path):
+    photo_folder(tmp_path / "photos", {"cat": 3, "dog": 3})
+    limited = ["sh", "-c", 'ulimit -f 16; exec "$@"', "sh", *COMMAND]
+    arguments = ["extract", tmp_path / "photos", "--output", tmp_path / "a.h5"]
+    done = subprocess.run(
+        [*limited, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 1
+    assert "a.partial.h5: File too large [errno 27, EFBIG]; a limit on the size of files" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
 # Signals ----------------------------------------------------------------------------------------------------
 
 IMAGES = 600

@@ -3,13 +3,16 @@
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import pytest
 from helpers.small_caches import Small, small
 
-from featcache.cache import FeatureCache
+from featcache.cache import CacheWriter, FeatureCache, partial_path, verify
+from featcache.cache.header import read_header
+from featcache.core.files import PinnedFile
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError
 
 WANT = small(40, shapes={"pool": (64,), "mixed7": (3, 5)})
@@ -107,6 +110,49 @@ def test_a_truncated_file_is_refused_at_any_length(finished, tmp_path):
 def test_a_file_with_more_behind_it_is_read(finished, tmp_path):
     (tmp_path / "b.h5").write_bytes(finished.read_bytes() + b"appended by a careless copy")
     assert verdict(tmp_path / "b.h5", WANT) == "right"
+
+
+@pytest.mark.parametrize("column", ["id", "sha256", "label", "split"])
+@pytest.mark.parametrize("finish", [True, False], ids=["finished", "unfinished"])
+def test_a_row_table_lost_while_the_file_was_created(column, finish, tmp_path):
+    """As in files of versions that took the digest of what had reached the disk: every checksum holds."""
+    target = tmp_path / "a.h5"
+    with WANT.create(target) as writer:
+        WANT.fill(writer)
+        if finish:
+            writer.publish()
+    path = target if finish else partial_path(target)
+    lose(path, f"rows/{column}")
+    with pytest.raises(
+        IntegrityError,
+        match=r"the row table is not the one that the identity names: .* delete it and run the same",
+    ):
+        FeatureCache(path)
+    assert not verify(path).ok
+    if not finish:
+        assert CacheWriter.resume(target) is None
+        assert WANT.wrong(WANT.resume(target)) == []
+
+
+def test_an_identity_lost_while_the_file_was_created(finished, tmp_path):
+    copy = tmp_path / "b.h5"
+    copy.write_bytes(finished.read_bytes())
+    lose(copy, "identity")
+    with pytest.raises(IntegrityError, match=r"the identity is no JSON: .* delete it and run the same"):
+        FeatureCache(copy)
+    assert not verify(copy).ok
+
+
+def lose(path: Path, dataset: str) -> None:
+    """Make a dataset zeros, and the header one that agrees."""
+    path.chmod(0o644)
+    with PinnedFile(path) as file, path.open("r+b", buffering=0) as stream:
+        header = read_header(file)
+        offset, length = header.datasets[dataset]
+        stream.seek(offset)
+        stream.write(bytes(length))
+        stream.seek(0)
+        stream.write(replace(header, sha256=header.digest(file)).encoded())
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,19 @@ from featcache.errors import StorageError
 
 WANT = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
 
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+}
+
 # What runs inside a mount namespace of its own, in a folder that is a tmpfs of 600 KB.
 PREAMBLE = """
-import os, subprocess, sys
+import os, random, subprocess, sys
+from contextlib import suppress
 from pathlib import Path
 import numpy as np
 from helpers.small_caches import small
-from featcache.cache import CacheWriter, files, partial_path, writer as writing
+from featcache.cache import CacheWriter, FeatureCache, files, partial_path, writer as writing
 from featcache.errors import StorageError
 want = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
 large = small(400, shapes={"pool": (1280,)})
@@ -91,13 +97,62 @@ except StorageError as error:
     assert "Read-only file system [errno 30, EROFS]; the file system is read-only" in str(error), error
 else:
     raise AssertionError("written to a read-only file system")
-from featcache.cache import FeatureCache, verify
+from featcache.cache import verify
 assert want.wrong(FeatureCache(target)) == []
 assert verify(target).ok
 """
 
 
-@pytest.mark.parametrize("program", [FULL_AT_THE_START, FULL_MIDWAY, READ_ONLY])
+FULL_FOR_MOMENTS = """
+# Another program fills what is left again and again, and frees it. What is free at the start says nothing, and
+# half of the time nothing can be reserved either.
+writing.free_bytes = lambda folder: None
+reservation, attempts = os.posix_fallocate, int(sys.argv[2]) if sys.argv[2:] else 200
+
+def unsupported(*args):
+    raise OSError(95, "Operation not supported")
+
+this = os.getpid()
+filler = os.fork()
+if not filler:
+    descriptor = os.open(target.with_name("filler"), os.O_WRONLY | os.O_CREAT)
+    tries = random.Random(0)
+    while os.getppid() == this:
+        for _ in range(tries.randrange(100)):
+            with suppress(OSError):
+                os.write(descriptor, bytes(65536))
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, 0)
+        for _ in range(tries.randrange(3000)):
+            os.getppid()
+    os._exit(0)
+created = refused = 0
+try:
+    for attempt in range(attempts):
+        os.posix_fallocate = reservation if attempt % 2 else unsupported
+        partial_path(target).unlink(missing_ok=True)
+        try:
+            want.create(target).close()
+        except StorageError as error:
+            assert "No space left on device [errno 28, ENOSPC]; free some space" in str(error), error
+            refused += 1
+            continue
+        created += 1
+        with FeatureCache(partial_path(target)) as cache:
+            assert cache.ids == want.rows.ids and cache.identity == want.identity
+            assert not cache.written().any() and not cache.status.any()
+            for name, column in want.rows.columns().items():
+                assert (cache._stored.layout.columns[name] == column).all(), name
+finally:
+    os.kill(filler, 9)
+    os.waitpid(filler, 0)
+print(created, "created,", refused, "refused")
+target.with_name("filler").unlink(missing_ok=True)
+assert want.wrong(want.resume(target)) == []
+"""
+
+
+@pytest.mark.parametrize("program", [FULL_AT_THE_START, FULL_MIDWAY, FULL_FOR_MOMENTS, READ_ONLY])
 def test_on_a_real_small_disk(program, tmp_path):
     unshare = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     mount = f'mount -t tmpfs -o size=600k tmpfs "{tmp_path}" && exec "$@"'
@@ -109,8 +164,7 @@ def test_on_a_real_small_disk(program, tmp_path):
     if probe.returncode:
         pytest.skip(f"mounting a small disk is not allowed here: {probe.stderr.strip()}")
     command = [*unshare, "sh", "-c", mount, "sh", sys.executable, "-c", PREAMBLE + program, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 
 
@@ -190,11 +244,10 @@ def test_without_permission(tmp_path):
     )
     WANT.publish(tmp_path / "secret.h5").path.chmod(0o000)
     tmp_path.chmod(0o755)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     run = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env=environment,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,

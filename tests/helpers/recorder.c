@@ -1,8 +1,10 @@
-/* Logs every system call that changes a file below $RECORD_UNDER to $RECORD_TO, data included.
+/* Logs every system call that changes a file below $RECORD_UNDER to $RECORD_TO (if given), data included,
+   and lets the one fail that the process itself chose with fail_call.
    Preloaded (LD_PRELOAD) into the process whose crash points are tested; see recording.py for the reader.
    One record: op, fd, offset, length of path, length of data (5 x int64), then path and data. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -18,6 +20,7 @@ enum { OPEN = 1, WRITE, TRUNCATE, ALLOCATE, RENAME, UNLINK, FSYNC, CLOSE };
 static char watched[MANY];
 static int log_fd = -1;
 static const char *under;
+static int until_failure, failure;
 
 __attribute__((constructor)) static void start(void) {
     under = getenv("RECORD_UNDER");
@@ -27,10 +30,25 @@ __attribute__((constructor)) static void start(void) {
 }
 
 static int is_under(const char *path) {
-    return log_fd >= 0 && path && !strncmp(path, under, strlen(under));
+    return under && path && !strncmp(path, under, strlen(under));
 }
 
 static int is_watched(int fd) { return fd >= 0 && fd < MANY && watched[fd]; }
+
+/* Of the calls from now on that write, resize, reserve or sync, only the number-th fails, and does nothing. */
+void fail_call(int number, int error) {
+    until_failure = number;
+    failure = error;
+}
+
+/* How many more calls it takes until one fails; 0: it has failed. */
+int calls_until_failure(void) { return until_failure; }
+
+static int fails(int fd) {
+    if (!is_watched(fd) || !until_failure || --until_failure) return 0;
+    errno = failure;
+    return 1;
+}
 
 static void put(const void *bytes, size_t length) {
     while (length) {
@@ -42,6 +60,7 @@ static void put(const void *bytes, size_t length) {
 }
 
 static void record(int64_t op, int64_t fd, int64_t offset, const char *path, const void *data, int64_t size) {
+    if (log_fd < 0) return;
     int64_t head[5] = {op, fd, offset, path ? (int64_t)strlen(path) : 0, size};
     put(head, sizeof head);
     if (path) put(path, strlen(path));
@@ -86,6 +105,7 @@ OPENER_AT(openat64)
 
 ssize_t write(int fd, const void *data, size_t size) {
     REAL(ssize_t, "write", int, const void *, size_t);
+    if (fails(fd)) return -1;
     off_t offset = is_watched(fd) ? lseek(fd, 0, SEEK_CUR) : 0;
     ssize_t done = real(fd, data, size);
     if (is_watched(fd) && done > 0) record(WRITE, fd, offset, 0, data, done);
@@ -95,6 +115,7 @@ ssize_t write(int fd, const void *data, size_t size) {
 #define WRITER_AT(name) \
     ssize_t name(int fd, const void *data, size_t size, off_t offset) { \
         REAL(ssize_t, #name, int, const void *, size_t, off_t); \
+        if (fails(fd)) return -1; \
         ssize_t done = real(fd, data, size, offset); \
         if (is_watched(fd) && done > 0) record(WRITE, fd, offset, 0, data, done); \
         return done; \
@@ -105,6 +126,7 @@ WRITER_AT(pwrite64)
 #define TRUNCATER(name) \
     int name(int fd, off_t size) { \
         REAL(int, #name, int, off_t); \
+        if (fails(fd)) return -1; \
         int failed = real(fd, size); \
         if (is_watched(fd) && !failed) record(TRUNCATE, fd, size, 0, 0, 0); \
         return failed; \
@@ -115,6 +137,7 @@ TRUNCATER(ftruncate64)
 #define ALLOCATER(name) \
     int name(int fd, off_t offset, off_t size) { \
         REAL(int, #name, int, off_t, off_t); \
+        if (fails(fd)) return failure; \
         int failed = real(fd, offset, size); \
         if (is_watched(fd) && !failed) record(ALLOCATE, fd, offset + size, 0, 0, 0); \
         return failed; \
@@ -155,7 +178,8 @@ int unlinkat(int folder, const char *path, int flags) {
 #define SYNCER(name) \
     int name(int fd) { \
         REAL(int, #name, int); \
-        int failed = real(fd); \
+        if (fails(fd)) return -1; \
+        int failed = is_watched(fd) && log_fd < 0 ? 0 : real(fd); /* nobody will miss thousands of files */ \
         if (is_watched(fd) && !failed) record(FSYNC, fd, 0, 0, 0, 0); \
         return failed; \
     }

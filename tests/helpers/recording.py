@@ -52,20 +52,25 @@ class Call:
 
 def record(program: str, arguments: Sequence[str], *, under: Path, scratch: Path) -> list[Call]:
     """Run a Python program and return what it did to the files below a folder."""
-    library = _compiled(scratch)
     log = scratch / "calls.log"
     log.unlink(missing_ok=True)
+    preloaded(program, arguments, under=under, scratch=scratch, RECORD_TO=str(log))
+    return list(_parsed(log.read_bytes()))
+
+
+def preloaded(program: str, arguments: Sequence[str], *, under: Path, scratch: Path, **variables: str) -> str:
+    """Run a Python program with ``recorder.c`` watching the files below a folder; return what it printed."""
     environment = {
         **os.environ,
-        "LD_PRELOAD": str(library),
+        "LD_PRELOAD": str(_compiled(scratch)),
         "RECORD_UNDER": str(under),
-        "RECORD_TO": str(log),
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+        **variables,
     }
     command = [sys.executable, "-c", program, *arguments]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    return list(_parsed(log.read_bytes()))
+    return run.stdout
 
 
 def _compiled(scratch: Path) -> Path:

@@ -1,0 +1,107 @@
+"""One system call fails while a cache is made: an error and no cache, or the right one; never a wrong one."""
+
+import errno
+import json
+from collections import Counter
+
+import pytest
+from helpers.recording import preloaded
+
+# Each attempt is a child of its own: a crash in it is counted, not suffered.
+PREAMBLE = """
+import ctypes, json, os, resource, shutil, sys
+from pathlib import Path
+from helpers.small_caches import small
+from featcache.cache import FeatureCache, verify
+from featcache.errors import StorageError
+
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+want = small(26, shapes={"pool": (64,), "mixed7": (3, 5)})
+
+def verdict(begin_to_fail, stop):
+    shutil.rmtree(folder, ignore_errors=True)
+    target = folder / "a.h5"
+    refusal = None
+    begin_to_fail()
+    try:
+        want.publish(target).close()
+    except StorageError as error:
+        refusal = str(error)
+    if stop():
+        return "no such call"
+    if refusal:
+        if not os.strerror(number) in refusal:
+            return f"told as {refusal}"
+        if target.exists():
+            return f"published although {refusal}"
+        want.resume(target).close()  # the same command again, with a disk that works
+    with FeatureCache(target) as cache:
+        wrong = want.wrong(cache)
+    if wrong:
+        return f"wrong {', '.join(wrong)}, verified as {verify(target).ok}"
+    return "refused" if refusal else "right"
+
+def in_a_child(*how):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            answer = verdict(*how)
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writing, answer.encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as stream:
+        answer = stream.read().decode()
+    status = os.waitpid(child, 0)[1]
+    return answer if not status else f"signal {status}"
+"""
+
+SINGLE_CALLS = """
+shim = ctypes.CDLL(None)
+
+def stop():
+    left = shim.calls_until_failure()
+    shim.fail_call(0, 0)
+    return left
+
+answers = []
+while not answers or answers[-1] != "no such call":
+    answers.append(in_a_child(lambda: shim.fail_call(len(answers) + 1, number), stop))
+print(json.dumps(answers[:-1]))
+"""
+
+LIMITS = """
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+def unsupported(*args):
+    raise OSError(95, "Operation not supported")
+
+if sys.argv[3] == "unreserved":
+    os.posix_fallocate = unsupported
+print(json.dumps([in_a_child(lambda: limit(size), lambda: limit(-1)) for size in range(0, 40000, 4000)]))
+"""
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_any_single_call_that_fails_while_a_cache_is_made(number, tmp_path):
+    arguments = [str(tmp_path / "folder"), str(number)]
+    output = preloaded(PREAMBLE + SINGLE_CALLS, arguments, under=tmp_path / "folder", scratch=tmp_path)
+    verdicts = Counter(json.loads(output))
+    # Twice the folder is synced, which not every file system can: of the file's own calls none is forgiven.
+    assert verdicts == {"refused": verdicts["refused"], "right": 2}
+    assert verdicts["refused"] > 35
+
+
+@pytest.mark.parametrize("disk", ["reserved", "unreserved"])
+def test_a_limit_on_the_size_of_files(disk, tmp_path):
+    """As of ``ulimit -f``, whose default answer is a signal that ends the process."""
+    arguments = [str(tmp_path / "folder"), str(errno.EFBIG), disk]
+    output = preloaded(PREAMBLE + LIMITS, arguments, under=tmp_path / "folder", scratch=tmp_path)
+    verdicts = json.loads(output)
+    enough = verdicts.index("right")
+    assert enough > 3
+    assert set(verdicts[:enough]) == {"refused"}
+    assert set(verdicts[enough:]) == {"right"}
