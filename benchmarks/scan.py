@@ -156,7 +156,7 @@ def scan(spec: str) -> dict[str, float]:
     loaded = time.perf_counter()
     data = open_dataset(spec)
     opened = time.perf_counter()
-    hashes = hash_records(data, [], workers=default_workers(), report=lambda progress: None)
+    hashes = hash_records(data, workers=default_workers(), report=lambda progress: None)
     hashed = time.perf_counter()
     rows, _, _ = build_rows(data, hashes, SplitRule())
     import numpy as np

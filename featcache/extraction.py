@@ -235,7 +235,7 @@ def extract(
     target = output_path(data, requests.backbone_label(request.network), output, part)
     with WriteLock(make_writable(target)):
         request, caches = requests.find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
-        hashes = hash_records(data, caches, workers=threads, report=report, trust=not verify)
+        hashes = hash_records(data, workers=threads, report=report, trust=not verify)
         rows, document = identify_rows(data, hashes, rule, split)
         dropped = dropped_images(caches, target, hashes, document, overwrite=overwrite)
         computation = request.computation(data, hashes, batch_size=batch_size, workers=workers)

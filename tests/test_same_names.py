@@ -7,6 +7,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from fake_network import FakeNetwork, features_of
 
 from featcache import backbones, extract, open_arrays, open_dataset, plan_extraction
 from featcache.errors import IdentityError
-from featcache.sources import Dataset
+from featcache.sources import Dataset, file_state
 from featcache.transforms import prepare
 
+NETWORK: Any = FakeNetwork()
 CLASSES, EACH = ("cat", "dog"), 6
 WHEN = 1_600_000_000_000_000_000
 
@@ -28,6 +30,8 @@ WHEN = 1_600_000_000_000_000_000
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
+    # Files are looked at as soon as they are written here, and would be read again for that alone.
+    monkeypatch.setattr(file_state, "_TICK_NS", 0)
 
 
 def photos(seed: int) -> dict[tuple[str, int], bytes]:
@@ -142,8 +146,7 @@ def require_own(cache, data: Dataset, seed: int) -> None:
     """Compare all features with those of the photos that were written, by the order of classes and numbers."""
     contents = photos(seed).values()
     want = {
-        features_of(prepare(content, FakeNetwork.transforms)[None])[0].tobytes(): content
-        for content in contents
+        features_of(prepare(content, NETWORK.transforms)[None])[0].tobytes(): content for content in contents
     }
     rows = cache.rows_of()
     assert len(rows) == len(data.records) == len(want)
@@ -158,38 +161,40 @@ def test_a_dataset_elsewhere_gets_its_own_features(tmp_path, way, met):
     a, b = first(), second()
     assert [(r.id, r.size) for r in a.records] == [(r.id, r.size) for r in b.records]
     target = tmp_path / "home/caches/a.h5" if met == "home" else tmp_path / "a.h5"
-    done = extract(a, backbone=FakeNetwork(), output=target)
+    done = extract(a, backbone=NETWORK, output=target)
     require_own(done.cache, a, 0)
-    options = {"reuse": [target]} if met == "reuse" else {"overwrite": True} if met == "target" else {}
+    options: dict[str, Any] = (
+        {"reuse": [target]} if met == "reuse" else {"overwrite": True} if met == "target" else {}
+    )
     output = target if met == "target" else tmp_path / "b.h5"
-    assert plan_extraction(b, backbone=FakeNetwork(), output=output, **options).computed == len(b.records)
-    done = extract(b, backbone=FakeNetwork(), output=output, **options)
+    assert plan_extraction(b, backbone=NETWORK, output=output, **options).computed == len(b.records)
+    done = extract(b, backbone=NETWORK, output=output, **options)
     assert (done.computed, done.reused) == (len(b.records), 0)
     require_own(done.cache, b, 1)
 
 
 def test_another_folder_does_not_take_a_target_without_overwrite(tmp_path):
     first, second = (write("folder", tmp_path / name / "set", seed) for seed, name in enumerate("ab"))
-    extract(first(), backbone=FakeNetwork(), output=tmp_path / "a.h5")
+    extract(first(), backbone=NETWORK, output=tmp_path / "a.h5")
     with pytest.raises(
-        IdentityError, match="12 of its images are not in .*, and their features would be lost"
+        IdentityError, match=r"12 of its images are not in .*, and their features would be lost"
     ):
-        extract(second(), backbone=FakeNetwork(), output=tmp_path / "a.h5")
+        extract(second(), backbone=NETWORK, output=tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_dataset_that_takes_the_place_of_another_gets_its_own_features(tmp_path, way):
     root = tmp_path / "set"
-    extract(write(way, root, 0)(), backbone=FakeNetwork(), output=tmp_path / "a.h5")
+    extract(write(way, root, 0)(), backbone=NETWORK, output=tmp_path / "a.h5")
     shutil.rmtree(root)
     b = write(way, root, 1)()
-    done = extract(b, backbone=FakeNetwork(), output=tmp_path / "a.h5")
+    done = extract(b, backbone=NETWORK, output=tmp_path / "a.h5")
     require_own(done.cache, b, 1)
     assert done.computed == len(b.records)
 
 
 def test_bytes_written_over_a_file_in_place_are_seen_without_loading_a_network_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(backbones, "load", lambda name, weights=None: FakeNetwork())
+    monkeypatch.setattr(backbones, "load", lambda name, weights=None: NETWORK)
     spec = write("folder", tmp_path / "set", 0)().spec
     assert extract(spec, output=tmp_path / "a.h5").computed == 12
     for (name, index), content in photos(1).items():
@@ -206,7 +211,7 @@ def test_bytes_written_over_a_file_in_place_are_seen_without_loading_a_network_f
 
 
 def test_another_column_of_the_same_table_gets_its_own_features(tmp_path):
-    extract(write("hf", tmp_path / "set", 0)(), backbone=FakeNetwork(), output=tmp_path / "a.h5")
+    extract(write("hf", tmp_path / "set", 0)(), backbone=NETWORK, output=tmp_path / "a.h5")
     b = open_dataset(f"hf:{tmp_path / 'set/pets'}?image=other")
-    done = extract(b, backbone=FakeNetwork(), output=tmp_path / "b.h5", reuse=[tmp_path / "a.h5"])
+    done = extract(b, backbone=NETWORK, output=tmp_path / "b.h5", reuse=[tmp_path / "a.h5"])
     require_own(done.cache, b, 100)

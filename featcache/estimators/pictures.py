@@ -11,6 +11,7 @@ import numpy as np
 from featcache.errors import MissingFileError, UsageError
 from featcache.sources import Record
 from featcache.sources.arrays import encode_pixels
+from featcache.sources.file_state import file_state
 from featcache.sources.folder import read_regular_file
 
 EXPECTED = "give a list of paths or of uint8 arrays [H, W, 3], or one uint8 array [N, H, W, 3]"
@@ -67,4 +68,5 @@ def _of_file(path: Path) -> Record:
     except OSError as error:
         raise MissingFileError(f"no image {path}: {error.strerror}") from error
     read = partial(read_regular_file, str(path))
-    return Record(str(path), 0, "train", read, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    size, time = status.st_size, status.st_mtime_ns
+    return Record(str(path), 0, "train", read, size=size, mtime_ns=time, state=file_state(status))

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.slices import SPLITS
 from featcache.sources.dataset import UNSPLIT, Dataset, Record
+from featcache.sources.file_state import file_state
 from featcache.sources.folder import natural_key, read_regular_file
 
 EXPECTED = "expected uint8 arrays [N, H, W, 3] or [N, H, W], or a list of pictures (arrays, paths, bytes, PIL images)"
@@ -93,7 +94,9 @@ def open_arrays(
         _record(item, name, label, split)
         for item, name, label, split in zip(items, found, numbers, parts, strict=True)
     ]
-    return Dataset(spec=f"arrays:{name}", name=name, classes=names, records=records)
+    return Dataset(
+        spec=f"arrays:{name}", name=name, classes=names, records=records, location=_location(items)
+    )
 
 
 def named_or_given(
@@ -241,7 +244,26 @@ def _of_file(path: Path, name: str, label: int, split: str) -> Record:
     except OSError as error:
         raise MissingFileError(f"no image {path}: {error.strerror}; {EXPECTED}") from error
     read = partial(read_regular_file, str(path))
-    return Record(name, label, split, read, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    return Record(
+        name,
+        label,
+        split,
+        read,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        state=file_state(status),
+    )
+
+
+def _location(items: Sequence[Any]) -> str:
+    """Return the folder that all files among the images are below; nothing where there is none."""
+    folders = {
+        Path(item).expanduser().absolute().parent for item in items if isinstance(item, str | os.PathLike)
+    }
+    try:
+        return f"files:{os.path.realpath(os.path.commonpath(folders))}"
+    except ValueError:  # no folder, or on several drives
+        return ""
 
 
 # What goes with the images ------------------------------------------------------------------------------------
