@@ -174,7 +174,7 @@ def extract(
         Finished caches of the same recipe to copy rows from, by the images' content. Earlier versions of the
         target, and caches in ``FEATCACHE_HOME/caches``, are looked at without being named.
     verify
-        Read and hash every image again, even where its size and time are as remembered.
+        Read and hash every image again, even where its file has not changed since it was hashed.
     strict
         Fail on the first unreadable image instead of leaving it out.
     overwrite

@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -58,8 +58,7 @@ def remember(data: Dataset, hashes: Sequence[bytes], *, alone: bool = False) -> 
     file = _file_of(data)
     if file is None:
         return
-    pairs = zip(data.records, hashes, strict=True)
-    new = _Entries.of({record.id: (record, key) for record, key in pairs if _is_sure(record, key)})
+    new = _Entries.of(data.records, hashes)
     held = None if alone else _Entries.read(file)
     if held is not None:
         new = held.without(new, max(_MOST, _TIMES * len(data.records))).and_then(new)
@@ -67,10 +66,6 @@ def remember(data: Dataset, hashes: Sequence[bytes], *, alone: bool = False) -> 
         OSError
     ):  # a home that cannot be written to costs reading again, and nothing else
         new.write(file)
-
-
-def _is_sure(record: Record, digest: bytes) -> bool:
-    return bool(record.state) and digest != UNREADABLE
 
 
 def _file_of(data: Dataset) -> Path | None:
@@ -93,10 +88,15 @@ class _Entries:
         return len(self.ids)
 
     @classmethod
-    def of(cls, found: Mapping[str, tuple[Record, bytes]]) -> Self:
-        records = [record for record, _ in found.values()]
-        states, hashes = [record.state for record in records], [digest for _, digest in found.values()]
-        return cls(list(found), [record.size for record in records], states, hashes)
+    def of(cls, records: Sequence[Record], hashes: Sequence[bytes]) -> Self:
+        pairs = enumerate(zip(records, hashes, strict=True))
+        rows = {r.id: row for row, (r, digest) in pairs if r.state and digest != UNREADABLE}.values()
+        return cls(
+            [records[row].id for row in rows],
+            [records[row].size for row in rows],
+            [records[row].state for row in rows],
+            [hashes[row] for row in rows],
+        )
 
     def without(self, others: "_Entries", most: int) -> "_Entries":
         """Return the entries of names that `others` lack, the latest ones up to `most` in all."""
@@ -142,12 +142,12 @@ class _Entries:
             np.frombuffer(b"".join(self.hashes), np.uint8),
         ):
             np.save(stream, column, allow_pickle=False)
-        body = stream.getvalue()
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, fresh = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(body).digest() + body)
+                file.write(_MAGIC + hashlib.sha256(stream.getbuffer()).digest())
+                file.write(stream.getbuffer())
             os.replace(fresh, path)
         except BaseException:
             os.unlink(fresh)

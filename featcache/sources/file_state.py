@@ -7,7 +7,8 @@ import time
 
 STATE_BYTES = 16
 
-_MASK = 2**64 - 1
+_MASK = 2**64 - 1  # Windows has file systems with inodes of 128 bits
+_NUMBERS = struct.Struct("<QQqqq")
 _TICK_NS, _COARSE_TICK_NS = 20_000_000, 2_000_000_000
 """Above how finely file systems tell times: a tick of the kernel (10 ms), or whole seconds (two on FAT)."""
 
@@ -29,18 +30,20 @@ def file_state(*files: os.stat_result) -> bytes:
         Empty where nothing can be said: without files, and where one was changed so recently that being written again
         might not change its time.
     """
-    if not files or any(_is_fresh(file.st_ctime_ns) for file in files):
+    if not files or _is_fresh(max([file.st_ctime_ns for file in files])):
         return b""
     return stated(*files)
 
 
 def stated(*files: os.stat_result) -> bytes:
     """Return 16 bytes for device, inode, size and times of files, however recent."""
-    digest = hashlib.blake2b(digest_size=STATE_BYTES)
-    for file in files:
-        numbers = (file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
-        digest.update(struct.pack("<5Q", *(number & _MASK for number in numbers)))
-    return digest.digest()
+    numbers = b"".join(
+        _NUMBERS.pack(
+            file.st_dev & _MASK, file.st_ino & _MASK, file.st_size, file.st_mtime_ns, file.st_ctime_ns
+        )
+        for file in files
+    )
+    return hashlib.blake2b(numbers, digest_size=STATE_BYTES).digest()
 
 
 def _is_fresh(changed_ns: int) -> bool:
