@@ -89,7 +89,7 @@ class RowTable:
     splits
         int16 ``[N]``: indices into the split names.
     sizes, mtimes_ns
-        int64 ``[N]``: what the file system said; hints, not identity.
+        int64 ``[N]``: what the file system said; recorded, not identity.
     groups
         Name of each row's group, empty where it has none; ``None`` where no row has one.
     targets

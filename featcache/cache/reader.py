@@ -59,7 +59,7 @@ class FeatureCache(Described):
         Layer names to shape, dtype, number of views, and fingerprint of the plain images' features; the first is
         the default.
     sha256, labels, status, sizes, mtimes_ns
-        The row table. Sizes and times are hints, 0 where there are none. Labels are -1 where there are targets.
+        The row table. Sizes and times are 0 where there are none. Labels are -1 where there are targets.
     targets
         float32 ``[N, T]``: answers or numbers (`task`); ``None`` where each image is of one class.
 

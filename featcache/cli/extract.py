@@ -57,7 +57,8 @@ def command(
         list[Path] | None, typer.Option(help="Finished cache to copy rows from; may be repeated.")
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Hash every image again, whatever its size and time say.")
+        bool,
+        typer.Option("--verify", help="Read and hash every image again, also those that look unchanged."),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")

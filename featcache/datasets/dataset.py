@@ -31,13 +31,15 @@ class Record:
     read
         Returns the encoded bytes; raises ``OSError``.
     size, mtime_ns
-        As the file system states them (bytes, nanoseconds; 0 where there is none): hints to avoid hashing again
-        what has not changed, never identity.
+        As the file system states them (bytes, nanoseconds; 0 where there is none): recorded, never identity.
     group
         What the image shares with others of this name (a patient, a place, a day): where a split is drawn, a group
         stays on one side. Empty where there is none.
     target
         Where an image is not of one class (`Dataset.task`): its answers, 0 or 1, or its numbers. `label` is -1 then.
+    state
+        Of the file, or files, that the image is in (`featcache.datasets.file_state`): while it is the same, what was
+        read from there needs no hashing again. Empty where the image is always to be read.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Record:
     mtime_ns: int = 0
     group: str = ""
     target: tuple[float, ...] | None = None
+    state: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class Dataset:
     task
         One of `featcache.core.tasks.TASKS`: whether each image is of one of the classes, or has answers or
         numbers, which `classes` names.
+    location
+        Where the images are read from: an absolute path, and what else decides which image an id stands for. Hashes are
+        remembered for it alone. Empty where there is no such place: then every image is read.
     """
 
     spec: str
@@ -77,6 +83,7 @@ class Dataset:
     records: Sequence[Record]
     skipped: Mapping[str, int] = field(default_factory=dict)
     task: str = CLASSES
+    location: str = ""
 
     @property
     def splits(self) -> tuple[str, ...]:

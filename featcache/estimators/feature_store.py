@@ -61,12 +61,12 @@ class Store:
         IdentityError
             If the given file holds other features.
         """
-        data = Dataset("images", "images", ("image",), records)
-        caches = self._caches(request)
-        hashes = hash_records(
-            data, caches, workers=workers or default_workers(), report=lambda progress: None
-        )
+        # Records are named by their paths: what is remembered is remembered for this store.
+        location = f"store:{self.folder.resolve()}"
+        data = Dataset("images", "images", ("image",), records, location=location)
+        hashes = hash_records(data, workers=workers or default_workers(), report=lambda progress: None)
         _require_readable(records, hashes)
+        caches = self._caches(request)
         plan = _plan(hashes, caches)
         if plan.compute:
             lock = make_writable(self.folder / ".lock")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featcache.datasets import Record
+from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.arrays import encode_pixels
 from featcache.datasets.formats.folder import read_regular_file
 from featcache.errors import MissingFileError, UsageError
@@ -67,4 +68,5 @@ def _of_file(path: Path) -> Record:
     except OSError as error:
         raise MissingFileError(f"no image {path}: {error.strerror}") from error
     read = partial(read_regular_file, str(path))
-    return Record(str(path), 0, "train", read, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    size, time = status.st_size, status.st_mtime_ns
+    return Record(str(path), 0, "train", read, size=size, mtime_ns=time, state=file_state(status))

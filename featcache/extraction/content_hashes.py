@@ -1,69 +1,86 @@
 """Content hashes of a dataset's images: who is who, before anything is decoded."""
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Generator, Sequence
 
-from featcache.cache import FeatureCache
 from featcache.core.parallel import batched, ordered_map
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset, Record
 from featcache.errors import ImageError
+from featcache.extraction.remembered_hashes import recall, remember
 from featcache.extraction.row_table import UNREADABLE
 
 TOGETHER = 16
 """Files that a thread takes at a time: handing one over costs as much as hashing a small one."""
 
+SAMPLE, SHARE = 16, 100
+"""Of the files whose hashes are remembered, at least so many, and one in so many, are read all the same."""
+
 
 def hash_records(
-    data: Dataset, caches: Sequence[FeatureCache], *, workers: int, report: OnProgress, trust: bool = True
+    data: Dataset, *, workers: int, report: OnProgress, trust: bool = True, keep: bool = True
 ) -> list[bytes]:
     """Return the sha256 of every record's bytes.
+
+    A file that was hashed before, and whose inode has not changed since, is not read again. Some of these are, to see
+    that this file system can be relied on: if one has other bytes, all are read.
 
     Parameters
     ----------
     data
         The records.
-    caches
-        A file whose name, size and time are as one of these remembers is not read again.
     workers
         Threads.
     report
         Told after every file.
     trust
-        ``False`` reads every file, whatever its size and time say.
+        ``False`` reads every file, whatever is remembered of it.
+    keep
+        Remember the hashes, for the next time.
     """
-    known = {} if not trust else _remembered(caches)
-
-    def digest(record: Record) -> bytes:
-        hint = known.get((record.id, record.size, record.mtime_ns)) if record.mtime_ns else None
-        if hint is not None and hint != UNREADABLE:
-            return hint
-        try:
-            return hashlib.sha256(record.read()).digest()
-        except OSError:
-            return UNREADABLE
-
-    def digests(records: Sequence[Record]) -> list[bytes]:
-        return [digest(record) for record in records]
-
+    known = recall(data) if trust else {}
+    rows = _sample(known, data.location)
+    again = list(_hashed([data.records[row] for row in rows], workers))
+    wrong = again != [known[row] for row in rows]
+    if wrong:
+        known = {}
+    new = [row for row in range(len(data.records)) if row not in known]
     progress = Progress("hash", total=len(data.records))
     hashes = []
-    for some in ordered_map(digests, batched(data.records, TOGETHER), workers=workers, ahead=256 // TOGETHER):
-        for value in some:
-            hashes.append(value)
+    with contextlib.closing(_hashed([data.records[row] for row in new], workers)) as missing:
+        for row in range(len(data.records)):
+            hashes.append(known[row] if row in known else next(missing))
             progress.done += 1
             report(progress)
+    if keep and any(data.records[row].state for row in new):
+        remember(data, hashes, alone=wrong)
     return hashes
 
 
-def _remembered(caches: Sequence[FeatureCache]) -> dict[tuple[str, int, int], bytes]:
-    return {
-        (name, int(size), int(mtime)): digest.tobytes()
-        for cache in reversed(caches)
-        for name, size, mtime, digest in zip(
-            cache.ids, cache.sizes, cache.mtimes_ns, cache.sha256, strict=True
-        )
-    }
+def _sample(known: dict[int, bytes], location: str) -> list[int]:
+    """Return some of the rows that are remembered: any, but of the same dataset always the same."""
+    count = min(len(known), max(SAMPLE, len(known) // SHARE))
+    return random.Random(location).sample(list(known), count)
+
+
+def _hashed(records: Sequence[Record], workers: int) -> Generator[bytes]:
+    """Yield the sha256 of each record's bytes, `UNREADABLE` where there are none."""
+    ahead = 256 // TOGETHER
+    for some in ordered_map(_digests, batched(records, TOGETHER), workers=workers, ahead=ahead):
+        yield from some
+
+
+def _digests(records: Sequence[Record]) -> list[bytes]:
+    return [_digest(record) for record in records]
+
+
+def _digest(record: Record) -> bytes:
+    try:
+        return hashlib.sha256(record.read()).digest()
+    except OSError:
+        return UNREADABLE
 
 
 def read_unchanged(record: Record, digest: bytes) -> bytes:

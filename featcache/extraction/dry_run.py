@@ -137,10 +137,10 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
     request, caches = find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
     hashes = hash_records(
         data,
-        caches,
         workers=workers or default_workers(),
         report=lambda progress: None,
         trust=not verify,
+        keep=False,
     )
     rows, document = identify_rows(data, hashes, rule, split)
     dropped = dropped_images(caches, target, hashes, document, overwrite=overwrite)

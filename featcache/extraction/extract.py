@@ -177,7 +177,7 @@ def extract(
         Finished caches of the same recipe to copy rows from, by the images' content. Earlier versions of the
         target, and caches in ``FEATCACHE_HOME/caches``, are looked at without being named.
     verify
-        Read and hash every image again, even where its size and time are as remembered.
+        Read and hash every image again, even where its file has not changed since it was hashed.
     strict
         Fail on the first unreadable image instead of leaving it out.
     overwrite
@@ -238,7 +238,7 @@ def extract(
     target = output_path(data, backbone_label(request.network), output, part)
     with WriteLock(make_writable(target)):
         request, caches = find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
-        hashes = hash_records(data, caches, workers=threads, report=report, trust=not verify)
+        hashes = hash_records(data, workers=threads, report=report, trust=not verify)
         rows, document = identify_rows(data, hashes, rule, split)
         dropped = dropped_images(caches, target, hashes, document, overwrite=overwrite)
         computation = request.computation(data, hashes, batch_size=batch_size, workers=workers)

@@ -35,5 +35,5 @@ def unchanged_cache(
     digest = wanted.digest()
     if digest is None or cache.identity["provenance"].get("request") != digest:
         return None
-    rows, document = identify_rows(data, hash_records(data, [cache], workers=threads, report=report), rule)
+    rows, document = identify_rows(data, hash_records(data, workers=threads, report=report), rule)
     return cache if same_rows(cache.identity, rows, document) else None

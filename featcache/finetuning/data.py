@@ -19,7 +19,7 @@ from featcache.core.progress import OnProgress
 from featcache.core.tasks import CLASSES, require_classes
 from featcache.datasets import Dataset
 from featcache.datasets.subset import slice_records
-from featcache.errors import FeatcacheError, IdentityError, UnknownNameError, UsageError
+from featcache.errors import IdentityError, UnknownNameError, UsageError
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.row_table import UNREADABLE, SplitRule, build_rows
 from featcache.finetuning.inputs import Cut, Inputs, Photos
@@ -144,8 +144,7 @@ def from_photos(
     require_classes(data, "fine-tuning")
     data = _as_extracted(classifier, data)
     order = _class_order(classifier, data.classes, data.spec)
-    known = _head_cache(classifier)
-    hashes = hash_records(data, known, workers=workers or default_workers(), report=report)
+    hashes = hash_records(data, workers=workers or default_workers(), report=report)
     table, splits, _ = build_rows(data, hashes, _split_rule(classifier))
     rows = PhotoRows(
         path=data.spec,
@@ -200,14 +199,6 @@ def from_cut(
         cache=cache,
         layer=name,
     )
-
-
-def _head_cache(classifier: Classifier) -> list[FeatureCache]:
-    """Return the cache that the head was trained on, if it is still there: it knows what most photos hash to."""
-    try:
-        return [FeatureCache(classifier.provenance["cache"])]
-    except FeatcacheError:
-        return []
 
 
 def _selected(classifier: Classifier, rows: Any) -> Selection:

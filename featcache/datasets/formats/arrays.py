@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
+from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
@@ -93,7 +94,9 @@ def open_arrays(
         _record(item, name, label, split)
         for item, name, label, split in zip(items, found, numbers, parts, strict=True)
     ]
-    return Dataset(spec=f"arrays:{name}", name=name, classes=names, records=records)
+    return Dataset(
+        spec=f"arrays:{name}", name=name, classes=names, records=records, location=_location(items)
+    )
 
 
 def named_or_given(
@@ -241,7 +244,26 @@ def _of_file(path: Path, name: str, label: int, split: str) -> Record:
     except OSError as error:
         raise MissingFileError(f"no image {path}: {error.strerror}; {EXPECTED}") from error
     read = partial(read_regular_file, str(path))
-    return Record(name, label, split, read, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    return Record(
+        name,
+        label,
+        split,
+        read,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        state=file_state(status),
+    )
+
+
+def _location(items: Sequence[Any]) -> str:
+    """Return the folder that all files among the images are below; nothing where there is none."""
+    folders = {
+        Path(item).expanduser().absolute().parent for item in items if isinstance(item, str | os.PathLike)
+    }
+    try:
+        return f"files:{os.path.realpath(os.path.commonpath(folders))}"
+    except ValueError:  # no folder, or on several drives
+        return ""
 
 
 # What goes with the images ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, space_at_end
+from featcache.datasets.file_state import file_state
 from featcache.errors import DataError, MissingFileError
 from featcache.splits.slices import SPLITS
 
@@ -26,6 +27,7 @@ class _Found:
     path: str
     size: int
     mtime_ns: int
+    state: bytes
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -86,6 +88,7 @@ def open_folder(path: str) -> Dataset:
         classes=tuple(classes),
         records=records,
         skipped=dict(skipped),
+        location=f"folder:{root.resolve()}",
     )
 
 
@@ -135,6 +138,7 @@ def _record(found: _Found, below: dict[str, str], label: int, split: str) -> Rec
         read=partial(read_regular_file, found.path),
         size=found.size,
         mtime_ns=found.mtime_ns,
+        state=found.state,
     )
 
 
@@ -170,7 +174,7 @@ def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], .
             skipped["not an image by its name"] += 1
         else:
             status = entry.stat()
-            yield _Found(entry.path, status.st_size, status.st_mtime_ns)
+            yield _Found(entry.path, status.st_size, status.st_mtime_ns, file_state(status))
 
 
 def _inode(folder: Path) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 
 from featcache.core.environment import home
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
+from featcache.datasets.file_state import file_state, stated
 from featcache.datasets.formats.folder import natural_key, read_regular_file
 from featcache.datasets.formats.listed_files import order_classes
 from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean, first_line
@@ -120,7 +121,9 @@ def open_hf(text: str) -> Dataset:
             f"hf:{text} has one class ({classes[0]}); a classifier needs at least two. "
             "Where the dataset has another label, name it with ?label="
         )
-    return Dataset(f"hf:{text}", spec.path.resolve().stem, classes, records, dict(skipped))
+    place = spec.path.resolve()
+    location = f"hf:{place}?image={image}"
+    return Dataset(f"hf:{text}", place.stem, classes, records, dict(skipped), location=location)
 
 
 # What is there ------------------------------------------------------------------------------------------------
@@ -196,7 +199,9 @@ def _opened(library: Any, spec: HfSpec, parts: Mapping[str, Sequence[Path]]) -> 
 def _table(library: Any, files: Sequence[Path]) -> Any:
     names = [str(file.absolute()) for file in files]
     if files[0].suffix == ".parquet":
-        return library.Dataset.from_parquet(names, cache_dir=str(home() / "hf"))
+        # The library takes a file of the same path, size and time for the one that it converted before.
+        converted = home() / "hf" / stated(*map(os.stat, names)).hex()
+        return library.Dataset.from_parquet(names, cache_dir=str(converted))
     return library.concatenate_datasets([library.Dataset.from_file(name) for name in names])
 
 
@@ -297,8 +302,9 @@ class _Split:
         self._name = name
         self._images = table.data.column(column)
         self._folder = path if path.is_dir() else path.parent
-        files = [entry["filename"] for entry in table.cache_files]
-        self._mtime_ns = max((os.stat(file).st_mtime_ns for file in files), default=0)
+        files = [os.stat(entry["filename"]) for entry in table.cache_files]
+        self._mtime_ns = max((file.st_mtime_ns for file in files), default=0)
+        self._state = file_state(*files)
 
     def records(
         self, labels: Sequence[str | None], index: Mapping[str, int], skipped: Counter[str]
@@ -320,11 +326,11 @@ class _Split:
 
     def _record(self, name: str, label: int, split: str, row: int, size: int | None, path: str) -> Record:
         if size is not None:
-            read, mtime_ns = partial(self.read, row), self._mtime_ns
+            read, mtime_ns, state = partial(self.read, row), self._mtime_ns, self._state
         else:
             file = os.path.join(self._folder, path)
-            read, (size, mtime_ns) = partial(read_regular_file, file), _size_and_time(file)
-        return Record(id=name, label=label, split=split, read=read, size=size, mtime_ns=mtime_ns)
+            read, (size, mtime_ns, state) = partial(read_regular_file, file), _stated(file)
+        return Record(id=name, label=label, split=split, read=read, size=size, mtime_ns=mtime_ns, state=state)
 
     def _sizes_and_paths(self) -> tuple[list[int | None], list[str | None]]:
         """Return how long each image's bytes are, and where its file is; of the bytes none is read."""
@@ -345,10 +351,10 @@ class _Split:
         return value["bytes"] if isinstance(value, dict) else value
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
-    """Return a file's, or zeros: what is no file is quarantined when it is read."""
+def _stated(path: str) -> tuple[int, int, bytes]:
+    """Return a file's size, time and state, or nothing: what is no file is quarantined when it is read."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
+        return 0, 0, b""
+    return status.st_size, status.st_mtime_ns, file_state(status)

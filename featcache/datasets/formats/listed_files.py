@@ -10,6 +10,7 @@ from functools import partial
 
 from featcache.core.tasks import CLASSES
 from featcache.datasets.dataset import Dataset, Record, space_at_end
+from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
 from featcache.errors import DataError, MissingFileError
 
@@ -56,6 +57,7 @@ def to_dataset(
     spec: str,
     name: str,
     lookup: str,
+    location: str,
     skipped: Mapping[str, int] | None = None,
     task: str = CLASSES,
 ) -> Dataset:
@@ -70,7 +72,7 @@ def to_dataset(
         At least one.
     classes
         Names of the classes, in order; every label is one of them. Of answers and numbers, the names of those.
-    spec, name, skipped, task
+    spec, name, location, skipped, task
         As in `featcache.datasets.Dataset`.
     lookup
         Where files are looked for and how to change that, for the message where none exists.
@@ -100,14 +102,15 @@ def to_dataset(
             label=labels[entry.label] if entry.target is None else -1,
             split=entry.split,
             read=partial(read_regular_file, entry.path),
-            size=file[0] if file else 0,
-            mtime_ns=file[1] if file else 0,
+            size=file.st_size if file else 0,
+            mtime_ns=file.st_mtime_ns if file else 0,
             group=entry.group,
             target=entry.target,
+            state=file_state(file) if file else b"",
         )
         for entry, own, file in zip(entries, ids, files, strict=True)
     ]
-    return Dataset(spec, name, tuple(classes), records, dict(skipped or {}), task)
+    return Dataset(spec, name, tuple(classes), records, dict(skipped or {}), task, location)
 
 
 def order_classes(labels: Iterable[str], *, where: object) -> list[str]:
@@ -164,10 +167,10 @@ def _refuse_contradictions(entries: Sequence[Entry]) -> None:
         )
 
 
-def _regular_file(path: str) -> tuple[int, int] | None:
-    """Return size and time of a file, by which the next extraction sees that it need not be read again."""
+def _regular_file(path: str) -> os.stat_result | None:
+    """Return what the file system says of a file, by which the next run sees that it need not be read again."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+    return status if stat.S_ISREG(status.st_mode) else None

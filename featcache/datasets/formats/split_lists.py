@@ -66,6 +66,7 @@ def open_lists(path: str) -> Dataset:
         spec=f"lists:{path}",
         name=root.resolve().name or "dataset",
         lookup=LAYOUTS,
+        location=f"lists:{root.resolve()}",
         skipped=skipped,
     )
 

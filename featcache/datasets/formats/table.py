@@ -176,6 +176,7 @@ def open_table(text: str) -> Dataset:
         spec=f"csv:{text}",
         name=spec.file.stem,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
+        location=f"csv:{spec.file.resolve()}?root={root.resolve()}",
     )
 
 

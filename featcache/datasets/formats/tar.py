@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
+from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key
 from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
 from featcache.errors import DataError, MissingFileError, UsageError
@@ -59,6 +60,7 @@ class _Sample:
     image: _Extent
     label: Label
     mtime_ns: int
+    state: bytes
 
 
 def open_tar(pattern: str) -> Dataset:
@@ -105,6 +107,7 @@ def open_tar(pattern: str) -> Dataset:
         classes=classes,
         records=records,
         skipped=dict(skipped),
+        location=f"tar:{root.resolve()}",
     )
 
 
@@ -117,6 +120,7 @@ def _record(sample: _Sample, label: int, shard: str, split: str) -> Record:
         read=partial(read_extent, str(sample.shard), image.offset, image.size),
         size=image.size,
         mtime_ns=sample.mtime_ns,
+        state=sample.state,
     )
 
 
@@ -260,13 +264,14 @@ def _samples(shard: Path, skipped: Counter[str]) -> Iterator[_Sample]:
                     "Write the shard again with keys of its own for each sample"
                 )
             fields[extension] = extent
-        mtime_ns = os.fstat(stream.fileno()).st_mtime_ns
+        status = os.fstat(stream.fileno())
+        state = file_state(status)
         for fields in grouped.values():
             found = _sample_of(fields, shard, stream.fileno())
             if isinstance(found, str):
                 skipped[found] += 1
             else:
-                yield _Sample(shard, *found, mtime_ns)
+                yield _Sample(shard, *found, status.st_mtime_ns, state)
 
 
 def _members(shard: Path, stream: BinaryIO, skipped: Counter[str]) -> Iterator[tuple[str, str, _Extent]]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from featcache.core.environment import offline
 from featcache.datasets.dataset import Dataset, Record
+from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.tfds_prepared import (
     TfdsSpec,
     find_prepared,
@@ -76,7 +77,8 @@ def open_tfds(text: str) -> Dataset:
             f"tfds:{text} has one class ({classes[0]}); a classifier needs at least two. "
             "Where the dataset has another label, name it with ?label="
         )
-    return Dataset(f"tfds:{text}", spec.name, classes, records, dict(skipped))
+    place = f"tfds:{folder.resolve()}?image={features[0]}"
+    return Dataset(f"tfds:{text}", spec.name, classes, records, dict(skipped), location=place)
 
 
 # What is not there yet --------------------------------------------------------------------------------------
@@ -200,8 +202,9 @@ class _Split:
         examples: Any = builder.as_data_source(split, deserialize_method=raw) if info.num_examples else ()
         self._examples = ReadAhead(examples)
         # Asked again: opening it may have chosen another format than the one it was first prepared in.
-        paths = builder.info.splits[split].filepaths
-        self._mtime_ns = max((os.stat(path).st_mtime_ns for path in paths), default=0)
+        files = [os.stat(path) for path in builder.info.splits[split].filepaths]
+        self._mtime_ns = max((file.st_mtime_ns for file in files), default=0)
+        self._state = file_state(*files)
 
     def records(self, skipped: Counter[str]) -> Iterator[Record]:
         """Yield the labelled examples; reads each once."""
@@ -216,7 +219,8 @@ class _Split:
             if own := _name_of(fields[self._id]) if self._id else "":
                 name += f"/{own}"
             size = sum(map(len, fields[self._image].bytes_list.value))
-            yield Record(name, label, split, partial(self.read, index), size, self._mtime_ns)
+            read = partial(self.read, index)
+            yield Record(name, label, split, read, size, self._mtime_ns, state=self._state)
 
     def read(self, index: int) -> bytes:
         """Return the image of an example as it is stored; raises ``OSError``."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.tfds_shapes import COUNTS, NAMES, picture
 
-from featcache.datasets import open_dataset
+from featcache.datasets import file_state, open_dataset
 from featcache.datasets.formats.tfds import open_tfds
 from featcache.datasets.formats.tfds_prepared import TfdsSpec, find_prepared
 from featcache.datasets.formats.tfds_readahead import MOST, MOST_BYTES, ReadAhead
@@ -377,3 +377,19 @@ def test_a_record_that_cannot_be_read_later_is_an_oserror(prepared):
     beyond = records[0].read.func  # the split's reader, asked for what is not there
     with pytest.raises(OSError, match="cannot read example 99 of split train: "):
         beyond(99)
+
+
+def test_files_of_the_same_size_and_time_in_its_place_are_others(copied, monkeypatch):
+    """Images are in the files of a split: what is remembered of them goes with these, and with the feature read."""
+    monkeypatch.setattr(file_state, "_TICK_NS", 0)
+    spec = f"tiny_shapes:1.2.0?data_dir={copied}"
+    before = open_tfds(spec)
+    file = train_file(copied)
+    os.replace(shutil.copy2(file, copied / "other"), file)
+    after = open_tfds(spec)
+    changed = {a.split for a, b in zip(before.records, after.records, strict=True) if a.state != b.state}
+    assert changed == {"train"}
+    assert [(r.id, r.size, r.mtime_ns) for r in before.records] == [
+        (r.id, r.size, r.mtime_ns) for r in after.records
+    ]
+    assert before.location == f"tfds:{copied / 'tiny_shapes/1.2.0'}?image=image"
