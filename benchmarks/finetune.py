@@ -25,11 +25,11 @@ from featcache.finetuning.dry_run import defaults
 from featcache.finetuning.inputs import Batch, batches
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.settings import tune_settings
-from featcache.finetuning.setup import Task, prepare_task
+from featcache.finetuning.setup import FineTuningSetup, prepare_task
 from featcache.heads.settings import loss_of
 
 
-def task_of(classifier: featcache.Classifier, *, cached: bool, source: Any, **given: Any) -> Task:
+def task_of(classifier: featcache.Classifier, *, cached: bool, source: Any, **given: Any) -> FineTuningSetup:
     settings = tune_settings(
         classifier,
         cached=cached,
@@ -49,7 +49,7 @@ def task_of(classifier: featcache.Classifier, *, cached: bool, source: Any, **gi
     )
 
 
-def epoch_of(task: Task) -> Callable[[int], None]:
+def epoch_of(task: FineTuningSetup) -> Callable[[int], None]:
     """Return what runs epoch n, as training does but without judging."""
     loop: Loop = task.loop()
     program = loop.programs[-1]
@@ -73,7 +73,7 @@ def epoch_of(task: Task) -> Callable[[int], None]:
     return run
 
 
-def part_alone(task: Task) -> Callable[[int], None]:
+def part_alone(task: FineTuningSetup) -> Callable[[int], None]:
     """Return what runs the steps of an epoch on maps in memory."""
     loop: Loop = task.loop()
     program = loop.programs[-1]
@@ -159,7 +159,7 @@ def main(
         show(photos, times, layer, extracting, cut.path.stat().st_size)
 
 
-def _keras(photos: Task, size: int) -> Callable[[int], None]:
+def _keras(photos: FineTuningSetup, size: int) -> Callable[[int], None]:
     from featcache.images.resizing import prepare
 
     records = photos.data.data
@@ -181,7 +181,7 @@ def measured(contenders: dict[str, Callable[[int], None]], rounds: int) -> dict[
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def show(task: Task, times: dict[str, float], layer: str, extracting: float, size: int) -> None:
+def show(task: FineTuningSetup, times: dict[str, float], layer: str, extracting: float, size: int) -> None:
     images, alone = len(task.data.rows.train), times["the trained part alone"]
     print(f"{task.model.network.name}, training {', '.join(task.division.trained)}; {images} images")
     print(f"the cut, {layer}: {extracting:.1f} s once, {size / 1e6:.0f} MB")

@@ -40,7 +40,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from featcache.core.jit_options import cpu_options
-from featcache.heads.feature_table import ArrayTable, Part, StreamedTable, Table
+from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, StreamedTable
 from featcache.heads.settings import Settings
 from featcache.solvers.fit import Fit, fit_heads
 
@@ -61,10 +61,10 @@ def grid(heads: int) -> list[Settings]:
     ]
 
 
-def fitting(data: solvers.Data, heads: int, table: Table | None = None, **options: Any) -> list[Fit]:
+def fitting(data: solvers.Data, heads: int, table: FeatureTable | None = None, **options: Any) -> list[Fit]:
     """Fit without validation rows: what training alone takes."""
-    train = Part(table or ArrayTable(data.x), data.y, np.ones((heads, len(data.y)), np.float32))
-    nothing = Part(ArrayTable(data.x[:0]), data.y[:0], np.ones((heads, 0), np.float32))
+    train = FeatureRows(table or ArrayTable(data.x), data.y, np.ones((heads, len(data.y)), np.float32))
+    nothing = FeatureRows(ArrayTable(data.x[:0]), data.y[:0], np.ones((heads, 0), np.float32))
     return fit_heads(grid(heads), train, nothing, classes=int(data.y.max()) + 1, **options)
 
 

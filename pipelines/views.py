@@ -44,7 +44,7 @@ from featcache.datasets import open_dataset
 from featcache.metrics.comparison import mean_interval
 from featcache.sweeps.choice import fit_trials
 from featcache.sweeps.data import Protocol, SweepData
-from featcache.sweeps.leaderboard import Standing, standings
+from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
 from featcache.sweeps.trials import Trial, configurations, read_axes
 
 VIEWS = 8
@@ -78,12 +78,12 @@ def draws(trial: Trial, seeds: int) -> list[Trial]:
     return [replace(trial, settings=replace(trial.settings, seed=seed)) for seed in range(seeds)]
 
 
-def best_on_validation(tried: Sequence[Trial], data: SweepData, seeds: int) -> Standing:
+def best_on_validation(tried: Sequence[Trial], data: SweepData, seeds: int) -> LeaderboardEntry:
     """Return the configuration with the largest mean validation accuracy over the draws."""
     trials = [drawn for trial in tried for drawn in draws(trial, seeds)]
     fits = fit_trials(trials, data, MEMORY)
     rows = [(trial.configuration, vars(fit)) for trial, fit in zip(trials, fits, strict=True)]
-    return standings(rows)[0]
+    return leaderboard_entries(rows)[0]
 
 
 def right_on_test(trial: Trial, data: SweepData, seeds: int, *, tta: bool) -> np.ndarray:
@@ -125,7 +125,7 @@ def compared(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     }
 
 
-def arm(standing: Standing, right: np.ndarray) -> dict[str, Any]:
+def arm(standing: LeaderboardEntry, right: np.ndarray) -> dict[str, Any]:
     """Return what was chosen, and how good it is."""
     own = standing.key.settings
     return {
@@ -152,7 +152,7 @@ def main(
         dataset, weights, shots, seeds = few(open_dataset(data)), weights or "random", 3, 2
     network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
     tried, began = heads(shots, small), time.perf_counter()
-    found: dict[str, tuple[SweepData, dict[tuple[str, int], Standing]]] = {}
+    found: dict[str, tuple[SweepData, dict[tuple[str, int], LeaderboardEntry]]] = {}
     for number, policy in enumerate(POLICIES):
         target = output / f"views-{number}.h5"
         done = featcache.extract(

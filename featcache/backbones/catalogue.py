@@ -8,7 +8,7 @@ from featcache.backbones.registry import families, pretrained_weights
 from featcache.errors import did_you_mean
 
 
-def matching(pattern: str = "*") -> list[Pretrained]:
+def match_names(pattern: str = "*") -> list[Pretrained]:
     """Return the known weights whose names are like a pattern.
 
     Families come in the order of the registry, in a family the architectures from small to large, and of an

@@ -22,7 +22,7 @@ from featcache.backbones.input_size import read_size
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import TUNED, family_of, pretrained_weights
 from featcache.backbones.weights.key_mapping import KeyTable, convert
-from featcache.backbones.weights.loading import filled, shapes_of
+from featcache.backbones.weights.loading import fill_state, shapes_of
 from featcache.backbones.weights.readers import check_finite, read_safetensors, read_tensors
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
 from featcache.core.files import sync_file, sync_folder
@@ -61,10 +61,10 @@ def with_tensors(network: LoadedBackbone, tensors: Mapping[str, Any], *, tag: st
     given = {name: np.array(value, np.float32) for name, value in tensors.items()}
     shapes = {name: value.shape for name, value in network.tensors.items()}
     whole = convert({**network.tensors, **given}, _OWN_NAMES, shapes, origin=f"what replaces {network.name}")
-    return replace(network, tensors=whole, state=filled(network.state, given), tag=tag, weights_path=None)
+    return replace(network, tensors=whole, state=fill_state(network.state, given), tag=tag, weights_path=None)
 
 
-def truncated(network: LoadedBackbone, through: str) -> LoadedBackbone:
+def truncate_after(network: LoadedBackbone, through: str) -> LoadedBackbone:
     """Return the network without the stages behind `through`.
 
     Its features are the same, and their fingerprints are not: those are of all weights.
@@ -98,7 +98,9 @@ def _as_far_as(chain: Backbone, stage: str) -> Backbone:
 # Writing ----------------------------------------------------------------------------------------------------
 
 
-def save_tuned(path: str | os.PathLike[str], network: LoadedBackbone, *, through: str | None = None) -> str:
+def save_finetuned(
+    path: str | os.PathLike[str], network: LoadedBackbone, *, through: str | None = None
+) -> str:
     """Write a network's weights to our own file; an earlier file there is replaced at once, or not at all.
 
     Parameters
@@ -108,7 +110,7 @@ def save_tuned(path: str | os.PathLike[str], network: LoadedBackbone, *, through
     network
         Its architecture must be one that featcache knows.
     through
-        The last stage to keep, as for `truncated`: stages behind those that were trained, such as the original
+        The last stage to keep, as for `truncate_after`: stages behind those that were trained, such as the original
         classifier, would no longer mean anything. ``None`` to keep all.
 
     Returns
@@ -124,8 +126,8 @@ def save_tuned(path: str | os.PathLike[str], network: LoadedBackbone, *, through
         If the file cannot be written.
     """
     path = Path(path)
-    kept = network if through is None else truncated(network, through)
-    pieces = packed(kept)
+    kept = network if through is None else truncate_after(network, through)
+    pieces = pack(kept)
     fresh = path.with_name(f".{path.name}.new-{os.getpid()}")
     try:
         try:
@@ -144,8 +146,8 @@ def save_tuned(path: str | os.PathLike[str], network: LoadedBackbone, *, through
     return kept.weights_sha256
 
 
-def packed(network: LoadedBackbone) -> Iterator[bytes | memoryview]:
-    """Return what `save_tuned` writes, in pieces, once it is sure that it could be read again.
+def pack(network: LoadedBackbone) -> Iterator[bytes | memoryview]:
+    """Return what `save_finetuned` writes, in pieces, once it is sure that it could be read again.
 
     Raises
     ------
@@ -188,7 +190,7 @@ def _pieces(about: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Iter
 # Reading ----------------------------------------------------------------------------------------------------
 
 
-def described(path: Path) -> dict[str, str] | None:
+def read_metadata(path: Path) -> dict[str, str] | None:
     """Return the metadata of a file of ours; ``None`` for any other file, readable or not."""
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
@@ -198,13 +200,13 @@ def described(path: Path) -> dict[str, str] | None:
     return about if about and about.get("format") == FORMAT else None
 
 
-def load_tuned(path: Path, about: Mapping[str, str], *, arch: str) -> LoadedBackbone:
+def load_finetuned(path: Path, about: Mapping[str, str], *, arch: str) -> LoadedBackbone:
     """Load a file of ours.
 
     Parameters
     ----------
     path, about
-        The file, and what `described` says of it.
+        The file, and what `read_metadata` says of it.
     arch
         The architecture that it must be of.
 
@@ -225,7 +227,7 @@ def load_tuned(path: Path, about: Mapping[str, str], *, arch: str) -> LoadedBack
     if other := [f"{shorten(name)} is {value.dtype}" for name, value in given.items() if value.dtype != "f4"]:
         raise said.damaged(f"{other[0]}, expected float32")
     tensors = convert(given, _OWN_NAMES, shapes_of(state), origin=str(path))
-    state = filled(state, tensors)
+    state = fill_state(state, tensors)
     return LoadedBackbone(
         family_of(pretrained), pretrained, TUNED, graphdef, state, tensors, str(path.absolute())
     )

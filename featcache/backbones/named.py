@@ -20,6 +20,6 @@ def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
     path = Path(weights).expanduser()
     if not path.is_file():
         raise MissingFileError(f"no weights file {path}; pass --weights the path of an existing file")
-    if about := finetuned.described(path):
-        return finetuned.load_tuned(path, about, arch=wanted.arch)
+    if about := finetuned.read_metadata(path):
+        return finetuned.load_finetuned(path, about, arch=wanted.arch)
     return load_file(wanted, path, tag=wanted.tag if download.is_pinned(wanted, path) else "custom")

@@ -7,10 +7,10 @@ import numpy as np
 
 from featcache.cache.layout import decode_ids
 from featcache.core.identity import plain_recipe
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 
 
-class Described:
+class CacheMetadata:
     """The identity and the row table of a cache, without its features; see `featcache.cache.FeatureCache`."""
 
     identity: dict[str, Any]
@@ -33,7 +33,7 @@ class Described:
     @property
     def task(self) -> str:
         """What is known of each image: ``"classes"`` (one of them), ``"answers"`` (yes or no), or ``"numbers"``."""
-        return self.identity["dataset"].get("task", CLASSES)
+        return self.identity["dataset"].get("task", MULTICLASS)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.cache.checksums import PRESENT
 from featcache.cache.layout import LayerSpec, partial_path
-from featcache.cache.metadata import Described
+from featcache.cache.metadata import CacheMetadata
 from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
 from featcache.core.identity import fingerprint
@@ -32,7 +32,7 @@ View = int | np.ndarray | Literal["all"]
 GO_ON = "run the same featcache extract command again to go on"
 
 
-class FeatureCache(Described):
+class FeatureCache(CacheMetadata):
     """The features of one dataset under one recipe, open for reading.
 
     The identity and the row table are verified on opening, each row when it is read. The object stays with

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks.dataset_report import SMALL, Copies, DatasetCheck, Spread
+from featcache.checks.dataset_report import SMALL, Copies, DatasetCheck, Quartiles
 from featcache.checks.rows import Finding, class_counts, duplicates
 from featcache.core.parallel import default_workers, ordered_map
 from featcache.core.progress import OnProgress, Progress
-from featcache.core.tasks import ANSWERS, CLASSES
+from featcache.core.tasks import MULTICLASS, MULTILABEL
 from featcache.datasets import Dataset, Record, open_dataset
 from featcache.errors import ImageError, UsageError
 from featcache.images.decoding import PictureFacts, examine
@@ -139,9 +139,9 @@ def _summary(data: Dataset, looks: Sequence[_Look]) -> DatasetCheck:
             for record, facts in good
             if facts is not None and _said_format(record.id) not in (None, facts.format)
         },
-        width=Spread.of([facts.width for facts in pictures]),
-        height=Spread.of([facts.height for facts in pictures]),
-        nbytes=Spread.of([looks[row].nbytes for row in rows]),
+        width=Quartiles.of([facts.width for facts in pictures]),
+        height=Quartiles.of([facts.height for facts in pictures]),
+        nbytes=Quartiles.of([looks[row].nbytes for row in rows]),
         small=sum(min(facts.width, facts.height) < SMALL for facts in pictures),
         total_bytes=sum(look.nbytes for look in looks),
         orientations=_ranked(facts.orientation for facts in pictures if facts.orientation != 1),
@@ -163,11 +163,11 @@ def _counts(data: Dataset, rows: Sequence[int]) -> dict[str, dict[str, int]]:
     counts = {split: np.zeros(len(data.classes), np.int64) for split in data.splits}
     for row in rows:
         record = data.records[row]
-        if data.task == CLASSES:
+        if data.task == MULTICLASS:
             counts[record.split][record.label] += 1
-        elif data.task == ANSWERS:
+        elif data.task == MULTILABEL:
             counts[record.split] += np.array(record.target) > 0
-    if data.task not in (CLASSES, ANSWERS):
+    if data.task not in (MULTICLASS, MULTILABEL):
         return {split: {} for split in counts}
     return {split: dict(zip(data.classes, found.tolist(), strict=True)) for split, found in counts.items()}
 
@@ -190,7 +190,7 @@ def _copies(data: Dataset, looks: Sequence[_Look], rows: Sequence[int]) -> tuple
 
 
 def _label(data: Dataset, record: Record) -> str:
-    if data.task == CLASSES:
+    if data.task == MULTICLASS:
         return data.classes[record.label]
     return ",".join(f"{value:g}" for value in record.target or ())
 
@@ -207,8 +207,8 @@ def _findings(data: Dataset, looks: Sequence[_Look], rows: Sequence[int]) -> lis
         labels,
         parts,
         ids=[record.id for record in data.records],
-        classes=data.classes if data.task == CLASSES else None,
+        classes=data.classes if data.task == MULTICLASS else None,
     )
-    if data.task == CLASSES:
+    if data.task == MULTICLASS:
         found += class_counts({part: labels[numbers] for part, numbers in parts.items()}, data.classes)
     return found

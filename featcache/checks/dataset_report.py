@@ -15,7 +15,7 @@ SMALL = 224
 
 
 @dataclass(frozen=True)
-class Spread:
+class Quartiles:
     """Smallest, median and largest of some amounts; zeros where there are none."""
 
     min: int = 0
@@ -23,7 +23,7 @@ class Spread:
     max: int = 0
 
     @classmethod
-    def of(cls, values: Sequence[int]) -> "Spread":
+    def of(cls, values: Sequence[int]) -> "Quartiles":
         """Return that of `values`."""
         if not values:
             return cls()
@@ -114,9 +114,9 @@ class DatasetCheck:
     formats: Mapping[str, int]
     modes: Mapping[str, int]
     misnamed: Mapping[str, str]
-    width: Spread
-    height: Spread
-    nbytes: Spread
+    width: Quartiles
+    height: Quartiles
+    nbytes: Quartiles
     small: int
     total_bytes: int
     orientations: Mapping[int, int]

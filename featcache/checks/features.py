@@ -17,8 +17,8 @@ are constant: behind a ReLU many are 0 for most images, and so for all of a few.
 def check_features(
     x: np.ndarray, labels: np.ndarray, *, most_rows: int = 2000, seed: int = 0
 ) -> list[Finding]:
-    """Check training features ``[N, D]`` and labels ``[N]``: `collapsed`, and if they are not, `chance_level`."""
-    return collapsed(x, most_rows=most_rows, seed=seed) or chance_level(
+    """Check training features ``[N, D]`` and labels ``[N]``: `find_collapsed`, and if they are not, `chance_level`."""
+    return find_collapsed(x, most_rows=most_rows, seed=seed) or chance_level(
         x, labels, most_rows=most_rows, seed=seed
     )
 
@@ -92,7 +92,7 @@ def chance_level(
     return [Finding("chance-level", message)]
 
 
-def collapsed(x: np.ndarray, *, most_rows: int = 10_000, seed: int = 0) -> list[Finding]:
+def find_collapsed(x: np.ndarray, *, most_rows: int = 10_000, seed: int = 0) -> list[Finding]:
     """Find features that are not finite, the same in all rows, or mostly constant.
 
     Parameters

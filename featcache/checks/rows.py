@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError
 from featcache.splits.selection import UNSORTED
 
@@ -62,7 +62,7 @@ def check_rows(
         Of `duplicates` (by the images' sha256), `torn_groups` and `class_counts`.
     """
     keys = [digest.tobytes() for digest in cache.sha256]
-    if cache.task != CLASSES:
+    if cache.task != MULTICLASS:
         return duplicates(keys, cache.labels, parts, ids=cache.ids)
     labels = {part: cache.labels[numbers] for part, numbers in parts.items()}
     return [

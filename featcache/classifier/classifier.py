@@ -27,17 +27,17 @@ from featcache.core.classifier_folder import (
     write_folder,
 )
 from featcache.core.identity import Recipe, differences
-from featcache.core.tasks import CLASSES, NUMBERS
+from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import IdentityError, UsageError
-from featcache.heads.fitted_head import FinishedHead
+from featcache.heads.fitted_head import FittedHead
 from featcache.heads.settings import Settings, loss_of
-from featcache.heads.task_types import READINGS
+from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Scores
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
-    from featcache.metrics.multilabel import AnswerScores
-    from featcache.metrics.regression import NumberScores
+    from featcache.metrics.multilabel import MultilabelScores
+    from featcache.metrics.regression import RegressionScores
 
 __all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
 
@@ -91,15 +91,15 @@ class Classifier:
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
     calibration: Calibration = field(default_factory=Calibration)
-    task: str = CLASSES
+    task: str = MULTICLASS
     seen: np.ndarray | None = field(default=None, repr=False, compare=False)
     network: "LoadedBackbone | None" = field(default=None, repr=False, compare=False)
 
     # On features --------------------------------------------------------------------------------------------
 
     @property
-    def _finished(self) -> FinishedHead:
-        return FinishedHead(self.settings, self.parameters, len(self.classes), self.task)
+    def _finished(self) -> FittedHead:
+        return FittedHead(self.settings, self.parameters, len(self.classes), self.task)
 
     def values(self, features: np.ndarray, *, tta: bool = False) -> np.ndarray:
         """Return what the head says of raw features ``[N, D]`` (or maps ``[N, H, W, C]``), float32 ``[N, C]``.
@@ -118,7 +118,7 @@ class Classifier:
         """
         raw, loss = self._finished.raw(features, tta=tta)
         cooled = raw / np.float32(self.calibration.temperature)
-        return READINGS[self.task].values(loss, cooled, len(self.classes))
+        return TASK_TYPES[self.task].values(loss, cooled, len(self.classes))
 
     def probabilities(self, features: np.ndarray, *, tta: bool = False) -> np.ndarray:
         """Return `values`, refusing those that are no probabilities.
@@ -128,7 +128,7 @@ class Classifier:
         UsageError
             If the head gives numbers.
         """
-        if self.task == NUMBERS:
+        if self.task == REGRESSION:
             raise UsageError(
                 f"this classifier gives numbers ({', '.join(self.classes[:5])}), not probabilities; use values()"
             )
@@ -154,7 +154,7 @@ class Classifier:
         tta
             Whether averages over views are calibrated; see `probabilities`.
         """
-        if self.task != CLASSES:
+        if self.task != MULTICLASS:
             note = f"a temperature is fitted to classes, and these are {self.task}"
             return replace(self, calibration=Calibration(note=note))
         logits, loss = self._finished.raw(features, tta=tta)
@@ -291,7 +291,7 @@ class Classifier:
         """The file of the backbone that belongs to this classifier alone; ``None`` for one that has a name."""
         if self.network is None:
             return self._kept_backbone()
-        from featcache.backbones.finetuned import packed
+        from featcache.backbones.finetuned import pack
 
         lines = differences(self.recipe["backbone"], self.network.recipe().to_json()["backbone"])
         if lines:
@@ -301,7 +301,7 @@ class Classifier:
                 .replace("asked for", "in the network")
             )
             raise IdentityError(f"the classifier's network is not what its head was trained on:\n  {text}")
-        return packed(self.network)
+        return pack(self.network)
 
     def _kept_backbone(self) -> Iterable[bytes | memoryview] | None:
         if self.weights is None or self.backbone != f"{self._arch}.{TUNED}":
@@ -347,13 +347,13 @@ class Classifier:
             **{name: document[name] for name in plain},
             weights=own_weights(Path(folder), document),
             classes=tuple(document["classes"]),
-            task=document.get("task", CLASSES),
+            task=document.get("task", MULTICLASS),
             calibration=Calibration.from_json(document.get("calibration")),
             seen=parameters.pop(SEEN, None),
             parameters=parameters,
         )
 
-    def with_scores(self, scores: "Scores | AnswerScores | NumberScores") -> "Classifier":
+    def with_scores(self, scores: "Scores | MultilabelScores | RegressionScores") -> "Classifier":
         """Return a copy that also records these scores."""
         return replace(self, metrics={**self.metrics, scores.split: scores.to_json()})
 

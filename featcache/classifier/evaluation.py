@@ -13,9 +13,9 @@ from featcache.classifier.cached_features import require_several
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.seen_images import count_seen
 from featcache.core.identity import differences
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import IdentityError, MissingFileError, UsageError
-from featcache.heads.task_types import READINGS
+from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
 from featcache.splits.selection import NONE
 
@@ -57,10 +57,10 @@ def evaluate_classifier(
     asked = split or _tested_by(classifier)
     features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0)
     values, own = classifier.values(features, tta=tta), _own_labels(classifier, opened, labels)
-    scores = READINGS[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
+    scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
     images = opened.sha256[opened.rows_of(asked)]
     seen = None if classifier.seen is None else count_seen(classifier.seen, images)
-    if classifier.task != CLASSES:
+    if classifier.task != MULTICLASS:
         return replace(scores, seen=seen)
     threshold = classifier.calibration.threshold
     kept = None if threshold is None else rejection_at(threshold, values, own)
@@ -118,7 +118,7 @@ def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarra
     known, asked = cache.classes, classifier.classes
     if cache.task != classifier.task:
         raise UsageError(f"{cache.path} holds {cache.task}; this classifier gives {classifier.task}")
-    if cache.task != CLASSES:
+    if cache.task != MULTICLASS:
         if missing := [name for name in asked if name not in known]:
             raise UsageError(
                 f"{cache.path} does not say {', '.join(missing[:5])}, which this classifier gives; it holds "

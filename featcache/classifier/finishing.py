@@ -15,13 +15,13 @@ from featcache.classifier.cached_features import view_features
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.seen_images import seen_images
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.heads.settings import Settings
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.splits.selection import Selection
 
 if TYPE_CHECKING:
-    from featcache.heads.feature_table import Part
+    from featcache.heads.feature_table import FeatureRows
 
 
 MOST_COMPARED = 1000
@@ -74,14 +74,14 @@ def _drawn(cache: FeatureCache, layer: str) -> dict[str, Any]:
 
 
 def _checked(
-    settings: Settings, cache: FeatureCache, rows: Selection, layer: str, train: "Part"
+    settings: Settings, cache: FeatureCache, rows: Selection, layer: str, train: "FeatureRows"
 ) -> tuple[list[Finding], float | None]:
     """Look for mistakes that scores do not show; also return the accuracy of the images' colours alone."""
     from featcache.checks.features import check_features
 
     parts = {part: getattr(rows, part) for part in ("train", "val", "test")}
     found = check_rows(cache, parts, class_weights=settings.class_weights)
-    if cache.task != CLASSES:
+    if cache.task != MULTICLASS:
         return found, None
     plain = train.table.take(np.arange(len(train.labels)) * train.views)
     found += check_features(plain, train.labels, most_rows=MOST_COMPARED)

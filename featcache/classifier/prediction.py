@@ -15,7 +15,7 @@ from PIL import Image
 from featcache.backbones.input_size import ImageSize, with_size
 from featcache.core.identity import differences
 from featcache.core.parallel import default_workers
-from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.datasets.formats.folder import image_files, read_regular_file
 from featcache.errors import IdentityError, ImageError, MissingFileError, UsageError
 from featcache.extraction.batching import CPU_MICRO_BATCH, micro_batches
@@ -76,7 +76,7 @@ def read_values(
     top
         How many classes or answers to name.
     """
-    if task == NUMBERS:
+    if task == REGRESSION:
         return Prediction(name, classes, (), numbers=tuple(map(float, values)))
     order = np.argsort(-values, kind="stable")
     best = order[:top]
@@ -85,7 +85,7 @@ def read_values(
         tuple(classes[i] for i in best),
         tuple(float(values[i]) for i in best),
         unknown=bool(values[best[0]] < threshold),
-        answers=tuple(classes[i] for i in order if values[i] > 0.5) if task == ANSWERS else None,
+        answers=tuple(classes[i] for i in order if values[i] > 0.5) if task == MULTILABEL else None,
     )
 
 
@@ -118,7 +118,7 @@ class Predictor:
     values: Callable[[np.ndarray], np.ndarray]
     classes: tuple[str, ...]
     threshold: float = 0.0
-    task: str = CLASSES
+    task: str = MULTICLASS
     views: Views = PLAIN
 
     def predict(self, images: Any, *, top: int = 5) -> list[Prediction]:

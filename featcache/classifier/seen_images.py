@@ -22,7 +22,7 @@ def seen_images(sha256: np.ndarray | Sequence[bytes]) -> np.ndarray:
     return np.unique(_words(sha256)).view("<i4").reshape(-1, 2)
 
 
-def joined(first: np.ndarray | None, second: np.ndarray) -> np.ndarray | None:
+def merge_seen(first: np.ndarray | None, second: np.ndarray) -> np.ndarray | None:
     """Return the images of both, each once; ``None`` where those of the first are not known."""
     return None if first is None else np.unique(np.concatenate([first, second]), axis=0)
 

@@ -12,15 +12,15 @@ from featcache.classifier.cached_features import require_several, view_features,
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import _checked, _noted, make_classifier
 from featcache.classifier.rejection import require_accuracy
-from featcache.core.tasks import NUMBERS
+from featcache.core.tasks import REGRESSION
 from featcache.errors import DataError
 from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.target_scaling import TargetScale
-from featcache.heads.task_types import READINGS
+from featcache.heads.task_types import TASK_TYPES
 from featcache.splits.selection import Parts, select_rows
 
 if TYPE_CHECKING:
-    from featcache.heads.feature_table import Part
+    from featcache.heads.feature_table import FeatureRows
 
 
 def train_head(
@@ -118,7 +118,7 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     """
     require_accuracy(reject_accuracy)
     opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
-    reading = READINGS[opened.task]
+    reading = TASK_TYPES[opened.task]
     settings = Settings(
         head=reading.head(head),
         hidden=tuple(hidden),
@@ -164,7 +164,7 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     learnt, judging = _labelled(opened, rows.train, name, used), _labelled(opened, rows.val, name)
     measured = {part: _measured(opened, getattr(rows, part), name, tta=tta) for part in ("val", "test")}
     started = time.monotonic()
-    fit = _fit_numbers if opened.task == NUMBERS else _fit
+    fit = _fit_numbers if opened.task == REGRESSION else _fit
     parameters, record = fit(settings, len(opened.classes), learnt, judging)
     record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out, "tta": tta}
     record["selection"] = asked.to_json()
@@ -185,12 +185,12 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     return classifier
 
 
-def _labelled(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1) -> "Part":
+def _labelled(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1) -> "FeatureRows":
     """Return the first views of some rows, for one head that all count the same for."""
-    from featcache.heads.feature_table import ArrayTable, Part
+    from featcache.heads.feature_table import ArrayTable, FeatureRows
 
     table = ArrayTable(view_features(cache, rows, layer, views))
-    return Part(table, cache.known[rows], np.ones((1, len(rows)), np.float32), views)
+    return FeatureRows(table, cache.known[rows], np.ones((1, len(rows)), np.float32), views)
 
 
 def _measured(
@@ -204,7 +204,7 @@ def _measured(
 
 
 def _fit(
-    settings: Settings, classes: int, train: "Part", val: "Part"
+    settings: Settings, classes: int, train: "FeatureRows", val: "FeatureRows"
 ) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
     """Fit one head; also return what to remember of it."""
     from featcache.solvers.fit import fit_heads
@@ -219,7 +219,7 @@ def _fit(
 
 
 def _fit_numbers(
-    settings: Settings, numbers: int, train: "Part", val: "Part"
+    settings: Settings, numbers: int, train: "FeatureRows", val: "FeatureRows"
 ) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
     """Fit one head to numbers in units of their deviation; what it learnt gives them in their own."""
     scale = TargetScale.of(train.labels.astype(np.float64), train.weight[0])

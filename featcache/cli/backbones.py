@@ -51,9 +51,9 @@ def list_(
             )
         return
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.backbones.catalogue import matching, nearest
+    from featcache.backbones.catalogue import match_names, nearest
 
-    entries = [_entry(weights) for weights in matching(pattern)]
+    entries = [_entry(weights) for weights in match_names(pattern)]
     console.result({"backbones": entries}, _list_lines(entries, _width()) if entries else [])
     if not entries:
         console.note(f"no backbone matches {pattern!r}; {nearest(pattern)}")

@@ -7,7 +7,7 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.extract import views_of
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
         f"{about.images} images, {_megabytes(about.nbytes)}",
         f"  dataset     {escaped(about.dataset)}" + (f", {dataset['slice']}" if "slice" in dataset else ""),
         "  splits      " + ", ".join(f"{name} {count}" for name, count in about.splits.items()),
-        f"  {dataset.get('task', CLASSES):<11} {about.classes}: "
+        f"  {dataset.get('task', MULTICLASS):<11} {about.classes}: "
         + escaped(", ".join(dataset["classes"][:most]))
         + (", …" if about.classes > most else ""),
         f"  backbone    {about.backbone}, weights {recipe['backbone']['weights_sha256'][:12]}…",

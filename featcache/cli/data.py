@@ -8,10 +8,10 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.extract import DATASET
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 
 if TYPE_CHECKING:
-    from featcache.checks.dataset_report import Copies, DatasetCheck, Spread
+    from featcache.checks.dataset_report import Copies, DatasetCheck, Quartiles
 
 NAME = "data"
 FEW = 10
@@ -110,7 +110,7 @@ def _pictures(found: "DatasetCheck") -> list[str]:
     ]
 
 
-def _spread(spread: "Spread") -> str:
+def _spread(spread: "Quartiles") -> str:
     return f"{spread.min}, {spread.median}, {spread.max}"
 
 
@@ -147,7 +147,7 @@ def _classes(found: "DatasetCheck") -> list[str]:
     rows = [(name, *(str(found.counts[split][name]) for split in splits)) for name in shown]
     if len(names) > len(shown):
         rows.insert(MANY_CLASSES // 2, (f"… {len(names) - len(shown)} more", *("" for _ in splits)))
-    if found.task == CLASSES:  # of answers, an image may have several
+    if found.task == MULTICLASS:  # of answers, an image may have several
         rows.append(("all", *(str(sum(found.counts[split].values())) for split in splits)))
     if found.imbalance:
         rows.append(("largest : smallest", *(f"{found.imbalance.get(split, 0):.1f}" for split in splits)))

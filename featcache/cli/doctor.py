@@ -51,7 +51,7 @@ def command(
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the examination.
 
     Parameters
@@ -69,7 +69,7 @@ class Finding:
     detail: str
 
 
-def examine(folder: str | os.PathLike[str] = ".") -> list[Finding]:
+def examine(folder: str | os.PathLike[str] = ".") -> list[Diagnosis]:
     """Examine the machine and the caches in a folder.
 
     Parameters
@@ -77,15 +77,15 @@ def examine(folder: str | os.PathLike[str] = ".") -> list[Finding]:
     folder
         Where to look for caches, unfinished extractions and locks.
     """
-    found: list[Finding] = []
+    found: list[Diagnosis] = []
     for examination in (_python, _packages, _devices, _home, _weights):
         found += examination()
     return [*found, *_folder(Path(folder))]
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[Diagnosis]:
     good = sys.version_info >= (3, 11)
-    yield Finding(
+    yield Diagnosis(
         "python",
         "ok" if good else "bad",
         f"featcache {__version__}, Python {platform.python_version()}, {platform.platform()}"
@@ -93,37 +93,39 @@ def _python() -> Iterator[Finding]:
     )
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Diagnosis]:
     for name in PACKAGES:
         try:
-            yield Finding(name, "ok", version(name))
+            yield Diagnosis(name, "ok", version(name))
         except PackageNotFoundError:
-            yield Finding(name, "bad", f"not installed; pip install {name}")
+            yield Diagnosis(name, "bad", f"not installed; pip install {name}")
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[Diagnosis]:
     try:
         import jax
 
         devices = jax.devices()
     except Exception as error:
-        yield Finding("devices", "bad", f"JAX cannot start: {type(error).__name__}: {error}")
+        yield Diagnosis("devices", "bad", f"JAX cannot start: {type(error).__name__}: {error}")
         return
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
     cores = f", {os.cpu_count()} cores" if devices[0].platform == "cpu" else ""
-    yield Finding("devices", "ok", f"{len(devices)} × {devices[0].platform} ({kinds}{cores})")
+    yield Diagnosis("devices", "ok", f"{len(devices)} × {devices[0].platform} ({kinds}{cores})")
 
 
-def _home() -> Iterator[Finding]:
+def _home() -> Iterator[Diagnosis]:
     place = home()
     existing = next(p for p in (place, *place.absolute().parents) if p.exists())
     if not os.access(existing, os.W_OK):
-        yield Finding(
+        yield Diagnosis(
             "home", "note", f"{place} cannot be written: downloads have nowhere to go; set FEATCACHE_HOME"
         )
     else:
-        yield Finding("home", "ok", f"{place}{'' if place.exists() else ' (not made yet)'}{_free(existing)}")
-    yield Finding(
+        yield Diagnosis(
+            "home", "ok", f"{place}{'' if place.exists() else ' (not made yet)'}{_free(existing)}"
+        )
+    yield Diagnosis(
         "network", "note" if offline() else "ok", "FEATCACHE_OFFLINE is set" if offline() else "allowed"
     )
 
@@ -132,29 +134,29 @@ def _free(place: Path) -> str:
     return f", {shutil.disk_usage(place).free / 1e9:.1f} GB free"
 
 
-def _weights() -> Iterator[Finding]:
+def _weights() -> Iterator[Diagnosis]:
     from featcache.backbones.registry import pretrained_weights
     from featcache.backbones.weights.download import how_to_get, locate
 
     for name, weights in pretrained_weights().items():
         path = locate(weights)
-        yield Finding(
+        yield Diagnosis(
             name, "ok" if path else "note", str(path) if path else f"not here: {how_to_get(weights)}"
         )
 
 
-def _folder(folder: Path) -> Iterator[Finding]:
+def _folder(folder: Path) -> Iterator[Diagnosis]:
     from featcache.core.lock import owner_of
 
     free = shutil.disk_usage(folder).free
-    yield Finding(
+    yield Diagnosis(
         "folder",
         "note" if free < LOW_SPACE_BYTES else "ok",
         f"{folder.resolve()}{_free(folder)}" + (": little" if free < LOW_SPACE_BYTES else ""),
     )
     for record in sorted(folder.glob("*.h5.owner.json")):
-        yield Finding("lock", "note", f"{record.name}: {owner_of(record)}")
+        yield Diagnosis("lock", "note", f"{record.name}: {owner_of(record)}")
     for unfinished in sorted(folder.glob("*.partial.h5")):
-        yield Finding(
+        yield Diagnosis(
             "unfinished", "note", f"{unfinished.name}: run its featcache extract command again to go on"
         )

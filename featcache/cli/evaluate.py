@@ -8,14 +8,14 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.train_head import score_text
-from featcache.core.tasks import ANSWERS, NUMBERS
+from featcache.core.tasks import MULTILABEL, REGRESSION
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import ClassifierEvaluation
     from featcache.classifier.rejection import Rejection
     from featcache.metrics.classification import Evaluation
-    from featcache.metrics.multilabel import AnswerEvaluation
-    from featcache.metrics.regression import NumberEvaluation
+    from featcache.metrics.multilabel import MultilabelEvaluation
+    from featcache.metrics.regression import RegressionEvaluation
 
 NAME = "evaluate"
 
@@ -59,7 +59,7 @@ def _class_lines(evaluation: "ClassifierEvaluation") -> list[str]:
     return lines(evaluation, evaluation.rejection, views=evaluation.views)
 
 
-def _answer_lines(evaluation: "AnswerEvaluation") -> list[str]:
+def _answer_lines(evaluation: "MultilabelEvaluation") -> list[str]:
     columns = ("answer", "average precision", "precision", "recall", "f1", "yes")
     rows = [
         (
@@ -72,24 +72,24 @@ def _answer_lines(evaluation: "AnswerEvaluation") -> list[str]:
         )
         for own in evaluation.answers
     ]
-    head = f"{evaluation.split}: {score_text(ANSWERS, evaluation.to_json())}, loss {evaluation.loss:.3f}"
+    head = f"{evaluation.split}: {score_text(MULTILABEL, evaluation.to_json())}, loss {evaluation.loss:.3f}"
     return [head, "", *table(columns, rows, right=columns[1:])]
 
 
-def _number_lines(evaluation: "NumberEvaluation") -> list[str]:
+def _number_lines(evaluation: "RegressionEvaluation") -> list[str]:
     columns = ("number", "R²", "mean absolute error", "root of squares")
     rows = [
         (escaped(own.name), f"{own.r2:.4f}", f"{own.mae:.4g}", f"{own.rmse:.4g}")
         for own in evaluation.numbers
     ]
-    head = f"{evaluation.split}: {score_text(NUMBERS, evaluation.to_json())}"
+    head = f"{evaluation.split}: {score_text(REGRESSION, evaluation.to_json())}"
     return [head, "", *table(columns, rows, right=columns[1:])]
 
 
 _LINES: Mapping[str, Callable[[Any], list[str]]] = {
     "ClassifierEvaluation": _class_lines,
-    "AnswerEvaluation": _answer_lines,
-    "NumberEvaluation": _number_lines,
+    "MultilabelEvaluation": _answer_lines,
+    "RegressionEvaluation": _number_lines,
 }
 
 

@@ -10,7 +10,7 @@ from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.signals import stop_gently
 
 if TYPE_CHECKING:
-    from featcache.finetuning.dry_run import TunePlan
+    from featcache.finetuning.dry_run import FineTuningPlan
     from featcache.finetuning.result import FineTuning
 
 NAME = "finetune"
@@ -248,7 +248,7 @@ def epoch_line(record: Mapping[str, Any]) -> str:
     return f"epoch {record['epoch']}: " + "; ".join(part for part in (own, judged, speed) if part)
 
 
-def plan_lines(plan: "TunePlan") -> list[str]:
+def plan_lines(plan: "FineTuningPlan") -> list[str]:
     """Return a plan as a person reads it."""
     trained = plan.trained
     span = f"{trained[0]} to {trained[-1]}, and the head" if trained else "the head"

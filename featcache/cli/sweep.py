@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import MissingFileError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from featcache.sweeps.leaderboard import Standing
+    from featcache.sweeps.leaderboard import LeaderboardEntry
     from featcache.sweeps.results import SweepResult
     from featcache.sweeps.sweep import OnProgress, SweepProgress
 
@@ -144,7 +144,7 @@ def _live(console: Console) -> "Iterator[OnProgress | None]":
         yield show
 
 
-def _ranked(leaderboard: "Sequence[Standing]", caches: "Sequence[str]", most: int = 10) -> list[str]:
+def _ranked(leaderboard: "Sequence[LeaderboardEntry]", caches: "Sequence[str]", most: int = 10) -> list[str]:
     every = [standing.key.settings for standing in leaderboard]
     header = ["", "val", "sd", "backbone", "head", "layer", "settings"]
     rows = [
@@ -167,13 +167,13 @@ def _ranked(leaderboard: "Sequence[Standing]", caches: "Sequence[str]", most: in
 def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
     """Return the settings that are not the defaults, or not the same in all heads of this kind, in one line."""
     from featcache.heads.settings import Settings
-    from featcache.sweeps.results import described
+    from featcache.sweeps.results import describe_settings
 
-    usual = described(Settings(head=settings.head))
-    others = [described(other) for other in every if other.head == settings.head]
+    usual = describe_settings(Settings(head=settings.head))
+    others = [describe_settings(other) for other in every if other.head == settings.head]
     own = {
         name: value
-        for name, value in described(settings).items()
+        for name, value in describe_settings(settings).items()
         if value != usual[name] or any(other[name] != value for other in others)
     }
     return " ".join(f"{name}={_short(value)}" for name, value in own.items()) or "defaults"
@@ -185,7 +185,10 @@ def _short(value: Any) -> str:
     return "×".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-_SCORED = {ANSWERS: "shares of right answers", NUMBERS: "R², the share of the variance that is explained"}
+_SCORED = {
+    MULTILABEL: "shares of right answers",
+    REGRESSION: "R², the share of the variance that is explained",
+}
 
 
 def lines(result: "SweepResult") -> list[str]:
@@ -217,7 +220,7 @@ def lines(result: "SweepResult") -> list[str]:
             text.append(
                 f"  not told apart from {len(equal)} of the next {len(choice.contenders)} on these rows"
             )
-    if result.task != CLASSES:
+    if result.task != MULTICLASS:
         text.append(f"scores are {_SCORED[result.task]}")
     if result.classifier:
         text.append(f"classifier: {escaped(str(result.classifier))}")

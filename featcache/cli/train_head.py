@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def score_text(task: str, scores: Mapping[str, Any]) -> str:
     return _SCORES[task](scores)
 
 
-_SCORES = {CLASSES: _class_scores, ANSWERS: _answer_scores, NUMBERS: _number_scores}
+_SCORES = {MULTICLASS: _class_scores, MULTILABEL: _answer_scores, REGRESSION: _number_scores}
 
 
 def calibration_lines(calibration: "Calibration") -> list[str]:

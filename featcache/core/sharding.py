@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-class Devices:
+class DeviceMesh:
     """All local devices; with one of them, nothing is moved that JAX would not move by itself."""
 
     @cached_property

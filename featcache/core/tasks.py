@@ -4,8 +4,8 @@ from typing import Any
 
 from featcache.errors import UsageError
 
-CLASSES, ANSWERS, NUMBERS = "classes", "answers", "numbers"
-TASKS = (CLASSES, ANSWERS, NUMBERS)
+MULTICLASS, MULTILABEL, REGRESSION = "classes", "answers", "numbers"
+TASKS = (MULTICLASS, MULTILABEL, REGRESSION)
 """Exclusive classes, one for each image; any number of labels for each image; numbers to predict."""
 
 
@@ -24,7 +24,7 @@ def require_classes(held: Any, what: str) -> None:
     UsageError
         Naming what can.
     """
-    if held.task != CLASSES:
+    if held.task != MULTICLASS:
         name = getattr(held, "path", None) or held.spec
         raise UsageError(
             f"{what} is for images of one class each, and {name} holds {held.task} ({', '.join(held.classes[:5])}"

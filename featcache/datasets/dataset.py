@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 
 UNSPLIT = ""
 """Split of the records of a source that has none; `featcache.splits.stratified` then draws one."""
@@ -82,7 +82,7 @@ class Dataset:
     classes: tuple[str, ...]
     records: Sequence[Record]
     skipped: Mapping[str, int] = field(default_factory=dict)
-    task: str = CLASSES
+    task: str = MULTICLASS
     location: str = ""
 
     @property

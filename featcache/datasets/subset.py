@@ -43,7 +43,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """What is taken of a dataset: a slice, and of that one shard; all of it by default."""
 
     split: str | None = None
@@ -64,15 +64,15 @@ def _spelled(split: str) -> str:
     return re.sub(r"[^\w.+-]", "", text)
 
 
-def open_part(
+def open_subset(
     dataset: str | Path | Dataset,
     shard: str | None = None,
     split: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
-) -> tuple[Dataset, Part]:
+) -> tuple[Dataset, Subset]:
     """Open a dataset, a slice of it, or one shard of either; raises what opening and `slice_records` raise."""
     data = open_dataset(dataset, data_dir=data_dir)
-    part = Part(split, Shard.parse(shard) if shard else None)
+    part = Subset(split, Shard.parse(shard) if shard else None)
     data = data if split is None else slice_records(data, split)
     return (part.shard.of_dataset(data) if part.shard else data), part
 

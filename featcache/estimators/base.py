@@ -136,7 +136,7 @@ class HeadEstimator(BaseEstimator):
         return np.concatenate(found)
 
 
-def checked_rows(
+def check_rows(
     estimator: HeadEstimator, X: Any, y: Any, *, y_numeric: bool = False
 ) -> tuple[np.ndarray, Any]:
     """Return ``X`` as float32 ``[N, D]`` and `y`, as scikit-learn checks them; remembers the number of features."""
@@ -164,11 +164,11 @@ def _part(settings: Settings, x: np.ndarray, labels: np.ndarray, weight: np.ndar
     Programs are compiled for a number of rows. Folds differ by a row or two: with absent rows up to a multiple
     they share a program, and descent takes the same number of steps.
     """
-    from featcache.heads.feature_table import ArrayTable, Part
+    from featcache.heads.feature_table import ArrayTable, FeatureRows
 
     size = settings.batch_size if settings.head in DESCENT else COMPILED_ROWS.get(settings.head, 1)
     absent = -len(rows) % size if len(rows) else 0
     # Copies, and not zeros, which would be far from rows of a large mean and cost its digits.
     taken = np.concatenate([rows, np.repeat(rows[:1], absent)])
     counts = np.concatenate([weight[rows], np.zeros(absent)]).astype(np.float32)
-    return Part(ArrayTable(x[taken]), labels[taken], counts[None])
+    return FeatureRows(ArrayTable(x[taken]), labels[taken], counts[None])

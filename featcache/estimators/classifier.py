@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from featcache.errors import DataError, UsageError
-from featcache.estimators.base import HeadEstimator, checked_rows, row_weights
+from featcache.estimators.base import HeadEstimator, check_rows, row_weights
 from featcache.heads.probabilities import class_probabilities, sigmoid
 from featcache.heads.settings import DESCENT, loss_of
 
@@ -86,7 +86,7 @@ monitor, patience, min_delta, standardize, seed, c, l2, neighbours, temperature,
             If fewer than two classes have rows, or training diverged at once.
         """
         settings = self._settings()
-        x, y = checked_rows(self, X, y)
+        x, y = check_rows(self, X, y)
         check_classification_targets(y)
         weight = row_weights(sample_weight, x)
         self.multilabel_ = type_of_target(y) == "multilabel-indicator"

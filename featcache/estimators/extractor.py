@@ -13,10 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
-from featcache.estimators.feature_store import Store
+from featcache.estimators.feature_store import FeatureStore
 from featcache.estimators.image_records import records_of
-from featcache.extraction.network_request import Request, resolve
-from featcache.extraction.spec import Wanted, require_positive
+from featcache.extraction.network_request import ResolvedExtraction, resolve
+from featcache.extraction.spec import ExtractionSpec, require_positive
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -108,9 +108,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         request, records = self._request(), list(records_of(X))
         own = {"batch_size": self.batch_size, "workers": self.workers}
         if self.cache is not None:
-            return Store.at(self.cache).features(records, request, **own)
+            return FeatureStore.at(self.cache).features(records, request, **own)
         with tempfile.TemporaryDirectory(prefix="featcache-") as folder:
-            return Store(Path(folder)).features(records, request, **own)
+            return FeatureStore(Path(folder)).features(records, request, **own)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return ``LAYER_0``, ``LAYER_1`` …, object ``[D]``."""
@@ -118,9 +118,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return np.array([f"{self._layer}_{number}" for number in range(self.n_features_out_)], object)
 
-    def _request(self) -> Request:
+    def _request(self) -> ResolvedExtraction:
         require_positive(batch_size=self.batch_size, workers=self.workers)
-        wanted = Wanted(
+        wanted = ExtractionSpec(
             str(self.backbone),
             (self.layer,),
             self.weights,
@@ -133,7 +133,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
 
 @lru_cache(maxsize=4)
-def _resolved(wanted: Wanted, digest: str | None) -> Request:
+def _resolved(wanted: ExtractionSpec, digest: str | None) -> ResolvedExtraction:
     """Load and compile once for all clones of a transformer; the digest changes with the file of the weights."""
     del digest
     request = resolve(wanted)

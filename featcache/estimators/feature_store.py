@@ -15,7 +15,7 @@ from featcache.datasets import Dataset, Record
 from featcache.errors import DataError, ImageError
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.extract import extract
-from featcache.extraction.network_request import Request
+from featcache.extraction.network_request import ResolvedExtraction
 from featcache.extraction.output_path import make_writable
 from featcache.extraction.plan import Plan, build_plan
 from featcache.extraction.reuse import caches_in, named_caches, sources_of
@@ -24,7 +24,7 @@ from featcache.images.resizing import prepare
 
 
 @dataclass(frozen=True)
-class Store:
+class FeatureStore:
     """Where features are kept.
 
     Parameters
@@ -39,7 +39,7 @@ class Store:
     given: Path | None = None
 
     @classmethod
-    def at(cls, place: str | os.PathLike[str]) -> "Store":
+    def at(cls, place: str | os.PathLike[str]) -> "FeatureStore":
         """Return the store of a folder; or of a cache file, and the folder ``NAME.more`` beside it."""
         path = Path(place).expanduser()
         return cls(path.with_suffix(".more"), path) if path.suffix == ".h5" else cls(path)
@@ -47,7 +47,7 @@ class Store:
     def features(
         self,
         records: Sequence[Record],
-        request: Request,
+        request: ResolvedExtraction,
         *,
         batch_size: int | None = None,
         workers: int | None = None,
@@ -81,7 +81,7 @@ class Store:
             plan = _plan(hashes, caches)
         return _read(plan, caches, request)
 
-    def _caches(self, request: Request) -> list[FeatureCache]:
+    def _caches(self, request: ResolvedExtraction) -> list[FeatureCache]:
         given = named_caches([self.given], request) if self.given else []
         return [*given, *caches_in(self.folder, request)]
 
@@ -90,7 +90,7 @@ def _plan(hashes: Sequence[bytes], caches: Sequence[FeatureCache]) -> Plan:
     return build_plan(hashes, np.zeros(len(hashes), bool), sources_of(caches))
 
 
-def _name(request: Request, hashes: Sequence[bytes]) -> str:
+def _name(request: ResolvedExtraction, hashes: Sequence[bytes]) -> str:
     """Return a file name for some images under a recipe: the same again, so that an interrupted run goes on."""
     digest = hashlib.sha256(b"".join(sorted(hashes)))
     for spec in request.specs.values():
@@ -99,7 +99,7 @@ def _name(request: Request, hashes: Sequence[bytes]) -> str:
 
 
 def _compute(
-    data: Dataset, request: Request, target: Path, batch_size: int | None, workers: int | None
+    data: Dataset, request: ResolvedExtraction, target: Path, batch_size: int | None, workers: int | None
 ) -> None:
     try:
         done = extract(
@@ -122,7 +122,7 @@ def _compute(
         raise ImageError(done.quarantined[bad[0].id], f"{bad[0].id}; it can be read now: try again")
 
 
-def _name_unreadable(records: Sequence[Record], request: Request) -> None:
+def _name_unreadable(records: Sequence[Record], request: ResolvedExtraction) -> None:
     """Raise what is wrong with the first of these images that cannot be read."""
     for record in records:
         try:
@@ -143,7 +143,7 @@ def _unreadable(record: Record, reason: str, detail: str) -> ImageError:
     return ImageError(reason, f"{record.id}: {detail}; repair it, or leave it out with its label")
 
 
-def _read(plan: Plan, caches: Sequence[FeatureCache], request: Request) -> np.ndarray:
+def _read(plan: Plan, caches: Sequence[FeatureCache], request: ResolvedExtraction) -> np.ndarray:
     """Return the features in order; every row is checked against its checksum."""
     [(layer, spec)] = request.specs.items()
     found = np.empty((len(plan.reuse), int(np.prod(spec.shape))), np.float32)

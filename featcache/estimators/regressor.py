@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from featcache.errors import UsageError, did_you_mean
-from featcache.estimators.base import HeadEstimator, checked_rows, row_weights
+from featcache.estimators.base import HeadEstimator, check_rows, row_weights
 from featcache.heads.settings import DESCENT
 from featcache.heads.target_scaling import TargetScale
 
@@ -78,7 +78,7 @@ warmup, clip, mixup, noise, batch_size, epochs, monitor, patience, min_delta, st
         if self.head not in HEADS:
             raise UsageError(f"no head {self.head!r} predicts numbers; {did_you_mean(self.head, HEADS)}")
         settings = self._settings(loss="squared")
-        x, y = checked_rows(self, X, y, y_numeric=True)
+        x, y = check_rows(self, X, y, y_numeric=True)
         weight = row_weights(sample_weight, x)
         self._one_number = y.ndim == 1
         numbers = np.asarray(y, np.float64).reshape(len(x), -1)

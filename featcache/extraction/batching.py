@@ -79,7 +79,7 @@ def micro_batches(
     yield from ordered_map(work, batched(rows, batch_size), workers=workers, ahead=4 * workers)
 
 
-def pipelined(
+def run_pipelined(
     rows: Sequence[int], prepare: Prepare, compute: Compute, *, batch_size: int, workers: int
 ) -> Iterator[Chunk]:
     """Yield chunks from a device that never waits: decode ahead, dispatch n + 1 before fetching n.

@@ -11,7 +11,7 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.errors import DataError
 from featcache.extraction.batching import Chunk
 from featcache.extraction.plan import Plan
-from featcache.extraction.runner import Computation
+from featcache.extraction.runner import FeatureRunner
 from featcache.images.decoding import QUARANTINE_REASONS
 
 OF_THE_FILE = ("unreadable file", "changed during extraction")
@@ -24,7 +24,7 @@ Copies = dict[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Filling:
+class CacheFiller:
     """An unfinished cache and who is told how it goes on."""
 
     writer: CacheWriter
@@ -46,7 +46,7 @@ class Filling:
             self.progress.done += len(part)
             self.report(self.progress)
 
-    def compute(self, plan: Plan, computation: Computation, *, strict: bool) -> int:
+    def compute(self, plan: Plan, computation: FeatureRunner, *, strict: bool) -> int:
         """Compute what the plan says; returns the number of images that could be read.
 
         Raises

@@ -15,9 +15,9 @@ from featcache.backbones.registry import DEFAULT
 from featcache.cache import partial_path
 from featcache.cache.layout import build_identity, needed_bytes
 from featcache.core.parallel import default_workers
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset
-from featcache.datasets.subset import open_part
+from featcache.datasets.subset import open_subset
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.extract import split_rule
 from featcache.extraction.network_request import backbone_label, resolve
@@ -25,8 +25,8 @@ from featcache.extraction.output_path import output_path
 from featcache.extraction.plan import build_plan
 from featcache.extraction.reuse import dropped_images, find_caches, sources_of
 from featcache.extraction.row_table import identify_rows
-from featcache.extraction.runner import Computation
-from featcache.extraction.spec import Wanted, require_positive
+from featcache.extraction.runner import FeatureRunner
+from featcache.extraction.spec import ExtractionSpec, require_positive
 from featcache.images.augmentation import Augmentation
 from featcache.images.transforms import Transforms
 from featcache.images.views import DEFAULT as DEFAULT_AUGMENT
@@ -76,7 +76,7 @@ class PlanReport:
     skipped: Mapping[str, int]
     views: int = 1
     dropped: int = 0
-    task: str = CLASSES
+    task: str = MULTICLASS
     classes: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
     """
     rule = split_rule(test_fraction, seed)
     require_positive(batch_size=batch_size, workers=workers)
-    wanted = Wanted(
+    wanted = ExtractionSpec(
         backbone,
         tuple(layers),
         weights,
@@ -131,7 +131,7 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
         image_statistics,
         Views.of(views, augment, view_seed),
     )
-    data, part = open_part(dataset, shard, split, data_dir)
+    data, part = open_subset(dataset, shard, split, data_dir)
     request = resolve(wanted)
     target = output_path(data, backbone_label(request.network), output, part)
     request, caches = find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
@@ -168,7 +168,7 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
     )
 
 
-def _estimate(computation: Computation, rows: Sequence[int]) -> float:
+def _estimate(computation: FeatureRunner, rows: Sequence[int]) -> float:
     """Seconds for `rows`, from a few of them spread over all; compiling is done before the clock starts."""
     if not rows:
         return 0.0

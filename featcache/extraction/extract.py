@@ -17,17 +17,17 @@ from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
 from featcache.datasets.formats.arrays import named_or_given
-from featcache.datasets.subset import open_part
+from featcache.datasets.subset import open_subset
 from featcache.errors import DataError, Interrupted, UsageError
-from featcache.extraction.cache_filler import Filling
+from featcache.extraction.cache_filler import CacheFiller
 from featcache.extraction.content_hashes import hash_records
-from featcache.extraction.network_request import Request, backbone_label, provenance_of, resolve
+from featcache.extraction.network_request import ResolvedExtraction, backbone_label, provenance_of, resolve
 from featcache.extraction.output_path import make_writable, output_path
 from featcache.extraction.plan import Plan, build_plan, serves
 from featcache.extraction.reuse import dropped_images, find_caches, sources_of
 from featcache.extraction.row_table import SplitRule, identify_rows, same_rows
-from featcache.extraction.runner import Computation
-from featcache.extraction.spec import Wanted, require_positive
+from featcache.extraction.runner import FeatureRunner
+from featcache.extraction.spec import ExtractionSpec, require_positive
 from featcache.extraction.up_to_date import guessed_target, unchanged_cache
 from featcache.images.augmentation import Augmentation
 from featcache.images.decoding import QUARANTINE_REASONS
@@ -214,7 +214,7 @@ def extract(
     started = time.monotonic()
     rule = split_rule(test_fraction, seed)
     require_positive(batch_size=batch_size, workers=workers)
-    wanted = Wanted(
+    wanted = ExtractionSpec(
         backbone,
         tuple(layers),
         weights,
@@ -226,7 +226,7 @@ def extract(
         Views.of(views, augment, view_seed),
     )
     source = named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
-    data, part = open_part(source, shard, split, data_dir)
+    data, part = open_subset(source, shard, split, data_dir)
     report = _reporter(on_progress, stop)
     threads = workers or default_workers()
     if not (verify or reuse) and (guess := guessed_target(data, wanted, output, part)):
@@ -273,8 +273,8 @@ def _reporter(on_progress: OnProgress | None, stop: Callable[[], bool] | None) -
 class _Run:
     """One extraction, once everything about it is known."""
 
-    request: Request
-    computation: Computation
+    request: ResolvedExtraction
+    computation: FeatureRunner
     target: Path
     rows: RowTable
     document: Mapping[str, Any]
@@ -305,7 +305,7 @@ class _Run:
         probes = self._probes(plan, resumed)
         with resumed or self._create(probes) as writer:
             progress = Progress("compute", done=int(done.sum()), total=count)
-            filling = Filling(writer, progress, self.report)
+            filling = CacheFiller(writer, progress, self.report)
             filling.copy(plan.reuse, self.caches)
             computed = filling.compute(plan, self.computation, strict=self.strict)
             progress.stage = "verify"

@@ -12,8 +12,8 @@ from featcache.backbones.input_size import with_size
 from featcache.cache import LayerSpec
 from featcache.core.identity import Recipe
 from featcache.datasets import Dataset
-from featcache.extraction.runner import Computation
-from featcache.extraction.spec import Wanted
+from featcache.extraction.runner import FeatureRunner
+from featcache.extraction.spec import ExtractionSpec
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.colour_statistics import WIDTH
 from featcache.images.transforms import Transforms
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class ResolvedExtraction:
     """An extraction with its network loaded.
 
     Parameters
@@ -36,7 +36,7 @@ class Request:
         What it is identified by: the recipe as JSON values, and each layer's shape, dtype and fingerprint. The
         image statistics, where they are kept, are a layer here, but none of the network.
     digest
-        `Wanted.digest`.
+        `ExtractionSpec.digest`.
     """
 
     network: "LoadedBackbone"
@@ -55,9 +55,9 @@ class Request:
 
     def computation(
         self, data: Dataset, hashes: Sequence[bytes], *, batch_size: int | None, workers: int | None
-    ) -> Computation:
+    ) -> FeatureRunner:
         """Return what computes this for records whose bytes hash to `hashes`."""
-        return Computation(
+        return FeatureRunner(
             self.network,
             self.layers,
             self.transforms,
@@ -71,7 +71,7 @@ class Request:
         )
 
 
-def resolve(wanted: Wanted) -> Request:
+def resolve(wanted: ExtractionSpec) -> ResolvedExtraction:
     """Load the network and work out the recipe and the shapes; raises what loading raises."""
     network = with_size(_loaded(wanted.backbone, wanted.weights), wanted.image_size)
     layers = tuple(network.layers(wanted.layers, wanted.transforms))
@@ -79,7 +79,7 @@ def resolve(wanted: Wanted) -> Request:
         transforms=wanted.transforms, compute_dtype=wanted.compute_dtype, stored_dtype=wanted.dtype
     )
     recipe = replace(plain, views=wanted.views.to_json())
-    return Request(
+    return ResolvedExtraction(
         network=network,
         layers=layers,
         transforms=wanted.transforms or network.transforms,
@@ -92,7 +92,7 @@ def resolve(wanted: Wanted) -> Request:
 
 
 def _specs(
-    network: "LoadedBackbone", layers: "Sequence[Layer]", wanted: Wanted, recipe: Recipe
+    network: "LoadedBackbone", layers: "Sequence[Layer]", wanted: ExtractionSpec, recipe: Recipe
 ) -> dict[str, LayerSpec]:
     shapes = network.feature_shapes(layers, wanted.transforms)
     if wanted.image_statistics:
@@ -119,7 +119,7 @@ def backbone_label(network: "LoadedBackbone") -> str:
     return arch if default else network.name
 
 
-def provenance_of(request: Request) -> dict[str, Any]:
+def provenance_of(request: ResolvedExtraction) -> dict[str, Any]:
     """Return what is recorded of a new cache and never compared: by what, where and when it is made."""
     import flax
     import h5py

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from featcache.datasets import Dataset
-from featcache.datasets.subset import Part
+from featcache.datasets.subset import Subset
 from featcache.errors import UsageError
 
 
-def output_path(data: Dataset, backbone: str, output: str | os.PathLike[str] | None, part: Part) -> Path:
+def output_path(data: Dataset, backbone: str, output: str | os.PathLike[str] | None, part: Subset) -> Path:
     """Return where a cache goes: `output`, or ``NAME-BACKBONE.h5`` in the working directory."""
     if output is not None:
         return _valid(Path(output).expanduser())

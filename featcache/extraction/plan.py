@@ -15,7 +15,7 @@ from featcache.extraction.row_table import UNREADABLE
 
 
 @dataclass(frozen=True)
-class Source:
+class ReusableRows:
     """Rows that features may be copied from.
 
     Parameters
@@ -54,7 +54,7 @@ class Plan:
         return sum(map(len, self.copies.values()))
 
 
-def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[Source]) -> Plan:
+def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[ReusableRows]) -> Plan:
     """Decide for every row that is not done whether its features are copied or computed.
 
     Parameters

@@ -10,13 +10,15 @@ from featcache.cache import FeatureCache, partial_path
 from featcache.cache.layout import previous_path
 from featcache.core.environment import home
 from featcache.errors import IdentityError, IntegrityError
-from featcache.extraction.network_request import Request, resolve
-from featcache.extraction.plan import Source, refuse_difference, serves
-from featcache.extraction.spec import Wanted
+from featcache.extraction.network_request import ResolvedExtraction, resolve
+from featcache.extraction.plan import ReusableRows, refuse_difference, serves
+from featcache.extraction.spec import ExtractionSpec
 from featcache.images.colour_statistics import LAYER as STATISTICS
 
 
-def with_layers_of(request: Request, wanted: Wanted, caches: Sequence[FeatureCache]) -> Request:
+def with_layers_of(
+    request: ResolvedExtraction, wanted: ExtractionSpec, caches: Sequence[FeatureCache]
+) -> ResolvedExtraction:
     """Keep the other layers that the target holds: adding an image to a cache must not drop one."""
     held = [name for cache in caches[:1] for name in cache.layers if name not in request.specs]
     if not held:
@@ -27,12 +29,12 @@ def with_layers_of(request: Request, wanted: Wanted, caches: Sequence[FeatureCac
     )
 
 
-def without_statistics(request: Request) -> Request:
+def without_statistics(request: ResolvedExtraction) -> ResolvedExtraction:
     """Return the request for the network's layers alone."""
     return replace(request, specs={name: spec for name, spec in request.specs.items() if name != STATISTICS})
 
 
-def own_caches(target: Path, request: Request, *, overwrite: bool) -> list[FeatureCache]:
+def own_caches(target: Path, request: ResolvedExtraction, *, overwrite: bool) -> list[FeatureCache]:
     """Open what is there of this target; refuse what is of another recipe, with the differences."""
     caches = []
     for path in (target, partial_path(target), previous_path(target)):
@@ -53,7 +55,7 @@ def own_caches(target: Path, request: Request, *, overwrite: bool) -> list[Featu
     return caches
 
 
-def named_caches(paths: Sequence[str | os.PathLike[str]], request: Request) -> list[FeatureCache]:
+def named_caches(paths: Sequence[str | os.PathLike[str]], request: ResolvedExtraction) -> list[FeatureCache]:
     """Open the caches that the user wants rows copied from; refuse one of another recipe."""
     caches = []
     for path in paths:
@@ -63,7 +65,7 @@ def named_caches(paths: Sequence[str | os.PathLike[str]], request: Request) -> l
     return caches
 
 
-def caches_in(folder: Path, request: Request) -> list[FeatureCache]:
+def caches_in(folder: Path, request: ResolvedExtraction) -> list[FeatureCache]:
     """Open the finished caches of this recipe in a folder; what does not fit or open is passed over."""
     caches = []
     for path in sorted(folder.glob("*.h5")):
@@ -80,12 +82,12 @@ def caches_in(folder: Path, request: Request) -> list[FeatureCache]:
 
 def find_caches(
     target: Path,
-    request: Request,
-    wanted: Wanted,
+    request: ResolvedExtraction,
+    wanted: ExtractionSpec,
     *,
     reuse: Sequence[str | os.PathLike[str]],
     overwrite: bool,
-) -> tuple[Request, list[FeatureCache]]:
+) -> tuple[ResolvedExtraction, list[FeatureCache]]:
     """Return all caches that rows may be copied from, the preferred first, and the request with the target's layers.
 
     Where a cache that rows come from has no image statistics, they are left out: to add them, all of its images
@@ -109,9 +111,9 @@ def find_caches(
     return request, [*own, *named, *caches_in(home() / "caches", request)]
 
 
-def sources_of(caches: Sequence[FeatureCache]) -> list[Source]:
+def sources_of(caches: Sequence[FeatureCache]) -> list[ReusableRows]:
     """Return what may be copied from caches: rows whose checksums hold, so that a damaged one is computed anew."""
-    return [Source(found.sha256, found.usable() & found.intact()) for found in caches]
+    return [ReusableRows(found.sha256, found.usable() & found.intact()) for found in caches]
 
 
 def dropped_images(

@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.cache import RowTable
 from featcache.cache.layout import table_digest
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
@@ -95,7 +95,7 @@ def build_rows(
 
 
 def _targets(dataset: Dataset) -> np.ndarray | None:
-    if dataset.task == CLASSES:
+    if dataset.task == MULTICLASS:
         return None
     return np.array([record.target for record in dataset.records], np.float32)
 
@@ -106,7 +106,7 @@ def identify_rows(
     """Return the row table, and what the identity says of the dataset, of which `split` is the slice taken."""
     rows, splits, drawn = build_rows(data, hashes, rule)
     document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}
-    if data.task != CLASSES:
+    if data.task != MULTICLASS:
         document["task"] = data.task
     if split is not None:
         document["slice"] = split

@@ -11,7 +11,13 @@ import numpy as np
 from featcache.core.parallel import default_workers
 from featcache.datasets import Dataset
 from featcache.errors import FeatcacheError, IdentityError
-from featcache.extraction.batching import ACCELERATOR_BATCH, CPU_MICRO_BATCH, Chunk, micro_batches, pipelined
+from featcache.extraction.batching import (
+    ACCELERATOR_BATCH,
+    CPU_MICRO_BATCH,
+    Chunk,
+    micro_batches,
+    run_pipelined,
+)
 from featcache.extraction.content_hashes import read_unchanged
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.colour_statistics import image_statistics
@@ -33,7 +39,7 @@ Probes = Mapping[str, Sequence[Sequence[float]]]
 
 
 @dataclass(frozen=True)
-class Computation:
+class FeatureRunner:
     """A backbone about to run over some records.
 
     Parameters
@@ -123,7 +129,7 @@ class Computation:
 
     def chunks(self, rows: Sequence[int]) -> Iterator[Chunk]:
         """Yield finished rows, in the order of `rows`."""
-        schedule = micro_batches if self.on_cpu else pipelined
+        schedule = micro_batches if self.on_cpu else run_pipelined
         return schedule(
             rows,
             self.prepare,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExtractionSpec:
     """The arguments of an extraction that decide what is stored, as the user gave them.
 
     Parameters

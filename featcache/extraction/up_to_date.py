@@ -6,16 +6,16 @@ from pathlib import Path
 from featcache.cache import FeatureCache
 from featcache.core.progress import OnProgress
 from featcache.datasets import Dataset
-from featcache.datasets.subset import Part
+from featcache.datasets.subset import Subset
 from featcache.errors import IntegrityError
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.output_path import output_path
 from featcache.extraction.row_table import SplitRule, identify_rows, same_rows
-from featcache.extraction.spec import Wanted
+from featcache.extraction.spec import ExtractionSpec
 
 
 def guessed_target(
-    data: Dataset, wanted: Wanted, output: str | os.PathLike[str] | None, part: Part
+    data: Dataset, wanted: ExtractionSpec, output: str | os.PathLike[str] | None, part: Subset
 ) -> Path | None:
     """Where the cache is if the backbone was named as files name it; no network is loaded to find out."""
     if not isinstance(wanted.backbone, str) or (output is None and os.sep in wanted.backbone):
@@ -25,7 +25,7 @@ def guessed_target(
 
 
 def unchanged_cache(
-    data: Dataset, wanted: Wanted, target: Path, rule: SplitRule, threads: int, report: OnProgress
+    data: Dataset, wanted: ExtractionSpec, target: Path, rule: SplitRule, threads: int, report: OnProgress
 ) -> FeatureCache | None:
     """Return the finished cache if the same was asked for by the same code and no image has changed."""
     try:

@@ -16,13 +16,13 @@ from featcache.classifier.classifier import Classifier
 from featcache.core.identity import differences
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
-from featcache.core.tasks import CLASSES, require_classes
+from featcache.core.tasks import MULTICLASS, require_classes
 from featcache.datasets import Dataset
 from featcache.datasets.subset import slice_records
 from featcache.errors import IdentityError, UnknownNameError, UsageError
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.row_table import UNREADABLE, SplitRule, build_rows
-from featcache.finetuning.inputs import Cut, Inputs, Photos
+from featcache.finetuning.inputs import CachedActivations, Inputs, PhotoInputs
 from featcache.finetuning.model import Model
 from featcache.images.augmentation import Augmentation
 from featcache.splits.selection import Parts, Selection, select_rows
@@ -56,7 +56,7 @@ class PhotoRows:
     sha256: np.ndarray
     groups: Sequence[str] | None
     readable: np.ndarray
-    task: str = CLASSES
+    task: str = MULTICLASS
 
     def rows_of(self, split: str) -> np.ndarray:
         """Return the numbers of the readable rows of a split or slice."""
@@ -65,7 +65,7 @@ class PhotoRows:
 
 
 @dataclass(frozen=True)
-class TuneData:
+class FineTuningData:
     """What a fine-tuning learns from.
 
     Parameters
@@ -113,9 +113,9 @@ class TuneData:
     ) -> Inputs:
         """Return the inputs of a phase that begins after stage `after`; a cached cut begins where it begins."""
         if self.cache is not None and self.layer is not None and self.cut is not None:
-            return Cut(self.cache, self.layer, self.cut, seed)
+            return CachedActivations(self.cache, self.layer, self.cut, seed)
         assert self.data is not None
-        return Photos(
+        return PhotoInputs(
             model.network,
             model.layer,
             model.transforms,
@@ -131,7 +131,7 @@ class TuneData:
 
 def from_photos(
     classifier: Classifier, data: Dataset, *, report: OnProgress, workers: int | None = None
-) -> TuneData:
+) -> FineTuningData:
     """Return photos to fine-tune on, divided as extraction and `featcache.train_head` divide them.
 
     Raises
@@ -156,7 +156,7 @@ def from_photos(
         groups=table.groups,
         readable=np.array([digest != UNREADABLE for digest in hashes]),
     )
-    return TuneData(
+    return FineTuningData(
         rows=_selected(classifier, rows),
         labels=order[table.labels],
         ids=table.ids,
@@ -169,7 +169,7 @@ def from_photos(
 
 def from_cut(
     classifier: Classifier, network: "LoadedBackbone", cache: FeatureCache, layer: str | None
-) -> TuneData:
+) -> FineTuningData:
     """Return a cached cut to fine-tune on.
 
     Parameters
@@ -190,7 +190,7 @@ def from_cut(
     order = _class_order(classifier, cache.classes, str(cache.path))
     _require_same_network(classifier, cache)
     name = _map_layer(network, cache, layer)
-    return TuneData(
+    return FineTuningData(
         rows=_selected(classifier, cache),
         labels=order[cache.labels],
         ids=cache.ids,

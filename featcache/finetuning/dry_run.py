@@ -15,10 +15,10 @@ from featcache.classifier.classifier import Classifier
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
 from featcache.finetuning.data import extracted_slice
-from featcache.finetuning.inputs import Batch, Photos, batches
+from featcache.finetuning.inputs import Batch, PhotoInputs, batches
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.settings import PLAIN_ARGUMENTS, tune_settings
-from featcache.finetuning.setup import Task, prepare_task
+from featcache.finetuning.setup import FineTuningSetup, prepare_task
 from featcache.heads.settings import loss_of
 
 SAMPLE = 32
@@ -26,7 +26,7 @@ SAMPLE = 32
 
 
 @dataclass(frozen=True)
-class TunePlan:
+class FineTuningPlan:
     """What `featcache.finetune` would do with the same arguments, and what a cached cut would save.
 
     Parameters
@@ -78,7 +78,7 @@ def plan_finetuning(
     workers: int | None = None,
     on_progress: OnProgress | None = None,
     **arguments: Any,
-) -> TunePlan:
+) -> FineTuningPlan:
     """Work out what `featcache.finetune` would do with the same arguments; raises what it would raise.
 
     Parameters
@@ -111,16 +111,16 @@ def defaults() -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.name in PLAIN_ARGUMENTS}
 
 
-def _measured(task: Task, classifier: Classifier) -> TunePlan:
+def _measured(task: FineTuningSetup, classifier: Classifier) -> FineTuningPlan:
     loop: Loop = task.loop()
     rows, division = task.data.rows, task.division
     step, size = _seconds_per_step(loop)
     epoch = step * -(-len(rows.train) // size)
     source = loop.inputs[-1]
-    photo = _seconds_per_photo(source, rows.train) if isinstance(source, Photos) else None
+    photo = _seconds_per_photo(source, rows.train) if isinstance(source, PhotoInputs) else None
     cut = f"{division.frozen[-1]}:map" if division.frozen and division.trained else None
     images = len(task.data.labels)
-    return TunePlan(
+    return FineTuningPlan(
         trained=division.trained,
         frozen=division.frozen,
         trained_parameters=task.trained_parameters,
@@ -157,7 +157,7 @@ def _seconds_per_step(loop: Loop) -> tuple[float, int]:
     return float(np.median(times[1:])), size
 
 
-def _seconds_per_photo(source: Photos, train: np.ndarray) -> float:
+def _seconds_per_photo(source: PhotoInputs, train: np.ndarray) -> float:
     """Return how long reading, decoding and the frozen part take for a photo; they were compiled by now."""
     few = train[: min(SAMPLE, len(train))]
     began = time.perf_counter()
@@ -166,13 +166,13 @@ def _seconds_per_photo(source: Photos, train: np.ndarray) -> float:
     return (time.perf_counter() - began) / len(few)
 
 
-def _cut_bytes(task: Task, images: int) -> int:
+def _cut_bytes(task: FineTuningSetup, images: int) -> int:
     stage = task.division.frozen[-1]
     shape = task.model.network.shapes([stage], task.model.transforms)[stage]
     return 2 * images * int(np.prod(shape))
 
 
-def _command(task: Task, classifier: Classifier, cut: str) -> str:
+def _command(task: FineTuningSetup, classifier: Classifier, cut: str) -> str:
     weights = f" --weights {shlex.quote(classifier.weights)}" if classifier.weights else ""
     height, width = task.model.transforms.input_size
     own = task.model.network.transforms.input_size

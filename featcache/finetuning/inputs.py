@@ -15,12 +15,12 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.core.parallel import default_workers, ordered_map
 from featcache.datasets import Dataset
-from featcache.extraction.batching import micro_batches, pipelined
+from featcache.extraction.batching import micro_batches, run_pipelined
 from featcache.extraction.content_hashes import read_unchanged
-from featcache.extraction.runner import Computation
+from featcache.extraction.runner import FeatureRunner
 from featcache.finetuning.settings import HEAD
 from featcache.images.augmentation import Augmentation
-from featcache.images.random_views import augmented
+from featcache.images.random_views import decode_view
 from featcache.images.transforms import Transforms
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def batches(
 
 
 @dataclass(frozen=True)
-class Photos:
+class PhotoInputs:
     """Photos, and what the frozen part of the network makes of them while the rest trains.
 
     Parameters
@@ -145,7 +145,7 @@ class Photos:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield row numbers and values; threads decode, and run the frozen part, ahead of what is asked for."""
         computation = self._computation
-        schedule = micro_batches if computation.on_cpu else pipelined
+        schedule = micro_batches if computation.on_cpu else run_pipelined
         chunks = schedule(
             rows.tolist(),
             lambda row: self._prepare(row, epoch),
@@ -163,18 +163,20 @@ class Photos:
     def _prepare(self, row: int, epoch: int | None) -> np.ndarray:
         image = read_unchanged(self.data.records[row], self.hashes[row])
         plain = Augmentation() if epoch is None else self.augmentation
-        return augmented(
+        return decode_view(
             image, self.transforms, plain, seed=self.seed, image=self.hashes[row], number=epoch or 0
         )
 
     @cached_property
-    def _computation(self) -> Computation:
+    def _computation(self) -> FeatureRunner:
         from featcache.backbones.layer import Layer
 
         layers = (
             () if self.after is None else (self.layer if self.after == HEAD else Layer(self.after, "map"),)
         )
-        return Computation(self.network, layers, self.transforms, self.compute_dtype, self.data, self.hashes)
+        return FeatureRunner(
+            self.network, layers, self.transforms, self.compute_dtype, self.data, self.hashes
+        )
 
     @cached_property
     def _compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
@@ -182,7 +184,7 @@ class Photos:
 
 
 @dataclass(frozen=True)
-class Cut:
+class CachedActivations:
     """The map at the cut as a cache holds it: nothing is decoded, and the frozen part does not run.
 
     Parameters

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from featcache.core.progress import OnProgress, Progress
-from featcache.core.sharding import Devices
+from featcache.core.sharding import DeviceMesh
 from featcache.errors import DataError, Interrupted
 from featcache.finetuning.inputs import Batch, Inputs, batches, epoch_order
 from featcache.finetuning.model import Values
 from featcache.finetuning.position import Position, changed_of, named_leaves, state_of
 from featcache.finetuning.runs.run_folder import RunFolder
 from featcache.finetuning.runs.tensorboard import Scalars
-from featcache.finetuning.train_step import Measured, Program, State
-from featcache.finetuning.validation import Judge, first_reason
+from featcache.finetuning.train_step import Measured, State, TrainStep
+from featcache.finetuning.validation import Validator, first_reason
 from featcache.heads.probabilities import targets_for
 from featcache.heads.settings import loss_of
 
@@ -66,7 +66,7 @@ class Loop:
         How, if it did.
     """
 
-    programs: Sequence[Program]
+    programs: Sequence[TrainStep]
     inputs: Sequence[Inputs]
     values: dict[str, Any]
     labels: np.ndarray
@@ -75,7 +75,7 @@ class Loop:
     classes: int
     row_weights: np.ndarray
     drop_last: bool
-    devices: Devices
+    devices: DeviceMesh
     folder: RunFolder | None = None
     scalars: Scalars = field(default_factory=lambda: Scalars(None))
     every: float = 600.0
@@ -89,7 +89,7 @@ class Loop:
     diverged: str | None = None
 
     def __post_init__(self) -> None:
-        self.judge = Judge(
+        self.judge = Validator(
             self.programs, self.inputs, self.labels, self.classes, self.devices, self.on_progress
         )
         self._saved = time.monotonic()
@@ -122,7 +122,7 @@ class Loop:
         self.position.best_value = self.judge.monitored(record)
         self._tell(record)
 
-    def _run_phase(self, program: Program, state: State) -> State:
+    def _run_phase(self, program: TrainStep, state: State) -> State:
         phase = program.phase
         fixed = self.devices.replicated(program.fixed(self.values))
         last = program is self.programs[-1]
@@ -136,7 +136,7 @@ class Loop:
 
     # One epoch ----------------------------------------------------------------------------------------------
 
-    def _run_epoch(self, program: Program, state: State, fixed: Values) -> State:
+    def _run_epoch(self, program: TrainStep, state: State, fixed: Values) -> State:
         position, phase = self.position, program.phase
         epoch = position.epochs + 1
         order = epoch_order(self.train, seed=phase.settings.seed, epoch=epoch)
@@ -188,7 +188,7 @@ class Loop:
         position.right += right
         position.count += count
 
-    def _report(self, program: Program, epoch: int, rows: int) -> None:
+    def _report(self, program: TrainStep, epoch: int, rows: int) -> None:
         position = self.position
         note = ""
         if position.count:
@@ -197,7 +197,7 @@ class Loop:
         done = min(position.batch * program.phase.settings.batch_size, rows)
         self.on_progress(Progress(f"epoch {epoch}/{total}", done, rows, note=note))
 
-    def _end_epoch(self, program: Program, state: State) -> None:
+    def _end_epoch(self, program: TrainStep, state: State) -> None:
         position, phase = self.position, program.phase
         steps = int(state["steps"])
         position.epoch += 1

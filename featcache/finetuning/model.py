@@ -18,7 +18,7 @@ from featcache.backbones.chain import variables
 from featcache.backbones.layer import Layer
 from featcache.backbones.loaded import network_input
 from featcache.finetuning.settings import HEAD
-from featcache.heads.model import BATCH_AXIS, HEADS, Form, drawn
+from featcache.heads.model import BATCH_AXIS, HEADS, HeadArchitecture, drawn
 from featcache.images.transforms import Transforms
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Model:
     network: "LoadedBackbone"
     layer: Layer
     transforms: Transforms
-    form: Form
+    form: HeadArchitecture
     compute_dtype: str = "float32"
     batch_norm_momentum: float = 0.9
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from featcache.classifier.classifier import Classifier
 from featcache.errors import UnknownNameError, UsageError, did_you_mean
-from featcache.finetuning.data import TuneData
+from featcache.finetuning.data import FineTuningData
 from featcache.finetuning.learning_rates import learning_rates
 from featcache.finetuning.model import PREFIX, Model
-from featcache.finetuning.settings import HEAD, TuneSettings
+from featcache.finetuning.settings import HEAD, FineTuningSettings
 from featcache.finetuning.train_step import Phase
 from featcache.heads.model import form_of
 from featcache.images.transforms import Transforms
@@ -123,7 +123,7 @@ def trained_names(model: Model, division: Division) -> list[str]:
 
 
 def build_phases(
-    model: Model, head: Sequence[str], division: Division, settings: TuneSettings, data: TuneData
+    model: Model, head: Sequence[str], division: Division, settings: FineTuningSettings, data: FineTuningData
 ) -> list[Phase]:
     """Return the phases, the head's own one first where it was asked for.
 

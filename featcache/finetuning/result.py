@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.finetuned import truncated, with_tensors
+from featcache.backbones.finetuned import truncate_after, with_tensors
 from featcache.classifier.classifier import Classifier
-from featcache.classifier.seen_images import joined, seen_images
+from featcache.classifier.seen_images import merge_seen, seen_images
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.model import head_of
-from featcache.finetuning.setup import Task
-from featcache.finetuning.validation import Judgement
+from featcache.finetuning.setup import FineTuningSetup
+from featcache.finetuning.validation import ValidationResult
 from featcache.heads.probabilities import class_probabilities
 from featcache.heads.settings import loss_of
 from featcache.metrics.classification import Scores, score
@@ -107,7 +107,7 @@ _ROWS = {"val": "validation"}
 
 
 def conclude(
-    task: Task,
+    task: FineTuningSetup,
     loop: Loop,
     start: Classifier,
     output: str | os.PathLike[str] | None,
@@ -151,7 +151,7 @@ def conclude(
     return done
 
 
-def _notes(task: Task, start: Classifier, part: str) -> tuple[str, ...]:
+def _notes(task: FineTuningSetup, start: Classifier, part: str) -> tuple[str, ...]:
     """What flatters the scores, or may."""
     notes = []
     if task.data.rows_sha256 != start.provenance.get("rows_sha256"):
@@ -166,7 +166,9 @@ def _notes(task: Task, start: Classifier, part: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _both(task: Task, loop: Loop, last: int, part: str) -> tuple[Judgement, Judgement]:
+def _both(
+    task: FineTuningSetup, loop: Loop, last: int, part: str
+) -> tuple[ValidationResult, ValidationResult]:
     """Outputs of the start and of the best arrays on the rows of a part."""
     rows = getattr(task.data.rows, part)
     values = task.model.values(task.head)
@@ -174,14 +176,14 @@ def _both(task: Task, loop: Loop, last: int, part: str) -> tuple[Judgement, Judg
     return start, (loop.judge.outputs(last, {**values, **loop.best}, rows) if loop.best else start)
 
 
-def _classifier(task: Task, loop: Loop, start: Classifier) -> Classifier:
+def _classifier(task: FineTuningSetup, loop: Loop, start: Classifier) -> Classifier:
     """Return the start with the best arrays in the place of its own; not calibrated or measured yet."""
     own = {n: v for n, v in loop.best.items() if n in task.model.network.tensors}
     head = {**start.parameters, **head_of(loop.best)}
-    seen = joined(start.seen, seen_images(task.data.digests(task.data.rows.train, task.data.rows.val)))
+    seen = merge_seen(start.seen, seen_images(task.data.digests(task.data.rows.train, task.data.rows.val)))
     if not own:
         return replace(start, parameters=head, metrics={}, seen=seen)
-    network = truncated(with_tensors(task.model.network, own), task.model.stages[-1])
+    network = truncate_after(with_tensors(task.model.network, own), task.model.stages[-1])
     recipe = network.recipe(
         transforms=task.model.transforms,
         compute_dtype=task.settings.compute_dtype,  # in which it was judged
@@ -201,7 +203,10 @@ def _classifier(task: Task, loop: Loop, start: Classifier) -> Classifier:
 
 
 def _measured(
-    classifier: Classifier, task: Task, judged: Mapping[str, tuple[Judgement, Judgement]], accuracy: float
+    classifier: Classifier,
+    task: FineTuningSetup,
+    judged: Mapping[str, tuple[ValidationResult, ValidationResult]],
+    accuracy: float,
 ) -> Classifier:
     """Calibrate on the validation rows, and score on them and on the test rows."""
     from featcache.classifier.calibration import calibrated
@@ -217,13 +222,17 @@ def _measured(
     return classifier
 
 
-def _probabilities(classifier: Classifier, judged: Judgement) -> np.ndarray:
+def _probabilities(classifier: Classifier, judged: ValidationResult) -> np.ndarray:
     cooled = judged.outputs / np.float32(classifier.calibration.temperature)
     return class_probabilities(classifier.loss, cooled, len(classifier.classes))
 
 
 def _compared(
-    task: Task, start: Classifier, tuned: Classifier, judged: tuple[Judgement, Judgement], part: str
+    task: FineTuningSetup,
+    start: Classifier,
+    tuned: Classifier,
+    judged: tuple[ValidationResult, ValidationResult],
+    part: str,
 ) -> tuple[Scores, Scores, Comparison]:
     labels = task.data.labels[judged[0].rows]
     before, after = _probabilities(start, judged[0]), _probabilities(tuned, judged[1])
@@ -238,7 +247,7 @@ def _why_stopped(loop: Loop) -> str:
     return "finished" if loop.position.epochs >= planned else "no longer better"
 
 
-def _record(task: Task, done: FineTuning) -> dict[str, Any]:
+def _record(task: FineTuningSetup, done: FineTuning) -> dict[str, Any]:
     """What a classifier remembers of its fine-tuning."""
     return {
         **task.settings.to_json(),

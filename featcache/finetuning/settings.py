@@ -21,7 +21,7 @@ HEAD = "head"
 
 
 @dataclass(frozen=True)
-class TuneSettings:
+class FineTuningSettings:
     """How a backbone is fine-tuned.
 
     Parameters
@@ -106,7 +106,7 @@ class TuneSettings:
 
 
 _READ = {"training", "rates", "augment", "compute_dtype"}
-_OWN = {each.name for each in fields(TuneSettings)} - _READ
+_OWN = {each.name for each in fields(FineTuningSettings)} - _READ
 PLAIN_ARGUMENTS = _OWN | {each.name for each in fields(Settings)}
 """Names of arguments that become a setting as they are, of fine-tuning or of training."""
 
@@ -141,7 +141,7 @@ def tune_settings(
     compute_dtype: str | None,
     rates: Any,
     **given: Any,
-) -> TuneSettings:
+) -> FineTuningSettings:
     """Return the settings of a fine-tuning from the arguments of `finetune`."""
     # Noise and views are of cached features; what a fine-tuning learns from has views of its own.
     given_training = {name: value for name, value in given.items() if name not in _OWN}
@@ -151,7 +151,7 @@ def tune_settings(
             f"augment {augment!r} with a cached cut, whose photos were prepared when it was made; "
             "cache views (extract --views 8 --augment …), or train from photos"
         )
-    return TuneSettings(
+    return FineTuningSettings(
         training=training,
         rates=read_rates(rates),
         augment=augment or ("none" if cached else PHOTO_AUGMENTATION),

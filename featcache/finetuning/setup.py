@@ -13,21 +13,21 @@ from featcache.classifier.classifier import Classifier
 from featcache.classifier.prediction import classifier_predictor
 from featcache.core.identity import sha256_tensors
 from featcache.core.progress import OnProgress, Progress
-from featcache.core.sharding import Devices
+from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset, open_dataset
 from featcache.errors import DataError, UsageError
-from featcache.finetuning.data import TuneData, from_cut, from_photos
+from featcache.finetuning.data import FineTuningData, from_cut, from_photos
 from featcache.finetuning.inputs import Kept
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.model import Model
 from featcache.finetuning.phases import Division, build_phases, divide, make_model
-from featcache.finetuning.settings import HEAD, TuneSettings
-from featcache.finetuning.train_step import Phase, Program
+from featcache.finetuning.settings import HEAD, FineTuningSettings
+from featcache.finetuning.train_step import Phase, TrainStep
 from featcache.images.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
-class Task:
+class FineTuningSetup:
     """A fine-tuning, once everything about it is known.
 
     Parameters
@@ -45,8 +45,8 @@ class Task:
     model: Model
     division: Division
     phases: Sequence[Phase]
-    settings: TuneSettings
-    data: TuneData
+    settings: FineTuningSettings
+    data: FineTuningData
     head: Mapping[str, Any]
     classifier: Classifier = field(repr=False)
     workers: int | None = None
@@ -90,7 +90,7 @@ class Task:
             fixed = augmentation.plain and phase.after == HEAD
             inputs.append(Kept(source) if fixed else source)
         return Loop(
-            programs=[Program(self.model, phase) for phase in self.phases],
+            programs=[TrainStep(self.model, phase) for phase in self.phases],
             inputs=inputs,
             values=self.model.values(self.head),
             labels=self.data.labels,
@@ -101,7 +101,7 @@ class Task:
                 self.settings.training.class_weights, self.data.labels, self.data.rows.train
             ),
             drop_last=self.settings.batch_norm == "update",
-            devices=Devices(),
+            devices=DeviceMesh(),
             **more,
         )
 
@@ -118,13 +118,13 @@ def _row_weights(rule: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray
 def prepare_task(
     classifier: Classifier,
     dataset: str | Path | Dataset | None,
-    settings: TuneSettings,
+    settings: FineTuningSettings,
     *,
     cache: str | os.PathLike[str] | FeatureCache | None,
     layer: str | None,
     report: OnProgress,
     workers: int | None,
-) -> Task:
+) -> FineTuningSetup:
     """Load the network, look at the data, and decide what trains; raises what `finetune` raises."""
     if cache is not None and dataset is not None:
         raise UsageError("both photos and a cached cut were given; leave out the dataset, or --cache")
@@ -148,4 +148,4 @@ def prepare_task(
     division = divide(model, settings.train_from, cached=data.cut)
     head = classifier.parameters
     phases = build_phases(model, list(head), division, settings, data)
-    return Task(model, division, phases, settings, data, head, classifier, workers)
+    return FineTuningSetup(model, division, phases, settings, data, head, classifier, workers)

@@ -50,7 +50,7 @@ class Phase:
     steps_per_epoch
         Of the optimiser.
     accumulate, average
-        See `featcache.finetuning.settings.TuneSettings`.
+        See `featcache.finetuning.settings.FineTuningSettings`.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Program:
+class TrainStep:
     """A phase of a model, compiled.
 
     Parameters

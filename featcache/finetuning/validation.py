@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from featcache.core.progress import OnProgress, Progress
-from featcache.core.sharding import Devices
+from featcache.core.sharding import DeviceMesh
 from featcache.errors import DataError
 from featcache.finetuning.inputs import Inputs, Kept, batches
 from featcache.finetuning.model import Values
-from featcache.finetuning.train_step import Program
+from featcache.finetuning.train_step import TrainStep
 from featcache.heads.losses import LOSSES
 from featcache.heads.probabilities import targets_for
 from featcache.heads.settings import loss_of
@@ -22,7 +22,7 @@ EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ValidationResult:
     """Outputs of some rows.
 
     Parameters
@@ -38,7 +38,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Validator:
     """The eyes of a run.
 
     Parameters
@@ -53,18 +53,18 @@ class Judge:
         Who is told after a batch.
     """
 
-    programs: Sequence[Program]
+    programs: Sequence[TrainStep]
     inputs: Sequence[Inputs]
     labels: np.ndarray
     classes: int
-    devices: Devices
+    devices: DeviceMesh
     on_progress: OnProgress
 
     @cached_property
     def _kept(self) -> list[Kept]:
         return [Kept(source) for source in self.inputs]
 
-    def outputs(self, phase: int, everything: Values, rows: np.ndarray) -> Judgement:
+    def outputs(self, phase: int, everything: Values, rows: np.ndarray) -> ValidationResult:
         """Return the outputs of plain rows int ``[n]`` by a phase's program, from all arrays of the model."""
         program = self.programs[phase]
         fixed = program.fixed(everything)
@@ -81,7 +81,7 @@ class Judge:
             outputs.append(computed[: len(batch.rows)][real])
             done += len(found[-1])
         self.on_progress(Progress("validate", done, len(rows)))
-        return Judgement(np.concatenate(found), np.concatenate(outputs).astype(np.float32))
+        return ValidationResult(np.concatenate(found), np.concatenate(outputs).astype(np.float32))
 
     @property
     def head_outputs(self) -> int:

@@ -10,7 +10,7 @@ MEMORY = 2 << 30
 """Bytes that training may take if nobody says."""
 
 
-class Table(Protocol):
+class FeatureTable(Protocol):
     """Features of numbered rows."""
 
     @property
@@ -76,7 +76,7 @@ class RowsOf:
         Which, int ``[n]``; all by default.
     """
 
-    def __init__(self, table: Table, numbers: np.ndarray | None = None) -> None:
+    def __init__(self, table: FeatureTable, numbers: np.ndarray | None = None) -> None:
         self.table = table
         self.numbers = np.arange(table.shape[0]) if numbers is None else numbers
 
@@ -97,24 +97,24 @@ class RowsOf:
         return self.table.take(self.numbers[[which]])[0]
 
 
-class Part(NamedTuple):
+class FeatureRows(NamedTuple):
     """Labelled features: `table` of N images, their `labels`, and `weight` float ``[K, N]`` for each head.
 
     Labels are int ``[N]`` (exclusive classes), 0 and 1 in ``[N, C]`` (answers), or float ``[N, T]`` (numbers). The
     table has `views` V rows for each image, ``[N · V, D]``: view v of image r is row ``r · V + v``.
     """
 
-    table: Table
+    table: FeatureTable
     labels: np.ndarray
     weight: np.ndarray
     views: int = 1
 
-    def by_row(self) -> "Part":
+    def by_row(self) -> "FeatureRows":
         """Return the same with a label and a weight for every row: an image's views share its weight evenly."""
         if self.views == 1:
             return self
         weight = np.repeat(self.weight / np.float32(self.views), self.views, axis=1)
-        return Part(self.table, np.repeat(self.labels, self.views, axis=0), weight)
+        return FeatureRows(self.table, np.repeat(self.labels, self.views, axis=0), weight)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import numpy as np
 
 from featcache.errors import IntegrityError, UsageError
 from featcache.heads.settings import Settings, loss_of
-from featcache.heads.task_types import READINGS
+from featcache.heads.task_types import TASK_TYPES
 
 
 @dataclass(frozen=True)
-class FinishedHead:
+class FittedHead:
     """A head's numbers, and how they are used.
 
     Parameters
@@ -58,7 +58,7 @@ class FinishedHead:
     def raw(self, features: np.ndarray, *, tta: bool) -> tuple[np.ndarray, str]:
         """Return raw outputs ``[N, C]``, and the loss that says how to read them.
 
-        Those of an average over views are what gives its values back; see `featcache.heads.task_types.Reading.undone`.
+        Those of an average over views are what gives its values back; see `featcache.heads.task_types.TaskType.undone`.
 
         Parameters
         ----------
@@ -72,6 +72,6 @@ class FinishedHead:
             return self.logits(features), loss
         count, views = np.shape(features)[:2]
         logits = self.logits(np.reshape(features, (count * views, *np.shape(features)[2:])))
-        reading = READINGS[self.task]
+        reading = TASK_TYPES[self.task]
         each = reading.values(loss, logits, self.classes)
         return reading.undone(each.reshape(count, views, self.classes).mean(axis=1, dtype=np.float64))

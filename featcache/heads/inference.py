@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from featcache.core.jit_options import cpu_options
-from featcache.heads.model import Form, as_arrays, form_of, head_kind
+from featcache.heads.model import HeadArchitecture, as_arrays, form_of, head_kind
 from featcache.heads.settings import Settings
 
 
@@ -30,7 +30,7 @@ def outputs(
 
 @cache
 def _many_logits() -> Callable[..., jax.Array]:
-    def run(form: Form, parameters: Any, x: jax.Array) -> jax.Array:
+    def run(form: HeadArchitecture, parameters: Any, x: jax.Array) -> jax.Array:
         one = jax.vmap(partial(head_kind(form.head).logits, form), in_axes=(None, 0))
         return jax.vmap(one, in_axes=(0, None))(parameters, x)
 

@@ -32,7 +32,7 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 
 
 @dataclass(frozen=True)
-class Form:
+class HeadArchitecture:
     """All that decides which arrays a head has and what is done with them.
 
     Parameters
@@ -96,28 +96,28 @@ class Head:
         ``(form, parameters) -> parameters`` without what only training needs.
     """
 
-    init: Callable[[jax.Array, int, Form], dict[str, jax.Array]]
-    logits: Callable[[Form, Parameters, jax.Array], jax.Array]
+    init: Callable[[jax.Array, int, HeadArchitecture], dict[str, jax.Array]]
+    logits: Callable[[HeadArchitecture, Parameters, jax.Array], jax.Array]
     train_logits: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
-    scale: Callable[[Form, Parameters, Scaling], dict[str, jax.Array]]
-    finish: Callable[[Form, Parameters], dict[str, jax.Array]]
+    scale: Callable[[HeadArchitecture, Parameters, Scaling], dict[str, jax.Array]]
+    finish: Callable[[HeadArchitecture, Parameters], dict[str, jax.Array]]
 
 
 # ---- linear
 
 
-def _linear_init(key: jax.Array, features: int, form: Form) -> dict[str, jax.Array]:
+def _linear_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[str, jax.Array]:
     del key  # the loss is convex: zeros are the best start, and every seed finds the same minimum
     return {"kernel": jnp.zeros((features, form.outputs)), "bias": jnp.zeros(form.outputs)}
 
 
-def _linear_logits(form: Form, parameters: Parameters, x: jax.Array) -> jax.Array:
+def _linear_logits(form: HeadArchitecture, parameters: Parameters, x: jax.Array) -> jax.Array:
     del form
     return x @ parameters["kernel"] + parameters["bias"]
 
 
 def _linear_train_logits(
-    form: Form,
+    form: HeadArchitecture,
     parameters: Parameters,
     product: jax.Array,
     weight: jax.Array,
@@ -134,13 +134,13 @@ def _scaled(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.A
     return kernel, bias - scaling.mean @ kernel
 
 
-def _linear_scale(form: Form, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
+def _linear_scale(form: HeadArchitecture, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
     del form
     kernel, bias = _scaled(parameters["kernel"], parameters["bias"], scaling)
     return {"kernel": kernel, "bias": bias}
 
 
-def _linear_finish(form: Form, parameters: Parameters) -> dict[str, jax.Array]:
+def _linear_finish(form: HeadArchitecture, parameters: Parameters) -> dict[str, jax.Array]:
     del form
     return dict(parameters)
 
@@ -148,7 +148,7 @@ def _linear_finish(form: Form, parameters: Parameters) -> dict[str, jax.Array]:
 # ---- mlp: hidden layers ``kernel_0``, ``bias_0``, …, then ``kernel``, ``bias`` as in the linear head
 
 
-def _mlp_init(key: jax.Array, features: int, form: Form) -> dict[str, jax.Array]:
+def _mlp_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[str, jax.Array]:
     parameters: dict[str, jax.Array] = {}
     width = features
     for number, (units, layer_key) in enumerate(
@@ -169,14 +169,14 @@ def _mlp_init(key: jax.Array, features: int, form: Form) -> dict[str, jax.Array]
     return parameters | {"kernel": jnp.zeros((width, form.outputs)), "bias": jnp.zeros(form.outputs)}
 
 
-def _mlp_logits(form: Form, parameters: Parameters, x: jax.Array) -> jax.Array:
+def _mlp_logits(form: HeadArchitecture, parameters: Parameters, x: jax.Array) -> jax.Array:
     for number in range(len(form.hidden)):
         x = ACTIVATIONS[form.activation](x @ parameters[f"kernel_{number}"] + parameters[f"bias_{number}"])
     return _linear_logits(form, parameters, x)
 
 
 def _mlp_train_logits(
-    form: Form,
+    form: HeadArchitecture,
     parameters: Parameters,
     product: jax.Array,
     weight: jax.Array,
@@ -223,13 +223,13 @@ def _batch_normed(
     return normed * parameters[f"scale_{number}"] + parameters[f"offset_{number}"], moved
 
 
-def _mlp_scale(form: Form, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
+def _mlp_scale(form: HeadArchitecture, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
     first_bias = form.first.replace("kernel", "bias")
     kernel, bias = _scaled(parameters[form.first], parameters[first_bias], scaling)
     return {**parameters, form.first: kernel, first_bias: bias}
 
 
-def _mlp_finish(form: Form, parameters: Parameters) -> dict[str, jax.Array]:
+def _mlp_finish(form: HeadArchitecture, parameters: Parameters) -> dict[str, jax.Array]:
     kept = {"kernel": parameters["kernel"], "bias": parameters["bias"]}
     for number in range(len(form.hidden)):
         kernel, bias = parameters[f"kernel_{number}"], parameters[f"bias_{number}"]
@@ -253,12 +253,12 @@ HEADS: Mapping[str, Head] = {
 }
 
 
-def form_of(head: str, parameters: Mapping[str, Any], activation: str = "relu") -> Form:
+def form_of(head: str, parameters: Mapping[str, Any], activation: str = "relu") -> HeadArchitecture:
     """Return the form of finished parameters, as a classifier keeps them."""
     hidden = []
     while f"kernel_{len(hidden)}" in parameters:
         hidden.append(int(parameters[f"kernel_{len(hidden)}"].shape[1]))
-    return Form(head, int(parameters["kernel"].shape[1]), tuple(hidden), activation)
+    return HeadArchitecture(head, int(parameters["kernel"].shape[1]), tuple(hidden), activation)
 
 
 def drawn(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

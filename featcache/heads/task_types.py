@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError, did_you_mean
 from featcache.heads.probabilities import CLASS_LOSSES, class_probabilities, sigmoid
 from featcache.heads.settings import DESCENT, HEADS
 from featcache.metrics.classification import evaluate, score
-from featcache.metrics.multilabel import evaluate_answers, summary
-from featcache.metrics.regression import evaluate_numbers
+from featcache.metrics.multilabel import evaluate_multilabel, summary
+from featcache.metrics.regression import evaluate_regression
 
 
 @dataclass(frozen=True)
-class Reading:
+class TaskType:
     """What outputs mean.
 
     Parameters
@@ -86,34 +86,34 @@ def _score_classes(known: np.ndarray, values: np.ndarray, *, classes: Sequence[s
 
 
 def _score_answers(known: np.ndarray, values: np.ndarray, *, classes: Sequence[str], split: str) -> Any:
-    return summary(evaluate_answers(known, values, classes=classes, split=split))
+    return summary(evaluate_multilabel(known, values, classes=classes, split=split))
 
 
 def _score_numbers(known: np.ndarray, values: np.ndarray, *, classes: Sequence[str], split: str) -> Any:
-    return summary(evaluate_numbers(known, values, classes=classes, split=split))
+    return summary(evaluate_regression(known, values, classes=classes, split=split))
 
 
 _ALL = (
-    Reading(CLASSES, class_probabilities, _logarithms, _score_classes, evaluate, HEADS, CLASS_LOSSES),
-    Reading(
-        ANSWERS,
+    TaskType(MULTICLASS, class_probabilities, _logarithms, _score_classes, evaluate, HEADS, CLASS_LOSSES),
+    TaskType(
+        MULTILABEL,
         lambda loss, raw, classes: sigmoid(raw),
         _log_odds,
         _score_answers,
-        evaluate_answers,
+        evaluate_multilabel,
         DESCENT,
         ("sigmoid",),
     ),
-    Reading(
-        NUMBERS,
+    TaskType(
+        REGRESSION,
         lambda loss, raw, classes: np.asarray(raw, np.float32),
         _as_they_are,
         _score_numbers,
-        evaluate_numbers,
+        evaluate_regression,
         ("ridge", *DESCENT),
         ("squared",),
     ),
 )
 
-READINGS: Mapping[str, Reading] = {reading.task: reading for reading in _ALL}
+TASK_TYPES: Mapping[str, TaskType] = {reading.task: reading for reading in _ALL}
 """By `featcache.core.tasks.TASKS`."""

@@ -5,14 +5,19 @@ from functools import partial
 
 import numpy as np
 
-from featcache.heads.feature_table import MEMORY, Part, blocks
+from featcache.heads.feature_table import MEMORY, FeatureRows, blocks
 from featcache.heads.inference import outputs
 from featcache.heads.probabilities import class_probabilities
 from featcache.heads.settings import DESCENT, Settings, loss_of
 
 
 def scores(
-    settings: Settings, parameters: Mapping[str, np.ndarray], val: Part, *, classes: int, memory: int = MEMORY
+    settings: Settings,
+    parameters: Mapping[str, np.ndarray],
+    val: FeatureRows,
+    *,
+    classes: int,
+    memory: int = MEMORY,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what K heads are worth on rows that judge, each ``[K]``, NaN where one has no rows.
 
@@ -39,7 +44,7 @@ def scores(
 
 
 def row_scores(
-    settings: Settings, parameters: Mapping[str, np.ndarray], val: Part, *, classes: int
+    settings: Settings, parameters: Mapping[str, np.ndarray], val: FeatureRows, *, classes: int
 ) -> np.ndarray:
     """Return what one head (parameters without an axis of heads) is worth on each row, float64 ``[N]``.
 
@@ -60,7 +65,7 @@ Judge = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Outputs ``[K, n, C]`` and labels ``[n, …]`` to the loss and the score of each row, both ``[K, n]``."""
 
 
-def _judge(settings: Settings, val: Part, classes: int) -> Judge:
+def _judge(settings: Settings, val: FeatureRows, classes: int) -> Judge:
     if val.labels.ndim == 1:
         return partial(_of_classes, loss_of(settings), classes)
     if settings.head in DESCENT and settings.loss == "sigmoid":
@@ -91,7 +96,7 @@ def _of_numbers(variances: np.ndarray, raw: np.ndarray, labels: np.ndarray) -> t
     return squares.mean(axis=2), np.where(spread, shares, squares == 0).mean(axis=2)
 
 
-def _variances(val: Part) -> np.ndarray:
+def _variances(val: FeatureRows) -> np.ndarray:
     """Variance of each number over the rows that judge a head, float64 ``[K, T]``; of a constant exactly 0."""
     found = np.zeros((len(val.weight), val.labels.shape[1]))
     for variance, weight in zip(found, val.weight, strict=True):

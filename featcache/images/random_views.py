@@ -27,7 +27,7 @@ _BOXES = slice(11, 11 + 4 * TRIES)
 PLACES = _BOXES.stop
 
 
-def drawn_numbers(seed: int, image: bytes, number: int) -> np.ndarray:
+def draw_numbers(seed: int, image: bytes, number: int) -> np.ndarray:
     """Return what a view is drawn with, float64 of [0, 1).
 
     Philox is counted and not carried on: the key alone decides. Raw 64-bit words, because numpy promises to keep
@@ -38,7 +38,7 @@ def drawn_numbers(seed: int, image: bytes, number: int) -> np.ndarray:
     return (words >> 11) * 2.0**-53
 
 
-def drawn_view(
+def apply_view(
     picture: Image.Image, transforms: Transforms, augmentation: "Augmentation", drawn: np.ndarray
 ) -> Image.Image:
     """Crop, flip and colour an upright RGB picture."""
@@ -130,7 +130,7 @@ _CHANGES: dict[str, Callable[[Image.Image, float], Image.Image]] = {
 }
 
 
-def augmented(
+def decode_view(
     data: bytes, transforms: Transforms, augmentation: Augmentation, *, seed: int, image: bytes, number: int
 ) -> np.ndarray:
     """Decode one picture and draw one view of it.
@@ -162,6 +162,6 @@ def augmented(
     """
 
     def finish(picture: Image.Image) -> Image.Image:
-        return drawn_view(picture, transforms, augmentation, drawn_numbers(seed, image, number))
+        return apply_view(picture, transforms, augmentation, draw_numbers(seed, image, number))
 
     return read(data, exif=transforms.exif, rgb=transforms.rgb, finish=finish)

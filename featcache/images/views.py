@@ -11,7 +11,7 @@ from featcache.core.identity import PLAIN_VIEWS
 from featcache.errors import UsageError
 from featcache.images.augmentation import Augmentation
 from featcache.images.decoding import read
-from featcache.images.random_views import drawn_numbers, drawn_view
+from featcache.images.random_views import apply_view, draw_numbers
 from featcache.images.resizing import _fit, prepare
 from featcache.images.transforms import Transforms
 
@@ -114,10 +114,10 @@ def draw_views(
     views: list[np.ndarray] = []
 
     def finish(picture: Image.Image) -> Image.Image:
-        numbers = (drawn_numbers(seed, image, number) for number in range(1, count))
+        numbers = (draw_numbers(seed, image, number) for number in range(1, count))
         plain = _fit(picture, transforms)
         views.append(np.asarray(plain))
-        views.extend(np.asarray(drawn_view(picture, transforms, augmentation, drawn)) for drawn in numbers)
+        views.extend(np.asarray(apply_view(picture, transforms, augmentation, drawn)) for drawn in numbers)
         return plain
 
     read(data, exif=transforms.exif, rgb=transforms.rgb, finish=finish)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from featcache.metrics.intervals import bootstrap_interval, mean_interval
-from featcache.metrics.regression import NumberEvaluation, NumberScores
+from featcache.metrics.regression import RegressionEvaluation, RegressionScores
 
 
 @dataclass(frozen=True)
-class AnswerScores:
+class MultilabelScores:
     """How good yes-or-no answers are on one split.
 
     Parameters
@@ -44,7 +44,7 @@ class AnswerScores:
 
 
 @dataclass(frozen=True)
-class AnswerScore:
+class LabelScore:
     """One answer: average precision (``None`` where it is never yes), precision, recall, F1, how often it is yes."""
 
     name: str
@@ -56,16 +56,16 @@ class AnswerScore:
 
 
 @dataclass(frozen=True)
-class AnswerEvaluation(AnswerScores):
+class MultilabelEvaluation(MultilabelScores):
     """Scores with the `answers` one by one; `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`."""
 
-    answers: tuple[AnswerScore, ...]
+    answers: tuple[LabelScore, ...]
     seen: int | None = None
 
 
-def evaluate_answers(
+def evaluate_multilabel(
     targets: np.ndarray, probabilities: np.ndarray, *, classes: Sequence[str], split: str
-) -> AnswerEvaluation:
+) -> MultilabelEvaluation:
     """Score probabilities float ``[N, T]`` against answers 0 and 1 ``[N, T]``; `classes` names them."""
     from sklearn import metrics
 
@@ -87,7 +87,7 @@ def evaluate_answers(
     possible = [value for value in ranked if value is not None]
     right = np.asarray(known == said, np.float64).mean(axis=1)
     sure = np.clip(np.where(known, probabilities, 1 - probabilities), 1e-12, None)
-    return AnswerEvaluation(
+    return MultilabelEvaluation(
         split=split,
         count=len(targets),
         accuracy=float(right.mean()),
@@ -97,7 +97,7 @@ def evaluate_answers(
         f1=float(np.mean(f1)),
         loss=float(-np.mean(np.log(sure))),
         answers=tuple(
-            AnswerScore(name, a, float(p), float(r), float(f), int(n))
+            LabelScore(name, a, float(p), float(r), float(f), int(n))
             for name, a, p, r, f, n in zip(
                 classes, ranked, precision, recall, f1, known.sum(axis=0), strict=True
             )
@@ -105,7 +105,7 @@ def evaluate_answers(
     )
 
 
-def summary(evaluation: AnswerEvaluation | NumberEvaluation) -> AnswerScores | NumberScores:
+def summary(evaluation: MultilabelEvaluation | RegressionEvaluation) -> MultilabelScores | RegressionScores:
     """Return the scores without those of the single answers or numbers."""
-    kind = AnswerScores if isinstance(evaluation, AnswerEvaluation) else NumberScores
+    kind = MultilabelScores if isinstance(evaluation, MultilabelEvaluation) else RegressionScores
     return kind(**{name: getattr(evaluation, name) for name in kind.__dataclass_fields__})

@@ -10,7 +10,7 @@ from featcache.metrics.intervals import mean_interval
 
 
 @dataclass(frozen=True)
-class NumberScores:
+class RegressionScores:
     """How good predicted numbers are on one split; of several numbers the means over them.
 
     Parameters
@@ -40,7 +40,7 @@ class NumberScores:
 
 
 @dataclass(frozen=True)
-class NumberScore:
+class TargetScore:
     """One number: mean absolute error, root of the mean squared error, R²."""
 
     name: str
@@ -50,16 +50,16 @@ class NumberScore:
 
 
 @dataclass(frozen=True)
-class NumberEvaluation(NumberScores):
+class RegressionEvaluation(RegressionScores):
     """Scores with the `numbers` one by one; `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`."""
 
-    numbers: tuple[NumberScore, ...]
+    numbers: tuple[TargetScore, ...]
     seen: int | None = None
 
 
-def evaluate_numbers(
+def evaluate_regression(
     targets: np.ndarray, numbers: np.ndarray, *, classes: Sequence[str], split: str
-) -> NumberEvaluation:
+) -> RegressionEvaluation:
     """Score predicted numbers float ``[N, T]`` against those that are known, ``[N, T]``; `classes` names them."""
     from sklearn import metrics
 
@@ -69,7 +69,7 @@ def evaluate_numbers(
         r2 = np.atleast_1d(metrics.r2_score(targets, numbers, multioutput="raw_values"))
     else:  # a single row has no variance to explain
         r2 = np.zeros(targets.shape[1])
-    return NumberEvaluation(
+    return RegressionEvaluation(
         split=split,
         count=len(targets),
         mae=float(mae.mean()),
@@ -77,7 +77,7 @@ def evaluate_numbers(
         rmse=float(rmse.mean()),
         r2=float(r2.mean()),
         numbers=tuple(
-            NumberScore(name, float(a), float(b), float(c))
+            TargetScore(name, float(a), float(b), float(c))
             for name, a, b, c in zip(classes, mae, rmse, r2, strict=True)
         ),
     )

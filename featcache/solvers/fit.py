@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import DataError, UsageError
-from featcache.heads.feature_table import MEMORY, Part, RowsOf, Solved
+from featcache.heads.feature_table import MEMORY, FeatureRows, RowsOf, Solved
 from featcache.heads.probabilities import CLASS_LOSSES
 from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.validation_scores import scores
 from featcache.solvers.grouping import same_rows
-from featcache.solvers.sgd import descend, whole
+from featcache.solvers.sgd import all_features, descend
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Fit:
 
 def fit_heads(
     settings: Sequence[Settings],
-    train: Part,
-    val: Part,
+    train: FeatureRows,
+    val: FeatureRows,
     *,
     classes: int,
     memory: int = MEMORY,
@@ -171,7 +171,7 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
         raise DataError(f"answers {labels.min():g}..{labels.max():g}: expected 0 (no) to 1 (yes)")
 
 
-def _class_weighted(settings: Settings, train: Part, weight: np.ndarray, classes: int) -> np.ndarray:
+def _class_weighted(settings: Settings, train: FeatureRows, weight: np.ndarray, classes: int) -> np.ndarray:
     """Row weights with which, if asked for, all classes that are present count the same in all."""
     if settings.class_weights == "none":
         return weight
@@ -184,30 +184,32 @@ def _class_weighted(settings: Settings, train: Part, weight: np.ndarray, classes
 # ---- solved, or remembered
 
 
-def _whole(part: Part, head: str, memory: int) -> np.ndarray:
+def _all_features(part: FeatureRows, head: str, memory: int) -> np.ndarray:
     """All features of a part, for heads that need them at once."""
     if not _fits(part, memory):
         raise UsageError(
             f"a {head} head needs all features at once, {_nbytes(part) >> 20} MiB, and memory is "
             f"{memory >> 20} MiB; raise --memory, or use a linear, mlp or ridge head, which read them in blocks"
         )
-    return whole(part.table)
+    return all_features(part.table)
 
 
-def _fits(part: Part, memory: int) -> bool:
+def _fits(part: FeatureRows, memory: int) -> bool:
     return _nbytes(part) <= memory
 
 
-def _nbytes(part: Part) -> int:
+def _nbytes(part: FeatureRows) -> int:
     return 4 * int(np.prod(part.table.shape))
 
 
-def _logistic(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+def _logistic(
+    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
+) -> Solved:
     from featcache.solvers.logistic import fit_logistic
 
     del val
     solution = fit_logistic(
-        _whole(train, "logistic", memory),
+        _all_features(train, "logistic", memory),
         train.labels,
         train.weight,
         np.array([own.c for own in settings], np.float32),
@@ -220,11 +222,13 @@ def _logistic(settings: Sequence[Settings], train: Part, val: Part, classes: int
     return Solved(parameters, iterations, int(iterations.max()), np.asarray(solution.converged), ())
 
 
-def _ridge(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+def _ridge(
+    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
+) -> Solved:
     from featcache.solvers.ridge import class_targets, fit_ridge
 
     del val
-    x = whole(train.table) if _fits(train, memory) else RowsOf(train.table)
+    x = all_features(train.table) if _fits(train, memory) else RowsOf(train.table)
     targets = class_targets(train.labels, classes) if train.labels.ndim == 1 else train.labels
     found: dict[str, np.ndarray] = {}
     for heads in same_rows(train.weight):
@@ -240,9 +244,11 @@ def _ridge(settings: Sequence[Settings], train: Part, val: Part, classes: int, m
     return _closed(found, len(settings))
 
 
-def _knn(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+def _knn(
+    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
+) -> Solved:
     del val, classes
-    x = _whole(train, "knn", memory)
+    x = _all_features(train, "knn", memory)
     # Views, not copies: a head's rows are chosen when it is kept.
     return _closed(
         {
@@ -255,11 +261,13 @@ def _knn(settings: Sequence[Settings], train: Part, val: Part, classes: int, mem
     )
 
 
-def _prototype(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+def _prototype(
+    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
+) -> Solved:
     from featcache.heads.nearest import prototypes
 
     del val
-    x = _whole(train, "prototype", memory)
+    x = _all_features(train, "prototype", memory)
     found = prototypes(x, train.labels, train.weight, classes=classes, metric=settings[0].metric)
     return _closed(found, len(settings))
 

@@ -28,7 +28,7 @@ NOISE = 1e-6
 MOST_TRIALS = 25
 
 
-class History(NamedTuple):
+class CurvatureHistory(NamedTuple):
     """The last m steps of K problems and the gradient's changes over them.
 
     Parameters
@@ -50,7 +50,7 @@ class History(NamedTuple):
     taken: jax.Array
 
 
-class Trial(NamedTuple):
+class LineSearchPoint(NamedTuple):
     """A function of the step: its value, slope and curvature, each ``[K]``."""
 
     value: jax.Array
@@ -63,12 +63,12 @@ def dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.sum(a * b, axis=tuple(range(1, a.ndim)))
 
 
-def along(scale: jax.Array, array: jax.Array) -> jax.Array:
+def scale_each(scale: jax.Array, array: jax.Array) -> jax.Array:
     """Return ``[K, …]`` with each problem's part multiplied by its own ``[K]``."""
     return scale.reshape(-1, *[1] * (array.ndim - 1)) * array
 
 
-def empty_history(gradient: jax.Array, length: int) -> History:
+def empty_history(gradient: jax.Array, length: int) -> CurvatureHistory:
     """Return a history of no steps; the first will be of length 1 at most.
 
     Parameters
@@ -81,10 +81,12 @@ def empty_history(gradient: jax.Array, length: int) -> History:
     nothing = jnp.zeros((length, *gradient.shape), gradient.dtype)
     size = jnp.sqrt(dot(gradient, gradient))
     scale = 1 / jnp.maximum(size, 1.0)
-    return History(nothing, nothing, jnp.zeros((length, len(gradient))), scale, jnp.zeros((), jnp.int32))
+    return CurvatureHistory(
+        nothing, nothing, jnp.zeros((length, len(gradient))), scale, jnp.zeros((), jnp.int32)
+    )
 
 
-def remember(history: History, step: jax.Array, change: jax.Array) -> History:
+def remember(history: CurvatureHistory, step: jax.Array, change: jax.Array) -> CurvatureHistory:
     """Return the history with one more step ``[K, …]`` and the gradient's change over it."""
     slot = history.taken % len(history.steps)
     learnt, square = dot(step, change), dot(change, change)
@@ -92,7 +94,7 @@ def remember(history: History, step: jax.Array, change: jax.Array) -> History:
     useful = learnt > 0
     inverse = jnp.where(useful, 1 / jnp.where(useful, learnt, 1), 0)
     scale = jnp.where(useful, learnt / jnp.where(useful, square, 1), history.scale)
-    return History(
+    return CurvatureHistory(
         history.steps.at[slot].set(step),
         history.changes.at[slot].set(change),
         history.inverses.at[slot].set(inverse),
@@ -101,7 +103,7 @@ def remember(history: History, step: jax.Array, change: jax.Array) -> History:
     )
 
 
-def descent(history: History, gradient: jax.Array) -> jax.Array:
+def descent_direction(history: CurvatureHistory, gradient: jax.Array) -> jax.Array:
     """Return ``-H · gradient`` ``[K, …]`` with the inverse Hessian H that the history implies (two loops)."""
     length = len(history.steps)
 
@@ -109,15 +111,15 @@ def descent(history: History, gradient: jax.Array) -> jax.Array:
         vector, shares = carry
         slot = (history.taken - 1 - age) % length
         share = history.inverses[slot] * dot(history.steps[slot], vector)
-        return vector - along(share, history.changes[slot]), shares.at[slot].set(share)
+        return vector - scale_each(share, history.changes[slot]), shares.at[slot].set(share)
 
     def forward(age: jax.Array, vector: jax.Array) -> jax.Array:
         slot = (history.taken + age) % length
         share = history.inverses[slot] * dot(history.changes[slot], vector)
-        return vector + along(shares[slot] - share, history.steps[slot])
+        return vector + scale_each(shares[slot] - share, history.steps[slot])
 
     vector, shares = lax.fori_loop(0, length, backward, (gradient, jnp.zeros_like(history.inverses)))
-    return -lax.fori_loop(0, length, forward, along(history.scale, vector))
+    return -lax.fori_loop(0, length, forward, scale_each(history.scale, vector))
 
 
 class _Search(NamedTuple):
@@ -129,7 +131,7 @@ class _Search(NamedTuple):
 
 
 def line_search(
-    function: Callable[[jax.Array], Trial], value: jax.Array, slope: jax.Array, active: jax.Array
+    function: Callable[[jax.Array], LineSearchPoint], value: jax.Array, slope: jax.Array, active: jax.Array
 ) -> jax.Array:
     """Find the steps ``[K]`` that satisfy the strong Wolfe conditions along convex functions.
 
@@ -139,7 +141,7 @@ def line_search(
     Parameters
     ----------
     function
-        Steps ``[K]`` to `Trial`.
+        Steps ``[K]`` to `LineSearchPoint`.
     value, slope
         ``[K]`` at step 0.
     active

@@ -17,15 +17,15 @@ from featcache.heads.model import Scaling
 from featcache.solvers.lbfgs import (
     NOISE,
     SUFFICIENT_DECREASE,
-    History,
-    along,
-    descent,
+    CurvatureHistory,
+    descent_direction,
     dot,
     empty_history,
     remember,
+    scale_each,
 )
 from featcache.solvers.optimizers import Hyperparameters
-from featcache.solvers.train_step import Learners, Program, Rows, total_loss
+from featcache.solvers.train_step import HeadsProgram, Learners, TrainRows, total_loss
 
 REMEMBERED = 10
 """Steps that the inverse Hessian is made of."""
@@ -33,10 +33,10 @@ REMEMBERED = 10
 MOST_HALVINGS = 20
 
 
-class State(NamedTuple):
+class LbfgsState(NamedTuple):
     """Of K heads with P parameters: what was learnt, and loss ``[K]`` and gradient ``[K, P]`` where they are."""
 
-    history: History
+    history: CurvatureHistory
     value: jax.Array
     gradient: jax.Array
 
@@ -49,7 +49,7 @@ class _Problem(NamedTuple):
 
 
 def _problem(
-    program: Program, hyper: Hyperparameters, train: Rows, scaling: Scaling, learners: Learners
+    program: HeadsProgram, hyper: Hyperparameters, train: TrainRows, scaling: Scaling, learners: Learners
 ) -> _Problem:
     unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], learners.parameters))[1]
     x, weight = train.x, train.weight
@@ -82,30 +82,32 @@ def _with_gradient(problem: _Problem, flat: jax.Array) -> tuple[jax.Array, jax.A
     return values, gradient
 
 
-def started(
-    program: Program, hyper: Hyperparameters, train: Rows, scaling: Scaling, learners: Learners
+def init_state(
+    program: HeadsProgram, hyper: Hyperparameters, train: TrainRows, scaling: Scaling, learners: Learners
 ) -> Learners:
     """Return K heads with the state that `iterate` goes on from."""
     problem = _problem(program, hyper, train, scaling, learners)
     value, gradient = _with_gradient(problem, _flat(learners.parameters))
-    return learners._replace(optimizer=State(empty_history(gradient, REMEMBERED), value, gradient))
+    return learners._replace(optimizer=LbfgsState(empty_history(gradient, REMEMBERED), value, gradient))
 
 
 def iterate(
-    program: Program, hyper: Hyperparameters, train: Rows, scaling: Scaling, learners: Learners
+    program: HeadsProgram, hyper: Hyperparameters, train: TrainRows, scaling: Scaling, learners: Learners
 ) -> tuple[Learners, jax.Array]:
     """Take one step of each head, and return the losses ``[K]`` after it, decay included."""
     problem = _problem(program, hyper, train, scaling, learners)
     flat, state = _flat(learners.parameters), learners.optimizer
-    direction = descent(state.history, state.gradient)
+    direction = descent_direction(state.history, state.gradient)
     slope = dot(direction, state.gradient)
     # Rounding may leave a direction that leads up.
     direction = jnp.where((slope < 0)[:, None], direction, -state.gradient)
     slope = jnp.minimum(slope, dot(direction, state.gradient))
-    step = along(_halved(problem, flat, direction, state.value, slope), direction)
+    step = scale_each(_halved(problem, flat, direction, state.value, slope), direction)
     value, gradient = _with_gradient(problem, flat + step)
     history = remember(state.history, step, gradient - state.gradient)
-    return Learners(problem.parameters(flat + step), State(history, value, gradient), learners.keys), value
+    return Learners(
+        problem.parameters(flat + step), LbfgsState(history, value, gradient), learners.keys
+    ), value
 
 
 def _halved(
@@ -119,7 +121,7 @@ def _halved(
 
     def halve(search: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         step, found, halvings = search
-        reached = problem.values(flat + along(step, direction))
+        reached = problem.values(flat + scale_each(step, direction))
         good = reached <= value + SUFFICIENT_DECREASE * step * slope + NOISE * jnp.abs(value)
         return jnp.where(found | good, step, step / 2), found | good, halvings + 1
 

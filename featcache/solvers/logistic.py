@@ -27,23 +27,23 @@ from jax import lax
 
 from featcache.errors import UsageError
 from featcache.solvers.lbfgs import (
-    History,
-    along,
-    descent,
+    CurvatureHistory,
+    descent_direction,
     dot,
     empty_history,
     line_search,
     remember,
+    scale_each,
 )
 from featcache.solvers.logistic_objective import (
     Heads,
-    Rows,
+    ObjectiveRows,
     class_margins,
-    finished_parameters,
     heads_to_solve,
     largest_element,
     objective_along,
     objective_gradient,
+    raw_parameters,
     shared_rows,
 )
 
@@ -167,7 +167,7 @@ class _State(NamedTuple):
     weights: jax.Array
     margins: jax.Array
     gradient: jax.Array
-    history: History
+    history: CurvatureHistory
     objective: jax.Array
     lowest: jax.Array
     stalled: jax.Array
@@ -179,7 +179,7 @@ class _State(NamedTuple):
 
 @partial(jax.jit, static_argnames=("history", "standardize"))
 def _solve(
-    rows: Rows,
+    rows: ObjectiveRows,
     weight: jax.Array,
     c: jax.Array,
     tolerance: jax.Array,
@@ -196,7 +196,7 @@ def _solve(
     start = _start(rows, heads, tolerance, history)
     end = lax.while_loop(running, partial(_advance, rows, heads, tolerance), start)
     return Solution(
-        finished_parameters(rows, heads, end.weights),
+        raw_parameters(rows, heads, end.weights),
         end.objective * c * jnp.sum(weight, axis=1),
         end.iterations,
         end.converged,
@@ -204,7 +204,7 @@ def _solve(
     )
 
 
-def _start(rows: Rows, heads: Heads, tolerance: jax.Array, history: int) -> _State:
+def _start(rows: ObjectiveRows, heads: Heads, tolerance: jax.Array, history: int) -> _State:
     K, classes = heads.present.shape[:2]
     weights = jnp.zeros((K, _outputs(classes), rows.x.shape[1]))
     margin = jnp.zeros((K, classes, len(rows.x)))
@@ -225,15 +225,15 @@ def _start(rows: Rows, heads: Heads, tolerance: jax.Array, history: int) -> _Sta
     )
 
 
-def _advance(rows: Rows, heads: Heads, tolerance: jax.Array, state: _State) -> _State:
+def _advance(rows: ObjectiveRows, heads: Heads, tolerance: jax.Array, state: _State) -> _State:
     """Take one step with all heads; a head that is not running gets the step 0, which changes no bit of it."""
-    direction = along(state.running, descent(state.history, state.gradient))
+    direction = scale_each(state.running, descent_direction(state.history, state.gradient))
     slope = dot(state.gradient, direction)
     moved = class_margins(rows, heads, direction)
     function = partial(objective_along, rows, heads, state.weights, state.margins, direction, moved)
     step = jnp.where(state.running, line_search(function, state.objective, slope, state.running), 0)
-    change = along(step, direction)
-    weights, margin = state.weights + change, state.margins + along(step, moved)
+    change = scale_each(step, direction)
+    weights, margin = state.weights + change, state.margins + scale_each(step, moved)
     objective, gradient = objective_gradient(rows, heads, weights, margin)
     norm = largest_element(heads, gradient)
     # Near a minimum the norm still falls where float32 cannot see the objective fall.

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from featcache.heads.model import feature_scaling
-from featcache.solvers.lbfgs import Trial, along, dot
+from featcache.solvers.lbfgs import LineSearchPoint, dot, scale_each
 
 ABSENT = -16.0
 """Logit of a class without rows: never chosen, at most 1e-7 (float32's resolution) beside a class that is.
@@ -27,7 +27,7 @@ Its best bias is minus infinity. The present classes' logits add up to 0, so tha
 """
 
 
-class Rows(NamedTuple):
+class ObjectiveRows(NamedTuple):
     """What all heads share.
 
     Parameters
@@ -76,7 +76,7 @@ class Heads(NamedTuple):
 
 
 @jax.jit
-def shared_rows(x: jax.Array, right: jax.Array, used: jax.Array) -> Rows:
+def shared_rows(x: jax.Array, right: jax.Array, used: jax.Array) -> ObjectiveRows:
     """Return what all heads share, of features ``[N, D]`` and right classes bool ``[C, N]``.
 
     Rows that no head uses (`used` bool ``[N]`` is false) may hold anything.
@@ -86,10 +86,10 @@ def shared_rows(x: jax.Array, right: jax.Array, used: jax.Array) -> Rows:
     x = jnp.where(used[:, None], x - centre, 0)
     size = jnp.sqrt(jnp.sum(jnp.square(x)) / (count * x.shape[1]))
     wide = jnp.concatenate([x, jnp.ones((len(x), 1))], axis=1)
-    return Rows(wide, wide.T, jnp.append(centre, 0), jnp.where(size > 0, size, 1), right)
+    return ObjectiveRows(wide, wide.T, jnp.append(centre, 0), jnp.where(size > 0, size, 1), right)
 
 
-def heads_to_solve(rows: Rows, weight: jax.Array, c: jax.Array, *, standardize: bool) -> Heads:
+def heads_to_solve(rows: ObjectiveRows, weight: jax.Array, c: jax.Array, *, standardize: bool) -> Heads:
     """Return the heads of row weights ``[K, N]`` and inverse strengths ``[K]``."""
     total = jnp.sum(weight, axis=1, keepdims=True)
     total = jnp.where(total > 0, total, 1)
@@ -114,7 +114,7 @@ def heads_to_solve(rows: Rows, weight: jax.Array, c: jax.Array, *, standardize: 
     )
 
 
-def class_margins(rows: Rows, heads: Heads, weights: jax.Array) -> jax.Array:
+def class_margins(rows: ObjectiveRows, heads: Heads, weights: jax.Array) -> jax.Array:
     """Return each class's logit minus the right class's, ``[K, C, N]``, of weights ``[K, J, P]``."""
     kernel, bias = _folded(heads, weights, heads.shift)
     wide = jnp.concatenate([kernel, bias[..., None]], axis=2)
@@ -123,7 +123,7 @@ def class_margins(rows: Rows, heads: Heads, weights: jax.Array) -> jax.Array:
 
 
 def objective_gradient(
-    rows: Rows, heads: Heads, weights: jax.Array, margins: jax.Array
+    rows: ObjectiveRows, heads: Heads, weights: jax.Array, margins: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Return the objective ``[K]`` and its gradient ``[K, J, P]`` at weights with these margins."""
     wrong, losses = _losses(rows, heads, margins)
@@ -137,14 +137,14 @@ def objective_gradient(
 
 
 def objective_along(
-    rows: Rows,
+    rows: ObjectiveRows,
     heads: Heads,
     weights: jax.Array,
     margins: jax.Array,
     direction: jax.Array,
     moved: jax.Array,
     step: jax.Array,
-) -> Trial:
+) -> LineSearchPoint:
     """Return the objective at ``weights + step · direction`` with no matrix product: logits are linear.
 
     Parameters
@@ -158,12 +158,12 @@ def objective_along(
     step
         ``[K]``.
     """
-    wrong, losses = _losses(rows, heads, margins + along(step, moved))
+    wrong, losses = _losses(rows, heads, margins + scale_each(step, moved))
     mean = jnp.sum(wrong * moved, axis=1)
     variance = jnp.sum(wrong * moved * moved, axis=1) - mean * mean
-    end = weights + along(step, direction)
+    end = weights + scale_each(step, direction)
     pull = heads.decay[:, None] * direction
-    return Trial(
+    return LineSearchPoint(
         dot(heads.share, losses) + dot(end, heads.decay[:, None] * end) / 2,
         dot(heads.share, mean) + dot(end, pull),
         dot(heads.share, variance) + dot(direction, pull),
@@ -178,7 +178,7 @@ def largest_element(heads: Heads, gradient: jax.Array) -> jax.Array:
     return largest / np.sqrt(2) if gradient.shape[1] == 1 else largest
 
 
-def finished_parameters(rows: Rows, heads: Heads, weights: jax.Array) -> dict[str, jax.Array]:
+def raw_parameters(rows: ObjectiveRows, heads: Heads, weights: jax.Array) -> dict[str, jax.Array]:
     """Return ``kernel [K, D, C]`` and ``bias [K, C]`` on raw features."""
     kernel, bias = _folded(heads, weights, heads.shift + rows.centre)
     present = heads.present[..., 0]
@@ -202,7 +202,7 @@ def _columns(outputs: jax.Array) -> jax.Array:
     return jnp.concatenate([-outputs, outputs], axis=1) / np.sqrt(2)
 
 
-def _losses(rows: Rows, heads: Heads, margins: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _losses(rows: ObjectiveRows, heads: Heads, margins: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return probabilities ``[K, C, N]`` of the wrong classes (0 for the right one) and losses ``[K, N]``."""
     # A mask, not a product with 0 and 1: XLA turns a product and a sum into a slow dot.
     margins = jnp.where(heads.present & ~rows.right, margins, -jnp.inf)

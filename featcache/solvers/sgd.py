@@ -13,29 +13,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from featcache.errors import UsageError
-from featcache.heads.feature_table import ArrayTable, Part, Solved, Table
-from featcache.heads.model import Form
+from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, Solved
+from featcache.heads.model import HeadArchitecture
 from featcache.heads.probabilities import outputs_for, targets_for
 from featcache.heads.settings import FULL_BATCH, Settings
 from featcache.solvers.grouping import Runs, divide
 from featcache.solvers.lbfgs_training import REMEMBERED
 from featcache.solvers.optimizers import Hyperparameters, hyperparameters
-from featcache.solvers.train_step import Program, Rows, finite_rows
+from featcache.solvers.train_step import HeadsProgram, TrainRows, finite_rows
 
 _Fit = Callable[[Hyperparameters, np.ndarray, np.ndarray], Any]
-"""``(hyper, training weights, validation weights) -> featcache.solvers.train_loop.Fitted`` of some heads."""
+"""``(hyper, training weights, validation weights) -> featcache.solvers.train_loop.TrainedHeads`` of some heads."""
 
 
-def program_of(settings: Settings, outputs: int) -> Program:
+def program_of(settings: Settings, outputs: int) -> HeadsProgram:
     """Return what is compiled for these settings and this number of outputs."""
-    form = Form(
+    form = HeadArchitecture(
         settings.head,
         outputs,
         settings.hidden if settings.head == "mlp" else (),
         settings.activation,
         settings.batch_norm,
     )
-    return Program(
+    return HeadsProgram(
         form,
         settings.optimizer,
         settings.batch_size,
@@ -55,7 +55,9 @@ def _hyperparameters(settings: Sequence[Settings]) -> Hyperparameters:
     return hyperparameters(**{name: [getattr(own, name) for own in settings] for name in names})
 
 
-def descend(settings: Sequence[Settings], train: Part, val: Part, classes: int, memory: int) -> Solved:
+def descend(
+    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
+) -> Solved:
     """Fit K heads of one program by gradient descent; see `featcache.solvers.fit.fit_heads`."""
     exclusive = train.labels.ndim == 1
     program = program_of(settings[0], outputs_for(settings[0].loss, classes) if exclusive else classes)
@@ -69,7 +71,7 @@ def descend(settings: Sequence[Settings], train: Part, val: Part, classes: int, 
     views = train.views
     if not streamed:
         train = train.by_row()
-        x, weight = finite_rows(whole(train.table), train.weight)
+        x, weight = finite_rows(all_features(train.table), train.weight)
         train = train._replace(table=ArrayTable(x), weight=weight)
     runs = divide(
         train.weight,
@@ -117,7 +119,7 @@ def _gathered(parts: Sequence[Any], runs: Runs) -> Solved:
     )
 
 
-def _heads_at_once(program: Program, train: Part, val: Part, memory: int) -> int:
+def _heads_at_once(program: HeadsProgram, train: FeatureRows, val: FeatureRows, memory: int) -> int:
     """How many heads fit: parameters, gradient, two moments, the best so far and a step's copies; outputs; weights."""
     widths = (train.table.shape[1], *program.form.hidden, program.form.outputs)
     numbers = sum(a * b + b for a, b in itertools.pairwise(widths))
@@ -129,11 +131,13 @@ def _heads_at_once(program: Program, train: Part, val: Part, memory: int) -> int
     return max(1, int(memory // (4 * (copies * numbers + rows))))
 
 
-def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], views: int, runs: int) -> _Fit:
+def _in_memory(
+    program: HeadsProgram, rows: Sequence[tuple[FeatureTable, np.ndarray]], views: int, runs: int
+) -> _Fit:
     """Return what fits some heads, one after another or several at a time."""
     from featcache.solvers.train_loop import batch_order, run_program
 
-    (x, y), (val_x, val_y) = ((jnp.asarray(whole(table)), targets) for table, targets in rows)
+    (x, y), (val_x, val_y) = ((jnp.asarray(all_features(table)), targets) for table, targets in rows)
 
     run = run_program(one_core=runs > 1)
 
@@ -150,20 +154,22 @@ def _in_memory(program: Program, rows: Sequence[tuple[Table, np.ndarray]], views
     return lambda hyper, weight, judged: run(
         program,
         hyper,
-        Rows(x, y, _floats(weight)),
-        Rows(val_x, val_y, _floats(judged)),
+        TrainRows(x, y, _floats(weight)),
+        TrainRows(val_x, val_y, _floats(judged)),
         order(int(hyper.seed[0])),
     )
 
 
-def _streamed(program: Program, rows: Sequence[tuple[Table, np.ndarray]], views: int, memory: int) -> _Fit:
-    from featcache.solvers.streaming import Source, fit_streamed
+def _streamed(
+    program: HeadsProgram, rows: Sequence[tuple[FeatureTable, np.ndarray]], views: int, memory: int
+) -> _Fit:
+    from featcache.solvers.streaming import StreamedRows, fit_streamed
 
     return lambda hyper, weight, judged: fit_streamed(
         program,
         hyper,
-        Source(*rows[0], _floats(weight), views),
-        Source(*rows[1], _floats(judged)),
+        StreamedRows(*rows[0], _floats(weight), views),
+        StreamedRows(*rows[1], _floats(judged)),
         memory=memory // 2,
     )
 
@@ -172,7 +178,7 @@ def _floats(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(weight, np.float32)
 
 
-def whole(table: Table) -> np.ndarray:
+def all_features(table: FeatureTable) -> np.ndarray:
     """Return all features of a table, float32 ``[N, D]``."""
     return table.array if isinstance(table, ArrayTable) else table.take(np.arange(table.shape[0]))
 

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from featcache.core.jit_options import cpu_options
-from featcache.heads.feature_table import Table, blocks
+from featcache.heads.feature_table import FeatureTable, blocks
 from featcache.heads.model import Scaling
 from featcache.solvers.optimizers import Array, Hyperparameters
-from featcache.solvers.train_loop import Carry, Fitted, batch_order, finished, initial, judge
+from featcache.solvers.train_loop import Carry, TrainedHeads, batch_order, finalize, initial, judge
 from featcache.solvers.train_step import (
-    Program,
-    Progress,
-    Rows,
+    HeadsProgram,
+    TrainProgress,
+    TrainRows,
     evaluate,
     finite_rows,
     mean_loss,
@@ -29,33 +29,33 @@ from featcache.solvers.train_step import (
 )
 
 
-class Source(NamedTuple):
+class StreamedRows(NamedTuple):
     """Rows whose features are read block by block: `y` ``[N]``, `weight` ``[K, N]``.
 
-    Beside the features, as `featcache.solvers.train_step.Rows`. The table has `views` rows for each of the N images,
-    see `featcache.heads.feature_table.Part`.
+    Beside the features, as `featcache.solvers.train_step.TrainRows`. The table has `views` rows for each of the N
+    images, see `featcache.heads.feature_table.FeatureRows`.
     """
 
-    table: Table
+    table: FeatureTable
     y: np.ndarray
     weight: np.ndarray
     views: int = 1
 
-    def rows(self, numbers: np.ndarray) -> Rows:
+    def rows(self, numbers: np.ndarray) -> TrainRows:
         """Read some rows of the table."""
         images = numbers // self.views
         x, weight = finite_rows(self.table.take(numbers), self.weight[:, images])
-        return Rows(x, self.y[images], weight)
+        return TrainRows(x, self.y[images], weight)
 
 
 def fit_streamed(
-    program: Program,
+    program: HeadsProgram,
     hyper: Hyperparameters,
-    train: Source,
-    val: Source,
+    train: StreamedRows,
+    val: StreamedRows,
     *,
     memory: int,
-) -> Fitted:
+) -> TrainedHeads:
     """Fit K heads to features that are read in blocks.
 
     Parameters
@@ -108,29 +108,32 @@ def _programs() -> dict[str, Callable[..., Any]]:
         "steps": static(_steps, static_argnums=(0, 1)),
         "evaluate": static(evaluate, static_argnums=0),
         "judge": static(_judge, static_argnums=0),
-        "finished": static(finished, static_argnums=0),
+        "finished": static(finalize, static_argnums=0),
         "moments": static(_moments),
     }
 
 
 def _steps(
-    program: Program,
+    program: HeadsProgram,
     steps_per_epoch: int,
     hyper: Hyperparameters,
-    rows: Rows,
+    rows: TrainRows,
     scaling: Scaling,
     batches: jax.Array,
     done: jax.Array,
     half: _Halfway,
 ) -> _Halfway:
     learners, losses, weights = train_steps(
-        program, hyper, rows, scaling, batches, Progress(done, steps_per_epoch), half.carry.learners
+        program, hyper, rows, scaling, batches, TrainProgress(done, steps_per_epoch), half.carry.learners
     )
     return _Halfway(half.carry._replace(learners=learners), half.losses + losses, half.weights + weights)
 
 
 def _judge(
-    program: Program, hyper: Hyperparameters, half: _Halfway, judged: tuple[jax.Array, jax.Array, jax.Array]
+    program: HeadsProgram,
+    hyper: Hyperparameters,
+    half: _Halfway,
+    judged: tuple[jax.Array, jax.Array, jax.Array],
 ) -> Carry:
     loss = mean_loss(half.losses, half.weights)
     return judge(program, hyper, half.carry, half.carry.learners, loss, judged)
@@ -138,11 +141,11 @@ def _judge(
 
 def _epoch(
     run: dict[str, Callable[..., Any]],
-    program: Program,
+    program: HeadsProgram,
     hyper: Hyperparameters,
     carry: Carry,
     scaling: Scaling,
-    train: Source,
+    train: StreamedRows,
     order: np.ndarray,
     some: int,
 ) -> _Halfway:
@@ -164,11 +167,11 @@ def _epoch(
 
 def _judged(
     run: dict[str, Callable[..., Any]],
-    program: Program,
+    program: HeadsProgram,
     hyper: Hyperparameters,
     half: _Halfway,
     scaling: Scaling,
-    val: Source,
+    val: StreamedRows,
     nbytes: int,
 ) -> Carry:
     """Evaluate all validation rows, a block at a time, and judge the epoch."""
@@ -181,7 +184,7 @@ def _judged(
     return run["judge"](program, hyper, half, sums)
 
 
-def _ahead(read: Callable[[np.ndarray], Rows], wanted: Iterator[np.ndarray]) -> Iterator[Rows]:
+def _ahead(read: Callable[[np.ndarray], TrainRows], wanted: Iterator[np.ndarray]) -> Iterator[TrainRows]:
     """Read one block ahead in a thread."""
     with ThreadPoolExecutor(1, thread_name_prefix="featcache-rows") as pool:
         waiting = None
@@ -194,7 +197,7 @@ def _ahead(read: Callable[[np.ndarray], Rows], wanted: Iterator[np.ndarray]) -> 
             yield waiting.result()
 
 
-def _scaling(program: Program, train: Source, nbytes: int) -> Scaling:
+def _scaling(program: HeadsProgram, train: StreamedRows, nbytes: int) -> Scaling:
     """Learn each head's standardisation as `featcache.heads.model.feature_scaling` does, in two passes."""
     heads, (count, width) = len(train.weight), train.table.shape
     if not program.standardize:

@@ -16,13 +16,13 @@ from jax import lax
 from featcache.core.jit_options import cpu_options
 from featcache.heads.model import Scaling
 from featcache.heads.settings import FULL_BATCH
-from featcache.solvers.lbfgs_training import iterate, started
+from featcache.solvers.lbfgs_training import init_state, iterate
 from featcache.solvers.optimizers import Hyperparameters
 from featcache.solvers.train_step import (
+    HeadsProgram,
     Learners,
-    Program,
-    Progress,
-    Rows,
+    TrainProgress,
+    TrainRows,
     evaluate,
     for_raw_features,
     mean_loss,
@@ -42,7 +42,7 @@ class History(NamedTuple):
     val_score: jax.Array
 
 
-class Fitted(NamedTuple):
+class TrainedHeads(NamedTuple):
     """The heads at their best epoch.
 
     `parameters` have a leading axis K and work on raw features; `best_epoch` int ``[K]`` counts from 1 (0: no
@@ -74,7 +74,9 @@ _OF_VIEWS = 1
 """Beside the seed: what makes the draw of the views another than that of the order."""
 
 
-def fit(program: Program, hyper: Hyperparameters, train: Rows, val: Rows, *, views: int = 1) -> Fitted:
+def fit(
+    program: HeadsProgram, hyper: Hyperparameters, train: TrainRows, val: TrainRows, *, views: int = 1
+) -> TrainedHeads:
     """Fit K heads; compiled once for a program and shapes.
 
     Parameters
@@ -137,7 +139,7 @@ def batch_order(images: int, *, batch_size: int, epochs: int, seed: int, views: 
 
 
 @cache
-def run_program(*, one_core: bool = False) -> Callable[..., Fitted]:
+def run_program(*, one_core: bool = False) -> Callable[..., TrainedHeads]:
     """Return the compiled part of `fit`, which also takes `batch_order`'s result.
 
     With `one_core`, for many heads: each call keeps to one core, so that as many calls as there are cores, each of
@@ -152,8 +154,12 @@ def run_program(*, one_core: bool = False) -> Callable[..., Fitted]:
 
 
 def _run_program(
-    program: Program, hyper: Hyperparameters, train: Rows, val: Rows, order: jax.Array | np.ndarray
-) -> Fitted:
+    program: HeadsProgram,
+    hyper: Hyperparameters,
+    train: TrainRows,
+    val: TrainRows,
+    order: jax.Array | np.ndarray,
+) -> TrainedHeads:
     order = jnp.asarray(order)
     scaling = scalings(program, train)
     steps = order.shape[1]
@@ -165,7 +171,7 @@ def _run_program(
         if program.optimizer in FULL_BATCH:
             learners, losses = iterate(program, hyper, train, scaling, carry.learners)
             return judged_epoch(carry, learners, losses)
-        progress = Progress(carry.epoch * steps, steps)
+        progress = TrainProgress(carry.epoch * steps, steps)
         batches = order[carry.epoch % len(order)]
         learners, losses, weights = train_steps(
             program, hyper, train, scaling, batches, progress, carry.learners
@@ -179,17 +185,17 @@ def _run_program(
 
     first = initial(program, hyper, train.x.shape[1])
     if program.optimizer in FULL_BATCH:
-        first = first._replace(learners=started(program, hyper, train, scaling, first.learners))
-    return finished(program, lax.while_loop(running, advance, first), scaling)
+        first = first._replace(learners=init_state(program, hyper, train, scaling, first.learners))
+    return finalize(program, lax.while_loop(running, advance, first), scaling)
 
 
-def finished(program: Program, end: Carry, scaling: Scaling) -> Fitted:
+def finalize(program: HeadsProgram, end: Carry, scaling: Scaling) -> TrainedHeads:
     """Return what is kept of K heads when training ends: the best parameters, for raw features."""
     parameters = jax.vmap(partial(for_raw_features, program), in_axes=(0, program.by_head))(end.best, scaling)
-    return Fitted(parameters, end.best_epoch, end.epoch, end.history)
+    return TrainedHeads(parameters, end.best_epoch, end.epoch, end.history)
 
 
-def initial(program: Program, hyper: Hyperparameters, features: int) -> Carry:
+def initial(program: HeadsProgram, hyper: Hyperparameters, features: int) -> Carry:
     """Return the state of K heads before the first epoch."""
     heads = len(hyper.seed)
     learners = new_learners(program, hyper, features)
@@ -207,7 +213,7 @@ def initial(program: Program, hyper: Hyperparameters, features: int) -> Carry:
 
 
 def judge(
-    program: Program,
+    program: HeadsProgram,
     hyper: Hyperparameters,
     carry: Carry,
     learners: Learners,

@@ -13,12 +13,12 @@ import numpy as np
 from jax import lax
 
 from featcache.heads.losses import LOSSES
-from featcache.heads.model import BATCH_AXIS, Form, Scaling, drawn, feature_scaling, head_kind
+from featcache.heads.model import BATCH_AXIS, HeadArchitecture, Scaling, drawn, feature_scaling, head_kind
 from featcache.solvers.optimizers import OPTIMIZERS, Array, Hyperparameters, rate, start, step
 
 
 @dataclass(frozen=True)
-class Program:
+class HeadsProgram:
     """What is compiled: everything that changes the computation, not just its numbers.
 
     Parameters
@@ -45,11 +45,11 @@ class Program:
     mixup, noise
         Whether any head mixes or disturbs its features; disturbed, they cannot share one product.
     shared
-        Whether all heads have the same rows: `Rows.weight` is ``[1, N]`` then, and features are standardised once
+        Whether all heads have the same rows: `TrainRows.weight` is ``[1, N]`` then, and features are standardised once
         a batch, not once a head.
     """
 
-    form: Form
+    form: HeadArchitecture
     optimizer: str
     batch_size: int
     epochs: int
@@ -68,10 +68,10 @@ class Program:
         return None if self.shared else 0
 
 
-class Rows(NamedTuple):
+class TrainRows(NamedTuple):
     """Examples: `x` ``[N, D]``, `y` ``[N]`` or ``[N, C]``, and how much each counts, `weight` ``[K, N]``.
 
-    `weight` is ``[1, N]`` where the heads share it (see `Program`).
+    `weight` is ``[1, N]`` where the heads share it (see `HeadsProgram`).
     """
 
     x: Array
@@ -110,24 +110,24 @@ class Learners(NamedTuple):
     keys: jax.Array
 
 
-def new_learners(program: Program, hyper: Hyperparameters, features: int) -> Learners:
+def new_learners(program: HeadsProgram, hyper: Hyperparameters, features: int) -> Learners:
     """Return K heads before their first step; each draws from its own seed only."""
 
     def one(seed: jax.Array) -> Learners:
         first, rest = jax.random.split(jax.random.key(seed))
-        parameters = turned(head_kind(program.form.head).init(first, features, program.form))
+        parameters = transpose_kernels(head_kind(program.form.head).init(first, features, program.form))
         state = start(program.optimizer, parameters) if program.optimizer in OPTIMIZERS else ()
         return Learners(parameters, state, rest)
 
     return jax.vmap(one)(jnp.asarray(hyper.seed))
 
 
-def turned(parameters: Any) -> Any:
+def transpose_kernels(parameters: Any) -> Any:
     """Return parameters with their matrices transposed; twice is as before."""
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, -1, -2) if leaf.ndim > 1 else leaf, parameters)
 
 
-def scalings(program: Program, train: Rows) -> Scaling:
+def scalings(program: HeadsProgram, train: TrainRows) -> Scaling:
     """Return each head's standardisation, ``[K, D]`` twice (``[D]`` where shared), by the rows that count for it."""
     if not program.standardize:
         shape = (train.x.shape[1],) if program.shared else (train.weight.shape[0], train.x.shape[1])
@@ -138,13 +138,13 @@ def scalings(program: Program, train: Rows) -> Scaling:
     return jax.vmap(lambda weight: feature_scaling(train.x, weight))(counting)
 
 
-def for_raw_features(program: Program, parameters: Any, scaling: Scaling) -> dict[str, jax.Array]:
+def for_raw_features(program: HeadsProgram, parameters: Any, scaling: Scaling) -> dict[str, jax.Array]:
     """Return one head in training as it is kept: for raw features, without what only training needs."""
     head, form = head_kind(program.form.head), program.form
-    return head.finish(form, head.scale(form, turned(parameters), scaling))
+    return head.finish(form, head.scale(form, transpose_kernels(parameters), scaling))
 
 
-class Progress(NamedTuple):
+class TrainProgress(NamedTuple):
     """Where training is: steps done before, int; steps in one epoch and in all are known to the compiler."""
 
     done: jax.Array
@@ -152,12 +152,12 @@ class Progress(NamedTuple):
 
 
 def train_steps(
-    program: Program,
+    program: HeadsProgram,
     hyper: Hyperparameters,
-    train: Rows,
+    train: TrainRows,
     scaling: Scaling,
     batches: jax.Array,
-    progress: Progress,
+    progress: TrainProgress,
     learners: Learners,
 ) -> tuple[Learners, jax.Array, jax.Array]:
     """Take one step for each of ``batches [steps, B]``, row numbers of `train`, -1 for none.
@@ -196,7 +196,7 @@ def mean_loss(losses: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def _step(
-    program: Program,
+    program: HeadsProgram,
     steps_per_epoch: int,
     learner: Learners,
     hyper: Hyperparameters,
@@ -218,11 +218,11 @@ def _step(
         number,
         clip=program.clip,
     )
-    return Learners({**parameters, **turned(statistics)}, optimizer, learner.keys)
+    return Learners({**parameters, **transpose_kernels(statistics)}, optimizer, learner.keys)
 
 
 def total_loss(
-    program: Program,
+    program: HeadsProgram,
     hyper: Hyperparameters,
     scaling: Scaling,
     parameters: Any,
@@ -237,7 +237,7 @@ def total_loss(
     Also returns the losses ``[K]`` and the statistics that hidden layers take of the batch.
     """
     form, own = program.form, program.by_head
-    parameters = jax.vmap(turned)(parameters)
+    parameters = jax.vmap(transpose_kernels)(parameters)
     if not program.shared:  # shared features are standardised already
         parameters = jax.vmap(partial(head_kind(form.head).scale, form))(parameters, scaling)
     draws = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
@@ -248,7 +248,7 @@ def total_loss(
 
 
 def _products(
-    program: Program,
+    program: HeadsProgram,
     hyper: Hyperparameters,
     scaling: Scaling,
     kernels: jax.Array,
@@ -275,7 +275,7 @@ def _products(
 
 
 def _mean_loss(
-    program: Program,
+    program: HeadsProgram,
     hyper: Hyperparameters,
     parameters: Any,
     products: jax.Array,
@@ -330,7 +330,7 @@ def _mixing(hyper: Hyperparameters, weight: jax.Array, key: jax.Array) -> tuple[
 
 
 def evaluate(
-    program: Program, parameters: Any, scaling: Scaling, val: Rows
+    program: HeadsProgram, parameters: Any, scaling: Scaling, val: TrainRows
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return weighted loss, weighted score, and weight of every head, each summed over rows, ``[K]``."""
     logits, loss = head_kind(program.form.head).logits, LOSSES[program.loss]

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError, UsageError
 from featcache.splits.folds import read_groups
 from featcache.splits.slices import ALL
@@ -115,7 +115,7 @@ def select_rows(cache: CachedRows, parts: Parts) -> Selection:
     UsageError
         If a part is no slice of the cache, holds no image, or shares rows with another part.
     """
-    chosen = asked_rows(cache, parts)
+    chosen = select_named_rows(cache, parts)
     if len(chosen.val) or parts.val == NONE or not parts.val_fraction:
         return chosen
     rows, share = chosen.train, {"fraction": parts.val_fraction, "seed": parts.seed}
@@ -132,11 +132,11 @@ def select_rows(cache: CachedRows, parts: Parts) -> Selection:
 _VALIDATION = "validation (say which rows validate with --val SLICE, or --val none)"
 
 
-def asked_rows(cache: CachedRows, parts: Parts) -> Selection:
+def select_named_rows(cache: CachedRows, parts: Parts) -> Selection:
     """Return the rows that are asked for by name, no share held out; raises what `select_rows` raises."""
     _require_train_split(cache, parts)
     train = cache.rows_of(parts.train)
-    if cache.task == CLASSES and len(np.unique(cache.labels[train])) < 2:
+    if cache.task == MULTICLASS and len(np.unique(cache.labels[train])) < 2:
         why = "" if parts.train == "train" else f" ({parts.train}: {len(train)} rows; {UNSORTED})"
         raise DataError(f"{cache.path}: the readable training images are of fewer than two classes{why}")
     val, test = (_named(cache, name, getattr(parts, name)) for name in ("val", "test"))
@@ -201,7 +201,7 @@ def keys_of(cache: CachedRows, rows: np.ndarray) -> list[bytes]:
 
 def strata_of(cache: CachedRows, rows: np.ndarray) -> np.ndarray:
     """Return int ``[n]``: rows of one number are spread evenly; classes, or what stands for them."""
-    if cache.task == CLASSES or cache.targets is None:
+    if cache.task == MULTICLASS or cache.targets is None:
         return cache.labels[rows]
     return strata(cache.task, cache.targets[rows])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from featcache.core.tasks import NUMBERS
+from featcache.core.tasks import REGRESSION
 from featcache.errors import DataError
 
 _BINS = 5
@@ -159,7 +159,7 @@ def strata(task: str, targets: np.ndarray) -> np.ndarray:
     targets
         float ``[N, T]``.
     """
-    if task == NUMBERS:
+    if task == REGRESSION:
         # By rank, so that equal numbers in unlucky places do not make a range empty; equal ones stay together.
         _, place, counts = np.unique(targets[:, 0], return_inverse=True, return_counts=True)
         before = np.cumsum(counts) - counts

@@ -11,17 +11,17 @@ from featcache.checks.features import below_floor, check_features, statistics_fl
 from featcache.checks.rows import Finding, check_rows
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.finishing import make_classifier
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError
-from featcache.heads.feature_table import Part
-from featcache.heads.task_types import READINGS
+from featcache.heads.feature_table import FeatureRows
+from featcache.heads.task_types import TASK_TYPES
 from featcache.heads.validation_scores import row_scores
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.metrics.comparison import Spread, compare, spread
 from featcache.solvers.fit import Fit, fit_heads
 from featcache.sweeps.data import SweepData
-from featcache.sweeps.fit_cache import KeptFits
-from featcache.sweeps.leaderboard import Standing, standings
+from featcache.sweeps.fit_cache import FitCache
+from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
 from featcache.sweeps.results import Choice, Contender
 from featcache.sweeps.trials import Trial
 
@@ -50,13 +50,13 @@ def choose(
     data: Sequence[SweepData],
     seeds: int,
     memory: int,
-    kept: KeptFits,
+    kept: FitCache,
 ) -> tuple[Choice, list[Fit]]:
     """Choose on the rows that judge, compare with the next best there, then read the test rows.
 
     Heads that were `kept` are not fitted again. Also returns the chosen configuration's heads, one for each seed.
     """
-    ranked = standings([(key, own) for key, own in rows if key.shots == shots])
+    ranked = leaderboard_entries([(key, own) for key, own in rows if key.shots == shots])
     if not np.isfinite(ranked[0].accuracy):
         raise DataError("every head diverged; try learning rates a tenth as large")
     best = ranked[0]
@@ -71,7 +71,7 @@ def choose(
     return Choice(shots, best, tuple(contenders), tested, image_floor(best.key, own)), heads
 
 
-def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int, kept: KeptFits) -> np.ndarray:
+def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int, kept: FitCache) -> np.ndarray:
     """Return for each row that judges the share of seeds that have it right, or its mean score, float ``[M]``."""
     trials = [
         replace(key, settings=replace(key.settings, seed=seed), fold=fold)
@@ -90,7 +90,9 @@ def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int, kept: Ke
     return (right * val.weight).sum(axis=0) / seeds
 
 
-def final_heads(standing: Standing, data: SweepData, seeds: int, memory: int, kept: KeptFits) -> list[Fit]:
+def final_heads(
+    standing: LeaderboardEntry, data: SweepData, seeds: int, memory: int, kept: FitCache
+) -> list[Fit]:
     """Return the chosen configuration's heads, one for each seed, fitted on all rows that it may learn from.
 
     Without rows left to judge (folds) it is trained for as many epochs as the folds' heads needed, by their
@@ -114,7 +116,7 @@ def final_heads(standing: Standing, data: SweepData, seeds: int, memory: int, ke
     )
 
 
-def _tested(standing: Standing, heads: Sequence[Fit], data: SweepData) -> Spread | None:
+def _tested(standing: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -> Spread | None:
     """Read the test rows: once, for the configuration that has been chosen."""
     if not len(data.test):
         return None
@@ -130,7 +132,7 @@ def image_floor(key: Trial, data: SweepData) -> float | None:
     """
     if STATISTICS not in data.cache.layers or key.layer == STATISTICS or key.shots is not None:
         return None
-    if data.cache.task != CLASSES:
+    if data.cache.task != MULTICLASS:
         return None
     plain = replace(key.settings, views=None)  # statistics are of the plain images
     found = []
@@ -145,14 +147,14 @@ def image_floor(key: Trial, data: SweepData) -> float | None:
     return float(np.mean(found))
 
 
-def checked(choice: Choice, data: Sequence[SweepData]) -> list[Finding]:
+def check_winner(choice: Choice, data: Sequence[SweepData]) -> list[Finding]:
     """Look for mistakes in the rows and features that the chosen head was made from."""
     standing = choice.standing
     own = data[standing.key.cache]
     # With folds the same rows are learnt from and judge; only the test rows are others.
     parts = {"train": own.train} | ({} if own.protocol.folds else {"val": own.val}) | {"test": own.test}
     found = check_rows(own.cache, parts, class_weights=standing.key.settings.class_weights)
-    if own.cache.task != CLASSES:
+    if own.cache.task != MULTICLASS:
         return found
     some = own.train[:: max(1, len(own.train) // MOST_CHECKED)]
     x = own.table(some, standing.key.layer).take(np.arange(len(some)))
@@ -161,7 +163,7 @@ def checked(choice: Choice, data: Sequence[SweepData]) -> list[Finding]:
     return found if floor is None else [*found, *below_floor(standing.accuracy, floor)]
 
 
-def saved(
+def save_winner(
     choice: Choice,
     heads: Sequence[Fit],
     data: Sequence[SweepData],
@@ -193,11 +195,13 @@ def saved(
         x, labels = own.table(rows, key.layer).take(np.arange(len(rows))), own.cache.known[rows]
         if split == "val" and reject_accuracy is not None:
             classifier = classifier.calibrated(x, labels, reject_accuracy=reject_accuracy)
-        score, values = READINGS[own.cache.task].score, classifier.values(x)
+        score, values = TASK_TYPES[own.cache.task].score, classifier.values(x)
         classifier = classifier.with_scores(score(labels, values, classes=own.cache.classes, split=split))
     return classifier.save(folder / "classifier")
 
 
-def _right(trial: Trial, parameters: Mapping[str, np.ndarray], part: Part, data: SweepData) -> np.ndarray:
+def _right(
+    trial: Trial, parameters: Mapping[str, np.ndarray], part: FeatureRows, data: SweepData
+) -> np.ndarray:
     """Return which rows a head has right, or the scores of rows, float ``[N]``; see `row_scores`."""
     return row_scores(trial.settings, parameters, part, classes=len(data.cache.classes))

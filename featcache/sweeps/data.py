@@ -9,12 +9,20 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.cached_features import rows_of_views, view_features, views_used
 from featcache.core.identity import sha256_json
-from featcache.core.tasks import NUMBERS
+from featcache.core.tasks import REGRESSION
 from featcache.errors import UsageError
-from featcache.heads.feature_table import ArrayTable, Part, StreamedTable, Table
+from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, StreamedTable
 from featcache.heads.target_scaling import TargetScale
 from featcache.splits.folds import draw_shots, grouped_folds, stratified_folds
-from featcache.splits.selection import NONE, Parts, asked_rows, groups_of, keys_of, select_rows, strata_of
+from featcache.splits.selection import (
+    NONE,
+    Parts,
+    groups_of,
+    keys_of,
+    select_named_rows,
+    select_rows,
+    strata_of,
+)
 from featcache.sweeps.trials import Trial
 
 SELECT_ON = ("val", "folds")
@@ -92,18 +100,18 @@ class SweepData:
     def __init__(self, cache: FeatureCache, protocol: Protocol, *, memory: int) -> None:
         self.cache, self.protocol, self.memory = cache, protocol, memory
         if protocol.folds:  # every row that is no test row takes its turn
-            rows = asked_rows(cache, protocol)
+            rows = select_named_rows(cache, protocol)
             joined = np.sort(np.concatenate([rows.train, rows.val]))
             rows = replace(rows, train=joined, val=joined)
         else:
             rows = select_rows(cache, protocol)
         self.train, self.val, self.test = rows.train, rows.val, rows.test
         self.scale, self.labels = None, cache.known
-        if cache.task == NUMBERS:
+        if cache.task == REGRESSION:
             numbers = cache.known[self.train].astype(np.float64)
             self.scale = TargetScale.of(numbers, np.ones(len(numbers)))
             self.labels = self.scale.scaled(cache.known).astype(np.float32)
-        self._loaded: tuple[tuple[str, int], Table, Table] | None = None
+        self._loaded: tuple[tuple[str, int], FeatureTable, FeatureTable] | None = None
 
     @cached_property
     def fold_of(self) -> np.ndarray:
@@ -126,7 +134,7 @@ class SweepData:
 
     # Features -----------------------------------------------------------------------------------------------
 
-    def table(self, rows: np.ndarray, layer: str, views: int = 1) -> Table:
+    def table(self, rows: np.ndarray, layer: str, views: int = 1) -> FeatureTable:
         """Return the first `views` of some rows, in memory where they fit; refuse those that are no numbers."""
         width = int(np.prod(self.cache.layers[layer].shape))
         if 4 * len(rows) * views * width <= self.memory // 2:
@@ -142,7 +150,7 @@ class SweepData:
 
         return StreamedTable(read, len(rows) * views, width)
 
-    def tables(self, layer: str, views: int = 1) -> tuple[Table, Table]:
+    def tables(self, layer: str, views: int = 1) -> tuple[FeatureTable, FeatureTable]:
         """Return features of the training rows (some views) and of the judging ones (plain); the last are kept."""
         if self._loaded is None or self._loaded[0] != (layer, views):
             self._loaded = None  # let go of the old one first
@@ -151,28 +159,28 @@ class SweepData:
             self._loaded = ((layer, views), train, train if same else self.table(self.val, layer))
         return self._loaded[1:]
 
-    def _tables(self, trial: Trial) -> tuple[Table, Table]:
+    def _tables(self, trial: Trial) -> tuple[FeatureTable, FeatureTable]:
         return self.tables(trial.layer, views_used(self.cache, trial.layer, trial.settings))
 
-    def parts(self, trials: Sequence[Trial]) -> tuple[Part, Part]:
+    def parts(self, trials: Sequence[Trial]) -> tuple[FeatureRows, FeatureRows]:
         """Return what trials of one program learn from and are judged by."""
         train, _ = self._tables(trials[0])
         views = views_used(self.cache, trials[0].layer, trials[0].settings)
         weight = np.stack([self._train_weight(trial) for trial in trials])
         labels = self.labels
-        learnt = Part(train, labels[self.train], weight, views)
+        learnt = FeatureRows(train, labels[self.train], weight, views)
         if trials[0].shots is not None:
             # Few of many rows: what no head of the group learns from would only fill the batches.
             used = np.flatnonzero((weight > 0).any(axis=0))
             few = ArrayTable(train.take(rows_of_views(used, views)))
-            learnt = Part(few, labels[self.train][used], weight[:, used], views)
+            learnt = FeatureRows(few, labels[self.train][used], weight[:, used], views)
         return learnt, self.judged(trials)
 
-    def judged(self, trials: Sequence[Trial]) -> Part:
+    def judged(self, trials: Sequence[Trial]) -> FeatureRows:
         """Return what trials of one program are judged by."""
         _, val = self._tables(trials[0])
         weight = np.stack([self._val_weight(trial) for trial in trials])
-        return Part(val, self.labels[self.val], weight)
+        return FeatureRows(val, self.labels[self.val], weight)
 
     def _train_weight(self, trial: Trial) -> np.ndarray:
         counts = np.ones(len(self.train), np.float32)
@@ -189,7 +197,7 @@ class SweepData:
             return np.ones(len(self.val), np.float32)
         return (self.fold_of == trial.fold).astype(np.float32)
 
-    def test_part(self, layer: str, heads: int) -> Part:
+    def test_part(self, layer: str, heads: int) -> FeatureRows:
         """Return the test rows, for heads that have been chosen."""
         labels = self.labels[self.test]
-        return Part(self.table(self.test, layer), labels, np.ones((heads, len(labels)), np.float32))
+        return FeatureRows(self.table(self.test, layer), labels, np.ones((heads, len(labels)), np.float32))

@@ -7,7 +7,7 @@ from featcache.solvers.fit import Fit
 from featcache.sweeps.trials import Trial
 
 
-class KeptFits:
+class FitCache:
     """Fitted heads by trial; over `nbytes` of parameters, those of the lowest validation accuracy go.
 
     Parameters

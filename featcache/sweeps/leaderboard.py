@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Standing:
+class LeaderboardEntry:
     """A configuration and how its trials (seeds, folds) did on validation rows.
 
     Parameters
@@ -33,7 +33,7 @@ class Standing:
     best_epoch: int
 
 
-def standings(results: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[Standing]:
+def leaderboard_entries(results: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[LeaderboardEntry]:
     """Rank configurations by mean validation accuracy; of equal ones the lower loss is first.
 
     Parameters
@@ -53,10 +53,10 @@ def standings(results: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[Standing
     return sorted(ranked, key=lambda s: (not np.isfinite(s.accuracy), -s.accuracy, s.loss))
 
 
-def _standing(key: Any, rows: Sequence[Mapping[str, Any]]) -> Standing:
+def _standing(key: Any, rows: Sequence[Mapping[str, Any]]) -> LeaderboardEntry:
     accuracy = np.array([_number(row["val_accuracy"]) for row in rows])
     loss = np.array([_number(row["val_loss"]) for row in rows])
-    return Standing(
+    return LeaderboardEntry(
         key,
         float(accuracy.mean()),
         float(accuracy.std(ddof=1)) if len(rows) > 1 else 0.0,

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, StorageError, UsageError
 from featcache.heads.settings import Settings
 from featcache.metrics.comparison import Comparison, Spread
 from featcache.solvers.fit import Fit
 from featcache.sweeps.data import Protocol
-from featcache.sweeps.leaderboard import Standing
+from featcache.sweeps.leaderboard import LeaderboardEntry
 from featcache.sweeps.trials import RELEVANT, Trial
 
 RESULTS = "results.jsonl"
@@ -23,7 +23,7 @@ SUMMARY = "summary.json"
 FORMAT = 1
 
 
-def described(settings: Settings) -> dict[str, Any]:
+def describe_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that matter for this kind of head, as plain JSON values."""
     values = {name: getattr(settings, name) for name in RELEVANT[settings.head]}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -42,7 +42,7 @@ def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identit
         "fingerprint": cache.layers[trial.layer].fingerprint,
         "rows_sha256": cache.identity["rows"]["sha256"],
         "head": trial.settings.head,
-        "settings": described(trial.settings),
+        "settings": describe_settings(trial.settings),
         "seed": trial.settings.seed,
         "fold": trial.fold,
         "shots": trial.shots,
@@ -158,7 +158,7 @@ class Contender:
         Chosen minus this one, row by row.
     """
 
-    standing: Standing
+    standing: LeaderboardEntry
     against: Comparison
 
 
@@ -181,7 +181,7 @@ class Choice:
     """
 
     shots: int | None
-    standing: Standing
+    standing: LeaderboardEntry
     contenders: tuple[Contender, ...]
     test: Spread | None
     image_floor: float | None = None
@@ -218,12 +218,12 @@ class SweepResult:
     heads: int
     fitted: int
     seconds: float
-    leaderboard: tuple[Standing, ...]
+    leaderboard: tuple[LeaderboardEntry, ...]
     choices: tuple[Choice, ...]
     warnings: tuple[str, ...]
     classifier: Path | None
     caches: tuple[str, ...]
-    task: str = CLASSES
+    task: str = MULTICLASS
 
     @property
     def chosen(self) -> Choice:
@@ -245,13 +245,13 @@ class SweepResult:
             "classifier": str(self.classifier) if self.classifier else None,
         }
 
-    def _standing(self, standing: Standing) -> dict[str, Any]:
+    def _standing(self, standing: LeaderboardEntry) -> dict[str, Any]:
         trial: Trial = standing.key
         return {
             "cache": self.caches[trial.cache],
             "layer": trial.layer,
             "head": trial.settings.head,
-            "settings": described(trial.settings),
+            "settings": describe_settings(trial.settings),
             "shots": trial.shots,
             "val_accuracy": _finite(standing.accuracy),
             "deviation": _finite(standing.deviation),

@@ -10,15 +10,15 @@ from typing import Any
 from featcache.cache import FeatureCache
 from featcache.classifier.cached_features import with_views
 from featcache.classifier.rejection import require_accuracy
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings
-from featcache.heads.task_types import READINGS
+from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
-from featcache.sweeps.choice import checked, choose, fit_trials, saved
+from featcache.sweeps.choice import check_winner, choose, fit_trials, save_winner
 from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
-from featcache.sweeps.fit_cache import KeptFits
-from featcache.sweeps.leaderboard import Standing, standings
+from featcache.sweeps.fit_cache import FitCache
+from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
 from featcache.sweeps.results import Results, SweepResult, row
 from featcache.sweeps.trials import Trial, configurations, groups, read_axes
 
@@ -30,7 +30,7 @@ class SweepProgress:
     done: int
     total: int
     now: str
-    leaderboard: Sequence[Standing]
+    leaderboard: Sequence[LeaderboardEntry]
     caches: Sequence[str]
 
 
@@ -131,7 +131,7 @@ def sweep(
     _refuse_other_classes(opened)
     task = opened[0].task
     chosen = _configurations(task, axes, trials=trials, seed=seed)
-    if task != CLASSES and many != [None]:
+    if task != MULTICLASS and many != [None]:
         raise UsageError(f"shots are training examples of each class, and {opened[0].path} holds {task}")
     data = [SweepData(cache, protocol, memory=limit) for cache in opened]
     asked = (
@@ -146,7 +146,7 @@ def sweep(
     wanted = list(dict.fromkeys(asked))
     results = Results(Path(output))
     names = {trial: _identity(trial, data) for trial in wanted}
-    kept = KeptFits(limit // 8)
+    kept = FitCache(limit // 8)
     fitted = _fit_all(names, data, results, limit, kept, on_progress)
     results.write_table()
     rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
@@ -156,10 +156,10 @@ def sweep(
         heads=len(wanted),
         fitted=fitted,
         seconds=time.monotonic() - started,
-        leaderboard=tuple(standings([(key, own) for key, own in rows if key.shots == many[-1]])),
+        leaderboard=tuple(leaderboard_entries([(key, own) for key, own in rows if key.shots == many[-1]])),
         choices=choices,
-        warnings=tuple(finding.message for finding in checked(choices[-1], data)),
-        classifier=saved(
+        warnings=tuple(finding.message for finding in check_winner(choices[-1], data)),
+        classifier=save_winner(
             choices[-1], heads[-1], data, Path(output), reject_accuracy=reject_accuracy if calibrate else None
         )
         if save_best
@@ -194,10 +194,10 @@ def _refuse_other_classes(caches: Sequence[FeatureCache]) -> None:
 
 def _configurations(task: str, axes: Mapping[str, Given], *, trials: int | None, seed: int) -> list[Settings]:
     """Return the settings to try, all of which can learn what the caches know of their images."""
-    reading = READINGS[task]
+    reading = TASK_TYPES[task]
     usual = {"head": reading.heads[0], "loss": reading.losses[0]}
     usual = (
-        {name: value for name, value in usual.items() if axes.get(name) is None} if task != CLASSES else {}
+        {name: value for name, value in usual.items() if axes.get(name) is None} if task != MULTICLASS else {}
     )
     found = configurations(read_axes({**axes, **usual}), trials=trials, seed=seed)
     for own in found:
@@ -252,7 +252,7 @@ def _fit_all(
     data: Sequence[SweepData],
     results: Results,
     memory: int,
-    kept: KeptFits,
+    kept: FitCache,
     on_progress: OnProgress | None,
 ) -> int:
     """Fit what is not there yet, group by group; returns how many heads that were."""
@@ -267,5 +267,9 @@ def _fit_all(
         if on_progress:
             there = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
             caches = [own.cache.backbone for own in data]
-            on_progress(SweepProgress(done, len(names), group[0].settings.head, standings(there)[:5], caches))
+            on_progress(
+                SweepProgress(
+                    done, len(names), group[0].settings.head, leaderboard_entries(there)[:5], caches
+                )
+            )
     return len(missing)

@@ -15,7 +15,7 @@ from helpers.drawing import images
 
 from featcache.backbones import finetuned as tuned
 from featcache.backbones import load
-from featcache.backbones.finetuned import save_tuned, truncated, with_tensors
+from featcache.backbones.finetuned import save_finetuned, truncate_after, with_tensors
 from featcache.backbones.input_size import with_size
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.core.identity import differences, sha256_tensors
@@ -36,12 +36,12 @@ def changed() -> LoadedBackbone:
     """The same after some training, without its classifier."""
     own = original().tensors
     moved = {name: own[name] + 0.1 for name in own if name.startswith("conv_pw_1_relu.")}
-    return truncated(with_tensors(original(), moved), "pool")
+    return truncate_after(with_tensors(original(), moved), "pool")
 
 
 @pytest.fixture
 def saved(tmp_path) -> Path:
-    save_tuned(tmp_path / "mine.safetensors", changed())
+    save_finetuned(tmp_path / "mine.safetensors", changed())
     return tmp_path / "mine.safetensors"
 
 
@@ -99,7 +99,7 @@ def test_tensors_that_do_not_fit_are_refused_all_at_once():
 
 
 def test_a_shorter_chain_has_the_same_features():
-    short = truncated(original(), "conv_pw_2_relu")
+    short = truncate_after(original(), "conv_pw_2_relu")
     assert short.network.order == original().network.order[:5]
     assert {name.partition(".")[0] for name in short.tensors} == set(short.network.order)
     np.testing.assert_array_equal(features(short), features(original()))
@@ -110,10 +110,10 @@ def test_a_shorter_chain_has_the_same_features():
 
 
 def test_where_a_chain_can_be_cut():
-    assert truncated(original(), "logits") is original()
-    assert truncated(original(), "avg_pool").network.order[-1] == "pool", "an alias"
+    assert truncate_after(original(), "logits") is original()
+    assert truncate_after(original(), "avg_pool").network.order[-1] == "pool", "an alias"
     transformer = load("vit_tiny_patch16_224", weights="random")
-    cut = truncated(transformer, "blocks.1_attn")
+    cut = truncate_after(transformer, "blocks.1_attn")
     assert cut.network.order == ("patch_embed", "blocks.0", "blocks.1"), (
         "a point inside a stage keeps all of it"
     )
@@ -121,7 +121,7 @@ def test_where_a_chain_can_be_cut():
         name for name in transformer.tensors if name.startswith(("patch_embed.", "blocks.0.", "blocks.1."))
     } == {*cut.tensors}
     with pytest.raises(UnknownNameError, match="no stage 'conv_pw_99'"):
-        truncated(original(), "conv_pw_99")
+        truncate_after(original(), "conv_pw_99")
 
 
 # The file ---------------------------------------------------------------------------------------------------
@@ -140,17 +140,17 @@ def test_a_saved_network_comes_back(saved):
 
 def test_the_hash_returned_is_that_of_what_loading_gives(tmp_path):
     path = tmp_path / "a.safetensors"
-    returned = save_tuned(path, original(), through="conv_pw_5_relu")
+    returned = save_finetuned(path, original(), through="conv_pw_5_relu")
     loaded = load(NAME, weights=path)
-    assert loaded.weights_sha256 == returned == truncated(original(), "conv_pw_5_relu").weights_sha256
+    assert loaded.weights_sha256 == returned == truncate_after(original(), "conv_pw_5_relu").weights_sha256
     assert loaded.network.order[-1] == "conv_pw_5_relu"
 
 
 def test_the_same_network_gives_the_same_bytes(saved, tmp_path):
     backwards = replace(changed(), tensors=dict(reversed(changed().tensors.items())))
-    save_tuned(tmp_path / "again.safetensors", backwards)
+    save_finetuned(tmp_path / "again.safetensors", backwards)
     assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
-    again = save_tuned(tmp_path / "loaded.safetensors", load(NAME, weights=saved))
+    again = save_finetuned(tmp_path / "loaded.safetensors", load(NAME, weights=saved))
     assert (tmp_path / "loaded.safetensors").read_bytes() == saved.read_bytes()
     assert again == changed().weights_sha256
 
@@ -178,7 +178,7 @@ def test_the_file_is_one_that_anybody_can_read(saved):
 def test_what_was_tuned_can_be_tuned_again(saved, tmp_path):
     loaded = load(NAME, weights=saved)
     further = with_tensors(loaded, {"conv1_relu.norm.bias": np.ones(8)})
-    save_tuned(tmp_path / "further.safetensors", further)
+    save_finetuned(tmp_path / "further.safetensors", further)
     again = load(NAME, weights=tmp_path / "further.safetensors")
     assert again.recipe() == further.recipe() != loaded.recipe()
 
@@ -187,14 +187,14 @@ def test_another_number_of_classes_is_kept(tmp_path):
     """A file of one's own may have five classes, which is part of the recipe even where they are cut off."""
     own = original()
     config = replace(own.pretrained.config, classes=5)
-    five = replace(truncated(own, "pool"), pretrained=replace(own.pretrained, config=config))
-    save_tuned(tmp_path / "five.safetensors", five)
+    five = replace(truncate_after(own, "pool"), pretrained=replace(own.pretrained, config=config))
+    save_finetuned(tmp_path / "five.safetensors", five)
     loaded = load(NAME, weights=tmp_path / "five.safetensors")
-    assert loaded.recipe() == five.recipe() != truncated(own, "pool").recipe()
+    assert loaded.recipe() == five.recipe() != truncate_after(own, "pool").recipe()
 
 
 def test_an_earlier_file_is_replaced(saved):
-    save_tuned(saved, original())
+    save_finetuned(saved, original())
     assert load(NAME, weights=saved).weights_sha256 == original().weights_sha256
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
@@ -209,7 +209,7 @@ def test_a_failure_keeps_the_earlier_file(saved, monkeypatch, fails_at):
     monkeypatch.setattr(os, fails_at, fail)
     says = r"cannot write the backbone to .*mine\.safetensors: No space left on device; choose another place"
     with pytest.raises(StorageError, match=says):
-        save_tuned(saved, original())
+        save_finetuned(saved, original())
     monkeypatch.undo()
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
@@ -219,7 +219,7 @@ def test_a_place_that_is_not_there(tmp_path):
     with pytest.raises(
         StorageError, match=r"cannot write the backbone to .*: No such file or directory; choose"
     ):
-        save_tuned(tmp_path / "gone" / "a.safetensors", changed())
+        save_finetuned(tmp_path / "gone" / "a.safetensors", changed())
 
 
 def test_weights_that_diverged_are_not_saved(tmp_path):
@@ -227,7 +227,7 @@ def test_weights_that_diverged_are_not_saved(tmp_path):
     with pytest.raises(
         WeightsError, match=r"1 of 135 tensors have NaN or infinite values \('conv1_relu.norm.bias'"
     ):
-        save_tuned(tmp_path / "a.safetensors", diverged)
+        save_finetuned(tmp_path / "a.safetensors", diverged)
     assert not list(tmp_path.iterdir())
 
 
@@ -236,12 +236,12 @@ def test_a_network_that_could_not_be_loaded_is_not_saved(tmp_path):
     with pytest.raises(
         WeightsError, match=f"began from '{NAME}.unheard_of', which this featcache does not know"
     ):
-        save_tuned(tmp_path / "a.safetensors", replace(changed(), pretrained=pretrained))
+        save_finetuned(tmp_path / "a.safetensors", replace(changed(), pretrained=pretrained))
     config = replace(changed().pretrained.config, epsilon=0.5)
     with pytest.raises(
         WeightsError, match=r"is of another network than .*epsilon: 0.5 in the file, 0.001 here"
     ):
-        save_tuned(
+        save_finetuned(
             tmp_path / "a.safetensors",
             replace(changed(), pretrained=replace(changed().pretrained, config=config)),
         )
@@ -385,4 +385,4 @@ def test_bytes_changed_anywhere_in_the_header_never_end_in_a_traceback(saved):
         except FeatcacheError as error:
             assert isinstance(error, WeightsError), place  # noqa: PT017 - some changes do no harm
         else:
-            assert tuned.described(saved) or loaded.tag == "custom"
+            assert tuned.read_metadata(saved) or loaded.tag == "custom"

@@ -15,7 +15,7 @@ from scipy.special import softmax
 
 from featcache import Classifier, FeatureCache, extract, train_head
 from featcache.backbones import classifier_folder, load
-from featcache.backbones.finetuned import save_tuned, truncated, with_tensors
+from featcache.backbones.finetuned import save_finetuned, truncate_after, with_tensors
 from featcache.backbones.from_classifier import load_recorded
 from featcache.backbones.input_size import with_size
 from featcache.backbones.loaded import LoadedBackbone
@@ -32,7 +32,7 @@ from featcache.errors import (
     UsageError,
     WeightsError,
 )
-from featcache.extraction.spec import Wanted
+from featcache.extraction.spec import ExtractionSpec
 
 NAME = "mobilenet_v1_025"
 LAYER = "conv_pw_2_relu"
@@ -48,7 +48,7 @@ def original() -> LoadedBackbone:
 def tuned(original) -> LoadedBackbone:
     """What fine-tuning leaves: some weights moved, and nothing behind the layer that the head takes."""
     moved = {n: v * 1.5 + 0.1 for n, v in original.tensors.items() if n.startswith(f"{LAYER}.")}
-    return truncated(with_tensors(original, moved), LAYER)
+    return truncate_after(with_tensors(original, moved), LAYER)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_a_damaged_backbone_is_found(saved, original, open_it, what):
     elif what == "all of it":
         path.unlink()
     else:
-        save_tuned(path, original)
+        save_finetuned(path, original)
     with pytest.raises(
         IntegrityError, match=r"backbone\.safetensors is missing, damaged or of another classif"
     ):
@@ -207,7 +207,7 @@ def test_a_damaged_backbone_is_found(saved, original, open_it, what):
 
 def test_a_backbone_that_was_exchanged_later_is_refused(saved, original, photos, tmp_path):
     loaded = Classifier.load(saved)
-    save_tuned(saved / BACKBONE, original, through=LAYER)
+    save_finetuned(saved / BACKBONE, original, through=LAYER)
     with pytest.raises(
         IdentityError, match="gives other features than the classifier was trained on"
     ) as refused:
@@ -268,12 +268,12 @@ def test_a_backbones_name_means_the_backbone_whatever_lies_here(saved, tmp_path,
 
 def test_a_named_backbone_that_became_another_is_refused(plain, original, tmp_path):
     """The classifier names a file of weights, and the file has other numbers now."""
-    save_tuned(tmp_path / "file.safetensors", original)
+    save_finetuned(tmp_path / "file.safetensors", original)
     path = str(tmp_path / "file.safetensors")
     folder = replace(plain, backbone=f"{NAME}.custom", weights=path).save(tmp_path / "mine")
     assert load(str(folder)).transforms == original.transforms
     changed = with_tensors(original, {"logits.bias": np.ones(1000)})
-    save_tuned(path, changed)
+    save_finetuned(path, changed)
     with pytest.raises(IdentityError, match=r"the backbone here is not the one that .*mine was trained on"):
         load(str(folder))
 
@@ -313,7 +313,7 @@ def test_a_head_on_features_of_a_fine_tuned_backbone_takes_it_along(saved, tuned
 
 
 def test_another_classifier_in_the_same_folder_is_another_request(saved, classifier, plain):
-    wanted = Wanted(str(saved), (LAYER,), None, None, "float32", "float32")
+    wanted = ExtractionSpec(str(saved), (LAYER,), None, None, "float32", "float32")
     first = wanted.digest()
     assert first == wanted.digest() is not None
     replace(classifier, metrics={}).save(saved)

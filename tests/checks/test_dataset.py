@@ -16,8 +16,8 @@ from helpers.photo_folders import photo, photo_folder
 from PIL import Image
 
 from featcache import check_dataset, extract
-from featcache.checks.dataset_report import Spread
-from featcache.core.tasks import ANSWERS, NUMBERS
+from featcache.checks.dataset_report import Quartiles
+from featcache.core.tasks import MULTILABEL, REGRESSION
 from featcache.datasets import open_dataset
 from featcache.datasets.formats.arrays import open_arrays
 from featcache.errors import DataError, ImageError, MissingFileError, UsageError
@@ -48,7 +48,7 @@ def test_plain_photos_are_counted(photos):
     found = check_dataset(photos)
     sizes = sorted(path.stat().st_size for path in photos.rglob("*.png"))
     assert (found.images, found.formats, found.modes) == (12, {"PNG": 12}, {"RGB": 12})
-    assert (found.width, found.height) == (Spread(48, 48, 48), Spread(40, 40, 40))
+    assert (found.width, found.height) == (Quartiles(48, 48, 48), Quartiles(40, 40, 40))
     assert (found.nbytes.min, found.nbytes.max, found.total_bytes) == (sizes[0], sizes[-1], sum(sizes))
     assert found.small == 12
     assert found.counts == {"train": {"cat": 5, "dog": 4}, "test": {"cat": 2, "dog": 1}}
@@ -215,10 +215,10 @@ def test_answers_are_counted_where_they_are_yes_and_numbers_are_not():
     data = open_arrays([encode(PLAIN.rotate(90 * i), "PNG") for i in range(3)], [0, 1, 1], splits="train")
     targets = [(1.0, 0.0), (1.0, 1.0), (0.0, 0.0)]
     records = [replace(record, label=-1, target=t) for record, t in zip(data.records, targets, strict=True)]
-    answers = check_dataset(replace(data, records=records, classes=("indoors", "night"), task=ANSWERS))
+    answers = check_dataset(replace(data, records=records, classes=("indoors", "night"), task=MULTILABEL))
     assert answers.counts == {"train": {"indoors": 2, "night": 1}}
     numbers = check_dataset(
-        replace(data, records=[*records, records[0]], classes=("age", "size"), task=NUMBERS)
+        replace(data, records=[*records, records[0]], classes=("age", "size"), task=REGRESSION)
     )
     assert numbers.counts == {"train": {}}
     assert numbers.copies[0].labels == ("1,0", "1,0")

@@ -12,7 +12,7 @@ from featcache.checks.features import (
     below_floor,
     chance_level,
     check_features,
-    collapsed,
+    find_collapsed,
     statistics_floor,
 )
 from featcache.checks.rows import Finding
@@ -129,8 +129,8 @@ def test_neighbours_that_are_always_of_one_class_are_not_better_than_guessing():
 def test_ordinary_features_have_not_collapsed(dtype):
     x, _ = features()
     x[:, :19] = 0  # not quite half of them dead
-    assert collapsed((400 + 3 * x).astype(dtype)) == []  # whose squares are beyond float16
-    assert collapsed(x[:1]) == []
+    assert find_collapsed((400 + 3 * x).astype(dtype)) == []  # whose squares are beyond float16
+    assert find_collapsed(x[:1]) == []
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -153,8 +153,8 @@ def test_rows_that_are_all_the_same_are_found(value):
 def test_rows_that_differ_by_rounding_only_are_the_same():
     noise = np.random.default_rng(0).normal(size=(50, 40))
     one = 1 + np.arange(40)
-    assert codes(collapsed((one * (1 + 1e-5 * noise)).astype(np.float32))) == ["same-rows"]
-    assert collapsed((one * (1 + 1e-3 * noise)).astype(np.float32)) == []
+    assert codes(find_collapsed((one * (1 + 1e-5 * noise)).astype(np.float32))) == ["same-rows"]
+    assert find_collapsed((one * (1 + 1e-3 * noise)).astype(np.float32)) == []
 
 
 def test_features_that_are_mostly_constant_are_counted():
@@ -164,17 +164,17 @@ def test_features_that_are_mostly_constant_are_counted():
     (found,) = check_features(x, labels)
     assert found.code == "constant-features"
     assert "21 of 40 features are constant over 300 training rows" in found.message
-    assert collapsed(x[: LEAST_ROWS - 1]) == [], "a few rows say nothing of that"
+    assert find_collapsed(x[: LEAST_ROWS - 1]) == [], "a few rows say nothing of that"
     x[0, 0] += 1  # one row is enough for a feature to say something
-    assert collapsed(x) == []
+    assert find_collapsed(x) == []
 
 
 def test_all_rows_are_looked_at_for_nan_and_some_for_the_rest():
     x, _ = features()
     x[:, :25] = 1
-    assert "over 50 training rows" in collapsed(x, most_rows=50)[0].message
+    assert "over 50 training rows" in find_collapsed(x, most_rows=50)[0].message
     x[299, 0] = np.nan
-    assert "first row 299" in collapsed(x, most_rows=50)[0].message
+    assert "first row 299" in find_collapsed(x, most_rows=50)[0].message
 
 
 def test_good_features_have_no_findings_and_shuffled_ones_do():

@@ -21,14 +21,14 @@ from featcache.cache import FeatureCache
 from featcache.classifier.cached_features import views_used, with_views
 from featcache.classifier.calibration import fit_temperature
 from featcache.errors import DataError, UsageError
-from featcache.heads.feature_table import ArrayTable, Part, StreamedTable
-from featcache.heads.model import Form
+from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable
+from featcache.heads.model import HeadArchitecture
 from featcache.heads.settings import Settings
 from featcache.solvers.fit import Fit, fit_heads
 from featcache.solvers.optimizers import hyperparameters
 from featcache.solvers.ridge import class_targets
 from featcache.solvers.train_loop import batch_order, fit, run_program
-from featcache.solvers.train_step import Program, Rows
+from featcache.solvers.train_step import HeadsProgram, TrainRows
 from featcache.sweeps.data import Protocol, SweepData
 from featcache.sweeps.trials import Trial, configurations, read_axes
 
@@ -48,10 +48,10 @@ X, Y = seen(N, 0)
 VX, VY = seen(M, 1)
 
 
-def part(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, heads: int = 1) -> Part:
+def part(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, heads: int = 1) -> FeatureRows:
     """Images ``[N, V, D]``, in memory."""
     counts = np.ones((heads, len(y)), np.float32) if weight is None else weight
-    return Part(ArrayTable(x.reshape(-1, D)), y, counts, x.shape[1])
+    return FeatureRows(ArrayTable(x.reshape(-1, D)), y, counts, x.shape[1])
 
 
 def fitted(x: np.ndarray, weight: np.ndarray | None = None, **options: Any) -> Fit:
@@ -80,11 +80,11 @@ def test_every_epoch_takes_one_view_of_each_image_in_the_order_of_one_view():
 
 def test_epochs_are_steps_of_optax_on_the_views_that_are_drawn():
     x = X.reshape(-1, D)
-    program = Program(Form("linear", C), "adamw", 16, 5)
+    program = HeadsProgram(HeadArchitecture("linear", C), "adamw", 16, 5)
     values = hyperparameters(learning_rate=[0.05], weight_decay=[0.1], seed=[7])
     weight = np.ones((1, N * V), np.float32)
-    nothing = Rows(jnp.zeros((0, D)), jnp.zeros(0, jnp.int32), jnp.zeros((1, 0)))
-    train = Rows(jnp.asarray(x), jnp.asarray(np.repeat(Y, V), jnp.int32), jnp.asarray(weight))
+    nothing = TrainRows(jnp.zeros((0, D)), jnp.zeros(0, jnp.int32), jnp.zeros((1, 0)))
+    train = TrainRows(jnp.asarray(x), jnp.asarray(np.repeat(Y, V), jnp.int32), jnp.asarray(weight))
     got = fit(program, values, train, nothing, views=V)
 
     # Standardised by all views; the order of images and the views by the documented draws.
@@ -190,7 +190,7 @@ def folded(head: str, memory: int = 1 << 30) -> list[Fit]:
     settings = [Settings(head=head, seed=number % 2, l2=3.0, **STEPS) for number in range(3)]
     flat = X.reshape(-1, D)
     table = StreamedTable(lambda rows: flat[rows], N * V, D) if memory < 1 << 20 else ArrayTable(flat)
-    train = Part(table, Y, FOLDS, V)
+    train = FeatureRows(table, Y, FOLDS, V)
     return fit_heads(settings, train, part(VX[:, :1], VY, heads=3), classes=C, memory=memory)
 
 

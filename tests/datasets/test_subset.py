@@ -9,7 +9,7 @@ from helpers.photo_folders import photo_folder
 
 from featcache import FeatureCache, extract, open_dataset, train_head
 from featcache.datasets import Dataset, Record
-from featcache.datasets.subset import Part, Shard, open_part, slice_records
+from featcache.datasets.subset import Shard, Subset, open_subset, slice_records
 from featcache.errors import UnknownNameError, UsageError
 from featcache.extraction.dry_run import plan_extraction
 from featcache.extraction.output_path import output_path
@@ -82,26 +82,26 @@ def test_a_dataset_without_splits_is_sliced_as_a_whole():
 )
 def test_slices_that_a_dataset_does_not_have(text, error, told):
     with pytest.raises(error, match=told):
-        open_part(dataset(MIXED), split=text)
+        open_subset(dataset(MIXED), split=text)
 
 
 def test_a_shard_is_one_of_the_slice():
-    first, part = open_part(dataset(MIXED), "1/2", "train")
-    second, _ = open_part(dataset(MIXED), "2/2", "train")
+    first, part = open_subset(dataset(MIXED), "1/2", "train")
+    second, _ = open_subset(dataset(MIXED), "2/2", "train")
     assert (ids(first), ids(second)) == ([0, 3], [2, 6])
-    assert part == Part("train", Shard(1, 2))
+    assert part == Subset("train", Shard(1, 2))
 
 
 @pytest.mark.parametrize(
     ("part", "name"),
     [
-        (Part(), "photos-net.h5"),
-        (Part(shard=Shard(2, 3)), "photos-net.part-2-of-3.h5"),
-        (Part("train"), "photos-net.train.h5"),
-        (Part("train[:80%]"), "photos-net.train-to80pct.h5"),
-        (Part("train[80%:]"), "photos-net.train-80pctto.h5"),
-        (Part("[-100:]"), "photos-net.all--100to.h5"),
-        (Part("train[:12.5%] + test", Shard(1, 2)), "photos-net.train-to12.5pct+test.part-1-of-2.h5"),
+        (Subset(), "photos-net.h5"),
+        (Subset(shard=Shard(2, 3)), "photos-net.part-2-of-3.h5"),
+        (Subset("train"), "photos-net.train.h5"),
+        (Subset("train[:80%]"), "photos-net.train-to80pct.h5"),
+        (Subset("train[80%:]"), "photos-net.train-80pctto.h5"),
+        (Subset("[-100:]"), "photos-net.all--100to.h5"),
+        (Subset("train[:12.5%] + test", Shard(1, 2)), "photos-net.train-to12.5pct+test.part-1-of-2.h5"),
     ],
 )
 def test_the_cache_of_a_part_has_a_name_of_its_own(part, name):

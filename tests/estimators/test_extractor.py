@@ -41,15 +41,15 @@ def files(trained) -> list[Path]:
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the images that were decoded to be computed."""
-    from featcache.extraction.runner import Computation
+    from featcache.extraction.runner import FeatureRunner
 
-    names, real = [], Computation.prepare
+    names, real = [], FeatureRunner.prepare
 
-    def prepare(self: Computation, row: int) -> np.ndarray:
+    def prepare(self: FeatureRunner, row: int) -> np.ndarray:
         names.append(self.data.records[row].id)
         return real(self, row)
 
-    monkeypatch.setattr(Computation, "prepare", prepare)
+    monkeypatch.setattr(FeatureRunner, "prepare", prepare)
     return names
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from featcache.core.parallel import default_workers, ordered_map
 from featcache.errors import FeatcacheError, ImageError
-from featcache.extraction.batching import micro_batches, pipelined
+from featcache.extraction.batching import micro_batches, run_pipelined
 
-SCHEDULES = (micro_batches, pipelined)
+SCHEDULES = (micro_batches, run_pipelined)
 
 
 def prepare(row: int) -> np.ndarray:
@@ -155,7 +155,7 @@ def test_at_most_ahead_results_wait(workers, ahead):
         # 4 batches of 3 wait for each of 2 workers.
         (micro_batches, 4 * 2 * 3),
         # Two batches are decoded ahead; two fly while the third is collected.
-        (pipelined, 2 * 3 + 3 * 3),
+        (run_pipelined, 2 * 3 + 3 * 3),
     ],
 )
 def test_images_in_memory_do_not_grow_with_the_dataset(schedule, bound):
@@ -223,7 +223,7 @@ class Pending:
 def test_batches_that_do_not_fit_are_halved_and_the_results_stay(room, late):
     device = SmallDevice(room, late=late)
     want, failed = plain_loop(range(60))
-    order, good, bad = collected(pipelined(range(60), prepare, device, batch_size=8, workers=2))
+    order, good, bad = collected(run_pipelined(range(60), prepare, device, batch_size=8, workers=2))
     assert order == list(range(60))
     assert all(np.array_equal(good[row], want[row]) for row in want)
     assert bad == failed
@@ -237,7 +237,7 @@ def test_batches_that_do_not_fit_are_halved_and_the_results_stay(room, late):
 
 def test_no_memory_for_a_single_image_is_an_error():
     with pytest.raises(FeatcacheError, match="no memory for a single image"):
-        list(pipelined(range(9), prepare, SmallDevice(0, late=False), batch_size=4, workers=1))
+        list(run_pipelined(range(9), prepare, SmallDevice(0, late=False), batch_size=4, workers=1))
 
 
 def test_there_is_at_least_one_worker():

@@ -12,7 +12,7 @@ from featcache.cache import LayerSpec
 from featcache.core.identity import Recipe
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
 from featcache.errors import IdentityError
-from featcache.extraction.plan import Source, build_plan, refuse_difference, serves
+from featcache.extraction.plan import ReusableRows, build_plan, refuse_difference, serves
 from featcache.extraction.row_table import UNREADABLE, SplitRule, build_rows
 
 RECIPE = Recipe("vgg16", 1, {}, "ab" * 32, {"crop_pct": 0.875})
@@ -22,9 +22,9 @@ def key(name) -> bytes:
     return hashlib.sha256(str(name).encode()).digest()
 
 
-def source(names, usable=None) -> Source:
+def source(names, usable=None) -> ReusableRows:
     table = np.frombuffer(b"".join(map(key, names)), np.uint8).reshape(-1, 32)
-    return Source(table, np.ones(len(names), bool) if usable is None else np.array(usable, bool))
+    return ReusableRows(table, np.ones(len(names), bool) if usable is None else np.array(usable, bool))
 
 
 def nothing_done(count):
@@ -64,7 +64,9 @@ def test_rows_already_done_are_left_alone():
 
 def test_unreadable_files_are_not_duplicates_of_each_other_nor_known():
     plan = build_plan(
-        [UNREADABLE, UNREADABLE], nothing_done(2), [Source(np.zeros((1, 32), np.uint8), np.ones(1, bool))]
+        [UNREADABLE, UNREADABLE],
+        nothing_done(2),
+        [ReusableRows(np.zeros((1, 32), np.uint8), np.ones(1, bool))],
     )
     assert plan.compute == (0, 1)
     assert plan.reuse == plan.copies == {}

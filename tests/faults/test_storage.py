@@ -29,7 +29,8 @@ from contextlib import suppress
 from pathlib import Path
 import numpy as np
 from helpers.small_caches import small
-from featcache.cache import CacheWriter, FeatureCache, files, partial_path, writer as writing
+from featcache.cache import CacheWriter, FeatureCache, partial_path, writer as writing
+from featcache.core import files
 from featcache.errors import StorageError
 want = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
 large = small(400, shapes={"pool": (1280,)})
@@ -234,7 +235,7 @@ def test_without_permission(tmp_path):
         "import os, sys; from pathlib import Path; from helpers.small_caches import small; import h5py\n"
         "from featcache.errors import StorageError; from featcache.cache import FeatureCache\n"
         # Everything is imported while this user may read the virtual environment.
-        "from featcache.cache import skeleton; small().create(Path('warm.h5')).close()\n"
+        "from featcache.cache import create; small().create(Path('warm.h5')).close()\n"
         "try: FeatureCache('absent.h5')\n"
         "except FileNotFoundError: pass\n"
         "os.setuid(65534)\n"

@@ -10,11 +10,11 @@ import pytest
 from flax import nnx
 
 from featcache.backbones import load
-from featcache.backbones.finetuned import truncated
+from featcache.backbones.finetuned import truncate_after
 from featcache.backbones.layer import Layer
 from featcache.finetuning.model import Model
-from featcache.finetuning.train_step import Phase, Program
-from featcache.heads.model import Form
+from featcache.finetuning.train_step import Phase, TrainStep
+from featcache.heads.model import HeadArchitecture
 from featcache.heads.settings import Settings
 from featcache.images.transforms import normalisation
 
@@ -22,8 +22,8 @@ CLASSES = 3
 
 
 def model_of(name: str, layer: Layer, size: int) -> Model:
-    network = truncated(load(name, weights="random", image_size=size), layer.stage)
-    return Model(network, layer, network.transforms, Form("linear", CLASSES))
+    network = truncate_after(load(name, weights="random", image_size=size), layer.stage)
+    return Model(network, layer, network.transforms, HeadArchitecture("linear", CLASSES))
 
 
 def head_of_width(width: int) -> dict[str, np.ndarray]:
@@ -81,7 +81,7 @@ def test_the_trained_part_has_the_whole_networks_gradient(name, first, last, siz
     statistics = model.statistics()
     names = [n for n in values if n.partition(".")[0] in trained and n not in statistics]
     phase = Phase("backbone", Settings(), dict.fromkeys(names, 1e-3), (), cut, 1)
-    program = Program(model, phase)
+    program = TrainStep(model, phase)
     frozen = Layer(cut, "map")
     x = np.asarray(model.network.function([frozen])(model.network.state, images)[str(frozen)])
     state = program.start(values)

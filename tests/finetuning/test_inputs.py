@@ -5,11 +5,11 @@ import pytest
 from helpers.tiny_finetuning import tiny_network, tiny_photos
 
 from featcache import extract
-from featcache.finetuning.inputs import Cut, Kept, batches, epoch_order
+from featcache.finetuning.inputs import CachedActivations, Kept, batches, epoch_order
 
 
 @pytest.fixture(scope="module")
-def cut(tmp_path_factory) -> Cut:
+def cut(tmp_path_factory) -> CachedActivations:
     photos = tiny_photos(tmp_path_factory.mktemp("views") / "photos")
     done = extract(
         photos,
@@ -19,7 +19,7 @@ def cut(tmp_path_factory) -> Cut:
         augment="flip,random-resized-crop",
         output=photos.with_suffix(".h5"),
     )
-    return Cut(done.cache, "block_1:map", "block_1", seed=5)
+    return CachedActivations(done.cache, "block_1:map", "block_1", seed=5)
 
 
 def rows_of(found) -> list[int]:

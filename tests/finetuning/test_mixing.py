@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import beta, chisquare, kstest
 
-from featcache.heads.model import Form
+from featcache.heads.model import HeadArchitecture
 from featcache.solvers.optimizers import hyperparameters
 from featcache.solvers.train_loop import batch_order, fit
-from featcache.solvers.train_step import Program, Rows, _mixing
+from featcache.solvers.train_step import HeadsProgram, TrainRows, _mixing
 
 N, D, C = 60, 20, 3
 RNG = np.random.default_rng(2)
@@ -30,11 +30,13 @@ def disturbed(shared: bool) -> dict[str, np.ndarray]:
 
     Shared features are standardised once for all heads; mixed is what is made of them.
     """
-    program = Program(Form("linear", C), "sgd", N, 1, mixup=not shared, noise=True, shared=shared)
+    program = HeadsProgram(
+        HeadArchitecture("linear", C), "sgd", N, 1, mixup=not shared, noise=True, shared=shared
+    )
     values = hyperparameters(learning_rate=1.0, momentum=0.0, mixup=MIXUP, noise=NOISE, seed=SEEDS)
     weight = np.tile(np.float32(COUNTS), (1 if shared else 4, 1))
-    nothing = Rows(X[:0], Y[:0], np.zeros((4, 0), np.float32))
-    fitted = fit(program, values, Rows(X, Y, weight), nothing)
+    nothing = TrainRows(X[:0], Y[:0], np.zeros((4, 0), np.float32))
+    fitted = fit(program, values, TrainRows(X, Y, weight), nothing)
     return {name: np.asarray(value, np.float64) for name, value in fitted.parameters.items()}
 
 

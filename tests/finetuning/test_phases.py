@@ -7,11 +7,11 @@ from helpers.tiny_finetuning import tiny_network
 from featcache.backbones import load
 from featcache.backbones.layer import Layer
 from featcache.errors import UnknownNameError, UsageError
-from featcache.finetuning.data import TuneData
+from featcache.finetuning.data import FineTuningData
 from featcache.finetuning.model import Model
 from featcache.finetuning.phases import build_phases, divide, trained_names
-from featcache.finetuning.settings import TuneSettings
-from featcache.heads.model import Form
+from featcache.finetuning.settings import FineTuningSettings
+from featcache.heads.model import HeadArchitecture
 from featcache.heads.settings import Settings
 from featcache.splits.selection import Selection
 
@@ -21,13 +21,13 @@ HEAD = ("kernel", "bias")
 @pytest.fixture(scope="module")
 def model() -> Model:
     network = tiny_network()
-    return Model(network, Layer("pool", "none"), network.transforms, Form("linear", 3))
+    return Model(network, Layer("pool", "none"), network.transforms, HeadArchitecture("linear", 3))
 
 
-def data_of(rows: int = 10, layer: str | None = None) -> TuneData:
+def data_of(rows: int = 10, layer: str | None = None) -> FineTuningData:
     nothing = np.zeros(0, np.int64)
     selection = Selection(np.arange(rows), nothing, nothing, "none")
-    return TuneData(selection, np.zeros(rows, np.int32), (), "", "photos", layer=layer)
+    return FineTuningData(selection, np.zeros(rows, np.int32), (), "", "photos", layer=layer)
 
 
 def test_training_begins_with_the_named_stage(model):
@@ -65,7 +65,7 @@ def test_a_stage_whose_output_is_cached_cannot_train(model):
 
 def test_a_stage_behind_the_head_is_refused():
     network = tiny_network()
-    early = Model(network, Layer("block_2", "avg"), network.transforms, Form("linear", 3))
+    early = Model(network, Layer("block_2", "avg"), network.transforms, HeadArchitecture("linear", 3))
     with pytest.raises(UnknownNameError, match="'block_3' lies behind block_2:avg, where the head is"):
         divide(early, "block_3")
     with pytest.raises(
@@ -80,7 +80,7 @@ def test_running_statistics_are_no_parameters(model):
 
 
 def test_the_head_comes_first_and_alone(model):
-    settings = TuneSettings(Settings(epochs=3, batch_size=4), head_epochs=2, head_learning_rate=0.5)
+    settings = FineTuningSettings(Settings(epochs=3, batch_size=4), head_epochs=2, head_learning_rate=0.5)
     first, second = build_phases(model, HEAD, divide(model, "block_3"), settings, data_of())
     assert first.rates == {"head.kernel": 0.5, "head.bias": 0.5}
     assert first.after == "head"
@@ -91,20 +91,20 @@ def test_the_head_comes_first_and_alone(model):
 
 
 def test_from_a_cut_both_phases_begin_where_it_was_made(model):
-    settings = TuneSettings(Settings(), head_epochs=1)
+    settings = FineTuningSettings(Settings(), head_epochs=1)
     data = data_of(layer="block_1:map")
     first, second = build_phases(model, HEAD, divide(model, "block_3", cached="block_1"), settings, data)
     assert first.after == second.after == "block_1"
 
 
 def test_a_rate_of_zero_freezes(model):
-    settings = TuneSettings(Settings(), rates=(("*.norm.*", 0.0), ("*", 0.1)))
+    settings = FineTuningSettings(Settings(), rates=(("*.norm.*", 0.0), ("*", 0.1)))
     (phase,) = build_phases(model, HEAD, divide(model, "block_3"), settings, data_of())
     assert sorted(phase.rates) == ["block_3.conv.kernel", "head.bias", "head.kernel"]
 
 
 def test_statistics_move_only_in_stages_that_train(model):
-    settings = TuneSettings(Settings(), batch_norm="update")
+    settings = FineTuningSettings(Settings(), batch_norm="update")
     (phase,) = build_phases(model, HEAD, divide(model, "block_2"), settings, data_of())
     assert phase.moving == ("block_2", "block_3")
 
@@ -112,7 +112,7 @@ def test_statistics_move_only_in_stages_that_train(model):
 @pytest.mark.parametrize("head", ["knn", "prototype"])
 def test_heads_without_a_gradient_are_refused(head):
     with pytest.raises(UsageError, match=f"a {head} head has no gradient"):
-        TuneSettings(Settings(head=head))
+        FineTuningSettings(Settings(head=head))
 
 
 @pytest.mark.parametrize(
@@ -129,23 +129,23 @@ def test_heads_without_a_gradient_are_refused(head):
 )
 def test_values_that_cannot_work_are_refused(given, message):
     with pytest.raises(UsageError, match=message):
-        TuneSettings(Settings(), **given)
+        FineTuningSettings(Settings(), **given)
 
 
 def test_an_optimiser_of_all_rows_is_refused():
     with pytest.raises(UsageError, match="no optimizer 'lbfgs'"):
-        TuneSettings(Settings(optimizer="lbfgs"))
+        FineTuningSettings(Settings(optimizer="lbfgs"))
 
 
 def test_the_blocks_of_a_transformer_train():
     """Its stages have dots in their names: ``blocks.0``."""
     network = load("vit_tiny_patch16_224", weights="random", image_size=32)
-    vit = Model(network, Layer("norm", "cls", 1), network.transforms, Form("linear", 3))
+    vit = Model(network, Layer("norm", "cls", 1), network.transforms, HeadArchitecture("linear", 3))
     division = divide(vit, "blocks.11")
     names = trained_names(vit, division)
     assert {vit.stage_of[name] for name in names} == {"blocks.11", "norm"}
     assert len(names) > 10
     assert {vit.stage_of[name] for name in vit.values({})} == {*vit.stages} & set(vit.stage_of.values())
-    settings = TuneSettings(Settings(), rates=(("blocks.11", 0.1), ("*", 0.2)))
+    settings = FineTuningSettings(Settings(), rates=(("blocks.11", 0.1), ("*", 0.2)))
     (phase,) = build_phases(vit, HEAD, division, settings, data_of())
     assert {phase.rates[name] for name in names if vit.stage_of[name] == "blocks.11"} == {0.1}

@@ -6,12 +6,12 @@ from helpers.feature_caches import blobs, feature_cache
 
 from featcache import sweep
 from featcache.errors import DataError
-from featcache.heads.feature_table import ArrayTable, Part
-from featcache.heads.model import Form
+from featcache.heads.feature_table import ArrayTable, FeatureRows
+from featcache.heads.model import HeadArchitecture
 from featcache.heads.settings import Settings
 from featcache.solvers.fit import Fit, fit_heads
 from featcache.solvers.train_loop import batch_order
-from featcache.solvers.train_step import Program, Rows, evaluate, finite_rows, scalings
+from featcache.solvers.train_step import HeadsProgram, TrainRows, evaluate, finite_rows, scalings
 
 N, M, D, C = 24, 12, 4, 3
 X, Y = blobs(N, D)
@@ -29,8 +29,8 @@ def fitted(
 ) -> list[Fit]:
     """Heads on rows that count for all where nothing else is said."""
     heads = len(settings)
-    train = Part(ArrayTable(x), y, np.ones((heads, len(x)), np.float32) if weight is None else weight)
-    val = Part(
+    train = FeatureRows(ArrayTable(x), y, np.ones((heads, len(x)), np.float32) if weight is None else weight)
+    val = FeatureRows(
         ArrayTable(vx), VY[: len(vx)], np.ones((heads, len(vx)), np.float32) if judged is None else judged
     )
     return fit_heads(settings, train, val, classes=C)
@@ -132,7 +132,7 @@ def test_rows_that_are_no_numbers_are_zeroed_out_by_their_weights():
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid", "squared"])
 def test_a_validation_row_that_is_no_number_and_does_not_count_reaches_no_score(loss):
-    program = Program(Form("linear", C), "adam", 8, 1, loss=loss, standardize=False)
+    program = HeadsProgram(HeadArchitecture("linear", C), "adam", 8, 1, loss=loss, standardize=False)
     y = VY if loss == "softmax" else np.eye(C, dtype=np.float32)[VY]
     weight = np.ones((1, M), np.float32)
     weight[0, 4:] = 0
@@ -141,7 +141,7 @@ def test_a_validation_row_that_is_no_number_and_does_not_count_reaches_no_score(
     kernel = np.random.default_rng(0).normal(size=(1, C, D)).astype(np.float32)
     parameters = {"kernel": kernel, "bias": np.zeros((1, C), np.float32)}
     want, got = (
-        evaluate(program, parameters, scalings(program, Rows(x, y, weight)), Rows(x, y, weight))
+        evaluate(program, parameters, scalings(program, TrainRows(x, y, weight)), TrainRows(x, y, weight))
         for x in (VX, other)
     )
     assert np.isfinite(got).all()

@@ -16,7 +16,7 @@ from featcache.heads.model import (
     HEADS,
     NORM_EPSILON,
     NORM_MOMENTUM,
-    Form,
+    HeadArchitecture,
     Scaling,
     as_arrays,
     drawn,
@@ -25,12 +25,19 @@ from featcache.heads.model import (
     head_kind,
 )
 from featcache.solvers.optimizers import hyperparameters, start
-from featcache.solvers.train_step import Learners, Program, Progress, Rows, train_steps, turned
+from featcache.solvers.train_step import (
+    HeadsProgram,
+    Learners,
+    TrainProgress,
+    TrainRows,
+    train_steps,
+    transpose_kernels,
+)
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # which it asks for when it is imported
 import keras
 
-LINEAR = Form("linear", 3)
+LINEAR = HeadArchitecture("linear", 3)
 B, D, C = 12, 5, 3
 
 
@@ -39,7 +46,7 @@ def random() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
-def rows_of(head: str, form: Form, parameters, x: np.ndarray) -> np.ndarray:
+def rows_of(head: str, form: HeadArchitecture, parameters, x: np.ndarray) -> np.ndarray:
     """Logits ``[N, C]`` of finished parameters."""
     one = jax.vmap(partial(head_kind(head).logits, form), (None, 0))
     return np.asarray(jax.jit(one)(as_arrays(parameters), np.asarray(x, np.float32)))
@@ -63,7 +70,7 @@ def test_a_linear_head_is_a_matrix_product_and_starts_at_zero(random):
 HIDDEN = (16, 8)
 
 
-def layers(form: Form, random: np.random.Generator) -> dict[str, np.ndarray]:
+def layers(form: HeadArchitecture, random: np.random.Generator) -> dict[str, np.ndarray]:
     """Parameters of an mlp in training, none of them special."""
     widths = (D, *form.hidden, form.outputs)
     parameters = {}
@@ -79,7 +86,7 @@ def layers(form: Form, random: np.random.Generator) -> dict[str, np.ndarray]:
     return {name: value.astype(np.float32) for name, value in parameters.items()}
 
 
-def in_keras(form: Form, parameters: dict[str, np.ndarray]) -> "keras.Sequential":
+def in_keras(form: HeadArchitecture, parameters: dict[str, np.ndarray]) -> "keras.Sequential":
     """Return the same network of Keras' layers, with the same weights."""
     parts, weights = [keras.layers.Input((D,))], []
     for number, units in enumerate(form.hidden):
@@ -94,7 +101,9 @@ def in_keras(form: Form, parameters: dict[str, np.ndarray]) -> "keras.Sequential
     return network
 
 
-def in_training(form: Form, parameters, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, dict]:
+def in_training(
+    form: HeadArchitecture, parameters, x: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, dict]:
     """Outputs ``[B, C]`` and statistics of an mlp in training, without dropout."""
 
     @jax.jit
@@ -117,7 +126,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_an_mlp_is_keras_dense_layers(random, activation):
-    form = Form("mlp", C, HIDDEN, activation)
+    form = HeadArchitecture("mlp", C, HIDDEN, activation)
     parameters, x = layers(form, random), random.normal(size=(B, D)).astype(np.float32)
     want = in_keras(form, parameters)(x)
     np.testing.assert_allclose(rows_of("mlp", form, parameters, x), want, **CLOSE)
@@ -127,7 +136,7 @@ def test_an_mlp_is_keras_dense_layers(random, activation):
 
 @pytest.mark.parametrize("left_out", [0, 5])
 def test_batch_normalisation_is_keras_and_leaves_out_rows_that_do_not_count(random, left_out):
-    form = Form("mlp", C, HIDDEN, batch_norm=True)
+    form = HeadArchitecture("mlp", C, HIDDEN, batch_norm=True)
     parameters, x = layers(form, random), random.normal(size=(B, D)).astype(np.float32)
     weight = np.r_[np.zeros(left_out), random.uniform(0.5, 2, B - left_out)].astype(np.float32)
     network = in_keras(form, parameters)
@@ -140,7 +149,7 @@ def test_batch_normalisation_is_keras_and_leaves_out_rows_that_do_not_count(rand
         np.testing.assert_allclose(statistics[f"mean_{number}"], norm.moving_mean, **CLOSE)
         np.testing.assert_allclose(statistics[f"var_{number}"], norm.moving_variance, **CLOSE)
     # Finished, it is a plain mlp of Keras' network as it predicts, with the old statistics and with the new.
-    plain = Form("mlp", C, HIDDEN)
+    plain = HeadArchitecture("mlp", C, HIDDEN)
     for kept, expected in ((parameters, before), ({**parameters, **statistics}, np.asarray(network(x)))):
         folded = head_kind("mlp").finish(form, as_arrays(kept))
         assert set(folded) == {"kernel_0", "bias_0", "kernel_1", "bias_1", "kernel", "bias"}
@@ -148,7 +157,7 @@ def test_batch_normalisation_is_keras_and_leaves_out_rows_that_do_not_count(rand
 
 
 def test_a_batch_without_rows_moves_no_statistics(random):
-    form = Form("mlp", C, HIDDEN, batch_norm=True)
+    form = HeadArchitecture("mlp", C, HIDDEN, batch_norm=True)
     parameters, x = layers(form, random), random.normal(size=(B, D)).astype(np.float32)
     outputs, statistics = in_training(form, parameters, x, np.zeros(B, np.float32))
     assert np.isfinite(outputs).all()
@@ -157,7 +166,7 @@ def test_a_batch_without_rows_moves_no_statistics(random):
 
 
 def test_an_mlp_starts_as_he_et_al_and_undecided():
-    form = Form("mlp", C, (400, 300), batch_norm=True)
+    form = HeadArchitecture("mlp", C, (400, 300), batch_norm=True)
     begun = head_kind("mlp").init(jax.random.key(1), 200, form)
     for name, (width, units) in {"kernel_0": (200, 400), "kernel_1": (400, 300)}.items():
         assert begun[name].shape == (width, units)
@@ -174,7 +183,7 @@ def test_numbers_drawn_as_one_row_are_those_of_the_shape():
 # One step, against plain JAX and by what it reveals ----------------------------------------------------------
 
 
-def one_step(program: Program, parameters, rows: Rows, keys: np.ndarray, **given):
+def one_step(program: HeadsProgram, parameters, rows: TrainRows, keys: np.ndarray, **given):
     """How far a step of SGD of rate 1 went, each head's gradient ``[K, …]``; and its mean loss."""
     hyper = hyperparameters(learning_rate=[1.0] * len(keys), momentum=0.0, **given)
     heads = jax.tree.map(lambda value: jnp.stack([jnp.asarray(value)] * len(keys)), parameters)
@@ -182,23 +191,23 @@ def one_step(program: Program, parameters, rows: Rows, keys: np.ndarray, **given
     @jax.jit
     def run(heads, rows, keys):
         learners = Learners(
-            jax.vmap(turned)(heads),
-            jax.vmap(partial(start, "sgd"))(jax.vmap(turned)(heads)),
+            jax.vmap(transpose_kernels)(heads),
+            jax.vmap(partial(start, "sgd"))(jax.vmap(transpose_kernels)(heads)),
             jax.vmap(jax.random.key)(keys),
         )
         width = rows.x.shape[1]
         scaling = Scaling(jnp.zeros((len(keys), width)), jnp.ones((len(keys), width)))
         batches = jnp.arange(len(rows.x))[None]
         after, losses, weights = train_steps(
-            program, hyper, rows, scaling, batches, Progress(jnp.asarray(0), 1), learners
+            program, hyper, rows, scaling, batches, TrainProgress(jnp.asarray(0), 1), learners
         )
-        return jax.vmap(turned)(after.parameters), losses / weights
+        return jax.vmap(transpose_kernels)(after.parameters), losses / weights
 
     after, losses = run(heads, rows, keys)
     return {name: np.asarray(heads[name] - after[name]) for name in heads}, np.asarray(losses)
 
 
-def plain_loss(form: Form, parameters, x, y, weight, smoothing: float) -> jax.Array:
+def plain_loss(form: HeadArchitecture, parameters, x, y, weight, smoothing: float) -> jax.Array:
     """Weighted cross-entropy of an mlp, written with the batch as one matrix."""
     activations = {"relu": lambda z: jnp.maximum(z, 0), "tanh": jnp.tanh}
     for number in range(len(form.hidden)):
@@ -215,14 +224,16 @@ def plain_loss(form: Form, parameters, x, y, weight, smoothing: float) -> jax.Ar
     return -(weight @ (target * jnp.log(p)).sum(axis=1)) / weight.sum()
 
 
-@pytest.mark.parametrize("form", [Form("mlp", C, HIDDEN, "tanh"), Form("mlp", C, HIDDEN, batch_norm=True)])
+@pytest.mark.parametrize(
+    "form", [HeadArchitecture("mlp", C, HIDDEN, "tanh"), HeadArchitecture("mlp", C, HIDDEN, batch_norm=True)]
+)
 def test_a_step_follows_the_gradient_of_plain_jax(random, form):
     parameters, x = layers(form, random), random.normal(size=(B, D)).astype(np.float32)
     y = random.integers(0, C, B)
     weight = random.uniform(0.5, 2, (2, B)).astype(np.float32)
     weight[1, :3] = 0
-    program = Program(form, "sgd", B, 1)
-    got, losses = one_step(program, parameters, Rows(x, y, weight), np.arange(2), label_smoothing=0.1)
+    program = HeadsProgram(form, "sgd", B, 1)
+    got, losses = one_step(program, parameters, TrainRows(x, y, weight), np.arange(2), label_smoothing=0.1)
     plain = partial(plain_loss, form, x=x, y=y, smoothing=0.1)
     each = jax.vmap(jax.value_and_grad(lambda p, w: plain(p, weight=w)), in_axes=(None, 0))
     want_losses, want = jax.jit(each)(parameters, weight)
@@ -240,15 +251,15 @@ def test_dropout_drops_its_share_and_grows_the_rest():
     # Hidden units are 1 (their bias) before dropout. Of one row, the slope of the squared error −1 of the zero
     # output by the last kernel is −2 times the unit: what a step reveals is the unit after dropout.
     units, shares = 2000, np.array([0.0, 0.1, 0.5, 0.9])
-    form = Form("mlp", 1, (units,))
+    form = HeadArchitecture("mlp", 1, (units,))
     parameters = {
         "kernel_0": np.zeros((1, units), np.float32),
         "bias_0": np.ones(units, np.float32),
         "kernel": np.zeros((units, 1), np.float32),
         "bias": np.zeros(1, np.float32),
     }
-    rows = Rows(np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32), np.ones((4, 1), np.float32))
-    program = Program(form, "sgd", 1, 1, loss="squared")
+    rows = TrainRows(np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32), np.ones((4, 1), np.float32))
+    program = HeadsProgram(form, "sgd", 1, 1, loss="squared")
     moved, _ = one_step(program, parameters, rows, np.arange(4), dropout=shares)
     after = moved["kernel"][:, :, 0] / -2
     for share, own in zip(shares, after, strict=True):
@@ -267,7 +278,7 @@ def test_dropout_drops_its_share_and_grows_the_rest():
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_folded_logits_are_the_standardised_ones(random, head):
-    form = Form(head, C, HIDDEN if head == "mlp" else ())
+    form = HeadArchitecture(head, C, HIDDEN if head == "mlp" else ())
     x = random.normal(5, 3, (40, D))
     scaling = Scaling(jnp.asarray(x.mean(0), jnp.float32), jnp.asarray(x.std(0), jnp.float32))
     parameters = (

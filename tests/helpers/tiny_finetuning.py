@@ -14,7 +14,7 @@ from featcache.backbones.family import Family
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.nn.basic import ConvNorm, GlobalAveragePool, relu6
 from featcache.backbones.registry import resolve
-from featcache.backbones.weights.loading import filled
+from featcache.backbones.weights.loading import fill_state
 from featcache.classifier.classifier import Classifier
 from helpers.photo_folders import photo_folder
 
@@ -78,7 +78,7 @@ def tiny_network(seed: int = 0) -> LoadedBackbone:
             tensors[name] = draw.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
         else:
             tensors[name] = draw.normal(scale=0.1, size=leaf.shape).astype(np.float32)
-    return LoadedBackbone(FAMILY, PRETRAINED, "custom", graphdef, filled(state, tensors), tensors, None)
+    return LoadedBackbone(FAMILY, PRETRAINED, "custom", graphdef, fill_state(state, tensors), tensors, None)
 
 
 def tiny_photos(root: Path, *, train: int = 8) -> Path:

@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from featcache.errors import ImageError, UsageError
 from featcache.images import random_views as drawing
 from featcache.images.augmentation import COLOURS, CROPS, Augmentation
-from featcache.images.random_views import augmented
+from featcache.images.random_views import decode_view
 from featcache.images.resizing import prepare
 from featcache.images.transforms import Transforms
 from featcache.images.views import draw_views
@@ -44,7 +44,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 def draw(data: bytes, words: str, transforms: Transforms, number: int, seed: int = 0) -> np.ndarray:
     image = hashlib.sha256(data).digest()
-    return augmented(data, transforms, Augmentation.parse(words), seed=seed, image=image, number=number)
+    return decode_view(data, transforms, Augmentation.parse(words), seed=seed, image=image, number=number)
 
 
 # ---- what is drawn
@@ -68,13 +68,13 @@ def test_draws_are_those_of_the_published_generator(seed, image, number):
     key = hashlib.sha256(f"{seed}:{number}:".encode() + image).digest()
     words = philox(int.from_bytes(key[:16], "little"), drawing.PLACES)
     want = [(word >> 11) / 2**53 for word in words]
-    assert drawing.drawn_numbers(seed, image, number).tolist() == want
+    assert drawing.draw_numbers(seed, image, number).tolist() == want
 
 
 def test_draws_are_the_same_for_ever():
-    first = drawing.drawn_numbers(0, bytes(32), 1)[:4].tolist()
+    first = drawing.draw_numbers(0, bytes(32), 1)[:4].tolist()
     assert first == [0.30216222792771397, 0.39971060839560424, 0.9996353566607229, 0.7919236431522158]
-    assert drawing.drawn_numbers(-7, b"photo", 300)[[0, 50]].tolist() == [
+    assert drawing.draw_numbers(-7, b"photo", 300)[[0, 50]].tolist() == [
         0.21887696697835324,
         0.614763287387563,
     ]
@@ -82,7 +82,7 @@ def test_draws_are_the_same_for_ever():
 
 def test_each_of_seed_image_and_number_decides():
     draws = {
-        drawing.drawn_numbers(seed, image, number).tobytes()
+        drawing.draw_numbers(seed, image, number).tobytes()
         for seed in (0, 1, 11)
         for image in (b"a", b"b", b"1:a")
         for number in (1, 2, 11)
@@ -93,7 +93,7 @@ def test_each_of_seed_image_and_number_decides():
 def boxes_of(height: int, width: int, count: int = 4000) -> np.ndarray:
     """Left, top, right, bottom of drawn boxes, float ``[count, 4]``."""
     crop = Augmentation(crop="random-resized")
-    numbers = (drawing.drawn_numbers(0, b"picture", number)[drawing._BOXES] for number in range(count))
+    numbers = (drawing.draw_numbers(0, b"picture", number)[drawing._BOXES] for number in range(count))
     return np.array([drawing._box(width, height, crop, n.reshape(-1, 4).tolist()) for n in numbers], float)
 
 
@@ -127,7 +127,7 @@ def test_colour_factors_are_distributed_as_torchvisions(monkeypatch):
         monkeypatch.setitem(drawing._CHANGES, name, lambda view, f, name=name: seen[name].append(f) or view)
     picture, policy = Image.new("RGB", (2, 2)), Augmentation(**JITTER)
     for number in range(4000):
-        drawing.drawn_view(picture, make(2, 2), policy, drawing.drawn_numbers(0, b"picture", number))
+        drawing.apply_view(picture, make(2, 2), policy, drawing.draw_numbers(0, b"picture", number))
     for factors, quantiles in zip(seen.values(), GOLDENS["factors"].T, strict=True):
         assert_same_distribution(np.array(factors), quantiles)
 
@@ -159,7 +159,7 @@ def test_a_box_gives_torchvisions_pixels(name):
     left, top, right, bottom = (int(side) for side in name.partition("/")[2].split(","))
     wide = Augmentation(crop="random-resized", scale=(1e-6, 1), ratio=(1 / 200, 200))
     drawn = drawn_for((left, top, right, bottom), SIZE, wide)
-    view = drawing.drawn_view(Image.fromarray(photo(*SIZE)), make(48, 40), wide, drawn)
+    view = drawing.apply_view(Image.fromarray(photo(*SIZE)), make(48, 40), wide, drawn)
     np.testing.assert_array_equal(np.asarray(view)[::STEP, ::STEP], GOLDENS[name])
 
 
@@ -174,7 +174,7 @@ def test_a_factor_gives_torchvisions_pixels(name):
     drawn = np.zeros(drawing.PLACES)
     least = -strength if change == "hue" else 1 - strength
     drawn[drawing._FACTORS] = (factor - least) / (2 * strength)
-    view = drawing.drawn_view(Image.fromarray(photo(*SIZE)), make(*SIZE), policy, drawn)
+    view = drawing.apply_view(Image.fromarray(photo(*SIZE)), make(*SIZE), policy, drawn)
     np.testing.assert_array_equal(np.asarray(view)[::STEP, ::STEP], GOLDENS[name])
 
 
@@ -182,14 +182,14 @@ def test_colours_change_in_an_order_that_is_drawn():
     picture, policy = Image.fromarray(photo(24, 32)), Augmentation(brightness=0.8, contrast=0.8)
     first = []
     for number in range(60):
-        drawn = drawing.drawn_numbers(0, b"picture", number)
+        drawn = drawing.draw_numbers(0, b"picture", number)
         bright, contrast = (0.2 + 1.6 * drawn[drawing._FACTORS][:2]).tolist()
         changes = (
             lambda view, f=bright: ImageEnhance.Brightness(view).enhance(f),
             lambda view, f=contrast: ImageEnhance.Contrast(view).enhance(f),
         )
         ways = [changes[1](changes[0](picture)), changes[0](changes[1](picture))]
-        view = np.asarray(drawing.drawn_view(picture, make(24, 32), policy, drawn))
+        view = np.asarray(drawing.apply_view(picture, make(24, 32), policy, drawn))
         same = [np.array_equal(view, np.asarray(way)) for way in ways]
         assert any(same)
         if same[0] != same[1]:
@@ -252,15 +252,16 @@ def test_exif_and_transparency_follow_the_transforms_and_crops_see_the_upright_p
     )
     size, image = make(16, 16), b"the same draw"
     policy = Augmentation.parse("flip,crop,colour")
-    a = augmented(stream.getvalue(), size, policy, seed=0, image=image, number=3)
-    b = augmented(png(upright), size, policy, seed=0, image=image, number=3)
+    a = decode_view(stream.getvalue(), size, policy, seed=0, image=image, number=3)
+    b = decode_view(png(upright), size, policy, seed=0, image=image, number=3)
     np.testing.assert_array_equal(a, b)
     clear = np.dstack([upright, np.zeros(upright.shape[:2], np.uint8)])
     assert (
-        augmented(png(clear), size, Augmentation(crop="random-resized"), seed=0, image=image, number=3) == 255
+        decode_view(png(clear), size, Augmentation(crop="random-resized"), seed=0, image=image, number=3)
+        == 255
     ).all()
     dropped = make(16, 16, rgb="drop")
-    c = augmented(png(clear), dropped, policy, seed=0, image=image, number=3)
+    c = decode_view(png(clear), dropped, policy, seed=0, image=image, number=3)
     np.testing.assert_array_equal(c, b)
 
 
@@ -282,7 +283,7 @@ def test_numbered_views_are_the_plain_picture_and_then_each_by_its_number():
     assert views.dtype == np.uint8
     np.testing.assert_array_equal(views[0], prepare(data, size))
     for number in range(1, 5):
-        one = augmented(data, size, policy, seed=3, image=b"x", number=number)
+        one = decode_view(data, size, policy, seed=3, image=b"x", number=number)
         np.testing.assert_array_equal(views[number], one)
         assert not np.array_equal(one, views[number - 1])
     assert draw_views(data, size, policy, seed=3, image=b"x", count=1).shape[0] == 1
@@ -311,7 +312,7 @@ def test_pictures_and_inputs_of_any_size_work(height, width, to_height, to_width
     policy = Augmentation(crop=crop, flip=0.5, **({"margin": 3} if crop == "random-square" else {}))
     for mode in ("center", "squash"):
         size = make(to_height, to_width, crop_mode=mode)
-        view = augmented(data, size, policy, seed=0, image=b"x", number=number)
+        view = decode_view(data, size, policy, seed=0, image=b"x", number=number)
         assert view.shape == (to_height, to_width, 3)
         assert (view == 77).all(), "no place of a crop lies outside the picture"
 

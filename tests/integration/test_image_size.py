@@ -14,7 +14,7 @@ from featcache.backbones.input_size import with_size
 from featcache.classifier.prediction import backbone_predictor
 from featcache.errors import IdentityError, UsageError
 from featcache.extraction.batching import CPU_MICRO_BATCH
-from featcache.extraction.spec import Wanted
+from featcache.extraction.spec import ExtractionSpec
 
 SIZE = (40, 56)
 LAYER = "block2b:avg"  # a quarter of the network to compile
@@ -149,7 +149,7 @@ def test_nothing_to_do_is_found_out_without_a_network_for_that_size_only(ask, ne
 
 
 def test_requests_are_the_same_however_the_size_is_written():
-    wanted = Wanted("mobilenet_v2", ("pool",), None, None, "float32", "float32")
+    wanted = ExtractionSpec("mobilenet_v2", ("pool",), None, None, "float32", "float32")
     digests = [replace(wanted, image_size=given).digest() for given in (150, "150", "150x150", [150, 150])]
     assert len({*digests}) == 1
     others = [wanted.digest(), *(replace(wanted, image_size=given).digest() for given in (151, (150, 151)))]

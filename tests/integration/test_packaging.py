@@ -89,7 +89,7 @@ def test_a_wheel_can_be_built_from_the_sdist(built):
 
 def test_what_is_installed_finds_its_files_without_a_checkout(built, tmp_path):
     program = (
-        "import featcache.cli.demo as demo, featcache.backbones.imagenet_classes as imagenet\n"
+        "import featcache, featcache.cli.demo as demo, featcache.backbones.imagenet_classes as imagenet\n"
         "print(featcache.__file__, demo.demo_dataset(), len(imagenet.class_names()), sep='\\n')"
     )
     done = subprocess.run(

@@ -20,9 +20,9 @@ from featcache.cache import repair, verify, writer
 from featcache.core.identity import PLAIN_VIEWS
 from featcache.errors import IdentityError, IntegrityError, Interrupted, UsageError
 from featcache.extraction.extract import extract as real_extract
-from featcache.extraction.runner import Computation
+from featcache.extraction.runner import FeatureRunner
 from featcache.images.augmentation import Augmentation
-from featcache.images.random_views import augmented
+from featcache.images.random_views import decode_view
 from featcache.images.resizing import prepare
 from featcache.images.views import Views
 from featcache.sweeps.data import Protocol, SweepData
@@ -56,7 +56,7 @@ def views_by_hand(
     """The pictures of a photo's views, uint8 ``[V, H, W, 3]``."""
     data = path.read_bytes()
     image = hashlib.sha256(data).digest()
-    drawn = [augmented(data, transforms, policy, seed=seed, image=image, number=n) for n in range(1, count)]
+    drawn = [decode_view(data, transforms, policy, seed=seed, image=image, number=n) for n in range(1, count)]
     return np.stack([prepare(data, transforms), *drawn])
 
 
@@ -170,17 +170,17 @@ class Asynchronous(FakeNetwork):
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7, None])
 @pytest.mark.parametrize("on_cpu", [True, False])
 def test_no_batch_size_changes_what_is_stored(photos, tmp_path, monkeypatch, count, batch_size, on_cpu):
-    monkeypatch.setattr(Computation, "on_cpu", on_cpu)
+    monkeypatch.setattr(FeatureRunner, "on_cpu", on_cpu)
     options = {"backbone": Asynchronous(), "views": count, "batch_size": batch_size}
     assert_right(photos, extract(photos, tmp_path / "x.h5", **options).cache, count)
 
 
 def test_a_device_without_memory_for_a_batch_of_views_gets_fewer_images(photos, target, monkeypatch):
-    monkeypatch.setattr(Computation, "on_cpu", False)
+    monkeypatch.setattr(FeatureRunner, "on_cpu", False)
     network = Asynchronous()
     network.most = 7
     # The first batch is the self-test's, which does not halve: as many as fit, then more.
-    monkeypatch.setattr(Computation, "probe", lambda computation: {})
+    monkeypatch.setattr(FeatureRunner, "probe", lambda computation: {})
     assert_right(photos, extract(photos, target, backbone=network, batch_size=24).cache)
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from featcache.metrics.comparison import compare, mean_interval, spread
-from featcache.sweeps.leaderboard import standings
+from featcache.sweeps.leaderboard import leaderboard_entries
 
 
 def result(accuracy: float | None, loss: float | None = 0.5, epoch: int = 3) -> dict:
@@ -13,7 +13,7 @@ def result(accuracy: float | None, loss: float | None = 0.5, epoch: int = 3) -> 
 
 
 def test_the_best_mean_wins_and_the_lower_loss_of_equals():
-    ranked = standings(
+    ranked = leaderboard_entries(
         [
             ("lucky", result(0.95)),
             ("lucky", result(0.75)),
@@ -31,7 +31,9 @@ def test_the_best_mean_wins_and_the_lower_loss_of_equals():
 
 
 def test_a_configuration_of_which_one_head_diverged_comes_last():
-    ranked = standings([("good", result(0.6)), ("half", result(0.99)), ("half", result(None, None))])
+    ranked = leaderboard_entries(
+        [("good", result(0.6)), ("half", result(0.99)), ("half", result(None, None))]
+    )
     assert [s.key for s in ranked] == ["good", "half"]
 
 

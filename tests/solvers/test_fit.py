@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_score
 
 from featcache.errors import DataError, UsageError
-from featcache.heads.feature_table import ArrayTable, Part, StreamedTable
+from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable
 from featcache.heads.inference import outputs
 from featcache.heads.losses import LOSSES
 from featcache.heads.probabilities import LOSSES as NAMED_LOSSES
@@ -24,12 +24,12 @@ CLASSES = Z.argmax(axis=1)
 
 def part(
     labels: np.ndarray, weight: np.ndarray | None = None, *, heads: int = 1, streamed: bool = False
-) -> Part:
+) -> FeatureRows:
     table = StreamedTable(lambda rows: X[rows], *X.shape) if streamed else ArrayTable(X)
-    return Part(table, labels, np.ones((heads, len(labels)), np.float32) if weight is None else weight)
+    return FeatureRows(table, labels, np.ones((heads, len(labels)), np.float32) if weight is None else weight)
 
 
-NOTHING = Part(ArrayTable(X[:0]), ANSWERS[:0], np.ones((1, 0), np.float32))
+NOTHING = FeatureRows(ArrayTable(X[:0]), ANSWERS[:0], np.ones((1, 0), np.float32))
 # One batch of all rows: an epoch is one step, in whatever order the rows come.
 FULL = {"batch_size": 96, "epochs": 40, "learning_rate": 0.05, "standardize": False}
 
@@ -150,7 +150,7 @@ def test_rows_that_do_not_count_may_be_infinite():
     for settings, labels in ((Settings(), CLASSES), (Settings(loss="squared"), NUMBERS)):
         one = {name: value[:1] for name, value in PARAMETERS.items()}
         with np.errstate(invalid="ignore"):
-            got = scores(settings, one, Part(ArrayTable(x), labels, weight), classes=3)
+            got = scores(settings, one, FeatureRows(ArrayTable(x), labels, weight), classes=3)
         want = scores(settings, one, part(labels, weight), classes=3)
         np.testing.assert_allclose(got, want, rtol=1e-6)
 
@@ -199,7 +199,7 @@ def test_ridge_reads_features_that_do_not_fit_block_by_block(monkeypatch):
     settings = [Settings(head="ridge", l2=l2) for l2 in (0.1, 1.0, 10.0)]
     found = []
     for table in (ArrayTable(X), StreamedTable(read, *X.shape)):
-        rows = Part(table, labels, weight)
+        rows = FeatureRows(table, labels, weight)
         found.append(fit_heads(settings, rows, rows, classes=3, memory=X.nbytes // 4))
     assert max(reads) <= 32
     assert sum(reads) > 96

@@ -10,8 +10,8 @@ import pytest
 from featcache.solvers.lbfgs import (
     SLOPE_LEFT,
     SUFFICIENT_DECREASE,
-    Trial,
-    descent,
+    LineSearchPoint,
+    descent_direction,
     dot,
     empty_history,
     line_search,
@@ -31,10 +31,10 @@ FUNCTIONS = np.array(
 )
 
 
-def trial(functions, steps) -> Trial:
+def trial(functions, steps) -> LineSearchPoint:
     a, m, b, t = jnp.asarray(functions).T
     chance = jax.nn.sigmoid(b * (steps - t))
-    return Trial(
+    return LineSearchPoint(
         a / 2 * (steps - m) ** 2 + jnp.logaddexp(0.0, b * (steps - t)),
         a * (steps - m) + b * chance,
         a + b * b * chance * (1 - chance),
@@ -73,7 +73,7 @@ def test_problems_that_are_not_active_cost_no_trial():
 
     def counted(steps):
         jax.debug.callback(lambda: calls.append(1))
-        return Trial((steps - 1) ** 2, 2 * (steps - 1), 2 * jnp.ones_like(steps))
+        return LineSearchPoint((steps - 1) ** 2, 2 * (steps - 1), 2 * jnp.ones_like(steps))
 
     line_search(counted, jnp.ones(2), -2 * jnp.ones(2), jnp.zeros(2, bool))
     jax.effects_barrier()
@@ -98,7 +98,7 @@ def test_descent_is_that_of_the_bfgs_matrix(length):
         rho = 1 / (step @ change)
         left = np.eye(6) - rho * np.outer(step, change)
         inverse = left @ inverse @ left.T + rho * np.outer(step, step)
-    got = descent(history, jnp.asarray(gradient, jnp.float32)[None])[0]
+    got = descent_direction(history, jnp.asarray(gradient, jnp.float32)[None])[0]
     # A few dozen float32 operations.
     np.testing.assert_allclose(got, -inverse @ gradient, rtol=2e-5, atol=2e-5)
 
@@ -107,7 +107,7 @@ def test_a_step_of_nothing_teaches_nothing():
     gradient = jnp.array([[3.0, 4.0], [0.3, 0.4]])
     history = empty_history(gradient, 2)
     # The first step has the length 1 at most.
-    np.testing.assert_allclose(descent(history, gradient), [[-0.6, -0.8], [-0.3, -0.4]], rtol=1e-6)
+    np.testing.assert_allclose(descent_direction(history, gradient), [[-0.6, -0.8], [-0.3, -0.4]], rtol=1e-6)
     after = remember(history, 0 * gradient, 0 * gradient)
-    np.testing.assert_array_equal(descent(after, gradient), descent(history, gradient))
+    np.testing.assert_array_equal(descent_direction(after, gradient), descent_direction(history, gradient))
     np.testing.assert_allclose(dot(gradient, gradient), [25, 0.25], rtol=1e-6)

@@ -6,7 +6,7 @@ from helpers.feature_caches import blobs
 from sklearn.linear_model import LogisticRegression
 
 from featcache.errors import UsageError
-from featcache.heads.feature_table import ArrayTable, Part, StreamedTable
+from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable
 from featcache.heads.settings import Settings
 from featcache.solvers.fit import fit_heads
 from featcache.sweeps.trials import configurations, read_axes
@@ -15,8 +15,8 @@ X, Y = blobs(300, 12)
 VX, VY = blobs(90, 12, seed=1)
 
 
-def part(x: np.ndarray, y: np.ndarray, heads: int) -> Part:
-    return Part(ArrayTable(x), y, np.ones((heads, len(y)), np.float32))
+def part(x: np.ndarray, y: np.ndarray, heads: int) -> FeatureRows:
+    return FeatureRows(ArrayTable(x), y, np.ones((heads, len(y)), np.float32))
 
 
 def fit(settings: list[Settings], *, val: bool = True):
@@ -72,7 +72,7 @@ def test_what_is_random_is_refused(given):
 
 def test_features_that_do_not_fit_are_refused():
     table = StreamedTable(lambda rows: X[rows], *X.shape)
-    train = Part(table, Y, np.ones((1, len(Y)), np.float32))
+    train = FeatureRows(table, Y, np.ones((1, len(Y)), np.float32))
     with pytest.raises(UsageError, match=r"lbfgs takes all features at once.*use adam"):
         fit_heads([lbfgs()], train, part(VX, VY, 1), classes=3, memory=X.nbytes)
 

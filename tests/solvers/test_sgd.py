@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from featcache.heads.feature_table import ArrayTable, Part, StreamedTable
+from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable
 from featcache.heads.settings import Settings
 from featcache.solvers import sgd as descent
 from featcache.solvers.fit import Fit, fit_heads
@@ -13,7 +13,7 @@ from featcache.solvers.grouping import LEAST_SHARING, divide
 from featcache.solvers.optimizers import hyperparameters
 from featcache.solvers.sgd import program_of
 from featcache.solvers.train_loop import fit
-from featcache.solvers.train_step import Rows
+from featcache.solvers.train_step import TrainRows
 
 N, M, D, C, EPOCHS = 90, 60, 6, 3, 12
 FOLDS = 3
@@ -68,7 +68,7 @@ JUDGED[-1] = 0
 
 def fitted(settings: list[Settings], heads: list[int], memory: int) -> list[Fit]:
     table = StreamedTable(lambda rows: X[rows], N, D) if memory < FEATURES else ArrayTable(X)
-    train, val = Part(table, Y, WEIGHT[heads]), Part(ArrayTable(VX), VY, JUDGED[heads])
+    train, val = FeatureRows(table, Y, WEIGHT[heads]), FeatureRows(ArrayTable(VX), VY, JUDGED[heads])
     return fit_heads(settings, train, val, classes=C, memory=memory)
 
 
@@ -153,14 +153,16 @@ def test_heads_that_share_rows_and_heads_that_do_not_are_the_same():
     judged = np.ones((heads, M), np.float32)
     rates = np.geomspace(1e-3, 0.1, heads).tolist()
     settings = [Settings(learning_rate=rate, batch_size=16, epochs=4) for rate in rates]
-    got = fit_heads(settings, Part(ArrayTable(X), Y, weight), Part(ArrayTable(VX), VY, judged), classes=C)
+    got = fit_heads(
+        settings, FeatureRows(ArrayTable(X), Y, weight), FeatureRows(ArrayTable(VX), VY, judged), classes=C
+    )
     program = program_of(settings[0], C)
     assert not program.shared
     want = fit(
         program,
         hyperparameters(learning_rate=rates, patience=10),
-        Rows(X, Y, weight),
-        Rows(VX, VY, judged),
+        TrainRows(X, Y, weight),
+        TrainRows(VX, VY, judged),
     )
     for number, own in enumerate(got):
         assert own.best_epoch == want.best_epoch[number]

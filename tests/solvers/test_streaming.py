@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from featcache.heads.feature_table import ArrayTable, StreamedTable, blocks
-from featcache.heads.model import Form
+from featcache.heads.model import HeadArchitecture
 from featcache.solvers.optimizers import hyperparameters
-from featcache.solvers.streaming import Source, fit_streamed
-from featcache.solvers.train_loop import Fitted, fit, initial
-from featcache.solvers.train_step import Program, Rows
+from featcache.solvers.streaming import StreamedRows, fit_streamed
+from featcache.solvers.train_loop import TrainedHeads, fit, initial
+from featcache.solvers.train_step import HeadsProgram, TrainRows
 
 N, M, D, C, K = 150, 54, 16, 3, 3
 
@@ -32,16 +32,18 @@ HYPER = hyperparameters(
 JUDGED = np.ones((K, M), np.float32)
 # Two blocks at a time, of which each holds 18 rows: a batch of 16, and a third of the validation rows.
 MEMORY = X.nbytes // 4
-LINEAR = Program(Form("linear", C), "adamw", 16, 8, schedule="cosine")
-NORMED = Program(Form("mlp", C, (8,), batch_norm=True), "adamw", 16, 8, schedule="cosine")
+LINEAR = HeadsProgram(HeadArchitecture("linear", C), "adamw", 16, 8, schedule="cosine")
+NORMED = HeadsProgram(HeadArchitecture("mlp", C, (8,), batch_norm=True), "adamw", 16, 8, schedule="cosine")
 
 
 @cache
-def in_memory(program: Program) -> Fitted:
-    return fit(program, HYPER, Rows(X, Y, FOLDS), Rows(VX, VY, JUDGED))
+def in_memory(program: HeadsProgram) -> TrainedHeads:
+    return fit(program, HYPER, TrainRows(X, Y, FOLDS), TrainRows(VX, VY, JUDGED))
 
 
-def streamed(program: Program, x: np.ndarray = X, weight: np.ndarray = FOLDS) -> tuple[Fitted, list[int]]:
+def streamed(
+    program: HeadsProgram, x: np.ndarray = X, weight: np.ndarray = FOLDS
+) -> tuple[TrainedHeads, list[int]]:
     """Heads, and how many rows were read at a time."""
     reads: list[int] = []
 
@@ -49,7 +51,7 @@ def streamed(program: Program, x: np.ndarray = X, weight: np.ndarray = FOLDS) ->
         reads.append(len(rows))
         return x[rows]
 
-    train, val = Source(StreamedTable(read, N, D), Y, weight), Source(ArrayTable(VX), VY, JUDGED)
+    train, val = StreamedRows(StreamedTable(read, N, D), Y, weight), StreamedRows(ArrayTable(VX), VY, JUDGED)
     return fit_streamed(program, HYPER, train, val, memory=MEMORY), reads
 
 

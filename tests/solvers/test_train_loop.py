@@ -14,16 +14,16 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from featcache.heads.model import Form
+from featcache.heads.model import HeadArchitecture
 from featcache.solvers import train_loop as training
 from featcache.solvers.optimizers import Hyperparameters, hyperparameters
 from featcache.solvers.train_loop import (
-    Fitted,
+    TrainedHeads,
     batch_order,
     fit,
     run_program,
 )
-from featcache.solvers.train_step import Program, Rows
+from featcache.solvers.train_step import HeadsProgram, TrainRows
 
 N, M, D, C = 60, 30, 20, 3
 
@@ -41,15 +41,15 @@ X, Y = problem(N, seed=0)
 VX, VY = problem(M, seed=1)
 
 
-def rows(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, heads: int = 1) -> Rows:
+def rows(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, heads: int = 1) -> TrainRows:
     weights = np.ones((heads, len(y))) if weight is None else weight
-    return Rows(jnp.asarray(x), jnp.asarray(y, jnp.int32), jnp.asarray(weights, jnp.float32))
+    return TrainRows(jnp.asarray(x), jnp.asarray(y, jnp.int32), jnp.asarray(weights, jnp.float32))
 
 
 TRAIN, VAL = rows(X, Y), rows(VX, VY)
 
 
-def nothing(heads: int = 1) -> Rows:
+def nothing(heads: int = 1) -> TrainRows:
     """No rows."""
     return rows(np.zeros((0, D), np.float32), np.zeros(0, int), heads=heads)
 
@@ -63,24 +63,24 @@ def hyper(**given) -> Hyperparameters:
 
 
 EPOCHS = 40
-SMALL_BATCHES = Program(Form("linear", C), "adamw", 16, EPOCHS)
+SMALL_BATCHES = HeadsProgram(HeadArchitecture("linear", C), "adamw", 16, EPOCHS)
 
 
-def parameters(fitted: Fitted, head: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def parameters(fitted: TrainedHeads, head: int = 0) -> tuple[np.ndarray, np.ndarray]:
     kernel, bias = (np.asarray(fitted.parameters[name][head], np.float64) for name in ("kernel", "bias"))
     return kernel, bias
 
 
-def logits(fitted: Fitted, x: np.ndarray, head: int = 0) -> np.ndarray:
+def logits(fitted: TrainedHeads, x: np.ndarray, head: int = 0) -> np.ndarray:
     kernel, bias = parameters(fitted, head)
     return x.astype(np.float64) @ kernel + bias
 
 
-def loss(fitted: Fitted, x: np.ndarray, y: np.ndarray, head: int = 0) -> float:
+def loss(fitted: TrainedHeads, x: np.ndarray, y: np.ndarray, head: int = 0) -> float:
     return float(-log_softmax(logits(fitted, x, head), axis=1)[np.arange(len(y)), y].mean())
 
 
-def assert_same(got: Fitted, want: Fitted, head: int = 0, **tolerance: float) -> None:
+def assert_same(got: TrainedHeads, want: TrainedHeads, head: int = 0, **tolerance: float) -> None:
     for one, other in zip(parameters(got, head), parameters(want), strict=True):
         np.testing.assert_allclose(one, other, **tolerance)
 
@@ -114,9 +114,9 @@ FULL = {
 
 
 @cache
-def full_batch(optimizer: str) -> Fitted:
+def full_batch(optimizer: str) -> TrainedHeads:
     """Two heads without validation rows; a batch larger than the rows is all rows: every step has all the gradient."""
-    program = Program(Form("linear", C), optimizer, 10**6, 1500)
+    program = HeadsProgram(HeadArchitecture("linear", C), optimizer, 10**6, 1500)
     return fit(program, hyper(**FULL[optimizer]), rows(X, Y, heads=2), nothing(2))
 
 
@@ -153,7 +153,7 @@ def test_epochs_are_steps_of_optax_on_batches_of_all_rows():
         min_delta=9,
     )
     # 60 rows are three batches of 16 and one of 12.
-    program = Program(Form("linear", C), "adamw", 16, epochs, standardize=False)
+    program = HeadsProgram(HeadArchitecture("linear", C), "adamw", 16, epochs, standardize=False)
     fitted = fit(program, values, rows(x, Y), NOTHING)
 
     steps = optax.adamw(learning_rate, weight_decay=decay, mask={"kernel": True, "bias": False})
@@ -234,7 +234,7 @@ def test_a_diverging_head_stops_keeps_its_best_and_leaves_the_others_alone():
 
 def test_a_head_that_diverges_in_its_first_step_has_no_best_epoch():
     # One step an epoch: the loss of the only step is still finite, its parameters are not.
-    chosen = Program(Form("linear", C), "sgd", 10**6, 9, monitor="score")
+    chosen = HeadsProgram(HeadArchitecture("linear", C), "sgd", 10**6, 9, monitor="score")
     judged = fit(chosen, hyper(learning_rate=np.inf), TRAIN, VAL)
     assert np.isfinite(judged.history.train_loss[0, 0])
     assert (int(judged.best_epoch[0]), int(judged.epochs_run)) == (0, 1)

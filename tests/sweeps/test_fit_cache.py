@@ -8,7 +8,7 @@ from featcache.heads.settings import Settings
 from featcache.solvers.fit import Fit
 from featcache.sweeps import choice as choosing
 from featcache.sweeps import sweep as sweeping
-from featcache.sweeps.fit_cache import KeptFits
+from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.trials import Trial
 
 
@@ -21,7 +21,7 @@ def fitted(accuracy: float) -> Fit:
 
 
 def test_the_worst_go_first_and_a_diverged_head_is_the_worst():
-    kept = KeptFits(250)
+    kept = FitCache(250)
     fits = {trial(k): fitted(accuracy) for k, accuracy in enumerate((0.9, float("nan"), 0.5, 0.7))}
     kept.add(fits.items())
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from featcache.backbones.family import Download, PackageFile, Pretrained
-from featcache.backbones.weights.lock_file import Record, lock_file, recorded, remember
+from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
 from featcache.core.environment import offline, weights_folder
 from featcache.errors import WeightsError
 
@@ -89,7 +89,7 @@ def is_pinned(pretrained: Pretrained, path: Path) -> bool:
     WeightsError
         If the file or a lock file that is needed cannot be read.
     """
-    record = None if is_fully_pinned(pretrained) else recorded(pretrained.file.filename)
+    record = None if is_fully_pinned(pretrained) else read_record(pretrained.file.filename)
     if record is None and not _published(pretrained.file):
         return False
     content = _examine(path, pretrained.file)
@@ -111,7 +111,7 @@ def known_sha256(pretrained: Pretrained) -> str | None:
     """
     if is_fully_pinned(pretrained):
         return pretrained.file.sha256
-    record = recorded(pretrained.file.filename)
+    record = read_record(pretrained.file.filename)
     return record.sha256 if record else None
 
 
@@ -192,12 +192,12 @@ def _fault(source: Download | PackageFile, content: _Content) -> _Fault | None:
     return None
 
 
-def _agreed(pretrained: Pretrained, source: Download, content: _Content) -> tuple[Record, bool]:
+def _agreed(pretrained: Pretrained, source: Download, content: _Content) -> tuple[LockRecord, bool]:
     """Return what is recorded of the file, and whether that is new."""
-    if earlier := recorded(source.filename):
+    if earlier := read_record(source.filename):
         return earlier, False
     today = time.strftime("%Y-%m-%d", time.gmtime())
-    new = Record(source.url, content.sha256, content.size, today, _verified(pretrained))
+    new = LockRecord(source.url, content.sha256, content.size, today, _verified(pretrained))
     held = remember(source.filename, new)
     return held, held is new
 
@@ -213,7 +213,7 @@ def _verified(pretrained: Pretrained) -> str:
 # What a person is told ---------------------------------------------------------------------------------------
 
 
-def _tell(pretrained: Pretrained, record: Record) -> None:
+def _tell(pretrained: Pretrained, record: LockRecord) -> None:
     warnings.warn(
         f"no full sha256 is published for the weights of {pretrained.name} ({record.verified}): that of "
         f"{pretrained.file.filename}, {record.sha256}, was recorded in {lock_file()}, and a file with another one "
@@ -266,7 +266,7 @@ def _download(pretrained: Pretrained) -> Path:
     return folder / source.filename
 
 
-def _fetch(pretrained: Pretrained, source: Download, fresh: Path) -> Record | None:
+def _fetch(pretrained: Pretrained, source: Download, fresh: Path) -> LockRecord | None:
     """Download to `fresh` and verify what came; return what was recorded of it, if that is new."""
     import pooch
 

@@ -58,7 +58,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
+class ManifestDataset:
     """Where a dataset's values lie: C order, in one piece, from `offset` in bytes within the HDF5 file."""
 
     path: str
@@ -77,7 +77,7 @@ class Manifest:
     """The datasets by path, and the attributes ``layer_names``, ``weight_names``, ``name`` of groups by path."""
 
     groups: Mapping[str, Mapping[str, list[str]]]
-    datasets: Mapping[str, Dataset]
+    datasets: Mapping[str, ManifestDataset]
 
 
 def read_manifest(file: BinaryIO, window: Window) -> Manifest:
@@ -133,7 +133,7 @@ def check_manifest(answer: Any, size: int) -> Manifest:
     raise _no_manifest()
 
 
-def read_dataset(file: BinaryIO, window: Window, dataset: Dataset) -> np.ndarray:
+def read_dataset(file: BinaryIO, window: Window, dataset: ManifestDataset) -> np.ndarray:
     """Read the values of one dataset of a checked manifest.
 
     Parameters
@@ -236,12 +236,12 @@ def _no_manifest() -> MalformedError:
     return MalformedError("the process that reads its structure answers with no list of datasets", DAMAGED)
 
 
-def _dataset(row: Any, size: int) -> Dataset:
+def _dataset(row: Any, size: int) -> ManifestDataset:
     match row:
         case [str(path), str(name), list(shape), int() | None as offset, int(stored)] if (
             name in _DTYPES and len(shape) <= _MAX_RANK and all(type(n) is int and n >= 0 for n in shape)
         ):
-            dataset = Dataset(_path(path), _DTYPES[name], tuple(shape), offset or 0)
+            dataset = ManifestDataset(_path(path), _DTYPES[name], tuple(shape), offset or 0)
         case _:
             raise _no_manifest()
     what = f"dataset {shorten(path)} of shape {dataset.shape}"
@@ -258,7 +258,7 @@ def _dataset(row: Any, size: int) -> Dataset:
     return dataset
 
 
-def _refuse_overlaps(datasets: Iterable[Dataset]) -> None:
+def _refuse_overlaps(datasets: Iterable[ManifestDataset]) -> None:
     placed = sorted((each for each in datasets if each.size), key=lambda each: each.offset)
     for before, after in itertools.pairwise(placed):
         if before.offset + before.size > after.offset:

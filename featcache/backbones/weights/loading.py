@@ -46,7 +46,7 @@ def load_file(pretrained: Pretrained, path: Path, *, tag: str) -> LoadedBackbone
                 f"{fitting[0]}"
             ) from error
         raise
-    return LoadedBackbone(family, pretrained, tag, graphdef, filled(state, tensors), tensors, str(path))
+    return LoadedBackbone(family, pretrained, tag, graphdef, fill_state(state, tensors), tensors, str(path))
 
 
 def _table(family: Family, pretrained: Pretrained) -> KeyTable:
@@ -91,7 +91,7 @@ def load_random(pretrained: Pretrained) -> LoadedBackbone:
     graphdef, state, shapes = _abstract(family, pretrained)
     rng = np.random.default_rng(0)
     tensors = {name: _drawn(name, shape, rng) for name, shape in shapes.items()}
-    return LoadedBackbone(family, pretrained, "random", graphdef, filled(state, tensors), tensors, None)
+    return LoadedBackbone(family, pretrained, "random", graphdef, fill_state(state, tensors), tensors, None)
 
 
 def _abstract(
@@ -134,7 +134,7 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nd
     return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(shape[:-1])))
 
 
-def filled(state: Any, tensors: Tensors) -> Any:
+def fill_state(state: Any, tensors: Tensors) -> Any:
     """Return a chain's state with these tensors, by our names, in the place of its own; the rest stays."""
     # One device_put: jnp.asarray would compile a copy for each of the many shapes.
     arrays = jax.device_put(dict(tensors))

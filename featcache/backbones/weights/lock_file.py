@@ -23,7 +23,7 @@ WAIT_S = 30
 
 
 @dataclass(frozen=True)
-class Record:
+class LockRecord:
     """What is remembered of one file.
 
     Parameters
@@ -52,7 +52,7 @@ def lock_file() -> Path:
     return weights_folder() / "weights.lock.json"
 
 
-def recorded(filename: str) -> Record | None:
+def read_record(filename: str) -> LockRecord | None:
     """Return what is remembered of a file of the weights folder; takes no lock, for the file is only replaced whole.
 
     Raises
@@ -64,7 +64,7 @@ def recorded(filename: str) -> Record | None:
     return _record(entry) if entry is not None else None
 
 
-def remember(filename: str, record: Record) -> Record:
+def remember(filename: str, record: LockRecord) -> LockRecord:
     """Return what is remembered of a file, which is `record` unless somebody was first.
 
     Raises
@@ -127,13 +127,13 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def _is_valid(entry: Any) -> bool:
     return (
         isinstance(entry, dict)
-        and all(isinstance(entry.get(field.name), field.type) for field in fields(Record))  # type: ignore[arg-type]
+        and all(isinstance(entry.get(field.name), field.type) for field in fields(LockRecord))  # type: ignore[arg-type]
         and re.fullmatch("[0-9a-f]{64}", entry["sha256"]) is not None
     )
 
 
-def _record(entry: Mapping[str, Any]) -> Record:
-    return Record(**{field.name: entry[field.name] for field in fields(Record)})
+def _record(entry: Mapping[str, Any]) -> LockRecord:
+    return LockRecord(**{field.name: entry[field.name] for field in fields(LockRecord)})
 
 
 def _damaged(path: Path, reason: str) -> WeightsError:

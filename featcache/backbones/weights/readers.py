@@ -162,13 +162,13 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
     names = {entry.filename for entry in archive_entries(file)}
     if names & {WEIGHTS_ENTRY, "config.json"}:
         return read_keras_archive(file)
-    return _whole(read_torch_zip)(file)
+    return _from_bytes(read_torch_zip)(file)
 
 
 _Reader = Callable[[BinaryIO], dict[str, np.ndarray]]
 
 
-def _whole(read: Callable[[bytes], dict[str, np.ndarray]]) -> _Reader:
+def _from_bytes(read: Callable[[bytes], dict[str, np.ndarray]]) -> _Reader:
     """Return a reader of files from one of bytes."""
 
     def read_file(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -182,9 +182,9 @@ def _whole(read: Callable[[bytes], dict[str, np.ndarray]]) -> _Reader:
 # the parser's own limit), then the header's brace.
 _READERS: tuple[tuple[bytes, _Reader], ...] = (
     (rb"PK\x03\x04", _read_zip),
-    (rb"\x80[\x02-\x05]", _whole(read_torch_legacy)),
+    (rb"\x80[\x02-\x05]", _from_bytes(read_torch_legacy)),
     (rb"\x89HDF\r\n\x1a\n", read_keras_hdf5),
-    (rb".{3}[\x00-\x05]\x00{4}\{", _whole(read_safetensors)),
+    (rb".{3}[\x00-\x05]\x00{4}\{", _from_bytes(read_safetensors)),
 )
 
 # The first bytes of what is often found in the place of weights, what it is, and what to do next.

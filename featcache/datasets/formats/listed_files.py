@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from featcache.core.tasks import CLASSES
+from featcache.core.tasks import MULTICLASS
 from featcache.datasets.dataset import Dataset, Record, space_at_end
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
@@ -59,7 +59,7 @@ def to_dataset(
     lookup: str,
     location: str,
     skipped: Mapping[str, int] | None = None,
-    task: str = CLASSES,
+    task: str = MULTICLASS,
 ) -> Dataset:
     """Turn rows into records.
 
@@ -85,7 +85,7 @@ def to_dataset(
         If not one of the files exists.
     """
     _refuse_contradictions(entries)
-    if task == CLASSES and len(classes) == 1:
+    if task == MULTICLASS and len(classes) == 1:
         raise DataError(f"{spec} holds one class ({classes[0]}); a classifier needs at least two")
     labels = {label: index for index, label in enumerate(classes)}
     ids = unique_ids([entry.id for entry in entries])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS, TASKS
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
 from featcache.datasets.dataset import UNSPLIT, Dataset
 from featcache.datasets.formats.listed_files import Entry, to_dataset
 from featcache.datasets.formats.table_labels import read_labels, written
@@ -27,9 +27,9 @@ ROLES = ("path", "label", "split", "group")
 _REQUIRED = ROLES[:2]
 _OPTIONS = (*ROLES, "task", "root", "delimiter")
 _TASK_WORDS = {
-    **dict.fromkeys(("regression", "number", "float"), NUMBERS),
-    **dict.fromkeys(("multilabel", "multi-label", "multi_label", "answer", "tags"), ANSWERS),
-    **dict.fromkeys(("classification", "multiclass", "multi-class", "class"), CLASSES),
+    **dict.fromkeys(("regression", "number", "float"), REGRESSION),
+    **dict.fromkeys(("multilabel", "multi-label", "multi_label", "answer", "tags"), MULTILABEL),
+    **dict.fromkeys(("classification", "multiclass", "multi-class", "class"), MULTICLASS),
 }
 """What others call the tasks."""
 _EXPECTED = f"a table ({', '.join(READERS)}) with a column for the path and one for the label"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.tasks import ANSWERS, CLASSES, NUMBERS
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.datasets.formats.listed_files import order_classes
 from featcache.errors import DataError, UsageError
 
@@ -17,7 +17,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _LARGEST = float(np.finfo(np.float32).max)
 _WORDS = {"true": 1.0, "false": 0.0}
-_WHAT = {ANSWERS: "answer (0 or 1)", NUMBERS: "number"}
+_WHAT = {MULTILABEL: "answer (0 or 1)", REGRESSION: "number"}
 _MOST, _FEWEST = 0.9, 11
 """The share of numbers, and the rows, from which on a value that is no number is a slip and no class's name."""
 
@@ -82,12 +82,12 @@ def read_labels(
     where = [[f"{place}, column {column}" for column in columns] for place in places]
     if len(columns) == 1 and any(isinstance(row[0], list | tuple) for row in values):
         return _tags([row[0] for row in values], [row[0] for row in where], task, columns[0], file)
-    if len(columns) > 1 or task in (ANSWERS, NUMBERS):
+    if len(columns) > 1 or task in (MULTILABEL, REGRESSION):
         return _targets(columns, where, values, task, file)
     names = [written(row[0], "label", place[0]) for row, place in zip(values, where, strict=True)]
     if task is None and _measured(names, [place[0] for place in where]):
-        return _targets(columns, where, values, NUMBERS, file)
-    return Labels(CLASSES, tuple(order_classes(names, where=file)), names, [None] * len(names))
+        return _targets(columns, where, values, REGRESSION, file)
+    return Labels(MULTICLASS, tuple(order_classes(names, where=file)), names, [None] * len(names))
 
 
 def written(value: Any, role: str, where: str) -> str:
@@ -152,25 +152,25 @@ def _targets(
     task: str | None,
     file: Path,
 ) -> Labels:
-    if task == CLASSES:
+    if task == MULTICLASS:
         raise UsageError(
             f"dataset 'csv:{file}': task=classes takes one column of labels, not {', '.join(columns)}; "
             "one column for each class is task=answers"
         )
-    kind = task or NUMBERS
+    kind = task or REGRESSION
     rows = [
         tuple(_number(value, kind, place) for value, place in zip(row, places, strict=True))
         for row, places in zip(values, where, strict=True)
     ]
     yes_or_no = {number for row in rows for number in row} <= {0.0, 1.0}
-    if kind == ANSWERS and not yes_or_no:
+    if kind == MULTILABEL and not yes_or_no:
         row, column = next(
             (r, c) for r, own in enumerate(rows) for c, n in enumerate(own) if n not in (0.0, 1.0)
         )
         raise DataError(
             f"{where[row][column]}: {rows[row][column]:g} is no answer; expected 0 or 1, true or false"
         )
-    found = ANSWERS if task is None and yes_or_no else kind
+    found = MULTILABEL if task is None and yes_or_no else kind
     return _checked(Labels(found, tuple(columns), [""] * len(rows), rows), file)
 
 
@@ -192,7 +192,7 @@ def _number(value: Any, task: str, where: str) -> float:
 
 def _tags(values: Sequence[Any], where: Sequence[str], task: str | None, column: str, file: Path) -> Labels:
     """Read lists of names: which of all names are right for each image."""
-    if task in (CLASSES, NUMBERS):
+    if task in (MULTICLASS, REGRESSION):
         raise UsageError(
             f"dataset 'csv:{file}', column {column}: lists of names are answers, not task={task}"
         )
@@ -209,7 +209,7 @@ def _tags(values: Sequence[Any], where: Sequence[str], task: str | None, column:
         rows.append({written(name, "label", place) for name in value})
     names = order_classes(set().union(*rows), where=file)
     targets = [tuple(float(name in row) for name in names) for row in rows]
-    return _checked(Labels(ANSWERS, tuple(names), [""] * len(rows), targets), file)
+    return _checked(Labels(MULTILABEL, tuple(names), [""] * len(rows), targets), file)
 
 
 def _checked(found: Labels, file: Path) -> Labels:

@@ -78,7 +78,7 @@ def gather(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dic
     return {vector: flat for vector, flat in tree.items() if flat.size}, places
 
 
-def taken(tree: Mapping[str, np.ndarray], place: Mapping[str, Any]) -> np.ndarray:
+def take(tree: Mapping[str, np.ndarray], place: Mapping[str, Any]) -> np.ndarray:
     """Return the array that `gather` put at a place."""
     shape = tuple(place["shape"])
     size = int(np.prod(shape, dtype=np.int64))

@@ -27,7 +27,7 @@ import numpy as np
 from featcache.core.files import free_bytes, replace_file, storage_error
 from featcache.core.identity import sha256_tensors
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError, UsageError
-from featcache.finetuning.runs.array_store import gather, on_host, read_tree, taken, write_tree
+from featcache.finetuning.runs.array_store import gather, on_host, read_tree, take, write_tree
 
 if TYPE_CHECKING:
     import jax
@@ -123,7 +123,7 @@ class Checkpoints:
             raise self._damaged(name, str(error)) from error
         except OSError as error:
             raise storage_error(error, folder, "read") from error
-        arrays = {key: taken(tree, place) for key, place in document["arrays"].items()}
+        arrays = {key: take(tree, place) for key, place in document["arrays"].items()}
         if sha256_tensors(arrays.items()) != document["arrays_sha256"]:
             raise self._damaged(name, f"what orbax made of {folder} is not what was saved")
         return arrays, document["position"]

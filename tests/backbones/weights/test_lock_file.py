@@ -12,12 +12,12 @@ import pytest
 from filelock import FileLock
 
 from featcache.backbones.weights import lock_file as weights_lock
-from featcache.backbones.weights.lock_file import Record, lock_file, recorded, remember
+from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
 from featcache.core.environment import weights_folder
 from featcache.errors import WeightsError
 
-VGG = Record("https://here/vgg16.h5", "ab" * 32, 58_889_256, "2026-03-01", "md5 of Keras")
-VIT = Record("https://here/model.safetensors", "cd" * 32, 88, "2026-11-22", "nothing published")
+VGG = LockRecord("https://here/vgg16.h5", "ab" * 32, 58_889_256, "2026-03-01", "md5 of Keras")
+VIT = LockRecord("https://here/model.safetensors", "cd" * 32, 88, "2026-11-22", "nothing published")
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
 
 
-def entry(record: Record = VGG, **changes: object) -> dict[str, object]:
+def entry(record: LockRecord = VGG, **changes: object) -> dict[str, object]:
     return {**vars(record), **changes}
 
 
@@ -35,7 +35,7 @@ def write_lock(text: str) -> None:
 
 
 def test_nothing_is_recorded_and_nothing_made_at_first():
-    assert recorded("vgg16.h5") is None
+    assert read_record("vgg16.h5") is None
     assert not weights_folder().exists()
 
 
@@ -60,7 +60,7 @@ def test_the_file_is_sorted_and_readable():
         "  }\n"
         "}\n"
     )
-    assert (recorded("vgg16.h5"), recorded("vit.safetensors")) == (VGG, VIT)
+    assert (read_record("vgg16.h5"), read_record("vit.safetensors")) == (VGG, VIT)
 
 
 def test_the_first_record_stays():
@@ -72,7 +72,7 @@ def test_the_first_record_stays():
 
 def test_what_a_person_added_is_kept():
     write_lock(json.dumps({"vgg16.h5": entry(comment="checked by hand – Ö.")}))
-    assert recorded("vgg16.h5") == VGG
+    assert read_record("vgg16.h5") == VGG
     remember("vit.safetensors", VIT)
     assert "checked by hand – Ö." in lock_file().read_text("utf-8")
 
@@ -100,7 +100,7 @@ def test_damaged_lock_file_is_named_and_never_overwritten(text, reason):
     advice = "It holds the sha256 of weights for which none is published: repair it or restore it from a copy; if you"
     message = rf"{lock_file()} is damaged \({reason}.*\)\. {advice}"
     with pytest.raises(WeightsError, match=message):
-        recorded("ok")
+        read_record("ok")
     with pytest.raises(WeightsError, match=message):
         remember("resnet50.h5", VGG)
     assert lock_file().read_text() == text
@@ -112,7 +112,7 @@ def test_bytes_that_are_no_text():
     with pytest.raises(
         WeightsError, match=r"is damaged \(it is not JSON: 'utf-8' codec can't decode byte 0xff"
     ):
-        recorded("a")
+        read_record("a")
 
 
 def test_lock_file_that_cannot_be_read():
@@ -121,7 +121,7 @@ def test_lock_file_that_cannot_be_read():
     with pytest.raises(
         WeightsError, match=r"cannot read .*weights\.lock\.json \(Is a directory\); check its perm"
     ):
-        recorded("vgg16.h5")
+        read_record("vgg16.h5")
 
 
 def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
@@ -212,4 +212,4 @@ def test_threads_of_one_process_wait_for_each_other():
     records = [replace(VGG, size=number) for number in range(40)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda record: remember(f"file-{record.size}", record), records))
-    assert [recorded(f"file-{number}") for number in range(40)] == records
+    assert [read_record(f"file-{number}") for number in range(40)] == records

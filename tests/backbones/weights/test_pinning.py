@@ -25,7 +25,7 @@ from helpers.weights_server import (
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights import download as pretrained
 from featcache.backbones.weights.download import how_to_get, is_pinned, known_sha256, locate, obtain
-from featcache.backbones.weights.lock_file import Record, lock_file, recorded, remember
+from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
 from featcache.core.environment import weights_folder
 from featcache.errors import WeightsError
 
@@ -105,7 +105,7 @@ def test_first_use_of_a_file_that_the_user_put_there_is_recorded(monkeypatch, pu
     weights = keep(Server(port=9).weights(**published), GOOD)
     with pytest.warns(RuntimeWarning, match="no full sha256 is published"):
         assert obtain(weights).read_bytes() == GOOD
-    record = recorded("network-1234.pth")
+    record = read_record("network-1234.pth")
     assert record is not None
     assert (record.sha256, record.verified) == (GOOD_SHA256, noted)
 
@@ -201,7 +201,7 @@ def test_kept_file_that_changed_is_refused(server, published, noted):
     weights = server.weights(**published)
     path = obtain(weights)
     # The record is changed instead of the bytes, which could not have the published prefix.
-    record = recorded(path.name)
+    record = read_record(path.name)
     assert record is not None
     altered = lock_file().read_text().replace(GOOD_SHA256, OTHER_SHA256).replace(record.date, "2026-03-01")
     lock_file().write_text(altered)
@@ -252,9 +252,9 @@ def test_changed_upstream_is_refused_until_its_entry_is_removed(server):
 @pytest.mark.parametrize("there", [False, True], ids=["to download", "kept"])
 def test_another_process_that_records_first_is_agreed_with(server, monkeypatch, there):
     """It does so between our look into the lock file and our own entry."""
-    theirs = Record("https://here", GOOD_SHA256, len(GOOD), "2026-03-01", "nothing published")
+    theirs = LockRecord("https://here", GOOD_SHA256, len(GOOD), "2026-03-01", "nothing published")
 
-    def too_late(filename: str, ours: Record) -> Record:
+    def too_late(filename: str, ours: LockRecord) -> LockRecord:
         remember(filename, theirs)
         return remember(filename, ours)
 
@@ -265,7 +265,7 @@ def test_another_process_that_records_first_is_agreed_with(server, monkeypatch, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # they told of it
         path = obtain(weights)
-    assert recorded(path.name) == theirs
+    assert read_record(path.name) == theirs
     path.unlink()
     forget(path.name)
     theirs = replace(theirs, sha256=OTHER_SHA256)

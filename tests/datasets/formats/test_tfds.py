@@ -342,6 +342,8 @@ def test_without_the_extra_it_says_what_to_install(prepared):
 
 
 def test_downloading_is_tfds_s_own_and_prepares_array_record(tmp_path, monkeypatch, capfd):
+    # By itself, as a user's builder is: of one inside a package TFDS asks for importlib_resources, undeclared.
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "helpers"))
     import tfds_shapes  # registers the builder, which needs no network
 
     monkeypatch.delenv("FEATCACHE_OFFLINE")

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from featcache.core import files
 from featcache.core.identity import sha256_file
 from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.finetuning.runs import array_store as array_folder
@@ -90,7 +91,7 @@ def test_what_is_gathered_is_found_again(arrays, large):
         patch.setattr(array_folder, "LARGE", large)
         tree, places = array_folder.gather(arrays)
     places = json.loads(json.dumps(places))
-    assert_same({name: array_folder.taken(tree, place) for name, place in places.items()}, arrays)
+    assert_same({name: array_folder.take(tree, place) for name, place in places.items()}, arrays)
     assert sum(value.nbytes for value in tree.values()) == sum(value.nbytes for value in arrays.values())
 
 
@@ -409,7 +410,7 @@ def test_killed_before_each_file_operation(checkpoints, saver):
 
 
 @pytest.mark.parametrize(
-    ("place", "failing"), [(array_folder, "sync_file"), (module, "sync_file"), (os, "replace")]
+    ("place", "failing"), [(array_folder, "sync_file"), (files, "sync_file"), (os, "replace")]
 )
 def test_a_save_that_fails_leaves_the_one_before(checkpoints, place, failing, monkeypatch):
     checkpoints.save("last", numbered(1), {"step": 1})
@@ -448,8 +449,8 @@ import json, subprocess, sys
 from pathlib import Path
 import numpy as np
 from featcache.errors import StorageError
-from featcache.tuning import array_folder
-from featcache.tuning import checkpoints as module
+from featcache.finetuning.runs import array_store as array_folder
+from featcache.finetuning.runs import checkpoints as module
 
 place = Path(sys.argv[1])
 checkpoints = module.Checkpoints(place / "checkpoints")
