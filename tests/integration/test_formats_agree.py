@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.fake_network import FakeNetwork, features_of
-from helpers.tfds_shapes import COUNTS, NAMES, picture
+from helpers.shape_pictures import COUNTS, NAMES, picture
 from PIL import Image
 
 from featcache import Dataset, extract, open_arrays, open_dataset

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers.tfds_shapes import COUNTS, NAMES, picture
+from helpers.shape_pictures import COUNTS, NAMES, picture
 
 from featcache.datasets import file_state, open_dataset
 from featcache.datasets.formats.tfds import open_tfds
