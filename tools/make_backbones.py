@@ -1,4 +1,4 @@
-"""Write docs/backbones.md from the families' own tables; ``--check`` only compares.
+"""Write docs/reference/backbones.md from the families' own tables; ``--check`` only compares.
 
 Command: ``python tools/make_backbones.py``
 """
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "backbones.md"
 
 HEAD = """# Backbones
 

@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the commands' own help texts and defaults; ``--check`` only compares.
+"""Write docs/reference/cli.md from the commands' own help texts and defaults; ``--check`` only compares.
 
 From the parameters and not from the rendered ``--help``, whose layout changes with typer's version.
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 
 
 def reference() -> str:

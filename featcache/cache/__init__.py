@@ -1,7 +1,7 @@
 """One HDF5 file: the features of one dataset under one recipe.
 
 Written once, row by row with a checksum each, under a ``.partial.h5`` name; a final name means complete and
-verified. Nothing here knows of JAX, images or backbones. The format is described in ``docs/cache-format.md``.
+verified. Nothing here knows of JAX, images or backbones. The format is described in ``docs/reference/cache-format.md``.
 """
 
 from featcache.cache.layout import LayerSpec, RowTable, partial_path

@@ -54,7 +54,7 @@ class FeatureCache(CacheMetadata):
     Attributes
     ----------
     identity
-        The document that says what the cache is, views included; see ``docs/cache-format.md``.
+        The document that says what the cache is, views included; see ``docs/reference/cache-format.md``.
     layers
         Layer names to shape, dtype, number of views, and fingerprint of the plain images' features; the first is
         the default.

@@ -1,6 +1,6 @@
 """Create, fill, resume and publish a cache.
 
-The protocol and the measurements behind it are in ``docs/cache-format.md``: everything HDF5 is written,
+The protocol and the measurements behind it are in ``docs/reference/cache-format.md``: everything HDF5 is written,
 closed and fsynced before the first row; rows and checksums then go to known offsets with ``pwrite``, so that
 no HDF5 metadata changes while a kill can happen.
 """

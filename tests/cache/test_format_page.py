@@ -1,4 +1,4 @@
-"""The code on ``docs/cache-format.md`` runs, and what it says of the bytes is so."""
+"""The code on ``docs/reference/cache-format.md`` runs, and what it says of the bytes is so."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from helpers.small_caches import small
 
 from featcache.cache.layout import FURTHER_COLUMNS, ROW_COLUMNS
 
-PAGE = Path(__file__).parents[2] / "docs" / "cache-format.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cache-format.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 

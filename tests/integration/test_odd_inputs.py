@@ -1,6 +1,7 @@
 """Every odd input that is documented, in one folder, through the source, the decoder, an extraction and `data check`.
 
-The table of docs/images.md says what becomes of each; here each is made, and nothing else decides what is expected.
+The table of docs/guide/images.md says what becomes of each; here each is made, and nothing else decides what is
+expected.
 """
 
 import io
@@ -24,7 +25,7 @@ from featcache import DatasetCheck, Extraction, check_dataset, extract, open_dat
 # Pillow warns about broken tag tables; no thread-safe way to silence that exists before Python 3.14.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
-PAGE = Path(__file__).parents[2] / "docs" / "images.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "images.md"
 ODD_FILES = Path(__file__).parents[3] / "shared" / "data" / "odd_files"
 
 

@@ -288,7 +288,7 @@ def _labelled(labels: list[Any], classes: Sequence[str] | None) -> tuple[tuple[s
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise UsageError(
                 f"label {label!r} of image {row}; expected a class name or a whole number, one per image: arrays hold "
-                "classes. Answers and numbers come by tables (csv:photos.csv?label=age), see docs/datasets.md"
+                "classes. Answers and numbers come by tables (csv:photos.csv?label=age), see docs/guide/datasets.md"
             )
     if classes is None:
         names = tuple(sorted({str(label) for label in labels}, key=natural_key))
