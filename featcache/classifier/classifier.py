@@ -210,8 +210,8 @@ class Classifier:
 
         Returns
         -------
-        ClassifierEvaluation, AnswerEvaluation or NumberEvaluation
-            By what the classifier gives; the last two are of `featcache.metrics.multilabel`.
+        ClassifierEvaluation, MultilabelEvaluation or RegressionEvaluation
+            By what the classifier gives: classes, answers or numbers.
 
         Raises
         ------
