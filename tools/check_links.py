@@ -13,6 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = (
+    "docs",
+    "data",
+    "tests",
+    "tools",
+    "benchmarks",
+    "pipelines",
+)  # not a virtual environment beside them
 
 _FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2[`~]*$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
@@ -39,7 +47,7 @@ def problems(root: Path) -> list[str]:
     list of str
         ``page: what is broken``, in order of the pages; empty where everything is found.
     """
-    pages = sorted(page for page in root.rglob("*.md") if not _is_hidden(page.relative_to(root)))
+    pages = sorted([*root.glob("*.md"), *(page for name in FOLDERS for page in (root / name).rglob("*.md"))])
     found = [f"{page.relative_to(root)}: {line}" for page in pages for line in _broken(page, root)]
     for module in sorted((root / "featcache").rglob("*.py")):
         named = _PAGE.findall(module.read_text("utf-8"))
@@ -71,10 +79,6 @@ def anchors(text: str) -> set[str]:
         names.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
         seen[slug] += 1
     return names
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "node_modules" for part in path.parts)
 
 
 def _broken(page: Path, root: Path) -> Iterator[str]:
