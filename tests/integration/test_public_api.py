@@ -16,7 +16,7 @@ from featcache.cli import main
 from featcache.cli.app import app
 from featcache.errors import FeatcacheError
 
-HEAVY = ("jax", "flax", "optax", "orbax", "sklearn", "scipy", "numpy", "h5py", "pyarrow", "PIL", "rich", "pooch")
+HEAVY = ("jax", "flax", "optax", "orbax", "sklearn", "scipy", "numpy", "h5py", "pyarrow", "PIL", "rich")
 
 
 def loaded_by(code: str) -> set[str]:
