@@ -115,7 +115,7 @@ class FeatureRunner:
             parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(missing, axis=0)])
         found = [self._network(part) for part in parts]
         shape = images.shape[:2]
-        return {layer: _joined([each[layer] for each in found], shape) for layer in found[0]}
+        return {layer: _joined([each[layer] for each in found], size, shape) for layer in found[0]}
 
     @cached_property
     def _network(self) -> Callable[[np.ndarray], dict[str, Any]]:
@@ -213,10 +213,10 @@ def relative_gap(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.max(np.abs(np.float64(ours) - theirs)) / max(scale, 1e-12))
 
 
-def _joined(parts: Sequence[Any], shape: tuple[int, ...]) -> Any:
-    """Return features ``[B, V, …]`` of parts ``[size, …]``, of which the last may be padded."""
+def _joined(parts: Sequence[Any], size: int, shape: tuple[int, ...]) -> Any:
+    """Return features ``[B, V, …]`` of parts ``[size, …]``: each may be padded for the devices, the last anyway."""
     # One part may still be on its way from the device: waiting for it here would stop the pipeline.
-    values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part) for part in parts])
+    values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part)[:size] for part in parts])
     return values[: math.prod(shape)].reshape(*shape, *values.shape[1:])
 
 
