@@ -25,7 +25,7 @@ from featcache.backbones.weights.key_mapping import KeyTable, convert
 from featcache.backbones.weights.loading import fill_state, shapes_of
 from featcache.backbones.weights.readers import check_finite, read_safetensors, read_tensors
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
-from featcache.core.files import sync_file, sync_folder
+from featcache.core.files import replace_file
 from featcache.core.identity import canonical_json, differences, sha256_tensors
 from featcache.errors import StorageError, UsageError, WeightsError
 from featcache.images.transforms import Transforms
@@ -128,21 +128,12 @@ def save_finetuned(
     path = Path(path)
     kept = network if through is None else truncate_after(network, through)
     pieces = pack(kept)
-    fresh = path.with_name(f".{path.name}.new-{os.getpid()}")
     try:
-        try:
-            with fresh.open("wb") as stream:
-                stream.writelines(pieces)
-                stream.flush()
-                sync_file(stream.fileno())
-            os.replace(fresh, path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        replace_file(path, lambda stream: stream.writelines(pieces))
     except OSError as error:
         raise StorageError(
             f"cannot write the backbone to {path}: {error.strerror or error}; choose another place for it"
         ) from error
-    sync_folder(path.parent)
     return kept.weights_sha256
 
 

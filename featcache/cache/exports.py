@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.core.files import storage_error
+from featcache.core.files import Content, replace_file, storage_errors
 from featcache.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -85,17 +85,10 @@ def _columns(cache: "FeatureCache") -> dict[str, np.ndarray]:
     }
 
 
-def _replace(path: str | os.PathLike[str], ending: str, write: Any) -> Path:
-    """Write beside the target and rename: an interrupted export leaves the older file whole."""
+def _replace(path: str | os.PathLike[str], ending: str, content: Content) -> Path:
     target = Path(path)
     if target.suffix != ending:
         raise UsageError(f"output {target} must end in {ending}")
-    fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
-    try:
-        with fresh.open("wb") as stream:
-            write(stream)
-        os.replace(fresh, target)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise storage_error(error, target) from error
+    with storage_errors(target):
+        replace_file(target, content)
     return target

@@ -1,14 +1,30 @@
-"""A classifier's folder: written whole or not at all, and read only where nothing in it was changed."""
+"""A classifier's folder: written whole or not at all, and read only where nothing in it was changed.
 
+A new one is written beside its place, durably, and then swaps names with the one that was there, which is removed.
+Where the system cannot swap, the one that was there is moved aside first; if the process is killed between the two
+renames, whoever reads the classifier next gives it its name back.
+"""
+
+import errno
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from featcache.core.files import (
+    exchange,
+    find_temporaries,
+    make_folder,
+    sync_folder,
+    temporary_path,
+    write_durably,
+)
 from featcache.core.identity import canonical_json, sha256_file, sha256_json
 from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
 
@@ -17,6 +33,11 @@ FORMAT_VERSION = 1
 DOCUMENT = "classifier.json"
 TENSORS = "head.safetensors"
 BACKBONE = "backbone.safetensors"
+
+_ATTEMPTS = 100
+"""How often a folder is read, or given its name, again because another process replaced it meanwhile."""
+
+_T = TypeVar("_T")
 
 
 def write_folder(
@@ -49,19 +70,21 @@ def write_folder(
     """
     target = target.resolve()  # a link stays, and what it leads to is replaced
     require_place(target)
-    fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = temporary_path(target)
     try:
-        fresh.mkdir(parents=True)
+        make_folder(target.parent)
+        fresh.mkdir()
         _write(fresh, document, tensors, backbone)
-        _replace_folder(fresh, target)
+        sync_folder(fresh, strict=True)
+        require_place(target)  # writing may take a while
+        _give_name(fresh, target)
     except OSError as error:
         raise StorageError(
             f"cannot write the classifier to {target}: {error.strerror or error}; "
             "choose another place with --output"
         ) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        _remove(fresh)
 
 
 def _write(
@@ -73,23 +96,21 @@ def _write(
     from safetensors.numpy import save
 
     if backbone is not None:
-        with (folder / BACKBONE).open("wb") as stream:
-            stream.writelines(backbone)
+        write_durably(folder / BACKBONE, lambda stream: stream.writelines(backbone))
         # A reader from before there was this file says that there are no weights of this name.
         document = {**document, "weights": BACKBONE, "backbone_sha256": sha256_file(folder / BACKBONE)}
-    (folder / TENSORS).write_bytes(
-        save({name: np.atleast_1d(_stored(value)) for name, value in tensors.items()})
-    )
+    head = save({name: np.atleast_1d(_stored(value)) for name, value in tensors.items()})
+    write_durably(folder / TENSORS, head)
     whole = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **document,
-        "head_sha256": sha256_file(folder / TENSORS),
+        "head_sha256": hashlib.sha256(head).hexdigest(),
     }
     whole["document_sha256"] = sha256_json(whole)
     text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
     # Names that are not UTF-8 hold lone surrogates, which only JSON's own escapes can write.
-    (folder / DOCUMENT).write_bytes(text.encode("utf-8", "backslashreplace"))
+    write_durably(folder / DOCUMENT, text.encode("utf-8", "backslashreplace"))
 
 
 def _stored(value: np.ndarray) -> np.ndarray:
@@ -108,13 +129,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     IntegrityError
         If it is damaged or was edited by hand, or of a newer version.
     """
-    from safetensors.numpy import load_file
-
-    document = read_document(folder)
-    tensors = folder / TENSORS
-    if not tensors.is_file() or sha256_file(tensors) != document["head_sha256"]:
-        raise IntegrityError(f"{tensors} is missing, damaged or of another classifier; train the head again")
-    return document, load_file(tensors)
+    return _read_steadily(folder, _read_folder)
 
 
 def read_document(folder: Path) -> dict[str, Any]:
@@ -127,15 +142,7 @@ def read_document(folder: Path) -> dict[str, Any]:
     IntegrityError
         If it or the backbone is damaged or was edited by hand, or of a newer version.
     """
-    document = _read_document(folder)
-    backbone = folder / BACKBONE
-    if "backbone_sha256" in document and not (
-        backbone.is_file() and sha256_file(backbone) == document["backbone_sha256"]
-    ):
-        raise IntegrityError(
-            f"{backbone} is missing, damaged or of another classifier; put the file back, or fine-tune again"
-        )
-    return document
+    return _read_steadily(folder, _read_document)
 
 
 def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
@@ -153,22 +160,127 @@ def _listing(folder: Path) -> Sequence[str]:
     return os.listdir(folder) if folder.is_dir() else [folder.name]
 
 
-def _replace_folder(fresh: Path, target: Path) -> None:
-    """Put `fresh` in the place of `target`; the old one is moved aside first and removed last."""
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    if not target.exists():
-        os.replace(fresh, target)
-        return
-    os.replace(target, old)
+def _give_name(fresh: Path, target: Path) -> None:
+    """Put `fresh` in the place of `target`, durably; what was there is removed."""
+    superseded = find_temporaries(target, "old")
+    for _ in range(_ATTEMPTS):
+        try:
+            if not target.exists():
+                moved = _move_in(fresh, target)
+            elif not (moved := exchange(fresh, target)):
+                old = temporary_path(target, "old")
+                superseded.append(old)
+                moved = _move_in(fresh, target, aside=old)
+        except FileNotFoundError:
+            if not fresh.exists():
+                raise
+            continue  # another process took the one that was there meanwhile
+        if moved:
+            sync_folder(target.parent)
+            for old in superseded:
+                _remove(old)
+            return
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+
+def _move_in(fresh: Path, target: Path, *, aside: Path | None = None) -> bool:
+    """Rename to a name, from which another folder is moved `aside` first; false if another process took it."""
+    if aside is not None:
+        os.replace(target, aside)
     try:
         os.replace(fresh, target)
-    except OSError:
-        os.replace(old, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        if aside is not None:
+            os.replace(aside, target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; its document goes first, so that what is left of it is no classifier."""
+    with suppress(OSError):
+        (folder / DOCUMENT).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _recover(folder: Path) -> None:
+    """Give an earlier classifier its name back, where a process was killed after it had moved it aside."""
+    target = folder.resolve()
+    if target.exists():
+        return
+    for old in find_temporaries(target, "old"):
+        if (old / DOCUMENT).is_file():
+            with suppress(OSError):  # somebody else was first, or may write here and we may not
+                os.rename(old, target)
+            return
+
+
+def _read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
+    """Return ``read(folder)``, once more where a save replaced the folder while it was read."""
+    for _ in range(_ATTEMPTS):
+        _recover(folder)
+        with _watch(folder) as is_the_same:
+            try:
+                return read(folder)
+            except OSError:  # of which errors of a damaged or missing classifier are
+                if is_the_same():
+                    raise
+    return read(folder)
+
+
+@contextmanager
+def _watch(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether the path still names the same folder."""
+
+    def number(place: Path | int) -> tuple[int, int] | None:
+        try:
+            state = os.stat(place)
+        except OSError:
+            return None
+        return state.st_dev, state.st_ino
+
+    # Held open, so that the system does not give its number to the next folder.
+    try:
+        held = os.open(folder, os.O_RDONLY)
+    except OSError:  # nothing is there, or Windows cannot open folders
+        held = None
+    before = number(folder if held is None else held)
+    try:
+        yield lambda: number(folder) == before
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    from safetensors.numpy import load
+
+    document = _read_document(folder)
+    tensors = folder / TENSORS
+    try:
+        content = tensors.read_bytes()  # once: the file that is hashed is the file that is read
+    except FileNotFoundError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != document["head_sha256"]:
+        raise IntegrityError(f"{tensors} is missing, damaged or of another classifier; train the head again")
+    return document, load(content)
 
 
 def _read_document(folder: Path) -> dict[str, Any]:
+    document = _checked_document(folder)
+    backbone = folder / BACKBONE
+    if "backbone_sha256" in document and not (
+        backbone.is_file() and sha256_file(backbone) == document["backbone_sha256"]
+    ):
+        raise IntegrityError(
+            f"{backbone} is missing, damaged or of another classifier; put the file back, or fine-tune again"
+        )
+    return document
+
+
+def _checked_document(folder: Path) -> dict[str, Any]:
     path = folder / DOCUMENT
     if not path.is_file():
         raise MissingFileError(

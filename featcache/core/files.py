@@ -1,15 +1,23 @@
-"""Positioned reads and writes on plain files, and what their failures mean to a user."""
+"""Positioned reads and writes, files that are replaced durably, and what their failures mean to a user.
+
+What is being written lies beside its place under a name of one scheme, ``.NAME.new-PID-RANDOM``: hidden, with the
+process that writes it, and never the name of another writer's file, be it of a thread or of another machine. Where
+an earlier folder has to be moved aside, ``old`` stands for ``new``. See `temporary_path` and `find_temporaries`.
+"""
 
 import errno
 import os
+import re
+import secrets
 import weakref
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from featcache.errors import IntegrityError, MissingFileError, StorageError
+from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError
 
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -106,16 +114,26 @@ def sync_file(descriptor: int) -> bool:
     return True
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the file system can."""
+def sync_folder(folder: Path, *, strict: bool = False) -> None:
+    """Make the names in a folder survive a power cut, where the file system can.
+
+    Parameters
+    ----------
+    folder
+        What holds them.
+    strict
+        Raise ``OSError`` if the disk fails: for what has not been published yet. After a rename there is no way
+        back, and the failure is left for the next write to find.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # Windows cannot open folders
         return
     try:
-        os.fsync(descriptor)
+        sync_file(descriptor)
     except OSError:
-        pass
+        if strict:
+            raise
     finally:
         os.close(descriptor)
 
@@ -167,23 +185,97 @@ def storage_error(error: OSError, path: Path, verb: str = "write") -> StorageErr
     return answer
 
 
-def replace_file(path: Path, content: bytes) -> None:
+@contextmanager
+def storage_errors(path: Path, verb: str = "write") -> Iterator[None]:
+    """Raise what the operating system refuses as a `storage_error` of `path`; errors of featcache pass."""
+    try:
+        yield
+    except FeatcacheError:
+        raise
+    except OSError as error:
+        raise storage_error(error, path, verb) from error
+
+
+Content = bytes | Callable[[BinaryIO], object]
+"""The bytes of a file, or a function that writes them to a stream."""
+
+
+def temporary_path(path: Path, what: str = "new") -> Path:
+    """Return an unused name beside a file or folder: of its successor, or of its predecessor (``"old"``)."""
+    return path.with_name(f".{path.name}.{what}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def find_temporaries(path: Path, what: str = "new") -> list[Path]:
+    """Return what lies beside a file or folder under names of `temporary_path`: in use, or left by killed processes."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.{what}-[0-9]+-[0-9a-f]{{8}}")
+    try:
+        return sorted(found for found in path.parent.iterdir() if name.fullmatch(found.name))
+    except OSError:
+        return []
+
+
+def write_durably(path: Path, content: Content) -> None:
+    """Write a new file that survives a power cut once its folder is synced; raises ``OSError``."""
+    with path.open("xb") as stream:
+        stream.write(content) if isinstance(content, bytes) else content(stream)
+        stream.flush()
+        sync_file(stream.fileno())
+
+
+def replace_file(path: Path, content: Content) -> None:
     """Write a file's new content: whoever is killed, or loses power, leaves the old content or the new one.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is there.
+    content
+        Its bytes, or a function that writes them to a stream; what that raises is passed on.
 
     Raises
     ------
     OSError
-        If it cannot be written; the old content is still there.
+        If it cannot be written; the old content is still there, and nothing beside it. See `storage_errors`.
     """
-    fresh = path.with_name(f"{path.name}.new")
+    fresh = temporary_path(path)
     try:
-        with fresh.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            sync_file(stream.fileno())
+        write_durably(fresh, content)
         os.replace(fresh, path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, where they are missing, and make their names survive a power cut."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync_folder(place.parent)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap the names of two files or folders at one blow; false where the system cannot, and nothing happened.
+
+    Linux can, on most of its file systems (``renameat2``); there is never a moment without either name.
+
+    Raises
+    ------
+    OSError
+        If one of them is not there, or the file system refuses.
+    """
+    import ctypes
+
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, TypeError, AttributeError):  # no Linux, or its C library is older than 2018
+        return False
+    if rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(swap)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))

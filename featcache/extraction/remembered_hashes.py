@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from featcache.cache.layout import decode_ids, encode_ids
 from featcache.core.environment import home
+from featcache.core.files import replace_file
 from featcache.datasets import Dataset, Record
 from featcache.datasets.file_state import STATE_BYTES
 from featcache.extraction.row_table import UNREADABLE
@@ -143,15 +143,8 @@ class _Entries:
         ):
             np.save(stream, column, allow_pickle=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, fresh = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(stream.getbuffer()).digest())
-                file.write(stream.getbuffer())
-            os.replace(fresh, path)
-        except BaseException:
-            os.unlink(fresh)
-            raise
+        content = stream.getvalue()
+        replace_file(path, _MAGIC + hashlib.sha256(content).digest() + content)
 
 
 def _cut(column: np.ndarray, size: int) -> list[bytes]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.core.parallel import default_workers
+from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset
 from featcache.errors import FeatcacheError, IdentityError
 from featcache.extraction.batching import (
@@ -114,7 +115,7 @@ class FeatureRunner:
             parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(missing, axis=0)])
         found = [self._network(part) for part in parts]
         shape = images.shape[:2]
-        return {layer: _joined([each[layer] for each in found], shape) for layer in found[0]}
+        return {layer: _joined([each[layer] for each in found], size, shape) for layer in found[0]}
 
     @cached_property
     def _network(self) -> Callable[[np.ndarray], dict[str, Any]]:
@@ -124,8 +125,9 @@ class FeatureRunner:
         )
         if self.on_cpu:
             return lambda images: function(self.network.state, images)
-        state, put = _on_all_devices(self.network.state)
-        return lambda images: function(state, put(images))
+        devices = DeviceMesh()
+        state = devices.replicated(self.network.state)
+        return lambda images: function(state, devices.sharded(images))
 
     def chunks(self, rows: Sequence[int]) -> Iterator[Chunk]:
         """Yield finished rows, in the order of `rows`."""
@@ -211,10 +213,10 @@ def relative_gap(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.max(np.abs(np.float64(ours) - theirs)) / max(scale, 1e-12))
 
 
-def _joined(parts: Sequence[Any], shape: tuple[int, ...]) -> Any:
-    """Return features ``[B, V, …]`` of parts ``[size, …]``, of which the last may be padded."""
+def _joined(parts: Sequence[Any], size: int, shape: tuple[int, ...]) -> Any:
+    """Return features ``[B, V, …]`` of parts ``[size, …]``: each may be padded for the devices, the last anyway."""
     # One part may still be on its way from the device: waiting for it here would stop the pipeline.
-    values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part) for part in parts])
+    values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part)[:size] for part in parts])
     return values[: math.prod(shape)].reshape(*shape, *values.shape[1:])
 
 
@@ -222,20 +224,3 @@ def _signature(features: np.ndarray) -> list[list[float]]:
     flat = np.asarray(features, np.float64).reshape(len(features), -1)
     chosen = np.linspace(0, flat.shape[1] - 1, min(PROBE_VALUES, flat.shape[1])).astype(int)
     return [[float(f"{value:.7g}") for value in row] for row in flat[:, chosen]]
-
-
-def _on_all_devices(state: Any) -> tuple[Any, Callable[[np.ndarray], Any]]:
-    """Replicate the weights and shard the batch axis over all local devices, padded to a multiple of them."""
-    import jax
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-    devices = jax.local_devices()
-    mesh = Mesh(np.array(devices), ("batch",))
-    shard = NamedSharding(mesh, PartitionSpec("batch"))
-
-    def put(images: np.ndarray) -> Any:
-        missing = -len(images) % len(devices)
-        padded = np.concatenate([images, images[-1:].repeat(missing, axis=0)]) if missing else images
-        return jax.device_put(padded, shard)
-
-    return jax.device_put(state, NamedSharding(mesh, PartitionSpec())), put

@@ -1,13 +1,14 @@
 """What a sweep leaves behind: one line for every head, and what was concluded from them."""
 
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
+from featcache.core.files import replace_file, storage_errors
+from featcache.core.jsonl import append_records, mend_end, read_records
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, StorageError, UsageError
 from featcache.heads.settings import Settings
@@ -21,6 +22,8 @@ RESULTS = "results.jsonl"
 TABLE = "results.parquet"
 SUMMARY = "summary.json"
 FORMAT = 1
+
+_DAMAGED = "{path}, line {line} is damaged; remove it and its heads will be fitted again"
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
@@ -82,7 +85,10 @@ class Results:
             raise UsageError(f"{folder} exists and is no sweep; choose another place with --output")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.rows = {row["id"]: row for row in self._read()}
+            mend_end(self.path)
+            self.path.touch()
+            rows = read_records(self.path, damaged=_DAMAGED, required=("id", "val_accuracy"))
+            self.rows = {row["id"]: row for row in rows}
         except IntegrityError:  # which is an OSError too
             raise
         except OSError as error:
@@ -90,33 +96,10 @@ class Results:
                 f"cannot write to {folder}: {error.strerror}; choose another --output"
             ) from error
 
-    def _read(self) -> Iterable[dict[str, Any]]:
-        """Read whole lines; half a line at the end is what a killed sweep leaves, and is cut off."""
-        if not self.path.exists():
-            self.path.touch()
-            return
-        whole = self.path.read_bytes().rpartition(b"\n")[0]
-        if self.path.stat().st_size > len(whole) + bool(whole):
-            os.truncate(self.path, len(whole) + bool(whole))
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                found = json.loads(line)
-                if not {"id", "val_accuracy"} <= found.keys():
-                    raise KeyError("id")
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise IntegrityError(
-                    f"{self.path}, line {number} is damaged; remove it and its heads will be fitted again"
-                ) from error
-            yield found
-
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append results; they are on disk when this returns."""
-        text = "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows)
         try:
-            with self.path.open("ab") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
+            append_records(self.path, rows)
         except OSError as error:
             raise StorageError(
                 f"cannot write {self.path}: {error.strerror}; free some space and run again"
@@ -133,10 +116,10 @@ class Results:
         flat = [_flat(row) for row in self.rows.values()]
         columns = list(dict.fromkeys(name for row in flat for name in row))
         table = pa.table({name: [row.get(name) for row in flat] for name in columns})
-        fresh = self.folder / f".{TABLE}.new-{os.getpid()}"
-        pq.write_table(table, fresh)
-        os.replace(fresh, self.folder / TABLE)
-        return self.folder / TABLE
+        path = self.folder / TABLE
+        with storage_errors(path):
+            replace_file(path, lambda stream: pq.write_table(table, stream))
+        return path
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,7 +261,7 @@ class SweepResult:
 
     def write(self) -> "SweepResult":
         """Write ``summary.json``, at once or not at all, and return the result."""
-        fresh = self.folder / f".{SUMMARY}.new-{os.getpid()}"
-        fresh.write_text(json.dumps(self.to_json(), indent=1) + "\n")
-        os.replace(fresh, self.folder / SUMMARY)
+        path = self.folder / SUMMARY
+        with storage_errors(path):
+            replace_file(path, (json.dumps(self.to_json(), indent=1) + "\n").encode())
         return self

@@ -1,8 +1,6 @@
 """What a user keeps: saved, loaded, scored, refused where it does not fit, and never half written."""
 
-import errno
 import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,6 @@ from scipy import special
 from sklearn import metrics as sklearn
 
 from featcache import Classifier, FeatureCache, extract, open_dataset
-from featcache.classifier import classifier as module
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.classifier import DOCUMENT, TENSORS
 from featcache.classifier.rejection import Rejection
@@ -304,34 +301,6 @@ def test_the_working_directory_itself_can_be_the_folder(trained, saved, monkeypa
     monkeypatch.chdir(saved)
     replace(trained.classifier, classes=("a", "b", "c")).save(".")
     assert Classifier.load(saved).classes == ("a", "b", "c")
-
-
-@pytest.mark.parametrize("fails_at", ["writing the document", "moving the old one", "moving the new one"])
-def test_a_failure_keeps_the_earlier_classifier(trained, saved, monkeypatch, fails_at):
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    replaced = []
-
-    def replace_file(source, target, real=os.replace):
-        replaced.append(target)
-        if fails_at == ("moving the old one", "moving the new one", "")[len(replaced) - 1]:
-            raise full
-        real(source, target)
-
-    def write_bytes(path, data, real=Path.write_bytes):
-        if path.name == DOCUMENT and fails_at == "writing the document":
-            real(path, data[:10])
-            raise full
-        return real(path, data)
-
-    monkeypatch.setattr(module.os, "replace", replace_file)
-    monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    with pytest.raises(
-        StorageError, match=r"cannot write the classifier to .*: No space left on device; choose"
-    ):
-        replace(trained.classifier, classes=("a", "b", "c")).save(saved)
-    monkeypatch.undo()
-    assert Classifier.load(saved).classes == ("cat", "dog", "owl")
-    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
 
 
 def test_a_place_below_a_file_cannot_be_written(trained, tmp_path):

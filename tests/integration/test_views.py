@@ -18,6 +18,7 @@ from PIL import Image
 from featcache import Classifier, FeatureCache, plan_extraction, train_head
 from featcache.cache import repair, verify, writer
 from featcache.core.identity import PLAIN_VIEWS
+from featcache.core.sharding import DeviceMesh
 from featcache.errors import IdentityError, IntegrityError, Interrupted, UsageError
 from featcache.extraction.extract import extract as real_extract
 from featcache.extraction.runner import FeatureRunner
@@ -173,6 +174,14 @@ def test_no_batch_size_changes_what_is_stored(photos, tmp_path, monkeypatch, cou
     monkeypatch.setattr(FeatureRunner, "on_cpu", on_cpu)
     options = {"backbone": Asynchronous(), "views": count, "batch_size": batch_size}
     assert_right(photos, extract(photos, tmp_path / "x.h5", **options).cache, count)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, None])
+def test_what_is_padded_for_several_devices_is_cut_off_again(photos, target, monkeypatch, batch_size):
+    monkeypatch.setattr(FeatureRunner, "on_cpu", False)
+    monkeypatch.setattr(DeviceMesh, "count", 3)  # batches are padded to multiples of 3
+    options = {"backbone": Asynchronous(), "views": 5, "batch_size": batch_size}
+    assert_right(photos, extract(photos, target, **options).cache, 5)
 
 
 def test_a_device_without_memory_for_a_batch_of_views_gets_fewer_images(photos, target, monkeypatch):

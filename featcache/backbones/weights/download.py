@@ -7,18 +7,18 @@ full sha256 is not published, the one of the file that is seen first is recorded
 
 import hashlib
 import importlib.util
-import os
 import re
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 from featcache.backbones.family import Download, PackageFile, Pretrained
 from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
 from featcache.core.environment import offline, weights_folder
+from featcache.core.files import replace_file
 from featcache.errors import WeightsError
 
 TIMEOUT_S = 30
@@ -252,26 +252,24 @@ def _download(pretrained: Pretrained) -> Path:
             f"To get them: {how_to_get(pretrained)}"
         )
     folder = weights_folder()
+    news: list[LockRecord | None] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # In a folder of its own, which goes with all that is in it if anything fails.
-        with TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
-            fresh = Path(scratch) / source.filename
-            news = _fetch(pretrained, source, fresh)
-            os.replace(fresh, folder / source.filename)
+        replace_file(folder / source.filename, lambda stream: news.append(_fetch(pretrained, source, stream)))
     except OSError as error:  # requests' errors are OSErrors
         raise _failed(pretrained, source, _reason(error)) from error
-    if news:
-        _tell(pretrained, news)
+    if news[0]:
+        _tell(pretrained, news[0])
     return folder / source.filename
 
 
-def _fetch(pretrained: Pretrained, source: Download, fresh: Path) -> LockRecord | None:
-    """Download to `fresh` and verify what came; return what was recorded of it, if that is new."""
+def _fetch(pretrained: Pretrained, source: Download, stream: BinaryIO) -> LockRecord | None:
+    """Download into a new file and verify what came; return what was recorded of it, if that is new."""
     import pooch
 
-    pooch.HTTPDownloader(timeout=TIMEOUT_S)(source.url, str(fresh), None)  # pyright: ignore[reportArgumentType]
-    content = _examine(fresh, source)
+    pooch.HTTPDownloader(timeout=TIMEOUT_S)(source.url, stream, None)  # pyright: ignore[reportArgumentType]
+    stream.flush()
+    content = _examine(Path(stream.name), source)
     if fault := _fault(source, content):
         raise _failed(pretrained, source, fault.returned)
     if is_fully_pinned(pretrained):

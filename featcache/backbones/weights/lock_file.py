@@ -6,10 +6,8 @@ and is for people too: one entry for each file name, sorted.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from featcache.core.environment import weights_folder
+from featcache.core.files import replace_file
 from featcache.errors import WeightsError
 
 WAIT_S = 30
@@ -93,17 +92,8 @@ def remember(filename: str, record: LockRecord) -> LockRecord:
 
 
 def _replace(path: Path, entries: Mapping[str, Any]) -> None:
-    fresh = path.with_name(f".{path.name}.new-{os.getpid()}")
-    try:
-        with fresh.open("w", encoding="utf-8") as stream:
-            json.dump(entries, stream, indent=2, sort_keys=True, ensure_ascii=False)
-            stream.write("\n")
-            stream.flush()
-            with suppress(OSError):  # some network file systems cannot; a torn file would be noticed
-                os.fsync(stream.fileno())
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    text = json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    replace_file(path, text.encode())
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.core.files import free_bytes, replace_file, storage_error
+from featcache.core.files import find_temporaries, free_bytes, replace_file, storage_error
 from featcache.core.identity import sha256_tensors
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.finetuning.runs.array_store import gather, on_host, read_tree, take, write_tree
@@ -37,7 +37,7 @@ NAMES = ("last", "best")
 FORMAT = "featcache-checkpoint"
 FORMAT_VERSION = 1
 
-_LEFTOVER = re.compile(r"(last|best)(-[0-9a-f]{8}.*|\.json\.new)")
+_LEFTOVER = re.compile(r"(last|best)-[0-9a-f]{8}.*")
 
 
 class Checkpoints:
@@ -182,6 +182,9 @@ class Checkpoints:
                 continue
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in (found for name in NAMES for found in find_temporaries(self._record(name))):
+            with suppress(OSError):
+                path.unlink()
 
 
 @contextmanager

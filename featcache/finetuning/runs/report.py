@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featcache.core.files import replace_file, storage_error
+from featcache.core.files import replace_file, storage_errors
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:
@@ -206,11 +206,9 @@ def write_report(
         ],
     )
     path = Path(path)
-    try:
+    with storage_errors(path, "write the page"):
         # Names of files that are not UTF-8 hold lone surrogates.
         replace_file(path, text.encode("utf-8", "replace"))
-    except OSError as error:
-        raise storage_error(error, path, "write the page") from error
     return path
 
 

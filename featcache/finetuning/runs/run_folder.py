@@ -14,13 +14,21 @@ import math
 import os
 import shutil
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from featcache.core.files import replace_file, storage_error, sync_file, sync_folder
+from featcache.core.files import (
+    find_temporaries,
+    replace_file,
+    storage_error,
+    storage_errors,
+    sync_folder,
+    temporary_path,
+)
 from featcache.core.identity import canonical_json, differences
+from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.lock import WriteLock
 from featcache.errors import FeatcacheError, IdentityError, IntegrityError, MissingFileError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
@@ -45,7 +53,10 @@ class RunFolder:
     def __init__(self, path: Path, held: ExitStack) -> None:
         self.path = path
         self.checkpoints = Checkpoints(path / "checkpoints")
-        self._mend()
+        for left in (*find_temporaries(path / RUN), *find_temporaries(path / HISTORY)):
+            left.unlink()
+        with storage_errors(path / HISTORY, "save"):
+            mend_end(path / HISTORY)
         self._close = weakref.finalize(self, held.pop_all().close)
 
     @classmethod
@@ -73,7 +84,7 @@ class RunFolder:
             If it cannot be written.
         """
         target = Path(path).resolve()  # a link stays, and what it leads to is used
-        with _telling(target, "create"), ExitStack() as held:
+        with storage_errors(target, "create"), ExitStack() as held:
             target.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(WriteLock(target))
             _make_room(target, overwrite=overwrite)
@@ -97,7 +108,7 @@ class RunFolder:
         """
         target = Path(path).resolve()
         _read_run(target)  # before a lock is put beside what is not there
-        with _telling(target, "open"), ExitStack() as held:
+        with storage_errors(target, "open"), ExitStack() as held:
             held.enter_context(WriteLock(target))
             _require_same(target, _read_run(target)["identity"], identity)
             return cls(target, held)
@@ -114,7 +125,7 @@ class RunFolder:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Remember that the run came to its end, and how: plain JSON values."""
-        with _telling(self.path / RUN, "save"):
+        with storage_errors(self.path / RUN, "save"):
             replace_file(self.path / RUN, _run_text({**_read_run(self.path), "finished": _plain(summary)}))
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -122,10 +133,8 @@ class RunFolder:
 
         Numbers that are infinite or NaN become ``null``: JSON has none.
         """
-        with _telling(self.path / HISTORY, "save"), (self.path / HISTORY).open("ab") as stream:
-            stream.write(_line(record))
-            stream.flush()
-            sync_file(stream.fileno())
+        with storage_errors(self.path / HISTORY, "save"):
+            append_records(self.path / HISTORY, [_plain(record)])
 
     def history(self) -> list[dict[str, Any]]:
         """Return the records so far; see `read_history`."""
@@ -136,7 +145,8 @@ class RunFolder:
         records = self.history()
         kept = [record for record in records if record.get("step", step) <= step]
         if len(kept) < len(records):
-            self._rewrite(kept)
+            with storage_errors(self.path / HISTORY, "save"):
+                rewrite_records(self.path / HISTORY, kept)
 
     def close(self) -> None:
         """Let others train into this folder; may be called twice."""
@@ -147,16 +157,6 @@ class RunFolder:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def _mend(self) -> None:
-        """Drop what a killed process wrote of its last line, so that the next record has a line of its own."""
-        path = self.path / HISTORY
-        if path.is_file() and not path.read_bytes().endswith(b"\n"):
-            self._rewrite(self.history())
-
-    def _rewrite(self, records: list[dict[str, Any]]) -> None:
-        with _telling(self.path / HISTORY, "save"):
-            replace_file(self.path / HISTORY, b"".join(map(_line, records)))
 
 
 def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -175,30 +175,10 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         If it cannot be read.
     """
     file = Path(path) / HISTORY
-    try:
-        lines = file.read_bytes().split(b"\n") if file.exists() else []
-    except OSError as error:
-        raise storage_error(error, file, "read") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        record = _record(line)
-        if record is not None:
-            records.append(record)
-        elif number < len(lines):
-            raise IntegrityError(f"{file} is damaged in line {number}; delete that line to go on without it")
-    return records
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:  # of which UnicodeDecodeError is one
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(_plain(record), allow_nan=False).encode() + b"\n"
+    with storage_errors(file, "read"):
+        return read_records(
+            file, damaged="{path} is damaged in line {line}; delete that line to go on without it"
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -214,9 +194,8 @@ def _plain(value: Any) -> Any:
 
 def _make_room(target: Path, *, overwrite: bool) -> None:
     """Make sure that `target` is free: nothing, or an empty folder."""
-    aside = _beside(target, "old")
-    _discard(aside)
-    _discard(_beside(target, "new"))
+    for left in (*find_temporaries(target, "old"), *find_temporaries(target, "new")):
+        _discard(left)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not _is_run(target):
@@ -227,22 +206,19 @@ def _make_room(target: Path, *, overwrite: bool) -> None:
             f"{state} run is in {target}; go on with it with --resume, or start anew with --overwrite"
         )
     # At once: a run that is half removed would be neither.
+    aside = temporary_path(target, "old")
     os.replace(target, aside)
     _discard(aside)
 
 
 def _begin(target: Path, identity: Mapping[str, Any]) -> None:
     """Put a new run into its place, at once."""
-    fresh = _beside(target, "new")
+    fresh = temporary_path(target)
     fresh.mkdir()
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, "identity": identity, "finished": None}
     replace_file(fresh / RUN, _run_text(document))
     os.replace(fresh, target)
     sync_folder(target.parent)
-
-
-def _beside(target: Path, what: str) -> Path:
-    return target.with_name(f".{target.name}.{what}")
 
 
 def _discard(folder: Path) -> None:
@@ -260,7 +236,7 @@ def _discard(folder: Path) -> None:
 
 def _is_leftover(folder: Path) -> bool:
     """Whether there is nothing in it but what a run begins with."""
-    return {path.name for path in folder.iterdir()} <= {f"{RUN}.new"}
+    return set(folder.iterdir()) <= set(find_temporaries(folder / RUN))
 
 
 def _is_run(folder: Path) -> bool:
@@ -312,14 +288,3 @@ def _require_same(target: Path, have: Mapping[str, Any], want: Mapping[str, Any]
             + "\n  ".join(lines)
             + "\nask for the same to go on with it, or start anew with --overwrite"
         )
-
-
-@contextmanager
-def _telling(path: Path, verb: str) -> Iterator[None]:
-    """Say what the operating system refused in featcache's words."""
-    try:
-        yield
-    except FeatcacheError:
-        raise
-    except OSError as error:
-        raise storage_error(error, path, verb) from error

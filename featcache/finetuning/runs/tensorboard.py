@@ -6,12 +6,10 @@ first error (a full disk), and after ten more events whoever adds waits for it f
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from featcache.core.files import storage_error
+from featcache.core.files import storage_errors
 from featcache.errors import UsageError
 
 
@@ -66,7 +64,7 @@ class Scalars:
         from tensorboardX.proto import summary_pb2
 
         messages: Any = summary_pb2
-        with _telling(self.folder):
+        with storage_errors(self.folder, "write scalars to"):
             if self._writer is None:
                 self._writer = _begun(self.folder, step)
             point = messages.Summary.Value(tag=tag, simple_value=float(value))
@@ -77,7 +75,7 @@ class Scalars:
         """Close the file; may be called twice."""
         writer, self._writer = self._writer, None
         if writer is not None and self.folder is not None:
-            with _telling(self.folder):
+            with storage_errors(self.folder, "write scalars to"):
                 writer.close()
 
     def __enter__(self) -> "Scalars":
@@ -118,11 +116,3 @@ def _write(writer: Any, step: int, **content: Any) -> None:
 
     messages: Any = event_pb2
     writer.write_event(messages.Event(step=step, wall_time=time.time(), **content))
-
-
-@contextmanager
-def _telling(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, folder, "write scalars to") from error

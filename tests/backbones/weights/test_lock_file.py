@@ -173,9 +173,9 @@ def test_lock_that_stays_held(monkeypatch):
 
 WRITER = """
 import sys
-from featcache.backbones.weights.lock_file import Record, remember
+from featcache.backbones.weights.lock_file import LockRecord, remember
 number = int(sys.argv[1])
-record = Record("https://here", f"{number:064x}", number, "2026-11-22", "nothing published")
+record = LockRecord("https://here", f"{number:064x}", number, "2026-11-22", "nothing published")
 sys.stdin.readline()  # so that all begin at the same time
 for file in range(20):
     assert remember(f"{number}-{file}", record) is record

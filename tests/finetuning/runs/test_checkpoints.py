@@ -271,13 +271,13 @@ def test_a_newer_version(checkpoints):
 def test_leftovers_of_killed_saves_are_removed_and_nothing_else(checkpoints):
     checkpoints.save("last", numbered(1), {})
     own = {path.name for path in checkpoints.folder.iterdir()}
-    leftovers = ("last-0123abcd", "best-0123abcd", "last-0123abcd.orbax-checkpoint-tmp", "last.json.new")
+    leftovers = ("last-0123abcd", "best-0123abcd", "last-0123abcd.orbax-checkpoint-tmp")
     for name in (*leftovers, "last-year", "best-of.txt", "notes"):
         folder = checkpoints.folder / name
         folder.mkdir()
         (folder / "file").write_text("x")
-    (checkpoints.folder / "best.json.new").write_text("{")
-    shutil.rmtree(checkpoints.folder / "last.json.new")
+    for name in ("last", "best"):
+        files.temporary_path(checkpoints.folder / f"{name}.json").write_text("{")
     Checkpoints(checkpoints.folder)
     assert {path.name for path in checkpoints.folder.iterdir()} == own | {"last-year", "best-of.txt", "notes"}
 

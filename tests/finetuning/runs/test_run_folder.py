@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from featcache.core import jsonl
 from featcache.errors import (
     IdentityError,
     IntegrityError,
@@ -20,7 +21,6 @@ from featcache.errors import (
     StorageError,
     UsageError,
 )
-from featcache.finetuning.runs import run_folder
 from featcache.finetuning.runs.run_folder import RunFolder, read_history
 
 IDENTITY = {"settings": {"epochs": 5, "rates": [["head", 1e-3]]}, "rows": {"train": 10}, "cut": None}
@@ -254,11 +254,14 @@ def test_a_full_disk_is_told(place, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with RunFolder.create(place, IDENTITY) as run:
-        monkeypatch.setattr(run_folder, "sync_file", fail)
+        monkeypatch.setattr(jsonl, "sync_file", fail)
         with pytest.raises(
             StorageError, match=r"history.jsonl: No space .*\[errno 28, ENOSPC\]; free some space"
         ):
             run.log({"step": 1})
+        monkeypatch.undo()
+        run.log({"step": 1})
+        assert run.history() == [{"step": 1}], "what failed was taken back"
 
 
 def test_where_nothing_can_be_written(tmp_path):
