@@ -15,7 +15,7 @@ from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
-from featcache.sweeps.choice import check_winner, choose, fit_trials, save_winner
+from featcache.sweeps.choice import choose, finish_winner, fit_trials
 from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
 from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
@@ -151,6 +151,8 @@ def sweep(
     results.write_table()
     rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
     choices, heads = zip(*(choose(few, rows, data, seeds, limit, kept) for few in many), strict=True)
+    sure = reject_accuracy if calibrate else None
+    winner = finish_winner(choices[-1], heads[-1], data, Path(output), reject_accuracy=sure)
     result = SweepResult(
         folder=Path(output),
         heads=len(wanted),
@@ -158,12 +160,8 @@ def sweep(
         seconds=time.monotonic() - started,
         leaderboard=tuple(leaderboard_entries([(key, own) for key, own in rows if key.shots == many[-1]])),
         choices=choices,
-        warnings=tuple(finding.message for finding in check_winner(choices[-1], data)),
-        classifier=save_winner(
-            choices[-1], heads[-1], data, Path(output), reject_accuracy=reject_accuracy if calibrate else None
-        )
-        if save_best
-        else None,
+        warnings=tuple(found["message"] for found in winner.training["warnings"]),
+        classifier=winner.save(Path(output) / "classifier") if save_best else None,
         caches=tuple(f"{cache.backbone}" for cache in opened),
         task=task,
     )
