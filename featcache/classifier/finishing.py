@@ -195,6 +195,8 @@ def make_classifier(
     seen
         Rows of the cache that trained it or chose its epoch.
     """
+    # How views were drawn, as averaging over those of a photo needs it.
+    drawn = {} if cache.layers[layer].views == 1 else {"view_recipe": cache.identity["recipe"]["views"]}
     return Classifier(
         backbone=cache.backbone,
         weights=_own_weights(cache),
@@ -207,15 +209,10 @@ def make_classifier(
         task=cache.task,
         metrics={},
         calibration=Calibration(note="it was not asked for"),
-        training={**asdict(settings), "hidden": list(settings.hidden), **_drawn(cache, layer), **record},
+        training={**asdict(settings), "hidden": list(settings.hidden), **drawn, **record},
         provenance=_provenance(cache),
         seen=seen_images(cache.sha256[seen]),
     )
-
-
-def _drawn(cache: FeatureCache, layer: str) -> dict[str, Any]:
-    """Return how a layer's views were drawn, as averaging over a photo's needs it; nothing where it has one."""
-    return {} if cache.layers[layer].views == 1 else {"view_recipe": cache.identity["recipe"]["views"]}
 
 
 def _measured_features(cache: FeatureCache, rows: np.ndarray, layer: str, *, tta: bool) -> np.ndarray:

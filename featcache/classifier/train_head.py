@@ -165,7 +165,9 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     judging, scale = _labelled(opened, rows.val, name), None
     if opened.task == REGRESSION:
         scale = TargetScale.of(learnt.labels.astype(np.float64), learnt.weight[0])
-        learnt, judging = (_in_units(part, scale) for part in (learnt, judging))
+        learnt, judging = (
+            part._replace(labels=scale.scaled(part.labels).astype(np.float32)) for part in (learnt, judging)
+        )
     started = time.monotonic()
     fit = _fit(settings, len(opened.classes), learnt, judging)
     seconds = round(time.monotonic() - started, 3)
@@ -193,10 +195,6 @@ def _labelled(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1)
 
     table = ArrayTable(view_features(cache, rows, layer, views))
     return FeatureRows(table, cache.known[rows], np.ones((1, len(rows)), np.float32), views)
-
-
-def _in_units(rows: "FeatureRows", scale: TargetScale) -> "FeatureRows":
-    return rows._replace(labels=scale.scaled(rows.labels).astype(np.float32))
 
 
 def _fit(settings: Settings, classes: int, train: "FeatureRows", val: "FeatureRows") -> "Fit":

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from featcache.cache import FeatureCache
 from featcache.classifier.cached_features import with_views
@@ -127,7 +126,8 @@ def sweep(
     many = read_shots(shots)
     limit = read_bytes(memory)
     require_accuracy(reject_accuracy)
-    opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in _listed(caches)]
+    given = [caches] if isinstance(caches, str | os.PathLike | FeatureCache) else list(caches)
+    opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in given]
     _refuse_other_classes(opened)
     task = opened[0].task
     chosen = _configurations(task, axes, trials=trials, seed=seed)
@@ -203,11 +203,6 @@ def _configurations(task: str, axes: Mapping[str, Given], *, trials: int | None,
         if own.head in DESCENT:
             reading.loss(own.loss)
     return found
-
-
-def _listed(caches: Caches) -> list[Any]:
-    single = isinstance(caches, str | os.PathLike | FeatureCache)
-    return [caches] if single else list(caches)
 
 
 def _layers(cache: FeatureCache, asked: str | Sequence[str] | None) -> list[str]:
