@@ -7,6 +7,7 @@ than a second at 10,000 rows of 1280 features; where rows are sampled, a seed ch
 import numpy as np
 
 from featcache.checks.rows import Finding
+from featcache.heads.class_weights import balanced_class_weights
 from featcache.heads.nearest import knn_scores, prototype_scores, prototypes
 
 LEAST_ROWS = 30
@@ -72,8 +73,8 @@ def chance_level(
     count = len(labels)
     if count < LEAST_ROWS or len(names) < 2:
         return []
-    weight = 1 / np.bincount(labels)[labels]
-    scores = knn_scores(x, labels, classes=len(names), neighbours=[neighbours], weight=weight)[0]
+    weight = balanced_class_weights(labels, classes=len(names))[labels]
+    scores = knn_scores(x, labels, classes=len(names), neighbours=neighbours, weight=weight)
     predicted = scores.argmax(axis=1)
     true, guessed = (np.bincount(which, minlength=len(names)) / count for which in (labels, predicted))
     both = true * guessed
@@ -165,7 +166,7 @@ def statistics_floor(
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     train, val = ((x - mean) / np.where(deviation > 0, deviation, 1.0) for x in (train, val))
     kinds = {"classes": classes, "metric": "euclidean"}
-    votes = knn_scores(train, labels, val, neighbours=[5], **kinds)[0]
+    votes = knn_scores(train, labels, val, neighbours=5, **kinds)
     means = prototype_scores(prototypes(train, labels, **kinds), val, metric="euclidean")[0]
     largest = np.bincount(labels, minlength=classes)
     predictions = (largest.argmax(), votes.argmax(axis=1), means.argmax(axis=1))

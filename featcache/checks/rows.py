@@ -4,7 +4,6 @@ Every check is a pure function and returns what it found, nothing where all is w
 are in `featcache.checks.features`; here nothing needs JAX.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -99,11 +98,6 @@ def require_finite(x: np.ndarray, rows: np.ndarray, cache: FeatureCache, layer: 
 
 
 # ---- copies
-
-
-def feature_keys(x: np.ndarray) -> list[bytes]:
-    """Return a hash of the exact bytes of each row ``[N, …]``, for `duplicates` where no image hash is known."""
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in x]
 
 
 def duplicates(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from featcache.classifier.rejection import Rejection, reject_threshold
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError
 from featcache.heads.probabilities import class_probabilities, targets_for
 from featcache.metrics.classification import expected_calibration_error
@@ -40,10 +41,6 @@ IMPOSSIBLE = -1e30
 
 LEAST_PROBABILITY = 1e-12
 """As in `featcache.metrics.classification.score`."""
-
-MOST_STEPS = 100
-FLAT = 1e-100
-"""Least slope that Newton's steps reckon with; they leave the interval long before."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,10 @@ class Calibration:
         """The largest probability that a prediction must have not to be "unknown"; ``None``: any."""
         return self.rejection.threshold if self.rejection else None
 
+    def cooled(self, outputs: np.ndarray) -> np.ndarray:
+        """Return raw outputs of a head, float32 ``[N, C]``, divided by the temperature."""
+        return outputs / np.float32(self.temperature)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
@@ -91,7 +92,13 @@ class Calibration:
 
 
 def calibrated(
-    logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str = "softmax", accuracy: float = 0.95
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: int,
+    loss: str = "softmax",
+    accuracy: float = 0.95,
+    task: str = MULTICLASS,
 ) -> Calibration:
     """Fit a temperature and choose a threshold, or say why there is none.
 
@@ -101,7 +108,11 @@ def calibrated(
         As for `calibrate`. Fewer than `LEAST_ROWS` rows are left alone.
     accuracy
         Of predictions that are not "unknown"; see `featcache.classifier.rejection.reject_threshold`.
+    task
+        What the head gives, of `featcache.core.tasks.TASKS`: only classes are calibrated.
     """
+    if task != MULTICLASS:
+        return Calibration(note=f"a temperature is fitted to classes, and these are {task}")
     if len(labels) < LEAST_ROWS:
         have = f"{len(labels)} validation rows" if len(labels) else "no validation rows"
         return Calibration(note=f"{have}, {LEAST_ROWS} are needed to calibrate with")
@@ -174,19 +185,14 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, loss: str = "softmax") -> float:
-    """Return the temperature of one head, ``[N, C]``; see `fit_temperatures`."""
-    return float(fit_temperatures(np.asarray(logits)[None], labels, loss=loss)[0])
-
-
-def fit_temperatures(logits: np.ndarray, labels: np.ndarray, *, loss: str = "softmax") -> np.ndarray:
-    """Return the temperatures that make validation labels most likely, for K heads at once.
+    """Return the temperature that makes validation labels most likely.
 
     Guo et al., "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599
 
     Parameters
     ----------
     logits
-        float ``[K, N, C]``. ``-inf`` says that a class is impossible.
+        float ``[N, C]``. ``-inf`` says that a class is impossible.
     labels
         int ``[N]``.
     loss
@@ -195,9 +201,9 @@ def fit_temperatures(logits: np.ndarray, labels: np.ndarray, *, loss: str = "sof
 
     Returns
     -------
-    numpy.ndarray
-        float64 ``[K]`` within `COLDEST` and `HOTTEST`. 1 where there are fewer than two rows (or questions), or
-        nothing depends on the temperature.
+    float
+        Within `COLDEST` and `HOTTEST`. 1 where there are fewer than two rows (or questions), or nothing depends on
+        the temperature.
 
     Raises
     ------
@@ -206,25 +212,40 @@ def fit_temperatures(logits: np.ndarray, labels: np.ndarray, *, loss: str = "sof
 
     Notes
     -----
-    The mean loss is convex in the inverse temperature β; its derivative is ``mean(E_p[z] − z_label)``. Newton's
-    steps find its zero, and bisection where they would leave the interval that must hold it.
+    The mean loss is convex in the inverse temperature β; its derivative is ``mean(E_p[z] − z_label)``, which grows
+    with β. Brent's method finds its zero on the scale of log β.
 
     Where a head is right on every row the derivative has no zero: the sharper the likelier, however few rows
     there are. Such rows count as right with probability (n + 1) / (n + 2) each, Laplace's rule of succession:
     the more of them, the surer the head may be.
     """
+    from scipy.optimize import brentq
+
     behind, own = _behind(loss, np.asarray(logits, np.float64), np.asarray(labels))
     counted = own > IMPOSSIBLE  # no temperature makes an impossible label likelier
-    rows = counted.sum(axis=1)
-    share = counted / np.maximum(rows, 1)[:, None]
-    right = np.all(~counted | (own == 0), axis=1)
-    smoothed = np.sum(share * _others(behind), axis=1) / (rows + 2)
-    wanted = np.where(right, smoothed, np.sum(share * own, axis=1))
-    return np.where(rows < 2, 1.0, 1 / _likeliest(behind, share, wanted))
+    behind, own = behind[counted], own[counted]
+    rows = len(own)
+    if rows < 2:
+        return 1.0
+    wanted = own.mean() if own.any() else _others(behind).mean() / (rows + 2)
+
+    def excess(log_beta: float) -> float:
+        p = np.exp(np.exp(log_beta) * behind)
+        return float(np.mean(np.sum(p * behind, axis=1) / p.sum(axis=1)) - wanted)
+
+    low, high = -np.log(HOTTEST), -np.log(COLDEST)
+    first, last = excess(low), excess(high)
+    if first > 0:
+        return HOTTEST
+    if last < 0:
+        return COLDEST
+    if first == last:
+        return 1.0
+    return float(np.exp(-brentq(excess, low, high, xtol=1e-12)))
 
 
 def _behind(loss: str, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far logits are behind their row's largest, ``[K, n, C]``, and those of the labels, ``[K, n]``."""
+    """Return how far logits are behind their row's largest, ``[n, C]``, and those of the labels, ``[n]``."""
     if np.isnan(logits).any() or np.isposinf(logits).any():
         raise DataError(
             "a logit is NaN or infinite; the head has diverged: train it with a lower learning rate"
@@ -232,42 +253,15 @@ def _behind(loss: str, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     logits = np.maximum(logits, IMPOSSIBLE)
     if loss == "sigmoid":
         # σ(z / T) is the second part of softmax((0, z) / T): every output of every row is a row of two classes.
-        heads, count, outputs = logits.shape
+        count, outputs = logits.shape
         labels = targets_for(loss, labels, max(outputs, 2)).reshape(count * outputs).astype(np.int64)
-        logits = logits.reshape(heads, count * outputs, 1) * np.array([0.0, 1.0])
-    behind = np.maximum(logits - logits.max(axis=2, keepdims=True, initial=IMPOSSIBLE), IMPOSSIBLE)
-    return behind, behind[:, np.arange(len(labels)), labels]
+        logits = logits.reshape(count * outputs, 1) * np.array([0.0, 1.0])
+    behind = np.maximum(logits - logits.max(axis=1, keepdims=True, initial=IMPOSSIBLE), IMPOSSIBLE)
+    return behind, behind[np.arange(len(labels)), labels]
 
 
 def _others(behind: np.ndarray) -> np.ndarray:
-    """Return the mean of the possible logits but the largest, ``[K, n]``."""
+    """Return the mean of the possible logits but the largest, ``[n]``."""
     possible = behind > IMPOSSIBLE
-    total = np.sum(np.where(possible, behind, 0.0), axis=2)
-    return total / np.maximum(possible.sum(axis=2) - 1, 1)
-
-
-def _likeliest(behind: np.ndarray, share: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return β ``[K]`` where the mean of ``E_p[behind]`` over rows is what is wanted, or the nearest bound."""
-    low, high = np.full(len(wanted), 1 / HOTTEST), np.full(len(wanted), 1 / COLDEST)
-    starts = [_slope(behind, share, bound)[0] - wanted for bound in (low, high)]
-    beta = np.ones(len(wanted))
-    for _ in range(MOST_STEPS):
-        mean, slope = _slope(behind, share, beta)
-        low, high = np.where(mean < wanted, beta, low), np.where(mean > wanted, beta, high)
-        newton = beta - (mean - wanted) / np.maximum(slope, FLAT)
-        # The interval spans factors, so its middle is the geometric one.
-        step = np.where((newton > low) & (newton < high), newton, np.sqrt(low * high))
-        done = np.abs(step - beta) <= 1e-12 * beta
-        beta = step
-        if done.all():
-            break
-    return np.where(starts[0] > 0, 1 / HOTTEST, np.where(starts[1] < 0, 1 / COLDEST, beta))
-
-
-def _slope(behind: np.ndarray, share: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean over rows of ``E_p[behind]``, and its derivative by β, the mean variance, ``[K]``."""
-    p = np.exp(beta[:, None, None] * behind)
-    p /= p.sum(axis=2, keepdims=True)
-    first = np.einsum("knc,knc->kn", p, behind)
-    second = np.einsum("knc,knc,knc->kn", p, behind, behind)
-    return np.sum(share * first, axis=1), np.sum(share * (second - first**2), axis=1)
+    total = np.sum(np.where(possible, behind, 0.0), axis=1)
+    return total / np.maximum(possible.sum(axis=1) - 1, 1)

@@ -26,7 +26,7 @@ from featcache.core.classifier_folder import (
     read_folder,
     write_folder,
 )
-from featcache.core.identity import Recipe, differences
+from featcache.core.identity import differences
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import IdentityError, UsageError
 from featcache.heads.fitted_head import FittedHead
@@ -117,8 +117,7 @@ class Classifier:
             the temperature still does not change which class is the most probable.
         """
         raw, loss = self._finished.raw(features, tta=tta)
-        cooled = raw / np.float32(self.calibration.temperature)
-        return TASK_TYPES[self.task].values(loss, cooled, len(self.classes))
+        return TASK_TYPES[self.task].values(loss, self.calibration.cooled(raw), len(self.classes))
 
     def probabilities(self, features: np.ndarray, *, tta: bool = False) -> np.ndarray:
         """Return `values`, refusing those that are no probabilities.
@@ -154,9 +153,6 @@ class Classifier:
         tta
             Whether averages over views are calibrated; see `probabilities`.
         """
-        if self.task != MULTICLASS:
-            note = f"a temperature is fitted to classes, and these are {self.task}"
-            return replace(self, calibration=Calibration(note=note))
         logits, loss = self._finished.raw(features, tta=tta)
         found = calibrated(
             logits,
@@ -164,6 +160,7 @@ class Classifier:
             classes=len(self.classes),
             loss=loss,
             accuracy=reject_accuracy,
+            task=self.task,
         )
         return replace(self, calibration=found)
 
@@ -356,8 +353,3 @@ class Classifier:
     def with_scores(self, scores: "Scores | MultilabelScores | RegressionScores") -> "Classifier":
         """Return a copy that also records these scores."""
         return replace(self, metrics={**self.metrics, scores.split: scores.to_json()})
-
-    @property
-    def recipe_fingerprint(self) -> str:
-        """The fingerprint that the recorded recipe and layer give; equals `fingerprint` unless edited."""
-        return Recipe.from_json(self.recipe).fingerprint(self.layer)

@@ -49,8 +49,7 @@ def reject_threshold(
     probabilities: np.ndarray,
     labels: np.ndarray,
     *,
-    accuracy: float | None = None,
-    coverage: float | None = None,
+    accuracy: float = 0.95,
     level: float = 0.95,
 ) -> Rejection:
     """Choose below which confidence a prediction is "unknown".
@@ -63,9 +62,7 @@ def reject_threshold(
         int ``[N]``.
     accuracy
         The smallest confidence is chosen at which Wilson's lower bound of the accuracy of the accepted rows
-        reaches this; 0.95 where nothing else is asked for.
-    coverage
-        Instead: the largest confidence is chosen that accepts this share of the rows.
+        reaches this.
     level
         Confidence of the bound, one-sided. 0.5 takes the accuracy as it is counted.
 
@@ -78,7 +75,7 @@ def reject_threshold(
     Raises
     ------
     UsageError
-        If a share is not within 0 and 1, or both are asked for.
+        If the accuracy or the level is not within 0 and 1.
     DataError
         If there are no rows.
 
@@ -88,22 +85,15 @@ def reject_threshold(
     accuracy is a lucky one. It costs little: of 400 simulated validation sets each, of 100 to 5000 rows, 4 to 7 %
     led to a threshold whose true accuracy was below 0.95, where 5 % are promised.
     """
-    wanted, by = (coverage, "coverage") if coverage is not None else (accuracy, "accuracy")
-    wanted = 0.95 if wanted is None else wanted
-    if accuracy is not None and coverage is not None:
-        raise UsageError(
-            f"accuracy {accuracy} and coverage {coverage}: expected one of them; leave out the other"
-        )
-    if not (0 < wanted < 1 or wanted == 1 == coverage) or not 0 < level < 1:
-        raise UsageError(f"{by} {wanted} at level {level}: expected both above 0 and below 1")
+    if not 0 < accuracy < 1 or not 0 < level < 1:
+        raise UsageError(f"accuracy {accuracy} at level {level}: expected both above 0 and below 1")
     if not len(labels):
         raise DataError("no validation rows to choose a confidence by; train with a validation split")
     confidence, right, accepted = _by_confidence(probabilities, labels)
-    bound = wilson_lower(right, accepted, level)
-    enough = np.flatnonzero(bound >= wanted if by == "accuracy" else accepted >= wanted * len(labels))
+    enough = np.flatnonzero(wilson_lower(right, accepted, level) >= accuracy)
     if not len(enough):
         return _rejection(None, 0, 0, len(labels), level)
-    place = enough[-1] if by == "accuracy" else enough[0]
+    place = enough[-1]
     return _rejection(float(confidence[place]), int(right[place]), int(accepted[place]), len(labels), level)
 
 

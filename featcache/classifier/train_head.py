@@ -2,15 +2,15 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.cached_features import require_several, view_features, views_used, with_views
 from featcache.classifier.classifier import Classifier
-from featcache.classifier.finishing import _checked, _noted, make_classifier
+from featcache.classifier.finishing import finish_head, image_floor
 from featcache.classifier.rejection import require_accuracy
 from featcache.core.tasks import REGRESSION
 from featcache.errors import DataError
@@ -21,6 +21,7 @@ from featcache.splits.selection import Parts, select_rows
 
 if TYPE_CHECKING:
     from featcache.heads.feature_table import FeatureRows
+    from featcache.solvers.fit import Fit
 
 
 def train_head(
@@ -160,26 +161,29 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     if tta:
         require_several(opened, name)
     settings = with_views(opened, name, settings)
-    used = views_used(opened, name, settings)
-    learnt, judging = _labelled(opened, rows.train, name, used), _labelled(opened, rows.val, name)
-    measured = {part: _measured(opened, getattr(rows, part), name, tta=tta) for part in ("val", "test")}
+    learnt = _labelled(opened, rows.train, name, views_used(opened, name, settings))
+    judging, scale = _labelled(opened, rows.val, name), None
+    if opened.task == REGRESSION:
+        scale = TargetScale.of(learnt.labels.astype(np.float64), learnt.weight[0])
+        learnt, judging = (
+            part._replace(labels=scale.scaled(part.labels).astype(np.float32)) for part in (learnt, judging)
+        )
     started = time.monotonic()
-    fit = _fit_numbers if opened.task == REGRESSION else _fit
-    parameters, record = fit(settings, len(opened.classes), learnt, judging)
-    record |= {"seconds": round(time.monotonic() - started, 3), "validation": rows.held_out, "tta": tta}
-    record["selection"] = asked.to_json()
-    seen = np.concatenate([rows.train, rows.val])
-    classifier = make_classifier(opened, name, settings, parameters, record, seen=seen)
-    if calibrate:
-        classifier = classifier.calibrated(*measured["val"], reject_accuracy=reject_accuracy, tta=tta)
-    for part, (features, labels) in measured.items():
-        if len(labels):
-            values = classifier.values(features, tta=tta)
-            classifier = classifier.with_scores(
-                reading.score(labels, values, classes=opened.classes, split=part)
-            )
-    found, floor = _checked(settings, opened, rows, name, learnt)
-    classifier = _noted(classifier, found, floor)
+    fit = _fit(settings, len(opened.classes), learnt, judging)
+    seconds = round(time.monotonic() - started, 3)
+    classifier = finish_head(
+        opened,
+        name,
+        settings,
+        fit,
+        rows=rows,
+        selection=asked,
+        scale=scale,
+        floor=image_floor(opened, name, rows.train, rows.val),
+        reject_accuracy=reject_accuracy if calibrate else None,
+        tta=tta,
+        seconds=seconds,
+    )
     if output is not None:
         classifier.save(output)
     return classifier
@@ -193,20 +197,7 @@ def _labelled(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1)
     return FeatureRows(table, cache.known[rows], np.ones((1, len(rows)), np.float32), views)
 
 
-def _measured(
-    cache: FeatureCache, rows: np.ndarray, layer: str, *, tta: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a head is measured on: features ``[n, D]``, or of all views ``[n, V, D]``, and labels."""
-    views = cache.layers[layer].views if tta else 1
-    features = view_features(cache, rows, layer, views)
-    width = features.shape[1]
-    return features.reshape(len(rows), *([views] if tta else []), width), cache.known[rows]
-
-
-def _fit(
-    settings: Settings, classes: int, train: "FeatureRows", val: "FeatureRows"
-) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
-    """Fit one head; also return what to remember of it."""
+def _fit(settings: Settings, classes: int, train: "FeatureRows", val: "FeatureRows") -> "Fit":
     from featcache.solvers.fit import fit_heads
 
     (fit,) = fit_heads([settings], train, val, classes=classes)
@@ -214,15 +205,4 @@ def _fit(
         raise DataError(
             f"training diverged at once (learning rate {settings.learning_rate:g}); try a tenth of it"
         )
-    record = {"best_epoch": fit.best_epoch, "epochs_run": fit.epochs_run, "history": dict(fit.history)}
-    return fit.parameters, record
-
-
-def _fit_numbers(
-    settings: Settings, numbers: int, train: "FeatureRows", val: "FeatureRows"
-) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
-    """Fit one head to numbers in units of their deviation; what it learnt gives them in their own."""
-    scale = TargetScale.of(train.labels.astype(np.float64), train.weight[0])
-    train, val = (part._replace(labels=scale.scaled(part.labels).astype(np.float32)) for part in (train, val))
-    parameters, record = _fit(settings, numbers, train, val)
-    return scale.folded(parameters), record
+    return fit

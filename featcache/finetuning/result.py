@@ -11,13 +11,13 @@ import numpy as np
 
 from featcache.backbones.finetuned import truncate_after, with_tensors
 from featcache.classifier.classifier import Classifier
+from featcache.classifier.finishing import calibrate_and_score
 from featcache.classifier.seen_images import merge_seen, seen_images
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.model import head_of
 from featcache.finetuning.setup import FineTuningSetup
 from featcache.finetuning.validation import ValidationResult
 from featcache.heads.probabilities import class_probabilities
-from featcache.heads.settings import loss_of
 from featcache.metrics.classification import Scores, score
 from featcache.metrics.comparison import Comparison, compare
 
@@ -118,8 +118,13 @@ def conclude(
     """Judge the best arrays, make a classifier of them, and save it."""
     last = len(task.phases) - 1
     judged = {part: _both(task, loop, last, part) for part in ("val", "test")}
+    outputs = {
+        part: (mine.outputs, task.data.labels[mine.rows])
+        for part, (_, mine) in judged.items()
+        if len(mine.rows)
+    }
     kept = _classifier(task, loop, start)
-    classifier = _measured(kept, task, judged, reject_accuracy)
+    classifier = calibrate_and_score(kept, outputs, loss=kept.loss, reject_accuracy=reject_accuracy)
     part = "test" if len(judged["test"][0].rows) else "val"
     frozen, tuned, comparison = _compared(task, start, classifier, judged[part], part)
     done = FineTuning(
@@ -202,28 +207,8 @@ def _classifier(task: FineTuningSetup, loop: Loop, start: Classifier) -> Classif
     )
 
 
-def _measured(
-    classifier: Classifier,
-    task: FineTuningSetup,
-    judged: Mapping[str, tuple[ValidationResult, ValidationResult]],
-    accuracy: float,
-) -> Classifier:
-    """Calibrate on the validation rows, and score on them and on the test rows."""
-    from featcache.classifier.calibration import calibrated
-
-    val = judged["val"][1]
-    classes, loss = len(classifier.classes), loss_of(task.settings.training)
-    found = calibrated(val.outputs, task.data.labels[val.rows], classes=classes, loss=loss, accuracy=accuracy)
-    classifier = replace(classifier, calibration=found)
-    for part, (_, mine) in judged.items():
-        if len(mine.rows):
-            probabilities = _probabilities(classifier, mine)
-            classifier = classifier.with_scores(score(task.data.labels[mine.rows], probabilities, split=part))
-    return classifier
-
-
 def _probabilities(classifier: Classifier, judged: ValidationResult) -> np.ndarray:
-    cooled = judged.outputs / np.float32(classifier.calibration.temperature)
+    cooled = classifier.calibration.cooled(judged.outputs)
     return class_probabilities(classifier.loss, cooled, len(classifier.classes))
 
 

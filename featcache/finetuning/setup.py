@@ -23,6 +23,7 @@ from featcache.finetuning.model import Model
 from featcache.finetuning.phases import Division, build_phases, divide, make_model
 from featcache.finetuning.settings import HEAD, FineTuningSettings
 from featcache.finetuning.train_step import Phase, TrainStep
+from featcache.heads.class_weights import balanced_class_weights
 from featcache.images.augmentation import Augmentation
 
 
@@ -110,9 +111,8 @@ def _row_weights(rule: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray
     """Return float32 ``[N]``: 1, or what makes all classes of the training rows count the same."""
     if rule == "none":
         return np.ones(len(labels), np.float32)
-    counts = np.bincount(labels[train], minlength=labels.max() + 1)
-    present = np.count_nonzero(counts)
-    return (len(train) / (present * np.maximum(counts, 1)))[labels].astype(np.float32)
+    factors = balanced_class_weights(labels[train], classes=labels.max() + 1)
+    return factors[labels].astype(np.float32)
 
 
 def prepare_task(

@@ -50,11 +50,11 @@ def _knn_outputs(
         parameters["labels"][head],
         x,
         classes=classes,
-        neighbours=[neighbours],
+        neighbours=neighbours,
         metric=settings.metric,
         temperature=settings.temperature,
         weight=weight,
-    )[0]
+    )
     # One vote more, spread over all classes: a class that nobody voted for is unlikely, not impossible.
     spread = 1 / (classes * (1 + neighbours))
     return np.log(np.maximum(votes, 0) + np.float32(spread))

@@ -3,7 +3,7 @@
 Both are exact: every query is compared with every row, in float32.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -31,13 +31,13 @@ def knn_scores(
     query: np.ndarray | None = None,
     *,
     classes: int,
-    neighbours: Sequence[int],
+    neighbours: int,
     metric: str = "cosine",
     temperature: float | None = None,
     weight: np.ndarray | None = None,
     memory: int = BLOCK_BYTES,
 ) -> np.ndarray:
-    """Score queries by the votes of their k nearest training rows, for several k in one pass.
+    """Score queries by the votes of their k nearest training rows.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def knn_scores(
     classes
         Number of classes C.
     neighbours
-        How many rows vote, one or more values of k. Where fewer rows are there, all of them vote.
+        How many rows k vote. Where fewer rows are there, all of them do.
     metric
         ``"cosine"`` or ``"euclidean"``.
     temperature
@@ -66,7 +66,7 @@ def knn_scores(
     Returns
     -------
     numpy.ndarray
-        float32 ``[len(neighbours), Q, C]``: each class's share of the votes. Of classes with equal votes the one
+        float32 ``[Q, C]``: each class's share of the votes. Of classes with equal votes the one
         with the nearest row wins: its share is `TIE` too large.
 
     Raises
@@ -82,18 +82,17 @@ def knn_scores(
         raise UsageError(
             f"temperature {temperature}: expected above 0, or None for votes that count the same"
         )
-    if not len(neighbours) or min(neighbours) < 1:
-        raise UsageError(f"neighbours {list(neighbours)}: expected one or more numbers of at least 1")
-    scores = np.empty((len(neighbours), len(train if query is None else query), classes), np.float32)
+    if neighbours < 1:
+        raise UsageError(f"neighbours {neighbours}: expected at least 1")
+    scores = np.empty((len(train if query is None else query), classes), np.float32)
     # A row that is not there may have any label; its vote is 0 and goes to class 0.
     known = np.where(factors > 0, labels, 0)
-    found = nearest_rows(train, query, most=max(neighbours), metric=metric, weight=factors, memory=memory)
+    found = nearest_rows(train, query, most=neighbours, metric=metric, weight=factors, memory=memory)
     for part, closeness, rows in found:
         # Relative to the nearest row, so that nothing overflows; shares do not change by that.
         fading = closeness - closeness[:, :1] if temperature else np.where(closeness > -np.inf, 0.0, -np.inf)
         votes = np.exp(fading / (temperature or 1.0)) * factors[rows]
-        for place, many in enumerate(neighbours):
-            scores[place, part] = _shares(votes[:, :many], known[rows[:, :many]], classes)
+        scores[part] = _shares(votes, known[rows], classes)
     return scores
 
 

@@ -28,11 +28,8 @@ def bootstrap_interval(
     """
     count, right = len(correct), int(np.sum(correct))
     if right in (0, count):
-        from statistics import NormalDist
-
-        slack = NormalDist().inv_cdf((1 + level) / 2) ** 2
-        edge = slack / (count + slack)
-        return (1.0 - edge, 1.0) if right else (0.0, edge)
+        low = float(wilson_lower(np.array(count), np.array(count), (1 + level) / 2))
+        return (low, 1.0) if right else (0.0, 1.0 - low)
     shares = np.random.default_rng(seed).binomial(count, np.mean(correct), draws) / count
     low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

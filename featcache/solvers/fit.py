@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import DataError, UsageError
+from featcache.heads.class_weights import balanced_class_weights
 from featcache.heads.feature_table import MEMORY, FeatureRows, RowsOf, Solved
 from featcache.heads.probabilities import CLASS_LOSSES
 from featcache.heads.settings import DESCENT, Settings
@@ -92,10 +93,13 @@ def fit_heads(
         _require_learnable(own, train.labels, classes)
     if not (train.weight > 0).any(axis=1).all():
         raise DataError("a head has no training rows; ask for fewer folds or another split")
-    weight = np.stack(
-        [_class_weighted(s, train, row, classes) for s, row in zip(settings, train.weight, strict=True)]
-    )
-    train = train._replace(weight=weight.astype(np.float32))
+    weight = [
+        row
+        if own.class_weights == "none"
+        else row * balanced_class_weights(train.labels, row, classes=classes)[train.labels]
+        for own, row in zip(settings, train.weight, strict=True)
+    ]
+    train = train._replace(weight=np.stack(weight).astype(np.float32))
     firsts, places = _once(settings, train.weight, val.weight)
     settings = [settings[k] for k in firsts]
     train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
@@ -169,16 +173,6 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
         raise DataError("a label is NaN or infinite; leave its row out")
     if head in DESCENT and loss == "sigmoid" and (labels.min() < 0 or labels.max() > 1):
         raise DataError(f"answers {labels.min():g}..{labels.max():g}: expected 0 (no) to 1 (yes)")
-
-
-def _class_weighted(settings: Settings, train: FeatureRows, weight: np.ndarray, classes: int) -> np.ndarray:
-    """Row weights with which, if asked for, all classes that are present count the same in all."""
-    if settings.class_weights == "none":
-        return weight
-    counts = np.bincount(train.labels, weights=weight, minlength=classes)
-    present = counts > 0
-    share = np.where(present, weight.sum() / (present.sum() * np.where(present, counts, 1.0)), 0.0)
-    return weight * share[train.labels]
 
 
 # ---- solved, or remembered

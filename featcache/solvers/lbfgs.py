@@ -26,6 +26,7 @@ NOISE = 1e-6
 """Relative error that a sum of float32 losses may have; a decrease below it cannot be seen (Hager and Zhang 2005)."""
 
 MOST_TRIALS = 25
+MOST_HALVINGS = 20
 
 
 class CurvatureHistory(NamedTuple):
@@ -179,3 +180,35 @@ def line_search(
     end = lax.while_loop(searching, advance, start)
     # Where the slope is negative a convex function has only fallen: that much is safe.
     return jnp.where(end.found, end.step, end.low)
+
+
+def backtrack(function: Callable[[jax.Array], jax.Array], value: jax.Array, slope: jax.Array) -> jax.Array:
+    """Find steps ``[K]`` that decrease any smooth functions enough: 1, halved until it does.
+
+    Armijo's condition (Nocedal and Wright, algorithm 3.1).
+
+    Parameters
+    ----------
+    function
+        Steps ``[K]`` to values ``[K]``.
+    value, slope
+        ``[K]`` at step 0. A problem whose value is not finite goes nowhere, and is stopped by who judges it.
+
+    Returns
+    -------
+    jax.Array
+        ``[K]``; 0 where no step is short enough.
+    """
+
+    def searching(search: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        _, found, halvings = search
+        return ~jnp.all(found) & (halvings < MOST_HALVINGS)
+
+    def halve(search: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        step, found, halvings = search
+        good = function(step) <= value + SUFFICIENT_DECREASE * step * slope + NOISE * jnp.abs(value)
+        return jnp.where(found | good, step, step / 2), found | good, halvings + 1
+
+    start = (jnp.ones_like(value), ~jnp.isfinite(value), jnp.zeros((), jnp.int32))
+    step, found, _ = lax.while_loop(searching, halve, start)
+    return jnp.where(found, step, 0.0)

@@ -1,8 +1,9 @@
 """L-BFGS over all rows at once, for K heads of any form: an epoch is one iteration.
 
-`featcache.solvers.lbfgs` gives the directions. Its line search is for functions that are convex along a line, which an
-``mlp`` is not: here steps are halved until the loss falls enough (Armijo's condition; Nocedal and Wright,
-Numerical Optimization (2006), algorithm 3.1), and a step that shows no positive curvature is not remembered.
+`featcache.solvers.lbfgs` gives the directions and both line searches. That of `featcache.solvers.logistic` needs a
+function that is convex along a line, and its curvature there, which costs nothing where logits are linear in the step.
+An ``mlp`` is not convex, and each look at its loss is a pass over all rows: here steps are halved, and one that shows
+no positive curvature is not remembered.
 """
 
 from functools import partial
@@ -10,14 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from featcache.heads.model import Scaling
 from featcache.solvers.lbfgs import (
-    NOISE,
-    SUFFICIENT_DECREASE,
     CurvatureHistory,
+    backtrack,
     descent_direction,
     dot,
     empty_history,
@@ -29,8 +28,6 @@ from featcache.solvers.train_step import HeadsProgram, Learners, TrainRows, tota
 
 REMEMBERED = 10
 """Steps that the inverse Hessian is made of."""
-
-MOST_HALVINGS = 20
 
 
 class LbfgsState(NamedTuple):
@@ -102,30 +99,10 @@ def iterate(
     # Rounding may leave a direction that leads up.
     direction = jnp.where((slope < 0)[:, None], direction, -state.gradient)
     slope = jnp.minimum(slope, dot(direction, state.gradient))
-    step = scale_each(_halved(problem, flat, direction, state.value, slope), direction)
+    step = backtrack(lambda size: problem.values(flat + scale_each(size, direction)), state.value, slope)
+    step = scale_each(step, direction)
     value, gradient = _with_gradient(problem, flat + step)
     history = remember(state.history, step, gradient - state.gradient)
     return Learners(
         problem.parameters(flat + step), LbfgsState(history, value, gradient), learners.keys
     ), value
-
-
-def _halved(
-    problem: _Problem, flat: jax.Array, direction: jax.Array, value: jax.Array, slope: jax.Array
-) -> jax.Array:
-    """Return the steps ``[K]``: 1, or what is left of it when the loss falls enough; 0 where it never does."""
-
-    def searching(search: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        _, found, halvings = search
-        return ~jnp.all(found) & (halvings < MOST_HALVINGS)
-
-    def halve(search: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        step, found, halvings = search
-        reached = problem.values(flat + scale_each(step, direction))
-        good = reached <= value + SUFFICIENT_DECREASE * step * slope + NOISE * jnp.abs(value)
-        return jnp.where(found | good, step, step / 2), found | good, halvings + 1
-
-    one = jnp.ones_like(value)
-    # A head whose loss is NaN goes nowhere, and is stopped by who judges it.
-    step, found, _ = lax.while_loop(searching, halve, (one, ~jnp.isfinite(value), jnp.zeros((), jnp.int32)))
-    return jnp.where(found, step, 0.0)

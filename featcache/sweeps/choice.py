@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks.features import below_floor, check_features, statistics_floor
-from featcache.checks.rows import Finding, check_rows
 from featcache.classifier.calibration import Calibration
-from featcache.classifier.finishing import make_classifier
-from featcache.core.tasks import MULTICLASS
+from featcache.classifier.classifier import Classifier
+from featcache.classifier.finishing import finish_head, image_floor
 from featcache.errors import DataError
 from featcache.heads.feature_table import FeatureRows
-from featcache.heads.task_types import TASK_TYPES
 from featcache.heads.validation_scores import row_scores
-from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.metrics.comparison import Spread, compare, spread
 from featcache.solvers.fit import Fit, fit_heads
+from featcache.splits.selection import Selection
 from featcache.sweeps.data import SweepData
 from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
@@ -27,9 +24,6 @@ from featcache.sweeps.trials import Trial
 
 CONTENDERS = 4
 """How many of the next best configurations the chosen one is compared with."""
-
-MOST_CHECKED = 10_000
-"""Training rows in which mistakes are looked for; of more, evenly spread ones."""
 
 
 def fit_trials(group: Sequence[Trial], data: SweepData, memory: int) -> list[Fit]:
@@ -68,7 +62,7 @@ def choose(
     contenders = [Contender(s, compare(right[best.key], right[s.key])) for s in near]
     heads = final_heads(best, own, seeds, memory, kept)
     tested = _tested(best, heads, own)
-    return Choice(shots, best, tuple(contenders), tested, image_floor(best.key, own)), heads
+    return Choice(shots, best, tuple(contenders), tested, choice_floor(best.key, own)), heads
 
 
 def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int, kept: FitCache) -> np.ndarray:
@@ -124,80 +118,57 @@ def _tested(standing: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -
     return spread(np.stack([_right(standing.key, head.parameters, test, data) for head in heads]))
 
 
-def image_floor(key: Trial, data: SweepData) -> float | None:
+def choice_floor(key: Trial, data: SweepData) -> float | None:
     """Return the accuracy that the images' statistics alone reach on the rows that judge, from the same rows.
 
-    With folds the mean over them, as the accuracy of a configuration is. ``None`` where the cache has no
-    statistics, for a few shots, whose heads learn from other rows with each seed, and for answers and numbers.
+    With folds the mean over them, as the accuracy of a configuration is. ``None`` for a few shots, whose heads learn
+    from other rows with each seed, and where `featcache.classifier.finishing.image_floor` has none.
     """
-    if STATISTICS not in data.cache.layers or key.layer == STATISTICS or key.shots is not None:
+    if key.shots is not None:
         return None
-    if data.cache.task != MULTICLASS:
-        return None
-    plain = replace(key.settings, views=None)  # statistics are of the plain images
-    found = []
-    for fold in data.protocol.fold_numbers:
-        rows = [
-            (part.table.take(numbers), part.labels[numbers])
-            for part in data.parts([replace(key, layer=STATISTICS, settings=plain, fold=fold)])
-            for numbers in (np.flatnonzero(part.weight[0]),)
+    parts = [(data.train, data.val)]
+    if data.protocol.folds:
+        parts = [
+            (data.train[data.fold_of != fold], data.train[data.fold_of == fold])
+            for fold in data.protocol.fold_numbers
         ]
-        (train, labels), (val, val_labels) = rows
-        found.append(statistics_floor(train, labels, val, val_labels, classes=len(data.cache.classes)))
-    return float(np.mean(found))
+    floors = [image_floor(data.cache, key.layer, train, val) for train, val in parts]
+    known = [floor for floor in floors if floor is not None]
+    return float(np.mean(known)) if len(known) == len(floors) else None
 
 
-def check_winner(choice: Choice, data: Sequence[SweepData]) -> list[Finding]:
-    """Look for mistakes in the rows and features that the chosen head was made from."""
-    standing = choice.standing
-    own = data[standing.key.cache]
-    # With folds the same rows are learnt from and judge; only the test rows are others.
-    parts = {"train": own.train} | ({} if own.protocol.folds else {"val": own.val}) | {"test": own.test}
-    found = check_rows(own.cache, parts, class_weights=standing.key.settings.class_weights)
-    if own.cache.task != MULTICLASS:
-        return found
-    some = own.train[:: max(1, len(own.train) // MOST_CHECKED)]
-    x = own.table(some, standing.key.layer).take(np.arange(len(some)))
-    found += check_features(x, own.cache.labels[some])
-    floor = choice.image_floor
-    return found if floor is None else [*found, *below_floor(standing.accuracy, floor)]
-
-
-def save_winner(
+def finish_winner(
     choice: Choice,
     heads: Sequence[Fit],
     data: Sequence[SweepData],
     folder: Path,
     *,
     reject_accuracy: float | None,
-) -> Path:
-    """Save the first seed's head as a classifier, calibrated on the rows that judge, scored there and on test rows.
+) -> Classifier:
+    """Make a classifier of the first seed's head, calibrated on the rows that judge, scored there and on test rows.
 
     The rows that judge have chosen it among all, so that its calibration is a little too sure. Without a
-    `reject_accuracy` it is not calibrated.
+    `reject_accuracy` it is not calibrated. With folds it has learnt from every row that judged: neither calibrated
+    nor scored there. Its warnings are about the configuration, whose accuracy is the mean over all seeds and folds.
     """
     key: Trial = choice.standing.key
-    own, head = data[key.cache], heads[0]
-    parameters = head.parameters if own.scale is None else own.scale.folded(head.parameters)
-    record = {"best_epoch": head.best_epoch, "epochs_run": head.epochs_run, "history": dict(head.history)}
-    record |= {"validation": own.how, "sweep": str(folder.resolve()), "selection": own.protocol.to_json()}
-    seen = np.concatenate([own.train, own.val])
-    classifier = make_classifier(own.cache, key.layer, key.settings, parameters, record, seen=seen)
-    # With folds it has learnt from the rows that judged.
-    judging = {} if own.protocol.folds else {"val": own.val}
-    if own.protocol.folds:
-        classifier = replace(
-            classifier, calibration=Calibration(note="with folds it has learnt from every row")
-        )
-    for split, rows in (judging | {"test": own.test}).items():
-        if not len(rows):
-            continue
-        x, labels = own.table(rows, key.layer).take(np.arange(len(rows))), own.cache.known[rows]
-        if split == "val" and reject_accuracy is not None:
-            classifier = classifier.calibrated(x, labels, reject_accuracy=reject_accuracy)
-        score, values = TASK_TYPES[own.cache.task].score, classifier.values(x)
-        classifier = classifier.with_scores(score(labels, values, classes=own.cache.classes, split=split))
-    return classifier.save(folder / "classifier")
+    own, folds = data[key.cache], data[key.cache].protocol.folds
+    classifier = finish_head(
+        own.cache,
+        key.layer,
+        key.settings,
+        heads[0],
+        rows=Selection(own.train, own.val[:0] if folds else own.val, own.test, own.how),
+        selection=own.protocol,
+        scale=own.scale,
+        floor=choice.image_floor,
+        accuracy=choice.standing.accuracy,
+        reject_accuracy=None if folds else reject_accuracy,
+    )
+    if folds:
+        note = Calibration(note="with folds it has learnt from every row")
+        classifier = replace(classifier, calibration=note)
+    return replace(classifier, training={**classifier.training, "sweep": str(folder.resolve())})
 
 
 def _right(

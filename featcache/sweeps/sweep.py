@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from featcache.cache import FeatureCache
 from featcache.classifier.cached_features import with_views
@@ -15,7 +14,7 @@ from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
-from featcache.sweeps.choice import check_winner, choose, fit_trials, save_winner
+from featcache.sweeps.choice import choose, finish_winner, fit_trials
 from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
 from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
@@ -127,7 +126,8 @@ def sweep(
     many = read_shots(shots)
     limit = read_bytes(memory)
     require_accuracy(reject_accuracy)
-    opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in _listed(caches)]
+    given = [caches] if isinstance(caches, str | os.PathLike | FeatureCache) else list(caches)
+    opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in given]
     _refuse_other_classes(opened)
     task = opened[0].task
     chosen = _configurations(task, axes, trials=trials, seed=seed)
@@ -151,6 +151,8 @@ def sweep(
     results.write_table()
     rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
     choices, heads = zip(*(choose(few, rows, data, seeds, limit, kept) for few in many), strict=True)
+    sure = reject_accuracy if calibrate else None
+    winner = finish_winner(choices[-1], heads[-1], data, Path(output), reject_accuracy=sure)
     result = SweepResult(
         folder=Path(output),
         heads=len(wanted),
@@ -158,12 +160,8 @@ def sweep(
         seconds=time.monotonic() - started,
         leaderboard=tuple(leaderboard_entries([(key, own) for key, own in rows if key.shots == many[-1]])),
         choices=choices,
-        warnings=tuple(finding.message for finding in check_winner(choices[-1], data)),
-        classifier=save_winner(
-            choices[-1], heads[-1], data, Path(output), reject_accuracy=reject_accuracy if calibrate else None
-        )
-        if save_best
-        else None,
+        warnings=tuple(found["message"] for found in winner.training["warnings"]),
+        classifier=winner.save(Path(output) / "classifier") if save_best else None,
         caches=tuple(f"{cache.backbone}" for cache in opened),
         task=task,
     )
@@ -205,11 +203,6 @@ def _configurations(task: str, axes: Mapping[str, Given], *, trials: int | None,
         if own.head in DESCENT:
             reading.loss(own.loss)
     return found
-
-
-def _listed(caches: Caches) -> list[Any]:
-    single = isinstance(caches, str | os.PathLike | FeatureCache)
-    return [caches] if single else list(caches)
 
 
 def _layers(cache: FeatureCache, asked: str | Sequence[str] | None) -> list[str]:

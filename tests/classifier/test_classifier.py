@@ -14,7 +14,7 @@ from featcache import Classifier, FeatureCache, extract, open_dataset
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.classifier import DOCUMENT, TENSORS
 from featcache.classifier.rejection import Rejection
-from featcache.core.identity import sha256_json
+from featcache.core.identity import Recipe, sha256_json
 from featcache.errors import IdentityError, IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.heads.probabilities import softmax
 
@@ -41,7 +41,7 @@ def test_a_loaded_classifier_is_the_saved_one_to_the_bit(trained):
 def test_the_recorded_recipe_gives_the_recorded_fingerprint(trained):
     loaded = Classifier.load(trained.folder)
     assert (
-        loaded.recipe_fingerprint
+        Recipe.from_json(loaded.recipe).fingerprint(loaded.layer)
         == loaded.fingerprint
         == FeatureCache(trained.cache).layers["pool"].fingerprint
     )

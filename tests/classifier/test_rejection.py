@@ -83,30 +83,17 @@ def test_the_promise_is_kept_about_as_often_as_it_says():
     assert broken <= 20
 
 
-@pytest.mark.parametrize("coverage", [0.1, 0.5, 1.0])
-def test_a_coverage_can_be_asked_for_instead(coverage):
-    logits, labels = case()
-    probabilities = softmax(logits, axis=1)
-    got = reject_threshold(probabilities, labels, coverage=coverage)
-    confidence = np.sort(probabilities.max(1))[::-1]
-    assert got.threshold == confidence[round(300 * coverage) - 1]
-    assert got.coverage == pytest.approx(coverage)
-    assert got.accuracy is not None
-    assert got.lower < got.accuracy
-
-
 def test_rows_of_one_confidence_are_accepted_together():
     probabilities = np.tile([0.7, 0.3], (10, 1))
-    got = reject_threshold(probabilities, np.arange(10) % 2, coverage=0.1)
+    got = reject_threshold(probabilities, np.arange(10) % 2, accuracy=0.2)
     assert (got.accepted, got.accuracy) == (10, 0.5)
 
 
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"accuracy": 0.9, "coverage": 0.5}, "accuracy 0.9 and coverage 0.5: expected one of them"),
         ({"accuracy": 1.0}, "accuracy 1.0 at level 0.95: expected both above 0 and below 1"),
-        ({"coverage": 0.0}, "coverage 0.0 at level"),
+        ({"accuracy": 0.0}, "accuracy 0.0 at level"),
         ({"accuracy": 0.9, "level": 1.0}, "accuracy 0.9 at level 1.0"),
     ],
 )

@@ -101,20 +101,6 @@ def is_fully_pinned(pretrained: Pretrained) -> bool:
     return len(pretrained.file.sha256 or "") == 64
 
 
-def known_sha256(pretrained: Pretrained) -> str | None:
-    """Return the full sha256 that the file must have: published or recorded; ``None`` before it was first seen.
-
-    Raises
-    ------
-    WeightsError
-        If the lock file is needed and damaged.
-    """
-    if is_fully_pinned(pretrained):
-        return pretrained.file.sha256
-    record = read_record(pretrained.file.filename)
-    return record.sha256 if record else None
-
-
 def how_to_get(pretrained: Pretrained) -> str:
     """Return a sentence telling a person how to obtain the weights."""
     source = pretrained.file
