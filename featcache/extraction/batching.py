@@ -27,6 +27,39 @@ CPU_MICRO_BATCH = 2
 ACCELERATOR_BATCH = 256
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How images go through the network on one kind of platform.
+
+    Parameters
+    ----------
+    run
+        `micro_batches` or `run_pipelined`.
+    batch_size
+        Images per call that this kind of platform is best at.
+    large_batches
+        Whether a caller may ask for another number of images per call.
+    """
+
+    run: "Callable[..., Iterator[Chunk]]"
+    batch_size: int
+    large_batches: bool
+
+
+def on_cpu() -> bool:
+    """Whether networks run on the CPU here."""
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
+def platform_schedule() -> Schedule:
+    """Return the schedule of the platform that networks run on."""
+    if on_cpu():
+        return Schedule(micro_batches, CPU_MICRO_BATCH, large_batches=False)
+    return Schedule(run_pipelined, ACCELERATOR_BATCH, large_batches=True)
+
+
 @dataclass
 class Chunk:
     """Finished rows.

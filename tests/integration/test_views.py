@@ -170,17 +170,17 @@ class Asynchronous(FakeNetwork):
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7, None])
 @pytest.mark.parametrize("on_cpu", [True, False])
 def test_no_batch_size_changes_what_is_stored(photos, tmp_path, monkeypatch, count, batch_size, on_cpu):
-    monkeypatch.setattr(FeatureRunner, "on_cpu", on_cpu)
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: on_cpu)
     options = {"backbone": Asynchronous(), "views": count, "batch_size": batch_size}
     assert_right(photos, extract(photos, tmp_path / "x.h5", **options).cache, count)
 
 
 def test_a_device_without_memory_for_a_batch_of_views_gets_fewer_images(photos, target, monkeypatch):
-    monkeypatch.setattr(FeatureRunner, "on_cpu", False)
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: False)
     network = Asynchronous()
     network.most = 7
     # The first batch is the self-test's, which does not halve: as many as fit, then more.
-    monkeypatch.setattr(FeatureRunner, "probe", lambda computation: {})
+    monkeypatch.setattr(FeatureRunner, "probe", lambda runner: {})
     assert_right(photos, extract(photos, target, backbone=network, batch_size=24).cache)
 
 
