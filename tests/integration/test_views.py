@@ -175,6 +175,23 @@ def test_no_batch_size_changes_what_is_stored(photos, tmp_path, monkeypatch, cou
     assert_right(photos, extract(photos, tmp_path / "x.h5", **options).cache, count)
 
 
+@pytest.mark.parametrize("count", [2, 5])
+def test_views_that_are_padded_for_several_devices_are_left_out(photos, tmp_path, monkeypatch, count):
+    """With fewer views per call than an image has, each of its calls is padded to a multiple of the devices."""
+
+    def on_four_devices(state):
+        def put(images):
+            missing = -len(images) % 4
+            return np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+
+        return state, put
+
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: False)
+    monkeypatch.setattr("featcache.extraction.runner._on_all_devices", on_four_devices)
+    done = extract(photos, tmp_path / "x.h5", backbone=Asynchronous(), views=count, batch_size=3)
+    assert_right(photos, done.cache, count)
+
+
 def test_a_device_without_memory_for_a_batch_of_views_gets_fewer_images(photos, target, monkeypatch):
     monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: False)
     network = Asynchronous()
