@@ -11,7 +11,14 @@ import numpy as np
 from featcache.core.parallel import default_workers
 from featcache.datasets import Dataset
 from featcache.errors import FeatcacheError, IdentityError
-from featcache.extraction.batching import Chunk, Prepare, Schedule, platform_schedule
+from featcache.extraction.batching import (
+    NO_MEMORY,
+    Chunk,
+    Prepare,
+    Schedule,
+    out_of_memory,
+    platform_schedule,
+)
 from featcache.extraction.content_hashes import read_unchanged
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.colour_statistics import image_statistics
@@ -168,13 +175,25 @@ class FeatureRunner:
         Raises
         ------
         FeatcacheError
-            If an image's features depend on the other images in its batch.
+            If an image's features depend on the other images in its batch, or the device has no memory for one.
         """
+        size = self.size
+        while size:
+            try:
+                return self._probe(size)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            size //= 2  # as the schedule does
+        raise FeatcacheError(NO_MEMORY)
+
+    def _probe(self, size: int) -> dict[str, list[list[float]]]:
+        """Run the probe images in batches of `size`."""
         images = probe_images(*self.extraction.transforms.input_size)
-        order = [0, 1] * self.size
-        first = self._features(images[order[: self.size]])
-        second = self._features(images[order[1 : self.size + 1]])
-        if self.size == 1:
+        order = [0, 1] * size
+        first = self._features(images[order[:size]])
+        second = self._features(images[order[1 : size + 1]])
+        if size == 1:
             return {layer: _signature(np.stack([first[layer][0], second[layer][0]])) for layer in first}
         for layer, values in first.items():
             gap = relative_gap(values[:2], second[layer][1::-1])
@@ -186,7 +205,7 @@ class FeatureRunner:
         return {layer: _signature(values[:2]) for layer, values in first.items()}
 
     def _features(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the features of plain images uint8 ``[size, H, W, 3]``."""
+        """Return the features of plain images uint8 ``[B, H, W, 3]``."""
         values = self._network(images)
         statistics = {STATISTICS: image_statistics(images)} if self.extraction.image_statistics else {}
         return {layer: np.asarray(value) for layer, value in (values | statistics).items()}

@@ -18,9 +18,8 @@ from PIL import Image
 from featcache import Classifier, FeatureCache, plan_extraction, train_head
 from featcache.cache import repair, verify, writer
 from featcache.core.identity import PLAIN_VIEWS
-from featcache.errors import IdentityError, IntegrityError, Interrupted, UsageError
+from featcache.errors import FeatcacheError, IdentityError, IntegrityError, Interrupted, UsageError
 from featcache.extraction.extract import extract as real_extract
-from featcache.extraction.runner import FeatureRunner
 from featcache.images.augmentation import Augmentation
 from featcache.images.random_views import decode_view
 from featcache.images.resizing import prepare
@@ -196,9 +195,16 @@ def test_a_device_without_memory_for_a_batch_of_views_gets_fewer_images(photos, 
     monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: False)
     network = Asynchronous()
     network.most = 7
-    # The first batch is the self-test's, which does not halve: as many as fit, then more.
-    monkeypatch.setattr(FeatureRunner, "probe", lambda runner: {})
     assert_right(photos, extract(photos, target, backbone=network, batch_size=24).cache)
+
+
+def test_a_device_without_memory_for_one_image_is_an_error(photos, target, monkeypatch):
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: False)
+    network = Asynchronous()
+    network.most = 0
+    with pytest.raises(FeatcacheError, match="the device has no memory for a single image; free some, or"):
+        extract(photos, target, backbone=network)
+    assert not target.exists()
 
 
 # Reading ----------------------------------------------------------------------------------------------------
