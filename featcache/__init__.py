@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from featcache.errors import FeatcacheError
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
     from featcache.extraction.dry_run import PlanReport, plan_extraction
-    from featcache.extraction.extract import Extraction, extract
+    from featcache.extraction.extract import extract
+    from featcache.extraction.result import Extraction
     from featcache.finetuning.dry_run import plan_finetuning
     from featcache.finetuning.finetune import finetune
     from featcache.finetuning.result import FineTuning
@@ -40,7 +41,7 @@ _HOMES = {
     "plan_extraction": "featcache.extraction.dry_run",
     "PlanReport": "featcache.extraction.dry_run",
     "extract": "featcache.extraction.extract",
-    "Extraction": "featcache.extraction.extract",
+    "Extraction": "featcache.extraction.result",
     "FeatureCache": "featcache.cache",
     "train_head": "featcache.classifier.train_head",
     "sweep": "featcache.sweeps.sweep",

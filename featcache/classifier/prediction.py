@@ -5,7 +5,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,16 @@ from PIL import Image
 
 from featcache.backbones.input_size import ImageSize, with_size
 from featcache.core.identity import differences
-from featcache.core.parallel import default_workers
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.datasets.formats.folder import image_files, read_regular_file
 from featcache.errors import IdentityError, ImageError, MissingFileError, UsageError
-from featcache.extraction.batching import CPU_MICRO_BATCH, micro_batches
+from featcache.extraction.network_request import ResolvedExtraction, resolve
+from featcache.extraction.runner import FeatureRunner
+from featcache.extraction.spec import ExtractionSpec
 from featcache.images.colour_statistics import LAYER as STATISTICS
-from featcache.images.colour_statistics import image_statistics
 from featcache.images.resizing import pixels
 from featcache.images.transforms import Transforms
-from featcache.images.views import PLAIN, Views
+from featcache.images.views import Views
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
@@ -95,37 +95,39 @@ class Predictor:
 
     Parameters
     ----------
-    network, layer
-        The backbone and the layer's name.
-    transforms
-        How images are prepared.
-    compute_dtype
-        What the network computes in.
+    extraction
+        The backbone and its one layer, how images are prepared, and what is seen of each image.
     values
-        Features ``[N, …]`` to probabilities or numbers ``[N, C]``.
+        Features ``[N, …]`` to probabilities or numbers ``[N, C]``; of several views ``[N, V, …]``.
     classes
         Names of the outputs.
     threshold
         The largest probability of an image must be this or more, or it is unknown.
-    views
-        What is seen of each image. With several, `values` takes the features of all, ``[N, V, …]``.
+    task
+        See `featcache.core.tasks.TASKS`.
     """
 
-    network: "LoadedBackbone"
-    layer: str
-    transforms: Transforms
-    compute_dtype: str
+    extraction: ResolvedExtraction
     values: Callable[[np.ndarray], np.ndarray]
     classes: tuple[str, ...]
     threshold: float = 0.0
     task: str = MULTICLASS
-    views: Views = PLAIN
+
+    @property
+    def network(self) -> "LoadedBackbone":
+        """The backbone."""
+        return self.extraction.network
+
+    @property
+    def transforms(self) -> Transforms:
+        """How images are prepared."""
+        return self.extraction.transforms
 
     def predict(self, images: Any, *, top: int = 5) -> list[Prediction]:
         """Classify images; see `featcache.classifier.classifier.Classifier.predict`."""
         if top < 1:
             raise UsageError(f"top {top}: ask for at least one class")
-        items = list(_items(images, self.transforms, self.views))
+        items = list(_items(images, self.transforms, self.extraction.views))
         results: dict[int, Prediction] = {}
         for rows, probabilities, failures in self._run([load for _, load in items]):
             for row, values in zip(rows, probabilities, strict=True):
@@ -143,7 +145,7 @@ class Predictor:
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return probabilities, or numbers, ``[N, C]``; raises `ImageError` for an image that cannot be read."""
-        items = list(_items(images, self.transforms, self.views))
+        items = list(_items(images, self.transforms, self.extraction.views))
         parts = []
         for _, probabilities, failures in self._run([load for _, load in items]):
             for row, error in failures:
@@ -154,13 +156,9 @@ class Predictor:
     def _run(
         self, loads: Sequence[Callable[[], np.ndarray]]
     ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]]]]:
-        chunks = micro_batches(
-            range(len(loads)),
-            lambda row: loads[row](),
-            self._features(),
-            batch_size=CPU_MICRO_BATCH,
-            workers=default_workers(),
-        )
+        # Of any number of photos, no more shapes than powers of two are compiled where batches are large.
+        size = min(self._runner.rows, 1 << (len(loads) - 1).bit_length())
+        chunks = self._runner.chunks(range(len(loads)), lambda row: loads[row](), images_per_call=size)
         for chunk in chunks:
             values = (
                 self.values(next(iter(chunk.features.values())))
@@ -169,23 +167,9 @@ class Predictor:
             )
             yield chunk.rows.tolist(), values, chunk.failures
 
-    def _features(self) -> Callable[[np.ndarray], dict[str, Any]]:
-        if self.layer == STATISTICS:
-            return lambda images: {STATISTICS: image_statistics(images)}
-        function = self.network.function(
-            self.network.layers([self.layer], self.transforms),
-            transforms=self.transforms,
-            compute_dtype=self.compute_dtype,
-        )
-        state, count = self.network.state, self.views.count
-        if count == 1:
-            return lambda images: function(state, images)
-        # View by view, so that the network is compiled for the batch that it knows.
-        return lambda images: {
-            self.layer: np.stack(
-                [function(state, images[:, view])[self.layer] for view in range(count)], axis=1
-            )
-        }
+    @cached_property
+    def _runner(self) -> FeatureRunner:
+        return FeatureRunner(extraction=self.extraction)
 
 
 def averaging_predictor(predictor: Predictor, classifier: "Classifier") -> Predictor:
@@ -202,7 +186,12 @@ def averaging_predictor(predictor: Predictor, classifier: "Classifier") -> Predi
             "tta averages over several views of a photo, drawn as those in the cache that the head was trained on, "
             "which held one of each image; train it on several (featcache extract DATASET --views 8), or leave tta out"
         )
-    return replace(predictor, views=Views.from_json(recipe), values=partial(classifier.values, tta=True))
+    spec = replace(predictor.extraction.spec, views=Views.from_json(recipe))
+    return replace(
+        predictor,
+        extraction=replace(predictor.extraction, spec=spec),
+        values=partial(classifier.values, tta=True),
+    )
 
 
 def classifier_predictor(classifier: "Classifier") -> Predictor:
@@ -231,15 +220,21 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
             "the backbone on this machine gives other features than the classifier was trained on:\n  "
             + "\n  ".join(lines).replace("in the cache", "in the classifier").replace("asked for", "here")
         )
+    statistics = classifier.layer == STATISTICS
+    spec = ExtractionSpec(
+        backbone=network,
+        layers=() if statistics else (classifier.layer,),
+        transforms=transforms,
+        dtype=classifier.recipe["stored_dtype"],
+        compute_dtype=classifier.recipe["compute_dtype"],
+        image_statistics=statistics,
+    )
     return Predictor(
-        network,
-        classifier.layer,
-        transforms,
-        classifier.recipe["compute_dtype"],
-        classifier.values,
-        classifier.classes,
-        classifier.calibration.threshold or 0.0,
-        classifier.task,
+        extraction=resolve(spec),
+        values=classifier.values,
+        classes=classifier.classes,
+        threshold=classifier.calibration.threshold or 0.0,
+        task=classifier.task,
     )
 
 
@@ -273,12 +268,9 @@ def backbone_predictor(
             "or name the folder of a classifier (featcache predict FOLDER PHOTO)"
         )
     return Predictor(
-        network,
-        "logits",
-        network.transforms,
-        "float32",
-        softmax,
-        class_names(network.pretrained.config.classes),
+        extraction=resolve(ExtractionSpec(backbone=network, layers=("logits",), image_statistics=False)),
+        values=softmax,
+        classes=class_names(network.pretrained.config.classes),
     )
 
 

@@ -61,7 +61,7 @@ def info_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbose
     """Say what a cache holds and by which recipe; with --json the whole identity."""
     console = Console("cache info", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.cache import FeatureCache, describe
-    from featcache.extraction.extract import quarantined_rows
+    from featcache.extraction.result import quarantined_rows
 
     about = describe(cache)
     if about.state == "unreadable":

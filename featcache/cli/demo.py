@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
     from featcache.classifier.prediction import Prediction
     from featcache.core.progress import OnProgress
-    from featcache.extraction.extract import Extraction
+    from featcache.extraction.result import Extraction
     from featcache.metrics.classification import Evaluation
 
 NAME = "demo"

@@ -11,7 +11,7 @@ from featcache.cli.signals import stop_gently
 
 if TYPE_CHECKING:
     from featcache.extraction.dry_run import PlanReport
-    from featcache.extraction.extract import Extraction
+    from featcache.extraction.result import Extraction
 
 NAME = "extract"
 DATASET = (

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -121,14 +121,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def _request(self) -> ResolvedExtraction:
         require_positive(batch_size=self.batch_size, workers=self.workers)
         wanted = ExtractionSpec(
-            str(self.backbone),
-            (self.layer,),
-            self.weights,
-            None,
-            self.dtype,
-            self.compute_dtype,
-            self.image_size,
+            backbone=str(self.backbone),
+            layers=(self.layer,),
+            weights=self.weights,
+            dtype=self.dtype,
+            compute_dtype=self.compute_dtype,
+            image_size=self.image_size,
         )
+        wanted.require_layer()
         return _resolved(wanted, wanted.digest())
 
 
@@ -136,6 +136,5 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 def _resolved(wanted: ExtractionSpec, digest: str | None) -> ResolvedExtraction:
     """Load and compile once for all clones of a transformer; the digest changes with the file of the weights."""
     del digest
-    request = resolve(wanted)
     # The network's own layer, whatever else extractions keep beside it.
-    return replace(request, specs={str(layer): request.specs[str(layer)] for layer in request.layers})
+    return resolve(wanted).without_statistics()

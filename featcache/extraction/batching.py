@@ -26,6 +26,41 @@ Compute = Callable[[np.ndarray], Mapping[str, Any]]
 CPU_MICRO_BATCH = 2
 ACCELERATOR_BATCH = 256
 
+NO_MEMORY = "the device has no memory for a single image; free some, or compute on the CPU"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How images go through the network on one kind of platform.
+
+    Parameters
+    ----------
+    run
+        `micro_batches` or `run_pipelined`.
+    batch_size
+        Images per call that this kind of platform is best at.
+    large_batches
+        Whether a caller may ask for another number of images per call.
+    """
+
+    run: "Callable[..., Iterator[Chunk]]"
+    batch_size: int
+    large_batches: bool
+
+
+def on_cpu() -> bool:
+    """Whether networks run on the CPU here."""
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
+def platform_schedule() -> Schedule:
+    """Return the schedule of the platform that networks run on."""
+    if on_cpu():
+        return Schedule(micro_batches, CPU_MICRO_BATCH, large_batches=False)
+    return Schedule(run_pipelined, ACCELERATOR_BATCH, large_batches=True)
+
 
 @dataclass
 class Chunk:
@@ -150,7 +185,7 @@ def _dispatch(images: np.ndarray, compute: Compute, size: int) -> Mapping[str, A
     try:
         return compute(_padded(list(images), size))
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         return None
 
@@ -163,7 +198,7 @@ def _fetch_or_halve(
         if pending is not None:
             return _fetch(pending, len(images)), size
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
     # Several batches were in flight when the first did not fit: what fits was found out with that one.
     size = min(size, width // 2)
@@ -174,13 +209,14 @@ def _fetch_or_halve(
                 for i in range(0, len(images), size)
             ]
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             size //= 2
             continue
         return {layer: np.concatenate([p[layer] for p in parts]) for layer in parts[0]}, size
-    raise FeatcacheError("the device has no memory for a single image; free some, or compute on the CPU")
+    raise FeatcacheError(NO_MEMORY)
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device refused a batch for want of memory."""
     return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()

@@ -11,7 +11,7 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.errors import DataError
 from featcache.extraction.batching import Chunk
 from featcache.extraction.plan import Plan
-from featcache.extraction.runner import FeatureRunner
+from featcache.extraction.runner import FeatureRunner, RecordImages
 from featcache.images.decoding import QUARANTINE_REASONS
 
 OF_THE_FILE = ("unreadable file", "changed during extraction")
@@ -46,7 +46,7 @@ class CacheFiller:
             self.progress.done += len(part)
             self.report(self.progress)
 
-    def compute(self, plan: Plan, computation: FeatureRunner, *, strict: bool) -> int:
+    def compute(self, plan: Plan, runner: FeatureRunner, images: RecordImages, *, strict: bool) -> int:
         """Compute what the plan says; returns the number of images that could be read.
 
         Raises
@@ -57,10 +57,10 @@ class CacheFiller:
         rows, copies, readable = plan.compute, dict(plan.copies), 0
         while rows:
             again: list[int] = []
-            for chunk in computation.chunks(rows):
+            for chunk in runner.chunks(rows, images.prepare):
                 if strict and chunk.failures:
                     row, error = chunk.failures[0]
-                    name = computation.data.records[row].id
+                    name = images.data.records[row].id
                     raise DataError(f"{name}: {error}; without --strict it would be left out")
                 again += self._take(chunk, copies)
                 readable += len(chunk.rows)

@@ -14,19 +14,13 @@ from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
 from featcache.cache import partial_path
 from featcache.cache.layout import build_identity, needed_bytes
-from featcache.core.parallel import default_workers
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset
-from featcache.datasets.subset import open_subset
-from featcache.extraction.content_hashes import hash_records
-from featcache.extraction.extract import split_rule
-from featcache.extraction.network_request import backbone_label, resolve
-from featcache.extraction.output_path import output_path
+from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
+from featcache.extraction.network_request import resolve
 from featcache.extraction.plan import build_plan
-from featcache.extraction.reuse import dropped_images, find_caches, sources_of
-from featcache.extraction.row_table import identify_rows
-from featcache.extraction.runner import FeatureRunner
-from featcache.extraction.spec import ExtractionSpec, require_positive
+from featcache.extraction.reuse import sources_of
+from featcache.extraction.spec import ExtractionSpec
 from featcache.images.augmentation import Augmentation
 from featcache.images.transforms import Transforms
 from featcache.images.views import DEFAULT as DEFAULT_AUGMENT
@@ -118,63 +112,70 @@ def plan_extraction(
 views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, verify, overwrite, batch_size, workers
         See `featcache.extract`.
     """
-    rule = split_rule(test_fraction, seed)
-    require_positive(batch_size=batch_size, workers=workers)
-    wanted = ExtractionSpec(
-        backbone,
-        tuple(layers),
-        weights,
-        transforms,
-        dtype,
-        compute_dtype,
-        image_size,
-        image_statistics,
-        Views.of(views, augment, view_seed),
+    arguments = ExtractionArguments(
+        spec=ExtractionSpec(
+            backbone=backbone,
+            layers=tuple(layers),
+            weights=weights,
+            transforms=transforms,
+            dtype=dtype,
+            compute_dtype=compute_dtype,
+            image_size=image_size,
+            image_statistics=image_statistics,
+            views=Views.of(views, augment, view_seed),
+        ),
+        output=output,
+        test_fraction=test_fraction,
+        seed=seed,
+        data_dir=data_dir,
+        split=split,
+        shard=shard,
+        reuse=reuse,
+        verify=verify,
+        overwrite=overwrite,
+        batch_size=batch_size,
+        workers=workers,
     )
-    data, part = open_subset(dataset, shard, split, data_dir)
-    request = resolve(wanted)
-    target = output_path(data, backbone_label(request.network), output, part)
-    request, caches = find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
-    hashes = hash_records(
-        data,
-        workers=workers or default_workers(),
-        report=lambda progress: None,
-        trust=not verify,
-        keep=False,
+    data, part = arguments.open(dataset)
+    resolved = resolve(arguments.spec)
+    target = arguments.target(data, part, resolved)
+    return _report(
+        prepare_extraction(arguments, resolved, data, target, report=lambda progress: None, keep=False)
     )
-    rows, document = identify_rows(data, hashes, rule, split)
-    dropped = dropped_images(caches, target, hashes, document, overwrite=overwrite)
-    plan = build_plan(hashes, np.zeros(len(rows), bool), sources_of(caches))
-    unfinished = {p for p, cache in enumerate(caches) if cache.path == partial_path(target)}
+
+
+def _report(prepared: PreparedExtraction) -> PlanReport:
+    resolved, data, rows = prepared.resolved, prepared.data, prepared.rows
+    plan = build_plan(prepared.hashes, np.zeros(len(rows), bool), sources_of(prepared.caches))
+    unfinished = {p for p, cache in enumerate(prepared.caches) if cache.path == partial_path(prepared.target)}
     resumed = sum(position in unfinished for position, _ in plan.reuse.values())
-    computation = request.computation(data, hashes, batch_size=batch_size, workers=workers)
     identity = build_identity(
-        recipe=request.recipe, layers=request.specs, dataset=document, rows=rows, provenance={}
+        recipe=resolved.recipe, layers=resolved.specs, dataset=prepared.document, rows=rows, provenance={}
     )
     return PlanReport(
-        path=target,
+        path=prepared.target,
         images=len(rows),
         computed=len(plan.compute),
         reused=len(plan.reuse) - resumed,
         duplicates=plan.duplicates,
         resumed=resumed,
         bytes=needed_bytes(identity, rows.columns()["id"].dtype.itemsize),
-        seconds=_estimate(computation, plan.compute),
+        seconds=_estimate(prepared, plan.compute),
         skipped=data.skipped,
-        views=request.views.count,
-        dropped=dropped,
+        views=resolved.views.count,
+        dropped=prepared.dropped,
         task=data.task,
         classes=len(data.classes),
     )
 
 
-def _estimate(computation: FeatureRunner, rows: Sequence[int]) -> float:
+def _estimate(prepared: PreparedExtraction, rows: Sequence[int]) -> float:
     """Seconds for `rows`, from a few of them spread over all; compiling is done before the clock starts."""
     if not rows:
         return 0.0
     sample = list(itertools.islice(rows, 0, None, max(1, len(rows) // SAMPLE)))[:SAMPLE]
-    computation.probe()
+    prepared.runner.probe()
     began = time.perf_counter()
-    for _ in computation.chunks(sample):
+    for _ in prepared.runner.chunks(sample, prepared.images.prepare):
         pass
     return (time.perf_counter() - began) / len(sample) * len(rows)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,26 +11,23 @@ import numpy as np
 
 from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
-from featcache.cache import CacheWriter, FeatureCache, RowTable, WriteLock
+from featcache.cache import CacheWriter, FeatureCache, WriteLock
 from featcache.cache.layout import build_identity, previous_path
-from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
 from featcache.datasets.formats.arrays import named_or_given
-from featcache.datasets.subset import open_subset
-from featcache.errors import DataError, Interrupted, UsageError
+from featcache.errors import DataError, Interrupted
+from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.cache_filler import CacheFiller
-from featcache.extraction.content_hashes import hash_records
-from featcache.extraction.network_request import ResolvedExtraction, backbone_label, provenance_of, resolve
-from featcache.extraction.output_path import make_writable, output_path
+from featcache.extraction.network_request import provenance_of, resolve
+from featcache.extraction.output_path import make_writable
 from featcache.extraction.plan import Plan, build_plan, serves
-from featcache.extraction.reuse import dropped_images, find_caches, sources_of
-from featcache.extraction.row_table import SplitRule, identify_rows, same_rows
-from featcache.extraction.runner import FeatureRunner
-from featcache.extraction.spec import ExtractionSpec, require_positive
-from featcache.extraction.up_to_date import guessed_target, unchanged_cache
+from featcache.extraction.result import Extraction, finished_extraction, quarantined_rows
+from featcache.extraction.reuse import sources_of
+from featcache.extraction.row_table import same_rows
+from featcache.extraction.spec import ExtractionSpec
+from featcache.extraction.up_to_date import unchanged_cache
 from featcache.images.augmentation import Augmentation
-from featcache.images.decoding import QUARANTINE_REASONS
 from featcache.images.transforms import Transforms
 from featcache.images.views import DEFAULT as DEFAULT_AUGMENT
 from featcache.images.views import Views
@@ -38,53 +35,7 @@ from featcache.images.views import Views
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
 
-__all__ = ["Extraction", "OnProgress", "Progress", "extract", "quarantined_rows"]
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """A finished extraction; may be used wherever a cache's path is expected.
-
-    Parameters
-    ----------
-    path
-        The cache file.
-    images
-        Rows in the cache.
-    computed, reused, duplicates, resumed
-        Where their features came from: the network, another cache, another row of the same bytes, an earlier
-        run of this extraction that was interrupted.
-    quarantined
-        Id and reason of each image that could not be read.
-    skipped
-        Files left out by the source: why, and how many.
-    dropped
-        Images that the cache held before and that the dataset does not have any more.
-    seconds
-        Wall time of the whole extraction.
-    progress
-        Where the time went.
-    """
-
-    path: Path
-    images: int
-    computed: int
-    reused: int
-    duplicates: int
-    resumed: int
-    quarantined: Mapping[str, str]
-    skipped: Mapping[str, int]
-    dropped: int
-    seconds: float
-    progress: Progress = field(repr=False)
-
-    @property
-    def cache(self) -> FeatureCache:
-        """The cache, opened."""
-        return FeatureCache(self.path)
-
-    def __fspath__(self) -> str:
-        return str(self.path)
+__all__ = ["Extraction", "OnProgress", "Progress", "extract"]
 
 
 def extract(
@@ -212,44 +163,42 @@ def extract(
         If `stop` said so.
     """
     started = time.monotonic()
-    rule = split_rule(test_fraction, seed)
-    require_positive(batch_size=batch_size, workers=workers)
-    wanted = ExtractionSpec(
-        backbone,
-        tuple(layers),
-        weights,
-        transforms,
-        dtype,
-        compute_dtype,
-        image_size,
-        image_statistics,
-        Views.of(views, augment, view_seed),
+    arguments = ExtractionArguments(
+        spec=ExtractionSpec(
+            backbone=backbone,
+            layers=tuple(layers),
+            weights=weights,
+            transforms=transforms,
+            dtype=dtype,
+            compute_dtype=compute_dtype,
+            image_size=image_size,
+            image_statistics=image_statistics,
+            views=Views.of(views, augment, view_seed),
+        ),
+        output=output,
+        test_fraction=test_fraction,
+        seed=seed,
+        data_dir=data_dir,
+        split=split,
+        shard=shard,
+        reuse=reuse,
+        verify=verify,
+        overwrite=overwrite,
+        batch_size=batch_size,
+        workers=workers,
     )
-    source = named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
-    data, part = open_subset(source, shard, split, data_dir)
+    data, part = arguments.open(
+        named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
+    )
     report = _reporter(on_progress, stop)
-    threads = workers or default_workers()
-    if not (verify or reuse) and (guess := guessed_target(data, wanted, output, part)):
-        finished = unchanged_cache(data, wanted, guess, rule, threads, report)
-        if finished:
-            return _extraction(guess, finished, data, Progress("verify"), started, reused=len(finished))
+    if unchanged := unchanged_cache(arguments, data, part, report):
+        return finished_extraction(unchanged, data, Progress("verify"), started, reused=len(unchanged))
     report(Progress("load", total=len(data.records)))
-    request = resolve(wanted)
-    target = output_path(data, backbone_label(request.network), output, part)
+    resolved = resolve(arguments.spec)
+    target = arguments.target(data, part, resolved)
     with WriteLock(make_writable(target)):
-        request, caches = find_caches(target, request, wanted, reuse=reuse, overwrite=overwrite)
-        hashes = hash_records(data, workers=threads, report=report, trust=not verify)
-        rows, document = identify_rows(data, hashes, rule, split)
-        dropped = dropped_images(caches, target, hashes, document, overwrite=overwrite)
-        computation = request.computation(data, hashes, batch_size=batch_size, workers=workers)
-        run = _Run(request, computation, target, rows, document, caches, strict, report, dropped)
-        return run.run(started)
-
-
-def split_rule(test_fraction: float, seed: int) -> SplitRule:
-    if not 0 <= test_fraction < 1:
-        raise UsageError(f"test fraction {test_fraction} is not in 0..1")
-    return SplitRule(test_fraction, seed)
+        prepared = prepare_extraction(arguments, resolved, data, target, report=report)
+        return _Run(prepared, strict, report).run(started)
 
 
 def _reporter(on_progress: OnProgress | None, stop: Callable[[], bool] | None) -> OnProgress:
@@ -273,46 +222,39 @@ def _reporter(on_progress: OnProgress | None, stop: Callable[[], bool] | None) -
 class _Run:
     """One extraction, once everything about it is known."""
 
-    request: ResolvedExtraction
-    computation: FeatureRunner
-    target: Path
-    rows: RowTable
-    document: Mapping[str, Any]
-    caches: Sequence[FeatureCache]
+    prepared: PreparedExtraction
     strict: bool
     report: OnProgress
-    dropped: int = 0
 
     def run(self, started: float) -> Extraction:
-        count = len(self.rows)
-        for cache in self.caches:
-            if cache.path == self.target and self._is_this(cache.identity):
-                previous_path(self.target).unlink(
-                    missing_ok=True
-                )  # of a run that was killed in its last step
+        prepared, target = self.prepared, self.prepared.target
+        count = len(prepared.rows)
+        for cache in prepared.caches:
+            if cache.path == target and self._is_this(cache.identity):
+                previous_path(target).unlink(missing_ok=True)  # of a run that was killed in its last step
                 return self._done(cache, Progress("verify", count, count), started, reused=count)
-        resumed = CacheWriter.resume(self.target)
+        resumed = CacheWriter.resume(target)
         if resumed is not None and not (
-            self._is_this(resumed.identity) and resumed.layers.keys() == self.request.specs.keys()
+            self._is_this(resumed.identity) and resumed.layers.keys() == prepared.resolved.specs.keys()
         ):
             resumed.close()
             # Images changed since: its rows were opened as a cache to copy from, and stay on disk until this
             # run has published.
-            os.replace(resumed.path, previous_path(self.target))
+            os.replace(resumed.path, previous_path(target))
             resumed = None
         done = resumed.done() if resumed else np.zeros(count, bool)
-        plan = build_plan(self.computation.hashes, done, sources_of(self.caches))
+        plan = build_plan(prepared.hashes, done, sources_of(prepared.caches))
         probes = self._probes(plan, resumed)
         with resumed or self._create(probes) as writer:
             progress = Progress("compute", done=int(done.sum()), total=count)
             filling = CacheFiller(writer, progress, self.report)
-            filling.copy(plan.reuse, self.caches)
-            computed = filling.compute(plan, self.computation, strict=self.strict)
+            filling.copy(plan.reuse, prepared.caches)
+            computed = filling.compute(plan, prepared.runner, prepared.images, strict=self.strict)
             progress.stage = "verify"
             self.report(progress)
             cache = writer.publish()
         self._require_something_readable(cache)
-        previous_path(self.target).unlink(missing_ok=True)
+        previous_path(target).unlink(missing_ok=True)
         return self._done(
             cache,
             progress,
@@ -324,8 +266,9 @@ class _Run:
         )
 
     def _is_this(self, identity: Mapping[str, Any]) -> bool:
-        return serves(identity, self.request.recipe, self.request.specs) and same_rows(
-            identity, self.rows, self.document
+        wanted = self.prepared.resolved
+        return serves(identity, wanted.recipe, wanted.specs) and same_rows(
+            identity, self.prepared.rows, self.prepared.document
         )
 
     def _probes(self, plan: Plan, resumed: CacheWriter | None) -> Mapping[str, Any]:
@@ -334,61 +277,40 @@ class _Run:
         Where nothing is computed, nothing runs: the probes of the first cache copied from are passed on.
         """
         used = {position for position, _ in plan.reuse.values()}
-        givers = [(c.path, c.identity) for position, c in enumerate(self.caches) if position in used]
+        givers = [(c.path, c.identity) for position, c in enumerate(self.prepared.caches) if position in used]
         if resumed is not None:
             givers.append((resumed.path, resumed.identity))
         known = [(path, identity["provenance"].get("probes") or {}) for path, identity in givers]
         if not plan.compute:
             return known[0][1] if known else {}
-        self.report(Progress("compile", total=len(self.rows)))
-        ours = self.computation.probe()
+        self.report(Progress("compile", total=len(self.prepared.rows)))
+        ours = self.prepared.runner.probe()
         for path, theirs in known:
-            self.computation.require_same_probes(ours, theirs, origin=str(path))
+            self.prepared.runner.require_same_probes(ours, theirs, origin=str(path))
         return ours
 
     def _create(self, probes: Mapping[str, Any]) -> CacheWriter:
+        resolved, rows = self.prepared.resolved, self.prepared.rows
         identity = build_identity(
-            recipe=self.request.recipe,
-            layers=self.request.specs,
-            dataset=self.document,
-            rows=self.rows,
-            provenance=provenance_of(self.request) | {"probes": dict(probes)},
+            recipe=resolved.recipe,
+            layers=resolved.specs,
+            dataset=self.prepared.document,
+            rows=rows,
+            provenance=provenance_of(resolved) | {"probes": dict(probes)},
         )
-        return CacheWriter.create(self.target, identity=identity, rows=self.rows)
+        return CacheWriter.create(self.prepared.target, identity=identity, rows=rows)
 
     def _require_something_readable(self, cache: FeatureCache) -> None:
         if len(cache.rows_of()):
             return
         name, reason = next(iter(quarantined_rows(cache).items()))
         cache.close()
-        self.target.unlink()
+        self.prepared.target.unlink()
         raise DataError(
-            f"none of the {len(self.rows)} images of {self.computation.data.spec} could be read; "
+            f"none of the {len(self.prepared.rows)} images of {self.prepared.data.spec} could be read; "
             f"the first, {name}: {reason}"
         )
 
     def _done(self, cache: FeatureCache, progress: Progress, started: float, **counts: int) -> Extraction:
-        counts["dropped"] = self.dropped
-        return _extraction(self.target, cache, self.computation.data, progress, started, **counts)
-
-
-def _extraction(
-    target: Path, cache: FeatureCache, data: Dataset, progress: Progress, started: float, **counts: int
-) -> Extraction:
-    nothing = dict.fromkeys(("computed", "reused", "duplicates", "resumed", "dropped"), 0)
-    return Extraction(
-        path=target,
-        images=len(cache),
-        quarantined=quarantined_rows(cache),
-        skipped=data.skipped,
-        seconds=time.monotonic() - started,
-        progress=progress,
-        **(nothing | counts),
-    )
-
-
-def quarantined_rows(cache: FeatureCache) -> dict[str, str]:
-    """Return id and reason of the images that could not be read."""
-    # A newer featcache may know more reasons; its caches of this format are still read.
-    reasons = dict(enumerate(QUARANTINE_REASONS, start=1))
-    return {cache.ids[row]: reasons.get(int(cache.status[row]), "unreadable") for row in cache.quarantined()}
+        counts["dropped"] = self.prepared.dropped
+        return finished_extraction(cache, self.prepared.data, progress, started, **counts)

@@ -3,106 +3,101 @@
 import platform
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.backbones.input_size import with_size
 from featcache.cache import LayerSpec
 from featcache.core.identity import Recipe
-from featcache.datasets import Dataset
-from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.colour_statistics import WIDTH
 from featcache.images.transforms import Transforms
-from featcache.images.views import PLAIN, Views
+from featcache.images.views import Views
 
 if TYPE_CHECKING:
     from featcache.backbones.layer import Layer
     from featcache.backbones.loaded import LoadedBackbone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ResolvedExtraction:
-    """An extraction with its network loaded.
+    """An extraction with its network loaded; everything else of it follows from these.
 
     Parameters
     ----------
-    network, layers, transforms, compute_dtype, views
-        What is computed.
-    recipe, specs
-        What it is identified by: the recipe as JSON values, and each layer's shape, dtype and fingerprint. The
-        image statistics, where they are kept, are a layer here, but none of the network.
+    spec
+        What was asked for.
+    network, layers
+        The backbone at the size asked for, and its layers; none where only the image statistics, or the prepared
+        images, are asked for.
     digest
-        `ExtractionSpec.digest`.
+        `ExtractionSpec.digest` of the arguments as the user gave them; ``None`` where that is unsure.
     """
 
+    spec: ExtractionSpec
     network: "LoadedBackbone"
     layers: "tuple[Layer, ...]"
-    transforms: Transforms
-    compute_dtype: str
-    recipe: Mapping[str, Any]
-    specs: Mapping[str, LayerSpec]
-    digest: str | None
-    views: Views = PLAIN
+    digest: str | None = None
+
+    @property
+    def transforms(self) -> Transforms:
+        """How images become the network's input."""
+        return self.spec.transforms or self.network.transforms
+
+    @property
+    def compute_dtype(self) -> str:
+        """What the network computes in."""
+        return self.spec.compute_dtype
+
+    @property
+    def views(self) -> Views:
+        """Which views of each image are computed."""
+        return self.spec.views
 
     @property
     def image_statistics(self) -> bool:
-        """Whether the statistics of the images are kept beside the layers."""
-        return STATISTICS in self.specs
+        """Whether the statistics of the plain images are computed as one layer more."""
+        return self.spec.image_statistics
 
-    def computation(
-        self, data: Dataset, hashes: Sequence[bytes], *, batch_size: int | None, workers: int | None
-    ) -> FeatureRunner:
-        """Return what computes this for records whose bytes hash to `hashes`."""
-        return FeatureRunner(
-            self.network,
-            self.layers,
-            self.transforms,
-            self.compute_dtype,
-            data,
-            hashes,
-            batch_size,
-            workers,
-            self.image_statistics,
-            self.views,
+    @cached_property
+    def recipe(self) -> Mapping[str, Any]:
+        """What identifies the features, as JSON values."""
+        return self._recipe.to_json()
+
+    @cached_property
+    def specs(self) -> Mapping[str, LayerSpec]:
+        """Each layer's shape, dtype and fingerprint; the image statistics are a layer here, but none of the network."""
+        shapes = self.network.feature_shapes(self.layers, self.spec.transforms)
+        # What is said of the images themselves is said of the plain ones.
+        views = {str(layer): self.views.count for layer in self.layers}
+        if self.image_statistics:
+            shapes, views = shapes | {STATISTICS: (WIDTH,)}, views | {STATISTICS: 1}
+        return {
+            name: LayerSpec(shapes[name], self.spec.dtype, self._recipe.fingerprint(name), count)
+            for name, count in views.items()
+        }
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        plain = self.network.recipe(
+            transforms=self.spec.transforms, compute_dtype=self.compute_dtype, stored_dtype=self.spec.dtype
         )
+        return replace(plain, views=self.views.to_json())
+
+    def without_statistics(self) -> "ResolvedExtraction":
+        """Return the same for the network's layers alone."""
+        return replace(self, spec=replace(self.spec, image_statistics=False))
 
 
-def resolve(wanted: ExtractionSpec) -> ResolvedExtraction:
-    """Load the network and work out the recipe and the shapes; raises what loading raises."""
-    network = with_size(_loaded(wanted.backbone, wanted.weights), wanted.image_size)
-    layers = tuple(network.layers(wanted.layers, wanted.transforms))
-    plain = network.recipe(
-        transforms=wanted.transforms, compute_dtype=wanted.compute_dtype, stored_dtype=wanted.dtype
-    )
-    recipe = replace(plain, views=wanted.views.to_json())
-    return ResolvedExtraction(
-        network=network,
-        layers=layers,
-        transforms=wanted.transforms or network.transforms,
-        compute_dtype=wanted.compute_dtype,
-        recipe=recipe.to_json(),
-        specs=_specs(network, layers, wanted, recipe),
-        digest=wanted.digest(),
-        views=wanted.views,
-    )
-
-
-def _specs(
-    network: "LoadedBackbone", layers: "Sequence[Layer]", wanted: ExtractionSpec, recipe: Recipe
-) -> dict[str, LayerSpec]:
-    shapes = network.feature_shapes(layers, wanted.transforms)
-    if wanted.image_statistics:
-        shapes |= {STATISTICS: (WIDTH,)}
-    names = [*map(str, layers), *([STATISTICS] if wanted.image_statistics else [])]
-    # What is said of the images themselves is said of the plain ones.
-    views = {name: 1 if name == STATISTICS else wanted.views.count for name in names}
-    return {
-        name: LayerSpec(shapes[name], wanted.dtype, recipe.fingerprint(name), views[name]) for name in names
-    }
+def resolve(spec: ExtractionSpec) -> ResolvedExtraction:
+    """Load the network and find its layers; raises what loading raises."""
+    network = with_size(_loaded(spec.backbone, spec.weights), spec.image_size)
+    layers = tuple(network.layers(spec.layers, spec.transforms)) if spec.layers else ()
+    return ResolvedExtraction(spec=spec, network=network, layers=layers, digest=spec.digest())
 
 
 def _loaded(backbone: "str | LoadedBackbone", weights: str | Path | None) -> "LoadedBackbone":
@@ -119,7 +114,7 @@ def backbone_label(network: "LoadedBackbone") -> str:
     return arch if default else network.name
 
 
-def provenance_of(request: ResolvedExtraction) -> dict[str, Any]:
+def provenance_of(resolved: ResolvedExtraction) -> dict[str, Any]:
     """Return what is recorded of a new cache and never compared: by what, where and when it is made."""
     import flax
     import h5py
@@ -129,11 +124,11 @@ def provenance_of(request: ResolvedExtraction) -> dict[str, Any]:
     from featcache.core.version import __version__
 
     return {
-        "backbone": request.network.name,
+        "backbone": resolved.network.name,
         # Weights of one's own are of one of the published layouts, which "arch.custom" does not say.
-        "base": request.network.pretrained.name,
-        "weights": request.network.weights_path,
-        "request": request.digest,
+        "base": resolved.network.pretrained.name,
+        "weights": resolved.network.weights_path,
+        "request": resolved.digest,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": socket.gethostname(),
         "device": str(jax.devices()[0].device_kind),

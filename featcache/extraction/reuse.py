@@ -12,29 +12,21 @@ from featcache.core.environment import home
 from featcache.errors import IdentityError, IntegrityError
 from featcache.extraction.network_request import ResolvedExtraction, resolve
 from featcache.extraction.plan import ReusableRows, refuse_difference, serves
-from featcache.extraction.spec import ExtractionSpec
 from featcache.images.colour_statistics import LAYER as STATISTICS
 
 
-def with_layers_of(
-    request: ResolvedExtraction, wanted: ExtractionSpec, caches: Sequence[FeatureCache]
-) -> ResolvedExtraction:
+def with_layers_of(resolved: ResolvedExtraction, caches: Sequence[FeatureCache]) -> ResolvedExtraction:
     """Keep the other layers that the target holds: adding an image to a cache must not drop one."""
-    held = [name for cache in caches[:1] for name in cache.layers if name not in request.specs]
+    held = [name for cache in caches[:1] for name in cache.layers if name not in resolved.specs]
     if not held:
-        return request
+        return resolved
     names = tuple(caches[0].layers)
     return resolve(
-        replace(wanted, backbone=request.network, layers=names, image_statistics=STATISTICS in names)
+        replace(resolved.spec, backbone=resolved.network, layers=names, image_statistics=STATISTICS in names)
     )
 
 
-def without_statistics(request: ResolvedExtraction) -> ResolvedExtraction:
-    """Return the request for the network's layers alone."""
-    return replace(request, specs={name: spec for name, spec in request.specs.items() if name != STATISTICS})
-
-
-def own_caches(target: Path, request: ResolvedExtraction, *, overwrite: bool) -> list[FeatureCache]:
+def own_caches(target: Path, resolved: ResolvedExtraction, *, overwrite: bool) -> list[FeatureCache]:
     """Open what is there of this target; refuse what is of another recipe, with the differences."""
     caches = []
     for path in (target, partial_path(target), previous_path(target)):
@@ -47,25 +39,25 @@ def own_caches(target: Path, request: ResolvedExtraction, *, overwrite: bool) ->
             if path == target and not overwrite:
                 raise
             continue
-        if not serves(found.identity, request.recipe, request.specs):
+        if not serves(found.identity, resolved.recipe, resolved.specs):
             if overwrite:
                 continue
-            refuse_difference(path, found.identity, request.recipe, request.specs)
+            refuse_difference(path, found.identity, resolved.recipe, resolved.specs)
         caches.append(found)
     return caches
 
 
-def named_caches(paths: Sequence[str | os.PathLike[str]], request: ResolvedExtraction) -> list[FeatureCache]:
+def named_caches(paths: Sequence[str | os.PathLike[str]], resolved: ResolvedExtraction) -> list[FeatureCache]:
     """Open the caches that the user wants rows copied from; refuse one of another recipe."""
     caches = []
     for path in paths:
         found = FeatureCache(path)  # says how far it is, where it is not finished
-        refuse_difference(Path(path), found.identity, request.recipe, request.specs)
+        refuse_difference(Path(path), found.identity, resolved.recipe, resolved.specs)
         caches.append(found)
     return caches
 
 
-def caches_in(folder: Path, request: ResolvedExtraction) -> list[FeatureCache]:
+def caches_in(folder: Path, resolved: ResolvedExtraction) -> list[FeatureCache]:
     """Open the finished caches of this recipe in a folder; what does not fit or open is passed over."""
     caches = []
     for path in sorted(folder.glob("*.h5")):
@@ -75,20 +67,19 @@ def caches_in(folder: Path, request: ResolvedExtraction) -> list[FeatureCache]:
             found = FeatureCache(path)
         except (IntegrityError, OSError):
             continue
-        if serves(found.identity, request.recipe, request.specs):
+        if serves(found.identity, resolved.recipe, resolved.specs):
             caches.append(found)
     return caches
 
 
 def find_caches(
     target: Path,
-    request: ResolvedExtraction,
-    wanted: ExtractionSpec,
+    resolved: ResolvedExtraction,
     *,
     reuse: Sequence[str | os.PathLike[str]],
     overwrite: bool,
 ) -> tuple[ResolvedExtraction, list[FeatureCache]]:
-    """Return all caches that rows may be copied from, the preferred first, and the request with the target's layers.
+    """Return all caches that rows may be copied from, the preferred first, and the extraction with the target's layers.
 
     Where a cache that rows come from has no image statistics, they are left out: to add them, all of its images
     would have to be read again, which nobody asked for. `overwrite` does ask for it.
@@ -98,17 +89,17 @@ def find_caches(
     IdentityError
         If the target, or a cache to reuse, is of another recipe.
     """
-    plain = without_statistics(request)
+    plain = resolved.without_statistics()
     own = own_caches(target, plain, overwrite=overwrite)
-    if overwrite and request.image_statistics:
+    if overwrite and resolved.image_statistics:
         own = [found for found in own if STATISTICS in found.layers]
     named = named_caches(reuse, plain)
     if not all(STATISTICS in found.layers for found in (*own, *named)):
-        request = plain
-    request = with_layers_of(request, wanted, own)
+        resolved = plain
+    resolved = with_layers_of(resolved, own)
     for path, found in zip(reuse, named, strict=True):  # the target may hold more layers than were asked for
-        refuse_difference(Path(path), found.identity, request.recipe, request.specs)
-    return request, [*own, *named, *caches_in(home() / "caches", request)]
+        refuse_difference(Path(path), found.identity, resolved.recipe, resolved.specs)
+    return resolved, [*own, *named, *caches_in(home() / "caches", resolved)]
 
 
 def sources_of(caches: Sequence[FeatureCache]) -> list[ReusableRows]:

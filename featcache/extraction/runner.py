@@ -13,11 +13,12 @@ from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset
 from featcache.errors import FeatcacheError, IdentityError
 from featcache.extraction.batching import (
-    ACCELERATOR_BATCH,
-    CPU_MICRO_BATCH,
+    NO_MEMORY,
     Chunk,
-    micro_batches,
-    run_pipelined,
+    Prepare,
+    Schedule,
+    out_of_memory,
+    platform_schedule,
 )
 from featcache.extraction.content_hashes import read_unchanged
 from featcache.images.colour_statistics import LAYER as STATISTICS
@@ -26,8 +27,7 @@ from featcache.images.transforms import Transforms
 from featcache.images.views import PLAIN, Views
 
 if TYPE_CHECKING:
-    from featcache.backbones.layer import Layer
-    from featcache.backbones.loaded import LoadedBackbone
+    from featcache.extraction.network_request import ResolvedExtraction
 
 # Relative to the layer's root mean square. Measured between micro-batches, batch positions and XLA's vector
 # widths: below 1e-5 in float32; bfloat16 keeps 8 bits of each product's factors.
@@ -35,62 +35,78 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 
 PROBE_VALUES = 64
 
+PIXELS = "image:pixels"
+"""The prepared images themselves, where nothing else is asked for."""
+
 Probes = Mapping[str, Sequence[Sequence[float]]]
 """Layer to a few values of the features of each probe image."""
 
 
 @dataclass(frozen=True)
-class FeatureRunner:
-    """A backbone about to run over some records.
+class RecordImages:
+    """The images of a dataset as a network takes them.
 
     Parameters
     ----------
-    network, layers, transforms, compute_dtype
-        What is computed.
     data, hashes
-        The records, and what their bytes hashed to.
-    batch_size, workers
-        ``None``: as the platform likes it. Neither changes what is computed.
-    image_statistics
-        Whether the statistics of the plain images are computed as one layer more.
-    views
-        Which views of each image are computed.
+        The records, and the sha256 of each one's bytes.
+    transforms, views
+        How they are prepared, and which views of each.
     """
 
-    network: "LoadedBackbone"
-    layers: "Sequence[Layer]"
-    transforms: Transforms
-    compute_dtype: str
     data: Dataset
     hashes: Sequence[bytes]
-    batch_size: int | None = None
-    workers: int | None = None
-    image_statistics: bool = False
+    transforms: Transforms
     views: Views = PLAIN
 
-    @cached_property
-    def on_cpu(self) -> bool:
-        """Whether the micro-batch schedule is used."""
-        import jax
+    def prepare(self, row: int) -> np.ndarray:
+        """Read, check and decode one image to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]``; raises `ImageError`."""
+        data = read_unchanged(self.data.records[row], self.hashes[row])
+        return self.views.prepare(data, self.transforms, self.hashes[row])
 
-        return jax.default_backend() == "cpu"
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureRunner:
+    """Runs images through a network's layers, in batches as this platform likes them.
+
+    Parameters
+    ----------
+    extraction
+        What is computed.
+    images
+        How many images there are, so that few of them are not padded to a large batch; ``None``: any number.
+    batch_size, workers
+        Views per call of the network, and threads; ``None``: as the platform likes it. Neither changes what is
+        computed.
+    """
+
+    extraction: "ResolvedExtraction"
+    images: int | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """That of the platform."""
+        return platform_schedule()
 
     @cached_property
     def size(self) -> int:
         """Views per call of the network; images where each has one view."""
-        return min(self._most, self.rows * self.views.count)
+        return min(self._most, self.rows * self.extraction.views.count)
 
     @cached_property
     def rows(self) -> int:
         """Images per batch. All of their views go into one call, or on a CPU into several that they fill."""
-        if self.on_cpu:
-            return self._most // math.gcd(self._most, self.views.count)
-        return max(1, self._most // self.views.count)
+        views = self.extraction.views.count
+        if self.schedule.large_batches:
+            return max(1, self._most // views)
+        return self._most // math.gcd(self._most, views)
 
     @cached_property
     def _most(self) -> int:
-        usual = CPU_MICRO_BATCH if self.on_cpu else ACCELERATOR_BATCH
-        return min(self.batch_size or usual, max(len(self.data.records), 1) * self.views.count)
+        size = self.batch_size or self.schedule.batch_size
+        return size if self.images is None else min(size, max(self.images, 1) * self.extraction.views.count)
 
     @cached_property
     def compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
@@ -98,10 +114,11 @@ class FeatureRunner:
 
         Statistics are of the plain images alone, ``[B, 54]``.
         """
-        network = self._network if self.views.count == 1 else self._of_all_views
-        if not self.image_statistics:
-            return network
-        plain = slice(None) if self.views.count == 1 else (slice(None), 0)
+        several = self.extraction.views.count > 1
+        network = self._of_all_views if several else self._network
+        if not self.extraction.image_statistics:
+            return network if self.extraction.layers else lambda images: {PIXELS: images}
+        plain = (slice(None), 0) if several else slice(None)
         # The device is busy with the network meanwhile.
         return lambda images: network(images) | {STATISTICS: image_statistics(images[plain])}
 
@@ -120,30 +137,36 @@ class FeatureRunner:
     @cached_property
     def _network(self) -> Callable[[np.ndarray], dict[str, Any]]:
         """The compiled network: uint8 ``[B, H, W, 3]`` to layer features."""
-        function = self.network.function(
-            self.layers, transforms=self.transforms, compute_dtype=self.compute_dtype
+        asked = self.extraction
+        if not asked.layers:
+            return lambda images: {}
+        function = asked.network.function(
+            asked.layers, transforms=asked.transforms, compute_dtype=asked.compute_dtype
         )
-        if self.on_cpu:
-            return lambda images: function(self.network.state, images)
+        if not self.schedule.large_batches:
+            return lambda images: function(asked.network.state, images)
         devices = DeviceMesh()
-        state = devices.replicated(self.network.state)
+        state = devices.replicated(asked.network.state)
         return lambda images: function(state, devices.sharded(images))
 
-    def chunks(self, rows: Sequence[int]) -> Iterator[Chunk]:
-        """Yield finished rows, in the order of `rows`."""
-        schedule = micro_batches if self.on_cpu else run_pipelined
-        return schedule(
-            rows,
-            self.prepare,
-            self.compute,
-            batch_size=self.rows,
-            workers=self.workers or default_workers(),
-        )
+    def chunks(
+        self, rows: Sequence[int], prepare: Prepare, *, images_per_call: int | None = None
+    ) -> Iterator[Chunk]:
+        """Yield finished rows, in the order of `rows`.
 
-    def prepare(self, row: int) -> np.ndarray:
-        """Read, check and decode one image to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]``; raises `ImageError`."""
-        data = read_unchanged(self.data.records[row], self.hashes[row])
-        return self.views.prepare(data, self.transforms, self.hashes[row])
+        Parameters
+        ----------
+        rows
+            Numbers of images.
+        prepare
+            Row number to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]`` of several views; raises `ImageError`.
+        images_per_call
+            Where the platform takes large batches: another number of images than `rows`.
+        """
+        size = images_per_call if images_per_call and self.schedule.large_batches else self.rows
+        return self.schedule.run(
+            rows, prepare, self.compute, batch_size=size, workers=self.workers or default_workers()
+        )
 
     def probe(self) -> dict[str, list[list[float]]]:
         """Return values of the features of fixed images, and check that a batch's company changes nothing.
@@ -154,17 +177,29 @@ class FeatureRunner:
         Raises
         ------
         FeatcacheError
-            If an image's features depend on the other images in its batch.
+            If an image's features depend on the other images in its batch, or the device has no memory for one.
         """
-        images = probe_images(*self.transforms.input_size)
-        order = [0, 1] * self.size
-        first = self._features(images[order[: self.size]])
-        second = self._features(images[order[1 : self.size + 1]])
-        if self.size == 1:
+        size = self.size
+        while size:
+            try:
+                return self._probe(size)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            size //= 2  # as the schedule does
+        raise FeatcacheError(NO_MEMORY)
+
+    def _probe(self, size: int) -> dict[str, list[list[float]]]:
+        """Run the probe images in batches of `size`."""
+        images = probe_images(*self.extraction.transforms.input_size)
+        order = [0, 1] * size
+        first = self._features(images[order[:size]])
+        second = self._features(images[order[1 : size + 1]])
+        if size == 1:
             return {layer: _signature(np.stack([first[layer][0], second[layer][0]])) for layer in first}
         for layer, values in first.items():
             gap = relative_gap(values[:2], second[layer][1::-1])
-            if not gap < TOLERANCE[self.compute_dtype]:
+            if not gap < TOLERANCE[self.extraction.compute_dtype]:
                 raise FeatcacheError(
                     f"self-test failed: layer {layer} of an image differs by {gap:.1e} with the other images in "
                     "its batch. Is a normalisation left in training mode?"
@@ -172,9 +207,9 @@ class FeatureRunner:
         return {layer: _signature(values[:2]) for layer, values in first.items()}
 
     def _features(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the features of plain images uint8 ``[size, H, W, 3]``."""
+        """Return the features of plain images uint8 ``[B, H, W, 3]``."""
         values = self._network(images)
-        statistics = {STATISTICS: image_statistics(images)} if self.image_statistics else {}
+        statistics = {STATISTICS: image_statistics(images)} if self.extraction.image_statistics else {}
         return {layer: np.asarray(value) for layer, value in (values | statistics).items()}
 
     def require_same_probes(self, ours: Probes, theirs: Probes, *, origin: str) -> None:
@@ -185,12 +220,13 @@ class FeatureRunner:
         IdentityError
             Naming the layer and the gap: the recipe is the same, so a library or device must differ.
         """
+        most = TOLERANCE[self.extraction.compute_dtype]
         for layer in ours.keys() & theirs.keys():
             gap = relative_gap(np.array(ours[layer]), np.array(theirs[layer]))
-            if not gap < TOLERANCE[self.compute_dtype]:
+            if not gap < most:
                 raise IdentityError(
                     f"{origin} has the same recipe, but its probe images gave other features than this machine "
-                    f"does: layer {layer} differs by {gap:.1e}, at most {TOLERANCE[self.compute_dtype]:.0e} is "
+                    f"does: layer {layer} differs by {gap:.1e}, at most {most:.0e} is "
                     "rounding. A library or device computes differently; extract into a new file with --output"
                 )
 
@@ -214,7 +250,7 @@ def relative_gap(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def _joined(parts: Sequence[Any], size: int, shape: tuple[int, ...]) -> Any:
-    """Return features ``[B, V, …]`` of parts ``[size, …]``: each may be padded for the devices, the last anyway."""
+    """Return features ``[B, V, …]`` of parts of `size` views; each may be padded for the devices, the last by views."""
     # One part may still be on its way from the device: waiting for it here would stop the pipeline.
     values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part)[:size] for part in parts])
     return values[: math.prod(shape)].reshape(*shape, *values.shape[1:])

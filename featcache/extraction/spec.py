@@ -1,4 +1,4 @@
-"""What an extraction was asked for, resolved: network, layers, and the caches it may copy from."""
+"""What an extraction is asked for: the arguments that decide what is stored, before any network is loaded."""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExtractionSpec:
     """The arguments of an extraction that decide what is stored, as the user gave them.
 
@@ -37,10 +37,10 @@ class ExtractionSpec:
 
     backbone: "str | LoadedBackbone"
     layers: tuple[str, ...]
-    weights: str | Path | None
-    transforms: Transforms | None
-    dtype: str
-    compute_dtype: str
+    weights: str | Path | None = None
+    transforms: Transforms | None = None
+    dtype: str = "float32"
+    compute_dtype: str = "float32"
     image_size: ImageSize | None = None
     image_statistics: bool = True
     views: Views = PLAIN
@@ -57,6 +57,9 @@ class ExtractionSpec:
                 object.__setattr__(self, "transforms", self.transforms.with_size(*size))
         if self.dtype not in STORED_DTYPES:
             raise UsageError(f"no stored dtype {self.dtype!r}; {did_you_mean(self.dtype, STORED_DTYPES)}")
+
+    def require_layer(self) -> None:
+        """Refuse a spec of statistics alone: a cache needs features of the network."""
         if not self.layers:
             raise UsageError("no layer asked for; give at least one, such as pool")
 
@@ -96,9 +99,6 @@ def require_positive(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise UsageError(f"{name.replace('_', '-')} {number}: expected at least 1")
-
-
-# Caches to copy from ----------------------------------------------------------------------------------------
 
 
 @cache

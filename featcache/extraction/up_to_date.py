@@ -1,4 +1,4 @@
-"""What an extraction finds where it is to write: the same, which needs no network, or what would be lost."""
+"""Whether an extraction has nothing to do, found out without a network."""
 
 import os
 from pathlib import Path
@@ -8,32 +8,37 @@ from featcache.core.progress import OnProgress
 from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset
 from featcache.errors import IntegrityError
+from featcache.extraction.arguments import ExtractionArguments
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.output_path import output_path
-from featcache.extraction.row_table import SplitRule, identify_rows, same_rows
-from featcache.extraction.spec import ExtractionSpec
-
-
-def guessed_target(
-    data: Dataset, wanted: ExtractionSpec, output: str | os.PathLike[str] | None, part: Subset
-) -> Path | None:
-    """Where the cache is if the backbone was named as files name it; no network is loaded to find out."""
-    if not isinstance(wanted.backbone, str) or (output is None and os.sep in wanted.backbone):
-        return None
-    target = output_path(data, wanted.backbone, output, part)
-    return target if target.is_file() else None
+from featcache.extraction.row_table import identify_rows, same_rows
 
 
 def unchanged_cache(
-    data: Dataset, wanted: ExtractionSpec, target: Path, rule: SplitRule, threads: int, report: OnProgress
+    arguments: ExtractionArguments, data: Dataset, part: Subset, report: OnProgress
 ) -> FeatureCache | None:
     """Return the finished cache if the same was asked for by the same code and no image has changed."""
+    if arguments.verify or arguments.reuse:
+        return None
+    target = _guessed_target(arguments, data, part)
+    if target is None:
+        return None
     try:
         cache = FeatureCache(target)
     except IntegrityError:  # to be refused, or replaced, by what follows
         return None
-    digest = wanted.digest()
+    digest = arguments.spec.digest()
     if digest is None or cache.identity["provenance"].get("request") != digest:
         return None
-    rows, document = identify_rows(data, hash_records(data, workers=threads, report=report), rule)
+    hashes = hash_records(data, workers=arguments.threads, report=report)
+    rows, document = identify_rows(data, hashes, arguments.rule)
     return cache if same_rows(cache.identity, rows, document) else None
+
+
+def _guessed_target(arguments: ExtractionArguments, data: Dataset, part: Subset) -> Path | None:
+    """Where the cache is if the backbone was named as files name it."""
+    backbone, output = arguments.spec.backbone, arguments.output
+    if not isinstance(backbone, str) or (output is None and os.sep in backbone):
+        return None
+    target = output_path(data, backbone, output, part)
+    return target if target.is_file() else None

@@ -116,16 +116,13 @@ class FineTuningData:
             return CachedActivations(self.cache, self.layer, self.cut, seed)
         assert self.data is not None
         return PhotoInputs(
-            model.network,
-            model.layer,
-            model.transforms,
-            model.compute_dtype,
-            self.data,
-            self.hashes,
-            after,
-            augmentation,
-            seed,
-            workers,
+            model=model,
+            data=self.data,
+            hashes=self.hashes,
+            after=after,
+            augmentation=augmentation,
+            seed=seed,
+            workers=workers,
         )
 
 

@@ -5,29 +5,25 @@ in the middle of an epoch gets the very same ones.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from featcache.backbones.layer import Layer
 from featcache.cache import FeatureCache
-from featcache.core.parallel import default_workers, ordered_map
+from featcache.core.parallel import ordered_map
 from featcache.datasets import Dataset
-from featcache.extraction.batching import micro_batches, run_pipelined
 from featcache.extraction.content_hashes import read_unchanged
+from featcache.extraction.network_request import ResolvedExtraction
 from featcache.extraction.runner import FeatureRunner
+from featcache.extraction.spec import ExtractionSpec
+from featcache.finetuning.model import Model
 from featcache.finetuning.settings import HEAD
 from featcache.images.augmentation import Augmentation
 from featcache.images.random_views import decode_view
-from featcache.images.transforms import Transforms
-
-if TYPE_CHECKING:
-    from featcache.backbones.layer import Layer
-    from featcache.backbones.loaded import LoadedBackbone
-
-INPUT = "input"
 
 KEPT_BYTES = 2**30
 """Rows that judge are kept in memory up to this size, so that they are computed once and not in every epoch."""
@@ -116,7 +112,7 @@ class PhotoInputs:
 
     Parameters
     ----------
-    network, layer, transforms, compute_dtype
+    model
         The backbone, the head's layer, and how photos become its input.
     data, hashes
         The records, and the sha256 of each one's bytes.
@@ -128,10 +124,7 @@ class PhotoInputs:
         Decoding threads; ``None``: one for each core.
     """
 
-    network: "LoadedBackbone"
-    layer: "Layer"
-    transforms: Transforms
-    compute_dtype: str
+    model: Model
     data: Dataset
     hashes: Sequence[bytes]
     after: str | None
@@ -144,14 +137,8 @@ class PhotoInputs:
         self, rows: np.ndarray, *, epoch: int | None, size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield row numbers and values; threads decode, and run the frozen part, ahead of what is asked for."""
-        computation = self._computation
-        schedule = micro_batches if computation.on_cpu else run_pipelined
-        chunks = schedule(
-            rows.tolist(),
-            lambda row: self._prepare(row, epoch),
-            self._compute,
-            batch_size=computation.size if computation.on_cpu else size,
-            workers=self.workers or default_workers(),
+        chunks = self._runner.chunks(
+            rows.tolist(), lambda row: self._prepare(row, epoch), images_per_call=size
         )
         for chunk in chunks:
             self.unreadable.update({row: error.reason for row, error in chunk.failures})
@@ -164,23 +151,27 @@ class PhotoInputs:
         image = read_unchanged(self.data.records[row], self.hashes[row])
         plain = Augmentation() if epoch is None else self.augmentation
         return decode_view(
-            image, self.transforms, plain, seed=self.seed, image=self.hashes[row], number=epoch or 0
+            image, self.model.transforms, plain, seed=self.seed, image=self.hashes[row], number=epoch or 0
         )
 
     @cached_property
-    def _computation(self) -> FeatureRunner:
-        from featcache.backbones.layer import Layer
-
+    def _runner(self) -> FeatureRunner:
+        model = self.model
         layers = (
-            () if self.after is None else (self.layer if self.after == HEAD else Layer(self.after, "map"),)
+            () if self.after is None else (model.layer if self.after == HEAD else Layer(self.after, "map"),)
+        )
+        spec = ExtractionSpec(
+            backbone=model.network,
+            layers=tuple(map(str, layers)),
+            transforms=model.transforms,
+            compute_dtype=model.compute_dtype,
+            image_statistics=False,
         )
         return FeatureRunner(
-            self.network, layers, self.transforms, self.compute_dtype, self.data, self.hashes
+            extraction=ResolvedExtraction(spec=spec, network=model.network, layers=layers),
+            images=len(self.data.records),
+            workers=self.workers,
         )
-
-    @cached_property
-    def _compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
-        return (lambda images: {INPUT: images}) if self.after is None else self._computation.compute
 
 
 @dataclass(frozen=True)

@@ -313,7 +313,7 @@ def test_a_head_on_features_of_a_fine_tuned_backbone_takes_it_along(saved, tuned
 
 
 def test_another_classifier_in_the_same_folder_is_another_request(saved, classifier, plain):
-    wanted = ExtractionSpec(str(saved), (LAYER,), None, None, "float32", "float32")
+    wanted = ExtractionSpec(backbone=str(saved), layers=(LAYER,))
     first = wanted.digest()
     assert first == wanted.digest() is not None
     replace(classifier, metrics={}).save(saved)

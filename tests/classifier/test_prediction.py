@@ -11,11 +11,13 @@ from helpers.photo_folders import photo
 from PIL import Image
 from scipy.special import softmax
 
-from featcache import Classifier, FeatureCache
+from featcache import Classifier, FeatureCache, train_head
+from featcache.backbones.loaded import LoadedBackbone
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.prediction import backbone_predictor
 from featcache.classifier.rejection import Rejection
 from featcache.errors import IdentityError, ImageError, MissingFileError, UnknownNameError, UsageError
+from featcache.images.colour_statistics import LAYER as STATISTICS
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -107,6 +109,102 @@ def test_as_many_classes_as_asked_for_or_there_are(classifier, files, top, given
 def test_nothing_in_nothing_out(classifier):
     assert classifier.predict([]) == []
     assert classifier.predict_proba([]).shape == (0, 3)
+
+
+# Schedules --------------------------------------------------------------------------------------------------
+
+
+class PixelNetwork:
+    """Stands for a compiled network: features are pixels, exactly, and no more than `room` images fit."""
+
+    def __init__(self) -> None:
+        self.room, self.widths = 1000, []
+
+    def function(self, network, layers, **options):
+        def run(state, images):
+            self.widths.append(len(images))
+            if len(images) > self.room:
+                raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+            pixels = np.asarray(images).reshape(len(images), -1)[:, :1280]
+            return {str(layer): pixels.astype(np.float32) for layer in layers}
+
+        return run
+
+
+@pytest.fixture
+def pixel_network(monkeypatch) -> PixelNetwork:
+    """Takes the place of every network."""
+    stand_in = PixelNetwork()
+    monkeypatch.setattr(
+        LoadedBackbone, "function", lambda *args, **options: stand_in.function(*args, **options)
+    )
+    return stand_in
+
+
+@pytest.fixture
+def accelerator(monkeypatch) -> None:
+    """Takes the platform for an accelerator whose usual batch is 8 images."""
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: False)
+    monkeypatch.setattr("featcache.extraction.batching.ACCELERATOR_BATCH", 8)
+
+
+def test_on_a_cpu_the_network_takes_two_photos_at_a_time(trained, files, pixel_network):
+    fresh = Classifier.load(trained.folder)
+    fresh.predict(files)
+    fresh.predict(files[0])
+    assert pixel_network.widths == [2] * 7, "12 photos, and one that is padded: one shape, compiled once"
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_on_an_accelerator_the_network_takes_large_batches(trained, files, pixel_network):
+    fresh = Classifier.load(trained.folder)
+    fresh.predict(files)
+    assert pixel_network.widths == [8, 8], "12 photos, the last batch is padded"
+    del pixel_network.widths[:]
+    for count in (1, 3, 4, 5, 6):
+        fresh.predict(files[:count])
+    assert pixel_network.widths == [1, 4, 4, 8, 8], "few are padded to a power of two: few shapes to compile"
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_a_device_without_memory_for_a_batch_predicts_in_halves(trained, files, pixel_network):
+    want = Classifier.load(trained.folder).predict_proba(files)
+    del pixel_network.widths[:]
+    pixel_network.room = 4
+    np.testing.assert_array_equal(Classifier.load(trained.folder).predict_proba(files), want)
+    assert sorted(pixel_network.widths) == [4, 4, 4, 8, 8], "both batches were refused: two halves and a rest"
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_both_schedules_give_the_same(trained, classifier, files, tmp_path):
+    (tmp_path / "text.jpg").write_text("no photo")
+    mixed = [*files[:5], tmp_path / "text.jpg", *files[5:]]
+    loaded = Classifier.load(trained.folder)  # `classifier` may have run before, as on a CPU
+    large = loaded.predict(mixed)
+    proba = loaded.predict_proba(files)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featcache.extraction.batching.on_cpu", lambda: True)
+        small, want = classifier.predict(mixed), classifier.predict_proba(files)
+    # XLA sums the same float32 products in another order where batches are wider: some 1e-6 of a probability.
+    np.testing.assert_allclose(proba, want, rtol=0, atol=1e-5)
+    assert [p.id for p in large] == [p.id for p in small] == [str(path) for path in mixed]
+    assert [p.error for p in large] == [p.error for p in small]
+    for ours, theirs in zip(large, small, strict=True):
+        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_a_classifier_of_colours_alone_runs_no_network(
+    trained, files, tmp_path, pixel_network, monkeypatch, on_cpu
+):
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: on_cpu)
+    head = train_head(trained.cache, layer=STATISTICS, head="ridge", output=tmp_path / "colours")
+    cache = FeatureCache(trained.cache)
+    rows = [cache.ids.index(file.relative_to(trained.photos).as_posix()) for file in files]
+    want = head.probabilities(cache.features(rows, STATISTICS))
+    got = Classifier.load(tmp_path / "colours").predict_proba(files)
+    np.testing.assert_allclose(got, want, atol=1e-6)  # the same numbers, whoever computes them
+    assert pixel_network.widths == []
 
 
 # What cannot be read ----------------------------------------------------------------------------------------

@@ -41,15 +41,15 @@ def files(trained) -> list[Path]:
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the images that were decoded to be computed."""
-    from featcache.extraction.runner import FeatureRunner
+    from featcache.extraction.runner import RecordImages
 
-    names, real = [], FeatureRunner.prepare
+    names, real = [], RecordImages.prepare
 
-    def prepare(self: FeatureRunner, row: int) -> np.ndarray:
+    def prepare(self: RecordImages, row: int) -> np.ndarray:
         names.append(self.data.records[row].id)
         return real(self, row)
 
-    monkeypatch.setattr(FeatureRunner, "prepare", prepare)
+    monkeypatch.setattr(RecordImages, "prepare", prepare)
     return names
 
 

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
-from helpers.tiny_finetuning import tiny_network, tiny_photos
+from helpers.tiny_finetuning import tiny_classifier, tiny_network, tiny_photos
 
 from featcache import extract
+from featcache.datasets import open_dataset
+from featcache.finetuning.data import from_photos
 from featcache.finetuning.inputs import CachedActivations, Kept, batches, epoch_order
+from featcache.finetuning.phases import make_model
+from featcache.images.augmentation import Augmentation
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,25 @@ def test_the_last_batch_is_filled_up_or_left_out(cut):
     assert rows_of(batches(cut, rows, 5, epoch=None, drop_last=True)) == rows[:5].tolist()
     # Nothing would be left of fewer rows than a batch.
     assert rows_of(batches(cut, rows[:3], 5, epoch=None, drop_last=True)) == [*rows[:3].tolist(), -1, -1]
+
+
+@pytest.mark.parametrize("after", [None, "block_2", "head"])
+def test_photos_go_through_the_frozen_part_in_batches_of_the_platform(tmp_path, monkeypatch, after):
+    """As many as a step takes on an accelerator, two at a time on a CPU; the values are the same."""
+    network, photos = tiny_network(), tiny_photos(tmp_path / "photos")
+    head = tiny_classifier(network, photos)
+    data = from_photos(head, open_dataset(str(photos)), report=lambda progress: None)
+    model = make_model(head, network, "float32")
+    rows, found = data.rows.train[:12], {}
+    for platform, on_cpu in (("cpu", True), ("accelerator", False)):
+        monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda on_cpu=on_cpu: on_cpu)
+        inputs = data.inputs(model, after=after, augmentation=Augmentation.parse("flip"), seed=1, workers=2)
+        found[platform] = list(inputs.stream(rows, epoch=1, size=5))
+    assert [len(numbers) for numbers, _ in found["cpu"]] == [2] * 6
+    assert [len(numbers) for numbers, _ in found["accelerator"]] == [5, 5, 2]
+    small, large = (np.concatenate([values for _, values in chunks]) for chunks in found.values())
+    # Float32 sums in another order where batches are wider.
+    np.testing.assert_allclose(large, small, rtol=0, atol=1e-5 * max(1.0, float(np.abs(small).max())))
 
 
 class Flaky:

@@ -149,7 +149,7 @@ def test_nothing_to_do_is_found_out_without_a_network_for_that_size_only(ask, ne
 
 
 def test_requests_are_the_same_however_the_size_is_written():
-    wanted = ExtractionSpec("mobilenet_v2", ("pool",), None, None, "float32", "float32")
+    wanted = ExtractionSpec(backbone="mobilenet_v2", layers=("pool",))
     digests = [replace(wanted, image_size=given).digest() for given in (150, "150", "150x150", [150, 150])]
     assert len({*digests}) == 1
     others = [wanted.digest(), *(replace(wanted, image_size=given).digest() for given in (151, (150, 151)))]

@@ -19,9 +19,8 @@ from featcache import Classifier, FeatureCache, plan_extraction, train_head
 from featcache.cache import repair, verify, writer
 from featcache.core.identity import PLAIN_VIEWS
 from featcache.core.sharding import DeviceMesh
-from featcache.errors import IdentityError, IntegrityError, Interrupted, UsageError
+from featcache.errors import FeatcacheError, IdentityError, IntegrityError, Interrupted, UsageError
 from featcache.extraction.extract import extract as real_extract
-from featcache.extraction.runner import FeatureRunner
 from featcache.images.augmentation import Augmentation
 from featcache.images.random_views import decode_view
 from featcache.images.resizing import prepare
@@ -171,26 +170,33 @@ class Asynchronous(FakeNetwork):
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7, None])
 @pytest.mark.parametrize("on_cpu", [True, False])
 def test_no_batch_size_changes_what_is_stored(photos, tmp_path, monkeypatch, count, batch_size, on_cpu):
-    monkeypatch.setattr(FeatureRunner, "on_cpu", on_cpu)
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: on_cpu)
     options = {"backbone": Asynchronous(), "views": count, "batch_size": batch_size}
     assert_right(photos, extract(photos, tmp_path / "x.h5", **options).cache, count)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, None])
 def test_what_is_padded_for_several_devices_is_cut_off_again(photos, target, monkeypatch, batch_size):
-    monkeypatch.setattr(FeatureRunner, "on_cpu", False)
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: False)
     monkeypatch.setattr(DeviceMesh, "count", 3)  # batches are padded to multiples of 3
     options = {"backbone": Asynchronous(), "views": 5, "batch_size": batch_size}
     assert_right(photos, extract(photos, target, **options).cache, 5)
 
 
 def test_a_device_without_memory_for_a_batch_of_views_gets_fewer_images(photos, target, monkeypatch):
-    monkeypatch.setattr(FeatureRunner, "on_cpu", False)
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: False)
     network = Asynchronous()
     network.most = 7
-    # The first batch is the self-test's, which does not halve: as many as fit, then more.
-    monkeypatch.setattr(FeatureRunner, "probe", lambda computation: {})
     assert_right(photos, extract(photos, target, backbone=network, batch_size=24).cache)
+
+
+def test_a_device_without_memory_for_one_image_is_an_error(photos, target, monkeypatch):
+    monkeypatch.setattr("featcache.extraction.batching.on_cpu", lambda: False)
+    network = Asynchronous()
+    network.most = 0
+    with pytest.raises(FeatcacheError, match="the device has no memory for a single image; free some, or"):
+        extract(photos, target, backbone=network)
+    assert not target.exists()
 
 
 # Reading ----------------------------------------------------------------------------------------------------

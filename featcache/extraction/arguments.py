@@ -1,0 +1,169 @@
+"""What `featcache.extract` and its dry run do alike: check the arguments, and find out what there is to do."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from featcache.cache import FeatureCache, RowTable
+from featcache.core.parallel import default_workers
+from featcache.core.progress import OnProgress
+from featcache.datasets import Dataset
+from featcache.datasets.subset import Subset, open_subset
+from featcache.errors import UsageError
+from featcache.extraction.content_hashes import hash_records
+from featcache.extraction.network_request import ResolvedExtraction, backbone_label
+from featcache.extraction.output_path import output_path
+from featcache.extraction.reuse import dropped_images, find_caches
+from featcache.extraction.row_table import SplitRule, identify_rows
+from featcache.extraction.runner import FeatureRunner, RecordImages
+from featcache.extraction.spec import ExtractionSpec, require_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionArguments:
+    """Arguments of `featcache.extract` that are valid.
+
+    Parameters
+    ----------
+    spec
+        Those that decide what is computed.
+    output, test_fraction, seed, data_dir, split, shard, reuse, verify, overwrite, batch_size, workers
+        See `featcache.extract`.
+
+    Raises
+    ------
+    UsageError
+        If one has a value that cannot work.
+    """
+
+    spec: ExtractionSpec
+    output: str | os.PathLike[str] | None
+    test_fraction: float
+    seed: int
+    data_dir: str | os.PathLike[str] | None
+    split: str | None
+    shard: str | None
+    reuse: Sequence[str | os.PathLike[str]]
+    verify: bool
+    overwrite: bool
+    batch_size: int | None
+    workers: int | None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.test_fraction < 1:
+            raise UsageError(f"test fraction {self.test_fraction} is not in 0..1")
+        require_positive(batch_size=self.batch_size, workers=self.workers)
+        self.spec.require_layer()
+
+    @property
+    def rule(self) -> SplitRule:
+        """How a dataset without splits is divided."""
+        return SplitRule(self.test_fraction, self.seed)
+
+    @property
+    def threads(self) -> int:
+        """How many threads read and decode."""
+        return self.workers or default_workers()
+
+    def open(self, source: str | Path | Dataset) -> tuple[Dataset, Subset]:
+        """Open the part of a dataset that was asked for, and say which that is."""
+        return open_subset(source, self.shard, self.split, self.data_dir)
+
+    def target(self, data: Dataset, part: Subset, resolved: ResolvedExtraction) -> Path:
+        """Return where the cache goes."""
+        return output_path(data, backbone_label(resolved.network), self.output, part)
+
+
+@dataclass(frozen=True)
+class PreparedExtraction:
+    """An extraction of which everything is known that can be known before anything is computed.
+
+    Parameters
+    ----------
+    arguments
+        What was asked for.
+    resolved
+        What is extracted: also the layers that the target holds already.
+    target
+        The cache file.
+    data, hashes
+        The records, and the sha256 of each one's bytes.
+    rows, document
+        The row table, and what the cache's identity says of the dataset.
+    caches
+        Caches that rows may be copied from, the preferred first.
+    dropped
+        Images of the finished cache at `target` that the new one will not have.
+    """
+
+    arguments: ExtractionArguments
+    resolved: ResolvedExtraction
+    target: Path
+    data: Dataset
+    hashes: Sequence[bytes]
+    rows: RowTable
+    document: Mapping[str, Any]
+    caches: Sequence[FeatureCache]
+    dropped: int
+
+    @cached_property
+    def runner(self) -> FeatureRunner:
+        """What computes features."""
+        return FeatureRunner(
+            extraction=self.resolved,
+            images=len(self.data.records),
+            batch_size=self.arguments.batch_size,
+            workers=self.arguments.workers,
+        )
+
+    @cached_property
+    def images(self) -> RecordImages:
+        """What the features are computed of."""
+        return RecordImages(self.data, self.hashes, self.resolved.transforms, self.resolved.views)
+
+
+def prepare_extraction(
+    arguments: ExtractionArguments,
+    resolved: ResolvedExtraction,
+    data: Dataset,
+    target: Path,
+    *,
+    report: OnProgress,
+    keep: bool = True,
+) -> PreparedExtraction:
+    """Find caches to copy from, hash the images and identify the rows.
+
+    Parameters
+    ----------
+    arguments, resolved, data, target
+        What was asked for, with its network loaded; the dataset, and where its features go.
+    report
+        Told after every file that was hashed.
+    keep
+        Whether hashes may be remembered for the next time.
+
+    Raises
+    ------
+    IdentityError
+        If the target or a cache to copy from holds other features, or images would be lost with the target.
+    """
+    overwrite = arguments.overwrite
+    resolved, caches = find_caches(target, resolved, reuse=arguments.reuse, overwrite=overwrite)
+    hashes = hash_records(
+        data, workers=arguments.threads, report=report, trust=not arguments.verify, keep=keep
+    )
+    rows, document = identify_rows(data, hashes, arguments.rule, arguments.split)
+    return PreparedExtraction(
+        arguments=arguments,
+        resolved=resolved,
+        target=target,
+        data=data,
+        hashes=hashes,
+        rows=rows,
+        document=document,
+        caches=caches,
+        dropped=dropped_images(caches, target, hashes, document, overwrite=overwrite),
+    )
