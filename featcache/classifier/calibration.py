@@ -149,7 +149,7 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str
     classes
         Number of classes; two where one sigmoid tells them apart.
     loss
-        What the head was trained with, a word of `featcache.heads.probabilities.CLASS_LOSSES`.
+        What the head was trained with, a word of `featcache.heads.settings.CLASS_LOSSES`.
 
     Returns
     -------
