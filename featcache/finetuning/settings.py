@@ -93,7 +93,7 @@ class FineTuningSettings:
     )
     augment: str = _setting(
         "none",
-        "flip, random-resized-crop, random-square-crop=MARGIN, colour, or none",
+        "what is done to photos: flip, random-resized-crop, random-square-crop=MARGIN, colour, or none",
         "Data",
         otherwise=PHOTO_AUGMENTATION,
     )

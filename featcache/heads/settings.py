@@ -50,12 +50,15 @@ class HeadSetting(Setting):
     optimizers
         The optimizers that know it.
     axis
-        Whether a sweep tries several values.
+        Whether a sweep may try several values.
+    grid
+        What a sweep tries where nothing is said, in its grammar; the default alone where this is empty.
     """
 
     heads: tuple[str, ...]
     optimizers: tuple[str, ...] = OPTIMIZERS
     axis: bool = True
+    grid: str = ""
 
 
 def _setting(default: Any, help: str, panel: str, *, heads: tuple[str, ...] = DESCENT, **more: Any) -> Any:
@@ -144,21 +147,29 @@ class Settings:
     )
     optimizer: str = _setting("adam", "update rule", "Optimisation", choices=OPTIMIZERS)
     learning_rate: float = _setting(
-        3e-4, "step size", "Optimisation", limit=POSITIVE, aliases=("--lr",), optimizers=STEPPING
+        3e-4,
+        "step size",
+        "Optimisation",
+        limit=POSITIVE,
+        aliases=("--lr",),
+        optimizers=STEPPING,
+        grid="1e-4:1e-2:log3",
     )
     weight_decay: float = _setting(
         0.0, "L2 decay of the weights, not of biases", "Optimisation", limit=NOT_NEGATIVE
     )
     label_smoothing: float = _setting(0.0, "share of the target spread evenly", "Optimisation", limit=SHARE)
-    momentum: float = _setting(0.9, "of sgd and nesterov", "Optimisation", limit=SHARE, optimizers=STEPPING)
+    momentum: float = _setting(
+        0.9, "momentum of sgd and nesterov", "Optimisation", limit=SHARE, optimizers=STEPPING
+    )
     schedule: str = _setting(
-        "constant", "of the learning rate", "Optimisation", choices=SCHEDULES, optimizers=STEPPING
+        "constant", "course of the learning rate", "Optimisation", choices=SCHEDULES, optimizers=STEPPING
     )
     end: float = _setting(
         0.0, "factor on the rate at the last step", "Optimisation", limit=FACTOR, optimizers=STEPPING
     )
     power: float = _setting(
-        1.0, "of the polynomial schedule", "Optimisation", limit=POSITIVE, optimizers=STEPPING
+        1.0, "power of the polynomial schedule", "Optimisation", limit=POSITIVE, optimizers=STEPPING
     )
     warmup: float = _setting(
         0.0, "epochs of growing learning rate", "Optimisation", limit=DURATION, optimizers=STEPPING
@@ -181,13 +192,22 @@ class Settings:
     )
     standardize: bool = _setting(True, "scale features by the training rows", "Head", heads=FITTED)
     seed: int = _setting(
-        0, "seed of order and held-out share", "Optimisation", heads=(), limit=SEED, axis=False
+        0, "seed of everything that is drawn", "Optimisation", heads=(), limit=SEED, axis=False
     )
-    c: float = _setting(1.0, "inverse strength of the penalty", "Head", heads=("logistic",), limit=POSITIVE)
-    l2: float = _setting(1.0, "strength of the penalty", "Head", heads=("ridge",), limit=POSITIVE)
-    neighbours: int = _setting(20, "how many vote", "Head", heads=("knn",), limit=AT_LEAST_ONE)
+    c: float = _setting(
+        1.0,
+        "inverse strength of the penalty",
+        "Head",
+        heads=("logistic",),
+        limit=POSITIVE,
+        grid="1e-4:1e2:log7",
+    )
+    l2: float = _setting(
+        1.0, "strength of the penalty", "Head", heads=("ridge",), limit=POSITIVE, grid="1e-2:1e6:log9"
+    )
+    neighbours: int = _setting(20, "how many vote", "Head", heads=("knn",), limit=AT_LEAST_ONE, grid="5,20")
     temperature: float | None = _setting(
-        None, "how fast votes fade", "Head", heads=("knn",), limit=POSITIVE, otherwise="never"
+        None, "how fast votes fade with the distance", "Head", heads=("knn",), limit=POSITIVE
     )
     metric: str = _setting("cosine", "which rows are near", "Head", heads=MEMORY, choices=METRICS)
     views: int | None = _setting(
@@ -212,7 +232,8 @@ class Settings:
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
         """Return settings from arguments of a function: `hidden` may be any sequence of widths."""
-        return cls(**{**arguments, "hidden": tuple(arguments["hidden"])})
+        given: dict[str, Any] = {**arguments, "hidden": tuple(arguments["hidden"])}
+        return cls(**given)
 
     def _refuse_random(self) -> None:
         """Refuse what makes each step's loss another one: a line search would compare what cannot be compared."""

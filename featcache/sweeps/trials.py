@@ -18,14 +18,6 @@ RELEVANT: Mapping[str, tuple[str, ...]] = {head: settings_for(head) for head in 
 STEPS_ONLY = frozenset(name for name, setting in SETTINGS.items() if "lbfgs" not in setting.optimizers)
 """Settings that change nothing where all rows are taken at once."""
 
-AXES: Mapping[str, str] = {
-    "learning_rate": "1e-4:1e-2:log3",
-    "c": "1e-4:1e2:log7",
-    "l2": "1e-2:1e6:log9",
-    "neighbours": "5,20",
-}
-"""What is tried of a setting where nobody says; of any other, its default."""
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -105,7 +97,7 @@ class Trial:
 
 
 def read_axes(given: Mapping[str, Given]) -> dict[str, Axis]:
-    """Return an axis for each setting that a sweep may try; one that is ``None`` or absent is `AXES`' or the default.
+    """Return an axis for each setting that a sweep may try: what is given, else its grid or its default.
 
     Raises
     ------
@@ -113,8 +105,8 @@ def read_axes(given: Mapping[str, Given]) -> dict[str, Axis]:
         An unknown setting, or values that are not in the grammar.
     """
     told = {name: value for name, value in given.items() if value is not None}
-    defaults = {name: setting.default for name, setting in SETTINGS.items() if setting.axis}
-    return {name: read_axis(name, value) for name, value in {**defaults, **AXES, **told}.items()}
+    usual = {name: setting.grid or setting.default for name, setting in SETTINGS.items() if setting.axis}
+    return {name: read_axis(name, value) for name, value in (usual | told).items()}
 
 
 def configurations(axes: Mapping[str, Axis], *, trials: int | None = None, seed: int = 0) -> list[Settings]:
