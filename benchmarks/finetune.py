@@ -21,7 +21,6 @@ import numpy as np
 import typer
 
 import featcache
-from featcache.finetuning.dry_run import defaults
 from featcache.finetuning.inputs import Batch, batches
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.settings import tune_settings
@@ -33,10 +32,7 @@ def task_of(classifier: featcache.Classifier, *, cached: bool, source: Any, **gi
     settings = tune_settings(
         classifier,
         cached=cached,
-        augment=None,
-        compute_dtype=None,
-        rates=(),
-        **{**defaults(), **given},
+        **given,
     )
     return prepare_task(
         classifier,

@@ -40,15 +40,32 @@ def _section(name: str, command: Any) -> list[str]:
 
 def _parameters(name: str, command: Any) -> list[str]:
     """How to call a command; nothing for a group that does nothing by itself."""
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    if not arguments and not options:
+    from featcache.cli.options import sections
+
+    found = sections([p for p in command.params if p.name != "help"])
+    arguments = dict(found)["Arguments"]
+    if not any(parameters for _, parameters in found):
         return []
     usage = " ".join([f"featcache {name}", *(p.name.upper() for p in arguments), "[OPTIONS]"])
-    lines = ["", f"    {usage}", "", "| | | default |", "| --- | --- | --- |"]
-    lines += [f"| `{p.name.upper()}` | {_cell(p.help)} | |" for p in arguments]
-    lines += [f"| {_names(p)} | {_cell(p.help)} | {_default(p)} |" for p in options]
+    lines = ["", f"    {usage}"]
+    if len(found) == 2:  # no sections
+        return [*lines, *_table("", [p for _, parameters in found for p in parameters])]
+    for title, parameters in found:
+        lines += _table(title, parameters)
     return lines
+
+
+def _table(title: str, parameters: list[Any]) -> list[str]:
+    """One section's arguments or options; nothing where there are none."""
+    if not parameters:
+        return []
+    return ["", f"| {title}".rstrip() + " | | default |", "| --- | --- | --- |", *map(_row, parameters)]
+
+
+def _row(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"| `{parameter.name.upper()}` | {_cell(parameter.help)} | |"
+    return f"| {_names(parameter)} | {_cell(parameter.help)} | {_default(parameter)} |"
 
 
 def _names(option: Any) -> str:
@@ -60,7 +77,8 @@ def _cell(text: str | None) -> str:
 
 
 def _default(option: Any) -> str:
-    return "" if option.default in (None, False, True) or callable(option.default) else f"`{option.default}`"
+    shown = not (option.default is None or isinstance(option.default, bool) or callable(option.default))
+    return f"`{option.default}`" if shown else ""
 
 
 def main() -> int:

@@ -160,7 +160,7 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str
     classes
         Number of classes; two where one sigmoid tells them apart.
     loss
-        What the head was trained with, a word of `featcache.heads.probabilities.CLASS_LOSSES`.
+        What the head was trained with, a word of `featcache.heads.settings.CLASS_LOSSES`.
 
     Returns
     -------
@@ -241,7 +241,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, loss: str = "soft
         return COLDEST
     if first == last:
         return 1.0
-    return float(np.exp(-brentq(excess, low, high, xtol=1e-12)))
+    colder: Any = brentq(excess, low, high, xtol=1e-12)  # Any: its type depends on full_output
+    return float(np.exp(-colder))
 
 
 def _behind(loss: str, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -12,9 +11,10 @@ from featcache.classifier.cached_features import require_several, view_features,
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import finish_head, image_floor
 from featcache.classifier.rejection import require_accuracy
+from featcache.core.schema import spelled_out
 from featcache.core.tasks import REGRESSION
 from featcache.errors import DataError
-from featcache.heads.settings import DESCENT, Settings
+from featcache.heads.settings import DESCENT, SETTINGS, HeadArguments, Settings
 from featcache.heads.target_scaling import TargetScale
 from featcache.heads.task_types import TASK_TYPES
 from featcache.splits.selection import Parts, select_rows
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from featcache.solvers.fit import Fit
 
 
+@spelled_out(HeadArguments, SETTINGS, before="tta")
 def train_head(
     cache: str | os.PathLike[str] | FeatureCache,
     *,
@@ -33,42 +34,10 @@ def train_head(
     val: str | None = None,
     test: str | None = None,
     group_by: str | None = None,
-    head: str | None = None,
-    hidden: Sequence[int] = (256,),
-    activation: str = "relu",
-    dropout: float = 0.0,
-    batch_norm: bool = False,
-    loss: str | None = None,
-    optimizer: str = "adam",
-    learning_rate: float = 3e-4,
-    weight_decay: float = 0.0,
-    label_smoothing: float = 0.0,
-    momentum: float = 0.9,
-    schedule: str = "constant",
-    end: float = 0.0,
-    power: float = 1.0,
-    warmup: float = 0.0,
-    clip: float | None = None,
-    mixup: float = 0.0,
-    noise: float = 0.0,
-    class_weights: str = "none",
-    batch_size: int = 128,
-    epochs: int = 100,
-    monitor: str = "loss",
-    patience: int = 10,
-    min_delta: float = 0.0,
-    val_fraction: float = 0.2,
-    standardize: bool = True,
-    seed: int = 0,
-    c: float = 1.0,
-    l2: float = 1.0,
-    neighbours: int = 20,
-    temperature: float | None = None,
-    metric: str = "cosine",
-    views: int | None = None,
     tta: bool = False,
     calibrate: bool = True,
     reject_accuracy: float = 0.95,
+    **settings: Unpack[HeadArguments],
 ) -> Classifier:
     """Train a head on cached features.
 
@@ -82,23 +51,22 @@ def train_head(
         Which layer of the cache; its first by default.
     train, val, test, group_by
         Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; ``"none"`` for none. By
-        default those of the cache's own splits, and `val_fraction` of the training rows where it has no val split, of
+        default those of the cache's own splits, and ``val_fraction`` of the training rows where it has no val split, of
         whole groups where images have groups; see `featcache.splits.selection.Parts`.
-    head, hidden, activation, dropout, batch_norm, loss, optimizer, learning_rate, weight_decay, \
-label_smoothing, momentum, schedule, end, power, warmup, clip, mixup, noise, class_weights, batch_size, epochs, \
-monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours, temperature, metric, views
-        See `Settings`. Where nothing is said, classes are learnt by a ``"linear"`` head with a ``"softmax"``, answers
-        with a ``"sigmoid"`` for each, and numbers by ``"ridge"``.
     tta
         Measure and calibrate on the mean of the probabilities of all views of an image that the cache holds
         (test-time augmentation), not on the plain image alone; recorded, so that `Classifier.evaluate` and
         `Classifier.predict` do the same. The epoch is chosen on the plain validation images either way.
     calibrate
         Fit a temperature to the validation rows, and choose from which confidence on a prediction counts: see
-        `featcache.classifier.calibration.calibrated`. These rows have chosen the epoch too, so both are a
+        `featcache.classifier.calibration.calibrate`. These rows have chosen the epoch too, so both are a
         little too sure.
     reject_accuracy
         How often a prediction that counts must be right; the others are "unknown".
+    **settings
+        How the head is trained: `head`, `learning_rate`, `epochs` and all others of
+        `featcache.heads.settings.Settings`, with its defaults. Where nothing is said, classes are learnt by a
+        ``"linear"`` head with a ``"softmax"``, answers with a ``"sigmoid"`` for each, and numbers by ``"ridge"``.
 
     Returns
     -------
@@ -120,48 +88,19 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
     require_accuracy(reject_accuracy)
     opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
     reading = TASK_TYPES[opened.task]
-    settings = Settings(
-        head=reading.head(head),
-        hidden=tuple(hidden),
-        activation=activation,
-        dropout=dropout,
-        batch_norm=batch_norm,
-        loss=reading.loss(loss),
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        label_smoothing=label_smoothing,
-        momentum=momentum,
-        schedule=schedule,
-        end=end,
-        power=power,
-        warmup=warmup,
-        clip=clip,
-        mixup=mixup,
-        noise=noise,
-        class_weights=class_weights,
-        batch_size=batch_size,
-        epochs=epochs,
-        monitor=monitor,
-        patience=patience,
-        min_delta=min_delta,
-        val_fraction=val_fraction,
-        standardize=standardize,
-        seed=seed,
-        c=c,
-        l2=l2,
-        neighbours=neighbours,
-        temperature=temperature,
-        metric=metric,
-        views=views,
-    )
+    arguments = {
+        **settings,
+        "head": reading.head(settings.get("head")),
+        "loss": reading.loss(settings.get("loss")),
+    }
+    own = Settings.from_arguments(arguments)
     name = opened.layer(layer)
-    asked = Parts(train, val, test, val_fraction, group_by, seed)
+    asked = Parts(train, val, test, own.val_fraction, group_by, own.seed)
     rows = select_rows(opened, asked)
     if tta:
         require_several(opened, name)
-    settings = with_views(opened, name, settings)
-    learnt = _labelled(opened, rows.train, name, views_used(opened, name, settings))
+    own = with_views(opened, name, own)
+    learnt = _labelled(opened, rows.train, name, views_used(opened, name, own))
     judging, scale = _labelled(opened, rows.val, name), None
     if opened.task == REGRESSION:
         scale = TargetScale.of(learnt.labels.astype(np.float64), learnt.weight[0])
@@ -169,12 +108,12 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
             part._replace(labels=scale.scaled(part.labels).astype(np.float32)) for part in (learnt, judging)
         )
     started = time.monotonic()
-    fit = _fit(settings, len(opened.classes), learnt, judging)
+    fit = _fit(own, len(opened.classes), learnt, judging)
     seconds = round(time.monotonic() - started, 3)
     classifier = finish_head(
         opened,
         name,
-        settings,
+        own,
         fit,
         rows=rows,
         selection=asked,

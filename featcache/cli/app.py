@@ -26,6 +26,7 @@ from featcache.cli import (
     train_head,
 )
 from featcache.cli.console import Console, active, forget
+from featcache.cli.options import SectionedCommand
 from featcache.core.version import __version__
 from featcache.errors import FeatcacheError
 
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 
 for module in (extract, train_head, sweep, finetune, evaluate, predict, doctor, demo):
-    app.command(module.NAME)(module.command)
+    app.command(module.NAME, cls=SectionedCommand)(module.command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)
 app.add_typer(data.group)

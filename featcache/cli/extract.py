@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, shares
+from featcache.cli.options import with_options
 from featcache.cli.signals import stop_gently
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ DATASET = (
 )
 
 
+@with_options(
+    common=("backbone", "layer", "views", "split", "output", "workers", "dry_run", "overwrite"),
+)
 def command(
     dataset: Annotated[str, typer.Argument(help=DATASET)],
     backbone: Annotated[
@@ -29,46 +33,83 @@ def command(
         list[str] | None, typer.Option("--layer", "-l", help="What to keep, as STAGE or STAGE:POOLING.")
     ] = None,
     image_statistics: Annotated[
-        bool, typer.Option(help="Keep the images' colours too, for a warning where they would do.")
+        bool,
+        typer.Option(
+            help="Keep the images' colours too, for a warning where they would do.", rich_help_panel="Data"
+        ),
     ] = True,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5].")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Weights file to use, or 'random'.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights file to use, or 'random'.", rich_help_panel="Backbone")
+    ] = None,
     image_size: Annotated[
         str | None,
-        typer.Option(help="Pixels, as SIZE or HEIGHTxWIDTH [default: what belongs to the weights]."),
+        typer.Option(
+            help="Pixels, as SIZE or HEIGHTxWIDTH [default: what belongs to the weights].",
+            rich_help_panel="Backbone",
+        ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
-    compute_dtype: Annotated[str, typer.Option(help="What is computed in: float32, bfloat16.")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="What is stored: float32 or float16.", rich_help_panel="Output")
+    ] = "float32",
+    compute_dtype: Annotated[
+        str, typer.Option(help="What is computed in: float32, bfloat16.", rich_help_panel="Backbone")
+    ] = "float32",
     views: Annotated[int, typer.Option(help="Views of each image: 1 is the plain one, more are drawn.")] = 1,
     augment: Annotated[
-        str, typer.Option(help="How, in words: flip, random-resized-crop, random-square-crop, colour.")
+        str,
+        typer.Option(
+            help="How, in words: flip, random-resized-crop, random-square-crop, colour.",
+            rich_help_panel="Views",
+        ),
     ] = "flip,random-resized-crop",
-    view_seed: Annotated[int, typer.Option(help="Seed of the drawn views.")] = 0,
-    test_fraction: Annotated[float, typer.Option(help="Test share of a dataset without splits.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
-    data_dir: Annotated[Path | None, typer.Option(help="Where TFDS's datasets are prepared.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Only a split or slice, as train[:10%] or [:100].")
+    view_seed: Annotated[int, typer.Option(help="Seed of the drawn views.", rich_help_panel="Views")] = 0,
+    test_fraction: Annotated[
+        float, typer.Option(help="Test share of a dataset without splits.", rich_help_panel="Data")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(help="Seed of that split.", rich_help_panel="Data")] = 0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where TFDS's datasets are prepared.", rich_help_panel="Data")
     ] = None,
-    shard: Annotated[str | None, typer.Option(help="Only part i of n, as i/n.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Only a split or slice, as train[:10%] or [:100].", rich_help_panel="Data"),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Only part i of n, as i/n.", rich_help_panel="Data")
+    ] = None,
     reuse: Annotated[
-        list[Path] | None, typer.Option(help="Finished cache to copy rows from; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="Finished cache to copy rows from; may be repeated.", rich_help_panel="Reuse"),
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read and hash every image again, also those that look unchanged."),
+        typer.Option(
+            "--verify",
+            help="Read and hash every image again, also those that look unchanged.",
+            rich_help_panel="Reuse",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail on the first unreadable image.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a cache of another recipe or dataset.")
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on the first unreadable image.", rich_help_panel="Data")
     ] = False,
-    batch_size: Annotated[int | None, typer.Option(help="Images per call [default: by platform].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Decoding threads [default: one per core].")] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace a cache of another recipe or dataset.", rich_help_panel="Output"
+        ),
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per call [default: by platform].", rich_help_panel="Backbone")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Decoding threads [default: one per core].", rich_help_panel="Data")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.options import RejectAccuracy, option, with_options
 from featcache.cli.signals import stop_gently
+from featcache.finetuning.settings import SETTINGS
 
 if TYPE_CHECKING:
     from featcache.finetuning.dry_run import FineTuningPlan
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 NAME = "finetune"
 
 
+@with_options(
+    common=("train_from", "epochs", "learning_rate", "batch_size", "augment", "cache", "output", "resume"),
+    # Of rates, --rate takes one at a time.
+    options=[option(setting) for name, setting in SETTINGS.items() if name != "rates"],
+)
 def command(
     classifier: Annotated[Path, typer.Argument(help="Folder made by featcache train-head.")],
     dataset: Annotated[
@@ -24,61 +31,21 @@ def command(
     cache: Annotated[
         Path | None, typer.Option(help="Train from a cached cut, made with extract --layer STAGE:map.")
     ] = None,
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="Which map of --cache.")] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="Which map of --cache.", rich_help_panel="Data")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the classifier; checkpoints go to OUTPUT.run.")
     ] = Path("finetuned"),
-    train_from: Annotated[
-        str | None,
-        typer.Option(help="First stage that trains, all, or head [default: the last third of the stages]."),
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="The most epochs to run.")] = 10,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Step size.")] = 1e-4,
-    head_epochs: Annotated[int, typer.Option(help="Epochs of a first phase: the head alone.")] = 0,
-    head_learning_rate: Annotated[
-        float, typer.Option("--head-learning-rate", "--head-lr", help="Step size in that phase.")
-    ] = 1e-3,
     rate: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN=RATE", help="Step size of stages, such as 'block6*=1e-4'; repeat."),
-    ] = None,
-    optimizer: Annotated[str, typer.Option(help="adamw, adam, sgd or nesterov.")] = "adamw",
-    momentum: Annotated[float, typer.Option(help="Of sgd and nesterov.")] = 0.9,
-    schedule: Annotated[str, typer.Option(help="constant, cosine, exponential or polynomial.")] = "cosine",
-    end: Annotated[float, typer.Option(help="Factor on the rate at the last step.")] = 0.0,
-    power: Annotated[float, typer.Option(help="Of the polynomial schedule.")] = 1.0,
-    warmup: Annotated[float, typer.Option(help="Epochs of growing learning rate.")] = 0.0,
-    weight_decay: Annotated[float, typer.Option(help="Decay of weights, not of biases and norms.")] = 0.0,
-    clip: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,
-    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread evenly.")] = 0.0,
-    mixup: Annotated[float, typer.Option(help="Alpha of mixup of the first trained stage's input.")] = 0.0,
-    dropout: Annotated[float, typer.Option(help="Share of an mlp head's hidden units dropped.")] = 0.0,
-    class_weights: Annotated[str, typer.Option(help="none or balanced.")] = "none",
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 32,
-    accumulate: Annotated[int, typer.Option(help="Batches averaged into one step.")] = 1,
-    average: Annotated[
-        float | None, typer.Option(help="Keep a moving average of the weights, with this decay.")
-    ] = None,
-    batch_norm: Annotated[
-        str, typer.Option(help="Statistics of stages that train: frozen, update.")
-    ] = "frozen",
-    augment: Annotated[
-        str | None,
         typer.Option(
-            help="flip, random-resized-crop, random-square-crop=MARGIN, colour; none "
-            "[default: flip,random-square-crop=32]."
+            metavar="PATTERN=RATE",
+            help="Step size of stages, such as 'block6*=1e-4'; repeat.",
+            rich_help_panel="Optimisation",
         ),
     ] = None,
-    compute_dtype: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16 [default: as the classifier's features].")
-    ] = None,
-    monitor: Annotated[str, typer.Option(help="What chooses the epoch: loss or score.")] = "loss",
-    patience: Annotated[int, typer.Option(help="Epochs without a better validation.")] = 5,
-    min_delta: Annotated[float, typer.Option(help="How much better counts.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of order and augmentation.")] = 0,
-    reject_accuracy: Annotated[
-        float, typer.Option(help="How often it must be right where it does not say unknown.")
-    ] = 0.95,
+    reject_accuracy: RejectAccuracy = 0.95,
     checkpoint_minutes: Annotated[float, typer.Option(help="Save within an epoch so often.")] = 10.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where there is a run.")] = False,
@@ -88,49 +55,21 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would train, and what a cached cut would save.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(help="Decoding threads [default: one per core].")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Decoding threads [default: one per core].", rich_help_panel="Data"),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    **settings: Any,
 ) -> None:
     """Fine-tune a classifier: from its head on backwards, from photos or from a cached cut.
 
     Stages before --train-from stay as they are. Stop it at any time: the same command with --resume goes on.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    arguments: dict[str, Any] = {
-        "cache": cache,
-        "layer": layer,
-        "train_from": train_from,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "head_epochs": head_epochs,
-        "head_learning_rate": head_learning_rate,
-        "rates": rate or (),
-        "optimizer": optimizer,
-        "momentum": momentum,
-        "schedule": schedule,
-        "end": end,
-        "power": power,
-        "warmup": warmup,
-        "weight_decay": weight_decay,
-        "clip": clip,
-        "label_smoothing": label_smoothing,
-        "mixup": mixup,
-        "dropout": dropout,
-        "class_weights": class_weights,
-        "batch_size": batch_size,
-        "accumulate": accumulate,
-        "average": average,
-        "batch_norm": batch_norm,
-        "augment": augment,
-        "compute_dtype": compute_dtype,
-        "monitor": monitor,
-        "patience": patience,
-        "min_delta": min_delta,
-        "seed": seed,
-        "workers": workers,
-    }
+    arguments = {"cache": cache, "layer": layer, "rates": rate or (), "workers": workers, **settings}
     if dry_run:
         from featcache.finetuning.dry_run import plan_finetuning
 

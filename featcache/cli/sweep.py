@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.options import (
+    Calibrate,
+    GroupBy,
+    RejectAccuracy,
+    Test,
+    Train,
+    Val,
+    axis,
+    option,
+    with_options,
+)
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import MissingFileError, UsageError, did_you_mean
+from featcache.heads.settings import SETTINGS
 
 if TYPE_CHECKING:
     from featcache.sweeps.leaderboard import LeaderboardEntry
@@ -19,13 +31,11 @@ if TYPE_CHECKING:
 
 NAME = "sweep"
 
-GRAMMAR = "values as 0,1e-4 or a range as 1e-4:1e-1:log8"
 
-
-def _axis(text: str) -> Any:
-    return typer.Option(help=text, metavar="VALUES")
-
-
+@with_options(
+    common=("head", "layer", "learning_rate", "seeds", "shots", "trials", "config", "output"),
+    options=[axis(setting) if setting.axis else option(setting) for setting in SETTINGS.values()],
+)
 def command(
     context: typer.Context,
     caches: Annotated[list[Path], typer.Argument(help="Caches made by featcache extract.")],
@@ -35,62 +45,34 @@ def command(
         str | None, typer.Option("--layer", "-l", help="Layers, or all [default: first].")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds of each configuration.")] = 1,
-    folds: Annotated[int, typer.Option(help="Stratified folds; 0: the validation rows judge.")] = 0,
+    folds: Annotated[
+        int,
+        typer.Option(help="Stratified folds; 0: the validation rows judge.", rich_help_panel="Validation"),
+    ] = 0,
     shots: Annotated[str, typer.Option(help="Training examples per class, as 1,5,10,all.")] = "all",
     trials: Annotated[int | None, typer.Option(help="Random configurations per head instead of all.")] = None,
-    select: Annotated[str, typer.Option(help="What chooses: val or folds.")] = "val",
-    train: Annotated[str, typer.Option(help="What trains: a split or slice, as train[:80%].")] = "train",
-    val: Annotated[
-        str | None, typer.Option(help="What validates [default: val, or a held-out share].")
-    ] = None,
-    test: Annotated[str | None, typer.Option(help="What tests, or none [default: test].")] = None,
-    val_fraction: Annotated[float, typer.Option(help="Held out where there is no val split.")] = 0.2,
-    group_by: Annotated[str | None, typer.Option(help="Expression over ids: groups stay together.")] = None,
-    seed: Annotated[int, typer.Option(help="Of folds, held-out rows, random search, order.")] = 0,
-    memory: Annotated[str, typer.Option(help="What training may take; more is streamed.")] = "2GiB",
+    select: Annotated[
+        str, typer.Option(help="What chooses: val or folds.", rich_help_panel="Validation")
+    ] = "val",
+    train: Train = "train",
+    val: Val = None,
+    test: Test = None,
+    group_by: GroupBy = None,
+    memory: Annotated[
+        str, typer.Option(help="What training may take; more is streamed.", rich_help_panel="Data")
+    ] = "2GiB",
     save_best: Annotated[bool, typer.Option(help="Save the chosen head as a classifier.")] = True,
-    calibrate: Annotated[bool, typer.Option(help="Learn on validation rows how sure it may be.")] = True,
-    reject_accuracy: Annotated[
-        float, typer.Option(help="How often it must be right where it does not say unknown.")
-    ] = 0.95,
-    head: Annotated[str | None, _axis("Kinds: linear,mlp,logistic,ridge,knn,prototype.")] = None,
-    hidden: Annotated[str | None, _axis("mlp: widths, as 256,512x128.")] = None,
-    activation: Annotated[str | None, _axis("mlp: relu,gelu,silu,tanh.")] = None,
-    dropout: Annotated[str | None, _axis("mlp: share of hidden units dropped.")] = None,
-    batch_norm: Annotated[str | None, _axis("mlp: true,false.")] = None,
-    loss: Annotated[str | None, _axis("softmax,sigmoid.")] = None,
-    optimizer: Annotated[str | None, _axis("adam,adamw,sgd,nesterov,lbfgs.")] = None,
-    learning_rate: Annotated[
-        str | None, typer.Option("--learning-rate", "--lr", help=f"Step size: {GRAMMAR}.", metavar="VALUES")
-    ] = None,
-    weight_decay: Annotated[str | None, _axis("L2 decay of weights.")] = None,
-    label_smoothing: Annotated[str | None, _axis("Share of the target spread evenly.")] = None,
-    momentum: Annotated[str | None, _axis("Of sgd and nesterov.")] = None,
-    schedule: Annotated[str | None, _axis("constant,cosine,exponential,polynomial.")] = None,
-    end: Annotated[str | None, _axis("Factor on the rate at the last step.")] = None,
-    power: Annotated[str | None, _axis("Of the polynomial schedule.")] = None,
-    warmup: Annotated[str | None, _axis("Epochs of growing learning rate.")] = None,
-    clip: Annotated[str | None, _axis("Largest norm of a gradient, or none.")] = None,
-    mixup: Annotated[str | None, _axis("Alpha of mixup on features.")] = None,
-    noise: Annotated[str | None, _axis("Noise on features, in deviations.")] = None,
-    class_weights: Annotated[str | None, _axis("none,balanced.")] = None,
-    batch_size: Annotated[str | None, _axis("Rows per step.")] = None,
-    epochs: Annotated[str | None, _axis("The most epochs to run.")] = None,
-    monitor: Annotated[str | None, _axis("What chooses the epoch: loss,score.")] = None,
-    patience: Annotated[str | None, _axis("Epochs without a better validation.")] = None,
-    min_delta: Annotated[str | None, _axis("How much better counts.")] = None,
-    standardize: Annotated[str | None, _axis("true,false.")] = None,
-    c: Annotated[str | None, typer.Option("--c", help="logistic: inverse penalty.", metavar="VALUES")] = None,
-    l2: Annotated[str | None, typer.Option("--l2", help="ridge: penalty.", metavar="VALUES")] = None,
-    neighbours: Annotated[str | None, _axis("knn: how many vote.")] = None,
-    temperature: Annotated[str | None, _axis("knn: how fast votes fade, or none.")] = None,
-    metric: Annotated[str | None, _axis("knn, prototype: cosine,euclidean.")] = None,
-    views: Annotated[str | None, _axis("Cached views to learn from, as 1,8 [default: all].")] = None,
+    calibrate: Calibrate = True,
+    reject_accuracy: RejectAccuracy = 0.95,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    **axes: Any,
 ) -> None:
-    """Fit many heads on cached features, choose on validation rows, and read the test rows once."""
+    """Fit many heads on cached features, choose on validation rows, and read the test rows once.
+
+    VALUES are one or more, as 0,1e-4, or a range of numbers, as 1e-4:1e-1:log8; all combinations are tried.
+    """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     own = {"context", "caches", "config", "as_json", "quiet", "verbose"}
     options = {name: value for name, value in context.params.items() if name not in own}

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.cli.options import Calibrate, GroupBy, RejectAccuracy, Test, Train, Val, option, with_options
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError
+from featcache.heads.settings import SETTINGS
 
 if TYPE_CHECKING:
     from featcache.classifier.calibration import Calibration
@@ -17,69 +19,30 @@ if TYPE_CHECKING:
 NAME = "train-head"
 
 
+@with_options(
+    common=("head", "layer", "learning_rate", "weight_decay", "batch_size", "epochs", "seed", "output"),
+    options=map(option, SETTINGS.values()),
+)
 def command(
     cache: Annotated[Path, typer.Argument(help="A cache made by featcache extract.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the classifier.")] = Path(
         "classifier"
     ),
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="Layer [default: the first].")] = None,
-    train: Annotated[str, typer.Option(help="What trains: a split or slice, as train[:80%].")] = "train",
-    val: Annotated[
-        str | None, typer.Option(help="What validates, or none [default: val, or a held-out share].")
-    ] = None,
-    test: Annotated[str | None, typer.Option(help="What tests, or none [default: test].")] = None,
-    group_by: Annotated[
-        str | None, typer.Option(help="Expression over ids: groups are held out whole.")
-    ] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(
-            help="linear, mlp, logistic, ridge, knn or prototype [default: linear; ridge for numbers]."
-        ),
-    ] = None,
-    hidden: Annotated[str, typer.Option(metavar="N,N…", help="Widths of an mlp's hidden layers.")] = "256",
-    activation: Annotated[str, typer.Option(help="relu, gelu, silu or tanh.")] = "relu",
-    dropout: Annotated[float, typer.Option(help="Share of hidden units dropped.")] = 0.0,
-    batch_norm: Annotated[bool, typer.Option(help="Normalise hidden layers.")] = False,
-    loss: Annotated[
-        str | None,
-        typer.Option(help="softmax or sigmoid [default: softmax; for answers sigmoid; for numbers squared]."),
-    ] = None,
-    optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd, nesterov or lbfgs.")] = "adam",
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Step size.")] = 3e-4,
-    weight_decay: Annotated[float, typer.Option(help="L2 decay of the weights, not of biases.")] = 0.0,
-    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread evenly.")] = 0.0,
-    momentum: Annotated[float, typer.Option(help="Of sgd and nesterov.")] = 0.9,
-    schedule: Annotated[str, typer.Option(help="constant, cosine, exponential or polynomial.")] = "constant",
-    end: Annotated[float, typer.Option(help="Factor on the rate at the last step.")] = 0.0,
-    power: Annotated[float, typer.Option(help="Of the polynomial schedule.")] = 1.0,
-    warmup: Annotated[float, typer.Option(help="Epochs of growing learning rate.")] = 0.0,
-    clip: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,
-    mixup: Annotated[float, typer.Option(help="Alpha of mixup on features.")] = 0.0,
-    noise: Annotated[float, typer.Option(help="Noise on features, in deviations.")] = 0.0,
-    class_weights: Annotated[str, typer.Option(help="none or balanced.")] = "none",
-    batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 128,
-    epochs: Annotated[int, typer.Option(help="The most epochs to run.")] = 100,
-    monitor: Annotated[str, typer.Option(help="What chooses the epoch: loss or score.")] = "loss",
-    patience: Annotated[int, typer.Option(help="Epochs without a better validation.")] = 10,
-    min_delta: Annotated[float, typer.Option(help="How much better counts.")] = 0.0,
-    val_fraction: Annotated[float, typer.Option(help="Held out where there is no val split.")] = 0.2,
-    standardize: Annotated[bool, typer.Option(help="Scale features by the training rows.")] = True,
-    seed: Annotated[int, typer.Option(help="Seed of order and held-out share.")] = 0,
-    c: Annotated[float, typer.Option("--c", help="logistic: inverse strength of the penalty.")] = 1.0,
-    l2: Annotated[float, typer.Option("--l2", help="ridge: strength of the penalty.")] = 1.0,
-    neighbours: Annotated[int, typer.Option(help="knn: how many vote.")] = 20,
-    temperature: Annotated[float | None, typer.Option(help="knn: how fast votes fade.")] = None,
-    metric: Annotated[str, typer.Option(help="knn, prototype: cosine or euclidean.")] = "cosine",
-    views: Annotated[int | None, typer.Option(help="Cached views to learn from [default: all].")] = None,
-    tta: Annotated[bool, typer.Option(help="Measure the mean over an image's cached views.")] = False,
-    calibrate: Annotated[bool, typer.Option(help="Learn on validation rows how sure it may be.")] = True,
-    reject_accuracy: Annotated[
-        float, typer.Option(help="How often it must be right where it does not say unknown.")
-    ] = 0.95,
+    train: Train = "train",
+    val: Val = None,
+    test: Test = None,
+    group_by: GroupBy = None,
+    tta: Annotated[
+        bool,
+        typer.Option(help="Measure the mean over an image's cached views.", rich_help_panel="Validation"),
+    ] = False,
+    calibrate: Calibrate = True,
+    reject_accuracy: RejectAccuracy = 0.95,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    **settings: Any,
 ) -> None:
     """Train a head on cached features; takes seconds.
 
@@ -98,42 +61,10 @@ def command(
         val=val,
         test=test,
         group_by=group_by,
-        head=head,
-        hidden=_widths(hidden),
-        activation=activation,
-        dropout=dropout,
-        batch_norm=batch_norm,
-        loss=loss,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        label_smoothing=label_smoothing,
-        momentum=momentum,
-        schedule=schedule,
-        end=end,
-        power=power,
-        warmup=warmup,
-        clip=clip,
-        mixup=mixup,
-        noise=noise,
-        class_weights=class_weights,
-        batch_size=batch_size,
-        epochs=epochs,
-        monitor=monitor,
-        patience=patience,
-        min_delta=min_delta,
-        val_fraction=val_fraction,
-        standardize=standardize,
-        seed=seed,
-        c=c,
-        l2=l2,
-        neighbours=neighbours,
-        temperature=temperature,
-        metric=metric,
-        views=views,
         tta=tta,
         calibrate=calibrate,
         reject_accuracy=reject_accuracy,
+        **{**settings, "hidden": _widths(settings["hidden"])},
     )
     console.result(to_json(classifier, output), lines(classifier, output))
     for found in classifier.training["warnings"]:

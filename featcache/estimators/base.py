@@ -1,7 +1,7 @@
 """What the head estimators share: settings from parameters, rows to learn from, fitted numbers to outputs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.utils.validation import (
 )
 
 from featcache.errors import DataError, UsageError
-from featcache.heads.settings import DESCENT, Settings
+from featcache.heads.settings import DESCENT, SETTINGS, Settings
 from featcache.splits.stratified import draw_stratified
 
 ENOUGH_HELD_OUT = 50
@@ -78,10 +78,9 @@ class HeadEstimator(BaseEstimator):
         """Return the parameters as settings; raises `UsageError` for a value that cannot work."""
         own = self.get_params(deep=False) | fixed
         share = Settings.val_fraction if own["val_fraction"] is None else own["val_fraction"]
-        known = {field.name for field in fields(Settings)}
-        told = {name: value for name, value in own.items() if name in known}
-        return Settings(
-            **told | {"val_fraction": share, "hidden": tuple(np.atleast_1d(own["hidden"]).tolist())}
+        told = {name: value for name, value in own.items() if name in SETTINGS}
+        return Settings.from_arguments(
+            told | {"val_fraction": share, "hidden": np.atleast_1d(own["hidden"]).tolist()}
         )
 
     def _learn(self, settings: Settings, x: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> None:

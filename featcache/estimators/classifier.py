@@ -21,11 +21,9 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
 
     Parameters
     ----------
-    head, hidden, activation, dropout, batch_norm, loss, optimizer, learning_rate, weight_decay, \
-label_smoothing, momentum, schedule, end, power, warmup, clip, mixup, noise, class_weights, batch_size, epochs, \
-monitor, patience, min_delta, standardize, seed, c, l2, neighbours, temperature, metric
-        See `featcache.heads.settings.Settings`. With ``loss="sigmoid"``, ``"linear"`` and ``"mlp"`` also take 0 and 1
-        in ``y [N, C]``: any number of the C labels is right for a row.
+    head, loss, learning_rate, epochs and all others
+        The settings of `featcache.heads.settings.Settings`, with its defaults. With ``loss="sigmoid"``, ``"linear"``
+        and ``"mlp"`` also take 0 and 1 in ``y [N, C]``: any number of the C labels is right for a row.
     val_fraction
         Share of the rows held out, stratified, to stop gradient descent early; 0 for none. ``None``: 0.2 where
         that makes at least 50 rows, otherwise none. Only ``"linear"`` and ``"mlp"`` hold out rows.

@@ -25,10 +25,9 @@ class HeadRegressor(RegressorMixin, HeadEstimator):
     ----------
     head
         ``"ridge"`` (closed form, the default), or ``"linear"`` or ``"mlp"`` by gradient descent.
-    hidden, activation, dropout, batch_norm, optimizer, learning_rate, weight_decay, momentum, schedule, end, power, \
-warmup, clip, mixup, noise, batch_size, epochs, monitor, patience, min_delta, standardize, seed, l2
-        See `featcache.heads.settings.Settings`. Descent needs more steps than for classes: of a few hundred rows, try
-        a learning rate of 1e-2.
+    l2, learning_rate, epochs and all others
+        The settings of `featcache.heads.settings.Settings`, with its defaults. Descent needs more steps than for
+        classes: of a few hundred rows, try a learning rate of 1e-2.
     val_fraction
         As of `HeadClassifier`, not stratified.
 

@@ -17,7 +17,7 @@ from featcache.datasets import Dataset
 from featcache.finetuning.data import extracted_slice
 from featcache.finetuning.inputs import Batch, PhotoInputs, batches
 from featcache.finetuning.loop import Loop
-from featcache.finetuning.settings import PLAIN_ARGUMENTS, tune_settings
+from featcache.finetuning.settings import tune_settings
 from featcache.finetuning.setup import FineTuningSetup, prepare_task
 from featcache.heads.settings import loss_of
 
@@ -94,21 +94,11 @@ def plan_finetuning(
         augment=augment,
         compute_dtype=compute_dtype,
         rates=rates,
-        **{**defaults(), **arguments},
+        **arguments,
     )
     task = prepare_task(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
     report(Progress("measure"))
     return _measured(task, start)
-
-
-def defaults() -> dict[str, Any]:
-    """The defaults of `featcache.finetune` for everything that settings are made of."""
-    import inspect
-
-    from featcache.finetuning.finetune import finetune
-
-    parameters = inspect.signature(finetune).parameters.values()
-    return {each.name: each.default for each in parameters if each.name in PLAIN_ARGUMENTS}
 
 
 def _measured(task: FineTuningSetup, classifier: Classifier) -> FineTuningPlan:

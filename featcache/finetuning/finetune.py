@@ -2,18 +2,19 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.rejection import require_accuracy
 from featcache.core.classifier_folder import require_place
 from featcache.core.progress import OnProgress, Progress
+from featcache.core.schema import spelled_out
 from featcache.datasets import Dataset
 from featcache.errors import UsageError
-from featcache.finetuning.settings import tune_settings
+from featcache.finetuning.settings import SETTINGS, FineTuningArguments, tune_settings
 
 if TYPE_CHECKING:
     from featcache.finetuning.result import FineTuning
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 OnEpoch = Callable[[Mapping[str, Any]], None]
 
 
+@spelled_out(FineTuningArguments, SETTINGS, before="reject_accuracy")
 def finetune(
     classifier: str | os.PathLike[str] | Classifier,
     dataset: str | Path | Dataset | None = None,
@@ -28,34 +30,6 @@ def finetune(
     cache: str | os.PathLike[str] | FeatureCache | None = None,
     layer: str | None = None,
     output: str | os.PathLike[str] | None = "finetuned",
-    train_from: str | None = None,
-    epochs: int = 10,
-    learning_rate: float = 1e-4,
-    head_epochs: int = 0,
-    head_learning_rate: float = 1e-3,
-    rates: Mapping[str, float] | Sequence[str] = (),
-    optimizer: str = "adamw",
-    momentum: float = 0.9,
-    schedule: str = "cosine",
-    end: float = 0.0,
-    power: float = 1.0,
-    warmup: float = 0.0,
-    weight_decay: float = 0.0,
-    clip: float | None = None,
-    label_smoothing: float = 0.0,
-    mixup: float = 0.0,
-    dropout: float = 0.0,
-    class_weights: str = "none",
-    batch_size: int = 32,
-    accumulate: int = 1,
-    average: float | None = None,
-    batch_norm: str = "frozen",
-    augment: str | None = None,
-    compute_dtype: str | None = None,
-    monitor: str = "loss",
-    patience: int = 5,
-    min_delta: float = 0.0,
-    seed: int = 0,
     reject_accuracy: float = 0.95,
     checkpoint_minutes: float = 10.0,
     resume: bool = False,
@@ -65,6 +39,7 @@ def finetune(
     on_progress: OnProgress | None = None,
     on_epoch: OnEpoch | None = None,
     stop: Callable[[], bool] | None = None,
+    **settings: Unpack[FineTuningArguments],
 ) -> "FineTuning":
     """Fine-tune a classifier: the last stages of its backbone, all of them, or its head alone.
 
@@ -80,30 +55,6 @@ def finetune(
         No photo is decoded, and the frozen part never runs.
     output
         Folder for the classifier; checkpoints and history go into ``OUTPUT.run``. ``None`` to save nothing.
-    train_from
-        The first stage that trains; those before it stay as they are, bit by bit. ``"all"``, ``"head"``; by default
-        the last third of the stages, or all after the cached one.
-    epochs, learning_rate, optimizer, momentum, schedule, end, power, warmup, weight_decay, clip, label_smoothing, \
-dropout, class_weights, batch_size, monitor, patience, min_delta, seed
-        See `featcache.train_head`; the optimiser is ``"adamw"``, ``"adam"``, ``"sgd"`` or ``"nesterov"``.
-    mixup
-        α of mixup of what the first trained stage takes; ``0`` for none.
-    head_epochs, head_learning_rate
-        Train the head alone for some epochs first.
-    rates
-        Learning rates by patterns of stage names, such as ``{"head": 1e-3, "block_1*": 1e-4, "*": 1e-5}``: the first
-        that matches decides, every parameter must be matched, and a rate of 0 freezes.
-    accumulate
-        Batches whose gradients are averaged into one step.
-    average
-        Keep and judge an exponential moving average of the parameters with this decay, such as ``0.999``.
-    batch_norm
-        ``"frozen"``: running statistics stay everywhere; ``"update"``: stages that train use those of the batch.
-    augment
-        What is done to training photos, such as ``"flip,random-resized-crop,colour"`` or ``"none"``; by default
-        ``"flip,random-square-crop=32"``. A cached cut has the views that it was made with.
-    compute_dtype
-        ``"float32"`` or ``"bfloat16"``; by default what the features of the classifier were computed in.
     reject_accuracy
         See `featcache.train_head`.
     checkpoint_minutes
@@ -119,6 +70,33 @@ dropout, class_weights, batch_size, monitor, patience, min_delta, seed
         Decoding threads.
     on_progress, on_epoch, stop
         Told how far it is; told the record of each epoch; asked after each batch whether to stop.
+    **settings
+        How it is trained. `epochs`, `learning_rate`, `optimizer` and others are those of `featcache.train_head`; the
+        optimizer is ``"adamw"``, ``"adam"``, ``"sgd"`` or ``"nesterov"``. Of fine-tuning alone (see
+        `featcache.finetuning.settings.FineTuningSettings`):
+
+        `train_from`: the first stage that trains; those before it stay as they are, bit by bit. ``"all"``,
+        ``"head"``; by default the last third of the stages, or all after the cached one.
+
+        `head_epochs`, `head_learning_rate`: train the head alone for some epochs first.
+
+        `rates`: learning rates by patterns of stage names, such as ``{"head": 1e-3, "block_1*": 1e-4, "*": 1e-5}``:
+        the first that matches decides, every parameter must be matched, and a rate of 0 freezes.
+
+        `mixup`: α of mixup of what the first trained stage takes; ``0`` for none.
+
+        `accumulate`: batches whose gradients are averaged into one step.
+
+        `average`: keep and judge an exponential moving average of the parameters with this decay, such as ``0.999``.
+
+        `batch_norm`: ``"frozen"``: running statistics stay everywhere; ``"update"``: stages that train use those of
+        the batch.
+
+        `augment`: what is done to training photos, such as ``"flip,random-resized-crop,colour"`` or ``"none"``; by
+        default ``"flip,random-square-crop=32"``. A cached cut has the views that it was made with.
+
+        `compute_dtype`: ``"float32"`` or ``"bfloat16"``; by default what the features of the classifier were
+        computed in.
 
     Returns
     -------
@@ -144,38 +122,7 @@ dropout, class_weights, batch_size, monitor, patience, min_delta, seed
         require_place(Path(output).resolve())  # not only after hours
     start = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     report = on_progress or (lambda progress: None)
-    settings = tune_settings(
-        start,
-        cached=cache is not None,
-        train_from=train_from,
-        head_epochs=head_epochs,
-        head_learning_rate=head_learning_rate,
-        rates=rates,
-        accumulate=accumulate,
-        average=average,
-        batch_norm=batch_norm,
-        augment=augment,
-        compute_dtype=compute_dtype,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        optimizer=optimizer,
-        momentum=momentum,
-        schedule=schedule,
-        end=end,
-        power=power,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        clip=clip,
-        label_smoothing=label_smoothing,
-        mixup=mixup,
-        dropout=dropout,
-        class_weights=class_weights,
-        batch_size=batch_size,
-        monitor=monitor,
-        patience=patience,
-        min_delta=min_delta,
-        seed=seed,
-    )
+    chosen = tune_settings(start, cached=cache is not None, **settings)
     from featcache.finetuning.result import conclude
     from featcache.finetuning.runs.run_folder import RunFolder
     from featcache.finetuning.runs.tensorboard import Scalars, require_package
@@ -183,7 +130,7 @@ dropout, class_weights, batch_size, monitor, patience, min_delta, seed
 
     if tensorboard:
         require_package()  # before anything is replaced
-    task = prepare_task(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
+    task = prepare_task(start, dataset, chosen, cache=cache, layer=layer, report=report, workers=workers)
     folder = None
     if output is not None:
         place = run_place(output)

@@ -1,12 +1,14 @@
 """How a backbone is fine-tuned: every choice by name, in one record; no JAX, so that a command can refuse at once."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_type_hints
 
-from featcache.errors import UsageError, did_you_mean
-from featcache.heads.settings import MEMORY, STEPPING, Settings
-from featcache.images.augmentation import Augmentation
+from featcache.core.schema import Limit, Setting, check_settings, declare, settings_of
+from featcache.errors import UsageError
+from featcache.heads.settings import AT_LEAST_ONE, MEMORY, POSITIVE, SHARE, STEPPING, Settings
+from featcache.heads.settings import SETTINGS as HEAD_SETTINGS
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
@@ -18,6 +20,10 @@ PHOTO_AUGMENTATION = "flip,random-square-crop=32"
 
 HEAD = "head"
 """The head, where a stage is expected: ``train_from="head"``, and in patterns of learning rates."""
+
+
+def _setting(default: Any, help: str, panel: str, **more: Any) -> Any:
+    return declare(Setting(default=default, help=help, panel=panel, **more))
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,50 @@ class FineTuningSettings:
     """
 
     training: Settings
-    train_from: str | None = None
-    head_epochs: int = 0
-    head_learning_rate: float = 1e-3
-    rates: tuple[tuple[str, float], ...] = ()
-    accumulate: int = 1
-    average: float | None = None
-    batch_norm: str = "frozen"
-    augment: str = "none"
-    compute_dtype: str = "float32"
+    train_from: str | None = _setting(
+        None,
+        "first stage that trains, or all, or head",
+        "Head",
+        otherwise="the last third of the stages",
+    )
+    head_epochs: int = _setting(
+        0,
+        "epochs of a first phase: the head alone",
+        "Head",
+        limit=Limit(lambda count: count >= 0, "0 or more"),
+    )
+    head_learning_rate: float = _setting(
+        1e-3, "step size in that phase", "Head", limit=POSITIVE, aliases=("--head-lr",)
+    )
+    rates: tuple[tuple[str, float], ...] = _setting(
+        (),
+        "step size of stages, such as 'block6*=1e-4'",
+        "Optimisation",
+        limit=Limit(
+            lambda rates: all(0 <= rate < math.inf for _, rate in rates),
+            "PATTERN=RATE with rates of 0 or above",
+        ),
+    )
+    accumulate: int = _setting(1, "batches averaged into one step", "Optimisation", limit=AT_LEAST_ONE)
+    average: float | None = _setting(
+        None, "keep a moving average of the weights, with this decay", "Optimisation", limit=SHARE
+    )
+    batch_norm: str = _setting(
+        "frozen", "statistics of stages that train", "Optimisation", choices=BATCH_NORMS
+    )
+    augment: str = _setting(
+        "none",
+        "what is done to photos: flip, random-resized-crop, random-square-crop=MARGIN, colour, or none",
+        "Data",
+        otherwise=PHOTO_AUGMENTATION,
+    )
+    compute_dtype: str = _setting(
+        "float32",
+        "what is computed in",
+        "Optimisation",
+        choices=COMPUTE_DTYPES,
+        otherwise="as the classifier's features",
+    )
 
     def __post_init__(self) -> None:
         if self.training.head in MEMORY:
@@ -70,27 +111,10 @@ class FineTuningSettings:
                 f"a {self.training.head} head has no gradient, so nothing can be fine-tuned through it; "
                 "train a linear, mlp, logistic or ridge head first"
             )
-        words = {
-            "optimizer": (self.training.optimizer, STEPPING),
-            "batch_norm": (self.batch_norm, BATCH_NORMS),
-            "compute_dtype": (self.compute_dtype, COMPUTE_DTYPES),
-        }
-        for field, (given, known) in words.items():
-            if given not in known:
-                raise UsageError(f"no {field.replace('_', '-')} {given!r}; {did_you_mean(given, known)}")
-        limits = {
-            "head_epochs": (self.head_epochs >= 0, "0 or more"),
-            "head_learning_rate": (0 < self.head_learning_rate < float("inf"), "above 0"),
-            "accumulate": (self.accumulate >= 1, "at least 1"),
-            "average": (self.average is None or 0 <= self.average < 1, "in 0..1"),
-            "rates": (
-                all(0 <= rate < float("inf") for _, rate in self.rates),
-                "PATTERN=RATE with rates of 0 or above",
-            ),
-        }
-        for field, (good, expected) in limits.items():
-            if not good:
-                raise UsageError(f"{field.replace('_', '-')} {getattr(self, field)}: expected {expected}")
+        SETTINGS["optimizer"].require_known(self.training.optimizer)
+        check_settings(self)
+        from featcache.images.augmentation import Augmentation
+
         Augmentation.parse(self.augment)
 
     def to_json(self) -> dict[str, Any]:
@@ -105,10 +129,63 @@ class FineTuningSettings:
         }
 
 
-_READ = {"training", "rates", "augment", "compute_dtype"}
-_OWN = {each.name for each in fields(FineTuningSettings)} - _READ
-PLAIN_ARGUMENTS = _OWN | {each.name for each in fields(Settings)}
-"""Names of arguments that become a setting as they are, of fine-tuning or of training."""
+class FineTuningArguments(TypedDict, total=False):
+    """The settings as arguments of `featcache.finetune`, those of heads among them: names and types.
+
+    A type checker needs them written out; a test compares with what `FineTuningSettings` and
+    `featcache.heads.settings.Settings` declare.
+    """
+
+    train_from: str | None
+    epochs: int
+    learning_rate: float
+    head_epochs: int
+    head_learning_rate: float
+    rates: Mapping[str, float] | Sequence[str]
+    optimizer: str
+    momentum: float
+    schedule: str
+    end: float
+    power: float
+    warmup: float
+    weight_decay: float
+    clip: float | None
+    label_smoothing: float
+    mixup: float
+    dropout: float
+    class_weights: str
+    batch_size: int
+    accumulate: int
+    average: float | None
+    batch_norm: str
+    augment: str | None
+    compute_dtype: str | None
+    monitor: str
+    patience: int
+    min_delta: float
+    seed: int
+
+
+_OTHERWISE: Mapping[str, Mapping[str, Any]] = {
+    "epochs": {"default": 10},
+    "learning_rate": {"default": 1e-4},
+    "optimizer": {"default": "adamw", "choices": STEPPING},
+    "schedule": {"default": "cosine"},
+    "weight_decay": {"help": "decay of weights, not of biases and norms"},
+    "mixup": {"help": "alpha of mixup of the first trained stage's input"},
+    "batch_size": {"default": 32, "help": "images per step"},
+    "patience": {"default": 5},
+    "seed": {"help": "seed of order and augmentation"},
+}
+"""In what a setting of heads differs in fine-tuning."""
+
+_OWN: Mapping[str, Setting] = settings_of(FineTuningSettings)
+
+SETTINGS: Mapping[str, Setting] = {
+    name: _OWN[name] if name in _OWN else replace(HEAD_SETTINGS[name], **_OTHERWISE.get(name, {}))
+    for name in get_type_hints(FineTuningArguments)
+}
+"""What `featcache.finetune` takes, by name."""
 
 
 def read_rates(rates: Mapping[str, float] | Sequence[str]) -> tuple[tuple[str, float], ...]:
@@ -134,27 +211,38 @@ def read_rates(rates: Mapping[str, float] | Sequence[str]) -> tuple[tuple[str, f
 
 
 def tune_settings(
-    classifier: "Classifier",
-    *,
-    cached: bool,
-    augment: str | None,
-    compute_dtype: str | None,
-    rates: Any,
-    **given: Any,
+    classifier: "Classifier", *, cached: bool, **given: Unpack[FineTuningArguments]
 ) -> FineTuningSettings:
-    """Return the settings of a fine-tuning from the arguments of `finetune`."""
+    """Return the settings of a fine-tuning from the arguments of `featcache.finetune`.
+
+    Parameters
+    ----------
+    classifier
+        What is fine-tuned: what its head is stays as it was trained.
+    cached
+        Whether the training reads a cached cut, not photos.
+    **given
+        What is said; all others have their defaults.
+
+    Raises
+    ------
+    UsageError
+        A value that cannot work.
+    """
+    for name in given.keys() - SETTINGS.keys():
+        raise TypeError(f"finetune() got an unexpected keyword argument {name!r}")
+    told: dict[str, Any] = {name: setting.public_default for name, setting in SETTINGS.items()} | given
+    own = {name: told.pop(name) for name in _OWN}
     # Noise and views are of cached features; what a fine-tuning learns from has views of its own.
-    given_training = {name: value for name, value in given.items() if name not in _OWN}
-    training = replace(classifier.settings, noise=0.0, views=None, **given_training)
+    training = replace(classifier.settings, noise=0.0, views=None, **told)
+    augment = own.pop("augment")
     if cached and augment not in (None, "none"):
         raise UsageError(
             f"augment {augment!r} with a cached cut, whose photos were prepared when it was made; "
             "cache views (extract --views 8 --augment …), or train from photos"
         )
+    own["rates"] = read_rates(own["rates"])
+    own["compute_dtype"] = own["compute_dtype"] or classifier.recipe["compute_dtype"]
     return FineTuningSettings(
-        training=training,
-        rates=read_rates(rates),
-        augment=augment or ("none" if cached else PHOTO_AUGMENTATION),
-        compute_dtype=compute_dtype or classifier.recipe["compute_dtype"],
-        **{name: given[name] for name in _OWN},
+        training=training, augment=augment or ("none" if cached else PHOTO_AUGMENTATION), **own
     )

@@ -6,12 +6,6 @@ float ``[N, T]``.
 
 import numpy as np
 
-CLASS_LOSSES = ("softmax", "sigmoid")
-"""Those that tell exclusive classes apart."""
-
-LOSSES = (*CLASS_LOSSES, "squared")
-"""All of `featcache.heads.losses.LOSSES`: ``sigmoid`` also learns answers, ``squared`` numbers."""
-
 
 def outputs_for(loss: str, classes: int) -> int:
     """Return how many outputs a head needs for `classes` exclusive classes: one sigmoid tells two apart."""

@@ -1,15 +1,25 @@
 """How a head is trained: every choice by name, in one record; no JAX, so that a command can refuse at once."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self, TypedDict
 
-from featcache.errors import UsageError, did_you_mean
-from featcache.heads.probabilities import LOSSES
+from featcache.core.schema import Limit, Setting, check_settings, declare, settings_of
+from featcache.errors import UsageError
 
 # Written out, because the tables themselves need JAX; a test compares them.
 DESCENT = ("linear", "mlp")
 SOLVED = ("logistic", "ridge")
 MEMORY = ("knn", "prototype")
-HEADS = (*DESCENT, *SOLVED, *MEMORY)
+FITTED = (*DESCENT, *SOLVED)
+HEADS = (*FITTED, *MEMORY)
+CLASS_LOSSES = ("softmax", "sigmoid")
+"""Those that tell exclusive classes apart."""
+
+LOSSES = (*CLASS_LOSSES, "squared")
+"""All of `featcache.heads.losses.LOSSES`: ``sigmoid`` also learns answers, ``squared`` numbers."""
+
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 STEPPING = ("adam", "adamw", "sgd", "nesterov")
 FULL_BATCH = ("lbfgs",)
@@ -17,6 +27,42 @@ OPTIMIZERS = (*STEPPING, *FULL_BATCH)
 SCHEDULES = ("constant", "cosine", "exponential", "polynomial")
 MONITORS = ("loss", "score")
 METRICS = ("cosine", "euclidean")
+
+SHARE = Limit(lambda share: 0 <= share < 1, "in 0..1")
+FACTOR = Limit(lambda factor: 0 <= factor <= 1, "in 0..1")
+POSITIVE = Limit(lambda value: 0 < value < math.inf, "above 0")
+NOT_NEGATIVE = Limit(lambda value: 0 <= value < math.inf, "0 or above")
+BOUND = Limit(lambda value: value > 0, "above 0")
+DURATION = Limit(lambda epochs: 0 <= epochs < math.inf, "0 or more epochs")
+AT_LEAST_ONE = Limit(lambda count: count >= 1, "at least 1")
+SEED = Limit(lambda seed: 0 <= seed < 2**32, "in 0..2^32")
+WIDTHS = Limit(lambda widths: bool(widths) and min(widths) >= 1, "one or more widths of at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSetting(Setting):
+    """A setting of heads.
+
+    Parameters
+    ----------
+    heads
+        The kinds of head that it changes; none where it is of no kind in particular.
+    optimizers
+        The optimizers that know it.
+    axis
+        Whether a sweep may try several values.
+    grid
+        What a sweep tries where nothing is said, in its grammar; the default alone where this is empty.
+    """
+
+    heads: tuple[str, ...]
+    optimizers: tuple[str, ...] = OPTIMIZERS
+    axis: bool = True
+    grid: str = ""
+
+
+def _setting(default: Any, help: str, panel: str, *, heads: tuple[str, ...] = DESCENT, **more: Any) -> Any:
+    return declare(HeadSetting(default=default, help=help, panel=panel, heads=heads, **more))
 
 
 @dataclass(frozen=True)
@@ -83,83 +129,98 @@ class Settings:
         take all at once, each at a share of its image's weight; ``knn`` knows the plain images alone.
     """
 
-    head: str = "linear"
-    hidden: tuple[int, ...] = (256,)
-    activation: str = "relu"
-    dropout: float = 0.0
-    batch_norm: bool = False
-    loss: str = "softmax"
-    optimizer: str = "adam"
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    momentum: float = 0.9
-    schedule: str = "constant"
-    end: float = 0.0
-    power: float = 1.0
-    warmup: float = 0.0
-    clip: float | None = None
-    mixup: float = 0.0
-    noise: float = 0.0
-    class_weights: str = "none"
-    batch_size: int = 128
-    epochs: int = 100
-    monitor: str = "loss"
-    patience: int = 10
-    min_delta: float = 0.0
-    val_fraction: float = 0.2
-    standardize: bool = True
-    seed: int = 0
-    c: float = 1.0
-    l2: float = 1.0
-    neighbours: int = 20
-    temperature: float | None = None
-    metric: str = "cosine"
-    views: int | None = None
+    head: str = _setting(
+        "linear", "kind of head", "Head", choices=HEADS, heads=(), otherwise="linear; ridge for numbers"
+    )
+    hidden: tuple[int, ...] = _setting(
+        (256,), "widths of hidden layers", "Head", heads=("mlp",), limit=WIDTHS
+    )
+    activation: str = _setting("relu", "after each hidden layer", "Head", heads=("mlp",), choices=ACTIVATIONS)
+    dropout: float = _setting(0.0, "share of hidden units dropped", "Head", heads=("mlp",), limit=SHARE)
+    batch_norm: bool = _setting(False, "normalise hidden layers over the batch", "Head", heads=("mlp",))
+    loss: str = _setting(
+        "softmax",
+        "what is minimised",
+        "Head",
+        choices=LOSSES,
+        otherwise="softmax; for answers sigmoid; for numbers squared",
+    )
+    optimizer: str = _setting("adam", "update rule", "Optimisation", choices=OPTIMIZERS)
+    learning_rate: float = _setting(
+        3e-4,
+        "step size",
+        "Optimisation",
+        limit=POSITIVE,
+        aliases=("--lr",),
+        optimizers=STEPPING,
+        grid="1e-4:1e-2:log3",
+    )
+    weight_decay: float = _setting(
+        0.0, "L2 decay of the weights, not of biases", "Optimisation", limit=NOT_NEGATIVE
+    )
+    label_smoothing: float = _setting(0.0, "share of the target spread evenly", "Optimisation", limit=SHARE)
+    momentum: float = _setting(
+        0.9, "momentum of sgd and nesterov", "Optimisation", limit=SHARE, optimizers=STEPPING
+    )
+    schedule: str = _setting(
+        "constant", "course of the learning rate", "Optimisation", choices=SCHEDULES, optimizers=STEPPING
+    )
+    end: float = _setting(
+        0.0, "factor on the rate at the last step", "Optimisation", limit=FACTOR, optimizers=STEPPING
+    )
+    power: float = _setting(
+        1.0, "power of the polynomial schedule", "Optimisation", limit=POSITIVE, optimizers=STEPPING
+    )
+    warmup: float = _setting(
+        0.0, "epochs of growing learning rate", "Optimisation", limit=DURATION, optimizers=STEPPING
+    )
+    clip: float | None = _setting(
+        None, "largest norm of a gradient", "Optimisation", limit=BOUND, optimizers=STEPPING
+    )
+    mixup: float = _setting(0.0, "alpha of mixup on features", "Optimisation", limit=NOT_NEGATIVE)
+    noise: float = _setting(0.0, "noise on features, in deviations", "Optimisation", limit=NOT_NEGATIVE)
+    class_weights: str = _setting(
+        "none", "how classes count in the loss", "Optimisation", heads=FITTED, choices=("none", "balanced")
+    )
+    batch_size: int = _setting(128, "rows per step", "Optimisation", limit=AT_LEAST_ONE, optimizers=STEPPING)
+    epochs: int = _setting(100, "the most epochs to run", "Optimisation", limit=AT_LEAST_ONE)
+    monitor: str = _setting("loss", "what chooses the epoch", "Validation", choices=MONITORS)
+    patience: int = _setting(10, "epochs without a better validation", "Validation", limit=AT_LEAST_ONE)
+    min_delta: float = _setting(0.0, "how much better counts", "Validation", limit=NOT_NEGATIVE)
+    val_fraction: float = _setting(
+        0.2, "held out where there is no val split", "Validation", heads=(), limit=SHARE, axis=False
+    )
+    standardize: bool = _setting(True, "scale features by the training rows", "Head", heads=FITTED)
+    seed: int = _setting(
+        0, "seed of everything that is drawn", "Optimisation", heads=(), limit=SEED, axis=False
+    )
+    c: float = _setting(
+        1.0,
+        "inverse strength of the penalty",
+        "Head",
+        heads=("logistic",),
+        limit=POSITIVE,
+        grid="1e-4:1e2:log7",
+    )
+    l2: float = _setting(
+        1.0, "strength of the penalty", "Head", heads=("ridge",), limit=POSITIVE, grid="1e-2:1e6:log9"
+    )
+    neighbours: int = _setting(20, "how many vote", "Head", heads=("knn",), limit=AT_LEAST_ONE, grid="5,20")
+    temperature: float | None = _setting(
+        None, "how fast votes fade with the distance", "Head", heads=("knn",), limit=POSITIVE
+    )
+    metric: str = _setting("cosine", "which rows are near", "Head", heads=MEMORY, choices=METRICS)
+    views: int | None = _setting(
+        None,
+        "cached views to learn from",
+        "Data",
+        heads=(*FITTED, "prototype"),
+        limit=Limit(lambda count: count >= 1, "at least 1, which is the plain image"),
+        otherwise="all",
+    )
 
     def __post_init__(self) -> None:
-        words = {
-            "head": HEADS,
-            "activation": ACTIVATIONS,
-            "loss": LOSSES,
-            "optimizer": OPTIMIZERS,
-            "schedule": SCHEDULES,
-            "class_weights": ("none", "balanced"),
-            "monitor": MONITORS,
-            "metric": METRICS,
-        }
-        for field, known in words.items():
-            if (name := getattr(self, field)) not in known:
-                raise UsageError(f"no {field.replace('_', '-')} {name!r}; {did_you_mean(name, known)}")
-        infinite = float("inf")
-        limits = {
-            "hidden": (bool(self.hidden) and min(self.hidden) >= 1, "one or more widths of at least 1"),
-            "dropout": (0 <= self.dropout < 1, "in 0..1"),
-            "learning_rate": (0 < self.learning_rate < infinite, "above 0"),
-            "weight_decay": (0 <= self.weight_decay < infinite, "0 or above"),
-            "label_smoothing": (0 <= self.label_smoothing < 1, "in 0..1"),
-            "momentum": (0 <= self.momentum < 1, "in 0..1"),
-            "end": (0 <= self.end <= 1, "in 0..1"),
-            "power": (0 < self.power < infinite, "above 0"),
-            "warmup": (0 <= self.warmup < infinite, "0 or more epochs"),
-            "min_delta": (0 <= self.min_delta < infinite, "0 or above"),
-            "clip": (self.clip is None or self.clip > 0, "above 0"),
-            "mixup": (0 <= self.mixup < infinite, "0 or above"),
-            "noise": (0 <= self.noise < infinite, "0 or above"),
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "patience": (self.patience >= 1, "at least 1"),
-            "val_fraction": (0 <= self.val_fraction < 1, "in 0..1"),
-            "seed": (0 <= self.seed < 2**32, "in 0..2^32"),
-            "c": (0 < self.c < infinite, "above 0"),
-            "l2": (0 < self.l2 < infinite, "above 0"),
-            "neighbours": (self.neighbours >= 1, "at least 1"),
-            "temperature": (self.temperature is None or 0 < self.temperature < infinite, "above 0"),
-            "views": (self.views is None or self.views >= 1, "at least 1, which is the plain image"),
-        }
-        for field, (good, expected) in limits.items():
-            if not good:
-                raise UsageError(f"{field.replace('_', '-')} {getattr(self, field)}: expected {expected}")
+        check_settings(self)
         if self.schedule == "exponential" and not self.end:
             raise UsageError(
                 "schedule exponential with end 0: the learning rate would be 0 from the second step on; "
@@ -167,6 +228,12 @@ class Settings:
             )
         if self.head in DESCENT and self.optimizer in FULL_BATCH:
             self._refuse_random()
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """Return settings from arguments of a function: `hidden` may be any sequence of widths."""
+        given: dict[str, Any] = {**arguments, "hidden": tuple(arguments["hidden"])}
+        return cls(**given)
 
     def _refuse_random(self) -> None:
         """Refuse what makes each step's loss another one: a line search would compare what cannot be compared."""
@@ -182,6 +249,58 @@ class Settings:
                 f"{', '.join(wrong)} with optimizer {self.optimizer}, whose steps are all of the same rows; "
                 "leave that out, or use adam"
             )
+
+
+class HeadArguments(TypedDict, total=False):
+    """The settings as arguments of functions such as `featcache.train_head`: names and types of `Settings`.
+
+    `head` and `loss` may be ``None``: what suits the kind of labels. A type checker needs them written out; a test
+    compares with `Settings`.
+    """
+
+    head: str | None
+    hidden: Sequence[int]
+    activation: str
+    dropout: float
+    batch_norm: bool
+    loss: str | None
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float
+    momentum: float
+    schedule: str
+    end: float
+    power: float
+    warmup: float
+    clip: float | None
+    mixup: float
+    noise: float
+    class_weights: str
+    batch_size: int
+    epochs: int
+    monitor: str
+    patience: int
+    min_delta: float
+    val_fraction: float
+    standardize: bool
+    seed: int
+    c: float
+    l2: float
+    neighbours: int
+    temperature: float | None
+    metric: str
+    views: int | None
+
+
+SETTINGS: Mapping[str, HeadSetting] = settings_of(Settings)
+"""What `Settings` declares, by name."""
+
+
+def settings_for(head: str) -> tuple[str, ...]:
+    """Return the names of the settings that change a kind of head: those of this kind alone first."""
+    names = [name for name, setting in SETTINGS.items() if head in setting.heads]
+    return tuple(sorted(names, key=lambda name: len(SETTINGS[name].heads) > 1))
 
 
 def loss_of(settings: Settings) -> str:

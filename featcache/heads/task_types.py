@@ -8,8 +8,8 @@ import numpy as np
 
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError, did_you_mean
-from featcache.heads.probabilities import CLASS_LOSSES, class_probabilities, sigmoid
-from featcache.heads.settings import DESCENT, HEADS
+from featcache.heads.probabilities import class_probabilities, sigmoid
+from featcache.heads.settings import CLASS_LOSSES, DESCENT, HEADS
 from featcache.metrics.classification import evaluate, score
 from featcache.metrics.multilabel import evaluate_multilabel, summary
 from featcache.metrics.regression import evaluate_regression

@@ -13,8 +13,7 @@ import numpy as np
 from featcache.errors import DataError, UsageError
 from featcache.heads.class_weights import balanced_class_weights
 from featcache.heads.feature_table import MEMORY, FeatureRows, RowsOf, Solved
-from featcache.heads.probabilities import CLASS_LOSSES
-from featcache.heads.settings import DESCENT, Settings
+from featcache.heads.settings import CLASS_LOSSES, DESCENT, Settings
 from featcache.heads.validation_scores import scores
 from featcache.solvers.grouping import same_rows
 from featcache.solvers.sgd import all_features, descend

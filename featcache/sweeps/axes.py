@@ -12,15 +12,15 @@
 
 import math
 import re
-import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from featcache.core.schema import Setting
 from featcache.errors import UsageError, did_you_mean
-from featcache.heads.settings import Settings
+from featcache.heads.settings import SETTINGS
 
 Given = str | float | int | bool | None | Sequence[Any]
 """An axis as users give it: text in the grammar, one value, or a list of values or texts."""
@@ -74,7 +74,7 @@ class Axis:
 
     def draw(self, random: np.random.Generator) -> Any:
         """Return one value at random: from a range if there is one, else one of the values."""
-        kind = _kind(self.name)
+        kind = _setting(self.name).kind
         if self.ranges:
             drawn = self.ranges[int(random.integers(len(self.ranges)))].draw(random)
             return round(drawn) if kind is int else drawn
@@ -89,55 +89,58 @@ def read_axis(name: str, given: Given) -> Axis:
     UsageError
         It is not in the grammar, or of another kind than the setting.
     """
+    setting = _setting(name)
     values: list[Any] = []
     ranges: list[Range] = []
-    parts = given if isinstance(given, list | tuple) and not _is_one_value(name, given) else [given]
+    parts = given if isinstance(given, list | tuple) and not _is_one_value(setting, given) else [given]
     for part in parts:
         for item in part.split(",") if isinstance(part, str) else [part]:
-            _read_item(name, item, values, ranges)
+            _read_item(setting, item, values, ranges)
     unique = tuple(dict.fromkeys(values))
     if not unique and not ranges:
-        raise UsageError(f"{_option(name)} {given!r}: no values; {EXAMPLE}")
+        raise UsageError(f"{setting.option} {given!r}: no values; {EXAMPLE}")
     return Axis(name, unique, tuple(ranges))
 
 
-def _is_one_value(name: str, given: Sequence[Any]) -> bool:
+def _is_one_value(setting: Setting, given: Sequence[Any]) -> bool:
     """Whether a list is one value, (512, 128) of `hidden`, and not several."""
-    return name == "hidden" and isinstance(given, tuple) and all(isinstance(width, int) for width in given)
+    return (
+        setting.kind is tuple and isinstance(given, tuple) and all(isinstance(width, int) for width in given)
+    )
 
 
-def _read_item(name: str, item: Any, values: list[Any], ranges: list[Range]) -> None:
+def _read_item(setting: Setting, item: Any, values: list[Any], ranges: list[Range]) -> None:
     if isinstance(item, str) and (match := _RANGE.fullmatch(item.strip())):
-        found = _range(name, item, match)
+        found = _range(setting, item, match)
         ranges.append(found)
         if match[4]:
-            kind = _kind(name)
+            kind = setting.kind
             values += [kind(round(v)) if kind is int else v for v in found.spread(int(match[4]))]
         return
-    values.append(_value(name, item))
+    values.append(_value(setting, item))
 
 
-def _range(name: str, item: str, match: re.Match[str]) -> Range:
-    if _kind(name) not in (int, float):
-        raise UsageError(f"{_option(name)} {item!r}: a range is for numbers; give the values one by one")
-    low, high = _value(name, match[1], float), _value(name, match[2], float)
+def _range(setting: Setting, item: str, match: re.Match[str]) -> Range:
+    if setting.kind not in (int, float):
+        raise UsageError(f"{setting.option} {item!r}: a range is for numbers; give the values one by one")
+    low, high = _value(setting, match[1], float), _value(setting, match[2], float)
     log = match[3] == "log"
     if not (math.isfinite(low) and math.isfinite(high) and low < high) or (log and low <= 0):
         raise UsageError(
-            f"{_option(name)} {item!r}: expected low:high with low below high"
+            f"{setting.option} {item!r}: expected low:high with low below high"
             f"{' and above 0 on a logarithmic scale' if log else ''}; {EXAMPLE}"
         )
     if match[4] and not 1 <= int(match[4][:6]) <= 10_000:
-        raise UsageError(f"{_option(name)} {item!r}: expected 1 to 10000 values")
+        raise UsageError(f"{setting.option} {item!r}: expected 1 to 10000 values")
     return Range(low, high, log)
 
 
-def _value(name: str, item: Any, kind: Any = None) -> Any:
+def _value(setting: Setting, item: Any, kind: Any = None) -> Any:
     """Return an item as the setting's kind."""
-    kind = kind or _kind(name)
-    if item is None or (isinstance(item, str) and item.strip().lower() == "none" and _may_be_none(name)):
-        if not _may_be_none(name):
-            raise UsageError(f"{_option(name)}: a value is missing; {EXAMPLE}")
+    kind = kind or setting.kind
+    if item is None or (isinstance(item, str) and item.strip().lower() == "none" and setting.optional):
+        if not setting.optional:
+            raise UsageError(f"{setting.option}: a value is missing; {EXAMPLE}")
         return None
     text = item.strip() if isinstance(item, str) else item
     try:
@@ -151,7 +154,7 @@ def _value(name: str, item: Any, kind: Any = None) -> Any:
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         words = {int: "a whole number", float: "a number", bool: "true or false", tuple: "widths as 512x128"}
         raise UsageError(
-            f"{_option(name)} {item!r}: expected {words.get(kind, 'text')}; {EXAMPLE}"
+            f"{setting.option} {item!r}: expected {words.get(kind, 'text')}; {EXAMPLE}"
         ) from error
 
 
@@ -162,24 +165,10 @@ def _widths(text: Any) -> tuple[int, ...]:
     return tuple(int(part) for part in (text if isinstance(text, tuple | list) else [text]))
 
 
-def _kind(name: str) -> Any:
-    """The type of a field of `Settings`; of an optional one, the type it has when it is there."""
-    kinds = {field.name: field.type for field in fields(Settings)}
-    if name not in kinds:
-        raise UsageError(f"no setting {name!r}; {did_you_mean(name, kinds)}")
-    kind = typing.get_type_hints(Settings)[name]
-    options = [option for option in typing.get_args(kind) if option is not type(None)]
-    if typing.get_origin(kind) is tuple:
-        return tuple
-    return options[0] if options else kind
-
-
-def _may_be_none(name: str) -> bool:
-    return type(None) in typing.get_args(typing.get_type_hints(Settings)[name])
-
-
-def _option(name: str) -> str:
-    return name.replace("_", "-")
+def _setting(name: str) -> Setting:
+    if name not in SETTINGS:
+        raise UsageError(f"no setting {name!r}; {did_you_mean(name, SETTINGS)}")
+    return SETTINGS[name]
 
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}

@@ -2,42 +2,21 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from featcache.core.identity import sha256_json
 from featcache.errors import UsageError
-from featcache.heads.settings import DESCENT, FULL_BATCH, HEADS, Settings
+from featcache.heads.settings import DESCENT, FULL_BATCH, HEADS, SETTINGS, Settings, settings_for
 from featcache.sweeps.axes import Axis, Given, read_axis
 
-_DESCENT_AXES = (
-    *("loss", "optimizer", "learning_rate", "weight_decay", "label_smoothing", "momentum", "schedule"),
-    *("end", "power", "warmup", "clip", "mixup", "noise", "class_weights", "batch_size", "epochs"),
-    *("monitor", "patience", "min_delta", "standardize", "views"),
-)
-
-RELEVANT: Mapping[str, tuple[str, ...]] = {
-    "linear": _DESCENT_AXES,
-    "mlp": ("hidden", "activation", "dropout", "batch_norm", *_DESCENT_AXES),
-    "logistic": ("c", "class_weights", "standardize", "views"),
-    "ridge": ("l2", "class_weights", "standardize", "views"),
-    "knn": ("neighbours", "temperature", "metric"),
-    "prototype": ("metric", "views"),
-}
+RELEVANT: Mapping[str, tuple[str, ...]] = {head: settings_for(head) for head in HEADS}
 """The settings that change a kind of head; an axis over any other is not multiplied out for it."""
 
-STEPS_ONLY = ("learning_rate", "momentum", "schedule", "end", "power", "warmup", "clip", "batch_size")
+STEPS_ONLY = frozenset(name for name, setting in SETTINGS.items() if "lbfgs" not in setting.optimizers)
 """Settings that change nothing where all rows are taken at once."""
-
-AXES: Mapping[str, str] = {
-    "learning_rate": "1e-4:1e-2:log3",
-    "c": "1e-4:1e2:log7",
-    "l2": "1e-2:1e6:log9",
-    "neighbours": "5,20",
-}
-"""What is tried of a setting where nobody says; of any other, its default."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +97,7 @@ class Trial:
 
 
 def read_axes(given: Mapping[str, Given]) -> dict[str, Axis]:
-    """Return an axis for each setting but the seed; one that is ``None`` or absent is `AXES`' or the default.
+    """Return an axis for each setting that a sweep may try: what is given, else its grid or its default.
 
     Raises
     ------
@@ -126,8 +105,8 @@ def read_axes(given: Mapping[str, Given]) -> dict[str, Axis]:
         An unknown setting, or values that are not in the grammar.
     """
     told = {name: value for name, value in given.items() if value is not None}
-    defaults = {**asdict(Settings()), **AXES}
-    return {name: read_axis(name, value) for name, value in {**defaults, **told}.items() if name != "seed"}
+    usual = {name: setting.grid or setting.default for name, setting in SETTINGS.items() if setting.axis}
+    return {name: read_axis(name, value) for name, value in (usual | told).items()}
 
 
 def configurations(axes: Mapping[str, Axis], *, trials: int | None = None, seed: int = 0) -> list[Settings]:
@@ -136,7 +115,7 @@ def configurations(axes: Mapping[str, Axis], *, trials: int | None = None, seed:
     Parameters
     ----------
     axes
-        One for each field of `Settings` but the seed.
+        One for each setting that a sweep may try.
     trials
         How many to draw at random for each kind of head; ``None`` for the whole grid.
     seed

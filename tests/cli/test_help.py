@@ -4,6 +4,7 @@ import pytest
 from typer.main import get_command
 
 from featcache.cli.app import app
+from featcache.cli.options import COMMON, SECTIONS, sections
 
 
 def commands(command=None, path=()) -> list:
@@ -55,3 +56,42 @@ def test_the_version(cli):
     import featcache
 
     assert cli("--version").out == f"featcache {featcache.__version__}\n"
+
+
+# Help in sections -------------------------------------------------------------------------------------------
+
+PANELLED = ("extract", "train-head", "sweep", "finetune")
+
+
+@pytest.mark.parametrize("name", PANELLED)
+def test_help_shows_the_eight_commonest_first_and_every_option_once(cli, name):
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    found = [
+        (title, within)
+        for title, within in sections([p for p in command.params if p.name != "help"])
+        if title != "Arguments"
+    ]
+    assert found[0][0] == COMMON
+    assert len(found[0][1]) == 8
+    assert all(title in SECTIONS for title, _ in found)
+    listed = [option.name for _, within in found for option in within]
+    assert sorted(listed) == sorted(
+        p.name for p in command.params if p.param_type_name == "option" and p.name != "help"
+    )
+    lines = cli(name, "--help").out.splitlines()
+    titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["Arguments", *(title for title, _ in found)]
+
+
+def test_help_names_the_words_the_heads_and_the_default_of_a_setting(cli):
+    text = " ".join(cli("train-head", "--help").out.split())
+    assert "--activation" in text
+    assert "mlp: after each hidden layer: relu, gelu, silu or tanh." in text
+    assert "linear, mlp, logistic, ridge, knn or prototype [default: linear; ridge for numbers]." in text
+    swept = " ".join(cli("sweep", "--help").out.split())
+    assert "--lr VALUES Step size [default: 1e-4:1e-2:log3]." in swept
+    assert "Largest norm of a gradient, or none." in swept
+
+
+def test_a_command_without_sections_lists_its_options(cli):
+    assert "\nOptions:\n" in cli("doctor", "--help").out

@@ -9,7 +9,7 @@ from featcache.errors import DataError, UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable
 from featcache.heads.inference import outputs
 from featcache.heads.losses import LOSSES
-from featcache.heads.probabilities import LOSSES as NAMED_LOSSES
+from featcache.heads.settings import LOSSES as NAMED_LOSSES
 from featcache.heads.settings import Settings
 from featcache.heads.validation_scores import scores
 from featcache.solvers.fit import fit_heads
