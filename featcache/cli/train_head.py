@@ -52,6 +52,7 @@ def command(
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.classifier.train_head import train_head
 
+    settings["hidden"] = _widths(settings["hidden"])
     replaced = (output / "classifier.json").is_file()
     classifier = train_head(
         cache,
@@ -64,7 +65,7 @@ def command(
         tta=tta,
         calibrate=calibrate,
         reject_accuracy=reject_accuracy,
-        **{**settings, "hidden": _widths(settings["hidden"])},
+        **settings,
     )
     console.result(to_json(classifier, output), lines(classifier, output))
     for found in classifier.training["warnings"]:
