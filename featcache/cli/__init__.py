@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _keep_programs(arguments: list[str]) -> None:
-    """Let this process keep what it compiles: it is ours. (Who calls `main` as a function has settings of their own.)"""
+    """Let this process keep what it compiles: it is ours. Who calls `main` as a function has settings of their own."""
     if arguments and arguments[0] in COMPILING and "--help" not in arguments:
         from featcache.core.compilation_cache import enable_compilation_cache
 

@@ -10,7 +10,7 @@ import platform
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -79,7 +79,7 @@ def enable_compilation_cache() -> Path | None:
     if why_not() is not None:
         return None
     try:
-        folder.parent.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         for each in (folder.parent, folder):
             each.mkdir(mode=0o700, exist_ok=True)
         os.utime(folder)
@@ -153,22 +153,22 @@ def processor(cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo") -> str:
     return "\n".join([*basics, *(lines or [platform.node(), platform.version()])])
 
 
-def why_not(environment: Mapping[str, str] = os.environ) -> str | None:
+def why_not() -> str | None:
     """Return why featcache keeps no programs in this process; ``None`` if it may."""
-    if environment.get(SWITCH, "").strip().lower() in {"0", "false", "no", "off"}:
-        return f"{SWITCH} is {environment[SWITCH]}"
-    if (own := _own_cache(environment)) is not None:
+    if os.environ.get(SWITCH, "").strip().lower() in {"0", "false", "no", "off"}:
+        return f"{SWITCH} is {os.environ[SWITCH]}"
+    if (own := _own_cache()) is not None:
         return own
     if _version("jaxlib") == "none":
         return "jaxlib is not installed"
     return _unsafe(programs_folder())
 
 
-def _own_cache(environment: Mapping[str, str]) -> str | None:
+def _own_cache() -> str | None:
     """Return the user's own setting of JAX's cache, in words."""
     for name in (DIRECTORY, "JAX_ENABLE_COMPILATION_CACHE"):
-        if name in environment:
-            return f"{name} is {environment[name] or 'empty'}, and decides"
+        if name in os.environ:
+            return f"{name} is {os.environ[name] or 'empty'}, and decides"
     if (jax := sys.modules.get("jax")) is not None and hasattr(jax, "config"):
         if not jax.config.jax_enable_compilation_cache:
             return "jax.config switches it off"
