@@ -62,12 +62,13 @@ def own_home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-def start(script=COMPILE) -> subprocess.Popen[str]:
+def start(script=COMPILE, **settings: str) -> subprocess.Popen[str]:
     environment = os.environ | {
         # Programs as small as these compile faster than those that are worth keeping.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         # XLA's own caches, for GPUs, bring the folder's path into the key, and here folders are copied.
         "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
+        **settings,
     }
     return subprocess.Popen(
         [sys.executable, "-c", script],
@@ -287,6 +288,17 @@ def test_two_processes_at_once_compute_the_same():
     results = [finish(process) for process in (start(), start())]
     assert results[0][2:] == results[1][2:]
     assert finish(start())[1:] == (0, results[0][2], "")
+
+
+def test_what_is_kept_stays_below_the_limit(compiled):
+    sizes = [path.stat().st_size for path in entries()]
+    limit = max(sizes) + 500
+    assert sum(sizes) > limit
+    for path in entries():
+        path.unlink()
+    _, _, digest, err = finish(start(JAX_COMPILATION_CACHE_MAX_SIZE=str(limit)))
+    assert (digest, err) == (compiled[1], "")
+    assert 0 < sum(path.stat().st_size for path in entries()) <= limit
 
 
 # Damage -----------------------------------------------------------------------------------------------------
