@@ -6,7 +6,6 @@ They are machine code. So each kind of machine, JAX and featcache has a folder o
 
 import hashlib
 import os
-import platform
 import stat
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from featcache.core.environment import home
 from featcache.core.parallel import default_workers
+from featcache.core.processor import processor
 from featcache.core.version import __version__
 
 SWITCH = "FEATCACHE_COMPILATION_CACHE"
@@ -131,26 +131,6 @@ def _machine_digest() -> str:
     """
     parts = (processor(), str(default_workers()), os.environ.get("XLA_FLAGS", ""))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-_TELLING = (
-    *("vendor_id", "cpu family", "model", "model name", "stepping", "flags"),  # x86
-    *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features"),  # Arm
-)
-
-
-def processor(cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo") -> str:
-    """Return the model of the processor with all it can do; where that is not told, also the name of the machine."""
-    told = {}
-    with suppress(OSError), open(cpuinfo, encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            name, colon, value = line.partition(":")
-            if not colon and told:  # the end of the first core
-                break
-            told[name.strip()] = value.strip()
-    lines = [f"{name}={told[name]}" for name in _TELLING if name in told]
-    basics = [platform.machine(), platform.processor()]
-    return "\n".join([*basics, *(lines or [platform.node(), platform.version()])])
 
 
 def why_not() -> str | None:
