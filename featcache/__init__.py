@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from featcache.checks.dataset_report import DatasetCheck
     from featcache.classifier.classifier import Classifier
     from featcache.classifier.train_head import train_head
+    from featcache.core.compilation_cache import enable_compilation_cache
     from featcache.datasets import Dataset, open_dataset
     from featcache.datasets.formats.arrays import open_arrays
     from featcache.errors import FeatcacheError
@@ -53,6 +54,7 @@ _HOMES = {
     "FeatureExtractor": "featcache.estimators",
     "HeadClassifier": "featcache.estimators",
     "HeadRegressor": "featcache.estimators",
+    "enable_compilation_cache": "featcache.core.compilation_cache",
     "FeatcacheError": "featcache.errors",
 }
 
@@ -72,6 +74,7 @@ __all__ = [
     "Transforms",
     "__version__",
     "check_dataset",
+    "enable_compilation_cache",
     "extract",
     "finetune",
     "load_backbone",

@@ -33,6 +33,7 @@ GROUPS = {
     "Heads": ("train_head", "Classifier", "sweep", "SweepResult"),
     "Fine-tuning": ("finetune", "FineTuning", "plan_finetuning"),
     "scikit-learn": ("FeatureExtractor", "HeadClassifier", "HeadRegressor"),
+    "Process": ("enable_compilation_cache",),
 }
 """The public names by heading, in the order of the data; a name that is missing here is an error."""
 

@@ -27,6 +27,7 @@ from featcache.cli import (
 )
 from featcache.cli.console import Console, active, forget
 from featcache.cli.options import SectionedCommand
+from featcache.core.compilation_cache import forget_damaged, is_about_programs
 from featcache.core.version import __version__
 from featcache.errors import FeatcacheError
 
@@ -84,7 +85,12 @@ def run(arguments: list[str]) -> int:
 def _warned(usual: Any, message: Warning | str, category: type, filename: str, *rest: Any) -> None:
     """Show a warning of ours as one line, and none when quiet; those of libraries as they are."""
     console = active()
-    if console is None or not Path(filename).is_relative_to(PACKAGE):
+    if console is not None and is_about_programs(str(message)):
+        if forget_damaged(str(message)):
+            console.note("damaged compiled programs were deleted; they are compiled anew")
+        else:
+            console.detail(f"a compiled program was not kept: {message}")
+    elif console is None or not Path(filename).is_relative_to(PACKAGE):
         usual(message, category, filename, *rest)
     else:
         console.note(f"warning: {message}")

@@ -1,5 +1,7 @@
 """``featcache cache``: look after cache files."""
 
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,11 +162,14 @@ def gc_(
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="Give up unfinished extractions, too.")
     ] = False,
+    programs: Annotated[
+        bool, typer.Option("--programs", help="Give up compiled programs that are still of use, too.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List what interrupted extractions left in a folder, or delete it."""
+    """List what interrupted extractions left in a folder, and old compiled programs, or delete it."""
     console = Console("cache gc", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.cache import find_leftovers, gc
 
@@ -172,13 +177,35 @@ def gc_(
         found = gc(folder, unfinished=unfinished)
     else:
         found = [left for left in find_leftovers(folder) if left.removable or unfinished or verbose]
+    given_up = [(left, left.removable or unfinished) for left in found]
+    given_up += _compiled_programs(programs=programs, delete=delete, verbose=verbose)
     word = "removed" if delete else "would remove"
     console.result(
-        {"deleted": delete, "leftovers": [left.to_json() for left in found]},
-        [_leftover_line(left, word if left.removable or unfinished else "kept") for left in found],
+        {"deleted": delete, "leftovers": [left.to_json() for left, _ in given_up]},
+        [_leftover_line(left, word if goes else "kept") for left, goes in given_up],
     )
-    if found and not delete:
+    if given_up and not delete:
         console.note("nothing was deleted; do it with --delete")
+
+
+def _compiled_programs(*, programs: bool, delete: bool, verbose: bool) -> Iterator["tuple[Leftover, bool]"]:
+    """Yield the folders of compiled programs, and whether each goes; delete those if asked to."""
+    from featcache.cache import Leftover
+    from featcache.core.compilation_cache import list_programs, remove_programs
+    from featcache.core.files import storage_error
+
+    for each in list_programs():
+        goes = each.outdated or programs
+        if delete and goes:
+            try:
+                remove_programs(each.folder)
+            except OSError as error:
+                raise storage_error(error, each.folder, "remove") from error
+        if goes or (verbose and not delete):
+            whose = "this machine" if each.here else "another machine, JAX or featcache"
+            used = date.fromtimestamp(each.used)
+            reason = f"compiled programs ({each.count}) of {whose}, last used {used}"
+            yield Leftover(each.folder, each.nbytes, reason, each.outdated), goes
 
 
 def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], most: int = 10) -> list[str]:

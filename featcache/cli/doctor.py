@@ -78,7 +78,7 @@ def examine(folder: str | os.PathLike[str] = ".") -> list[Diagnosis]:
         Where to look for caches, unfinished extractions and locks.
     """
     found: list[Diagnosis] = []
-    for examination in (_python, _packages, _devices, _home, _weights):
+    for examination in (_python, _packages, _devices, _home, _compiled_programs, _weights):
         found += examination()
     return [*found, *_folder(Path(folder))]
 
@@ -132,6 +132,24 @@ def _home() -> Iterator[Diagnosis]:
 
 def _free(place: Path) -> str:
     return f", {shutil.disk_usage(place).free / 1e9:.1f} GB free"
+
+
+def _compiled_programs() -> Iterator[Diagnosis]:
+    from featcache.core.compilation_cache import MAX_BYTES, list_programs, programs_folder, why_not
+
+    reason = why_not()
+    if reason is not None:
+        yield Diagnosis("compiled", "note", f"commands keep no compiled programs: {reason}")
+    else:
+        most = f"of at most {MAX_BYTES / 1e6:.0f} MB"
+        kept = next((each for each in list_programs() if each.here), None)
+        told = f"{kept.count} programs, {kept.nbytes / 1e6:.1f} MB {most}" if kept else "none kept yet"
+        yield Diagnosis("compiled", "ok", f"{told}, in {programs_folder()}")
+    others = [each for each in list_programs() if not each.here]
+    if others:
+        size = sum(each.nbytes for each in others) / 1e6
+        detail = f"{size:.1f} MB of another machine, JAX or featcache; featcache cache gc lists what is old"
+        yield Diagnosis("compiled", "note", detail)
 
 
 def _weights() -> Iterator[Diagnosis]:
