@@ -109,6 +109,8 @@ def calibrated(
     before, probable = (
         class_probabilities(loss, np.asarray(logits) / divisor, classes) for divisor in (1, found.temperature)
     )
+    # Likelihood-ratio test of T = 1 against a free T: without an effect 2·(log L(T) − log L(1)) is χ² distributed with
+    # one degree of freedom, whose 95 % quantile is 3.84.
     if _log_likelihood(probable, labels) - _log_likelihood(before, labels) < LIKELIER:
         found = replace(found, temperature=1.0, error_after=found.error_before)
         probable = before
@@ -266,6 +268,9 @@ def _likeliest(behind: np.ndarray, share: np.ndarray, wanted: np.ndarray) -> np.
 
 def _slope(behind: np.ndarray, share: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean over rows of ``E_p[behind]``, and its derivative by β, the mean variance, ``[K]``."""
+    # With logits z and β = 1 / T a row's loss is −β·z_label + log Σ_c exp(β·z_c). Over p = softmax(β·z), its derivative
+    # by β is E_p[z] − z_label and the second Var_p[z] ≥ 0: it is convex in β (not in T), and the zero is its minimum.
+    # `behind` is z minus the row's largest, which cancels.
     p = np.exp(beta[:, None, None] * behind)
     p /= p.sum(axis=2, keepdims=True)
     first = np.einsum("knc,knc->kn", p, behind)

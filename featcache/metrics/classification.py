@@ -80,6 +80,7 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
 
     Guo et al., "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599
     """
+    # ECE = Σ_b (n_b / N) · |accuracy_b − mean confidence_b| over the bins that hold rows.
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)

@@ -133,6 +133,8 @@ def _adam(gradients: Any, state: Any, momentum: Array, number: Array) -> tuple[A
     A thousand heads spend a third of their time here.
     """
     del momentum
+    # m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g² start at 0, and are too small by the factor 1 − β^t after t
+    # steps. The step is m̂ / (√v̂ + ε) with m̂ = m / (1 − β₁^t) and v̂ = v / (1 − β₂^t).
     first = jax.tree.map(lambda m, g: FIRST_DECAY * m + (1 - FIRST_DECAY) * g, state["first"], gradients)
     second = jax.tree.map(
         lambda v, g: SECOND_DECAY * v + (1 - SECOND_DECAY) * g * g, state["second"], gradients
