@@ -1,4 +1,4 @@
-"""A classifier's folder: written whole or not at all, and read only where nothing in it was changed."""
+"""A classifier's folder on disk: replaced atomically, and refused when one of its files does not match its hash."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def write_folder(
     *,
     backbone: Iterable[bytes | memoryview] | None = None,
 ) -> None:
-    """Write a classifier; an earlier classifier there is replaced at once, or not at all.
+    """Write a classifier's folder; a classifier that is there already is replaced atomically.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def write_folder(
     document
         What the classifier is; JSON values.
     tensors
-        The head's numbers.
+        The head's parameters.
     backbone
         The file of its own backbone (`featcache.backbones.finetuned`) in pieces, where it has one. The document's
         ``"weights"`` then name that file, relative to the folder, so that the folder can be moved.
@@ -99,7 +99,7 @@ def _stored(value: np.ndarray) -> np.ndarray:
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return a classifier's document and numbers.
+    """Return a classifier's document and the head's parameters.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """Return a classifier's document, once its own backbone, if it has one, is known to be whole.
+    """Return a classifier's document, after verifying the hash of its own backbone if it has one.
 
     Raises
     ------
@@ -139,12 +139,12 @@ def read_document(folder: Path) -> dict[str, Any]:
 
 
 def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
-    """Return where the backbone's weights are: beside the document, or wherever it says."""
+    """Return where the backbone's weights are: the file beside the document, or the path that the document names."""
     return str((folder / BACKBONE).absolute()) if "backbone_sha256" in document else document["weights"]
 
 
 def require_place(target: Path) -> None:
-    """Raise `UsageError` if something lies there that is no classifier: it would not be replaced."""
+    """Raise `UsageError` if `target` exists and is not a classifier: it must not be overwritten."""
     if target.exists() and not (target / DOCUMENT).is_file() and any(_listing(target)):
         raise UsageError(f"{target} exists and is no classifier; choose another place with --output")
 
@@ -154,7 +154,7 @@ def _listing(folder: Path) -> Sequence[str]:
 
 
 def _replace_folder(fresh: Path, target: Path) -> None:
-    """Put `fresh` in the place of `target`; the old one is moved aside first and removed last."""
+    """Rename `fresh` to `target`; an existing `target` is moved aside first and removed last."""
     old = target.with_name(f".{target.name}.old-{os.getpid()}")
     if not target.exists():
         os.replace(fresh, target)

@@ -1,4 +1,4 @@
-"""What is to be learnt of an image: which class it is of, several yes-or-no answers about it, or numbers."""
+"""The types of task: multiclass, multilabel and regression, under the names that files store."""
 
 from typing import Any
 
@@ -6,23 +6,23 @@ from featcache.errors import UsageError
 
 MULTICLASS, MULTILABEL, REGRESSION = "classes", "answers", "numbers"
 TASKS = (MULTICLASS, MULTILABEL, REGRESSION)
-"""Exclusive classes, one for each image; any number of labels for each image; numbers to predict."""
+"""Multiclass: one class for each image. Multilabel: any number of labels for each. Regression: numbers."""
 
 
 def require_classes(held: Any, what: str) -> None:
-    """Refuse a cache or a dataset whose images are not of one class each.
+    """Refuse a cache or a dataset whose task is not multiclass.
 
     Parameters
     ----------
     held
-        With a ``task``, and a ``path`` or a ``spec``.
+        An object with ``task``, ``classes``, and a ``path`` or a ``spec``.
     what
-        What cannot be done with others, such as ``"a sweep"``.
+        What needs a multiclass task, such as ``"a sweep"``; it begins the message.
 
     Raises
     ------
     UsageError
-        Naming what can.
+        If it is multilabel or regression.
     """
     if held.task != MULTICLASS:
         name = getattr(held, "path", None) or held.spec
