@@ -12,7 +12,7 @@ from flax import nnx
 
 from featcache.errors import UnknownNameError, UsageError, did_you_mean
 
-Record = Callable[[str, jax.Array], jax.Array]
+Recorder = Callable[[str, jax.Array], jax.Array]
 """Called by a stage with the name of an inner point and its value; returns the value unchanged."""
 
 
@@ -151,8 +151,8 @@ class Backbone(nnx.Module):
         return module(x, record)
 
 
-def forget(point: str, value: jax.Array) -> jax.Array:
-    """A `Record` that keeps nothing."""
+def record_nothing(point: str, value: jax.Array) -> jax.Array:
+    """A `Recorder` that keeps nothing."""
     del point
     return value
 

@@ -40,7 +40,7 @@ def write_skeleton(path: Path, identity: Mapping[str, Any], rows: RowTable) -> N
     OSError
         If the disk refuses something, or gives back other bytes than it was given.
     """
-    image, header = built(identity, rows)
+    image, header = build_image(identity, rows)
     # Rows' checksums and statuses are written too, as zeros: nothing but features is left to the file system.
     ranges = list(header.ranges_without(lambda name: name.startswith("features/")))
     with path.open("xb", buffering=0) as stream:
@@ -56,7 +56,7 @@ def write_skeleton(path: Path, identity: Mapping[str, Any], rows: RowTable) -> N
                 raise OSError(errno.EIO, "what was read back is not what was written")
 
 
-def built(identity: Mapping[str, Any], rows: RowTable) -> tuple[FileImage, Header]:
+def build_image(identity: Mapping[str, Any], rows: RowTable) -> tuple[FileImage, Header]:
     """Return the bytes that a new file is to have, the header's included, and where they are.
 
     Parameters
@@ -90,7 +90,7 @@ def built(identity: Mapping[str, Any], rows: RowTable) -> tuple[FileImage, Heade
         image.place(spans[name][0], values)
     header = Header(start, image.size, spans)
     header = replace(header, sha256=header.digest(image))
-    image.place(0, np.frombuffer(header.encoded(), np.uint8))
+    image.place(0, np.frombuffer(header.encode(), np.uint8))
     return image, header
 
 

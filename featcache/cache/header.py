@@ -54,7 +54,7 @@ class Header:
     datasets: Mapping[str, tuple[int, int]]
     sha256: str = ""
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         """Return the text, padded with zeros to `start` bytes."""
         body = canonical_json({**vars(self), "datasets": {k: list(v) for k, v in self.datasets.items()}})
         check = hashlib.sha256(body).hexdigest().encode()

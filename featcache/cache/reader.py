@@ -235,7 +235,7 @@ class FeatureCache(CacheMetadata):
             If a row's image could not be read, so that it has no features.
         """
         name = self.layer(layer)
-        numbers = self._checked(rows)
+        numbers = self._check_rows(rows)
         views = self._stored.chosen_views(view, name, len(numbers))
         values, good = self._stored.read(numbers, name, views=views, verify=verify)
         if not good.all():
@@ -314,7 +314,7 @@ class FeatureCache(CacheMetadata):
 
     # Refusals -----------------------------------------------------------------------------------------------
 
-    def _checked(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    def _check_rows(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         numbers = np.asarray(rows, np.int64).reshape(-1)
         outside = numbers[(numbers < 0) | (numbers >= len(self))]
         if len(outside):

@@ -144,7 +144,7 @@ class CacheWriter:
         StorageError
             If the disk is full or gone; rows already committed stay valid.
         """
-        rows = self._checked(indices)
+        rows = self._check_rows(indices)
         stored = {name: self._stored(features[name], name, rows) for name in self.layers}
         self._clear(rows[self._status[rows] != PRESENT])
         for name, values in stored.items():
@@ -160,7 +160,7 @@ class CacheWriter:
         Its features become NaN: a program that reads the file without looking at the status must not take
         whatever is there for values.
         """
-        row = self._checked([index])
+        row = self._check_rows([index])
         self._put("rows/status", index, np.array([status], np.uint8))
         self._status[index] = status
         for name, spec in self.layers.items():
@@ -223,7 +223,7 @@ class CacheWriter:
                 self.sync()
         self.close()
 
-    def _checked(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+    def _check_rows(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         rows = np.asarray(indices, np.int64)
         # A row beyond the end would be written over another dataset.
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.count:

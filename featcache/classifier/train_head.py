@@ -17,7 +17,7 @@ from featcache.errors import DataError
 from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.target_scaling import TargetScale
 from featcache.heads.task_types import TASK_TYPES
-from featcache.splits.selection import Parts, select_rows
+from featcache.splits.selection import SplitSpec, select_rows
 
 if TYPE_CHECKING:
     from featcache.heads.feature_table import FeatureRows
@@ -82,7 +82,7 @@ def train_head(
     train, val, test, group_by
         Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; ``"none"`` for none. By
         default those of the cache's own splits, and `val_fraction` of the training rows where it has no val split, of
-        whole groups where images have groups; see `featcache.splits.selection.Parts`.
+        whole groups where images have groups; see `featcache.splits.selection.SplitSpec`.
     head, hidden, activation, dropout, batch_norm, loss, optimizer, learning_rate, weight_decay, \
 label_smoothing, momentum, schedule, end, power, warmup, clip, mixup, noise, class_weights, batch_size, epochs, \
 monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours, temperature, metric, views
@@ -155,7 +155,7 @@ monitor, patience, min_delta, val_fraction, standardize, seed, c, l2, neighbours
         views=views,
     )
     name = opened.layer(layer)
-    asked = Parts(train, val, test, val_fraction, group_by, seed)
+    asked = SplitSpec(train, val, test, val_fraction, group_by, seed)
     rows = select_rows(opened, asked)
     if tta:
         require_several(opened, name)
@@ -223,6 +223,6 @@ def _fit_numbers(
 ) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
     """Fit one head to numbers in units of their deviation; what it learnt gives them in their own."""
     scale = TargetScale.of(train.labels.astype(np.float64), train.weight[0])
-    train, val = (part._replace(labels=scale.scaled(part.labels).astype(np.float32)) for part in (train, val))
+    train, val = (part._replace(labels=scale.scale(part.labels).astype(np.float32)) for part in (train, val))
     parameters, record = _fit(settings, numbers, train, val)
-    return scale.folded(parameters), record
+    return scale.fold_into(parameters), record

@@ -32,10 +32,10 @@ def file_state(*files: os.stat_result) -> bytes:
     """
     if not files or _is_fresh(max([file.st_ctime_ns for file in files])):
         return b""
-    return stated(*files)
+    return state_digest(*files)
 
 
-def stated(*files: os.stat_result) -> bytes:
+def state_digest(*files: os.stat_result) -> bytes:
     """Return 16 bytes for device, inode, size and times of files, however recent."""
     numbers = b"".join(
         _NUMBERS.pack(

@@ -53,10 +53,10 @@ class Subset:
     def suffix(self) -> str:
         """What a cache's name says of it, so that a part never takes the place of the whole."""
         shard = f".part-{self.shard.number}-of-{self.shard.of}" if self.shard else ""
-        return (f".{_spelled(self.split)}" if self.split is not None else "") + shard
+        return (f".{_spell_slice(self.split)}" if self.split is not None else "") + shard
 
 
-def _spelled(split: str) -> str:
+def _spell_slice(split: str) -> str:
     """Return a slice as it may stand in a file's name: ``train[:80%]`` is ``train-to80pct``."""
     text = "all" + split if split.startswith("[") else split
     for sign, word in (("[", "-"), ("]", ""), (":", "to"), ("%", "pct")):

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from featcache.errors import UsageError, did_you_mean
-from featcache.heads.settings import MEMORY, STEPPING, Settings
+from featcache.heads.settings import NEAREST, STEPPING, Settings
 from featcache.images.augmentation import Augmentation
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class FineTuningSettings:
     compute_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.training.head in MEMORY:
+        if self.training.head in NEAREST:
             raise UsageError(
                 f"a {self.training.head} head has no gradient, so nothing can be fine-tuned through it; "
                 "train a linear, mlp, logistic or ridge head first"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-MEMORY = 2 << 30
+DEFAULT_MEMORY = 2 << 30
 """Bytes that training may take if nobody says."""
 
 

@@ -58,7 +58,7 @@ class FittedHead:
     def raw(self, features: np.ndarray, *, tta: bool) -> tuple[np.ndarray, str]:
         """Return raw outputs ``[N, C]``, and the loss that says how to read them.
 
-        Those of an average over views are what gives its values back; see `featcache.heads.task_types.TaskType.undone`.
+        Those of an average over views are what gives its values back; see `featcache.heads.task_types.TaskType.to_raw`.
 
         Parameters
         ----------
@@ -72,6 +72,6 @@ class FittedHead:
             return self.logits(features), loss
         count, views = np.shape(features)[:2]
         logits = self.logits(np.reshape(features, (count * views, *np.shape(features)[2:])))
-        reading = TASK_TYPES[self.task]
-        each = reading.values(loss, logits, self.classes)
-        return reading.undone(each.reshape(count, views, self.classes).mean(axis=1, dtype=np.float64))
+        task_type = TASK_TYPES[self.task]
+        each = task_type.values(loss, logits, self.classes)
+        return task_type.to_raw(each.reshape(count, views, self.classes).mean(axis=1, dtype=np.float64))

@@ -128,7 +128,7 @@ def _linear_train_logits(
     return product + parameters["bias"], {}
 
 
-def _scaled(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.Array, jax.Array]:
+def _fold_scaling(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.Array, jax.Array]:
     # ((x - mean) / deviation) @ W + b  ==  x @ (W / deviation) + (b - (mean / deviation) @ W)
     kernel = kernel / scaling.deviation[:, None]
     return kernel, bias - scaling.mean @ kernel
@@ -136,7 +136,7 @@ def _scaled(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.A
 
 def _linear_scale(form: HeadArchitecture, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
     del form
-    kernel, bias = _scaled(parameters["kernel"], parameters["bias"], scaling)
+    kernel, bias = _fold_scaling(parameters["kernel"], parameters["bias"], scaling)
     return {"kernel": kernel, "bias": bias}
 
 
@@ -155,7 +155,7 @@ def _mlp_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[str
         zip(form.hidden, jax.random.split(key, max(len(form.hidden), 1)), strict=False)
     ):
         # He et al., https://arxiv.org/abs/1502.01852: the variance survives a ReLU.
-        kernel = drawn(jax.random.normal, layer_key, (width, units)) * jnp.sqrt(2.0 / width)
+        kernel = draw_flat(jax.random.normal, layer_key, (width, units)) * jnp.sqrt(2.0 / width)
         parameters |= {f"kernel_{number}": kernel, f"bias_{number}": jnp.zeros(units)}
         if form.batch_norm:
             parameters |= {
@@ -196,7 +196,7 @@ def _mlp_train_logits(
             bias = lax.stop_gradient(bias)
         x = (x @ parameters[f"kernel_{number}"] if number else x) + bias
         if form.batch_norm:
-            x, new = _batch_normed(parameters, number, x, weight)
+            x, new = _batch_norm(parameters, number, x, weight)
             statistics |= new
         x = ACTIVATIONS[form.activation](x)
         # Inverted dropout (Srivastava et al., JMLR 2014): what is kept grows, so that nothing is to do later.
@@ -204,7 +204,7 @@ def _mlp_train_logits(
     return _linear_logits(form, parameters, x), statistics
 
 
-def _batch_normed(
+def _batch_norm(
     parameters: Parameters, number: int, x: jax.Array, weight: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Normalise hidden values over the batch's rows of weight above 0, and move the running statistics."""
@@ -225,7 +225,7 @@ def _batch_normed(
 
 def _mlp_scale(form: HeadArchitecture, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
     first_bias = form.first.replace("kernel", "bias")
-    kernel, bias = _scaled(parameters[form.first], parameters[first_bias], scaling)
+    kernel, bias = _fold_scaling(parameters[form.first], parameters[first_bias], scaling)
     return {**parameters, form.first: kernel, first_bias: bias}
 
 
@@ -261,7 +261,7 @@ def form_of(head: str, parameters: Mapping[str, Any], activation: str = "relu") 
     return HeadArchitecture(head, int(parameters["kernel"].shape[1]), tuple(hidden), activation)
 
 
-def drawn(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def draw_flat(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Return ``draw(key, shape)``, drawn as one row of numbers.
 
     They are the same, but XLA unrolls an array with short rows: a program of a 16-unit layer compiles in 6 s for 17.

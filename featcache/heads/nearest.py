@@ -142,7 +142,7 @@ def nearest_rows(
         start = min(first, len(asked) - size)
         block = asked[start : start + size]
         _require_finite(block, "queries", start=start)
-        block = _placed(block, metric, known.centre)
+        block = _place(block, metric, known.centre)
         near, rows = _search()(most, own, known.x, known.half, block, np.int32(start))
         closeness = np.asarray(near, np.float64)
         if metric == "euclidean":
@@ -166,7 +166,7 @@ def _remember(train: np.ndarray, counting: np.ndarray, metric: str, *, at_least:
     _require_finite(train, "training rows", counting)
     centre = _centre(train, counting, metric)
     # What is not there may be NaN, and NaN − ∞ would be the largest of all.
-    x = _placed(np.where(counting[:, None], train, 0.0), metric, centre)
+    x = _place(np.where(counting[:, None], train, 0.0), metric, centre)
     squares = np.einsum("nd,nd->n", x, x) if metric == "euclidean" else np.zeros(len(x))
     half = np.where(counting, squares / 2, np.inf).astype(np.float32)
     return _Known(jnp.asarray(x), jnp.asarray(half), centre)
@@ -273,9 +273,9 @@ def prototypes(
         rows = np.flatnonzero((np.asarray(labels) == label) & counting)
         sums = factors[:, rows].sum(axis=1)
         present = sums > 0
-        placed = _placed(x[rows], metric, centre)
+        placed = _place(x[rows], metric, centre)
         mean = factors[:, rows] @ placed / np.where(present, sums, 1.0)[:, None]
-        kernel[:, :, label] = _units(mean) if centre is None else mean
+        kernel[:, :, label] = _to_unit_norm(mean) if centre is None else mean
         bias[present, label] = 0.0 if centre is None else _offset(mean, centre)[present]
     return {"kernel": kernel, "bias": bias}
 
@@ -302,7 +302,7 @@ def prototype_scores(
     """
     _require_features(x, x, metric)
     _require_finite(x, "queries")
-    return _placed(x, metric, None) @ parameters["kernel"] + parameters["bias"][:, None]
+    return _place(x, metric, None) @ parameters["kernel"] + parameters["bias"][:, None]
 
 
 def _offset(mean: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -322,15 +322,15 @@ def _centre(x: np.ndarray, counting: np.ndarray, metric: str) -> np.ndarray | No
     return np.broadcast_to(mean, x.shape[1:]).astype(np.float32)
 
 
-def _placed(x: np.ndarray, metric: str, centre: np.ndarray | None) -> np.ndarray:
+def _place(x: np.ndarray, metric: str, centre: np.ndarray | None) -> np.ndarray:
     """Return rows as they are compared: of norm 1, or around the centre (if there is one)."""
     x = np.asarray(x, np.float32)
     if metric == "cosine":
-        return _units(x)
+        return _to_unit_norm(x)
     return x if centre is None else x - centre
 
 
-def _units(x: np.ndarray) -> np.ndarray:
+def _to_unit_norm(x: np.ndarray) -> np.ndarray:
     """Return rows of norm 1; a row of zeros stays, and is similar to nothing."""
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     return (x / np.where(norms > 0, norms, 1.0)).astype(np.float32)

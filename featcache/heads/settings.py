@@ -8,8 +8,8 @@ from featcache.heads.probabilities import LOSSES
 # Written out, because the tables themselves need JAX; a test compares them.
 DESCENT = ("linear", "mlp")
 SOLVED = ("logistic", "ridge")
-MEMORY = ("knn", "prototype")
-HEADS = (*DESCENT, *SOLVED, *MEMORY)
+NEAREST = ("knn", "prototype")
+HEADS = (*DESCENT, *SOLVED, *NEAREST)
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 STEPPING = ("adam", "adamw", "sgd", "nesterov")
 FULL_BATCH = ("lbfgs",)

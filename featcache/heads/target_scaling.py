@@ -22,19 +22,19 @@ class TargetScale:
         deviation = np.sqrt(share @ np.square(numbers - mean))
         return cls(mean, np.where(deviation > 0, deviation, 1.0))
 
-    def scaled(self, numbers: np.ndarray) -> np.ndarray:
+    def scale(self, numbers: np.ndarray) -> np.ndarray:
         """Return numbers ``[N, T]`` in units of the scale."""
         return (numbers - self.mean) / self.deviation
 
-    def unscaled(self, numbers: np.ndarray) -> np.ndarray:
-        """Undo `scaled`."""
+    def unscale(self, numbers: np.ndarray) -> np.ndarray:
+        """Undo `scale`."""
         return numbers * self.deviation + self.mean
 
-    def folded(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def fold_into(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return a head whose outputs are in the numbers' own units: its last layer takes the scale in."""
         kernel, bias = (np.asarray(parameters[name], np.float64) for name in ("kernel", "bias"))
         return {
             **parameters,
             "kernel": (kernel * self.deviation).astype(np.float32),
-            "bias": self.unscaled(bias).astype(np.float32),
+            "bias": self.unscale(bias).astype(np.float32),
         }

@@ -25,7 +25,7 @@ class TaskType:
         Of `featcache.core.tasks.TASKS`.
     values
         ``(loss, raw outputs [N, C], number of classes)`` to probabilities or numbers float32 ``[N, T]``.
-    undone
+    to_raw
         Values float64 ``[N, T]`` to raw outputs float32, and a loss to read them by, which give the values back.
     score, evaluate
         Known labels or targets and values to scores in a few numbers, and one by one; see the
@@ -36,7 +36,7 @@ class TaskType:
 
     task: str
     values: Callable[[str, np.ndarray, int], np.ndarray]
-    undone: Callable[[np.ndarray], tuple[np.ndarray, str]]
+    to_raw: Callable[[np.ndarray], tuple[np.ndarray, str]]
     score: Callable[..., Any]
     evaluate: Callable[..., Any]
     heads: tuple[str, ...]
@@ -76,7 +76,7 @@ def _log_odds(values: np.ndarray) -> tuple[np.ndarray, str]:
     return odds.astype(np.float32), "sigmoid"
 
 
-def _as_they_are(values: np.ndarray) -> tuple[np.ndarray, str]:
+def _to_float32(values: np.ndarray) -> tuple[np.ndarray, str]:
     return values.astype(np.float32), "squared"
 
 
@@ -107,7 +107,7 @@ _ALL = (
     TaskType(
         REGRESSION,
         lambda loss, raw, classes: np.asarray(raw, np.float32),
-        _as_they_are,
+        _to_float32,
         _score_numbers,
         evaluate_regression,
         ("ridge", *DESCENT),
@@ -115,5 +115,5 @@ _ALL = (
     ),
 )
 
-TASK_TYPES: Mapping[str, TaskType] = {reading.task: reading for reading in _ALL}
+TASK_TYPES: Mapping[str, TaskType] = {each.task: each for each in _ALL}
 """By `featcache.core.tasks.TASKS`."""

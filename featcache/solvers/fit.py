@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import DataError, UsageError
-from featcache.heads.feature_table import MEMORY, FeatureRows, RowsOf, Solved
+from featcache.heads.feature_table import DEFAULT_MEMORY, FeatureRows, RowsOf, Solved
 from featcache.heads.probabilities import CLASS_LOSSES
 from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.validation_scores import scores
@@ -54,7 +54,7 @@ def fit_heads(
     val: FeatureRows,
     *,
     classes: int,
-    memory: int = MEMORY,
+    memory: int = DEFAULT_MEMORY,
 ) -> list[Fit]:
     """Fit K heads that differ in numbers only (see `featcache.sweeps.trials.Trial.program`).
 
@@ -93,10 +93,10 @@ def fit_heads(
     if not (train.weight > 0).any(axis=1).all():
         raise DataError("a head has no training rows; ask for fewer folds or another split")
     weight = np.stack(
-        [_class_weighted(s, train, row, classes) for s, row in zip(settings, train.weight, strict=True)]
+        [_weigh_classes(s, train, row, classes) for s, row in zip(settings, train.weight, strict=True)]
     )
     train = train._replace(weight=weight.astype(np.float32))
-    firsts, places = _once(settings, train.weight, val.weight)
+    firsts, places = _distinct_heads(settings, train.weight, val.weight)
     settings = [settings[k] for k in firsts]
     train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
     learnt = train if settings[0].head in DESCENT else train.by_row()
@@ -119,7 +119,7 @@ def fit_heads(
     return [fits[place] for place in places]
 
 
-def _once(
+def _distinct_heads(
     settings: Sequence[Settings], weight: np.ndarray, judged: np.ndarray
 ) -> tuple[list[int], list[int]]:
     """Return the numbers of heads that are not another one again, and the place of every head among them.
@@ -171,7 +171,7 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
         raise DataError(f"answers {labels.min():g}..{labels.max():g}: expected 0 (no) to 1 (yes)")
 
 
-def _class_weighted(settings: Settings, train: FeatureRows, weight: np.ndarray, classes: int) -> np.ndarray:
+def _weigh_classes(settings: Settings, train: FeatureRows, weight: np.ndarray, classes: int) -> np.ndarray:
     """Row weights with which, if asked for, all classes that are present count the same in all."""
     if settings.class_weights == "none":
         return weight
@@ -241,7 +241,7 @@ def _ridge(
             found.setdefault(name, np.empty((len(settings), *array.shape[1:]), np.float32))[heads] = array[
                 places
             ]
-    return _closed(found, len(settings))
+    return _closed_form(found, len(settings))
 
 
 def _knn(
@@ -250,7 +250,7 @@ def _knn(
     del val, classes
     x = _all_features(train, "knn", memory)
     # Views, not copies: a head's rows are chosen when it is kept.
-    return _closed(
+    return _closed_form(
         {
             "features": np.broadcast_to(x, (len(settings), *x.shape)),
             "labels": np.broadcast_to(train.labels.astype(np.int32), (len(settings), len(x))),
@@ -269,10 +269,10 @@ def _prototype(
     del val
     x = _all_features(train, "prototype", memory)
     found = prototypes(x, train.labels, train.weight, classes=classes, metric=settings[0].metric)
-    return _closed(found, len(settings))
+    return _closed_form(found, len(settings))
 
 
-def _closed(parameters: Mapping[str, np.ndarray], heads: int) -> Solved:
+def _closed_form(parameters: Mapping[str, np.ndarray], heads: int) -> Solved:
     return Solved(parameters, np.ones(heads, int), 1, np.ones(heads, bool), ())
 
 

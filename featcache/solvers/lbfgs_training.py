@@ -102,7 +102,7 @@ def iterate(
     # Rounding may leave a direction that leads up.
     direction = jnp.where((slope < 0)[:, None], direction, -state.gradient)
     slope = jnp.minimum(slope, dot(direction, state.gradient))
-    step = scale_each(_halved(problem, flat, direction, state.value, slope), direction)
+    step = scale_each(_backtrack(problem, flat, direction, state.value, slope), direction)
     value, gradient = _with_gradient(problem, flat + step)
     history = remember(state.history, step, gradient - state.gradient)
     return Learners(
@@ -110,7 +110,7 @@ def iterate(
     ), value
 
 
-def _halved(
+def _backtrack(
     problem: _Problem, flat: jax.Array, direction: jax.Array, value: jax.Array, slope: jax.Array
 ) -> jax.Array:
     """Return the steps ``[K]``: 1, or what is left of it when the loss falls enough; 0 where it never does."""

@@ -96,10 +96,10 @@ def descend(
 
     # With one run the whole machine is its own.
     with ThreadPoolExecutor(min(cores, len(runs.counts)), thread_name_prefix="featcache-heads") as pool:
-        return _gathered(list(pool.map(one, runs.numbers)), runs)
+        return _gather(list(pool.map(one, runs.numbers)), runs)
 
 
-def _gathered(parts: Sequence[Any], runs: Runs) -> Solved:
+def _gather(parts: Sequence[Any], runs: Runs) -> Solved:
     """Bring the results of the runs into the order of the heads."""
     order = np.argsort([k for run, count in zip(runs.numbers, runs.counts, strict=True) for k in run[:count]])
 

@@ -34,7 +34,7 @@ from featcache.solvers.train_step import (
 MONITORS = ("loss", "score")
 
 
-class History(NamedTuple):
+class EpochHistory(NamedTuple):
     """Mean loss and score after each epoch, ``[epochs, K]``; NaN where a head had stopped."""
 
     train_loss: jax.Array
@@ -52,7 +52,7 @@ class TrainedHeads(NamedTuple):
     parameters: dict[str, jax.Array]
     best_epoch: jax.Array
     epochs_run: jax.Array
-    history: History
+    history: EpochHistory
 
 
 class Carry(NamedTuple):
@@ -64,7 +64,7 @@ class Carry(NamedTuple):
     best_value: jax.Array
     best_epoch: jax.Array
     stopped: jax.Array
-    history: History
+    history: EpochHistory
 
 
 MOST_ORDERED = 1 << 25
@@ -170,20 +170,20 @@ def _run_program(
     def advance(carry: Carry) -> Carry:
         if program.optimizer in FULL_BATCH:
             learners, losses = iterate(program, hyper, train, scaling, carry.learners)
-            return judged_epoch(carry, learners, losses)
+            return validate_epoch(carry, learners, losses)
         progress = TrainProgress(carry.epoch * steps, steps)
         batches = order[carry.epoch % len(order)]
         learners, losses, weights = train_steps(
             program, hyper, train, scaling, batches, progress, carry.learners
         )
-        return judged_epoch(carry, learners, mean_loss(losses, weights))
+        return validate_epoch(carry, learners, mean_loss(losses, weights))
 
-    def judged_epoch(carry: Carry, learners: Learners, loss: jax.Array) -> Carry:
-        return judge(
+    def validate_epoch(carry: Carry, learners: Learners, loss: jax.Array) -> Carry:
+        return end_epoch(
             program, hyper, carry, learners, loss, evaluate(program, learners.parameters, scaling, val)
         )
 
-    first = initial(program, hyper, train.x.shape[1])
+    first = init_carry(program, hyper, train.x.shape[1])
     if program.optimizer in FULL_BATCH:
         first = first._replace(learners=init_state(program, hyper, train, scaling, first.learners))
     return finalize(program, lax.while_loop(running, advance, first), scaling)
@@ -195,7 +195,7 @@ def finalize(program: HeadsProgram, end: Carry, scaling: Scaling) -> TrainedHead
     return TrainedHeads(parameters, end.best_epoch, end.epoch, end.history)
 
 
-def initial(program: HeadsProgram, hyper: Hyperparameters, features: int) -> Carry:
+def init_carry(program: HeadsProgram, hyper: Hyperparameters, features: int) -> Carry:
     """Return the state of K heads before the first epoch."""
     heads = len(hyper.seed)
     learners = new_learners(program, hyper, features)
@@ -208,11 +208,11 @@ def initial(program: HeadsProgram, hyper: Hyperparameters, features: int) -> Car
         best_value=jnp.full(heads, jnp.inf, jnp.float32),
         best_epoch=jnp.zeros(heads, jnp.int32),
         stopped=jnp.zeros(heads, bool),
-        history=History(empty, empty, empty),
+        history=EpochHistory(empty, empty, empty),
     )
 
 
-def judge(
+def end_epoch(
     program: HeadsProgram,
     hyper: Hyperparameters,
     carry: Carry,
@@ -236,7 +236,9 @@ def judge(
     """
     epoch = carry.epoch + 1
     loss, score, weight = judged
-    scores = History(train_loss, *(jnp.where(weight > 0, part / weight, jnp.nan) for part in (loss, score)))
+    scores = EpochHistory(
+        train_loss, *(jnp.where(weight > 0, part / weight, jnp.nan) for part in (loss, score))
+    )
     value = scores.val_loss if program.monitor == "loss" else -scores.val_score
     # The loss is that of the epoch's steps, so its parameters may be infinite already when it is not.
     finite = jnp.isfinite(train_loss) & _all_finite(learners.parameters)

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from featcache.heads.losses import LOSSES
-from featcache.heads.model import BATCH_AXIS, HeadArchitecture, Scaling, drawn, feature_scaling, head_kind
+from featcache.heads.model import BATCH_AXIS, HeadArchitecture, Scaling, draw_flat, feature_scaling, head_kind
 from featcache.solvers.optimizers import OPTIMIZERS, Array, Hyperparameters, rate, start, step
 
 
@@ -282,7 +282,7 @@ def _products(
     def disturbed(
         hyper: Hyperparameters, deviation: jax.Array, kernel: jax.Array, key: jax.Array
     ) -> jax.Array:
-        return kernel.T @ (x + hyper.noise * deviation * drawn(jax.random.normal, key, x.shape)).T
+        return kernel.T @ (x + hyper.noise * deviation * draw_flat(jax.random.normal, key, x.shape)).T
 
     # Each head has its own noise, hence K different x [B, D] and K products. Noise is in units of a feature's
     # deviation: 1 where x is standardised already.
@@ -309,7 +309,7 @@ def _mean_loss(
         # [B, D], without another matrix product.
         share, other = _mixing(hyper, weight, mix_key)
         products = share * products + (1 - share) * products[:, other]
-    uniform = drawn(jax.random.uniform, drop_key, (len(weight), form.units))
+    uniform = draw_flat(jax.random.uniform, drop_key, (len(weight), form.units))
     outputs, statistics = jax.vmap(
         partial(head_kind(form.head).train_logits, form),
         in_axes=(None, 1, 0, None, 0),

@@ -17,7 +17,7 @@ from featcache.heads.feature_table import FeatureRows
 from featcache.heads.task_types import TASK_TYPES
 from featcache.heads.validation_scores import row_scores
 from featcache.images.colour_statistics import LAYER as STATISTICS
-from featcache.metrics.comparison import Spread, compare, spread
+from featcache.metrics.comparison import SeedScores, compare, seed_scores
 from featcache.solvers.fit import Fit, fit_heads
 from featcache.sweeps.data import SweepData
 from featcache.sweeps.fit_cache import FitCache
@@ -116,12 +116,12 @@ def final_heads(
     )
 
 
-def _tested(standing: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -> Spread | None:
+def _tested(standing: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -> SeedScores | None:
     """Read the test rows: once, for the configuration that has been chosen."""
     if not len(data.test):
         return None
     test = data.test_part(standing.key.layer, len(heads))
-    return spread(np.stack([_right(standing.key, head.parameters, test, data) for head in heads]))
+    return seed_scores(np.stack([_right(standing.key, head.parameters, test, data) for head in heads]))
 
 
 def image_floor(key: Trial, data: SweepData) -> float | None:
@@ -178,7 +178,7 @@ def save_winner(
     """
     key: Trial = choice.standing.key
     own, head = data[key.cache], heads[0]
-    parameters = head.parameters if own.scale is None else own.scale.folded(head.parameters)
+    parameters = head.parameters if own.scale is None else own.scale.fold_into(head.parameters)
     record = {"best_epoch": head.best_epoch, "epochs_run": head.epochs_run, "history": dict(head.history)}
     record |= {"validation": own.how, "sweep": str(folder.resolve()), "selection": own.protocol.to_json()}
     seen = np.concatenate([own.train, own.val])

@@ -14,7 +14,7 @@ from featcache.classifier.prediction import read_values
 from featcache.cli import main
 from featcache.cli.predict import lines
 from featcache.errors import UsageError
-from featcache.splits.selection import Parts, select_rows
+from featcache.splits.selection import SplitSpec, select_rows
 
 SPLITS = ["train"] * 160 + ["val"] * 40 + ["test"] * 80
 ROWS = len(SPLITS)
@@ -121,7 +121,7 @@ def test_the_order_of_a_caches_answers_does_not_matter(of_answers, features, ans
 def test_validation_rows_are_drawn_from_every_stratum(tmp_path, features, answers):
     splits = ["train"] * 200 + ["test"] * 80
     cache = feature_cache(tmp_path / "s.h5", features, answers, splits, classes=NAMES, task="answers")
-    rows = select_rows(cache, Parts(val_fraction=0.25))
+    rows = select_rows(cache, SplitSpec(val_fraction=0.25))
     kinds = answers @ [1, 2]
     for kind in range(4):
         of_kind = np.flatnonzero(kinds[:200] == kind)

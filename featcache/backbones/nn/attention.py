@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from featcache.backbones.chain import Record, forget
+from featcache.backbones.chain import Recorder, record_nothing
 from featcache.backbones.nn.basic import Activation, Dense, LayerNorm, Serial
 
 HEAD_WIDTH = 64
@@ -130,7 +130,7 @@ class TransformerBlock(nnx.Module):
         self.ls2 = LayerScale(width) if layer_scale else None
         self.points = ("attn", "mlp")
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, N, D]`` to the same shape."""
         y = record("attn", self.attn(self.norm1(x)))
         x = x + (y if self.ls1 is None else self.ls1(y))

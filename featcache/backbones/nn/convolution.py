@@ -219,7 +219,7 @@ def max_pool(x: jax.Array, size: int, *, strides: int | None = None, padding: Pa
     pads = explicit_padding(padding, x.shape[1:3], window, steps)
 
     def shifted(x: jax.Array) -> jax.Array:
-        return _reduced(jnp.maximum, _pad(x, pads, -jnp.inf), window, steps)
+        return _reduce_window(jnp.maximum, _pad(x, pads, -jnp.inf), window, steps)
 
     def windowed(x: jax.Array) -> jax.Array:
         # Of numpy: JAX differentiates a window's largest value only where it sees that this is the least number.
@@ -257,7 +257,7 @@ def average_pool(
     pads = explicit_padding(padding, x.shape[1:3], window, steps)
 
     def shifted(x: jax.Array) -> jax.Array:
-        return _reduced(jnp.add, _pad(x, pads), window, steps)
+        return _reduce_window(jnp.add, _pad(x, pads), window, steps)
 
     def windowed(x: jax.Array) -> jax.Array:
         zero = np.array(0, x.dtype)
@@ -270,7 +270,7 @@ def average_pool(
     return total / jnp.asarray(np.outer(*inside)[:, :, None], x.dtype)
 
 
-def _reduced(
+def _reduce_window(
     combine: Callable[[jax.Array, jax.Array], jax.Array],
     x: jax.Array,
     window: tuple[int, int],

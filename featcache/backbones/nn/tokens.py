@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from featcache.backbones.chain import Record, forget
+from featcache.backbones.chain import Recorder, record_nothing
 from featcache.errors import UsageError
 
 
@@ -56,7 +56,7 @@ class Embedding(nnx.Module):
         self.positions = nnx.Param(jnp.zeros((1, self.before + grid**2, width)))
         self.points = ("proj",)
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map images ``[B, H, W, 3]`` to tokens ``[B, N, D]``."""
         patches = record("proj", self.proj(x))
         batch, rows, columns, width = patches.shape

@@ -60,7 +60,7 @@ def obtain(pretrained: Pretrained) -> Path:
         )
     if isinstance(source, PackageFile) or is_fully_pinned(pretrained):
         return path
-    record, is_new = _agreed(pretrained, source, content)
+    record, is_new = _agree_with_record(pretrained, source, content)
     if record.sha256 != content.sha256:
         raise WeightsError(
             f"{path} is not the file that was recorded on {record.date}: its sha256 is "
@@ -192,17 +192,19 @@ def _fault(source: Download | PackageFile, content: _Content) -> _Fault | None:
     return None
 
 
-def _agreed(pretrained: Pretrained, source: Download, content: _Content) -> tuple[LockRecord, bool]:
+def _agree_with_record(
+    pretrained: Pretrained, source: Download, content: _Content
+) -> tuple[LockRecord, bool]:
     """Return what is recorded of the file, and whether that is new."""
     if earlier := read_record(source.filename):
         return earlier, False
     today = time.strftime("%Y-%m-%d", time.gmtime())
-    new = LockRecord(source.url, content.sha256, content.size, today, _verified(pretrained))
+    new = LockRecord(source.url, content.sha256, content.size, today, _what_is_published(pretrained))
     held = remember(source.filename, new)
     return held, held is new
 
 
-def _verified(pretrained: Pretrained) -> str:
+def _what_is_published(pretrained: Pretrained) -> str:
     """Say what is published, by whom: ``"md5 of Keras"``."""
     publisher = pretrained.source.split()[0].rstrip(",")
     words = {"sha256": "sha256 prefix", "md5": "md5"}
@@ -276,7 +278,7 @@ def _fetch(pretrained: Pretrained, source: Download, fresh: Path) -> LockRecord 
         raise _failed(pretrained, source, fault.returned)
     if is_fully_pinned(pretrained):
         return None
-    record, is_new = _agreed(pretrained, source, content)
+    record, is_new = _agree_with_record(pretrained, source, content)
     if record.sha256 != content.sha256:
         raise _failed(
             pretrained,

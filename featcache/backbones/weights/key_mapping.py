@@ -55,16 +55,16 @@ class KeyTable:
                 except LookupError:  # the file of a deeper network has blocks that this one lacks
                     return None
                 leaf, value = self.leaf(last, tensor)
-                return self._laid_out(f"{ours}.{leaf}", value)
+                return self._to_our_layout(f"{ours}.{leaf}", value)
         return None
 
-    def _laid_out(self, name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
+    def _to_our_layout(self, name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
         for pattern, layout in self.layouts:
             if re.fullmatch(pattern, name):
                 return name, layout(tensor)
         return name, tensor
 
-    def renumbered(self, names: Iterable[str]) -> dict[str, str]:
+    def renumber(self, names: Iterable[str]) -> dict[str, str]:
         """Return each of a file's names with the automatic numbers counted from 0."""
         names = list(names)
         renamed = {name: name for name in names}
@@ -137,7 +137,7 @@ def convert(
     unknown: list[str] = []
     doubled: list[str] = []
     other: list[str] = []
-    names = table.renumbered(tensors)
+    names = table.renumber(tensors)
     for name, tensor in tensors.items():
         if table.ignores(name):
             continue

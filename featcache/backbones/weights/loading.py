@@ -64,7 +64,7 @@ def _with_classes(family: Family, pretrained: Pretrained, given: Tensors) -> Pre
 def _translated(family: Family, pretrained: Pretrained, given: Tensors) -> dict[str, np.ndarray]:
     """A file's tensors by our names, as far as the table knows them."""
     table = _table(family, pretrained)
-    names = table.renumbered(given)
+    names = table.renumber(given)
     pairs = (table.translate(names[name], tensor) for name, tensor in given.items())
     return dict(pair for pair in pairs if pair)
 

@@ -156,7 +156,7 @@ _BUILDERS: dict[str, Callable[[tuple], dict | Tensor]] = {
 }
 
 
-def _filled(target: dict, pairs: Iterable[Any]) -> dict:
+def _fill(target: dict, pairs: Iterable[Any]) -> dict:
     for key, value in pairs:
         # Other keys are never needed, and hashing a nested tuple recurses without bound.
         if type(key) not in (str, int):
@@ -257,7 +257,7 @@ class _Machine:
     def set_items(self, flat: list[Any]) -> None:
         if not isinstance(self.stack[-1], dict) or len(flat) % 2:
             raise MalformedError("the pickle stream sets items of something that is not a dictionary")
-        _filled(self.stack[-1], zip(flat[::2], flat[1::2], strict=True))
+        _fill(self.stack[-1], zip(flat[::2], flat[1::2], strict=True))
 
     def name(self, module: Any, attribute: Any) -> None:
         name = f"{module}.{attribute}" if isinstance(module, str) and isinstance(attribute, str) else "?"

@@ -85,7 +85,7 @@ def open_arrays(
     values = _matching("labels", labels, len(items))
     if not items:
         raise DataError(f"no images; {EXPECTED}")
-    names, numbers = _labelled(values, classes)
+    names, numbers = _label_indices(values, classes)
     if len(names) < 2:
         raise DataError(f"one class ({values[0]}); a classifier needs at least two")
     parts = _splits(splits, len(items))
@@ -283,7 +283,7 @@ def _matching(what: str, values: Any, count: int) -> list[Any]:
     return found
 
 
-def _labelled(labels: list[Any], classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:
+def _label_indices(labels: list[Any], classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:
     for row, label in enumerate(labels):
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise UsageError(

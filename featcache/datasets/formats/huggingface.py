@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 from featcache.core.environment import home
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
-from featcache.datasets.file_state import file_state, stated
+from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.folder import natural_key, read_regular_file
 from featcache.datasets.formats.listed_files import order_classes
 from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean, first_line
@@ -101,7 +101,7 @@ def open_hf(text: str) -> Dataset:
     parts = _find(spec)
     library = _library()
     with _reading(spec):
-        tables = _opened(library, spec, parts)
+        tables = _open_splits(library, spec, parts)
         image, label = _columns(library, tables, spec)
         splits = [_Split(name, table, image, spec.path) for name, table in tables.items()]
         labels = [_labels(library, table, label) for table in tables.values()]
@@ -181,7 +181,7 @@ def _reading(spec: HfSpec) -> Iterator[None]:
         ) from error
 
 
-def _opened(library: Any, spec: HfSpec, parts: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
+def _open_splits(library: Any, spec: HfSpec, parts: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
     """Return the library's dataset of each split, those that were asked for."""
     with _without_bars(library):
         if not any(parts.values()):
@@ -200,7 +200,7 @@ def _table(library: Any, files: Sequence[Path]) -> Any:
     names = [str(file.absolute()) for file in files]
     if files[0].suffix == ".parquet":
         # The library takes a file of the same path, size and time for the one that it converted before.
-        converted = home() / "hf" / stated(*map(os.stat, names)).hex()
+        converted = home() / "hf" / state_digest(*map(os.stat, names)).hex()
         return library.Dataset.from_parquet(names, cache_dir=str(converted))
     return library.concatenate_datasets([library.Dataset.from_file(name) for name in names])
 
@@ -329,7 +329,7 @@ class _Split:
             read, mtime_ns, state = partial(self.read, row), self._mtime_ns, self._state
         else:
             file = os.path.join(self._folder, path)
-            read, (size, mtime_ns, state) = partial(read_regular_file, file), _stated(file)
+            read, (size, mtime_ns, state) = partial(read_regular_file, file), _file_facts(file)
         return Record(id=name, label=label, split=split, read=read, size=size, mtime_ns=mtime_ns, state=state)
 
     def _sizes_and_paths(self) -> tuple[list[int | None], list[str | None]]:
@@ -351,7 +351,7 @@ class _Split:
         return value["bytes"] if isinstance(value, dict) else value
 
 
-def _stated(path: str) -> tuple[int, int, bytes]:
+def _file_facts(path: str) -> tuple[int, int, bytes]:
     """Return a file's size, time and state, or nothing: what is no file is quarantined when it is read."""
     try:
         status = os.stat(path)

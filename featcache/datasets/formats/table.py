@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
 from featcache.datasets.dataset import UNSPLIT, Dataset
 from featcache.datasets.formats.listed_files import Entry, to_dataset
-from featcache.datasets.formats.table_labels import read_labels, written
+from featcache.datasets.formats.table_labels import as_text, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
 from featcache.datasets.formats.text_lines import require_file
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
@@ -221,7 +221,7 @@ def _entry(
     target: tuple[float, ...] | None,
 ) -> Entry:
     def text(role: str) -> str:
-        return written(row[role], role, f"{place}, column {columns[role]}") if role in columns else ""
+        return as_text(row[role], role, f"{place}, column {columns[role]}") if role in columns else ""
 
     name = text("path")
     return Entry(

@@ -84,13 +84,13 @@ def read_labels(
         return _tags([row[0] for row in values], [row[0] for row in where], task, columns[0], file)
     if len(columns) > 1 or task in (MULTILABEL, REGRESSION):
         return _targets(columns, where, values, task, file)
-    names = [written(row[0], "label", place[0]) for row, place in zip(values, where, strict=True)]
-    if task is None and _measured(names, [place[0] for place in where]):
+    names = [as_text(row[0], "label", place[0]) for row, place in zip(values, where, strict=True)]
+    if task is None and _are_measurements(names, [place[0] for place in where]):
         return _targets(columns, where, values, REGRESSION, file)
     return Labels(MULTICLASS, tuple(order_classes(names, where=file)), names, [None] * len(names))
 
 
-def written(value: Any, role: str, where: str) -> str:
+def as_text(value: Any, role: str, where: str) -> str:
     """Return a value as text; only a group may be empty.
 
     Raises
@@ -124,7 +124,7 @@ def written(value: Any, role: str, where: str) -> str:
 # Answers and numbers ----------------------------------------------------------------------------------------
 
 
-def _measured(names: Sequence[str], where: Sequence[str]) -> bool:
+def _are_measurements(names: Sequence[str], where: Sequence[str]) -> bool:
     """Whether text is numbers, one of them with a fraction: measurements, and no names of classes.
 
     Raises
@@ -171,7 +171,7 @@ def _targets(
             f"{where[row][column]}: {rows[row][column]:g} is no answer; expected 0 or 1, true or false"
         )
     found = MULTILABEL if task is None and yes_or_no else kind
-    return _checked(Labels(found, tuple(columns), [""] * len(rows), rows), file)
+    return _require_variety(Labels(found, tuple(columns), [""] * len(rows), rows), file)
 
 
 def _number(value: Any, task: str, where: str) -> float:
@@ -206,13 +206,13 @@ def _tags(values: Sequence[Any], where: Sequence[str], task: str | None, column:
             raise DataError(
                 f"{place}: {wrong[0]!r} in a list is no name; expected lists of names, or a column for each answer"
             )
-        rows.append({written(name, "label", place) for name in value})
+        rows.append({as_text(name, "label", place) for name in value})
     names = order_classes(set().union(*rows), where=file)
     targets = [tuple(float(name in row) for name in names) for row in rows]
-    return _checked(Labels(MULTILABEL, tuple(names), [""] * len(rows), targets), file)
+    return _require_variety(Labels(MULTILABEL, tuple(names), [""] * len(rows), targets), file)
 
 
-def _checked(found: Labels, file: Path) -> Labels:
+def _require_variety(found: Labels, file: Path) -> Labels:
     if len(set(found.targets)) < 2:
         raise DataError(
             f"{file}: all images have the same {found.task} ({', '.join(found.classes[:5]) or 'none'}); "

@@ -56,12 +56,12 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                     raise DataError(
                         f"{path}, line {number} is longer than {LONGEST:,} bytes; is it a text file?"
                     )
-                yield number, _decoded(line, path, number)
+                yield number, _decode(line, path, number)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _decoded(line: bytes, path: Path, number: int) -> str:
+def _decode(line: bytes, path: Path, number: int) -> str:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
