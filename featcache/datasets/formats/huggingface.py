@@ -31,7 +31,7 @@ EXPECTED = (
 )
 _OPTIONS = ("image", "label", "split")
 _SAVED = ("dataset_dict.json", "state.json")
-"""What ``save_to_disk`` leaves in the folder of a `DatasetDict` and of a `Dataset`."""
+"""Files that ``save_to_disk`` writes into the folder of a `DatasetDict` and of a `Dataset`."""
 _FILES = (".parquet", ".arrow")
 
 
@@ -126,7 +126,7 @@ def open_hf(text: str) -> Dataset:
     return Dataset(f"hf:{text}", place.stem, classes, records, dict(skipped), location=location)
 
 
-# What is there ------------------------------------------------------------------------------------------------
+# Files --------------------------------------------------------------------------------------------------------
 
 
 def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
@@ -170,7 +170,7 @@ def _library() -> Any:
 
 @contextlib.contextmanager
 def _reading(spec: HfSpec) -> Iterator[None]:
-    """Say what the library's own kinds of errors mean, of which files that are missing or cut are the cause."""
+    """Map the library's own errors, which missing or truncated files cause, to `DataError`."""
     try:
         yield
     except FeatcacheError:
@@ -182,7 +182,7 @@ def _reading(spec: HfSpec) -> Iterator[None]:
 
 
 def _open_splits(library: Any, spec: HfSpec, parts: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
-    """Return the library's dataset of each split, those that were asked for."""
+    """Return the library's dataset of each split that was asked for."""
     with _without_bars(library):
         if not any(parts.values()):
             saved = library.load_from_disk(str(spec.path))
@@ -216,7 +216,7 @@ def _without_bars(library: Any) -> Iterator[None]:
             library.enable_progress_bars()
 
 
-# What is in it ------------------------------------------------------------------------------------------------
+# Columns ------------------------------------------------------------------------------------------------------
 
 
 def _columns(library: Any, tables: Mapping[str, Any], spec: HfSpec) -> tuple[str, str]:
@@ -238,7 +238,7 @@ def _columns(library: Any, tables: Mapping[str, Any], spec: HfSpec) -> tuple[str
 
 
 def _is_image(library: Any, feature: Any) -> bool:
-    """Whether a column holds images: so declared, or what is left of that where a file lost the declaration."""
+    """Return whether a column holds images: declared so, or with their fields in a file that lost the declaration."""
     return isinstance(feature, library.Image) or (
         isinstance(feature, dict) and {*feature} == {"bytes", "path"}
     )
@@ -333,7 +333,7 @@ class _Split:
         return Record(id=name, label=label, split=split, read=read, size=size, mtime_ns=mtime_ns, state=state)
 
     def _sizes_and_paths(self) -> tuple[list[int | None], list[str | None]]:
-        """Return how long each image's bytes are, and where its file is; of the bytes none is read."""
+        """Return the length of each image's bytes and the path of its file, without reading the bytes."""
         from pyarrow import types
 
         compute: Any = import_module("pyarrow.compute")  # its functions are made when it is imported

@@ -1,4 +1,4 @@
-"""What tables and split lists have in common: written rows of path and label, and how they become a dataset."""
+"""Turn rows of path and label, from tables and split lists, into a dataset."""
 
 import os
 import re

@@ -34,7 +34,7 @@ class Table:
 
 
 def open_table_file(path: Path, delimiter: str | None = None) -> Table:
-    """Read a table's header; what kind of file it is, its suffix says.
+    """Read a table's header; the suffix decides the kind of file.
 
     Parameters
     ----------
@@ -178,4 +178,4 @@ READERS: Mapping[str, Callable[[Path], Table]] = {
     ".ndjson": _open_jsonl,
     ".parquet": _open_parquet,
 }
-"""What reads a file, by its suffix."""
+"""Suffix to the function that opens such a table."""

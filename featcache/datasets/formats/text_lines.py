@@ -1,4 +1,4 @@
-"""Lines of text files that somebody else wrote: UTF-8 with or without its mark, told apart from what is not."""
+"""Read lines of UTF-8 text files, with or without a byte order mark; refuse files that are not text."""
 
 import stat
 from collections.abc import Iterator
@@ -8,25 +8,25 @@ from featcache.datasets.dataset import space_at_end
 from featcache.errors import DataError, MissingFileError
 
 LONGEST = 1 << 20
-"""Bytes of a line above which a file is no text: a guard for memory, far above any list or table of images."""
+"""Longest line in bytes: a limit on memory, far above any list or table of images."""
 
 
 def require_file(path: Path, expected: str) -> None:
-    """Refuse what is no regular file, so that a FIFO cannot block the scan.
+    """Raise unless `path` is a regular file, so that a FIFO cannot block the scan.
 
     Parameters
     ----------
     path
         The file.
     expected
-        What should be there, for the message.
+        What the file should be, for the message.
 
     Raises
     ------
     MissingFileError
         If it does not exist.
     DataError
-        If it is a folder, a FIFO or a device, or may not be looked at.
+        If it is a folder, a FIFO or a device, or cannot be accessed.
     """
     try:
         mode = path.stat().st_mode
