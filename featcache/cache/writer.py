@@ -102,14 +102,14 @@ class CacheWriter:
 
     @classmethod
     def resume(cls, target: Path) -> "CacheWriter | None":
-        """Open the unfinished cache of `target`, or return ``None`` if there is none worth resuming.
+        """Open the unfinished cache of `target`; return ``None`` if there is none that can be resumed.
 
-        One whose headers or row table are damaged is worth nothing: no row in it could be named.
+        One whose headers or row table are damaged cannot be resumed, because none of its rows could be identified.
 
         Raises
         ------
         StorageError
-            If it is there but cannot be opened: it must not be replaced for that.
+            If it exists but cannot be opened: it must not be replaced then.
         """
         if not partial_path(target).exists():
             return None
@@ -119,7 +119,7 @@ class CacheWriter:
             return None
 
     def done(self) -> np.ndarray:
-        """Return bool ``[N]``: rows whose features are there and intact in every layer.
+        """Return bool ``[N]``: rows whose features are present and intact in every layer.
 
         Every checksum is verified, not only looked at; quarantined rows count as not done, so that they are
         tried again.
