@@ -1,4 +1,4 @@
-"""Heads that remember instead of learning: the nearest training rows vote, or the nearest class mean wins.
+"""k nearest neighbours and nearest class means (prototypes).
 
 Both are exact: every query is compared with every row, in float32.
 """
@@ -16,7 +16,7 @@ from featcache.errors import DataError, UnknownNameError, UsageError, did_you_me
 from featcache.heads.settings import METRICS
 
 BLOCK_BYTES = 1 << 28
-"""Memory of `knn_scores` beside the features and the scores, unless told otherwise: 256 MiB."""
+"""Memory of `knn_scores` beside the features and the scores, by default: 256 MiB."""
 
 MOST_QUERIES = 1024
 """Queries in one block; more make no product faster."""
@@ -50,7 +50,7 @@ def knn_scores(
     classes
         Number of classes C.
     neighbours
-        How many rows vote, one or more values of k. Where fewer rows are there, all of them vote.
+        Number of rows that vote, one or more values of k. If there are fewer rows, all of them vote.
     metric
         ``"cosine"`` or ``"euclidean"``.
     temperature
@@ -58,8 +58,8 @@ def knn_scores(
         euclidean distance: with cosine, the weighted kNN of DINO (Caron et al., 2021,
         https://arxiv.org/abs/2104.14294, there 0.07). ``None``: all k votes count the same.
     weight
-        bool or float ``[M]``, a factor on each row's votes. A row of weight 0 is not there: it is nobody's
-        neighbour and may hold anything.
+        bool or float ``[M]``, a factor on each row's votes. A row of weight 0 is absent: it is no neighbour of any
+        query, and may hold anything.
     memory
         Bytes of one block of queries, beside the features and the scores.
 
@@ -74,7 +74,7 @@ def knn_scores(
     DataError
         If a row is not finite, a label is no class, or no row could vote.
     UsageError
-        If a value cannot work.
+        If a value is out of its range.
     """
     factors = _factors(weight, len(train))
     _require_labels(labels, factors > 0, classes)
@@ -113,12 +113,12 @@ def nearest_rows(
     train, query, metric, weight, memory
         As for `knn_scores`.
     most
-        How many rows k to find for each query; no more than there are.
+        Number of rows k to find for each query; at most all.
 
     Yields
     ------
     slice
-        Which queries.
+        The queries of the block.
     closeness
         float64 ``[B, k]``, the nearest first: cosine similarity, or minus the euclidean distance; ``-inf`` where
         no further row is there.
@@ -153,7 +153,10 @@ def nearest_rows(
 
 
 class _Known(NamedTuple):
-    """Training rows as they are compared, ``[M, D]``, what is taken off a product with them, ``[M]``, centre."""
+    """Training rows prepared for the search: `x` ``[M, D]``, `half` ``[M]``, and the centre that was subtracted.
+
+    `half` is half the squared norm, 0 for cosine similarity, infinite for an absent row.
+    """
 
     x: jax.Array
     half: jax.Array
@@ -236,8 +239,8 @@ def prototypes(
     labels
         int ``[N]`` in ``0..classes-1``.
     weight
-        float ``[K, N]``: how much each row counts in its class's mean, 0 for not at all; all the same for one
-        head by default.
+        float ``[K, N]``: weight of each row in its class's mean, 0 for an absent one; by default one head with equal
+        weights.
     classes
         Number of classes C.
     metric
@@ -311,11 +314,11 @@ def _offset(mean: np.ndarray, centre: np.ndarray) -> np.ndarray:
     return -np.sum(from_centre * (from_centre / 2 + centre), axis=1)
 
 
-# ---- what both need
+# ---- shared by both
 
 
 def _centre(x: np.ndarray, counting: np.ndarray, metric: str) -> np.ndarray | None:
-    """Mean of the rows, float32 ``[D]``: distances do not change by it, but their rounding does."""
+    """Return the rows' mean, float32 ``[D]``: centring leaves distances unchanged and reduces their rounding error."""
     if metric == "cosine":
         return None
     mean = np.mean(x, axis=0, dtype=np.float64, where=counting[:, None]) if counting.any() else np.zeros(1)
@@ -323,7 +326,7 @@ def _centre(x: np.ndarray, counting: np.ndarray, metric: str) -> np.ndarray | No
 
 
 def _place(x: np.ndarray, metric: str, centre: np.ndarray | None) -> np.ndarray:
-    """Return rows as they are compared: of norm 1, or around the centre (if there is one)."""
+    """Return rows prepared for the metric: of norm 1 (cosine), or minus the centre (euclidean)."""
     x = np.asarray(x, np.float32)
     if metric == "cosine":
         return _to_unit_norm(x)
@@ -331,7 +334,7 @@ def _place(x: np.ndarray, metric: str, centre: np.ndarray | None) -> np.ndarray:
 
 
 def _to_unit_norm(x: np.ndarray) -> np.ndarray:
-    """Return rows of norm 1; a row of zeros stays, and is similar to nothing."""
+    """Return rows scaled to norm 1; a row of zeros stays 0, with similarity 0 to every row."""
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     return (x / np.where(norms > 0, norms, 1.0)).astype(np.float32)
 

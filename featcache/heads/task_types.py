@@ -1,4 +1,4 @@
-"""How a head's outputs are read, by what it learnt: classes, answers or numbers."""
+"""Task types (multiclass, multilabel, regression): how a head's outputs are converted and scored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,21 +17,22 @@ from featcache.metrics.regression import evaluate_regression
 
 @dataclass(frozen=True)
 class TaskType:
-    """What outputs mean.
+    """How the outputs of one type of task are converted and scored.
 
     Parameters
     ----------
     task
-        Of `featcache.core.tasks.TASKS`.
+        One of `featcache.core.tasks.TASKS`.
     values
         ``(loss, raw outputs [N, C], number of classes)`` to probabilities or numbers float32 ``[N, T]``.
     to_raw
-        Values float64 ``[N, T]`` to raw outputs float32, and a loss to read them by, which give the values back.
+        Inverse of `values`: values float64 ``[N, T]`` to raw outputs float32, and the loss by which these give the
+        values again.
     score, evaluate
-        Known labels or targets and values to scores in a few numbers, and one by one; see the
+        Labels or targets and values to overall scores, and to those with each class or target; see the
         modules of `featcache.metrics`. They take ``classes`` and ``split`` by name.
     heads, losses
-        What can learn it, the default first.
+        Heads and losses that support the task, the default first.
     """
 
     task: str
@@ -48,7 +49,7 @@ class TaskType:
         Raises
         ------
         UsageError
-            If that head cannot learn this.
+            If that head does not support the task.
         """
         return _one_of(self.task, "head", asked, self.heads)
 

@@ -19,13 +19,13 @@ def scores(
     classes: int,
     memory: int = DEFAULT_MEMORY,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what K heads are worth on rows that judge, each ``[K]``, NaN where one has no rows.
+    """Return the mean loss and score of K heads on validation rows, each ``[K]``; NaN for a head without rows.
 
     Returns
     -------
     loss, score
-        Mean cross-entropy in nats and accuracy of exclusive classes; of answers likewise, each counting for
-        itself; of numbers the mean squared error and R², both averaged over the T numbers.
+        Multiclass: mean cross-entropy in nats, and accuracy. Multilabel: mean binary cross-entropy in nats, and share
+        of right labels. Regression: mean squared error, and R², both averaged over the T targets.
     """
     heads = len(val.weight)
     loss, score, weight = np.zeros(heads), np.zeros(heads), np.zeros(heads)
@@ -46,10 +46,10 @@ def scores(
 def row_scores(
     settings: Settings, parameters: Mapping[str, np.ndarray], val: FeatureRows, *, classes: int
 ) -> np.ndarray:
-    """Return what one head (parameters without an axis of heads) is worth on each row, float64 ``[N]``.
+    """Return the score of one head (parameters without an axis of heads) on each row, float64 ``[N]``.
 
-    Right or wrong (1 or 0) of exclusive classes, the share of right answers, or what a row adds to R²: the mean over
-    rows is the score that `scores` gives where all rows count the same.
+    Multiclass: 1 if right, else 0. Multilabel: the share of right labels. Regression: the row's term of R². The mean
+    over rows is the score that `scores` gives with equal weights.
     """
     judge = _row_scorer(settings, val, classes)
     single = {name: np.asarray(value)[None] for name, value in parameters.items()}
@@ -99,7 +99,7 @@ def _regression_scores(
 
 
 def _variances(val: FeatureRows) -> np.ndarray:
-    """Variance of each number over the rows that judge a head, float64 ``[K, T]``; of a constant exactly 0."""
+    """Return each target's variance over a head's validation rows, float64 ``[K, T]``; exactly 0 for a constant."""
     found = np.zeros((len(val.weight), val.labels.shape[1]))
     for variance, weight in zip(found, val.weight, strict=True):
         labels = val.labels[weight > 0].astype(np.float64)
