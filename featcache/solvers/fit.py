@@ -1,6 +1,6 @@
-"""Fit K heads of one program, whatever their kind: gradient descent, closed forms, or remembering the rows.
+"""Fit K heads of one kind: by gradient descent, L-BFGS, in closed form, or by storing the training rows.
 
-What a group of trials of `featcache.sweep` and one head of `featcache.train_head` have in common: arrays in,
+Shared by `featcache.sweep`, which fits a group of trials, and `featcache.train_head`, which fits one head: arrays in,
 parameters and validation scores out.
 """
 
@@ -26,15 +26,15 @@ class Fit:
     Parameters
     ----------
     parameters
-        Its numbers, on raw features.
+        Its arrays, for raw features.
     val_loss, val_accuracy
-        On its validation rows, NaN where it has none: mean cross-entropy in nats and the share of right rows (of
-        answers: of right answers); of numbers the mean squared error and R².
+        On its validation rows, NaN without any: mean cross-entropy in nats and accuracy (multilabel: share of right
+        labels); for regression the mean squared error and R².
     best_epoch, epochs_run
-        Of gradient descent: the epoch kept (0: it diverged at once), and how many the longest of its group ran.
-        Iterations, in their place, of L-BFGS; 1 of closed forms.
+        Of gradient descent: the epoch kept (0: it diverged at once), and the most epochs that a head of its group ran.
+        Iterations for L-BFGS, 1 for closed forms.
     converged
-        Whether L-BFGS reached its tolerance; true of all others that did not diverge.
+        Whether L-BFGS reached its tolerance; true for all other heads that did not diverge.
     history
         Of gradient descent: loss and score by epoch.
     """
@@ -66,11 +66,11 @@ def fit_heads(
     settings
         K of them.
     train, val
-        Rows to learn from, and rows that judge (none is fine), of one view each. Their labels are exclusive
-        classes; or answers, for heads by descent with the loss ``"sigmoid"``; or numbers, for ``"ridge"`` and the
-        loss ``"squared"``.
+        Training rows, and validation rows (there may be none), of one view each. Labels are multiclass; or multilabel,
+        for heads by descent with the loss ``"sigmoid"``; or regression targets, for ``"ridge"`` and the loss
+        ``"squared"``.
     classes
-        Number of classes; of answers or numbers for each row, where labels are those.
+        Number of classes, labels or targets.
     memory
         Bytes to stay within: heads are fitted in several runs where they would take more, and features are
         streamed where they alone do.
@@ -83,9 +83,9 @@ def fit_heads(
     Raises
     ------
     DataError
-        If no head has a row to learn from.
+        If a head has no training row.
     UsageError
-        If the head or its loss cannot learn such labels, or needs features at once that do not fit in memory
+        If the head or its loss does not support such labels, or needs features at once that do not fit in memory
         (``logistic``, ``knn``, ``prototype``).
     """
     for own in settings:
@@ -122,9 +122,9 @@ def fit_heads(
 def _distinct_heads(
     settings: Sequence[Settings], weight: np.ndarray, judged: np.ndarray
 ) -> tuple[list[int], list[int]]:
-    """Return the numbers of heads that are not another one again, and the place of every head among them.
+    """Return the numbers of the heads without duplicates, and the place of every head among them.
 
-    A seed changes nothing where nothing is drawn: heads that are solved or remembered.
+    Heads that differ in the seed only are duplicates unless they are trained by descent, where it matters.
     """
     places: dict[Any, int] = {}
     firsts, found = [], []
@@ -139,7 +139,7 @@ def _distinct_heads(
 
 
 def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> None:
-    """Refuse labels that are not what the head and its loss are for."""
+    """Raise unless the head and its loss support these labels."""
     head, loss = settings.head, settings.loss
     if labels.ndim == 1:
         if not np.issubdtype(labels.dtype, np.integer):
@@ -172,7 +172,7 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
 
 
 def _weigh_classes(settings: Settings, train: FeatureRows, weight: np.ndarray, classes: int) -> np.ndarray:
-    """Row weights with which, if asked for, all classes that are present count the same in all."""
+    """Return row weights ``[N]``; with balanced class weights, all classes present get the same total weight."""
     if settings.class_weights == "none":
         return weight
     counts = np.bincount(train.labels, weights=weight, minlength=classes)
@@ -181,11 +181,11 @@ def _weigh_classes(settings: Settings, train: FeatureRows, weight: np.ndarray, c
     return weight * share[train.labels]
 
 
-# ---- solved, or remembered
+# ---- heads that are not trained by descent
 
 
 def _all_features(part: FeatureRows, head: str, memory: int) -> np.ndarray:
-    """All features of a part, for heads that need them at once."""
+    """Return all features of a part, for heads that need them at once."""
     if not _fits(part, memory):
         raise UsageError(
             f"a {head} head needs all features at once, {_nbytes(part) >> 20} MiB, and memory is "
@@ -249,7 +249,7 @@ def _knn(
 ) -> Solved:
     del val, classes
     x = _all_features(train, "knn", memory)
-    # Views, not copies: a head's rows are chosen when it is kept.
+    # Views, not copies: a head's own rows are selected when it is stored.
     return _closed_form(
         {
             "features": np.broadcast_to(x, (len(settings), *x.shape)),

@@ -1,4 +1,4 @@
-"""L-BFGS over all rows at once, for K heads of any form: an epoch is one iteration.
+"""L-BFGS over all rows at once, for K heads of any architecture: an epoch is one iteration.
 
 `featcache.solvers.lbfgs` gives the directions. Its line search is for functions that are convex along a line, which an
 ``mlp`` is not: here steps are halved until the loss falls enough (Armijo's condition; Nocedal and Wright,
@@ -34,7 +34,7 @@ MOST_HALVINGS = 20
 
 
 class LbfgsState(NamedTuple):
-    """Of K heads with P parameters: what was learnt, and loss ``[K]`` and gradient ``[K, P]`` where they are."""
+    """State of K heads with P parameters: curvature history, loss ``[K]`` and gradient ``[K, P]`` at the parameters."""
 
     history: CurvatureHistory
     value: jax.Array
@@ -42,7 +42,7 @@ class LbfgsState(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """What is made small: ``[K, P] -> [K]``, and back from rows of numbers to parameters."""
+    """The objective of K heads, ``[K, P] -> [K]``, and the inverse of flattening, ``[K, P]`` to parameters."""
 
     values: Any
     parameters: Any
@@ -85,7 +85,7 @@ def _with_gradient(problem: _Problem, flat: jax.Array) -> tuple[jax.Array, jax.A
 def init_state(
     program: HeadsProgram, hyper: Hyperparameters, train: TrainRows, scaling: Scaling, learners: Learners
 ) -> Learners:
-    """Return K heads with the state that `iterate` goes on from."""
+    """Return K heads with the initial state for `iterate`."""
     problem = _problem(program, hyper, train, scaling, learners)
     value, gradient = _with_gradient(problem, _flat(learners.parameters))
     return learners._replace(optimizer=LbfgsState(empty_history(gradient, REMEMBERED), value, gradient))
@@ -99,7 +99,7 @@ def iterate(
     flat, state = _flat(learners.parameters), learners.optimizer
     direction = descent_direction(state.history, state.gradient)
     slope = dot(direction, state.gradient)
-    # Rounding may leave a direction that leads up.
+    # Rounding may make it a direction of ascent: steepest descent then.
     direction = jnp.where((slope < 0)[:, None], direction, -state.gradient)
     slope = jnp.minimum(slope, dot(direction, state.gradient))
     step = scale_each(_backtrack(problem, flat, direction, state.value, slope), direction)
@@ -113,7 +113,7 @@ def iterate(
 def _backtrack(
     problem: _Problem, flat: jax.Array, direction: jax.Array, value: jax.Array, slope: jax.Array
 ) -> jax.Array:
-    """Return the steps ``[K]``: 1, or what is left of it when the loss falls enough; 0 where it never does."""
+    """Return the steps ``[K]``: 1, halved until the loss falls enough; 0 if it never does."""
 
     def searching(search: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         _, found, halvings = search
@@ -126,6 +126,6 @@ def _backtrack(
         return jnp.where(found | good, step, step / 2), found | good, halvings + 1
 
     one = jnp.ones_like(value)
-    # A head whose loss is NaN goes nowhere, and is stopped by who judges it.
+    # A head whose loss is NaN takes no step; validation stops it.
     step, found, _ = lax.while_loop(searching, halve, (one, ~jnp.isfinite(value), jnp.zeros((), jnp.int32)))
     return jnp.where(found, step, 0.0)

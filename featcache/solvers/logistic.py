@@ -50,7 +50,7 @@ from featcache.solvers.logistic_objective import (
 COLUMNS = 80
 """Outputs that share a product on a CPU.
 
-Fewer do not fill the product; with more, heads that have arrived wait longer for those that have not.
+Fewer do not fill the product; with more, heads that have converged wait longer for those that have not.
 """
 
 STALLED = 10
@@ -113,7 +113,7 @@ def fit_logistic(
     classes
         Number of classes C, at least 2.
     tolerance
-        A head has arrived when its `Solution.gradient_norm` is at most this, and the decrease that its step
+        A head has converged when its `Solution.gradient_norm` is at most this, and the decrease that its step
         promised is at most this part of the objective. The second condition is ours: where c is large the
         objective is small, and the first alone stops far from its minimum.
     max_iterations

@@ -1,6 +1,6 @@
-"""The objective of K logistic regressions on the same features, its gradient, and its course along a direction.
+"""The objective of K logistic regressions on the same features, its gradient, and its values along a direction.
 
-What `featcache.solvers.logistic` minimises, per unit of weight: the weighted mean of the cross-entropies plus
+`featcache.solvers.logistic` minimises it. Per unit of weight, it is the weighted mean of the cross-entropies plus
 ``decay / 2 · ‖W‖²``. All arrays have the heads first and the rows last, so that everything but the two products
 is elementwise on ``[K, C, N]``. P = D + 1 counts the bias, which comes last; J is the number of outputs, 1 for two
 classes and C for more.
@@ -28,7 +28,7 @@ Its best bias is minus infinity. The present classes' logits add up to 0, so tha
 
 
 class ObjectiveRows(NamedTuple):
-    """What all heads share.
+    """The rows, which all heads share.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class ObjectiveRows(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """What K heads are to solve.
+    """The problems of K heads.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Heads(NamedTuple):
 
 @jax.jit
 def shared_rows(x: jax.Array, right: jax.Array, used: jax.Array) -> ObjectiveRows:
-    """Return what all heads share, of features ``[N, D]`` and right classes bool ``[C, N]``.
+    """Return the shared rows of features ``[N, D]`` and right classes bool ``[C, N]``.
 
     Rows that no head uses (`used` bool ``[N]`` is false) may hold anything.
     """
@@ -90,7 +90,7 @@ def shared_rows(x: jax.Array, right: jax.Array, used: jax.Array) -> ObjectiveRow
 
 
 def heads_to_solve(rows: ObjectiveRows, weight: jax.Array, c: jax.Array, *, standardize: bool) -> Heads:
-    """Return the heads of row weights ``[K, N]`` and inverse strengths ``[K]``."""
+    """Return the problems of row weights ``[K, N]`` and inverse strengths ``[K]``."""
     total = jnp.sum(weight, axis=1, keepdims=True)
     total = jnp.where(total > 0, total, 1)
     share = weight / total
@@ -178,7 +178,7 @@ def objective_along(
 
 
 def largest_element(heads: Heads, gradient: jax.Array) -> jax.Array:
-    """Return the largest element ``[K]`` of the gradient, as scikit-learn has it on the features it would be given."""
+    """Return the largest element ``[K]`` of the gradient on the features that scikit-learn would be given."""
     # With r the residual, Σ_i r_i is the bias's gradient, and Σ_i r_i·x_i = Σ_i r_i·(x_i − origin) + origin·Σ_i r_i.
     bias = gradient[..., -1:] / heads.unit[:, None, -1:]
     kernel = gradient[..., :-1] + bias * heads.origin[:, None, :-1]

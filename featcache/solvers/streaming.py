@@ -1,7 +1,7 @@
 """`featcache.solvers.train_loop.fit` for features that do not fit in memory: the same steps, read block by block.
 
 The rows of some steps are read by a thread while the program takes the steps before. Standardisation is learnt
-in two passes. What comes out is what `fit` gives, but for the rounding of sums in another order.
+in two passes. Results are those of `fit`, up to the rounding of sums in another order.
 """
 
 from collections.abc import Callable, Iterator
@@ -65,11 +65,11 @@ def fit_streamed(
     train, val
         As there, with tables in the place of arrays.
     memory
-        Bytes of features to hold at a time: two blocks, one in use and one being read, each once more on its way.
+        Bytes of features in memory at a time: two blocks, one in use and one being read, and a copy of each.
 
     Returns
     -------
-    Fitted
+    TrainedHeads
         As `featcache.solvers.train_loop.fit` gives it.
     """
     seed = int(hyper.seed[0])
@@ -91,7 +91,7 @@ def fit_streamed(
 
 
 class _UnvalidatedEpoch(NamedTuple):
-    """An epoch's state before it is judged."""
+    """The state after an epoch's steps, before its validation."""
 
     carry: Carry
     losses: Array
@@ -100,7 +100,7 @@ class _UnvalidatedEpoch(NamedTuple):
 
 @cache
 def _programs() -> dict[str, Callable[..., Any]]:
-    """The compiled parts; each is compiled once for a program and shapes."""
+    """Return the jitted functions; each is compiled once for a program and shapes."""
     options = cpu_options(xla_cpu_use_fusion_emitters=False)
     static = partial(jax.jit, compiler_options=options)
     return {
@@ -151,7 +151,7 @@ def _epoch(
     order: np.ndarray,
     some: int,
 ) -> _UnvalidatedEpoch:
-    """All steps of an epoch, `some` of them at a time."""
+    """Take all steps of an epoch, `some` of them at a time."""
     steps, size = order.shape
     zero = np.zeros(len(hyper.seed), np.float32)
     half = _UnvalidatedEpoch(carry, zero, zero)
@@ -176,7 +176,7 @@ def _validate_epoch(
     val: StreamedRows,
     nbytes: int,
 ) -> Carry:
-    """Evaluate all validation rows, a block at a time, and judge the epoch."""
+    """Evaluate all validation rows, a block at a time, and end the epoch."""
     zero = np.zeros(len(hyper.seed), np.float32)
     sums = (zero, zero, zero)
     numbers = (np.arange(part.start, part.stop) for part in blocks(*val.table.shape, nbytes))
@@ -187,7 +187,7 @@ def _validate_epoch(
 
 
 def _read_ahead(read: Callable[[np.ndarray], TrainRows], wanted: Iterator[np.ndarray]) -> Iterator[TrainRows]:
-    """Read one block ahead in a thread."""
+    """Yield blocks of rows; a thread reads one block ahead."""
     with ThreadPoolExecutor(1, thread_name_prefix="featcache-rows") as pool:
         waiting = None
         for numbers in wanted:

@@ -1,4 +1,4 @@
-"""Fit heads to features: K heads of one form in one jitted program, early stopping as a mask per head.
+"""Fit heads to features: K heads of one architecture in one jitted program, early stopping as a mask per head.
 
 Everything here is arrays. The minibatch order is shared by the heads, so that K linear heads become one
 matrix product; hyperparameters, seeds and row weights (folds, shots, classes) have a leading axis K.
@@ -56,7 +56,7 @@ class TrainedHeads(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """Everything that goes from epoch to epoch."""
+    """The state that is carried from epoch to epoch."""
 
     epoch: jax.Array
     learners: Learners
@@ -71,7 +71,7 @@ MOST_ORDERED = 1 << 25
 """Row numbers that `batch_order` draws at most: 128 MiB."""
 
 _OF_VIEWS = 1
-"""Beside the seed: what makes the draw of the views another than that of the order."""
+"""Added to the seed, so that views are drawn independently of the order."""
 
 
 def fit(
@@ -82,9 +82,9 @@ def fit(
     Parameters
     ----------
     program
-        What is compiled.
+        The program.
     hyper
-        ``[K]`` values. The first head's seed is that of the order of the rows, which all share.
+        ``[K]`` values. The first head's seed decides the order of the rows, which all heads share.
     train
         Training rows; rows of weight 0 do not count.
     val
@@ -95,7 +95,7 @@ def fit(
 
     Returns
     -------
-    Fitted
+    TrainedHeads
         Parameters at the best epoch and the history.
     """
     seed = int(hyper.seed[0])
@@ -114,7 +114,7 @@ def batch_order(images: int, *, batch_size: int, epochs: int, seed: int, views: 
     images
         Number of images N.
     batch_size, epochs
-        Images in a step, and how often all are gone through.
+        Images in a step, and the number of epochs.
     seed
         Of the order, and of the views.
     views
@@ -190,7 +190,7 @@ def _run_program(
 
 
 def finalize(program: HeadsProgram, end: Carry, scaling: Scaling) -> TrainedHeads:
-    """Return what is kept of K heads when training ends: the best parameters, for raw features."""
+    """Return K trained heads: the parameters of the best epoch, for raw features."""
     parameters = jax.vmap(partial(for_raw_features, program), in_axes=(0, program.by_head))(end.best, scaling)
     return TrainedHeads(parameters, end.best_epoch, end.epoch, end.history)
 
@@ -199,7 +199,7 @@ def init_carry(program: HeadsProgram, hyper: Hyperparameters, features: int) -> 
     """Return the state of K heads before the first epoch."""
     heads = len(hyper.seed)
     learners = new_learners(program, hyper, features)
-    # With a type: numbers without one would have the parts of a streamed run compiled twice.
+    # With an explicit dtype: weakly typed arrays would have the functions of a streamed run compiled twice.
     empty = jnp.full((program.epochs, heads), jnp.nan, jnp.float32)
     return Carry(
         epoch=jnp.zeros((), jnp.int32),
@@ -220,15 +220,15 @@ def end_epoch(
     train_loss: jax.Array,
     judged: tuple[jax.Array, jax.Array, jax.Array],
 ) -> Carry:
-    """Keep what got better, stop what has not for `patience` epochs.
+    """Keep the parameters of heads that improved, and stop those that have not for `patience` epochs.
 
-    A stopped head goes on in vain until the last one stops: only its best epoch counts, and masking every
-    array would cost more than it saves. A head without validation rows gets better with every finite epoch.
+    A stopped head is still computed until the last one stops, without effect: masking every array would cost more
+    than it saves. A head without validation rows improves with every finite epoch.
 
     Parameters
     ----------
     program, hyper, carry
-        As they are.
+        Program, hyperparameters, and the state before the epoch.
     learners, train_loss
         After the epoch.
     judged
@@ -240,7 +240,7 @@ def end_epoch(
         train_loss, *(jnp.where(weight > 0, part / weight, jnp.nan) for part in (loss, score))
     )
     value = scores.val_loss if program.monitor == "loss" else -scores.val_score
-    # The loss is that of the epoch's steps, so its parameters may be infinite already when it is not.
+    # The loss is the mean over the epoch's steps: parameters may be infinite after them while it is still finite.
     finite = jnp.isfinite(train_loss) & _all_finite(learners.parameters)
     improved = (weight <= 0) | (value < carry.best_value - hyper.min_delta)
     better = improved & ~carry.stopped & finite
