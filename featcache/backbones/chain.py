@@ -1,7 +1,7 @@
 """The chain of named stages: one forward method that runs from any stage to any stage.
 
 Removing the top, freezing the bottom, tapping a layer, original ImageNet predictions and fine-tuning from a
-cached map are all the same call with other end points.
+cached map are all this call with different end points.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,9 +17,9 @@ Recorder = Callable[[str, jax.Array], jax.Array]
 
 
 class Stage(Protocol):
-    """What a link of the chain must be: an ``nnx.Module`` that maps one array to one array.
+    """A stage of the chain: an ``nnx.Module`` that maps one array to one array.
 
-    A stage whose inside is worth looking at (``block_13_expand_relu`` inside ``block_13``) also has
+    A stage with inner values that can be tapped (``block_13_expand_relu`` inside ``block_13``) also has
     ``points``, the suffixes of those values, and takes `record`.
     """
 

@@ -1,4 +1,4 @@
-"""What MobileNetV3 is built of: the paper's "bneck", an inverted residual with squeeze-and-excitation.
+"""The block of MobileNetV3, the paper's "bneck": an inverted residual with squeeze-and-excitation.
 
 Howard et al., "Searching for MobileNetV3", https://arxiv.org/abs/1905.02244
 """

@@ -1,4 +1,4 @@
-"""What the EfficientNets are built of: rows of inverted residual blocks, plain or fused.
+"""The building blocks of the EfficientNets: rows of inverted residual blocks, plain or fused.
 
 Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", https://arxiv.org/abs/1801.04381, with
 squeeze-and-excitation as in https://arxiv.org/abs/1905.11946, fused as in https://arxiv.org/abs/2104.00298

@@ -1,4 +1,4 @@
-"""Images to the tokens of a transformer, positions at any size, and tokens to a vector.
+"""Patch and position embeddings of transformers at any image size, and pooling to the class token.
 
 Tokens are ``[B, N, D]``: batch, tokens, width; class token and registers, where there are any, come first.
 """
@@ -14,14 +14,14 @@ from featcache.errors import UsageError
 
 
 class Embedding(nnx.Module):
-    """Images to tokens: patches by one matrix, class token and registers before them, positions added.
+    """Embed images as tokens: linear patch embeddings, class token and registers before them, positions added.
 
     Its point ``proj`` is the map of patches ``[B, rows, columns, D]`` before all that.
 
     Parameters
     ----------
     width
-        Numbers in a token.
+        Width D of a token.
     patch
         Side of a patch, in pixels.
     grid

@@ -1,4 +1,4 @@
-"""Third-party tensors into our network, checked both ways: nothing missing, nothing left over, right shapes."""
+"""Map third-party tensors to our names and layouts, with checks for missing, unknown and ill-shaped ones."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ class KeyTable:
     leaf
         ``(last component, tensor) -> (our last component, tensor in our layout)``.
     ignore
-        Expressions over whole names that are left out on purpose.
+        Regular expressions over whole names of tensors that are left out on purpose.
     layouts
         Pairs of an expression over *our* whole name and a function that brings the tensor into our layout
         after `leaf`: for the few whose layout depends on more than their own name (the first dense layer
@@ -120,18 +120,18 @@ def convert(
     Parameters
     ----------
     tensors
-        The file's names to arrays.
+        Arrays by the file's names.
     table
         The mapping.
     shapes
-        Our names to shapes: every one must be met.
+        Shapes by our names; each must be given.
     origin
         The file's name for the message.
 
     Raises
     ------
     WeightsError
-        With all unknown, missing, doubled and ill-shaped names at once.
+        Naming all unknown, missing, repeated and ill-shaped tensors at once.
     """
     ours: dict[str, np.ndarray] = {}
     unknown: list[str] = []
