@@ -6,7 +6,11 @@ from featcache.errors import UsageError
 
 MULTICLASS, MULTILABEL, REGRESSION = "classes", "answers", "numbers"
 TASKS = (MULTICLASS, MULTILABEL, REGRESSION)
-"""Multiclass: one class for each image. Multilabel: any number of labels for each. Regression: numbers."""
+TASK_NAMES = {MULTICLASS: "multiclass", MULTILABEL: "multilabel", REGRESSION: "regression"}
+"""Multiclass: one class for each image. Multilabel: any number of labels for each. Regression: numbers.
+
+Files store `TASKS`; messages use `TASK_NAMES`.
+"""
 
 
 def require_classes(held: Any, what: str) -> None:
@@ -27,6 +31,7 @@ def require_classes(held: Any, what: str) -> None:
     if held.task != MULTICLASS:
         name = getattr(held, "path", None) or held.spec
         raise UsageError(
-            f"{what} is for images of one class each, and {name} holds {held.task} ({', '.join(held.classes[:5])}"
-            f"{', …' if len(held.classes) > 5 else ''}); train on it with featcache train-head"
+            f"{what} is for multiclass tasks, and {name} has {TASK_NAMES[held.task]} targets "
+            f"({', '.join(held.classes[:5])}{', …' if len(held.classes) > 5 else ''}); train on it with featcache "
+            "train-head"
         )

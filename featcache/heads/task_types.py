@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
 from featcache.errors import UsageError, did_you_mean
 from featcache.heads.probabilities import CLASS_LOSSES, class_probabilities, sigmoid
 from featcache.heads.settings import DESCENT, HEADS
@@ -60,7 +60,7 @@ class TaskType:
 
 def _one_of(task: str, what: str, asked: str | None, known: Sequence[str]) -> str:
     if asked is not None and asked not in known:
-        raise UsageError(f"no {what} {asked!r} for {task}; {did_you_mean(asked, known)}")
+        raise UsageError(f"no {what} {asked!r} for a {TASK_NAMES[task]} task; {did_you_mean(asked, known)}")
     return asked or known[0]
 
 

@@ -149,7 +149,7 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
             )
         if head in DESCENT and loss not in CLASS_LOSSES:
             raise UsageError(
-                f"loss {loss!r} is for numbers, and these labels are classes; use softmax or sigmoid, "
+                f"loss {loss!r} is for regression, and these labels are classes; use softmax or sigmoid, "
                 "or a ridge head, which is least squares on classes"
             )
         return
@@ -159,7 +159,7 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
         what = f"a {head} head" + (" with loss softmax" if head in DESCENT else "")
         raise UsageError(
             f"{what} tells exclusive classes apart, and these labels are {labels.shape[1]} for each row; use a "
-            "linear or mlp head with loss sigmoid (answers) or squared (numbers), or a ridge head (numbers)"
+            "linear or mlp head with loss sigmoid (multilabel) or squared (regression), or a ridge head (regression)"
         )
     if settings.class_weights != "none":
         raise UsageError(
@@ -168,7 +168,7 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
     if not np.isfinite(labels).all():
         raise DataError("a label is NaN or infinite; leave its row out")
     if head in DESCENT and loss == "sigmoid" and (labels.min() < 0 or labels.max() > 1):
-        raise DataError(f"answers {labels.min():g}..{labels.max():g}: expected 0 (no) to 1 (yes)")
+        raise DataError(f"multilabel targets {labels.min():g}..{labels.max():g}: expected 0 (no) to 1 (yes)")
 
 
 def _weigh_classes(settings: Settings, train: FeatureRows, weight: np.ndarray, classes: int) -> np.ndarray:

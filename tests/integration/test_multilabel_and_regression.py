@@ -150,9 +150,13 @@ def test_averages_over_views_are_means_of_what_each_view_says(tmp_path, features
 @pytest.mark.parametrize(
     ("task", "options", "says"),
     [
-        ("numbers", {"head": "logistic"}, "no head 'logistic' for numbers; known: ridge, linear, mlp"),
-        ("answers", {"head": "knn"}, "no head 'knn' for answers; known: linear, mlp"),
-        ("answers", {"loss": "softmax"}, "no loss 'softmax' for answers; known: sigmoid"),
+        (
+            "numbers",
+            {"head": "logistic"},
+            "no head 'logistic' for a regression task; known: ridge, linear, mlp",
+        ),
+        ("answers", {"head": "knn"}, "no head 'knn' for a multilabel task; known: linear, mlp"),
+        ("answers", {"loss": "softmax"}, "no loss 'softmax' for a multilabel task; known: sigmoid"),
         ("answers", {"class_weights": "balanced"}, "class weights 'balanced' are for exclusive classes"),
     ],
 )
@@ -219,8 +223,8 @@ def test_folds_judge_every_row_of_numbers_once(of_numbers, tmp_path):
 @pytest.mark.parametrize(
     ("axes", "says"),
     [
-        ({"head": "ridge,knn"}, "no head 'knn' for numbers; known: ridge, linear, mlp"),
-        ({"head": "linear", "loss": "softmax"}, "no loss 'softmax' for numbers; known: squared"),
+        ({"head": "ridge,knn"}, "no head 'knn' for a regression task; known: ridge, linear, mlp"),
+        ({"head": "linear", "loss": "softmax"}, "no loss 'softmax' for a regression task; known: squared"),
         ({"shots": "5,all"}, r"shots are training examples of each class, and .*n\.h5 holds numbers"),
     ],
 )

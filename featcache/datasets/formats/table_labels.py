@@ -194,7 +194,7 @@ def _tags(values: Sequence[Any], where: Sequence[str], task: str | None, column:
     """Read lists of names as multilabel targets."""
     if task in (MULTICLASS, REGRESSION):
         raise UsageError(
-            f"dataset 'csv:{file}', column {column}: lists of names are answers, not task={task}"
+            f"dataset 'csv:{file}', column {column}: lists of names are multilabel (task=answers), not task={task}"
         )
     rows = []
     for value, place in zip(values, where, strict=True):
