@@ -49,9 +49,9 @@ def epoch_of(task: FineTuningSetup) -> Callable[[int], None]:
     """Return what runs epoch n, as training does but without judging."""
     loop: Loop = task.loop()
     program = loop.programs[-1]
-    fixed = loop.devices.replicated(program.fixed(loop.values))
+    fixed = loop.devices.replicate(program.fixed(loop.values))
     size = program.phase.settings.batch_size
-    state = loop.devices.replicated(program.start(loop.values))
+    state = loop.devices.replicate(program.start(loop.values))
 
     def run(epoch: int) -> None:
         nonlocal state
@@ -73,9 +73,9 @@ def part_alone(task: FineTuningSetup) -> Callable[[int], None]:
     """Return what runs the steps of an epoch on maps in memory."""
     loop: Loop = task.loop()
     program = loop.programs[-1]
-    fixed = loop.devices.replicated(program.fixed(loop.values))
+    fixed = loop.devices.replicate(program.fixed(loop.values))
     size = program.phase.settings.batch_size
-    state = loop.devices.replicated(program.start(loop.values))
+    state = loop.devices.replicate(program.start(loop.values))
     ready = [
         loop.arguments(Batch(*batch), loss_of(program.phase.settings))
         for batch in batches(loop.inputs[-1], loop.train, size, epoch=1)

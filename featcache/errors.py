@@ -37,7 +37,7 @@ class ImageError(DataError):
     Parameters
     ----------
     reason
-        A word of `featcache.images.transforms.QUARANTINE_REASONS`.
+        A word of `featcache.images.decoding.QUARANTINE_REASONS`.
     detail
         What exactly was found.
     """

@@ -1,4 +1,4 @@
-"""The zoo: backbones by name, loaded with their weights, tapped at any stage."""
+"""Backbones by name, loaded with their weights, with features of any stage."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def classifier_folder(name: str) -> Path | None:
     """Return the folder of a classifier, if `name` means its backbone.
 
-    What is the name of a backbone means that; a folder of the same name is ``./mobilenet_v2``.
+    The name of a backbone takes precedence; a folder of the same name is written ``./mobilenet_v2``.
     """
     folder = _classifier_at(name)
     if not (name and folder):
@@ -47,8 +47,8 @@ def load(
         a classifier, for the backbone that it was trained on, fine-tuned or not, with its transforms.
     weights
         A file of this architecture in the layout of its pretrained weights, instead of the pinned one; or one
-        that fine-tuning wrote, or the folder of such a classifier; ``"random"`` for freshly drawn weights (for
-        tests of the plumbing).
+        that fine-tuning wrote, or the folder of such a classifier; ``"random"`` for random weights (for
+        tests).
     image_size
         Input size in pixels instead of the one that belongs to the weights: a number (square), ``(height,
         width)``, or text such as ``"150x200"``. The other transforms stay.
@@ -60,7 +60,7 @@ def load(
     UsageError
         If `image_size` is no size, or `weights` are given for a classifier's folder.
     WeightsError
-        If the weights are absent and offline, damaged, or do not fit.
+        If the weights are absent and cannot be downloaded, are damaged, or do not fit.
     MissingFileError
         If a file or folder that is named is not there.
     IntegrityError

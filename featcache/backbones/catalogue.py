@@ -1,4 +1,4 @@
-"""Which weights there are under which names: what a list of backbones is made of. No network is built."""
+"""The catalogue of backbones: names and weights matched by patterns, without building a network."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -9,7 +9,7 @@ from featcache.errors import did_you_mean
 
 
 def match_names(pattern: str = "*") -> list[Pretrained]:
-    """Return the known weights whose names are like a pattern.
+    """Return the known weights whose names match a pattern.
 
     Families come in the order of the registry, in a family the architectures from small to large, and of an
     architecture its default first.
@@ -23,7 +23,7 @@ def match_names(pattern: str = "*") -> list[Pretrained]:
 
     Examples
     --------
-    >>> [weights.name for weights in matching("EfficientNet-Lite[01]")]
+    >>> [weights.name for weights in match_names("EfficientNet-Lite[01]")]
     ['efficientnet_lite0.tf_in1k', 'efficientnet_lite1.tf_in1k']
     """
     defaults, aliases = _defaults(), _aliases()
@@ -45,7 +45,7 @@ def nearest(pattern: str) -> str:
 
 
 def is_default(weights: Pretrained) -> bool:
-    """Whether these weights are what the bare name of their architecture means."""
+    """Return whether these weights are the default of their architecture."""
     return _defaults()[weights.arch] is weights
 
 

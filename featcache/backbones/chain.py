@@ -1,7 +1,7 @@
 """The chain of named stages: one forward method that runs from any stage to any stage.
 
 Removing the top, freezing the bottom, tapping a layer, original ImageNet predictions and fine-tuning from a
-cached map are all the same call with other end points.
+cached map are all this call with different end points.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,14 +12,14 @@ from flax import nnx
 
 from featcache.errors import UnknownNameError, UsageError, did_you_mean
 
-Record = Callable[[str, jax.Array], jax.Array]
+Recorder = Callable[[str, jax.Array], jax.Array]
 """Called by a stage with the name of an inner point and its value; returns the value unchanged."""
 
 
 class Stage(Protocol):
-    """What a link of the chain must be: an ``nnx.Module`` that maps one array to one array.
+    """A stage of the chain: an ``nnx.Module`` that maps one array to one array.
 
-    A stage whose inside is worth looking at (``block_13_expand_relu`` inside ``block_13``) also has
+    A stage with inner values that can be tapped (``block_13_expand_relu`` inside ``block_13``) also has
     ``points``, the suffixes of those values, and takes `record`.
     """
 
@@ -151,8 +151,8 @@ class Backbone(nnx.Module):
         return module(x, record)
 
 
-def forget(point: str, value: jax.Array) -> jax.Array:
-    """A `Record` that keeps nothing."""
+def record_nothing(point: str, value: jax.Array) -> jax.Array:
+    """A `Recorder` that keeps nothing."""
     del point
     return value
 

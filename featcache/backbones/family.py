@@ -15,18 +15,18 @@ from featcache.images.transforms import Transforms
 
 @dataclass(frozen=True)
 class Download:
-    """A weights file on the network, pinned by whatever its publisher says of its bytes.
+    """A weights file to download, pinned by the hash that its publisher gives.
 
-    Where that is less than a full sha256, `featcache.backbones.weights.download` records the one that it sees first.
+    If that is less than a full sha256, `featcache.backbones.weights.download` records the sha256 of the first download.
 
     Parameters
     ----------
     url
-        Where the file is.
+        Address of the file.
     sha256
         All 64 hexadecimal digits; or the first 8, as the names of torchvision's files give them.
     md5
-        32 hexadecimal digits, where that is what is published (Keras).
+        32 hexadecimal digits, for files that are published with it (Keras).
     name
         The file's name in the weights folder, where the last part of the URL is not unique (every file of timm
         on the Hugging Face hub is ``model.safetensors``).
@@ -75,7 +75,7 @@ class PackageFile:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """One set of weights of one architecture, with everything that belongs to the weights.
+    """One set of weights of an architecture, with its configuration, transforms and key figures.
 
     Parameters
     ----------
@@ -86,11 +86,11 @@ class Pretrained:
     transforms
         From encoded bytes to the network's input.
     file
-        Where the weights are, pinned by sha256.
+        The weights file, pinned by a hash.
     layout
         Which of the family's key tables maps the file.
     source
-        The framework the weights are known from.
+        The framework that published the weights.
     licence
         SPDX name, as the source states it.
     features

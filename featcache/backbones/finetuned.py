@@ -1,8 +1,8 @@
-"""Backbones whose weights were changed by fine-tuning, and our own file of them.
+"""Backbones with fine-tuned weights, and featcache's own file format for them.
 
-The file is a plain ``.safetensors`` with our names of the tensors, float32. Its metadata says what network they are
-of: the published weights that it began from (`base`), which name the architecture, its configuration, the last stage
-that was kept and the transforms. The same network gives the same bytes.
+The file is a plain ``.safetensors`` with our names of the tensors, float32. Its metadata describe the
+network: the published weights that fine-tuning began from (`base`), which name the architecture, its configuration,
+the last stage that was kept, and the transforms. The same network gives the same bytes.
 """
 
 import json
@@ -33,7 +33,7 @@ from featcache.images.transforms import Transforms
 FORMAT = "featcache-backbone"
 FORMAT_VERSION = 1
 MOST_CLASSES = 1_000_000
-"""More outputs than any classifier has; a number that a file gives is not to become the size of an array."""
+"""Upper limit of the outputs that a file may declare, so that it cannot ask for an array of any size."""
 
 _OWN_NAMES = KeyTable(modules=((r"(.+)", "{0}"),), leaf=lambda name, tensor: (name, tensor))
 
@@ -67,7 +67,7 @@ def with_tensors(network: LoadedBackbone, tensors: Mapping[str, Any], *, tag: st
 def truncate_after(network: LoadedBackbone, through: str) -> LoadedBackbone:
     """Return the network without the stages behind `through`.
 
-    Its features are the same, and their fingerprints are not: those are of all weights.
+    Its features stay the same, but not their fingerprints, which depend on all weights.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _as_far_as(chain: Backbone, stage: str) -> Backbone:
 def save_finetuned(
     path: str | os.PathLike[str], network: LoadedBackbone, *, through: str | None = None
 ) -> str:
-    """Write a network's weights to our own file; an earlier file there is replaced at once, or not at all.
+    """Write a network's weights to a file in featcache's format; an existing file is replaced atomically.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def save_finetuned(
         Its architecture must be one that featcache knows.
     through
         The last stage to keep, as for `truncate_after`: stages behind those that were trained, such as the original
-        classifier, would no longer mean anything. ``None`` to keep all.
+        classifier, are no longer meaningful. ``None`` to keep all.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def save_finetuned(
 
 
 def pack(network: LoadedBackbone) -> Iterator[bytes | memoryview]:
-    """Return what `save_finetuned` writes, in pieces, once it is sure that it could be read again.
+    """Return the bytes that `save_finetuned` writes, in pieces, after checking that they can be loaded again.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def pack(network: LoadedBackbone) -> Iterator[bytes | memoryview]:
 
 
 def _metadata(network: LoadedBackbone) -> dict[str, str]:
-    """What the file says of the network; raises `WeightsError` if that could not be read again."""
+    """Return the file's metadata; raises `WeightsError` if the network could not be loaded again from them."""
     about = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -182,7 +182,7 @@ def _pieces(about: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Iter
 
 
 def read_metadata(path: Path) -> dict[str, str] | None:
-    """Return the metadata of a file of ours; ``None`` for any other file, readable or not."""
+    """Return the metadata of a file in featcache's format; ``None`` for any other file, readable or not."""
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             about = file.metadata()
@@ -192,12 +192,12 @@ def read_metadata(path: Path) -> dict[str, str] | None:
 
 
 def load_finetuned(path: Path, about: Mapping[str, str], *, arch: str) -> LoadedBackbone:
-    """Load a file of ours.
+    """Load a file in featcache's format.
 
     Parameters
     ----------
     path, about
-        The file, and what `read_metadata` says of it.
+        The file, and its metadata from `read_metadata`.
     arch
         The architecture that it must be of.
 
@@ -225,7 +225,7 @@ def load_finetuned(path: Path, about: Mapping[str, str], *, arch: str) -> Loaded
 
 
 def checked_bytes(path: Path, weights_sha256: str) -> bytes:
-    """Return the bytes of a file of ours, to be copied.
+    """Return the bytes of a file in featcache's format after verifying its weights, for a copy.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def checked_bytes(path: Path, weights_sha256: str) -> bytes:
 
 @dataclass(frozen=True)
 class _Described:
-    """What a file of ours says of its network, believed only where it can be.
+    """The network that a file's metadata describe; every value is checked before use.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ class _Described:
 
     @property
     def base(self) -> Pretrained:
-        """The published weights that it began from."""
+        """The published weights that fine-tuning began from."""
         version, name = self.about.get("format_version", ""), self.about.get("base", "")
         if version != str(FORMAT_VERSION):
             raise WeightsError(
@@ -302,7 +302,7 @@ class _Described:
         return replace(base.config, classes=classes)
 
     def chain(self) -> Backbone:
-        """The network without numbers, as far as its last stage."""
+        """The network without parameters, up to its last stage."""
         pretrained, through = self.pretrained(), self.about.get("through", "")
         chain = nnx.eval_shape(lambda: family_of(pretrained).build(pretrained.config, None))
         if through not in chain.order:
@@ -327,6 +327,6 @@ class _Described:
 
 
 def _plain(text: str, limit: int) -> str:
-    """Return text that may hold anything from a file, printable and not too long."""
+    """Return a printable, shortened form of text from a file."""
     text = repr(text)[1:-1]
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""The backbone that a classifier was trained on: its own, or the one that it names."""
+"""Load the backbone that a classifier was trained on: stored in its folder, or named by it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from featcache.images.transforms import Transforms
 
 
 def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
-    """Load the backbone of a classifier: its own, or the one that it names, with its transforms.
+    """Load the backbone of a classifier, stored in its folder or named by it, with its transforms.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
     IntegrityError
         If the classifier is damaged; an `IdentityError` if the backbone here is not the one it was trained on.
     WeightsError
-        If its weights cannot be had, or are of another architecture.
+        If its weights cannot be loaded, or are of another architecture.
     """
     document = read_document(folder)
     found = document["backbone"].rpartition(".")[0]
@@ -56,7 +56,7 @@ def load_recorded(backbone: str, weights: str | None, *, base: str | None = None
     backbone
         ``arch.tag``.
     weights
-        Path of its weights, or ``"random"``; ``None`` where the tag says which.
+        Path of its weights, or ``"random"``; ``None`` for the published weights of the tag.
     base
         ``arch.tag`` of the published weights whose layout and configuration `weights` have; the architecture's
         default by default.
@@ -64,7 +64,7 @@ def load_recorded(backbone: str, weights: str | None, *, base: str | None = None
     Raises
     ------
     WeightsError
-        If the weights cannot be had.
+        If the weights cannot be loaded.
     """
     arch, _, tag = backbone.rpartition(".")
     if weights is not None:

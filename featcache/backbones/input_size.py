@@ -1,4 +1,4 @@
-"""The size of a network's input: how it is written, and a backbone that takes another than its weights' own."""
+"""The input size of a network: parse it, and change it for a loaded backbone."""
 
 import re
 from dataclasses import replace
@@ -14,8 +14,8 @@ ImageSize = int | tuple[int, int] | str
 """Pixels: of both sides, as ``(height, width)``, or as text, ``"150"`` or ``"150x200"`` (height × width)."""
 
 LARGEST = 4096
-"""The longest side taken. No published weights are meant for more than about 1000; beyond this, it is a typo
-that would only be found out when memory ends."""
+"""The longest side that is accepted. No published weights are for more than about 1000 pixels; a larger number is a
+typo that would only show when memory runs out."""
 
 
 def read_size(given: ImageSize) -> tuple[int, int]:
@@ -48,7 +48,7 @@ def read_size(given: ImageSize) -> tuple[int, int]:
 
 
 def _sides(given: ImageSize) -> tuple[int, ...]:
-    """The numbers given, whatever they are; none where there is no telling."""
+    """Return the numbers given, not yet checked; an empty tuple if they cannot be parsed."""
     if isinstance(given, str):
         match = re.fullmatch(r"([0-9]{1,9})(?:[x×]([0-9]{1,9}))?", given.strip().lower())
         return (int(match[1]), int(match[2] or match[1])) if match else ()
@@ -56,20 +56,19 @@ def _sides(given: ImageSize) -> tuple[int, ...]:
 
 
 def with_size(network: "LoadedBackbone", image_size: ImageSize | None) -> "LoadedBackbone":
-    """Return the backbone with another input size and all else of its transforms, so that its recipe follows.
+    """Return the backbone with another input size in its transforms, and therefore in its recipe.
 
     Parameters
     ----------
     network
-        A loaded backbone; it stays as it is.
+        A loaded backbone; it is not changed.
     image_size
         ``None`` for the size that it has.
 
     Raises
     ------
     UsageError
-        If it is no size. Whether anything is left of an image of that size at a layer is found out when its
-        shape is.
+        If it is not a size. Whether a layer's output is empty at that size is checked when shapes are inferred.
     """
     if image_size is None:
         return network

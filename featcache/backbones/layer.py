@@ -1,4 +1,4 @@
-"""A layer: what of a backbone is cached. A stage plus a pooling, written ``stage:pooling``."""
+"""Layers, whose features are cached: a stage plus a pooling, written ``stage:pooling``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ POOLINGS = ("avg", "max", "cls", "flatten", "map", "none")
 
 @dataclass(frozen=True)
 class Layer:
-    """A stage and how its output becomes one array per image.
+    """A stage and the pooling of its output to one array per image.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def split_layer(text: str) -> tuple[str, str | None]:
 def make_layer(point: str, pooling: str | None, shape: Sequence[int], prefix_tokens: int = 0) -> Layer:
     """Return the layer of a tapped value of `shape` (one image, without the batch axis).
 
-    Unless told otherwise, maps are averaged, of tokens the class token is taken (or their mean, where there
-    is none), and vectors have nothing to pool.
+    By default, maps are averaged, tokens give the class token (or their mean if there is none), and vectors are not
+    pooled.
     """
     if len(shape) == 1:
         if pooling in ("avg", "max", "cls"):

@@ -31,7 +31,7 @@ class LoadedBackbone:
     Parameters
     ----------
     family, pretrained
-        Where it comes from; `pretrained` also gives the transforms.
+        Records of its architecture and weights; `pretrained` also gives the transforms.
     tag
         The weights' tag, ``"custom"`` for a user's own file, ``"random"`` for none.
     graphdef, state
@@ -151,7 +151,7 @@ class LoadedBackbone:
 
         Images are uint8 ``[B, H, W, 3]`` RGB as `featcache.images.resizing.prepare` gives them: they travel to the
         device as bytes and are normalised there. Features are float32 ``[B, …]``. The same function is
-        returned for the same request, so nothing is compiled twice.
+        returned for the same arguments, so nothing is compiled twice.
         """
         if compute_dtype not in COMPUTE_DTYPES:
             raise UsageError(
@@ -165,7 +165,7 @@ class LoadedBackbone:
 
 
 def network_input(images: jax.Array, transforms: Transforms) -> jax.Array:
-    """Return what a network takes, float32 ``[B, H, W, 3]``, of pictures uint8 ``[B, H, W, 3]`` in RGB."""
+    """Return the network's normalised input, float32 ``[B, H, W, 3]``, of pictures uint8 ``[B, H, W, 3]`` in RGB."""
     scale, offset = normalisation(transforms)
     pixels = images[..., ::-1] if transforms.channel_order == "bgr" else images
     return pixels.astype(jnp.float32) * scale + offset

@@ -1,4 +1,4 @@
-"""How much work a network is: its multiply-accumulates, counted in the traced program and not by running it.
+"""Count the multiply-accumulates of a network in its traced program, without running it.
 
 Counted are the products of convolutions and of matrix products, padding included: what the tables of papers and
 of timm call MACs, GMACs or (at twice the number) FLOPs. Elementwise work is not: normalisation, activations,
@@ -38,14 +38,14 @@ def count_macs(program: Jaxpr | ClosedJaxpr) -> int:
 
 
 def _product(equation: Any) -> int:
-    """One output of a matrix product sums over all contracted axes."""
+    """Count a matrix product: each output sums over all contracted axes."""
     (contracted, _), _ = equation.params["dimension_numbers"]
     shape = equation.invars[0].aval.shape
     return prod(equation.outvars[0].aval.shape) * prod(shape[axis] for axis in contracted)
 
 
 def _convolution(equation: Any) -> int:
-    """One output of a convolution sums over the kernel's pixels and its input channels (those of its group)."""
+    """Count a convolution: each output sums over the kernel's pixels and the input channels of its group."""
     kernel = equation.invars[1].aval.shape
     features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
     return prod(equation.outvars[0].aval.shape) * prod(kernel) // features

@@ -1,4 +1,4 @@
-"""Load a backbone that is named by its architecture: with published, drawn or a file's weights."""
+"""Load a backbone that is named by its architecture, with published or random weights, or from a file."""
 
 from pathlib import Path
 

@@ -20,7 +20,7 @@ DEFAULT = "efficientnet_lite0"
 
 
 TUNED = "tuned"
-"""The tag of weights that were changed by fine-tuning: ``arch.tuned``."""
+"""The tag of fine-tuned weights: ``arch.tuned``."""
 
 
 @cache

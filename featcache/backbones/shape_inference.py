@@ -1,4 +1,4 @@
-"""What is left of an image at each stage of a network, found out without computing anything."""
+"""Infer the output shapes of a network's stages by tracing, without computing anything."""
 
 from collections.abc import Sequence
 from textwrap import shorten
@@ -19,8 +19,8 @@ def tapped_shapes(
 ) -> dict[str, Shape]:
     """Return the shape of each tapped value for one image, without the batch axis.
 
-    The chain is traced stage by stage: the mean of a map without pixels is NaN, and JAX computes it without a
-    word, so the first stage that leaves nothing has to be found before the next one hides it.
+    The chain is traced stage by stage: the mean of a map without pixels is NaN, and JAX raises no
+    error, so the first stage with an empty output has to be found before the next one hides it.
 
     Parameters
     ----------
@@ -31,15 +31,15 @@ def tapped_shapes(
     size
         Height and width of the image, in pixels.
     name
-        What the network is called in errors.
+        Name of the network in error messages.
 
     Raises
     ------
     UnknownNameError
         If a tap is no stage.
     UsageError
-        If there is no tap, or a stage on the way to the last one leaves nothing of an image of this size, or
-        takes no map of what is left.
+        If there is no tap, or a stage on the way to the last one has an empty output at this size, or cannot take its
+        input.
     """
 
     def run(state: Any, image: jax.Array) -> dict[str, jax.Array]:
@@ -63,7 +63,7 @@ def tapped_shapes(
 def _run_stage(
     network: Backbone, stage: str, taps: Sequence[str], before: str | None, x: jax.Array, where: str
 ) -> dict[str, jax.Array]:
-    """Run one stage, and refuse a size that it cannot take or of which it leaves nothing."""
+    """Run one stage; raise `UsageError` if it cannot take its input, or its output is empty."""
     try:
         found = network(x, taps=(*taps, stage), after=before)
     except FeatcacheError:  # some are ValueErrors, too

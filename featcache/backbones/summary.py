@@ -28,14 +28,14 @@ DEFAULT_LAYER = "pool"
 
 @dataclass(frozen=True)
 class Counts:
-    """What some stages hold and how much work they are.
+    """Parameters and work of some stages.
 
     Parameters
     ----------
     params
-        Numbers that training would change (``nnx.Param``).
+        Number of trainable parameters (``nnx.Param``).
     statistics
-        Means and variances of batch normalisations (``nnx.BatchStat``), which only training mode changes.
+        Number of means and variances of batch normalisations (``nnx.BatchStat``), which only training mode changes.
     macs
         Multiply-accumulates for one image; see `featcache.backbones.macs`.
     """
@@ -83,7 +83,7 @@ class BackboneSummary:
     Parameters
     ----------
     pretrained, family
-        What is summarised.
+        Records of the weights and the architecture.
     image_size
         Height and width of the image, in pixels.
     layer
@@ -94,7 +94,7 @@ class BackboneSummary:
     stages
         In the order the data flows.
     left_out
-        Why the stages after the default layer are missing, where they do not take images of this size.
+        Why the stages after the default layer are missing, if they cannot take images of this size.
     weights_path
         The file of the weights, where they are not those of `pretrained`.
     """
@@ -110,12 +110,12 @@ class BackboneSummary:
 
     @property
     def total(self) -> Counts:
-        """Of all stages listed."""
+        """Sum over all stages listed."""
         return _sum(self.stages)
 
     @property
     def to_layer(self) -> Counts:
-        """Of the stages as far as the default layer: what extracting features runs."""
+        """Sum over the stages up to the default layer, which an extraction runs."""
         reached = [self.layer.stage in (stage.name, *stage.points) for stage in self.stages]
         return _sum(self.stages[: reached.index(True) + 1])
 
@@ -133,7 +133,7 @@ class BackboneSummary:
 
 
 def describe(name: str, *, image_size: ImageSize | None = None) -> BackboneSummary:
-    """Summarise a backbone by its name, whether its weights are on this machine or not.
+    """Summarise a backbone by its name; its weights need not be on this machine.
 
     Parameters
     ----------
@@ -204,16 +204,16 @@ def summarise(
     Parameters
     ----------
     network
-        With its numbers or without (``nnx.eval_shape``).
+        With or without its parameters (``nnx.eval_shape``).
     input_size
         Height and width of the image, in pixels.
     name
-        What the network is called in errors.
+        Name of the network in error messages.
 
     Raises
     ------
     UsageError
-        If a stage leaves nothing of an image of this size, or does not take what is left.
+        If a stage's output is empty at this size, or it cannot take its input.
     """
     graphdef, state = nnx.split(network)
     shapes = tapped_shapes(graphdef, state, network.points, input_size, name=name)

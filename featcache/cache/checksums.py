@@ -1,4 +1,4 @@
-"""One CRC-32 per row, and many rows checked at once against theirs.
+"""One CRC-32 per row, and the check of many rows at once against their checksums.
 
 The checksum of a row is the CRC-32 of a header (fingerprint of the layer, row number, status) followed by the
 row's bytes, with 1 in place of 0, which means that the row is absent. A row in the wrong place, of the wrong
@@ -9,8 +9,8 @@ linear: with ``S_n(c)`` for what n zero bytes make of a CRC c (linear in c),
 
     crc(a + b) = S_len(b)(crc(a)) ^ crc(b).
 
-So the CRCs that rows should have give the CRC that a block of them should have, and one call checks them all;
-only where it disagrees are they looked at one by one.
+So the CRCs that rows should have give the CRC that a block of them should have, and one call checks the whole block;
+only if it disagrees are its rows checked one by one.
 """
 
 import struct
@@ -57,7 +57,7 @@ def block_crcs(
     stored
         uint32 ``[n]``: the rows' checksums.
     fingerprint, indices
-        What they were made with; the rows are taken to be present.
+        Of the checksums; the rows are taken to be present.
     row_bytes
         Bytes of one row.
     step
@@ -85,7 +85,7 @@ def block_crcs(
 
 
 def _seeds(fingerprint: str, indices: np.ndarray) -> np.ndarray:
-    """CRC-32 of fingerprint, row number and status "present", of many rows: XOR of one table per byte."""
+    """Return the CRC-32 of fingerprint, row number and status "present" of many rows: the XOR of a table per byte."""
     start = zlib.crc32(bytes.fromhex(fingerprint))
     seeds = np.full(len(indices), zlib.crc32(_PLACE.pack(0, PRESENT), start), np.uint32)
     for place, table in enumerate(_place_tables()):
@@ -97,7 +97,7 @@ def _seeds(fingerprint: str, indices: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _place_tables() -> tuple[np.ndarray, ...]:
-    """For each byte of a row number: how its value changes the CRC of the header."""
+    """Return, for each byte of a row number, the change of the header's CRC by that byte's value."""
     nothing = zlib.crc32(_PLACE.pack(0, PRESENT))
     changes = [
         [zlib.crc32(struct.pack("<QB", value << 8 * place, PRESENT)) ^ nothing for value in range(256)]
@@ -108,7 +108,7 @@ def _place_tables() -> tuple[np.ndarray, ...]:
 
 @lru_cache(maxsize=32)
 def _shift_tables(length: int) -> np.ndarray:
-    """Tables uint32 ``[4, 256]`` of ``S_length``, one per byte of the CRC it is applied to."""
+    """Return the tables uint32 ``[4, 256]`` of ``S_length``, one for each byte of the CRC that it is applied to."""
     zeros = bytes(length)
     nothing = zlib.crc32(zeros)
     tables = np.zeros((4, 256), np.uint32)

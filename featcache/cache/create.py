@@ -1,4 +1,4 @@
-"""Create a cache's file: all that it holds before the first row."""
+"""Create a cache file with its header, identity and row table, before any features."""
 
 import errno
 import json
@@ -38,9 +38,9 @@ def write_skeleton(path: Path, identity: Mapping[str, Any], rows: RowTable) -> N
     Raises
     ------
     OSError
-        If the disk refuses something, or gives back other bytes than it was given.
+        If a system call fails, or the bytes read back differ from those written.
     """
-    image, header = built(identity, rows)
+    image, header = build_image(identity, rows)
     # Rows' checksums and statuses are written too, as zeros: nothing but features is left to the file system.
     ranges = list(header.ranges_without(lambda name: name.startswith("features/")))
     with path.open("xb", buffering=0) as stream:
@@ -56,8 +56,8 @@ def write_skeleton(path: Path, identity: Mapping[str, Any], rows: RowTable) -> N
                 raise OSError(errno.EIO, "what was read back is not what was written")
 
 
-def built(identity: Mapping[str, Any], rows: RowTable) -> tuple[FileImage, Header]:
-    """Return the bytes that a new file is to have, the header's included, and where they are.
+def build_image(identity: Mapping[str, Any], rows: RowTable) -> tuple[FileImage, Header]:
+    """Return the bytes of a new file, header included, and the header with the places of its datasets.
 
     Parameters
     ----------
@@ -90,12 +90,12 @@ def built(identity: Mapping[str, Any], rows: RowTable) -> tuple[FileImage, Heade
         image.place(spans[name][0], values)
     header = Header(start, image.size, spans)
     header = replace(header, sha256=header.digest(image))
-    image.place(0, np.frombuffer(header.encoded(), np.uint8))
+    image.place(0, np.frombuffer(header.encode(), np.uint8))
     return image, header
 
 
 def _room_for(datasets: int, characters: int) -> int:
-    """Return a size of the user block that its text surely fits: a power of two."""
+    """Return a power of two as the size of the user block that its text certainly fits into."""
     size = _ALIGNMENT
     while size < 512 + characters + 64 * datasets:
         size *= 2

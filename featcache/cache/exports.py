@@ -1,4 +1,4 @@
-"""Hand a cache's content to other tools: numpy archives and Parquet tables."""
+"""Export a cache to numpy archives and Parquet tables."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ def to_npz(cache: "FeatureCache", path: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     cache
-        What to write; every row is verified.
+        The cache; every row is verified.
     path
         Ends in ``.npz``; an existing file is replaced.
 

@@ -35,7 +35,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class Header:
-    """Where everything is.
+    """The places of everything in a cache file, and the digest of what never changes.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Header:
     datasets: Mapping[str, tuple[int, int]]
     sha256: str = ""
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         """Return the text, padded with zeros to `start` bytes."""
         body = canonical_json({**vars(self), "datasets": {k: list(v) for k, v in self.datasets.items()}})
         check = hashlib.sha256(body).hexdigest().encode()
@@ -69,7 +69,7 @@ class Header:
         yield position, self.size
 
     def digest(self, file: Readable) -> str:
-        """Return the sha256 that the bytes have now which never change after the file was created."""
+        """Return the sha256 of the file's bytes that must not change after its creation, as they are now."""
         digest = hashlib.sha256()
         for first, last in self.ranges_without(changes):
             for position in range(first, last, _STEP):
@@ -80,7 +80,7 @@ class Header:
 
 
 def changes(path: str) -> bool:
-    """Whether a dataset's bytes are written row by row, after the file was created."""
+    """Return whether a dataset's bytes are written row by row, after the file was created."""
     return path.startswith(("features/", "crc32/")) or path == "rows/status"
 
 
@@ -141,7 +141,7 @@ def _what(start: bytes) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file says of itself: read once, after which rows are plain bytes at known offsets.
+    """The identity, layers and row table of a file: read once, after which rows are plain bytes at known offsets.
 
     Parameters
     ----------

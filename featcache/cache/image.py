@@ -17,7 +17,7 @@ _STEP = 1 << 20
 class FileImage:
     """A file in memory, of which only the pages that were written exist; all other bytes are 0.
 
-    Has what h5py asks of a file object, and takes whole arrays, which are not copied.
+    Implements the methods of a file object that h5py calls, and takes whole arrays without copying them.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class FileImage:
         self._arrays: list[tuple[int, np.ndarray]] = []
 
     def place(self, offset: int, values: np.ndarray) -> None:
-        """Lay an array's bytes over what is at `offset`; it must not change any more."""
+        """Put an array's bytes at `offset`, over earlier content; the array must not change afterwards."""
         self._arrays.append((offset, _bytes_of(values)))
 
     def read_into(self, values: np.ndarray, offset: int) -> None:

@@ -1,4 +1,4 @@
-"""Names, records and paths of format v1: what reader and writer must agree on."""
+"""Dataset names, dtypes and file names of format v1, shared by reader and writer."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -24,23 +24,23 @@ ROW_COLUMNS: Mapping[str, np.dtype] = {
 """Columns of ``rows/`` besides ``id``, which is fixed-length bytes."""
 
 FURTHER_COLUMNS = ("group", "target")
-"""Columns that only some caches have: the identity says which, and of what type."""
+"""Optional columns: the identity records which ones a cache has, and their types."""
 
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What the cache holds of one layer of each image.
+    """Shape, dtype and fingerprint of a cached layer.
 
     Parameters
     ----------
     shape
         Of one view's features.
     dtype
-        What they are stored in.
+        Stored dtype.
     fingerprint
         Of the features.
     views
-        How many views a row holds, one behind the other.
+        Number of views in a row, one after another.
     """
 
     shape: tuple[int, ...]
@@ -76,7 +76,7 @@ class LayerSpec:
 
 @dataclass(frozen=True)
 class RowTable:
-    """Which image each row is: known in full before the first feature is computed.
+    """The image of each row: complete before the first feature is computed.
 
     Parameters
     ----------
@@ -89,11 +89,11 @@ class RowTable:
     splits
         int16 ``[N]``: indices into the split names.
     sizes, mtimes_ns
-        int64 ``[N]``: what the file system said; recorded, not identity.
+        int64 ``[N]``: of the files; recorded, not part of the identity.
     groups
         Name of each row's group, empty where it has none; ``None`` where no row has one.
     targets
-        float32 ``[N, T]``: answers or numbers, where the images have those instead of one class each.
+        float32 ``[N, T]``: labels 0 and 1 (multilabel) or numbers (regression); ``None`` in a multiclass cache.
     """
 
     ids: tuple[str, ...]
@@ -127,9 +127,9 @@ class RowTable:
 
 
 def table_digest(columns: Mapping[str, np.ndarray]) -> str:
-    """Return the sha256 over the columns that say which image each row is, as stored.
+    """Return the sha256 over the columns that identify each row's image, as stored.
 
-    Sizes and times are not among them: files that were only touched are the same dataset.
+    Sizes and times are not part of it: files that were only touched are the same dataset.
     """
     digest = hashlib.sha256()
     for name in ("id", "sha256", "label", "split", *FURTHER_COLUMNS):
@@ -163,7 +163,7 @@ def fresh_path(path: Path) -> Path:
 
 
 def previous_path(path: Path) -> Path:
-    """Return the name that keeps an unfinished cache of older images until `path` is complete."""
+    """Return the name under which an unfinished cache of older images is kept until `path` is complete."""
     return path.with_name(f"{path.name.removesuffix('.h5')}.previous.h5")
 
 
@@ -175,7 +175,7 @@ def build_identity(
     rows: RowTable,
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the document that says what a cache is; stored as JSON."""
+    """Return the identity document of a cache, which is stored as JSON."""
     columns = rows.columns()
     further = {
         name: {"shape": list(columns[name].shape[1:]), "dtype": columns[name].dtype.str}

@@ -1,4 +1,4 @@
-"""Look after cache files: verify, repair, list, and clear away what interrupted extractions left."""
+"""Maintain cache files: verify, repair, list and remove them, and delete leftovers of interrupted extractions."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ _PARTIAL, _PREVIOUS = ".partial.h5", ".previous.h5"
 
 
 def verify(path: str | os.PathLike[str]) -> Verification:
-    """Check every byte of a cache that means something.
+    """Check every meaningful byte of a cache.
 
     Raises
     ------
@@ -36,13 +36,13 @@ def verify(path: str | os.PathLike[str]) -> Verification:
 def repair(path: str | os.PathLike[str]) -> Verification:
     """Mark the damaged rows of a finished cache for computation by the next extraction.
 
-    The file becomes an unfinished one again, by one rename: the extraction that goes on from it verifies
-    every checksum anyway, computes the rows that fail and publishes. Nothing is done to an intact cache.
+    The file is renamed to an unfinished one: the extraction that resumes it verifies every checksum, computes the
+    rows that fail and publishes. An intact cache is left alone.
 
     Returns
     -------
     Verification
-        What was found before.
+        The damage that was found.
 
     Raises
     ------
@@ -86,11 +86,11 @@ class CacheInfo:
     state
         ``"finished"``, ``"unfinished"`` or ``"unreadable"``.
     detail
-        How far an unfinished cache is, or why one cannot be read.
+        Share of an unfinished cache that is complete, or why a file cannot be read.
     nbytes
         Size of the file.
     images, classes, splits, backbone, layers, dtype, dataset, created
-        What the cache says of itself; layers with the shape of a row, splits with their number of rows.
+        From the cache's metadata; layers with the shape of a row, splits with their number of rows.
     """
 
     path: Path
@@ -112,7 +112,7 @@ class CacheInfo:
 
 
 def describe(path: str | os.PathLike[str]) -> CacheInfo:
-    """Return what a cache file says of itself, without reading its features."""
+    """Return a cache file's state and metadata, without reading its features."""
     path = Path(path)
     try:
         cache = FeatureCache(path)
@@ -147,16 +147,16 @@ def list_caches(folder: str | os.PathLike[str] = ".") -> list[CacheInfo]:
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file that an extraction left behind.
+    """A file that an interrupted extraction left.
 
     Parameters
     ----------
     path, nbytes
         The file.
     reason
-        What it is.
+        Description of the file.
     removable
-        Whether nothing is lost without it. Of an unfinished extraction, the rows computed so far are.
+        Whether nothing is lost by deleting it. With an unfinished extraction, the rows computed so far are lost.
     """
 
     path: Path
@@ -170,26 +170,26 @@ class Leftover:
 
 
 def find_leftovers(folder: str | os.PathLike[str] = ".") -> list[Leftover]:
-    """List what interrupted extractions left in a folder; nothing that is in use, and nothing is removed."""
+    """List the files that interrupted extractions left in a folder, except those in use; nothing is removed."""
     root = Path(folder)
     targets = {target for path in _files(root) if (target := _target_of(path)) is not None}
     return [left for target in sorted(targets) if not is_held(target) for left in _leftovers_of(target)]
 
 
 def gc(folder: str | os.PathLike[str] = ".", *, unfinished: bool = False) -> list[Leftover]:
-    """Remove what interrupted extractions left in a folder.
+    """Remove the files that interrupted extractions left in a folder.
 
     Parameters
     ----------
     folder
         Where to look; folders below it are not searched.
     unfinished
-        Also give up unfinished extractions, which the same command could still go on from.
+        Also remove unfinished extractions, which the same command could still resume.
 
     Returns
     -------
     list of Leftover
-        What was removed.
+        The removed files.
     """
     removed = []
     for left in find_leftovers(folder):
@@ -276,7 +276,7 @@ def _leftovers_of(target: Path) -> Iterator[Leftover]:
     record, lock = WriteLock(target).record, target.with_name(f"{target.name}.lock")
     ours = record.is_file() or going_on or (target.is_file() and _is_ours(target))
     for path in (record, lock):
-        # Other programs name their locks like that, too.
+        # Other programs use such names for their locks, too.
         if path.is_file() and ours:
             yield _leftover(path, "lock of a process that is gone", removable=True)
 

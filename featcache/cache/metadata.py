@@ -1,4 +1,4 @@
-"""What a cache says of itself: names, labels and groups of its images, and how their features came about."""
+"""The metadata of a cache: names, labels and groups of its images, and the recipe of their features."""
 
 from functools import cached_property
 from typing import Any
@@ -32,12 +32,12 @@ class CacheMetadata:
 
     @property
     def task(self) -> str:
-        """What is known of each image: ``"classes"`` (one of them), ``"answers"`` (yes or no), or ``"numbers"``."""
+        """The task: ``"classes"`` (multiclass), ``"answers"`` (multilabel), or ``"numbers"`` (regression)."""
         return self.identity["dataset"].get("task", MULTICLASS)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; labels are indices into them. Of answers and numbers, the names of the `targets`."""
+        """Class names; labels are indices into them. In multilabel and regression tasks, names of the `targets`."""
         return tuple(self.identity["dataset"]["classes"])
 
     @property
@@ -47,7 +47,7 @@ class CacheMetadata:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """All that decided the features of the plain images, view 0; see `featcache.core.identity.Recipe`.
+        """Everything that determined the features of the plain images, view 0; see `featcache.core.identity.Recipe`.
 
         How the other views were drawn is in ``identity["recipe"]["views"]``.
         """
@@ -55,7 +55,7 @@ class CacheMetadata:
 
     @property
     def views(self) -> int:
-        """How many views of each image there are: the plain one, and those that were drawn."""
+        """Number of views of each image, the plain one included."""
         return self.identity["recipe"]["views"]["count"]
 
     @property
@@ -65,7 +65,7 @@ class CacheMetadata:
 
     @property
     def known(self) -> np.ndarray:
-        """What is to be learnt of each image: its label, int32 ``[N]``, or its `targets`, float32 ``[N, T]``."""
+        """The values to be learnt: labels int32 ``[N]``, or `targets` float32 ``[N, T]``."""
         return self.labels if self.targets is None else self.targets
 
     def split_names(self) -> list[str]:

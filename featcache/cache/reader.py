@@ -1,4 +1,4 @@
-"""Read a cache: every row that is handed out was checked against its checksum."""
+"""Read a cache; every row that is returned was checked against its checksum."""
 
 import os
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ GO_ON = "run the same featcache extract command again to go on"
 class FeatureCache(CacheMetadata):
     """The features of one dataset under one recipe, open for reading.
 
-    The identity and the row table are verified on opening, each row when it is read. The object stays with
-    the file that it opened, also when another takes its place; it survives ``fork``, and pickling as long as
+    The identity and the row table are verified on opening, each row when it is read. The object keeps
+    reading the file that it opened, even if the path is replaced later; it survives ``fork``, and pickling as long as
     the path names the same features (each process opens the file itself).
 
     Parameters
@@ -47,7 +47,7 @@ class FeatureCache(CacheMetadata):
     Raises
     ------
     MissingFileError
-        If there is no such file; says how far an unfinished one is.
+        If there is no such file; for an unfinished one, the message gives the share that is complete.
     IntegrityError
         If it is no cache, truncated, damaged, edited by hand, or of a newer format.
 
@@ -61,7 +61,7 @@ class FeatureCache(CacheMetadata):
     sha256, labels, status, sizes, mtimes_ns
         The row table. Sizes and times are 0 where there are none. Labels are -1 where there are targets.
     targets
-        float32 ``[N, T]``: answers or numbers (`task`); ``None`` where each image is of one class.
+        float32 ``[N, T]``: labels 0 and 1 (multilabel) or numbers (regression); ``None`` in a multiclass cache.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class FeatureCache(CacheMetadata):
     def __repr__(self) -> str:
         return f"FeatureCache({str(self.path)!r}, {len(self)} rows, layers {', '.join(self.layers)})"
 
-    # What it is ---------------------------------------------------------------------------------------------
+    # Properties ---------------------------------------------------------------------------------------------
 
     @property
     def nbytes(self) -> int:
@@ -135,7 +135,7 @@ class FeatureCache(CacheMetadata):
         Raises
         ------
         UnknownNameError
-            With the layers that are there.
+            Naming the layers of the cache.
         """
         if name is None:
             return next(iter(self.layers))
@@ -143,7 +143,7 @@ class FeatureCache(CacheMetadata):
             raise UnknownNameError(f"{self.path} holds no layer {name!r}; {did_you_mean(name, self.layers)}")
         return name
 
-    # Which rows ---------------------------------------------------------------------------------------------
+    # Rows ---------------------------------------------------------------------------------------------------
 
     def rows_of(self, split: str | None = None) -> np.ndarray:
         """Return the numbers of the rows of a split or slice (``None`` or ``"all"``: of all) that have features.
@@ -154,7 +154,7 @@ class FeatureCache(CacheMetadata):
         Raises
         ------
         UsageError
-            If that is no slice of this cache; `UnknownNameError` if there is no such split.
+            If the slice does not fit this cache; `UnknownNameError` if there is no such split.
         IntegrityError
             If it is not certain which rows have features.
         """
@@ -235,7 +235,7 @@ class FeatureCache(CacheMetadata):
             If a row's image could not be read, so that it has no features.
         """
         name = self.layer(layer)
-        numbers = self._checked(rows)
+        numbers = self._check_rows(rows)
         views = self._stored.chosen_views(view, name, len(numbers))
         values, good = self._stored.read(numbers, name, views=views, verify=verify)
         if not good.all():
@@ -253,8 +253,8 @@ class FeatureCache(CacheMetadata):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return features ``[n, …]`` (as `features` does) and labels int32 ``[n]`` of a split or slice of one.
 
-        Where images have answers or numbers instead of a class, those are returned, float32 ``[n, T]``. Images that
-        could not be read have no features and are left out of both.
+        For multilabel and regression caches, targets float32 ``[n, T]`` take the place of labels. Images that could not
+        be read have no features and are left out of both.
         """
         rows = self.rows_of(split)
         if not len(rows):
@@ -314,7 +314,7 @@ class FeatureCache(CacheMetadata):
 
     # Refusals -----------------------------------------------------------------------------------------------
 
-    def _checked(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    def _check_rows(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         numbers = np.asarray(rows, np.int64).reshape(-1)
         outside = numbers[(numbers < 0) | (numbers >= len(self))]
         if len(outside):
@@ -346,7 +346,7 @@ class FeatureCache(CacheMetadata):
 
 
 def share_written(cache: FeatureCache) -> str:
-    """Return how far an unfinished cache is, such as ``"62 % complete"``; rounded down."""
+    """Return the share of rows that are written, such as ``"62 % complete"``; rounded down."""
     written = cache.written()
     return f"{100 * int(written.sum()) // max(1, len(written))} % complete"
 

@@ -1,4 +1,4 @@
-"""The rows of one open cache file: which are there, which are right, and their bytes."""
+"""The rows of one open cache file: their bytes, and which are present and intact."""
 
 import itertools
 import mmap
@@ -21,7 +21,7 @@ _MANY_BYTES = 1 << 24
 
 
 class StoredRows:
-    """Rows as they are in a file, each with the verdict of its checksum; what to do about it is the caller's.
+    """Rows of a file, each with the result of its checksum; the caller decides what to do with damaged ones.
 
     Statuses and checksums are those of the moment of opening.
 
@@ -58,10 +58,10 @@ class StoredRows:
     def read(
         self, rows: np.ndarray, layer: str, *, views: np.ndarray | None = None, verify: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return features of int ``[n]`` rows, and bool ``[n]``: which of them are right.
+        """Return features of int ``[n]`` rows, and bool ``[n]``: which of them are intact.
 
-        Quarantined and missing rows are not right, whatever their bytes are. Without `verify`, all others
-        are taken to be.
+        Quarantined and missing rows are not, whatever their bytes are. Without `verify`, all others are taken to
+        be intact.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class StoredRows:
         Raises
         ------
         UsageError
-            If the layer does not have a view, or if it is not said for each row.
+            If the layer does not have a view, or `view` is neither one number nor one for each row.
         """
         held = self.layout.layers[layer].views
         if isinstance(view, str):

@@ -1,4 +1,4 @@
-"""What verifying a cache finds: rows whose checksum does not hold."""
+"""Verification of a cache: the rows whose checksum does not hold."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ from featcache.cache.row_store import StoredRows
 
 @dataclass(frozen=True)
 class Verification:
-    """What a full check of a cache found.
+    """The result of a full check of a cache.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Verification:
     missing
         Rows that were not written yet; only an unfinished cache has any.
     error
-        Why nothing in the file can be trusted, if so.
+        Why nothing in the file can be trusted, or ``None``.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether every row is there and right."""
+        """Whether every row is present and intact."""
         return not (self.damaged or self.missing or self.error)
 
     def to_json(self) -> dict[str, Any]:

@@ -102,14 +102,14 @@ class CacheWriter:
 
     @classmethod
     def resume(cls, target: Path) -> "CacheWriter | None":
-        """Open the unfinished cache of `target`, or return ``None`` if there is none worth resuming.
+        """Open the unfinished cache of `target`; return ``None`` if there is none that can be resumed.
 
-        One whose headers or row table are damaged is worth nothing: no row in it could be named.
+        One whose headers or row table are damaged cannot be resumed, because none of its rows could be identified.
 
         Raises
         ------
         StorageError
-            If it is there but cannot be opened: it must not be replaced for that.
+            If it exists but cannot be opened: it must not be replaced then.
         """
         if not partial_path(target).exists():
             return None
@@ -119,7 +119,7 @@ class CacheWriter:
             return None
 
     def done(self) -> np.ndarray:
-        """Return bool ``[N]``: rows whose features are there and intact in every layer.
+        """Return bool ``[N]``: rows whose features are present and intact in every layer.
 
         Every checksum is verified, not only looked at; quarantined rows count as not done, so that they are
         tried again.
@@ -144,7 +144,7 @@ class CacheWriter:
         StorageError
             If the disk is full or gone; rows already committed stay valid.
         """
-        rows = self._checked(indices)
+        rows = self._check_rows(indices)
         stored = {name: self._stored(features[name], name, rows) for name in self.layers}
         self._clear(rows[self._status[rows] != PRESENT])
         for name, values in stored.items():
@@ -160,7 +160,7 @@ class CacheWriter:
         Its features become NaN: a program that reads the file without looking at the status must not take
         whatever is there for values.
         """
-        row = self._checked([index])
+        row = self._check_rows([index])
         self._put("rows/status", index, np.array([status], np.uint8))
         self._status[index] = status
         for name, spec in self.layers.items():
@@ -223,7 +223,7 @@ class CacheWriter:
                 self.sync()
         self.close()
 
-    def _checked(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+    def _check_rows(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         rows = np.asarray(indices, np.int64)
         # A row beyond the end would be written over another dataset.
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.count:

@@ -1,4 +1,4 @@
-"""A look at every image of a dataset before anything is computed: what they are, and what is wrong with them.
+"""Check a dataset before any features are computed: decode every image and report formats, sizes and mistakes.
 
 No backbone is loaded and JAX is not imported. Images are decoded by the function that extractions decode with, so that
 what is unreadable here is quarantined there, for the same reason. Copies are found by the sha256 of the bytes.
@@ -44,7 +44,7 @@ def check_dataset(
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> DatasetCheck:
-    """Read and decode every image of a dataset and say what they are; nothing is computed, nothing written.
+    """Read and decode every image of a dataset and report what is in it; nothing is written.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def check_dataset(
     Raises
     ------
     UsageError
-        If the spec is none, or `workers` is below 1.
+        If the spec is not valid, or `workers` is below 1.
     DataError
         If the dataset is missing, empty, or of a single class.
 
@@ -93,7 +93,7 @@ def check_dataset(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What is kept of an image: a few numbers, whatever its size."""
+    """The facts that are kept of an image."""
 
     nbytes: int = 0
     sha256: bytes = b""
@@ -159,7 +159,7 @@ def _ranked(values: Any) -> dict[Any, int]:
 
 
 def _counts(data: Dataset, rows: Sequence[int]) -> dict[str, dict[str, int]]:
-    """Count the images of each class in each split, in the order of the classes; of numbers nothing."""
+    """Count the images of each class or label in each split, in the order of the classes; nothing for a regression."""
     counts = {split: np.zeros(len(data.classes), np.int64) for split in data.splits}
     for row in rows:
         record = data.records[row]
@@ -196,7 +196,7 @@ def _label(data: Dataset, record: Record) -> str:
 
 
 def _findings(data: Dataset, looks: Sequence[_Look], rows: Sequence[int]) -> list[Finding]:
-    """Find what `featcache.train_head` would warn about, with the splits that the source gives."""
+    """Return what `featcache.train_head` would warn about, with the dataset's own splits."""
     labels = np.array([record.label for record in data.records], np.int64)
     splits = np.array([record.split for record in data.records])
     readable = np.zeros(len(labels), bool)

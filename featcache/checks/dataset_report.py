@@ -1,4 +1,4 @@
-"""What `featcache.check_dataset` finds out about a dataset: numbers, names, and what is wrong."""
+"""The report of `featcache.check_dataset`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +16,7 @@ SMALL = 224
 
 @dataclass(frozen=True)
 class Quartiles:
-    """Smallest, median and largest of some amounts; zeros where there are none."""
+    """Minimum, median and maximum of some values; zeros without values."""
 
     min: int = 0
     median: int = 0
@@ -24,7 +24,7 @@ class Quartiles:
 
     @classmethod
     def of(cls, values: Sequence[int]) -> "Quartiles":
-        """Return that of `values`."""
+        """Return the summary of `values`."""
         if not values:
             return cls()
         found = np.array(values)
@@ -33,14 +33,14 @@ class Quartiles:
 
 @dataclass(frozen=True)
 class Copies:
-    """Images of the same bytes.
+    """Images with identical bytes.
 
     Parameters
     ----------
     sha256
         Of the bytes, in hexadecimal digits.
     ids, splits, labels
-        Of each of them; a label is a class's name, or the answers or numbers as text.
+        Of each of them; a label is a class's name, or the multilabel or regression targets as text.
     """
 
     sha256: str
@@ -74,11 +74,11 @@ class DatasetCheck:
     images
         How many there are.
     classes
-        Names of the classes; of the answers or numbers, where `task` says that images have these.
+        Names of the classes, or of the targets of a multilabel or regression dataset.
     task
         One of `featcache.core.tasks.TASKS`.
     counts
-        Split to class to number of images (of images of which an answer is yes; empty where images have numbers).
+        Split to class to number of images (multilabel: images with the label; regression: empty).
         The split of a dataset without splits is called ``""``.
     formats, modes
         By content; modes in Pillow's words.
@@ -99,11 +99,11 @@ class DatasetCheck:
     unreadable
         Id, reason and detail of each image that cannot be decoded.
     skipped
-        Files left out by the source: why, and how many.
+        Reason to number of files that were left out.
     copies
         Images of the same bytes.
     findings
-        What is probably a mistake about splits and classes.
+        Probable mistakes in splits and classes.
     """
 
     spec: str

@@ -1,6 +1,6 @@
-"""Mistakes that show in the features: shuffled labels, dead features, a head that colours alone would beat.
+"""Checks of features: labels that look shuffled, dead features, a head that colour statistics alone would beat.
 
-Every check is a pure function of arrays and returns what it found, nothing where all is well. None takes more
+Every check is a pure function of arrays and returns its findings; an empty list means that all is well. None takes more
 than a second at 10,000 rows of 1280 features; where rows are sampled, a seed chooses them.
 """
 
@@ -33,7 +33,7 @@ def chance_level(
     deviations: float = 3.0,
     seed: int = 0,
 ) -> list[Finding]:
-    """Find features whose nearest neighbours know nothing of the labels.
+    """Find features whose nearest neighbours predict the labels no better than chance.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Mistakes in the rows that a score does not show: copies across splits, contradictions, rare classes.
+"""Checks of rows: copies across splits, contradictory labels, groups in several splits, rare classes.
 
-Every check is a pure function and returns what it found, nothing where all is well. Those that look at features
+Every check is a pure function and returns its findings; an empty list means that all is well. Checks of features
 are in `featcache.checks.features`; here nothing needs JAX.
 """
 
@@ -21,12 +21,12 @@ EXPECTED = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is probably a mistake.
+    """A probable mistake.
 
     Parameters
     ----------
     code
-        A word for programs: ``"chance-level"``, ``"not-finite"``, ``"same-rows"``, ``"constant-features"``,
+        Identifier for programs: ``"chance-level"``, ``"not-finite"``, ``"same-rows"``, ``"constant-features"``,
         ``"conflicting-labels"``, ``"leak"``, ``"torn-groups"``, ``"below-floor"``, ``"imbalance"``,
         ``"tiny-classes"``, ``"unseen-classes"`` or ``"unjudged-classes"``.
     message
@@ -72,7 +72,7 @@ def check_rows(
 
 
 def require_finite(x: np.ndarray, rows: np.ndarray, cache: FeatureCache, layer: str) -> None:
-    """Refuse to learn from, or to judge by, features that are no numbers.
+    """Raise `DataError` if features to train on or to evaluate hold NaN or infinity.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def duplicates(
 
 
 def torn_groups(groups: tuple[str, ...], parts: Mapping[str, np.ndarray]) -> list[Finding]:
-    """Find groups on both sides of a split that somebody else drew, or that slices cut.
+    """Find groups with rows in several splits, where the dataset's own splits or slices cut them.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def _conflicts(
 
 @dataclass(frozen=True)
 class _Names:
-    """What to call a row."""
+    """Names of rows in messages."""
 
     ids: Sequence[str] | None
     classes: Sequence[str] | None
@@ -225,7 +225,7 @@ def class_counts(
     ratio: float = 10.0,
     least: int = 5,
 ) -> list[Finding]:
-    """Find classes that are rare, too rare to learn, or not there to be learnt.
+    """Find classes that are rare, too rare to learn, or absent from a split.
 
     Parameters
     ----------

@@ -120,6 +120,8 @@ def calibrated(
     before, probable = (
         class_probabilities(loss, np.asarray(logits) / divisor, classes) for divisor in (1, found.temperature)
     )
+    # Likelihood-ratio test of T = 1 against a free T: without an effect 2·(log L(T) − log L(1)) is χ² distributed with
+    # one degree of freedom, whose 95 % quantile is 3.84.
     if _log_likelihood(probable, labels) - _log_likelihood(before, labels) < LIKELIER:
         found = replace(found, temperature=1.0, error_after=found.error_before)
         probable = before

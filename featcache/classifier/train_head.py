@@ -17,7 +17,7 @@ from featcache.errors import DataError
 from featcache.heads.settings import DESCENT, SETTINGS, HeadArguments, Settings
 from featcache.heads.target_scaling import TargetScale
 from featcache.heads.task_types import TASK_TYPES
-from featcache.splits.selection import Parts, select_rows
+from featcache.splits.selection import SplitSpec, select_rows
 
 if TYPE_CHECKING:
     from featcache.heads.feature_table import FeatureRows

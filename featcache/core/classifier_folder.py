@@ -47,7 +47,7 @@ def write_folder(
     *,
     backbone: Iterable[bytes | memoryview] | None = None,
 ) -> None:
-    """Write a classifier; an earlier classifier there is replaced at once, or not at all.
+    """Write a classifier's folder; a classifier that is there already is replaced atomically.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def write_folder(
     document
         What the classifier is; JSON values.
     tensors
-        The head's numbers.
+        The head's parameters.
     backbone
         The file of its own backbone (`featcache.backbones.finetuned`) in pieces, where it has one. The document's
         ``"weights"`` then name that file, relative to the folder, so that the folder can be moved.
@@ -120,7 +120,7 @@ def _stored(value: np.ndarray) -> np.ndarray:
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return a classifier's document and numbers.
+    """Return a classifier's document and the head's parameters.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """Return a classifier's document, once its own backbone, if it has one, is known to be whole.
+    """Return a classifier's document, after verifying the hash of its own backbone if it has one.
 
     Raises
     ------
@@ -146,12 +146,12 @@ def read_document(folder: Path) -> dict[str, Any]:
 
 
 def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
-    """Return where the backbone's weights are: beside the document, or wherever it says."""
+    """Return where the backbone's weights are: the file beside the document, or the path that the document names."""
     return str((folder / BACKBONE).absolute()) if "backbone_sha256" in document else document["weights"]
 
 
 def require_place(target: Path) -> None:
-    """Raise `UsageError` if something lies there that is no classifier: it would not be replaced."""
+    """Raise `UsageError` if `target` exists and is not a classifier: it must not be overwritten."""
     if target.exists() and not (target / DOCUMENT).is_file() and any(_listing(target)):
         raise UsageError(f"{target} exists and is no classifier; choose another place with --output")
 

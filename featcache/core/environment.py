@@ -1,11 +1,11 @@
-"""Where featcache keeps things, and whether it may use the network."""
+"""Settings from environment variables: the folder for weights and shared state, and offline mode."""
 
 import os
 from pathlib import Path
 
 
 def home() -> Path:
-    """Folder for weights and shared state.
+    """Return the folder for weights and shared state.
 
     ``$FEATCACHE_HOME``, else ``$XDG_CACHE_HOME/featcache``, else the platform's own cache folder. Not created
     here.
@@ -20,10 +20,10 @@ def home() -> Path:
 
 
 def weights_folder() -> Path:
-    """Folder that downloaded weight files are kept in and looked for."""
+    """Return the folder in which downloaded weight files are stored and looked up."""
     return home() / "weights"
 
 
 def offline() -> bool:
-    """Whether ``FEATCACHE_OFFLINE`` forbids the network (``1``, ``true``, ``yes``, ``on``)."""
+    """Return whether ``FEATCACHE_OFFLINE`` forbids the network (``1``, ``true``, ``yes``, ``on``)."""
     return os.environ.get("FEATCACHE_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}

@@ -23,7 +23,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 class PinnedFile:
-    """A file open for reading: the one its path named when it was opened, whatever the path names later.
+    """A file open for reading that stays the same file when its path is later replaced.
 
     Reads are positioned: they share no state, so threads and forked processes may use one object. They go
     through ``pread`` and not through a memory map, because a file that another program shortens would end the
@@ -61,7 +61,7 @@ class PinnedFile:
         Raises
         ------
         IntegrityError
-            If the file ends before.
+            If the file ends before the array is full.
         StorageError
             If the disk fails.
         """
@@ -96,7 +96,7 @@ class PinnedFile:
 
 
 def write_at(descriptor: int, values: np.ndarray, offset: int) -> None:
-    """Write an array's bytes at `offset`, however many calls that takes."""
+    """Write all of an array's bytes at `offset`; short writes are continued."""
     view = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     while view:
         count = os.pwrite(descriptor, view, offset)
@@ -104,7 +104,7 @@ def write_at(descriptor: int, values: np.ndarray, offset: int) -> None:
 
 
 def sync_file(descriptor: int) -> bool:
-    """Make what was written survive a power cut; false where the file system cannot."""
+    """Flush a file to disk with fsync; return false where the file system does not support it."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -139,7 +139,7 @@ def sync_folder(folder: Path, *, strict: bool = False) -> None:
 
 
 def reserve(descriptor: int, size: int) -> None:
-    """Reserve `size` bytes on the disk, so that it cannot be full later, where the file system can."""
+    """Allocate `size` bytes on the disk now, where the file system supports it, so that later writes find space."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except AttributeError:  # not on macOS and Windows
@@ -151,7 +151,7 @@ def reserve(descriptor: int, size: int) -> None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return the bytes that may still be written in a folder; ``None`` where that is not known."""
+    """Return the free bytes of a folder's file system; ``None`` where they are unknown."""
     try:
         status = os.statvfs(folder)
     except (OSError, AttributeError):
@@ -173,7 +173,7 @@ _ADVICE = {
 
 
 def storage_error(error: OSError, path: Path, verb: str = "write") -> StorageError:
-    """Return the error that says which file, what happened, its number, and what to do next."""
+    """Return a `StorageError` that names the file, the reason, the error number and what to do next."""
     if isinstance(error, StorageError):
         return error
     number = f" [errno {error.errno}, {errno.errorcode.get(error.errno, '?')}]" if error.errno else ""

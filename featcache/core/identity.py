@@ -1,7 +1,7 @@
-"""What decides the numbers in a cache, written so that two machines agree about it.
+"""The identity of features: recipes, their fingerprints, and the canonical JSON that they are computed from.
 
-A `Recipe` holds all that decides the features and nothing that does not; its fingerprint for a layer is the
-sha256 of its canonical JSON. `differences` says field by field why one identity is not another.
+A `Recipe` holds everything that determines the features and nothing else; its fingerprint for a layer is the
+sha256 of its canonical JSON. `differences` lists the fields in which two identities differ.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 FORMAT_VERSION = 1
 
 PLAIN_VIEWS = {"policy": "none", "seed": 0, "count": 1}
-"""What a recipe says of views where there is only the plain image."""
+"""A recipe's ``views`` when only the plain image is cached."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -59,7 +59,7 @@ def sha256_tensors(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the features of an image.
+    """Everything that determines the features of an image.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ class Recipe:
     views
         Policy, seed and count of the views of each image, the plain one included; `PLAIN_VIEWS` of plain images.
     compute_dtype, matmul_precision
-        What the network computes in.
+        Precision of the network's activations and of its matrix products.
     stored_dtype
-        What the cache keeps.
+        Dtype of the features in the cache.
     """
 
     arch: str
@@ -92,7 +92,7 @@ class Recipe:
     stored_dtype: str = "float32"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, grouped as a person would ask about them."""
+        """Return plain JSON values, grouped by backbone, transforms and views."""
         return {
             "format_version": FORMAT_VERSION,
             "backbone": {
@@ -140,7 +140,7 @@ _NOTHING = object()
 
 
 def _pairs(have: Any, want: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """Yield path and both values, down to where either is a leaf; a missing branch is followed to its leaves."""
+    """Yield (path, value, value) for every leaf of either side; a missing branch is followed to its leaves."""
     branches = [value for value in (have, want) if isinstance(value, Mapping) and value]
     if len(branches) + (have is _NOTHING) + (want is _NOTHING) < 2:
         yield path, have, want

@@ -1,4 +1,4 @@
-"""Compiler options that make programs for a CPU faster, where this JAX knows them."""
+"""XLA compiler options that make programs faster on CPUs, where the installed JAX supports them."""
 
 from functools import cache
 from typing import Any
@@ -16,9 +16,9 @@ def _known(name: str, value: Any) -> bool:
 
 
 def cpu_options(**wanted: Any) -> dict[str, Any]:
-    """Return the options of ``jax.jit(compiler_options=…)`` to use here: none where the device is no CPU.
+    """Return the options for ``jax.jit(compiler_options=…)``; none if the default device is not a CPU.
 
-    Options come and go with JAX's versions; one that this version does not know is left out.
+    Options depend on the version of JAX; those that the installed one does not know are left out.
     """
     import jax
 

@@ -1,4 +1,4 @@
-"""One writer per cache: a lock file for the race, and a record of the owner for the person who waits."""
+"""One writer per cache: a lock file against races, and a record that names the owner."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from featcache.errors import LockedError
 
 
 class WriteLock:
-    """Held while a cache is written; a second writer is told who holds it.
+    """A lock that is held while a cache is written; for a second writer, the error names the holder.
 
-    The record of a dead process of this host is taken over. One of another host never is: its process cannot
-    be looked at from here.
+    The record of a dead process on this host is taken over. One from another host never is, because that process
+    cannot be checked from here.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class WriteLock:
 
 
 def is_held(target: Path) -> bool:
-    """Whether a process is writing a cache, or one of another host may be; changes nothing."""
+    """Return whether a process is writing a cache, or one on another host may be; changes nothing."""
     lock = WriteLock(target)
     owner = _read(lock.record)
     if owner is not None and not _is_gone(owner):
@@ -120,7 +120,7 @@ def _is_gone(owner: dict[str, Any]) -> bool:
 
 
 def _start_time(pid: int) -> str | None:
-    """Return the kernel's start time of a process (Linux), by which a reused number is told apart."""
+    """Return a process's start time from the kernel (Linux), which tells a reused process id apart."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -128,7 +128,7 @@ def _start_time(pid: int) -> str | None:
 
 
 def owner_of(record: Path) -> str:
-    """Say in words who holds the lock that a ``.owner.json`` file records, and whether they are still there."""
+    """Describe the process that a ``.owner.json`` file records, and whether it still runs."""
     owner = _read(record)
     if owner is None:
         return "unreadable record; delete it if nobody is writing"

@@ -1,4 +1,4 @@
-"""Ordered work on threads: how many, how much ahead, and in batches."""
+"""Map over items in threads, in order, and group items into batches."""
 
 import itertools
 import os
@@ -8,13 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _T = TypeVar("_T")
-
-
 _R = TypeVar("_R")
 
 
 def default_workers() -> int:
-    """Cores this process may use."""
+    """Return the number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
@@ -24,7 +22,7 @@ def default_workers() -> int:
 def ordered_map(
     function: Callable[[_T], _R], items: Iterable[_T], *, workers: int, ahead: int
 ) -> Iterator[_R]:
-    """Map over threads, in order, with at most `ahead` results waiting: memory does not grow with the items."""
+    """Map in threads and yield results in order; at most `ahead` are pending, so that memory stays bounded."""
     with ThreadPoolExecutor(workers, thread_name_prefix="featcache") as pool:
         waiting: deque[Future[_R]] = deque()
         try:
@@ -40,7 +38,7 @@ def ordered_map(
 
 
 def batched(items: Iterable[_T], size: int) -> Iterator[tuple[_T, ...]]:
-    """Yield `size` items at a time, the last ones as many as are left."""
+    """Yield tuples of `size` items; the last one may be shorter."""
     iterator = iter(items)
     while batch := tuple(itertools.islice(iterator, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""How far an extraction, or a training, is."""
+"""Progress reports of extractions and of training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Progress:
-    """How far an extraction is; given to `on_progress` after every file or chunk.
+    """The state of an extraction or a training; passed to `on_progress` after every file, chunk or epoch.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ class Progress:
     decode_s, device_s, write_s
         Seconds spent so far, summed over threads.
     note
-        What else there is to say, such as the loss of a training.
+        Further text, such as the training loss.
     """
 
     stage: str

@@ -1,4 +1,4 @@
-"""Arrays on this machine's devices: parameters on each, batches shared out."""
+"""Arrays on this machine's devices: parameters replicated, batches sharded."""
 
 from functools import cached_property
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class DeviceMesh:
-    """All local devices; with one of them, nothing is moved that JAX would not move by itself."""
+    """A mesh of all local devices with one axis, ``batch``."""
 
     @cached_property
     def _shardings(self) -> tuple[Any, Any, int]:
@@ -20,22 +20,22 @@ class DeviceMesh:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of devices."""
         return self._shardings[2]
 
-    def replicated(self, tree: Any) -> Any:
-        """Put arrays on every device."""
+    def replicate(self, tree: Any) -> Any:
+        """Copy a tree of arrays to every device."""
         import jax
 
         return jax.device_put(tree, self._shardings[0])
 
-    def sharded(self, array: np.ndarray) -> Any:
-        """Share out the batch axis ``[B, …]`` over the devices, padded to a multiple of them."""
+    def shard(self, array: np.ndarray) -> Any:
+        """Shard an array ``[B, …]`` over the devices by its batch axis, padded to a multiple of their number."""
         import jax
 
         missing = -len(array) % self.count
         if missing:
-            # Padding weighs nothing where it is a weight, and its outputs are cut off.
+            # Padded weights are 0, so that padded rows do not count; their outputs are cut off by the caller.
             padding = np.zeros_like(array[:1]).repeat(missing, axis=0)
             array = np.concatenate([array, padding])
         return jax.device_put(array, self._shardings[1])

@@ -1,4 +1,4 @@
-"""What is to be learnt of an image: which class it is of, several yes-or-no answers about it, or numbers."""
+"""The types of task: multiclass, multilabel and regression, under the names that files store."""
 
 from typing import Any
 
@@ -6,27 +6,32 @@ from featcache.errors import UsageError
 
 MULTICLASS, MULTILABEL, REGRESSION = "classes", "answers", "numbers"
 TASKS = (MULTICLASS, MULTILABEL, REGRESSION)
-"""Exclusive classes, one for each image; any number of labels for each image; numbers to predict."""
+TASK_NAMES = {MULTICLASS: "multiclass", MULTILABEL: "multilabel", REGRESSION: "regression"}
+"""Multiclass: one class for each image. Multilabel: any number of labels for each. Regression: numbers.
+
+Files store `TASKS`; messages use `TASK_NAMES`.
+"""
 
 
 def require_classes(held: Any, what: str) -> None:
-    """Refuse a cache or a dataset whose images are not of one class each.
+    """Refuse a cache or a dataset whose task is not multiclass.
 
     Parameters
     ----------
     held
-        With a ``task``, and a ``path`` or a ``spec``.
+        An object with ``task``, ``classes``, and a ``path`` or a ``spec``.
     what
-        What cannot be done with others, such as ``"a sweep"``.
+        What needs a multiclass task, such as ``"a sweep"``; it begins the message.
 
     Raises
     ------
     UsageError
-        Naming what can.
+        If it is multilabel or regression.
     """
     if held.task != MULTICLASS:
         name = getattr(held, "path", None) or held.spec
         raise UsageError(
-            f"{what} is for images of one class each, and {name} holds {held.task} ({', '.join(held.classes[:5])}"
-            f"{', …' if len(held.classes) > 5 else ''}); train on it with featcache train-head"
+            f"{what} is for multiclass tasks, and {name} has {TASK_NAMES[held.task]} targets "
+            f"({', '.join(held.classes[:5])}{', …' if len(held.classes) > 5 else ''}); train on it with featcache "
+            "train-head"
         )

@@ -1,3 +1,3 @@
-"""The version, for every package that records it."""
+"""The version of featcache, in a module that imports nothing."""
 
 __version__ = "0.1.0"

@@ -28,13 +28,13 @@ _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
 }
 
 _SUFFIXES = {**dict.fromkeys(READERS, "csv"), ".tar": "tar", ".arrow": "hf"}
-"""What a file alone would be, if its kind stood before it."""
+"""The kind of dataset that a file's suffix suggests, for error messages."""
 
 _MARKS = {
     "hf": (("dataset_dict.json",), ("state.json",), ("dataset_info.json",)),
     "lists": (("meta/train.txt",), ("train.txt", "images")),
 }
-"""What lies in a folder that is no folder of class folders, and so tells its kind."""
+"""Files by which a folder is recognised as another kind of dataset than class folders, for error messages."""
 
 
 def open_dataset(
@@ -48,14 +48,15 @@ def open_dataset(
         ``"folder:PATH"``, or a path alone; ``"csv:TABLE"``; ``"lists:PATH"``; ``"tfds:NAME"``;
         ``"tar:SHARDS"``; ``"hf:PATH"``. A dataset that is open already is returned.
     data_dir
-        Where TFDS's datasets are prepared: the same as ``?data_dir=`` behind ``"tfds:NAME"``.
+        Folder of prepared TFDS datasets: the same as ``?data_dir=`` behind ``"tfds:NAME"``.
 
     Raises
     ------
     UsageError
-        If the spec's kind is unknown, or missing before what is no folder; if `data_dir` is for no TFDS dataset.
+        If the spec's kind is unknown, or missing for a path that is no folder; if `data_dir` is given for a dataset
+        that is not of TFDS.
     DataError
-        If there is nothing usable there.
+        If the dataset is missing, empty or not usable.
     """
     opened = isinstance(spec, Dataset)
     name = spec.spec if opened else os.fspath(spec)
@@ -78,7 +79,7 @@ def open_dataset(
 
 
 def _open_path(path: str) -> Dataset:
-    """Open a folder, or say what stands before a path that is none."""
+    """Open a folder of class folders; for any other path, name the likely kind in the error."""
     file, mark, _ = path.rpartition("?")  # options may stand behind it already
     meant = _SUFFIXES.get(Path(file if mark else path).suffix.casefold())
     if meant and not Path(path).expanduser().is_dir():

@@ -1,4 +1,4 @@
-"""What every source becomes: named splits of records."""
+"""A dataset: records with lazily read bytes, class names and splits; every input format is opened as one."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from featcache.core.tasks import MULTICLASS
 
 UNSPLIT = ""
-"""Split of the records of a source that has none; `featcache.splits.stratified` then draws one."""
+"""Split of the records of a dataset without splits; `featcache.splits.stratified` then draws one."""
 
 
 def space_at_end(path: str | os.PathLike[str]) -> str:
-    """Return what to add to the message that a path does not exist, where nobody can see why."""
+    """Return a hint for messages about a missing path whose name ends in a space; ``""`` for others."""
     name = os.fspath(path)
     return f" ({name!r} ends in a space)" if name != name.rstrip() else ""
 
@@ -33,10 +33,10 @@ class Record:
     size, mtime_ns
         As the file system states them (bytes, nanoseconds; 0 where there is none): recorded, never identity.
     group
-        What the image shares with others of this name (a patient, a place, a day): where a split is drawn, a group
-        stays on one side. Empty where there is none.
+        Name of the image's group (a patient, a place, a day): drawn splits keep a group on one side. Empty if the image
+        has none.
     target
-        Where an image is not of one class (`Dataset.task`): its answers, 0 or 1, or its numbers. `label` is -1 then.
+        Labels 0 or 1 of a multilabel dataset, numbers of a regression (`Dataset.task`); `label` is -1 then.
     state
         Of the file, or files, that the image is in (`featcache.datasets.file_state`): while it is the same, what was
         read from there needs no hashing again. Empty where the image is always to be read.
@@ -55,7 +55,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Records, the names of their classes, and what was left out.
+    """Records, the names of their classes, and why files were left out.
 
     Parameters
     ----------
@@ -68,10 +68,10 @@ class Dataset:
     records
         In a stable order.
     skipped
-        Why files were left out, with their number.
+        Reason to number of files that were left out.
     task
-        One of `featcache.core.tasks.TASKS`: whether each image is of one of the classes, or has answers or
-        numbers, which `classes` names.
+        One of `featcache.core.tasks.TASKS`: multiclass, multilabel or regression. `classes` names the labels or the
+        targets of the last two.
     location
         Where the images are read from: an absolute path, and what else decides which image an id stands for. Hashes are
         remembered for it alone. Empty where there is no such place: then every image is read.

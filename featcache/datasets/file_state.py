@@ -1,4 +1,4 @@
-"""What the file system says of a file, by which it is seen that it has not been written since."""
+"""A digest of files' inodes, sizes and times, which shows that they have not been written since."""
 
 import hashlib
 import os
@@ -10,14 +10,14 @@ STATE_BYTES = 16
 _MASK = 2**64 - 1  # Windows has file systems with inodes of 128 bits
 _NUMBERS = struct.Struct("<QQqqq")
 _TICK_NS, _COARSE_TICK_NS = 20_000_000, 2_000_000_000
-"""Above how finely file systems tell times: a tick of the kernel (10 ms), or whole seconds (two on FAT)."""
+"""Longer than the resolution of file times: a tick of the kernel (10 ms), or whole seconds (two on FAT)."""
 
 
 def file_state(*files: os.stat_result) -> bytes:
-    """Return 16 bytes that are others as soon as one of the files is another, or was written to.
+    """Return 16 bytes that change when one of the files is replaced or written to.
 
-    Size and time of writing say too little: whoever unpacks or copies files may set both. The time of the last change
-    of an inode (ctime) nobody can set, and a file that takes the place of another has an inode of its own.
+    Size and modification time are not enough: programs that unpack or copy files may set both. The time of the last
+    change of an inode (ctime) cannot be set, and a file that replaces another has an inode of its own.
 
     Parameters
     ----------
@@ -27,15 +27,14 @@ def file_state(*files: os.stat_result) -> bytes:
     Returns
     -------
     bytes
-        Empty where nothing can be said: without files, and where one was changed so recently that being written again
-        might not change its time.
+        Empty without files, and if one was changed so recently that another write might not change its time.
     """
     if not files or _is_fresh(max([file.st_ctime_ns for file in files])):
         return b""
-    return stated(*files)
+    return state_digest(*files)
 
 
-def stated(*files: os.stat_result) -> bytes:
+def state_digest(*files: os.stat_result) -> bytes:
     """Return 16 bytes for device, inode, size and times of files, however recent."""
     numbers = b"".join(
         _NUMBERS.pack(

@@ -1,4 +1,4 @@
-"""Which records of a dataset an extraction takes, and where their features go."""
+"""Slices and shards of a dataset: the records that an extraction takes, and their part of the cache's name."""
 
 import os
 import re
@@ -29,7 +29,7 @@ class Shard:
         return cls(int(match[1]), int(match[2]))
 
     def of_dataset(self, data: Dataset) -> Dataset:
-        """Return every n-th record, so that parts are of one size and each has all classes.
+        """Return every n-th record, so that shards are of equal size and hold all classes.
 
         Raises
         ------
@@ -44,19 +44,19 @@ class Shard:
 
 @dataclass(frozen=True)
 class Subset:
-    """What is taken of a dataset: a slice, and of that one shard; all of it by default."""
+    """The part of a dataset that is taken: a slice, and one shard of that; by default everything."""
 
     split: str | None = None
     shard: Shard | None = None
 
     @property
     def suffix(self) -> str:
-        """What a cache's name says of it, so that a part never takes the place of the whole."""
+        """Part of the cache's file name, so that a subset's cache never replaces the whole dataset's."""
         shard = f".part-{self.shard.number}-of-{self.shard.of}" if self.shard else ""
-        return (f".{_spelled(self.split)}" if self.split is not None else "") + shard
+        return (f".{_spell_slice(self.split)}" if self.split is not None else "") + shard
 
 
-def _spelled(split: str) -> str:
+def _spell_slice(split: str) -> str:
     """Return a slice as it may stand in a file's name: ``train[:80%]`` is ``train-to80pct``."""
     text = "all" + split if split.startswith("[") else split
     for sign, word in (("[", "-"), ("]", ""), (":", "to"), ("%", "pct")):
@@ -78,13 +78,13 @@ def open_subset(
 
 
 def slice_records(data: Dataset, text: str) -> Dataset:
-    """Return the records of a slice, in the order in which the dataset has them, whatever order was asked for.
+    """Return the records of a slice, in the dataset's order, whatever the order of the slice.
 
     Parameters
     ----------
     data
-        Any dataset. One without splits of its own has no ``train`` yet: what tests is drawn once its images are read,
-        so that only slices of all records mean something.
+        Any dataset. One without splits of its own has no ``train`` yet, because the test split is drawn after its
+        images were read: only slices of all records are allowed then.
     text
         See `featcache.splits.slices`.
 

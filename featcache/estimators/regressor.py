@@ -83,11 +83,11 @@ class HeadRegressor(RegressorMixin, HeadEstimator):
         numbers = np.asarray(y, np.float64).reshape(len(x), -1)
         scale = TargetScale.of(numbers, weight)
         self.target_mean_, self.target_deviation_ = scale.mean, scale.deviation
-        self._learn(settings, x, scale.scaled(numbers), weight)
+        self._learn(settings, x, scale.scale(numbers), weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Return numbers float64 ``[N]``, or ``[N, T]`` as `y` was."""
         outputs = self._outputs(X)  # first, because it also says what is not fitted
-        found = TargetScale(self.target_mean_, self.target_deviation_).unscaled(outputs)
+        found = TargetScale(self.target_mean_, self.target_deviation_).unscale(outputs)
         return found[:, 0] if self._one_number else found

@@ -25,7 +25,7 @@ from featcache.extraction.row_table import UNREADABLE, SplitRule, build_rows
 from featcache.finetuning.inputs import CachedActivations, Inputs, PhotoInputs
 from featcache.finetuning.model import Model
 from featcache.images.augmentation import Augmentation
-from featcache.splits.selection import Parts, Selection, select_rows
+from featcache.splits.selection import Selection, SplitSpec, select_rows
 from featcache.splits.slices import rows_in
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def from_cut(
 def _selected(classifier: Classifier, rows: Any) -> Selection:
     """Return the rows that trained, validated and tested the classifier."""
     own = classifier.settings
-    asked = Parts.remembered(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
+    asked = SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
     return select_rows(rows, asked)
 
 

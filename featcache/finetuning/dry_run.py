@@ -135,8 +135,8 @@ def _seconds_per_step(loop: Loop) -> tuple[float, int]:
     size = program.phase.settings.batch_size
     source = loop.inputs[-1]
     batch = next(iter(batches(source, loop.train[: min(size, len(loop.train))], size, epoch=None)))
-    fixed = loop.devices.replicated(program.fixed(loop.values))
-    state = loop.devices.replicated(program.start(loop.values))
+    fixed = loop.devices.replicate(program.fixed(loop.values))
+    state = loop.devices.replicate(program.start(loop.values))
     x, targets, weight = loop.arguments(Batch(*batch), loss_of(program.phase.settings))
     times = []
     for _ in range(4):

@@ -103,7 +103,7 @@ class Loop:
             self._begin()
         while self.position.phase < len(self.programs) and self.diverged is None:
             program = self.programs[self.position.phase]
-            state = self.devices.replicated(state or program.start(self.values))
+            state = self.devices.replicate(state or program.start(self.values))
             state = self._run_phase(program, state)
             self._keep({name: np.array(value) for name, value in program.judged(state).items()})
             self.position = replace(self.position, phase=self.position.phase + 1, epoch=0, stale=0)
@@ -124,7 +124,7 @@ class Loop:
 
     def _run_phase(self, program: TrainStep, state: State) -> State:
         phase = program.phase
-        fixed = self.devices.replicated(program.fixed(self.values))
+        fixed = self.devices.replicate(program.fixed(self.values))
         last = program is self.programs[-1]
         while self.position.epoch < phase.settings.epochs and self.diverged is None:
             if last and self.position.stale >= phase.settings.patience:
@@ -173,7 +173,7 @@ class Loop:
         """Return values, targets and weights of a batch, on the devices."""
         weight = np.where(batch.rows >= 0, self.row_weights[batch.rows], 0).astype(np.float32)
         targets = targets_for(loss, self.labels[batch.rows], self.classes)
-        return self.devices.sharded(batch.x), self.devices.sharded(targets), self.devices.sharded(weight)
+        return self.devices.shard(batch.x), self.devices.shard(targets), self.devices.shard(weight)
 
     def _count(self, measured: Measured | None) -> None:
         if measured is None:

@@ -18,7 +18,7 @@ from featcache.backbones.chain import variables
 from featcache.backbones.layer import Layer
 from featcache.backbones.loaded import network_input
 from featcache.finetuning.settings import HEAD
-from featcache.heads.model import BATCH_AXIS, HEADS, HeadArchitecture, drawn
+from featcache.heads.model import BATCH_AXIS, HEADS, HeadArchitecture, draw_flat
 from featcache.images.transforms import Transforms
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Model:
             return self.logits(values, features)
         head, form = head_of(values), self.form
         product = features.reshape(len(features), -1) @ head[form.first]
-        uniform = drawn(jax.random.uniform, key, (len(features), form.units))
+        uniform = draw_flat(jax.random.uniform, key, (len(features), form.units))
 
         def one(product: jax.Array, uniform: jax.Array) -> jax.Array:
             weight, share = jnp.ones(()), jnp.asarray(dropout)

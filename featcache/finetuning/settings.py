@@ -106,7 +106,7 @@ class FineTuningSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.training.head in MEMORY:
+        if self.training.head in NEAREST:
             raise UsageError(
                 f"a {self.training.head} head has no gradient, so nothing can be fine-tuned through it; "
                 "train a linear, mlp, logistic or ridge head first"

@@ -68,14 +68,14 @@ class Validator:
         """Return the outputs of plain rows int ``[n]`` by a phase's program, from all arrays of the model."""
         program = self.programs[phase]
         fixed = program.fixed(everything)
-        values = self.devices.replicated({n: everything[n] for n in program.known})
-        fixed = self.devices.replicated(fixed)
+        values = self.devices.replicate({n: everything[n] for n in program.known})
+        fixed = self.devices.replicate(fixed)
         found, outputs = [np.zeros(0, np.int64)], [np.zeros((0, self.head_outputs), np.float32)]
         size = min(EVALUATION_BATCH, max(1, len(rows)))
         done = 0
         for batch in batches(self._kept[phase], rows, size, epoch=None):
             self.on_progress(Progress("validate", done, len(rows)))
-            computed = np.asarray(program.outputs(values, fixed, self.devices.sharded(batch.x)))
+            computed = np.asarray(program.outputs(values, fixed, self.devices.shard(batch.x)))
             real = batch.rows >= 0
             found.append(batch.rows[real])
             outputs.append(computed[: len(batch.rows)][real])

@@ -1,4 +1,4 @@
-"""Features row by row, in memory or in a cache that is larger than it; what is learnt from them, in numpy."""
+"""Tables of features, in memory or read in blocks, and records of fitted heads; numpy only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-MEMORY = 2 << 30
-"""Bytes that training may take if nobody says."""
+DEFAULT_MEMORY = 2 << 30
+"""Default limit of the memory that training takes, in bytes."""
 
 
 class FeatureTable(Protocol):
@@ -40,7 +40,7 @@ class ArrayTable:
 
 
 class StreamedTable:
-    """Features that are read when they are wanted.
+    """Features that are read on demand.
 
     Parameters
     ----------
@@ -66,14 +66,14 @@ class StreamedTable:
 
 
 class RowsOf:
-    """Some rows of a table, read when they are sliced, as an array's would be.
+    """Some rows of a table, which are read when they are sliced like an array.
 
     Parameters
     ----------
     table
-        Where they are.
+        The table.
     numbers
-        Which, int ``[n]``; all by default.
+        Row numbers, int ``[n]``; all rows by default.
     """
 
     def __init__(self, table: FeatureTable, numbers: np.ndarray | None = None) -> None:
@@ -89,7 +89,7 @@ class RowsOf:
         return len(self.numbers)
 
     def __getitem__(self, which: Any) -> Any:
-        """Return one row ``[D]``, a slice of them ``[n, D]``, or, by a mask, fewer that are not read yet."""
+        """Return one row ``[D]``, the rows of a slice ``[n, D]``, or, for a mask, a smaller `RowsOf`, not read yet."""
         if isinstance(which, slice):
             return self.table.take(self.numbers[which])
         if isinstance(which, np.ndarray):
@@ -100,7 +100,7 @@ class RowsOf:
 class FeatureRows(NamedTuple):
     """Labelled features: `table` of N images, their `labels`, and `weight` float ``[K, N]`` for each head.
 
-    Labels are int ``[N]`` (exclusive classes), 0 and 1 in ``[N, C]`` (answers), or float ``[N, T]`` (numbers). The
+    Labels are int ``[N]`` (multiclass), 0 and 1 in ``[N, C]`` (multilabel), or float ``[N, T]`` (regression). The
     table has `views` V rows for each image, ``[N · V, D]``: view v of image r is row ``r · V + v``.
     """
 
@@ -119,7 +119,7 @@ class FeatureRows(NamedTuple):
 
 @dataclass(frozen=True)
 class Solved:
-    """Parameters with a leading axis K, and how they came about, each ``[K]``."""
+    """K fitted heads: parameters with a leading axis K; epochs (or iterations) and convergence of each, ``[K]``."""
 
     parameters: Mapping[str, np.ndarray]
     epochs: np.ndarray

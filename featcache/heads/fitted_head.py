@@ -1,4 +1,4 @@
-"""What a finished head makes of features: raw outputs, and their mean over the views of an image."""
+"""A fitted head, and its raw outputs on features, averaged over an image's views if asked for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from featcache.heads.task_types import TASK_TYPES
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A head's numbers, and how they are used.
+    """A head's parameters and settings.
 
     Parameters
     ----------
     settings
-        How it was trained.
+        The settings that it was trained with.
     parameters
-        Its numbers, on raw features.
+        Its arrays, for raw features.
     classes
-        How many classes, answers or numbers it gives.
+        Number of classes (multiclass), labels (multilabel) or targets (regression).
     task
-        Which of them; see `featcache.core.tasks.TASKS`.
+        The task; see `featcache.core.tasks.TASKS`.
     """
 
     settings: Settings
@@ -33,7 +33,7 @@ class FittedHead:
 
     @property
     def width(self) -> int:
-        """Width D of the features that it takes."""
+        """Width D of its input features."""
         for name, axis in (("features", 1), ("kernel_0", 0), ("kernel", 0)):
             if name in self.parameters:
                 return int(self.parameters[name].shape[axis])
@@ -56,9 +56,10 @@ class FittedHead:
         return outputs(self.settings, single, flat, classes=self.classes)[0]
 
     def raw(self, features: np.ndarray, *, tta: bool) -> tuple[np.ndarray, str]:
-        """Return raw outputs ``[N, C]``, and the loss that says how to read them.
+        """Return raw outputs ``[N, C]``, and the loss by which they are to be interpreted.
 
-        Those of an average over views are what gives its values back; see `featcache.heads.task_types.TaskType.undone`.
+        With `tta`, values are averaged over views and converted back to raw outputs; see
+        `featcache.heads.task_types.TaskType.to_raw`.
 
         Parameters
         ----------
@@ -72,6 +73,6 @@ class FittedHead:
             return self.logits(features), loss
         count, views = np.shape(features)[:2]
         logits = self.logits(np.reshape(features, (count * views, *np.shape(features)[2:])))
-        reading = TASK_TYPES[self.task]
-        each = reading.values(loss, logits, self.classes)
-        return reading.undone(each.reshape(count, views, self.classes).mean(axis=1, dtype=np.float64))
+        task_type = TASK_TYPES[self.task]
+        each = task_type.values(loss, logits, self.classes)
+        return task_type.to_raw(each.reshape(count, views, self.classes).mean(axis=1, dtype=np.float64))

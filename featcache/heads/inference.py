@@ -1,4 +1,4 @@
-"""Outputs of finished heads of every kind, and what they are worth on rows that judge."""
+"""Raw outputs of fitted heads of every kind."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -40,7 +40,7 @@ def _many_logits() -> Callable[..., jax.Array]:
 def _knn_outputs(
     settings: Settings, parameters: Mapping[str, np.ndarray], head: int, x: np.ndarray, classes: int
 ) -> np.ndarray:
-    """Logarithms of the shares of the votes, so that a softmax gives the shares back."""
+    """Return the logarithms of the shares of the votes, whose softmax are the shares."""
     from featcache.heads.nearest import knn_scores
 
     weight = parameters["weight"][head]

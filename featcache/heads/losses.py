@@ -1,7 +1,7 @@
-"""Losses of one example, or of many whose outputs stand side by side: what training makes small.
+"""Losses that training minimises, of one example or of many.
 
-Outputs are ``[C, …]``, classes first: with examples in the other axes nothing is transposed, and it is they over
-whom a loss is vectorised, not the few classes.
+Outputs are ``[C, …]``, classes first: with examples in the last axes nothing is transposed, and a loss is vectorised
+over the examples instead of the few classes.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: jax.Array | float = 0.0) -> jax.Array:
-    """Softmax cross-entropy in nats, ``[…]``.
+    """Return the softmax cross-entropy in nats, ``[…]``.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def _classes(outputs: jax.Array) -> jax.Array:
 def binary_cross_entropy(
     logits: jax.Array, targets: jax.Array, smoothing: jax.Array | float = 0.0
 ) -> jax.Array:
-    """Mean cross-entropy in nats of C yes-or-no questions about an example, ``[…]``.
+    """Return the mean binary cross-entropy in nats over C labels of an example, ``[…]``.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def binary_cross_entropy(
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array, smoothing: jax.Array | float = 0.0) -> jax.Array:
-    """Mean squared error of C outputs ``[C, …]``; there is nothing to smooth."""
+    """Return the mean squared error of C outputs ``[C, …]``; smoothing has no effect."""
     del smoothing
     return jnp.mean(jnp.square(outputs - targets), axis=0)
 
@@ -72,15 +72,15 @@ def _negative_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Loss:
-    """What training makes small, and what people read instead.
+    """A loss, and the score that is reported beside it.
 
     Parameters
     ----------
     value
         ``(outputs [C, …], targets, smoothing) -> […]``.
     score
-        ``(outputs [C, …], targets) -> […]``, better when larger: whether the class, or which share of the
-        answers, is right; the negative error of a regression.
+        ``(outputs [C, …], targets) -> […]``, better when larger: accuracy (multiclass), share of right labels
+        (multilabel), negative squared error (regression).
     """
 
     value: Callable[..., jax.Array]

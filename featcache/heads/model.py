@@ -1,4 +1,4 @@
-"""What a head is: parameters and logits of ONE head on ONE example.
+"""Architectures of heads: parameters and logits of ONE head on ONE example.
 
 Batches and many heads at once are the caller's ``vmap``. A head never sees an image or a backbone.
 """
@@ -33,7 +33,7 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 
 @dataclass(frozen=True)
 class HeadArchitecture:
-    """All that decides which arrays a head has and what is done with them.
+    """Everything that determines a head's arrays and the computation with them.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ class HeadArchitecture:
 
     @property
     def units(self) -> int:
-        """Number of hidden units in all: how many numbers dropout draws for one example."""
+        """Total number of hidden units: dropout draws as many numbers for one example."""
         return sum(self.hidden)
 
     @property
     def first(self) -> str:
-        """Name of the kernel that meets the features."""
+        """Name of the first layer's kernel, which multiplies the features."""
         return "kernel_0" if self.hidden else "kernel"
 
 
@@ -86,14 +86,15 @@ class Head:
         ``(form, parameters, x [D]) -> [C]`` of finished parameters.
     train_logits
         ``(form, parameters, product, weight, dropout, uniform [units]) -> ([C], statistics)`` while training, under
-        a ``vmap`` over the batch named `BATCH_AXIS`. `product` is what the kernel ``form.first`` makes of the
-        features: taken for all heads at once, it is the one large product of a step. A hidden unit is dropped where
-        its uniform number is below `dropout`. Statistics are parameters that the batch decides and not a gradient.
+        a ``vmap`` over the batch named `BATCH_AXIS`. `product` is the product of the features with the kernel
+        ``form.first``: computed for all heads at once, it is the one large product of a step. A hidden unit is
+        dropped where its uniform number is below `dropout`. Statistics are parameters that are updated from the batch
+        and not by a gradient.
     scale
         ``(form, parameters, scaling) -> parameters`` of the same head on raw features: standardisation costs
         nothing once it is part of the weights, and needs no second copy of the features.
     finish
-        ``(form, parameters) -> parameters`` without what only training needs.
+        ``(form, parameters) -> parameters`` without those that only training needs.
     """
 
     init: Callable[[jax.Array, int, HeadArchitecture], dict[str, jax.Array]]
@@ -128,7 +129,7 @@ def _linear_train_logits(
     return product + parameters["bias"], {}
 
 
-def _scaled(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.Array, jax.Array]:
+def _fold_scaling(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.Array, jax.Array]:
     # ((x - mean) / deviation) @ W + b  ==  x @ (W / deviation) + (b - (mean / deviation) @ W)
     kernel = kernel / scaling.deviation[:, None]
     return kernel, bias - scaling.mean @ kernel
@@ -136,7 +137,7 @@ def _scaled(kernel: jax.Array, bias: jax.Array, scaling: Scaling) -> tuple[jax.A
 
 def _linear_scale(form: HeadArchitecture, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
     del form
-    kernel, bias = _scaled(parameters["kernel"], parameters["bias"], scaling)
+    kernel, bias = _fold_scaling(parameters["kernel"], parameters["bias"], scaling)
     return {"kernel": kernel, "bias": bias}
 
 
@@ -155,7 +156,7 @@ def _mlp_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[str
         zip(form.hidden, jax.random.split(key, max(len(form.hidden), 1)), strict=False)
     ):
         # He et al., https://arxiv.org/abs/1502.01852: the variance survives a ReLU.
-        kernel = drawn(jax.random.normal, layer_key, (width, units)) * jnp.sqrt(2.0 / width)
+        kernel = draw_flat(jax.random.normal, layer_key, (width, units)) * jnp.sqrt(2.0 / width)
         parameters |= {f"kernel_{number}": kernel, f"bias_{number}": jnp.zeros(units)}
         if form.batch_norm:
             parameters |= {
@@ -196,7 +197,7 @@ def _mlp_train_logits(
             bias = lax.stop_gradient(bias)
         x = (x @ parameters[f"kernel_{number}"] if number else x) + bias
         if form.batch_norm:
-            x, new = _batch_normed(parameters, number, x, weight)
+            x, new = _batch_norm(parameters, number, x, weight)
             statistics |= new
         x = ACTIVATIONS[form.activation](x)
         # Inverted dropout (Srivastava et al., JMLR 2014): what is kept grows, so that nothing is to do later.
@@ -204,7 +205,7 @@ def _mlp_train_logits(
     return _linear_logits(form, parameters, x), statistics
 
 
-def _batch_normed(
+def _batch_norm(
     parameters: Parameters, number: int, x: jax.Array, weight: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Normalise hidden values over the batch's rows of weight above 0, and move the running statistics."""
@@ -225,7 +226,7 @@ def _batch_normed(
 
 def _mlp_scale(form: HeadArchitecture, parameters: Parameters, scaling: Scaling) -> dict[str, jax.Array]:
     first_bias = form.first.replace("kernel", "bias")
-    kernel, bias = _scaled(parameters[form.first], parameters[first_bias], scaling)
+    kernel, bias = _fold_scaling(parameters[form.first], parameters[first_bias], scaling)
     return {**parameters, form.first: kernel, first_bias: bias}
 
 
@@ -247,24 +248,25 @@ _LINEAR = Head(_linear_init, _linear_logits, _linear_train_logits, _linear_scale
 HEADS: Mapping[str, Head] = {
     "linear": _LINEAR,
     "mlp": Head(_mlp_init, _mlp_logits, _mlp_train_logits, _mlp_scale, _mlp_finish),
-    # Found otherwise (`featcache.solvers.logistic`, `featcache.solvers.ridge`), and linear heads once they are.
+    # Fitted by `featcache.solvers.logistic` and `featcache.solvers.ridge`; linear heads afterwards.
     "logistic": _LINEAR,
     "ridge": _LINEAR,
 }
 
 
 def form_of(head: str, parameters: Mapping[str, Any], activation: str = "relu") -> HeadArchitecture:
-    """Return the form of finished parameters, as a classifier keeps them."""
+    """Return the architecture of fitted parameters, as a classifier stores them."""
     hidden = []
     while f"kernel_{len(hidden)}" in parameters:
         hidden.append(int(parameters[f"kernel_{len(hidden)}"].shape[1]))
     return HeadArchitecture(head, int(parameters["kernel"].shape[1]), tuple(hidden), activation)
 
 
-def drawn(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return ``draw(key, shape)``, drawn as one row of numbers.
+def draw_flat(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return ``draw(key, shape)``, drawn as a flat array and reshaped.
 
-    They are the same, but XLA unrolls an array with short rows: a program of a 16-unit layer compiles in 6 s for 17.
+    The numbers are the same, but XLA unrolls arrays with short rows: with a 16-unit layer, a program compiles in 6 s
+    instead of 17.
     """
     return draw(key, (math.prod(shape),)).reshape(shape)
 
@@ -277,12 +279,12 @@ def feature_scaling(x: jax.Array, weight: jax.Array) -> Scaling:
     x
         float ``[N, D]``.
     weight
-        float ``[N]``: how much each row counts; 0 for one that is no training row.
+        float ``[N]``: weight of each row; 0 for one that is no training row.
 
     Returns
     -------
     Scaling
-        A constant feature gets deviation 1, so that it stays harmless.
+        A constant feature gets deviation 1, so that nothing is divided by 0.
     """
     # Around a common centre first: the second moment about zero would lose the digits of a small variance.
     centre = jnp.mean(x, axis=0)

@@ -1,4 +1,4 @@
-"""Heads that remember instead of learning: the nearest training rows vote, or the nearest class mean wins.
+"""k nearest neighbours and nearest class means (prototypes).
 
 Both are exact: every query is compared with every row, in float32.
 """
@@ -16,7 +16,7 @@ from featcache.errors import DataError, UnknownNameError, UsageError, did_you_me
 from featcache.heads.settings import METRICS
 
 BLOCK_BYTES = 1 << 28
-"""Memory of `knn_scores` beside the features and the scores, unless told otherwise: 256 MiB."""
+"""Memory of `knn_scores` beside the features and the scores, by default: 256 MiB."""
 
 MOST_QUERIES = 1024
 """Queries in one block; more make no product faster."""
@@ -58,8 +58,8 @@ def knn_scores(
         euclidean distance: with cosine, the weighted kNN of DINO (Caron et al., 2021,
         https://arxiv.org/abs/2104.14294, there 0.07). ``None``: all k votes count the same.
     weight
-        bool or float ``[M]``, a factor on each row's votes. A row of weight 0 is not there: it is nobody's
-        neighbour and may hold anything.
+        bool or float ``[M]``, a factor on each row's votes. A row of weight 0 is absent: it is no neighbour of any
+        query, and may hold anything.
     memory
         Bytes of one block of queries, beside the features and the scores.
 
@@ -74,7 +74,7 @@ def knn_scores(
     DataError
         If a row is not finite, a label is no class, or no row could vote.
     UsageError
-        If a value cannot work.
+        If a value is out of its range.
     """
     factors = _factors(weight, len(train))
     _require_labels(labels, factors > 0, classes)
@@ -112,12 +112,12 @@ def nearest_rows(
     train, query, metric, weight, memory
         As for `knn_scores`.
     most
-        How many rows k to find for each query; no more than there are.
+        Number of rows k to find for each query; at most all.
 
     Yields
     ------
     slice
-        Which queries.
+        The queries of the block.
     closeness
         float64 ``[B, k]``, the nearest first: cosine similarity, or minus the euclidean distance; ``-inf`` where
         no further row is there.
@@ -141,7 +141,7 @@ def nearest_rows(
         start = min(first, len(asked) - size)
         block = asked[start : start + size]
         _require_finite(block, "queries", start=start)
-        block = _placed(block, metric, known.centre)
+        block = _place(block, metric, known.centre)
         near, rows = _search()(most, own, known.x, known.half, block, np.int32(start))
         closeness = np.asarray(near, np.float64)
         if metric == "euclidean":
@@ -152,7 +152,10 @@ def nearest_rows(
 
 
 class _Known(NamedTuple):
-    """Training rows as they are compared, ``[M, D]``, what is taken off a product with them, ``[M]``, centre."""
+    """Training rows prepared for the search: `x` ``[M, D]``, `half` ``[M]``, and the centre that was subtracted.
+
+    `half` is half the squared norm, 0 for cosine similarity, infinite for an absent row.
+    """
 
     x: jax.Array
     half: jax.Array
@@ -165,7 +168,7 @@ def _remember(train: np.ndarray, counting: np.ndarray, metric: str, *, at_least:
     _require_finite(train, "training rows", counting)
     centre = _centre(train, counting, metric)
     # What is not there may be NaN, and NaN − ∞ would be the largest of all.
-    x = _placed(np.where(counting[:, None], train, 0.0), metric, centre)
+    x = _place(np.where(counting[:, None], train, 0.0), metric, centre)
     squares = np.einsum("nd,nd->n", x, x) if metric == "euclidean" else np.zeros(len(x))
     half = np.where(counting, squares / 2, np.inf).astype(np.float32)
     return _Known(jnp.asarray(x), jnp.asarray(half), centre)
@@ -235,8 +238,8 @@ def prototypes(
     labels
         int ``[N]`` in ``0..classes-1``.
     weight
-        float ``[K, N]``: how much each row counts in its class's mean, 0 for not at all; all the same for one
-        head by default.
+        float ``[K, N]``: weight of each row in its class's mean, 0 for an absent one; by default one head with equal
+        weights.
     classes
         Number of classes C.
     metric
@@ -272,9 +275,9 @@ def prototypes(
         rows = np.flatnonzero((np.asarray(labels) == label) & counting)
         sums = factors[:, rows].sum(axis=1)
         present = sums > 0
-        placed = _placed(x[rows], metric, centre)
+        placed = _place(x[rows], metric, centre)
         mean = factors[:, rows] @ placed / np.where(present, sums, 1.0)[:, None]
-        kernel[:, :, label] = _units(mean) if centre is None else mean
+        kernel[:, :, label] = _to_unit_norm(mean) if centre is None else mean
         bias[present, label] = 0.0 if centre is None else _offset(mean, centre)[present]
     return {"kernel": kernel, "bias": bias}
 
@@ -301,7 +304,7 @@ def prototype_scores(
     """
     _require_features(x, x, metric)
     _require_finite(x, "queries")
-    return _placed(x, metric, None) @ parameters["kernel"] + parameters["bias"][:, None]
+    return _place(x, metric, None) @ parameters["kernel"] + parameters["bias"][:, None]
 
 
 def _offset(mean: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -310,27 +313,27 @@ def _offset(mean: np.ndarray, centre: np.ndarray) -> np.ndarray:
     return -np.sum(from_centre * (from_centre / 2 + centre), axis=1)
 
 
-# ---- what both need
+# ---- shared by both
 
 
 def _centre(x: np.ndarray, counting: np.ndarray, metric: str) -> np.ndarray | None:
-    """Mean of the rows, float32 ``[D]``: distances do not change by it, but their rounding does."""
+    """Return the rows' mean, float32 ``[D]``: centring leaves distances unchanged and reduces their rounding error."""
     if metric == "cosine":
         return None
     mean = np.mean(x, axis=0, dtype=np.float64, where=counting[:, None]) if counting.any() else np.zeros(1)
     return np.broadcast_to(mean, x.shape[1:]).astype(np.float32)
 
 
-def _placed(x: np.ndarray, metric: str, centre: np.ndarray | None) -> np.ndarray:
-    """Return rows as they are compared: of norm 1, or around the centre (if there is one)."""
+def _place(x: np.ndarray, metric: str, centre: np.ndarray | None) -> np.ndarray:
+    """Return rows prepared for the metric: of norm 1 (cosine), or minus the centre (euclidean)."""
     x = np.asarray(x, np.float32)
     if metric == "cosine":
-        return _units(x)
+        return _to_unit_norm(x)
     return x if centre is None else x - centre
 
 
-def _units(x: np.ndarray) -> np.ndarray:
-    """Return rows of norm 1; a row of zeros stays, and is similar to nothing."""
+def _to_unit_norm(x: np.ndarray) -> np.ndarray:
+    """Return rows scaled to norm 1; a row of zeros stays 0, with similarity 0 to every row."""
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     return (x / np.where(norms > 0, norms, 1.0)).astype(np.float32)
 

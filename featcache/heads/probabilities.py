@@ -1,19 +1,18 @@
-"""Between labels and a head's outputs, in numpy: targets in, probabilities out.
+"""Convert labels to a head's targets, and its outputs to probabilities, in numpy.
 
-Labels are exclusive classes, int ``[N]``; or C yes-or-no answers about each row, 0 and 1 ``[N, C]``; or T numbers,
-float ``[N, T]``.
+Labels are int ``[N]`` (multiclass), 0 and 1 in ``[N, C]`` (multilabel), or float ``[N, T]`` (regression).
 """
 
 import numpy as np
 
 
 def outputs_for(loss: str, classes: int) -> int:
-    """Return how many outputs a head needs for `classes` exclusive classes: one sigmoid tells two apart."""
+    """Return the number of outputs for a multiclass task: one for two classes with a sigmoid, else `classes`."""
     return 1 if loss == "sigmoid" and classes == 2 else classes
 
 
 def targets_for(loss: str, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return the targets float32 ``[N, C]`` of labels; of exclusive classes and a softmax, the labels int ``[N]``."""
+    """Return the targets of labels, float32 ``[N, C]``; the labels int ``[N]`` themselves for a softmax."""
     if labels.ndim == 2:
         return np.asarray(labels, np.float32)
     if loss == "softmax":
@@ -24,10 +23,10 @@ def targets_for(loss: str, labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def class_probabilities(loss: str, outputs: np.ndarray, classes: int) -> np.ndarray:
-    """Return probabilities float32 ``[N, classes]`` of exclusive classes from a head's outputs ``[N, C]``.
+    """Return multiclass probabilities float32 ``[N, classes]`` from a head's outputs ``[N, C]``.
 
-    One sigmoid gives the second class's; several, each class against the rest, are brought to the sum 1, as
-    scikit-learn does it.
+    A single sigmoid is the second class's probability; several, each class against the rest, are normalised to the
+    sum 1, as scikit-learn does.
     """
     read = softmax(outputs) if loss == "softmax" else sigmoid(outputs)
     if loss == "softmax":
@@ -44,6 +43,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities float32 ``[N, C]``, each for itself."""
+    """Return independent probabilities float32 ``[N, C]``."""
     # 1 / (1 + exp(−z)) would overflow where z is far below 0.
     return (0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float64)))).astype(np.float32)

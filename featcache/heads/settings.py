@@ -1,4 +1,4 @@
-"""How a head is trained: every choice by name, in one record; no JAX, so that a command can refuse at once."""
+"""Settings of a head and its training, checked without importing JAX, so that a command can refuse at once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ def _setting(default: Any, help: str, panel: str, *, heads: tuple[str, ...] = DE
 
 @dataclass(frozen=True)
 class Settings:
-    """How a head is trained.
+    """The settings of a head and its training.
 
     Parameters
     ----------
@@ -85,13 +85,13 @@ class Settings:
         Normalise hidden layers over the batch (folded into the saved weights).
     loss
         ``"softmax"``, or ``"sigmoid"``: each class against the rest, one output where there are two classes; or
-        any number of yes-or-no answers about an image. ``"squared"`` is for numbers instead of classes.
+        the labels of a multilabel task. ``"squared"`` is for regression.
     optimizer
         ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"nesterov"``, on batches; or ``"lbfgs"``, one step of all rows an
         epoch, as long as it needs to be: it knows no batches, learning rate, schedule, momentum, clipping, and
         nothing random (dropout, mixup, noise), nor `batch_norm`.
     learning_rate, weight_decay, label_smoothing, momentum
-        As usual; decay does not touch biases.
+        As in other libraries; decay does not apply to biases.
     schedule
         Of the learning rate: ``"constant"``, ``"cosine"``, ``"exponential"`` or ``"polynomial"``.
     end, power, warmup
@@ -105,10 +105,10 @@ class Settings:
     batch_size, epochs
         Rows per step, and the most epochs to run.
     monitor
-        What chooses the epoch: the validation ``"loss"``, or its ``"score"`` (accuracy; of numbers the negative
-        squared error).
+        The value that chooses the epoch: the validation ``"loss"``, or its ``"score"`` (accuracy; for regression the
+        negative squared error).
     patience, min_delta
-        Stop when that has not got better by `min_delta` for `patience` epochs.
+        Stop when it has not improved by `min_delta` for `patience` epochs.
     val_fraction
         Share of the training rows held out for validation where the cache has no validation split.
     standardize
@@ -304,5 +304,5 @@ def settings_for(head: str) -> tuple[str, ...]:
 
 
 def loss_of(settings: Settings) -> str:
-    """Which loss says how to read the outputs: all that are not trained by descent give logits of a softmax."""
+    """Return the loss by which outputs are interpreted: softmax for all heads that descent does not train."""
     return settings.loss if settings.head in DESCENT else "softmax"

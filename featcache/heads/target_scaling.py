@@ -1,4 +1,4 @@
-"""Numbers to predict, brought to mean 0 and deviation 1, so that a learning rate means the same whatever their unit."""
+"""Standardisation of regression targets, so that a learning rate does not depend on their unit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,32 +9,33 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TargetScale:
-    """Mean and deviation of each of T numbers, float64 ``[T]``; the deviation of a constant is 1."""
+    """Mean and deviation of each of T targets, float64 ``[T]``; the deviation of a constant is 1."""
 
     mean: np.ndarray
     deviation: np.ndarray
 
     @classmethod
     def of(cls, numbers: np.ndarray, weight: np.ndarray) -> Self:
-        """Return the scale of numbers float ``[N, T]`` of rows that count as much as `weight` ``[N]`` says."""
+        """Return the scale of targets float ``[N, T]`` over rows with weights `weight` ``[N]``."""
         share = weight / max(weight.sum(), np.finfo(float).tiny)
         mean = share @ numbers
         deviation = np.sqrt(share @ np.square(numbers - mean))
         return cls(mean, np.where(deviation > 0, deviation, 1.0))
 
-    def scaled(self, numbers: np.ndarray) -> np.ndarray:
-        """Return numbers ``[N, T]`` in units of the scale."""
+    def scale(self, numbers: np.ndarray) -> np.ndarray:
+        """Return standardised targets ``[N, T]``."""
         return (numbers - self.mean) / self.deviation
 
-    def unscaled(self, numbers: np.ndarray) -> np.ndarray:
-        """Undo `scaled`."""
+    def unscale(self, numbers: np.ndarray) -> np.ndarray:
+        """Return targets ``[N, T]`` in their own units: the inverse of `scale`."""
         return numbers * self.deviation + self.mean
 
-    def folded(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return a head whose outputs are in the numbers' own units: its last layer takes the scale in."""
+    def fold_into(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return parameters whose outputs are in the targets' own units: the scale becomes part of the last layer."""
+        # (x @ W + b)·deviation + mean = x @ (W·deviation) + (b·deviation + mean)
         kernel, bias = (np.asarray(parameters[name], np.float64) for name in ("kernel", "bias"))
         return {
             **parameters,
             "kernel": (kernel * self.deviation).astype(np.float32),
-            "bias": self.unscaled(bias).astype(np.float32),
+            "bias": self.unscale(bias).astype(np.float32),
         }

@@ -1,4 +1,4 @@
-"""How a head's outputs are read, by what it learnt: classes, answers or numbers."""
+"""Task types (multiclass, multilabel, regression): how a head's outputs are converted and scored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
 from featcache.errors import UsageError, did_you_mean
 from featcache.heads.probabilities import class_probabilities, sigmoid
 from featcache.heads.settings import CLASS_LOSSES, DESCENT, HEADS
@@ -17,26 +17,27 @@ from featcache.metrics.regression import evaluate_regression
 
 @dataclass(frozen=True)
 class TaskType:
-    """What outputs mean.
+    """How the outputs of one type of task are converted and scored.
 
     Parameters
     ----------
     task
-        Of `featcache.core.tasks.TASKS`.
+        One of `featcache.core.tasks.TASKS`.
     values
         ``(loss, raw outputs [N, C], number of classes)`` to probabilities or numbers float32 ``[N, T]``.
-    undone
-        Values float64 ``[N, T]`` to raw outputs float32, and a loss to read them by, which give the values back.
+    to_raw
+        Inverse of `values`: values float64 ``[N, T]`` to raw outputs float32, and the loss by which these give the
+        values again.
     score, evaluate
-        Known labels or targets and values to scores in a few numbers, and one by one; see the
+        Labels or targets and values to overall scores, and to those with each class or target; see the
         modules of `featcache.metrics`. They take ``classes`` and ``split`` by name.
     heads, losses
-        What can learn it, the default first.
+        Heads and losses that support the task, the default first.
     """
 
     task: str
     values: Callable[[str, np.ndarray, int], np.ndarray]
-    undone: Callable[[np.ndarray], tuple[np.ndarray, str]]
+    to_raw: Callable[[np.ndarray], tuple[np.ndarray, str]]
     score: Callable[..., Any]
     evaluate: Callable[..., Any]
     heads: tuple[str, ...]
@@ -48,7 +49,7 @@ class TaskType:
         Raises
         ------
         UsageError
-            If that head cannot learn this.
+            If that head does not support the task.
         """
         return _one_of(self.task, "head", asked, self.heads)
 
@@ -59,7 +60,7 @@ class TaskType:
 
 def _one_of(task: str, what: str, asked: str | None, known: Sequence[str]) -> str:
     if asked is not None and asked not in known:
-        raise UsageError(f"no {what} {asked!r} for {task}; {did_you_mean(asked, known)}")
+        raise UsageError(f"no {what} {asked!r} for a {TASK_NAMES[task]} task; {did_you_mean(asked, known)}")
     return asked or known[0]
 
 
@@ -76,7 +77,7 @@ def _log_odds(values: np.ndarray) -> tuple[np.ndarray, str]:
     return odds.astype(np.float32), "sigmoid"
 
 
-def _as_they_are(values: np.ndarray) -> tuple[np.ndarray, str]:
+def _to_float32(values: np.ndarray) -> tuple[np.ndarray, str]:
     return values.astype(np.float32), "squared"
 
 
@@ -107,7 +108,7 @@ _ALL = (
     TaskType(
         REGRESSION,
         lambda loss, raw, classes: np.asarray(raw, np.float32),
-        _as_they_are,
+        _to_float32,
         _score_numbers,
         evaluate_regression,
         ("ridge", *DESCENT),
@@ -115,5 +116,5 @@ _ALL = (
     ),
 )
 
-TASK_TYPES: Mapping[str, TaskType] = {reading.task: reading for reading in _ALL}
+TASK_TYPES: Mapping[str, TaskType] = {each.task: each for each in _ALL}
 """By `featcache.core.tasks.TASKS`."""

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from featcache.heads.feature_table import MEMORY, FeatureRows, blocks
+from featcache.heads.feature_table import DEFAULT_MEMORY, FeatureRows, blocks
 from featcache.heads.inference import outputs
 from featcache.heads.probabilities import class_probabilities
 from featcache.heads.settings import DESCENT, Settings, loss_of
@@ -17,19 +17,19 @@ def scores(
     val: FeatureRows,
     *,
     classes: int,
-    memory: int = MEMORY,
+    memory: int = DEFAULT_MEMORY,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what K heads are worth on rows that judge, each ``[K]``, NaN where one has no rows.
+    """Return the mean loss and score of K heads on validation rows, each ``[K]``; NaN for a head without rows.
 
     Returns
     -------
     loss, score
-        Mean cross-entropy in nats and accuracy of exclusive classes; of answers likewise, each counting for
-        itself; of numbers the mean squared error and R², both averaged over the T numbers.
+        Multiclass: mean cross-entropy in nats, and accuracy. Multilabel: mean binary cross-entropy in nats, and share
+        of right labels. Regression: mean squared error, and R², both averaged over the T targets.
     """
     heads = len(val.weight)
     loss, score, weight = np.zeros(heads), np.zeros(heads), np.zeros(heads)
-    judge = _judge(settings, val, classes)
+    judge = _row_scorer(settings, val, classes)
     width = val.table.shape[1] + heads * classes * 4
     for part in blocks(val.table.shape[0], width, memory // 4):
         numbers = np.arange(part.start, part.stop)
@@ -46,12 +46,12 @@ def scores(
 def row_scores(
     settings: Settings, parameters: Mapping[str, np.ndarray], val: FeatureRows, *, classes: int
 ) -> np.ndarray:
-    """Return what one head (parameters without an axis of heads) is worth on each row, float64 ``[N]``.
+    """Return the score of one head (parameters without an axis of heads) on each row, float64 ``[N]``.
 
-    Right or wrong (1 or 0) of exclusive classes, the share of right answers, or what a row adds to R²: the mean over
-    rows is the score that `scores` gives where all rows count the same.
+    Multiclass: 1 if right, else 0. Multilabel: the share of right labels. Regression: the row's term of R². The mean
+    over rows is the score that `scores` gives with equal weights.
     """
-    judge = _judge(settings, val, classes)
+    judge = _row_scorer(settings, val, classes)
     single = {name: np.asarray(value)[None] for name, value in parameters.items()}
     found = []
     for start in range(0, val.table.shape[0], 4096):
@@ -61,19 +61,19 @@ def row_scores(
     return np.concatenate(found).astype(np.float64)
 
 
-Judge = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+RowScorer = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Outputs ``[K, n, C]`` and labels ``[n, …]`` to the loss and the score of each row, both ``[K, n]``."""
 
 
-def _judge(settings: Settings, val: FeatureRows, classes: int) -> Judge:
+def _row_scorer(settings: Settings, val: FeatureRows, classes: int) -> RowScorer:
     if val.labels.ndim == 1:
-        return partial(_of_classes, loss_of(settings), classes)
+        return partial(_multiclass_scores, loss_of(settings), classes)
     if settings.head in DESCENT and settings.loss == "sigmoid":
-        return _of_answers
-    return partial(_of_numbers, _variances(val))
+        return _multilabel_scores
+    return partial(_regression_scores, _variances(val))
 
 
-def _of_classes(
+def _multiclass_scores(
     loss: str, classes: int, raw: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     probable = np.stack([class_probabilities(loss, own, classes) for own in raw])
@@ -82,12 +82,14 @@ def _of_classes(
     return -np.log(np.maximum(own, np.finfo(np.float32).tiny)), probable.argmax(axis=2) == labels
 
 
-def _of_answers(raw: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _multilabel_scores(raw: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     losses = np.logaddexp(0.0, raw) - raw * labels
     return losses.mean(axis=2), np.mean((raw > 0) == (labels > 0.5), axis=2)
 
 
-def _of_numbers(variances: np.ndarray, raw: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _regression_scores(
+    variances: np.ndarray, raw: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     # R² = 1 − Σ error² / Σ (label − mean)² is the mean of 1 − error² / variance over the rows. Of a constant label
     # it is, as in scikit-learn, 1 where it is met and 0 where not.
     squares = np.square(raw - labels, dtype=np.float64)
@@ -97,7 +99,7 @@ def _of_numbers(variances: np.ndarray, raw: np.ndarray, labels: np.ndarray) -> t
 
 
 def _variances(val: FeatureRows) -> np.ndarray:
-    """Variance of each number over the rows that judge a head, float64 ``[K, T]``; of a constant exactly 0."""
+    """Return each target's variance over a head's validation rows, float64 ``[K, T]``; exactly 0 for a constant."""
     found = np.zeros((len(val.weight), val.labels.shape[1]))
     for variance, weight in zip(found, val.weight, strict=True):
         labels = val.labels[weight > 0].astype(np.float64)

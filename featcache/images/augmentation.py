@@ -1,4 +1,4 @@
-"""Numbered views of a picture: random crops, flips and colours that anyone can draw again.
+"""Augmentation policies: reproducible random crops, flips and colour changes for numbered views of a picture.
 
 `Augmentation` is a record of explicit values and part of a cache's identity. What is drawn for a view depends on
 a seed, the image and the view's number, and on nothing else: not on the order in which images are read, not on
@@ -45,7 +45,7 @@ class Augmentation:
     Raises
     ------
     UsageError
-        A value that cannot work, or one that would mean nothing with the crop.
+        A value is out of its range, or has no effect with this crop.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class Augmentation:
         Raises
         ------
         UsageError
-            A key is unknown or missing, or a value cannot work.
+            A key is unknown or missing, or a value is out of its range.
         """
         if not isinstance(value, dict):
             raise UsageError(f"an augmentation is a JSON object, not {type(value).__name__}")
@@ -135,7 +135,7 @@ class Augmentation:
         return spell(self.to_json(), Augmentation().to_json())
 
     def describe(self) -> str:
-        """Return one line for people."""
+        """Return a description in one line."""
         least, most = (f"{100 * share:g}" for share in self.scale)
         narrow, wide = (f"{value:.4g}" for value in self.ratio)
         crops = {
@@ -173,7 +173,7 @@ def _pair(name: str, given: Any) -> tuple[float, float]:
 
 
 def _check_ranges(given: Augmentation) -> None:
-    """Refuse numbers that cannot be meant."""
+    """Raise `UsageError` for numbers out of their range."""
     if not 0 < given.scale[0] <= given.scale[1] <= 1:
         raise UsageError(f"scale is {given.scale}, expected shares of the area with 0 < least <= most <= 1")
     if not 0 < given.ratio[0] <= given.ratio[1]:
@@ -190,7 +190,7 @@ def _check_ranges(given: Augmentation) -> None:
 
 
 def _check_meaning(given: Augmentation) -> None:
-    """Refuse values that the crop ignores: the same views must not have two fingerprints."""
+    """Raise `UsageError` for values that the crop ignores: the same views must not have two fingerprints."""
     for crop, names in {"random-resized": ("scale", "ratio"), "random-square": ("margin",)}.items():
         for name in names:
             value = getattr(given, name)

@@ -1,4 +1,4 @@
-"""How an augmentation is written on a command line: words and their values, read and spelt."""
+"""The command line's grammar of augmentations: parse words such as ``flip=0.5`` and write them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -81,29 +81,31 @@ def _fields(word: str, values: list[float]) -> dict[str, Any]:
 
 
 def spell(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """Return the words that `parse_words` reads as these fields; as short as they can be.
+    """Return the shortest text that `parse_words` reads as these fields.
 
     Parameters
     ----------
     fields
         Every field of an augmentation.
     defaults
-        What each is where nothing is said.
+        Default value of each field.
     """
     words = []
     if fields["flip"]:
-        words.append(_spelt("flip", [fields["flip"]], [FLIP]))
+        words.append(_spell_word("flip", [fields["flip"]], [FLIP]))
     if fields["crop"] == "random-resized":
         boxes, usual = ([*given["scale"], *given["ratio"]] for given in (fields, defaults))
-        words.append(_spelt("random-resized-crop", boxes[:2] if boxes[2:] == usual[2:] else boxes, usual[:2]))
+        words.append(
+            _spell_word("random-resized-crop", boxes[:2] if boxes[2:] == usual[2:] else boxes, usual[:2])
+        )
     if fields["crop"] == "random-square":
-        words.append(_spelt("random-square-crop", [fields["margin"]], [defaults["margin"]]))
+        words.append(_spell_word("random-square-crop", [fields["margin"]], [defaults["margin"]]))
     strengths = [fields[name] for name in _COLOURS]
     if any(strengths):
         short = [strengths[0]] * 3 + [strengths[0] * HUE_SHARE] == strengths
-        words.append(_spelt("colour", strengths[:1] if short else strengths, [COLOUR]))
+        words.append(_spell_word("colour", strengths[:1] if short else strengths, [COLOUR]))
     return ",".join(words) or "none"
 
 
-def _spelt(word: str, values: Sequence[float], usual: Sequence[float]) -> str:
+def _spell_word(word: str, values: Sequence[float], usual: Sequence[float]) -> str:
     return word if values == usual else f"{word}={':'.join(map(repr, values))}"

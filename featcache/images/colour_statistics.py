@@ -1,7 +1,7 @@
-"""What can be said of an image without any network: its colours, and where they are.
+"""Colour statistics of images, computed without a network.
 
-A cache keeps it as a layer beside those of the network, so that a head can be asked whether colours alone would
-have done (`featcache.checks.features.statistics_floor`).
+A cache stores them as a layer beside those of the network: the accuracy that they reach alone is the floor that a head
+has to exceed (`featcache.checks.features.statistics_floor`).
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""Encoded bytes to an upright RGB picture: which formats, which pixels, and what every failure is called.
+"""Decode encoded bytes to an upright RGB picture, and map every failure to a quarantine reason.
 
 What cannot be decoded raises `ImageError` with one of `QUARANTINE_REASONS`, and nothing else whatever the
 bytes are. No setting of Pillow or of `warnings` is touched, so threads may decode side by side. Pixels are
@@ -108,14 +108,14 @@ def read(
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """What a picture is before it becomes RGB.
+    """Format, mode and size of a picture before its conversion to RGB.
 
     Parameters
     ----------
     format
-        As its content says, such as ``"JPEG"``.
+        By its content, such as ``"JPEG"``.
     mode
-        Pillow's word for its pixels, such as ``"RGB"``, ``"L"``, ``"P"``, ``"CMYK"`` or ``"I;16"``.
+        Pillow's mode of its pixels, such as ``"RGB"``, ``"L"``, ``"P"``, ``"CMYK"`` or ``"I;16"``.
     width, height
         Pixels, once it is upright.
     orientation
@@ -136,7 +136,7 @@ class PictureFacts:
 
 
 def examine(data: bytes) -> PictureFacts:
-    """Decode a picture as `read` does and say what it is; raises what `read` raises.
+    """Decode a picture as `read` does and return its format, mode and size; raises as `read` does.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def examine(data: bytes) -> PictureFacts:
 
 @contextlib.contextmanager
 def _verdicts(name: str, data: bytes) -> Iterator[None]:
-    """Let whatever Pillow raises on these bytes come out as an `ImageError` with its reason."""
+    """Convert every exception that Pillow raises on these bytes into an `ImageError` with its reason."""
     try:
         yield
     except ImageError:
@@ -233,7 +233,7 @@ def _reason(error: Exception, name: str, data: bytes) -> str:
 
 
 def _ends_early(name: str, data: bytes) -> bool:
-    """Tell whether a file that failed to decode also lacks its end."""
+    """Return whether a file that failed to decode also lacks its end."""
     if name == "WEBP":
         return 8 + int.from_bytes(data[4:8], "little") > len(data)
     if name == "TIFF":  # the table of tags, often at the end, lies beyond what is there

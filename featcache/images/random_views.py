@@ -1,4 +1,4 @@
-"""Draw one view of a picture: from a seed, an image and a number to pixels. Pure functions on Pillow's pictures."""
+"""Draw one view of a picture from a seed, an image's hash and a view number: pure functions on Pillow images."""
 
 import hashlib
 import math
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TRIES = 10
 """How often a random-resized crop is drawn before the largest central one is taken, as torchvision does."""
 
-# The places of what is drawn; none is used twice, so that a policy with colours crops as it does without.
+# Which random number decides what; none is used twice, so that a policy with colours has the same crops as without.
 _FLIP = 0
 _FACTORS, _ORDER, _POSITION = slice(1, 5), slice(5, 9), slice(9, 11)
 _BOXES = slice(11, 11 + 4 * TRIES)
@@ -28,10 +28,10 @@ PLACES = _BOXES.stop
 
 
 def draw_numbers(seed: int, image: bytes, number: int) -> np.ndarray:
-    """Return what a view is drawn with, float64 of [0, 1).
+    """Return the random numbers of a view, float64 ``[PLACES]`` in [0, 1).
 
-    Philox is counted and not carried on: the key alone decides. Raw 64-bit words, because numpy promises to keep
-    those, but not what its distributions make of them.
+    Philox is counter-based: the key alone determines the numbers. They are made from raw 64-bit words, because numpy
+    guarantees those across versions, but not the output of its distributions.
     """
     key = hashlib.sha256(b"%d:%d:" % (seed, number) + image).digest()
     words = np.random.Philox(key=int.from_bytes(key[:16], "little")).random_raw(PLACES)
@@ -50,7 +50,7 @@ def apply_view(
         view = _square_crop(picture, transforms, augmentation.margin, *drawn[_POSITION].tolist())
     if drawn[_FLIP] < augmentation.flip:
         view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return _coloured(view, augmentation, drawn[_FACTORS].tolist(), np.argsort(drawn[_ORDER]).tolist())
+    return _apply_colours(view, augmentation, drawn[_FACTORS].tolist(), np.argsort(drawn[_ORDER]).tolist())
 
 
 def _resized_crop(
@@ -100,7 +100,7 @@ def _square_crop(
     )
 
 
-def _coloured(
+def _apply_colours(
     view: Image.Image, augmentation: "Augmentation", factors: list[float], order: list[int]
 ) -> Image.Image:
     """Change brightness, contrast, saturation and hue, each by its drawn amount, in a drawn order."""
@@ -113,7 +113,7 @@ def _coloured(
     return view
 
 
-def _turned(view: Image.Image, turns: float) -> Image.Image:
+def _shift_hue(view: Image.Image, turns: float) -> Image.Image:
     """Shift the hue by a share of the colour circle, which has 256 steps in Pillow's HSV."""
     hue, saturation, value = view.convert("HSV").split()
     shift = int(turns * 255)  # torchvision's: 255, and towards 0
@@ -126,7 +126,7 @@ _CHANGES: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "brightness": lambda view, factor: ImageEnhance.Brightness(view).enhance(factor),
     "contrast": lambda view, factor: ImageEnhance.Contrast(view).enhance(factor),
     "saturation": lambda view, factor: ImageEnhance.Color(view).enhance(factor),
-    "hue": _turned,
+    "hue": _shift_hue,
 }
 
 
@@ -140,13 +140,13 @@ def decode_view(
     data
         An encoded image, as for `featcache.images.resizing.prepare`.
     transforms
-        Its input size, interpolation, EXIF and RGB rule hold for views too; its geometry where no crop is drawn.
+        Input size, interpolation, EXIF and RGB rule; the geometry too if the augmentation draws no crop.
     augmentation
-        What may happen.
+        The policy.
     seed
         Any whole number.
     image
-        What stands for the image in the draw: the SHA-256 of its bytes.
+        SHA-256 of the image's bytes, which the draw depends on.
     number
         The number of the view: another one is another draw.
 

@@ -1,4 +1,4 @@
-"""Encoded bytes to the pixels that a network takes: decode, resize and crop as the transforms say.
+"""Decode, resize and crop encoded images to the pixels that a network takes.
 
 Pillow decodes (`featcache.images.decoding`) and resizes: the pixels are those of torchvision's presets on PIL images.
 """
@@ -39,7 +39,7 @@ def decode(data: bytes, transforms: Transforms) -> np.ndarray:
 
 
 def prepare(data: bytes, transforms: Transforms) -> np.ndarray:
-    """Decode one picture and bring it to the network's input size.
+    """Decode one picture, then resize and crop it to the network's input size.
 
     Parameters
     ----------
@@ -62,14 +62,14 @@ def prepare(data: bytes, transforms: Transforms) -> np.ndarray:
 
 
 def pixels(array: np.ndarray, transforms: Transforms) -> np.ndarray:
-    """Bring an already decoded picture to the network's input size, exactly as `prepare` would.
+    """Resize and crop an already decoded picture to the network's input size, exactly as `prepare` does.
 
     Parameters
     ----------
     array
         uint8[H, W, 3] (red first) or uint8[H, W] (grey).
     transforms
-        As for `prepare`; `exif` and the transparency rule have nothing to do here.
+        As for `prepare`; `exif` and the transparency rule have no effect on arrays.
 
     Returns
     -------

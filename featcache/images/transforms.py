@@ -1,4 +1,4 @@
-"""Everything between encoded bytes and the network's input, as one record of explicit values.
+"""The preprocessing between encoded bytes and the network's input, as one record of explicit values.
 
 `Transforms` belongs to the weights, carries timm's key names and is part of a cache's identity.
 `featcache.images.resizing.prepare` turns encoded bytes into ``uint8[height, width, 3]`` as it says; `normalisation`
@@ -35,7 +35,7 @@ _WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Transforms:
-    """What is done to a picture before the network sees it.
+    """The preprocessing of a picture for a network.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Transforms:
     Raises
     ------
     UsageError
-        A value that cannot work.
+        A value is unknown or out of its range.
     """
 
     input_size: tuple[int, int]
@@ -117,7 +117,7 @@ class Transforms:
         Raises
         ------
         UsageError
-            A key is unknown or missing, or a value cannot work.
+            A key is unknown or missing, or a value is out of its range.
         """
         if not isinstance(value, dict):
             raise UsageError(f"transforms are a JSON object, not {type(value).__name__}")
@@ -134,7 +134,7 @@ class Transforms:
         return replace(self, input_size=(height, width))
 
     def describe(self) -> str:
-        """Return one line for people."""
+        """Return a description in one line."""
         height, width = self.input_size
         resized = "×".join(str(side) for side in _scaled_size(self))
         geometry = {
@@ -165,7 +165,7 @@ def _plain_numbers(given: Transforms) -> dict[str, Any]:
 
 
 def _check_ranges(given: Transforms) -> None:
-    """Refuse numbers that cannot be meant."""
+    """Raise `UsageError` for numbers out of their range."""
     if min(given.input_size) < 1:
         raise UsageError(f"input_size is {given.input_size}, both sides have to be at least 1 pixel")
     if not 0 < given.crop_pct <= 1:
@@ -179,7 +179,7 @@ def _check_ranges(given: Transforms) -> None:
 
 
 def normalisation(transforms: Transforms) -> tuple[np.ndarray, np.ndarray]:
-    """Return what turns uint8 pixels into the network's input: ``x * scale + offset``.
+    """Return the scale and offset that turn uint8 pixels into the network's input, ``x * scale + offset``.
 
     This equals ``(x / 255 - mean) / std``. `mean` and `std` are given as red, green, blue (as timm does), the
     result is in the order of the network's input: for ``bgr`` flip the picture first, ``x[..., ::-1]``.

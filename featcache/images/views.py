@@ -1,4 +1,4 @@
-"""Several views of an image, as a cache holds them: number 0 is the plain one, the others are drawn."""
+"""The views of an image that a cache holds: view 0 is the plain image, the others are randomly augmented."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,19 +16,19 @@ from featcache.images.resizing import _fit, prepare
 from featcache.images.transforms import Transforms
 
 DEFAULT = "flip,random-resized-crop"
-"""How views are drawn where nothing is said."""
+"""The default augmentation of views."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """Which views of each image a cache holds: the plain image, and others that are drawn.
+    """The views of each image in a cache: the plain image, and randomly augmented ones.
 
     Parameters
     ----------
     count
-        How many, the plain one included.
+        Number of views, the plain one included.
     augmentation, seed
-        How the others are drawn; of no matter where there are none.
+        Policy and seed of the others; without effect for one view.
     """
 
     count: int = 1
@@ -37,12 +37,12 @@ class Views:
 
     @classmethod
     def of(cls, count: int, augment: str | Augmentation, seed: int) -> Self:
-        """Return what the arguments of `featcache.extract` ask for.
+        """Return the views that the arguments of `featcache.extract` ask for.
 
         Raises
         ------
         UsageError
-            If they ask for nothing, or contradict each other.
+            If a number is out of its range, or the arguments contradict each other.
         """
         augmentation = augment if isinstance(augment, Augmentation) else Augmentation.parse(augment)
         for name, value in (("views", count), ("view-seed", seed)):
@@ -66,7 +66,7 @@ class Views:
         return cls(value["count"], Augmentation.from_json(dict(value["policy"])), value["seed"])
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a recipe says of views."""
+        """Return plain JSON values, as a recipe holds them."""
         if self.count == 1:
             return dict(PLAIN_VIEWS)
         return {"policy": self.augmentation.to_json(), "seed": self.seed, "count": self.count}
@@ -77,7 +77,7 @@ class Views:
         Parameters
         ----------
         data, transforms, image
-            As for `augmented`.
+            As for `featcache.images.random_views.decode_view`.
         """
         if self.count == 1:
             return prepare(data, transforms)
@@ -85,26 +85,26 @@ class Views:
 
 
 PLAIN = Views()
-"""Each image as it is, and nothing else."""
+"""The plain image alone."""
 
 
 def draw_views(
     data: bytes, transforms: Transforms, augmentation: Augmentation, *, seed: int, image: bytes, count: int
 ) -> np.ndarray:
-    """Decode one picture once, and return its first views: the plain one, then drawn ones.
+    """Decode one picture once and return its first `count` views: the plain one, then augmented ones.
 
     Parameters
     ----------
     data, transforms, augmentation, seed, image
-        As for `augmented`.
+        As for `featcache.images.random_views.decode_view`.
     count
-        How many, at least 1.
+        Number of views, at least 1.
 
     Returns
     -------
     np.ndarray
         uint8[count, height, width, 3]; ``[0]`` is what `featcache.images.resizing.prepare` gives, ``[v]`` is what
-        `augmented` gives for the number v.
+        `featcache.images.random_views.decode_view` gives for the number v.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How good a classifier is: pure functions of labels and probabilities, scikit-learn inside."""
+"""Scores of multiclass predictions: pure functions of labels and probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,12 +22,12 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """How good a classifier is on one split, in a few numbers.
+    """Scores of a multiclass classifier on one split.
 
     Parameters
     ----------
     split
-        Which rows.
+        Name of the rows.
     count
         Number of examples.
     accuracy
@@ -57,12 +57,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Evaluation(Scores):
-    """Scores with the classes one by one.
+    """Scores of a multiclass classifier, with those of each class and the confusion matrix.
 
     Parameters
     ----------
     classes
-        Scores class by class.
+        Scores of each class.
     confusion
         int ``[C, C]``: rows are true classes, columns predicted ones.
     """
@@ -76,10 +76,13 @@ class Evaluation(Scores):
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over equal-width bins of confidence.
+    """Return the mean gap between confidence and accuracy over equal-width bins of confidence.
+
+    Labels are int ``[N]``, probabilities float ``[N, C]``.
 
     Guo et al., "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599
     """
+    # ECE = Σ_b (n_b / N) · |accuracy_b − mean confidence_b| over the bins that hold rows.
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -92,7 +95,7 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, *, split: str) -> Scores:
-    """Score probabilities float ``[N, C]`` against labels int ``[N]``; `split` says what the rows are.
+    """Score probabilities float ``[N, C]`` against labels int ``[N]``; `split` names the rows.
 
     Without scikit-learn, whose import takes longer than training a head does.
     """
@@ -113,7 +116,7 @@ def score(labels: np.ndarray, probabilities: np.ndarray, *, split: str) -> Score
 def evaluate(
     labels: np.ndarray, probabilities: np.ndarray, *, classes: Sequence[str], split: str
 ) -> Evaluation:
-    """Score probabilities against labels, class by class too.
+    """Score probabilities against labels, overall and by class.
 
     Parameters
     ----------
@@ -122,9 +125,9 @@ def evaluate(
     probabilities
         float ``[N, C]``, rows summing to 1.
     classes
-        Names.
+        Names of the classes.
     split
-        What the rows are, for the record.
+        Name of the rows.
     """
     from sklearn import metrics
 

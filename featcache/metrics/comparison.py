@@ -1,7 +1,4 @@
-"""From scores of many heads to an honest result: choose on validation, then look at the test rows once.
-
-Everything here is a pure function of numbers; nothing here can read a test row.
-"""
+"""Comparison of heads on the same rows, and of one head's accuracy over several seeds: pure functions of scores."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +10,7 @@ from featcache.metrics.intervals import bootstrap_interval, mean_interval
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two heads on the same validation rows.
+    """The difference between two heads on the same validation rows.
 
     Parameters
     ----------
@@ -31,12 +28,12 @@ class Comparison:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the interval excludes that they are equally good."""
+        """Whether the interval excludes 0, equal accuracy."""
         return not self.interval[0] <= 0 <= self.interval[1]
 
 
 def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Comparison:
-    """Compare which rows two heads have right.
+    """Compare which rows two heads classify correctly.
 
     Parameters
     ----------
@@ -59,7 +56,7 @@ def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Comparis
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedScores:
     """An accuracy over several seeds.
 
     Parameters
@@ -91,13 +88,13 @@ class Spread:
         }
 
 
-def spread(right: np.ndarray) -> Spread:
-    """Return the accuracy over seeds of ``right [S, N]``, 1 where a seed's head is right; or other scores of rows."""
+def seed_scores(right: np.ndarray) -> SeedScores:
+    """Return the mean and deviation over S seeds of row scores ``[S, N]``, such as 1 where a prediction is right."""
     values = right.mean(axis=1)
-    return Spread(
+    return SeedScores(
         float(values.mean()),
         float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-        # Of one seed each row is right or wrong, unless the rows' scores are shares of answers or of a variance.
+        # Of one seed, a row is right or wrong in a multiclass task; in others its score is a share, and not binary.
         bootstrap_interval(right[0])
         if len(right) == 1 and np.isin(right, (0, 1)).all()
         else mean_interval(right.mean(axis=0)),

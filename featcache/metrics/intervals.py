@@ -9,7 +9,7 @@ import numpy as np
 def bootstrap_interval(
     correct: np.ndarray, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a share.
+    """Return the percentile bootstrap interval of a share.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def bootstrap_interval(
 
     Notes
     -----
-    A resample of N independent yes/no values is a binomial draw, so nothing needs to be resampled row by row
+    A resample of N independent binary values is a binomial draw, so nothing needs to be resampled row by row
     (Efron and Tibshirani, An Introduction to the Bootstrap, 1993). Where all are right or all wrong, resampling
     would claim certainty; Wilson's score interval (1927) is given instead.
     """
@@ -36,7 +36,7 @@ def bootstrap_interval(
 
 
 def mean_interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean of values ``[N]`` that are more than yes or no."""
+    """Return the percentile bootstrap interval of the mean of values ``[N]`` that are not binary."""
     from scipy.stats import bootstrap
 
     if len(values) < 2 or np.ptp(values) == 0:
@@ -65,6 +65,6 @@ def wilson_lower(right: np.ndarray, count: np.ndarray, level: float) -> np.ndarr
 
 
 def least_rows(accuracy: float, level: float = 0.95) -> int:
-    """Return how many rows, all right, bring Wilson's lower bound to an accuracy."""
-    # n / (n + z²) ≥ a
+    """Return the least number of rows that, all being right, bring Wilson's lower bound to an accuracy."""
+    # With all of n right the bound is n / (n + z²); it is at least a from n = z²·a / (1 − a) on.
     return max(1, math.ceil(accuracy / (1 - accuracy) * NormalDist().inv_cdf(level) ** 2))

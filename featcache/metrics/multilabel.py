@@ -1,4 +1,4 @@
-"""How good a head is that gives answers or numbers instead of one class: pure functions, scikit-learn inside."""
+"""Scores of multilabel predictions: pure functions of targets and probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,22 +12,22 @@ from featcache.metrics.regression import RegressionEvaluation, RegressionScores
 
 @dataclass(frozen=True)
 class MultilabelScores:
-    """How good yes-or-no answers are on one split.
+    """Scores of multilabel predictions on one split.
 
     Parameters
     ----------
     split, count
-        Which rows, and how many.
+        Name and number of the rows.
     accuracy
-        Share of right answers, at a probability of one half.
+        Share of right labels, present or absent, at the threshold 0.5.
     interval
-        Bootstrap 95 % interval of it over rows: the answers about one image are not independent.
+        Bootstrap 95 % interval of it over rows, because the labels of one image are not independent.
     mean_average_precision
-        Average precision, averaged over the answers that are yes for a row at least; ``None`` where none is.
+        Average precision, averaged over the labels that at least one row has; ``None`` if there are none.
     f1
-        F1, averaged over all answers (one that is never yes, and never said to be, counts as 0).
+        F1, averaged over all labels (one that no row has and that is never predicted counts as 0).
     loss
-        Mean cross-entropy of an answer in nats.
+        Mean binary cross-entropy of a label in nats.
     """
 
     split: str
@@ -45,7 +45,7 @@ class MultilabelScores:
 
 @dataclass(frozen=True)
 class LabelScore:
-    """One answer: average precision (``None`` where it is never yes), precision, recall, F1, how often it is yes."""
+    """Scores of one label: average precision (``None`` if no row has it), precision, recall, F1, and its rows."""
 
     name: str
     average_precision: float | None
@@ -57,7 +57,10 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class MultilabelEvaluation(MultilabelScores):
-    """Scores with the `answers` one by one; `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`."""
+    """Multilabel scores with those of each label, `answers`.
+
+    `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    """
 
     answers: tuple[LabelScore, ...]
     seen: int | None = None
@@ -66,7 +69,7 @@ class MultilabelEvaluation(MultilabelScores):
 def evaluate_multilabel(
     targets: np.ndarray, probabilities: np.ndarray, *, classes: Sequence[str], split: str
 ) -> MultilabelEvaluation:
-    """Score probabilities float ``[N, T]`` against answers 0 and 1 ``[N, T]``; `classes` names them."""
+    """Score probabilities float ``[N, T]`` against labels 0 and 1 ``[N, T]``; `classes` names the T labels."""
     from sklearn import metrics
 
     known, said = targets > 0.5, probabilities > 0.5
@@ -91,7 +94,7 @@ def evaluate_multilabel(
         split=split,
         count=len(targets),
         accuracy=float(right.mean()),
-        # Where every answer is right, resampling would claim certainty.
+        # Where every row has the same score, such as 1, resampling would claim certainty.
         interval=mean_interval(right) if np.ptp(right) else bootstrap_interval(right > 0.5),
         mean_average_precision=float(np.mean(possible)) if possible else None,
         f1=float(np.mean(f1)),
@@ -106,6 +109,6 @@ def evaluate_multilabel(
 
 
 def summary(evaluation: MultilabelEvaluation | RegressionEvaluation) -> MultilabelScores | RegressionScores:
-    """Return the scores without those of the single answers or numbers."""
+    """Return the scores without those of each label or target."""
     kind = MultilabelScores if isinstance(evaluation, MultilabelEvaluation) else RegressionScores
     return kind(**{name: getattr(evaluation, name) for name in kind.__dataclass_fields__})

@@ -1,4 +1,4 @@
-"""Scores of predicted numbers."""
+"""Scores of regression predictions: pure functions of targets and predicted numbers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,20 +11,20 @@ from featcache.metrics.intervals import mean_interval
 
 @dataclass(frozen=True)
 class RegressionScores:
-    """How good predicted numbers are on one split; of several numbers the means over them.
+    """Scores of a regression on one split; for several targets, the means over them.
 
     Parameters
     ----------
     split, count
-        Which rows, and how many.
+        Name and number of the rows.
     mae
-        Mean absolute error, in the numbers' own units.
+        Mean absolute error, in the targets' units.
     interval
         Bootstrap 95 % interval of it over rows.
     rmse
-        Root of the mean squared error.
+        Root mean squared error.
     r2
-        Share of the variance that is explained; 0 is what the split's mean would give.
+        Coefficient of determination; predicting the mean of the split gives 0.
     """
 
     split: str
@@ -41,7 +41,7 @@ class RegressionScores:
 
 @dataclass(frozen=True)
 class TargetScore:
-    """One number: mean absolute error, root of the mean squared error, R²."""
+    """Scores of one target: mean absolute error, root mean squared error, R²."""
 
     name: str
     mae: float
@@ -51,7 +51,10 @@ class TargetScore:
 
 @dataclass(frozen=True)
 class RegressionEvaluation(RegressionScores):
-    """Scores with the `numbers` one by one; `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`."""
+    """Regression scores with those of each target, `numbers`.
+
+    `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    """
 
     numbers: tuple[TargetScore, ...]
     seen: int | None = None
@@ -60,7 +63,7 @@ class RegressionEvaluation(RegressionScores):
 def evaluate_regression(
     targets: np.ndarray, numbers: np.ndarray, *, classes: Sequence[str], split: str
 ) -> RegressionEvaluation:
-    """Score predicted numbers float ``[N, T]`` against those that are known, ``[N, T]``; `classes` names them."""
+    """Score predicted numbers float ``[N, T]`` against targets ``[N, T]``; `classes` names the T targets."""
     from sklearn import metrics
 
     errors = np.abs(numbers.astype(np.float64) - targets)

@@ -1,6 +1,6 @@
-"""Fit K heads of one program, whatever their kind: gradient descent, closed forms, or remembering the rows.
+"""Fit K heads of one kind: by gradient descent, L-BFGS, in closed form, or by storing the training rows.
 
-What a group of trials of `featcache.sweep` and one head of `featcache.train_head` have in common: arrays in,
+Shared by `featcache.sweep`, which fits a group of trials, and `featcache.train_head`, which fits one head: arrays in,
 parameters and validation scores out.
 """
 
@@ -26,15 +26,15 @@ class Fit:
     Parameters
     ----------
     parameters
-        Its numbers, on raw features.
+        Its arrays, for raw features.
     val_loss, val_accuracy
-        On its validation rows, NaN where it has none: mean cross-entropy in nats and the share of right rows (of
-        answers: of right answers); of numbers the mean squared error and R².
+        On its validation rows, NaN without any: mean cross-entropy in nats and accuracy (multilabel: share of right
+        labels); for regression the mean squared error and R².
     best_epoch, epochs_run
-        Of gradient descent: the epoch kept (0: it diverged at once), and how many the longest of its group ran.
-        Iterations, in their place, of L-BFGS; 1 of closed forms.
+        Of gradient descent: the epoch kept (0: it diverged at once), and the most epochs that a head of its group ran.
+        Iterations for L-BFGS, 1 for closed forms.
     converged
-        Whether L-BFGS reached its tolerance; true of all others that did not diverge.
+        Whether L-BFGS reached its tolerance; true for all other heads that did not diverge.
     history
         Of gradient descent: loss and score by epoch.
     """
@@ -54,7 +54,7 @@ def fit_heads(
     val: FeatureRows,
     *,
     classes: int,
-    memory: int = MEMORY,
+    memory: int = DEFAULT_MEMORY,
 ) -> list[Fit]:
     """Fit K heads that differ in numbers only (see `featcache.sweeps.trials.Trial.program`).
 
@@ -66,11 +66,11 @@ def fit_heads(
     settings
         K of them.
     train, val
-        Rows to learn from, and rows that judge (none is fine), of one view each. Their labels are exclusive
-        classes; or answers, for heads by descent with the loss ``"sigmoid"``; or numbers, for ``"ridge"`` and the
-        loss ``"squared"``.
+        Training rows, and validation rows (there may be none), of one view each. Labels are multiclass; or multilabel,
+        for heads by descent with the loss ``"sigmoid"``; or regression targets, for ``"ridge"`` and the loss
+        ``"squared"``.
     classes
-        Number of classes; of answers or numbers for each row, where labels are those.
+        Number of classes, labels or targets.
     memory
         Bytes to stay within: heads are fitted in several runs where they would take more, and features are
         streamed where they alone do.
@@ -83,9 +83,9 @@ def fit_heads(
     Raises
     ------
     DataError
-        If no head has a row to learn from.
+        If a head has no training row.
     UsageError
-        If the head or its loss cannot learn such labels, or needs features at once that do not fit in memory
+        If the head or its loss does not support such labels, or needs features at once that do not fit in memory
         (``logistic``, ``knn``, ``prototype``).
     """
     for own in settings:
@@ -122,12 +122,12 @@ def fit_heads(
     return [fits[place] for place in places]
 
 
-def _once(
+def _distinct_heads(
     settings: Sequence[Settings], weight: np.ndarray, judged: np.ndarray
 ) -> tuple[list[int], list[int]]:
-    """Return the numbers of heads that are not another one again, and the place of every head among them.
+    """Return the numbers of the heads without duplicates, and the place of every head among them.
 
-    A seed changes nothing where nothing is drawn: heads that are solved or remembered.
+    Heads that differ in the seed only are duplicates unless they are trained by descent, where it matters.
     """
     places: dict[Any, int] = {}
     firsts, found = [], []
@@ -142,7 +142,7 @@ def _once(
 
 
 def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> None:
-    """Refuse labels that are not what the head and its loss are for."""
+    """Raise unless the head and its loss support these labels."""
     head, loss = settings.head, settings.loss
     if labels.ndim == 1:
         if not np.issubdtype(labels.dtype, np.integer):
@@ -152,7 +152,7 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
             )
         if head in DESCENT and loss not in CLASS_LOSSES:
             raise UsageError(
-                f"loss {loss!r} is for numbers, and these labels are classes; use softmax or sigmoid, "
+                f"loss {loss!r} is for regression, and these labels are classes; use softmax or sigmoid, "
                 "or a ridge head, which is least squares on classes"
             )
         return
@@ -162,7 +162,7 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
         what = f"a {head} head" + (" with loss softmax" if head in DESCENT else "")
         raise UsageError(
             f"{what} tells exclusive classes apart, and these labels are {labels.shape[1]} for each row; use a "
-            "linear or mlp head with loss sigmoid (answers) or squared (numbers), or a ridge head (numbers)"
+            "linear or mlp head with loss sigmoid (multilabel) or squared (regression), or a ridge head (regression)"
         )
     if settings.class_weights != "none":
         raise UsageError(
@@ -171,14 +171,14 @@ def _require_learnable(settings: Settings, labels: np.ndarray, classes: int) -> 
     if not np.isfinite(labels).all():
         raise DataError("a label is NaN or infinite; leave its row out")
     if head in DESCENT and loss == "sigmoid" and (labels.min() < 0 or labels.max() > 1):
-        raise DataError(f"answers {labels.min():g}..{labels.max():g}: expected 0 (no) to 1 (yes)")
+        raise DataError(f"multilabel targets {labels.min():g}..{labels.max():g}: expected 0 (no) to 1 (yes)")
 
 
 # ---- solved, or remembered
 
 
 def _all_features(part: FeatureRows, head: str, memory: int) -> np.ndarray:
-    """All features of a part, for heads that need them at once."""
+    """Return all features of a part, for heads that need them at once."""
     if not _fits(part, memory):
         raise UsageError(
             f"a {head} head needs all features at once, {_nbytes(part) >> 20} MiB, and memory is "
@@ -234,7 +234,7 @@ def _ridge(
             found.setdefault(name, np.empty((len(settings), *array.shape[1:]), np.float32))[heads] = array[
                 places
             ]
-    return _closed(found, len(settings))
+    return _closed_form(found, len(settings))
 
 
 def _knn(
@@ -242,8 +242,8 @@ def _knn(
 ) -> Solved:
     del val, classes
     x = _all_features(train, "knn", memory)
-    # Views, not copies: a head's rows are chosen when it is kept.
-    return _closed(
+    # Views, not copies: a head's own rows are selected when it is stored.
+    return _closed_form(
         {
             "features": np.broadcast_to(x, (len(settings), *x.shape)),
             "labels": np.broadcast_to(train.labels.astype(np.int32), (len(settings), len(x))),
@@ -262,10 +262,10 @@ def _prototype(
     del val
     x = _all_features(train, "prototype", memory)
     found = prototypes(x, train.labels, train.weight, classes=classes, metric=settings[0].metric)
-    return _closed(found, len(settings))
+    return _closed_form(found, len(settings))
 
 
-def _closed(parameters: Mapping[str, np.ndarray], heads: int) -> Solved:
+def _closed_form(parameters: Mapping[str, np.ndarray], heads: int) -> Solved:
     return Solved(parameters, np.ones(heads, int), 1, np.ones(heads, bool), ())
 
 

@@ -1,4 +1,4 @@
-"""Which of many heads train together: as many as fill a matrix product, by the rows that they share."""
+"""Divide many heads into runs that train together, by the rows that they share and the size of a matrix product."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ outputs, 160 take 2.3, 80 take 2.7, 40 take 3.9, and beyond 320 the optimiser's 
 """
 
 LEAST_PRODUCT = 64
-"""Columns below which it is not worth while to give each core a part of the heads."""
+"""Columns below which dividing the heads among the cores does not pay."""
 
 LEAST_SHARING = 8
-"""Heads of the same rows from which on they have a program of their own, which standardises a batch once for all."""
+"""Least number of heads of the same rows that get a program of their own, which standardises a batch once for all."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Runs:
     numbers
         Heads of each run; one that is short is filled up with its last head.
     counts
-        How many of them count.
+        Number of different heads in each run.
     shared
         Whether the heads of a run have the same row weights.
     """
@@ -52,9 +52,9 @@ def divide(
     most
         Heads that fit in memory at a time.
     columns
-        That each adds to the product with a batch's features.
+        Columns that each head adds to the product with a batch's features.
     cores
-        How many runs are on their way at a time, each on a core of its own; 1 where a device takes all it gets.
+        Number of runs at a time, each on a core of its own; 1 for a device that runs one after another.
     """
     orders = np.zeros(len(weight), int) if seeds is None else np.asarray(seeds)
     pools = [np.flatnonzero(orders == seed).tolist() for seed in dict.fromkeys(orders.tolist())]

@@ -1,8 +1,8 @@
 """Limited-memory BFGS for K convex problems that move together, as pure functions of arrays ``[K, …]``.
 
 ``vmap`` of a solver for one problem runs every branch of its line search for every problem (measured: 81 s with
-optax where this took 1.5). Here nothing branches: a problem that has arrived gets the direction zero, so its
-numbers stay as they are bit by bit.
+optax where this took 1.5). Here nothing branches: a problem that has converged gets the direction zero, which
+changes no bit of its numbers.
 
 Method: Nocedal and Wright, Numerical Optimization (2006), algorithms 3.5, 7.4 and 7.5.
 """
@@ -90,10 +90,12 @@ def empty_history(gradient: jax.Array, length: int) -> CurvatureHistory:
 def remember(history: CurvatureHistory, step: jax.Array, change: jax.Array) -> CurvatureHistory:
     """Return the history with one more step ``[K, …]`` and the gradient's change over it."""
     slot = history.taken % len(history.steps)
+    # s·y and y·y of the step s and the gradient's change y. s·y is positive on a convex function, where s·y = s·Bs with
+    # the mean Hessian B along the step; rounding, or no step, may make it 0.
     learnt, square = dot(step, change), dot(change, change)
-    # Of a convex function this is positive; rounding, or no step, may make it 0.
     useful = learnt > 0
     inverse = jnp.where(useful, 1 / jnp.where(useful, learnt, 1), 0)
+    # s·y / y·y: the size of B⁻¹ along the newest step (7.20).
     scale = jnp.where(useful, learnt / jnp.where(useful, square, 1), history.scale)
     return CurvatureHistory(
         history.steps.at[slot].set(step),
@@ -105,7 +107,12 @@ def remember(history: CurvatureHistory, step: jax.Array, change: jax.Array) -> C
 
 
 def descent_direction(history: CurvatureHistory, gradient: jax.Array) -> jax.Array:
-    """Return ``-H · gradient`` ``[K, …]`` with the inverse Hessian H that the history implies (two loops)."""
+    """Return ``-H · gradient`` ``[K, …]`` with the inverse Hessian H that the history implies (two-loop recursion)."""
+    # H is never formed. From H_0 = scale·I each remembered pair (s, y), oldest first, with ρ = 1 / s·y makes
+    #     H ← (I − ρ s yᵀ) H (I − ρ y sᵀ) + ρ s sᵀ
+    # H·g is computed from the outside in: newest to oldest the right factors, q ← q − α y with α = ρ s·q; then H_0·q;
+    # then oldest to newest the left ones, r ← r + (α − β) s with β = ρ y·r. That is 4·m operations on vectors for each
+    # problem. Empty slots have ρ = 0 and change nothing.
     length = len(history.steps)
 
     def backward(age: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -159,9 +166,13 @@ def line_search(
 
     def advance(search: _Search) -> _Search:
         step, low, high, found, trials = search
+        # φ(t) with its slope φ' and curvature φ'' [K]. Wanted: φ(t) ≤ φ(0) + c₁·t·φ'(0), up to rounding, and
+        # |φ'(t)| ≤ c₂·|φ'(0)|.
         trial = function(step)
         bound = value + SUFFICIENT_DECREASE * step * slope + NOISE * jnp.abs(value)
         good = (jnp.abs(trial.slope) <= SLOPE_LEFT * jnp.abs(slope)) & (trial.value <= bound)
+        # φ' never falls where φ is convex, so its zero lies between low and high. Newton's step to it is t − φ'/φ'';
+        # one that leaves the interval is replaced by its middle, or by 2·t while there is no upper end.
         low = jnp.where(trial.slope < 0, step, low)
         high = jnp.where(trial.slope < 0, high, step)
         between = jnp.where(jnp.isfinite(high), (low + high) / 2, 2 * step)

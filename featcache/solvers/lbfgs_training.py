@@ -1,4 +1,4 @@
-"""L-BFGS over all rows at once, for K heads of any form: an epoch is one iteration.
+"""L-BFGS over all rows at once, for K heads of any architecture: an epoch is one iteration.
 
 `featcache.solvers.lbfgs` gives the directions and both line searches. That of `featcache.solvers.logistic` needs a
 function that is convex along a line, and its curvature there, which costs nothing where logits are linear in the step.
@@ -31,7 +31,7 @@ REMEMBERED = 10
 
 
 class LbfgsState(NamedTuple):
-    """Of K heads with P parameters: what was learnt, and loss ``[K]`` and gradient ``[K, P]`` where they are."""
+    """State of K heads with P parameters: curvature history, loss ``[K]`` and gradient ``[K, P]`` at the parameters."""
 
     history: CurvatureHistory
     value: jax.Array
@@ -39,7 +39,7 @@ class LbfgsState(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """What is made small: ``[K, P] -> [K]``, and back from rows of numbers to parameters."""
+    """The objective of K heads, ``[K, P] -> [K]``, and the inverse of flattening, ``[K, P]`` to parameters."""
 
     values: Any
     parameters: Any
@@ -82,7 +82,7 @@ def _with_gradient(problem: _Problem, flat: jax.Array) -> tuple[jax.Array, jax.A
 def init_state(
     program: HeadsProgram, hyper: Hyperparameters, train: TrainRows, scaling: Scaling, learners: Learners
 ) -> Learners:
-    """Return K heads with the state that `iterate` goes on from."""
+    """Return K heads with the initial state for `iterate`."""
     problem = _problem(program, hyper, train, scaling, learners)
     value, gradient = _with_gradient(problem, _flat(learners.parameters))
     return learners._replace(optimizer=LbfgsState(empty_history(gradient, REMEMBERED), value, gradient))
@@ -96,7 +96,7 @@ def iterate(
     flat, state = _flat(learners.parameters), learners.optimizer
     direction = descent_direction(state.history, state.gradient)
     slope = dot(direction, state.gradient)
-    # Rounding may leave a direction that leads up.
+    # Rounding may make it a direction of ascent: steepest descent then.
     direction = jnp.where((slope < 0)[:, None], direction, -state.gradient)
     slope = jnp.minimum(slope, dot(direction, state.gradient))
     step = backtrack(lambda size: problem.values(flat + scale_each(size, direction)), state.value, slope)

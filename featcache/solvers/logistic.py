@@ -50,7 +50,7 @@ from featcache.solvers.logistic_objective import (
 COLUMNS = 80
 """Outputs that share a product on a CPU.
 
-Fewer do not fill the product; with more, heads that have arrived wait longer for those that have not.
+Fewer do not fill the product; with more, heads that have converged wait longer for those that have not.
 """
 
 STALLED = 10
@@ -113,7 +113,7 @@ def fit_logistic(
     classes
         Number of classes C, at least 2.
     tolerance
-        A head has arrived when its `Solution.gradient_norm` is at most this, and the decrease that its step
+        A head has converged when its `Solution.gradient_norm` is at most this, and the decrease that its step
         promised is at most this part of the objective. The second condition is ours: where c is large the
         objective is small, and the first alone stops far from its minimum.
     max_iterations
@@ -162,7 +162,12 @@ def fit_logistic(
 
 
 class _State(NamedTuple):
-    """Of K heads on their way; `lowest` objective and norm so far ``[2, K]``, `stalled` counts iterations since."""
+    """K heads between two iterations.
+
+    `weights` and `gradient` are ``[K, J, P]`` and `margins` ``[K, C, N]`` as in
+    `featcache.solvers.logistic_objective`, the others ``[K]``. `lowest` ``[2, K]`` is the lowest objective and
+    gradient norm so far, `stalled` counts the iterations since either fell.
+    """
 
     weights: jax.Array
     margins: jax.Array
@@ -227,8 +232,11 @@ def _start(rows: ObjectiveRows, heads: Heads, tolerance: jax.Array, history: int
 
 def _advance(rows: ObjectiveRows, heads: Heads, tolerance: jax.Array, state: _State) -> _State:
     """Take one step with all heads; a head that is not running gets the step 0, which changes no bit of it."""
+    # d = −H·g [K, J, P], and its slope g·d [K]
     direction = scale_each(state.running, descent_direction(state.history, state.gradient))
     slope = dot(state.gradient, direction)
+    # Margins m are linear in the weights: m(W + t·d) = m(W) + t·m(d). m(d) is the line search's only product with x;
+    # each of its trials t is elementwise on [K, C, N].
     moved = class_margins(rows, heads, direction)
     function = partial(objective_along, rows, heads, state.weights, state.margins, direction, moved)
     step = jnp.where(state.running, line_search(function, state.objective, slope, state.running), 0)
@@ -240,7 +248,7 @@ def _advance(rows: ObjectiveRows, heads: Heads, tolerance: jax.Array, state: _St
     now = jnp.stack([objective, norm])
     stalled = jnp.where(jnp.any(now < state.lowest, axis=0), 0, state.stalled + 1)
     stuck = (stalled >= STALLED) | (step == 0)
-    # Half the slope is what a step of 1 gains where the function is a parabola.
+    # With d = −B⁻¹g the parabola f + t·g·d + ½t²·d·Bd is least at t = 1, and lower by −½ g·d there than at 0.
     little_left = -slope / 2 <= tolerance * objective
     arrived = little_left & ((norm <= tolerance) | stuck)
     return _State(
@@ -265,7 +273,8 @@ def _outputs(classes: int) -> int:
 def _heads_at_once(shape: tuple[int, ...], heads: int, classes: int, history: int, memory: int | None) -> int:
     """Return how many heads to solve in one run of the program, so that all runs have about as many."""
     rows, features = shape
-    # About five arrays like the margins are alive at a time, and eight like the weights beside the history's.
+    # float32: about five arrays like the margins [C, N] are alive at a time, the history's 2·m like the weights [J, P],
+    # and eight more like these.
     one = 4 * (5 * classes * rows + (2 * history + 8) * _outputs(classes) * (features + 1))
     if memory is not None and memory < one:
         raise UsageError(

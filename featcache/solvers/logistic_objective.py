@@ -1,6 +1,6 @@
-"""The objective of K logistic regressions on the same features, its gradient, and its course along a direction.
+"""The objective of K logistic regressions on the same features, its gradient, and its values along a direction.
 
-What `featcache.solvers.logistic` minimises, per unit of weight: the weighted mean of the cross-entropies plus
+`featcache.solvers.logistic` minimises it. Per unit of weight, it is the weighted mean of the cross-entropies plus
 ``decay / 2 · ‖W‖²``. All arrays have the heads first and the rows last, so that everything but the two products
 is elementwise on ``[K, C, N]``. P = D + 1 counts the bias, which comes last; J is the number of outputs, 1 for two
 classes and C for more.
@@ -28,7 +28,7 @@ Its best bias is minus infinity. The present classes' logits add up to 0, so tha
 
 
 class ObjectiveRows(NamedTuple):
-    """What all heads share.
+    """The rows, which all heads share.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class ObjectiveRows(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """What K heads are to solve.
+    """The problems of K heads.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Heads(NamedTuple):
 
 @jax.jit
 def shared_rows(x: jax.Array, right: jax.Array, used: jax.Array) -> ObjectiveRows:
-    """Return what all heads share, of features ``[N, D]`` and right classes bool ``[C, N]``.
+    """Return the shared rows of features ``[N, D]`` and right classes bool ``[C, N]``.
 
     Rows that no head uses (`used` bool ``[N]`` is false) may hold anything.
     """
@@ -90,7 +90,7 @@ def shared_rows(x: jax.Array, right: jax.Array, used: jax.Array) -> ObjectiveRow
 
 
 def heads_to_solve(rows: ObjectiveRows, weight: jax.Array, c: jax.Array, *, standardize: bool) -> Heads:
-    """Return the heads of row weights ``[K, N]`` and inverse strengths ``[K]``."""
+    """Return the problems of row weights ``[K, N]`` and inverse strengths ``[K]``."""
     total = jnp.sum(weight, axis=1, keepdims=True)
     total = jnp.where(total > 0, total, 1)
     share = weight / total
@@ -126,10 +126,15 @@ def objective_gradient(
     rows: ObjectiveRows, heads: Heads, weights: jax.Array, margins: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Return the objective ``[K]`` and its gradient ``[K, J, P]`` at weights with these margins."""
+    # f = Σ_i share_i·ℓ_i + ½ Σ decay·W². Of a softmax p over logits z, ∂ℓ_i/∂z_ci = p_ci − [c = y_i]: p for the wrong
+    # classes; for the right one p − 1 = −Σ_wrong p, which loses no digits where p is near 1.
     wrong, losses = _losses(rows, heads, margins)
     residual = jnp.where(rows.right, -jnp.sum(wrong, axis=1, keepdims=True), wrong) * heads.share[:, None]
     if weights.shape[1] == 1:
+        # z = (−u, u) / √2 of the one output u, so ∂f/∂u = (∂f/∂z_1 − ∂f/∂z_0) / √2.
         residual = (residual[:, 1:] - residual[:, :1]) / np.sqrt(2)
+    # With r the residual, Σ_i r_i·(x_i − shift)·unit = (Σ_i r_i·x_i − shift·Σ_i r_i)·unit: one product of [K·J, N] with
+    # the x that all heads share, whose column of ones gives Σ_i r_i as the last element.
     gradient = jnp.einsum("kjn,pn->kjp", residual, rows.turned, precision=lax.Precision.HIGHEST)
     gradient = (gradient - gradient[..., -1:] * heads.shift[:, None]) * heads.unit[:, None]
     pull = heads.decay[:, None] * weights
@@ -158,6 +163,8 @@ def objective_along(
     step
         ``[K]``.
     """
+    # ℓ(t) = log Σ_c exp(m_c + t·δ_c) with m = δ = 0 for the right class. Over the softmax p at t, ℓ' = E_p[δ] and
+    # ℓ'' = Var_p[δ] = E_p[δ²] − E_p[δ]². The penalty ½ Σ decay·(W + t·d)² adds Σ decay·(W + t·d)·d and Σ decay·d².
     wrong, losses = _losses(rows, heads, margins + scale_each(step, moved))
     mean = jnp.sum(wrong * moved, axis=1)
     variance = jnp.sum(wrong * moved * moved, axis=1) - mean * mean
@@ -171,10 +178,12 @@ def objective_along(
 
 
 def largest_element(heads: Heads, gradient: jax.Array) -> jax.Array:
-    """Return the largest element ``[K]`` of the gradient, as scikit-learn has it on the features it would be given."""
+    """Return the largest element ``[K]`` of the gradient on the features that scikit-learn would be given."""
+    # With r the residual, Σ_i r_i is the bias's gradient, and Σ_i r_i·x_i = Σ_i r_i·(x_i − origin) + origin·Σ_i r_i.
     bias = gradient[..., -1:] / heads.unit[:, None, -1:]
     kernel = gradient[..., :-1] + bias * heads.origin[:, None, :-1]
     largest = jnp.maximum(jnp.max(jnp.abs(kernel), axis=(1, 2)), jnp.max(jnp.abs(bias), axis=(1, 2)))
+    # scikit-learn's one vector is w = √2·u (the difference of both logits), so ∂f/∂w = ∂f/∂u / √2.
     return largest / np.sqrt(2) if gradient.shape[1] == 1 else largest
 
 
@@ -189,14 +198,15 @@ def raw_parameters(rows: ObjectiveRows, heads: Heads, weights: jax.Array) -> dic
 
 
 def _folded(heads: Heads, weights: jax.Array, mean: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return kernel ``[K, J, D]`` and bias ``[K, J]`` for features that `mean` has not been taken from."""
+    """Return kernel ``[K, J, D]`` and bias ``[K, J]`` for features from which `mean` has not been subtracted."""
+    # ((x − mean)·unit) · W + unit_b·b = x · (unit·W) + (unit_b·b − mean · (unit·W))
     scaled = weights * heads.unit[:, None]
     kernel = scaled[..., :-1]
     return kernel, scaled[..., -1] - jnp.sum(kernel * mean[:, None, :-1], axis=2)
 
 
 def _columns(outputs: jax.Array) -> jax.Array:
-    """Return ``[K, C, …]`` of ``[K, J, …]``: of two classes one output is known, and the columns are its halves."""
+    """Return ``[K, C, …]`` of ``[K, J, …]``: two classes have one output u, and the columns (−u, u) / √2."""
     if outputs.shape[1] > 1:
         return outputs
     return jnp.concatenate([-outputs, outputs], axis=1) / np.sqrt(2)
@@ -206,9 +216,10 @@ def _losses(rows: ObjectiveRows, heads: Heads, margins: jax.Array) -> tuple[jax.
     """Return probabilities ``[K, C, N]`` of the wrong classes (0 for the right one) and losses ``[K, N]``."""
     # A mask, not a product with 0 and 1: XLA turns a product and a sum into a slow dot.
     margins = jnp.where(heads.present & ~rows.right, margins, -jnp.inf)
+    # ℓ = log(1 + Σ_wrong exp(m_c)) = M + log(exp(−M) + Σ_wrong exp(m_c − M)) with M = max(0, max m_c): no exponential
+    # overflows. At M = 0 it is log1p(Σ exp(m_c)), which keeps the digits of a small loss.
     largest = jnp.maximum(jnp.max(margins, axis=1), 0)
     odds = jnp.exp(margins - largest[:, None])
     total = jnp.sum(odds, axis=1)
-    # log(exp(-largest) + total), where one of the two is 1
     losses = largest + jnp.log1p(total + jnp.expm1(-largest))
     return odds / (jnp.exp(-largest) + total)[:, None], losses

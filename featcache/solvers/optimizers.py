@@ -1,6 +1,6 @@
 """Steps of gradient descent for ONE head: optimisers, learning-rate schedules, hyperparameters.
 
-What is a string or a flag is compiled into the program; every number is an array with one value per head.
+Strings and flags are compiled into the program; every number is an array with one value per head.
 """
 
 from collections.abc import Callable, Mapping
@@ -86,7 +86,7 @@ NEUTRAL: Mapping[str, float] = {
     "min_delta": 0.0,
     "seed": 0,
 }
-"""What each hyperparameter is where nobody says: without effect, where there is such a value."""
+"""Default of each hyperparameter: without effect, where there is such a value."""
 
 
 def hyperparameters(**given: Any) -> Hyperparameters:
@@ -95,7 +95,7 @@ def hyperparameters(**given: Any) -> Hyperparameters:
     Parameters
     ----------
     **given
-        Fields of `Hyperparameters`; a single number is every head's, what is absent is `NEUTRAL`.
+        Fields of `Hyperparameters`; a single number applies to every head, an absent field is `NEUTRAL`.
 
     Raises
     ------
@@ -133,6 +133,8 @@ def _adam(gradients: Any, state: Any, momentum: Array, number: Array) -> tuple[A
     A thousand heads spend a third of their time here.
     """
     del momentum
+    # m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g² start at 0, and are too small by the factor 1 − β^t after t
+    # steps. The step is m̂ / (√v̂ + ε) with m̂ = m / (1 − β₁^t) and v̂ = v / (1 − β₂^t).
     first = jax.tree.map(lambda m, g: FIRST_DECAY * m + (1 - FIRST_DECAY) * g, state["first"], gradients)
     second = jax.tree.map(
         lambda v, g: SECOND_DECAY * v + (1 - SECOND_DECAY) * g * g, state["second"], gradients
@@ -151,7 +153,7 @@ def _trace(nesterov: bool, gradients: Any, state: Any, momentum: Array, number: 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A way down.
+    """An update rule.
 
     Parameters
     ----------
@@ -205,7 +207,7 @@ def rate(
     number
         Steps done before this one.
     steps_per_epoch, epochs
-        How long training lasts at most.
+        Steps in an epoch, and the most epochs.
     """
     warm = hyper.warmup * steps_per_epoch
     last = steps_per_epoch * epochs - 1
@@ -253,7 +255,7 @@ def directions(
     *,
     clip: bool = False,
 ) -> tuple[Any, Any]:
-    """Return what a learning rate of 1 would take away from the parameters, and the optimiser's new state.
+    """Return the steps that are subtracted from the parameters at a learning rate of 1, and the optimiser's new state.
 
     Parameters
     ----------

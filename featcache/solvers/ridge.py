@@ -30,7 +30,19 @@ BLOCK = 1 << 22
 
 
 class _Design(NamedTuple):
-    """Rows that count, and how they are seen: float64 but for `x` ``[N, D]`` and `targets` ``[N, T]``."""
+    """The rows that count, and how they are centred, scaled and weighted; float64 but for `x` and `targets`.
+
+    Parameters
+    ----------
+    x, targets
+        ``[N, D]`` and ``[N, T]``.
+    root
+        Roots of the row weights, ``[N, 1]``.
+    mean, deviation
+        Of the features, ``[D]``.
+    level
+        Mean of the targets, ``[T]``.
+    """
 
     x: np.ndarray | RowsOf
     targets: np.ndarray
@@ -141,16 +153,19 @@ def _fit_weighting(
     if spectrum is None:
         nan = np.float32(np.nan)
         return np.full((count, features, outputs), nan), np.full((count, outputs), nan)
+    # ((x − mean) / deviation) @ W + level = x @ (W / deviation) + (level − mean @ (W / deviation)): raw features.
     kernel = _solutions(spectrum, l2) / design.deviation[:, None]
-    # A constant feature's part of an eigenvector is a rounding, which no penalty, or a tiny one, would blow up.
+    # A constant feature's part of an eigenvector is a rounding error, which a tiny penalty, or none, would blow up.
     first = design.x[0]
     kernel[:, np.all([(design.x[rows] == first).all(axis=0) for rows in _blocks(design.x)], axis=0)] = 0.0
     return kernel.astype(np.float32), (design.level - design.mean @ kernel).astype(np.float32)
 
 
 def _design(x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, *, standardize: bool) -> _Design:
+    # The derivative by b is 0 at b = mean(y) − mean(x) @ W, with means over share_i = weight_i / Σ weight. Put in, b
+    # drops out, and what is left is the penalised least-squares problem of features and targets around these means.
     share = weight / weight.sum()
-    # Around the first row, where a constant is exactly 0: its mean must not be off by a rounding.
+    # mean = x_0 + Σ share_i·(x_i − x_0): a constant feature is exactly 0 there, and its mean has no rounding error.
     origin = x[0].astype(np.float64)
     mean = origin + sum(share[rows] @ (x[rows] - origin) for rows in _blocks(x))
     deviation = np.ones(x.shape[1])
@@ -171,6 +186,7 @@ def _blocks(x: np.ndarray | RowsOf) -> Iterator[slice]:
 
 def _seen(design: _Design, rows: slice) -> tuple[np.ndarray, np.ndarray]:
     """Return centred features and targets of some rows, times the roots of their weights."""
+    # weight_i · ‖r_i‖² = ‖√weight_i · r_i‖²: with both sides multiplied, the problem has no weights any more.
     x = (design.x[rows] - design.mean) / design.deviation
     return x * design.root[rows], (design.targets[rows] - design.level) * design.root[rows]
 
@@ -179,9 +195,13 @@ def _spectrum(design: _Design) -> _Spectrum | None:
     """Return the decomposition in whichever of the two forms is smaller; None if a number is not finite."""
     rows, features = design.x.shape
     if rows < features:
+        # W = (XᵀX + l2·I)⁻¹ XᵀY = Xᵀ (XXᵀ + l2·I)⁻¹ Y (the push-through identity), and XXᵀ = U diag(λ) Uᵀ is [N, N]:
+        # W [D, T] = (XᵀU) [D, N] · diag(1 / (λ + l2)) · (UᵀY) [N, T].
         x, targets = _seen(design, slice(None))
         gram, cross = x @ x.T, targets
     else:
+        # W [D, T] = V [D, D] · diag(1 / (λ + l2)) · Vᵀ(XᵀY) [D, T], of XᵀX = V diag(λ) Vᵀ [D, D]. XᵀX and XᵀY are sums
+        # over rows, so that X is never whole in float64.
         x, gram, cross = None, np.zeros((features, features)), np.zeros((features, design.targets.shape[1]))
         for block in _blocks(design.x):
             seen, targets = _seen(design, block)
@@ -189,15 +209,18 @@ def _spectrum(design: _Design) -> _Spectrum | None:
             cross += seen.T @ targets
     if not (np.isfinite(gram).all() and np.isfinite(cross).all()):
         return None
+    # l2 stands in 1 / (λ + l2) only: this step, O(R³) with R = min(N, D), is done once, and each l2 takes one product
+    # [D, R] × [R, T].
     values, vectors = np.linalg.eigh(gram)
     return _Spectrum(values, vectors if x is None else x.T @ vectors, vectors.T @ cross)
 
 
 def _solutions(spectrum: _Spectrum, l2: np.ndarray) -> np.ndarray:
-    """Return the kernels ``[L, D, T]`` of the features as they were seen."""
+    """Return the kernels ``[L, D, T]`` for the centred and scaled features."""
     values, basis, projected = spectrum
-    # Targets have no part in directions without features (constant or duplicated ones): what rounding puts there
-    # must not be divided by a small l2, let alone by 0.
+    # λ = 0 is a direction without features (of constant or duplicated ones, of equal rows). The solution has no part in
+    # it but for rounding, which must not be divided by a small l2, let alone by 0. With it left out, l2 = 0 gives the
+    # pseudoinverse's solution, the smallest one.
     seen = values > np.finfo(np.float64).eps * len(values) * max(values[-1], 0)
     strength = np.where(seen, values, 1) + l2[:, None]
     scaled = np.where(seen, 1 / strength, 0)[:, :, None] * projected

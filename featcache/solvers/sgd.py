@@ -27,7 +27,7 @@ _Fit = Callable[[Hyperparameters, np.ndarray, np.ndarray], Any]
 
 
 def program_of(settings: Settings, outputs: int) -> HeadsProgram:
-    """Return what is compiled for these settings and this number of outputs."""
+    """Return the program of these settings and this number of outputs."""
     form = HeadArchitecture(
         settings.head,
         outputs,
@@ -94,24 +94,24 @@ def descend(
         hyper = _hyperparameters([settings[k] for k in wanted])
         return jax.tree.map(np.asarray, fit(hyper, weight, val.weight[wanted]))
 
-    # With one run the whole machine is its own.
+    # A single run uses all cores by itself.
     with ThreadPoolExecutor(min(cores, len(runs.counts)), thread_name_prefix="featcache-heads") as pool:
-        return _gathered(list(pool.map(one, runs.numbers)), runs)
+        return _gather(list(pool.map(one, runs.numbers)), runs)
 
 
-def _gathered(parts: Sequence[Any], runs: Runs) -> Solved:
-    """Bring the results of the runs into the order of the heads."""
+def _gather(parts: Sequence[Any], runs: Runs) -> Solved:
+    """Join the results of the runs in the order of the heads."""
     order = np.argsort([k for run, count in zip(runs.numbers, runs.counts, strict=True) for k in run[:count]])
 
-    def joined(values: Sequence[np.ndarray]) -> np.ndarray:
+    def join(values: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate([v[:count] for v, count in zip(values, runs.counts, strict=True)])[order]
 
-    best = joined([part.best_epoch for part in parts])
+    best = join([part.best_epoch for part in parts])
     histories = [
         own for part, count in zip(parts, runs.counts, strict=True) for own in _histories(part)[:count]
     ]
     return Solved(
-        {name: joined([part.parameters[name] for part in parts]) for name in parts[0].parameters},
+        {name: join([part.parameters[name] for part in parts]) for name in parts[0].parameters},
         best,
         max(int(part.epochs_run) for part in parts),
         best > 0,
@@ -120,7 +120,8 @@ def _gathered(parts: Sequence[Any], runs: Runs) -> Solved:
 
 
 def _heads_at_once(program: HeadsProgram, train: FeatureRows, val: FeatureRows, memory: int) -> int:
-    """How many heads fit: parameters, gradient, two moments, the best so far and a step's copies; outputs; weights."""
+    """Return how many heads fit in `memory` bytes, the optimiser's arrays, outputs and row weights included."""
+    # Copies of the parameters: themselves, gradient, two moments, the best so far, and three of a step.
     widths = (train.table.shape[1], *program.form.hidden, program.form.outputs)
     numbers = sum(a * b + b for a, b in itertools.pairwise(widths))
     copies = 8
@@ -134,7 +135,7 @@ def _heads_at_once(program: HeadsProgram, train: FeatureRows, val: FeatureRows, 
 def _in_memory(
     program: HeadsProgram, rows: Sequence[tuple[FeatureTable, np.ndarray]], views: int, runs: int
 ) -> _Fit:
-    """Return what fits some heads, one after another or several at a time."""
+    """Return the function that fits the heads of a run to features in memory."""
     from featcache.solvers.train_loop import batch_order, run_program
 
     (x, y), (val_x, val_y) = ((jnp.asarray(all_features(table)), targets) for table, targets in rows)
@@ -184,7 +185,7 @@ def all_features(table: FeatureTable) -> np.ndarray:
 
 
 def _histories(fitted: Any) -> list[dict[str, list[float | None]]]:
-    """Loss and score by epoch of each head."""
+    """Return the loss and score by epoch of each head."""
     run = int(fitted.epochs_run)
     return [
         {name: [_number(v) for v in values[:run, k]] for name, values in fitted.history._asdict().items()}

@@ -1,7 +1,7 @@
 """`featcache.solvers.train_loop.fit` for features that do not fit in memory: the same steps, read block by block.
 
 The rows of some steps are read by a thread while the program takes the steps before. Standardisation is learnt
-in two passes. What comes out is what `fit` gives, but for the rounding of sums in another order.
+in two passes. Results are those of `fit`, up to the rounding of sums in another order.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from featcache.core.jit_options import cpu_options
 from featcache.heads.feature_table import FeatureTable, blocks
 from featcache.heads.model import Scaling
 from featcache.solvers.optimizers import Array, Hyperparameters
-from featcache.solvers.train_loop import Carry, TrainedHeads, batch_order, finalize, initial, judge
+from featcache.solvers.train_loop import Carry, TrainedHeads, batch_order, end_epoch, finalize, init_carry
 from featcache.solvers.train_step import (
     HeadsProgram,
     TrainProgress,
@@ -65,11 +65,11 @@ def fit_streamed(
     train, val
         As there, with tables in the place of arrays.
     memory
-        Bytes of features to hold at a time: two blocks, one in use and one being read, each once more on its way.
+        Bytes of features in memory at a time: two blocks, one in use and one being read, and a copy of each.
 
     Returns
     -------
-    Fitted
+    TrainedHeads
         As `featcache.solvers.train_loop.fit` gives it.
     """
     seed = int(hyper.seed[0])
@@ -81,17 +81,17 @@ def fit_streamed(
     scaling = _scaling(program, train, memory // 4)
     steps = order.shape[1]
     some = max(1, min(steps, memory // 4 // (4 * width * order.shape[2])))
-    carry = run["initial"](program, hyper, width)
+    carry = run["init_carry"](program, hyper, width)
     for epoch in range(program.epochs):
         carry = _epoch(run, program, hyper, carry, scaling, train, order[epoch % len(order)], some)
-        carry = _judged(run, program, hyper, carry, scaling, val, memory // 4)
+        carry = _validate_epoch(run, program, hyper, carry, scaling, val, memory // 4)
         if bool(np.all(carry.stopped)):
             break
-    return run["finished"](program, carry, scaling)
+    return run["finalize"](program, carry, scaling)
 
 
-class _Halfway(NamedTuple):
-    """An epoch's state before it is judged."""
+class _UnvalidatedEpoch(NamedTuple):
+    """The state after an epoch's steps, before its validation."""
 
     carry: Carry
     losses: Array
@@ -100,15 +100,15 @@ class _Halfway(NamedTuple):
 
 @cache
 def _programs() -> dict[str, Callable[..., Any]]:
-    """The compiled parts; each is compiled once for a program and shapes."""
+    """Return the jitted functions; each is compiled once for a program and shapes."""
     options = cpu_options(xla_cpu_use_fusion_emitters=False)
     static = partial(jax.jit, compiler_options=options)
     return {
-        "initial": static(initial, static_argnums=(0, 2)),
+        "init_carry": static(init_carry, static_argnums=(0, 2)),
         "steps": static(_steps, static_argnums=(0, 1)),
         "evaluate": static(evaluate, static_argnums=0),
-        "judge": static(_judge, static_argnums=0),
-        "finished": static(finalize, static_argnums=0),
+        "end_epoch": static(_end_epoch, static_argnums=0),
+        "finalize": static(finalize, static_argnums=0),
         "moments": static(_moments),
     }
 
@@ -121,22 +121,24 @@ def _steps(
     scaling: Scaling,
     batches: jax.Array,
     done: jax.Array,
-    half: _Halfway,
-) -> _Halfway:
+    half: _UnvalidatedEpoch,
+) -> _UnvalidatedEpoch:
     learners, losses, weights = train_steps(
         program, hyper, rows, scaling, batches, TrainProgress(done, steps_per_epoch), half.carry.learners
     )
-    return _Halfway(half.carry._replace(learners=learners), half.losses + losses, half.weights + weights)
+    return _UnvalidatedEpoch(
+        half.carry._replace(learners=learners), half.losses + losses, half.weights + weights
+    )
 
 
-def _judge(
+def _end_epoch(
     program: HeadsProgram,
     hyper: Hyperparameters,
-    half: _Halfway,
+    half: _UnvalidatedEpoch,
     judged: tuple[jax.Array, jax.Array, jax.Array],
 ) -> Carry:
     loss = mean_loss(half.losses, half.weights)
-    return judge(program, hyper, half.carry, half.carry.learners, loss, judged)
+    return end_epoch(program, hyper, half.carry, half.carry.learners, loss, judged)
 
 
 def _epoch(
@@ -148,44 +150,44 @@ def _epoch(
     train: StreamedRows,
     order: np.ndarray,
     some: int,
-) -> _Halfway:
-    """All steps of an epoch, `some` of them at a time."""
+) -> _UnvalidatedEpoch:
+    """Take all steps of an epoch, `some` of them at a time."""
     steps, size = order.shape
     zero = np.zeros(len(hyper.seed), np.float32)
-    half = _Halfway(carry, zero, zero)
+    half = _UnvalidatedEpoch(carry, zero, zero)
     # The last block is filled up with steps without rows, which would count as steps: it has a shape of its own.
     parts = [order[start : start + some] for start in range(0, steps, some)]
     # A row's place in its block is its place in the order; -1 stays, and reads some row that does not count.
     reads = (np.maximum(part.ravel(), 0) for part in parts)
     done = int(carry.epoch) * steps
-    for part, rows in zip(parts, _ahead(train.rows, reads), strict=True):
+    for part, rows in zip(parts, _read_ahead(train.rows, reads), strict=True):
         local = np.where(part >= 0, np.arange(part.size, dtype=np.int32).reshape(-1, size), -1)
         half = run["steps"](program, steps, hyper, rows, scaling, local, np.int32(done), half)
         done += len(part)
     return half
 
 
-def _judged(
+def _validate_epoch(
     run: dict[str, Callable[..., Any]],
     program: HeadsProgram,
     hyper: Hyperparameters,
-    half: _Halfway,
+    half: _UnvalidatedEpoch,
     scaling: Scaling,
     val: StreamedRows,
     nbytes: int,
 ) -> Carry:
-    """Evaluate all validation rows, a block at a time, and judge the epoch."""
+    """Evaluate all validation rows, a block at a time, and end the epoch."""
     zero = np.zeros(len(hyper.seed), np.float32)
     sums = (zero, zero, zero)
     numbers = (np.arange(part.start, part.stop) for part in blocks(*val.table.shape, nbytes))
-    for rows in _ahead(val.rows, numbers):
+    for rows in _read_ahead(val.rows, numbers):
         part = run["evaluate"](program, half.carry.learners.parameters, scaling, rows)
         sums = tuple(a + b for a, b in zip(sums, part, strict=True))
-    return run["judge"](program, hyper, half, sums)
+    return run["end_epoch"](program, hyper, half, sums)
 
 
-def _ahead(read: Callable[[np.ndarray], TrainRows], wanted: Iterator[np.ndarray]) -> Iterator[TrainRows]:
-    """Read one block ahead in a thread."""
+def _read_ahead(read: Callable[[np.ndarray], TrainRows], wanted: Iterator[np.ndarray]) -> Iterator[TrainRows]:
+    """Yield blocks of rows; a thread reads one block ahead."""
     with ThreadPoolExecutor(1, thread_name_prefix="featcache-rows") as pool:
         waiting = None
         for numbers in wanted:
@@ -205,13 +207,13 @@ def _scaling(program: HeadsProgram, train: StreamedRows, nbytes: int) -> Scaling
         return Scaling(jnp.zeros(shape), jnp.ones(shape))
     parts = [np.arange(part.start, part.stop) for part in blocks(count, width, nbytes)]
     total = np.zeros(width)
-    for rows in _ahead(train.rows, iter(parts)):
+    for rows in _read_ahead(train.rows, iter(parts)):
         total += np.sum(rows.x, axis=0, dtype=np.float64)
     centre = (total / count).astype(np.float32)
     share = train.weight / np.maximum(train.weight.sum(axis=1, keepdims=True), 1e-9)
     share = share if train.views == 1 else share / train.views
     first, second = np.zeros((heads, width)), np.zeros((heads, width))
-    for numbers, rows in zip(parts, _ahead(train.rows, iter(parts)), strict=True):
+    for numbers, rows in zip(parts, _read_ahead(train.rows, iter(parts)), strict=True):
         mean, square = _programs()["moments"](rows.x, centre, share[:, numbers // train.views])
         first += np.asarray(mean, np.float64)
         second += np.asarray(square, np.float64)

@@ -1,4 +1,4 @@
-"""Fit heads to features: K heads of one form in one jitted program, early stopping as a mask per head.
+"""Fit heads to features: K heads of one architecture in one jitted program, early stopping as a mask per head.
 
 Everything here is arrays. The minibatch order is shared by the heads, so that K linear heads become one
 matrix product; hyperparameters, seeds and row weights (folds, shots, classes) have a leading axis K.
@@ -34,7 +34,7 @@ from featcache.solvers.train_step import (
 MONITORS = ("loss", "score")
 
 
-class History(NamedTuple):
+class EpochHistory(NamedTuple):
     """Mean loss and score after each epoch, ``[epochs, K]``; NaN where a head had stopped."""
 
     train_loss: jax.Array
@@ -52,11 +52,11 @@ class TrainedHeads(NamedTuple):
     parameters: dict[str, jax.Array]
     best_epoch: jax.Array
     epochs_run: jax.Array
-    history: History
+    history: EpochHistory
 
 
 class Carry(NamedTuple):
-    """Everything that goes from epoch to epoch."""
+    """The state that is carried from epoch to epoch."""
 
     epoch: jax.Array
     learners: Learners
@@ -64,14 +64,14 @@ class Carry(NamedTuple):
     best_value: jax.Array
     best_epoch: jax.Array
     stopped: jax.Array
-    history: History
+    history: EpochHistory
 
 
 MOST_ORDERED = 1 << 25
 """Row numbers that `batch_order` draws at most: 128 MiB."""
 
 _OF_VIEWS = 1
-"""Beside the seed: what makes the draw of the views another than that of the order."""
+"""Added to the seed, so that views are drawn independently of the order."""
 
 
 def fit(
@@ -82,9 +82,9 @@ def fit(
     Parameters
     ----------
     program
-        What is compiled.
+        The program.
     hyper
-        ``[K]`` values. The first head's seed is that of the order of the rows, which all share.
+        ``[K]`` values. The first head's seed decides the order of the rows, which all heads share.
     train
         Training rows; rows of weight 0 do not count.
     val
@@ -95,7 +95,7 @@ def fit(
 
     Returns
     -------
-    Fitted
+    TrainedHeads
         Parameters at the best epoch and the history.
     """
     seed = int(hyper.seed[0])
@@ -114,7 +114,7 @@ def batch_order(images: int, *, batch_size: int, epochs: int, seed: int, views: 
     images
         Number of images N.
     batch_size, epochs
-        Images in a step, and how often all are gone through.
+        Images in a step, and the number of epochs.
     seed
         Of the order, and of the views.
     views
@@ -170,36 +170,36 @@ def _run_program(
     def advance(carry: Carry) -> Carry:
         if program.optimizer in FULL_BATCH:
             learners, losses = iterate(program, hyper, train, scaling, carry.learners)
-            return judged_epoch(carry, learners, losses)
+            return validate_epoch(carry, learners, losses)
         progress = TrainProgress(carry.epoch * steps, steps)
         batches = order[carry.epoch % len(order)]
         learners, losses, weights = train_steps(
             program, hyper, train, scaling, batches, progress, carry.learners
         )
-        return judged_epoch(carry, learners, mean_loss(losses, weights))
+        return validate_epoch(carry, learners, mean_loss(losses, weights))
 
-    def judged_epoch(carry: Carry, learners: Learners, loss: jax.Array) -> Carry:
-        return judge(
+    def validate_epoch(carry: Carry, learners: Learners, loss: jax.Array) -> Carry:
+        return end_epoch(
             program, hyper, carry, learners, loss, evaluate(program, learners.parameters, scaling, val)
         )
 
-    first = initial(program, hyper, train.x.shape[1])
+    first = init_carry(program, hyper, train.x.shape[1])
     if program.optimizer in FULL_BATCH:
         first = first._replace(learners=init_state(program, hyper, train, scaling, first.learners))
     return finalize(program, lax.while_loop(running, advance, first), scaling)
 
 
 def finalize(program: HeadsProgram, end: Carry, scaling: Scaling) -> TrainedHeads:
-    """Return what is kept of K heads when training ends: the best parameters, for raw features."""
+    """Return K trained heads: the parameters of the best epoch, for raw features."""
     parameters = jax.vmap(partial(for_raw_features, program), in_axes=(0, program.by_head))(end.best, scaling)
     return TrainedHeads(parameters, end.best_epoch, end.epoch, end.history)
 
 
-def initial(program: HeadsProgram, hyper: Hyperparameters, features: int) -> Carry:
+def init_carry(program: HeadsProgram, hyper: Hyperparameters, features: int) -> Carry:
     """Return the state of K heads before the first epoch."""
     heads = len(hyper.seed)
     learners = new_learners(program, hyper, features)
-    # With a type: numbers without one would have the parts of a streamed run compiled twice.
+    # With an explicit dtype: weakly typed arrays would have the functions of a streamed run compiled twice.
     empty = jnp.full((program.epochs, heads), jnp.nan, jnp.float32)
     return Carry(
         epoch=jnp.zeros((), jnp.int32),
@@ -208,11 +208,11 @@ def initial(program: HeadsProgram, hyper: Hyperparameters, features: int) -> Car
         best_value=jnp.full(heads, jnp.inf, jnp.float32),
         best_epoch=jnp.zeros(heads, jnp.int32),
         stopped=jnp.zeros(heads, bool),
-        history=History(empty, empty, empty),
+        history=EpochHistory(empty, empty, empty),
     )
 
 
-def judge(
+def end_epoch(
     program: HeadsProgram,
     hyper: Hyperparameters,
     carry: Carry,
@@ -220,15 +220,15 @@ def judge(
     train_loss: jax.Array,
     judged: tuple[jax.Array, jax.Array, jax.Array],
 ) -> Carry:
-    """Keep what got better, stop what has not for `patience` epochs.
+    """Keep the parameters of heads that improved, and stop those that have not for `patience` epochs.
 
-    A stopped head goes on in vain until the last one stops: only its best epoch counts, and masking every
-    array would cost more than it saves. A head without validation rows gets better with every finite epoch.
+    A stopped head is still computed until the last one stops, without effect: masking every array would cost more
+    than it saves. A head without validation rows improves with every finite epoch.
 
     Parameters
     ----------
     program, hyper, carry
-        As they are.
+        Program, hyperparameters, and the state before the epoch.
     learners, train_loss
         After the epoch.
     judged
@@ -236,9 +236,11 @@ def judge(
     """
     epoch = carry.epoch + 1
     loss, score, weight = judged
-    scores = History(train_loss, *(jnp.where(weight > 0, part / weight, jnp.nan) for part in (loss, score)))
+    scores = EpochHistory(
+        train_loss, *(jnp.where(weight > 0, part / weight, jnp.nan) for part in (loss, score))
+    )
     value = scores.val_loss if program.monitor == "loss" else -scores.val_score
-    # The loss is that of the epoch's steps, so its parameters may be infinite already when it is not.
+    # The loss is the mean over the epoch's steps: parameters may be infinite after them while it is still finite.
     finite = jnp.isfinite(train_loss) & _all_finite(learners.parameters)
     improved = (weight <= 0) | (value < carry.best_value - hyper.min_delta)
     better = improved & ~carry.stopped & finite

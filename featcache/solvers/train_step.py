@@ -1,6 +1,7 @@
-"""One epoch of training and one evaluation, for K heads of one form on arrays.
+"""Train steps and the evaluation of K heads of one architecture on arrays.
 
-Everything is written for one head and ``vmap``-ped; only the rows of a batch are shared.
+Everything is written for one head and ``vmap``-ped over K; only the rows of a batch are shared. Shapes: K heads, N
+rows, B rows of a batch, D features, C outputs, H columns of the first kernel (C of a linear head).
 """
 
 from dataclasses import dataclass
@@ -13,18 +14,18 @@ import numpy as np
 from jax import lax
 
 from featcache.heads.losses import LOSSES
-from featcache.heads.model import BATCH_AXIS, HeadArchitecture, Scaling, drawn, feature_scaling, head_kind
+from featcache.heads.model import BATCH_AXIS, HeadArchitecture, Scaling, draw_flat, feature_scaling, head_kind
 from featcache.solvers.optimizers import OPTIMIZERS, Array, Hyperparameters, rate, start, step
 
 
 @dataclass(frozen=True)
 class HeadsProgram:
-    """What is compiled: everything that changes the computation, not just its numbers.
+    """What a compiled train step depends on: everything that changes the computation, not just its numbers.
 
     Parameters
     ----------
     form
-        The heads' arrays.
+        The heads' architecture.
     optimizer
         A key of `featcache.solvers.optimizers.OPTIMIZERS`, or ``"lbfgs"``: see `featcache.solvers.lbfgs_training`.
     batch_size
@@ -80,13 +81,13 @@ class TrainRows(NamedTuple):
 
 
 def finite_rows(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return features ``[N, D]`` and row weights ``[K, N]`` that say which heads bad rows spoil, and spoil no other.
+    """Return features ``[N, D]`` and row weights ``[K, N]`` in which a row that is not finite reaches no other head.
 
     0 · NaN is NaN: a row that holds NaN or infinity would reach heads that it does not count for, through the sums
-    over a batch. It becomes another row, and its weight NaN for the heads that it counts for, which ends their
-    training at once.
+    over a batch. Its features are replaced by another row's, and its weight by NaN for the heads that it counts for,
+    which ends their training at once.
     """
-    # The sum of a row is a cheap question; it may also be infinite because the row is large.
+    # A row's sum is not finite if one of its values is not, and is cheap; large values may overflow it as well.
     with np.errstate(invalid="ignore", over="ignore"):
         suspects = np.flatnonzero(~np.isfinite(x.sum(axis=1)))
     bad = suspects[~np.isfinite(x[suspects]).all(axis=1)]
@@ -102,7 +103,8 @@ def finite_rows(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarr
 class Learners(NamedTuple):
     """K heads in training: parameters, optimiser states, and random keys, all with a leading axis K.
 
-    Matrices are turned, ``[K, C, D]``: so the gradient's product leaves them, and nothing is transposed in a step.
+    Matrices are transposed, ``[K, C, D]``: the layout in which the gradient's product yields them (see `_products`), so
+    that the optimiser transposes nothing.
     """
 
     parameters: Any
@@ -123,7 +125,7 @@ def new_learners(program: HeadsProgram, hyper: Hyperparameters, features: int) -
 
 
 def transpose_kernels(parameters: Any) -> Any:
-    """Return parameters with their matrices transposed; twice is as before."""
+    """Return parameters with their matrices transposed; done twice, it changes nothing."""
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, -1, -2) if leaf.ndim > 1 else leaf, parameters)
 
 
@@ -139,13 +141,13 @@ def scalings(program: HeadsProgram, train: TrainRows) -> Scaling:
 
 
 def for_raw_features(program: HeadsProgram, parameters: Any, scaling: Scaling) -> dict[str, jax.Array]:
-    """Return one head in training as it is kept: for raw features, without what only training needs."""
+    """Return one head's parameters for raw features, without those that only training needs."""
     head, form = head_kind(program.form.head), program.form
     return head.finish(form, head.scale(form, transpose_kernels(parameters), scaling))
 
 
 class TrainProgress(NamedTuple):
-    """Where training is: steps done before, int; steps in one epoch and in all are known to the compiler."""
+    """Position in training: steps `done` before, an int scalar; steps of one epoch, known to the compiler."""
 
     done: jax.Array
     steps_per_epoch: int
@@ -172,6 +174,8 @@ def train_steps(
 
     def one(learners: Learners, numbered: tuple[jax.Array, jax.Array]) -> tuple[Learners, Any]:
         number, batch = numbered
+        # x [B, D] is read once for all heads; weight is [K, B], or [1, B] where shared. Row number -1 reads the last
+        # row, with the weight 0.
         weight = train.weight[:, batch] * (batch >= 0)
         total = jnp.broadcast_to(weight.sum(1), hyper.seed.shape)
         x = train.x[batch]
@@ -181,9 +185,12 @@ def train_steps(
         loss_of = partial(
             total_loss, program, hyper, scaling, x=x, y=train.y[batch], weight=weight, keys=keys
         )
+        # L = Σ_k ℓ_k(θ_k) and no ℓ_j depends on another head's θ_k, so ∂L/∂θ_k = ∂ℓ_k/∂θ_k: one backward pass of the
+        # sum gives every head's own gradient, with one matrix product for all heads instead of K small ones.
         gradients, (loss, statistics) = jax.grad(loss_of, has_aux=True)(learners.parameters)
         update = jax.vmap(partial(_step, program, progress.steps_per_epoch), in_axes=(0, 0, 0, 0, None))
         learners = update(learners, hyper, gradients, statistics, progress.done + number)
+        # ℓ_k is the mean Σ_i w_ki·ℓ_ki / Σ_i w_ki; times Σ_i w_ki it can be summed over batches of different weight.
         return learners, (loss * total, total)
 
     learners, (losses, weights) = lax.scan(one, learners, (jnp.arange(len(batches)), batches))
@@ -239,6 +246,9 @@ def total_loss(
     form, own = program.form, program.by_head
     parameters = jax.vmap(transpose_kernels)(parameters)
     if not program.shared:  # shared features are standardised already
+        # Head k has its own mean μ and deviation σ. ((x − μ) / σ) @ W = x @ (W / σ) − (μ / σ) @ W: with these in the
+        # kernels [K, D, H] and biases all heads read the same raw x [B, D], and no copy [K, B, D] is made. The gradient
+        # goes through this, so that training is still that on standardised features.
         parameters = jax.vmap(partial(head_kind(form.head).scale, form))(parameters, scaling)
     draws = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
     products = _products(program, hyper, scaling, parameters[form.first], x, draws[:, 1])
@@ -255,12 +265,16 @@ def _products(
     x: jax.Array,
     keys: jax.Array,
 ) -> jax.Array:
-    """Return what kernels ``[K, D, H]`` make of features ``[B, D]``: ``[K, H, B]``.
+    """Return the products of kernels ``[K, D, H]`` with features ``[B, D]``: ``[K, H, B]``.
 
-    Rows come last, here and until the loss: the few outputs of a head are not what arithmetic is vectorised over.
+    Rows come last, here and until the loss, because arithmetic is vectorised over the last axis and a head has few
+    outputs.
     """
     if not program.noise:
-        # Written out as one product: vmap's takes a transposed copy of all kernels, at every step.
+        # One product P [K·H, B] = R [K·H, D] × xᵀ [D, B], with the kernels' rows R as `Learners` keeps them: this
+        # transposition and that in `total_loss` cancel. Its gradient ∂L/∂R = ∂L/∂P [K·H, B] × x [B, D] has the
+        # parameters' layout [K, H, D] again. The product that vmap would write copies all kernels transposed, at
+        # every step.
         heads, width, columns = kernels.shape
         rows = jnp.swapaxes(kernels, 1, 2).reshape(heads * columns, width)
         return (rows @ x.T).reshape(heads, columns, -1)
@@ -268,8 +282,10 @@ def _products(
     def disturbed(
         hyper: Hyperparameters, deviation: jax.Array, kernel: jax.Array, key: jax.Array
     ) -> jax.Array:
-        return kernel.T @ (x + hyper.noise * deviation * drawn(jax.random.normal, key, x.shape)).T
+        return kernel.T @ (x + hyper.noise * deviation * draw_flat(jax.random.normal, key, x.shape)).T
 
+    # Each head has its own noise, hence K different x [B, D] and K products. Noise is in units of a feature's
+    # deviation: 1 where x is standardised already.
     unit = jnp.ones(()) if program.shared else scaling.deviation
     return jax.vmap(disturbed, in_axes=(0, program.by_head, 0, 0))(hyper, unit, kernels, keys)
 
@@ -289,10 +305,11 @@ def _mean_loss(
     share = jnp.ones(())
     other = jnp.arange(len(weight))
     if program.mixup:
-        # Mixed features have mixed products.
+        # (s·x_i + (1 − s)·x_j) @ W = s·(x_i @ W) + (1 − s)·(x_j @ W): mixing the products [H, B] mixes the features
+        # [B, D], without another matrix product.
         share, other = _mixing(hyper, weight, mix_key)
         products = share * products + (1 - share) * products[:, other]
-    uniform = drawn(jax.random.uniform, drop_key, (len(weight), form.units))
+    uniform = draw_flat(jax.random.uniform, drop_key, (len(weight), form.units))
     outputs, statistics = jax.vmap(
         partial(head_kind(form.head).train_logits, form),
         in_axes=(None, 1, 0, None, 0),
@@ -301,13 +318,15 @@ def _mean_loss(
     )(parameters, products, weight, hyper.dropout, uniform)
     losses = value(outputs, _targets(y), hyper.label_smoothing)
     if program.mixup:
+        # Cross-entropies are linear in the target, so this is the loss of the mixed target; a squared error differs
+        # from it by a constant, and has the same gradient.
         losses = share * losses + (1 - share) * value(outputs, _targets(y[other]), hyper.label_smoothing)
     mean = jnp.sum(losses * weight) / jnp.maximum(jnp.sum(weight), 1e-9)
     return mean, {name: lax.stop_gradient(values[0]) for name, values in statistics.items()}
 
 
 def _targets(y: jax.Array) -> jax.Array:
-    """Labels ``[B]`` as they are, several targets for each example ``[B, C]`` with the examples last."""
+    """Return labels ``[B]`` unchanged, and several targets for each example ``[B, C]`` as ``[C, B]``."""
     return jnp.moveaxis(y, 0, -1)
 
 
@@ -321,8 +340,8 @@ def _mixing(hyper: Hyperparameters, weight: jax.Array, key: jax.Array) -> tuple[
     # The share of two Gamma(α) is Beta(α, α); jax.random.beta compiles its sampler twice.
     beta = jax.nn.softmax(jax.random.loggamma(share_key, alpha, (2,)))[0]
     share = jnp.where(hyper.mixup > 0, beta, 1.0)
-    # The row whose turn it is when those that count are counted up to a random place; a categorical distribution
-    # would draw a number for each pair of rows.
+    # With c_r rows that count up to row r, the n-th of them (n from 0) is the number of rows r with c_r ≤ n; n is drawn
+    # uniformly. A categorical distribution would draw a number for each pair of rows, [B, B].
     counted = jnp.cumsum(weight > 0)
     place = jnp.floor(jax.random.uniform(other_key, weight.shape) * counted[-1])
     other = jnp.sum(counted[None] <= jnp.minimum(place, counted[-1] - 1)[:, None], axis=1)

@@ -1,4 +1,4 @@
-"""Which rows each head of a sweep learns from and which judge it: folds, groups and shots, drawn by content.
+"""Folds, groups and few-shot draws: which rows train and validate each head of a sweep, drawn by content.
 
 Like `featcache.splits.stratified`, everything is ranked by a hash of the image's own bytes, so that renaming
 or moving files changes nothing and adding an image changes it for few others.
@@ -14,7 +14,7 @@ from featcache.errors import DataError, UsageError
 
 
 def ranks(keys: Sequence[bytes], *, seed: int) -> np.ndarray:
-    """Return the place of each row in a random order that only its own key decides, int ``[N]``."""
+    """Return each row's place, int ``[N]``, in a random order that depends on the keys and the seed only."""
     digests = np.array([hashlib.sha256(b"%d:" % seed + key).digest() for key in keys], dtype="S32")
     order = np.argsort(digests, kind="stable")
     places = np.empty(len(order), np.int64)
@@ -23,9 +23,9 @@ def ranks(keys: Sequence[bytes], *, seed: int) -> np.ndarray:
 
 
 def stratified_folds(keys: Sequence[bytes], labels: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each row, int ``[N]`` in 0..folds - 1: every class spread evenly.
+    """Return the fold of each row, int ``[N]`` in 0..folds - 1, stratified by class.
 
-    Exact duplicates (equal keys) come into one fold.
+    Exact duplicates (equal keys) are in the same fold.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def stratified_folds(keys: Sequence[bytes], labels: np.ndarray, *, folds: int, s
 
 
 def grouped_folds(groups: Sequence[str], labels: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each row, all rows of a group in one, classes spread as evenly as that allows.
+    """Return the fold of each row, with whole groups in one fold and classes as balanced as that allows.
 
     Raises
     ------
@@ -70,12 +70,12 @@ def _refuse_too_many(folds: int, count: int, what: str) -> None:
 
 
 def read_groups(ids: Sequence[str], pattern: str) -> list[str]:
-    """Return the group of each image: what the first group of the expression (or all of it) finds in its id.
+    """Return the group of each image: what the expression's first group (or the whole expression) matches in its id.
 
     Raises
     ------
     UsageError
-        It is no regular expression, or finds nothing in some id.
+        It is no regular expression, or matches nothing in some id.
     """
     try:
         expression = re.compile(pattern)
@@ -91,7 +91,7 @@ def read_groups(ids: Sequence[str], pattern: str) -> list[str]:
 
 
 def draw_shots(keys: Sequence[bytes], labels: np.ndarray, *, shots: int, seed: int) -> np.ndarray:
-    """Choose `shots` rows of each class, bool ``[N]``; fewer shots are a part of more.
+    """Choose `shots` rows of each class, bool ``[N]``; a smaller draw is a subset of a larger one.
 
     A class with fewer rows gives all it has.
     """

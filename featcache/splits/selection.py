@@ -1,4 +1,4 @@
-"""Which rows of a cache train a head, which validate it and which test it: decided here, for all that learns."""
+"""Selection of the rows of a cache that train, validate and test a head; used by everything that trains one."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from featcache.splits.slices import ALL
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
 
 NONE = "none"
-"""Asks for no validation rows, or no test rows, where there are some."""
+"""The value of `SplitSpec.val` or `SplitSpec.test` that asks for no rows, although the cache has such a split."""
 
 _NOTHING = np.zeros(0, np.int64)
 
 
 class CachedRows(Protocol):
-    """What is asked of a cache here: its row table, as `featcache.FeatureCache` has it."""
+    """The part of `featcache.FeatureCache` that a selection needs: the row table."""
 
     # ruff: noqa: D102 - FeatureCache documents them
 
@@ -47,8 +47,8 @@ class CachedRows(Protocol):
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Which rows are to train, validate and test.
+class SplitSpec:
+    """The request for training, validation and test rows.
 
     Parameters
     ----------
@@ -73,15 +73,15 @@ class Parts:
     seed: int = 0
 
     @classmethod
-    def remembered(cls, training: Mapping[str, Any], *, val_fraction: float, seed: int) -> Self:
-        """Return what a classifier was trained on, by its training record.
+    def from_training(cls, training: Mapping[str, Any], *, val_fraction: float, seed: int) -> Self:
+        """Return the request that a classifier was trained with, from its training record.
 
         Parameters
         ----------
         training
-            With `to_json` as ``"selection"``, but for one that an older featcache trained.
+            With `to_json`'s values as ``"selection"``, which records of older versions of featcache lack.
         val_fraction, seed
-            Of its settings, which is all that an older one remembers.
+            From its settings, which is all that an older record has.
         """
         known = {field.name for field in fields(cls)}
         told = {name: value for name, value in training.get("selection", {}).items() if name in known}
@@ -102,8 +102,8 @@ class Selection:
     held_out: str
 
 
-def select_rows(cache: CachedRows, parts: Parts) -> Selection:
-    """Choose training, validation and test rows of a cache, or of what has the same table of its images.
+def select_rows(cache: CachedRows, parts: SplitSpec) -> Selection:
+    """Choose training, validation and test rows of a cache, or of another object with the same row table.
 
     Where no validation rows are asked for and the cache has none of its own, a stratified share of the training rows
     is held out, drawn by content (see `featcache.splits.stratified`), and by whole groups where images have groups.
@@ -132,20 +132,20 @@ def select_rows(cache: CachedRows, parts: Parts) -> Selection:
 _VALIDATION = "validation (say which rows validate with --val SLICE, or --val none)"
 
 
-def select_named_rows(cache: CachedRows, parts: Parts) -> Selection:
-    """Return the rows that are asked for by name, no share held out; raises what `select_rows` raises."""
+def select_named_rows(cache: CachedRows, parts: SplitSpec) -> Selection:
+    """Return the rows that the request names, without holding out a share; raises as `select_rows` does."""
     _require_train_split(cache, parts)
     train = cache.rows_of(parts.train)
     if cache.task == MULTICLASS and len(np.unique(cache.labels[train])) < 2:
         why = "" if parts.train == "train" else f" ({parts.train}: {len(train)} rows; {UNSORTED})"
         raise DataError(f"{cache.path}: the readable training images are of fewer than two classes{why}")
-    val, test = (_named(cache, name, getattr(parts, name)) for name in ("val", "test"))
+    val, test = (_rows_asked_for(cache, name, getattr(parts, name)) for name in ("val", "test"))
     _refuse_overlap(cache, parts, {"train": train, "val": val, "test": test})
     own = "the dataset's own split" if parts.val in (None, "val") else f"rows {parts.val}"
     return Selection(train, val, test, own if len(val) else "none")
 
 
-def _require_train_split(cache: CachedRows, parts: Parts) -> None:
+def _require_train_split(cache: CachedRows, parts: SplitSpec) -> None:
     if parts.train != "train" or "train" in cache.splits:
         return
     first = next((name for name in cache.splits if re.fullmatch(r"[\w-]+", name)), ALL)
@@ -155,7 +155,7 @@ def _require_train_split(cache: CachedRows, parts: Parts) -> None:
     )
 
 
-def _named(cache: CachedRows, name: str, asked: str | None) -> np.ndarray:
+def _rows_asked_for(cache: CachedRows, name: str, asked: str | None) -> np.ndarray:
     """Return the rows of ``"val"`` or ``"test"``: those asked for, or the cache's own split, or none."""
     if asked is None:
         return cache.rows_of(name) if name in cache.splits else _NOTHING
@@ -169,7 +169,7 @@ def _named(cache: CachedRows, name: str, asked: str | None) -> np.ndarray:
     return rows
 
 
-def _refuse_overlap(cache: CachedRows, parts: Parts, rows: Mapping[str, np.ndarray]) -> None:
+def _refuse_overlap(cache: CachedRows, parts: SplitSpec, rows: Mapping[str, np.ndarray]) -> None:
     told = []
     for one, other in combinations(rows, 2):
         both = np.intersect1d(rows[one], rows[other])
@@ -191,16 +191,16 @@ def _refuse_overlap(cache: CachedRows, parts: Parts, rows: Mapping[str, np.ndarr
         raise UsageError(f"{cache.path}: " + "\n  ".join(told))
 
 
-# What drawing needs to know of rows ---------------------------------------------------------------------------
+# Keys, strata and groups for drawing ---------------------------------------------------------------------------
 
 
 def keys_of(cache: CachedRows, rows: np.ndarray) -> list[bytes]:
-    """Return what rows are drawn by, which is equal for equal images: the sha256 of their bytes."""
+    """Return the keys that rows are drawn by, equal for equal images: the sha256 of their bytes."""
     return [cache.sha256[row].tobytes() for row in rows]
 
 
 def strata_of(cache: CachedRows, rows: np.ndarray) -> np.ndarray:
-    """Return int ``[n]``: rows of one number are spread evenly; classes, or what stands for them."""
+    """Return the stratum of each row, int ``[n]``: its class, or for other tasks what `strata` gives."""
     if cache.task == MULTICLASS or cache.targets is None:
         return cache.labels[rows]
     return strata(cache.task, cache.targets[rows])

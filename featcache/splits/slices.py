@@ -1,4 +1,4 @@
-"""Parts of a dataset in the words of TFDS: ``train``, ``train[:80%]``, ``train[80%:]+test``, ``all``.
+"""Slices of a dataset in the grammar of TFDS: ``train``, ``train[:80%]``, ``train[80%:]+test``, ``all``.
 
 The grammar is that of `tensorflow_datasets.core.splits`, read the same way: what is refused there is refused here, and
 a slice holds the same rows, but for these things. ``all[:10%]``, which TFDS does not know, and a slice alone, such as
@@ -17,7 +17,7 @@ import numpy as np
 from featcache.errors import UnknownNameError, UsageError, did_you_mean
 
 ALL = "all"
-"""All rows, of whatever split."""
+"""Name of all rows, whatever their split."""
 
 SPLITS = {
     "train": "train",
@@ -29,7 +29,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-"""People's names for the three splits."""
+"""Common names of the three splits."""
 
 EXPECTED = (
     "expected a split such as train, a slice such as train[:80%], train[80%:], train[10:20] or [-100:] (of all rows), "
@@ -62,7 +62,7 @@ class Slice:
     per_cent: bool = False
 
     def numbers(self, count: int) -> range:
-        """Return which of the split's `count` rows these are; none where they end before they begin.
+        """Return the row numbers within a split of `count` rows; empty where `stop` comes before `start`.
 
         A bound in per cent is rounded to the nearest row, and half a row to the even one, so that ``[:x%]`` and
         ``[x%:]`` always are the whole split without overlap.
@@ -87,14 +87,14 @@ class Slice:
 
 
 def parse_slices(text: str, splits: Sequence[str]) -> tuple[Slice, ...]:
-    """Read the parts that are added up.
+    """Parse a text into the slices that it adds up.
 
     Parameters
     ----------
     text
         In the grammar above.
     splits
-        Names that are there. One that the grammar could not spell is understood where it stands alone.
+        Names of the splits. One that the grammar could not spell is understood where it stands alone.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def parse_slices(text: str, splits: Sequence[str]) -> tuple[Slice, ...]:
 
 
 def rows_in(text: str, splits: Sequence[str], split_of: np.ndarray, *, origin: str) -> np.ndarray:
-    """Return the rows that a text asks for, in the order in which it does, each once.
+    """Return the row numbers that a text asks for, in its order, each once.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def rows_in(text: str, splits: Sequence[str], split_of: np.ndarray, *, origin: s
         rows must be here, and those of no use are left out afterwards: otherwise two slices that complement each
         other would not any more, once one image of the split could not be read.
     origin
-        What the rows are of, for messages.
+        Name of the cache or dataset, for messages.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def rows_in(text: str, splits: Sequence[str], split_of: np.ndarray, *, origin: s
     """
     try:
         parts = parse_slices(text, splits)
-        rows = np.concatenate([_taken(part, text, splits, split_of) for part in parts])
+        rows = np.concatenate([_take(part, text, splits, split_of) for part in parts])
         if not len(rows) and any(part != Slice(part.split) for part in parts):
             raise UsageError(f"has no rows {text!r}: the slice is empty; give a larger one")
     except UsageError as error:
@@ -147,7 +147,7 @@ def rows_in(text: str, splits: Sequence[str], split_of: np.ndarray, *, origin: s
     return rows[np.sort(first)]
 
 
-def _taken(part: Slice, text: str, splits: Sequence[str], split_of: np.ndarray) -> np.ndarray:
+def _take(part: Slice, text: str, splits: Sequence[str], split_of: np.ndarray) -> np.ndarray:
     everything = part.split == ALL
     own = np.arange(len(split_of)) if everything else np.flatnonzero(split_of == splits.index(part.split))
     try:
@@ -174,7 +174,7 @@ def _parse_term(term: str, text: str, splits: Sequence[str]) -> Slice:
 
 
 def _parse_slice(name: str, inner: str, text: str) -> Slice:
-    """Read what is between brackets."""
+    """Parse the text between the brackets of a term."""
     found = [_BOUND.match(bound) for bound in inner.split(":")]
     bounds = [match for match in found if match is not None]
     if len(bounds) < len(found) or not any(match["value"] for match in bounds):

@@ -1,4 +1,4 @@
-"""Drawing splits that stay put: stratified, seeded, and by content rather than by file name."""
+"""Stratified random splits, drawn by a seed and the images' content, not by file names or order."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -10,9 +10,9 @@ from featcache.core.tasks import REGRESSION
 from featcache.errors import DataError
 
 _BINS = 5
-"""Ranges that numbers are cut into, to draw from each."""
+"""Number of ranges that regression targets are cut into, as strata."""
 _FEW = 5
-"""Images with the same answers are a stratum from so many on."""
+"""Least number of images with the same labels that are a stratum of their own (multilabel)."""
 
 
 def draw_stratified(keys: Sequence[bytes], labels: np.ndarray, *, fraction: float, seed: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def draw_grouped(
     seed
         Another seed, another choice.
     purpose
-        What the chosen rows are for, for the message.
+        What the chosen rows are for; it stands in the message.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def _choose_groups(groups: Sequence[Counter[int]], fraction: float) -> set[int]:
     chosen: set[int] = set()
 
     def cost(group: Counter[int]) -> float:
-        """How much farther from the shares the classes are if this group is chosen too."""
+        """Return the change of the distance from the shares if this group is chosen too."""
         return sum(
             count * (2 * (taken[label] - fraction * rows[label]) + count) / rows[label]
             for label, count in group.items()
@@ -147,15 +147,15 @@ def _choose_groups(groups: Sequence[Counter[int]], fraction: float) -> set[int]:
 
 
 def strata(task: str, targets: np.ndarray) -> np.ndarray:
-    """Return the stratum of each image, int ``[N]``, for drawing splits that hold everything in its share.
+    """Return the stratum of each image, int ``[N]``, for drawing splits of multilabel and regression tasks.
 
-    Images with the same answers are a stratum; those whose answers fewer than 5 images share are one together, so
-    that rare ones are drawn from too. Numbers are cut into 5 ranges of equally many images by the first of them.
+    Multilabel: images with the same set of labels are a stratum; sets that fewer than 5 images have are one stratum
+    together, so that rare ones are drawn from too. Regression: 5 ranges of equally many images by the first target.
 
     Parameters
     ----------
     task
-        ``"answers"`` or ``"numbers"``.
+        `featcache.core.tasks.MULTILABEL` or `featcache.core.tasks.REGRESSION`.
     targets
         float ``[N, T]``.
     """

@@ -110,12 +110,12 @@ def final_heads(
     )
 
 
-def _tested(standing: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -> Spread | None:
+def _tested(standing: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -> SeedScores | None:
     """Read the test rows: once, for the configuration that has been chosen."""
     if not len(data.test):
         return None
     test = data.test_part(standing.key.layer, len(heads))
-    return spread(np.stack([_right(standing.key, head.parameters, test, data) for head in heads]))
+    return seed_scores(np.stack([_right(standing.key, head.parameters, test, data) for head in heads]))
 
 
 def choice_floor(key: Trial, data: SweepData) -> float | None:

@@ -16,7 +16,7 @@ from featcache.heads.target_scaling import TargetScale
 from featcache.splits.folds import draw_shots, grouped_folds, stratified_folds
 from featcache.splits.selection import (
     NONE,
-    Parts,
+    SplitSpec,
     groups_of,
     keys_of,
     select_named_rows,
@@ -29,8 +29,8 @@ SELECT_ON = ("val", "folds")
 
 
 @dataclass(frozen=True)
-class Protocol(Parts):
-    """How heads are judged: which rows train, validate and test (see `Parts`), and whether folds do.
+class Protocol(SplitSpec):
+    """How heads are judged: which rows train, validate and test (see `SplitSpec`), and whether folds do.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Protocol(Parts):
         """Return a hash over the rows and how they are divided."""
         own = {name: getattr(self, name) for name in ("folds", "val_fraction", "group_by", "seed")}
         # What is not asked for is left out, so that results from before it could be asked for keep their names.
-        usual = Parts()
+        usual = SplitSpec()
         own |= {
             name: getattr(self, name)
             for name in ("train", "val", "test")
@@ -110,7 +110,7 @@ class SweepData:
         if cache.task == REGRESSION:
             numbers = cache.known[self.train].astype(np.float64)
             self.scale = TargetScale.of(numbers, np.ones(len(numbers)))
-            self.labels = self.scale.scaled(cache.known).astype(np.float32)
+            self.labels = self.scale.scale(cache.known).astype(np.float32)
         self._loaded: tuple[tuple[str, int], FeatureTable, FeatureTable] | None = None
 
     @cached_property

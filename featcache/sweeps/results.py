@@ -12,7 +12,7 @@ from featcache.core.jsonl import append_records, mend_end, read_records
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, StorageError, UsageError
 from featcache.heads.settings import Settings
-from featcache.metrics.comparison import Comparison, Spread
+from featcache.metrics.comparison import Comparison, SeedScores
 from featcache.solvers.fit import Fit
 from featcache.sweeps.data import Protocol
 from featcache.sweeps.leaderboard import LeaderboardEntry
@@ -166,7 +166,7 @@ class Choice:
     shots: int | None
     standing: LeaderboardEntry
     contenders: tuple[Contender, ...]
-    test: Spread | None
+    test: SeedScores | None
     image_floor: float | None = None
 
 

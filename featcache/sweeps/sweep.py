@@ -83,7 +83,7 @@ def sweep(
         What chooses: ``"val"`` or ``"folds"``. The test rows never do.
     train, val, test
         Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; see
-        `featcache.splits.selection.Parts`.
+        `featcache.splits.selection.SplitSpec`.
     val_fraction
         Share of the training rows held out where a cache has no validation split.
     group_by

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from helpers.support import lite0, scaled_error
 
-from featcache.backbones.chain import Backbone, forget
+from featcache.backbones.chain import Backbone, record_nothing
 from featcache.backbones.families.mobilenet_v2 import FAMILY, Config, InvertedResidual
 from featcache.backbones.layer import Layer, make_layer, split_layer
 from featcache.backbones.registry import families
@@ -33,7 +33,7 @@ class TwoSteps(nnx.Module):
 
     points = ("doubled", "raised")
 
-    def __call__(self, x: jax.Array, record=forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record=record_nothing) -> jax.Array:
         doubled = record("doubled", 2 * x)
         return record("raised", doubled + 10) ** 2
 

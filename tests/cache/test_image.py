@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.cache import LayerSpec
-from featcache.cache.create import built
+from featcache.cache.create import build_image
 from featcache.cache.header import changes
 from featcache.cache.image import FileImage
 from featcache.cache.layout import build_identity, storage_plan
@@ -50,7 +50,7 @@ def test_features_need_no_memory_before_they_are_there():
     layers = {"map": LayerSpec((10**11,), "float32", RECIPE.fingerprint("map"))}
     identity = build_identity(recipe={}, layers=layers, dataset={}, rows=want.rows, provenance={})
     tracemalloc.start()
-    image, header = built(identity, want.rows)
+    image, header = build_image(identity, want.rows)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert image.size == header.size > 2 * 10**15
@@ -59,7 +59,7 @@ def test_features_need_no_memory_before_they_are_there():
 
 def test_hdf5_finds_every_dataset_where_the_header_says():
     want = small()
-    image, header = built(want.identity, want.rows)
+    image, header = build_image(want.identity, want.rows)
     plan = storage_plan(want.identity, want.rows.columns()["id"].dtype.itemsize)
     with h5py.File(image) as file:
         assert set(header.datasets) == {*plan, "identity"}

@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 from featcache import Classifier, train_head
 from featcache.classifier.train_head import Settings
 from featcache.errors import DataError, MissingFileError, UnknownNameError, UsageError
-from featcache.splits.selection import Parts, select_rows
+from featcache.splits.selection import SplitSpec, select_rows
 
 EPOCHS = 25
 
@@ -30,7 +30,7 @@ def cache(tmp_path):
 
 def test_a_head_learns_and_its_scores_are_those_of_scikit_learn(cache, tmp_path):
     classifier = train_head(cache, output=tmp_path / "head", epochs=EPOCHS, learning_rate=0.05)
-    rows = select_rows(cache, Parts())
+    rows = select_rows(cache, SplitSpec())
     for split, part in (("val", rows.val), ("test", rows.test)):
         probabilities = classifier.probabilities(cache.features(part)).astype(np.float64)
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32's sums are 1 to 1e-7 only

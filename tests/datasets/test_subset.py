@@ -14,7 +14,7 @@ from featcache.errors import UnknownNameError, UsageError
 from featcache.extraction.dry_run import plan_extraction
 from featcache.extraction.output_path import output_path
 from featcache.finetuning.data import from_photos
-from featcache.splits.selection import Parts, select_rows
+from featcache.splits.selection import SplitSpec, select_rows
 
 TREE = {"train/cat": 4, "train/dog": 3, "test/cat": 2, "test/dog": 2}
 
@@ -170,7 +170,7 @@ def test_fine_tuning_takes_the_slices_that_the_head_was_made_of(network, tmp_pat
     photos = photo_folder(tmp_path / "flat", {"cat": 8, "dog": 8})
     done = extract(photos, backbone=network, output=tmp_path / "x.h5", split="[2:14]")
     head = train_head(done, output=None, head="ridge", train="train[1:]", val_fraction=0.3, calibrate=False)
-    rows = select_rows(done.cache, Parts(train="train[1:]", val_fraction=0.3))
+    rows = select_rows(done.cache, SplitSpec(train="train[1:]", val_fraction=0.3))
     found = from_photos(head, open_dataset(str(photos)), report=lambda progress: None)
     for part in ("train", "val", "test"):
         wanted = [done.cache.ids[row] for row in getattr(rows, part)]

@@ -255,7 +255,7 @@ def test_folds_of_almost_one_size_and_other_numbers_compile_nothing_again(head, 
     [
         (HeadClassifier(head="forest"), Y, UsageError, "no head 'forest'"),
         (HeadClassifier(learning_rate=-1.0), Y, UsageError, "learning-rate -1.0: expected above 0"),
-        (HeadClassifier(loss="squared"), Y, UsageError, "loss 'squared' is for numbers"),
+        (HeadClassifier(loss="squared"), Y, UsageError, "loss 'squared' is for regression"),
         (HeadClassifier(head="knn"), ANSWERS, UsageError, "use head='linear' or 'mlp' with loss='sigmoid'"),
         (HeadClassifier(), ANSWERS, UsageError, r"y \[N, 2\] names any number of labels for a row"),
         (HeadClassifier(), Y[NUMBERS * 0], DataError, r"of one class \(.*\); a classifier needs two"),

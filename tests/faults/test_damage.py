@@ -152,7 +152,7 @@ def lose(path: Path, dataset: str) -> None:
         stream.seek(offset)
         stream.write(bytes(length))
         stream.seek(0)
-        stream.write(replace(header, sha256=header.digest(file)).encoded())
+        stream.write(replace(header, sha256=header.digest(file)).encode())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from featcache.heads.model import (
     HeadArchitecture,
     Scaling,
     as_arrays,
-    drawn,
+    draw_flat,
     feature_scaling,
     form_of,
     head_kind,
@@ -177,7 +177,7 @@ def test_an_mlp_starts_as_he_et_al_and_undecided():
 
 def test_numbers_drawn_as_one_row_are_those_of_the_shape():
     draw, key = jax.random.uniform, jax.random.key(3)
-    np.testing.assert_array_equal(drawn(draw, key, (16, 5)), draw(key, (16, 5)))
+    np.testing.assert_array_equal(draw_flat(draw, key, (16, 5)), draw(key, (16, 5)))
 
 
 # One step, against plain JAX and by what it reveals ----------------------------------------------------------

@@ -14,7 +14,7 @@ from featcache.classifier.prediction import read_values
 from featcache.cli import main
 from featcache.cli.predict import lines
 from featcache.errors import UsageError
-from featcache.splits.selection import Parts, select_rows
+from featcache.splits.selection import SplitSpec, select_rows
 
 SPLITS = ["train"] * 160 + ["val"] * 40 + ["test"] * 80
 ROWS = len(SPLITS)
@@ -121,7 +121,7 @@ def test_the_order_of_a_caches_answers_does_not_matter(of_answers, features, ans
 def test_validation_rows_are_drawn_from_every_stratum(tmp_path, features, answers):
     splits = ["train"] * 200 + ["test"] * 80
     cache = feature_cache(tmp_path / "s.h5", features, answers, splits, classes=NAMES, task="answers")
-    rows = select_rows(cache, Parts(val_fraction=0.25))
+    rows = select_rows(cache, SplitSpec(val_fraction=0.25))
     kinds = answers @ [1, 2]
     for kind in range(4):
         of_kind = np.flatnonzero(kinds[:200] == kind)
@@ -150,9 +150,13 @@ def test_averages_over_views_are_means_of_what_each_view_says(tmp_path, features
 @pytest.mark.parametrize(
     ("task", "options", "says"),
     [
-        ("numbers", {"head": "logistic"}, "no head 'logistic' for numbers; known: ridge, linear, mlp"),
-        ("answers", {"head": "knn"}, "no head 'knn' for answers; known: linear, mlp"),
-        ("answers", {"loss": "softmax"}, "no loss 'softmax' for answers; known: sigmoid"),
+        (
+            "numbers",
+            {"head": "logistic"},
+            "no head 'logistic' for a regression task; known: ridge, linear, mlp",
+        ),
+        ("answers", {"head": "knn"}, "no head 'knn' for a multilabel task; known: linear, mlp"),
+        ("answers", {"loss": "softmax"}, "no loss 'softmax' for a multilabel task; known: sigmoid"),
         ("answers", {"class_weights": "balanced"}, "class weights 'balanced' are for exclusive classes"),
     ],
 )
@@ -219,8 +223,8 @@ def test_folds_judge_every_row_of_numbers_once(of_numbers, tmp_path):
 @pytest.mark.parametrize(
     ("axes", "says"),
     [
-        ({"head": "ridge,knn"}, "no head 'knn' for numbers; known: ridge, linear, mlp"),
-        ({"head": "linear", "loss": "softmax"}, "no loss 'softmax' for numbers; known: squared"),
+        ({"head": "ridge,knn"}, "no head 'knn' for a regression task; known: ridge, linear, mlp"),
+        ({"head": "linear", "loss": "softmax"}, "no loss 'softmax' for a regression task; known: squared"),
         ({"shots": "5,all"}, r"shots are training examples of each class, and .*n\.h5 holds numbers"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from featcache.metrics.comparison import compare, mean_interval, spread
+from featcache.metrics.comparison import compare, mean_interval, seed_scores
 from featcache.sweeps.leaderboard import leaderboard_entries
 
 
@@ -61,7 +61,7 @@ def test_equal_heads_are_not_told_apart():
 def test_the_spread_is_over_seeds_and_the_interval_over_rows():
     random = np.random.default_rng(1)
     right = (random.random((5, 300)) < 0.8).astype(float)
-    found = spread(right)
+    found = seed_scores(right)
     assert found.values == pytest.approx(right.mean(axis=1))
     assert (found.mean, found.deviation) == pytest.approx((right.mean(), right.mean(axis=1).std(ddof=1)))
     assert found.interval[0] < found.mean < found.interval[1]
@@ -69,7 +69,7 @@ def test_the_spread_is_over_seeds_and_the_interval_over_rows():
 
 
 def test_one_seed_that_is_always_right_is_not_certain():
-    found = spread(np.ones((1, 50)))
+    found = seed_scores(np.ones((1, 50)))
     assert (found.mean, found.deviation) == (1.0, 0.0)
     assert found.interval == pytest.approx((50 / (50 + 1.96**2), 1.0), abs=1e-3)  # Wilson's
 

@@ -168,7 +168,7 @@ def test_settings_name_the_losses_that_there_are():
         (
             {"loss": "squared"},
             CLASSES,
-            "loss 'squared' is for numbers, and these labels are classes; use softmax",
+            "loss 'squared' is for regression, and these labels are classes; use softmax",
         ),
         ({}, CLASSES * 1.0, r"labels float64 \[96\]: expected numbers of classes.* float \[N, 1\]"),
         ({}, ANSWERS, "a linear head with loss softmax tells exclusive classes apart.* 3 for each row"),
@@ -176,7 +176,7 @@ def test_settings_name_the_losses_that_there_are():
         ({"head": "logistic", "loss": "sigmoid"}, ANSWERS, "a logistic head tells exclusive classes apart"),
         ({"loss": "sigmoid"}, ANSWERS[:, :2], r"labels of shape \(96, 2\): expected \[N, 3\]"),
         ({"loss": "sigmoid", "class_weights": "balanced"}, ANSWERS, "'balanced' are for exclusive classes"),
-        ({"loss": "sigmoid"}, ANSWERS * 2, r"answers 0\.\.2: expected 0 \(no\) to 1 \(yes\)"),
+        ({"loss": "sigmoid"}, ANSWERS * 2, r"multilabel targets 0\.\.2: expected 0 \(no\) to 1 \(yes\)"),
         ({"loss": "squared"}, NUMBERS * np.nan, "a label is NaN or infinite; leave its row out"),
     ],
 )

@@ -10,7 +10,7 @@ from featcache.heads.feature_table import ArrayTable, StreamedTable, blocks
 from featcache.heads.model import HeadArchitecture
 from featcache.solvers.optimizers import hyperparameters
 from featcache.solvers.streaming import StreamedRows, fit_streamed
-from featcache.solvers.train_loop import TrainedHeads, fit, initial
+from featcache.solvers.train_loop import TrainedHeads, fit, init_carry
 from featcache.solvers.train_step import HeadsProgram, TrainRows
 
 N, M, D, C, K = 150, 54, 16, 3, 3
@@ -74,7 +74,7 @@ def test_streamed_heads_are_those_of_training_in_memory(program):
 
 def test_the_first_epoch_has_the_types_of_all_others():
     # A number without a type of its own (jnp.nan) becomes another one after an epoch, and all is compiled again.
-    first = jax.eval_shape(lambda: initial(LINEAR, HYPER, D))
+    first = jax.eval_shape(lambda: init_carry(LINEAR, HYPER, D))
     assert not [leaf for leaf in jax.tree.leaves(first) if leaf.weak_type]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from featcache import Classifier, extract, sweep, train_head
 from featcache.errors import DataError, UnknownNameError, UsageError
-from featcache.splits.selection import Parts, select_rows
+from featcache.splits.selection import SplitSpec, select_rows
 from featcache.splits.stratified import draw_grouped, draw_stratified
 from featcache.sweeps.data import Protocol, SweepData
 
@@ -46,19 +46,19 @@ def divided(rows):
 
 
 def test_a_share_of_the_training_rows_is_held_out_where_there_is_no_validation_split(cache):
-    rows = select_rows(cache, Parts(seed=3))
+    rows = select_rows(cache, SplitSpec(seed=3))
     np.testing.assert_array_equal(np.sort(np.concatenate([rows.train, rows.val])), np.arange(60))
     np.testing.assert_array_equal(rows.test, np.arange(60, 90))
     assert np.bincount(cache.labels[rows.val]).tolist() == [4, 4, 4]
     assert rows.held_out == "0.2 of train, stratified, seed 3"
-    again, other = (select_rows(cache, Parts(seed=seed)) for seed in (3, 4))
+    again, other = (select_rows(cache, SplitSpec(seed=seed)) for seed in (3, 4))
     np.testing.assert_array_equal(again.val, rows.val)
     assert set(other.val) != set(rows.val)
 
 
 def test_the_held_out_rows_are_those_that_they_always_were(cache):
     """Classifiers that exist remember a share and a seed, and nothing else: these rows may never become others."""
-    rows = select_rows(cache, Parts(val_fraction=0.1, seed=1))
+    rows = select_rows(cache, SplitSpec(val_fraction=0.1, seed=1))
     assert rows.val.tolist() == HELD_OUT
     # The rule, written out: of each class the tenth whose sha256 of seed and content is smallest.
     want = []
@@ -70,16 +70,16 @@ def test_the_held_out_rows_are_those_that_they_always_were(cache):
 
 
 def test_the_datasets_own_validation_split_is_used_whole(tmp_path):
-    rows = select_rows(made(tmp_path, ["train"] * 18 + ["val"] * 12), Parts(val_fraction=0.5))
+    rows = select_rows(made(tmp_path, ["train"] * 18 + ["val"] * 12), SplitSpec(val_fraction=0.5))
     assert (len(rows.train), rows.val.tolist(), len(rows.test)) == (18, list(range(18, 30)), 0)
     assert rows.held_out == "the dataset's own split"
 
 
 def test_nothing_is_held_out_where_nothing_is_wanted(cache, tmp_path):
-    rows = select_rows(cache, Parts(val_fraction=0))
+    rows = select_rows(cache, SplitSpec(val_fraction=0))
     assert (len(rows.train), len(rows.val), rows.held_out) == (60, 0, "none")
     own = made(tmp_path, ["train"] * 6 + ["val"] * 3 + ["test"] * 3, name="own.h5")
-    rows = select_rows(own, Parts(val="none", test="none"))
+    rows = select_rows(own, SplitSpec(val="none", test="none"))
     assert (len(rows.train), len(rows.val), len(rows.test), rows.held_out) == (6, 0, 0, "none")
 
 
@@ -97,7 +97,7 @@ def test_answers_are_in_what_is_held_out_in_their_shares():
         sha256=np.array([list(hashlib.sha256(b"%d" % row).digest()) for row in range(count)], np.uint8),
         rows_of=lambda split: np.arange(count),
     )
-    rows = select_rows(cache, Parts())  # pyright: ignore[reportArgumentType]
+    rows = select_rows(cache, SplitSpec())  # pyright: ignore[reportArgumentType]
     held, counts = np.unique(targets[rows.val], axis=0, return_counts=True)
     assert held.tolist() == [[0, 1], [1, 0], [1, 1]]
     assert counts.tolist() == [2, 4, 1]
@@ -107,13 +107,13 @@ def test_answers_are_in_what_is_held_out_in_their_shares():
 
 
 def test_slices_train_validate_and_test(cache):
-    rows = select_rows(cache, Parts(train="train[:80%]", val="train[80%:]", test="test[-10:]"))
+    rows = select_rows(cache, SplitSpec(train="train[:80%]", val="train[80%:]", test="test[-10:]"))
     assert divided(rows) == (list(range(48)), list(range(48, 60)), list(range(80, 90)))
     assert rows.held_out == "rows train[80%:]"
 
 
 def test_a_share_of_a_slice_is_held_out(cache):
-    rows = select_rows(cache, Parts(train="train[:50%]+test[:6]", val_fraction=0.25, test="test[6:]"))
+    rows = select_rows(cache, SplitSpec(train="train[:50%]+test[:6]", val_fraction=0.25, test="test[6:]"))
     assert sorted([*rows.train, *rows.val]) == [*range(30), *range(60, 66)]
     assert (len(rows.val), rows.test.tolist()) == (9, list(range(66, 90)))
     assert rows.held_out == "0.25 of train[:50%]+test[:6], stratified, seed 0"
@@ -130,10 +130,10 @@ def test_a_cache_without_training_rows_says_which_words_make_some(tmp_path):
     with pytest.raises(DataError, match="has no train split"):
         SweepData(cache, Protocol(), memory=2**30)
     # What it says does work.
-    rows = select_rows(cache, Parts(train="test[:80%]", test="test[80%:]"))
+    rows = select_rows(cache, SplitSpec(train="test[:80%]", test="test[80%:]"))
     assert (len(rows.train), len(rows.val), rows.test.tolist()) == (18, 6, list(range(24, 30)))
     with pytest.raises(DataError, match=r"--train 'all\[:80%\]' --test 'all\[80%:\]'"):
-        select_rows(made(tmp_path, ["day 1"] * 6, name="days.h5"), Parts())
+        select_rows(made(tmp_path, ["day 1"] * 6, name="days.h5"), SplitSpec())
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_slice_of_sorted_rows_loses_classes_and_the_warning_says_why(tmp_path)
 def test_a_share_of_whole_groups_is_held_out(tmp_path):
     groups = [f"patient {row // 6}" for row in range(60)]
     cache = made(tmp_path, ["train"] * 60, groups=groups)
-    rows = select_rows(cache, Parts(seed=2))
+    rows = select_rows(cache, SplitSpec(seed=2))
     keys = [cache.sha256[row].tobytes() for row in range(60)]
     held = draw_grouped(keys, cache.labels, groups, fraction=0.2, seed=2)
     assert rows.val.tolist() == np.flatnonzero(held).tolist()
@@ -233,16 +233,16 @@ def test_a_share_of_whole_groups_is_held_out(tmp_path):
     # The same groups by an expression over ids, and one that sees others, which wins over the cache's own.
     named = made(tmp_path, ["train"] * 60, name="named.h5")
     named.__dict__["ids"] = tuple(f"{group}/{row}.jpg" for row, group in enumerate(groups))
-    by_name = select_rows(named, Parts(group_by=r"(patient \d+)/", seed=2))
+    by_name = select_rows(named, SplitSpec(group_by=r"(patient \d+)/", seed=2))
     assert divided(by_name) == divided(rows)
-    alone = select_rows(cache, Parts(group_by=r"\d+", seed=2))
+    alone = select_rows(cache, SplitSpec(group_by=r"\d+", seed=2))
     assert len({groups[row] for row in alone.val}) > 2
 
 
 def test_groups_that_are_all_empty_are_none(tmp_path):
     cache = made(tmp_path, ["train"] * 60, groups=[""] * 60)
     keys = [cache.sha256[row].tobytes() for row in range(60)]
-    rows = select_rows(cache, Parts())
+    rows = select_rows(cache, SplitSpec())
     want = draw_stratified(keys, cache.labels, fraction=0.2, seed=0)
     assert rows.val.tolist() == np.flatnonzero(want).tolist()
     assert rows.held_out == "0.2 of train, stratified, seed 0"
@@ -274,7 +274,7 @@ def test_groups_of_a_table_are_held_out_whole_from_the_file_to_the_head(tmp_path
     done = extract(f"csv:{tmp_path / 'photos.csv'}", backbone=FakeNetwork(), output=tmp_path / "x.h5")
     cache = done.cache
     assert cache.groups == tuple(line.split(",")[3] for line in lines)
-    rows = select_rows(cache, Parts(val_fraction=0.25))
+    rows = select_rows(cache, SplitSpec(val_fraction=0.25))
     assert [len(rows.train), len(rows.val)] == [12, 4]
     (garden,) = {cache.groups[row] for row in rows.val}
     assert garden not in {cache.groups[row] for row in rows.train}
@@ -302,7 +302,7 @@ def test_no_group_is_on_both_sides(groups, seed):
         rows_of=lambda split: np.arange(count),
     )
     try:
-        rows = select_rows(cache, Parts(val_fraction=0.3, seed=seed))  # pyright: ignore[reportArgumentType]
+        rows = select_rows(cache, SplitSpec(val_fraction=0.3, seed=seed))  # pyright: ignore[reportArgumentType]
     except DataError as error:  # every group may hold all rows of some class
         assert "none can be put aside" in str(error)  # noqa: PT017
         return
@@ -318,10 +318,10 @@ def test_a_classifier_remembers_its_rows_and_they_are_found_again(cache, tmp_pat
     parts = {"train": "all[:50%]", "test": "[70:]", "group_by": r"\d+"}
     train_head(cache, output=tmp_path / "head", val_fraction=0.3, seed=5, **QUICK, **parts)
     training = json.loads((tmp_path / "head" / "classifier.json").read_text())["training"]
-    want = Parts(**parts, val_fraction=0.3, seed=5)
+    want = SplitSpec(**parts, val_fraction=0.3, seed=5)
     assert training["selection"] == want.to_json()
     kept = Classifier.load(tmp_path / "head")
-    told = Parts.remembered(kept.training, val_fraction=0.9, seed=9)
+    told = SplitSpec.from_training(kept.training, val_fraction=0.9, seed=9)
     assert divided(select_rows(cache, told)) == divided(select_rows(cache, want))
 
 
@@ -331,8 +331,8 @@ def test_a_swept_classifier_remembers_its_rows(cache, tmp_path):
         val_fraction=0.3, seed=4,
     )  # fmt: skip
     kept = Classifier.load(result.classifier)
-    rows = select_rows(cache, Parts.remembered(kept.training, val_fraction=0.2, seed=0))
-    want = select_rows(cache, Parts("train[:50%]", None, "test[:9]", 0.3, None, 4))
+    rows = select_rows(cache, SplitSpec.from_training(kept.training, val_fraction=0.2, seed=0))
+    want = select_rows(cache, SplitSpec("train[:50%]", None, "test[:9]", 0.3, None, 4))
     assert divided(rows) == divided(want)
     assert kept.metrics["val"]["count"] == len(want.val)
     assert kept.metrics["test"]["count"] == 9
@@ -341,10 +341,10 @@ def test_a_swept_classifier_remembers_its_rows(cache, tmp_path):
 
 
 def test_what_an_older_classifier_remembers_is_enough():
-    older = Parts.remembered({"val_fraction": 0.3}, val_fraction=0.3, seed=4)
-    assert older == Parts(val_fraction=0.3, seed=4)
-    newer = Parts.remembered({"selection": {"train": "all", "later": 1}}, val_fraction=0.2, seed=0)
-    assert newer == Parts(train="all")
+    older = SplitSpec.from_training({"val_fraction": 0.3}, val_fraction=0.3, seed=4)
+    assert older == SplitSpec(val_fraction=0.3, seed=4)
+    newer = SplitSpec.from_training({"selection": {"train": "all", "later": 1}}, val_fraction=0.2, seed=0)
+    assert newer == SplitSpec(train="all")
 
 
 def test_a_sweeps_heads_keep_their_names_and_other_rows_are_other_heads(cache):

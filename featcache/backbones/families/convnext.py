@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from featcache.backbones.chain import Backbone, Record, forget
+from featcache.backbones.chain import Backbone, Recorder, record_nothing
 from featcache.backbones.families.presets import (
     hub_file,
     keras_file,
@@ -83,7 +83,7 @@ class ConvNeXtBlock(nnx.Module):
         self.layer_scale = LayerScale(features)
         self.points = ("depthwise_conv", "layernorm", "gelu", "layer_scale")
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, H, W, C]`` to the same shape."""
         y = record("depthwise_conv", self.depthwise(x))
         y = record("layernorm", self.norm(y))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from featcache.backbones.chain import Backbone, Record, forget
+from featcache.backbones.chain import Backbone, Recorder, record_nothing
 from featcache.backbones.families.presets import keras_file, keras_torch, torchvision_file, torchvision_preset
 from featcache.backbones.families.resnet import blocks
 from featcache.backbones.families.resnet_v2 import norm_relu
@@ -69,7 +69,7 @@ class DenseLayer(nnx.Module):
         self.reduce = ConvNorm(in_features, 4 * GROWTH, epsilon=epsilon, activation=jax.nn.relu, rngs=rngs)
         self.grow = Conv(4 * GROWTH, GROWTH, 3, rngs=rngs)
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, H, W, in_features]`` to ``[B, H, W, in_features + GROWTH]``."""
         y = record("0_relu", self.preact(x))
         y = record("1_relu", self.reduce(y))

@@ -53,7 +53,7 @@ def scaled_rows(config: Config) -> list[Row]:
     """The rows of a variant."""
     ends = (ROWS[0], ROWS[-1])
     return [
-        row.scaled(
+        row.scale(
             scaled_features(row.features, config.width),
             row.repeats if row in ends else ceil(row.repeats * config.depth),
         )
@@ -93,7 +93,7 @@ def _block_aliases(rows: Sequence[Row]) -> dict[str, str]:
     for number, repeat, name in blocks(rows):
         module = f"blocks.{number}"
         aliases |= {module: name, f"{module}.{repeat}": name}  # a row is its last block
-        for part in rows[number].parts:
+        for part in rows[number].steps:
             if part.name in _POINTS:
                 names = (f"{name}_{part.point}", f"{module}.{repeat}.{part.norm}")
                 aliases |= dict.fromkeys(names, f"{name}_{_POINTS[part.name]}")

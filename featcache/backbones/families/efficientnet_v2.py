@@ -127,7 +127,7 @@ class Config:
 def scaled_rows(config: Config) -> list[Row]:
     """The rows of a variant."""
     return [
-        row.scaled(scaled_features(row.features, config.width, least=0), ceil(row.repeats * config.depth))
+        row.scale(scaled_features(row.features, config.width, least=0), ceil(row.repeats * config.depth))
         for row in ROWS[config.rows]
     ]
 

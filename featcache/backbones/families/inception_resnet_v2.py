@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jax
 from flax import nnx
 
-from featcache.backbones.chain import Backbone, Record, forget
+from featcache.backbones.chain import Backbone, Recorder, record_nothing
 from featcache.backbones.families.presets import hub_file, keras_file, keras_tf, timm_preset
 from featcache.backbones.family import Download, Family, Pretrained
 from featcache.backbones.nn.basic import Conv, Dense, GlobalAveragePool
@@ -148,7 +148,7 @@ class ResidualBlock(nnx.Module):
         self.scale = 1.0 if is_last else scale
         self.is_last = is_last
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, H, W, in_features]`` to the same shape."""
         y = record("mixed", self.mixed(x))
         y = x + self.scale * record("conv", self.conv(y))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import jax
 from flax import nnx
 
-from featcache.backbones.chain import Backbone, Record, forget
+from featcache.backbones.chain import Backbone, Recorder, record_nothing
 from featcache.backbones.families.mobilenet_v1 import timm_numbers
 from featcache.backbones.families.presets import (
     hub_file,
@@ -97,7 +97,7 @@ class InvertedResidual(nnx.Module):
         self.skip = strides == 1 and in_features == out_features
         self.points = ("expand_relu",) * (expansion != 1) + ("depthwise_relu", "project_BN")
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, H, W, in_features]`` to ``[B, H', W', out_features]``."""
         y = x if self.expand is None else record("expand_relu", self.expand(x))
         y = record("depthwise_relu", self.depthwise(y))

@@ -103,7 +103,7 @@ def blocks(config: Config) -> dict[str, tuple[int, Row]]:
     found: dict[str, tuple[int, Row]] = {}
     before, features = STEM, STEM
     for number, row in enumerate(ROWS[config.variant]):
-        scaled = row.scaled(before, features, config.alpha)
+        scaled = row.scale(before, features, config.alpha)
         found[f"expanded_conv_{number}" if number else "expanded_conv"] = (
             features,
             scaled.minimalistic() if config.minimalistic else scaled,

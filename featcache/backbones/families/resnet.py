@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import jax
 from flax import nnx
 
-from featcache.backbones.chain import Backbone, Record, forget
+from featcache.backbones.chain import Backbone, Recorder, record_nothing
 from featcache.backbones.families.presets import (
     hub_file,
     keras_caffe,
@@ -98,7 +98,7 @@ class Residual(nnx.Module):
         self.shortcut = unit(0, 1) if strides != 1 or in_features != out_features else None
         self.points = point_names(config)
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, H, W, in_features]`` to ``[B, H', W', out_features]``."""
         y = x
         for number, point in enumerate(self.points, 1):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from featcache.backbones.chain import Backbone, Record, forget
+from featcache.backbones.chain import Backbone, Recorder, record_nothing
 from featcache.backbones.families.presets import keras_file, keras_tf
 from featcache.backbones.families.resnet import DEPTHS, WIDTHS, blocks
 from featcache.backbones.family import Family, Pretrained
@@ -95,7 +95,7 @@ class Residual(nnx.Module):
         self.expand = Conv(width, 4 * width, use_bias=True, rngs=rngs)
         self.shortcut = Conv(in_features, 4 * width, use_bias=True, rngs=rngs) if first else None
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, H, W, in_features]`` to ``[B, H', W', 4 · width]``."""
         active = record("preact_relu", self.preact(x))
         y = record("1_relu", self.unit1(active))

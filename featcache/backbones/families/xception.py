@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from featcache.backbones.chain import Backbone, Record, forget
+from featcache.backbones.chain import Backbone, Recorder, record_nothing
 from featcache.backbones.families.presets import keras_file, keras_tf, timm_preset
 from featcache.backbones.family import Download, Family, Pretrained
 from featcache.backbones.nn.basic import (
@@ -109,7 +109,7 @@ class Block(nnx.Module):
         points = [f"{name}_{part}" for name in self.sepconvs for part in ("act", "bn")]
         self.points = (*points[is_first:], *("pool",) * halves)
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, H, W, in_features]`` to ``[B, H', W', out_features]``."""
         y = x
         for name in self.sepconvs:

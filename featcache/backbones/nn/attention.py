@@ -1,4 +1,4 @@
-"""The layers of transformers: attention, the block it stands in, and pooling by attention.
+"""The layers of transformers: attention, transformer blocks, and pooling by attention.
 
 Vaswani et al., "Attention Is All You Need", https://arxiv.org/abs/1706.03762
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from featcache.backbones.chain import Record, forget
+from featcache.backbones.chain import Recorder, record_nothing
 from featcache.backbones.nn.basic import Activation, Dense, LayerNorm, Serial
 
 HEAD_WIDTH = 64
@@ -50,7 +50,7 @@ def split_heads(x: jax.Array, parts: int) -> jax.Array:
 
 
 class Attention(nnx.Module):
-    """Self-attention: each token becomes a mean of all, weighted anew in each head."""
+    """Multi-head self-attention over all tokens."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs | None) -> None:
         self.qkv = Dense(width, 3 * width, rngs=rngs)
@@ -63,7 +63,7 @@ class Attention(nnx.Module):
 
 
 class AttentionPool(nnx.Module):
-    """Tokens to one vector: one learnt query attends to all of them, then an MLP (the head of SigLIP).
+    """Pool tokens to one vector: one learnt query attends to all of them, then an MLP (the head of SigLIP).
 
     Lee et al., "Set Transformer", https://arxiv.org/abs/1810.00825; Zhai et al., "Scaling Vision Transformers",
     https://arxiv.org/abs/2106.04560
@@ -130,7 +130,7 @@ class TransformerBlock(nnx.Module):
         self.ls2 = LayerScale(width) if layer_scale else None
         self.points = ("attn", "mlp")
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, N, D]`` to the same shape."""
         y = record("attn", self.attn(self.norm1(x)))
         x = x + (y if self.ls1 is None else self.ls1(y))

@@ -202,7 +202,7 @@ class LayerNorm(nnx.Module):
 
 
 class SqueezeExcite(nnx.Module):
-    """Weigh channels by what the whole map holds: mean, `reduce` 1×1, activation, `expand` 1×1, gate.
+    """Squeeze-and-excitation: scale channels by a gate of the map's mean (`reduce` 1×1, activation, `expand` 1×1).
 
     Hu et al., "Squeeze-and-Excitation Networks", https://arxiv.org/abs/1709.01507
     """
@@ -300,7 +300,7 @@ class Flatten(nnx.Module):
 
 
 class Serial(nnx.Module):
-    """Modules one after the other, as one stage or as a part of one; the parts are attributes by their names."""
+    """Modules in sequence, as one stage or as a part of one; the parts are attributes by their names."""
 
     def __init__(self, **parts: Callable[[jax.Array], jax.Array]) -> None:
         self.order = tuple(parts)

@@ -1,4 +1,4 @@
-"""What MobileNetV3 is built of: the paper's "bneck", an inverted residual with squeeze-and-excitation.
+"""The block of MobileNetV3, the paper's "bneck": an inverted residual with squeeze-and-excitation.
 
 Howard et al., "Searching for MobileNetV3", https://arxiv.org/abs/1905.02244
 """
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from featcache.backbones.chain import Record, forget
+from featcache.backbones.chain import Recorder, record_nothing
 from featcache.backbones.nn.basic import ConvNorm, SqueezeExcite, hard_sigmoid, hard_swish
 from featcache.backbones.nn.convolution import Padding
 from featcache.backbones.nn.mbconv import scaled_features
@@ -51,7 +51,7 @@ class Row(NamedTuple):
     activation: str
     strides: int
 
-    def scaled(self, before: int, in_features: int, alpha: float) -> "Row":
+    def scale(self, before: int, in_features: int, alpha: float) -> "Row":
         """Return the row of a network of another width.
 
         Parameters
@@ -104,7 +104,7 @@ class Bottleneck(nnx.Module):
             self.squeeze = SqueezeExcite(width, scaled_features(width, 0.25), **inner, rngs=rngs)
         self.project = ConvNorm(width, row.features, **norm)
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, H, W, in_features]`` to ``[B, H', W', features of the row]``."""
         y = x
         for part, point in zip(self.parts, self.points, strict=True):

@@ -61,6 +61,8 @@ def _depthwise_shifted(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]
 
     Its gradient is written out: derived from the sum, it takes 10–20 times as long as the sum itself.
     """
+    # y[b, i, j, c] = Σ_uv x[b, i·s + u, j·s + v, c] · k[u, v, 0, c]. For one (u, v) that is a strided read of x,
+    # [B, H', W', C], times a vector [C]: elementwise, and vectorised over the channels.
     total = None
     for row, column, part in _strided_reads(x, kernel.shape[:2], strides):
         product = part * kernel[row, column, 0]
@@ -88,7 +90,10 @@ def _depthwise_backward(
 def _depthwise_map_slope(
     shape: Sequence[int], kernel: jax.Array, strides: tuple[int, int], slope: jax.Array
 ) -> jax.Array:
-    """The same sum again: of the slope, with zeros between its pixels where the step was larger than one."""
+    """Return the gradient of the padded map: `_depthwise_shifted` again, over the output's gradient `slope`."""
+    # With g the slope, ∂L/∂x[p, q] = Σ_uv k[u, v] · g[(p − u) / s, (q − v) / s] over the (u, v) for which both are
+    # whole: the mirrored kernel over g, with s − 1 zeros between its pixels, k − 1 before them, and after them as many
+    # as make the result as large as x (pixels that no window reaches have the gradient 0).
     pads = []
     for size, steps, k, stride in zip(shape[1:3], slope.shape[1:3], kernel.shape[:2], strides, strict=True):
         pads.append((k - 1, size - 1 - (steps - 1) * stride, stride - 1))
@@ -99,7 +104,9 @@ def _depthwise_map_slope(
 def _depthwise_kernel_slope(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], slope: jax.Array
 ) -> jax.Array:
-    """Row by row into ``kh·kw`` sums of ``[W', C]``: as one reduction, XLA's CPU code would not be vectorised."""
+    """Return the kernel's gradient, added up row by row: as one reduction, XLA's CPU code is not vectorised."""
+    # With g the slope, ∂L/∂k[u, v, c] = Σ_bij g[b, i, j, c] · x[b, i·s + u, j·s + v, c]. The loop runs over the rows
+    # (b, i) and keeps kh·kw sums [W', C], elementwise over j and c; the sum over j is taken at the end.
     batch, height, width, channels = slope.shape
     (kh, kw), (down, across) = kernel.shape[:2], strides
     wide = jnp.promote_types(slope.dtype, jnp.float32)  # a sum in bfloat16 would stop growing at 256 terms
@@ -134,6 +141,8 @@ def _strided_reads(
 
 def _patches_dot(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """Convolution of a padded map of few channels as one matrix product over its patches (fast on CPUs)."""
+    # y[b, i, j, f] = Σ_p patches[b, i, j, p] · k[p, f] with p = (u, v, c), the order in which a kernel lies in
+    # memory: [B·H'·W', kh·kw·C_in] × [kh·kw·C_in, C_out].
     parts = [part for _, _, part in _strided_reads(x, kernel.shape[:2], strides)]
     # The barrier keeps the gathering of patches out of the product's inner loop.
     patches = lax.optimization_barrier(jnp.concatenate(parts, axis=-1))
@@ -178,6 +187,7 @@ def convolve(
     kh, kw, fan_in, features = kernel.shape
     pads = explicit_padding(padding, x.shape[1:3], (kh, kw), strides)
     if (kh, kw, *strides) == (1, 1, 1, 1) and fan_in == x.shape[-1] and not any(sum(pads, ())):
+        # Every pixel by itself: one product [B·H·W, C_in] × [C_in, C_out], and so is its gradient.
         return jnp.einsum("bhwc,cf->bhwf", x, kernel[0, 0])
     depthwise = fan_in == 1 and features == x.shape[-1]
     if depthwise or x.shape[-1] == fan_in <= FEW_CHANNELS:
@@ -209,7 +219,7 @@ def max_pool(x: jax.Array, size: int, *, strides: int | None = None, padding: Pa
     pads = explicit_padding(padding, x.shape[1:3], window, steps)
 
     def shifted(x: jax.Array) -> jax.Array:
-        return _reduced(jnp.maximum, _pad(x, pads, -jnp.inf), window, steps)
+        return _reduce_window(jnp.maximum, _pad(x, pads, -jnp.inf), window, steps)
 
     def windowed(x: jax.Array) -> jax.Array:
         # Of numpy: JAX differentiates a window's largest value only where it sees that this is the least number.
@@ -247,7 +257,7 @@ def average_pool(
     pads = explicit_padding(padding, x.shape[1:3], window, steps)
 
     def shifted(x: jax.Array) -> jax.Array:
-        return _reduced(jnp.add, _pad(x, pads), window, steps)
+        return _reduce_window(jnp.add, _pad(x, pads), window, steps)
 
     def windowed(x: jax.Array) -> jax.Array:
         zero = np.array(0, x.dtype)
@@ -260,7 +270,7 @@ def average_pool(
     return total / jnp.asarray(np.outer(*inside)[:, :, None], x.dtype)
 
 
-def _reduced(
+def _reduce_window(
     combine: Callable[[jax.Array, jax.Array], jax.Array],
     x: jax.Array,
     window: tuple[int, int],

@@ -1,4 +1,4 @@
-"""What Inception-v3 and Inception-ResNet-v2 are made of: blocks of branches from tables, and a stem.
+"""The building blocks of Inception-v3 and Inception-ResNet-v2: blocks of branches from tables, and a stem.
 
 The stem has the names and widths of TF-slim's code.
 """
@@ -77,7 +77,7 @@ STEM_FEATURES = 192
 
 
 class Mixed(nnx.Module):
-    """Branches beside each other, their outputs concatenated; the units are attributes by their names."""
+    """Parallel branches with concatenated outputs; the units are attributes by their names."""
 
     def __init__(
         self,

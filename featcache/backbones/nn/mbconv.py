@@ -1,4 +1,4 @@
-"""What the EfficientNets are built of: rows of inverted residual blocks, plain or fused.
+"""The building blocks of the EfficientNets: rows of inverted residual blocks, plain or fused.
 
 Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", https://arxiv.org/abs/1801.04381, with
 squeeze-and-excitation as in https://arxiv.org/abs/1905.11946, fused as in https://arxiv.org/abs/2104.00298
@@ -15,13 +15,13 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from featcache.backbones.chain import Backbone, Record, forget
+from featcache.backbones.chain import Backbone, Recorder, record_nothing
 from featcache.backbones.nn.basic import ConvNorm, Dense, GlobalAveragePool, SqueezeExcite
 from featcache.backbones.nn.convolution import Padding
 from featcache.backbones.weights.key_mapping import KeyTable, keras_leaf, torch_leaf
 
 
-class Part(NamedTuple):
+class BlockStep(NamedTuple):
     """One step of a block: its attribute here, the name of its output, and timm's two modules."""
 
     name: str
@@ -30,28 +30,28 @@ class Part(NamedTuple):
     norm: str
 
 
-_SQUEEZE = Part("squeeze", "se_excite", "se", "se")
+_SQUEEZE = BlockStep("squeeze", "se_excite", "se", "se")
 
 # The steps of each kind of block in order, which is also how torchvision counts them.
-PARTS = {
+BLOCK_STEPS = {
     "inverted": (
-        Part("expand", "expand_activation", "conv_pw", "bn1"),
-        Part("depthwise", "activation", "conv_dw", "bn2"),
+        BlockStep("expand", "expand_activation", "conv_pw", "bn1"),
+        BlockStep("depthwise", "activation", "conv_dw", "bn2"),
         _SQUEEZE,
-        Part("project", "project_bn", "conv_pwl", "bn3"),
+        BlockStep("project", "project_bn", "conv_pwl", "bn3"),
     ),
     # Without an expansion.
     "separable": (
-        Part("depthwise", "activation", "conv_dw", "bn1"),
+        BlockStep("depthwise", "activation", "conv_dw", "bn1"),
         _SQUEEZE,
-        Part("project", "project_bn", "conv_pw", "bn2"),
+        BlockStep("project", "project_bn", "conv_pw", "bn2"),
     ),
     # One whole convolution instead of expansion and depthwise convolution.
     "fused": (
-        Part("expand", "expand_activation", "conv_exp", "bn1"),
-        Part("project", "project_bn", "conv_pwl", "bn2"),
+        BlockStep("expand", "expand_activation", "conv_exp", "bn1"),
+        BlockStep("project", "project_bn", "conv_pwl", "bn2"),
     ),
-    "plain": (Part("project", "project_activation", "conv", "bn1"),),
+    "plain": (BlockStep("project", "project_activation", "conv", "bn1"),),
 }
 
 
@@ -83,13 +83,13 @@ class Row:
     fused: bool = False
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def steps(self) -> tuple[BlockStep, ...]:
         """The steps of its blocks."""
         if self.fused:
-            return PARTS["plain" if self.expansion == 1 else "fused"]
-        return PARTS["separable" if self.expansion == 1 else "inverted"]
+            return BLOCK_STEPS["plain" if self.expansion == 1 else "fused"]
+        return BLOCK_STEPS["separable" if self.expansion == 1 else "inverted"]
 
-    def scaled(self, features: int, repeats: int) -> "Row":
+    def scale(self, features: int, repeats: int) -> "Row":
         """Return the row with another number of channels and blocks."""
         return replace(self, features=features, repeats=repeats)
 
@@ -124,7 +124,7 @@ def blocks(rows: Sequence[Row]) -> Iterator[tuple[int, int, str]]:
 
 
 class MBConv(nnx.Module):
-    """An inverted residual block of one of the kinds in `PARTS`; a skip where the shape allows."""
+    """An inverted residual block of one of the kinds in `BLOCK_STEPS`; a skip where the shape allows."""
 
     def __init__(
         self,
@@ -139,31 +139,31 @@ class MBConv(nnx.Module):
         width = in_features * row.expansion
         norm = {"epsilon": epsilon, "rngs": rngs}
         across = {"kernel_size": row.kernel_size, "strides": strides, "padding": padding}
-        for part in row.parts:
-            if part.name == "expand":
+        for step in row.steps:
+            if step.name == "expand":
                 fused = across if row.fused else {}
                 self.expand = ConvNorm(in_features, width, activation=jax.nn.silu, **fused, **norm)
-            elif part.name == "depthwise":
+            elif step.name == "depthwise":
                 self.depthwise = ConvNorm(
                     width, width, groups=width, activation=jax.nn.silu, **across, **norm
                 )
-            elif part is _SQUEEZE:
+            elif step is _SQUEEZE:
                 # A quarter of the block's input, not of the expanded map.
                 self.squeeze = SqueezeExcite(width, in_features // 4, activation=jax.nn.silu, rngs=rngs)
             elif row.fused and row.expansion == 1:
                 self.project = ConvNorm(width, row.features, activation=jax.nn.silu, **across, **norm)
             else:
                 self.project = ConvNorm(width, row.features, **norm)
-        self.parts = tuple(part.name for part in row.parts)
+        self.steps = tuple(step.name for step in row.steps)
         self.skip = strides == 1 and in_features == row.features
-        points = tuple(part.point for part in row.parts)
+        points = tuple(step.point for step in row.steps)
         self.points = points if self.skip else points[:-1]  # the last is then the block's own output
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map ``[B, H, W, in_features]`` to ``[B, H', W', features of the row]``."""
         y = x
-        for part, point in zip_longest(self.parts, self.points):
-            y = getattr(self, part)(y)
+        for step, point in zip_longest(self.steps, self.points):
+            y = getattr(self, step)(y)
             if point is not None:
                 record(point, y)
         return x + y if self.skip else y
@@ -228,15 +228,15 @@ def _aliases(rows: Sequence[Row], skips: Container[str]) -> dict[str, str]:
         torchvision, timm = f"features.{number + 1}", f"blocks.{number}"
         # A row is its last block.
         aliases |= dict.fromkeys((torchvision, f"{torchvision}.{repeat}", timm, f"{timm}.{repeat}"), name)
-        points = [f"{name}_{part.point}" for part in rows[number].parts]
+        points = [f"{name}_{step.point}" for step in rows[number].steps]
         if name in skips:
             aliases[f"{name}_add"] = name
         else:
             aliases[points[-1]] = name
             points[-1] = name
-        for place, (part, point) in enumerate(zip(rows[number].parts, points, strict=True)):
+        for place, (step, point) in enumerate(zip(rows[number].steps, points, strict=True)):
             aliases[f"{torchvision}.{repeat}.block.{place}"] = point
-            aliases[f"{timm}.{repeat}.{part.norm}"] = point
+            aliases[f"{timm}.{repeat}.{step.norm}"] = point
     return aliases
 
 
@@ -266,7 +266,7 @@ def torchvision_table(rows: Sequence[Row]) -> KeyTable:
 
     def part(row: str, repeat: str, place: str) -> str:
         number = int(row) - 1
-        return f"{block_name(number, int(repeat))}.{rows[number].parts[int(place)].name}"
+        return f"{block_name(number, int(repeat))}.{rows[number].steps[int(place)].name}"
 
     def squeeze(row: str, repeat: str, place: str, layer: str) -> str:
         return f"{part(row, repeat, place)}.{'reduce' if layer == '1' else 'expand'}"
@@ -288,8 +288,8 @@ def torchvision_table(rows: Sequence[Row]) -> KeyTable:
 def timm_table(rows: Sequence[Row]) -> KeyTable:
     """Names of timm: ``conv_stem``, ``blocks.1.0.conv_pw``, ``blocks.1.0.se.conv_reduce``, ``classifier``."""
     units = [
-        {part.conv: f"{part.name}.conv" for part in row.parts}
-        | {part.norm: f"{part.name}.norm" for part in row.parts}
+        {step.conv: f"{step.name}.conv" for step in row.steps}
+        | {step.norm: f"{step.name}.norm" for step in row.steps}
         for row in rows
     ]
 

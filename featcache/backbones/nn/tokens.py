@@ -1,4 +1,4 @@
-"""Images to the tokens of a transformer, positions at any size, and tokens to a vector.
+"""Patch and position embeddings of transformers at any image size, and pooling to the class token.
 
 Tokens are ``[B, N, D]``: batch, tokens, width; class token and registers, where there are any, come first.
 """
@@ -9,19 +9,19 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from featcache.backbones.chain import Record, forget
+from featcache.backbones.chain import Recorder, record_nothing
 from featcache.errors import UsageError
 
 
 class Embedding(nnx.Module):
-    """Images to tokens: patches by one matrix, class token and registers before them, positions added.
+    """Embed images as tokens: linear patch embeddings, class token and registers before them, positions added.
 
     Its point ``proj`` is the map of patches ``[B, rows, columns, D]`` before all that.
 
     Parameters
     ----------
     width
-        Numbers in a token.
+        Width D of a token.
     patch
         Side of a patch, in pixels.
     grid
@@ -56,7 +56,7 @@ class Embedding(nnx.Module):
         self.positions = nnx.Param(jnp.zeros((1, self.before + grid**2, width)))
         self.points = ("proj",)
 
-    def __call__(self, x: jax.Array, record: Record = forget) -> jax.Array:
+    def __call__(self, x: jax.Array, record: Recorder = record_nothing) -> jax.Array:
         """Map images ``[B, H, W, 3]`` to tokens ``[B, N, D]``."""
         patches = record("proj", self.proj(x))
         batch, rows, columns, width = patches.shape

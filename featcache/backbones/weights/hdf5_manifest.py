@@ -1,7 +1,7 @@
-"""Where the numbers of an HDF5 weights file lie, found out in another process, checked and read in this one.
+"""Read an HDF5 weights file safely: a child process finds the datasets, this one checks and reads them.
 
 `featcache.backbones.weights.hdf5_walk` runs the HDF5 library in a child process with limits on time, memory and
-files, and answers with a manifest. What it answers is trusted no more than the file: each dataset must be of
+files, and answers with a manifest. The answer is trusted no more than the file: each dataset must be of
 a known type, lie inside of the file and overlap no other. Then its numbers are read at its offset, without
 HDF5, so that no more memory is taken than the tensors need.
 """
@@ -81,7 +81,7 @@ class Manifest:
 
 
 def read_manifest(file: BinaryIO, window: Window) -> Manifest:
-    """Find out where the datasets of an HDF5 file are.
+    """Return the places of the datasets of an HDF5 file.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def read_manifest(file: BinaryIO, window: Window) -> Manifest:
 
 
 def check_manifest(answer: Any, size: int) -> Manifest:
-    """Check what the child process answered against the size of the file.
+    """Check the child process's answer against the size of the file.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def _died(code: int) -> MalformedError:
     return MalformedError(f"its structure {end}", DAMAGED)
 
 
-# What the child process answered
+# The child process's answer
 
 
 def _parse(answer: bytearray) -> Any:

@@ -1,6 +1,6 @@
 """The structure of an HDF5 file as JSON; runs as a script, in a process of its own.
 
-The HDF5 library is not made for bytes that mean harm: one flipped bit can crash it or keep it busy for ever
+The HDF5 library is not safe on malicious files: one flipped bit can crash it or keep it busy for ever
 (measured with HDF5 2.0). So it never runs in the process of the user. `featcache.backbones.weights.hdf5_manifest`
 starts this file with the open weights file as standard input, and reads on standard output where each
 dataset lies. No value of a dataset is read here. Only the standard library and h5py are needed, so that the
@@ -29,7 +29,7 @@ MAX_NAME = 1024  # bytes, of one component of a path or one name in an attribute
 DAMAGED = "the file is damaged: delete it and download it again"
 SAVE_AGAIN = "save it again with Keras, which writes plain uncompressed datasets"
 
-# What Keras keeps beside the weights of a model, at the root only.
+# Groups and attributes that Keras writes beside the weights of a model, at the root only.
 _LEFT_OUT = frozenset({"optimizer", "optimizer_weights"})
 _ATTRIBUTES = ("layer_names", "weight_names", "name")
 
@@ -54,7 +54,7 @@ _TYPES = {
 
 
 class RefusedError(Exception):
-    """The file holds what is not read; its arguments are the reason and what to do next."""
+    """The file holds something that is not supported; the arguments are the reason and what to do next."""
 
 
 def main(arguments: list[str]) -> None:

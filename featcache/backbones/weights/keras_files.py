@@ -6,7 +6,7 @@ are. A ``/`` in a layer's name, which Keras 3 forbids, becomes ``_``. A layer in
 its own name. Nothing is deserialised as a model: ``model_config`` and ``config.json``, which may hold code,
 are never read. The state of optimizers and of random generators is left out.
 
-What the old layout cannot tell: Keras 3 writes a depthwise kernel into it as ``kernel`` (TensorFlow's Keras
+One ambiguity of the old layout remains: Keras 3 writes a depthwise kernel into it as ``kernel`` (TensorFlow's Keras
 wrote ``depthwise_kernel``), and only the model's configuration says of which class the layer is.
 """
 
@@ -111,7 +111,7 @@ def read_keras_archive(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def archive_entries(file: BinaryIO) -> list[zipfile.ZipInfo]:
-    """The directory of a zip archive, empty if it cannot be read.
+    """Return the entries of a zip archive; empty if it cannot be read.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def archive_entries(file: BinaryIO) -> list[zipfile.ZipInfo]:
 
 
 def _window(file: BinaryIO, entry: zipfile.ZipInfo) -> Window:
-    """Where an uncompressed entry of a zip archive lies in it."""
+    """Return the place of an uncompressed entry in a zip archive."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
         raise MalformedError(f"{WEIGHTS_ENTRY!r} is compressed inside of the archive", _ZIP_AGAIN)
     file.seek(max(entry.header_offset, 0))
@@ -167,7 +167,7 @@ def _read(file: BinaryIO, window: Window) -> dict[str, np.ndarray]:
 
 
 def _names(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Name and path of each tensor."""
+    """Yield the name and path of each tensor."""
     for root in ("", "/model_weights"):  # weights alone, a whole model
         if "layer_names" in manifest.groups.get(root or "/", {}):
             return _legacy_names(manifest, root)
@@ -238,7 +238,7 @@ def _positional_names(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _leaves(kind: str, paths: list[str]) -> Iterator[tuple[str, str]]:
-    """Leaf name and path of each variable of one layer."""
+    """Yield the leaf name and path of each variable of one layer."""
     known = next(
         (names for names in map(str.split, _POSITIONS.get(kind, ())) if len(names) == len(paths)), []
     )

@@ -1,4 +1,4 @@
-"""Third-party tensors into our network, checked both ways: nothing missing, nothing left over, right shapes."""
+"""Map third-party tensors to our names and layouts, with checks for missing, unknown and ill-shaped ones."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ class KeyTable:
     leaf
         ``(last component, tensor) -> (our last component, tensor in our layout)``.
     ignore
-        Expressions over whole names that are left out on purpose.
+        Regular expressions over whole names of tensors that are left out on purpose.
     layouts
         Pairs of an expression over *our* whole name and a function that brings the tensor into our layout
         after `leaf`: for the few whose layout depends on more than their own name (the first dense layer
@@ -55,16 +55,16 @@ class KeyTable:
                 except LookupError:  # the file of a deeper network has blocks that this one lacks
                     return None
                 leaf, value = self.leaf(last, tensor)
-                return self._laid_out(f"{ours}.{leaf}", value)
+                return self._to_our_layout(f"{ours}.{leaf}", value)
         return None
 
-    def _laid_out(self, name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
+    def _to_our_layout(self, name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
         for pattern, layout in self.layouts:
             if re.fullmatch(pattern, name):
                 return name, layout(tensor)
         return name, tensor
 
-    def renumbered(self, names: Iterable[str]) -> dict[str, str]:
+    def renumber(self, names: Iterable[str]) -> dict[str, str]:
         """Return each of a file's names with the automatic numbers counted from 0."""
         names = list(names)
         renamed = {name: name for name in names}
@@ -120,24 +120,24 @@ def convert(
     Parameters
     ----------
     tensors
-        The file's names to arrays.
+        Arrays by the file's names.
     table
         The mapping.
     shapes
-        Our names to shapes: every one must be met.
+        Shapes by our names; each must be given.
     origin
         The file's name for the message.
 
     Raises
     ------
     WeightsError
-        With all unknown, missing, doubled and ill-shaped names at once.
+        Naming all unknown, missing, repeated and ill-shaped tensors at once.
     """
     ours: dict[str, np.ndarray] = {}
     unknown: list[str] = []
     doubled: list[str] = []
     other: list[str] = []
-    names = table.renumbered(tensors)
+    names = table.renumber(tensors)
     for name, tensor in tensors.items():
         if table.ignores(name):
             continue

@@ -1,4 +1,4 @@
-"""Build a network abstractly and fill it with tensors, every name and shape checked both ways."""
+"""Build a network abstractly and fill it with tensors; every name and shape is checked."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ Tensors = Mapping[str, np.ndarray]
 def load_file(pretrained: Pretrained, path: Path, *, tag: str) -> LoadedBackbone:
     """Load weights from a file in the layout of `pretrained`; see `featcache.backbones.load`.
 
-    A file of one's own may have another number of classes than the original, or no classifier at all
+    A user's file may have another number of classes than the original, or no classifier at all
     (``notop``, ``num_classes=0``): the chain then ends before the first stage that the file lacks.
 
     Raises
@@ -54,7 +54,7 @@ def _table(family: Family, pretrained: Pretrained) -> KeyTable:
 
 
 def _with_classes(family: Family, pretrained: Pretrained, given: Tensors) -> Pretrained:
-    """The same weights with as many classes as the file's classifier has."""
+    """Return the record with the number of classes of the file's classifier."""
     kernel = _translated(family, pretrained, given).get("logits.kernel")
     if kernel is None or kernel.shape[-1] == pretrained.config.classes:
         return pretrained
@@ -62,15 +62,15 @@ def _with_classes(family: Family, pretrained: Pretrained, given: Tensors) -> Pre
 
 
 def _translated(family: Family, pretrained: Pretrained, given: Tensors) -> dict[str, np.ndarray]:
-    """A file's tensors by our names, as far as the table knows them."""
+    """Return a file's tensors by our names; those that the table does not know are left out."""
     table = _table(family, pretrained)
-    names = table.renumbered(given)
+    names = table.renumber(given)
     pairs = (table.translate(names[name], tensor) for name, tensor in given.items())
     return dict(pair for pair in pairs if pair)
 
 
 def _siblings(family: Family, pretrained: Pretrained) -> list[Pretrained]:
-    """The first weights of each other layout that an architecture comes in."""
+    """Return the first weights of each other layout of the architecture."""
     others = [w for w in family.pretrained if w.arch == pretrained.arch and w.layout != pretrained.layout]
     return list({w.layout: w for w in reversed(others)}.values())[::-1]
 
@@ -97,7 +97,7 @@ def load_random(pretrained: Pretrained) -> LoadedBackbone:
 def _abstract(
     family: Family, pretrained: Pretrained, given: Tensors | None = None
 ) -> tuple[Any, Any, dict[str, tuple[int, ...]]]:
-    """The network without numbers: its graph, its state, and our names to shapes.
+    """Return the network without parameters: its graph, its abstract state, and the shapes by our names.
 
     With `given`, the tensors of a file, the chain ends before the top that the file lacks.
     """
@@ -110,7 +110,7 @@ def _abstract(
 
 
 def _lacking_top(network: Backbone, ours: Tensors) -> list[str]:
-    """The last stages, if a file has no tensor of theirs and some of all stages before."""
+    """Return the last stages if a file has no tensor of them, but some of all stages before."""
     of_stage: dict[str, list[str]] = {}
     for name, (path, _) in variables(nnx.state(network)).items():
         of_stage.setdefault(str(path[1]), []).append(name)
@@ -126,7 +126,7 @@ def _lacking_top(network: Backbone, ours: Tensors) -> list[str]:
 
 
 def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Kernels by He et al., scales and variances 1, the rest 0."""
+    """Return a random tensor: kernels by He et al., scales and variances 1, the rest 0."""
     leaf = name.rpartition(".")[2]
     if leaf != "kernel":
         return np.full(shape, leaf in ("scale", "var"), np.float32)
@@ -135,7 +135,7 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nd
 
 
 def fill_state(state: Any, tensors: Tensors) -> Any:
-    """Return a chain's state with these tensors, by our names, in the place of its own; the rest stays."""
+    """Return a chain's state with some tensors, by our names, replaced by these."""
     # One device_put: jnp.asarray would compile a copy for each of the many shapes.
     arrays = jax.device_put(dict(tensors))
     return nnx.from_flat_state(

@@ -1,8 +1,8 @@
-"""What is remembered of weights whose full sha256 nobody publishes: ``weights.lock.json``.
+"""The lock file ``weights.lock.json``, which records weights whose full sha256 is not published.
 
-Such a file is trusted when it is first seen, once whatever is published of it has been checked. Its sha256 is
-written down then, so that another file of its name is noticed later. The lock file lies in the weights folder
-and is for people too: one entry for each file name, sorted.
+Such a file is trusted when it is first seen, after whatever is published of it was checked. Its sha256 is recorded
+then, so that another file of the same name is noticed later. The lock file is in the weights folder and readable for
+people: one entry for each file name, sorted.
 """
 
 import json
@@ -23,20 +23,20 @@ WAIT_S = 30
 
 @dataclass(frozen=True)
 class LockRecord:
-    """What is remembered of one file.
+    """The record of one file.
 
     Parameters
     ----------
     url
-        Where it is published.
+        Address of the file.
     sha256
-        Of its bytes, as they were first seen; 64 hexadecimal digits.
+        Of its bytes when it was first seen; 64 hexadecimal digits.
     size
         Bytes.
     date
-        When that was, such as ``"2026-11-22"`` (UTC).
+        Date of the record, such as ``"2026-11-22"`` (UTC).
     verified
-        What else was checked then: ``"md5 of Keras"``, ``"nothing published"``.
+        The published hash that was checked then: ``"md5 of Keras"``, ``"nothing published"``.
     """
 
     url: str
@@ -47,12 +47,12 @@ class LockRecord:
 
 
 def lock_file() -> Path:
-    """Path of the lock file, which need not exist."""
+    """Return the path of the lock file, which need not exist."""
     return weights_folder() / "weights.lock.json"
 
 
 def read_record(filename: str) -> LockRecord | None:
-    """Return what is remembered of a file of the weights folder; takes no lock, for the file is only replaced whole.
+    """Return the record of a file of the weights folder; no lock is needed, because the file is replaced atomically.
 
     Raises
     ------
@@ -64,12 +64,12 @@ def read_record(filename: str) -> LockRecord | None:
 
 
 def remember(filename: str, record: LockRecord) -> LockRecord:
-    """Return what is remembered of a file, which is `record` unless somebody was first.
+    """Record a file, unless there is a record of it already; return the one that holds.
 
     Raises
     ------
     WeightsError
-        If the lock file is damaged (it is left as it is then), or cannot be written.
+        If the lock file is damaged (it is not changed then), or cannot be written.
     """
     path = lock_file()
     try:
@@ -97,7 +97,7 @@ def _replace(path: Path, entries: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the entries as they are, so that what a person added to one is kept."""
+    """Return the entries unchanged, so that fields that a person added are kept."""
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -1,9 +1,9 @@
 """Third-party weight files as named numpy arrays, without the frameworks that wrote them.
 
 Weight files are data: nothing in them is imported or executed, every size that they declare is checked
-against the file before memory is taken for it, and whatever is wrong becomes a `WeightsError` that names
-the file. The reader is chosen by what the file holds, never by its name. Torch and safetensors files are
-read whole; of HDF5 files, which can be Keras's only, another process finds out where the numbers are.
+against the file before memory is taken for it, and every fault raises a `WeightsError` that names
+the file. The reader is chosen by the file's content, never by its name. Torch and safetensors files are
+read whole; for HDF5 files, which can only be of Keras, another process finds the places of the values.
 """
 
 import re
@@ -158,7 +158,7 @@ def _is_float(array: np.ndarray) -> bool:
 
 
 def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
-    """Read a zip archive of Keras or torch, which its entries tell apart."""
+    """Read a zip archive of Keras or torch, recognised by its entries."""
     names = {entry.filename for entry in archive_entries(file)}
     if names & {WEIGHTS_ENTRY, "config.json"}:
         return read_keras_archive(file)
@@ -169,7 +169,7 @@ _Reader = Callable[[BinaryIO], dict[str, np.ndarray]]
 
 
 def _from_bytes(read: Callable[[bytes], dict[str, np.ndarray]]) -> _Reader:
-    """Return a reader of files from one of bytes."""
+    """Return a reader of open files that calls a reader of bytes."""
 
     def read_file(file: BinaryIO) -> dict[str, np.ndarray]:
         file.seek(0)

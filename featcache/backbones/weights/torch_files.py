@@ -116,7 +116,7 @@ def read_torch_zip(data: bytes) -> dict[str, np.ndarray]:
 def _legacy_blobs(
     data: bytes, keys: Any, position: int, storages: Mapping[str, Storage]
 ) -> dict[str, memoryview]:
-    """Bytes of each storage, which follow one another in the order of the keys to the end of the file."""
+    """Return the bytes of each storage, which are in the order of the keys up to the end of the file."""
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise MalformedError("its list of storages is no list of names")
     if sorted(keys) != sorted(storages):
@@ -139,7 +139,7 @@ def _legacy_blobs(
 
 
 def _entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
-    """The directory of a zip archive by name."""
+    """Return the entries of a zip archive by name."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             listed = archive.infolist()
@@ -153,7 +153,7 @@ def _entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
 
 
 def _entry(data: bytes, entry: zipfile.ZipInfo) -> memoryview:
-    """Bytes of an uncompressed entry, where they are (`ZipFile.read` would copy them)."""
+    """Return a view of an uncompressed entry's bytes (`ZipFile.read` would copy them)."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
         raise MalformedError(f"entry {shorten(entry.filename)} is compressed, which torch.save never does")
     header = entry.header_offset
@@ -169,7 +169,7 @@ def _entry(data: bytes, entry: zipfile.ZipInfo) -> memoryview:
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:
-    """Named tensors of a checkpoint's object, one known wrapping taken off."""
+    """Return the named tensors of a checkpoint's object, without one known wrapping."""
     if not isinstance(content, dict):
         raise MalformedError(
             f"it holds a value of type {_kind(content)}, not a dictionary of tensors", _STATE_DICT_ONLY

@@ -1,7 +1,7 @@
 """The pickle streams inside torch checkpoints, read as inert data: nothing is imported, nothing executed.
 
 `pickle.Unpickler` with a strict ``find_class`` does not execute code either, yet it cannot be made safe
-against files that mean harm: one ``LONG_BINPUT`` makes it allocate a memo of 64 GiB, and hashing a deeply
+against malicious files: one ``LONG_BINPUT`` makes it allocate a memo of 64 GiB, and hashing a deeply
 nested tuple as a key overflows the C stack (both tried on CPython 3.11, the second kills the process).
 So this is a small machine for the opcodes that ``torch.save`` writes and no others, the way of torch's own
 ``_weights_only_unpickler.py``. All that it can build is None, bool, int, float, str, list, tuple, dict with
@@ -41,12 +41,12 @@ STORAGE_DTYPES = {
 
 
 class MalformedError(WeightsError):
-    """The bytes of a weights file are not what its format asks for; the message does not name the file.
+    """The bytes of a weights file do not conform to its format; the message does not name the file.
 
     Parameters
     ----------
     reason
-        What was found.
+        The fault.
     advice
         What to do next.
     """
@@ -64,7 +64,7 @@ class Global:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A flat run of values elsewhere in the file, into which one or more tensors look.
+    """A flat run of values elsewhere in the file, of which one or more tensors are views.
 
     `count` is in elements, as the stream declares it: not yet checked against the file.
     """
@@ -156,7 +156,7 @@ _BUILDERS: dict[str, Callable[[tuple], dict | Tensor]] = {
 }
 
 
-def _filled(target: dict, pairs: Iterable[Any]) -> dict:
+def _fill(target: dict, pairs: Iterable[Any]) -> dict:
     for key, value in pairs:
         # Other keys are never needed, and hashing a nested tuple recurses without bound.
         if type(key) not in (str, int):
@@ -257,7 +257,7 @@ class _Machine:
     def set_items(self, flat: list[Any]) -> None:
         if not isinstance(self.stack[-1], dict) or len(flat) % 2:
             raise MalformedError("the pickle stream sets items of something that is not a dictionary")
-        _filled(self.stack[-1], zip(flat[::2], flat[1::2], strict=True))
+        _fill(self.stack[-1], zip(flat[::2], flat[1::2], strict=True))
 
     def name(self, module: Any, attribute: Any) -> None:
         name = f"{module}.{attribute}" if isinstance(module, str) and isinstance(attribute, str) else "?"

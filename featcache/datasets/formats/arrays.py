@@ -1,4 +1,4 @@
-"""Pictures that are in memory already: arrays, encoded bytes, PIL images, or paths, with their labels.
+"""Datasets of pictures in memory: arrays, encoded bytes, PIL images, or paths, with their labels.
 
 Every source gives encoded bytes, and rows are identified by their hash. A picture without bytes of its own is
 therefore given some: uint8 arrays become PPM or PGM, whose bytes are a header and the pixels and so are the same
@@ -36,7 +36,7 @@ def open_arrays(
     ids: Iterable[str] | None = None,
     name: str = "arrays",
 ) -> Dataset:
-    """Make a dataset of pictures that are in memory.
+    """Open pictures in memory as a dataset.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def open_arrays(
     values = _matching("labels", labels, len(items))
     if not items:
         raise DataError(f"no images; {EXPECTED}")
-    names, numbers = _labelled(values, classes)
+    names, numbers = _label_indices(values, classes)
     if len(names) < 2:
         raise DataError(f"one class ({values[0]}); a classifier needs at least two")
     parts = _splits(splits, len(items))
@@ -105,7 +105,7 @@ def named_or_given(
     labels: Iterable[Any] | None,
     **about: Any,
 ) -> str | Path | Dataset:
-    """Return the dataset that a caller means, who names one or gives images; `about` is for `open_arrays`.
+    """Return the dataset that a caller names, or that `open_arrays` makes of the images; `about` are its arguments.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def encode_pil(picture: Image.Image) -> bytes:
 
 
 def _items(images: Any) -> list[Any]:
-    """Return one thing per image: the thing itself, or a `_Row` of a stack."""
+    """Return one item per image: the item itself, or a `_Row` of a stack."""
     shape = getattr(images, "shape", None)
     if shape is None or len(tuple(shape)) == 1:
         if isinstance(images, str | bytes | os.PathLike | Image.Image) or not isinstance(images, Iterable):
@@ -283,7 +283,7 @@ def _matching(what: str, values: Any, count: int) -> list[Any]:
     return found
 
 
-def _labelled(labels: list[Any], classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:
+def _label_indices(labels: list[Any], classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:
     for row, label in enumerate(labels):
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise UsageError(

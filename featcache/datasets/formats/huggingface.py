@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 from featcache.core.environment import home
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
-from featcache.datasets.file_state import file_state, stated
+from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.folder import natural_key, read_regular_file
 from featcache.datasets.formats.listed_files import order_classes
 from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean, first_line
@@ -31,7 +31,7 @@ EXPECTED = (
 )
 _OPTIONS = ("image", "label", "split")
 _SAVED = ("dataset_dict.json", "state.json")
-"""What ``save_to_disk`` leaves in the folder of a `DatasetDict` and of a `Dataset`."""
+"""Files that ``save_to_disk`` writes into the folder of a `DatasetDict` and of a `Dataset`."""
 _FILES = (".parquet", ".arrow")
 
 
@@ -101,7 +101,7 @@ def open_hf(text: str) -> Dataset:
     parts = _find(spec)
     library = _library()
     with _reading(spec):
-        tables = _opened(library, spec, parts)
+        tables = _open_splits(library, spec, parts)
         image, label = _columns(library, tables, spec)
         splits = [_Split(name, table, image, spec.path) for name, table in tables.items()]
         labels = [_labels(library, table, label) for table in tables.values()]
@@ -126,7 +126,7 @@ def open_hf(text: str) -> Dataset:
     return Dataset(f"hf:{text}", place.stem, classes, records, dict(skipped), location=location)
 
 
-# What is there ------------------------------------------------------------------------------------------------
+# Files --------------------------------------------------------------------------------------------------------
 
 
 def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
@@ -170,7 +170,7 @@ def _library() -> Any:
 
 @contextlib.contextmanager
 def _reading(spec: HfSpec) -> Iterator[None]:
-    """Say what the library's own kinds of errors mean, of which files that are missing or cut are the cause."""
+    """Map the library's own errors, which missing or truncated files cause, to `DataError`."""
     try:
         yield
     except FeatcacheError:
@@ -181,8 +181,8 @@ def _reading(spec: HfSpec) -> Iterator[None]:
         ) from error
 
 
-def _opened(library: Any, spec: HfSpec, parts: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
-    """Return the library's dataset of each split, those that were asked for."""
+def _open_splits(library: Any, spec: HfSpec, parts: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
+    """Return the library's dataset of each split that was asked for."""
     with _without_bars(library):
         if not any(parts.values()):
             saved = library.load_from_disk(str(spec.path))
@@ -200,7 +200,7 @@ def _table(library: Any, files: Sequence[Path]) -> Any:
     names = [str(file.absolute()) for file in files]
     if files[0].suffix == ".parquet":
         # The library takes a file of the same path, size and time for the one that it converted before.
-        converted = home() / "hf" / stated(*map(os.stat, names)).hex()
+        converted = home() / "hf" / state_digest(*map(os.stat, names)).hex()
         return library.Dataset.from_parquet(names, cache_dir=str(converted))
     return library.concatenate_datasets([library.Dataset.from_file(name) for name in names])
 
@@ -216,7 +216,7 @@ def _without_bars(library: Any) -> Iterator[None]:
             library.enable_progress_bars()
 
 
-# What is in it ------------------------------------------------------------------------------------------------
+# Columns ------------------------------------------------------------------------------------------------------
 
 
 def _columns(library: Any, tables: Mapping[str, Any], spec: HfSpec) -> tuple[str, str]:
@@ -238,7 +238,7 @@ def _columns(library: Any, tables: Mapping[str, Any], spec: HfSpec) -> tuple[str
 
 
 def _is_image(library: Any, feature: Any) -> bool:
-    """Whether a column holds images: so declared, or what is left of that where a file lost the declaration."""
+    """Return whether a column holds images: declared so, or with their fields in a file that lost the declaration."""
     return isinstance(feature, library.Image) or (
         isinstance(feature, dict) and {*feature} == {"bytes", "path"}
     )
@@ -329,11 +329,11 @@ class _Split:
             read, mtime_ns, state = partial(self.read, row), self._mtime_ns, self._state
         else:
             file = os.path.join(self._folder, path)
-            read, (size, mtime_ns, state) = partial(read_regular_file, file), _stated(file)
+            read, (size, mtime_ns, state) = partial(read_regular_file, file), _file_facts(file)
         return Record(id=name, label=label, split=split, read=read, size=size, mtime_ns=mtime_ns, state=state)
 
     def _sizes_and_paths(self) -> tuple[list[int | None], list[str | None]]:
-        """Return how long each image's bytes are, and where its file is; of the bytes none is read."""
+        """Return the length of each image's bytes and the path of its file, without reading the bytes."""
         from pyarrow import types
 
         compute: Any = import_module("pyarrow.compute")  # its functions are made when it is imported
@@ -351,7 +351,7 @@ class _Split:
         return value["bytes"] if isinstance(value, dict) else value
 
 
-def _stated(path: str) -> tuple[int, int, bytes]:
+def _file_facts(path: str) -> tuple[int, int, bytes]:
     """Return a file's size, time and state, or nothing: what is no file is quarantined when it is read."""
     try:
         status = os.stat(path)

@@ -1,4 +1,4 @@
-"""What tables and split lists have in common: written rows of path and label, and how they become a dataset."""
+"""Turn rows of path and label, from tables and split lists, into a dataset."""
 
 import os
 import re
@@ -19,12 +19,12 @@ _WHOLE = re.compile(r"[+-]?\d{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row as it was written.
+    """One row of a table or list.
 
     Parameters
     ----------
     place
-        Where it is written, such as ``"photos.csv, line 3"``.
+        Its place in the file, such as ``"photos.csv, line 3"``.
     id
         Name of the image, as written.
     path
@@ -45,7 +45,7 @@ class Entry:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What has to be the same wherever the same file is named again."""
+        """The values that must be equal in all rows of the same file."""
         label = self.label if self.target is None else " ".join(f"{value:g}" for value in self.target)
         return {"label": label, "split": self.split, "group": self.group}
 
@@ -71,7 +71,8 @@ def to_dataset(
     entries
         At least one.
     classes
-        Names of the classes, in order; every label is one of them. Of answers and numbers, the names of those.
+        Names of the classes, in order; every label is one of them. In multilabel and regression
+        datasets, names of the targets.
     spec, name, location, skipped, task
         As in `featcache.datasets.Dataset`.
     lookup

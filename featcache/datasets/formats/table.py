@@ -15,14 +15,14 @@ from urllib.parse import unquote
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
 from featcache.datasets.dataset import UNSPLIT, Dataset
 from featcache.datasets.formats.listed_files import Entry, to_dataset
-from featcache.datasets.formats.table_labels import read_labels, written
+from featcache.datasets.formats.table_labels import as_text, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
 from featcache.datasets.formats.text_lines import require_file
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
 ROLES = ("path", "label", "split", "group")
-"""What a column can mean; a column of that name does so without being named."""
+"""Roles of columns; a column with such a name has that role by default."""
 
 _REQUIRED = ROLES[:2]
 _OPTIONS = (*ROLES, "task", "root", "delimiter")
@@ -31,7 +31,7 @@ _TASK_WORDS = {
     **dict.fromkeys(("multilabel", "multi-label", "multi_label", "answer", "tags"), MULTILABEL),
     **dict.fromkeys(("classification", "multiclass", "multi-class", "class"), MULTICLASS),
 }
-"""What others call the tasks."""
+"""Other names of the tasks."""
 _EXPECTED = f"a table ({', '.join(READERS)}) with a column for the path and one for the label"
 
 
@@ -51,7 +51,7 @@ class TableSpec:
     delimiter
         One character between values; ``None`` for the usual one of the format.
     task
-        What the labels are, of `featcache.core.tasks.TASKS`; ``None``: see
+        One of `featcache.core.tasks.TASKS`; ``None``: see
         `featcache.datasets.formats.table_labels.read_labels`.
     """
 
@@ -120,14 +120,14 @@ class TableSpec:
 
 
 def open_table(text: str) -> Dataset:
-    """Read a table of images; no image is opened, and no value is ever more than data.
+    """Open a table of images; no image is read, and no value is interpreted as code.
 
     Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
     others. Paths are relative to the table's folder, or to ``root``. Labels are text, or whole numbers: classes are in
-    natural order, as those of folders, or by value. Numbers with fractions are numbers to predict, and
-    several columns answers or numbers: see `featcache.datasets.formats.table_labels.read_labels`. Spaces around
-    labels, splits and groups do not count. Without a split column the dataset is divided like a folder without split
-    folders, a group as a whole.
+    natural order, as those of folders, or by value. Numbers with fractions make
+    a regression, several columns a multilabel dataset or a regression: see
+    `featcache.datasets.formats.table_labels.read_labels`. Spaces around labels, splits and groups do not count. Without
+    a split column the dataset is divided like a folder without split folders, whole groups on one side.
 
     A file that does not exist is quarantined by an extraction like every other that cannot be read.
 
@@ -221,7 +221,7 @@ def _entry(
     target: tuple[float, ...] | None,
 ) -> Entry:
     def text(role: str) -> str:
-        return written(row[role], role, f"{place}, column {columns[role]}") if role in columns else ""
+        return as_text(row[role], role, f"{place}, column {columns[role]}") if role in columns else ""
 
     name = text("path")
     return Entry(

@@ -1,4 +1,4 @@
-"""What a table says of each image: its class, several yes-or-no answers, or numbers."""
+"""Labels of a table: decide between multiclass, multilabel and regression, and read the values."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 _WORDS = {"true": 1.0, "false": 0.0}
 _WHAT = {MULTILABEL: "answer (0 or 1)", REGRESSION: "number"}
 _MOST, _FEWEST = 0.9, 11
-"""The share of numbers, and the rows, from which on a value that is no number is a slip and no class's name."""
+"""Share of numbers, and number of rows, from which on a value that is no number is refused as a mistake."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Labels:
     task
         One of `featcache.core.tasks.TASKS`.
     classes
-        Names of the classes; of answers and numbers, the names of the targets.
+        Names of the classes (multiclass), of the labels (multilabel), or of the targets (regression).
     labels
-        Name of each row's class; empty text where there are targets.
+        Name of each row's class; empty text in the other tasks.
     targets
-        Answers or numbers of each row; ``None`` where it has a class.
+        Labels 0 or 1, or numbers, of each row; ``None`` in a multiclass task.
     """
 
     task: str
@@ -52,23 +52,23 @@ def read_labels(
     task: str | None,
     file: Path,
 ) -> Labels:
-    """Decide what labels are, and read them.
+    """Decide the task of the label columns, and read them.
 
-    One column holds classes, unless its values are numbers, one of them with a fraction: then they are numbers to
-    predict. Where at least 9 in 10 of more than 10 values are such numbers, one that is none is refused: taken for a
-    class, it would make every number a class of its own. Lists of names in one column are answers: which of all names
-    are right for the image. Several columns of nothing but 0 and 1 are answers, and several others numbers.
+    One column is multiclass, unless its values are numbers, one of them with a fraction: that is a regression. Where at
+    least 9 in 10 of more than 10 values are such numbers, a value that is no number is refused: taken for a class, it
+    would make every number a class of its own. Lists of names in one column are multilabel: the names that are right
+    for the image. Several columns of only 0 and 1 are multilabel too, and several other columns a regression.
 
     Parameters
     ----------
     columns
         Names of the columns that hold labels, at least one.
     places
-        Where each row is written, for messages.
+        Place of each row in the file, for messages.
     values
         Of each row, in the order of `columns`, as read.
     task
-        What they are, if somebody said so.
+        The task, if the user gave it.
     file
         The table, for messages.
 
@@ -77,26 +77,26 @@ def read_labels(
     UsageError
         If several columns are to be one class.
     DataError
-        If a value is missing or none of its kind, with its place; if all images have the same labels.
+        If a value is missing or not of its kind, with its place; if all images have the same labels.
     """
     where = [[f"{place}, column {column}" for column in columns] for place in places]
     if len(columns) == 1 and any(isinstance(row[0], list | tuple) for row in values):
         return _tags([row[0] for row in values], [row[0] for row in where], task, columns[0], file)
     if len(columns) > 1 or task in (MULTILABEL, REGRESSION):
         return _targets(columns, where, values, task, file)
-    names = [written(row[0], "label", place[0]) for row, place in zip(values, where, strict=True)]
-    if task is None and _measured(names, [place[0] for place in where]):
+    names = [as_text(row[0], "label", place[0]) for row, place in zip(values, where, strict=True)]
+    if task is None and _are_measurements(names, [place[0] for place in where]):
         return _targets(columns, where, values, REGRESSION, file)
     return Labels(MULTICLASS, tuple(order_classes(names, where=file)), names, [None] * len(names))
 
 
-def written(value: Any, role: str, where: str) -> str:
+def as_text(value: Any, role: str, where: str) -> str:
     """Return a value as text; only a group may be empty.
 
     Raises
     ------
     DataError
-        If there is none, or nothing that is text.
+        If it is missing, or cannot be text.
     """
     if isinstance(value, bool):
         value = str(value).lower()
@@ -121,16 +121,16 @@ def written(value: Any, role: str, where: str) -> str:
     return found
 
 
-# Answers and numbers ----------------------------------------------------------------------------------------
+# Multilabel and regression ----------------------------------------------------------------------------------------
 
 
-def _measured(names: Sequence[str], where: Sequence[str]) -> bool:
-    """Whether text is numbers, one of them with a fraction: measurements, and no names of classes.
+def _are_measurements(names: Sequence[str], where: Sequence[str]) -> bool:
+    """Return whether texts are numbers, one of them with a fraction: measurements, not names of classes.
 
     Raises
     ------
     DataError
-        If nearly all of it is; names the first place that is none.
+        If nearly all of them are; names the first place that is none.
     """
     numbers = [bool(_NUMBER.fullmatch(name)) for name in names]
     count, total = sum(numbers), len(names)
@@ -171,7 +171,7 @@ def _targets(
             f"{where[row][column]}: {rows[row][column]:g} is no answer; expected 0 or 1, true or false"
         )
     found = MULTILABEL if task is None and yes_or_no else kind
-    return _checked(Labels(found, tuple(columns), [""] * len(rows), rows), file)
+    return _require_variety(Labels(found, tuple(columns), [""] * len(rows), rows), file)
 
 
 def _number(value: Any, task: str, where: str) -> float:
@@ -191,10 +191,10 @@ def _number(value: Any, task: str, where: str) -> float:
 
 
 def _tags(values: Sequence[Any], where: Sequence[str], task: str | None, column: str, file: Path) -> Labels:
-    """Read lists of names: which of all names are right for each image."""
+    """Read lists of names as multilabel targets."""
     if task in (MULTICLASS, REGRESSION):
         raise UsageError(
-            f"dataset 'csv:{file}', column {column}: lists of names are answers, not task={task}"
+            f"dataset 'csv:{file}', column {column}: lists of names are multilabel (task=answers), not task={task}"
         )
     rows = []
     for value, place in zip(values, where, strict=True):
@@ -206,13 +206,13 @@ def _tags(values: Sequence[Any], where: Sequence[str], task: str | None, column:
             raise DataError(
                 f"{place}: {wrong[0]!r} in a list is no name; expected lists of names, or a column for each answer"
             )
-        rows.append({written(name, "label", place) for name in value})
+        rows.append({as_text(name, "label", place) for name in value})
     names = order_classes(set().union(*rows), where=file)
     targets = [tuple(float(name in row) for name in names) for row in rows]
-    return _checked(Labels(MULTILABEL, tuple(names), [""] * len(rows), targets), file)
+    return _require_variety(Labels(MULTILABEL, tuple(names), [""] * len(rows), targets), file)
 
 
-def _checked(found: Labels, file: Path) -> Labels:
+def _require_variety(found: Labels, file: Path) -> Labels:
     if len(set(found.targets)) < 2:
         raise DataError(
             f"{file}: all images have the same {found.task} ({', '.join(found.classes[:5]) or 'none'}); "

@@ -11,7 +11,7 @@ from typing import Any
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.errors import DataError, UsageError, did_you_mean
 
-Rows = Iterator[tuple[str, Sequence[Any]]]
+TableRows = Iterator[tuple[str, Sequence[Any]]]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Table:
     """
 
     columns: tuple[str, ...]
-    rows: Callable[[Sequence[str]], Rows]
+    rows: Callable[[Sequence[str]], TableRows]
     delimiter: str | None = None
 
 
 def open_table_file(path: Path, delimiter: str | None = None) -> Table:
-    """Read a table's header; what kind of file it is, its suffix says.
+    """Read a table's header; the suffix decides the kind of file.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def _open_csv(path: Path, delimiter: str) -> Table:
         raise DataError(f"{path} is empty; expected a header line such as path{delimiter}label")
     columns = tuple(name.strip() for name in header[1])
 
-    def rows(chosen: Sequence[str]) -> Rows:
+    def rows(chosen: Sequence[str]) -> TableRows:
         numbers = [columns.index(name) for name in chosen]
         for line, values in reader:
             if len(values) != len(columns):
@@ -115,7 +115,7 @@ def _open_jsonl(path: Path) -> Table:
     if not columns:
         raise DataError(f'{path} is empty; expected lines such as {{"path": "a.jpg", "label": "cat"}}')
 
-    def rows(chosen: Sequence[str]) -> Rows:
+    def rows(chosen: Sequence[str]) -> TableRows:
         for place, values in _objects(path):
             yield place, [values.get(name) for name in chosen]
 
@@ -153,7 +153,7 @@ def _open_parquet(path: Path) -> Table:
     def refusal(error: Exception) -> DataError:
         return DataError(f"{path} is no Parquet file that can be read: {error}")
 
-    def rows(chosen: Sequence[str]) -> Rows:
+    def rows(chosen: Sequence[str]) -> TableRows:
         row = 0
         try:
             with pq.ParquetFile(path) as file:
@@ -178,4 +178,4 @@ READERS: Mapping[str, Callable[[Path], Table]] = {
     ".ndjson": _open_jsonl,
     ".parquet": _open_parquet,
 }
-"""What reads a file, by its suffix."""
+"""Suffix to the function that opens such a table."""

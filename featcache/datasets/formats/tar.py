@@ -43,7 +43,7 @@ _COMPRESSED = {
     b"\x04\x22\x4d\x18": ("LZ4", "unlz4"),
 }
 _HOSTILE = (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError, EOFError)
-"""What tarfile raises on headers that make no sense; long-name headers of long-name headers recurse."""
+"""Exceptions that tarfile raises on invalid headers; long-name headers of long-name headers recurse."""
 
 
 class _Extent(NamedTuple):
@@ -141,7 +141,7 @@ def _split_of(shard: Path) -> str:
     return SPLITS.get(prefix[0], UNSPLIT) if prefix else UNSPLIT
 
 
-# Which shards -----------------------------------------------------------------------------------------------
+# Shards -----------------------------------------------------------------------------------------------------
 
 
 def find_shards(pattern: str) -> list[Path]:
@@ -193,11 +193,11 @@ def _matches(name: str) -> list[str]:
     return sorted(glob.glob(name), key=natural_key)
 
 
-# What is in a shard -----------------------------------------------------------------------------------------
+# Members of a shard -----------------------------------------------------------------------------------------
 
 
 class _Headers:
-    """A shard as tarfile sees it: forwards only, and no read larger than a header may be.
+    """A shard's stream for tarfile: forwards only, and no read larger than a header may be.
 
     A member whose size is negative would send tarfile back, and round for ever (CVE-2025-8194).
     """
@@ -241,7 +241,7 @@ class _Member(tarfile.TarInfo):
 
 
 def _octal(field: bytes | bytearray) -> int | None:
-    """Return a number as all writers write those below 8 GiB, ``None`` for any other spelling."""
+    """Return an octal number as all writers write sizes below 8 GiB; ``None`` for any other encoding."""
     digits = field.rstrip(b" \0")
     return int(digits, 8) if digits and not digits.strip(b"01234567") else None
 

@@ -1,4 +1,4 @@
-"""Labels of tar shards: what a ``.cls`` or ``.json`` says, and which class that is."""
+"""Labels of tar shards: read ``.cls`` and ``.json`` members and map them to class indices."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from featcache.errors import DataError, did_you_mean
 
 
 class Label(NamedTuple):
-    """What is written beside an image.
+    """The label of a sample.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ READERS: Mapping[str, Callable[[bytes], tuple[int | str | None, str | None]]] = 
     "cls": _read_cls,
     "json": _read_json,
 }
-"""Extension of a label's member to what reads it: bytes to label and split; raises ``ValueError``."""
+"""Extension of a label's member to its parser, bytes to label and split; raises ``ValueError``."""
 
 
 def class_names(path: Path) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""Lines of text files that somebody else wrote: UTF-8 with or without its mark, told apart from what is not."""
+"""Read lines of UTF-8 text files, with or without a byte order mark; refuse files that are not text."""
 
 import stat
 from collections.abc import Iterator
@@ -8,25 +8,25 @@ from featcache.datasets.dataset import space_at_end
 from featcache.errors import DataError, MissingFileError
 
 LONGEST = 1 << 20
-"""Bytes of a line above which a file is no text: a guard for memory, far above any list or table of images."""
+"""Longest line in bytes: a limit on memory, far above any list or table of images."""
 
 
 def require_file(path: Path, expected: str) -> None:
-    """Refuse what is no regular file, so that a FIFO cannot block the scan.
+    """Raise unless `path` is a regular file, so that a FIFO cannot block the scan.
 
     Parameters
     ----------
     path
         The file.
     expected
-        What should be there, for the message.
+        What the file should be, for the message.
 
     Raises
     ------
     MissingFileError
         If it does not exist.
     DataError
-        If it is a folder, a FIFO or a device, or may not be looked at.
+        If it is a folder, a FIFO or a device, or cannot be accessed.
     """
     try:
         mode = path.stat().st_mode
@@ -56,12 +56,12 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                     raise DataError(
                         f"{path}, line {number} is longer than {LONGEST:,} bytes; is it a text file?"
                     )
-                yield number, _decoded(line, path, number)
+                yield number, _decode(line, path, number)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _decoded(line: bytes, path: Path, number: int) -> str:
+def _decode(line: bytes, path: Path, number: int) -> str:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:

@@ -81,7 +81,7 @@ def open_tfds(text: str) -> Dataset:
     return Dataset(f"tfds:{text}", spec.name, classes, records, dict(skipped), location=place)
 
 
-# What is not there yet --------------------------------------------------------------------------------------
+# Preparation ------------------------------------------------------------------------------------------------
 
 
 def _prepare(spec: TfdsSpec) -> Path:
@@ -134,7 +134,7 @@ def _not_installed(error: ImportError) -> DataError:
 
 @contextlib.contextmanager
 def _reading(folder: Path) -> Iterator[None]:
-    """Say what the readers' own kinds of errors mean, of which files that are missing or cut are the cause."""
+    """Map the readers' own errors, which missing or truncated files cause, to `DataError`."""
     try:
         yield
     except FeatcacheError:
@@ -147,7 +147,7 @@ def _reading(folder: Path) -> Iterator[None]:
         ) from error
 
 
-# What is in it ----------------------------------------------------------------------------------------------
+# Features ---------------------------------------------------------------------------------------------------
 
 
 def _features(info: Any, spec: TfdsSpec) -> tuple[str, str]:

@@ -220,7 +220,7 @@ def test_what_is_no_image_is_refused(images, text):
         ({"labels": [True, False, True]}, "label True of image 0"),
         (
             {"labels": np.array([0.5, 1, 2])},
-            r"label 0\.5 of image 0; .*: arrays hold classes\. Answers and numbers come by tables \(csv:",
+            r"label 0\.5 of image 0; .*: arrays hold classes\. Multilabel and regression targets come by tables \(csv:",
         ),
         (
             {"labels": np.eye(3, dtype=int)},

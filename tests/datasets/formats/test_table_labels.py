@@ -163,7 +163,7 @@ def test_what_is_no_label_is_named_with_its_place(tmp_path, text, query, error, 
 
 def test_lists_that_are_asked_for_as_classes(tmp_path):
     spec = table(tmp_path, '{"path": "a.jpg", "label": ["x"]}\n', "photos.jsonl")
-    with pytest.raises(UsageError, match="lists of names are answers, not task=classes"):
+    with pytest.raises(UsageError, match=r"lists of names are multilabel \(task=answers\), not task=classes"):
         open_dataset(f"{spec}?task=classes")
 
 
