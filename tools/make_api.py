@@ -41,7 +41,7 @@ RECORDS = (
     "featcache.datasets.dataset.Record",
     "featcache.images.augmentation.Augmentation",
     "featcache.backbones.loaded.LoadedBackbone",
-    "featcache.splits.selection.Parts",
+    "featcache.splits.selection.SplitSpec",
     "featcache.heads.settings.Settings",
     "featcache.classifier.prediction.Prediction",
     "featcache.classifier.evaluation.ClassifierEvaluation",

@@ -25,7 +25,7 @@ from featcache.heads.settings import Settings
 from featcache.heads.target_scaling import TargetScale
 from featcache.heads.task_types import TASK_TYPES
 from featcache.images.colour_statistics import LAYER as STATISTICS
-from featcache.splits.selection import Parts, Selection
+from featcache.splits.selection import Selection, SplitSpec
 
 if TYPE_CHECKING:
     from featcache.solvers.fit import Fit
@@ -44,7 +44,7 @@ def finish_head(
     fit: "Fit",
     *,
     rows: Selection,
-    selection: Parts,
+    selection: SplitSpec,
     scale: TargetScale | None = None,
     floor: float | None = None,
     accuracy: float | None = None,
@@ -92,7 +92,7 @@ def finish_head(
     DataError
         If a row holds NaN or infinity.
     """
-    parameters = fit.parameters if scale is None else scale.folded(fit.parameters)
+    parameters = fit.parameters if scale is None else scale.fold_into(fit.parameters)
     record = {"best_epoch": fit.best_epoch, "epochs_run": fit.epochs_run, "history": dict(fit.history)}
     record |= {"seconds": seconds, "validation": rows.held_out, "tta": tta, "selection": selection.to_json()}
     seen = np.concatenate([rows.train, rows.val])

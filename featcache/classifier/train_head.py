@@ -52,7 +52,7 @@ def train_head(
     train, val, test, group_by
         Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; ``"none"`` for none. By
         default those of the cache's own splits, and ``val_fraction`` of the training rows where it has no val split, of
-        whole groups where images have groups; see `featcache.splits.selection.Parts`.
+        whole groups where images have groups; see `featcache.splits.selection.SplitSpec`.
     tta
         Measure and calibrate on the mean of the probabilities of all views of an image that the cache holds
         (test-time augmentation), not on the plain image alone; recorded, so that `Classifier.evaluate` and
@@ -95,7 +95,7 @@ def train_head(
     }
     own = Settings.from_arguments(arguments)
     name = opened.layer(layer)
-    asked = Parts(train, val, test, own.val_fraction, group_by, own.seed)
+    asked = SplitSpec(train, val, test, own.val_fraction, group_by, own.seed)
     rows = select_rows(opened, asked)
     if tta:
         require_several(opened, name)
@@ -105,7 +105,7 @@ def train_head(
     if opened.task == REGRESSION:
         scale = TargetScale.of(learnt.labels.astype(np.float64), learnt.weight[0])
         learnt, judging = (
-            part._replace(labels=scale.scaled(part.labels).astype(np.float32)) for part in (learnt, judging)
+            part._replace(labels=scale.scale(part.labels).astype(np.float32)) for part in (learnt, judging)
         )
     started = time.monotonic()
     fit = _fit(own, len(opened.classes), learnt, judging)

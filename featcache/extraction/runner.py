@@ -146,8 +146,8 @@ class FeatureRunner:
         if not self.schedule.large_batches:
             return lambda images: function(asked.network.state, images)
         devices = DeviceMesh()
-        state = devices.replicated(asked.network.state)
-        return lambda images: function(state, devices.sharded(images))
+        state = devices.replicate(asked.network.state)
+        return lambda images: function(state, devices.shard(images))
 
     def chunks(
         self, rows: Sequence[int], prepare: Prepare, *, images_per_call: int | None = None

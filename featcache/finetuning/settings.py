@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_type_hints
 
 from featcache.core.schema import Limit, Setting, check_settings, declare, settings_of
 from featcache.errors import UsageError
-from featcache.heads.settings import AT_LEAST_ONE, MEMORY, POSITIVE, SHARE, STEPPING, Settings
+from featcache.heads.settings import AT_LEAST_ONE, NEAREST, POSITIVE, SHARE, STEPPING, Settings
 from featcache.heads.settings import SETTINGS as HEAD_SETTINGS
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from featcache.errors import UsageError
 # Written out, because the tables themselves need JAX; a test compares them.
 DESCENT = ("linear", "mlp")
 SOLVED = ("logistic", "ridge")
-MEMORY = ("knn", "prototype")
+NEAREST = ("knn", "prototype")
 FITTED = (*DESCENT, *SOLVED)
-HEADS = (*FITTED, *MEMORY)
+HEADS = (*FITTED, *NEAREST)
 CLASS_LOSSES = ("softmax", "sigmoid")
 """Those that tell exclusive classes apart."""
 
@@ -209,7 +209,7 @@ class Settings:
     temperature: float | None = _setting(
         None, "how fast votes fade with the distance", "Head", heads=("knn",), limit=POSITIVE
     )
-    metric: str = _setting("cosine", "which rows are near", "Head", heads=MEMORY, choices=METRICS)
+    metric: str = _setting("cosine", "which rows are near", "Head", heads=NEAREST, choices=METRICS)
     views: int | None = _setting(
         None,
         "cached views to learn from",

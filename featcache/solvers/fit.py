@@ -12,7 +12,7 @@ import numpy as np
 
 from featcache.errors import DataError, UsageError
 from featcache.heads.class_weights import balanced_class_weights
-from featcache.heads.feature_table import MEMORY, FeatureRows, RowsOf, Solved
+from featcache.heads.feature_table import DEFAULT_MEMORY, FeatureRows, RowsOf, Solved
 from featcache.heads.settings import CLASS_LOSSES, DESCENT, Settings
 from featcache.heads.validation_scores import scores
 from featcache.solvers.grouping import same_rows
@@ -99,7 +99,7 @@ def fit_heads(
         for own, row in zip(settings, train.weight, strict=True)
     ]
     train = train._replace(weight=np.stack(weight).astype(np.float32))
-    firsts, places = _once(settings, train.weight, val.weight)
+    firsts, places = _distinct_heads(settings, train.weight, val.weight)
     settings = [settings[k] for k in firsts]
     train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
     learnt = train if settings[0].head in DESCENT else train.by_row()

@@ -13,7 +13,7 @@ from featcache.classifier.finishing import finish_head, image_floor
 from featcache.errors import DataError
 from featcache.heads.feature_table import FeatureRows
 from featcache.heads.validation_scores import row_scores
-from featcache.metrics.comparison import Spread, compare, spread
+from featcache.metrics.comparison import SeedScores, compare, seed_scores
 from featcache.solvers.fit import Fit, fit_heads
 from featcache.splits.selection import Selection
 from featcache.sweeps.data import SweepData
