@@ -12,8 +12,8 @@ import pytest
 from helpers.photo_folders import photo_folder
 
 KEPT_PROGRAMS = {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",  # reading a program takes as long as compiling a small one
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
 }
 SPLITS = {"train": 6, "val": 3, "test": 4}
 
@@ -35,11 +35,12 @@ def _share_compiled_programs(config: pytest.Config) -> None:
         folder = tempfile.mkdtemp(prefix="featcache-compiled-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    for name, value in KEPT_PROGRAMS.items():
-        os.environ.setdefault(name, value)
-    if "jax" in sys.modules:  # a plugin imported it: it has read the environment already
-        for name in ("JAX_COMPILATION_CACHE_DIR", *KEPT_PROGRAMS):
-            sys.modules["jax"].config.update(name.lower(), os.environ[name])
+    options = {name: os.environ.setdefault(name, str(value)) for name, value in KEPT_PROGRAMS.items()}
+    if "jax" in sys.modules:  # a plugin or a folder's conftest imported it: it has read its environment
+        update = sys.modules["jax"].config.update
+        update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        for name, value in options.items():
+            update(name.lower(), type(KEPT_PROGRAMS[name])(value))
 
 
 @pytest.fixture(autouse=True)
