@@ -1,5 +1,9 @@
-"""What the tests share: a network that compiles in seconds, and a head trained on its features."""
+"""What the tests share: compiled programs, a network that compiles in seconds, and a head trained on its features."""
 
+import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,12 +11,36 @@ from pathlib import Path
 import pytest
 from helpers.photo_folders import photo_folder
 
+KEPT_PROGRAMS = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
+}
+SPLITS = {"train": 6, "val": 3, "test": 4}
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # Slow suites run when they are asked for: pytest -m slow, or -m "" for everything.
     asked = any(argument.startswith("-m") for argument in config.invocation_params.args)
     if not asked and not config.option.markexpr:
         config.option.markexpr = "not slow and not torch"
+    _share_compiled_programs(config)
+
+
+def _share_compiled_programs(config: pytest.Config) -> None:
+    """Whatever is compiled is compiled once a run: workers, and processes that tests start, inherit the folder.
+
+    A ``JAX_COMPILATION_CACHE_DIR`` that is set stays, so that programs can be kept from one run to the next.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="featcache-compiled-")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    options = {name: os.environ.setdefault(name, str(value)) for name, value in KEPT_PROGRAMS.items()}
+    if "jax" in sys.modules:  # a plugin or a folder's conftest imported it: it has read its environment
+        update = sys.modules["jax"].config.update
+        update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        for name, value in options.items():
+            update(name.lower(), type(KEPT_PROGRAMS[name])(value))
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +99,3 @@ def trained(network, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     cache = extract(photos, backbone=network, output=root / "photos.h5").path
     classifier = train_head(cache, output=root / "classifier", epochs=30)
     return Trained(photos, cache, root / "classifier", classifier)
-
-
-SPLITS = {"train": 6, "val": 3, "test": 4}

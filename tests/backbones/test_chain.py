@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers.configs import abstract_network
 from helpers.support import lite0, scaled_error
 
 from featcache.backbones.chain import Backbone, record_nothing
@@ -228,8 +229,7 @@ def test_unknown_stage_of_mobilenet_names_the_nearest(wrong, near):
 
 @pytest.mark.parametrize("weights", [w for f in families() for w in f.pretrained], ids=lambda w: w.name)
 def test_aliases_of_every_network_lead_to_a_point(weights):
-    family = next(f for f in families() if weights in f.pretrained)
-    network = nnx.eval_shape(lambda: family.build(weights.config, None))
+    network = abstract_network(weights)
     assert len(set(network.points)) == len(network.points)
     for alias, ours in network.aliases:
         assert ours in network.points, alias

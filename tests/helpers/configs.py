@@ -1,4 +1,4 @@
-"""A network whose configuration is changed while its tensors stay: what a difference between sources is worth."""
+"""Networks from their configurations: built once without tensors, or changed while the tensors stay."""
 
 from dataclasses import replace
 from functools import cache
@@ -8,10 +8,26 @@ import numpy as np
 from flax import nnx
 
 from featcache.backbones import load
+from featcache.backbones.chain import Backbone
+from featcache.backbones.family import Pretrained
 from featcache.backbones.loaded import LoadedBackbone
+from featcache.backbones.registry import family_of
 from helpers.drawing import images
 from helpers.keras_oracle import run_ours
 from helpers.support import scaled_error
+
+
+def abstract_network(weights: Pretrained) -> Backbone:
+    """Return the network of some weights with shapes in place of tensors; tests only read it.
+
+    Building it takes up to a second and depends on the configuration alone, which half the weights share with others.
+    """
+    return _built(family_of(weights).build, weights.config)
+
+
+@cache
+def _built(build: Any, config: Any) -> Backbone:
+    return nnx.eval_shape(lambda: build(config, None))
 
 
 def effect_of(change: dict[str, Any], name: str, stage: str, size: tuple[int, int] = (32, 32)) -> float:

@@ -21,8 +21,8 @@ VGG19 = KerasCase(
 )
 
 
-@pytest.mark.parametrize("case", [VGG16, VGG19], ids=lambda case: case.name)
 @pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
+@pytest.mark.parametrize("case", [VGG16, VGG19], ids=lambda case: case.name)
 def test_vgg_without_its_top_equals_keras(case, suffix, tmp_path):
     assert_equals_keras(case, (75, 96), tmp_path, suffix=suffix, top=False)
 
