@@ -5,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers.configs import abstract_network
+from helpers.configs import abstract_network, all_weights
 from helpers.support import lite0, scaled_error
 
 from featcache.backbones.chain import Backbone, record_nothing
 from featcache.backbones.families.mobilenet_v2 import FAMILY, Config, InvertedResidual
 from featcache.backbones.layer import Layer, make_layer, split_layer
-from featcache.backbones.registry import families
 from featcache.errors import UnknownNameError, UsageError
 
 
@@ -227,7 +226,7 @@ def test_unknown_stage_of_mobilenet_names_the_nearest(wrong, near):
         abstract_mobilenet().resolve(wrong)
 
 
-@pytest.mark.parametrize("weights", [w for f in families() for w in f.pretrained], ids=lambda w: w.name)
+@pytest.mark.parametrize("weights", all_weights())
 def test_aliases_of_every_network_lead_to_a_point(weights):
     network = abstract_network(weights)
     assert len(set(network.points)) == len(network.points)

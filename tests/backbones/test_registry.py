@@ -2,13 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from flax import nnx
-from helpers.configs import abstract_network
+from helpers.configs import abstract_network, all_weights
 
 import featcache.backbones
 from featcache.backbones import load
@@ -22,17 +21,6 @@ from featcache.errors import MissingFileError, UnknownNameError, UsageError
 from featcache.images.transforms import Transforms
 
 WEIGHTS = pytest.mark.parametrize("weights", pretrained_weights().values(), ids=lambda w: w.name)
-
-
-def _networks() -> list[Any]:
-    """Every weights' own network; by default one tag of each architecture, because building all takes minutes."""
-    seen: set[str] = set()
-    params = []
-    for weights in pretrained_weights().values():
-        marks = [pytest.mark.slow] if weights.arch in seen else []
-        seen.add(weights.arch)
-        params.append(pytest.param(weights, id=weights.name, marks=marks))
-    return params
 
 
 @pytest.mark.parametrize(
@@ -120,7 +108,7 @@ def test_weights_are_pinned_and_described(weights):
         assert (weights.file.sha256 or "").startswith(digits[1])
 
 
-@pytest.mark.parametrize("weights", _networks())
+@pytest.mark.parametrize("weights", all_weights())
 def test_tables_are_true_of_the_network(weights):
     network = abstract_network(weights)
     graphdef, state = nnx.split(network)

@@ -69,7 +69,7 @@ def test_a_closed_pipe_gives_no_traceback(arguments):
 def test_a_limit_on_the_size_of_files_is_an_error_and_no_signal(tmp_path):
     photo_folder(tmp_path / "photos", {"cat": 3, "dog": 3})
     limited = ["sh", "-c", 'ulimit -f 16; exec "$@"', "sh", *COMMAND]
-    arguments = ["extract", tmp_path / "photos", "--output", tmp_path / "a.h5"]
+    arguments = ["extract", tmp_path / "photos", "--output", tmp_path / "a.h5", "--layer", "stem"]
     done = subprocess.run(
         [*limited, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False
     )

@@ -5,16 +5,28 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 from flax import nnx
 
 from featcache.backbones import load
 from featcache.backbones.chain import Backbone
 from featcache.backbones.family import Pretrained
 from featcache.backbones.loaded import LoadedBackbone
-from featcache.backbones.registry import family_of
+from featcache.backbones.registry import families, family_of
 from helpers.drawing import images
 from helpers.keras_oracle import run_ours
 from helpers.support import scaled_error
+
+
+def all_weights() -> list[Any]:
+    """Parameters of a test of all weights: by default it has the first and the last of each family, in seconds."""
+    params = []
+    for family in families():
+        ends = (family.pretrained[0], family.pretrained[-1])
+        for weights in family.pretrained:
+            marks = [] if weights in ends else [pytest.mark.slow]
+            params.append(pytest.param(weights, id=weights.name, marks=marks))
+    return params
 
 
 def abstract_network(weights: Pretrained) -> Backbone:
