@@ -1,1 +1,1 @@
-"""From a cache to a trained classifier, and from a classifier to predictions."""
+"""Train a classifier on a cache, calibrate and evaluate it, and predict with it."""

@@ -1,7 +1,7 @@
-"""Several views of each image, as heads learn from them: how many, which one when, and their features.
+"""Read a layer's features for heads: how many views of each image to use, and one table of all of them.
 
 The features of N images with V views each are a table of N·V rows: view v of image r is row ``r · V + v``. Labels and
-weights belong to the images, so that a view never counts as one image more.
+weights belong to the images, so that a view never counts as another image.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ from featcache.errors import UsageError
 from featcache.heads.settings import Settings
 
 PLAIN_ONLY = ("knn",)
-"""Heads that know the plain images alone. Among all views the k nearest rows would be views of a few images: k would
-no longer say how many images vote."""
+"""Heads that use the plain view only. Among all views the k nearest rows would be views of a few images, and k would
+no longer be the number of images that vote."""
 
 
 def views_used(cache: FeatureCache, layer: str, settings: Settings) -> int:
@@ -37,7 +37,7 @@ def views_used(cache: FeatureCache, layer: str, settings: Settings) -> int:
 
 
 def with_views(cache: FeatureCache, layer: str, settings: Settings) -> Settings:
-    """Return the settings with the number of views that they come to; where a cache holds one, nothing is said.
+    """Return the settings with the number of views that is used; ``None`` if the cache holds only one.
 
     Raises
     ------
@@ -50,12 +50,12 @@ def with_views(cache: FeatureCache, layer: str, settings: Settings) -> Settings:
 
 
 def require_several(cache: FeatureCache, layer: str) -> None:
-    """Refuse to average over the views of a layer that holds one.
+    """Raise for test-time augmentation on a layer that holds one view.
 
     Raises
     ------
     UsageError
-        Saying how to get more.
+        If the layer holds one view; the message says how to extract more.
     """
     if cache.layers[layer].views == 1:
         raise UsageError(
@@ -65,7 +65,7 @@ def require_several(cache: FeatureCache, layer: str) -> None:
 
 
 def view_features(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1) -> np.ndarray:
-    """Return the first views of some rows, float32 ``[n · V, D]`` with maps flattened; refuse what is no number.
+    """Return the first `views` views of some rows, float32 ``[n · V, D]``, with maps flattened.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def view_features(cache: FeatureCache, rows: np.ndarray, layer: str, views: int 
         If a row holds NaN or infinity.
     """
     width = int(np.prod(cache.layers[layer].shape))
-    # One checksum is over all views of a row, so that all are read for any.
+    # The checksum of a row covers all of its views, so reading one means reading all.
     values = cache.features(rows, layer) if views == 1 else cache.features(rows, layer, view="all")[:, :views]
     features = values.reshape(len(rows), views * width)
     require_finite(features, rows, cache, layer)

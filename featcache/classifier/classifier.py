@@ -1,7 +1,7 @@
-"""The thing a user keeps: a head with everything needed to use it on a photo, in one folder.
+"""A trained classifier: a head with everything needed to use it on photos, stored in one folder.
 
-``classifier.json`` says which backbone, transforms, layer and classes, how sure it may be, and how it was made;
-``head.safetensors`` holds the numbers, and ``backbone.safetensors`` those of a backbone that was fine-tuned.
+``classifier.json`` holds backbone, transforms, layer, classes, calibration, training settings and provenance;
+``head.safetensors`` holds the head's parameters, and ``backbone.safetensors`` those of a fine-tuned backbone.
 """
 
 import os
@@ -44,39 +44,39 @@ __all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluatio
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained head and what its features must be.
+    """A trained head and the identity of the features that it was trained on.
 
     Parameters
     ----------
     backbone
         ``arch.tag`` of the backbone.
     weights
-        Path of the weights file where it is not a published one.
+        Path of the weights file; ``None`` for published weights.
     recipe
-        All that decides the features.
+        Everything that determines the features.
     layer, fingerprint
-        Which features of that recipe, and their fingerprint: features of another are refused.
+        The layer that it was trained on, and its fingerprint; features with another fingerprint are refused.
     head
         Kind of head.
     parameters
-        The head's numbers, on raw features.
+        The head's parameters, for raw features.
     classes
-        Class names in the order of the outputs; of answers and numbers, their names.
+        Names of the outputs, in order: classes, multilabel labels or regression targets.
     metrics
-        What was measured when it was trained: split to scores.
+        Scores measured after training, split to scores.
     training
         Hyperparameters, epochs and history.
     provenance
         The cache it was trained on, versions, time.
     calibration
-        A temperature, which its probabilities hold already, and from which confidence on they count.
+        The temperature that its probabilities are computed with, and the rejection threshold.
     task
-        What it gives, of `featcache.core.tasks.TASKS`: the probability of each class, answers, or numbers.
+        Its task type, of `featcache.core.tasks.TASKS`: multiclass, multilabel or regression.
     seen
-        Which images trained it or chose its epoch, int32 ``[n, 2]``; see `featcache.classifier.seen_images`.
+        The images that trained it or chose its epoch, int32 ``[n, 2]``; see `featcache.classifier.seen_images`.
     network
-        A backbone of its own, such as fine-tuning gives, which is saved with it; where it is not given, it is
-        loaded by `backbone` and `weights` when photos are to be classified.
+        A backbone of its own, as after fine-tuning, which is saved with it; by default, the backbone is loaded by
+        `backbone` and `weights` when photos are classified.
     """
 
     backbone: str
@@ -102,30 +102,29 @@ class Classifier:
         return FittedHead(self.settings, self.parameters, len(self.classes), self.task)
 
     def values(self, features: np.ndarray, *, tta: bool = False) -> np.ndarray:
-        """Return what the head says of raw features ``[N, D]`` (or maps ``[N, H, W, C]``), float32 ``[N, C]``.
+        """Return predictions float32 ``[N, C]`` for raw features ``[N, D]`` (or maps ``[N, H, W, C]``).
 
-        Probabilities of the classes; of answers, of yes to each; or numbers. Those of classes are calibrated, where
-        validation rows said how: divided by a temperature before they became probabilities. The most probable class is
-        the same with any temperature.
+        Class probabilities (multiclass), the probability of each label (multilabel), or numbers (regression). Class
+        probabilities are calibrated if there is a temperature, which never changes the most probable class.
 
         Parameters
         ----------
         features
-            What the head was trained on; with `tta` all views of each image, ``[N, V, …]``.
+            Features of the head's layer; with `tta` all views of each image, ``[N, V, …]``.
         tta
-            Average over the views: the mean of what the head makes of each, which is then calibrated. In this order
-            the temperature still does not change which class is the most probable.
+            Average the head's predictions over the views, then calibrate the mean. In this order the temperature does
+            not change the most probable class.
         """
         raw, loss = self._finished.raw(features, tta=tta)
         return TASK_TYPES[self.task].values(loss, self.calibration.cooled(raw), len(self.classes))
 
     def probabilities(self, features: np.ndarray, *, tta: bool = False) -> np.ndarray:
-        """Return `values`, refusing those that are no probabilities.
+        """Return `values` of a multiclass or multilabel classifier.
 
         Raises
         ------
         UsageError
-            If the head gives numbers.
+            For a regression classifier.
         """
         if self.task == REGRESSION:
             raise UsageError(
@@ -134,13 +133,13 @@ class Classifier:
         return self.values(features, tta=tta)
 
     def unknown(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return bool ``[N]``: rows of `probabilities` ``[N, C]`` that are not sure enough to count."""
+        """Return bool ``[N]``: rows of `probabilities` ``[N, C]`` below the rejection threshold."""
         return probabilities.max(axis=1) < (self.calibration.threshold or -np.inf)
 
     def calibrated(
         self, features: np.ndarray, labels: np.ndarray, *, reject_accuracy: float = 0.95, tta: bool = False
     ) -> "Classifier":
-        """Return a copy with the temperature and the threshold that rows it was not trained on ask for.
+        """Return a copy that is calibrated on validation rows: a temperature and a rejection threshold.
 
         Parameters
         ----------
@@ -149,9 +148,9 @@ class Classifier:
         labels
             int ``[N]``, in the order of `classes`.
         reject_accuracy
-            The accuracy of predictions that are not "unknown".
+            Required accuracy of predictions that are not "unknown".
         tta
-            Whether averages over views are calibrated; see `probabilities`.
+            Whether to calibrate averages over views; see `values`.
         """
         logits, loss = self._finished.raw(features, tta=tta)
         found = calibrated(
@@ -166,23 +165,23 @@ class Classifier:
 
     @property
     def settings(self) -> Settings:
-        """How it was trained; what an older featcache did not know has its default."""
+        """The training settings; those that an older featcache did not have are at their default."""
         known = {field.name for field in fields(Settings)}
         told = {name: value for name, value in self.training.items() if name in known}
         return Settings(**{**told, "hidden": tuple(told.get("hidden", (256,))), "head": self.head})
 
     @property
     def tta(self) -> bool:
-        """Whether it was measured, and calibrated, on averages over the views of an image."""
+        """Whether it was scored and calibrated on averages over the views of an image."""
         return bool(self.training.get("tta", False))
 
     @property
     def loss(self) -> str:
-        """The loss it was trained with, which says how to read its outputs."""
+        """The training loss, which determines how outputs become probabilities."""
         return loss_of(self.settings)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return raw outputs ``[N, C]`` of features ``[N, …]``, not calibrated."""
+        """Return raw, uncalibrated outputs ``[N, C]`` for features ``[N, …]``."""
         return self._finished.logits(features)
 
     def evaluate(
@@ -199,23 +198,22 @@ class Classifier:
         cache
             A cache of the same recipe; by default the one it was trained on.
         split
-            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``; by default what
-            tested it when it was trained, which mostly is ``"test"``.
+            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``; by default the
+            test rows of its training, usually ``"test"``.
         tta
-            Average over all views of each image that the cache holds; ``None``: as it was measured when it was
-            trained.
+            Average over all views of each image that the cache holds; ``None`` for the setting of its training.
 
         Returns
         -------
         ClassifierEvaluation, MultilabelEvaluation or RegressionEvaluation
-            By what the classifier gives: classes, answers or numbers.
+            By task: multiclass, multilabel or regression.
 
         Raises
         ------
         IdentityError
             If the cache's features are of another identity; lists the differences.
         UsageError
-            If there is one view to average over, or the cache's images are labelled with other things.
+            If the cache holds one view to average over, or its classes or task differ from the classifier's.
         """
         return evaluate_classifier(self, cache, split, tta=self.tta if tta is None else tta)
 
@@ -228,7 +226,7 @@ class Classifier:
         return classifier_predictor(self)
 
     def _averaging(self, tta: bool | None) -> Any:
-        """Return the predictor, or that which averages over views."""
+        """Return the predictor; with `tta` the one that averages over views."""
         if not (self.tta if tta is None else tta):
             return self._predictor
         from featcache.classifier.prediction import averaging_predictor
@@ -243,10 +241,10 @@ class Classifier:
         images
             A path, a folder, a uint8 array ``[H, W, 3]``, or a sequence of these.
         top
-            How many classes to give for each.
+            Number of classes to return for each.
         tta
-            Average over views of each photo, drawn as those of the cache that it was trained on; ``None``: as it was
-            measured when it was trained.
+            Average over views of each photo, drawn like those of the cache that it was trained on; ``None`` for the
+            setting of its training.
 
         Returns
         -------
@@ -265,9 +263,9 @@ class Classifier:
     # On disk ------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the classifier to a folder; an earlier classifier there is replaced at once, or not at all.
+        """Write the classifier to a folder; an existing classifier there is replaced atomically.
 
-        A backbone that was fine-tuned goes with it.
+        A fine-tuned backbone is saved with it.
 
         Raises
         ------
@@ -276,7 +274,7 @@ class Classifier:
         IdentityError
             If `network` is not what the head was trained on.
         WeightsError
-            If the weights of a fine-tuned backbone are gone, or no numbers.
+            If the weights of a fine-tuned backbone are missing, or hold NaN or infinity.
         StorageError
             If it cannot be written.
         """
@@ -285,7 +283,7 @@ class Classifier:
         return Path(folder)
 
     def _own_backbone(self) -> Iterable[bytes | memoryview] | None:
-        """The file of the backbone that belongs to this classifier alone; ``None`` for one that has a name."""
+        """Return the content of the fine-tuned backbone's file; ``None`` for a published backbone."""
         if self.network is None:
             return self._kept_backbone()
         from featcache.backbones.finetuned import pack

@@ -1,4 +1,4 @@
-"""How good a classifier is on the rows of a cache: its features must be the same, and its labels are translated."""
+"""Score a classifier on the rows of a cache: check the features' identity, and match labels by name."""
 
 import os
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from featcache.classifier.cached_features import require_several
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.seen_images import count_seen
 from featcache.core.identity import differences
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, TASK_NAMES
 from featcache.errors import IdentityError, MissingFileError, UsageError
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassifierEvaluation(Evaluation):
-    """How good a classifier is, and how good where it does not say "unknown".
+    """Scores of a multiclass classifier, and of its predictions that are not "unknown".
 
     Parameters
     ----------
     rejection
-        What its threshold does to these rows; ``None`` where it has none.
+        Coverage and accuracy of its threshold on these rows; ``None`` if it has none.
     views
-        Views of each image whose mean was scored.
+        Number of views of each image whose mean was scored.
     seen
-        How many of the rows are images that trained or validated it; ``None`` where an older featcache trained it.
+        Number of rows whose images trained or validated it; ``None`` if an older featcache trained it.
     """
 
     rejection: Rejection | None = None
@@ -50,11 +50,11 @@ def evaluate_classifier(
     tta: bool,
 ) -> ClassifierEvaluation | Any:
     """Score a classifier on a split of a cache; see `featcache.classifier.classifier.Classifier.evaluate`."""
-    opened = _opened(classifier, cache)
+    opened = _open_cache(classifier, cache)
     require_same_features(classifier, opened)
     if tta:
         require_several(opened, classifier.layer)
-    asked = split or _tested_by(classifier)
+    asked = split or _test_split(classifier)
     features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0)
     values, own = classifier.values(features, tta=tta), _own_labels(classifier, opened, labels)
     scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
@@ -68,13 +68,15 @@ def evaluate_classifier(
     return ClassifierEvaluation(**vars(scores), rejection=kept, views=views, seen=seen)
 
 
-def _tested_by(classifier: "Classifier") -> str:
-    """Return the split or slice that a classifier was tested by when it was trained."""
+def _test_split(classifier: "Classifier") -> str:
+    """Return the split or slice of the test rows when the classifier was trained."""
     asked = classifier.training.get("selection", {}).get("test")
     return "test" if asked in (None, NONE) else asked
 
 
-def _opened(classifier: "Classifier", cache: str | os.PathLike[str] | FeatureCache | None) -> FeatureCache:
+def _open_cache(
+    classifier: "Classifier", cache: str | os.PathLike[str] | FeatureCache | None
+) -> FeatureCache:
     if isinstance(cache, FeatureCache):
         return cache
     if cache is not None:
@@ -86,7 +88,7 @@ def _opened(classifier: "Classifier", cache: str | os.PathLike[str] | FeatureCac
 
 
 def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None:
-    """Refuse a cache whose features are not what a head was trained on.
+    """Raise for a cache whose features differ from those that a head was trained on.
 
     Raises
     ------
@@ -117,11 +119,14 @@ def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarra
     """Translate a cache's labels or targets to a classifier's, by name."""
     known, asked = cache.classes, classifier.classes
     if cache.task != classifier.task:
-        raise UsageError(f"{cache.path} holds {cache.task}; this classifier gives {classifier.task}")
+        raise UsageError(
+            f"{cache.path} has {TASK_NAMES[cache.task]} targets; this classifier's task is "
+            f"{TASK_NAMES[classifier.task]}"
+        )
     if cache.task != MULTICLASS:
         if missing := [name for name in asked if name not in known]:
             raise UsageError(
-                f"{cache.path} does not say {', '.join(missing[:5])}, which this classifier gives; it holds "
+                f"{cache.path} has no targets {', '.join(missing[:5])}, which this classifier predicts; it holds "
                 f"{', '.join(known[:10])}"
             )
         return labels[:, [known.index(name) for name in asked]]

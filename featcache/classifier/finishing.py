@@ -1,7 +1,7 @@
-"""From a fitted head to a classifier: calibrated, measured and checked, the same for all that train heads.
+"""Turn a fitted head into a classifier: calibrate it, score it and check its data.
 
-`finish_head` is for heads on cached features, one alone (`featcache.train_head`) or the best of many
-(`featcache.sweep`); `calibrate_and_score` for what has outputs already, as fine-tuning does.
+`finish_head` is for heads on cached features, of `featcache.train_head` and `featcache.sweep`; `calibrate_and_score`
+is for outputs that are already computed, as in fine-tuning.
 """
 
 import time
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from featcache.solvers.fit import Fit
 
 MOST_CHECKED = 10_000
-"""Training rows in whose features mistakes are looked for; of more, evenly spread ones, at most twice as many."""
+"""Training rows whose features are checked for mistakes; of more rows, every n-th, at most twice as many."""
 
 MOST_COMPARED = 1000
-"""Rows of these whose neighbours are looked at for a mistake; of more, that many are drawn."""
+"""Checked rows whose nearest neighbours are compared; of more rows, a sample of this size."""
 
 
 def finish_head(
@@ -52,39 +52,39 @@ def finish_head(
     tta: bool = False,
     seconds: float | None = None,
 ) -> Classifier:
-    """Make a classifier of a fitted head: calibrate it, score it, look for mistakes, and remember all of it.
+    """Make a classifier from a fitted head: calibrate it, score it, check for data mistakes, and record the results.
 
-    Nothing is saved. The features of the validation and test rows are read here, so that the test rows of many heads
-    are read for the chosen one alone.
+    Nothing is saved. The features of validation and test rows are read here, so that a sweep reads the test rows for
+    the chosen head only.
 
     Parameters
     ----------
     cache, layer
-        What it was fitted to.
+        The features that it was fitted to.
     settings, fit
-        How, and what came out.
+        Its settings, and the result of fitting.
     rows
-        Which rows trained it, chose its epoch, and are to test it. Without ``val`` rows it is not calibrated.
+        Training, validation and test rows. Without ``val`` rows it is not calibrated.
     selection
-        How these rows were asked for; recorded.
+        The request for these rows, which is recorded.
     scale
-        The units of the numbers that it learnt; ``None`` of classes, answers, and numbers in their own units.
+        The scaling of regression targets in the fit; ``None`` if they were not scaled, and for other tasks.
     floor
-        `image_floor` on the rows that judged it.
+        `image_floor` on the rows that chose it.
     accuracy
-        Its accuracy there; by default that on the validation rows.
+        Its accuracy on these rows; by default that on the validation rows.
     reject_accuracy
-        How often a prediction that counts must be right; ``None``: not calibrated.
+        Required accuracy of predictions that are not "unknown"; ``None`` for no calibration.
     tta
-        Measure and calibrate the mean over all views of an image.
+        Score and calibrate the mean over all views of an image.
     seconds
-        What fitting took; ``None`` where it was fitted together with others.
+        Duration of the fit; ``None`` if it was fitted together with others.
 
     Returns
     -------
     Classifier
         Its ``training`` holds the settings, ``best_epoch``, ``epochs_run``, ``history``, ``seconds``,
-        ``validation``, ``tta``, ``selection``, ``image_floor``, ``warnings``, and ``view_recipe`` where the cache
+        ``validation``, ``tta``, ``selection``, ``image_floor``, ``warnings``, and ``view_recipe`` if the cache
         holds several views of an image.
 
     Raises
@@ -120,18 +120,18 @@ def calibrate_and_score(
     loss: str,
     reject_accuracy: float | None,
 ) -> Classifier:
-    """Calibrate a classifier on its outputs for validation rows, then score it on these and on test rows.
+    """Calibrate a classifier on its outputs for validation rows, then score it on validation and test rows.
 
     Parameters
     ----------
     classifier
-        Neither calibrated nor measured yet.
+        A classifier without calibration and scores.
     outputs
-        Of ``"val"`` and ``"test"``, as far as there are rows: raw outputs ``[n, C]`` and known labels or targets.
+        For ``"val"`` and ``"test"``, if there are such rows: raw outputs ``[n, C]``, and labels or targets.
     loss
-        How to read the outputs.
+        The training loss, which determines how outputs become probabilities.
     reject_accuracy
-        How often a prediction that counts must be right; ``None``: not calibrated.
+        Required accuracy of predictions that are not "unknown"; ``None`` for no calibration.
     """
     task, classes = TASK_TYPES[classifier.task], classifier.classes
     if reject_accuracy is not None:
@@ -151,15 +151,15 @@ def calibrate_and_score(
 
 
 def image_floor(cache: FeatureCache, layer: str, train: np.ndarray, val: np.ndarray) -> float | None:
-    """Return the accuracy that the images' colours alone reach on the rows that judge a head.
+    """Return the accuracy that a head on the images' colour statistics alone reaches on the validation rows.
 
-    ``None`` where the cache holds no statistics of the images, where a head learns from nothing else, where no row
-    judges, and for answers and numbers.
+    ``None`` if the cache holds no statistics, if they are the head's own layer, if there are no validation rows, and
+    for multilabel and regression.
 
     Parameters
     ----------
     cache, layer
-        What the head learns from.
+        The cache and the layer of the head.
     train, val
         Row numbers.
     """
@@ -182,20 +182,20 @@ def make_classifier(
     *,
     seen: np.ndarray,
 ) -> Classifier:
-    """Return a fitted head as something to keep, neither calibrated nor measured yet.
+    """Return a classifier of a fitted head, without calibration and scores.
 
     Parameters
     ----------
     cache, layer
-        What it was trained on.
+        The features that it was trained on.
     settings, parameters
-        How, and what came out.
+        Its settings, and the fitted parameters.
     record
-        More to remember of the training.
+        Additional entries of ``training``.
     seen
         Rows of the cache that trained it or chose its epoch.
     """
-    # How views were drawn, as averaging over those of a photo needs it.
+    # Needed to draw views of a photo in the same way for test-time augmentation.
     drawn = {} if cache.layers[layer].views == 1 else {"view_recipe": cache.identity["recipe"]["views"]}
     return Classifier(
         backbone=cache.backbone,
@@ -224,7 +224,7 @@ def _measured_features(cache: FeatureCache, rows: np.ndarray, layer: str, *, tta
 
 
 def _find_mistakes(cache: FeatureCache, layer: str, settings: Settings, rows: Selection) -> list[Finding]:
-    """Look for mistakes that scores do not show, in the rows and in the features of the plain training images."""
+    """Check the rows and the plain training features for mistakes that scores do not show."""
     parts = {part: getattr(rows, part) for part in ("train", "val", "test")}
     found = check_rows(cache, parts, class_weights=settings.class_weights)
     if cache.task != MULTICLASS:
@@ -237,7 +237,7 @@ def _find_mistakes(cache: FeatureCache, layer: str, settings: Settings, rows: Se
 
 
 def _own_weights(cache: FeatureCache) -> str | None:
-    """What to load the backbone's weights from where its name alone does not say: a user's own file."""
+    """Return the path of user weights, or ``"random"``; ``None`` for published weights, which the name identifies."""
     if cache.backbone.endswith(".random"):
         return "random"
     own = cache.backbone.endswith((".custom", f".{TUNED}"))

@@ -1,4 +1,4 @@
-"""From photos to named classes: a classifier's, or a backbone's own."""
+"""Predict on photos, with a classifier or with a backbone's own classes."""
 
 import hashlib
 import io
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one photo was taken for.
+    """The prediction for one photo.
 
     Parameters
     ----------
     id
-        Its path, or its number among the given arrays.
+        Its path, or its position among the given arrays.
     classes, probabilities
-        The most probable classes, the best first.
+        The most probable classes, in descending order.
     error
-        Why it could not be read; then there are no classes.
+        Reason why it could not be read; there are no classes then.
     unknown
-        Whether the best class is not sure enough to count, by the classifier's threshold.
+        Whether the largest probability is below the classifier's rejection threshold.
     answers
-        Of a classifier that gives answers: those that are yes, the surest first; `classes` and `probabilities` are
-        then of yes to each. ``None`` for one that gives classes or numbers.
+        Multilabel: the labels with a probability above 0.5, in descending order; `classes` and `probabilities` hold
+        the most probable labels. ``None`` for multiclass and regression.
     numbers
-        Of a classifier that gives numbers: the numbers, which `classes` names; there are no probabilities.
+        Regression: the predicted numbers, named by `classes`; there are no probabilities.
     """
 
     id: str
@@ -63,18 +63,18 @@ class Prediction:
 def read_values(
     name: str, values: np.ndarray, *, classes: tuple[str, ...], task: str, threshold: float, top: int
 ) -> Prediction:
-    """Return what the values ``[C]`` of one image mean.
+    """Turn the outputs ``[C]`` of one image into a prediction.
 
     Parameters
     ----------
     name
-        Of the image.
+        Name of the image.
     values
         Probabilities or numbers.
     classes, task, threshold
         See `Predictor`.
     top
-        How many classes or answers to name.
+        Number of classes or labels to return.
     """
     if task == REGRESSION:
         return Prediction(name, classes, (), numbers=tuple(map(float, values)))
@@ -91,18 +91,18 @@ def read_values(
 
 @dataclass(frozen=True)
 class Predictor:
-    """Runs images through a backbone's layer and something that makes probabilities of it.
+    """Runs images through a backbone's layer and a head.
 
     Parameters
     ----------
     extraction
-        The backbone and its one layer, how images are prepared, and what is seen of each image.
+        The backbone, its single layer, the preprocessing, and the views of each image.
     values
-        Features ``[N, …]`` to probabilities or numbers ``[N, C]``; of several views ``[N, V, …]``.
+        Function from features ``[N, …]``, or ``[N, V, …]`` of several views, to probabilities or numbers ``[N, C]``.
     classes
         Names of the outputs.
     threshold
-        The largest probability of an image must be this or more, or it is unknown.
+        A prediction is unknown if its largest probability is below this.
     task
         See `featcache.core.tasks.TASKS`.
     """
@@ -120,7 +120,7 @@ class Predictor:
 
     @property
     def transforms(self) -> Transforms:
-        """How images are prepared."""
+        """The preprocessing of images."""
         return self.extraction.transforms
 
     def predict(self, images: Any, *, top: int = 5) -> list[Prediction]:
@@ -156,7 +156,7 @@ class Predictor:
     def _run(
         self, loads: Sequence[Callable[[], np.ndarray]]
     ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]]]]:
-        # Of any number of photos, no more shapes than powers of two are compiled where batches are large.
+        # On platforms with large batches, only batch sizes that are powers of two are compiled.
         size = min(self._runner.rows, 1 << (len(loads) - 1).bit_length())
         chunks = self._runner.chunks(range(len(loads)), lambda row: loads[row](), images_per_call=size)
         for chunk in chunks:
@@ -173,12 +173,12 @@ class Predictor:
 
 
 def averaging_predictor(predictor: Predictor, classifier: "Classifier") -> Predictor:
-    """Return a predictor that draws views of each photo as the classifier's cache did, and averages over them.
+    """Return a predictor that averages over views of each photo, drawn like those in the classifier's cache.
 
     Raises
     ------
     UsageError
-        If that cache held one view of each image, so that nothing says how to draw others.
+        If that cache held one view of each image, so that the classifier has no recipe for others.
     """
     recipe = classifier.training.get("view_recipe")
     if recipe is None:
@@ -195,14 +195,14 @@ def averaging_predictor(predictor: Predictor, classifier: "Classifier") -> Predi
 
 
 def classifier_predictor(classifier: "Classifier") -> Predictor:
-    """Load a classifier's backbone and refuse one whose weights or code give other features.
+    """Load a classifier's backbone and verify that it gives the features that the head was trained on.
 
     Raises
     ------
     WeightsError
-        If the weights cannot be had.
+        If the weights cannot be loaded.
     IdentityError
-        If the backbone loaded is not the one the head was trained on.
+        If the loaded backbone is not the one that the head was trained on.
     """
     from featcache.backbones.from_classifier import load_recorded
 
@@ -254,7 +254,7 @@ def backbone_predictor(
     Raises
     ------
     UsageError
-        If `image_size` is no size, or one that the network cannot take; or the network has no classes of its own.
+        If `image_size` is invalid or impossible for the network, or the network has no classes of its own.
     """
     from featcache.backbones import load
     from featcache.backbones.imagenet_classes import class_names
@@ -277,7 +277,7 @@ def backbone_predictor(
 def _items(
     images: Any, transforms: Transforms, views: Views
 ) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    """Yield a name and a loader of each image in whatever the user gave."""
+    """Yield a name and a loader for each given image, file or file in a folder."""
     if isinstance(images, str | os.PathLike):
         yield from _path_items(Path(images), transforms, views)
     elif isinstance(images, np.ndarray) and images.ndim in (2, 3):
@@ -317,7 +317,7 @@ def _of_array(array: np.ndarray, transforms: Transforms, views: Views) -> np.nda
     plain = pixels(array, transforms)
     if views.count == 1:
         return plain
-    # Views are drawn of files, by a hash of them: this one is of the array, whoever writes the file.
+    # Views are drawn from encoded bytes, seeded by a hash; that of the array does not depend on the PNG encoder.
     data = io.BytesIO()
     Image.fromarray(array).save(data, "png")
     return views.prepare(data.getvalue(), transforms, hashlib.sha256(array.tobytes()).digest())

@@ -1,6 +1,6 @@
-"""Below which confidence a classifier says "unknown", and what that costs.
+"""Choose the confidence below which a classifier says "unknown", and measure its coverage and accuracy.
 
-Chosen on validation rows, after the head and its temperature (`featcache.classifier.calibration`).
+It is chosen on validation rows, after the head and its temperature (`featcache.classifier.calibration`).
 """
 
 from dataclasses import asdict, dataclass
@@ -14,22 +14,22 @@ from featcache.metrics.intervals import wilson_lower
 
 @dataclass(frozen=True)
 class Rejection:
-    """Below which confidence a classifier says "unknown", and what that costs.
+    """A confidence threshold below which a classifier says "unknown", with its coverage and accuracy.
 
     Parameters
     ----------
     threshold
-        The largest probability of a row must be this or more; ``None`` where no confidence is enough.
+        Smallest accepted value of a row's largest probability; ``None`` if no threshold reaches the accuracy.
     accepted, count
-        Rows that are sure enough, of how many.
+        Number of accepted rows, and of all rows.
     coverage
-        Share of the accepted.
+        Share of accepted rows.
     accuracy
-        Share of the accepted that is right; ``None`` where none is accepted.
+        Accuracy of the accepted rows; ``None`` if none is accepted.
     lower
-        Wilson's lower bound of that accuracy: how good it is at least, with confidence `level`.
+        Wilson's lower bound of that accuracy at confidence `level`.
     level
-        Of the bound, one-sided.
+        Confidence level of the one-sided bound.
     """
 
     threshold: float | None
@@ -52,25 +52,25 @@ def reject_threshold(
     accuracy: float = 0.95,
     level: float = 0.95,
 ) -> Rejection:
-    """Choose below which confidence a prediction is "unknown".
+    """Choose the confidence below which a prediction is "unknown".
 
     Parameters
     ----------
     probabilities
-        float ``[N, C]`` of validation rows, calibrated ones where there is a temperature.
+        float ``[N, C]`` of validation rows, calibrated if there is a temperature.
     labels
         int ``[N]``.
     accuracy
         The smallest confidence is chosen at which Wilson's lower bound of the accuracy of the accepted rows
         reaches this.
     level
-        Confidence of the bound, one-sided. 0.5 takes the accuracy as it is counted.
+        Confidence level of the one-sided bound; 0.5 compares the observed accuracy.
 
     Returns
     -------
     Rejection
-        With ``threshold=None`` where no confidence reaches the accuracy. Few rows never do: at 0.99 and a level
-        of 0.95, 268 rows would have to be right without exception (`least_rows`).
+        With ``threshold=None`` if no confidence reaches the accuracy, as with few rows: an accuracy of 0.99 at
+        level 0.95 needs at least 268 rows, all of them right (`least_rows`).
 
     Raises
     ------
@@ -81,9 +81,9 @@ def reject_threshold(
 
     Notes
     -----
-    Wilson's score interval (1927) holds for a threshold chosen beforehand; the smallest of many that reach the
-    accuracy is a lucky one. It costs little: of 400 simulated validation sets each, of 100 to 5000 rows, 4 to 7 %
-    led to a threshold whose true accuracy was below 0.95, where 5 % are promised.
+    Wilson's score interval (1927) holds for a threshold chosen beforehand; choosing the smallest of many that reach the
+    accuracy is optimistic, but only slightly: of 400 simulated validation sets each, of 100 to 5000 rows, 4 to 7 %
+    led to a threshold whose true accuracy was below 0.95, instead of the nominal 5 %.
     """
     if not 0 < accuracy < 1 or not 0 < level < 1:
         raise UsageError(f"accuracy {accuracy} at level {level}: expected both above 0 and below 1")
@@ -100,14 +100,14 @@ def reject_threshold(
 def rejection_at(
     threshold: float, probabilities: np.ndarray, labels: np.ndarray, *, level: float = 0.95
 ) -> Rejection:
-    """Return what a threshold chosen on other rows costs and is worth on these.
+    """Return coverage and accuracy on these rows of a threshold that was chosen on other rows.
 
     Parameters
     ----------
     threshold
-        Of `reject_threshold`.
+        The threshold of `reject_threshold`.
     probabilities, labels, level
-        As there; one row or more.
+        As for `reject_threshold`; at least one row.
     """
     accepted = probabilities.max(axis=1) >= threshold
     right = (probabilities.argmax(axis=1) == labels) & accepted
@@ -127,7 +127,7 @@ def _rejection(threshold: float | None, right: int, accepted: int, count: int, l
 
 
 def require_accuracy(accuracy: float) -> None:
-    """Refuse an accuracy of accepted predictions that none could reach, or that all do."""
+    """Raise `UsageError` for a required accuracy outside 0 and 1, both excluded."""
     if not 0 < accuracy < 1:
         raise UsageError(f"reject-accuracy {accuracy}: expected above 0 and below 1, such as 0.99")
 
@@ -135,7 +135,7 @@ def require_accuracy(accuracy: float) -> None:
 def _by_confidence(
     probabilities: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the confidences that occur, from the largest, and how many rows are right and accepted at each."""
+    """Return the distinct confidences in descending order, and the number of right and of accepted rows at each."""
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     confidence = confidence[order]

@@ -1,6 +1,6 @@
-"""Which images a head has learnt from: the first eight bytes of their sha256, kept with its numbers.
+"""Record which images a head was trained on: the first eight bytes of their sha256, stored with its parameters.
 
-What it was trained on may be extracted again, or be gone: only the images themselves tell which of others it has seen.
+The cache may be extracted again or deleted; hashes of the images still show which rows of another cache it has seen.
 """
 
 from collections.abc import Sequence
@@ -8,27 +8,27 @@ from collections.abc import Sequence
 import numpy as np
 
 NAME = "seen_images"
-"""What they are called beside the head's numbers."""
+"""Name of their tensor in the classifier's file."""
 
 
 def seen_images(sha256: np.ndarray | Sequence[bytes]) -> np.ndarray:
-    """Return what is remembered of images, int32 ``[n, 2]``, each once.
+    """Return the shortened hashes of images, int32 ``[n, 2]``, without duplicates.
 
     Parameters
     ----------
     sha256
-        uint8 ``[n, 32]``, or as many digests.
+        uint8 ``[n, 32]``, or a sequence of digests.
     """
     return np.unique(_words(sha256)).view("<i4").reshape(-1, 2)
 
 
 def merge_seen(first: np.ndarray | None, second: np.ndarray) -> np.ndarray | None:
-    """Return the images of both, each once; ``None`` where those of the first are not known."""
+    """Return the union of both; ``None`` if the first is unknown."""
     return None if first is None else np.unique(np.concatenate([first, second]), axis=0)
 
 
 def count_seen(seen: np.ndarray, sha256: np.ndarray) -> int:
-    """Return how many of some images, uint8 ``[n, 32]``, are among those that are remembered."""
+    """Return how many of the images with these hashes, uint8 ``[n, 32]``, are in `seen`."""
     known = np.ascontiguousarray(seen, "<i4").view("<i8").reshape(-1)
     return int(np.isin(_words(sha256), known).sum())
 

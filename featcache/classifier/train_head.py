@@ -1,4 +1,4 @@
-"""Train one head on a cache: choose the rows, fit, measure, keep the result as a classifier."""
+"""Train one head on a cache: select rows, fit, score, and save the result as a classifier."""
 
 import os
 import time
@@ -48,38 +48,38 @@ def train_head(
     output
         Folder for the classifier; ``None`` to save nothing.
     layer
-        Which layer of the cache; its first by default.
+        Layer of the cache; its first by default.
     train, val, test, group_by
-        Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; ``"none"`` for none. By
-        default those of the cache's own splits, and ``val_fraction`` of the training rows where it has no val split, of
-        whole groups where images have groups; see `featcache.splits.selection.SplitSpec`.
+        Training, validation and test rows, as splits or slices such as ``"train[:80%]"``; ``"none"`` for none. By
+        default the cache's own splits; without a val split, ``val_fraction`` of the training rows, in whole groups if
+        images have groups. See `featcache.splits.selection.SplitSpec`.
     tta
-        Measure and calibrate on the mean of the probabilities of all views of an image that the cache holds
-        (test-time augmentation), not on the plain image alone; recorded, so that `Classifier.evaluate` and
+        Score and calibrate on the mean of the probabilities of all views of an image that the cache holds
+        (test-time augmentation) instead of the plain image; recorded, so that `Classifier.evaluate` and
         `Classifier.predict` do the same. The epoch is chosen on the plain validation images either way.
     calibrate
-        Fit a temperature to the validation rows, and choose from which confidence on a prediction counts: see
-        `featcache.classifier.calibration.calibrate`. These rows have chosen the epoch too, so both are a
-        little too sure.
+        Fit a temperature to the validation rows, and choose the confidence below which a prediction is "unknown"; see
+        `featcache.classifier.calibration.calibrated`. These rows also chose the epoch, so both are slightly
+        optimistic.
     reject_accuracy
-        How often a prediction that counts must be right; the others are "unknown".
+        Required accuracy of predictions that are not "unknown".
     **settings
-        How the head is trained: `head`, `learning_rate`, `epochs` and all others of
-        `featcache.heads.settings.Settings`, with its defaults. Where nothing is said, classes are learnt by a
-        ``"linear"`` head with a ``"softmax"``, answers with a ``"sigmoid"`` for each, and numbers by ``"ridge"``.
+        Settings of the head: `head`, `learning_rate`, `epochs` and all others of
+        `featcache.heads.settings.Settings`, with its defaults. The default head is ``"linear"`` with ``"softmax"`` for
+        multiclass, ``"linear"`` with ``"sigmoid"`` for multilabel, and ``"ridge"`` for regression.
 
     Returns
     -------
     Classifier
-        With its metrics, of calibrated probabilities: ``val`` (which chose the epoch) and, where the cache has
-        one, ``test`` (read once); for answers and numbers see `featcache.metrics.multilabel`. With what is probably a
-        mistake in ``training["warnings"]``, and in ``training["image_floor"]`` the accuracy that the images' colours
-        alone reach on the validation rows, where the cache holds them.
+        Its metrics hold the scores of calibrated probabilities: ``val`` (which chose the epoch) and, if there are test
+        rows, ``test`` (read once); for the other tasks see `featcache.metrics.multilabel` and
+        `featcache.metrics.regression`. ``training["warnings"]`` lists probable mistakes in the data, and
+        ``training["image_floor"]`` is the accuracy that colour statistics alone reach on the validation rows.
 
     Raises
     ------
     UsageError
-        If a setting has a value that cannot work, or a head cannot learn what the cache knows of its images.
+        If a setting has an invalid value, or the head does not support the cache's task.
     DataError
         If the cache has no usable training rows, or a row holds NaN or infinity.
     IntegrityError
@@ -100,8 +100,8 @@ def train_head(
     if tta:
         require_several(opened, name)
     own = with_views(opened, name, own)
-    learnt = _labelled(opened, rows.train, name, views_used(opened, name, own))
-    judging, scale = _labelled(opened, rows.val, name), None
+    learnt = _feature_rows(opened, rows.train, name, views_used(opened, name, own))
+    judging, scale = _feature_rows(opened, rows.val, name), None
     if opened.task == REGRESSION:
         scale = TargetScale.of(learnt.labels.astype(np.float64), learnt.weight[0])
         learnt, judging = (
@@ -128,8 +128,8 @@ def train_head(
     return classifier
 
 
-def _labelled(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1) -> "FeatureRows":
-    """Return the first views of some rows, for one head that all count the same for."""
+def _feature_rows(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1) -> "FeatureRows":
+    """Return the first `views` views of some rows with their labels, all of weight 1, for one head."""
     from featcache.heads.feature_table import ArrayTable, FeatureRows
 
     table = ArrayTable(view_features(cache, rows, layer, views))

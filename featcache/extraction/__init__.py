@@ -1,1 +1,1 @@
-"""From a dataset and a backbone to a cache."""
+"""Extract features: run a backbone over a dataset and write a cache."""

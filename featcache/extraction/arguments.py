@@ -1,4 +1,4 @@
-"""What `featcache.extract` and its dry run do alike: check the arguments, and find out what there is to do."""
+"""Check the arguments of `featcache.extract` and of its dry run, and prepare the extraction."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -24,19 +24,19 @@ from featcache.extraction.spec import ExtractionSpec, require_positive
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionArguments:
-    """Arguments of `featcache.extract` that are valid.
+    """The validated arguments of `featcache.extract`.
 
     Parameters
     ----------
     spec
-        Those that decide what is computed.
+        The arguments that decide what is computed.
     output, test_fraction, seed, data_dir, split, shard, reuse, verify, overwrite, batch_size, workers
         See `featcache.extract`.
 
     Raises
     ------
     UsageError
-        If one has a value that cannot work.
+        If an argument has an invalid value.
     """
 
     spec: ExtractionSpec
@@ -60,41 +60,41 @@ class ExtractionArguments:
 
     @property
     def rule(self) -> SplitRule:
-        """How a dataset without splits is divided."""
+        """The rule by which a dataset without splits is divided."""
         return SplitRule(self.test_fraction, self.seed)
 
     @property
     def threads(self) -> int:
-        """How many threads read and decode."""
+        """Number of threads that read and decode images."""
         return self.workers or default_workers()
 
     def open(self, source: str | Path | Dataset) -> tuple[Dataset, Subset]:
-        """Open the part of a dataset that was asked for, and say which that is."""
+        """Open the requested part of a dataset; returns it with the description of that part."""
         return open_subset(source, self.shard, self.split, self.data_dir)
 
     def target(self, data: Dataset, part: Subset, resolved: ResolvedExtraction) -> Path:
-        """Return where the cache goes."""
+        """Return the path of the cache."""
         return output_path(data, backbone_label(resolved.network), self.output, part)
 
 
 @dataclass(frozen=True)
 class PreparedExtraction:
-    """An extraction of which everything is known that can be known before anything is computed.
+    """An extraction that is ready to run: rows identified, images hashed, caches to copy from opened.
 
     Parameters
     ----------
     arguments
-        What was asked for.
+        The arguments of the call.
     resolved
-        What is extracted: also the layers that the target holds already.
+        The network and the layers to extract, including those that the target holds already.
     target
-        The cache file.
+        Path of the cache file.
     data, hashes
         The records, and the sha256 of each one's bytes.
     rows, document
-        The row table, and what the cache's identity says of the dataset.
+        The row table, and the dataset's entry in the cache's identity.
     caches
-        Caches that rows may be copied from, the preferred first.
+        Caches that rows may be copied from, in order of preference.
     dropped
         Images of the finished cache at `target` that the new one will not have.
     """
@@ -111,7 +111,7 @@ class PreparedExtraction:
 
     @cached_property
     def runner(self) -> FeatureRunner:
-        """What computes features."""
+        """The runner that computes features."""
         return FeatureRunner(
             extraction=self.resolved,
             images=len(self.data.records),
@@ -121,7 +121,7 @@ class PreparedExtraction:
 
     @cached_property
     def images(self) -> RecordImages:
-        """What the features are computed of."""
+        """The prepared images that features are computed from."""
         return RecordImages(self.data, self.hashes, self.resolved.transforms, self.resolved.views)
 
 
@@ -139,16 +139,16 @@ def prepare_extraction(
     Parameters
     ----------
     arguments, resolved, data, target
-        What was asked for, with its network loaded; the dataset, and where its features go.
+        The arguments, the extraction with its network loaded, the dataset, and the path of the cache.
     report
-        Told after every file that was hashed.
+        Called after every file that was hashed.
     keep
-        Whether hashes may be remembered for the next time.
+        Whether to store the hashes for later runs.
 
     Raises
     ------
     IdentityError
-        If the target or a cache to copy from holds other features, or images would be lost with the target.
+        If the target or a cache to copy from holds other features, or replacing the target would lose images.
     """
     overwrite = arguments.overwrite
     resolved, caches = find_caches(target, resolved, reuse=arguments.reuse, overwrite=overwrite)

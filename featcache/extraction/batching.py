@@ -1,4 +1,4 @@
-"""How images become features on a platform: the same work, overlapped differently.
+"""Batch images through a network: micro-batches on a CPU, a pipeline on an accelerator.
 
 On a CPU, micro-batches of one or two images run on one worker thread per core, decoding included: larger
 batches push intermediates out of the cache. On an accelerator, threads decode ahead, batches are dispatched
@@ -31,14 +31,14 @@ NO_MEMORY = "the device has no memory for a single image; free some, or compute 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How images go through the network on one kind of platform.
+    """The way to run batches on one kind of platform.
 
     Parameters
     ----------
     run
         `micro_batches` or `run_pipelined`.
     batch_size
-        Images per call that this kind of platform is best at.
+        Images per call that are fastest on this kind of platform.
     large_batches
         Whether a caller may ask for another number of images per call.
     """
@@ -49,7 +49,7 @@ class Schedule:
 
 
 def on_cpu() -> bool:
-    """Whether networks run on the CPU here."""
+    """Return whether networks run on the CPU on this machine."""
     import jax
 
     return jax.default_backend() == "cpu"
@@ -64,7 +64,7 @@ def platform_schedule() -> Schedule:
 
 @dataclass
 class Chunk:
-    """Finished rows.
+    """The features of some rows.
 
     Parameters
     ----------
@@ -117,10 +117,10 @@ def micro_batches(
 def run_pipelined(
     rows: Sequence[int], prepare: Prepare, compute: Compute, *, batch_size: int, workers: int
 ) -> Iterator[Chunk]:
-    """Yield chunks from a device that never waits: decode ahead, dispatch n + 1 before fetching n.
+    """Yield chunks from a pipeline that keeps the device busy: decode ahead, dispatch batch n + 1 before fetching n.
 
-    Parameters are those of `micro_batches`. A batch for which the device has no memory is computed in two
-    halves, and so are all later ones.
+    Parameters are those of `micro_batches`. If a batch does not fit in the device's memory, it and
+    all later ones are halved.
     """
     size = batch_size
     flying: deque[tuple[Chunk, np.ndarray, int, Any]] = deque()
@@ -179,7 +179,7 @@ def _fetch(values: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
 
 
 def _dispatch(images: np.ndarray, compute: Compute, size: int) -> Mapping[str, Any] | None:
-    """Start a batch; ``None`` where the device refused for want of memory (it is then halved on landing)."""
+    """Start a batch; ``None`` if the device is out of memory (`_fetch_or_halve` then halves it)."""
     if not len(images):
         return None
     try:
@@ -193,14 +193,14 @@ def _dispatch(images: np.ndarray, compute: Compute, size: int) -> Mapping[str, A
 def _fetch_or_halve(
     pending: Mapping[str, Any] | None, images: np.ndarray, compute: Compute, width: int, size: int
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Fetch a batch that was dispatched `width` wide; return it and the size that fits (`size` did so far)."""
+    """Fetch a batch that was dispatched `width` wide; returns it and the batch size that fits (at most `size`)."""
     try:
         if pending is not None:
             return _fetch(pending, len(images)), size
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-    # Several batches were in flight when the first did not fit: what fits was found out with that one.
+    # Several batches were in flight when the first did not fit: that one determined the size that fits.
     size = min(size, width // 2)
     while size:
         try:
@@ -218,5 +218,5 @@ def _fetch_or_halve(
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device refused a batch for want of memory."""
+    """Return whether an error means that the device is out of memory."""
     return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()

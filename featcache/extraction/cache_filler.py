@@ -1,4 +1,4 @@
-"""Fill a cache: rows copied from other caches, rows computed, rows set aside."""
+"""Fill a cache: copy rows from other caches, compute the others, quarantine unreadable ones."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ Copies = dict[int, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class CacheFiller:
-    """An unfinished cache and who is told how it goes on."""
+    """Writes rows to an unfinished cache and reports progress."""
 
     writer: CacheWriter
     progress: Progress
     report: OnProgress
 
     def copy(self, reuse: Mapping[int, tuple[int, int]], caches: Sequence[FeatureCache]) -> None:
-        """Copy rows from caches: row to (position in `caches`, row there); every one is verified."""
+        """Copy rows from caches and verify each; `reuse` maps a row to (position in `caches`, row there)."""
         rows = sorted(reuse)
         block = max(1, COPY_BLOCK // max(spec.views for spec in self.writer.layers.values()))
         for first in range(0, len(rows), block):
@@ -47,7 +47,7 @@ class CacheFiller:
             self.report(self.progress)
 
     def compute(self, plan: Plan, runner: FeatureRunner, images: RecordImages, *, strict: bool) -> int:
-        """Compute what the plan says; returns the number of images that could be read.
+        """Compute the rows of the plan; returns the number of images that could be read.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class CacheFiller:
         return readable
 
     def _take(self, chunk: Chunk, copies: Copies) -> list[int]:
-        """Write a chunk; returns the rows to compute in the place of a lost first copy."""
+        """Write a chunk; returns the rows to compute instead of unreadable ones with the same bytes."""
         began = time.perf_counter()
         self._write(chunk, copies)
         again = [row for lost, error in chunk.failures for row in self._set_aside(lost, error.reason, copies)]
@@ -90,7 +90,7 @@ class CacheFiller:
                 self.writer.write(np.array([copy]), one)
 
     def _set_aside(self, row: int, reason: str, copies: Copies) -> list[int]:
-        """Quarantine a row; its copies too, unless one of them is worth a try of its own."""
+        """Quarantine a row and its copies; returns the copy to try instead if the reason concerns one file only."""
         others, again = copies.get(row, ()), []
         if others and reason in OF_THE_FILE:
             successor, *rest = others

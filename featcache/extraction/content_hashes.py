@@ -1,4 +1,4 @@
-"""Content hashes of a dataset's images: who is who, before anything is decoded."""
+"""SHA-256 of every image of a dataset, which identifies it before anything is decoded."""
 
 import contextlib
 import hashlib
@@ -13,10 +13,10 @@ from featcache.extraction.remembered_hashes import recall, remember
 from featcache.extraction.row_table import UNREADABLE
 
 TOGETHER = 16
-"""Files that a thread takes at a time: handing one over costs as much as hashing a small one."""
+"""Files per task of a thread: scheduling a task costs as much as hashing a small file."""
 
 SAMPLE, SHARE = 16, 100
-"""Of the files whose hashes are remembered, at least so many, and one in so many, are read all the same."""
+"""Files with stored hashes that are read again as a check: at least `SAMPLE`, and one in `SHARE`."""
 
 
 def hash_records(
@@ -24,8 +24,8 @@ def hash_records(
 ) -> list[bytes]:
     """Return the sha256 of every record's bytes.
 
-    A file that was hashed before, and whose inode has not changed since, is not read again. Some of these are, to see
-    that this file system can be relied on: if one has other bytes, all are read.
+    A file that was hashed before, and whose inode has not changed since, is not read again. A sample of these files is
+    read to check that the file system's state is reliable: if one holds other bytes, all files are read.
 
     Parameters
     ----------
@@ -34,22 +34,22 @@ def hash_records(
     workers
         Threads.
     report
-        Told after every file.
+        Called after every file.
     trust
-        ``False`` reads every file, whatever is remembered of it.
+        ``False`` reads every file, even if its hash is stored.
     keep
-        Remember the hashes, for the next time.
+        Store the hashes for later runs.
     """
     known = recall(data) if trust else {}
     rows = _sample(known, data.location)
-    again = list(_hashed([data.records[row] for row in rows], workers))
+    again = list(_iter_hashes([data.records[row] for row in rows], workers))
     wrong = again != [known[row] for row in rows]
     if wrong:
         known = {}
     new = [row for row in range(len(data.records)) if row not in known]
     progress = Progress("hash", total=len(data.records))
     hashes = []
-    with contextlib.closing(_hashed([data.records[row] for row in new], workers)) as missing:
+    with contextlib.closing(_iter_hashes([data.records[row] for row in new], workers)) as missing:
         for row in range(len(data.records)):
             hashes.append(known[row] if row in known else next(missing))
             progress.done += 1
@@ -60,13 +60,13 @@ def hash_records(
 
 
 def _sample(known: dict[int, bytes], location: str) -> list[int]:
-    """Return some of the rows that are remembered: any, but of the same dataset always the same."""
+    """Return a random sample of the rows with stored hashes, the same for the same dataset."""
     count = min(len(known), max(SAMPLE, len(known) // SHARE))
     return random.Random(location).sample(list(known), count)
 
 
-def _hashed(records: Sequence[Record], workers: int) -> Generator[bytes]:
-    """Yield the sha256 of each record's bytes, `UNREADABLE` where there are none."""
+def _iter_hashes(records: Sequence[Record], workers: int) -> Generator[bytes]:
+    """Yield the sha256 of each record's bytes, `UNREADABLE` for files that cannot be read."""
     ahead = 256 // TOGETHER
     for some in ordered_map(_digests, batched(records, TOGETHER), workers=workers, ahead=ahead):
         yield from some
@@ -84,12 +84,12 @@ def _digest(record: Record) -> bytes:
 
 
 def read_unchanged(record: Record, digest: bytes) -> bytes:
-    """Return the bytes of a record that hashed to `digest`.
+    """Read a record and verify that its bytes still hash to `digest`.
 
     Raises
     ------
     ImageError
-        If the file cannot be read, or holds other bytes by now.
+        If the file cannot be read, or has changed since it was hashed.
     """
     try:
         data = record.read()

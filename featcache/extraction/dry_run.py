@@ -1,4 +1,4 @@
-"""What an extraction would do, how much space it needs and about how long it takes; nothing is written."""
+"""Dry run of an extraction: rows to compute, space needed and estimated time, without writing anything."""
 
 import itertools
 import os
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
 
 SAMPLE = 16
-"""Images that are decoded and run to estimate the time."""
+"""Images that are decoded and run through the network to estimate the time."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,23 @@ class PlanReport:
     Parameters
     ----------
     path
-        The cache file.
+        Path of the cache file.
     images
-        Rows it will have.
+        Rows that it would have.
     computed, reused, duplicates, resumed
         Where their features would come from; see `featcache.Extraction`.
     bytes
         Size of the file.
     views
-        How many views of each image it would hold; their features take as many times the space.
+        Views of each image that it would hold; features take that many times the space.
     seconds
         Estimated time in the network and decoding, measured on a few of the images.
     skipped
         Files left out by the source: why, and how many.
     dropped
-        Images that the cache holds now, and would not any more.
+        Images that the cache holds now and would lose.
     task, classes
-        What is known of each image (`featcache.core.tasks.TASKS`), and how many classes, answers or numbers there are.
+        The task (`featcache.core.tasks.TASKS`), and the number of classes, labels or targets.
     """
 
     path: Path
@@ -104,7 +104,7 @@ def plan_extraction(
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> PlanReport:
-    """Work out what `featcache.extract` would do with the same arguments; raises what it would raise.
+    """Report what `featcache.extract` would do with the same arguments; raises the same errors.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def _report(prepared: PreparedExtraction) -> PlanReport:
 
 
 def _estimate(prepared: PreparedExtraction, rows: Sequence[int]) -> float:
-    """Seconds for `rows`, from a few of them spread over all; compiling is done before the clock starts."""
+    """Estimate the seconds for `rows` from an evenly spaced sample, timed after compilation."""
     if not rows:
         return 0.0
     sample = list(itertools.islice(rows, 0, None, max(1, len(rows) // SAMPLE)))[:SAMPLE]

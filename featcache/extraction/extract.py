@@ -1,4 +1,4 @@
-"""Extraction: plan, reuse, compute, publish. A frozen backbone sees each image once."""
+"""Extract features: plan the rows, copy those that exist, compute the others, and publish the cache."""
 
 import os
 import time
@@ -74,8 +74,8 @@ def extract(
 ) -> Extraction:
     """Run a frozen backbone once over a dataset and keep its features in a cache.
 
-    Interrupted at any moment, the same call goes on where it stopped. Called again after images were added,
-    removed, renamed or relabelled, it computes only images that it has not seen.
+    If it is interrupted, the same call continues where it stopped. Called again after images were added,
+    removed, renamed or relabelled, it computes only the images that are new.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ def extract(
     backbone
         ``arch`` or ``arch.tag``, or a loaded backbone.
     layers
-        Which values of the network to keep, such as ``"pool"`` or ``"block_13_expand_relu:avg"``.
+        Layers of the network to store, such as ``"pool"`` or ``"block_13_expand_relu:avg"``.
     image_statistics
-        Keep the colours of the images too, 54 numbers each in the layer ``"image:statistics"``, so that
-        `featcache.train_head` can tell whether they alone would do. A cache that was made without them is gone on
-        with without them, unless it is to be overwritten.
+        Also store colour statistics of the images, 54 numbers each in the layer ``"image:statistics"``, so that
+        `featcache.train_head` can report the accuracy that they reach alone. A cache that was made without them is
+        continued without them, unless `overwrite` is given.
     output
         The cache file; ``NAME-BACKBONE.h5`` in the working directory by default.
     weights
@@ -106,21 +106,21 @@ def extract(
     compute_dtype
         ``"float32"`` or ``"bfloat16"``.
     views
-        How many views of each image to keep: the plain one, and others that are drawn as `augment` says. They take
-        as many times the space. Everything that reads a cache uses the plain one, unless it asks for others.
+        Number of views of each image to store: the plain one, and others that are drawn as `augment` says. Features
+        take that many times the space. Readers of a cache use the plain view by default.
     augment
-        What may happen to the drawn views, in words that `featcache.images.augmentation.Augmentation.parse`
-        reads, such as ``"flip,random-resized-crop,colour"``.
+        Augmentation of the drawn views, in the grammar of `featcache.images.augmentation.Augmentation.parse`,
+        such as ``"flip,random-resized-crop,colour"``.
     view_seed
-        Another number gives other draws.
+        Seed of the drawn views.
     test_fraction, seed
         How a dataset without splits is divided into train and test.
     data_dir
         Where TFDS's datasets are prepared; see `featcache.open_dataset`.
     split
         A split of the dataset, or a slice such as ``"train[:10%]"`` or ``"[:100]"`` (of all), cut over its records in
-        their order (see `featcache.splits.slices`): only these are read. What trains and what tests may be
-        cut later from the cache just as well, and then costs nothing.
+        their order (see `featcache.splits.slices`): only these are read. Training and test rows
+        can also be chosen later from the cache, at no cost.
     shard
         ``"i/n"``: only the i-th of n parts of the dataset, into an ordinary cache. Another extraction with
         `reuse` naming the parts puts them together.
@@ -139,7 +139,7 @@ def extract(
     on_progress
         Called with a `Progress` as the work proceeds.
     stop
-        Asked after every file and chunk whether to stop; what was done is kept.
+        Called after every file and chunk; if it returns true, the extraction stops and keeps finished rows.
 
     Returns
     -------
@@ -149,18 +149,18 @@ def extract(
     Raises
     ------
     UsageError
-        If an argument has a value that cannot work, such as an `image_size` too small for the network.
+        If an argument has an invalid value, such as an `image_size` too small for the network.
     DataError
         If the dataset is missing, empty, or nothing in it can be read.
     WeightsError
-        If the backbone's weights cannot be had.
+        If the backbone's weights cannot be loaded.
     IdentityError
         If `output` or a cache to reuse holds features of another recipe; lists the differences. If `output` holds
         another dataset, some images of which would be lost.
     LockedError
         If another process is writing the same cache.
     Interrupted
-        If `stop` said so.
+        If `stop` returned true.
     """
     started = time.monotonic()
     arguments = ExtractionArguments(
@@ -220,7 +220,7 @@ def _reporter(on_progress: OnProgress | None, stop: Callable[[], bool] | None) -
 
 @dataclass(frozen=True)
 class _Run:
-    """One extraction, once everything about it is known."""
+    """Runs one prepared extraction."""
 
     prepared: PreparedExtraction
     strict: bool
@@ -231,15 +231,15 @@ class _Run:
         count = len(prepared.rows)
         for cache in prepared.caches:
             if cache.path == target and self._is_this(cache.identity):
-                previous_path(target).unlink(missing_ok=True)  # of a run that was killed in its last step
+                previous_path(target).unlink(missing_ok=True)  # left by a run killed in its last step
                 return self._done(cache, Progress("verify", count, count), started, reused=count)
         resumed = CacheWriter.resume(target)
         if resumed is not None and not (
             self._is_this(resumed.identity) and resumed.layers.keys() == prepared.resolved.specs.keys()
         ):
             resumed.close()
-            # Images changed since: its rows were opened as a cache to copy from, and stay on disk until this
-            # run has published.
+            # The images have changed since. Its rows are still open to be copied, so the file stays on disk
+            # until this run has published.
             os.replace(resumed.path, previous_path(target))
             resumed = None
         done = resumed.done() if resumed else np.zeros(count, bool)
@@ -272,9 +272,9 @@ class _Run:
         )
 
     def _probes(self, plan: Plan, resumed: CacheWriter | None) -> Mapping[str, Any]:
-        """Compute the probe images' features and compare them with those of every cache that gives rows.
+        """Compute the probe images' features and compare them with those of every cache that rows are copied from.
 
-        Where nothing is computed, nothing runs: the probes of the first cache copied from are passed on.
+        If nothing is to be computed, the network does not run and the probes of the first such cache are kept.
         """
         used = {position for position, _ in plan.reuse.values()}
         givers = [(c.path, c.identity) for position, c in enumerate(self.prepared.caches) if position in used]

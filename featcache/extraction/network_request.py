@@ -1,4 +1,4 @@
-"""An extraction with its network loaded: recipe, layers and their shapes."""
+"""Resolve an extraction spec: load its network, and derive the recipe and the shapes of its layers."""
 
 import platform
 import socket
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedExtraction:
-    """An extraction with its network loaded; everything else of it follows from these.
+    """An extraction spec with its network loaded.
 
     Parameters
     ----------
     spec
-        What was asked for.
+        The spec of the extraction.
     network, layers
-        The backbone at the size asked for, and its layers; none where only the image statistics, or the prepared
-        images, are asked for.
+        The backbone at the requested input size, and its layers; empty if only the image statistics or the prepared
+        images are requested.
     digest
-        `ExtractionSpec.digest` of the arguments as the user gave them; ``None`` where that is unsure.
+        `ExtractionSpec.digest` of the arguments as the user gave them; ``None`` if it has none.
     """
 
     spec: ExtractionSpec
@@ -45,34 +45,34 @@ class ResolvedExtraction:
 
     @property
     def transforms(self) -> Transforms:
-        """How images become the network's input."""
+        """The preprocessing of images."""
         return self.spec.transforms or self.network.transforms
 
     @property
     def compute_dtype(self) -> str:
-        """What the network computes in."""
+        """The dtype that the network computes in."""
         return self.spec.compute_dtype
 
     @property
     def views(self) -> Views:
-        """Which views of each image are computed."""
+        """The views of each image that are computed."""
         return self.spec.views
 
     @property
     def image_statistics(self) -> bool:
-        """Whether the statistics of the plain images are computed as one layer more."""
+        """Whether the statistics of the plain images are computed as an additional layer."""
         return self.spec.image_statistics
 
     @cached_property
     def recipe(self) -> Mapping[str, Any]:
-        """What identifies the features, as JSON values."""
+        """The recipe that identifies the features, as JSON values."""
         return self._recipe.to_json()
 
     @cached_property
     def specs(self) -> Mapping[str, LayerSpec]:
-        """Each layer's shape, dtype and fingerprint; the image statistics are a layer here, but none of the network."""
+        """Shape, dtype and fingerprint of each layer, including the image statistics."""
         shapes = self.network.feature_shapes(self.layers, self.spec.transforms)
-        # What is said of the images themselves is said of the plain ones.
+        # Image statistics are computed from the plain view only.
         views = {str(layer): self.views.count for layer in self.layers}
         if self.image_statistics:
             shapes, views = shapes | {STATISTICS: (WIDTH,)}, views | {STATISTICS: 1}
@@ -89,12 +89,12 @@ class ResolvedExtraction:
         return replace(plain, views=self.views.to_json())
 
     def without_statistics(self) -> "ResolvedExtraction":
-        """Return the same for the network's layers alone."""
+        """Return a copy without the image statistics."""
         return replace(self, spec=replace(self.spec, image_statistics=False))
 
 
 def resolve(spec: ExtractionSpec) -> ResolvedExtraction:
-    """Load the network and find its layers; raises what loading raises."""
+    """Load the network and its layers; raises the errors of `featcache.load_backbone`."""
     network = with_size(_loaded(spec.backbone, spec.weights), spec.image_size)
     layers = tuple(network.layers(spec.layers, spec.transforms)) if spec.layers else ()
     return ResolvedExtraction(spec=spec, network=network, layers=layers, digest=spec.digest())
@@ -109,13 +109,13 @@ def _loaded(backbone: "str | LoadedBackbone", weights: str | Path | None) -> "Lo
 
 
 def backbone_label(network: "LoadedBackbone") -> str:
-    """Return what a backbone is called in file names: its architecture, with the tag if that is not the default."""
+    """Return a backbone's name for file names: its architecture, with the tag if it is not the default."""
     arch, default = network.pretrained.arch, network.tag == network.pretrained.tag
     return arch if default else network.name
 
 
 def provenance_of(resolved: ResolvedExtraction) -> dict[str, Any]:
-    """Return what is recorded of a new cache and never compared: by what, where and when it is made."""
+    """Return the provenance of a new cache (versions, host, device, time), which is recorded but never compared."""
     import flax
     import h5py
     import jax
@@ -125,7 +125,7 @@ def provenance_of(resolved: ResolvedExtraction) -> dict[str, Any]:
 
     return {
         "backbone": resolved.network.name,
-        # Weights of one's own are of one of the published layouts, which "arch.custom" does not say.
+        # The name of user weights, "arch.custom", lacks the published configuration that they follow.
         "base": resolved.network.pretrained.name,
         "weights": resolved.network.weights_path,
         "request": resolved.digest,

@@ -1,4 +1,4 @@
-"""Where an extraction writes: the default name, and names that cannot be files."""
+"""Choose the path of the cache that an extraction writes, and check that it is writable."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,13 @@ from featcache.errors import UsageError
 
 
 def output_path(data: Dataset, backbone: str, output: str | os.PathLike[str] | None, part: Subset) -> Path:
-    """Return where a cache goes: `output`, or ``NAME-BACKBONE.h5`` in the working directory."""
+    """Return the path of the cache: `output`, or ``NAME-BACKBONE.h5`` in the working directory."""
     if output is not None:
-        return _valid(Path(output).expanduser())
-    return _valid(Path(f"{data.name}-{backbone}{part.suffix}.h5"))
+        return _require_h5(Path(output).expanduser())
+    return _require_h5(Path(f"{data.name}-{backbone}{part.suffix}.h5"))
 
 
-def _valid(target: Path) -> Path:
+def _require_h5(target: Path) -> Path:
     if target.suffix != ".h5":
         raise UsageError(f"output {target} must end in .h5")
     if target.is_dir():
@@ -24,7 +24,7 @@ def _valid(target: Path) -> Path:
 
 
 def make_writable(target: Path) -> Path:
-    """Create the target's folder; raises `UsageError` where one cannot write there."""
+    """Create the target's folder; raises `UsageError` if it is not writable."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What an extraction has to do, decided before it does anything: pure functions on hashes and identities."""
+"""Plan an extraction: which rows to copy and which to compute, by pure functions of hashes and identities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from featcache.extraction.row_table import UNREADABLE
 
 @dataclass(frozen=True)
 class ReusableRows:
-    """Rows that features may be copied from.
+    """Rows of a cache that features may be copied from.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ class ReusableRows:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where each row's features come from.
+    """The origin of each row's features: copied, computed, or taken from a duplicate.
 
     Parameters
     ----------
     reuse
         Row to (position in the list of sources, row there).
     compute
-        Rows to compute, one for each image not seen before.
+        Rows to compute, one for each distinct image that no source holds.
     copies
         Computed row to other rows with the same bytes.
     """
@@ -50,12 +50,12 @@ class Plan:
 
     @property
     def duplicates(self) -> int:
-        """Rows that get their features from another row of the same dataset."""
+        """Number of rows that get their features from another row of the same dataset."""
         return sum(map(len, self.copies.values()))
 
 
 def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[ReusableRows]) -> Plan:
-    """Decide for every row that is not done whether its features are copied or computed.
+    """Decide for every unfinished row whether its features are copied or computed.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[Reus
     done
         bool ``[N]``: rows already finished.
     sources
-        Caches of the same recipe and layers, the preferred one first.
+        Caches of the same recipe and layers, in order of preference.
     """
     known: dict[bytes, tuple[int, int]] = {}
     for position, source in reversed(list(enumerate(sources))):
@@ -87,7 +87,7 @@ def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[Reus
 
 
 def serves(identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec]) -> bool:
-    """Whether a cache of `identity` holds the asked-for layers under the asked-for recipe."""
+    """Return whether a cache of this identity has the requested recipe and holds all requested layers."""
     held = {name: spec.fingerprint for name, spec in layers_of(identity).items()}
     return identity["recipe"] == recipe and all(
         held.get(name) == spec.fingerprint for name, spec in layers.items()
@@ -97,7 +97,7 @@ def serves(identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mappi
 def refuse_difference(
     path: Path, identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec]
 ) -> None:
-    """Raise if a cache is of another recipe or lacks a layer, saying field by field why.
+    """Raise if a cache has another recipe or lacks a layer, with the differing fields.
 
     Raises
     ------

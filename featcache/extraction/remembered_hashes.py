@@ -1,8 +1,8 @@
-"""Hashes of files that were not written since they were read, so that a run with nothing to do reads next to nothing.
+"""Store the hashes of image files between runs, so that unchanged files need not be read again.
 
-They are kept in ``FEATCACHE_HOME/hashes``, in a file for each place that datasets are read from, and serve only what is
-read from there again: each with the name of the image, its size, and the state of its file. They are no part of any
-cache, and may be deleted at any time.
+The hashes are in ``FEATCACHE_HOME/hashes``, one file for each location of a dataset. An entry holds the image's name,
+its size, the state of its file, and its sha256, which is used while size and state are unchanged. The files are no part
+of any cache, and may be deleted at any time.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from featcache.extraction.row_table import UNREADABLE
 
 _MAGIC = b"featcache hashes 1\n"
 _MOST, _TIMES = 200_000, 4
-"""Entries that a file may have, and times as many as the dataset has images: those of former names go at some time."""
+"""Limits of a file's entries, whichever is larger: a number, and a multiple of the dataset's images. The oldest go."""
 
 
 def recall(data: Dataset) -> dict[int, bytes]:
-    """Return the hashes that are known of a dataset's images: number of the record to sha256."""
+    """Return the stored hashes of a dataset's unchanged images, record number to sha256."""
     file = _file_of(data)
     held = _Entries.read(file) if file else None
     if held is None:
@@ -44,7 +44,7 @@ def recall(data: Dataset) -> dict[int, bytes]:
 
 
 def remember(data: Dataset, hashes: Sequence[bytes], *, alone: bool = False) -> None:
-    """Keep the hashes of a dataset's images for the next time, beside those of its other images.
+    """Store the hashes of a dataset's images, in addition to those stored for the same location.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def remember(data: Dataset, hashes: Sequence[bytes], *, alone: bool = False) -> 
     hashes
         sha256 of each record's bytes, read after its state was taken.
     alone
-        Forget those of other images.
+        Delete the stored hashes of other images.
     """
     file = _file_of(data)
     if file is None:
@@ -62,14 +62,12 @@ def remember(data: Dataset, hashes: Sequence[bytes], *, alone: bool = False) -> 
     held = None if alone else _Entries.read(file)
     if held is not None:
         new = held.without(new, max(_MOST, _TIMES * len(data.records))).and_then(new)
-    with contextlib.suppress(
-        OSError
-    ):  # a home that cannot be written to costs reading again, and nothing else
+    with contextlib.suppress(OSError):  # without a writable home the next run only reads the files again
         new.write(file)
 
 
 def _file_of(data: Dataset) -> Path | None:
-    """Return where the hashes of a dataset are kept; ``None`` where it is read from no place."""
+    """Return the file for the hashes of a dataset; ``None`` if the dataset has no location."""
     if not data.location:
         return None
     return home() / "hashes" / hashlib.sha256(os.fsencode(data.location)).hexdigest()
@@ -77,7 +75,7 @@ def _file_of(data: Dataset) -> Path | None:
 
 @dataclass(frozen=True)
 class _Entries:
-    """Name, size and state of images, and their hashes: each name once, the latest last."""
+    """Names, sizes, file states and hashes of images; names are unique, the latest entry is last."""
 
     ids: Sequence[str]
     sizes: Sequence[int]
@@ -99,7 +97,7 @@ class _Entries:
         )
 
     def without(self, others: "_Entries", most: int) -> "_Entries":
-        """Return the entries of names that `others` lack, the latest ones up to `most` in all."""
+        """Return the entries whose names `others` lack, the latest ones, so that both have at most `most`."""
         taken = set(others.ids)
         rows = [row for row, name in enumerate(self.ids) if name not in taken]
         rows = rows[max(0, len(rows) + len(others) - most) :]
@@ -120,7 +118,7 @@ class _Entries:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Return what a file holds; ``None`` if it is not there, or not whole."""
+        """Read a file; ``None`` if it is missing or damaged."""
         try:
             content = path.read_bytes()
         except OSError:
@@ -133,7 +131,7 @@ class _Entries:
         return cls(decode_ids(ids), sizes.tolist(), _cut(states, STATE_BYTES), _cut(hashes, 32))
 
     def write(self, path: Path) -> None:
-        """Put the entries in the place of a file at once; raises ``OSError``."""
+        """Write the entries to a file atomically; raises ``OSError``."""
         stream = io.BytesIO()
         for column in (
             encode_ids(self.ids),
@@ -148,6 +146,6 @@ class _Entries:
 
 
 def _cut(column: np.ndarray, size: int) -> list[bytes]:
-    """Return a column's bytes, `size` for each entry."""
+    """Split a column's bytes into entries of `size` bytes."""
     content = column.tobytes()
     return [content[first : first + size] for first in range(0, len(content), size)]

@@ -1,4 +1,4 @@
-"""What an extraction did, and where its cache is."""
+"""The result of an extraction: path of the cache, and counts of copied, computed and unreadable rows."""
 
 import time
 from collections.abc import Mapping
@@ -22,18 +22,18 @@ class Extraction:
     images
         Rows in the cache.
     computed, reused, duplicates, resumed
-        Where their features came from: the network, another cache, another row of the same bytes, an earlier
-        run of this extraction that was interrupted.
+        Number of rows by the origin of their features: the network, another cache, another row with the same bytes,
+        an earlier run of this extraction that was interrupted.
     quarantined
         Id and reason of each image that could not be read.
     skipped
-        Files left out by the source: why, and how many.
+        Files left out by the source: reason to count.
     dropped
-        Images that the cache held before and that the dataset does not have any more.
+        Images that the cache held before and that the dataset no longer has.
     seconds
         Wall time of the whole extraction.
     progress
-        Where the time went.
+        Seconds spent on each stage.
     """
 
     path: Path
@@ -60,18 +60,18 @@ class Extraction:
 def finished_extraction(
     cache: FeatureCache, data: Dataset, progress: Progress, started: float, **counts: int
 ) -> Extraction:
-    """Return what there is to say of a finished extraction.
+    """Return the result of a finished extraction.
 
     Parameters
     ----------
     cache, data
-        The finished cache, and the dataset that it was made of.
+        The finished cache and its dataset.
     progress
-        Where the time went.
+        Seconds spent on each stage.
     started
-        When it began, by `time.monotonic`.
+        Start time by `time.monotonic`.
     **counts
-        Those of `Extraction` that are not 0: where the rows came from.
+        Counts of `Extraction` that are not 0, such as ``computed``.
     """
     nothing = dict.fromkeys(("computed", "reused", "duplicates", "resumed", "dropped"), 0)
     return Extraction(

@@ -1,4 +1,4 @@
-"""The caches that an extraction may copy rows from, and what would be lost by writing over one."""
+"""Find the caches that an extraction may copy rows from, and refuse to replace one whose images would be lost."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from featcache.images.colour_statistics import LAYER as STATISTICS
 
 
 def with_layers_of(resolved: ResolvedExtraction, caches: Sequence[FeatureCache]) -> ResolvedExtraction:
-    """Keep the other layers that the target holds: adding an image to a cache must not drop one."""
+    """Add the layers that the target already holds: adding images to a cache must not drop a layer."""
     held = [name for cache in caches[:1] for name in cache.layers if name not in resolved.specs]
     if not held:
         return resolved
@@ -27,7 +27,7 @@ def with_layers_of(resolved: ResolvedExtraction, caches: Sequence[FeatureCache])
 
 
 def own_caches(target: Path, resolved: ResolvedExtraction, *, overwrite: bool) -> list[FeatureCache]:
-    """Open what is there of this target; refuse what is of another recipe, with the differences."""
+    """Open the target's finished, unfinished and previous cache; refuse one of another recipe, with the differences."""
     caches = []
     for path in (target, partial_path(target), previous_path(target)):
         if not path.exists():
@@ -35,7 +35,7 @@ def own_caches(target: Path, resolved: ResolvedExtraction, *, overwrite: bool) -
         try:
             found = FeatureCache(path)
         except IntegrityError:
-            # A file killed while being created, or a damaged leftover: only a final name must be answered for.
+            # An unfinished or previous file may be damaged by a kill; only a damaged target is an error.
             if path == target and not overwrite:
                 raise
             continue
@@ -48,17 +48,17 @@ def own_caches(target: Path, resolved: ResolvedExtraction, *, overwrite: bool) -
 
 
 def named_caches(paths: Sequence[str | os.PathLike[str]], resolved: ResolvedExtraction) -> list[FeatureCache]:
-    """Open the caches that the user wants rows copied from; refuse one of another recipe."""
+    """Open the caches of `reuse`; refuse one of another recipe."""
     caches = []
     for path in paths:
-        found = FeatureCache(path)  # says how far it is, where it is not finished
+        found = FeatureCache(path)  # raises for an unfinished cache
         refuse_difference(Path(path), found.identity, resolved.recipe, resolved.specs)
         caches.append(found)
     return caches
 
 
 def caches_in(folder: Path, resolved: ResolvedExtraction) -> list[FeatureCache]:
-    """Open the finished caches of this recipe in a folder; what does not fit or open is passed over."""
+    """Open the finished caches of this recipe in a folder; other and unreadable files are ignored."""
     caches = []
     for path in sorted(folder.glob("*.h5")):
         if path.name.endswith(".partial.h5"):
@@ -79,10 +79,10 @@ def find_caches(
     reuse: Sequence[str | os.PathLike[str]],
     overwrite: bool,
 ) -> tuple[ResolvedExtraction, list[FeatureCache]]:
-    """Return all caches that rows may be copied from, the preferred first, and the extraction with the target's layers.
+    """Return the extraction with the target's layers, and the caches to copy rows from in order of preference.
 
-    Where a cache that rows come from has no image statistics, they are left out: to add them, all of its images
-    would have to be read again, which nobody asked for. `overwrite` does ask for it.
+    If a cache that rows are copied from has no image statistics, they are left out: adding them would mean reading
+    all of its images again. With `overwrite`, such a target is computed again instead.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def find_caches(
 
 
 def sources_of(caches: Sequence[FeatureCache]) -> list[ReusableRows]:
-    """Return what may be copied from caches: rows whose checksums hold, so that a damaged one is computed anew."""
+    """Return the rows that may be copied: those with valid checksums, so that damaged rows are computed again."""
     return [ReusableRows(found.sha256, found.usable() & found.intact()) for found in caches]
 
 
@@ -117,23 +117,23 @@ def dropped_images(
 ) -> int:
     """Return how many images of the finished cache at `target` the new one will not have.
 
-    Images that are removed from a dataset leave its cache, too. A cache of another dataset is not taken for that.
+    Images that were removed from a dataset are dropped from its cache; those of another dataset are not.
 
     Parameters
     ----------
     caches
-        All that rows may be copied from; that at `target` may be one of them.
+        The caches that rows may be copied from; the one at `target` may be among them.
     hashes
         sha256 of the new images.
     document
-        What the identity will say of the dataset.
+        The dataset's entry in the new identity.
     overwrite
-        Whether losing a cache of another dataset is wanted.
+        Whether a cache of another dataset may be replaced.
 
     Raises
     ------
     IdentityError
-        If images would be lost because another dataset, or another slice, is written over it.
+        If images would be lost because the target holds another dataset, or another slice of it.
     """
     held = next((cache for cache in caches if cache.path == target), None)
     if held is None:
@@ -143,11 +143,11 @@ def dropped_images(
     was, now = ((told["spec"], told.get("slice")) for told in (held.identity["dataset"], document))
     if dropped and was != now and not overwrite:
         raise IdentityError(
-            f"{target} holds another dataset, {_named(was)}: {dropped} of its images are not in {_named(now)}, and "
+            f"{target} holds another dataset, {_name_of(was)}: {dropped} of its images are not in {_name_of(now)}, and "
             "their features would be lost; write to another file with --output, or replace it with --overwrite"
         )
     return dropped
 
 
-def _named(dataset: tuple[str, str | None]) -> str:
+def _name_of(dataset: tuple[str, str | None]) -> str:
     return " ".join(filter(None, dataset))

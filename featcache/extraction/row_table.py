@@ -1,4 +1,4 @@
-"""The row table of a dataset: ids, hashes, labels, splits, drawn where the dataset has none."""
+"""Build the row table of a dataset: ids, hashes, labels and splits, which are drawn if the dataset has none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ from featcache.datasets.dataset import UNSPLIT
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
 
 UNREADABLE = b"\0" * 32
-"""Stands for the hash of a file that could not be read."""
+"""The hash of a file that could not be read."""
 
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How a dataset without splits of its own is divided: a seeded, stratified test share."""
+    """The rule for a dataset without splits: a seeded, stratified test share."""
 
     test_fraction: float = 0.2
     seed: int = 0
 
     def to_json(self, *, grouped: bool = False) -> dict[str, Any]:
-        """Return plain JSON values for the cache's identity; `grouped` where whole groups were drawn."""
+        """Return plain JSON values for the cache's identity; `grouped` if whole groups were drawn."""
         name = "stratified by group" if grouped else "stratified by content"
         return {"rule": name, "test_fraction": self.test_fraction, "seed": self.seed}
 
     def draw(self, dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray) -> np.ndarray:
-        """Return which rows are put aside for testing, bool ``[N]``; a group's all or none.
+        """Return the mask of test rows, bool ``[N]``; a group is never divided.
 
-        `labels` int ``[N]`` are strata: classes, or what `featcache.splits.stratified.strata` makes of
-        answers and numbers.
+        `labels` int ``[N]`` are strata: classes, or `featcache.splits.stratified.strata` of multilabel and
+        regression targets.
 
         Raises
         ------
@@ -44,7 +44,7 @@ class SplitRule:
         share = {"fraction": self.test_fraction, "seed": self.seed}
         if not is_grouped(dataset):
             return draw_stratified(hashes, labels, **share)
-        # Unreadable files have no content to tell them apart by, and must not count as copies of one image.
+        # Unreadable files all have the same hash, and must not count as copies of one image.
         keys = [
             sha256(record.id.encode("utf-8", "surrogateescape")).digest() if key == UNREADABLE else key
             for record, key in zip(dataset.records, hashes, strict=True)
@@ -53,7 +53,7 @@ class SplitRule:
 
 
 def is_grouped(dataset: Dataset) -> bool:
-    """Whether any record belongs to a group."""
+    """Return whether any record belongs to a group."""
     return any(record.group for record in dataset.records)
 
 
@@ -69,7 +69,7 @@ def build_rows(
     hashes
         sha256 of each record's bytes, 32 bytes each.
     rule
-        Used where the dataset has no splits of its own.
+        Used if the dataset has no splits.
     """
     records = dataset.records
     labels = np.array([record.label for record in records], np.int32)
@@ -103,7 +103,7 @@ def _targets(dataset: Dataset) -> np.ndarray | None:
 def identify_rows(
     data: Dataset, hashes: Sequence[bytes], rule: SplitRule, split: str | None = None
 ) -> tuple[RowTable, dict[str, Any]]:
-    """Return the row table, and what the identity says of the dataset, of which `split` is the slice taken."""
+    """Return the row table, and the dataset's entry in the identity, with `split` as its slice."""
     rows, splits, drawn = build_rows(data, hashes, rule)
     document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}
     if data.task != MULTICLASS:
@@ -114,7 +114,7 @@ def identify_rows(
 
 
 def same_rows(identity: Mapping[str, Any], rows: RowTable, document: Mapping[str, Any]) -> bool:
-    """Whether a cache has exactly these rows, classes and splits (how the dataset was spelled is no matter)."""
+    """Return whether a cache has exactly these rows, classes and splits; the dataset's spec may differ."""
     held = identity["dataset"]
     return identity["rows"]["sha256"] == table_digest(rows.columns()) and all(
         held.get(key) == document.get(key) for key in ("classes", "splits", "rule", "task")

@@ -1,4 +1,4 @@
-"""From row numbers to features on this machine's devices, and the proof that they are what they should be."""
+"""Run images through a network in batches on this machine's devices, and verify the features with probe images."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 PROBE_VALUES = 64
 
 PIXELS = "image:pixels"
-"""The prepared images themselves, where nothing else is asked for."""
+"""Layer of the prepared images themselves, if no other is requested."""
 
 Probes = Mapping[str, Sequence[Sequence[float]]]
 """Layer to a few values of the features of each probe image."""
@@ -44,14 +44,14 @@ Probes = Mapping[str, Sequence[Sequence[float]]]
 
 @dataclass(frozen=True)
 class RecordImages:
-    """The images of a dataset as a network takes them.
+    """The images of a dataset, read and preprocessed as a network's input.
 
     Parameters
     ----------
     data, hashes
         The records, and the sha256 of each one's bytes.
     transforms, views
-        How they are prepared, and which views of each.
+        The preprocessing, and the views of each image.
     """
 
     data: Dataset
@@ -67,17 +67,17 @@ class RecordImages:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureRunner:
-    """Runs images through a network's layers, in batches as this platform likes them.
+    """Runs images through a network's layers in batches that suit the platform.
 
     Parameters
     ----------
     extraction
-        What is computed.
+        The network and the layers to compute.
     images
-        How many images there are, so that few of them are not padded to a large batch; ``None``: any number.
+        Number of images, so that a few are not padded to a large batch; ``None`` if unknown.
     batch_size, workers
-        Views per call of the network, and threads; ``None``: as the platform likes it. Neither changes what is
-        computed.
+        Views per call of the network, and threads; ``None`` for the platform's default. Neither changes the
+        features.
     """
 
     extraction: "ResolvedExtraction"
@@ -87,7 +87,7 @@ class FeatureRunner:
 
     @cached_property
     def schedule(self) -> Schedule:
-        """That of the platform."""
+        """The schedule of the platform."""
         return platform_schedule()
 
     @cached_property
@@ -110,16 +110,16 @@ class FeatureRunner:
 
     @cached_property
     def compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
-        """What makes layer features ``[B, …]`` of uint8 ``[B, H, W, 3]``; or ``[B, V, …]`` of ``[B, V, H, W, 3]``.
+        """The function from uint8 ``[B, H, W, 3]`` to features ``[B, …]``, or ``[B, V, H, W, 3]`` to ``[B, V, …]``.
 
-        Statistics are of the plain images alone, ``[B, 54]``.
+        Statistics are computed from the plain images only, ``[B, 54]``.
         """
         several = self.extraction.views.count > 1
         network = self._of_all_views if several else self._network
         if not self.extraction.image_statistics:
             return network if self.extraction.layers else lambda images: {PIXELS: images}
         plain = (slice(None), 0) if several else slice(None)
-        # The device is busy with the network meanwhile.
+        # The statistics run on the CPU while the device computes the network.
         return lambda images: network(images) | {STATISTICS: image_statistics(images[plain])}
 
     def _of_all_views(self, images: np.ndarray) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class FeatureRunner:
             parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(missing, axis=0)])
         found = [self._network(part) for part in parts]
         shape = images.shape[:2]
-        return {layer: _joined([each[layer] for each in found], size, shape) for layer in found[0]}
+        return {layer: _join_views([each[layer] for each in found], size, shape) for layer in found[0]}
 
     @cached_property
     def _network(self) -> Callable[[np.ndarray], dict[str, Any]]:
@@ -152,7 +152,7 @@ class FeatureRunner:
     def chunks(
         self, rows: Sequence[int], prepare: Prepare, *, images_per_call: int | None = None
     ) -> Iterator[Chunk]:
-        """Yield finished rows, in the order of `rows`.
+        """Yield the features of rows, in the order of `rows`.
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ class FeatureRunner:
         prepare
             Row number to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]`` of several views; raises `ImageError`.
         images_per_call
-            Where the platform takes large batches: another number of images than `rows`.
+            Batch size instead of the default, on platforms with large batches.
         """
         size = images_per_call if images_per_call and self.schedule.large_batches else self.rows
         return self.schedule.run(
@@ -169,10 +169,10 @@ class FeatureRunner:
         )
 
     def probe(self) -> dict[str, list[list[float]]]:
-        """Return values of the features of fixed images, and check that a batch's company changes nothing.
+        """Return feature values of fixed images, and check that features do not depend on the rest of the batch.
 
-        A network left in training mode normalises an image by the others in its batch; features that depend
-        on company are worthless in a cache.
+        A network left in training mode normalises an image by the others in its batch; such features are
+        useless in a cache.
 
         Raises
         ------
@@ -213,7 +213,7 @@ class FeatureRunner:
         return {layer: np.asarray(value) for layer, value in (values | statistics).items()}
 
     def require_same_probes(self, ours: Probes, theirs: Probes, *, origin: str) -> None:
-        """Refuse to mix rows with those of a cache whose probe images gave other features.
+        """Raise if the probe images of a cache have other features, so that its rows must not be mixed with new ones.
 
         Raises
         ------
@@ -242,16 +242,16 @@ def probe_images(height: int, width: int) -> np.ndarray:
 
 
 def relative_gap(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Largest absolute difference, relative to the root mean square of both; infinite where shapes differ."""
+    """Return the largest absolute difference relative to the root mean square of both; infinite if shapes differ."""
     if ours.shape != theirs.shape:
         return float("inf")
     scale = np.sqrt(np.mean(np.square([ours, theirs], dtype=np.float64)))
     return float(np.max(np.abs(np.float64(ours) - theirs)) / max(scale, 1e-12))
 
 
-def _joined(parts: Sequence[Any], size: int, shape: tuple[int, ...]) -> Any:
-    """Return features ``[B, V, …]`` of parts of `size` views; each may be padded for the devices, the last by views."""
-    # One part may still be on its way from the device: waiting for it here would stop the pipeline.
+def _join_views(parts: Sequence[Any], size: int, shape: tuple[int, ...]) -> Any:
+    """Join parts of `size` views to features ``[B, V, …]``, without their padding."""
+    # A single part may still be computing on the device: waiting for it here would stall the pipeline.
     values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part)[:size] for part in parts])
     return values[: math.prod(shape)].reshape(*shape, *values.shape[1:])
 

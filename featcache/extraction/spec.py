@@ -1,4 +1,4 @@
-"""What an extraction is asked for: the arguments that decide what is stored, before any network is loaded."""
+"""The extraction spec: validated arguments that decide what is stored, before any network is loaded."""
 
 import hashlib
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ class ExtractionSpec:
     Parameters
     ----------
     backbone, layers, weights, transforms, dtype, compute_dtype, image_size, image_statistics
-        See `featcache.extract`; the size is kept as height and width, and is that of `transforms`. Statistics
-        that are asked for by the name of their layer are no other than these.
+        See `featcache.extract`; the size is stored as height and width, also in `transforms`. Naming the layer
+        of the image statistics is the same as `image_statistics`.
     views
-        Which views of each image.
+        The views of each image.
     """
 
     backbone: "str | LoadedBackbone"
@@ -50,7 +50,7 @@ class ExtractionSpec:
             object.__setattr__(self, "layers", tuple(name for name in self.layers if name != STATISTICS))
             object.__setattr__(self, "image_statistics", True)
         if self.image_size is not None:
-            # However it was written: 150 and "150x150" are one request.
+            # Normalised, so that 150 and "150x150" have the same digest.
             size = read_size(self.image_size)
             object.__setattr__(self, "image_size", size)
             if self.transforms is not None:
@@ -64,10 +64,10 @@ class ExtractionSpec:
             raise UsageError("no layer asked for; give at least one, such as pool")
 
     def digest(self) -> str | None:
-        """Return a hash over the arguments and the code that interprets them; ``None`` where that is unsure.
+        """Return a hash of the arguments and the code that interprets them.
 
-        Where it is the same as when a cache was written, so is the recipe, and a run with nothing to do need
-        not load a network to find that out.
+        If it equals the digest in a cache, the recipe is the same too, so a run with nothing to do need not load a
+        network. ``None`` if the arguments do not determine the recipe (a loaded backbone, random weights).
         """
         if not isinstance(self.backbone, str) or self.weights == "random":
             return None
@@ -81,7 +81,7 @@ class ExtractionSpec:
                 "backbone": sha256_file(folder / DOCUMENT) if folder else self.backbone,
                 "layers": list(self.layers),
                 "weights": sha256_file(weights) if weights else None,
-                # Weights whose hash nobody publishes are known by what was recorded of them.
+                # The lock file holds the hashes of weights that are published without one.
                 "recorded": sha256_file(lock_file()) if lock_file().is_file() else None,
                 "transforms": self.transforms.to_json() if self.transforms else None,
                 "dtype": self.dtype,
@@ -95,7 +95,7 @@ class ExtractionSpec:
 
 
 def require_positive(**numbers: int | None) -> None:
-    """Refuse numbers below 1; ``None`` stands for the default."""
+    """Raise `UsageError` for a number below 1; ``None`` stands for the default."""
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise UsageError(f"{name.replace('_', '-')} {number}: expected at least 1")
@@ -103,7 +103,7 @@ def require_positive(**numbers: int | None) -> None:
 
 @cache
 def code_digest() -> str:
-    """Return a hash over the code that decides features: backbones, decoding, transforms, identity."""
+    """Return a hash of the source files that determine features: backbones, images, identity, runner."""
     root = Path(__file__).parents[1]
     folders = (sorted((root / name).rglob("*.py")) for name in ("backbones", "images"))
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Whether an extraction has nothing to do, found out without a network."""
+"""Detect that a cache is up to date without loading a network."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from featcache.extraction.row_table import identify_rows, same_rows
 def unchanged_cache(
     arguments: ExtractionArguments, data: Dataset, part: Subset, report: OnProgress
 ) -> FeatureCache | None:
-    """Return the finished cache if the same was asked for by the same code and no image has changed."""
+    """Return the finished cache if arguments, code and images are unchanged; ``None`` otherwise."""
     if arguments.verify or arguments.reuse:
         return None
     target = _guessed_target(arguments, data, part)
@@ -25,7 +25,7 @@ def unchanged_cache(
         return None
     try:
         cache = FeatureCache(target)
-    except IntegrityError:  # to be refused, or replaced, by what follows
+    except IntegrityError:  # the extraction itself refuses or replaces it
         return None
     digest = arguments.spec.digest()
     if digest is None or cache.identity["provenance"].get("request") != digest:
@@ -36,7 +36,7 @@ def unchanged_cache(
 
 
 def _guessed_target(arguments: ExtractionArguments, data: Dataset, part: Subset) -> Path | None:
-    """Where the cache is if the backbone was named as files name it."""
+    """Return the existing cache at the path that the backbone's name gives, without resolving the name."""
     backbone, output = arguments.spec.backbone, arguments.output
     if not isinstance(backbone, str) or (output is None and os.sep in backbone):
         return None

@@ -167,13 +167,15 @@ def test_what_cannot_learn_them(of_numbers, of_answers, task, options, says):
 
 def test_caches_that_know_other_things(of_numbers, of_answers, tmp_path, features, answers):
     classifier = train_head(of_answers, output=None)
-    with pytest.raises(UsageError, match=r"n\.h5 holds numbers; this classifier gives answers"):
+    with pytest.raises(
+        UsageError, match=r"n\.h5 has regression targets; this classifier's task is multilabel"
+    ):
         classifier.evaluate(of_numbers)
     other = feature_cache(
         tmp_path / "o.h5", features, answers, SPLITS, classes=("sea", "sand"), task="answers"
     )
     with pytest.raises(
-        UsageError, match=r"o\.h5 does not say sky, which this classifier gives; it holds sea, sand"
+        UsageError, match=r"o\.h5 has no targets sky, which this classifier predicts; it holds sea, sand"
     ):
         classifier.evaluate(other)
 
