@@ -100,8 +100,8 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
     def _multilabel_targets(self, y: Any) -> np.ndarray:
         if not self._supports_multilabel:
             raise UsageError(
-                f"y [N, {y.shape[1]}] holds multilabel targets, and HeadClassifier(head={self.head!r}, loss={self.loss!r}) "
-                "learns one class per row; use head='linear' or 'mlp' with loss='sigmoid'"
+                f"y [N, {y.shape[1]}] holds multilabel targets, and HeadClassifier(head={self.head!r}, "
+                f"loss={self.loss!r}) learns one class per row; use head='linear' or 'mlp' with loss='sigmoid'"
             )
         self.classes_ = np.arange(y.shape[1])
         return np.asarray(y.toarray() if issparse(y) else y, np.float32)

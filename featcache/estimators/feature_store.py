@@ -70,7 +70,7 @@ class FeatureStore:
         plan = _plan(hashes, caches)
         if plan.compute:
             lock = make_writable(self.folder / ".lock")
-            # Another process may be computing the same images, for another fold or grid point: wait, then read its rows.
+            # Another process may be computing the same images, for another fold or grid point: wait, then reuse them.
             with FileLock(lock):
                 plan = _plan(hashes, self._caches(request))
                 if plan.compute:
