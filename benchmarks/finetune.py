@@ -24,7 +24,7 @@ import featcache
 from featcache.finetuning.inputs import Batch, batches
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.settings import tune_settings
-from featcache.finetuning.setup import FineTuningSetup, prepare_task
+from featcache.finetuning.setup import FineTuningSetup, prepare_setup
 from featcache.heads.settings import loss_of
 
 
@@ -34,7 +34,7 @@ def task_of(classifier: featcache.Classifier, *, cached: bool, source: Any, **gi
         cached=cached,
         **given,
     )
-    return prepare_task(
+    return prepare_setup(
         classifier,
         None if cached else source,
         settings,

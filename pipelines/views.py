@@ -125,12 +125,12 @@ def compared(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     }
 
 
-def arm(standing: LeaderboardEntry, right: np.ndarray) -> dict[str, Any]:
+def arm(entry: LeaderboardEntry, right: np.ndarray) -> dict[str, Any]:
     """Return what was chosen, and how good it is."""
-    own = standing.key.settings
+    own = entry.key.settings
     return {
         "chosen": {name: getattr(own, name) for name in GRIDS[own.head]},
-        "val_accuracy": round(standing.accuracy, 4),
+        "val_accuracy": round(entry.accuracy, 4),
         "test_accuracy": round(float(right.mean()), 4),
         "test_deviation": round(float(right.mean(axis=1).std(ddof=1)), 4),
     }
@@ -167,8 +167,8 @@ def main(
     policy = max(scores, key=lambda name: scores[name])
     rows, best = found[policy]
     right = {
-        (*key, tta): right_on_test(standing.key, rows, seeds, tta=tta)
-        for key, standing in best.items()
+        (*key, tta): right_on_test(entry.key, rows, seeds, tta=tta)
+        for key, entry in best.items()
         for tta in (False, True)
     }
     overall = {
@@ -188,9 +188,9 @@ def main(
             "policies": {name: round(score, 4) for name, score in scores.items()},
             "policy": policy,
             "arms": {
-                f"{kind}, {views} view{'s' * (views > 1)}": arm(standing, right[kind, views, False])
+                f"{kind}, {views} view{'s' * (views > 1)}": arm(entry, right[kind, views, False])
                 | {"test_accuracy_tta": round(float(right[kind, views, True].mean()), 4)}
-                for (kind, views), standing in best.items()
+                for (kind, views), entry in best.items()
             },
             "chosen_heads": {str(views): kind for views, kind in overall.items()},
             "best_of_8_minus_best_of_1": compared(

@@ -47,7 +47,7 @@ def command(
     seeds: Annotated[int, typer.Option(help="Seeds of each configuration.")] = 1,
     folds: Annotated[
         int,
-        typer.Option(help="Stratified folds; 0: the validation rows judge.", rich_help_panel="Validation"),
+        typer.Option(help="Stratified folds; 0: the validation rows choose.", rich_help_panel="Validation"),
     ] = 0,
     shots: Annotated[str, typer.Option(help="Training examples per class, as 1,5,10,all.")] = "all",
     trials: Annotated[int | None, typer.Option(help="Random configurations per head instead of all.")] = None,
@@ -127,19 +127,19 @@ def _live(console: Console) -> "Iterator[OnProgress | None]":
 
 
 def _ranked(leaderboard: "Sequence[LeaderboardEntry]", caches: "Sequence[str]", most: int = 10) -> list[str]:
-    every = [standing.key.settings for standing in leaderboard]
+    every = [entry.key.settings for entry in leaderboard]
     header = ["", "val", "sd", "backbone", "head", "layer", "settings"]
     rows = [
         [
             str(place),
-            f"{standing.accuracy:.4f}",
-            f"±{standing.deviation:.4f}" if standing.trials > 1 else "",
-            str(caches[standing.key.cache]),
-            str(standing.key.settings.head),
-            str(standing.key.layer),
-            varied(standing.key.settings, every),
+            f"{entry.accuracy:.4f}",
+            f"±{entry.deviation:.4f}" if entry.trials > 1 else "",
+            str(caches[entry.key.cache]),
+            str(entry.key.settings.head),
+            str(entry.key.layer),
+            varied(entry.key.settings, every),
         ]
-        for place, standing in enumerate(leaderboard[:most], 1)
+        for place, entry in enumerate(leaderboard[:most], 1)
     ]
     if len(caches) == 1:
         header, *rows = ([*row[:3], *row[4:]] for row in (header, *rows))
@@ -179,14 +179,14 @@ def lines(result: "SweepResult") -> list[str]:
         f"{escaped(str(result.folder))}: {result.heads} heads, {result.fitted} fitted now, {result.seconds:.1f} s",
         *(f"  {line}" for line in _ranked(result.leaderboard, result.caches)),
     ]
-    every = [standing.key.settings for standing in result.leaderboard]
+    every = [entry.key.settings for entry in result.leaderboard]
     for choice in result.choices:
         name = "chosen" if len(result.choices) == 1 else f"{choice.shots or 'all'} shots"
-        standing = choice.standing
+        entry = choice.entry
         text.append(
-            f"{name}: {standing.key.settings.head} on {result.caches[standing.key.cache]} {standing.key.layer}, "
-            f"{varied(standing.key.settings, every)}; validation {standing.accuracy:.4f}"
-            + (f" ± {standing.deviation:.4f} over {standing.trials} heads" if standing.trials > 1 else "")
+            f"{name}: {entry.key.settings.head} on {result.caches[entry.key.cache]} {entry.key.layer}, "
+            f"{varied(entry.key.settings, every)}; validation {entry.accuracy:.4f}"
+            + (f" ± {entry.deviation:.4f} over {entry.trials} heads" if entry.trials > 1 else "")
         )
         if choice.test:
             low, high = choice.test.interval
@@ -196,7 +196,7 @@ def lines(result: "SweepResult") -> list[str]:
                 f"(95 % interval {low:.3f}–{high:.3f}, {choice.test.count} images, read once)"
             )
         if choice.image_floor is not None:
-            text.append(f"  image floor {choice.image_floor:.4f}: colours alone, on the rows that judge")
+            text.append(f"  image floor {choice.image_floor:.4f}: colours alone, on the validation rows")
         equal = [c for c in choice.contenders if not c.against.told_apart]
         if equal:
             text.append(

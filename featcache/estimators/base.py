@@ -1,4 +1,4 @@
-"""What the head estimators share: settings from parameters, rows to learn from, fitted numbers to outputs."""
+"""The base class of the head estimators: parameters to settings, fitting, and outputs of a fitted head."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,33 +17,31 @@ from featcache.heads.settings import DESCENT, SETTINGS, Settings
 from featcache.splits.stratified import draw_stratified
 
 ENOUGH_HELD_OUT = 50
-"""Rows that the default share must make before any are held out: fewer choose an epoch by chance."""
+"""Fewest rows that the default share holds out: on fewer, the best epoch is chance, so none are held out."""
 
 QUERIES = 256
-"""Rows that outputs are computed for at a time: nothing is compiled again for another number of them."""
+"""Rows per call of the compiled program: other numbers of rows compile nothing anew."""
 
 COMPILED_ROWS: Mapping[str, int] = {"logistic": 128}
-"""Multiples of rows that programs are compiled for; of ``linear`` and ``mlp`` it is the batch size."""
+"""Training rows are filled up to a multiple of this; for ``linear`` and ``mlp`` to one of the batch size."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class HeadEstimator(BaseEstimator):
-    """A head on features; `HeadClassifier` and `HeadRegressor` say what its outputs mean.
-
-    The parameters are those that they have in common.
+    """The base of `HeadClassifier` and `HeadRegressor`: a head on features, with the parameters they share.
 
     Attributes
     ----------
     parameters_
-        The head's numbers, on raw features.
+        The head's arrays, which take raw features.
     settings_
         How it was trained, as `featcache.heads.settings.Settings`.
     n_iter_
         Epochs of gradient descent, iterations of L-BFGS, or 1.
     best_epoch_
-        The epoch kept.
+        The epoch whose parameters were kept.
     val_loss_, val_score_
-        On the held-out rows (see `featcache.solvers.fit.Fit`); NaN without any.
+        Loss and score on the held-out rows (see `featcache.solvers.fit.Fit`); NaN without any.
     history_
         Loss and score by epoch of gradient descent.
     """
@@ -83,8 +81,8 @@ class HeadEstimator(BaseEstimator):
             told | {"val_fraction": share, "hidden": np.atleast_1d(own["hidden"]).tolist()}
         )
 
-    def _learn(self, settings: Settings, x: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> None:
-        """Fit the head to ``x [N, D]`` and the labels of a part; rows of weight 0 are absent."""
+    def _fit_head(self, settings: Settings, x: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> None:
+        """Fit the head to ``x [N, D]`` and labels ``[N]`` or ``[N, C]``; rows of weight 0 are ignored."""
         from featcache.solvers.fit import fit_heads
 
         held = self._held_out(settings, x, labels) & (weight > 0)
@@ -106,10 +104,10 @@ class HeadEstimator(BaseEstimator):
         self._outputs_count = classes
 
     def _held_out(self, settings: Settings, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return bool ``[N]``: rows that decide when to stop.
+        """Return bool ``[N]``: validation rows, which decide when to stop.
 
-        Only gradient descent stops early; all others learn from every row. Rows are drawn by their content, as
-        a cache's are (see `featcache.splits.stratified.draw_stratified`), so that equal rows are on one side.
+        Only gradient descent stops early; other heads learn from every row. Rows are drawn by their content, as
+        a cache's are (see `featcache.splits.stratified.draw_stratified`), so that equal rows are never split.
         """
         asked = self.val_fraction is not None or len(x) * settings.val_fraction >= ENOUGH_HELD_OUT
         if settings.head not in DESCENT or not asked:
@@ -128,7 +126,7 @@ class HeadEstimator(BaseEstimator):
         found = []
         for start in range(0, len(x), QUERIES):
             block = x[start : start + QUERIES]
-            # The last one is filled up: in one shape, a row's sums do not depend on how many others are asked for.
+            # The last block is filled up: with one shape, a row's outputs do not depend on how many others there are.
             full = np.concatenate([block, np.repeat(block[-1:], QUERIES - len(block), axis=0)])
             raw = outputs(self.settings_, single, full, classes=self._outputs_count)[0]
             found.append(raw[: len(block)])
@@ -138,7 +136,7 @@ class HeadEstimator(BaseEstimator):
 def check_rows(
     estimator: HeadEstimator, X: Any, y: Any, *, y_numeric: bool = False
 ) -> tuple[np.ndarray, Any]:
-    """Return ``X`` as float32 ``[N, D]`` and `y`, as scikit-learn checks them; remembers the number of features."""
+    """Return ``X`` as float32 ``[N, D]`` and `y`, validated by scikit-learn, which sets ``n_features_in_``."""
     x, y = validate_data(estimator, X, y, dtype=np.float32, multi_output=True, y_numeric=y_numeric)
     return np.asarray(x), y
 
@@ -149,7 +147,7 @@ def row_weights(sample_weight: Any, x: np.ndarray) -> np.ndarray:
     Raises
     ------
     UsageError
-        If one is negative.
+        If a weight is negative.
     """
     weight = _check_sample_weight(sample_weight, x, dtype=np.float64)
     if weight.min() < 0:
@@ -158,16 +156,16 @@ def row_weights(sample_weight: Any, x: np.ndarray) -> np.ndarray:
 
 
 def _part(settings: Settings, x: np.ndarray, labels: np.ndarray, weight: np.ndarray, rows: np.ndarray) -> Any:
-    """Return some rows as a part, filled up with absent ones.
+    """Return some rows, filled up with rows of weight 0.
 
-    Programs are compiled for a number of rows. Folds differ by a row or two: with absent rows up to a multiple
-    they share a program, and descent takes the same number of steps.
+    Programs are compiled for a number of rows. Folds differ by a row or two: filled up to a multiple they share a
+    program, and descent takes the same number of steps.
     """
     from featcache.heads.feature_table import ArrayTable, FeatureRows
 
     size = settings.batch_size if settings.head in DESCENT else COMPILED_ROWS.get(settings.head, 1)
     absent = -len(rows) % size if len(rows) else 0
-    # Copies, and not zeros, which would be far from rows of a large mean and cost its digits.
+    # Filled with copies, not zeros: zeros far from a large mean would cost precision.
     taken = np.concatenate([rows, np.repeat(rows[:1], absent)])
     counts = np.concatenate([weight[rows], np.zeros(absent)]).astype(np.float32)
     return FeatureRows(ArrayTable(x[taken]), labels[taken], counts[None])

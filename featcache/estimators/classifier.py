@@ -17,13 +17,13 @@ from featcache.heads.settings import DESCENT, loss_of
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class HeadClassifier(ClassifierMixin, HeadEstimator):
-    """A head that tells classes apart by features.
+    """A head that classifies feature vectors.
 
     Parameters
     ----------
     head, loss, learning_rate, epochs and all others
         The settings of `featcache.heads.settings.Settings`, with its defaults. With ``loss="sigmoid"``, ``"linear"``
-        and ``"mlp"`` also take 0 and 1 in ``y [N, C]``: any number of the C labels is right for a row.
+        and ``"mlp"`` also take multilabel targets: ``y [N, C]`` of 0 and 1.
     val_fraction
         Share of the rows held out, stratified, to stop gradient descent early; 0 for none. ``None``: 0.2 where
         that makes at least 50 rows, otherwise none. Only ``"linear"`` and ``"mlp"`` hold out rows.
@@ -31,9 +31,9 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
     Attributes
     ----------
     classes_
-        Sorted classes ``[C]``; numbers of the columns where `y` is 0 and 1 in ``[N, C]``.
+        Sorted classes ``[C]``; for multilabel targets the column numbers.
     n_features_in_, feature_names_in_
-        What it was fitted to.
+        Number and names of the features it was fitted to.
     parameters_, settings_, n_iter_, best_epoch_, val_loss_, val_score_, history_
         See `featcache.estimators.base.HeadEstimator`.
 
@@ -56,12 +56,12 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = self._answers
+        tags.classifier_tags.multi_label = self._supports_multilabel
         return tags
 
     @property
-    def _answers(self) -> bool:
-        """Whether it can learn any number of labels for a row."""
+    def _supports_multilabel(self) -> bool:
+        """Whether head and loss can learn multilabel targets."""
         return self.head in DESCENT and self.loss == "sigmoid"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -72,14 +72,14 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
         X
             float ``[N, D]``.
         y
-            Classes ``[N]`` (text, integers or booleans), or 0 and 1 in ``[N, C]``.
+            Classes ``[N]`` (text, integers or booleans), or multilabel targets ``[N, C]`` of 0 and 1.
         sample_weight
-            float ``[N]``: how much each row counts; 0 for not at all.
+            float ``[N]``: weight of each row; 0 ignores it.
 
         Raises
         ------
         UsageError
-            If a parameter has a value that cannot work, or the head cannot learn such a `y`.
+            If a parameter has an invalid value, or the head cannot learn such a `y`.
         DataError
             If fewer than two classes have rows, or training diverged at once.
         """
@@ -89,19 +89,19 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
         weight = row_weights(sample_weight, x)
         self.multilabel_ = type_of_target(y) == "multilabel-indicator"
         if self.multilabel_:
-            labels = self._answers_of(y)
+            labels = self._multilabel_targets(y)
         else:
             self.classes_, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
             labels = numbers.astype(np.int32)
             self._require_two(labels[weight > 0])
-        self._learn(settings, x, labels, weight)
+        self._fit_head(settings, x, labels, weight)
         return self
 
-    def _answers_of(self, y: Any) -> np.ndarray:
-        if not self._answers:
+    def _multilabel_targets(self, y: Any) -> np.ndarray:
+        if not self._supports_multilabel:
             raise UsageError(
-                f"y [N, {y.shape[1]}] names any number of labels for a row, and HeadClassifier(head={self.head!r}, "
-                f"loss={self.loss!r}) tells exclusive classes apart; use head='linear' or 'mlp' with loss='sigmoid'"
+                f"y [N, {y.shape[1]}] holds multilabel targets, and HeadClassifier(head={self.head!r}, "
+                f"loss={self.loss!r}) learns one class per row; use head='linear' or 'mlp' with loss='sigmoid'"
             )
         self.classes_ = np.arange(y.shape[1])
         return np.asarray(y.toarray() if issparse(y) else y, np.float32)
@@ -110,14 +110,14 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
         present = self.classes_[np.unique(labels)]
         if len(present) < 2:
             raise DataError(
-                f"rows that count are of {'one class' if len(present) else 'no class'} "
+                f"the rows of weight above 0 have {'one class' if len(present) else 'no class'} "
                 f"({', '.join(map(str, present))}); a classifier needs two or more"
             )
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return log-odds of the second of two classes float32 ``[N]``, or scores of all ``[N, C]``.
 
-        The largest score is the predicted class; where any number of labels is right, those above 0 are.
+        The largest score is the predicted class; for multilabel targets, labels with scores above 0 are predicted.
         """
         raw = self._outputs(X)
         if self.multilabel_ or len(self.classes_) > 2:
@@ -125,14 +125,14 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
         return raw[:, -1] if raw.shape[1] == 1 else raw[:, 1] - raw[:, 0]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return probabilities float32 ``[N, C]``; they sum to 1 unless any number of labels is right."""
+        """Return probabilities float32 ``[N, C]``; they sum to 1, except for multilabel targets."""
         raw = self._outputs(X)
         if self.multilabel_:
             return sigmoid(raw)
         return class_probabilities(loss_of(self.settings_), raw, len(self.classes_))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable classes ``[N]``, or 0 and 1 in int ``[N, C]``."""
+        """Return the most probable classes ``[N]``, or multilabel predictions int ``[N, C]`` of 0 and 1."""
         scores = self.decision_function(X)
         if self.multilabel_:
             return (scores > 0).astype(int)

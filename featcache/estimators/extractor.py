@@ -1,4 +1,4 @@
-"""A frozen backbone as a scikit-learn transformer: images in, features out, each image seen once."""
+"""A frozen backbone as a scikit-learn transformer: images in, features out, each image computed once."""
 
 import os
 import tempfile
@@ -23,21 +23,21 @@ from featcache.extraction.spec import ExtractionSpec, require_positive
 class FeatureExtractor(TransformerMixin, BaseEstimator):
     """A frozen backbone that turns images into features.
 
-    Images are known by their content: with a `cache`, one that was ever seen does not run through the network
-    again, whatever fold, grid point, process or file name it comes in.
+    Images are identified by content: with a `cache`, each runs through the network once, whatever fold, grid
+    point, process or file name it comes in.
 
     Parameters
     ----------
     backbone
         ``arch`` or ``arch.tag``.
     layer
-        Which value of the network, such as ``"pool"`` or ``"block_13_expand_relu:avg"``; maps are flattened.
+        Which output of the network, such as ``"pool"`` or ``"block_13_expand_relu:avg"``; maps are flattened.
     weights, image_size, dtype, compute_dtype, batch_size, workers
         See `featcache.extract`.
     cache
-        Folder that features are kept in, as cache files; created where it is not there. Or a cache file, such as
-        `featcache.extract` makes: it is read and never changed, and what it lacks is kept in the folder
-        ``NAME.more`` beside it. ``None`` to keep nothing.
+        Folder for the features, kept as cache files; created where it is missing. Or a cache file of
+        `featcache.extract`: it is read and never changed, and features it lacks go into the folder ``NAME.more``
+        beside it. ``None`` to keep nothing.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Load the backbone and check that it has such a layer; nothing is learnt of the images.
+        """Load the backbone and check that it has such a layer; nothing is learnt from the images.
 
         Raises
         ------
@@ -91,19 +91,19 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X
-            Paths, in a list or an array; or pictures uint8 ``[N, H, W, 3]``; or a list that may hold both paths
-            and pictures uint8 ``[H, W, 3]`` or ``[H, W]``, of any sizes.
+            Paths, in a list or an array; or images uint8 ``[N, H, W, 3]``; or a list that may hold both paths
+            and images uint8 ``[H, W, 3]`` or ``[H, W]``, of any sizes.
 
         Raises
         ------
         ImageError
-            If an image cannot be read; names the first. Features of the others are kept.
+            If an image cannot be read; the message names the first. Features of the others are kept.
         MissingFileError
-            If there is no such file.
+            If a file does not exist.
         UsageError
-            If something else is given than images.
+            If `X` holds anything but images.
         IdentityError
-            If `cache` is a file of other features; lists the differences.
+            If `cache` is a file of other features; the message lists the differences.
         """
         request, records = self._request(), list(records_of(X))
         own = {"batch_size": self.batch_size, "workers": self.workers}
@@ -134,7 +134,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
 @lru_cache(maxsize=4)
 def _resolved(wanted: ExtractionSpec, digest: str | None) -> ResolvedExtraction:
-    """Load and compile once for all clones of a transformer; the digest changes with the file of the weights."""
+    """Load and compile once for all clones of a transformer; the digest changes with the weights file."""
     del digest
-    # The network's own layer, whatever else extractions keep beside it.
+    # Only the network's layer, without the image statistics that extractions keep beside it.
     return resolve(wanted).without_statistics()

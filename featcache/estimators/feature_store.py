@@ -1,4 +1,4 @@
-"""Features of images that come bit by bit: cache files in a folder, one for each time that there were new ones."""
+"""Features of images that arrive in portions: a folder of cache files, one for each portion of new images."""
 
 import hashlib
 import os
@@ -25,14 +25,14 @@ from featcache.images.resizing import prepare
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """Where features are kept.
+    """A folder of cache files, and perhaps one given cache file.
 
     Parameters
     ----------
     folder
-        Of cache files of any recipes; those of the recipe asked for are read.
+        Folder of cache files of any recipes; those of the requested recipe are read.
     given
-        A cache file to read besides, which is never changed.
+        A cache file that is read too, and never changed.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class FeatureStore:
 
     @classmethod
     def at(cls, place: str | os.PathLike[str]) -> "FeatureStore":
-        """Return the store of a folder; or of a cache file, and the folder ``NAME.more`` beside it."""
+        """Return the store of a folder; or of a cache file and the folder ``NAME.more`` beside it."""
         path = Path(place).expanduser()
         return cls(path.with_suffix(".more"), path) if path.suffix == ".h5" else cls(path)
 
@@ -57,11 +57,11 @@ class FeatureStore:
         Raises
         ------
         ImageError
-            If an image cannot be read; names the first. Features of the others are kept.
+            If an image cannot be read; the message names the first. Features of the others are kept.
         IdentityError
             If the given file holds other features.
         """
-        # Records are named by their paths: what is remembered is remembered for this store.
+        # Records are named by their paths, so remembered hashes are kept apart by store.
         location = f"store:{self.folder.resolve()}"
         data = Dataset("images", "images", ("image",), records, location=location)
         hashes = hash_records(data, workers=workers or default_workers(), report=lambda progress: None)
@@ -70,7 +70,7 @@ class FeatureStore:
         plan = _plan(hashes, caches)
         if plan.compute:
             lock = make_writable(self.folder / ".lock")
-            # Another process may be at the same images, for another fold or grid point: they are computed once.
+            # Another process may be computing the same images, for another fold or grid point: wait, then reuse them.
             with FileLock(lock):
                 plan = _plan(hashes, self._caches(request))
                 if plan.compute:
@@ -91,7 +91,7 @@ def _plan(hashes: Sequence[bytes], caches: Sequence[FeatureCache]) -> Plan:
 
 
 def _name(request: ResolvedExtraction, hashes: Sequence[bytes]) -> str:
-    """Return a file name for some images under a recipe: the same again, so that an interrupted run goes on."""
+    """Return a file name that follows from images and recipe, so that an interrupted run is continued."""
     digest = hashlib.sha256(b"".join(sorted(hashes)))
     for spec in request.specs.values():
         digest.update(spec.fingerprint.encode())
@@ -113,7 +113,7 @@ def _compute(
             batch_size=batch_size,
             workers=workers,
         )
-    except DataError:  # none of them could be read
+    except DataError:  # none of the images could be read
         _name_unreadable(data.records, request)
         raise
     if done.quarantined:
@@ -123,7 +123,7 @@ def _compute(
 
 
 def _name_unreadable(records: Sequence[Record], request: ResolvedExtraction) -> None:
-    """Raise what is wrong with the first of these images that cannot be read."""
+    """Raise an error for the first of these images that cannot be read."""
     for record in records:
         try:
             prepare(record.read(), request.transforms)
@@ -136,7 +136,7 @@ def _name_unreadable(records: Sequence[Record], request: ResolvedExtraction) -> 
 def _require_readable(records: Sequence[Record], hashes: Sequence[bytes]) -> None:
     for record, found in zip(records, hashes, strict=True):
         if found == UNREADABLE:
-            raise _unreadable(record, "unreadable file", "it cannot be opened, or is no file")
+            raise _unreadable(record, "unreadable file", "it cannot be opened, or is not a regular file")
 
 
 def _unreadable(record: Record, reason: str, detail: str) -> ImageError:

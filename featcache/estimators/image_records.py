@@ -1,4 +1,4 @@
-"""Whatever images a transformer is given, as records of a dataset: known by their bytes, read when wanted."""
+"""Turns the images given to a transformer into dataset records: identified by their bytes, read when needed."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -28,16 +28,16 @@ def records_of(images: Any) -> Iterator[Record]:
     Raises
     ------
     UsageError
-        If one is no image.
+        If an item is no image.
     MissingFileError
-        If a file is not there.
+        If a file does not exist.
     """
     for number, image in enumerate(_listed(images)):
         if isinstance(image, np.ndarray):
-            _require_picture(image)
+            _require_uint8_image(image)
             yield Record(f"image {number}", 0, "train", partial(encode_pixels, image))
         elif isinstance(image, str | os.PathLike):
-            yield _of_file(Path(image).expanduser().absolute())
+            yield _file_record(Path(image).expanduser().absolute())
         else:
             raise UsageError(f"an image of type {type(image).__name__}; {EXPECTED}")
 
@@ -54,15 +54,15 @@ def _listed(images: Any) -> Iterable[Any]:
     raise UsageError(f"images of shape {tuple(shape)}; {EXPECTED}")
 
 
-def _require_picture(picture: np.ndarray) -> None:
-    rgb = picture.ndim == 3 and picture.shape[2] == 3
-    if picture.dtype != np.uint8 or not (rgb or picture.ndim == 2) or not picture.size:
+def _require_uint8_image(image: np.ndarray) -> None:
+    rgb = image.ndim == 3 and image.shape[2] == 3
+    if image.dtype != np.uint8 or not (rgb or image.ndim == 2) or not image.size:
         raise UsageError(
-            f"a picture {picture.dtype} {picture.shape}; expected uint8 in 0..255, [H, W, 3] or [H, W]"
+            f"an image {image.dtype} {image.shape}; expected uint8 in 0..255, [H, W, 3] or [H, W]"
         )
 
 
-def _of_file(path: Path) -> Record:
+def _file_record(path: Path) -> Record:
     try:
         status = path.stat()
     except OSError as error:

@@ -16,27 +16,27 @@ HEADS = ("ridge", *DESCENT)
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class HeadRegressor(RegressorMixin, HeadEstimator):
-    """A head that predicts numbers from features by least squares.
+    """A regression head on feature vectors, trained with squared error.
 
-    Each number is brought to mean 0 and deviation 1 for training, so that a learning rate means the same whatever
-    its unit. The ridge solution does not change by that.
+    Targets are scaled to mean 0 and deviation 1 for training, so that a learning rate means the same whatever their
+    unit. That does not change the ridge solution.
 
     Parameters
     ----------
     head
         ``"ridge"`` (closed form, the default), or ``"linear"`` or ``"mlp"`` by gradient descent.
     l2, learning_rate, epochs and all others
-        The settings of `featcache.heads.settings.Settings`, with its defaults. Descent needs more steps than for
-        classes: of a few hundred rows, try a learning rate of 1e-2.
+        The settings of `featcache.heads.settings.Settings`, with its defaults. Gradient descent needs more steps
+        than for classification: on a few hundred rows, try a learning rate of 1e-2.
     val_fraction
-        As of `HeadClassifier`, not stratified.
+        As in `HeadClassifier`, but not stratified.
 
     Attributes
     ----------
     target_mean_, target_deviation_
-        Of each number, float64 ``[T]``; `val_loss_` and `history_` are in units of its deviation.
+        Of each target, float64 ``[T]``; `val_loss_` and `history_` are in units of the deviation.
     n_features_in_, feature_names_in_
-        What it was fitted to.
+        Number and names of the features it was fitted to.
     parameters_, settings_, n_iter_, best_epoch_, val_loss_, val_score_, history_
         See `featcache.estimators.base.HeadEstimator`.
 
@@ -63,14 +63,14 @@ class HeadRegressor(RegressorMixin, HeadEstimator):
         X
             float ``[N, D]``.
         y
-            float ``[N]``, or ``[N, T]`` for T numbers at once.
+            float ``[N]``, or ``[N, T]`` for T targets at once.
         sample_weight
-            float ``[N]``: how much each row counts; 0 for not at all.
+            float ``[N]``: weight of each row; 0 ignores it.
 
         Raises
         ------
         UsageError
-            If a parameter has a value that cannot work.
+            If a parameter has an invalid value.
         DataError
             If training diverged at once.
         """
@@ -80,14 +80,14 @@ class HeadRegressor(RegressorMixin, HeadEstimator):
         x, y = check_rows(self, X, y, y_numeric=True)
         weight = row_weights(sample_weight, x)
         self._one_number = y.ndim == 1
-        numbers = np.asarray(y, np.float64).reshape(len(x), -1)
-        scale = TargetScale.of(numbers, weight)
+        targets = np.asarray(y, np.float64).reshape(len(x), -1)
+        scale = TargetScale.of(targets, weight)
         self.target_mean_, self.target_deviation_ = scale.mean, scale.deviation
-        self._learn(settings, x, scale.scale(numbers), weight)
+        self._fit_head(settings, x, scale.scale(targets), weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return numbers float64 ``[N]``, or ``[N, T]`` as `y` was."""
-        outputs = self._outputs(X)  # first, because it also says what is not fitted
+        """Return predictions float64 ``[N]``, or ``[N, T]`` as `y` was."""
+        outputs = self._outputs(X)  # first, because it also raises if the head is not fitted
         found = TargetScale(self.target_mean_, self.target_deviation_).unscale(outputs)
         return found[:, 0] if self._one_number else found

@@ -1,6 +1,6 @@
-"""Which rows train, stop and test a fine-tuning, and where its inputs come from: photos, or a cached cut.
+"""The training, validation and test rows of a fine-tuning, and its inputs: photos, or a cached cut (a stage's output).
 
-Rows are divided as they were for the head: otherwise the head would have seen what it is tested on.
+Rows are split as they were for the head: otherwise the head could have seen images that it is tested on.
 """
 
 from collections.abc import Sequence
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PhotoRows:
-    """The rows of a dataset of photos, as `featcache.splits.selection.select_rows` looks at those of a cache.
+    """The rows of a dataset of photos, in the form that `featcache.splits.selection.select_rows` takes.
 
     Parameters
     ----------
     path
-        How the dataset was spelled.
+        The dataset's spec.
     splits, split_of
         Names of the splits, and each row's number among them.
     ids, labels, sha256, groups
         Of every row; see `featcache.cache.FeatureCache`.
     readable
-        bool ``[N]``: files that could be read.
+        bool ``[N]``: whether each file could be read.
     """
 
     path: str
@@ -66,24 +66,24 @@ class PhotoRows:
 
 @dataclass(frozen=True)
 class FineTuningData:
-    """What a fine-tuning learns from.
+    """The data of a fine-tuning.
 
     Parameters
     ----------
     rows
-        Which rows train, stop and test.
+        The training, validation and test rows.
     labels
         int32 ``[N]`` in the order of the classifier's classes.
     ids
         Names of the images.
     rows_sha256
-        Digest of the row table: which images these are.
+        Digest of the row table.
     spec
-        How the dataset, or the cache, was spelled.
+        The dataset's spec, or the cache's path.
     data, hashes
-        The photos, where they come from photos.
+        The photos and the sha256 of each, when training from photos.
     cache, layer
-        The cached cut, where they come from there.
+        The cached cut, when training from one.
     """
 
     rows: Selection
@@ -111,7 +111,7 @@ class FineTuningData:
     def inputs(
         self, model: Model, *, after: str | None, augmentation: Augmentation, seed: int, workers: int | None
     ) -> Inputs:
-        """Return the inputs of a phase that begins after stage `after`; a cached cut begins where it begins."""
+        """Return the inputs of a phase that begins after stage `after`; a cached cut begins after its own stage."""
         if self.cache is not None and self.layer is not None and self.cut is not None:
             return CachedActivations(self.cache, self.layer, self.cut, seed)
         assert self.data is not None
@@ -129,14 +129,14 @@ class FineTuningData:
 def from_photos(
     classifier: Classifier, data: Dataset, *, report: OnProgress, workers: int | None = None
 ) -> FineTuningData:
-    """Return photos to fine-tune on, divided as extraction and `featcache.train_head` divide them.
+    """Return photos to fine-tune on, split as extraction and `featcache.train_head` split them.
 
     Raises
     ------
     UsageError
         If the classes are not those of the classifier.
     DataError
-        If there is nothing to train on.
+        If there are no training rows.
     """
     require_classes(data, "fine-tuning")
     data = _as_extracted(classifier, data)
@@ -154,7 +154,7 @@ def from_photos(
         readable=np.array([digest != UNREADABLE for digest in hashes]),
     )
     return FineTuningData(
-        rows=_selected(classifier, rows),
+        rows=_select(classifier, rows),
         labels=order[table.labels],
         ids=table.ids,
         rows_sha256=table_digest(table.columns()),
@@ -172,23 +172,23 @@ def from_cut(
     Parameters
     ----------
     classifier, network
-        What is fine-tuned.
+        The classifier and its backbone.
     cache, layer
-        The cache, and which of its maps; the only one by default.
+        The cache, and its layer that holds a stage's output; by default the only one.
 
     Raises
     ------
     UsageError
-        If the classes are not those of the classifier, or the cache holds no map.
+        If the classes are not those of the classifier, or the cache holds no output of a stage.
     IdentityError
-        If its features were made by other weights, or from pictures prepared otherwise; lists the differences.
+        If its features come from other weights or another preprocessing; the message lists the differences.
     """
     require_classes(cache, "fine-tuning")
     order = _class_order(classifier, cache.classes, str(cache.path))
     _require_same_network(classifier, cache)
     name = _map_layer(network, cache, layer)
     return FineTuningData(
-        rows=_selected(classifier, cache),
+        rows=_select(classifier, cache),
         labels=order[cache.labels],
         ids=cache.ids,
         rows_sha256=cache.identity["rows"]["sha256"],
@@ -198,7 +198,7 @@ def from_cut(
     )
 
 
-def _selected(classifier: Classifier, rows: Any) -> Selection:
+def _select(classifier: Classifier, rows: Any) -> Selection:
     """Return the rows that trained, validated and tested the classifier."""
     own = classifier.settings
     asked = SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
@@ -206,25 +206,25 @@ def _selected(classifier: Classifier, rows: Any) -> Selection:
 
 
 def _as_extracted(classifier: Classifier, data: Dataset) -> Dataset:
-    """Return the slice of a dataset that the head saw: of all of it, others would be drawn to be tested on."""
-    told = extracted_slice(classifier, data)
-    return data if told is None else slice_records(data, told)
+    """Return the slice of a dataset that the head saw: from all of it, other test rows would be drawn."""
+    part = extracted_slice(classifier, data)
+    return data if part is None else slice_records(data, part)
 
 
 def extracted_slice(classifier: Classifier, data: Dataset) -> str | None:
     """Return the slice of this dataset that was extracted for the head; ``None`` for all of it."""
-    told = classifier.provenance
-    return told.get("slice") if told["dataset"] == data.spec else None
+    provenance = classifier.provenance
+    return provenance.get("slice") if provenance["dataset"] == data.spec else None
 
 
 def _split_rule(classifier: Classifier) -> SplitRule:
-    """The rule by which the head's test rows were drawn, where the dataset had no splits of its own."""
-    told = classifier.provenance.get("split_rule") or {}
-    return SplitRule(told.get("test_fraction", 0.2), told.get("seed", 0))
+    """Return the rule that drew the head's test rows, for a dataset without splits of its own."""
+    rule = classifier.provenance.get("split_rule") or {}
+    return SplitRule(rule.get("test_fraction", 0.2), rule.get("seed", 0))
 
 
 def _class_order(classifier: Classifier, classes: Sequence[str], spec: str) -> np.ndarray:
-    """Return the classifier's number of each of a dataset's classes; both must have the same ones."""
+    """Return the classifier's index of each of a dataset's classes; both must have the same classes."""
     missing = [name for name in classifier.classes if name not in classes]
     unknown = [name for name in classes if name not in classifier.classes]
     if missing or unknown:
@@ -241,7 +241,7 @@ def _class_order(classifier: Classifier, classes: Sequence[str], spec: str) -> n
 
 
 def _require_same_network(classifier: Classifier, cache: FeatureCache) -> None:
-    """Refuse a cut of other weights or transforms; how it is stored, and of how many views, is free."""
+    """Refuse a cut of other weights or transforms; stored dtype and number of views may differ."""
     free = ("stored_dtype", "views")
     have, want = (
         {key: value for key, value in recipe.items() if key not in free}
@@ -256,7 +256,7 @@ def _require_same_network(classifier: Classifier, cache: FeatureCache) -> None:
 
 
 def _map_layer(network: "LoadedBackbone", cache: FeatureCache, layer: str | None) -> str:
-    """Return the layer of a cache that holds the output of a stage as it is."""
+    """Return the layer of a cache that holds the unpooled output of a stage."""
     order = network.network.order
     stages = {name: split_layer(name) for name in cache.layers if not name.startswith("image:")}
     maps = [name for name, (stage, pooling) in stages.items() if stage in order and pooling in ("map", None)]

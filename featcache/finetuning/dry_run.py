@@ -1,4 +1,4 @@
-"""What a fine-tuning would train, and what a cached cut would save: measured on a few images, nothing is written."""
+"""Plans a fine-tuning: what would train, and the time a cached cut would save, measured on a few images."""
 
 import os
 import shlex
@@ -18,7 +18,7 @@ from featcache.finetuning.data import extracted_slice
 from featcache.finetuning.inputs import Batch, PhotoInputs, batches
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.settings import tune_settings
-from featcache.finetuning.setup import FineTuningSetup, prepare_task
+from featcache.finetuning.setup import FineTuningSetup, prepare_setup
 from featcache.heads.settings import loss_of
 
 SAMPLE = 32
@@ -32,19 +32,20 @@ class FineTuningPlan:
     Parameters
     ----------
     trained, frozen
-        Names of stages.
+        Names of the trained and the frozen stages.
     trained_parameters, parameters
-        How many numbers train, and how many there are.
+        Number of trained parameters, and of all.
     train, val, test
-        Images.
+        Numbers of images.
     epoch_from_photos, epoch_from_cut
-        Estimated seconds of an epoch; ``None`` where that is not possible.
+        Estimated seconds of an epoch; ``None`` where that input is not possible.
     cut
-        The layer to cache, ``None`` where nothing is frozen.
+        The layer to cache; ``None`` where nothing is frozen.
     extract_seconds, cut_bytes
-        What making the cut takes once, and its size on disk in float16; ``None`` where it is there already.
+        Seconds that extracting the cut takes, once, and its size on disk in float16; ``None`` where it is cached
+        already.
     command
-        How to make it.
+        The command that extracts the cut.
     """
 
     trained: tuple[str, ...]
@@ -79,12 +80,12 @@ def plan_finetuning(
     on_progress: OnProgress | None = None,
     **arguments: Any,
 ) -> FineTuningPlan:
-    """Work out what `featcache.finetune` would do with the same arguments; raises what it would raise.
+    """Plan what `featcache.finetune` would do with the same arguments; raises the same errors.
 
     Parameters
     ----------
     classifier, dataset, cache, layer, augment, compute_dtype, rates, workers, on_progress, **arguments
-        See `featcache.finetune`; those that decide what trains, and how.
+        See `featcache.finetune`.
     """
     start = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     report = on_progress or (lambda progress: None)
@@ -96,24 +97,24 @@ def plan_finetuning(
         rates=rates,
         **arguments,
     )
-    task = prepare_task(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
+    setup = prepare_setup(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
     report(Progress("measure"))
-    return _measured(task, start)
+    return _make_plan(setup, start)
 
 
-def _measured(task: FineTuningSetup, classifier: Classifier) -> FineTuningPlan:
-    loop: Loop = task.loop()
-    rows, division = task.data.rows, task.division
+def _make_plan(setup: FineTuningSetup, classifier: Classifier) -> FineTuningPlan:
+    loop: Loop = setup.loop()
+    rows, division = setup.data.rows, setup.division
     step, size = _seconds_per_step(loop)
     epoch = step * -(-len(rows.train) // size)
     source = loop.inputs[-1]
     photo = _seconds_per_photo(source, rows.train) if isinstance(source, PhotoInputs) else None
     cut = f"{division.frozen[-1]}:map" if division.frozen and division.trained else None
-    images = len(task.data.labels)
+    images = len(setup.data.labels)
     return FineTuningPlan(
         trained=division.trained,
         frozen=division.frozen,
-        trained_parameters=task.trained_parameters,
+        trained_parameters=setup.trained_parameters,
         parameters=sum(value.size for value in loop.values.values()),
         train=len(rows.train),
         val=len(rows.val),
@@ -122,13 +123,13 @@ def _measured(task: FineTuningSetup, classifier: Classifier) -> FineTuningPlan:
         epoch_from_cut=epoch if cut is not None or photo is None else None,
         cut=cut,
         extract_seconds=None if photo is None or cut is None else photo * images,
-        cut_bytes=None if photo is None or cut is None else _cut_bytes(task, images),
-        command="" if cut is None else _command(task, classifier, cut),
+        cut_bytes=None if photo is None or cut is None else _cut_bytes(setup, images),
+        command="" if cut is None else _command(setup, classifier, cut),
     )
 
 
 def _seconds_per_step(loop: Loop) -> tuple[float, int]:
-    """Return the median time of a step on one batch, without what compiling takes, and the batch's size."""
+    """Return the median time of a step on one batch, without compilation, and the batch size."""
     import jax
 
     program = loop.programs[-1]
@@ -148,29 +149,29 @@ def _seconds_per_step(loop: Loop) -> tuple[float, int]:
 
 
 def _seconds_per_photo(source: PhotoInputs, train: np.ndarray) -> float:
-    """Return how long reading, decoding and the frozen part take for a photo; they were compiled by now."""
-    few = train[: min(SAMPLE, len(train))]
+    """Return the seconds that reading, decoding and the frozen part take for a photo; they are compiled already."""
+    sample = train[: min(SAMPLE, len(train))]
     began = time.perf_counter()
-    for _ in source.stream(few, epoch=1, size=len(few)):
+    for _ in source.stream(sample, epoch=1, size=len(sample)):
         pass
-    return (time.perf_counter() - began) / len(few)
+    return (time.perf_counter() - began) / len(sample)
 
 
-def _cut_bytes(task: FineTuningSetup, images: int) -> int:
-    stage = task.division.frozen[-1]
-    shape = task.model.network.shapes([stage], task.model.transforms)[stage]
+def _cut_bytes(setup: FineTuningSetup, images: int) -> int:
+    stage = setup.division.frozen[-1]
+    shape = setup.model.network.shapes([stage], setup.model.transforms)[stage]
     return 2 * images * int(np.prod(shape))
 
 
-def _command(task: FineTuningSetup, classifier: Classifier, cut: str) -> str:
+def _command(setup: FineTuningSetup, classifier: Classifier, cut: str) -> str:
     weights = f" --weights {shlex.quote(classifier.weights)}" if classifier.weights else ""
-    height, width = task.model.transforms.input_size
-    own = task.model.network.transforms.input_size
+    height, width = setup.model.transforms.input_size
+    own = setup.model.network.transforms.input_size
     size = "" if (height, width) == tuple(own) else f" --image-size {height}x{width}"
-    name = task.model.network.pretrained.name if classifier.weights else classifier.backbone
-    part = extracted_slice(classifier, task.data.data) if task.data.data is not None else None
+    name = setup.model.network.pretrained.name if classifier.weights else classifier.backbone
+    part = extracted_slice(classifier, setup.data.data) if setup.data.data is not None else None
     split = f" --split {shlex.quote(part)}" if part else ""
     return (
-        f"featcache extract {shlex.quote(task.data.spec)}{split} --backbone {name}{weights}{size} --layer {cut} "
+        f"featcache extract {shlex.quote(setup.data.spec)}{split} --backbone {name}{weights}{size} --layer {cut} "
         "--dtype float16 --output cut.h5, then featcache finetune … --cache cut.h5"
     )

@@ -46,36 +46,37 @@ def finetune(
     Parameters
     ----------
     classifier
-        What to start from: its head initialises the top, its backbone's weights are loaded anew.
+        The classifier to start from: its head initialises the head, its backbone's weights are loaded again.
     dataset
-        Photos; those that the classifier was trained on by default. They are divided into training, validation and
+        Photos; by default those that the classifier was trained on. They are split into training, validation and
         test rows as they were for the head.
     cache, layer
-        Train from a cached cut instead: the output of a stage, as ``extract(layers=("block_13:map",))`` keeps it.
+        Train from a cached cut instead: the output of a stage, as ``extract(layers=("block_13:map",))`` caches it.
         No photo is decoded, and the frozen part never runs.
     output
         Folder for the classifier; checkpoints and history go into ``OUTPUT.run``. ``None`` to save nothing.
     reject_accuracy
         See `featcache.train_head`.
     checkpoint_minutes
-        Save within an epoch when so much time has passed; after each epoch anyway.
+        Minutes between checkpoints within an epoch; one is saved after each epoch too.
     resume
-        Go on with a run of the same settings that was stopped or killed: it ends with the same numbers as one that
-        was not.
+        Continue a run of the same settings that was stopped or killed; the result is bit by bit that of an
+        uninterrupted run.
     overwrite
-        Start anew where there is a run already.
+        Replace a run that is already there.
     tensorboard
         Also write scalars for TensorBoard into ``OUTPUT.run/tensorboard`` (extra ``tb``).
     workers
         Decoding threads.
     on_progress, on_epoch, stop
-        Told how far it is; told the record of each epoch; asked after each batch whether to stop.
+        Called with the progress after each batch; called with the record of each epoch; asked after each batch
+        whether to stop.
     **settings
         How it is trained. `epochs`, `learning_rate`, `optimizer` and others are those of `featcache.train_head`; the
-        optimizer is ``"adamw"``, ``"adam"``, ``"sgd"`` or ``"nesterov"``. Of fine-tuning alone (see
-        `featcache.finetuning.settings.FineTuningSettings`):
+        optimizer is ``"adamw"``, ``"adam"``, ``"sgd"`` or ``"nesterov"``. Those of
+        fine-tuning only (see `featcache.finetuning.settings.FineTuningSettings`):
 
-        `train_from`: the first stage that trains; those before it stay as they are, bit by bit. ``"all"``,
+        `train_from`: the first stage that trains; those before it are frozen, bit by bit. ``"all"``,
         ``"head"``; by default the last third of the stages, or all after the cached one.
 
         `head_epochs`, `head_learning_rate`: train the head alone for some epochs first.
@@ -83,63 +84,62 @@ def finetune(
         `rates`: learning rates by patterns of stage names, such as ``{"head": 1e-3, "block_1*": 1e-4, "*": 1e-5}``:
         the first that matches decides, every parameter must be matched, and a rate of 0 freezes.
 
-        `mixup`: α of mixup of what the first trained stage takes; ``0`` for none.
+        `mixup`: α of mixup on the input of the first trained stage; ``0`` for none.
 
         `accumulate`: batches whose gradients are averaged into one step.
 
-        `average`: keep and judge an exponential moving average of the parameters with this decay, such as ``0.999``.
+        `average`: validate and keep an exponential moving average of the parameters with this decay, such as ``0.999``.
 
-        `batch_norm`: ``"frozen"``: running statistics stay everywhere; ``"update"``: stages that train use those of
-        the batch.
+        `batch_norm`: ``"frozen"``: running statistics are kept everywhere; ``"update"``: trained stages normalise by
+        the batch and update them.
 
-        `augment`: what is done to training photos, such as ``"flip,random-resized-crop,colour"`` or ``"none"``; by
-        default ``"flip,random-square-crop=32"``. A cached cut has the views that it was made with.
+        `augment`: augmentation of training photos, such as ``"flip,random-resized-crop,colour"`` or ``"none"``; by
+        default ``"flip,random-square-crop=32"``. A cached cut has the views that it was extracted with.
 
-        `compute_dtype`: ``"float32"`` or ``"bfloat16"``; by default what the features of the classifier were
-        computed in.
+        `compute_dtype`: ``"float32"`` or ``"bfloat16"``; by default that of the classifier's features.
 
     Returns
     -------
     FineTuning
-        The classifier, the history, and how it compares with the frozen head.
+        The classifier, the history, and the comparison with the frozen head.
 
     Raises
     ------
     UsageError
-        If a setting has a value that cannot work, a stage or pattern does not exist, or the classes are others.
+        If a setting has an invalid value, a stage or pattern does not exist, or the classes differ.
     DataError
-        If there is nothing to train on.
+        If there are no training rows.
     IdentityError
         If the cached cut is of other weights, or the run to resume is of other settings.
     WeightsError
-        If the backbone's weights cannot be had.
+        If the backbone's weights cannot be loaded.
     Interrupted
-        If `stop` said so; the run can be resumed.
+        If `stop` returned true; the run can be resumed.
     """
     started = time.monotonic()
     require_accuracy(reject_accuracy)
     if output is not None:
-        require_place(Path(output).resolve())  # not only after hours
+        require_place(Path(output).resolve())  # now, not after hours of training
     start = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     report = on_progress or (lambda progress: None)
     chosen = tune_settings(start, cached=cache is not None, **settings)
     from featcache.finetuning.result import conclude
     from featcache.finetuning.runs.run_folder import RunFolder
     from featcache.finetuning.runs.tensorboard import Scalars, require_package
-    from featcache.finetuning.setup import prepare_task
+    from featcache.finetuning.setup import prepare_setup
 
     if tensorboard:
-        require_package()  # before anything is replaced
-    task = prepare_task(start, dataset, chosen, cache=cache, layer=layer, report=report, workers=workers)
+        require_package()  # before a run is replaced
+    setup = prepare_setup(start, dataset, chosen, cache=cache, layer=layer, report=report, workers=workers)
     folder = None
     if output is not None:
         place = run_place(output)
         opened = RunFolder.open if resume else RunFolder.create
         more = {} if resume else {"overwrite": overwrite}
-        folder = opened(place, task.identity(), **more)
+        folder = opened(place, setup.identity(), **more)
     elif resume:
-        raise UsageError("nothing can be resumed where nothing is saved; give an output")
-    loop = task.loop(
+        raise UsageError("a run without an output saves nothing, so it cannot be resumed; give an output")
+    loop = setup.loop(
         folder=folder,
         every=60 * checkpoint_minutes,
         on_progress=report,
@@ -152,7 +152,7 @@ def finetune(
             loop.scalars = scalars
             loop.run(resume=resume)
         report(Progress("evaluate"))
-        return conclude(task, loop, start, output, reject_accuracy=reject_accuracy, started=started)
+        return conclude(setup, loop, start, output, reject_accuracy=reject_accuracy, started=started)
     finally:
         if folder is not None:
             folder.close()

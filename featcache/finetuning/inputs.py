@@ -1,7 +1,7 @@
-"""What goes into the part that trains: photos or what the frozen part makes of them, or a cached cut; in batches.
+"""Batches of input for the trained part: photos, the frozen part's output on them, or a cached cut.
 
-Batches are decided by the order of an epoch alone, and an image's draw by the epoch and its own bytes: whoever goes on
-in the middle of an epoch gets the very same ones.
+Batches depend on an epoch's order alone, and an image's augmentation on the epoch and its own bytes: a run resumed in
+the middle of an epoch gets the same batches.
 """
 
 import itertools
@@ -26,20 +26,20 @@ from featcache.images.augmentation import Augmentation
 from featcache.images.random_views import decode_view
 
 KEPT_BYTES = 2**30
-"""Rows that judge are kept in memory up to this size, so that they are computed once and not in every epoch."""
+"""Inputs of validation rows are kept in memory up to this size, so that they are computed once, not every epoch."""
 
-_VIEWS, _ORDER = 1, 2  # what a random number is for
+_VIEWS, _ORDER = 1, 2  # separate the streams of random numbers
 
 
 class Batch(NamedTuple):
-    """Rows of one step.
+    """The input of one step.
 
     Parameters
     ----------
     rows
-        int ``[B]``; places without a row hold -1.
+        Row numbers, int ``[B]``; -1 at padded places.
     x
-        ``[B, …]`` in whatever dtype it comes in.
+        Values ``[B, …]``, of any dtype.
     """
 
     rows: np.ndarray
@@ -47,16 +47,16 @@ class Batch(NamedTuple):
 
 
 class Inputs(Protocol):
-    """Where the values come from that the trained part takes."""
+    """A source of input for the trained part."""
 
     @property
     def after(self) -> str | None:
-        """The stage whose output they are; see `featcache.finetuning.train_step.Phase`."""
+        """The stage whose output the values are; see `featcache.finetuning.train_step.Phase`."""
         ...
 
     @property
     def unreadable(self) -> dict[int, str]:
-        """Rows that could not be read so far, and why."""
+        """Rows that could not be read so far, with the reason."""
         ...
 
     def stream(
@@ -64,13 +64,13 @@ class Inputs(Protocol):
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield row numbers and values ``[n, …]`` in the order of `rows`; unreadable ones are left out.
 
-        `epoch` decides the draws, ``None`` is the plain image; `size` is how many are wanted at a time.
+        `epoch` seeds the augmentation, ``None`` gives the plain image; `size` is the number of rows per block.
         """
         ...
 
 
 def epoch_order(rows: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
-    """Return the rows in the order of an epoch."""
+    """Return the rows in the random order of an epoch."""
     return np.random.default_rng([seed, _ORDER, epoch]).permutation(rows)
 
 
@@ -83,9 +83,9 @@ def batches(
     first: int = 0,
     drop_last: bool = False,
 ) -> Iterator[Batch]:
-    """Yield the batches of an order of rows, from batch `first` on, all of `size` places.
+    """Yield the batches of an order of rows, from batch `first` on, each of `size` places.
 
-    A place without a row (unreadable, or beyond the end) holds the values of another one.
+    A place without a row (unreadable, or beyond the end) is padded with the values of another row.
     """
     whole = len(order) // size
     count = whole if drop_last and whole else -(-len(order) // size)
@@ -108,7 +108,7 @@ def batches(
 
 @dataclass(frozen=True)
 class PhotoInputs:
-    """Photos, and what the frozen part of the network makes of them while the rest trains.
+    """Photos, decoded and run through the frozen part of the network ahead of the training steps.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class PhotoInputs:
     after
         The last frozen stage; ``None``: nothing is frozen; ``"head"``: everything but the head is.
     augmentation, seed
-        What is done to photos that train.
+        Augmentation of training photos, and its seed.
     workers
         Decoding threads; ``None``: one for each core.
     """
@@ -136,7 +136,7 @@ class PhotoInputs:
     def stream(
         self, rows: np.ndarray, *, epoch: int | None, size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield row numbers and values; threads decode, and run the frozen part, ahead of what is asked for."""
+        """Yield row numbers and values; threads decode and run the frozen part ahead of the consumer."""
         chunks = self._runner.chunks(
             rows.tolist(), lambda row: self._prepare(row, epoch), images_per_call=size
         )
@@ -176,16 +176,16 @@ class PhotoInputs:
 
 @dataclass(frozen=True)
 class CachedActivations:
-    """The map at the cut as a cache holds it: nothing is decoded, and the frozen part does not run.
+    """The cached output of the last frozen stage: nothing is decoded, and the frozen part does not run.
 
     Parameters
     ----------
     cache, layer
-        The cache, and its layer that holds the map.
+        The cache, and its layer that holds that output.
     after
-        The stage whose output that is.
+        The stage whose output it is.
     seed
-        Of the views, where the cache holds several.
+        Seed of the draw of views, where the cache holds several.
     """
 
     cache: FeatureCache
@@ -197,9 +197,9 @@ class CachedActivations:
     def stream(
         self, rows: np.ndarray, *, epoch: int | None, size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield row numbers and stored values; one thread reads, and checks each row, ahead of what is asked for."""
+        """Yield row numbers and stored values; one thread reads and verifies rows ahead of the consumer."""
         count = self.cache.views
-        # Drawn for all rows at once, so that a row's view does not depend on where a run goes on.
+        # Drawn for all rows at once, so that a row's view does not depend on where a run is resumed.
         views = np.zeros(len(self.cache), np.int64)
         if epoch is not None and count > 1:
             views = np.random.default_rng([self.seed, _VIEWS, epoch]).integers(0, count, len(self.cache))
@@ -212,15 +212,15 @@ class CachedActivations:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Inputs of rows that do not change, kept in memory once they were made, where they fit.
+class InMemoryInputs:
+    """Inputs that are the same in every epoch, kept in memory once computed, as far as they fit.
 
     Parameters
     ----------
     inputs
-        Where they come from.
+        Where the values come from.
     limit
-        Bytes that may be kept.
+        Most bytes to keep.
     """
 
     inputs: Inputs
@@ -229,18 +229,18 @@ class Kept:
 
     @property
     def after(self) -> str | None:
-        """As that of `inputs`."""
+        """See `Inputs`."""
         return self.inputs.after
 
     @property
     def unreadable(self) -> dict[int, str]:
-        """As that of `inputs`."""
+        """See `Inputs`."""
         return self.inputs.unreadable
 
     def stream(
         self, rows: np.ndarray, *, epoch: int | None, size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield plain rows, from memory where they are known."""
+        """Yield plain rows, from memory where they are kept."""
         wanted = [row for row in rows.tolist() if row not in self.unreadable]
         known = list(itertools.takewhile(self._rows.__contains__, wanted))
         for first in range(0, len(known), size):

@@ -1,4 +1,4 @@
-"""Discriminative learning rates: which parameter learns how fast, by patterns of stage names."""
+"""Discriminative learning rates: one for each parameter, by patterns of stage names."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -14,16 +14,16 @@ def learning_rates(
     Parameters
     ----------
     stages
-        Parameters that train, such as ``"block_13.expand.conv.kernel"`` or ``"head.bias"``, to their stages.
+        Trained parameters, such as ``"block_13.expand.conv.kernel"`` or ``"head.bias"``, to their stages.
     rates
         Pattern (``*``, ``?``, ``[…]``) of stages or of parameters, and learning rate; the first that matches decides.
     default
-        Everybody's, where there are no `rates`.
+        Learning rate of all parameters, where there are no `rates`.
 
     Raises
     ------
     UsageError
-        If a parameter is matched by no pattern, or a pattern matches none: neither can be meant.
+        If a parameter matches no pattern, or a pattern matches no parameter.
     """
     if not rates:
         return dict.fromkeys(stages, default)
@@ -31,10 +31,8 @@ def learning_rates(
     def matches(name: str, pattern: str) -> bool:
         return fnmatchcase(stages[name], pattern) or fnmatchcase(name, pattern)
 
-    decided = {
-        name: next((rate for pattern, rate in rates if matches(name, pattern)), None) for name in stages
-    }
-    if unmatched := [name for name, rate in decided.items() if rate is None]:
+    found = {name: next((rate for pattern, rate in rates if matches(name, pattern)), None) for name in stages}
+    if unmatched := [name for name, rate in found.items() if rate is None]:
         where = list(dict.fromkeys(stages[name] for name in unmatched))
         raise UsageError(
             f"{len(unmatched)} of {len(stages)} parameters have no learning rate, in {', '.join(where[:8])}"
@@ -44,4 +42,4 @@ def learning_rates(
         if not any(matches(name, pattern) for name in stages):
             known = dict.fromkeys(stages.values())
             raise UsageError(f"rate {pattern!r} matches nothing that trains; {did_you_mean(pattern, known)}")
-    return {name: rate for name, rate in decided.items() if rate is not None}
+    return {name: rate for name, rate in found.items() if rate is not None}

@@ -1,7 +1,7 @@
-"""The loop of fine-tuning: steps, epochs, phases; what is judged best; checkpoints, and going on from one.
+"""The training loop of fine-tuning: steps, epochs, phases, the best epoch, checkpoints and resuming.
 
-Everything that decides the next step is in the checkpoint or follows from the settings, so that a run that was killed
-ends with the very numbers of one that was not.
+Everything that decides the next step is in the checkpoint or follows from the settings, so that a resumed run ends
+with the same numbers as an uninterrupted one.
 """
 
 import math
@@ -20,7 +20,7 @@ from featcache.finetuning.model import Values
 from featcache.finetuning.position import Position, changed_of, named_leaves, state_of
 from featcache.finetuning.runs.run_folder import RunFolder
 from featcache.finetuning.runs.tensorboard import Scalars
-from featcache.finetuning.train_step import Measured, State, TrainStep
+from featcache.finetuning.train_step import BatchSums, State, TrainStep
 from featcache.finetuning.validation import Validator, first_reason
 from featcache.heads.probabilities import targets_for
 from featcache.heads.settings import loss_of
@@ -30,40 +30,40 @@ BEST, LAST = "best", "last"
 
 @dataclass
 class Loop:
-    """A run.
+    """Runs a fine-tuning.
 
     Parameters
     ----------
     programs
-        One for each phase.
+        The train step of each phase.
     inputs
-        For each phase.
+        The inputs of each phase.
     values
-        All arrays of the model; those that trained are replaced as phases end.
+        All arrays of the model; trained ones are replaced as phases end.
     labels, train, val
-        Labels of all rows, and the numbers of those that train and judge.
+        Labels of all rows, and the numbers of the training and validation rows.
     classes
-        How many.
+        Number of classes.
     row_weights
-        float32 ``[N]``: how much each row counts.
+        Weight of each row in the loss, float32 ``[N]``.
     drop_last
         Whether a last batch that is not full is left out.
     devices
-        Where arrays are put.
+        The devices that arrays are placed on.
     folder
-        Where checkpoints and history go; ``None``: nowhere.
+        Folder for checkpoints and history; ``None`` to write none.
     scalars
-        TensorBoard, if it was asked for.
+        Writer of TensorBoard scalars.
     every
         Seconds between checkpoints within an epoch.
     on_progress, on_epoch, stop
-        Who is told after a batch and an epoch; asked after each batch whether to stop.
+        Called after a batch; called after an epoch; asked after each batch whether to stop.
     position, history
-        Where it is, and the record of each epoch.
+        How far the run is, and the record of each epoch.
     best, changed
-        The arrays that were judged best, and those that finished phases have changed.
+        The arrays of the best epoch, and those that finished phases have changed.
     diverged
-        How, if it did.
+        How the run diverged, if it did.
     """
 
     programs: Sequence[TrainStep]
@@ -89,7 +89,7 @@ class Loop:
     diverged: str | None = None
 
     def __post_init__(self) -> None:
-        self.judge = Validator(
+        self.validator = Validator(
             self.programs, self.inputs, self.labels, self.classes, self.devices, self.on_progress
         )
         self._saved = time.monotonic()
@@ -98,29 +98,29 @@ class Loop:
 
     def run(self, *, resume: bool = False) -> None:
         """Train through all phases, or what is left of them; `best` then holds the best arrays that changed."""
-        state = self._restored() if resume else None
+        state = self._restore() if resume else None
         if state is None:
-            self._begin()
+            self._validate_start()
         while self.position.phase < len(self.programs) and self.diverged is None:
             program = self.programs[self.position.phase]
             state = self.devices.replicate(state or program.start(self.values))
             state = self._run_phase(program, state)
-            self._keep({name: np.array(value) for name, value in program.judged(state).items()})
+            self._update_values({name: np.array(value) for name, value in program.eval_values(state).items()})
             self.position = replace(self.position, phase=self.position.phase + 1, epoch=0, stale=0)
             state = None
 
-    def _keep(self, changed: Mapping[str, np.ndarray]) -> None:
-        """Go on from what a phase has changed."""
+    def _update_values(self, changed: Mapping[str, np.ndarray]) -> None:
+        """Take over the arrays that a phase has changed."""
         self.values |= changed
         self.changed |= changed
 
-    def _begin(self) -> None:
-        """Judge the start: the frozen head is what fine-tuning has to beat."""
+    def _validate_start(self) -> None:
+        """Validate the start: the frozen head is what fine-tuning has to beat."""
         if not len(self.val):
             return
-        record = {"phase": 0, "epoch": 0, "step": 0, **self.judge.validate(0, self.values, self.val)}
-        self.position.best_value = self.judge.monitored(record)
-        self._tell(record)
+        record = {"phase": 0, "epoch": 0, "step": 0, **self.validator.validate(0, self.values, self.val)}
+        self.position.best_value = self.validator.monitor_value(record)
+        self._add_record(record)
 
     def _run_phase(self, program: TrainStep, state: State) -> State:
         phase = program.phase
@@ -143,12 +143,12 @@ class Loop:
         source = self.inputs[position.phase]
         size = phase.settings.batch_size
         began, before = time.monotonic(), position.seconds
-        pending: Measured | None = None
+        pending: BatchSums | None = None
         stream = batches(source, order, size, epoch=epoch, first=position.batch, drop_last=self.drop_last)
-        for batch in _closing(stream):
+        for batch in _close_at_end(stream):
             x, targets, weight = self.arguments(batch, loss_of(phase.settings))
             state, measured = program.step(state, fixed, x, targets, weight)
-            # The numbers of the step before: the device never waits for anybody to read them.
+            # Read the sums of the step before: so the device does not wait for the host.
             self._count(pending)
             pending = measured
             position.batch += 1
@@ -170,12 +170,12 @@ class Loop:
         return state
 
     def arguments(self, batch: Batch, loss: str) -> tuple[Any, Any, Any]:
-        """Return values, targets and weights of a batch, on the devices."""
+        """Return a batch's values ``[B, …]``, targets ``[B, C]`` and weights ``[B]``, on the devices."""
         weight = np.where(batch.rows >= 0, self.row_weights[batch.rows], 0).astype(np.float32)
         targets = targets_for(loss, self.labels[batch.rows], self.classes)
         return self.devices.shard(batch.x), self.devices.shard(targets), self.devices.shard(weight)
 
-    def _count(self, measured: Measured | None) -> None:
+    def _count(self, measured: BatchSums | None) -> None:
         if measured is None:
             return
         loss, weight, right, count = (float(value) for value in measured)
@@ -212,28 +212,28 @@ class Loop:
             "images_per_second": position.count / max(position.seconds, 1e-9),
             "seconds": position.seconds,
         }
-        # Copies: the state is given away to the next step.
-        judged = {name: np.array(value) for name, value in program.judged(state).items()}
+        # Copies: the state's buffers are donated to the next step.
+        changed = {name: np.array(value) for name, value in program.eval_values(state).items()}
         if len(self.val):
-            record |= self.judge.validate(position.phase, {**self.values, **judged}, self.val)
-        monitored = self.judge.monitored(record)
-        if not math.isfinite(monitored):
+            record |= self.validator.validate(position.phase, {**self.values, **changed}, self.val)
+        value = self.validator.monitor_value(record)
+        if not math.isfinite(value):
             self.diverged = f"the validation loss was {record.get('val_loss')} after epoch {position.epochs}"
             return
-        better = not len(self.val) or monitored < position.best_value - phase.settings.min_delta
+        better = not len(self.val) or value < position.best_value - phase.settings.min_delta
         if better:
-            position.best_value, position.best_epoch, position.stale = monitored, position.epochs, 0
-            self.best = {**self.changed, **judged}
+            position.best_value, position.best_epoch, position.stale = value, position.epochs, 0
+            self.best = {**self.changed, **changed}
         else:
             position.stale += 1
         position.next_epoch()
-        self._tell(record)
+        self._add_record(record)
         if self.folder is not None and better:
             self.folder.checkpoints.save(BEST, self.best, {"epoch": position.epochs})
         self._save(state)
         self._stop_if_asked(position.epochs)
 
-    def _tell(self, record: dict[str, Any]) -> None:
+    def _add_record(self, record: dict[str, Any]) -> None:
         self.history.append(record)
         if self.folder is not None:
             self.folder.log(record)
@@ -254,31 +254,31 @@ class Loop:
     def _stop_if_asked(self, epoch: int) -> None:
         if self.stop():
             kept = (
-                "what was done is kept: go on with --resume"
+                "the checkpoint is saved: continue with --resume"
                 if self.folder is not None
-                else "nothing was kept"
+                else "nothing was saved"
             )
             raise Interrupted(f"stopped in epoch {epoch}, after {self.position.steps} steps; {kept}")
 
-    def _restored(self) -> State | None:
-        """Go back to the last checkpoint; ``None`` if the run was killed before its first."""
+    def _restore(self) -> State | None:
+        """Restore the last checkpoint; returns ``None`` if the run was killed before its first."""
         assert self.folder is not None
         names = self.folder.checkpoints.names()
         if LAST not in names:
             self.folder.rewind(-1)
             return None
-        arrays, told = self.folder.checkpoints.restore(LAST)
-        self.position = Position.from_json(told)
+        arrays, position = self.folder.checkpoints.restore(LAST)
+        self.position = Position.from_json(position)
         self.folder.rewind(self.position.steps)
         self.history = self.folder.history()
         if self.position.best_epoch:
             self.best = self.folder.checkpoints.restore(BEST)[0]
-        self._keep(changed_of(arrays))
+        self._update_values(changed_of(arrays))
         return state_of(self.programs[self.position.phase].template(self.values), arrays)
 
 
-def _closing(stream: Iterator[Batch]) -> Iterator[Batch]:
-    """Pass batches on; threads that read ahead end with whoever takes them, however that ends."""
+def _close_at_end(stream: Iterator[Batch]) -> Iterator[Batch]:
+    """Pass batches on, and stop the threads that read ahead when the consumer ends, even by an error."""
     try:
         yield from stream
     finally:

@@ -1,7 +1,7 @@
 """A backbone up to a head's layer, and the head, as one pure function of named arrays.
 
-Which of the arrays train is the caller's choice: it takes gradients with respect to some of them. Names are those of
-`LoadedBackbone.tensors`, and ``head.NAME`` for the head's own.
+The caller takes gradients with respect to the arrays that train. Names are those of `LoadedBackbone.tensors`, and
+``head.NAME`` for the head's own.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
 
 Values: TypeAlias = Mapping[str, Any]
-"""Our names to arrays."""
+"""Arrays by name."""
 
 PREFIX = f"{HEAD}."
 
@@ -39,11 +39,11 @@ class Model:
     network, layer, transforms
         The backbone, the layer that the head takes, and how pixels become the network's input.
     form
-        What the head is.
+        The architecture of the head.
     compute_dtype
-        What the network computes in.
+        The dtype that the network computes in.
     batch_norm_momentum
-        What stays of running statistics at a step, where they move.
+        Share of the old running statistics that a step keeps, where they are updated.
     """
 
     network: "LoadedBackbone"
@@ -71,12 +71,12 @@ class Model:
         return own | {PREFIX + name: np.asarray(value, np.float32) for name, value in head.items()}
 
     def statistics(self) -> frozenset[str]:
-        """Names of the arrays that no gradient changes: BatchNorm's running statistics."""
+        """Return the names of BatchNorm's running statistics, which have no gradient."""
         flat = variables(self.network.state)
         return frozenset(name for name, (_, leaf) in flat.items() if isinstance(leaf, nnx.BatchStat))
 
     def pixels(self, images: jax.Array) -> jax.Array:
-        """Return the network's input of photos uint8 ``[B, H, W, 3]``."""
+        """Return the network's input from photos uint8 ``[B, H, W, 3]``."""
         return network_input(images, self.transforms)
 
     def features(
@@ -93,11 +93,11 @@ class Model:
         after
             See `featcache.backbones.chain.Backbone`; ``"head"``: `x` is the features already.
         moving
-            Stages whose BatchNorms normalise by the batch, and move their running statistics.
+            Stages whose BatchNorms normalise by the batch, and update their running statistics.
 
         Returns
         -------
-        features, moved
+        features, statistics
             float32 ``[B, …]``, and the new running statistics of the `moving` stages.
         """
         dtype = jnp.dtype(self.compute_dtype)
@@ -117,7 +117,7 @@ class Model:
         return self.layer.apply(out).astype(jnp.float32), kept
 
     def _state(self, values: Values) -> Any:
-        # Stages that do not run keep whatever they have: nothing of them is traced into the program.
+        # Stages that do not run keep their loaded arrays, which are not traced into the program.
         return nnx.from_flat_state(
             [
                 (path, leaf.replace(values[name]) if name in values else leaf)
@@ -134,7 +134,7 @@ class Model:
     def train_logits(
         self, values: Values, features: jax.Array, *, dropout: float, key: jax.Array
     ) -> jax.Array:
-        """Return outputs ``[B, C]`` while training: hidden units are dropped."""
+        """Return outputs ``[B, C]`` for training, with dropout of hidden units."""
         if not (dropout and self.form.units):
             return self.logits(values, features)
         head, form = head_of(values), self.form

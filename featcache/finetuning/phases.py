@@ -1,4 +1,4 @@
-"""From names to numbers: which stages train in which phase, at which learning rates."""
+"""Builds the phases of a fine-tuning: which stages train in each, and at which learning rates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +22,12 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Division:
-    """Where the chain is cut.
+    """The frozen and the trained stages.
 
     Parameters
     ----------
     frozen, trained
-        Stages before and after the cut, in the order of the data.
+        Stages before and after the cut, in forward order.
     """
 
     frozen: tuple[str, ...]
@@ -35,7 +35,7 @@ class Division:
 
     @property
     def after(self) -> str | None:
-        """What the trained part takes: the output of this stage, photos, or the features themselves."""
+        """The input of the trained part: a stage's output, ``None`` for photos, ``"head"`` for features."""
         if not self.trained:
             return HEAD
         return self.frozen[-1] if self.frozen else None
@@ -50,23 +50,23 @@ def make_model(classifier: Classifier, network: "LoadedBackbone", compute_dtype:
 
 
 def divide(model: Model, train_from: str | None, *, cached: str | None = None) -> Division:
-    """Cut the chain before the first stage that trains.
+    """Split the stages before the first one that trains.
 
     Parameters
     ----------
     model
-        What trains.
+        The model.
     train_from
         A stage, ``"all"``, ``"head"``; ``None``: the last third of the stages, or what follows the cached one.
     cached
-        The stage whose output comes from a cache: it and all before it cannot train.
+        The stage whose output comes from a cache: it and those before it cannot train.
 
     Raises
     ------
     UnknownNameError
-        If there is no such stage, or the head does not see it.
+        If there is no such stage, or it lies behind the head's layer.
     UsageError
-        If its input is not what is cached.
+        If a stage would have to train that the cached output replaces.
     """
     stages = model.stages
     first = _first_trained(model, train_from, cached)
@@ -117,7 +117,7 @@ def _first_trained(model: Model, train_from: str | None, cached: str | None) -> 
 
 
 def trained_names(model: Model, division: Division) -> list[str]:
-    """Return the parameters that train: those of the trained stages, and the head's."""
+    """Return the names of the parameters of the trained stages, without running statistics."""
     statistics, trained = model.statistics(), {*division.trained}
     return [n for n in model.network.tensors if model.stage_of[n] in trained and n not in statistics]
 
@@ -125,21 +125,21 @@ def trained_names(model: Model, division: Division) -> list[str]:
 def build_phases(
     model: Model, head: Sequence[str], division: Division, settings: FineTuningSettings, data: FineTuningData
 ) -> list[Phase]:
-    """Return the phases, the head's own one first where it was asked for.
+    """Return the phases: where `head_epochs` is set, the first trains the head alone.
 
     Parameters
     ----------
     model, division
-        What trains.
+        The model, and which stages train.
     head
         Names of the head's arrays.
     settings, data
-        How, and on what.
+        How it is trained, and on which rows.
 
     Raises
     ------
     UsageError
-        See `featcache.finetuning.learning_rates.learning_rates`; or if there is nothing to do.
+        See `featcache.finetuning.learning_rates.learning_rates`.
     """
     own = [PREFIX + name for name in head]
     training = settings.training

@@ -1,4 +1,4 @@
-"""Where a fine-tuning is, and how that and a state become names and numbers in a checkpoint."""
+"""The position of a run, and the conversion of position and state to the contents of a checkpoint."""
 
 import math
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ import numpy as np
 from featcache.finetuning.train_step import State
 
 EARLIER = "earlier/"
-"""Before the names of arrays that phases before this one have changed, in a checkpoint."""
+"""Prefix, in a checkpoint, of arrays that earlier phases have changed."""
 
 
 @dataclass
 class Position:
-    """Where a run is, and what it knows so far; all of it is in a checkpoint.
+    """How far a run is, with the sums of the current epoch; a checkpoint holds all of it.
 
     Parameters
     ----------
@@ -25,11 +25,11 @@ class Position:
     epochs, steps
         Epochs and batches done in all.
     best_epoch, best_value
-        The epoch (in all) that was judged best, and the monitored value there, better when smaller.
+        The best epoch (counted over phases), and its monitored value, better when smaller.
     stale
-        Epochs of this phase since then.
+        Epochs of this phase since the best.
     loss, weight, right, count
-        Sums over the batches of this epoch.
+        Sums over the batches of this epoch: weighted losses, weights, right answers, rows.
     seconds
         Spent on this epoch.
     """
@@ -49,7 +49,7 @@ class Position:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, which know no infinity."""
+        """Return plain JSON values; infinity, which JSON lacks, becomes ``None``."""
         return {**vars(self), "best_value": self.best_value if math.isfinite(self.best_value) else None}
 
     @classmethod
@@ -60,16 +60,16 @@ class Position:
 
     @property
     def mean_loss(self) -> float:
-        """Of this epoch so far."""
+        """Mean training loss of this epoch so far."""
         return self.loss / max(self.weight, 1e-9)
 
     @property
     def accuracy(self) -> float:
-        """Of this epoch so far."""
+        """Training accuracy of this epoch so far."""
         return self.right / max(self.count, 1)
 
     def next_epoch(self) -> None:
-        """Forget the sums of the epoch that ended."""
+        """Reset the sums for the next epoch."""
         self.batch = 0
         self.loss = self.weight = self.right = self.count = self.seconds = 0.0
 
@@ -81,7 +81,7 @@ def named_leaves(state: State, changed: Mapping[str, np.ndarray]) -> dict[str, A
 
 
 def state_of(template: State, arrays: Mapping[str, np.ndarray]) -> State:
-    """Return the state that `named_leaves` has named."""
+    """Return a state from the arrays of `named_leaves`; `template` gives its structure."""
     return jax.tree_util.tree_map_with_path(lambda path, leaf: arrays[jax.tree_util.keystr(path)], template)
 
 

@@ -1,4 +1,4 @@
-"""What came out of a fine-tuning: a classifier with its own backbone, and an honest comparison with the frozen head."""
+"""The result of a fine-tuning: a classifier with its own backbone, compared with the frozen head."""
 
 import os
 import time
@@ -31,27 +31,27 @@ class FineTuning:
     classifier
         With its own backbone's weights, where any of them changed.
     folder
-        Where it was saved, if anywhere.
+        Folder of the saved classifier, if it was saved.
     history
         A record of each epoch; epoch 0 is the frozen head.
     best_epoch
         The epoch that was kept; 0 if none was better than the frozen head.
     frozen, tuned
-        Scores of the head that it started from and of the result, on the test rows (of none, the validation rows).
+        Scores of the starting head and of the result, on the test rows (without any, on the validation rows).
     comparison
         The difference of their accuracies on the same rows.
     seconds
-        Wall time of everything.
+        Wall time of the whole run.
     stopped
-        ``"finished"``, ``"no longer better"`` or how it diverged.
+        ``"finished"``, ``"no longer better"`` (early stopping), or how it diverged.
     unreadable
         Id and reason of each image that could not be read.
     trained, frozen_stages
-        Names of stages.
+        Names of the trained and the frozen stages.
     parameters
-        How many numbers trained.
+        Number of trained parameters.
     notes
-        What to know before one believes the scores.
+        Caveats about the scores.
     """
 
     classifier: Classifier
@@ -107,7 +107,7 @@ _ROWS = {"val": "validation"}
 
 
 def conclude(
-    task: FineTuningSetup,
+    setup: FineTuningSetup,
     loop: Loop,
     start: Classifier,
     output: str | os.PathLike[str] | None,
@@ -115,18 +115,18 @@ def conclude(
     reject_accuracy: float,
     started: float,
 ) -> FineTuning:
-    """Judge the best arrays, make a classifier of them, and save it."""
-    last = len(task.phases) - 1
-    judged = {part: _both(task, loop, last, part) for part in ("val", "test")}
+    """Evaluate the best arrays on validation and test rows, make a classifier of them, and save it."""
+    last = len(setup.phases) - 1
+    outputs_of = {part: _outputs_before_and_after(setup, loop, last, part) for part in ("val", "test")}
     outputs = {
-        part: (mine.outputs, task.data.labels[mine.rows])
-        for part, (_, mine) in judged.items()
-        if len(mine.rows)
+        part: (after.outputs, setup.data.labels[after.rows])
+        for part, (_, after) in outputs_of.items()
+        if len(after.rows)
     }
-    kept = _classifier(task, loop, start)
+    kept = _classifier(setup, loop, start)
     classifier = calibrate_and_score(kept, outputs, loss=kept.loss, reject_accuracy=reject_accuracy)
-    part = "test" if len(judged["test"][0].rows) else "val"
-    frozen, tuned, comparison = _compared(task, start, classifier, judged[part], part)
+    part = "test" if len(outputs_of["test"][0].rows) else "val"
+    frozen, tuned, comparison = _compare(setup, start, classifier, outputs_of[part], part)
     done = FineTuning(
         classifier=classifier,
         folder=None if output is None else Path(output),
@@ -138,14 +138,14 @@ def conclude(
         seconds=time.monotonic() - started,
         stopped=_why_stopped(loop),
         unreadable={
-            task.data.ids[row]: why for source in loop.inputs for row, why in source.unreadable.items()
+            setup.data.ids[row]: why for source in loop.inputs for row, why in source.unreadable.items()
         },
-        trained=task.division.trained,
-        frozen_stages=task.division.frozen,
-        notes=_notes(task, start, part),
-        parameters=task.trained_parameters,
+        trained=setup.division.trained,
+        frozen_stages=setup.division.frozen,
+        notes=_notes(setup, start, part),
+        parameters=setup.trained_parameters,
     )
-    classifier = replace(classifier, training={**classifier.training, "finetuned": _record(task, done)})
+    classifier = replace(classifier, training={**classifier.training, "finetuned": _record(setup, done)})
     done = replace(done, classifier=classifier)
     if output is not None:
         classifier.save(output)
@@ -156,10 +156,10 @@ def conclude(
     return done
 
 
-def _notes(task: FineTuningSetup, start: Classifier, part: str) -> tuple[str, ...]:
-    """What flatters the scores, or may."""
+def _notes(setup: FineTuningSetup, start: Classifier, part: str) -> tuple[str, ...]:
+    """Return caveats: what makes the scores too good, or may."""
     notes = []
-    if task.data.rows_sha256 != start.provenance.get("rows_sha256"):
+    if setup.data.rows_sha256 != start.provenance.get("rows_sha256"):
         notes.append(
             "the images are not exactly those that the head was trained on: where it learnt from one that tests "
             "here, both scores are flattered"
@@ -171,27 +171,27 @@ def _notes(task: FineTuningSetup, start: Classifier, part: str) -> tuple[str, ..
     return tuple(notes)
 
 
-def _both(
-    task: FineTuningSetup, loop: Loop, last: int, part: str
+def _outputs_before_and_after(
+    setup: FineTuningSetup, loop: Loop, last: int, part: str
 ) -> tuple[ValidationResult, ValidationResult]:
-    """Outputs of the start and of the best arrays on the rows of a part."""
-    rows = getattr(task.data.rows, part)
-    values = task.model.values(task.head)
-    start = loop.judge.outputs(last, values, rows)
-    return start, (loop.judge.outputs(last, {**values, **loop.best}, rows) if loop.best else start)
+    """Return the outputs of the start and of the best arrays on the rows of a part."""
+    rows = getattr(setup.data.rows, part)
+    values = setup.model.values(setup.head)
+    start = loop.validator.outputs(last, values, rows)
+    return start, (loop.validator.outputs(last, {**values, **loop.best}, rows) if loop.best else start)
 
 
-def _classifier(task: FineTuningSetup, loop: Loop, start: Classifier) -> Classifier:
-    """Return the start with the best arrays in the place of its own; not calibrated or measured yet."""
-    own = {n: v for n, v in loop.best.items() if n in task.model.network.tensors}
+def _classifier(setup: FineTuningSetup, loop: Loop, start: Classifier) -> Classifier:
+    """Return the start with its arrays replaced by the best; neither calibrated nor scored yet."""
+    own = {n: v for n, v in loop.best.items() if n in setup.model.network.tensors}
     head = {**start.parameters, **head_of(loop.best)}
-    seen = merge_seen(start.seen, seen_images(task.data.digests(task.data.rows.train, task.data.rows.val)))
+    seen = merge_seen(start.seen, seen_images(setup.data.digests(setup.data.rows.train, setup.data.rows.val)))
     if not own:
         return replace(start, parameters=head, metrics={}, seen=seen)
-    network = truncate_after(with_tensors(task.model.network, own), task.model.stages[-1])
+    network = truncate_after(with_tensors(setup.model.network, own), setup.model.stages[-1])
     recipe = network.recipe(
-        transforms=task.model.transforms,
-        compute_dtype=task.settings.compute_dtype,  # in which it was judged
+        transforms=setup.model.transforms,
+        compute_dtype=setup.settings.compute_dtype,  # the dtype that it was evaluated in
         stored_dtype=start.recipe["stored_dtype"],
     )
     return replace(
@@ -207,20 +207,20 @@ def _classifier(task: FineTuningSetup, loop: Loop, start: Classifier) -> Classif
     )
 
 
-def _probabilities(classifier: Classifier, judged: ValidationResult) -> np.ndarray:
-    cooled = classifier.calibration.cooled(judged.outputs)
+def _probabilities(classifier: Classifier, result: ValidationResult) -> np.ndarray:
+    cooled = classifier.calibration.cooled(result.outputs)
     return class_probabilities(classifier.loss, cooled, len(classifier.classes))
 
 
-def _compared(
-    task: FineTuningSetup,
+def _compare(
+    setup: FineTuningSetup,
     start: Classifier,
     tuned: Classifier,
-    judged: tuple[ValidationResult, ValidationResult],
+    results: tuple[ValidationResult, ValidationResult],
     part: str,
 ) -> tuple[Scores, Scores, Comparison]:
-    labels = task.data.labels[judged[0].rows]
-    before, after = _probabilities(start, judged[0]), _probabilities(tuned, judged[1])
+    labels = setup.data.labels[results[0].rows]
+    before, after = _probabilities(start, results[0]), _probabilities(tuned, results[1])
     right = [(p.argmax(axis=1) == labels).astype(float) for p in (after, before)]
     return score(labels, before, split=part), score(labels, after, split=part), compare(*right)
 
@@ -232,12 +232,12 @@ def _why_stopped(loop: Loop) -> str:
     return "finished" if loop.position.epochs >= planned else "no longer better"
 
 
-def _record(task: FineTuningSetup, done: FineTuning) -> dict[str, Any]:
-    """What a classifier remembers of its fine-tuning."""
+def _record(setup: FineTuningSetup, done: FineTuning) -> dict[str, Any]:
+    """Return the record of its fine-tuning that a classifier keeps."""
     return {
-        **task.settings.to_json(),
-        "from": task.data.spec,
-        "cut": task.data.layer,
+        **setup.settings.to_json(),
+        "from": setup.data.spec,
+        "cut": setup.data.layer,
         "trained_stages": list(done.trained),
         "frozen_stages": list(done.frozen_stages),
         "trained_parameters": done.parameters,

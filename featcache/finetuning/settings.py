@@ -1,4 +1,4 @@
-"""How a backbone is fine-tuned: every choice by name, in one record; no JAX, so that a command can refuse at once."""
+"""The settings of a fine-tuning in one record; JAX is not imported, so that a command rejects bad values at once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BATCH_NORMS = ("frozen", "update")
 COMPUTE_DTYPES = ("float32", "bfloat16")
 PHOTO_AUGMENTATION = "flip,random-square-crop=32"
-"""What is done to training photos where nobody says: mild, so that few epochs suffice."""
+"""Default augmentation of training photos: mild, so that few epochs suffice."""
 
 HEAD = "head"
 """The head, where a stage is expected: ``train_from="head"``, and in patterns of learning rates."""
@@ -28,15 +28,15 @@ def _setting(default: Any, help: str, panel: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class FineTuningSettings:
-    """How a backbone is fine-tuned.
+    """The settings of a fine-tuning.
 
     Parameters
     ----------
     training
-        What heads are trained with too: optimiser, learning rate, schedule, decay, smoothing, mixup, clipping, batch
-        size, epochs, patience, seed, and what the head itself is. Mixup mixes what the first trained stage takes.
+        The settings that heads have too: optimiser, learning rate, schedule, decay, smoothing, mixup, clipping, batch
+        size, epochs, patience, seed, and the head's architecture. Mixup is on the input of the first trained stage.
     train_from
-        The first stage that trains; ``"all"``, ``"head"``, or ``None`` for the last third of the chain.
+        The first stage that trains; ``"all"``, ``"head"``, or ``None`` for the last third of the stages.
     head_epochs, head_learning_rate
         A first phase, in which only the head trains.
     rates
@@ -45,18 +45,18 @@ class FineTuningSettings:
     accumulate
         Batches whose gradients are averaged into one step.
     average
-        Decay of the exponential moving average of the parameters which is then judged and kept; ``None`` for none.
+        Decay of an exponential moving average of the parameters, which is then validated and kept; ``None`` for none.
     batch_norm
-        Of stages that train: ``"frozen"`` statistics, or ``"update"``: those of the batch, and running ones.
+        BatchNorm of trained stages: ``"frozen"`` statistics, or ``"update"``: normalise by the batch and update them.
     augment
-        What is done to training photos, a text that `featcache.images.augmentation.Augmentation.parse` reads.
+        Augmentation of training photos, a text that `featcache.images.augmentation.Augmentation.parse` reads.
     compute_dtype
-        What the network computes in; parameters and their steps are float32.
+        The dtype that the network computes in; parameters and updates are float32.
 
     Raises
     ------
     UsageError
-        A value that cannot work.
+        A value is invalid.
     """
 
     training: Settings
@@ -177,7 +177,7 @@ _OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "patience": {"default": 5},
     "seed": {"help": "seed of order and augmentation"},
 }
-"""In what a setting of heads differs in fine-tuning."""
+"""How settings of heads differ in fine-tuning: defaults, choices, help."""
 
 _OWN: Mapping[str, Setting] = settings_of(FineTuningSettings)
 
@@ -185,7 +185,7 @@ SETTINGS: Mapping[str, Setting] = {
     name: _OWN[name] if name in _OWN else replace(HEAD_SETTINGS[name], **_OTHERWISE.get(name, {}))
     for name in get_type_hints(FineTuningArguments)
 }
-"""What `featcache.finetune` takes, by name."""
+"""The settings of `featcache.finetune` by name."""
 
 
 def read_rates(rates: Mapping[str, float] | Sequence[str]) -> tuple[tuple[str, float], ...]:
@@ -194,7 +194,7 @@ def read_rates(rates: Mapping[str, float] | Sequence[str]) -> tuple[tuple[str, f
     Raises
     ------
     UsageError
-        For a text that is no such pair.
+        If a text is no such pair.
     """
     if isinstance(rates, Mapping):
         return tuple((str(pattern), float(rate)) for pattern, rate in rates.items())
@@ -218,22 +218,22 @@ def tune_settings(
     Parameters
     ----------
     classifier
-        What is fine-tuned: what its head is stays as it was trained.
+        The classifier to fine-tune; the architecture of its head stays.
     cached
         Whether the training reads a cached cut, not photos.
     **given
-        What is said; all others have their defaults.
+        Given settings; all others have their defaults.
 
     Raises
     ------
     UsageError
-        A value that cannot work.
+        A value is invalid.
     """
     for name in given.keys() - SETTINGS.keys():
         raise TypeError(f"finetune() got an unexpected keyword argument {name!r}")
     told: dict[str, Any] = {name: setting.public_default for name, setting in SETTINGS.items()} | given
     own = {name: told.pop(name) for name in _OWN}
-    # Noise and views are of cached features; what a fine-tuning learns from has views of its own.
+    # Noise and views are settings of training on cached features; fine-tuning has views of its own.
     training = replace(classifier.settings, noise=0.0, views=None, **told)
     augment = own.pop("augment")
     if cached and augment not in (None, "none"):

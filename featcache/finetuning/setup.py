@@ -1,4 +1,4 @@
-"""A fine-tuning, once everything about it is known: what trains, how, and on what."""
+"""Prepares a fine-tuning: loads the network, splits the data, and builds phases and training loop."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset, open_dataset
 from featcache.errors import DataError, UsageError
 from featcache.finetuning.data import FineTuningData, from_cut, from_photos
-from featcache.finetuning.inputs import Kept
+from featcache.finetuning.inputs import InMemoryInputs
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.model import Model
 from featcache.finetuning.phases import Division, build_phases, divide, make_model
@@ -29,16 +29,16 @@ from featcache.images.augmentation import Augmentation
 
 @dataclass(frozen=True)
 class FineTuningSetup:
-    """A fine-tuning, once everything about it is known.
+    """A prepared fine-tuning: model, phases and data.
 
     Parameters
     ----------
     model, division, phases, settings, data
-        What trains, how, and on what.
+        The model, its frozen and trained stages, the phases, the settings and the data.
     head
         The head's arrays to start from.
     classifier
-        What it starts from.
+        The classifier that it starts from.
     workers
         Decoding threads.
     """
@@ -54,12 +54,12 @@ class FineTuningSetup:
 
     @property
     def trained_parameters(self) -> int:
-        """How many numbers train in the last phase."""
+        """Number of parameters that train in the last phase."""
         values = self.model.values(self.head)
         return sum(values[name].size for name in self.phases[-1].rates)
 
     def identity(self) -> dict[str, Any]:
-        """Return all that decides the result, for a run that is resumed to compare."""
+        """Return everything that decides the result; a run is resumed only if it is the same."""
         classifier = self.classifier
         return {
             "classifier": {
@@ -77,7 +77,7 @@ class FineTuningSetup:
         }
 
     def loop(self, **more: Any) -> Loop:
-        """Return the run, ready to begin."""
+        """Return the training loop; `more` are further arguments of `Loop`."""
         augmentation = Augmentation.parse(self.settings.augment)
         inputs = []
         for phase in self.phases:
@@ -89,7 +89,7 @@ class FineTuningSetup:
                 workers=self.workers,
             )
             fixed = augmentation.plain and phase.after == HEAD
-            inputs.append(Kept(source) if fixed else source)
+            inputs.append(InMemoryInputs(source) if fixed else source)
         return Loop(
             programs=[TrainStep(self.model, phase) for phase in self.phases],
             inputs=inputs,
@@ -108,14 +108,14 @@ class FineTuningSetup:
 
 
 def _row_weights(rule: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Return float32 ``[N]``: 1, or what makes all classes of the training rows count the same."""
+    """Return weights float32 ``[N]``: 1, or balanced over the classes of the training rows."""
     if rule == "none":
         return np.ones(len(labels), np.float32)
     factors = balanced_class_weights(labels[train], classes=labels.max() + 1)
     return factors[labels].astype(np.float32)
 
 
-def prepare_task(
+def prepare_setup(
     classifier: Classifier,
     dataset: str | Path | Dataset | None,
     settings: FineTuningSettings,
@@ -125,11 +125,11 @@ def prepare_task(
     report: OnProgress,
     workers: int | None,
 ) -> FineTuningSetup:
-    """Load the network, look at the data, and decide what trains; raises what `finetune` raises."""
+    """Load the network, split the data, and build the phases; raises what `finetune` raises."""
     if cache is not None and dataset is not None:
         raise UsageError("both photos and a cached cut were given; leave out the dataset, or --cache")
     if layer is not None and cache is None:
-        raise UsageError(f"layer {layer} is one of a cached cut; give --cache too")
+        raise UsageError(f"layer {layer} names a layer of a cached cut; give --cache too")
     report(Progress("load"))
     network = classifier_predictor(classifier).network
     if cache is not None:

@@ -1,6 +1,6 @@
-"""One step of fine-tuning, and one look at rows that judge: jitted once for each phase.
+"""The train step and the evaluation outputs of fine-tuning, jitted once for each phase.
 
-A state is a dictionary of dictionaries of named arrays, so that a checkpoint is nothing but its leaves.
+A state is a dictionary of dictionaries of named arrays, so that a checkpoint holds just its leaves.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from featcache.heads.settings import Settings, loss_of
 from featcache.solvers.optimizers import Hyperparameters, directions, hyperparameters, rate, start
 
 State: TypeAlias = dict[str, Any]
-"""``values`` (what trains), ``moving`` (running statistics that move), ``optimizer``, ``average``, ``gradients`` (of
-batches that have not made a step yet), ``batches`` and ``steps`` (done, int32)."""
+"""``values`` (trained parameters), ``moving`` (running statistics that are updated), ``optimizer``, ``average``,
+``gradients`` (accumulated since the last step), ``batches`` and ``steps`` (done, int32)."""
 
 
-class Measured(NamedTuple):
+class BatchSums(NamedTuple):
     """Sums over the rows of a batch: of the weighted losses, of the weights, of right answers, and of rows."""
 
     loss: jax.Array
@@ -33,22 +33,22 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training in which the same parameters train.
+    """A part of the training in which the same parameters train.
 
     Parameters
     ----------
     name
         ``"head"`` or ``"backbone"``.
     settings
-        Optimiser, schedule, learning rate and so on of this phase; its `epochs` are the phase's.
+        Optimiser, schedule, learning rate, `epochs` and so on of this phase.
     rates
-        Name of each parameter that trains to its learning rate.
+        Learning rate of each trained parameter, by name.
     moving
-        Stages whose running statistics move.
+        Stages whose running statistics are updated.
     after
-        What the phase's input is: the output of this stage, ``None`` for photos, ``"head"`` for features.
+        The phase's input: the output of this stage, ``None`` for photos, ``"head"`` for features.
     steps_per_epoch
-        Of the optimiser.
+        Optimiser steps per epoch.
     accumulate, average
         See `featcache.finetuning.settings.FineTuningSettings`.
     """
@@ -65,12 +65,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainStep:
-    """A phase of a model, compiled.
+    """The compiled programs of a phase.
 
     Parameters
     ----------
     model, phase
-        What trains.
+        The model and the phase that it trains in.
     """
 
     model: Model
@@ -85,7 +85,7 @@ class TrainStep:
         return jax.eval_shape(self._start, *self._arrays(values))
 
     def _arrays(self, values: Values) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """The parameters that train, and the statistics that move."""
+        """Return the trained parameters, and the statistics that are updated."""
         trained, moving = (
             {name: np.asarray(values[name], np.float32) for name in sorted(names)}
             for names in (self.phase.rates, self._moving_names)
@@ -93,7 +93,7 @@ class TrainStep:
         return trained, moving
 
     def _start(self, trained: dict[str, jax.Array], moving: dict[str, jax.Array]) -> State:
-        # Copies: a state is given away to the step, and no array may be given away twice.
+        # Copies: a state's buffers are donated to the step, and none may be donated twice.
         averaged = {**trained, **moving} if self.phase.average is not None else {}
         return {
             "values": jax.tree.map(jnp.copy, trained),
@@ -111,35 +111,35 @@ class TrainStep:
         return frozenset(n for n in self.model.statistics() if self.model.stage_of[n] in moving)
 
     @cached_property
-    def known(self) -> frozenset[str]:
-        """Names of the arrays that change in this phase."""
+    def changing(self) -> frozenset[str]:
+        """Names of the arrays that this phase changes."""
         return frozenset({*self.phase.rates, *self._moving_names})
 
     def fixed(self, values: Values) -> dict[str, Any]:
-        """Return the arrays that the phase uses and does not change."""
-        return {n: value for n, value in values.items() if n not in self.known and self._runs(n)}
+        """Return the arrays that the phase uses without changing them."""
+        return {n: value for n, value in values.items() if n not in self.changing and self._runs(n)}
 
     def _runs(self, name: str) -> bool:
         after, stages = self.phase.after, self.model.stages
         stage = self.model.stage_of.get(name)
-        if stage is None or after is None:  # of the head, or everything runs
+        if stage is None or after is None:  # an array of the head, or every stage runs
             return True
         return after in stages and stages.index(stage) > stages.index(after)
 
-    def judged(self, state: State) -> dict[str, Any]:
-        """Return what is judged and kept of a state: the averages, where there are any."""
+    def eval_values(self, state: State) -> dict[str, Any]:
+        """Return the arrays that are validated and kept: the moving averages, where there are any."""
         return dict(state["average"] or {**state["values"], **state["moving"]})
 
     # Compiled -----------------------------------------------------------------------------------------------
 
     @cached_property
     def step(self) -> Any:
-        """``(state, fixed, x, targets, weight [B]) -> (state, Measured)``; the state is given away."""
+        """``(state, fixed, x, targets, weight [B]) -> (state, Measured)``; the state's buffers are donated."""
         return jax.jit(self._step, donate_argnums=0)
 
     @cached_property
     def outputs(self) -> Any:
-        """``(values, fixed, x) -> [B, C]``: outputs as they will be when the classifier is used."""
+        """``(values, fixed, x) -> [B, C]``: outputs in inference mode, without dropout and mixup."""
         return jax.jit(self._outputs)
 
     @cached_property
@@ -173,14 +173,14 @@ class TrainStep:
         targets: jax.Array,
         weight: jax.Array,
         key: jax.Array,
-    ) -> tuple[jax.Array, tuple[dict[str, jax.Array], Measured]]:
+    ) -> tuple[jax.Array, tuple[dict[str, jax.Array], BatchSums]]:
         settings = self.phase.settings
         everything = {**fixed, **moving, **values}
         mixing, dropping = jax.random.split(key)
         x = self._input(x)
         partner, share = jnp.arange(len(x)), jnp.ones(())
         if settings.mixup:
-            partner, share = _mixing(mixing, len(x), settings.mixup)
+            partner, share = _draw_mixup(mixing, len(x), settings.mixup)
             x = share * x + (1 - share) * x[partner]
         features, moved = self.model.features(everything, x, after=self.phase.after, moving=self.phase.moving)
         outputs = self.model.train_logits(everything, features, dropout=settings.dropout, key=dropping)
@@ -194,12 +194,12 @@ class TrainStep:
         count = jnp.sum(weight)
         total = jnp.sum(jnp.where(weight > 0, losses, 0.0) * weight)
         right = jnp.sum(loss.score(by_class, own) * (weight > 0))
-        measured = Measured(total, count, right, jnp.sum(weight > 0))
+        measured = BatchSums(total, count, right, jnp.sum(weight > 0))
         return total / jnp.maximum(count, 1e-9), (moved, measured)
 
     def _step(
         self, state: State, fixed: Values, x: jax.Array, targets: jax.Array, weight: jax.Array
-    ) -> tuple[State, Measured]:
+    ) -> tuple[State, BatchSums]:
         key = jax.random.fold_in(jax.random.key(self.phase.settings.seed), state["batches"])
         with self._precision():
             (_, (moved, measured)), gradients = self._gradients(
@@ -208,17 +208,17 @@ class TrainStep:
         state = {**state, "moving": {**state["moving"], **moved}, "batches": state["batches"] + 1}
         every = self.phase.accumulate
         if every == 1:
-            return self._moved(state, gradients), measured
+            return self._update(state, gradients), measured
         summed = jax.tree.map(lambda s, g: s + g / every, state["gradients"], gradients)
 
-        def stepped() -> State:
-            return {**self._moved(state, summed), "gradients": jax.tree.map(jnp.zeros_like, summed)}
+        def step() -> State:
+            return {**self._update(state, summed), "gradients": jax.tree.map(jnp.zeros_like, summed)}
 
         due = state["batches"] % every == 0
-        return jax.lax.cond(due, stepped, lambda: {**state, "gradients": summed}), measured
+        return jax.lax.cond(due, step, lambda: {**state, "gradients": summed}), measured
 
-    def _moved(self, state: State, gradients: Values) -> State:
-        """One step of the optimiser, and of the average."""
+    def _update(self, state: State, gradients: Values) -> State:
+        """Return the state after one step of the optimiser and of the moving average."""
         settings, number = self.phase.settings, state["steps"]
         hyper = self._hyper
         steps, optimizer = directions(
@@ -251,7 +251,7 @@ class TrainStep:
 
     @cached_property
     def _hyper(self) -> Hyperparameters:
-        """Of one network; its learning rate is 1, because each parameter has its own."""
+        """The optimiser's hyperparameters; the learning rate is 1, because each parameter has its own."""
         given = self.phase.settings
         names = ("weight_decay", "label_smoothing", "momentum", "warmup", "end", "power")
         clip = float("inf") if given.clip is None else given.clip
@@ -261,7 +261,7 @@ class TrainStep:
         return Hyperparameters(*(np.float32(value[0]) for value in found))
 
     def rate_now(self, steps: int) -> float:
-        """Return the factor on the learning rates at a step."""
+        """Return the schedule's factor on the learning rates at a step."""
         return float(self._rate(steps))
 
     @cached_property
@@ -278,7 +278,7 @@ class TrainStep:
         )
 
 
-def _mixing(key: jax.Array, rows: int, alpha: float) -> tuple[jax.Array, jax.Array]:
-    """Return each row's partner and the batch's share of its own (Zhang et al., https://arxiv.org/abs/1710.09412)."""
+def _draw_mixup(key: jax.Array, rows: int, alpha: float) -> tuple[jax.Array, jax.Array]:
+    """Return each row's mixup partner, and the weight λ of the row itself (Zhang et al., https://arxiv.org/abs/1710.09412)."""
     order, share = jax.random.split(key)
     return jax.random.permutation(order, rows), jax.random.beta(share, alpha, alpha)

@@ -1,4 +1,4 @@
-"""Looking at rows without learning from them: outputs, validation loss and accuracy."""
+"""Evaluates the model during a fine-tuning: outputs, validation loss and accuracy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.sharding import DeviceMesh
 from featcache.errors import DataError
-from featcache.finetuning.inputs import Inputs, Kept, batches
+from featcache.finetuning.inputs import InMemoryInputs, Inputs, batches
 from featcache.finetuning.model import Values
 from featcache.finetuning.train_step import TrainStep
 from featcache.heads.losses import LOSSES
@@ -23,14 +23,14 @@ EVALUATION_BATCH = 64
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Outputs of some rows.
+    """The outputs on some rows.
 
     Parameters
     ----------
     rows
-        int ``[n]``: those that could be read.
+        Numbers of the rows that could be read, int ``[n]``.
     outputs
-        float32 ``[n, C]``.
+        Raw outputs of the head, float32 ``[n, C]``.
     """
 
     rows: np.ndarray
@@ -39,18 +39,18 @@ class ValidationResult:
 
 @dataclass(frozen=True)
 class Validator:
-    """The eyes of a run.
+    """Evaluates the current parameters on held-out rows.
 
     Parameters
     ----------
     programs, inputs
-        One for each phase.
+        The train step and the inputs of each phase.
     labels, classes
-        Of all rows, int ``[N]``, and how many classes there are.
+        Labels of all rows, int ``[N]``, and the number of classes.
     devices
-        Where arrays are put.
+        The devices that arrays are placed on.
     on_progress
-        Who is told after a batch.
+        Called after each batch.
     """
 
     programs: Sequence[TrainStep]
@@ -61,19 +61,19 @@ class Validator:
     on_progress: OnProgress
 
     @cached_property
-    def _kept(self) -> list[Kept]:
-        return [Kept(source) for source in self.inputs]
+    def _cached_inputs(self) -> list[InMemoryInputs]:
+        return [InMemoryInputs(source) for source in self.inputs]
 
     def outputs(self, phase: int, everything: Values, rows: np.ndarray) -> ValidationResult:
-        """Return the outputs of plain rows int ``[n]`` by a phase's program, from all arrays of the model."""
+        """Return the outputs on plain rows int ``[n]`` by a phase's program; `everything`: all arrays of the model."""
         program = self.programs[phase]
         fixed = program.fixed(everything)
-        values = self.devices.replicate({n: everything[n] for n in program.known})
+        values = self.devices.replicate({n: everything[n] for n in program.changing})
         fixed = self.devices.replicate(fixed)
         found, outputs = [np.zeros(0, np.int64)], [np.zeros((0, self.head_outputs), np.float32)]
         size = min(EVALUATION_BATCH, max(1, len(rows)))
         done = 0
-        for batch in batches(self._kept[phase], rows, size, epoch=None):
+        for batch in batches(self._cached_inputs[phase], rows, size, epoch=None):
             self.on_progress(Progress("validate", done, len(rows)))
             computed = np.asarray(program.outputs(values, fixed, self.devices.shard(batch.x)))
             real = batch.rows >= 0
@@ -85,7 +85,7 @@ class Validator:
 
     @property
     def head_outputs(self) -> int:
-        """How many outputs the head has: one tells two classes apart by a sigmoid."""
+        """Number of the head's outputs; a sigmoid head for two classes has one."""
         return self.programs[0].model.form.outputs
 
     def validate(self, phase: int, everything: Values, rows: np.ndarray) -> dict[str, float]:
@@ -96,22 +96,22 @@ class Validator:
         DataError
             If none of them can be read.
         """
-        judged = self.outputs(phase, everything, rows)
-        if not len(judged.rows):
+        result = self.outputs(phase, everything, rows)
+        if not len(result.rows):
             raise DataError(
                 f"none of the validation images could be read; the first: {first_reason(self.inputs[phase])}"
             )
         name = loss_of(self.programs[phase].phase.settings)
-        targets = targets_for(name, self.labels[judged.rows], self.classes)
-        by_class, own = jnp.asarray(judged.outputs.T), jnp.asarray(targets.T)
+        targets = targets_for(name, self.labels[result.rows], self.classes)
+        by_class, own = jnp.asarray(result.outputs.T), jnp.asarray(targets.T)
         measured = {
             "val_loss": LOSSES[name].value(by_class, own),
             "val_accuracy": LOSSES[name].score(by_class, own),
         }
         return {name: float(np.mean(np.asarray(value, np.float64))) for name, value in measured.items()}
 
-    def monitored(self, record: Mapping[str, Any]) -> float:
-        """Return what an epoch is chosen by, better when smaller; without validation rows the training loss."""
+    def monitor_value(self, record: Mapping[str, Any]) -> float:
+        """Return the value that chooses the epoch, smaller is better; without validation rows the training loss."""
         if "val_loss" not in record:
             return float(record["loss"])
         score = self.programs[-1].phase.settings.monitor == "score"

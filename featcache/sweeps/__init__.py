@@ -1,1 +1,1 @@
-"""Many heads, one honest choice."""
+"""Fits many heads on cached features and chooses one on validation rows."""

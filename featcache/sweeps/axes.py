@@ -1,10 +1,10 @@
-"""What a sweep tries of one setting, in a small grammar: ``1e-4:1e-1:log8``, ``0,1e-4,1e-2``, ``relu,gelu``.
+"""The values that a sweep tries of one setting, in a small grammar: ``1e-4:1e-1:log8``, ``0,1e-4,1e-2``, ``relu,gelu``.
 
 =====================  ===================================================================
 ``a,b,c``              these values
 ``low:high:log8``      8 values from low to high, evenly spaced on a logarithmic scale
 ``low:high:lin5``      5 values from low to high, evenly spaced
-``low:high:log``       anything between, for random search only (likewise ``lin``)
+``low:high:log``       drawn between low and high, for random search only (likewise ``lin``)
 ``none``               no value, where a setting may have none
 ``512x128``            hidden layers of 512 and 128 units
 =====================  ===================================================================
@@ -32,7 +32,7 @@ EXAMPLE = "give values such as 1e-4,1e-3 or a range such as 1e-4:1e-1:log8"
 
 @dataclass(frozen=True)
 class Range:
-    """Everything from `low` to `high`, drawn on a linear or logarithmic scale."""
+    """An interval from `low` to `high`, on a linear or logarithmic scale."""
 
     low: float
     high: float
@@ -56,7 +56,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Axis:
-    """The values of one setting.
+    """The values to try of one setting.
 
     Parameters
     ----------
@@ -82,12 +82,12 @@ class Axis:
 
 
 def read_axis(name: str, given: Given) -> Axis:
-    """Read what is given for one setting.
+    """Read the values of one setting.
 
     Raises
     ------
     UsageError
-        It is not in the grammar, or of another kind than the setting.
+        The text is not in the grammar, or a value is of another type than the setting.
     """
     setting = _setting(name)
     values: list[Any] = []
@@ -111,11 +111,11 @@ def _is_one_value(setting: Setting, given: Sequence[Any]) -> bool:
 
 def _read_item(setting: Setting, item: Any, values: list[Any], ranges: list[Range]) -> None:
     if isinstance(item, str) and (match := _RANGE.fullmatch(item.strip())):
-        found = _range(setting, item, match)
-        ranges.append(found)
+        interval = _range(setting, item, match)
+        ranges.append(interval)
         if match[4]:
             kind = setting.kind
-            values += [kind(round(v)) if kind is int else v for v in found.spread(int(match[4]))]
+            values += [kind(round(v)) if kind is int else v for v in interval.spread(int(match[4]))]
         return
     values.append(_value(setting, item))
 
@@ -136,7 +136,7 @@ def _range(setting: Setting, item: str, match: re.Match[str]) -> Range:
 
 
 def _value(setting: Setting, item: Any, kind: Any = None) -> Any:
-    """Return an item as the setting's kind."""
+    """Convert an item to the setting's type."""
     kind = kind or setting.kind
     if item is None or (isinstance(item, str) and item.strip().lower() == "none" and setting.optional):
         if not setting.optional:
@@ -159,7 +159,7 @@ def _value(setting: Setting, item: Any, kind: Any = None) -> Any:
 
 
 def _widths(text: Any) -> tuple[int, ...]:
-    """Read ``512x128``, ``512``, (512, 128), or [512, 128] among others of a TOML file."""
+    """Read ``512x128``, ``512``, (512, 128), or [512, 128] in a list of a TOML file."""
     if isinstance(text, str):
         text = re.split("[x×]", text)
     return tuple(int(part) for part in (text if isinstance(text, tuple | list) else [text]))
@@ -183,7 +183,7 @@ def read_bytes(given: int | str) -> int:
     Raises
     ------
     UsageError
-        It is none, or not above 0.
+        It is no amount of memory, or not above 0.
 
     Examples
     --------

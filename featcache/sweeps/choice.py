@@ -1,4 +1,4 @@
-"""From a sweep's results to one head: choose on the rows that judge, compare there, read the test rows once."""
+"""Choose a sweep's best configuration on validation rows, compare it with the next best, read the test rows once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ CONTENDERS = 4
 
 
 def fit_trials(group: Sequence[Trial], data: SweepData, memory: int) -> list[Fit]:
-    """Fit the heads of one program on a cache's rows."""
+    """Fit the heads of trials that share a program, on a cache's training and validation rows."""
     train, val = data.parts(group)
     return fit_heads(
         [trial.settings for trial in group],
@@ -44,85 +44,84 @@ def choose(
     data: Sequence[SweepData],
     seeds: int,
     memory: int,
-    kept: FitCache,
+    fit_cache: FitCache,
 ) -> tuple[Choice, list[Fit]]:
-    """Choose on the rows that judge, compare with the next best there, then read the test rows.
+    """Choose on validation rows, compare with the next best there, then read the test rows.
 
-    Heads that were `kept` are not fitted again. Also returns the chosen configuration's heads, one for each seed.
+    Heads in `fit_cache` are not fitted again. Also returns the chosen configuration's heads, one for each seed.
     """
     ranked = leaderboard_entries([(key, own) for key, own in rows if key.shots == shots])
     if not np.isfinite(ranked[0].accuracy):
         raise DataError("every head diverged; try learning rates a tenth as large")
     best = ranked[0]
-    # Rows of other caches may be others: only heads of the same cache can be compared row by row.
-    near = [standing for standing in ranked[1:] if standing.key.cache == best.key.cache][:CONTENDERS]
-    near = [standing for standing in near if np.isfinite(standing.accuracy)]
+    # Another cache may hold other rows: only heads of one cache can be compared row by row.
+    near = [entry for entry in ranked[1:] if entry.key.cache == best.key.cache][:CONTENDERS]
+    near = [entry for entry in near if np.isfinite(entry.accuracy)]
     own = data[best.key.cache]
-    right = {s.key: _judged_right(s.key, own, seeds, memory, kept) for s in (best, *near)}
-    contenders = [Contender(s, compare(right[best.key], right[s.key])) for s in near]
-    heads = final_heads(best, own, seeds, memory, kept)
-    tested = _tested(best, heads, own)
-    return Choice(shots, best, tuple(contenders), tested, choice_floor(best.key, own)), heads
+    scores = {s.key: _val_scores(s.key, own, seeds, memory, fit_cache) for s in (best, *near)}
+    contenders = [Contender(s, compare(scores[best.key], scores[s.key])) for s in near]
+    heads = final_heads(best, own, seeds, memory, fit_cache)
+    test = _test_scores(best, heads, own)
+    return Choice(shots, best, tuple(contenders), test, choice_floor(best.key, own)), heads
 
 
-def _judged_right(key: Trial, data: SweepData, seeds: int, memory: int, kept: FitCache) -> np.ndarray:
-    """Return for each row that judges the share of seeds that have it right, or its mean score, float ``[M]``."""
+def _val_scores(key: Trial, data: SweepData, seeds: int, memory: int, fit_cache: FitCache) -> np.ndarray:
+    """Return each validation row's score, averaged over seeds, float ``[M]``: the share of seeds that have it right."""
     trials = [
         replace(key, settings=replace(key.settings, seed=seed), fold=fold)
         for seed in range(seeds)
         for fold in data.protocol.fold_numbers
     ]
-    fits = kept.get(trials, lambda wanted: fit_trials(wanted, data, memory))
-    val = data.judged(trials)
-    right = np.stack(
+    fits = fit_cache.get(trials, lambda missing: fit_trials(missing, data, memory))
+    val = data.val_part(trials)
+    scores = np.stack(
         [
-            _right(trial, fit.parameters, val._replace(weight=weight[None]), data)
+            _row_scores(trial, fit.parameters, val._replace(weight=weight[None]), data)
             for trial, fit, weight in zip(trials, fits, val.weight, strict=True)
         ]
     )
-    # Each row is judged once for each seed: by the head that did not learn from it.
-    return (right * val.weight).sum(axis=0) / seeds
+    # Each row is scored once for each seed: by the head that did not learn from it.
+    return (scores * val.weight).sum(axis=0) / seeds
 
 
 def final_heads(
-    standing: LeaderboardEntry, data: SweepData, seeds: int, memory: int, kept: FitCache
+    entry: LeaderboardEntry, data: SweepData, seeds: int, memory: int, fit_cache: FitCache
 ) -> list[Fit]:
     """Return the chosen configuration's heads, one for each seed, fitted on all rows that it may learn from.
 
-    Without rows left to judge (folds) it is trained for as many epochs as the folds' heads needed, by their
-    median.
+    With folds no validation rows are left: it is trained for the median of the folds' best epochs.
     """
-    key: Trial = standing.key
+    key: Trial = entry.key
     settings = [replace(key.settings, seed=seed) for seed in range(seeds)]
     if not data.protocol.folds:
         trials = [replace(key, settings=own) for own in settings]
-        return kept.get(trials, lambda wanted: fit_trials(wanted, data, memory))
-    epochs = max(1, standing.best_epoch)
+        return fit_cache.get(trials, lambda missing: fit_trials(missing, data, memory))
+    epochs = max(1, entry.best_epoch)
     trials = [replace(key, settings=replace(own, epochs=epochs)) for own in settings]
     train, val = data.parts(trials)
-    nothing = val._replace(weight=np.zeros_like(val.weight))
+    no_val = val._replace(weight=np.zeros_like(val.weight))
     return fit_heads(
         [trial.settings for trial in trials],
         train,
-        nothing,
+        no_val,
         classes=len(data.cache.classes),
         memory=memory,
     )
 
 
-def _tested(standing: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -> SeedScores | None:
-    """Read the test rows: once, for the configuration that has been chosen."""
+def _test_scores(entry: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -> SeedScores | None:
+    """Score the test rows, once, by the chosen configuration's heads."""
     if not len(data.test):
         return None
-    test = data.test_part(standing.key.layer, len(heads))
-    return seed_scores(np.stack([_right(standing.key, head.parameters, test, data) for head in heads]))
+    test = data.test_part(entry.key.layer, len(heads))
+    return seed_scores(np.stack([_row_scores(entry.key, head.parameters, test, data) for head in heads]))
 
 
 def choice_floor(key: Trial, data: SweepData) -> float | None:
-    """Return the accuracy that the images' statistics alone reach on the rows that judge, from the same rows.
+    """Return the validation accuracy that image statistics alone reach, learnt from the same training rows.
 
-    With folds the mean over them, as the accuracy of a configuration is. ``None`` for a few shots, whose heads learn
-    from other rows with each seed, and where `featcache.classifier.finishing.image_floor` has none.
+    With folds it is the mean over them, as the accuracy of a configuration is. ``None`` for a few shots, whose heads
+    learn from other rows with each seed, and where `featcache.classifier.finishing.image_floor` has none.
     """
     if key.shots is not None:
         return None
@@ -145,13 +144,14 @@ def finish_winner(
     *,
     reject_accuracy: float | None,
 ) -> Classifier:
-    """Make a classifier of the first seed's head, calibrated on the rows that judge, scored there and on test rows.
+    """Make a classifier of the first seed's head, calibrated on validation rows, scored there and on test rows.
 
-    The rows that judge have chosen it among all, so that its calibration is a little too sure. Without a
-    `reject_accuracy` it is not calibrated. With folds it has learnt from every row that judged: neither calibrated
-    nor scored there. Its warnings are about the configuration, whose accuracy is the mean over all seeds and folds.
+    The validation rows have chosen it among all, so that its calibration is a little too sure. Without a
+    `reject_accuracy` it is not calibrated. With folds it has learnt from every validation row: it is neither
+    calibrated nor scored on them. Its warnings are about the configuration, whose accuracy is the mean over all
+    seeds and folds.
     """
-    key: Trial = choice.standing.key
+    key: Trial = choice.entry.key
     own, folds = data[key.cache], data[key.cache].protocol.folds
     classifier = finish_head(
         own.cache,
@@ -162,7 +162,7 @@ def finish_winner(
         selection=own.protocol,
         scale=own.scale,
         floor=choice.image_floor,
-        accuracy=choice.standing.accuracy,
+        accuracy=choice.entry.accuracy,
         reject_accuracy=None if folds else reject_accuracy,
     )
     if folds:
@@ -171,8 +171,8 @@ def finish_winner(
     return replace(classifier, training={**classifier.training, "sweep": str(folder.resolve())})
 
 
-def _right(
+def _row_scores(
     trial: Trial, parameters: Mapping[str, np.ndarray], part: FeatureRows, data: SweepData
 ) -> np.ndarray:
-    """Return which rows a head has right, or the scores of rows, float ``[N]``; see `row_scores`."""
+    """Return a head's score on each row, float ``[N]``, such as whether it has it right; see `row_scores`."""
     return row_scores(trial.settings, parameters, part, classes=len(data.cache.classes))

@@ -1,4 +1,4 @@
-"""The rows of a sweep: which train, which judge, which are looked at once, and their features when wanted."""
+"""The training, validation and test rows of a sweep, and their features, read when needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,13 +30,13 @@ SELECT_ON = ("val", "folds")
 
 @dataclass(frozen=True)
 class Protocol(SplitSpec):
-    """How heads are judged: which rows train, validate and test (see `SplitSpec`), and whether folds do.
+    """How heads are evaluated: which rows train, validate and test (see `SplitSpec`), or in how many folds.
 
     Parameters
     ----------
     folds
-        Number of folds over the training and validation rows, drawn with the same seed and groups; 0: the validation
-        rows judge.
+        Number of folds over the training and validation rows, drawn with the same seed and groups; 0: heads
+        are evaluated on the validation rows.
     """
 
     folds: int = 0
@@ -45,31 +45,31 @@ class Protocol(SplitSpec):
         if self.folds == 1 or self.folds < 0:
             raise UsageError(f"folds {self.folds}: expected 2 or more, or 0 for the validation split")
         if not 0 < self.val_fraction < 1:
-            raise UsageError(f"val-fraction {self.val_fraction}: expected a share between 0 and 1; {_JUDGES}")
+            raise UsageError(f"val-fraction {self.val_fraction}: expected a share between 0 and 1; {_WHY}")
         if self.val == NONE and not self.folds:
-            raise UsageError(f"val none: expected a split or a slice, or folds; {_JUDGES}")
+            raise UsageError(f"val none: expected a split or a slice, or folds; {_WHY}")
 
     @property
     def fold_numbers(self) -> Sequence[int | None]:
-        """The folds that take turns at judging; one ``None`` where the validation rows do."""
+        """The folds that are validation rows in turn; one ``None`` without folds."""
         return range(self.folds) if self.folds else (None,)
 
     def identity(self, cache: FeatureCache) -> str:
         """Return a hash over the rows and how they are divided."""
         own = {name: getattr(self, name) for name in ("folds", "val_fraction", "group_by", "seed")}
-        # What is not asked for is left out, so that results from before it could be asked for keep their names.
-        usual = SplitSpec()
+        # Defaults are left out, so that results from before an option existed keep their names.
+        default = SplitSpec()
         own |= {
             name: getattr(self, name)
             for name in ("train", "val", "test")
-            if getattr(self, name) != getattr(usual, name)
+            if getattr(self, name) != getattr(default, name)
         }
         if self.group_by is not None and not self.folds:
             own["held_out"] = "whole groups in their shares"  # before, one of several folds was held out
         return sha256_json({"rows": cache.identity["rows"]["sha256"], "protocol": own})
 
 
-_JUDGES = "without rows that judge, the test rows would have to choose, and their accuracy would mean nothing"
+_WHY = "without validation rows the test rows would have to choose, and their accuracy would mean nothing"
 
 
 class SweepData:
@@ -78,18 +78,19 @@ class SweepData:
     Parameters
     ----------
     cache
-        With a train split.
+        The cache; it has a train split.
     protocol
         How its rows are divided.
     memory
-        Bytes: features of a layer that take more than half of it are read when they are wanted.
+        Bytes; a layer whose features take more than half of it is read block by block.
 
     Attributes
     ----------
     labels
-        What heads learn, of every row of the cache: labels int ``[N]``, answers or numbers float32 ``[N, T]``.
+        What heads learn, of every row of the cache: int ``[N]`` (multiclass), else float32 ``[N, T]`` (multilabel,
+        scaled regression targets).
     scale
-        The numbers' own units, which `labels` are not in; ``None`` of classes and answers.
+        Mean and deviation by which regression targets were scaled; ``None`` for other tasks.
 
     Raises
     ------
@@ -99,7 +100,7 @@ class SweepData:
 
     def __init__(self, cache: FeatureCache, protocol: Protocol, *, memory: int) -> None:
         self.cache, self.protocol, self.memory = cache, protocol, memory
-        if protocol.folds:  # every row that is no test row takes its turn
+        if protocol.folds:  # every row that is no test row is a validation row once
             rows = select_named_rows(cache, protocol)
             joined = np.sort(np.concatenate([rows.train, rows.val]))
             rows = replace(rows, train=joined, val=joined)
@@ -121,13 +122,13 @@ class SweepData:
         groups = groups_of(self.cache, self.train, own.group_by)
         if groups is None:
             return stratified_folds(keys, labels, folds=own.folds, seed=own.seed)
-        # Who is in no group is one of the copies of this image.
+        # A row without a group forms one with the copies of its image.
         named = [group or key.hex() for group, key in zip(groups, keys, strict=True)]
         return grouped_folds(named, labels, folds=own.folds, seed=own.seed)
 
     @property
     def how(self) -> str:
-        """How rows judge, in words."""
+        """The validation rows, or the folds, in words."""
         if self.protocol.folds:
             return f"{self.protocol.folds} folds of {len(self.train)} rows"
         return f"{len(self.val)} validation rows"
@@ -135,11 +136,11 @@ class SweepData:
     # Features -----------------------------------------------------------------------------------------------
 
     def table(self, rows: np.ndarray, layer: str, views: int = 1) -> FeatureTable:
-        """Return the first `views` of some rows, in memory where they fit; refuse those that are no numbers."""
+        """Return the first `views` of some rows, in memory where they fit; NaN and infinite features are refused."""
         width = int(np.prod(self.cache.layers[layer].shape))
         if 4 * len(rows) * views * width <= self.memory // 2:
             return ArrayTable(view_features(self.cache, rows, layer, views))
-        # Checked once, before thousands of reads that no longer are.
+        # Checked once here; the many reads that follow are not checked.
         step = max(1, 4096 // views)
         for start in range(0, len(rows), step):
             view_features(self.cache, rows[start : start + step], layer, views)
@@ -151,9 +152,9 @@ class SweepData:
         return StreamedTable(read, len(rows) * views, width)
 
     def tables(self, layer: str, views: int = 1) -> tuple[FeatureTable, FeatureTable]:
-        """Return features of the training rows (some views) and of the judging ones (plain); the last are kept."""
+        """Return the features of training rows (`views` each) and validation rows (plain), keeping the last call's."""
         if self._loaded is None or self._loaded[0] != (layer, views):
-            self._loaded = None  # let go of the old one first
+            self._loaded = None  # free the previous one first
             train = self.table(self.train, layer, views)
             same = self.protocol.folds and views == 1
             self._loaded = ((layer, views), train, train if same else self.table(self.val, layer))
@@ -163,21 +164,21 @@ class SweepData:
         return self.tables(trial.layer, views_used(self.cache, trial.layer, trial.settings))
 
     def parts(self, trials: Sequence[Trial]) -> tuple[FeatureRows, FeatureRows]:
-        """Return what trials of one program learn from and are judged by."""
+        """Return the training and the validation rows of trials that share a program."""
         train, _ = self._tables(trials[0])
         views = views_used(self.cache, trials[0].layer, trials[0].settings)
         weight = np.stack([self._train_weight(trial) for trial in trials])
         labels = self.labels
-        learnt = FeatureRows(train, labels[self.train], weight, views)
+        train_part = FeatureRows(train, labels[self.train], weight, views)
         if trials[0].shots is not None:
-            # Few of many rows: what no head of the group learns from would only fill the batches.
+            # Rows that no head of the group learns from would only fill the batches.
             used = np.flatnonzero((weight > 0).any(axis=0))
             few = ArrayTable(train.take(rows_of_views(used, views)))
-            learnt = FeatureRows(few, labels[self.train][used], weight[:, used], views)
-        return learnt, self.judged(trials)
+            train_part = FeatureRows(few, labels[self.train][used], weight[:, used], views)
+        return train_part, self.val_part(trials)
 
-    def judged(self, trials: Sequence[Trial]) -> FeatureRows:
-        """Return what trials of one program are judged by."""
+    def val_part(self, trials: Sequence[Trial]) -> FeatureRows:
+        """Return the validation rows of trials that share a program; weight 0 for rows of other folds."""
         _, val = self._tables(trials[0])
         weight = np.stack([self._val_weight(trial) for trial in trials])
         return FeatureRows(val, self.labels[self.val], weight)
@@ -198,6 +199,6 @@ class SweepData:
         return (self.fold_of == trial.fold).astype(np.float32)
 
     def test_part(self, layer: str, heads: int) -> FeatureRows:
-        """Return the test rows, for heads that have been chosen."""
+        """Return the test rows, with equal weights for `heads` chosen heads."""
         labels = self.labels[self.test]
         return FeatureRows(self.table(self.test, layer), labels, np.ones((heads, len(labels)), np.float32))

@@ -1,4 +1,4 @@
-"""The best heads of a sweep so far, so that what is looked at again is not fitted again."""
+"""Keeps the best heads of a sweep in memory, so that the ones chosen are not fitted again."""
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
@@ -8,12 +8,12 @@ from featcache.sweeps.trials import Trial
 
 
 class FitCache:
-    """Fitted heads by trial; over `nbytes` of parameters, those of the lowest validation accuracy go.
+    """Fitted heads by trial; beyond `nbytes` those of the lowest validation accuracy are dropped.
 
     Parameters
     ----------
     nbytes
-        What they may take.
+        Bytes that their parameters may take.
     """
 
     def __init__(self, nbytes: int) -> None:
@@ -23,11 +23,11 @@ class FitCache:
         self._held = self._added = 0
 
     def add(self, fits: Iterable[tuple[Trial, Fit]]) -> None:
-        """Keep some heads, as far as there is room."""
+        """Keep some heads, and drop the worst beyond the limit."""
         for trial, fit in fits:
             self._fits[trial] = fit
             self._held += _size(fit)
-            # A head that diverged has the accuracy NaN, which is no order; the number breaks ties.
+            # A head that diverged has the accuracy NaN, which cannot be ordered; the number breaks ties.
             worth = fit.val_accuracy if fit.val_accuracy >= 0 else -1.0
             heapq.heappush(self._worst, (worth, self._added, trial))
             self._added += 1
@@ -35,7 +35,7 @@ class FitCache:
             self._held -= _size(self._fits.pop(heapq.heappop(self._worst)[2]))
 
     def get(self, trials: Sequence[Trial], fit: Callable[[Sequence[Trial]], list[Fit]]) -> list[Fit]:
-        """Return the heads of some trials of one program; if any is not here, all are fitted by `fit`."""
+        """Return the heads of some trials of one program; if any is missing, all are fitted by `fit`."""
         if all(trial in self._fits for trial in trials):
             return [self._fits[trial] for trial in trials]
         return fit(trials)

@@ -1,4 +1,4 @@
-"""The leaderboard of a sweep: which heads are told apart from the best."""
+"""The leaderboard of a sweep: configurations ranked by mean validation accuracy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LeaderboardEntry:
-    """A configuration and how its trials (seeds, folds) did on validation rows.
+    """A configuration and the validation scores of its trials (seeds, folds).
 
     Parameters
     ----------
     key
-        What identifies the configuration.
+        The configuration, such as a `Trial` without seed and fold.
     accuracy, deviation
         Mean over the trials and standard deviation between them (0 for one trial).
     loss
         Mean cross-entropy in nats.
     trials
-        How many there are.
+        Number of trials.
     best_epoch
-        Median over the trials, which says how long to train when no rows are left to judge.
+        Median over the trials: how long to train where no validation rows are left.
     """
 
     key: Any
@@ -43,17 +43,17 @@ def leaderboard_entries(results: Sequence[tuple[Any, Mapping[str, Any]]]) -> lis
 
     Returns
     -------
-    list of Standing
-        Best first. One of whose trials any diverged comes last: a mean over the lucky ones would flatter it.
+    list of LeaderboardEntry
+        Best first. A configuration with a diverged trial comes last: a mean over the others would flatter it.
     """
     found: dict[Any, list[Mapping[str, Any]]] = {}
     for key, result in results:
         found.setdefault(key, []).append(result)
-    ranked = [_standing(key, rows) for key, rows in found.items()]
+    ranked = [_entry(key, rows) for key, rows in found.items()]
     return sorted(ranked, key=lambda s: (not np.isfinite(s.accuracy), -s.accuracy, s.loss))
 
 
-def _standing(key: Any, rows: Sequence[Mapping[str, Any]]) -> LeaderboardEntry:
+def _entry(key: Any, rows: Sequence[Mapping[str, Any]]) -> LeaderboardEntry:
     accuracy = np.array([_number(row["val_accuracy"]) for row in rows])
     loss = np.array([_number(row["val_loss"]) for row in rows])
     return LeaderboardEntry(

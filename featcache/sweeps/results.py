@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: one line for every head, and what was concluded from them."""
+"""The files of a sweep: a JSON line for every head, and a summary with the leaderboard and the choices."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
 
 
 def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identity: str) -> dict[str, Any]:
-    """Return everything that is needed to fit this head again, and how it did."""
+    """Return a head's result line: everything that is needed to fit it again, and its validation scores."""
     from featcache.core.version import __version__
 
     return {
@@ -64,12 +64,12 @@ def _finite(value: float) -> float | None:
 
 
 class Results:
-    """The lines of ``results.jsonl``, added to and read again by a sweep that goes on.
+    """The lines of ``results.jsonl``, which a sweep appends to and a continued sweep reads.
 
     Parameters
     ----------
     folder
-        Where they are; made if need be.
+        The output folder; created where it is missing.
 
     Raises
     ------
@@ -123,7 +123,7 @@ class Results:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One level of columns: settings under their own names."""
+    """Flatten a result line to columns such as ``settings.l2`` and ``protocol.folds``."""
     own = {key: value for key, value in row.items() if not isinstance(value, dict)}
     settings = {f"settings.{key}": value for key, value in row["settings"].items()}
     return own | settings | {f"protocol.{key}": value for key, value in row["protocol"].items()}
@@ -131,40 +131,40 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Contender:
-    """A configuration beside the chosen one, on the same rows that judged.
+    """A configuration compared with the chosen one on the same validation rows.
 
     Parameters
     ----------
-    standing
-        How its trials did.
+    entry
+        The configuration and its validation scores.
     against
-        Chosen minus this one, row by row.
+        The paired comparison, chosen minus this one.
     """
 
-    standing: LeaderboardEntry
+    entry: LeaderboardEntry
     against: Comparison
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for one number of shots.
+    """The configuration chosen for one number of shots.
 
     Parameters
     ----------
     shots
         Training examples of each class; ``None``: all.
-    standing
+    entry
         The configuration and its validation scores.
     contenders
-        The next best of the same cache's rows, compared with it.
+        The next best configurations on the same cache, compared with it.
     test
-        Its accuracy on the test rows, read once; ``None`` where there are none.
+        Its scores on the test rows, read once; ``None`` without test rows.
     image_floor
-        The accuracy that the images' colours alone reach on the rows that judge; ``None`` where it is not known.
+        The validation accuracy that the images' colours alone reach; ``None`` where it is not known.
     """
 
     shots: int | None
-    standing: LeaderboardEntry
+    entry: LeaderboardEntry
     contenders: tuple[Contender, ...]
     test: SeedScores | None
     image_floor: float | None = None
@@ -179,22 +179,22 @@ class SweepResult:
     folder
         Where results and summary are.
     heads
-        How many heads were asked for; `fitted`: how many of them now, the others had been there.
+        How many heads were asked for.
     fitted, seconds
-        Work of this run.
+        How many of them this run fitted, the others being in the folder already, and its wall time.
     leaderboard
         Configurations over all training rows (or the most shots), best first.
     choices
         One for each number of shots, fewest first, all rows last.
     warnings
-        Sentences about what may be wrong with the data.
+        Sentences about possible faults of the data.
     classifier
         Folder of the chosen head, if it was saved.
     caches
-        Names of the caches, by the numbers that configurations hold.
+        Names of the backbones; `Trial.cache` is an index into them.
     task
-        What is learnt (`featcache.core.tasks.TASKS`): what is called accuracy is then the share of right
-        answers, or R².
+        One of `featcache.core.tasks.TASKS`; accuracy means the share of right labels for multilabel, R² for
+        regression.
     """
 
     folder: Path
@@ -221,35 +221,35 @@ class SweepResult:
             "heads": self.heads,
             "fitted": self.fitted,
             "seconds": round(self.seconds, 3),
-            "chosen": self._choice(self.chosen),
-            "shots": [self._choice(choice) for choice in self.choices],
-            "leaderboard": [self._standing(standing) for standing in self.leaderboard[:50]],
+            "chosen": self._choice_json(self.chosen),
+            "shots": [self._choice_json(choice) for choice in self.choices],
+            "leaderboard": [self._entry_json(entry) for entry in self.leaderboard[:50]],
             "warnings": list(self.warnings),
             "classifier": str(self.classifier) if self.classifier else None,
         }
 
-    def _standing(self, standing: LeaderboardEntry) -> dict[str, Any]:
-        trial: Trial = standing.key
+    def _entry_json(self, entry: LeaderboardEntry) -> dict[str, Any]:
+        trial: Trial = entry.key
         return {
             "cache": self.caches[trial.cache],
             "layer": trial.layer,
             "head": trial.settings.head,
             "settings": describe_settings(trial.settings),
             "shots": trial.shots,
-            "val_accuracy": _finite(standing.accuracy),
-            "deviation": _finite(standing.deviation),
-            "val_loss": _finite(standing.loss),
-            "trials": standing.trials,
+            "val_accuracy": _finite(entry.accuracy),
+            "deviation": _finite(entry.deviation),
+            "val_loss": _finite(entry.loss),
+            "trials": entry.trials,
         }
 
-    def _choice(self, choice: Choice) -> dict[str, Any]:
+    def _choice_json(self, choice: Choice) -> dict[str, Any]:
         return {
-            **self._standing(choice.standing),
+            **self._entry_json(choice.entry),
             "test": choice.test.to_json() if choice.test else None,
             "image_floor": choice.image_floor,
             "contenders": [
                 {
-                    **self._standing(contender.standing),
+                    **self._entry_json(contender.entry),
                     "behind_by": contender.against.difference,
                     "interval": list(contender.against.interval),
                     "p_value": contender.against.p_value,

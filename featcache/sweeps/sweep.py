@@ -1,4 +1,4 @@
-"""Sweep heads over caches: fit what is asked for, choose on validation rows, look at the test rows once."""
+"""Sweep heads over caches: fit all configurations, choose on validation rows, read the test rows once."""
 
 import os
 import time
@@ -24,7 +24,7 @@ from featcache.sweeps.trials import Trial, configurations, groups, read_axes
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """How far a sweep is: heads done and asked for, what ran last, the best so far, and the caches' names."""
+    """Progress of a sweep: heads fitted and asked for, the kind fitted last, the best so far, the backbones' names."""
 
     done: int
     total: int
@@ -60,47 +60,47 @@ def sweep(
     on_progress: OnProgress | None = None,
     **axes: Given,
 ) -> SweepResult:
-    """Fit many heads on cached features and choose one honestly.
+    """Fit shot_counts heads on cached features and choose one honestly.
 
     Parameters
     ----------
     caches
         One or more caches, or their paths; several (backbones of one dataset) give one leaderboard.
     output
-        Folder for the results. One that holds an unfinished sweep is gone on with: heads that it holds are not
-        fitted again.
+        Folder for the results. An unfinished sweep in it is continued: heads that it holds are not fitted
+        again.
     layer
         A layer, several, or ``"all"``; each cache's first by default.
     seeds
-        How many seeds each configuration is fitted with: 0, 1, …
+        How shot_counts seeds each configuration is fitted with: 0, 1, …
     folds
-        Number of stratified folds over all rows that are no test rows; 0: the validation rows judge.
+        Number of stratified folds over all rows that are no test rows; 0: the validation rows choose.
     shots
         Training examples of each class: numbers and ``"all"``, such as ``"1,5,10,all"``.
     trials
-        Draw so many configurations of each kind of head at random; ``None``: the whole grid.
+        Number of configurations to draw at random of each kind of head; ``None``: the whole grid.
     select
-        What chooses: ``"val"`` or ``"folds"``. The test rows never do.
+        Which rows choose: ``"val"`` or ``"folds"``, never the test rows.
     train, val, test
         Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; see
         `featcache.splits.selection.SplitSpec`.
     val_fraction
         Share of the training rows held out where a cache has no validation split.
     group_by
-        Regular expression over ids; images of one group never are on both sides. By default the groups that a cache
-        holds.
+        Regular expression over ids; images of one group are never split between training and validation. By
+        default the groups that a cache holds.
     seed
         Of folds, held-out rows, random search, and the order of minibatches.
     memory
-        What training may take, such as ``"2GiB"``; larger features are streamed.
+        Memory that training may take, such as ``"2GiB"``; larger features are streamed.
     save_best
         Save the chosen head as a classifier in ``OUTPUT/classifier``.
     calibrate, reject_accuracy
-        How sure that classifier may be; see `featcache.train_head`.
+        Whether that classifier is calibrated, and its threshold for ``unknown``; see `featcache.train_head`.
     on_progress
         Called after every program.
     **axes
-        What is tried of each field of `featcache.heads.settings.Settings`, in the grammar of `featcache.sweeps.axes`:
+        Values to try of each field of `featcache.heads.settings.Settings`, in the grammar of `featcache.sweeps.axes`:
         ``head="linear,mlp"``, ``learning_rate="1e-4:1e-1:log8"``, ``hidden=[(256,), (512, 128)]``.
 
     Returns
@@ -111,8 +111,7 @@ def sweep(
     Raises
     ------
     UsageError
-        Axes that are not in the grammar, a sweep that would choose by test rows, an output that holds something
-        else.
+        Axes are not in the grammar, the test rows would choose, or the output folder holds something else.
     DataError
         If a cache has no usable training rows, or fewer than there are folds.
     IntegrityError
@@ -123,7 +122,7 @@ def sweep(
     if seeds < 1:
         raise UsageError(f"seeds {seeds}: expected 1 or more")
     protocol = Protocol(train, val, test, val_fraction, group_by, seed, folds)
-    many = read_shots(shots)
+    shot_counts = read_shots(shots)
     limit = read_bytes(memory)
     require_accuracy(reject_accuracy)
     given = [caches] if isinstance(caches, str | os.PathLike | FeatureCache) else list(caches)
@@ -131,14 +130,14 @@ def sweep(
     _refuse_other_classes(opened)
     task = opened[0].task
     chosen = _configurations(task, axes, trials=trials, seed=seed)
-    if task != MULTICLASS and many != [None]:
+    if task != MULTICLASS and shot_counts != [None]:
         raise UsageError(f"shots are training examples of each class, and {opened[0].path} holds {task}")
     data = [SweepData(cache, protocol, memory=limit) for cache in opened]
     asked = (
         Trial(number, name, with_views(cache, name, replace(own, seed=first)), fold, few)
         for number, cache in enumerate(opened)
         for name in _layers(cache, layer)
-        for few in many
+        for few in shot_counts
         for own in chosen
         for first in range(seeds)
         for fold in protocol.fold_numbers
@@ -146,11 +145,13 @@ def sweep(
     wanted = list(dict.fromkeys(asked))
     results = Results(Path(output))
     names = {trial: _identity(trial, data) for trial in wanted}
-    kept = FitCache(limit // 8)
-    fitted = _fit_all(names, data, results, limit, kept, on_progress)
+    fit_cache = FitCache(limit // 8)
+    fitted = _fit_all(names, data, results, limit, fit_cache, on_progress)
     results.write_table()
     rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
-    choices, heads = zip(*(choose(few, rows, data, seeds, limit, kept) for few in many), strict=True)
+    choices, heads = zip(
+        *(choose(few, rows, data, seeds, limit, fit_cache) for few in shot_counts), strict=True
+    )
     sure = reject_accuracy if calibrate else None
     winner = finish_winner(choices[-1], heads[-1], data, Path(output), reject_accuracy=sure)
     result = SweepResult(
@@ -158,7 +159,9 @@ def sweep(
         heads=len(wanted),
         fitted=fitted,
         seconds=time.monotonic() - started,
-        leaderboard=tuple(leaderboard_entries([(key, own) for key, own in rows if key.shots == many[-1]])),
+        leaderboard=tuple(
+            leaderboard_entries([(key, own) for key, own in rows if key.shots == shot_counts[-1]])
+        ),
         choices=choices,
         warnings=tuple(found["message"] for found in winner.training["warnings"]),
         classifier=winner.save(Path(output) / "classifier") if save_best else None,
@@ -191,22 +194,24 @@ def _refuse_other_classes(caches: Sequence[FeatureCache]) -> None:
 
 
 def _configurations(task: str, axes: Mapping[str, Given], *, trials: int | None, seed: int) -> list[Settings]:
-    """Return the settings to try, all of which can learn what the caches know of their images."""
-    reading = TASK_TYPES[task]
-    usual = {"head": reading.heads[0], "loss": reading.losses[0]}
-    usual = (
-        {name: value for name, value in usual.items() if axes.get(name) is None} if task != MULTICLASS else {}
+    """Return the settings to try; raises `UsageError` for a head or loss that cannot learn the caches' task."""
+    task_type = TASK_TYPES[task]
+    defaults = {"head": task_type.heads[0], "loss": task_type.losses[0]}
+    defaults = (
+        {name: value for name, value in defaults.items() if axes.get(name) is None}
+        if task != MULTICLASS
+        else {}
     )
-    found = configurations(read_axes({**axes, **usual}), trials=trials, seed=seed)
+    found = configurations(read_axes({**axes, **defaults}), trials=trials, seed=seed)
     for own in found:
-        reading.head(own.head)
+        task_type.head(own.head)
         if own.head in DESCENT:
-            reading.loss(own.loss)
+            task_type.loss(own.loss)
     return found
 
 
 def _layers(cache: FeatureCache, asked: str | Sequence[str] | None) -> list[str]:
-    if asked == "all":  # statistics of the images are what heads are compared with
+    if asked == "all":  # image statistics are a baseline, not a layer to train on
         return [name for name in cache.layers if not name.startswith("image:")]
     names = asked.split(",") if isinstance(asked, str) else asked
     return [cache.layer(name) for name in names] if names else [cache.layer(None)]
@@ -218,7 +223,7 @@ def read_shots(given: str | int | Sequence[str | int]) -> list[int | None]:
     Raises
     ------
     UsageError
-        It is no number above 0, nor ``all``.
+        An item is neither a number above 0 nor ``all``.
     """
     items = given.split(",") if isinstance(given, str) else given if isinstance(given, Sequence) else [given]
     found: set[int | None] = set()
@@ -245,24 +250,22 @@ def _fit_all(
     data: Sequence[SweepData],
     results: Results,
     memory: int,
-    kept: FitCache,
+    fit_cache: FitCache,
     on_progress: OnProgress | None,
 ) -> int:
-    """Fit what is not there yet, group by group; returns how many heads that were."""
+    """Fit the heads without a result yet, group by group; returns how shot_counts."""
     missing = [trial for trial, name in names.items() if name not in results.rows]
     done = len(names) - len(missing)
     for group in groups(missing):
         own = data[group[0].cache]
         pairs = list(zip(group, fit_trials(group, own, memory), strict=True))
         results.add([row(trial, fit, own.cache, own.protocol, names[trial]) for trial, fit in pairs])
-        kept.add(pairs)
+        fit_cache.add(pairs)
         done += len(group)
         if on_progress:
-            there = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
+            rows = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
             caches = [own.cache.backbone for own in data]
             on_progress(
-                SweepProgress(
-                    done, len(names), group[0].settings.head, leaderboard_entries(there)[:5], caches
-                )
+                SweepProgress(done, len(names), group[0].settings.head, leaderboard_entries(rows)[:5], caches)
             )
     return len(missing)

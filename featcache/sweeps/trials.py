@@ -1,4 +1,4 @@
-"""Which heads a sweep fits: configurations times seeds, folds and shots, and which of them share a program."""
+"""The heads that a sweep fits: configurations × seeds × folds × shots, and which of them share a program."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from featcache.heads.settings import DESCENT, FULL_BATCH, HEADS, SETTINGS, Setti
 from featcache.sweeps.axes import Axis, Given, read_axis
 
 RELEVANT: Mapping[str, tuple[str, ...]] = {head: settings_for(head) for head in HEADS}
-"""The settings that change a kind of head; an axis over any other is not multiplied out for it."""
+"""The settings that each kind of head uses; axes over others are not multiplied out for it."""
 
 STEPS_ONLY = frozenset(name for name, setting in SETTINGS.items() if "lbfgs" not in setting.optimizers)
-"""Settings that change nothing where all rows are taken at once."""
+"""Settings without effect on full-batch optimisers."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Trial:
     Parameters
     ----------
     cache
-        Number of the cache among those of the sweep.
+        Index of the cache among those of the sweep.
     layer
-        Which of its layers.
+        Name of one of its layers.
     settings
-        How it is trained; its seed is the trial's.
+        How it is trained, with the trial's seed.
     fold
-        Number of the fold that is left out; ``None`` where a fixed validation part judges.
+        Number of the fold that is held out; ``None`` with fixed validation rows.
     shots
         Training examples of each class; ``None`` for all.
     """
@@ -45,11 +45,11 @@ class Trial:
 
     @property
     def configuration(self) -> "Trial":
-        """The trial without its seed and fold: what is chosen between."""
+        """The trial without its seed and fold: what a sweep chooses between."""
         return replace(self, settings=replace(self.settings, seed=0), fold=None)
 
     def program(self) -> tuple[Any, ...]:
-        """Return what trials must have in common to be fitted by one program on the same rows."""
+        """Return a key that is equal for trials which one program can fit on the same rows."""
         own = self.settings
         common = (self.cache, self.layer, self.shots, own.head)
         if own.head not in DESCENT:
@@ -60,10 +60,10 @@ class Trial:
                 "prototype": ("metric", "views"),
             }
             return (*common, *(getattr(own, name) for name in shared[own.head]))
-        form = (own.hidden, own.activation, own.batch_norm) if own.head == "mlp" else ()
+        architecture = (own.hidden, own.activation, own.batch_norm) if own.head == "mlp" else ()
         flags = (own.clip is not None, own.mixup > 0, own.noise > 0, own.standardize, own.views)
         steps = (own.loss, own.optimizer, own.schedule, own.batch_size, own.epochs, own.monitor)
-        return (*common, *form, *flags, *steps)
+        return (*common, *architecture, *flags, *steps)
 
     def identity(self, features: str, rows: str, views: Mapping[str, Any]) -> str:
         """Return a name for the result: the same for the same trial on the same features and rows.
@@ -75,8 +75,8 @@ class Trial:
         rows
             Hash over the rows and how they are divided.
         views
-            How the cache's views were drawn, as its recipe says it. Of no matter to heads that learn from the plain
-            images: they have the name that they have on a cache of those.
+            How the cache's views were drawn, as in its recipe. Left out for heads that learn from the plain images:
+            they have the same name on a cache without views.
         """
         told = {
             name: getattr(self.settings, name) for name in ("head", "seed", *RELEVANT[self.settings.head])
@@ -102,11 +102,11 @@ def read_axes(given: Mapping[str, Given]) -> dict[str, Axis]:
     Raises
     ------
     UsageError
-        An unknown setting, or values that are not in the grammar.
+        A setting is unknown, or values are not in the grammar.
     """
     told = {name: value for name, value in given.items() if value is not None}
-    usual = {name: setting.grid or setting.default for name, setting in SETTINGS.items() if setting.axis}
-    return {name: read_axis(name, value) for name, value in (usual | told).items()}
+    defaults = {name: setting.grid or setting.default for name, setting in SETTINGS.items() if setting.axis}
+    return {name: read_axis(name, value) for name, value in (defaults | told).items()}
 
 
 def configurations(axes: Mapping[str, Axis], *, trials: int | None = None, seed: int = 0) -> list[Settings]:
@@ -119,17 +119,17 @@ def configurations(axes: Mapping[str, Axis], *, trials: int | None = None, seed:
     trials
         How many to draw at random for each kind of head; ``None`` for the whole grid.
     seed
-        Of the draw.
+        Seed of the draw.
 
     Raises
     ------
     UsageError
-        A range without a count in a grid, or values that cannot be.
+        A grid has a range without a count, or a value is not valid.
     """
     found: dict[Settings, None] = {}
     for head in axes["head"].values:
         if head not in HEADS:
-            Settings(head=head)  # says which there are
+            Settings(head=head)  # raises, naming those that exist
         relevant = [axes[name] for name in RELEVANT[head]]
         for values in _grid(relevant) if trials is None else _draws(relevant, trials, seed, head):
             found[Settings(head=head, **_told(head, values))] = None
@@ -137,7 +137,7 @@ def configurations(axes: Mapping[str, Axis], *, trials: int | None = None, seed:
 
 
 def _told(head: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what an optimiser does not know, so that no head is fitted twice."""
+    """Drop settings that the optimiser ignores, so that no head is fitted twice."""
     if head not in DESCENT or values["optimizer"] not in FULL_BATCH:
         return values
     return {name: value for name, value in values.items() if name not in STEPS_ONLY}
@@ -157,13 +157,13 @@ def _grid(axes: Sequence[Axis]) -> list[dict[str, Any]]:
 
 
 def _draws(axes: Sequence[Axis], trials: int, seed: int, head: str) -> list[dict[str, Any]]:
-    # By kind of head: adding one changes no other's draw.
+    # One generator for each kind of head: adding a kind does not change the draws of another.
     random = np.random.default_rng([seed, HEADS.index(head)])
     return [{axis.name: axis.draw(random) for axis in axes} for _ in range(trials)]
 
 
 def groups(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Return the trials that share a program, in the order in which their first was given."""
+    """Group the trials by program, in the order of each group's first trial."""
     found: dict[tuple[Any, ...], list[Trial]] = {}
     for trial in trials:
         found.setdefault(trial.program(), []).append(trial)

@@ -91,7 +91,7 @@ def test_a_plan_in_json(trained, small_backbone, cli):
         (("--augment", "flop"), 2, "flop"),
         (("--batch-norm", "train"), 2, "no batch-norm 'train'"),
         (("--epochs", "0"), 2, "epochs 0: expected at least 1"),
-        (("--layer", "block6d:map"), 2, "layer block6d:map is one of a cached cut; give --cache too"),
+        (("--layer", "block6d:map"), 2, "layer block6d:map names a layer of a cached cut; give --cache too"),
         (("--resume",), 3, "nothing to resume"),
         (("--cache", "nowhere.h5"), 2, "both photos and a cached cut were given"),
     ],

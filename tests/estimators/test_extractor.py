@@ -232,8 +232,8 @@ def test_a_missing_file_is_named(files, tmp_path):
         (7, "images of type int; give a list of paths"),
         ([7], "an image of type int; give a list of paths"),
         (np.zeros((8, 8, 3), np.uint8), r"images of shape \(8, 8, 3\); give .* \[N, H, W, 3\]"),
-        (np.zeros((2, 8, 8, 3)), r"a picture float64 \(8, 8, 3\); expected uint8"),
-        (np.zeros((2, 8, 8, 4), np.uint8), r"a picture uint8 \(8, 8, 4\); expected uint8"),
+        (np.zeros((2, 8, 8, 3)), r"an image float64 \(8, 8, 3\); expected uint8"),
+        (np.zeros((2, 8, 8, 4), np.uint8), r"an image uint8 \(8, 8, 4\); expected uint8"),
     ],
 )
 def test_what_are_no_images(images, says):

@@ -191,7 +191,7 @@ def test_a_place_that_cannot_be_used_is_refused_before_anything_is_trained(class
 def test_nothing_to_resume(classifier, tmp_path):
     with pytest.raises(DataError, match="nothing to resume"):
         finetune(classifier, **{**QUICK, "output": tmp_path / "run"}, resume=True)
-    with pytest.raises(UsageError, match="nothing can be resumed where nothing is saved"):
+    with pytest.raises(UsageError, match="a run without an output saves nothing, so it cannot be resumed"):
         finetune(classifier, **QUICK, resume=True)
 
 

@@ -7,7 +7,7 @@ from helpers.tiny_finetuning import tiny_classifier, tiny_network, tiny_photos
 from featcache import extract
 from featcache.datasets import open_dataset
 from featcache.finetuning.data import from_photos
-from featcache.finetuning.inputs import CachedActivations, Kept, batches, epoch_order
+from featcache.finetuning.inputs import CachedActivations, InMemoryInputs, batches, epoch_order
 from featcache.finetuning.phases import make_model
 from featcache.images.augmentation import Augmentation
 
@@ -129,7 +129,7 @@ def test_a_row_that_cannot_be_read_leaves_its_place_empty():
 
 def test_rows_that_judge_are_made_once():
     inputs = Flaky({4})
-    kept = Kept(inputs)
+    kept = InMemoryInputs(inputs)
     rows = np.arange(6)
     once, again = (list(batches(kept, rows, 4, epoch=None)) for _ in range(2))
     assert inputs.asked == 6
@@ -140,7 +140,7 @@ def test_rows_that_judge_are_made_once():
 
 def test_only_so_many_are_kept():
     inputs = Flaky(set())
-    kept = Kept(inputs, limit=3 * 8)  # three rows of two float32
+    kept = InMemoryInputs(inputs, limit=3 * 8)  # three rows of two float32
     rows = np.arange(6)
     for _ in range(2):
         assert rows_of(batches(kept, rows, 6, epoch=None)) == rows.tolist()

@@ -194,7 +194,7 @@ def test_a_sweep_compares_its_choice_with_the_colours_alone(two_layers, tmp_path
         assert any("the features add nothing" in warning for warning in result.warnings) == says
     folds = sweep(two_layers[0], output=tmp_path / "folds", head="prototype", folds=4, save_best=False)
     assert folds.chosen.image_floor == pytest.approx(result.chosen.image_floor, abs=0.5)
-    assert 1 / 3 < folds.chosen.image_floor < folds.chosen.standing.accuracy
+    assert 1 / 3 < folds.chosen.image_floor < folds.chosen.entry.accuracy
     few = sweep(two_layers[0], output=tmp_path / "few", head="prototype", shots="5", save_best=False)
     assert few.chosen.image_floor is None
 

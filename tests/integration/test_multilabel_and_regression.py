@@ -186,11 +186,11 @@ def test_caches_that_know_other_things(of_numbers, of_answers, tmp_path, feature
 def test_a_sweep_over_numbers_ranks_by_r2(of_numbers, features, numbers, tmp_path):
     found = sweep(of_numbers, output=tmp_path / "s", head="ridge", l2="1,1000")
     assert found.task == "numbers"
-    for standing in found.leaderboard:
-        oracle = make_pipeline(StandardScaler(), Ridge(standing.key.settings.l2))
+    for entry in found.leaderboard:
+        oracle = make_pipeline(StandardScaler(), Ridge(entry.key.settings.l2))
         oracle.fit(features[:160], numbers[:160])
         # Single precision, and numbers in units of their deviation.
-        assert standing.accuracy == pytest.approx(oracle.score(features[160:200], numbers[160:200]), abs=1e-4)
+        assert entry.accuracy == pytest.approx(oracle.score(features[160:200], numbers[160:200]), abs=1e-4)
     best = found.leaderboard[0].key.settings.l2
     assert found.chosen.test is not None
     kept = Classifier.load(found.classifier)

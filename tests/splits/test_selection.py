@@ -366,9 +366,9 @@ def test_a_sweeps_heads_keep_their_names_and_other_rows_are_other_heads(cache):
     assert len({protocol.identity(cache) for protocol in changed}) == len(changed)
 
 
-def test_a_sweep_without_rows_that_judge():
+def test_a_sweep_without_validation_rows():
     with pytest.raises(
-        UsageError, match="val none: expected a split or a slice, or folds; without rows that judge"
+        UsageError, match="val none: expected a split or a slice, or folds; without validation rows"
     ):
         Protocol(val="none")
     assert Protocol(val="none", folds=2).folds == 2

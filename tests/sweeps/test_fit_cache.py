@@ -57,5 +57,5 @@ def test_no_head_is_fitted_again_to_be_compared_tested_and_saved(tmp_path, monke
     assert "backbone" in text[1]
     assert any("l2=1 " in line + " " for line in text[2:8])
     again = sweeping.sweep(caches, output=tmp_path / "out", **given)
-    assert (again.fitted, again.chosen.standing) == (0, first.chosen.standing)
+    assert (again.fitted, again.chosen.entry) == (0, first.chosen.entry)
     assert len(fitted_heads) > 12  # nothing was kept from then

@@ -52,7 +52,7 @@ def test_every_head_has_a_line_that_says_how_to_fit_it_again(done, cache):
 def test_the_best_on_validation_is_chosen_and_tested_once(done, cache):
     result, _ = done
     best = result.leaderboard[0]
-    assert result.chosen.standing == best
+    assert result.chosen.entry == best
     assert best.accuracy == max(s.accuracy for s in result.leaderboard)
     assert best.trials == 2
     test = result.chosen.test
@@ -65,9 +65,9 @@ def test_the_best_on_validation_is_chosen_and_tested_once(done, cache):
 def test_the_chosen_head_is_saved_with_the_same_scores(done, cache):
     result, _ = done
     kept = Classifier.load(result.classifier)
-    assert kept.head == result.chosen.standing.key.settings.head
+    assert kept.head == result.chosen.entry.key.settings.head
     assert kept.metrics["test"]["accuracy"] == pytest.approx(result.chosen.test.values[0])
-    assert kept.metrics["val"]["accuracy"] == pytest.approx(result.chosen.standing.accuracy, abs=1e-6)
+    assert kept.metrics["val"]["accuracy"] == pytest.approx(result.chosen.entry.accuracy, abs=1e-6)
     assert kept.evaluate(cache, split="test").accuracy == kept.metrics["test"]["accuracy"]
 
 
@@ -86,7 +86,7 @@ def test_a_sweep_goes_on_where_it_was_killed(done, cache, tmp_path):
         assert rows[line["id"]]["val_loss"] == pytest.approx(line["val_loss"], rel=1e-4)
     again = sweep(cache, output=folder, seeds=2, **SMALL)
     assert again.fitted == 0
-    assert again.chosen.standing == result.chosen.standing
+    assert again.chosen.entry == result.chosen.entry
 
 
 def test_a_damaged_line_is_named(cache, tmp_path):
@@ -120,9 +120,9 @@ def test_several_caches_give_one_leaderboard(cache, tmp_path):
     splits = ["train"] * 150 + ["val"] * 45 + ["test"] * 45
     other = feature_cache(tmp_path / "noisy.h5", noisy, labels, splits, layer="block")
     result = sweep([other, cache], output=tmp_path / "two", **SMALL)
-    assert {standing.key.cache for standing in result.leaderboard} == {0, 1}
-    assert result.chosen.standing.key.cache == 1
-    assert all(contender.standing.key.cache == 1 for contender in result.chosen.contenders)
+    assert {entry.key.cache for entry in result.leaderboard} == {0, 1}
+    assert result.chosen.entry.key.cache == 1
+    assert all(contender.entry.key.cache == 1 for contender in result.chosen.contenders)
 
 
 def test_random_search_is_the_same_again(cache, tmp_path):
@@ -205,9 +205,9 @@ def test_the_images_statistics_are_a_layer_to_compare_with_not_to_sweep_over(tmp
     both = feature_cache(tmp_path / "a.h5", features, labels, splits, statistics=statistics)
     assert len(both.layers) == 2
     result = sweep(both, output=tmp_path / "out", layer="all", head="prototype", reject_accuracy=0.8)
-    assert [standing.key.layer for standing in result.leaderboard] == ["pool"]
+    assert [entry.key.layer for entry in result.leaderboard] == ["pool"]
     # 30 random statistics know nothing: the floor is near a third, and the head above it.
-    assert 0.1 < result.chosen.image_floor < 0.6 < result.chosen.standing.accuracy
+    assert 0.1 < result.chosen.image_floor < 0.6 < result.chosen.entry.accuracy
     asked = sweep(both, output=tmp_path / "two", layer="pool,image:statistics", head="prototype")
     assert asked.heads == 2
 

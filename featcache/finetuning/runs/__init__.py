@@ -1,1 +1,1 @@
-"""What a fine-tuning run leaves on disk."""
+"""The files of a fine-tuning run: checkpoints, history, report, TensorBoard scalars."""

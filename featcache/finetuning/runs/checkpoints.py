@@ -1,8 +1,8 @@
-"""Checkpoints of a fine-tuning run: the arrays are orbax's, and the JSON beside them is what makes them count.
+"""Checkpoints of a fine-tuning run: arrays stored by orbax, and one JSON file each that makes them valid.
 
-A save writes the arrays into a folder of a new name, makes all of it durable, and then renames one JSON file into
-place: it names that folder, holds the position in the run, and checksums of what a restore has to find. So whoever is
-killed, at whatever moment, leaves the old checkpoint or the new one. A folder that no JSON names is a leftover::
+A save writes the arrays into a folder of a new name, syncs it to disk, and then renames one JSON file into place. That
+file names the folder and holds the position in the run and the checksums. A process killed at any moment leaves the
+old checkpoint or the new one. A folder that no JSON file names is a leftover::
 
     checkpoints/last.json             format, position, where each array is, checksums
     checkpoints/last-6f1c03d2/        see `featcache.finetuning.runs.array_store`
@@ -41,12 +41,12 @@ _LEFTOVER = re.compile(r"(last|best)-[0-9a-f]{8}.*")
 
 
 class Checkpoints:
-    """The checkpoints of one run, which one process writes; opening them removes what killed saves left.
+    """The checkpoints of one run, written by one process; opening them removes leftovers of killed saves.
 
     Parameters
     ----------
     folder
-        Where they are; made by the first save.
+        Their folder; created by the first save.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,29 +54,29 @@ class Checkpoints:
         self._clean()
 
     def names(self) -> tuple[str, ...]:
-        """Return which of `NAMES` are there."""
+        """Return those of `NAMES` that exist."""
         return tuple(name for name in NAMES if self._record(name).is_file())
 
     def save(
         self, name: str, arrays: Mapping[str, "np.ndarray | jax.Array"], position: Mapping[str, Any]
     ) -> None:
-        """Save a checkpoint in the place of the one of that name; that one is replaced at once, or not at all.
+        """Save a checkpoint, atomically replacing the one of that name.
 
         Parameters
         ----------
         name
             One of `NAMES`.
         arrays
-            By any names; numbers of any type and shape.
+            Numeric arrays of any dtype and shape, by any names.
         position
             Plain JSON values (and numbers that are infinite or NaN).
 
         Raises
         ------
         UsageError
-            If the name is another, an array holds no numbers, or the position is no JSON.
+            If the name is not one of `NAMES`, an array is not numeric, or the position is not JSON.
         StorageError
-            If it cannot be written; the checkpoint that was there is as it was.
+            If it cannot be written; the earlier checkpoint is unchanged.
         """
         self._require(name)
         plain = on_host(arrays)
@@ -84,10 +84,10 @@ class Checkpoints:
         tree, places = gather(plain)
         fresh = self.folder / f"{name}-{secrets.token_hex(4)}"
         try:
-            with _saving(fresh, intact=name in self.names()), ThreadPoolExecutor(1) as beside:
+            with _save_errors(fresh, intact=name in self.names()), ThreadPoolExecutor(1) as beside:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _require_space(self.folder, sum(value.nbytes for value in tree.values()))
-                # In a thread, so that an interruption ends the save when orbax has ended.
+                # In a thread, so that an interruption waits until orbax is done.
                 files = beside.submit(write_tree, fresh, tree)
                 document = {
                     "format": FORMAT,
@@ -98,17 +98,17 @@ class Checkpoints:
                     "files": files.result(),
                     "position": position,
                 }
-                replace_file(self._record(name), _sealed(document))
-        finally:  # whatever the JSON names now stays
+                replace_file(self._record(name), _with_checksum(document))
+        finally:  # the folder that the JSON file names is kept
             self._clean()
 
     def restore(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays of a checkpoint, bit by bit as they were saved, and its position.
+        """Return the arrays of a checkpoint, bit for bit as saved, and its position.
 
         Raises
         ------
         MissingFileError
-            If there is none of that name.
+            If there is no checkpoint of that name.
         IntegrityError
             If it is damaged, or of a newer version.
         StorageError
@@ -125,7 +125,7 @@ class Checkpoints:
             raise storage_error(error, folder, "read") from error
         arrays = {key: take(tree, place) for key, place in document["arrays"].items()}
         if sha256_tensors(arrays.items()) != document["arrays_sha256"]:
-            raise self._damaged(name, f"what orbax made of {folder} is not what was saved")
+            raise self._damaged(name, f"the arrays that orbax read from {folder} do not match their checksum")
         return arrays, document["position"]
 
     def _require(self, name: str) -> None:
@@ -140,8 +140,10 @@ class Checkpoints:
         try:
             text = path.read_bytes()
         except FileNotFoundError as error:
-            there = ", ".join(self.names()) or "none, a run saves its first after an epoch"
-            raise MissingFileError(f"no checkpoint {name!r} in {self.folder}; there: {there}") from error
+            there = ", ".join(self.names()) or "none (a run saves its first after an epoch)"
+            raise MissingFileError(
+                f"no checkpoint {name!r} in {self.folder}; existing checkpoints: {there}"
+            ) from error
         except OSError as error:
             raise storage_error(error, path, "read") from error
         try:
@@ -152,7 +154,7 @@ class Checkpoints:
                     f"{path} has format version {version}, this featcache reads {FORMAT_VERSION}: upgrade featcache"
                 )
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise self._damaged(name, f"{path} is no checkpoint's record") from error
+            raise self._damaged(name, f"{path} is not the JSON file of a checkpoint") from error
         if document["format"] != FORMAT or _checksum(document) != checksum:
             raise self._damaged(name, f"{path} does not match its checksum")
         return document
@@ -165,16 +167,14 @@ class Checkpoints:
         )
 
     def _clean(self) -> None:
-        """Remove what killed saves left, as far as that is possible: it takes space, and nothing else."""
+        """Remove leftovers of killed saves; errors are ignored, because leftovers only take space."""
         if not self.folder.is_dir():
             return
         kept: dict[str, str | None] = {}
         for name in self.names():
             try:
                 kept[name] = self._document(name)["folder"]
-            except (
-                FeatcacheError
-            ):  # which folder it meant is not known: all of them may be of use to somebody
+            except FeatcacheError:  # its folder is unknown: keep all, they may help a repair
                 kept[name] = None
         for path in self.folder.iterdir():
             match = _LEFTOVER.fullmatch(path.name)
@@ -188,22 +188,22 @@ class Checkpoints:
 
 
 @contextmanager
-def _saving(path: Path, *, intact: bool) -> Iterator[None]:
-    """Say what happened to a save in featcache's words, and what became of the checkpoint before it."""
+def _save_errors(path: Path, *, intact: bool) -> Iterator[None]:
+    """Turn system errors of a save into `StorageError`, saying whether the earlier checkpoint is intact."""
     try:
         yield
     except Exception as error:
         found = _system_error(error)
         if found is None:
             raise
-        rest = "; the checkpoint before it is intact, go on from it with --resume" if intact else ""
-        answer = StorageError(f"{storage_error(found, path, 'save')}{rest}")
-        answer.errno = found.errno
-        raise answer from error
+        rest = "; the earlier checkpoint is intact, continue from it with --resume" if intact else ""
+        failure = StorageError(f"{storage_error(found, path, 'save')}{rest}")
+        failure.errno = found.errno
+        raise failure from error
 
 
 def _system_error(error: Exception) -> OSError | None:
-    """Return what the operating system said, of which tensorstore gives the number in its text."""
+    """Return the operating system's error; tensorstore gives its number in the message."""
     if isinstance(error, OSError):
         return error
     match = re.search(r"os_error_code='(\d+)'", str(error))
@@ -227,6 +227,6 @@ def _checksum(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
 
-def _sealed(document: Mapping[str, Any]) -> bytes:
+def _with_checksum(document: Mapping[str, Any]) -> bytes:
     """Return the document's text with its checksum in it."""
     return (json.dumps({**document, "document_sha256": _checksum(document)}) + "\n").encode()

@@ -1,7 +1,7 @@
-"""Curves of a fine-tuning, and a page about it: one file each, that needs nothing else.
+"""Draws the curves of a fine-tuning, and writes an HTML report; each is self-contained.
 
-A record of the history is an epoch, counted through; its keys are as `featcache.finetuning.loop` tells them,
-and any may be missing. Epoch 0 is the start: nothing was trained.
+The history has one record for each epoch, counted over all phases, with the keys that `featcache.finetuning.loop`
+writes; any may be missing. Epoch 0 is the start, before any training.
 """
 
 import io
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 History = Sequence[Mapping[str, Any]]
 
-# Each is told from the page, white or nearly black, at 3 : 1 and more, and from the other without colour by its line.
+# Contrast of 3 : 1 or more on a white and on a nearly black page; line styles differ too, for readers without colour.
 _SERIES = {"": ("train", "#2f7fc4", "--", "o"), "val_": ("validation", "#cf6f1e", "-", "s")}
-# A stand-in: it becomes the colour of the text around the picture.
+# A placeholder, replaced by the colour of the text around the figure.
 _INK = "#010203"
 
 _COLUMNS: Mapping[str, tuple[str, Callable[[float], str]]] = {
@@ -39,13 +39,13 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[float], str]]] = {
 
 
 def best_epoch(history: History) -> int | None:
-    """Return the epoch with the lowest validation loss, the first of equals; ``None`` if none was validated."""
-    judged = [
+    """Return the epoch with the lowest validation loss, the first of equals; ``None`` without any."""
+    losses = [
         (loss, int(record["epoch"]))
         for record in history
         if (loss := _number(record, "val_loss")) is not None
     ]
-    return min(judged)[1] if judged else None
+    return min(losses)[1] if losses else None
 
 
 def curves_svg(history: History, *, best: int | None = None) -> str:
@@ -56,12 +56,12 @@ def curves_svg(history: History, *, best: int | None = None) -> str:
     history
         Records of epochs.
     best
-        The epoch that was kept, marked; by default `best_epoch`.
+        The epoch to mark as kept; by default `best_epoch`.
 
     Returns
     -------
     str
-        An ``<svg>`` element on a transparent ground, drawn in the colour of the text around it.
+        An ``<svg>`` element with transparent background, in the colour of the surrounding text.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def curves_svg(history: History, *, best: int | None = None) -> str:
     """
     _require_package("matplotlib")
     if not history:
-        raise UsageError("there is no epoch to draw; train for one at least")
+        raise UsageError("the history has no epoch to draw; train for at least one")
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -114,7 +114,7 @@ def _draw(axes: "Axes", history: History, key: str, title: str, best: int | None
 
 
 def _mark_phases(axes: "Axes", history: History) -> None:
-    """Separate phases, where there are several, and say their numbers."""
+    """Separate phases by lines and number them, where there are several."""
     starts: dict[int, float] = {}
     for record in history:
         if record.get("phase"):
@@ -138,7 +138,7 @@ def _mark_phases(axes: "Axes", history: History) -> None:
 
 
 def _inline(figure: "Figure") -> str:
-    """Return a figure as an element for a page: without prologue, metadata and colours of its own for the ink."""
+    """Return a figure as an SVG element, without prologue and metadata, in the colour of the surrounding text."""
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
@@ -158,20 +158,20 @@ def write_report(
     verdict: str,
     best: int | None = None,
 ) -> Path:
-    """Write a page about a run: verdict, curves, comparison, facts, and every epoch.
+    """Write an HTML report of a run: verdict, curves, comparison, facts, and every epoch.
 
     Parameters
     ----------
     path
-        The HTML file; replaced at once if it is there.
+        The HTML file; an existing one is replaced atomically.
     title, verdict
-        One line, one sentence.
+        The heading, and the verdict as a sentence.
     history
         Records of epochs.
     table
-        Rows of cells, the first of them the header.
+        Rows of cells; the first row is the header.
     facts
-        Names and values.
+        Names and values of facts about the run.
     best
         See `curves_svg`.
 
@@ -196,7 +196,7 @@ def write_report(
     text = page.render(
         title=title,
         verdict=verdict,
-        curves=Markup(curves_svg(history, best=best)),  # made here, of numbers
+        curves=Markup(curves_svg(history, best=best)),  # safe: made above, from numbers
         header=table[0] if table else (),
         rows=table[1:],
         facts=facts,
@@ -207,13 +207,13 @@ def write_report(
     )
     path = Path(path)
     with storage_errors(path, "write the page"):
-        # Names of files that are not UTF-8 hold lone surrogates.
+        # File names that are not UTF-8 hold lone surrogates.
         replace_file(path, text.encode("utf-8", "replace"))
     return path
 
 
 def _columns(history: History) -> list[str]:
-    """Return the columns of which there is any number."""
+    """Return the columns with at least one value."""
     return [key for key in _COLUMNS if any(_number(record, key) is not None for record in history)]
 
 

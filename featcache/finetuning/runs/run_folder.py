@@ -1,4 +1,4 @@
-"""All that a fine-tuning run leaves on disk, in ``OUTPUT.run``: who it is, its history, its checkpoints.
+"""The folder of a fine-tuning run, ``OUTPUT.run``: its identity, its history, its checkpoints.
 
 ::
 
@@ -6,7 +6,7 @@
     history.jsonl       a line of JSON for each epoch
     checkpoints/        see `featcache.finetuning.runs.checkpoints`
 
-One process writes a run at a time: beside the folder is the same lock as beside a cache.
+One process writes a run at a time: the folder has a lock file beside it, as a cache has.
 """
 
 import json
@@ -47,7 +47,7 @@ class RunFolder:
     path
         The folder.
     held
-        What is closed with it instead: the lock.
+        The lock, released when the folder is closed.
     """
 
     def __init__(self, path: Path, held: ExitStack) -> None:
@@ -63,16 +63,16 @@ class RunFolder:
     def create(
         cls, path: str | os.PathLike[str], identity: Mapping[str, Any], *, overwrite: bool = False
     ) -> "RunFolder":
-        """Begin a run.
+        """Create a run.
 
         Parameters
         ----------
         path
-            The folder; its parents are made.
+            The folder; missing parents are created.
         identity
-            All that decides the numbers of the run, as plain JSON values.
+            Everything that decides the result of the run, as plain JSON values.
         overwrite
-            Remove a run that is there first; a folder that holds no run is never removed.
+            Replace an existing run; a folder that holds anything else is never removed.
 
         Raises
         ------
@@ -88,26 +88,26 @@ class RunFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(WriteLock(target))
             _make_room(target, overwrite=overwrite)
-            _begin(target, identity)
+            _create_run(target, identity)
             return cls(target, held)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], identity: Mapping[str, Any]) -> "RunFolder":
-        """Go on with a run.
+        """Open a run to continue it.
 
         Raises
         ------
         MissingFileError
-            If there is none.
+            If there is no run.
         IdentityError
-            If it is another run than asked for; lists the differences.
+            If the run has another identity; the message lists the differences.
         IntegrityError
             If it is damaged, or of a newer version.
         LockedError
             If another process is training into it.
         """
         target = Path(path).resolve()
-        _read_run(target)  # before a lock is put beside what is not there
+        _read_run(target)  # raises before a lock file is created for a missing run
         with storage_errors(target, "open"), ExitStack() as held:
             held.enter_context(WriteLock(target))
             _require_same(target, _read_run(target)["identity"], identity)
@@ -115,23 +115,23 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run is finished."""
         return self.summary is not None
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """What `finish` was told; ``None`` before."""
+        """The summary given to `finish`; ``None`` before."""
         return _read_run(self.path)["finished"]
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Remember that the run came to its end, and how: plain JSON values."""
+        """Mark the run as finished, with a summary of plain JSON values."""
         with storage_errors(self.path / RUN, "save"):
             replace_file(self.path / RUN, _run_text({**_read_run(self.path), "finished": _plain(summary)}))
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append a record to the history; it is on the disk when this returns.
+        """Append a record to the history; it is on disk when this returns.
 
-        Numbers that are infinite or NaN become ``null``: JSON has none.
+        Infinite and NaN values become ``null``, because JSON has neither.
         """
         with storage_errors(self.path / HISTORY, "save"):
             append_records(self.path / HISTORY, [_plain(record)])
@@ -141,7 +141,7 @@ class RunFolder:
         return read_history(self.path)
 
     def rewind(self, step: int) -> None:
-        """Forget records whose ``step`` is beyond `step`: the run goes on from there, and tells them again."""
+        """Drop records whose ``step`` is beyond `step`: the resumed run writes them again."""
         records = self.history()
         kept = [record for record in records if record.get("step", step) <= step]
         if len(kept) < len(records):
@@ -149,7 +149,7 @@ class RunFolder:
                 rewrite_records(self.path / HISTORY, kept)
 
     def close(self) -> None:
-        """Let others train into this folder; may be called twice."""
+        """Release the lock; may be called twice."""
         self._close()
 
     def __enter__(self) -> "RunFolder":
@@ -160,7 +160,7 @@ class RunFolder:
 
 
 def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return the history of a run, which may be running; a last line that is not whole is left out.
+    """Return the history of a run, which may still be running; an incomplete last line is left out.
 
     Parameters
     ----------
@@ -177,12 +177,12 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     file = Path(path) / HISTORY
     with storage_errors(file, "read"):
         return read_records(
-            file, damaged="{path} is damaged in line {line}; delete that line to go on without it"
+            file, damaged="{path} is damaged in line {line}; delete that line to continue without it"
         )
 
 
 def _plain(value: Any) -> Any:
-    """Return plain JSON values of numbers as training leaves them: of numpy or JAX, infinite or NaN."""
+    """Convert to plain JSON values: numpy and JAX numbers to Python's, infinite and NaN values to ``None``."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -193,7 +193,7 @@ def _plain(value: Any) -> Any:
 
 
 def _make_room(target: Path, *, overwrite: bool) -> None:
-    """Make sure that `target` is free: nothing, or an empty folder."""
+    """Make sure that `target` does not exist or is an empty folder."""
     for left in (*find_temporaries(target, "old"), *find_temporaries(target, "new")):
         _discard(left)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
@@ -203,16 +203,16 @@ def _make_room(target: Path, *, overwrite: bool) -> None:
     if not overwrite:
         state = "a finished" if _read_run(target)["finished"] is not None else "an unfinished"
         raise UsageError(
-            f"{state} run is in {target}; go on with it with --resume, or start anew with --overwrite"
+            f"{target} holds {state} run; continue it with --resume, or start anew with --overwrite"
         )
-    # At once: a run that is half removed would be neither.
+    # Renamed first: a half-removed run would be neither old nor new.
     aside = temporary_path(target, "old")
     os.replace(target, aside)
     _discard(aside)
 
 
-def _begin(target: Path, identity: Mapping[str, Any]) -> None:
-    """Put a new run into its place, at once."""
+def _create_run(target: Path, identity: Mapping[str, Any]) -> None:
+    """Create a new run in its place, atomically."""
     fresh = temporary_path(target)
     fresh.mkdir()
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, "identity": identity, "finished": None}
@@ -222,7 +222,7 @@ def _begin(target: Path, identity: Mapping[str, Any]) -> None:
 
 
 def _discard(folder: Path) -> None:
-    """Remove a folder if it is a run; that it is one is the last to go, so that whoever is killed can go on."""
+    """Remove a folder if it is a run; ``run.json`` goes last, so that an interrupted removal can be repeated."""
     if not folder.is_dir() or not (_is_run(folder) or _is_leftover(folder)):
         return
     for path in folder.iterdir():
@@ -235,7 +235,7 @@ def _discard(folder: Path) -> None:
 
 
 def _is_leftover(folder: Path) -> bool:
-    """Whether there is nothing in it but what a run begins with."""
+    """Whether it holds nothing but temporary files of a run's creation."""
     return set(folder.iterdir()) <= set(find_temporaries(folder / RUN))
 
 
@@ -272,7 +272,9 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path) -> IntegrityError:
-    return IntegrityError(f"{path} is damaged: not the record of a run; start anew in another place")
+    return IntegrityError(
+        f"{path} is damaged: it is not the record of a run; start anew with another --output"
+    )
 
 
 def _run_text(document: Mapping[str, Any]) -> bytes:
@@ -284,7 +286,7 @@ def _require_same(target: Path, have: Mapping[str, Any], want: Mapping[str, Any]
     lines = [line.replace(" in the cache, ", " in the run, ") for line in differences(have, want)]
     if lines:
         raise IdentityError(
-            f"the run in {target} is another than asked for:\n  "
+            f"the run in {target} differs from the one asked for:\n  "
             + "\n  ".join(lines)
-            + "\nask for the same to go on with it, or start anew with --overwrite"
+            + "\ngive the same settings to continue it, or start anew with --overwrite"
         )

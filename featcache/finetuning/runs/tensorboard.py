@@ -1,7 +1,7 @@
-"""Scalars for TensorBoard: event files, written as the numbers come.
+"""Writes scalars for TensorBoard to event files.
 
-Of tensorboardX only what writes one event is used. Its `SummaryWriter` hands events to a thread, which ends at the
-first error (a full disk), and after ten more events whoever adds waits for it for ever.
+Only the event writer of tensorboardX is used. Its `SummaryWriter` passes events to a thread, which ends at the first
+error (such as a full disk); ten events later the caller waits for it for ever.
 """
 
 import os
@@ -14,15 +14,15 @@ from featcache.errors import UsageError
 
 
 class Scalars:
-    """Writes scalars into event files of a folder; each is on the disk when `add` returns.
+    """Writes scalars into event files of a folder; each is on disk when `add` returns.
 
-    Whoever goes on with a run gets a file of their own. It begins by taking back what earlier ones say of its first
-    step and later ones, so that TensorBoard shows no step twice.
+    A resumed run writes a new file. Its first event discards what earlier files hold from that step on, so that
+    TensorBoard shows no step twice.
 
     Parameters
     ----------
     folder
-        Made with the first scalar; ``None`` to do nothing.
+        Created with the first scalar; ``None`` to write nothing.
 
     Raises
     ------
@@ -47,11 +47,11 @@ class Scalars:
         Parameters
         ----------
         tag
-            What it is; TensorBoard groups by what is before a slash.
+            Name of the scalar; TensorBoard groups names by the part before a slash.
         value
-            Kept as float32.
+            The value, stored as float32.
         step
-            Where on the axis; does not go back within one object.
+            Position on the axis; must not decrease within one object.
 
         Raises
         ------
@@ -60,13 +60,13 @@ class Scalars:
         """
         if self.folder is None:
             return
-        # Any: protobuf makes their fields at import, where no type checker sees them.
+        # Any: protobuf creates their fields at import, where type checkers do not see them.
         from tensorboardX.proto import summary_pb2
 
         messages: Any = summary_pb2
         with storage_errors(self.folder, "write scalars to"):
             if self._writer is None:
-                self._writer = _begun(self.folder, step)
+                self._writer = _open_writer(self.folder, step)
             point = messages.Summary.Value(tag=tag, simple_value=float(value))
             _write(self._writer, step, summary=messages.Summary(value=[point]))
             self._writer.flush()
@@ -96,15 +96,15 @@ def require_package() -> None:
         ) from error
 
 
-def _begun(folder: Path, step: int) -> Any:
-    """Return a new event file; where there are others, what they say from `step` on no longer counts."""
+def _open_writer(folder: Path, step: int) -> Any:
+    """Open a new event file; where there are others, it discards their events from `step` on."""
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto import event_pb2
 
     messages: Any = event_pb2
     folder.mkdir(parents=True, exist_ok=True)
     before = len(list(folder.glob("events.out.tfevents.*")))
-    # It is named by the second, in which two may begin, and TensorBoard reads files in the order of their names.
+    # The name holds seconds, in which two may start; TensorBoard reads files in the order of their names.
     writer = EventsWriter(str(folder.absolute() / "events"), f".{before:04}.{os.getpid()}")
     if before:
         _write(writer, step, session_log=messages.SessionLog(status=messages.SessionLog.START))

@@ -145,7 +145,7 @@ def test_what_cannot_be_saved(checkpoints):
     with pytest.raises(UsageError, match=r"checkpoint '\.\./x': expected one of last, best"):
         checkpoints.restore("../x")
     with pytest.raises(
-        UsageError, match=r"array 'k' has type key<fry>; .* of random keys jax.random.key_data"
+        UsageError, match=r"array 'k' has type key<fry>; .*for random keys, jax.random.key_data"
     ):
         checkpoints.save("last", {"k": jax.random.key(0)}, {})
     with pytest.raises(UsageError, match="array 'names' has type <U1; expected numbers"):
@@ -159,11 +159,12 @@ def test_what_cannot_be_saved(checkpoints):
 
 def test_one_that_is_not_there(checkpoints):
     with pytest.raises(
-        MissingFileError, match=r"no checkpoint 'last' in .*checkpoints; there: none, a run saves"
+        MissingFileError,
+        match=r"no checkpoint 'last' in .*checkpoints; existing checkpoints: none \(a run saves",
     ):
         checkpoints.restore("last")
     checkpoints.save("best", {}, {})
-    with pytest.raises(MissingFileError, match=r"no checkpoint 'last' in .*; there: best"):
+    with pytest.raises(MissingFileError, match=r"no checkpoint 'last' in .*; existing checkpoints: best"):
         checkpoints.restore("last")
 
 
@@ -218,7 +219,9 @@ def test_what_orbax_cannot_read_or_reads_otherwise(checkpoints, tmp_path):
         patch.setattr(
             module, "read_tree", lambda *given: {"float32": np.zeros(50_000, np.float32), "int32": [1]}
         )
-        with pytest.raises(IntegrityError, match=r"what orbax made of .*last-\w{8} is not what was saved"):
+        with pytest.raises(
+            IntegrityError, match=r"arrays that orbax read from .*last-\w{8} do not match their checksum"
+        ):
             checkpoints.restore("last")
 
 
@@ -233,7 +236,9 @@ def test_damage_names_the_other_checkpoint(checkpoints):
     with pytest.raises(IntegrityError, match=r"'last' is damaged: .*last.json does not match its checksum"):
         checkpoints.restore("last")
     record.write_text("{}")
-    with pytest.raises(IntegrityError, match=r"'last' is damaged: .*last.json is no checkpoint's record"):
+    with pytest.raises(
+        IntegrityError, match=r"'last' is damaged: .*last.json is not the JSON file of a checkpoint"
+    ):
         checkpoints.restore("last")
     assert_same(checkpoints.restore("best")[0], numbered(1))
     checkpoints.save("last", numbered(3), {})
@@ -422,7 +427,7 @@ def test_a_save_that_fails_leaves_the_one_before(checkpoints, place, failing, mo
     monkeypatch.setattr(place, failing, fail)
     told = (
         r"cannot save .*last-\w{8}: No space left on device \[errno 28, ENOSPC\]; free some space, or .*; "
-        "the checkpoint before it is intact, go on from it with --resume"
+        "the earlier checkpoint is intact, continue from it with --resume"
     )
     with pytest.raises(StorageError, match=told) as caught:
         checkpoints.save("last", numbered(2), {"step": 2})
@@ -461,7 +466,7 @@ def refused(text, size):
         checkpoints.save("last", {"w": np.ones(size, np.float32)}, {"step": 2})
     except StorageError as error:
         assert text in str(error), error
-        assert "the checkpoint before it is intact, go on from it with --resume" in str(error), error
+        assert "the earlier checkpoint is intact, continue from it with --resume" in str(error), error
     else:
         raise AssertionError("it was saved")
     arrays, position = checkpoints.restore("last")

@@ -233,7 +233,7 @@ def test_a_page_is_replaced_or_left(tmp_path):
 
 
 def test_no_epoch(tmp_path):
-    with pytest.raises(UsageError, match="there is no epoch to draw; train for one at least"):
+    with pytest.raises(UsageError, match="the history has no epoch to draw; train for at least one"):
         written(tmp_path, history=[])
     assert not list(tmp_path.iterdir())
 

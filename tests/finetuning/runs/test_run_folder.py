@@ -71,7 +71,7 @@ def test_a_run_is_not_replaced_unless_asked(place, finished):
             run.finish({})
     state = "a finished" if finished else "an unfinished"
     with pytest.raises(
-        UsageError, match=f"{state} run is in .*tuned.run; go on with it with --resume, or .* --overwrite"
+        UsageError, match=f".*tuned.run holds {state} run; continue it with --resume, or .* --overwrite"
     ):
         RunFolder.create(place, IDENTITY)
     assert listing(place) == ["checkpoints", "history.jsonl", "run.json"]
@@ -127,13 +127,13 @@ def test_nothing_to_resume(place):
 def test_another_run_is_not_gone_on_with(place):
     RunFolder.create(place, IDENTITY).close()
     other = {"settings": {"epochs": 6, "rates": [["head", 1e-3]]}, "rows": {"train": 10}, "seed": 1}
-    with pytest.raises(IdentityError, match="is another than asked for") as caught:
+    with pytest.raises(IdentityError, match="differs from the one asked for") as caught:
         RunFolder.open(place, other)
     assert str(caught.value).splitlines()[1:] == [
         "  cut: null in the run, nothing asked for",
         "  settings.epochs: 5 in the run, 6 asked for",
         "  seed: nothing in the run, 1 asked for",
-        "ask for the same to go on with it, or start anew with --overwrite",
+        "give the same settings to continue it, or start anew with --overwrite",
     ]
     RunFolder.open(place, IDENTITY).close()  # the lock was released
 
@@ -141,8 +141,8 @@ def test_another_run_is_not_gone_on_with(place):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("", "is damaged: not the record of a run"),
-        ('{"format": "featcache-run", "format_version": 1}', "is damaged: not the record of a run"),
+        ("", "is damaged: it is not the record of a run"),
+        ('{"format": "featcache-run", "format_version": 1}', "is damaged: it is not the record of a run"),
         (
             '{"format": "featcache-run", "format_version": 2}',
             r"has format version 2, this .* reads 1: upgrade",
