@@ -38,8 +38,8 @@ from frozen_head import Data, Output, Weights, weights_note, write
 from scipy.stats import t
 
 import featcache
-from featcache.classifier.cached_features import view_features
 from featcache.classifier.finishing import make_classifier
+from featcache.classifier.view_features import view_features
 from featcache.datasets import open_dataset
 from featcache.metrics.comparison import mean_interval
 from featcache.sweeps.choice import fit_trials

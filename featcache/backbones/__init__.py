@@ -71,8 +71,8 @@ def load(
 
 
 def _load(name: str, weights: str | Path | None) -> "LoadedBackbone":
-    from featcache.backbones.from_classifier import load_folder
-    from featcache.backbones.named import load_named
+    from featcache.backbones.load_by_name import load_named
+    from featcache.backbones.load_from_classifier import load_folder
 
     if (folder := classifier_folder(name)) or os.sep in name:  # no backbone has a path for a name
         if weights is not None:

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from featcache.cache.header import Header
-from featcache.cache.image import FileImage
 from featcache.cache.layout import FORMAT, RowTable, storage_plan
+from featcache.cache.memory_file import MemoryFile
 from featcache.core.files import PinnedFile, reserve, sync_file, write_at
 from featcache.core.identity import FORMAT_VERSION
 
@@ -56,7 +56,7 @@ def write_skeleton(path: Path, identity: Mapping[str, Any], rows: RowTable) -> N
                 raise OSError(errno.EIO, "what was read back is not what was written")
 
 
-def build_image(identity: Mapping[str, Any], rows: RowTable) -> tuple[FileImage, Header]:
+def build_image(identity: Mapping[str, Any], rows: RowTable) -> tuple[MemoryFile, Header]:
     """Return the bytes of a new file, header included, and the header with the places of its datasets.
 
     Parameters
@@ -68,7 +68,7 @@ def build_image(identity: Mapping[str, Any], rows: RowTable) -> tuple[FileImage,
     document = np.frombuffer(json.dumps(identity, allow_nan=False).encode(), np.uint8)
     plan = storage_plan(identity, columns["id"].dtype.itemsize)
     start = _room_for(len(plan), sum(map(len, plan)))
-    image = FileImage()
+    image = MemoryFile()
     created: Any = h5py.File(  # Any: h5py's own types name every kind of object
         image,
         "x",

@@ -9,9 +9,9 @@ import numpy as np
 
 from featcache.backbones.registry import TUNED
 from featcache.cache import FeatureCache
-from featcache.classifier.cached_features import require_several
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.seen_images import count_seen
+from featcache.classifier.view_features import require_several
 from featcache.core.identity import differences
 from featcache.core.tasks import MULTICLASS, TASK_NAMES
 from featcache.errors import IdentityError, MissingFileError, UsageError

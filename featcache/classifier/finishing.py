@@ -15,10 +15,10 @@ import numpy as np
 from featcache.backbones.registry import TUNED
 from featcache.cache import FeatureCache
 from featcache.checks.rows import Finding, check_rows
-from featcache.classifier.cached_features import view_features
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.seen_images import seen_images
+from featcache.classifier.view_features import view_features
 from featcache.core.tasks import MULTICLASS
 from featcache.heads.fitted_head import FittedHead
 from featcache.heads.settings import Settings

@@ -17,7 +17,7 @@ from featcache.core.identity import differences
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.datasets.formats.folder import image_files, read_regular_file
 from featcache.errors import IdentityError, ImageError, MissingFileError, UsageError
-from featcache.extraction.network_request import ResolvedExtraction, resolve
+from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.colour_statistics import LAYER as STATISTICS
@@ -204,7 +204,7 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
     IdentityError
         If the loaded backbone is not the one that the head was trained on.
     """
-    from featcache.backbones.from_classifier import load_recorded
+    from featcache.backbones.load_from_classifier import load_recorded
 
     base = classifier.provenance.get("base")
     network = classifier.network or load_recorded(classifier.backbone, classifier.weights, base=base)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.classifier.cached_features import require_several, view_features, views_used, with_views
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import finish_head, image_floor
 from featcache.classifier.rejection import require_accuracy
+from featcache.classifier.view_features import require_several, view_features, views_used, with_views
 from featcache.core.schema import spelled_out
 from featcache.core.tasks import REGRESSION
 from featcache.errors import DataError

@@ -15,7 +15,7 @@ from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
 from featcache.estimators.feature_store import FeatureStore
 from featcache.estimators.image_records import records_of
-from featcache.extraction.network_request import ResolvedExtraction, resolve
+from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.spec import ExtractionSpec, require_positive
 
 

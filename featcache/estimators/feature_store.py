@@ -15,11 +15,11 @@ from featcache.datasets import Dataset, Record
 from featcache.errors import DataError, ImageError
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.extract import extract
-from featcache.extraction.network_request import ResolvedExtraction
 from featcache.extraction.output_path import make_writable
 from featcache.extraction.plan import Plan, build_plan
-from featcache.extraction.reuse import caches_in, named_caches, sources_of
+from featcache.extraction.resolved import ResolvedExtraction
 from featcache.extraction.row_table import UNREADABLE
+from featcache.extraction.source_caches import caches_in, named_caches, sources_of
 from featcache.images.resizing import prepare
 
 

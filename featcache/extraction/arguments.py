@@ -14,11 +14,11 @@ from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset, open_subset
 from featcache.errors import UsageError
 from featcache.extraction.content_hashes import hash_records
-from featcache.extraction.network_request import ResolvedExtraction, backbone_label
 from featcache.extraction.output_path import output_path
-from featcache.extraction.reuse import dropped_images, find_caches
+from featcache.extraction.resolved import ResolvedExtraction, backbone_label
 from featcache.extraction.row_table import SplitRule, identify_rows
 from featcache.extraction.runner import FeatureRunner, RecordImages
+from featcache.extraction.source_caches import dropped_images, find_caches
 from featcache.extraction.spec import ExtractionSpec, require_positive
 
 

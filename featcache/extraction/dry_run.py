@@ -17,9 +17,9 @@ from featcache.cache.layout import build_identity, needed_bytes
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
-from featcache.extraction.network_request import resolve
 from featcache.extraction.plan import build_plan
-from featcache.extraction.reuse import sources_of
+from featcache.extraction.resolved import resolve
+from featcache.extraction.source_caches import sources_of
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.augmentation import Augmentation
 from featcache.images.transforms import Transforms

@@ -19,12 +19,12 @@ from featcache.datasets.formats.arrays import named_or_given
 from featcache.errors import DataError, Interrupted
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.cache_filler import CacheFiller
-from featcache.extraction.network_request import provenance_of, resolve
 from featcache.extraction.output_path import make_writable
 from featcache.extraction.plan import Plan, build_plan, serves
+from featcache.extraction.resolved import provenance_of, resolve
 from featcache.extraction.result import Extraction, finished_extraction, quarantined_rows
-from featcache.extraction.reuse import sources_of
 from featcache.extraction.row_table import same_rows
+from featcache.extraction.source_caches import sources_of
 from featcache.extraction.spec import ExtractionSpec
 from featcache.extraction.up_to_date import unchanged_cache
 from featcache.images.augmentation import Augmentation

@@ -27,7 +27,7 @@ from featcache.images.transforms import Transforms
 from featcache.images.views import PLAIN, Views
 
 if TYPE_CHECKING:
-    from featcache.extraction.network_request import ResolvedExtraction
+    from featcache.extraction.resolved import ResolvedExtraction
 
 # Relative to the layer's root mean square. Measured between micro-batches, batch positions and XLA's vector
 # widths: below 1e-5 in float32; bfloat16 keeps 8 bits of each product's factors.

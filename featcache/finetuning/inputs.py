@@ -17,7 +17,7 @@ from featcache.cache import FeatureCache
 from featcache.core.parallel import ordered_map
 from featcache.datasets import Dataset
 from featcache.extraction.content_hashes import read_unchanged
-from featcache.extraction.network_request import ResolvedExtraction
+from featcache.extraction.resolved import ResolvedExtraction
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
 from featcache.finetuning.model import Model

@@ -16,11 +16,12 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset, open_dataset
 from featcache.errors import DataError, UsageError
+from featcache.finetuning.cut import Division, divide
 from featcache.finetuning.data import FineTuningData, from_cut, from_photos
 from featcache.finetuning.inputs import InMemoryInputs
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.model import Model
-from featcache.finetuning.phases import Division, build_phases, divide, make_model
+from featcache.finetuning.phases import build_phases, make_model
 from featcache.finetuning.settings import HEAD, FineTuningSettings
 from featcache.finetuning.train_step import Phase, TrainStep
 from featcache.heads.class_weights import balanced_class_weights

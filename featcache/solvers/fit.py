@@ -15,7 +15,7 @@ from featcache.heads.class_weights import balanced_class_weights
 from featcache.heads.feature_table import DEFAULT_MEMORY, FeatureRows, RowsOf, Solved
 from featcache.heads.settings import CLASS_LOSSES, DESCENT, Settings
 from featcache.heads.validation_scores import scores
-from featcache.solvers.grouping import same_rows
+from featcache.solvers.head_batches import same_rows
 from featcache.solvers.sgd import all_features, descend
 
 

@@ -17,7 +17,7 @@ from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable,
 from featcache.heads.model import HeadArchitecture
 from featcache.heads.probabilities import outputs_for, targets_for
 from featcache.heads.settings import FULL_BATCH, Settings
-from featcache.solvers.grouping import Runs, divide
+from featcache.solvers.head_batches import Runs, divide
 from featcache.solvers.lbfgs_training import REMEMBERED
 from featcache.solvers.optimizers import Hyperparameters, hyperparameters
 from featcache.solvers.train_step import HeadsProgram, TrainRows, finite_rows

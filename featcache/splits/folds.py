@@ -1,16 +1,15 @@
-"""Folds, groups and few-shot draws: which rows train and validate each head of a sweep, drawn by content.
+"""Folds: which rows train and which validate each head, stratified or in whole groups, drawn by content.
 
 Like `featcache.splits.stratified`, everything is ranked by a hash of the image's own bytes, so that renaming
 or moving files changes nothing and adding an image changes it for few others.
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from featcache.errors import DataError, UsageError
+from featcache.errors import DataError
 
 
 def ranks(keys: Sequence[bytes], *, seed: int) -> np.ndarray:
@@ -67,37 +66,3 @@ def grouped_folds(groups: Sequence[str], labels: np.ndarray, *, folds: int, seed
 def _refuse_too_many(folds: int, count: int, what: str) -> None:
     if folds > count:
         raise DataError(f"{folds} folds of {count} {what}; ask for at most {count} folds")
-
-
-def read_groups(ids: Sequence[str], pattern: str) -> list[str]:
-    """Return the group of each image: what the expression's first group (or the whole expression) matches in its id.
-
-    Raises
-    ------
-    UsageError
-        It is no regular expression, or matches nothing in some id.
-    """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"group-by {pattern!r} is no regular expression: {error}") from error
-    found = [expression.search(name) for name in ids]
-    if missing := [name for name, match in zip(ids, found, strict=True) if match is None]:
-        raise UsageError(
-            f"group-by {pattern!r} finds nothing in {len(missing)} of {len(ids)} ids, such as {missing[0]!r}; "
-            "give an expression whose first (group) names the patient, the place or the day"
-        )
-    return [match[1] if expression.groups else match[0] for match in found if match]
-
-
-def draw_shots(keys: Sequence[bytes], labels: np.ndarray, *, shots: int, seed: int) -> np.ndarray:
-    """Choose `shots` rows of each class, bool ``[N]``; a smaller draw is a subset of a larger one.
-
-    A class with fewer rows gives all it has.
-    """
-    chosen = np.zeros(len(labels), bool)
-    places = ranks(keys, seed=seed)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        chosen[rows[np.argsort(places[rows], kind="stable")[:shots]]] = True
-    return chosen

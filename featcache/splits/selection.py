@@ -12,7 +12,7 @@ import numpy as np
 
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError, UsageError
-from featcache.splits.folds import read_groups
+from featcache.splits.groups import read_groups
 from featcache.splits.slices import ALL
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
 
@@ -214,7 +214,7 @@ def groups_of(cache: CachedRows, rows: np.ndarray, group_by: str | None) -> list
     cache, rows
         Which rows.
     group_by
-        Regular expression over ids, see `featcache.splits.folds.read_groups`; ``None``: the cache's own groups.
+        Regular expression over ids, see `featcache.splits.groups.read_groups`; ``None``: the cache's own groups.
 
     Raises
     ------

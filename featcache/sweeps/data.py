@@ -7,13 +7,14 @@ from functools import cached_property
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.classifier.cached_features import rows_of_views, view_features, views_used
+from featcache.classifier.view_features import rows_of_views, view_features, views_used
 from featcache.core.identity import sha256_json
 from featcache.core.tasks import REGRESSION
 from featcache.errors import UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, StreamedTable
 from featcache.heads.target_scaling import TargetScale
-from featcache.splits.folds import draw_shots, grouped_folds, stratified_folds
+from featcache.splits.few_shot import draw_shots
+from featcache.splits.folds import grouped_folds, stratified_folds
 from featcache.splits.selection import (
     NONE,
     SplitSpec,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featcache.cache import FeatureCache
-from featcache.classifier.cached_features import with_views
 from featcache.classifier.rejection import require_accuracy
+from featcache.classifier.view_features import with_views
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings

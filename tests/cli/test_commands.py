@@ -17,7 +17,7 @@ from featcache import Classifier, FeatureCache
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.prediction import backbone_predictor
 from featcache.classifier.rejection import Rejection
-from featcache.extraction.network_request import backbone_label
+from featcache.extraction.resolved import backbone_label
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 

@@ -7,9 +7,10 @@ from helpers.tiny_finetuning import tiny_network
 from featcache.backbones import load
 from featcache.backbones.layer import Layer
 from featcache.errors import UnknownNameError, UsageError
+from featcache.finetuning.cut import divide, trained_names
 from featcache.finetuning.data import FineTuningData
 from featcache.finetuning.model import Model
-from featcache.finetuning.phases import build_phases, divide, trained_names
+from featcache.finetuning.phases import build_phases
 from featcache.finetuning.settings import FineTuningSettings
 from featcache.heads.model import HeadArchitecture
 from featcache.heads.settings import Settings

@@ -9,7 +9,7 @@ from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable
 from featcache.heads.settings import Settings
 from featcache.solvers import sgd as descent
 from featcache.solvers.fit import Fit, fit_heads
-from featcache.solvers.grouping import LEAST_SHARING, divide
+from featcache.solvers.head_batches import LEAST_SHARING, divide
 from featcache.solvers.optimizers import hyperparameters
 from featcache.solvers.sgd import program_of
 from featcache.solvers.train_loop import fit

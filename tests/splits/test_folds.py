@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from featcache.errors import DataError, UsageError
-from featcache.splits.folds import draw_shots, grouped_folds, ranks, read_groups, stratified_folds
+from featcache.splits.few_shot import draw_shots
+from featcache.splits.folds import grouped_folds, ranks, stratified_folds
+from featcache.splits.groups import read_groups
 
 LABELS = np.array([0] * 50 + [1] * 23 + [2] * 7)
 KEYS = [hashlib.sha256(b"%d" % n).digest() for n in range(len(LABELS))]

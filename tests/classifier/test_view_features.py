@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from featcache import Classifier, sweep, train_head
 from featcache.cache import FeatureCache
-from featcache.classifier.cached_features import views_used, with_views
 from featcache.classifier.calibration import fit_temperature
+from featcache.classifier.view_features import views_used, with_views
 from featcache.errors import DataError, UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable
 from featcache.heads.model import HeadArchitecture

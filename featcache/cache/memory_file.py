@@ -14,7 +14,7 @@ _PAGE = 4096
 _STEP = 1 << 20
 
 
-class FileImage:
+class MemoryFile:
     """A file in memory, of which only the pages that were written exist; all other bytes are 0.
 
     Implements the methods of a file object that h5py calls, and takes whole arrays without copying them.

@@ -10,8 +10,8 @@ from featcache.cache import FeatureCache, partial_path
 from featcache.cache.layout import previous_path
 from featcache.core.environment import home
 from featcache.errors import IdentityError, IntegrityError
-from featcache.extraction.network_request import ResolvedExtraction, resolve
 from featcache.extraction.plan import ReusableRows, refuse_difference, serves
+from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.images.colour_statistics import LAYER as STATISTICS
 
 

@@ -16,8 +16,8 @@ from scipy.special import softmax
 from featcache import Classifier, FeatureCache, extract, train_head
 from featcache.backbones import classifier_folder, load
 from featcache.backbones.finetuned import save_finetuned, truncate_after, with_tensors
-from featcache.backbones.from_classifier import load_recorded
 from featcache.backbones.input_size import with_size
+from featcache.backbones.load_from_classifier import load_recorded
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.summary import describe
 from featcache.classifier.classifier import BACKBONE, DOCUMENT, TENSORS

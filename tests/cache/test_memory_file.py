@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from featcache.cache import LayerSpec
 from featcache.cache.create import build_image
 from featcache.cache.header import changes
-from featcache.cache.image import FileImage
 from featcache.cache.layout import build_identity, storage_plan
+from featcache.cache.memory_file import MemoryFile
 from featcache.core import files as cache_files
 from featcache.errors import StorageError
 
@@ -24,7 +24,7 @@ WRITES = st.lists(st.tuples(st.integers(0, 20000), st.binary(min_size=1, max_siz
 @given(WRITES, WRITES, st.integers(0, 26000), st.integers(0, 9000))
 def test_reads_are_those_of_a_file(writes, placed, offset, size):
     """Against `io.BytesIO`, which has every byte."""
-    image, oracle = FileImage(), io.BytesIO()
+    image, oracle = MemoryFile(), io.BytesIO()
     for position, content in writes:
         for file in (image, oracle):
             file.seek(position)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.solvers.grouping import FULL_PRODUCT, LEAST_PRODUCT, LEAST_SHARING, Runs, divide, same_rows
+from featcache.solvers.head_batches import FULL_PRODUCT, LEAST_PRODUCT, LEAST_SHARING, Runs, divide, same_rows
 
 
 def weights(rows: list[int]) -> np.ndarray:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from featcache.backbones.load_by_name import load_named
 from featcache.backbones.loaded import LoadedBackbone
-from featcache.backbones.named import load_named
 from featcache.backbones.registry import TUNED
 from featcache.core.classifier_folder import own_weights, read_document
 from featcache.core.identity import differences
