@@ -29,7 +29,8 @@ def command(
         str | None, typer.Argument(help="Photos [default: those that the classifier was trained on].")
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Train from cached activations, made with extract --layer STAGE:map.")
+        Path | None,
+        typer.Option(help="Train from a cached cut: activations made with extract --layer STAGE:map."),
     ] = None,
     layer: Annotated[
         str | None,
@@ -57,7 +58,7 @@ def command(
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print what would train, and the time that cached activations save."),
+        typer.Option("--dry-run", help="Print what would train, and the time that a cached cut saves."),
     ] = False,
     workers: Annotated[
         int | None,
@@ -68,7 +69,7 @@ def command(
     verbose: Verbose = False,
     **settings: Any,
 ) -> None:
-    """Fine-tune a classifier: its head and the last stages of its backbone, from photos or cached activations.
+    """Fine-tune a classifier: its head and the last stages of its backbone, from photos or a cached cut.
 
     Stages before --train-from are frozen. It can be stopped at any time; --resume continues it.
     """
