@@ -1,6 +1,6 @@
 """Run a frozen image backbone once, keep its features, train heads in seconds.
 
-The public names, in the order the data flows; each is imported when it is first used, so that
+This module exports the public names. Each is imported on first use, so that
 ``import featcache`` and ``featcache --help`` do not import JAX.
 """
 

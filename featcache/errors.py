@@ -1,7 +1,7 @@
-"""Errors that featcache raises on purpose.
+"""The exceptions that featcache raises, with their exit codes.
 
-Every message says what was given, what was expected and what to do next. Each class also inherits the
-builtin that fits, so that a script may catch ``FileNotFoundError`` without knowing featcache, and carries
+Every message says what was given, what was expected and what to do next. Each class also inherits a
+matching builtin, so that a script may catch ``FileNotFoundError`` without knowing featcache, and carries
 the exit code of the command line.
 """
 
@@ -10,13 +10,13 @@ from collections.abc import Iterable
 
 
 class FeatcacheError(Exception):
-    """Base of all errors raised on purpose; exit code 1."""
+    """Base of all errors that featcache raises; exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(FeatcacheError, ValueError):
-    """An argument has a value that cannot work; exit code 2."""
+    """An argument has an invalid value; exit code 2."""
 
     exit_code = 2
 
@@ -37,9 +37,9 @@ class ImageError(DataError):
     Parameters
     ----------
     reason
-        A word of `featcache.images.decoding.QUARANTINE_REASONS`.
+        One of `featcache.images.decoding.QUARANTINE_REASONS`.
     detail
-        What exactly was found.
+        Description of the problem.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -65,11 +65,11 @@ class IntegrityError(FeatcacheError, OSError):
 
 
 class IdentityError(IntegrityError):
-    """Features or weights are intact but of another identity than asked for; exit code 4."""
+    """Features or weights are intact, but their identity differs from the expected one; exit code 4."""
 
 
 class Interrupted(FeatcacheError, RuntimeError):  # noqa: N818 - the field's word, as in KeyboardInterrupt
-    """The work was stopped on request, what was done is kept; exit code 130."""
+    """The work was stopped on request; finished work is kept; exit code 130."""
 
     exit_code = 130
 
@@ -79,20 +79,20 @@ class LockedError(FeatcacheError, BlockingIOError):
 
 
 class StorageError(FeatcacheError, OSError):
-    """The disk is full, read-only or gone; exit code 1."""
+    """The disk is full, read-only or missing; exit code 1."""
 
 
 def did_you_mean(name: str, known: Iterable[str], *, many: int = 3) -> str:
-    """Return a clause naming the nearest known names, or all of them where few.
+    """Return a clause that names the most similar known names, or else lists the known ones.
 
     Parameters
     ----------
     name
-        What was given.
+        The name given.
     known
-        What exists.
+        The names that exist.
     many
-        How many near names to list at most.
+        Maximum number of similar names.
 
     Returns
     -------
@@ -108,9 +108,9 @@ def did_you_mean(name: str, known: Iterable[str], *, many: int = 3) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return a library's own error as it may stand in one of ours: its kind, and the first line of what it says."""
+    """Summarise a library's exception for a message: its type and the first line of its text."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
 
 
 class MissingExtraError(FeatcacheError, ImportError):
-    """A library that only some users need is not installed; exit code 1."""
+    """An optional dependency is not installed; exit code 1."""

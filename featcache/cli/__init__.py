@@ -1,11 +1,11 @@
-"""The command line: parse, call one public function, print. Each command is a module of its own."""
+"""The command line: each command is a module that parses arguments, calls one public function and prints."""
 
 import sys
 
 __all__ = ["main"]
 
 COMPILING = ("extract", "train-head", "sweep", "finetune", "evaluate", "predict", "demo")
-"""Commands that JAX compiles programs for."""
+"""Commands that compile programs with JAX."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _keep_programs(arguments: list[str]) -> None:
-    """Let this process keep what it compiles: it is ours. Who calls `main` as a function has settings of their own."""
+    """Enable the compilation cache for this process. Programs that call `main` keep their own JAX settings."""
     if arguments and arguments[0] in COMPILING and "--help" not in arguments:
         from featcache.core.compilation_cache import enable_compilation_cache
 

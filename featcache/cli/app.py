@@ -1,4 +1,4 @@
-"""The typer application, and what becomes of errors, Ctrl-C and closed pipes."""
+"""The typer application: runs a command and maps exceptions, Ctrl-C and closed pipes to exit codes."""
 
 import os
 import signal
@@ -67,13 +67,13 @@ def _options(
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; every error becomes one clear line and an exit code."""
-    _terminate_like_ctrl_c()
-    _never_fail_to_encode()
+    """Run one command; prints an exception as one line and returns its exit code."""
+    _interrupt_on_sigterm()
+    _escape_unencodable()
     forget()
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = partial(_warned, warnings.showwarning)
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
             code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `featcache … | head`
@@ -82,12 +82,12 @@ def run(arguments: list[str]) -> int:
     return code
 
 
-def _warned(usual: Any, message: Warning | str, category: type, filename: str, *rest: Any) -> None:
-    """Show a warning of ours as one line, and none when quiet; those of libraries as they are."""
+def _show_warning(usual: Any, message: Warning | str, category: type, filename: str, *rest: Any) -> None:
+    """Print featcache's warnings as one line, unless quiet, and leave those of libraries unchanged."""
     console = active()
     if console is not None and is_about_programs(str(message)):
         if forget_damaged(str(message)):
-            console.note("damaged compiled programs were deleted; they are compiled anew")
+            console.note("damaged compiled programs were deleted and are compiled again")
         else:
             console.detail(f"a compiled program was not kept: {message}")
     elif console is None or not Path(filename).is_relative_to(PACKAGE):
@@ -108,7 +108,7 @@ def _run(arguments: list[str]) -> int:
         raise
     except Exception as error:
         return _unexpected(error, as_json)
-    if result == INTERRUPTED:  # what typer makes of Ctrl-C
+    if result == INTERRUPTED:  # typer's result for Ctrl-C
         return _interrupted(as_json)
     return result if isinstance(result, int) else 0
 
@@ -120,7 +120,7 @@ def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
 
 
 def _interrupted(as_json: bool) -> int:
-    message = "interrupted; what was done is kept: run the same command again to go on"
+    message = "interrupted; finished work is kept: run the same command again to continue"
     return _fail("Interrupted", message, INTERRUPTED, as_json)
 
 
@@ -131,30 +131,30 @@ def _unexpected(error: Exception, as_json: bool) -> int:
     if kind == "NoArgsIsHelpError":
         print(error.ctx.get_help(), file=sys.stderr)  # type: ignore[attr-defined]
         return 2
-    # typer's own usage errors: typer may bring click along or not, so their class cannot be named.
+    # Usage errors of typer, recognised by attributes: whether their class is click's depends on typer's version.
     code, text = getattr(error, "exit_code", None), getattr(error, "format_message", None)
     if isinstance(code, int) and callable(text):
         command = error.ctx.command_path if getattr(error, "ctx", None) else app.info.name  # type: ignore[attr-defined]
         return _fail("UsageError", f"{text()} (see {command} --help)", code, as_json)
     if os.environ.get("FEATCACHE_DEBUG"):
         raise error
-    message = f"unexpected {kind}: {error}. Set FEATCACHE_DEBUG=1 to see where, and report it"
+    message = f"unexpected {kind}: {error}. Set FEATCACHE_DEBUG=1 to see the traceback, and report it"
     return _fail(kind, message, 1, as_json)
 
 
-def _never_fail_to_encode() -> None:
-    """Escape what the terminal's encoding lacks: a result must not be lost to a ``×``."""
+def _escape_unencodable() -> None:
+    """Escape characters that the terminal's encoding lacks, so that printing a result never fails on a ``×``."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # replaced by something that is no text file
+        with suppress(AttributeError):  # replaced by an object that is no text file
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def _terminate_like_ctrl_c() -> None:
-    """Let SIGTERM unwind like Ctrl-C, so that what was done is kept and the resume command is named."""
+def _interrupt_on_sigterm() -> None:
+    """Make SIGTERM raise `KeyboardInterrupt`, so that finished work is kept and the user is told how to resume."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
         raise KeyboardInterrupt
 
-    with suppress(ValueError):  # not in the main thread: a program calls us as a function
+    with suppress(ValueError):  # not in the main thread, when a program calls `main`
         signal.signal(signal.SIGTERM, stop)

@@ -1,4 +1,4 @@
-"""``featcache backbones``: what there is; ``featcache backbones show``: one of them, stage by stage."""
+"""``featcache backbones`` lists the backbones; ``featcache backbones show`` shows one stage by stage."""
 
 import shutil
 import sys
@@ -31,7 +31,7 @@ NONE = "–"
 def list_(
     context: typer.Context,
     pattern: Annotated[
-        str, typer.Option("--filter", help="Only names and aliases like this, such as 'mobilenet*'.")
+        str, typer.Option("--filter", help="Only names and aliases that match, such as 'mobilenet*'.")
     ] = "*",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -40,13 +40,13 @@ def list_(
     """List the backbones and their weights, or show one stage by stage.
 
     Size is that of the input in pixels, features the width of the default layer; MACs are multiply-accumulates
-    for one image, top-1 is on ImageNet as the source publishes it. A star marks the weights that the bare name
-    of the architecture means.
+    for one image, top-1 is on ImageNet as the source publishes it. A star marks the default weights
+    of an architecture.
     """
     if context.invoked_subcommand is not None:
         if pattern != "*" or as_json or quiet or verbose:
             raise UsageError(
-                f"options of the list before {context.invoked_subcommand!r}; give its own after it: "
+                f"options of the list were given before {context.invoked_subcommand!r}; give its own options after it: "
                 f"featcache {NAME} {context.invoked_subcommand} NAME [OPTIONS]"
             )
         return
@@ -61,7 +61,7 @@ def list_(
     for entry in entries:
         if not entry["installed"]:
             console.detail(f"{entry['name']}.{entry['tag']}: {entry['how_to_get']}")
-    console.note(f"*: what the bare name means; next: featcache {NAME} show NAME")
+    console.note(f"*: default weights of the architecture; next: featcache {NAME} show NAME")
 
 
 @group.command("show")
@@ -77,8 +77,8 @@ def show_(
 ) -> None:
     """Show a backbone stage by stage: shapes, parameters, work, and the layers to extract.
 
-    Nothing is computed or downloaded. Inside stands what can be extracted inside a stage, as STAGE_NAME; with
-    --verbose each has a line of its own. Statistics are the means and variances of batch normalisations.
+    Nothing is computed or downloaded. The column Inside lists layers within a stage, extracted as STAGE_NAME;
+    --verbose prints a line for each. Statistics are the means and variances of batch normalisations.
     """
     console = Console(f"{NAME} show", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.backbones.summary import describe
@@ -97,7 +97,7 @@ def show_(
 
 
 def _entry(weights: "Pretrained") -> dict[str, Any]:
-    """What both commands say about weights."""
+    """Return the JSON values on weights that both commands share."""
     from featcache.backbones.catalogue import is_default
     from featcache.backbones.weights.download import how_to_get, locate
 
@@ -119,11 +119,11 @@ def _entry(weights: "Pretrained") -> dict[str, Any]:
 
 _COLUMNS = ("name", "size", "features", "params", "MACs", "top-1", "here", "licence", "source")
 _NUMBERS = ("size", "features", "params", "statistics", "MACs", "top-1")
-"""Columns aligned to the right."""
+"""Columns that are aligned to the right."""
 
 
 def _list_lines(entries: Sequence[dict[str, Any]], width: int | None) -> list[str]:
-    """The list; where the terminal is narrow, its last columns go and its shape stays."""
+    """Return the lines of the list, without the last columns if the terminal is narrow."""
     rows = [
         (
             f"{entry['name']}.{entry['tag']}" + " *" * entry["default"],
@@ -148,7 +148,7 @@ def _list_lines(entries: Sequence[dict[str, Any]], width: int | None) -> list[st
 
 
 def _about(summary: "BackboneSummary") -> dict[str, Any]:
-    """All that is known without looking inside the chain."""
+    """Return the JSON values of a summary, except its stages."""
     from featcache.backbones.catalogue import aliases_of, tags_of
     from featcache.backbones.weights.download import locate
 
@@ -186,14 +186,14 @@ def _head_lines(about: dict[str, Any], summary: "BackboneSummary", width: int | 
     }
     lines = [f"{about['name']}.{about['tag']}"]
     for name, text in named.items():
-        lines += _wrapped(f"  {name:<12}{escaped(text)}", width) if text else []
+        lines += _wrap(f"  {name:<12}{escaped(text)}", width) if text else []
     return lines
 
 
-def _wrapped(line: str, width: int | None) -> list[str]:
+def _wrap(line: str, width: int | None) -> list[str]:
     if width is None:
         return [line]
-    # Addresses and paths stay whole, to be copied.
+    # Addresses and paths are not broken, so that they can be copied.
     return textwrap.wrap(
         line,
         max(width, 40),
@@ -226,7 +226,7 @@ def _rows_of(stage: "StageSummary", *, verbose: bool) -> list[tuple[str, ...]]:
 
 
 def _width() -> int | None:
-    """Columns of the terminal; ``None`` where there is none, and nothing has to fit."""
+    """Return the columns of the terminal; ``None`` if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -239,7 +239,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _pixels(size: Sequence[int]) -> str:
-    """One number where the sides are equal."""
+    """Return a size as text, one number for a square."""
     return _shape(size) if size[0] != size[1] else str(size[0])
 
 

@@ -1,4 +1,4 @@
-"""``featcache cache``: look after cache files."""
+"""``featcache cache``: list, check, repair, export and delete cache files."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -60,7 +60,7 @@ def list_(
 
 @group.command("info")
 def info_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
-    """Say what a cache holds and by which recipe; with --json the whole identity."""
+    """Show the contents and the recipe of a cache; with --json the whole identity."""
     console = Console("cache info", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.cache import FeatureCache, describe
     from featcache.extraction.result import quarantined_rows
@@ -91,7 +91,8 @@ def verify_(
 
     found = [verify(path) for path in caches]
     console.result(
-        {"caches": [each.to_json() for each in found]}, [line for each in found for line in _verified(each)]
+        {"caches": [each.to_json() for each in found]},
+        [line for each in found for line in _verification_lines(each)],
     )
     bad = [str(each.path) for each in found if not each.ok]
     if bad:
@@ -107,7 +108,7 @@ def repair_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbo
     from featcache.cache import repair
 
     found = repair(cache)
-    console.result(found.to_json(), _verified(found))
+    console.result(found.to_json(), _verification_lines(found))
     if not found.ok:
         console.note(
             "next: run the featcache extract command that made it; only the damaged rows are computed"
@@ -143,7 +144,7 @@ def remove_(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Delete caches, with what unfinished extractions of them left; refuses files that are no caches."""
+    """Delete caches and the files of their unfinished extractions; refuses files that are not caches."""
     console = Console("cache rm", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.cache import remove
 
@@ -157,19 +158,19 @@ def remove_(
 def gc_(
     folder: Folder = Path(),
     delete: Annotated[
-        bool, typer.Option("--delete", help="Delete what is listed; without it nothing is.")
+        bool, typer.Option("--delete", help="Delete what is listed [default: only list it].")
     ] = False,
     unfinished: Annotated[
-        bool, typer.Option("--unfinished", help="Give up unfinished extractions, too.")
+        bool, typer.Option("--unfinished", help="Also delete unfinished extractions.")
     ] = False,
     programs: Annotated[
-        bool, typer.Option("--programs", help="Give up compiled programs that are still of use, too.")
+        bool, typer.Option("--programs", help="Also delete compiled programs that are still valid.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List what interrupted extractions left in a folder, and old compiled programs, or delete it."""
+    """List or delete the files of interrupted extractions in a folder, and old compiled programs."""
     console = Console("cache gc", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.cache import find_leftovers, gc
 
@@ -189,7 +190,7 @@ def gc_(
 
 
 def _compiled_programs(*, programs: bool, delete: bool, verbose: bool) -> Iterator["tuple[Leftover, bool]"]:
-    """Yield the folders of compiled programs, and whether each goes; delete those if asked to."""
+    """Yield the folders of compiled programs and whether each is obsolete; delete obsolete ones on request."""
     from featcache.cache import Leftover
     from featcache.core.compilation_cache import list_programs, remove_programs
     from featcache.core.files import storage_error
@@ -239,7 +240,7 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
     return lines
 
 
-def _verified(found: "Verification") -> list[str]:
+def _verification_lines(found: "Verification") -> list[str]:
     name = escaped(str(found.path))
     if found.error:
         return [f"{name}: not usable: {escaped(found.error)}"]

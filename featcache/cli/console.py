@@ -1,4 +1,4 @@
-"""What every command says: results on stdout, progress and hints on stderr, one JSON object if asked."""
+"""Print the output of commands: results on stdout, progress and hints on stderr, optionally one JSON object."""
 
 import json
 import sys
@@ -45,11 +45,11 @@ class Console:
     Parameters
     ----------
     command
-        Its name, for the JSON object.
+        Name of the command, for the JSON object.
     as_json
-        One JSON object on stdout instead of text.
+        Print one JSON object on stdout instead of text.
     quiet, verbose
-        Less or more on stderr.
+        Print less or more on stderr.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Console:
             print(text, file=sys.stderr)
 
     def detail(self, text: str) -> None:
-        """Print on stderr, only when verbose."""
+        """Print a message on stderr if verbose."""
         if self.verbose:
             self.note(text)
 
     def fail(self, kind: str, message: str) -> None:
-        """Print an error: one line on stderr, and as the JSON object if that was asked for and not given yet."""
+        """Print an error on stderr, and with ``as_json`` also as the JSON object unless one was printed already."""
         if self.as_json and not self._answered:
             self._answer("error", {"kind": kind, "message": message})
         print(f"error: {message}", file=sys.stderr)
@@ -91,7 +91,7 @@ class Console:
 
     @contextmanager
     def progress(self) -> "Iterator[OnProgress]":
-        """Draw a bar with images/s, ETA and where the time goes; nothing off a terminal."""
+        """Draw a progress bar with images/s, ETA and the time per stage, if stderr is a terminal."""
         if self.quiet or not sys.stderr.isatty():
             yield lambda progress: None
             return
@@ -114,7 +114,7 @@ class Console:
 
 
 class _Meter:
-    """Turns progress into what the bar shows; speed counts from the first image of a stage."""
+    """Updates the progress bar; speed counts from the first image of a stage."""
 
     def __init__(self, bar: Any, task: Any) -> None:
         self.bar = bar
@@ -141,7 +141,7 @@ class _Meter:
 
 
 def shares(progress: "Progress") -> str:
-    """Return where the time went, such as ``"decode 21 %, network 74 %, write 5 %"``."""
+    """Return the share of time of each step, such as ``"decode 21 %, network 74 %, write 5 %"``."""
     parts = {"decode": progress.decode_s, "network": progress.device_s, "write": progress.write_s}
     total = sum(parts.values())
     return ", ".join(f"{name} {100 * s / total:.0f} %" for name, s in parts.items()) if total else ""

@@ -1,4 +1,4 @@
-"""``featcache data``: look at datasets before anything is computed."""
+"""``featcache data``: check datasets before an extraction."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "data"
 FEW = 10
-"""How many of each kind are listed for people; --json lists all."""
+"""Maximum number of listed items of each kind in text; --json lists all."""
 MANY_CLASSES = 30
 
 group = typer.Typer(
@@ -41,7 +41,7 @@ def check_(
 ) -> None:
     """Decode every image: formats, modes, sizes, balance of classes, copies, and what is unreadable.
 
-    Needs no backbone. What is unreadable here is what an extraction would leave out.
+    Needs no backbone. An extraction would leave out the same unreadable images.
     """
     console = Console("data check", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.checks.dataset import check_dataset
@@ -54,7 +54,7 @@ def check_(
 
 
 def printable(value: Any) -> Any:
-    """Return JSON values with all text, names of files among it, made safe to print."""
+    """Return JSON values with all text, such as file names, made safe to print."""
     if isinstance(value, Mapping):
         return {escaped(str(key)): printable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -63,26 +63,26 @@ def printable(value: Any) -> Any:
 
 
 def lines(found: "DatasetCheck") -> list[str]:
-    """Return a check as a person reads it."""
+    """Return a dataset check as lines of text."""
     readable = found.images - len(found.unreadable)
     kinds = f"{len(found.classes)} {found.task}"
     return [
         f"{escaped(found.spec)}: {found.images} images, {kinds}, {found.total_bytes / 1e6:.1f} MB",
         *([] if not readable else _pictures(found)),
         *_classes(found),
-        *_listed(
+        *_list_lines(
             "misnamed",
             "another format than their name says",
             [f"{name} is {kind}" for name, kind in found.misnamed.items()],
         ),
-        *_listed("several", "frames, pages or pictures in one file; the first is taken", found.several),
-        *_listed(
+        *_list_lines("several", "frames, pages or pictures in one file; the first is taken", found.several),
+        *_list_lines(
             "unreadable",
             "an extraction leaves them out",
             [f"{name}: {reason}: {detail}" for name, (reason, detail) in found.unreadable.items()],
         ),
-        *_counted("left out", found.skipped),
-        *_listed(
+        *_count_line("left out", found.skipped),
+        *_list_lines(
             "copies", "images of the same bytes", [_copies(copies) for copies in _worst_first(found.copies)]
         ),
         *(f"  warning: {escaped(finding.message)}" for finding in found.findings),
@@ -97,11 +97,11 @@ def _pictures(found: "DatasetCheck") -> list[str]:
     nbytes = f"{_spread(found.nbytes)} (smallest, median, largest file)"
     small = f"; {found.small} with a side below {SMALL}" if found.small else ""
     return [
-        *_counted("formats", found.formats),
-        *_counted("modes", found.modes),
+        *_count_line("formats", found.formats),
+        *_count_line("modes", found.modes),
         f"  {'pixels':<12}{size}{small}",
         f"  {'bytes':<12}{nbytes}",
-        *_counted("turned", turned),
+        *_count_line("turned", turned),
         *(
             [f"  {'transparent':<12}{found.transparent}, which are laid on white"]
             if found.transparent
@@ -114,7 +114,7 @@ def _spread(spread: "Quartiles") -> str:
     return f"{spread.min}, {spread.median}, {spread.max}"
 
 
-def _counted(title: str, counts: Mapping[Any, int]) -> list[str]:
+def _count_line(title: str, counts: Mapping[Any, int]) -> list[str]:
     return (
         [f"  {title:<12}" + ", ".join(f"{n} {escaped(str(what))}" for what, n in counts.items())]
         if counts
@@ -122,7 +122,7 @@ def _counted(title: str, counts: Mapping[Any, int]) -> list[str]:
     )
 
 
-def _listed(title: str, meaning: str, items: Sequence[str]) -> list[str]:
+def _list_lines(title: str, meaning: str, items: Sequence[str]) -> list[str]:
     if not items:
         return []
     more = [f"    … and {len(items) - FEW} more (--json lists all)"] if len(items) > FEW else []
@@ -134,7 +134,7 @@ def _listed(title: str, meaning: str, items: Sequence[str]) -> list[str]:
 
 
 def _classes(found: "DatasetCheck") -> list[str]:
-    """Return a table of classes and splits, the largest classes first where there are many."""
+    """Return a table of classes and splits; if there are many, only the largest classes."""
     splits = list(found.counts)
     totals = {name: sum(found.counts[split].get(name, 0) for split in splits) for name in found.classes}
     if not any(totals.values()):
@@ -147,7 +147,7 @@ def _classes(found: "DatasetCheck") -> list[str]:
     rows = [(name, *(str(found.counts[split][name]) for split in splits)) for name in shown]
     if len(names) > len(shown):
         rows.insert(MANY_CLASSES // 2, (f"… {len(names) - len(shown)} more", *("" for _ in splits)))
-    if found.task == MULTICLASS:  # of answers, an image may have several
+    if found.task == MULTICLASS:  # with several labels per image
         rows.append(("all", *(str(sum(found.counts[split].values())) for split in splits)))
     if found.imbalance:
         rows.append(("largest : smallest", *(f"{found.imbalance.get(split, 0):.1f}" for split in splits)))

@@ -1,4 +1,4 @@
-"""``featcache demo``: the main job from end to end, on photos and weights that come with the install."""
+"""``featcache demo``: extract, train, evaluate and predict, on photos and weights of the installation."""
 
 import os
 import time
@@ -27,7 +27,7 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 
 
 def command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what the demo makes.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the demo's files.")] = Path(
         "featcache-demo"
     ),
     backbone: Annotated[str, typer.Option("--backbone", "-b", help="Network.")] = DEFAULT_BACKBONE,
@@ -69,7 +69,7 @@ def command(
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo did and where it is.
+    """The results of the demo and their folders.
 
     Parameters
     ----------
@@ -93,12 +93,12 @@ class Demo:
 
 
 def demo_dataset() -> Path:
-    """Return the folder of the textures: in the package as a wheel installs it, beside the package in a checkout.
+    """Return the folder of the textures: in the package if installed from a wheel, beside it in a checkout.
 
     Raises
     ------
     MissingFileError
-        If neither is there.
+        If neither exists.
     """
     package = Path(__file__).resolve().parents[1]
     installed, checkout = (parent / "data" / "textures" for parent in (package, package.parent))
@@ -106,7 +106,7 @@ def demo_dataset() -> Path:
         if folder.is_dir():
             return folder
     raise MissingFileError(
-        f"the demo's photos are neither at {installed} nor at {checkout}, so this installation is not whole; "
+        f"the demo's photos are neither at {installed} nor at {checkout}, so this installation is incomplete; "
         "install featcache again, or run featcache extract on photos of your own"
     )
 
@@ -124,7 +124,7 @@ def run_demo(
     output
         Folder for the cache and the classifier.
     backbone
-        Which network.
+        Name of the backbone.
     on_progress
         Called as the extraction proceeds.
     """

@@ -1,4 +1,4 @@
-"""``featcache doctor``: what this machine has for featcache, and what is wrong with it: collected, not fixed."""
+"""``featcache doctor``: report what featcache finds on this machine, and problems, without fixing them."""
 
 import os
 import platform
@@ -34,14 +34,14 @@ LOW_SPACE_BYTES = 1 << 30
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="Where to look for caches and locks.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder to search for caches and locks.")] = Path(),
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
     """Examine the machine: versions, devices, weights, space, unfinished caches and locks.
 
-    Exit code 1 if something is missing that featcache needs.
+    Exit code 1 if something that featcache needs is missing.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     findings = examine(folder)
@@ -52,16 +52,16 @@ def command(
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One line of the examination.
+    """One line of the report.
 
     Parameters
     ----------
     topic
-        What was looked at.
+        Subject of the line.
     state
         ``"ok"``, ``"note"`` (worth knowing) or ``"bad"`` (featcache cannot work like this).
     detail
-        What was found, and what to do about it.
+        The finding, and what to do about it.
     """
 
     topic: str
@@ -75,7 +75,7 @@ def examine(folder: str | os.PathLike[str] = ".") -> list[Diagnosis]:
     Parameters
     ----------
     folder
-        Where to look for caches, unfinished extractions and locks.
+        Folder to search for caches, unfinished extractions and locks.
     """
     found: list[Diagnosis] = []
     for examination in (_python, _packages, _devices, _home, _compiled_programs, _weights):
@@ -119,7 +119,7 @@ def _home() -> Iterator[Diagnosis]:
     existing = next(p for p in (place, *place.absolute().parents) if p.exists())
     if not os.access(existing, os.W_OK):
         yield Diagnosis(
-            "home", "note", f"{place} cannot be written: downloads have nowhere to go; set FEATCACHE_HOME"
+            "home", "note", f"{place} cannot be written, so downloads cannot be stored; set FEATCACHE_HOME"
         )
     else:
         yield Diagnosis(

@@ -1,4 +1,4 @@
-"""``featcache evaluate``."""
+"""``featcache evaluate``: score a classifier on a cache."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ def command(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Split or slice, such as test, all, 'test[:50%]' [default: what tested it]."),
+        typer.Option(help="Split or slice, such as test, all, 'test[:50%]' [default: its test rows]."),
     ] = None,
     tta: Annotated[
         bool | None,
@@ -37,7 +37,7 @@ def command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Score a classifier: accuracy, class by class, confusion matrix."""
+    """Score a classifier: accuracy, scores of each class, confusion matrix."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.classifier.classifier import Classifier
 
@@ -45,13 +45,13 @@ def command(
     console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
     if evaluation.seen is None:
         console.note(
-            "an older featcache trained it, which did not remember its images: how many of these it has seen is not "
-            "known"
+            "the classifier was trained by an older featcache, which did not record its images: how many of these it "
+            "has seen is unknown"
         )
     elif evaluation.seen:
         console.note(
             f"warning: {evaluation.seen} of these {evaluation.count} images trained it or chose its epoch: their score "
-            "says little of others"
+            "is too good for new images"
         )
 
 
@@ -94,7 +94,7 @@ _LINES: Mapping[str, Callable[[Any], list[str]]] = {
 
 
 def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, views: int = 1) -> list[str]:
-    """Return an evaluation as a person reads it, and what a threshold does to the same images."""
+    """Return an evaluation as lines of text, with coverage and accuracy of the rejection threshold."""
     low, high = evaluation.interval
     top5 = "" if evaluation.top5 is None else f", top-5 {evaluation.top5:.4f}"
     text = [
@@ -115,7 +115,7 @@ def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, vie
 
 
 def _known(rejection: "Rejection | None") -> list[str]:
-    """Return how good the classifier is where it does not say "unknown"."""
+    """Return the line on coverage and accuracy of predictions that are not "unknown"."""
     if rejection is None:
         return []
     right = "" if rejection.accuracy is None else f", accuracy {rejection.accuracy:.4f} there"
@@ -125,7 +125,7 @@ def _known(rejection: "Rejection | None") -> list[str]:
 
 
 def confusion_lines(evaluation: "Evaluation", most: int = 20) -> list[str]:
-    """Return the confusion matrix; with many classes the largest confusions instead, which one can read."""
+    """Return the confusion matrix; with many classes only the largest confusions."""
     names = [c.name for c in evaluation.classes]
     if len(names) <= most:
         columns = ("true \\ predicted", *map(escaped, names))

@@ -1,4 +1,4 @@
-"""``featcache extract``."""
+"""``featcache extract``: run a backbone over a dataset and write a cache."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,13 +30,11 @@ def command(
         str, typer.Option("--backbone", "-b", help="Network, as ARCH or ARCH.TAG.")
     ] = "efficientnet_lite0",
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="What to keep, as STAGE or STAGE:POOLING.")
+        list[str] | None, typer.Option("--layer", "-l", help="Layer to store, as STAGE or STAGE:POOLING.")
     ] = None,
     image_statistics: Annotated[
         bool,
-        typer.Option(
-            help="Keep the images' colours too, for a warning where they would do.", rich_help_panel="Data"
-        ),
+        typer.Option(help="Store colour statistics, for a warning if they suffice.", rich_help_panel="Data"),
     ] = True,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5].")
@@ -52,16 +50,16 @@ def command(
         ),
     ] = None,
     dtype: Annotated[
-        str, typer.Option(help="What is stored: float32 or float16.", rich_help_panel="Output")
+        str, typer.Option(help="Stored dtype: float32 or float16.", rich_help_panel="Output")
     ] = "float32",
     compute_dtype: Annotated[
-        str, typer.Option(help="What is computed in: float32, bfloat16.", rich_help_panel="Backbone")
+        str, typer.Option(help="Computation dtype: float32 or bfloat16.", rich_help_panel="Backbone")
     ] = "float32",
     views: Annotated[int, typer.Option(help="Views of each image: 1 is the plain one, more are drawn.")] = 1,
     augment: Annotated[
         str,
         typer.Option(
-            help="How, in words: flip, random-resized-crop, random-square-crop, colour.",
+            help="Augmentation of drawn views: flip, random-resized-crop, random-square-crop, colour.",
             rich_help_panel="Views",
         ),
     ] = "flip,random-resized-crop",
@@ -69,7 +67,7 @@ def command(
     test_fraction: Annotated[
         float, typer.Option(help="Test share of a dataset without splits.", rich_help_panel="Data")
     ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Seed of that split.", rich_help_panel="Data")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the drawn test split.", rich_help_panel="Data")] = 0,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where TFDS's datasets are prepared.", rich_help_panel="Data")
     ] = None,
@@ -88,12 +86,12 @@ def command(
         bool,
         typer.Option(
             "--verify",
-            help="Read and hash every image again, also those that look unchanged.",
+            help="Read and hash every image again, even if its file is unchanged.",
             rich_help_panel="Reuse",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be done without writing.")
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on the first unreadable image.", rich_help_panel="Data")
@@ -116,7 +114,7 @@ def command(
 ) -> None:
     """Run a frozen backbone once over a dataset and keep its features.
 
-    Kill it at any time and run the same command again: it goes on.
+    It can be stopped at any time; the same command continues it.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     arguments: dict[str, Any] = {
@@ -157,7 +155,7 @@ def command(
 
 
 def plan_lines(plan: "PlanReport") -> list[str]:
-    """Return a plan as a person reads it."""
+    """Return a plan as lines of text."""
     counts = ("computed", "reused", "resumed", "duplicates")
     parts = ", ".join(f"{getattr(plan, part)} {part}" for part in counts if getattr(plan, part))
     several = f" of {plan.views} views each" if plan.views > 1 else ""
@@ -166,28 +164,24 @@ def plan_lines(plan: "PlanReport") -> list[str]:
         f"{escaped(str(plan.path))} would hold {plan.images} images{several}, {plan.bytes / 1e6:.1f} MB{cost}",
         f"  {plan.task:<9} {plan.classes}",
         f"  features  {parts}",
-        *_dropped(plan.dropped),
-        f"  time      about {plan.seconds:.0f} s, and a few to start",
-        *_left_out(plan.skipped),
+        *_dropped_lines(plan.dropped),
+        f"  time      about {plan.seconds:.0f} s, and a few seconds to start",
+        *_skipped_lines(plan.skipped),
     ]
 
 
-def _dropped(count: int) -> list[str]:
-    return (
-        [f"  dropped   {count} images that the cache held, which the dataset does not have any more"]
-        if count
-        else []
-    )
+def _dropped_lines(count: int) -> list[str]:
+    return [f"  dropped   {count} images that the cache held and the dataset no longer has"] if count else []
 
 
-def _left_out(skipped: Mapping[str, int]) -> list[str]:
+def _skipped_lines(skipped: Mapping[str, int]) -> list[str]:
     return (
         ["  left out  " + ", ".join(f"{n} {escaped(why)}" for why, n in skipped.items())] if skipped else []
     )
 
 
 def views_of(recipe: Mapping[str, Any]) -> str:
-    """Return a recipe's views as a person reads them, and what they cost."""
+    """Return text on a recipe's views and the space that they take."""
     from featcache.images.augmentation import Augmentation
 
     views = recipe["views"]
@@ -214,7 +208,7 @@ def to_json(done: "Extraction") -> dict[str, Any]:
 
 
 def lines(done: "Extraction") -> list[str]:
-    """Return an extraction as a person reads it."""
+    """Return an extraction as lines of text."""
     cache = done.cache
     counts = {name: len(cache.rows_of(name)) for name in cache.splits}
     megabytes = done.path.stat().st_size / 1e6
@@ -233,11 +227,11 @@ def lines(done: "Extraction") -> list[str]:
             if getattr(done, part)
         ),
     ]
-    text += _dropped(done.dropped)
+    text += _dropped_lines(done.dropped)
     where = shares(done.progress)
     speed = f", {done.computed / done.seconds:.0f} images/s" if done.computed else ""
     text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else ""))
-    text += _left_out(done.skipped)
+    text += _skipped_lines(done.skipped)
     if done.quarantined:
         text.append(f"  unreadable {len(done.quarantined)} (they have no features):")
         listed = list(done.quarantined.items())

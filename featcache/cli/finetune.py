@@ -1,4 +1,4 @@
-"""``featcache finetune``."""
+"""``featcache finetune``: continue training a classifier together with its backbone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,10 +29,12 @@ def command(
         str | None, typer.Argument(help="Photos [default: those that the classifier was trained on].")
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Train from a cached cut, made with extract --layer STAGE:map.")
+        Path | None,
+        typer.Option(help="Train from a cached cut: activations made with extract --layer STAGE:map."),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option("--layer", "-l", help="Which map of --cache.", rich_help_panel="Data")
+        str | None,
+        typer.Option("--layer", "-l", help="Layer of --cache to train from.", rich_help_panel="Data"),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the classifier; checkpoints go to OUTPUT.run.")
@@ -41,19 +43,22 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="PATTERN=RATE",
-            help="Step size of stages, such as 'block6*=1e-4'; repeat.",
+            help="Learning rate of stages, such as 'block6*=1e-4'; may be repeated.",
             rich_help_panel="Optimisation",
         ),
     ] = None,
     reject_accuracy: RejectAccuracy = 0.95,
-    checkpoint_minutes: Annotated[float, typer.Option(help="Save within an epoch so often.")] = 10.0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where there is a run.")] = False,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(help="Minutes between checkpoints within an epoch.")
+    ] = 10.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write scalars for TensorBoard.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would train, and what a cached cut would save.")
+        bool,
+        typer.Option("--dry-run", help="Print what would train, and the time that a cached cut saves."),
     ] = False,
     workers: Annotated[
         int | None,
@@ -64,9 +69,9 @@ def command(
     verbose: Verbose = False,
     **settings: Any,
 ) -> None:
-    """Fine-tune a classifier: from its head on backwards, from photos or from a cached cut.
+    """Fine-tune a classifier: its head and the last stages of its backbone, from photos or a cached cut.
 
-    Stages before --train-from stay as they are. Stop it at any time: the same command with --resume goes on.
+    Stages before --train-from are frozen. It can be stopped at any time; --resume continues it.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     arguments = {"cache": cache, "layer": layer, "rates": rate or (), "workers": workers, **settings}
@@ -109,7 +114,7 @@ def command(
 
 
 def _report(done: "FineTuning", place: Path, console: Console) -> None:
-    """Write curves and table as a page, where the extra for it is installed."""
+    """Write curves and table to an HTML page, if the extra for it is installed."""
     from featcache.errors import UsageError
     from featcache.finetuning.runs.report import write_report
 
@@ -147,7 +152,7 @@ def comparison_rows(done: "FineTuning") -> list[list[str]]:
 
 
 def facts(done: "FineTuning") -> dict[str, str]:
-    """Return what else there is to know of a run."""
+    """Return further facts of a run: trained stages, epochs, duration."""
     trained = done.trained
     span = f"{trained[0]} to {trained[-1]}, and the head" if trained else "the head"
     epochs = max((int(record["epoch"]) for record in done.history), default=0)
@@ -160,7 +165,7 @@ def facts(done: "FineTuning") -> dict[str, str]:
 
 
 def lines(done: "FineTuning") -> list[str]:
-    """Return a fine-tuning as a person reads it."""
+    """Return a fine-tuning as lines of text."""
     from featcache.cli.train_head import calibration_lines
 
     names = {"val": "validation", "test": "test"}
@@ -174,7 +179,7 @@ def lines(done: "FineTuning") -> list[str]:
 
 
 def epoch_line(record: Mapping[str, Any]) -> str:
-    """Return an epoch as a person reads it."""
+    """Return an epoch as one line of text."""
     judged = (
         f"validation loss {record['val_loss']:.4f}, accuracy {record['val_accuracy']:.4f}"
         if "val_loss" in record
@@ -188,7 +193,7 @@ def epoch_line(record: Mapping[str, Any]) -> str:
 
 
 def plan_lines(plan: "FineTuningPlan") -> list[str]:
-    """Return a plan as a person reads it."""
+    """Return a plan as lines of text."""
     trained = plan.trained
     span = f"{trained[0]} to {trained[-1]}, and the head" if trained else "the head"
     text = [

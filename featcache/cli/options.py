@@ -1,4 +1,4 @@
-"""Options of commands: those of declared settings, those that commands share, and --help in sections."""
+"""Options of commands: made from declared settings or shared by commands, and shown by --help in sections."""
 
 import copy
 import inspect
@@ -15,44 +15,40 @@ from featcache.heads.settings import HeadSetting
 
 COMMON = "Common"
 REST = "Output"
-"""The section of options that name none: --json, --quiet, --verbose, --help."""
+"""The section of options without one: --json, --quiet, --verbose, --help."""
 
 SECTIONS = (COMMON, "Data", "Backbone", "Views", "Head", "Optimisation", "Validation", "Reuse", "Output")
 
 Train = Annotated[
-    str, typer.Option(help="What trains: a split or slice, as train[:80%].", rich_help_panel="Data")
+    str, typer.Option(help="Training rows: a split or slice, as train[:80%].", rich_help_panel="Data")
 ]
 Val = Annotated[
     str | None,
     typer.Option(
-        help="What validates, or none [default: val, or a held-out share].", rich_help_panel="Validation"
+        help="Validation rows, or none [default: val, or a held-out share].", rich_help_panel="Validation"
     ),
 ]
-Test = Annotated[
-    str | None, typer.Option(help="What tests, or none [default: test].", rich_help_panel="Data")
-]
+Test = Annotated[str | None, typer.Option(help="Test rows, or none [default: test].", rich_help_panel="Data")]
 GroupBy = Annotated[
     str | None, typer.Option(help="Expression over ids: groups stay together.", rich_help_panel="Data")
 ]
 Calibrate = Annotated[
-    bool, typer.Option(help="Learn on validation rows how sure it may be.", rich_help_panel="Validation")
+    bool, typer.Option(help="Calibrate probabilities on validation rows.", rich_help_panel="Validation")
 ]
 RejectAccuracy = Annotated[
     float,
-    typer.Option(
-        help="How often it must be right where it does not say unknown.", rich_help_panel="Validation"
-    ),
+    typer.Option(help="Required accuracy of predictions that are not unknown.", rich_help_panel="Validation"),
 ]
 
 
 class SectionedCommand(TyperCommand):
     """A command whose ``--help`` shows its options in sections, as plain text.
 
-    Typer has sections in its rich markup mode alone, and importing rich takes longer than printing the text.
+    Typer has sections only in its rich markup mode, and importing rich takes longer than printing the text.
     """
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments, and options by section; in one list where no option names a section."""
+        """Write arguments, and options by section, or in one list if no option has a section."""
         written: dict[str, list[tuple[str, str]]] = {}
         for title, parameters in sections(self.get_params(ctx)):
             lines = [line for parameter in parameters if (line := parameter.get_help_record(ctx))]
@@ -64,7 +60,7 @@ class SectionedCommand(TyperCommand):
 
 
 def sections(parameters: Sequence[Any]) -> list[tuple[str, list[Any]]]:
-    """Return a command's parameters by the sections of its help: title and parameters, in the order to show."""
+    """Group a command's parameters by the sections of its help: title and parameters, in display order."""
     options = [each for each in parameters if each.param_type_name == "option"]
     arguments = [each for each in parameters if each.param_type_name == "argument"]
     # Typer's own --help has no such attribute in versions that build on click.
@@ -97,7 +93,7 @@ def axis(setting: HeadSetting) -> inspect.Parameter:
     """Return the option for several values of a setting, in the grammar of `featcache.sweeps.axes`."""
     words = ",".join(("true", "false") if setting.kind is bool else setting.choices)
     words = "such as 256,512x128" if setting.kind is tuple else words
-    # What is taken where nothing is said is no word to give; elsewhere ``none`` is.
+    # ``none`` is a value of optional settings, except those whose missing value stands for a default.
     named = f"{setting.help}, or none" if setting.optional and not setting.otherwise else setting.help
     shown = replace(setting, help=named, otherwise=setting.grid or setting.otherwise)
     return _parameter(setting, str | None, None, _help(shown, words), "VALUES")
@@ -114,7 +110,7 @@ def _help(setting: Setting, words: str) -> str:
 def _parameter(
     setting: Setting, hint: Any, default: Any, text: str, metavar: str | None
 ) -> inspect.Parameter:
-    # A flag that is spelled out would lose its --no-… form.
+    # With an explicit name, typer would not add a flag's --no-… form.
     names = () if hint is bool else (f"--{setting.option}", *setting.aliases)
     info = typer.Option(*names, help=text, metavar=metavar, rich_help_panel=setting.panel)
     return inspect.Parameter(
@@ -125,12 +121,12 @@ def _parameter(
 def with_options(
     *, common: Sequence[str], options: Iterable[inspect.Parameter] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command its signature, from which typer makes its options.
+    """Set the signature of a command, from which typer makes its options.
 
     Parameters
     ----------
     common
-        The parameters that stand first, in the section `COMMON`.
+        The parameters that come first, in the section `COMMON`.
     options
         Parameters that the command receives as ``**settings``.
     """

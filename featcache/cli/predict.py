@@ -1,4 +1,4 @@
-"""``featcache predict``."""
+"""``featcache predict``: classify photos."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +26,7 @@ def command(
     image_size: Annotated[
         str | None, typer.Option(help="Pixels for --backbone, as SIZE or HEIGHTxWIDTH.")
     ] = None,
-    top: Annotated[int, typer.Option(help="How many classes to print.")] = 5,
+    top: Annotated[int, typer.Option(help="Number of classes to print.")] = 5,
     tta: Annotated[
         bool | None, typer.Option(help="Average over views of each photo [default: as it was trained].")
     ] = None,
@@ -53,8 +53,8 @@ def command(
     )
     if count := sum(p.unknown for p in predictions):
         console.note(
-            f"{count} of {len(predictions)} unknown: the classifier is less sure of them than it needs to be right as "
-            "often as train-head's --reject-accuracy asked for"
+            f"{count} of {len(predictions)} unknown: their confidence is below the threshold that was chosen for the "
+            "accuracy of train-head's --reject-accuracy"
         )
     unreadable = [p for p in predictions if p.error]
     if unreadable and len(unreadable) == len(predictions):
@@ -78,28 +78,28 @@ def _with_classifier(paths: list[str], top: int, tta: bool | None) -> "list[Pred
     return Classifier.load(Path(folder)).predict(images, top=top, tta=tta)
 
 
-def _unknown(prediction: "Prediction") -> str:
-    """Return what to say of a photo that the classifier is not sure of, and what it would have guessed."""
+def _unknown_text(prediction: "Prediction") -> str:
+    """Return the text for an unknown photo: its most probable class, with a question mark."""
     if not prediction.unknown:
         return ""
     return f": unknown ({prediction.probabilities[0]:.2f} {escaped(prediction.classes[0])}?)"
 
 
-def _answers(prediction: "Prediction") -> str:
-    """Return the answers that are yes, where any number of them may be."""
+def _labels_text(prediction: "Prediction") -> str:
+    """Return the predicted labels of a multilabel classifier."""
     if prediction.answers is None:
         return ""
     return ": " + (escaped(", ".join(prediction.answers)) or "none")
 
 
 def lines(predictions: "list[Prediction]") -> list[str]:
-    """Return predictions as a person reads them."""
+    """Return predictions as lines of text."""
     text = []
     for prediction in predictions:
         if prediction.error:
             text.append(f"{escaped(prediction.id)}: cannot be read ({escaped(prediction.error)})")
             continue
-        text.append(escaped(prediction.id) + _unknown(prediction) + _answers(prediction))
+        text.append(escaped(prediction.id) + _unknown_text(prediction) + _labels_text(prediction))
         width = max(len(escaped(name)) for name in prediction.classes)
         said = [f"{p:.4f}" for p in prediction.probabilities] + [f"{n:.6g}" for n in prediction.numbers or ()]
         text += [

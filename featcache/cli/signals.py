@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends the work at the next safe point, the second at once."""
+"""Handle Ctrl-C and SIGTERM: the first signal stops at the next safe point, the second at once."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ from typing import Any
 
 @contextmanager
 def stop_gently() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether a signal asked to stop.
+    """Yield a function that returns whether a signal requested a stop.
 
-    A second signal interrupts wherever the program is, which loses at most the rows not yet written. Outside
-    the main thread signals cannot be caught, and the function always says no.
+    A second signal raises `KeyboardInterrupt` at once, which loses at most the rows not yet written. Outside
+    the main thread signals cannot be caught, and the function always returns ``False``.
     """
     asked = False
 

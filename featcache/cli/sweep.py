@@ -1,4 +1,4 @@
-"""``featcache sweep``."""
+"""``featcache sweep``: train many heads on caches and choose the best."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -52,14 +52,14 @@ def command(
     shots: Annotated[str, typer.Option(help="Training examples per class, as 1,5,10,all.")] = "all",
     trials: Annotated[int | None, typer.Option(help="Random configurations per head instead of all.")] = None,
     select: Annotated[
-        str, typer.Option(help="What chooses: val or folds.", rich_help_panel="Validation")
+        str, typer.Option(help="Rows that choose: val or folds.", rich_help_panel="Validation")
     ] = "val",
     train: Train = "train",
     val: Val = None,
     test: Test = None,
     group_by: GroupBy = None,
     memory: Annotated[
-        str, typer.Option(help="What training may take; more is streamed.", rich_help_panel="Data")
+        str, typer.Option(help="Memory for training; larger features are streamed.", rich_help_panel="Data")
     ] = "2GiB",
     save_best: Annotated[bool, typer.Option(help="Save the chosen head as a classifier.")] = True,
     calibrate: Calibrate = True,
@@ -69,7 +69,7 @@ def command(
     verbose: Verbose = False,
     **axes: Any,
 ) -> None:
-    """Fit many heads on cached features, choose on validation rows, and read the test rows once.
+    """Train many heads on cached features, choose on validation rows, and read the test rows once.
 
     VALUES are one or more, as 0,1e-4, or a range of numbers, as 1e-4:1e-1:log8; all combinations are tried.
     """
@@ -90,7 +90,7 @@ def command(
 
 
 def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> dict[str, Any]:
-    """Read options from a TOML file; what the command line gives wins."""
+    """Read options from a TOML file; options of the command line take precedence."""
     import tomllib
 
     if not path.is_file():
@@ -98,7 +98,7 @@ def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> d
     try:
         read = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from error
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
     found = {name.replace("-", "_"): value for name, value in read.items()}
     for name in found:
         if name not in options:
@@ -109,7 +109,7 @@ def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> d
 
 @contextmanager
 def _live(console: Console) -> "Iterator[OnProgress | None]":
-    """Draw the best heads so far while the sweep runs; nothing off a terminal."""
+    """Draw the best heads so far while the sweep runs, if stderr is a terminal."""
     if console.quiet or not sys.stderr.isatty():
         yield None
         return
@@ -121,12 +121,14 @@ def _live(console: Console) -> "Iterator[OnProgress | None]":
 
         def show(progress: "SweepProgress") -> None:
             head = f"{progress.done}/{progress.total} heads, last: {progress.now}"
-            live.update(Text("\n".join([head, *_ranked(progress.leaderboard, progress.caches)])))
+            live.update(Text("\n".join([head, *_leaderboard_lines(progress.leaderboard, progress.caches)])))
 
         yield show
 
 
-def _ranked(leaderboard: "Sequence[LeaderboardEntry]", caches: "Sequence[str]", most: int = 10) -> list[str]:
+def _leaderboard_lines(
+    leaderboard: "Sequence[LeaderboardEntry]", caches: "Sequence[str]", most: int = 10
+) -> list[str]:
     every = [entry.key.settings for entry in leaderboard]
     header = ["", "val", "sd", "backbone", "head", "layer", "settings"]
     rows = [
@@ -147,7 +149,7 @@ def _ranked(leaderboard: "Sequence[LeaderboardEntry]", caches: "Sequence[str]", 
 
 
 def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
-    """Return the settings that are not the defaults, or not the same in all heads of this kind, in one line."""
+    """Return one line with the settings that differ from the defaults or among heads of this kind."""
     from featcache.heads.settings import Settings
     from featcache.sweeps.results import describe_settings
 
@@ -174,10 +176,10 @@ _SCORED = {
 
 
 def lines(result: "SweepResult") -> list[str]:
-    """Return a sweep as a person reads it."""
+    """Return a sweep as lines of text."""
     text = [
         f"{escaped(str(result.folder))}: {result.heads} heads, {result.fitted} fitted now, {result.seconds:.1f} s",
-        *(f"  {line}" for line in _ranked(result.leaderboard, result.caches)),
+        *(f"  {line}" for line in _leaderboard_lines(result.leaderboard, result.caches)),
     ]
     every = [entry.key.settings for entry in result.leaderboard]
     for choice in result.choices:

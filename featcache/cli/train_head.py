@@ -1,4 +1,4 @@
-"""``featcache train-head``."""
+"""``featcache train-head``: train one head on a cache."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +35,7 @@ def command(
     group_by: GroupBy = None,
     tta: Annotated[
         bool,
-        typer.Option(help="Measure the mean over an image's cached views.", rich_help_panel="Validation"),
+        typer.Option(help="Score the mean over an image's cached views.", rich_help_panel="Validation"),
     ] = False,
     calibrate: Calibrate = True,
     reject_accuracy: RejectAccuracy = 0.95,
@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """Train a head on cached features; takes seconds.
 
-    The validation rows choose the epoch and say how sure the head may be, so its validation accuracy and its
-    calibration are a little flattered. The test rows are read once, at the end.
+    The validation rows choose the epoch and calibrate the head, so validation accuracy and calibration error
+    are slightly optimistic. The test rows are read once, at the end.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.classifier.train_head import train_head
@@ -73,12 +73,12 @@ def command(
     if replaced:
         console.note(f"(an earlier classifier in {output} was replaced)")
     if "test" not in classifier.metrics and "val" in classifier.metrics:
-        console.note("no test split: the validation accuracy chose the epoch, so it is a little optimistic")
+        console.note("no test split: the validation accuracy chose the epoch, so it is slightly optimistic")
     console.note(f"next: featcache predict {escaped(str(output))} PHOTO…")
 
 
 def _widths(text: str) -> tuple[int, ...]:
-    """Read ``256,128``."""
+    """Parse the widths of hidden layers, such as ``256,128``."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -88,7 +88,7 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 def to_json(classifier: "Classifier", output: Path) -> dict[str, Any]:
-    """Return a training as plain JSON values."""
+    """Return a trained classifier as plain JSON values."""
     return {
         "classifier": str(output),
         "metrics": dict(classifier.metrics),
@@ -99,7 +99,7 @@ def to_json(classifier: "Classifier", output: Path) -> dict[str, Any]:
 
 
 def lines(classifier: "Classifier", output: Path) -> list[str]:
-    """Return a training as a person reads it."""
+    """Return a trained classifier as lines of text."""
     training = classifier.training
     names = {"val": "validation", "test": "test"}
     text = [
@@ -147,7 +147,7 @@ def _number_scores(scores: Mapping[str, Any]) -> str:
 
 
 def score_text(task: str, scores: Mapping[str, Any]) -> str:
-    """Return a split's scores as a person reads them, by what was learnt."""
+    """Return a split's scores as text, by task."""
     return _SCORES[task](scores)
 
 
@@ -155,7 +155,7 @@ _SCORES = {MULTICLASS: _class_scores, MULTILABEL: _answer_scores, REGRESSION: _n
 
 
 def calibration_lines(calibration: "Calibration") -> list[str]:
-    """Return how sure a classifier may be as a person reads it."""
+    """Return lines on a classifier's temperature and rejection threshold."""
     if not calibration.count:
         return [f"  calibrated  no: {calibration.note}"]
     before, after = calibration.error_before, calibration.error_after

@@ -35,7 +35,7 @@ SAMPLE = 16
 
 @dataclass(frozen=True)
 class PlanReport:
-    """What `featcache.extract` would do with the same arguments.
+    """The result of a dry run: what `featcache.extract` would do with the same arguments.
 
     Parameters
     ----------

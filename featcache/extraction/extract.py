@@ -83,7 +83,7 @@ def extract(
         A spec (``"photos/"``, ``"folder:photos"``) or an opened dataset.
     images, labels, classes, splits, ids
         Instead of a dataset, pictures that are in memory (arrays, encoded bytes, PIL images) or paths, one label for
-        each, and what else is known of them; see `featcache.open_arrays`.
+        each, and optional classes, splits and ids; see `featcache.open_arrays`.
     backbone
         ``arch`` or ``arch.tag``, or a loaded backbone.
     layers
@@ -123,19 +123,19 @@ def extract(
         can also be chosen later from the cache, at no cost.
     shard
         ``"i/n"``: only the i-th of n parts of the dataset, into an ordinary cache. Another extraction with
-        `reuse` naming the parts puts them together.
+        these caches in `reuse` combines them.
     reuse
         Finished caches of the same recipe to copy rows from, by the images' content. Earlier versions of the
-        target, and caches in ``FEATCACHE_HOME/caches``, are looked at without being named.
+        target, and caches in ``FEATCACHE_HOME/caches``, are used without being named.
     verify
-        Read and hash every image again, even where its file has not changed since it was hashed.
+        Read and hash every image again, even if its file has not changed since it was hashed.
     strict
         Fail on the first unreadable image instead of leaving it out.
     overwrite
         Replace a cache of another recipe or dataset at `output`.
     batch_size, workers
-        Images per call and decoding threads; chosen for the platform by default. They do not change what is
-        stored.
+        Images per call and decoding threads; chosen for the platform by default. They do not change the
+        features.
     on_progress
         Called with a `Progress` as the work proceeds.
     stop

@@ -92,7 +92,7 @@ class FeatureRunner:
 
     @cached_property
     def size(self) -> int:
-        """Views per call of the network; images where each has one view."""
+        """Views per call of the network."""
         return min(self._most, self.rows * self.extraction.views.count)
 
     @cached_property

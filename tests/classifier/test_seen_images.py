@@ -73,7 +73,7 @@ def test_of_an_older_classifier_nobody_knows(cache, mixed, tmp_path, capsys):
     assert loaded.seen is None
     assert loaded.evaluate(cache).seen is None
     assert main(["evaluate", str(tmp_path / "mixed")]) == 0
-    assert "how many of these it has seen is not known" in capsys.readouterr().err
+    assert "how many of these it has seen is unknown" in capsys.readouterr().err
 
 
 def test_what_is_remembered_is_no_parameter(cache, mixed, tmp_path):

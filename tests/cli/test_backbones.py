@@ -51,7 +51,7 @@ def test_the_list_as_text(cli):
     entries = one_object(cli("backbones", "--json"), "backbones")["backbones"]
     ran = cli("backbones")
     assert ran.code == 0
-    assert ran.err == "*: what the bare name means; next: featcache backbones show NAME\n"
+    assert ran.err == "*: default weights of the architecture; next: featcache backbones show NAME\n"
     header, *rows = ran.out.splitlines()
     assert re.split(r"\s+", header) == [
         "name", "size", "features", "params", "MACs", "top-1", "here", "licence", "source"
@@ -117,7 +117,8 @@ def test_options_of_the_list_before_show_are_refused_not_ignored(cli):
     ran = cli("backbones", "--filter", "vgg*", "show", "mobilenet_v2")
     assert (ran.code, ran.out) == (2, "")
     assert (
-        "options of the list before 'show'; give its own after it: featcache backbones show NAME" in ran.err
+        "options of the list were given before 'show'; give its own options after it: featcache backbones show NAME"
+        in ran.err
     )
 
 

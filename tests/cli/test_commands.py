@@ -261,7 +261,7 @@ def test_predict_says_unknown_and_what_it_would_have_guessed(cli, trained, tmp_p
         assert line == f"{file}" + (guess if p.probabilities[0] < middle else "")
     count = sum(p.probabilities[0] < middle for p in plain)
     assert ran.err.startswith(
-        f"{count} of 12 unknown: the classifier is less sure of them than it needs to be right"
+        f"{count} of 12 unknown: their confidence is below the threshold that was chosen for the accuracy"
     )
     result = one_object(cli("predict", folder, *files, "--json"), "predict")
     assert [p["unknown"] for p in result["predictions"]] == [p.probabilities[0] < middle for p in plain]

@@ -54,7 +54,7 @@ def test_a_second_command_uses_the_programs_of_the_first_and_survives_their_dama
         path.write_bytes(content[: len(content) // 2])
     damaged, told = train("damaged")
     assert damaged == first
-    assert told.count("damaged compiled programs were deleted; they are compiled anew\n") == 1
+    assert told.count("damaged compiled programs were deleted and are compiled again\n") == 1
     assert "persistent compilation cache" not in told
     assert set(programs_folder().glob("*-cache")) == set(programs)
 

@@ -165,7 +165,8 @@ def test_an_error_that_nobody_expected(cli, place, monkeypatch):
     ran = cli("extract", "photos")
     assert ran.code == 1
     assert (
-        ran.err == "error: unexpected RuntimeError: boom. Set FEATCACHE_DEBUG=1 to see where, and report it\n"
+        ran.err
+        == "error: unexpected RuntimeError: boom. Set FEATCACHE_DEBUG=1 to see the traceback, and report it\n"
     )
     monkeypatch.setenv("FEATCACHE_DEBUG", "1")
     with pytest.raises(RuntimeError, match="boom"):
