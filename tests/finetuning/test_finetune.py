@@ -143,7 +143,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(classifier, tmp_path,
     for after in (1, 4):
         place = tmp_path / f"stopped-{after}"
         asked = iter(range(100))
-        with pytest.raises(Interrupted, match="go on with --resume"):
+        with pytest.raises(Interrupted, match="continue with --resume"):
             finetune(
                 classifier,
                 **{**settings, "output": place},

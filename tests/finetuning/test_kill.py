@@ -131,7 +131,7 @@ def test_a_sigterm_saves_first(photos, environment, tmp_path):
     code, last, _ = run(photos, output, environment, stop_after=3, by=signal.SIGTERM)
     assert code == 130
     assert last.startswith("interrupted stopped in epoch 1, after ")
-    assert last.endswith("go on with --resume")
+    assert last.endswith("continue with --resume")
     code, _, errors = run(photos, output, environment, resume=True)
     assert code == 0, errors
     for name, value in arrays(whole).items():

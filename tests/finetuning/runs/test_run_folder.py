@@ -204,7 +204,7 @@ def test_damage_before_the_last_line_is_told(place):
         text = (place / "history.jsonl").read_bytes()
         (place / "history.jsonl").write_bytes(text.replace(b"{", b"x", 1))
         with pytest.raises(
-            IntegrityError, match=r"history.jsonl is damaged in line 1; delete that line to go"
+            IntegrityError, match=r"history.jsonl is damaged in line 1; delete that line to continue"
         ):
             run.history()
 
