@@ -134,6 +134,7 @@ def sum_in_child(cache, queue):
     queue.put(float(cache.features([3, 8]).sum()))
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, whose threads the child does not use
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_another_process_reads_the_same(method, want, cache):
     context = multiprocessing.get_context(method)

@@ -51,7 +51,6 @@ def expected_failures(estimator: HeadClassifier | HeadRegressor) -> dict[str, st
 
 @parametrize_with_checks(
     [
-        HeadClassifier(**FEW),
         HeadClassifier(head="ridge"),
         HeadClassifier(head="knn", neighbours=5),
         HeadClassifier(head="prototype"),
@@ -67,6 +66,7 @@ def test_scikit_learns_checks(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
+        HeadClassifier(**FEW),
         HeadClassifier(head="mlp", hidden=(16,), **FEW),
         HeadClassifier(head="logistic"),
         HeadClassifier(loss="sigmoid", **FEW),

@@ -68,7 +68,7 @@ def reference(case: KerasCase, size: tuple[int, int], *, top: bool = True) -> An
     with pytest.MonkeyPatch.context() as patch:
         # All of it is overwritten, and drawing it by JAX takes half a minute of compilations.
         initializers = keras().initializers
-        for name in ("GlorotUniform", "VarianceScaling", "TruncatedNormal", "RandomNormal", "Zeros", "Ones"):
+        for name in ("GlorotUniform", "VarianceScaling", "TruncatedNormal", "RandomNormal"):
             patch.setattr(getattr(initializers, name), "__call__", _zeros)
         model = case.build(keras().applications, (*size, 3), top)
     for layer in model.layers:

@@ -46,6 +46,8 @@ TINY, *LARGER = (
 )
 
 
+# The default run compares the first stages with torch, below.
+@pytest.mark.slow
 def test_tiny_equals_keras(tmp_path):
     assert_equals_keras(TINY, (75, 131), tmp_path)
 

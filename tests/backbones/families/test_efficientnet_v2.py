@@ -34,6 +34,8 @@ def _case(variant: str) -> KerasCase:
     )
 
 
+# The default run compares the first stages with torch, below.
+@pytest.mark.slow
 def test_b0_equals_keras(tmp_path):
     assert_equals_keras(_case("b0"), (75, 131), tmp_path)
 

@@ -33,6 +33,8 @@ INCEPTION = KerasCase(
 )
 
 
+# The default run compares with timm, below.
+@pytest.mark.slow
 def test_without_its_top_equals_keras(tmp_path):
     assert_equals_keras(INCEPTION, (107, 86), tmp_path, suffix=".h5", top=False)
 
