@@ -32,7 +32,6 @@ INCEPTION_RESNET = KerasCase(
 )
 
 
-@pytest.mark.slow  # 780 layers: no other original takes as long
 def test_without_its_top_equals_keras(tmp_path):
     assert_equals_keras(INCEPTION_RESNET, (107, 86), tmp_path, suffix=".h5", top=False)
 
