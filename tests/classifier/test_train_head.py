@@ -279,8 +279,8 @@ def test_rows_that_are_no_numbers_are_refused_by_name(tmp_path, monkeypatch, row
         ("patience", 0, "patience 0: expected at least 1"),
         ("val_fraction", 1, r"val-fraction 1: expected in 0\.\.1"),
         ("seed", -1, r"seed -1: expected in 0\.\.2\^32"),
-        ("head", "liner", r"no head 'liner' for classes; did you mean 'linear'\?"),
-        ("loss", "squared", "no loss 'squared' for classes; known: softmax, sigmoid"),
+        ("head", "liner", r"no head 'liner' for a multiclass task; did you mean 'linear'\?"),
+        ("loss", "squared", "no loss 'squared' for a multiclass task; known: softmax, sigmoid"),
         ("optimizer", "adan", "no optimizer 'adan'; did you mean 'adam' or 'adamw'"),
     ],
 )

@@ -15,12 +15,12 @@ from featcache.core.sharding import DeviceMesh
 devices = DeviceMesh()
 count = int(sys.argv[1])
 assert devices.count == count == jax.local_device_count()
-weights = devices.replicated({"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)})["kernel"]
+weights = devices.replicate({"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)})["kernel"]
 assert len(weights.addressable_shards) == count
 assert all(np.array_equal(shard.data, weights) for shard in weights.addressable_shards)
 for rows in (1, 2, 5, 6):
     batch = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2) + 1
-    shared = devices.sharded(batch)
+    shared = devices.shard(batch)
     assert len(shared) == -(-rows // count) * count
     assert {len(shard.data) for shard in shared.addressable_shards} == {len(shared) // count}
     outputs = np.asarray(jax.jit(lambda w, x: x @ w)(weights, shared))
