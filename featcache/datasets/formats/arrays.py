@@ -288,7 +288,8 @@ def _label_indices(labels: list[Any], classes: Sequence[str] | None) -> tuple[tu
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise UsageError(
                 f"label {label!r} of image {row}; expected a class name or a whole number, one per image: arrays hold "
-                "classes. Multilabel and regression targets come by tables (csv:photos.csv?label=age), see docs/guide/datasets.md"
+                "classes. Multilabel and regression targets come by tables (csv:photos.csv?label=age), see "
+                "docs/guide/datasets.md"
             )
     if classes is None:
         names = tuple(sorted({str(label) for label in labels}, key=natural_key))
