@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,12 +152,23 @@ def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
 
 def require_place(target: Path) -> None:
     """Raise `UsageError` if `target` exists and is not a classifier: it must not be overwritten."""
-    if target.exists() and not (target / DOCUMENT).is_file() and any(_listing(target)):
-        raise UsageError(f"{target} exists and is no classifier; choose another place with --output")
+    for _ in range(_ATTEMPTS):
+        # Looked at again where another save moved the folder away between two of these looks.
+        with _watch(target) as is_the_same:
+            if _is_free(target):
+                return
+            if is_the_same():
+                break
+    raise UsageError(f"{target} exists and is no classifier; choose another place with --output")
 
 
-def _listing(folder: Path) -> Sequence[str]:
-    return os.listdir(folder) if folder.is_dir() else [folder.name]
+def _is_free(target: Path) -> bool:
+    try:
+        return not target.exists() or (target / DOCUMENT).is_file() or not os.listdir(target)
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        return False
 
 
 def _give_name(fresh: Path, target: Path) -> None:

@@ -36,7 +36,8 @@ jax.monitoring.register_event_listener(lambda name, **_: seen.append(name.rparti
 x = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
 options = cpu_options(xla_cpu_use_fusion_emitters=False)
 program = jax.jit(lambda x: jax.numpy.tanh(x @ x.T).sum(0), compiler_options=options)
-digest = hashlib.sha256(np.asarray(program(x)).tobytes()).hexdigest()
+y = jax.jit(lambda x: jax.numpy.sin(x).sum(1), compiler_options=options)(x)  # a second program, whatever JAX adds
+digest = hashlib.sha256(np.asarray(program(x)).tobytes() + np.asarray(y).tobytes()).hexdigest()
 print(json.dumps([seen.count("cache_hits"), seen.count("cache_misses"), digest]))
 """
 
