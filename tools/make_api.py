@@ -110,7 +110,7 @@ def _entry(name: str, value: Any, *, imported: bool) -> Iterator[str]:
 def _members(name: str, cls: type) -> Iterator[str]:
     """Properties as a list, then each method."""
     found: dict[str, Any] = {}
-    for base in reversed([base for base in cls.__mro__ if base.__module__.startswith("featcache.")]):
+    for base in reversed([base for base in cls.__mro__ if f"{base.__module__}.".startswith("featcache.")]):
         found |= {key: value for key, value in vars(base).items() if not key.startswith("_")}
     properties = {key: value for key, value in found.items() if _is_property(value)}
     if properties:

@@ -137,3 +137,6 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
         if self.multilabel_:
             return (scores > 0).astype(int)
         return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]
+
+
+HeadClassifier.__module__ = "featcache"  # pickles name where it is imported from, not where it is kept

@@ -138,3 +138,6 @@ def _resolved(wanted: ExtractionSpec, digest: str | None) -> ResolvedExtraction:
     del digest
     # Only the network's layer, without the image statistics that extractions keep beside it.
     return resolve(wanted).without_statistics()
+
+
+FeatureExtractor.__module__ = "featcache"  # pickles name where it is imported from, not where it is kept

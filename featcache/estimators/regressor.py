@@ -91,3 +91,6 @@ class HeadRegressor(RegressorMixin, HeadEstimator):
         outputs = self._outputs(X)  # first, because it also raises if the head is not fitted
         found = TargetScale(self.target_mean_, self.target_deviation_).unscale(outputs)
         return found[:, 0] if self._one_number else found
+
+
+HeadRegressor.__module__ = "featcache"  # pickles name where it is imported from, not where it is kept
