@@ -41,7 +41,7 @@ def create(path: Path, count: int, width: int, dtype: str) -> CacheWriter:
         mtimes_ns=np.zeros(count, np.int64),
     )
     identity = build_identity(
-        recipe={"stored_dtype": dtype},
+        recipe={"stored_dtype": dtype, "views": {"count": 1}},
         layers={"pool": LayerSpec((width,), dtype, "ab" * 32)},
         dataset={"spec": "", "classes": ["class"], "splits": ["train"], "rule": None},
         rows=rows,

@@ -1,6 +1,7 @@
 """What a summary says of a network, against numbers worked out by hand and by torch; and that it computes nothing."""
 
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -104,10 +105,18 @@ def test_known_networks_equal_torch_and_their_tables(name):
     assert found.total.macs - found.to_layer.macs == weights.features * weights.config.classes
 
 
+@cache
+def described_once(build: Any, config: Any, size: tuple[int, int]) -> BackboneSummary:
+    """Almost half of all weights share their network and the size of their images with others."""
+    same = (w for w in pretrained_weights().values() if w.config == config and w.transforms.input_size == size)
+    return describe(next(weights.name for weights in same if family_of(weights).build is build))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(pretrained_weights()))
 def test_every_table_tells_the_params_macs_and_features_of_its_network(name):
-    found, weights = describe(name), resolve(name)
+    weights = resolve(name)
+    found = described_once(family_of(weights).build, weights.config, weights.transforms.input_size)
     assert (found.total.params, found.total.macs) == (weights.params, weights.macs)
     assert found.features == weights.features
     assert found.left_out is None

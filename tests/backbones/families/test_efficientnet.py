@@ -54,6 +54,7 @@ B = [
 ]
 
 
+@pytest.mark.slow
 def test_b0_equals_keras(tmp_path):
     assert_equals_keras(B[0], (75, 131), tmp_path, suffix=".h5")
 

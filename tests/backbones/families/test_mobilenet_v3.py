@@ -64,6 +64,7 @@ def _without_top(name: str) -> KerasCase:
     return KerasCase(case.name, case.build, same=case.same, raw=case.raw)
 
 
+@pytest.mark.slow
 def test_small_with_its_top_equals_keras(tmp_path):
     errors = assert_equals_keras(_keras("small"), (96, 96), tmp_path, suffix=".h5")
     # 11 blocks, of which one has no expansion and two no squeeze-and-excitation; 6 have a skip.

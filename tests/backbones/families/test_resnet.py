@@ -24,6 +24,7 @@ R50, R101, R152 = (
 )
 
 
+@pytest.mark.slow
 def test_resnet50_equals_keras(tmp_path):
     assert_equals_keras(R50, (65, 97), tmp_path, suffix=".h5", top=False)
 
