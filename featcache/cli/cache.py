@@ -193,15 +193,13 @@ def _compiled_programs(*, programs: bool, delete: bool, verbose: bool) -> Iterat
     """Yield the folders of compiled programs and whether each is obsolete; delete obsolete ones on request."""
     from featcache.cache import Leftover
     from featcache.core.compilation_cache import list_programs, remove_programs
-    from featcache.core.files import storage_error
+    from featcache.core.storage import storage_errors
 
     for each in list_programs():
         goes = each.outdated or programs
         if delete and goes:
-            try:
+            with storage_errors(each.folder, "remove"):
                 remove_programs(each.folder)
-            except OSError as error:
-                raise storage_error(error, each.folder, "remove") from error
         if goes or (verbose and not delete):
             whose = "this machine" if each.here else "another machine, JAX or featcache"
             used = date.fromtimestamp(each.used)
