@@ -25,7 +25,7 @@ _ADVICE = {
     errno.EPERM: _FORBIDDEN,
     errno.EIO: "the disk reports a failure: look at the system's log",
     errno.ESTALE: "the network file system lost the file: mount it again",
-    errno.ENOENT: "make the folder first, or see who removed it",
+    errno.ENOENT: "a part of that path is missing: check it, or make the folder",
     errno.ENOTDIR: _TAKEN,
     errno.EISDIR: _TAKEN,
     errno.EEXIST: _TAKEN,

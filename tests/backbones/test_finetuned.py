@@ -217,7 +217,7 @@ def test_a_failure_keeps_the_earlier_file(saved, monkeypatch, fails_at):
 
 def test_a_place_that_is_not_there(tmp_path):
     with pytest.raises(
-        StorageError, match=r"cannot write the backbone to .*: No such file or directory .*; make the"
+        StorageError, match=r"cannot write the backbone to .*: No such file or directory .*; a part"
     ):
         save_finetuned(tmp_path / "gone" / "a.safetensors", changed())
 
