@@ -18,8 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from featcache.core.environment import home
-from featcache.core.storage import storage_errors
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
 from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.folder import natural_key, read_regular_file
 from featcache.datasets.formats.huggingface_errors import converting, reading
@@ -99,10 +98,10 @@ def open_hf(text: str) -> Dataset:
     UsageError
         If the spec is none, or names a column or split that is not there.
     StorageError
-        If a file cannot be read, or the disk has no room for what Parquet is converted to.
+        If the disk has no room for what Parquet is converted to, or refuses it.
     """
     spec = HfSpec.parse(text)
-    with storage_errors(spec.path, "read"):
+    with access_errors(spec.path):
         parts = _find(spec)
     library = _library()
     with reading(spec.path):

@@ -17,9 +17,7 @@ def reading(path: Path) -> Iterator[None]:
     Raises
     ------
     DataError
-        If the dataset at `path` is damaged.
-    StorageError
-        If the system refuses to read it.
+        If the dataset at `path` is damaged, or the system refuses to read it.
     """
     try:
         yield
@@ -28,7 +26,7 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:
         refused = _system_error(error)
         if refused is not None and not isinstance(refused, FileNotFoundError):
-            raise storage_error(refused, path, "read") from error
+            raise DataError(str(storage_error(refused, path, "read"))) from error
         raise DataError(f"cannot read the dataset in {path}: {first_line(error)}. Save it again") from error
 
 
