@@ -14,6 +14,7 @@ from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
 from featcache.cache import CacheWriter, FeatureCache, WriteLock
 from featcache.cache.layout import build_identity, previous_path
+from featcache.core.argument_types import checked_types
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.storage import ELSEWHERE, storage_errors
 from featcache.datasets import Dataset
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Extraction", "OnProgress", "Progress", "extract"]
 
 
+@checked_types(but=("views", "view_seed", "splits", "image_size"))
 def extract(
     dataset: str | Path | Dataset | None = None,
     *,
