@@ -77,8 +77,17 @@ def run(arguments: list[str]) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             code = _run(arguments)
-        sys.stdout.flush()
     except BrokenPipeError:  # `featcache … | head`
+        _drop_output()
+        return 1
+    return _flush(code)
+
+
+def _flush(code: int) -> int:
+    """Print what is left of the output; returns the exit code, which a failure changes."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
         _drop_output()
         return 1
     except OSError as error:  # `featcache … > FILE` on a disk that is full

@@ -65,10 +65,8 @@ def info_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbose
     from featcache.cache import FeatureCache, describe
     from featcache.extraction.result import quarantined_rows
 
-    about = describe(cache)
-    if about.state == "unreadable":
-        raise IntegrityError(about.detail)
-    with FeatureCache(cache) as opened:
+    with FeatureCache(cache) as opened:  # first: it raises where `describe` only tells
+        about = describe(cache)
         unreadable = quarantined_rows(opened)
         identity = opened.identity
         value = about.to_json() | {

@@ -169,7 +169,9 @@ def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], .
     """Yield the images below a folder, depth first; folders may be nested as deep as the system allows."""
     entered: dict[tuple[int, int], Iterator[os.DirEntry[str]]] = {}  # the innermost folder last
 
-    def enter(folder: Path) -> None:
+    def enter(
+        folder: str | Path,
+    ) -> None:  # text below the first: a path object is slow to make of a long one
         here = _inode(folder)
         if here in above or here in entered:
             skipped["link back to a folder above"] += 1
@@ -183,7 +185,7 @@ def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], .
         if entry is None:
             del entered[innermost]
         elif entry.is_dir():
-            enter(Path(entry.path))
+            enter(entry.path)
         elif os.path.splitext(entry.name)[1].casefold() not in EXTENSIONS:
             skipped["not an image by its name"] += 1
         else:
@@ -191,13 +193,13 @@ def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], .
             yield _Found(entry.path, status.st_size, status.st_mtime_ns, file_state(status))
 
 
-def _inode(folder: Path) -> tuple[int, int]:
+def _inode(folder: str | Path) -> tuple[int, int]:
     with access_errors(folder, "open"):
-        status = folder.stat()
+        status = os.stat(folder)
     return status.st_dev, status.st_ino
 
 
-def _entries(folder: Path, skipped: Counter[str]) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: str | Path, skipped: Counter[str]) -> Iterator[os.DirEntry[str]]:
     """Yield visible folders and regular files (links followed) in natural order, counting the others."""
     with access_errors(folder, "list"), os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: natural_key(entry.name))

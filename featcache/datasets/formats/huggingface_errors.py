@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from featcache.core.environment import home
 from featcache.core.storage import OTHER_HOME, is_about_writing, is_of_storage, storage_error
 from featcache.errors import DataError, FeatcacheError, first_line
 
@@ -43,7 +44,7 @@ def converting(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         refused = _system_error(error)
-        if refused is not None and (is_about_writing(refused) or _is_below(refused, folder.parent)):
+        if refused is not None and (is_about_writing(refused) or _is_below(refused, home())):
             raise storage_error(refused, folder, "convert Parquet in", elsewhere=OTHER_HOME) from error
         raise
 
