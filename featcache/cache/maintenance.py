@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from featcache.cache.half_written import find_half_written, remove_half_written
 from featcache.cache.header import MAGIC
 from featcache.cache.layout import fresh_path, partial_path, previous_path
 from featcache.cache.reader import FeatureCache, share_written
@@ -148,14 +149,14 @@ def list_caches(folder: str | os.PathLike[str] = ".") -> list[CacheInfo]:
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file that an interrupted extraction left.
+    """A file or folder that an interrupted command left.
 
     Parameters
     ----------
     path, nbytes
-        The file.
+        What was left, and its size.
     reason
-        Description of the file.
+        Description of it.
     removable
         Whether nothing is lost by deleting it. With an unfinished extraction, the rows computed so far are lost.
     """
@@ -171,15 +172,20 @@ class Leftover:
 
 
 def find_leftovers(folder: str | os.PathLike[str] = ".") -> list[Leftover]:
-    """List the files that interrupted extractions left in a folder, except those in use; nothing is removed."""
+    """List what interrupted commands left in a folder, except what is in use; nothing is removed.
+
+    That is files of extractions, and whatever else is replaced at one blow and was half written: classifiers, exports,
+    files of sweeps.
+    """
     root = Path(folder)
     targets = {target for path in _files(root) if (target := _target_of(path)) is not None}
     with storage_errors(root, "list"):
-        return [left for target in sorted(targets) if not is_held(target) for left in _leftovers_of(target)]
+        found = [left for target in sorted(targets) if not is_held(target) for left in _leftovers_of(target)]
+        return found + [Leftover(*half_written) for half_written in find_half_written(root)]
 
 
 def gc(folder: str | os.PathLike[str] = ".", *, unfinished: bool = False) -> list[Leftover]:
-    """Remove the files that interrupted extractions left in a folder.
+    """Remove what interrupted commands left in a folder; see `find_leftovers`.
 
     Parameters
     ----------
@@ -193,17 +199,21 @@ def gc(folder: str | os.PathLike[str] = ".", *, unfinished: bool = False) -> lis
     list of Leftover
         The removed files.
     """
-    removed = []
-    for left in find_leftovers(folder):
-        target = _target_of(left.path)
-        if target is not None and (left.removable or unfinished) and _remove_leftover(left.path, target):
-            removed.append(left)
-    return removed
+    chosen = (
+        left
+        for left in find_leftovers(folder)
+        if left.removable or (unfinished and _target_of(left.path) is not None)
+    )
+    return [left for left in chosen if _remove_leftover(left.path)]
 
 
-def _remove_leftover(path: Path, target: Path) -> bool:
-    """Remove a file of an extraction; false if a new writer has taken it meanwhile: then it is no leftover."""
+def _remove_leftover(path: Path) -> bool:
+    """Remove what was left; false if a new writer of a cache has taken it meanwhile: then it is no leftover."""
+    target = _target_of(path)
     with storage_errors(path, "remove"):
+        if target is None:
+            remove_half_written(path)
+            return True
         try:
             with WriteLock(target, writes=False):  # whose end removes the lock's own files
                 path.unlink(missing_ok=True)

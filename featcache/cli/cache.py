@@ -179,7 +179,8 @@ def gc_(
         found = gc(folder, unfinished=unfinished)
     else:
         found = [left for left in find_leftovers(folder) if left.removable or unfinished or verbose]
-    given_up = [(left, left.removable or unfinished) for left in found]
+    found += _in_home(delete=delete, verbose=verbose)
+    given_up = [(left, left.removable or (unfinished and left.path.suffix == ".h5")) for left in found]
     given_up += _compiled_programs(programs=programs, delete=delete, verbose=verbose)
     given_up += _remembered_hashes(delete=delete)
     word = "removed" if delete else "would remove"
@@ -206,6 +207,17 @@ def _compiled_programs(*, programs: bool, delete: bool, verbose: bool) -> Iterat
             whose = "this machine" if each.here else "another machine, JAX or featcache"
             reason = f"compiled programs ({each.count}) of {whose}, last used {_day(each.used)}"
             yield Leftover(each.folder, each.nbytes, reason, each.outdated), goes
+
+
+def _in_home(*, delete: bool, verbose: bool) -> "list[Leftover]":
+    """Return what is half written in the folders of FEATCACHE_HOME; delete it on request."""
+    from featcache.cache import find_leftovers, gc
+    from featcache.core.environment import home
+
+    folders = [place for name in ("weights", "hashes") if (place := home() / name).is_dir()]
+    if delete:
+        return [left for place in folders for left in gc(place)]
+    return [left for place in folders for left in find_leftovers(place) if left.removable or verbose]
 
 
 def _remembered_hashes(*, delete: bool) -> Iterator["tuple[Leftover, bool]"]:

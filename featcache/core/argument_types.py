@@ -114,7 +114,7 @@ def _is_known(hint: Any) -> bool:
 def _kind(hint: Any) -> Any:
     origin = typing.get_origin(hint)
     if origin is None:
-        return os.PathLike if isinstance(hint, type) and issubclass(hint, os.PathLike) else hint
+        return os.PathLike if hasattr(hint, "__fspath__") else hint
     return os.PathLike if origin is os.PathLike else None
 
 

@@ -12,6 +12,7 @@ import secrets
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -166,6 +167,38 @@ def find_temporaries(path: Path, what: str = "new") -> list[Path]:
         return sorted(found for found in path.parent.iterdir() if name.fullmatch(found.name))
     except OSError:
         return []
+
+
+@dataclass(frozen=True)
+class Temporary:
+    """What lies under a name of `temporary_path`.
+
+    Parameters
+    ----------
+    path
+        Where it is.
+    target
+        What it is to become, or was.
+    what
+        ``"new"`` or ``"old"``.
+    pid
+        The process that made it, on whatever machine.
+    """
+
+    path: Path
+    target: Path
+    what: str
+    pid: int
+
+
+def list_temporaries(folder: Path) -> list[Temporary]:
+    """Return everything in a folder under names of `temporary_path`, whatever it belongs to; raises ``OSError``."""
+    scheme = re.compile(r"\.(.+)\.(new|old)-([0-9]{1,18})-[0-9a-f]{8}", re.DOTALL)
+    return [
+        Temporary(path, path.with_name(match[1]), match[2], int(match[3]))
+        for path in sorted(folder.iterdir())
+        if (match := scheme.fullmatch(path.name))
+    ]
 
 
 def write_durably(path: Path, content: Content) -> None:

@@ -215,6 +215,29 @@ def test_what_no_function_foresaw_is_told_with_the_path_that_the_system_gives(cl
         cli("cache", "ls", "disk")
 
 
+def test_gc_clears_the_home_too(cli, place, monkeypatch):
+    """Hashes of a dataset that is gone, and a download whose process was killed."""
+    shutil.copytree(place / "inputs" / "photos", place / "photos")
+    assert cli("extract", "photos", "-o", "disk/new.h5").code == 0
+    weights = place / "home" / "weights"
+    weights.mkdir()
+    killed = weights / f".x.pth.new-{2**22 + 1}-00000000"
+    killed.write_bytes(bytes(1000))
+    os.utime(killed, (0, 0))
+    assert [Path(row["path"]) for row in cli("cache", "gc", "inputs", "--json").result["leftovers"]] == [
+        killed
+    ]
+    shutil.rmtree(place / "photos")
+    listed = cli("cache", "gc", "inputs").out.splitlines()
+    assert re.fullmatch(
+        r"would remove .*/weights/\.x\.pth\.new-\S+ \(0\.0 MB\): half-written x\.pth of a .*", listed[0]
+    )
+    said = rf"would remove .*/hashes/\w+ \(.*\): remembered hashes of a dataset that is gone, folder:{place}/photos"
+    assert re.fullmatch(said, listed[1])
+    assert cli("cache", "gc", "inputs", "--delete").out.count("removed ") == 2
+    assert cli("cache", "gc", "inputs", "--json").result["leftovers"] == []
+
+
 # Real disks -------------------------------------------------------------------------------------------------
 
 
