@@ -1,6 +1,7 @@
 """The extraction spec: validated arguments that decide what is stored, before any network is loaded."""
 
 import hashlib
+import reprlib
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -13,6 +14,7 @@ from featcache.backbones.weights.lock_file import lock_file
 from featcache.cache.layout import STORED_DTYPES
 from featcache.core.classifier_folder import DOCUMENT
 from featcache.core.identity import sha256_file, sha256_json
+from featcache.core.storage import storage_errors
 from featcache.errors import UsageError, did_you_mean
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.transforms import Transforms
@@ -46,6 +48,10 @@ class ExtractionSpec:
     views: Views = PLAIN
 
     def __post_init__(self) -> None:
+        if not isinstance(self.backbone, str) and not hasattr(self.backbone, "recipe"):
+            raise UsageError(
+                f"backbone {reprlib.repr(self.backbone)}: expected a name such as mobilenet_v2, or a loaded backbone"
+            )
         if STATISTICS in self.layers:
             object.__setattr__(self, "layers", tuple(name for name in self.layers if name != STATISTICS))
             object.__setattr__(self, "image_statistics", True)
@@ -78,11 +84,11 @@ class ExtractionSpec:
         return sha256_json(
             {
                 # Another classifier may lie in the same folder later; its document holds a hash of each file.
-                "backbone": sha256_file(folder / DOCUMENT) if folder else self.backbone,
+                "backbone": _digest_of(folder / DOCUMENT) if folder else self.backbone,
                 "layers": list(self.layers),
-                "weights": sha256_file(weights) if weights else None,
+                "weights": _digest_of(weights) if weights else None,
                 # The lock file holds the hashes of weights that are published without one.
-                "recorded": sha256_file(lock_file()) if lock_file().is_file() else None,
+                "recorded": _digest_of(lock_file()) if lock_file().is_file() else None,
                 "transforms": self.transforms.to_json() if self.transforms else None,
                 "dtype": self.dtype,
                 "compute_dtype": self.compute_dtype,
@@ -92,6 +98,11 @@ class ExtractionSpec:
                 "code": code_digest(),
             }
         )
+
+
+def _digest_of(path: Path) -> str:
+    with storage_errors(path, "read"):
+        return sha256_file(path)
 
 
 def require_positive(**numbers: int | None) -> None:
