@@ -21,6 +21,7 @@ from featcache.core.documents.kinds import (
     Table,
     Text,
     Whole,
+    printable,
     shown,
 )
 from featcache.core.documents.recipe import MOST_VIEWS, RECIPE
@@ -75,7 +76,7 @@ PROVENANCE = Record(
         "host": Text(),
         "device": Text(),
         "versions": Table(Text()),
-        "probes": Maybe(Table(Items(Items(Number())))),
+        "probes": Maybe(Table(Items(Items(Number(-1e39, 1e39))))),
     },
 )
 
@@ -172,6 +173,11 @@ def _check_agreement(identity: Mapping[str, Any]) -> None:
         if layer.get("views", 1) not in (1, views):
             raise Misfit(
                 f"is {layer['views']}, expected 1 or the recipe's {views}", f"layers[{number}].views"
+            )
+    for name, rows in (identity["provenance"].get("probes") or {}).items():
+        if len(set(map(len, rows))) > 1:
+            raise Misfit(
+                "holds rows of several lengths, expected one", f"provenance.probes.{printable(name)}"
             )
     dataset, columns = identity["dataset"], identity["rows"].get("columns", {})
     targets = [len(dataset["classes"])] if dataset.get("task", MULTICLASS) != MULTICLASS else None

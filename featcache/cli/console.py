@@ -1,6 +1,5 @@
 """Print the output of commands: results on stdout, progress and hints on stderr, optionally one JSON object."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -8,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from featcache.core.documents.json_text import to_text
 
 if TYPE_CHECKING:
     from featcache.extraction.extract import OnProgress, Progress
@@ -86,7 +87,7 @@ class Console:
         print(f"error: {message}", file=sys.stderr)
 
     def _answer(self, key: str, value: dict[str, Any]) -> None:
-        print(json.dumps({"version": JSON_VERSION, "command": self.command, key: value}))
+        print(to_text({"version": JSON_VERSION, "command": self.command, key: value}))
         self._answered = True
 
     @contextmanager

@@ -9,7 +9,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from featcache.core.documents.document_format import DocumentFormat, read_limited
+from featcache.core.documents.kinds import Maybe, Record, Text, Whole
 from featcache.errors import LockedError
+
+OWNER = DocumentFormat(
+    Record(
+        {"host": Text(), "pid": Whole(1, 2**31 - 1), "since": Text()},
+        {"pid_started": Maybe(Text())},  # where the kernel tells it
+    ),
+    what="the record of a writer",
+    remedy="delete it if nobody is writing",
+)
 
 
 class WriteLock:
@@ -96,10 +107,9 @@ def is_held(target: Path) -> bool:
 
 def _read(record: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(record.read_text())
-    except (OSError, ValueError):
+        return OWNER.read(read_limited(record), record)
+    except OSError:  # of which an `IntegrityError` is one
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _is_gone(owner: dict[str, Any]) -> bool:

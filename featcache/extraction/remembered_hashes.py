@@ -118,7 +118,7 @@ class _Entries:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read a file; ``None`` if it is missing or damaged."""
+        """Read a file; ``None`` if it is missing or damaged, or holds anything else."""
         try:
             content = path.read_bytes()
         except OSError:
@@ -126,8 +126,10 @@ class _Entries:
         start = len(_MAGIC) + 32
         if content[:start] != _MAGIC + hashlib.sha256(content[start:]).digest():
             return None
-        stream = io.BytesIO(content[start:])
-        ids, sizes, states, hashes = (np.load(stream, allow_pickle=False) for _ in range(4))
+        try:
+            ids, sizes, states, hashes = _columns(content[start:])
+        except ValueError:
+            return None
         return cls(decode_ids(ids), sizes.tolist(), _cut(states, STATE_BYTES), _cut(hashes, 32))
 
     def write(self, path: Path) -> None:
@@ -143,6 +145,29 @@ class _Entries:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = stream.getvalue()
         replace_file(path, _MAGIC + hashlib.sha256(content).digest() + content)
+
+
+def _columns(content: bytes) -> list[np.ndarray]:
+    """Return ids ``S[N]``, sizes int64 ``[N]``, and the bytes of states and hashes; raises ``ValueError``.
+
+    Their checksum says that they are as written, not by whom.
+    """
+    stream = io.BytesIO(content)
+    columns = []
+    for kind, size in (("S", None), ("i", 8), ("u", 1), ("u", 1)):
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError("expected arrays of numpy's format 1.0")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        left = len(content) - stream.tell()
+        if len(shape) != 1 or dtype.kind != kind or not dtype.itemsize or size not in (None, dtype.itemsize):
+            raise ValueError(f"an array {shape} of {dtype}")
+        if shape[0] * dtype.itemsize > left:
+            raise ValueError(f"an array of {shape[0]} values in {left} bytes")
+        columns.append(np.frombuffer(stream.read(shape[0] * dtype.itemsize), dtype))
+    count = len(columns[0])
+    if [len(column) for column in columns] != [count, count, count * STATE_BYTES, count * 32]:
+        raise ValueError("columns of several lengths")
+    return columns
 
 
 def _cut(column: np.ndarray, size: int) -> list[bytes]:

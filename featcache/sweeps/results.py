@@ -1,12 +1,13 @@
 """The files of a sweep: a JSON line for every head, and a summary with the leaderboard and the choices."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
+from featcache.core.documents.json_text import to_text
+from featcache.core.documents.kinds import SHA256, Flag, Maybe, Number, Record, Table, Text, Whole
 from featcache.core.files import replace_file, storage_errors
 from featcache.core.jsonl import append_records, mend_end, read_records
 from featcache.core.tasks import MULTICLASS
@@ -23,7 +24,36 @@ TABLE = "results.parquet"
 SUMMARY = "summary.json"
 FORMAT = 1
 
-_DAMAGED = "{path}, line {line} is damaged; remove it and its heads will be fitted again"
+_DAMAGED = "{path}, line {line} is damaged; remove it and its heads will be fitted again ({why})"
+
+_COUNT = Whole(0)
+_NAME = Text(1, 200)
+LINE = Record(
+    {
+        "id": _NAME,
+        "val_accuracy": Maybe(Number()),  # null of a head that diverged
+        "val_loss": Maybe(Number()),
+        "best_epoch": _COUNT,
+        "settings": Table(),
+        "protocol": Table(),
+    },
+    {
+        "format": Whole(1, FORMAT),
+        "cache": Text(),
+        "backbone": _NAME,
+        "layer": _NAME,
+        "fingerprint": SHA256,
+        "rows_sha256": SHA256,
+        "head": _NAME,
+        "seed": _COUNT,
+        "fold": Maybe(_COUNT),
+        "shots": Maybe(_COUNT),
+        "epochs_run": _COUNT,
+        "converged": Flag(),
+        "featcache": Text(),
+    },
+)
+"""A line of the results: a head that was fitted."""
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
@@ -87,7 +117,7 @@ class Results:
             folder.mkdir(parents=True, exist_ok=True)
             mend_end(self.path)
             self.path.touch()
-            rows = read_records(self.path, damaged=_DAMAGED, required=("id", "val_accuracy"))
+            rows = read_records(self.path, damaged=_DAMAGED, content=LINE)
             self.rows = {row["id"]: row for row in rows}
         except IntegrityError:  # which is an OSError too
             raise
@@ -187,7 +217,7 @@ class SweepResult:
     choices
         One for each number of shots, fewest first, all rows last.
     warnings
-        Sentences about possible faults of the data.
+        Sentences about possible faults of the data, and about caches that could not be used.
     classifier
         Folder of the chosen head, if it was saved.
     caches
@@ -263,5 +293,5 @@ class SweepResult:
         """Write ``summary.json``, at once or not at all, and return the result."""
         path = self.folder / SUMMARY
         with storage_errors(path):
-            replace_file(path, (json.dumps(self.to_json(), indent=1) + "\n").encode())
+            replace_file(path, (to_text(self.to_json(), indent=1) + "\n").encode())
         return self

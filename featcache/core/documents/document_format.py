@@ -59,6 +59,14 @@ class DocumentFormat:
             self._require_version(value, origin)
         return value
 
+    def is_of(self, text: bytes) -> bool:
+        """Return whether a text is a document of this name, of whatever version."""
+        try:
+            value = parse(text)
+        except ValueError:
+            return False
+        return isinstance(value, dict) and value.get("format") == self.name
+
     def check(self, value: Mapping[str, Any], origin: Path | str) -> None:
         """Raise an error of class `error`, naming file and key, for a document whose content does not fit."""
         try:

@@ -116,7 +116,7 @@ class Number(Kind):
     @property
     def expected(self) -> str:
         """The limits in words."""
-        if self.least == -math.inf:
+        if self.least < -1e30:
             return "a number"
         return f"a number of at least {self.least:g}" + (
             f", at most {self.most:g}" if self.most < math.inf else ""

@@ -4,12 +4,29 @@ Transforms and views are checked in full where images are prepared by them, by `
 and `featcache.images.views.Views`. Caches of other programs may hold fewer keys.
 """
 
-from featcache.core.documents.kinds import SHA256, Flag, Items, Number, Record, Table, Text, Whole, Word
+from dataclasses import dataclass
+from typing import Any
 
-MOST_VIEWS = 1_000_000
+from featcache.core.documents.kinds import (
+    SHA256,
+    Flag,
+    Items,
+    Misfit,
+    Number,
+    Record,
+    Table,
+    Text,
+    Whole,
+    Word,
+    shown,
+)
+
+MOST_VIEWS = 10_000
 
 _NAME = Text(1, 200)
-_SIDE = Whole(1, 2**31 - 1)
+_SIDE = Whole(
+    1, 4096
+)  # as in `featcache.backbones.input_size`: larger ones would only show when memory runs out
 
 TRANSFORMS = Record(
     {},
@@ -32,7 +49,7 @@ POLICY = Record(
         "crop": _NAME,
         "scale": Items(Number(0, 1), 2, 2),
         "ratio": Items(Number(0), 2, 2),
-        "margin": Whole(0, 2**31 - 1),
+        "margin": Whole(0, 4096),
         "flip": Number(0, 1),
         "brightness": Number(0),
         "contrast": Number(0),
@@ -41,7 +58,21 @@ POLICY = Record(
     }
 )
 
-VIEWS = Record({"policy": Word("none", POLICY), "seed": Whole(), "count": Whole(1, MOST_VIEWS)})
+
+@dataclass(frozen=True)
+class _Views(Record):
+    def _check_parts(self, value: Any) -> None:
+        super()._check_parts(value)
+        if (value["count"] == 1) != (value["policy"] == "none"):
+            expected = (
+                "'none' of one view"
+                if value["count"] == 1
+                else f"{POLICY.expected} of {value['count']} views"
+            )
+            raise Misfit(f"is {shown(value['policy'])}, expected {expected}", ".policy")
+
+
+VIEWS = _Views({"policy": Word("none", POLICY), "seed": Whole(), "count": Whole(1, MOST_VIEWS)})
 
 RECIPE = Record(
     {
