@@ -41,7 +41,7 @@ SELECTION = Record(
 
 REJECTION = Record(
     {
-        "threshold": Maybe(_SHARE),
+        "threshold": Maybe(Number(0, 2)),  # a float32 of 1 may be a little above
         "accepted": _COUNT,
         "count": _COUNT,
         "coverage": _SHARE,

@@ -184,7 +184,7 @@ class Checkpoints:
                 raise IntegrityError(f"{path} does not match its checksum")
             CHECKPOINT.check(document, path)
         except IntegrityError as error:
-            raise self._damaged(name, str(error)) from error
+            raise self._damaged(name, str(error).removesuffix(f"; {CHECKPOINT.remedy}")) from error
         return document
 
     def _damaged(self, name: str, why: str) -> IntegrityError:

@@ -236,7 +236,8 @@ def test_damage_names_the_other_checkpoint(checkpoints):
         checkpoints.restore("last")
     record.write_text("{}")
     with pytest.raises(
-        IntegrityError, match=r"'last' is damaged: .*last.json is not the JSON file of a checkpoint"
+        IntegrityError,
+        match=r"'last' is damaged: .*last.json is damaged: not the JSON file of a checkpoint: Exp",
     ):
         checkpoints.restore("last")
     assert_same(checkpoints.restore("best")[0], numbered(1))
