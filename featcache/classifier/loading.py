@@ -29,21 +29,17 @@ _KINDS: Mapping[type, Kind] = {
     tuple: Items(Whole(1, 2**31 - 1), most=1000),
 }
 
+SETTINGS_CONTENT = Record(
+    {},  # those that an older featcache did not have are at their default
+    {
+        name: Maybe(_KINDS[setting.kind]) if setting.optional else _KINDS[setting.kind]
+        for name, setting in SETTINGS.items()
+    },
+)
+"""Types of a head's settings; `featcache.heads.settings.Settings` knows their limits."""
+
 HEAD = DocumentFormat(
-    Record(
-        {
-            "head": Text(choices=HEADS),
-            "training": Record(
-                {},  # settings that an older featcache did not have are at their default
-                {
-                    name: Maybe(_KINDS[setting.kind]) if setting.optional else _KINDS[setting.kind]
-                    for name, setting in SETTINGS.items()
-                },
-            ),
-        }
-    ),
-    what=CLASSIFIER.what,
-    remedy=REMEDY,
+    Record({"head": Text(choices=HEADS), "training": SETTINGS_CONTENT}), what=CLASSIFIER.what, remedy=REMEDY
 )
 
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,12 @@ from featcache.datasets.file_state import STATE_BYTES
 from featcache.extraction.row_table import UNREADABLE
 
 _MAGIC = b"featcache hashes 1\n"
+# What numpy writes before an array of one axis. Its own reader evaluates any literal there, and fails in many ways.
+_NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '(\|S[1-9]\d{0,5}|<i8|\|u1)', "
+    rb"'fortran_order': False, 'shape': \((\d{1,12}),\), \} *\n",
+    re.DOTALL,
+)
 _MOST, _TIMES = 200_000, 4
 """Limits of a file's entries, whichever is larger: a number, and a multiple of the dataset's images. The oldest go."""
 
@@ -152,18 +159,15 @@ def _columns(content: bytes) -> list[np.ndarray]:
 
     Their checksum says that they are as written, not by whom.
     """
-    stream = io.BytesIO(content)
-    columns = []
-    for kind, size in (("S", None), ("i", 8), ("u", 1), ("u", 1)):
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError("expected arrays of numpy's format 1.0")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        left = len(content) - stream.tell()
-        if len(shape) != 1 or dtype.kind != kind or not dtype.itemsize or size not in (None, dtype.itemsize):
-            raise ValueError(f"an array {shape} of {dtype}")
-        if shape[0] * dtype.itemsize > left:
-            raise ValueError(f"an array of {shape[0]} values in {left} bytes")
-        columns.append(np.frombuffer(stream.read(shape[0] * dtype.itemsize), dtype))
+    columns: list[np.ndarray] = []
+    place = 0
+    for kind in ("S", "i", "u", "u"):
+        header = _NPY_HEADER.match(content, place)
+        dtype = np.dtype(header[1].decode()) if header else np.dtype("V")
+        if header is None or dtype.kind != kind:
+            raise ValueError("no array of this type")
+        columns.append(np.frombuffer(content, dtype, int(header[2]), header.end()))
+        place = header.end() + columns[-1].nbytes
     count = len(columns[0])
     if [len(column) for column in columns] != [count, count, count * STATE_BYTES, count * 32]:
         raise ValueError("columns of several lengths")

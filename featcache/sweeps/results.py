@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
+from featcache.classifier.loading import SETTINGS_CONTENT
+from featcache.core.documents.classifier_document import SELECTION
 from featcache.core.documents.json_text import to_text
-from featcache.core.documents.kinds import SHA256, Flag, Maybe, Number, Record, Table, Text, Whole
+from featcache.core.documents.kinds import SHA256, Flag, Maybe, Number, Record, Text, Whole
 from featcache.core.files import replace_file, storage_errors
 from featcache.core.jsonl import append_records, mend_end, read_records
 from featcache.core.tasks import MULTICLASS
@@ -34,8 +36,8 @@ LINE = Record(
         "val_accuracy": Maybe(Number()),  # null of a head that diverged
         "val_loss": Maybe(Number()),
         "best_epoch": _COUNT,
-        "settings": Table(),
-        "protocol": Table(),
+        "settings": SETTINGS_CONTENT,
+        "protocol": SELECTION,
     },
     {
         "format": Whole(1, FORMAT),
@@ -145,11 +147,21 @@ class Results:
             return None
         flat = [_flat(row) for row in self.rows.values()]
         columns = list(dict.fromkeys(name for row in flat for name in row))
-        table = pa.table({name: [row.get(name) for row in flat] for name in columns})
+        table = pa.table({name: _column([row.get(name) for row in flat]) for name in columns})
         path = self.folder / TABLE
         with storage_errors(path):
             replace_file(path, lambda stream: pq.write_table(table, stream))
         return path
+
+
+def _column(values: list[Any]) -> Any:
+    """Return the values as a column; those of no one type, which a newer featcache may have written, as JSON."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, ValueError, OverflowError, TypeError):
+        return pa.array([None if value is None else to_text(value) for value in values])
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
