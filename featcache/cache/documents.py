@@ -215,13 +215,13 @@ def check_columns(identity: Mapping[str, Any], columns: Mapping[str, np.ndarray]
         values = columns["target"]
         good = np.isfinite(values) if task != MULTILABEL else (values == 0) | (values == 1)
         expected = "0 or 1" if task == MULTILABEL else "a finite number"
-        _require(good.all(axis=1), "target", values, expected, path)
+        _require(np.asarray(good.all(axis=1)), "target", values, expected, path)
 
 
 def _check_range(columns: Mapping[str, np.ndarray], name: str, least: int, most: int, path: Any) -> None:
     values = columns[name]
     expected = f"{least}" if least == most else f"{least} to {most}" if most >= least else "no row"
-    _require((values >= least) & (values <= most), name, values, expected, path)
+    _require(np.asarray((values >= least) & (values <= most)), name, values, expected, path)
 
 
 def _require(good: np.ndarray, name: str, values: np.ndarray, expected: str, path: Any) -> None:

@@ -88,7 +88,7 @@ def mutated(draw: st.DrawFn, document: Any) -> Any:
 
 def _changed(draw: st.DrawFn, document: Any, path: tuple[Any, ...]) -> Any:
     if not path:
-        return document if draw(st.integers(0, 9)) else draw(st.sampled_from(STRANGE))
+        return document if draw(st.integers(0, 9)) else copy.deepcopy(draw(st.sampled_from(STRANGE)))
     holder = document
     for key in path[:-1]:
         holder = holder[key]
