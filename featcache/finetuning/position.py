@@ -17,14 +17,15 @@ EARLIER = "earlier/"
 """Prefix, in a checkpoint, of arrays that earlier phases have changed."""
 
 _COUNTS = ("phase", "epoch", "batch", "epochs", "steps", "best_epoch", "stale")
-_SUMS = ("loss", "weight", "right", "count", "seconds")
+_SUMS = ("weight", "right", "count", "seconds")
 
 POSITION = DocumentFormat(
     Record(
         {
             **dict.fromkeys(_COUNTS, Whole(0, 2**40)),
             "best_value": Maybe(Number()),  # null before the first validation
-            **dict.fromkeys(_SUMS, Number()),
+            "loss": Number(),
+            **dict.fromkeys(_SUMS, Number(0)),
         }
     ),
     what="the position of a run",

@@ -226,7 +226,7 @@ def test_the_valid_ones_are_read(tmp_path):
             np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
-@pytest.mark.parametrize("cases", [60, pytest.param(FULL, marks=[pytest.mark.slow, pytest.mark.timeout(0)])])
+@pytest.mark.parametrize("cases", [40, pytest.param(FULL, marks=[pytest.mark.slow, pytest.mark.timeout(0)])])
 def test_caches_of_strange_content(cases, tmp_path):
     path = tmp_path / "a.h5"
 

@@ -145,7 +145,7 @@ def test_the_valid_ones_are_used(trained, tmp_path):
 
 
 @pytest.mark.usefixtures("known_network")
-@pytest.mark.parametrize("cases", [60, pytest.param(FULL, marks=[pytest.mark.slow, pytest.mark.timeout(0)])])
+@pytest.mark.parametrize("cases", [40, pytest.param(FULL, marks=[pytest.mark.slow, pytest.mark.timeout(0)])])
 def test_classifiers_of_strange_content(cases, trained, tmp_path):
     folder = tmp_path / "classifier"
     folder.mkdir()

@@ -52,7 +52,7 @@ def lines_of(path: Path) -> list[Any]:
 # Sweeps ------------------------------------------------------------------------------------------------------
 
 
-@cases(100)
+@cases(50)
 def test_results_of_a_sweep(cases, tmp_path):
     valid = lines_of(ARCHIVE / "sweeps" / "finished" / RESULTS)[:4]
 
@@ -74,7 +74,7 @@ def test_results_of_a_sweep(cases, tmp_path):
 # Fine-tuning -------------------------------------------------------------------------------------------------
 
 
-@cases(60)
+@cases(40)
 def test_runs(cases, tmp_path):
     place = tmp_path / "tuned.run"
     shutil.copytree(
@@ -114,7 +114,7 @@ def with_checksum(document: Any) -> Any:
     return document
 
 
-@cases(25)
+@cases(12)
 def test_checkpoints(cases, tmp_path):
     arrays = {
         "kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -135,7 +135,7 @@ def test_checkpoints(cases, tmp_path):
         for value in found.values():
             assert value.nbytes < 1e6
         POSITION.check(told, record)
-        assert Position.from_json(told).mean_loss >= 0
+        assert np.isfinite(Position.from_json(told).mean_loss)
 
     def case(document: Any) -> str:
         record.write_bytes(text_of(with_checksum(document)))
@@ -186,7 +186,7 @@ def test_what_does_not_fit_a_checkpoint_is_named(key, value, text, tmp_path):
 # Locks -------------------------------------------------------------------------------------------------------
 
 
-@cases(100)
+@cases(50)
 def test_owners_of_locks(cases, tmp_path):
     lock = WriteLock(tmp_path / "a.h5")
     valid = {
@@ -221,7 +221,7 @@ def test_a_record_that_cannot_be_read_is_no_owner(content, tmp_path):
         assert json.loads(lock.record.read_text())["pid"] == os.getpid()
 
 
-@cases(100)
+@cases(50)
 def test_recorded_weights(cases, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path))
     entry = {
@@ -284,7 +284,7 @@ def remembered(draw: st.DrawFn, valid: list[np.ndarray]) -> bytes:
     return bytes(content)
 
 
-@cases(100)
+@cases(50)
 def test_remembered_hashes(cases, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(file_state, "_TICK_NS", 0)  # files that were just written have a state, too

@@ -106,7 +106,8 @@ def remember(filename: str, record: LockRecord) -> LockRecord:
 
 def _replace(path: Path, entries: Mapping[str, Any]) -> None:
     text = json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    replace_file(path, text.encode())
+    # Lone surrogates of names that are no UTF-8 can only be written as JSON's own escapes.
+    replace_file(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -117,6 +117,13 @@ def test_damaged_lock_file_is_named_and_never_overwritten(text, reason):
     assert lock_file().read_text() == text
 
 
+def test_entries_of_names_that_are_no_utf_8_stay():
+    write_lock(json.dumps({"caf\udce9.h5": entry(verified="\ud800")}))
+    remember("vit.safetensors", VIT)
+    assert read_record("caf\udce9.h5").verified == "\ud800"
+    assert read_record("vit.safetensors") == VIT
+
+
 def test_bytes_that_are_no_text():
     weights_folder().mkdir(parents=True)
     lock_file().write_bytes(b'{"a": "\xff\xfe"}')
