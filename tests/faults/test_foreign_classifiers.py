@@ -124,7 +124,6 @@ def use(folder: Path, trained: Path) -> str:
         lambda: kept.probabilities(np.zeros((1, WIDTH), np.float32)),
         lambda: kept.evaluate(trained / "a.h5", "test").to_json(),
         lambda: kept.evaluate(),
-        lambda: kept.predict(trained / "photos" / "test" / "cat" / "0.png", tta=False),
         lambda: kept.predict(trained / "photos" / "test" / "cat" / "0.png"),
     ):
         with contextlib.suppress(FeatcacheError):

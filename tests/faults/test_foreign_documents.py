@@ -68,6 +68,7 @@ def test_results_of_a_sweep(cases, tmp_path):
         (tmp_path / RESULTS).write_bytes(b"\n".join([*texts, text_of(valid[0]), b""]))
         return outcome(use, IntegrityError)
 
+    assert case(copy.deepcopy(valid)) == "used"
     fuzz("results of sweeps", mutated(valid), case, cases)
 
 
@@ -104,6 +105,7 @@ def test_runs(cases, tmp_path):
         (place / "history.jsonl").write_bytes(b"".join(text + b"\n" for text in texts))
         return outcome(use)
 
+    assert case(copy.deepcopy(valid)) == "used"
     fuzz("runs", mutated(valid), case, cases)
 
 
@@ -114,7 +116,7 @@ def with_checksum(document: Any) -> Any:
     return document
 
 
-@cases(12)
+@cases(20)
 def test_checkpoints(cases, tmp_path):
     arrays = {
         "kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -143,6 +145,7 @@ def test_checkpoints(cases, tmp_path):
             shutil.copytree(kept, folder / kept.name)
         return outcome(use, IntegrityError)
 
+    assert case(copy.deepcopy(valid)) == "used"
     fuzz("checkpoints", mutated(valid), case, cases)
 
 
@@ -243,7 +246,9 @@ def test_recorded_weights(cases, tmp_path, monkeypatch):
         lock_file().write_bytes(text_of(document))
         return outcome(use, WeightsError)
 
-    fuzz("recorded weights", mutated({"a.h5": entry, "b.h5": entry | {"more": 1}}), case, cases)
+    valid = {"a.h5": entry, "b.h5": entry | {"more": 1}}
+    assert case(valid) == "used"
+    fuzz("recorded weights", mutated(valid), case, cases)
 
 
 # Remembered hashes -------------------------------------------------------------------------------------------

@@ -58,7 +58,6 @@ def fuzz(name: str, strategy: st.SearchStrategy[Any], case: Callable[[Any], str]
         results[result] = results.get(result, 0) + 1
 
     run()
-    assert len(results) > 1, "all cases came to the same"
     if ASKED is None or cases != FULL:
         return
     slowest, grown = max(seconds[_WARM:]), peaks[-1] - peaks[_WARM]

@@ -237,7 +237,7 @@ def test_damage_names_the_other_checkpoint(checkpoints):
     record.write_text("{}")
     with pytest.raises(
         IntegrityError,
-        match=r"'last' is damaged: .*last.json is damaged: not the JSON file of a checkpoint: Exp",
+        match=r"'last' is damaged: .*last.json is damaged: not the JSON file of a checkpoint; 'best'",
     ):
         checkpoints.restore("last")
     assert_same(checkpoints.restore("best")[0], numbered(1))
