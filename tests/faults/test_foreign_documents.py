@@ -240,7 +240,7 @@ def test_recorded_weights(cases, tmp_path, monkeypatch):
         for name in ("a.h5", "b.h5", "new.h5"):
             found = read_record(name)
             assert found is None or (len(found.sha256) == 64 and found.size >= 0)
-        assert remember("a.h5", LockRecord(**entry)).url
+        assert remember("a.h5", LockRecord(**entry)).size >= 0
 
     def case(document: Any) -> str:
         lock_file().write_bytes(text_of(document))
@@ -286,6 +286,8 @@ def remembered(draw: st.DrawFn, valid: list[np.ndarray]) -> bytes:
         )
         place = content.find(old)
         content[max(place, 0) : max(place, 0) + len(new)] = new
+    for _ in range(draw(st.integers(0, 2)) if content else 0):
+        content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
     return bytes(content)
 
 
