@@ -6,7 +6,8 @@ from pathlib import Path
 from featcache.backbones.load_by_name import load_named
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import TUNED
-from featcache.core.classifier_folder import own_weights, read_document
+from featcache.core.classifier_folder import DOCUMENT, own_weights, read_document
+from featcache.core.documents.classifier_document import CLASSIFIER
 from featcache.core.identity import differences
 from featcache.errors import IdentityError, WeightsError
 from featcache.images.transforms import Transforms
@@ -32,6 +33,7 @@ def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
         If its weights cannot be loaded, or are of another architecture.
     """
     document = read_document(folder)
+    CLASSIFIER.check(document, folder / DOCUMENT)
     found = document["backbone"].rpartition(".")[0]
     if arch not in (None, found):
         raise WeightsError(

@@ -7,20 +7,20 @@ headers carry no checksum, and a single flipped bit in them can make the library
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from featcache.cache.layout import LayerSpec, layers_of, storage_plan, table_digest
+from featcache.cache.documents import HEADER, START_AGAIN, check_columns, check_header, check_identity
+from featcache.cache.layout import LayerSpec, data_bytes, layers_of, storage_plan, table_digest
+from featcache.core.documents.json_text import MOST_BYTES, parse
 from featcache.core.files import PinnedFile
 from featcache.core.identity import FORMAT_VERSION, canonical_json
 from featcache.errors import IntegrityError
 
 MAGIC = b"featcache "
-START_AGAIN = "restore it from a copy, or delete it and run the same featcache extract command again"
 
 _STEP = 1 << 20
 _LONGEST = 1 << 24
@@ -105,9 +105,10 @@ def read_header(file: PinnedFile) -> Header:
         raise IntegrityError(
             f"{file.path}: the header does not match its checksum: damaged or edited by hand; {START_AGAIN}"
         )
-    value = json.loads(lines[2])
-    value["datasets"] = {path: tuple(span) for path, span in value["datasets"].items()}
-    header = Header(**value)
+    value = HEADER.parse(lines[2], f"{file.path}: the header")
+    check_header(value, file.path)
+    datasets = {path: tuple(span) for path, span in value["datasets"].items()}
+    header = Header(value["start"], value["size"], datasets, value["sha256"])
     if file.size < header.size:
         raise IntegrityError(
             f"{file.path} has {file.size:,} bytes of {header.size:,}: it was truncated; {START_AGAIN}"
@@ -183,11 +184,16 @@ def read_layout(file: PinnedFile) -> Layout:
     identity = _identity_in(file, header)
     offsets = {path: offset for path, (offset, _) in header.datasets.items()}
     columns = {}
-    for path, (shape, dtype) in storage_plan(identity, _id_bytes(header, identity)).items():
-        values = np.empty(shape, dtype)
-        if header.datasets.get(path, (0, -1))[1] != values.nbytes:
+    plan = storage_plan(identity, _id_bytes(header, identity))
+    if strange := header.datasets.keys() - plan.keys() - {"identity"}:
+        raise IntegrityError(
+            f"{file.path}: the identity does not say what {min(strange)!a} is; {START_AGAIN}"
+        )
+    for path, (shape, dtype) in plan.items():
+        if header.datasets.get(path, (0, -1))[1] != data_bytes(shape, dtype):
             raise IntegrityError(f"{file.path}: {path} is not what the identity says; {START_AGAIN}")
         if path.startswith("rows/"):
+            values = np.empty(shape, dtype)
             file.read_into(values, offsets[path])
             columns[path.removeprefix("rows/")] = values
     # The header's digest only says that the file is as it was written; this one says what was to be written.
@@ -196,21 +202,24 @@ def read_layout(file: PinnedFile) -> Layout:
             f"{file.path}: the row table is not the one that the identity names: a disk that failed while the "
             f"cache was created may have lost it; {START_AGAIN}"
         )
+    check_columns(identity, columns, file.path)
     return Layout(identity, layers_of(identity), offsets, columns)
 
 
 def _identity_in(file: PinnedFile, header: Header) -> dict[str, Any]:
-    offset, length = header.datasets["identity"]
-    content = np.empty(length, np.uint8)
+    offset, length = header.datasets.get("identity", (0, 0))
+    content = np.empty(min(length, MOST_BYTES + 1), np.uint8)
     file.read_into(content, offset)
     try:
-        return json.loads(content.tobytes())
+        identity = parse(content.tobytes())
     except ValueError as error:
         raise IntegrityError(
             f"{file.path}: the identity is no JSON: a disk that failed while the cache was created may have lost "
             f"it; {START_AGAIN}"
         ) from error
+    check_identity(identity, file.path)
+    return identity
 
 
 def _id_bytes(header: Header, identity: Mapping[str, Any]) -> int:
-    return header.datasets["rows/id"][1] // max(1, identity["rows"]["count"]) or 1
+    return header.datasets.get("rows/id", (0, 0))[1] // max(1, identity["rows"]["count"]) or 1

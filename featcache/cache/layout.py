@@ -1,6 +1,7 @@
 """Dataset names, dtypes and file names of format v1, shared by reader and writer."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,4 +222,4 @@ def needed_bytes(identity: Mapping[str, Any], id_bytes: int) -> int:
 
 def data_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
     """Return the bytes of an array."""
-    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    return math.prod(shape) * dtype.itemsize

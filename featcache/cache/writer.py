@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from featcache.cache.checksums import PRESENT, quarantined_crcs, row_crcs
+from featcache.cache.documents import require_writable
 from featcache.cache.header import read_layout
 from featcache.cache.layout import (
     LayerSpec,
@@ -85,9 +86,12 @@ class CacheWriter:
 
         Raises
         ------
+        UsageError
+            If the identity holds what no reader would open, such as a class of too long a name.
         StorageError
             If the disk is too full, read-only or gone.
         """
+        require_writable(identity)
         from featcache.cache.create import write_skeleton  # loads h5py, which readers do without
 
         fresh = fresh_path(target)

@@ -6,7 +6,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from featcache.backbones.registry import TUNED
 from featcache.cache import FeatureCache
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.evaluation import ClassifierEvaluation, evaluate_classifier
+from featcache.classifier.loading import check_classifier, settings_of
 from featcache.classifier.seen_images import NAME as SEEN
 from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import (
@@ -167,9 +168,7 @@ class Classifier:
     @property
     def settings(self) -> Settings:
         """The training settings; those that an older featcache did not have are at their default."""
-        known = {field.name for field in fields(Settings)}
-        told = {name: value for name, value in self.training.items() if name in known}
-        return Settings(**{**told, "hidden": tuple(told.get("hidden", (256,))), "head": self.head})
+        return settings_of({"head": self.head, "training": self.training})
 
     @property
     def tta(self) -> bool:
@@ -338,9 +337,10 @@ class Classifier:
         MissingFileError
             If there is none.
         IntegrityError
-            If it is damaged or was edited by hand, or of a newer version.
+            If it is damaged or was edited by hand, of a newer version, or holds what no classifier does.
         """
         document, parameters = read_folder(Path(folder))
+        check_classifier(Path(folder), document, parameters)
         plain = ("backbone", "recipe", "layer", "fingerprint", "head", "metrics", "training", "provenance")
         return cls(
             **{name: document[name] for name in plain},

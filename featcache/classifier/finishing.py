@@ -241,7 +241,7 @@ def _own_weights(cache: FeatureCache) -> str | None:
     if cache.backbone.endswith(".random"):
         return "random"
     own = cache.backbone.endswith((".custom", f".{TUNED}"))
-    return cache.identity["provenance"]["weights"] if own else None
+    return cache.identity["provenance"].get("weights") if own else None
 
 
 def _provenance(cache: FeatureCache) -> dict[str, Any]:

@@ -54,6 +54,9 @@ def list_(
     ]
     lines = table(columns, rows, right=("images", "classes", "size")) if rows else []
     console.result({"caches": [info.to_json() for info in found]}, lines)
+    for info in found:
+        if info.state == "unreadable":
+            console.note(f"unreadable: {escaped(info.detail)}")
     if not found:
         console.note(f"no caches in {escaped(str(folder))}")
 
@@ -247,7 +250,6 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
 
     shapes = {layer["name"]: LayerSpec.from_json(layer).row_shape for layer in identity["layers"]}
     layers = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
-    transforms = recipe["transforms"]
     lines = [
         f"{escaped(str(about.path))}: {about.state}{', ' + about.detail if about.detail else ''}, "
         f"{about.images} images, {_megabytes(about.nbytes)}",
@@ -258,8 +260,7 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
         + (", …" if about.classes > most else ""),
         f"  backbone    {about.backbone}, weights {recipe['backbone']['weights_sha256'][:12]}…",
         f"  layers      {layers}, {about.dtype}",
-        f"  transforms  {'×'.join(map(str, transforms['input_size']))}, {transforms['crop_mode']} "
-        f"{transforms['crop_pct']}, {transforms['interpolation']}, mean {transforms['mean']}, std {transforms['std']}",
+        f"  transforms  {_transforms_text(recipe['transforms'])}",
         *([f"  views       {views_of(recipe)}"] if recipe["views"]["count"] > 1 else []),
         f"  computed in {recipe['compute_dtype']}, {identity['provenance'].get('device', '')}, {about.created}",
     ]
@@ -270,6 +271,18 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
             [f"    … and {len(unreadable) - most} more (--json lists all)"] if len(unreadable) > most else []
         )
     return lines
+
+
+def _transforms_text(transforms: dict) -> str:
+    """Return what a recipe says of its transforms; caches of other programs may not say everything."""
+    crop = [transforms[name] for name in ("crop_mode", "crop_pct") if name in transforms]
+    parts = [
+        "×".join(map(str, transforms.get("input_size", ()))),
+        " ".join(map(str, crop)),
+        transforms.get("interpolation", ""),
+        *(f"{name} {transforms[name]}" for name in ("mean", "std") if name in transforms),
+    ]
+    return escaped(", ".join(filter(None, parts)))
 
 
 def _verification_lines(found: "Verification") -> list[str]:

@@ -1,6 +1,5 @@
 """Print the output of commands: results on stdout, progress and hints on stderr, optionally one JSON object."""
 
-import json
 import os
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.core.documents.json_text import to_text
 from featcache.core.storage import storage_error
 from featcache.errors import StorageError
 
@@ -109,7 +109,7 @@ class Console:
 
     def _answer(self, key: str, value: dict[str, Any]) -> None:
         self._answered = True
-        _print(json.dumps({"version": JSON_VERSION, "command": self.command, key: value}))
+        _print(to_text({"version": JSON_VERSION, "command": self.command, key: value}))
 
     @contextmanager
     def progress(self) -> "Iterator[OnProgress]":

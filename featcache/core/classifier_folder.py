@@ -17,6 +17,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from featcache.core.documents.classifier_document import CLASSIFIER
+from featcache.core.documents.document_format import read_limited
+from featcache.core.documents.json_text import plain
 from featcache.core.files import (
     exchange,
     find_temporaries,
@@ -25,12 +28,10 @@ from featcache.core.files import (
     temporary_path,
     write_durably,
 )
-from featcache.core.identity import canonical_json, sha256_file, sha256_json
+from featcache.core.identity import sha256_file, sha256_json
 from featcache.core.storage import ELSEWHERE, storage_errors
-from featcache.errors import IntegrityError, MissingFileError, UsageError
+from featcache.errors import IntegrityError, MissingFileError, UsageError, first_line
 
-FORMAT = "featcache-classifier"
-FORMAT_VERSION = 1
 DOCUMENT = "classifier.json"
 TENSORS = "head.safetensors"
 BACKBONE = "backbone.safetensors"
@@ -100,13 +101,13 @@ def _write(
     head = save({name: np.atleast_1d(_stored(value)) for name, value in tensors.items()})
     write_durably(folder / TENSORS, head)
     whole = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        **document,
+        "format": CLASSIFIER.name,
+        "format_version": CLASSIFIER.version,
+        **plain(document),
         "head_sha256": hashlib.sha256(head).hexdigest(),
     }
     whole["document_sha256"] = sha256_json(whole)
-    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     # Names that are not UTF-8 hold lone surrogates, which only JSON's own escapes can write.
     write_durably(folder / DOCUMENT, text.encode("utf-8", "backslashreplace"))
 
@@ -265,6 +266,7 @@ def _watch(folder: Path) -> Iterator[Callable[[], bool]]:
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     document = _read_document(folder)
@@ -274,9 +276,14 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             content = tensors.read_bytes()  # once: the file that is hashed is the file that is read
         except FileNotFoundError:
             content = b""
-    if hashlib.sha256(content).hexdigest() != document["head_sha256"]:
+    if hashlib.sha256(content).hexdigest() != document.get("head_sha256"):
         raise IntegrityError(f"{tensors} is missing, damaged or of another classifier; train the head again")
-    return document, load(content)
+    try:
+        return document, load(content)
+    except (SafetensorError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise IntegrityError(
+            f"{tensors} is damaged: it is no safetensors file of numbers ({first_line(error)}); train the head again"
+        ) from error
 
 
 def _read_document(folder: Path) -> dict[str, Any]:
@@ -299,17 +306,9 @@ def _checked_document(folder: Path) -> dict[str, Any]:
             raise MissingFileError(
                 f"no classifier in {folder} (no {DOCUMENT}); train one with: featcache train-head CACHE"
             )
-        content = path.read_bytes()
-    try:
-        document = json.loads(content.decode("utf-8"))
-        checksum = document.pop("document_sha256")
-        version = document["format_version"]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise IntegrityError(f"{path} is damaged: not a classifier's document") from error
-    if document.get("format") == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
-        raise IntegrityError(
-            f"{path} has format version {version}, this featcache reads {FORMAT_VERSION}: upgrade featcache"
-        )
-    if sha256_json(json.loads(canonical_json(document))) != checksum:
+        content = read_limited(path)
+    document = CLASSIFIER.parse(content, path)
+    checksum = document.pop("document_sha256", None)
+    if sha256_json(document) != checksum:
         raise IntegrityError(f"{path} does not match its checksum: damaged or edited by hand")
     return document

@@ -4,18 +4,19 @@ A killed process leaves at most the beginning of its last line. Nothing that is 
 object, so a last line without its end is either such a beginning, or whole but for the line feed.
 """
 
-import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from featcache.core.documents.json_text import parse, to_text
+from featcache.core.documents.kinds import Kind, Record
 from featcache.core.files import replace_file, sync_file, sync_folder
 from featcache.errors import IntegrityError
 
 
-def read_records(path: Path, *, damaged: str, required: Collection[str] = ()) -> list[dict[str, Any]]:
+def read_records(path: Path, *, damaged: str, content: Kind = Record({})) -> list[dict[str, Any]]:
     """Return the records of a log, which another process may be writing; none where there is no file.
 
     Parameters
@@ -23,14 +24,14 @@ def read_records(path: Path, *, damaged: str, required: Collection[str] = ()) ->
     path
         The log.
     damaged
-        The message about a line that is no record, with ``{path}`` and ``{line}`` in it.
-    required
-        Keys that every record has.
+        The message about a line that is no record, with ``{path}``, ``{line}`` and ``{why}`` in it.
+    content
+        What stands in every record.
 
     Raises
     ------
     IntegrityError
-        If any line but a torn last one is no JSON object, or lacks a required key.
+        If any line but a torn last one is no JSON object, or does not fit `content`.
     OSError
         If the log cannot be read.
     """
@@ -38,14 +39,20 @@ def read_records(path: Path, *, damaged: str, required: Collection[str] = ()) ->
         *lines, last = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    records = []
-    for number, line in enumerate(lines, start=1):
-        record = _parse(line)
-        if record is None or not set(required) <= record.keys():
-            raise IntegrityError(damaged.format(path=path, line=number))
-        records.append(record)
-    record = _parse(last)
-    return records if record is None else [*records, record]
+    if _parse(last) is not None:  # whole but for its line feed
+        lines.append(last)
+    return [
+        _read(line, damaged, content, path=path, line=number) for number, line in enumerate(lines, start=1)
+    ]
+
+
+def _read(text: bytes, damaged: str, content: Kind, **place: Any) -> dict[str, Any]:
+    try:
+        record = parse(text)
+        content.check(record)
+    except ValueError as error:  # of which a `Misfit` is one
+        raise IntegrityError(damaged.format(**place, why=error)) from error
+    return record
 
 
 def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
@@ -100,11 +107,11 @@ def rewrite_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):  # of the former UnicodeDecodeError is one
+        record = parse(line)
+    except ValueError:
         return None
     return record if isinstance(record, dict) else None
 
 
 def _encode(records: Iterable[Mapping[str, Any]]) -> bytes:
-    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+    return b"".join(to_text(record).encode() + b"\n" for record in records)

@@ -11,12 +11,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from featcache.core.documents.document_format import DocumentFormat, read_limited
+from featcache.core.documents.kinds import Maybe, Record, Text, Whole
 from featcache.core.storage import ELSEWHERE, is_full, storage_error
 from featcache.errors import LockedError
 
-_FIELDS = ("host", "pid", "pid_started", "since")
-_MOST_BYTES = 4096
-"""Of a record; a larger file is none."""
+OWNER = DocumentFormat(
+    Record(
+        {"host": Text(), "pid": Whole(1, 2**31 - 1), "since": Text()},
+        {"pid_started": Maybe(Text())},  # where the kernel tells it
+    ),
+    what="the record of a writer",
+    remedy="delete it if nobody is writing",
+)
 
 
 class WriteLock:
@@ -152,15 +159,9 @@ def _read(record: Path) -> dict[str, Any] | None:
     try:
         if not record.is_file():  # a pipe would be waited for
             return None
-        with record.open("rb") as stream:
-            value = json.loads(stream.read(_MOST_BYTES))
-    except (OSError, ValueError, RecursionError):
+        return OWNER.read(read_limited(record), record)
+    except OSError:  # of which an `IntegrityError` is one
         return None
-    return value if isinstance(value, dict) and all(_is_plain(value.get(name)) for name in _FIELDS) else None
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, int | None) or (isinstance(value, str) and value.isprintable())
 
 
 def _is_gone(owner: dict[str, Any]) -> bool:

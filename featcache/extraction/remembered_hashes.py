@@ -26,6 +26,12 @@ from featcache.extraction.row_table import UNREADABLE
 
 _MAGIC = b"featcache hashes 1\n"
 _COLUMNS = ("ids", "sizes", "states", "hashes")
+# What numpy writes before an array of one axis. Its own reader evaluates any literal there, and fails in many ways.
+_NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '(\|S[1-9]\d{0,5}|<i8|\|u1)', "
+    rb"'fortran_order': False, 'shape': \((\d{1,12}),\), \} *\n",
+    re.DOTALL,
+)
 _MOST, _TIMES = 200_000, 4
 """Limits of a file's entries, whichever is larger: a number, and a multiple of the dataset's images. The oldest go."""
 
@@ -161,7 +167,7 @@ class _Entries:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read a file; ``None`` if it is missing or damaged."""
+        """Read a file; ``None`` if it is missing or damaged, or holds anything else."""
         columns = _read_columns(path)
         if columns is None:
             return None
@@ -193,11 +199,33 @@ def _read_columns(path: Path) -> list[np.ndarray] | None:
     start = len(_MAGIC) + 32
     if content[:start] != _MAGIC + hashlib.sha256(content[start:]).digest():
         return None
-    stream = io.BytesIO(content[start:])
-    columns = []
-    while stream.tell() < len(content) - start:
-        columns.append(np.load(stream, allow_pickle=False))
-    return columns if len(columns) >= len(_COLUMNS) else None
+    try:
+        return _columns(content[start:])
+    except ValueError:
+        return None
+
+
+def _columns(content: bytes) -> list[np.ndarray]:
+    """Return ids ``S[N]``, sizes int64 ``[N]``, and the bytes of states, hashes and location; raises ``ValueError``.
+
+    Their checksum says that they are as written, not by whom. Files of older versions have no location.
+    """
+    columns: list[np.ndarray] = []
+    place = 0
+    for kind in ("S", "i", "u", "u", "u"):
+        if place == len(content) and len(columns) == len(_COLUMNS):
+            break
+        header = _NPY_HEADER.match(content, place)
+        dtype = np.dtype(header[1].decode()) if header else np.dtype("V")
+        if header is None or dtype.kind != kind:
+            raise ValueError("no array of this type")
+        columns.append(np.frombuffer(content, dtype, int(header[2]), header.end()))
+        place = header.end() + columns[-1].nbytes
+    count = len(columns[0])
+    lengths = [len(column) for column in columns[: len(_COLUMNS)]]
+    if lengths != [count, count, count * STATE_BYTES, count * 32]:
+        raise ValueError("columns of several lengths")
+    return columns
 
 
 def _cut(column: np.ndarray, size: int) -> list[bytes]:

@@ -1,6 +1,7 @@
 """Find the caches that an extraction may copy rows from, and refuse to replace one whose images would be lost."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,14 +59,15 @@ def named_caches(paths: Sequence[str | os.PathLike[str]], resolved: ResolvedExtr
 
 
 def caches_in(folder: Path, resolved: ResolvedExtraction) -> list[FeatureCache]:
-    """Open the finished caches of this recipe in a folder; other and unreadable files are ignored."""
+    """Open the finished caches of this recipe in a folder; files that cannot be used are named in a warning."""
     caches = []
     for path in sorted(folder.glob("*.h5")):
         if path.name.endswith(".partial.h5"):
             continue
         try:
             found = FeatureCache(path)
-        except (IntegrityError, OSError):
+        except OSError as error:  # of which errors of a damaged cache are
+            warnings.warn(f"left out: {error}", RuntimeWarning, stacklevel=2)
             continue
         if serves(found.identity, resolved.recipe, resolved.specs):
             caches.append(found)

@@ -17,7 +17,14 @@ from featcache.core.sharding import DeviceMesh
 from featcache.errors import DataError, Interrupted
 from featcache.finetuning.inputs import Batch, Inputs, batches, epoch_order
 from featcache.finetuning.model import Values
-from featcache.finetuning.position import Position, changed_of, named_leaves, state_of
+from featcache.finetuning.position import (
+    POSITION,
+    Position,
+    changed_of,
+    named_leaves,
+    require_like,
+    state_of,
+)
 from featcache.finetuning.runs.run_folder import RunFolder
 from featcache.finetuning.runs.tensorboard import Scalars
 from featcache.finetuning.train_step import BatchSums, State, TrainStep
@@ -268,13 +275,25 @@ class Loop:
             self.folder.rewind(-1)
             return None
         arrays, position = self.folder.checkpoints.restore(LAST)
+        origin = self.folder.checkpoints.folder / f"{LAST}.json"
+        POSITION.check(position, origin)
         self.position = Position.from_json(position)
+        if self.position.phase >= len(self.programs):
+            raise POSITION.damaged(
+                origin, f"phase is {self.position.phase}, expected below {len(self.programs)}"
+            )
         self.folder.rewind(self.position.steps)
         self.history = self.folder.history()
         if self.position.best_epoch:
-            self.best = self.folder.checkpoints.restore(BEST)[0]
-        self._update_values(changed_of(arrays))
+            self.best = self._like_values(self.folder.checkpoints.restore(BEST)[0])
+        self._update_values(self._like_values(changed_of(arrays)))
         return state_of(self.programs[self.position.phase].template(self.values), arrays)
+
+    def _like_values(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return arrays that take the place of some of the model's; refuse any that could not."""
+        return {
+            name: require_like(name, arrays, self.values.get(name, np.zeros(0, np.int8))) for name in arrays
+        }
 
 
 def _close_at_end(stream: Iterator[Batch]) -> Iterator[Batch]:

@@ -8,10 +8,29 @@ from typing import Any, Self
 import jax
 import numpy as np
 
+from featcache.core.documents.document_format import DocumentFormat
+from featcache.core.documents.kinds import Maybe, Number, Record, Whole
+from featcache.errors import IntegrityError
 from featcache.finetuning.train_step import State
 
 EARLIER = "earlier/"
 """Prefix, in a checkpoint, of arrays that earlier phases have changed."""
+
+_COUNTS = ("phase", "epoch", "batch", "epochs", "steps", "best_epoch", "stale")
+_SUMS = ("weight", "right", "count", "seconds")
+
+POSITION = DocumentFormat(
+    Record(
+        {
+            **dict.fromkeys(_COUNTS, Whole(0, 2**40)),
+            "best_value": Maybe(Number()),  # null before the first validation
+            "loss": Number(),
+            **dict.fromkeys(_SUMS, Number(0)),
+        }
+    ),
+    what="the position of a run",
+    remedy="start the run anew with --overwrite",
+)
 
 
 @dataclass
@@ -81,8 +100,28 @@ def named_leaves(state: State, changed: Mapping[str, np.ndarray]) -> dict[str, A
 
 
 def state_of(template: State, arrays: Mapping[str, np.ndarray]) -> State:
-    """Return a state from the arrays of `named_leaves`; `template` gives its structure."""
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: arrays[jax.tree_util.keystr(path)], template)
+    """Return a state from the arrays of `named_leaves`; `template` gives its structure.
+
+    Raises
+    ------
+    IntegrityError
+        If an array is missing, or of another shape or type.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: require_like(jax.tree_util.keystr(path), arrays, leaf), template
+    )
+
+
+def require_like(name: str, arrays: Mapping[str, np.ndarray], leaf: Any) -> np.ndarray:
+    """Return the array of this name; raise `IntegrityError` unless it has the shape and type of `leaf`."""
+    found = arrays.get(name)
+    if found is None or found.shape != np.shape(leaf) or found.dtype != leaf.dtype:
+        held = "nothing" if found is None else f"{found.dtype} {list(found.shape)}"
+        raise IntegrityError(
+            f"the checkpoint holds {held} as {name[:100]!a}, expected {leaf.dtype} {list(np.shape(leaf))}; "
+            f"{POSITION.remedy}"
+        )
+    return found
 
 
 def changed_of(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.errors import IntegrityError, UsageError
+from featcache.errors import DataError, IntegrityError, UsageError
 from featcache.heads.settings import Settings, loss_of
 from featcache.heads.task_types import TASK_TYPES
 
@@ -46,6 +46,8 @@ class FittedHead:
         ------
         UsageError
             If they are of another width.
+        DataError
+            If an output is NaN or infinite, so that nothing could be said about an image.
         """
         from featcache.heads.inference import outputs
 
@@ -53,7 +55,16 @@ class FittedHead:
         if flat.shape[1] != self.width:
             raise UsageError(f"features of width {flat.shape[1]}; this classifier takes {self.width}")
         single = {name: value[None] for name, value in self.parameters.items()}
-        return outputs(self.settings, single, flat, classes=self.classes)[0]
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
+            found = outputs(self.settings, single, flat, classes=self.classes)[0]
+        # A class without training rows is minus infinitely likely; not all may be.
+        bad = np.flatnonzero(~np.isfinite(found.max(axis=1, initial=-np.inf)))
+        if len(bad):
+            raise DataError(
+                f"the head's outputs of row {bad[0]} are NaN or infinite: the features, or the head's numbers, are too "
+                "large; train it again with a lower learning rate"
+            )
+        return found
 
     def raw(self, features: np.ndarray, *, tta: bool) -> tuple[np.ndarray, str]:
         """Return raw outputs ``[N, C]``, and the loss by which they are to be interpreted.

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from featcache.core.documents.recipe import MOST_VIEWS
 from featcache.core.identity import PLAIN_VIEWS
 from featcache.errors import UsageError
 from featcache.images.augmentation import Augmentation
@@ -48,8 +49,12 @@ class Views:
         for name, value in (("views", count), ("view-seed", seed)):
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
                 raise UsageError(f"{name} {value!r}: expected a whole number")
-        if count < 1:
-            raise UsageError(f"views {count}: expected at least 1, which is the plain image")
+        if not 1 <= count <= MOST_VIEWS:
+            raise UsageError(
+                f"views {count}: expected at least 1, which is the plain image, at most {MOST_VIEWS:,}"
+            )
+        if abs(seed) >= 2**63:
+            raise UsageError(f"view-seed {seed}: expected a whole number of 64 bits")
         if count == 1 and augmentation != Augmentation.parse(DEFAULT):
             raise UsageError(
                 f"augment {augmentation} does nothing to one view, the plain image; ask for more views"

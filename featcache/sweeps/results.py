@@ -1,12 +1,15 @@
 """The files of a sweep: a JSON line for every head, and a summary with the leaderboard and the choices."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
+from featcache.classifier.loading import SETTINGS_CONTENT
+from featcache.core.documents.classifier_document import SELECTION
+from featcache.core.documents.json_text import to_text
+from featcache.core.documents.kinds import SHA256, Flag, Maybe, Number, Record, Text, Whole
 from featcache.core.files import make_folder, replace_file
 from featcache.core.jsonl import append_records, mend_end, read_records
 from featcache.core.storage import ELSEWHERE, storage_error, storage_errors
@@ -24,7 +27,36 @@ TABLE = "results.parquet"
 SUMMARY = "summary.json"
 FORMAT = 1
 
-_DAMAGED = "{path}, line {line} is damaged; remove it and its heads will be fitted again"
+_DAMAGED = "{path}, line {line} is damaged; remove it and its heads will be fitted again ({why})"
+
+_COUNT = Whole(0)
+_NAME = Text(1, 200)
+LINE = Record(
+    {
+        "id": _NAME,
+        "val_accuracy": Maybe(Number()),  # null of a head that diverged
+        "val_loss": Maybe(Number()),
+        "best_epoch": _COUNT,
+        "settings": SETTINGS_CONTENT,
+        "protocol": SELECTION,
+    },
+    {
+        "format": Whole(1, FORMAT),
+        "cache": Text(),
+        "backbone": _NAME,
+        "layer": _NAME,
+        "fingerprint": SHA256,
+        "rows_sha256": SHA256,
+        "head": _NAME,
+        "seed": _COUNT,
+        "fold": Maybe(_COUNT),
+        "shots": Maybe(_COUNT),
+        "epochs_run": _COUNT,
+        "converged": Flag(),
+        "featcache": Text(),
+    },
+)
+"""A line of the results: a head that was fitted."""
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
@@ -88,7 +120,7 @@ class Results:
             make_folder(folder)
             mend_end(self.path)
             self.path.touch()
-            rows = read_records(self.path, damaged=_DAMAGED, required=("id", "val_accuracy"))
+            rows = read_records(self.path, damaged=_DAMAGED, content=LINE)
             self.rows = {row["id"]: row for row in rows}
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -109,11 +141,21 @@ class Results:
             return None
         flat = [_flat(row) for row in self.rows.values()]
         columns = list(dict.fromkeys(name for row in flat for name in row))
-        table = pa.table({name: [row.get(name) for row in flat] for name in columns})
+        table = pa.table({name: _column([row.get(name) for row in flat]) for name in columns})
         path = self.folder / TABLE
         with storage_errors(path, elsewhere=ELSEWHERE, needs=table.nbytes):
             replace_file(path, lambda stream: pq.write_table(table, stream))
         return path
+
+
+def _column(values: list[Any]) -> Any:
+    """Return the values as a column; those of no one type, which a newer featcache may have written, as JSON."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, ValueError, OverflowError, TypeError):
+        return pa.array([None if value is None else to_text(value) for value in values])
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +223,7 @@ class SweepResult:
     choices
         One for each number of shots, fewest first, all rows last.
     warnings
-        Sentences about possible faults of the data.
+        Sentences about possible faults of the data, and about caches that could not be used.
     classifier
         Folder of the chosen head, if it was saved.
     caches
@@ -256,7 +298,7 @@ class SweepResult:
     def write(self) -> "SweepResult":
         """Write ``summary.json``, at once or not at all, and return the result."""
         path = self.folder / SUMMARY
-        text = (json.dumps(self.to_json(), indent=1) + "\n").encode()
+        text = (to_text(self.to_json(), indent=1) + "\n").encode()
         with storage_errors(path, elsewhere=ELSEWHERE, needs=len(text)):
             replace_file(path, text)
         return self

@@ -11,7 +11,7 @@ from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.view_features import with_views
 from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import UsageError, did_you_mean
+from featcache.errors import IntegrityError, UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
@@ -67,7 +67,8 @@ def sweep(
     Parameters
     ----------
     caches
-        One or more caches, or their paths; several (backbones of one dataset) give one leaderboard.
+        One or more caches, or their paths; several (backbones of one dataset) give one leaderboard. Of several paths,
+        those of files that are no caches, or damaged ones, are left out and named among the warnings.
     output
         Folder for the results. An unfinished sweep in it is continued: heads that it holds are not fitted
         again.
@@ -117,7 +118,7 @@ def sweep(
     DataError
         If a cache has no usable training rows, or fewer than there are folds.
     IntegrityError
-        If a cache or the results are damaged.
+        If no cache can be used, or the results are damaged.
     """
     started = time.monotonic()
     _refuse_test(select, folds)
@@ -128,7 +129,7 @@ def sweep(
     limit = read_bytes(memory)
     require_accuracy(reject_accuracy)
     given = [caches] if isinstance(caches, str | os.PathLike | FeatureCache) else list(caches)
-    opened = [own if isinstance(own, FeatureCache) else FeatureCache(own) for own in given]
+    opened, left_out = _open(given)
     _refuse_other_classes(opened)
     task = opened[0].task
     chosen = _configurations(task, axes, trials=trials, seed=seed)
@@ -165,7 +166,7 @@ def sweep(
             leaderboard_entries([(key, own) for key, own in rows if key.shots == shot_counts[-1]])
         ),
         choices=choices,
-        warnings=tuple(found["message"] for found in winner.training["warnings"]),
+        warnings=(*left_out, *(found["message"] for found in winner.training["warnings"])),
         classifier=winner.save(Path(output) / "classifier") if save_best else None,
         caches=tuple(f"{cache.backbone}" for cache in opened),
         task=task,
@@ -183,6 +184,20 @@ def _refuse_test(select: str, folds: int) -> None:
         raise UsageError(f"no select {select!r}; {did_you_mean(select, SELECT_ON)}")
     if select == "folds" and not folds:
         raise UsageError("select 'folds' needs a number of folds; give --folds 5")
+
+
+def _open(given: Sequence[str | os.PathLike[str] | FeatureCache]) -> tuple[list[FeatureCache], list[str]]:
+    """Return the caches, and sentences about those of several that cannot be used."""
+    opened: list[FeatureCache] = []
+    problems: list[IntegrityError] = []
+    for own in given:
+        try:
+            opened.append(own if isinstance(own, FeatureCache) else FeatureCache(own))
+        except IntegrityError as error:
+            problems.append(error)
+    if problems and not opened:
+        raise problems[0]
+    return opened, [f"left out: {error}" for error in problems]
 
 
 def _refuse_other_classes(caches: Sequence[FeatureCache]) -> None:

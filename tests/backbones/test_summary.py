@@ -108,7 +108,9 @@ def test_known_networks_equal_torch_and_their_tables(name):
 @cache
 def described_once(build: Any, config: Any, size: tuple[int, int]) -> BackboneSummary:
     """Almost half of all weights share their network and the size of their images with others."""
-    same = (w for w in pretrained_weights().values() if w.config == config and w.transforms.input_size == size)
+    same = (
+        w for w in pretrained_weights().values() if w.config == config and w.transforms.input_size == size
+    )
     return describe(next(weights.name for weights in same if family_of(weights).build is build))
 
 

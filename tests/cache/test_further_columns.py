@@ -20,6 +20,8 @@ TARGETS = np.array([[i / 3, -i] for i in range(13)], np.float32)
 def further(**columns) -> Small:
     """Return the small cache with more columns, as an extraction of a table with groups would write it."""
     plain = small()
+    if "targets" in columns:
+        columns["labels"] = np.full(len(plain.rows), -1, np.int32)
     return replace(plain, rows=replace(plain.rows, **columns))
 
 
@@ -64,7 +66,7 @@ def test_they_are_in_the_digest_of_the_row_table():
     for header, column in (
         (f'["id",[13],{ids.dtype.itemsize}]', ids),
         ('["sha256",[13,32],1]', plain["sha256"]),
-        ('["label",[13],4]', plain["label"]),
+        ('["label",[13],4]', np.full(13, -1, "<i4")),
         ('["split",[13],2]', plain["split"]),
         (f'["group",[13],{groups.dtype.itemsize}]', groups),
         ('["target",[13,2],4]', TARGETS),

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from featcache.core import jsonl
+from featcache.core.documents.kinds import Record, Whole
 from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.errors import IntegrityError
 
@@ -79,7 +80,7 @@ def test_mending_what_is_whole_or_not_there_changes_nothing(path):
 def test_a_damaged_line_is_named(path, bad):
     path.write_bytes(b'{"id": 1}\n' + bad + b'\n{"id": 2}\n')
     with pytest.raises(IntegrityError, match=r"log \{x\}\.jsonl: line 2 is bad; delete it$"):
-        read(path, required=["id"])
+        read(path, content=Record({"id": Whole()}))
 
 
 def test_an_append_that_fails_leaves_no_half_line(path, monkeypatch):

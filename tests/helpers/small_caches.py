@@ -32,11 +32,19 @@ class Small:
     quarantined: dict[int, int] = field(default_factory=dict)
 
     @property
+    def dataset(self) -> dict:
+        """The classes, or names of the targets: then numbers are learnt."""
+        named = {"spec": "photos", "classes": list(CLASSES), "splits": list(SPLITS), "rule": None}
+        if self.rows.targets is None:
+            return named
+        return named | {"classes": list(CLASSES[: self.rows.targets.shape[1]]), "task": "numbers"}
+
+    @property
     def identity(self) -> dict:
         return build_identity(
             recipe=RECIPE.to_json(),
             layers=self.layers,
-            dataset={"spec": "photos", "classes": list(CLASSES), "splits": list(SPLITS), "rule": None},
+            dataset=self.dataset,
             rows=self.rows,
             provenance={"backbone": "mobilenet_v2.tv_in1k", "weights": None},
         )
@@ -84,7 +92,7 @@ class Small:
             ("labels", cache.labels.tolist(), self.rows.labels.tolist()),
             ("hashes", cache.sha256.tolist(), self.rows.sha256.tolist()),
             ("quarantine", {int(r): int(cache.status[r]) for r in cache.quarantined()}, self.quarantined),
-            ("classes", cache.classes, CLASSES),
+            ("classes", list(cache.classes), self.dataset["classes"]),
             ("identity", cache.identity, self.identity),
         ):
             if have != want:

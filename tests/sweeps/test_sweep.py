@@ -89,8 +89,10 @@ def test_a_sweep_goes_on_where_it_was_killed(done, cache, tmp_path):
     assert again.chosen.entry == result.chosen.entry
 
 
-def test_a_damaged_line_is_named(cache, tmp_path):
-    (tmp_path / RESULTS).write_text('{"id": "x", "val_accuracy": 1}\n{broken\n')
+def test_a_damaged_line_is_named(done, cache, tmp_path):
+    whole, _ = done
+    first = (whole.folder / RESULTS).read_text().splitlines()[0]
+    (tmp_path / RESULTS).write_text(f"{first}\n{{broken\n")
     with pytest.raises(IntegrityError, match=r"results\.jsonl, line 2 is damaged; remove it"):
         sweep(cache, output=tmp_path, **SMALL)
 

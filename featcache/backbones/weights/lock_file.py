@@ -6,7 +6,6 @@ people: one entry for each file name, sorted.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from featcache.core.documents.document_format import DocumentFormat, read_limited
+from featcache.core.documents.kinds import SHA256, Record, Table, Text, Whole
 from featcache.core.environment import weights_folder
 from featcache.core.files import replace_file
 from featcache.core.storage import OTHER_HOME, storage_error
@@ -45,6 +46,18 @@ class LockRecord:
     size: int
     date: str
     verified: str
+
+
+LOCK_FILE = DocumentFormat(
+    Table(
+        Record({"url": Text(), "sha256": SHA256, "size": Whole(0), "date": Text(), "verified": Text()}),
+        names=Text(1, 1000),
+    ),
+    what="an object with an entry for each file name",
+    remedy="it holds the sha256 of weights for which none is published: repair it or restore it from a copy; if you "
+    "delete it, each file is trusted anew when it is next used",
+    error=WeightsError,
+)
 
 
 def lock_file() -> Path:
@@ -94,41 +107,19 @@ def remember(filename: str, record: LockRecord) -> LockRecord:
 
 def _replace(path: Path, entries: Mapping[str, Any]) -> None:
     text = json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    replace_file(path, text.encode())
+    # Lone surrogates of names that are no UTF-8 can only be written as JSON's own escapes.
+    replace_file(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     """Return the entries unchanged, so that fields that a person added are kept."""
     try:
-        value = json.loads(path.read_bytes())
+        return LOCK_FILE.read(read_limited(path), path)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise WeightsError(f"cannot read {path} ({error.strerror}); check its permissions") from error
-    except ValueError as error:
-        raise _damaged(path, f"it is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise _damaged(path, "expected one object with an entry for each file name")
-    for filename, entry in value.items():
-        if not _is_valid(entry):
-            raise _damaged(path, f"the entry {filename!r} is not a url, sha256, size, date and verified")
-    return value
-
-
-def _is_valid(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and all(isinstance(entry.get(field.name), field.type) for field in fields(LockRecord))  # type: ignore[arg-type]
-        and re.fullmatch("[0-9a-f]{64}", entry["sha256"]) is not None
-    )
 
 
 def _record(entry: Mapping[str, Any]) -> LockRecord:
     return LockRecord(**{field.name: entry[field.name] for field in fields(LockRecord)})
-
-
-def _damaged(path: Path, reason: str) -> WeightsError:
-    return WeightsError(
-        f"{path} is damaged ({reason}). It holds the sha256 of weights for which none is published: repair it or "
-        "restore it from a copy; if you delete it, each file is trusted anew when it is next used"
-    )

@@ -12,6 +12,7 @@ verified before orbax reads it.
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,13 +80,28 @@ def gather(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dic
 
 
 def take(tree: Mapping[str, np.ndarray], place: Mapping[str, Any]) -> np.ndarray:
-    """Return the array that `gather` described by `place`."""
+    """Return the array that `gather` described by `place`.
+
+    Raises
+    ------
+    IntegrityError
+        If there is no such vector, or not so much in it.
+    """
     shape = tuple(place["shape"])
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)
     if not size:
-        return np.zeros(shape, place["dtype"])
-    flat = np.asarray(tree[place["vector"]])
-    part = flat[place["start"] : place["start"] + size].reshape(shape)
+        try:
+            return np.zeros(shape, place["dtype"])
+        except (TypeError, ValueError) as error:
+            raise IntegrityError(f"no array has the type {place['dtype']} and the shape {shape}") from error
+    flat = np.asarray(tree.get(place["vector"], ()))
+    part = flat[place["start"] : place["start"] + size]
+    if flat.ndim != 1 or len(part) != size or part.dtype.name != place["dtype"]:
+        raise IntegrityError(
+            f"an array of {size} {place['dtype']} from number {place['start']} on is not in the vector "
+            f"{place['vector'][:40]!a}"
+        )
+    part = part.reshape(shape)
     # A copy: a view of a small array would keep the whole vector in memory.
     return part.copy() if size < len(flat) else part
 
@@ -143,13 +159,16 @@ def read_tree(folder: Path, digests: Mapping[str, str]) -> Mapping[str, np.ndarr
             raise IntegrityError(f"{folder / name} does not match its checksum")
     with _orbax() as orbax:
         try:
-            return orbax.load(folder)
+            tree = orbax.load(folder)
         except (OSError, MemoryError):
             raise
         except (
             Exception
         ) as error:  # orbax has no base class for its errors; such as a file of another version
             raise IntegrityError(f"orbax cannot read {folder}, whose files are intact: {error}") from error
+    if not isinstance(tree, Mapping):
+        raise IntegrityError(f"{folder} holds something else than named vectors")
+    return tree
 
 
 def _sha256(stream: Any) -> str:

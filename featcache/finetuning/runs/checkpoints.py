@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.core.documents.document_format import DocumentFormat, read_limited
+from featcache.core.documents.kinds import SHA256, Items, Record, Table, Text, Whole
 from featcache.core.files import find_temporaries, replace_file
 from featcache.core.identity import sha256_tensors
 from featcache.core.storage import ELSEWHERE, require_space, storage_error
@@ -34,8 +36,34 @@ if TYPE_CHECKING:
 
 NAMES = ("last", "best")
 
-FORMAT = "featcache-checkpoint"
-FORMAT_VERSION = 1
+_SIDE = Whole(0, 2**40)
+_DTYPE = Text(pattern=r"bool|u?int\d+|b?float\d+(_\w+)?|complex\d+", means="a type of numbers")
+_INSIDE = Text(pattern=r"(?!(.*/)?\.{1,2}(/|$))[^/\0][^\0]*", means="the path of a file in the folder")
+
+CHECKPOINT = DocumentFormat(
+    Record(
+        {
+            "folder": Text(pattern="(last|best)-[0-9a-f]{8}", means="the name of a checkpoint's folder"),
+            "arrays": Table(
+                Record(
+                    {
+                        "vector": Text(1, 200),
+                        "start": _SIDE,
+                        "dtype": _DTYPE,
+                        "shape": Items(_SIDE, most=32),
+                    }
+                )
+            ),
+            "arrays_sha256": SHA256,
+            "files": Table(SHA256, names=_INSIDE),
+            "position": Table(),  # `featcache.finetuning.position` checks it
+        }
+    ),
+    what="the JSON file of a checkpoint",
+    remedy="start the run anew with --overwrite",
+    name="featcache-checkpoint",
+    version=1,
+)
 
 _LEFTOVER = re.compile(r"(last|best)-[0-9a-f]{8}.*")
 
@@ -69,7 +97,7 @@ class Checkpoints:
         arrays
             Numeric arrays of any dtype and shape, by any names.
         position
-            Plain JSON values (and numbers that are infinite or NaN).
+            Plain JSON values: without NaN and infinity.
 
         Raises
         ------
@@ -91,8 +119,8 @@ class Checkpoints:
                 # In a thread, so that an interruption waits until orbax is done.
                 files = beside.submit(write_tree, fresh, tree)
                 document = {
-                    "format": FORMAT,
-                    "format_version": FORMAT_VERSION,
+                    "format": CHECKPOINT.name,
+                    "format_version": CHECKPOINT.version,
                     "folder": fresh.name,
                     "arrays": places,
                     "arrays_sha256": sha256_tensors(plain.items()),
@@ -124,7 +152,10 @@ class Checkpoints:
             raise self._damaged(name, str(error)) from error
         except OSError as error:
             raise storage_error(error, folder, "read") from error
-        arrays = {key: take(tree, place) for key, place in document["arrays"].items()}
+        try:
+            arrays = {key: take(tree, place) for key, place in document["arrays"].items()}
+        except IntegrityError as error:
+            raise self._damaged(name, str(error)) from error
         if sha256_tensors(arrays.items()) != document["arrays_sha256"]:
             raise self._damaged(name, f"the arrays that orbax read from {folder} do not match their checksum")
         return arrays, document["position"]
@@ -139,7 +170,7 @@ class Checkpoints:
     def _document(self, name: str) -> dict[str, Any]:
         path = self._record(name)
         try:
-            text = path.read_bytes()
+            text = read_limited(path)
         except FileNotFoundError as error:
             there = ", ".join(self.names()) or "none (a run saves its first after an epoch)"
             raise MissingFileError(
@@ -148,16 +179,13 @@ class Checkpoints:
         except OSError as error:
             raise storage_error(error, path, "read") from error
         try:
-            document = json.loads(text)
-            checksum, version = document.pop("document_sha256"), document["format_version"]
-            if document["format"] == FORMAT and version > FORMAT_VERSION:
-                raise IntegrityError(
-                    f"{path} has format version {version}, this featcache reads {FORMAT_VERSION}: upgrade featcache"
-                )
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise self._damaged(name, f"{path} is not the JSON file of a checkpoint") from error
-        if document["format"] != FORMAT or _checksum(document) != checksum:
-            raise self._damaged(name, f"{path} does not match its checksum")
+            document = CHECKPOINT.parse(text, path)
+            checksum = document.pop("document_sha256", None)
+            if _checksum(document) != checksum:
+                raise IntegrityError(f"{path} does not match its checksum")
+            CHECKPOINT.check(document, path)
+        except IntegrityError as error:
+            raise self._damaged(name, str(error).removesuffix(f"; {CHECKPOINT.remedy}")) from error
         return document
 
     def _damaged(self, name: str, why: str) -> IntegrityError:
@@ -214,7 +242,7 @@ def _system_error(error: Exception) -> OSError | None:
 
 def _json_values(position: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return json.loads(json.dumps(dict(position)))
+        return json.loads(json.dumps(dict(position), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise UsageError(f"the position of a checkpoint has to be plain JSON values: {error}") from error
 

@@ -10,7 +10,6 @@ One process writes a run at a time: the folder has a lock file beside it, as a c
 """
 
 import json
-import math
 import os
 import shutil
 import weakref
@@ -19,18 +18,34 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from featcache.core.documents.document_format import DocumentFormat, read_limited
+from featcache.core.documents.json_text import to_text
+from featcache.core.documents.kinds import Maybe, Number, Record, Table, Whole
 from featcache.core.files import find_temporaries, replace_file, sync_folder, temporary_path
 from featcache.core.identity import canonical_json, differences
 from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.lock import WriteLock
 from featcache.core.storage import ELSEWHERE, storage_error, storage_errors
-from featcache.errors import FeatcacheError, IdentityError, IntegrityError, MissingFileError, UsageError
+from featcache.errors import IdentityError, MissingFileError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
 
-FORMAT = "featcache-run"
-FORMAT_VERSION = 1
 RUN = "run.json"
 HISTORY = "history.jsonl"
+
+RUN_DOCUMENT = DocumentFormat(
+    Record({"identity": Table(), "finished": Maybe(Table())}),  # both are compared and shown, not used
+    what="the record of a run",
+    remedy="start anew with another --output",
+    name="featcache-run",
+    version=1,
+)
+
+_COUNTED = ("phase", "epoch", "step")
+_MEASURED = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second", "seconds")
+HISTORY_RECORD = Record(
+    {},  # null where a number was infinite or NaN
+    {**dict.fromkeys(_COUNTED, Whole(0)), **dict.fromkeys(_MEASURED, Maybe(Number()))},
+)
 
 
 class RunFolder:
@@ -120,7 +135,7 @@ class RunFolder:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the run as finished, with a summary of plain JSON values."""
         with storage_errors(self.path / RUN, "save", elsewhere=ELSEWHERE):
-            replace_file(self.path / RUN, _run_text({**_read_run(self.path), "finished": _plain(summary)}))
+            replace_file(self.path / RUN, _run_text({**_read_run(self.path), "finished": summary}))
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a record to the history; it is on disk when this returns.
@@ -128,7 +143,7 @@ class RunFolder:
         Infinite and NaN values become ``null``, because JSON has neither.
         """
         with storage_errors(self.path / HISTORY, "save", elsewhere=ELSEWHERE):
-            append_records(self.path / HISTORY, [_plain(record)])
+            append_records(self.path / HISTORY, [record])
 
     def history(self) -> list[dict[str, Any]]:
         """Return the records so far; see `read_history`."""
@@ -171,19 +186,10 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     file = Path(path) / HISTORY
     with storage_errors(file, "read"):
         return read_records(
-            file, damaged="{path} is damaged in line {line}; delete that line to continue without it"
+            file,
+            damaged="{path} is damaged in line {line}; delete that line to continue without it ({why})",
+            content=HISTORY_RECORD,
         )
-
-
-def _plain(value: Any) -> Any:
-    """Convert to plain JSON values: numpy and JAX numbers to Python's, infinite and NaN values to ``None``."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _make_room(target: Path, *, overwrite: bool) -> None:
@@ -209,7 +215,8 @@ def _create_run(target: Path, identity: Mapping[str, Any]) -> None:
     """Create a new run in its place, atomically."""
     fresh = temporary_path(target)
     fresh.mkdir()
-    document = {"format": FORMAT, "format_version": FORMAT_VERSION, "identity": identity, "finished": None}
+    document = {"format": RUN_DOCUMENT.name, "format_version": RUN_DOCUMENT.version}
+    document |= {"identity": identity, "finished": None}
     replace_file(fresh / RUN, _run_text(document))
     os.replace(fresh, target)
     sync_folder(target.parent)
@@ -235,45 +242,27 @@ def _is_leftover(folder: Path) -> bool:
 
 def _is_run(folder: Path) -> bool:
     try:
-        return json.loads((folder / RUN).read_bytes())["format"] == FORMAT
-    except (OSError, ValueError, LookupError, TypeError):
+        return RUN_DOCUMENT.is_of(read_limited(folder / RUN))
+    except OSError:
         return False
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
     path = folder / RUN
     try:
-        document = json.loads(path.read_bytes())
-        version = document["format_version"]
-        known = document["format"] == FORMAT and {"identity", "finished"} <= document.keys()
-        if document["format"] == FORMAT and version > FORMAT_VERSION:
-            raise IntegrityError(
-                f"{path} has format version {version}, this featcache reads {FORMAT_VERSION}: upgrade featcache"
-            )
+        text = read_limited(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingFileError(
             f"nothing to resume: no run in {folder}; start one without --resume"
         ) from error
-    except FeatcacheError:
-        raise
     except OSError as error:
         raise storage_error(error, path, "read") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _damaged(path) from error
-    if not known or not isinstance(document["identity"], dict):
-        raise _damaged(path)
-    return document
-
-
-def _damaged(path: Path) -> IntegrityError:
-    return IntegrityError(
-        f"{path} is damaged: it is not the record of a run; start anew with another --output"
-    )
+    return RUN_DOCUMENT.read(text, path)
 
 
 def _run_text(document: Mapping[str, Any]) -> bytes:
     identity = json.loads(canonical_json(document["identity"]))
-    return (json.dumps({**document, "identity": identity}, indent=1) + "\n").encode()
+    return (to_text({**document, "identity": identity}, indent=1) + "\n").encode()
 
 
 def _require_same(target: Path, have: Mapping[str, Any], want: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The lock file of weights: readable, whole at every moment, never overwritten by mistake."""
 
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_re
 from featcache.core.environment import weights_folder
 from featcache.errors import StorageError, WeightsError
 
+EXPECTED = "an object with an entry for each file name"
 VGG = LockRecord("https://here/vgg16.h5", "ab" * 32, 58_889_256, "2026-03-01", "md5 of Keras")
 VIT = LockRecord("https://here/model.safetensors", "cd" * 32, 88, "2026-11-22", "nothing published")
 
@@ -80,25 +82,34 @@ def test_what_a_person_added_is_kept():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "it is not JSON: Expecting value: line 1 column 1"),
-        ('{"vgg16.h5": ', "it is not JSON: Expecting value: line 1 column 14"),
+        ("", f"not {EXPECTED}: Expecting value: line 1 column 1"),
+        ('{"vgg16.h5": ', f"not {EXPECTED}: Expecting value: line 1 column 14"),
         # What is left where the last entry was removed by hand.
-        ('{\n  "a": {},\n}', "it is not JSON: .*line [23]"),
-        ("[]", "expected one object with an entry for each file name"),
-        ('{"vgg16.h5": "abab"}', "the entry 'vgg16.h5' is not a url, sha256, size, date and verified"),
-        (json.dumps({"vgg16.h5": entry(sha256="ab" * 31)}), "the entry 'vgg16.h5' is not"),
-        (json.dumps({"vgg16.h5": entry(sha256=None)}), "the entry 'vgg16.h5' is not"),
-        (json.dumps({"vgg16.h5": entry(size="much")}), "the entry 'vgg16.h5' is not"),
+        ('{\n  "a": {},\n}', f"not {EXPECTED}: .*line [23]"),
+        ("[]", f"not {EXPECTED}: it is a list of 0, expected an object"),
+        ('{"vgg16.h5": "abab"}', r"vgg16\.h5 is 'abab', expected an object"),
+        (
+            json.dumps({"vgg16.h5": entry(sha256="ab" * 31)}),
+            r"vgg16\.h5\.sha256 is 'abab.*…', expected 64 hexadecimal digits",
+        ),
+        (json.dumps({"vgg16.h5": entry(sha256=None)}), r"vgg16\.h5\.sha256 is null, expected 64"),
+        (
+            json.dumps({"vgg16.h5": entry(size="much")}),
+            r"vgg16\.h5\.size is 'much', expected a whole number of at least 0",
+        ),
+        ("[" * 10_000, "nested more than 32 levels deep"),
+        (json.dumps({"vgg16.h5": entry(size=math.nan)}), "NaN is no number in JSON"),
+        ('{"a": {}, "a": {}}', "the key 'a' stands twice"),
         (
             json.dumps({"ok": entry(), "b": {k: v for k, v in entry().items() if k != "date"}}),
-            "the entry 'b' is",
+            r"b\.date is missing, expected a text",
         ),
     ],
 )
 def test_damaged_lock_file_is_named_and_never_overwritten(text, reason):
     write_lock(text)
-    advice = "It holds the sha256 of weights for which none is published: repair it or restore it from a copy; if you"
-    message = rf"{lock_file()} is damaged \({reason}.*\)\. {advice}"
+    advice = "it holds the sha256 of weights for which none is published: repair it or restore it from a copy; if you"
+    message = rf"{lock_file()} is damaged: .*{reason}.*; {advice}"
     with pytest.raises(WeightsError, match=message):
         read_record("ok")
     with pytest.raises(WeightsError, match=message):
@@ -106,12 +117,17 @@ def test_damaged_lock_file_is_named_and_never_overwritten(text, reason):
     assert lock_file().read_text() == text
 
 
+def test_entries_of_names_that_are_no_utf_8_stay():
+    write_lock(json.dumps({"caf\udce9.h5": entry(verified="\ud800")}))
+    remember("vit.safetensors", VIT)
+    assert read_record("caf\udce9.h5").verified == "\ud800"
+    assert read_record("vit.safetensors") == VIT
+
+
 def test_bytes_that_are_no_text():
     weights_folder().mkdir(parents=True)
     lock_file().write_bytes(b'{"a": "\xff\xfe"}')
-    with pytest.raises(
-        WeightsError, match=r"is damaged \(it is not JSON: 'utf-8' codec can't decode byte 0xff"
-    ):
+    with pytest.raises(WeightsError, match=r"is damaged: not .*: 'utf-8' codec can't decode byte 0xff"):
         read_record("a")
 
 

@@ -141,8 +141,13 @@ def test_another_run_is_not_gone_on_with(place):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("", "is damaged: it is not the record of a run"),
-        ('{"format": "featcache-run", "format_version": 1}', "is damaged: it is not the record of a run"),
+        ("", "is damaged: not the record of a run: Expecting value: .*; start anew with another --output"),
+        ('{"format": "featcache-run", "format_version": 1}', "is damaged: identity is missing, expected an"),
+        (
+            '{"format": "featcache-run", "format_version": 1, "identity": {}, "finished": 3}',
+            "finished is 3, exp",
+        ),
+        ("[" * 10_000, "not the record of a run: it is nested more than 32 levels deep"),
         (
             '{"format": "featcache-run", "format_version": 2}',
             r"has format version 2, this .* reads 1: upgrade",

@@ -1,0 +1,154 @@
+"""What a classifier's folder must hold beyond `featcache.core.documents.classifier_document`: settings and parameters.
+
+Both depend on the kind of head, which only this package knows.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.classifier.seen_images import NAME as SEEN
+from featcache.core.classifier_folder import DOCUMENT, TENSORS
+from featcache.core.documents.classifier_document import CLASSIFIER
+from featcache.core.documents.document_format import DocumentFormat
+from featcache.core.documents.kinds import Flag, Items, Kind, Maybe, Number, Record, Text, Whole
+from featcache.core.tasks import MULTICLASS
+from featcache.errors import IntegrityError, UsageError
+from featcache.heads.probabilities import outputs_for
+from featcache.heads.settings import HEADS, SETTINGS, Settings, loss_of
+
+REMEDY = "restore it from a copy, or train the head again"
+
+_KINDS: Mapping[type, Kind] = {
+    str: Text(0, 200),
+    bool: Flag(),
+    int: Whole(),
+    float: Number(),
+    tuple: Items(Whole(1, 2**31 - 1), most=1000),
+}
+
+SETTINGS_CONTENT = Record(
+    {},  # those that an older featcache did not have are at their default
+    {
+        name: Maybe(_KINDS[setting.kind]) if setting.optional else _KINDS[setting.kind]
+        for name, setting in SETTINGS.items()
+    },
+)
+"""Types of a head's settings; `featcache.heads.settings.Settings` knows their limits."""
+
+HEAD = DocumentFormat(
+    Record({"head": Text(choices=HEADS), "training": SETTINGS_CONTENT}), what=CLASSIFIER.what, remedy=REMEDY
+)
+
+
+def settings_of(document: Mapping[str, Any]) -> Settings:
+    """Return the settings that a head was trained with; those that an older featcache did not have at their default.
+
+    Parameters
+    ----------
+    document
+        With ``head`` and ``training``.
+    """
+    told = {name: value for name, value in document["training"].items() if name in SETTINGS}
+    return Settings(**{**told, "hidden": tuple(told.get("hidden", (256,))), "head": document["head"]})
+
+
+def check_classifier(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Refuse a classifier whose document or parameters do not fit: behind this, both are relied on.
+
+    Parameters
+    ----------
+    folder
+        Of the classifier, for messages.
+    document, tensors
+        From `featcache.core.classifier_folder.read_folder`: as they were written, but perhaps by another program.
+
+    Raises
+    ------
+    IntegrityError
+        Naming file and key, or file and tensor.
+    """
+    path = folder / DOCUMENT
+    CLASSIFIER.check(document, path)
+    HEAD.check(document, path)
+    try:
+        settings = settings_of(document)
+    except UsageError as error:
+        raise HEAD.damaged(path, f"training: {error}") from error
+    parameters = {name: value for name, value in tensors.items() if name != SEEN}
+    _check_parameters(folder / TENSORS, settings, document, parameters)
+    if SEEN in tensors:
+        _require_shape(folder / TENSORS, SEEN, tensors[SEEN], (None, 2), np.int32)
+
+
+Shape = tuple[int | None, ...]
+
+
+def _check_parameters(
+    path: Path, settings: Settings, document: Mapping[str, Any], parameters: Mapping[str, np.ndarray]
+) -> None:
+    classes = len(document["classes"])
+    multiclass = document.get("task", MULTICLASS) == MULTICLASS
+    outputs = outputs_for(loss_of(settings), classes) if multiclass else classes
+    shapes = _shapes(settings, outputs, parameters)
+    if shapes.keys() != parameters.keys():
+        raise _damaged(
+            path, f"it holds {_names(parameters)}, expected {_names(shapes)} of a {settings.head} head"
+        )
+    for name, shape in shapes.items():
+        whole = settings.head == "knn" and name in ("labels", "neighbours")
+        _require_shape(path, name, parameters[name], shape, np.int32 if whole else np.float32)
+        _require_finite(path, name, parameters[name], least=settings.head == "prototype" and name == "bias")
+    if settings.head == "knn":
+        _check_neighbours(path, parameters, classes)
+
+
+def _shapes(settings: Settings, outputs: int, parameters: Mapping[str, np.ndarray]) -> dict[str, Shape]:
+    """Return the shape of each tensor; ``None`` for a length that the head alone knows."""
+    if settings.head == "knn":
+        count = len(parameters["labels"]) if "labels" in parameters and parameters["labels"].ndim else None
+        return {"features": (count, None), "labels": (count,), "weight": (count,), "neighbours": (1,)}
+    widths = settings.hidden if settings.head == "mlp" else ()
+    shapes: dict[str, Shape] = {}
+    before: int | None = None
+    for number, width in enumerate(widths):
+        shapes |= {f"kernel_{number}": (before, width), f"bias_{number}": (width,)}
+        before = width
+    return shapes | {"kernel": (before, outputs), "bias": (outputs,)}
+
+
+def _require_shape(path: Path, name: str, value: np.ndarray, shape: Shape, dtype: type) -> None:
+    fits = value.ndim == len(shape) and all(
+        have == want or (want is None and have > 0) for have, want in zip(value.shape, shape, strict=True)
+    )
+    if not fits or value.dtype != dtype:
+        wanted = "×".join("N" if side is None else str(side) for side in shape)
+        given = "×".join(map(str, value.shape)) or "one number"
+        raise _damaged(path, f"{name} is {value.dtype} {given}, expected {np.dtype(dtype)} {wanted}")
+
+
+def _require_finite(path: Path, name: str, value: np.ndarray, *, least: bool) -> None:
+    # A class without training rows has no mean: it is minus infinitely near.
+    good = np.isfinite(value) | (least & np.isneginf(value)) if value.dtype.kind == "f" else True
+    if not np.all(good):
+        raise _damaged(path, f"{name} holds NaN or infinity, expected finite numbers")
+
+
+def _check_neighbours(path: Path, parameters: Mapping[str, np.ndarray], classes: int) -> None:
+    labels, weight = parameters["labels"], parameters["weight"]
+    if (weight < 0).any() or not (weight > 0).any():
+        raise _damaged(path, "weight holds no row that counts, or a negative one; expected 0 or above")
+    if (labels < 0).any() or (labels >= classes).any():
+        raise _damaged(path, f"labels are {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
+    if parameters["neighbours"][0] < 1:
+        raise _damaged(path, f"neighbours is {parameters['neighbours'][0]}, expected at least 1")
+
+
+def _names(tensors: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(map(ascii, tensors))[:8]) or "none"
+
+
+def _damaged(path: Path, why: str) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged: {why}; {REMEDY}")
