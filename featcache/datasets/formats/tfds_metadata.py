@@ -7,7 +7,6 @@ passed the checks, and the paths of the data afterwards, when these have been ch
 """
 
 import json
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
