@@ -16,9 +16,6 @@ IMAGE = {
     "pythonClassName": f"{OWN}.image_feature.Image",
     "image": {"dtype": "uint8", "shape": {"dimensions": ["-1", "-1", "3"]}},
 }
-    "pythonClassName": f"{OWN}.image_feature.Image",
-    "image": {"dtype": "uint8", "shape": {"dimensions": ["-1", "-1", "3"]}},
-}
 LABEL = {"pythonClassName": f"{OWN}.class_label_feature.ClassLabel", "classLabel": {"numClasses": "2"}}
 INFO = {
     "name": "pets",
