@@ -159,8 +159,8 @@ _BUILDERS: dict[str, Callable[[tuple], dict | Tensor]] = {
 class NumberKey(str):
     """A whole number that was the key of a dictionary, as text.
 
-    The hash of an int is known beforehand, so a file can be written whose keys all collide: 60,000 of them, 0.9 MB, keep
-    a dict busy for 45 s. Text is hashed with a secret of the process. Optimizers' states have such keys, the
+    The hash of an int is known beforehand, so a file can be written whose keys all collide: 60,000 of them, 0.9 MB,
+    keep a dict busy for 45 s. Text is hashed with a secret of the process. Optimizers' states have such keys, the
     addresses of parameters in old files; no weights are named so.
     """
 
