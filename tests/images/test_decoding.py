@@ -425,7 +425,9 @@ def test_what_is_no_readable_image_is_named(data, text):
 SECRET = b"hunter2"
 
 
-@pytest.mark.parametrize("before", [b"", b"P3 ", b"P1\n", b"P6 9 ", b"P5 1 1 ", b"P2 2 2 255\n", b"BM", b"GIF89a"])
+@pytest.mark.parametrize(
+    "before", [b"", b"P3 ", b"P1\n", b"P6 9 ", b"P5 1 1 ", b"P2 2 2 255\n", b"BM", b"GIF89a"]
+)
 def test_nothing_of_what_is_no_image_is_told(before):
     for data in (before + SECRET, before + SECRET * 90, before + b" " + SECRET + b" 12 "):
         with pytest.raises(ImageError) as told:
