@@ -214,7 +214,10 @@ class _Headers:
     def seek(self, position: int) -> int:
         if position < self._stream.tell():
             raise tarfile.ReadError("a member of negative size")
-        return self._stream.seek(position)
+        try:
+            return self._stream.seek(position)
+        except OSError as error:  # 2^60 bytes are more than a file of this file system can have
+            raise tarfile.ReadError(f"a member that ends at byte {position}") from error
 
     def tell(self) -> int:
         return self._stream.tell()
