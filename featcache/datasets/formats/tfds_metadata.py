@@ -14,14 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from featcache.datasets.formats.folder import read_regular_file
-from featcache.datasets.inside import is_inside
+from featcache.datasets.inside import is_inside, read_document, read_inside
 from featcache.errors import DataError
 
 INFO, FEATURES, LABELS = "dataset_info.json", "features.json", "*.labels.txt"
 
-MAX_BYTES = 2**26
-"""Of one of these files: TFDS's own statistics and release notes take some megabytes at most."""
 MAX_CLASSES = 1_000_000
 MAX_FILES = 10_000
 """Files of labels: there is one for each feature that has any."""
@@ -46,7 +43,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     DataError
         If it is missing, too large, leads elsewhere, is no JSON object, or names code or files.
     """
-    document = _document(folder, INFO)
+    document = read_document(folder, INFO, _AGAIN)
     _check(document, _CLASS_KEYS, folder / INFO)
     return document
 
@@ -69,7 +66,7 @@ def checked_builder(library: Any, folder: Path, info: Mapping[str, Any]) -> Iter
     DataError
         As from `read_info`, for all files of metadata; if a file of the data would lie outside of the folder.
     """
-    features = _document(folder, FEATURES)
+    features = read_document(folder, FEATURES, _AGAIN)
     _check(features, _LEGACY_CLASS_KEYS, folder / FEATURES)
     with tempfile.TemporaryDirectory(prefix="featcache-tfds-") as copy:
         for name, document in ((INFO, info), (FEATURES, features)):
@@ -80,7 +77,7 @@ def checked_builder(library: Any, folder: Path, info: Mapping[str, Any]) -> Iter
                 f"{folder} has {len(labels)} files of labels; at most {MAX_FILES:,} are read. {_AGAIN}"
             )
         for path in labels:
-            Path(copy, path.name).write_bytes(_content(folder, path.name))
+            Path(copy, path.name).write_bytes(read_inside(folder, path.name, _AGAIN))
         builder = library.builder_from_directory(copy)
         builder.info.update_data_dir(str(folder))
         yield builder
@@ -100,28 +97,6 @@ def require_files_inside(folder: Path, files: list[str]) -> None:
                 f"{folder / INFO} names the file {file}, which is outside of {folder} or a link that leads out; the "
                 "data of a prepared dataset is only read from its own folder: copy the file into it"
             )
-
-
-def _document(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        document = json.loads(_content(folder, name))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"cannot read {folder / name}: {error}. {_AGAIN}") from error
-    if not isinstance(document, dict):
-        raise DataError(f"cannot read {folder / name}: it holds no JSON object. {_AGAIN}")
-    return document
-
-
-def _content(folder: Path, name: str) -> bytes:
-    path = folder / name
-    try:
-        if not is_inside(path, folder):
-            raise OSError(f"it is a link that leads out of {folder}")
-        if path.stat().st_size > MAX_BYTES:
-            raise OSError(f"it has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read")
-        return read_regular_file(str(path))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}. {_AGAIN}") from error
 
 
 def _check(document: Any, class_keys: frozenset[str], where: Path) -> None:

@@ -174,7 +174,9 @@ def test_class_names_come_from_no_file_elsewhere(tmp_path):
     (tmp_path / "data").mkdir()
     path = shard(tmp_path / "data/s.tar", PETS)
     (tmp_path / "data/classes.txt").symlink_to(tmp_path / "secret")
-    with pytest.raises(DataError, match=r"classes\.txt is a link that leads out of its folder; put a copy") as told:
+    with pytest.raises(
+        DataError, match=r"classes\.txt is a link that leads out of its folder; put a copy"
+    ) as told:
         open_tar(str(path))
     assert "owl" not in str(told.value)
 
