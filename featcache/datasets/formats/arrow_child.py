@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 LENGTH = struct.Struct("<Q")
+DAMAGED = "The file is damaged or was made to do harm: fetch or save it again"
 _FREE = 2**26
 """Bytes that a file may decode to however small it is."""
 _FOLD = {"arrow": 4, "parquet": 100}
@@ -26,7 +27,10 @@ _BATCH_BYTES, _BATCH_ROWS = 2**23, 256
 
 
 class RefusedError(Exception):
-    """The file cannot be read, or would take far more than it is."""
+    """The file would take far more than it is; the arguments are the reason and what to do next."""
+
+    def __init__(self, reason: str, advice: str = DAMAGED) -> None:
+        super().__init__(reason, advice)
 
 
 def main(arguments: list[str]) -> None:
@@ -42,7 +46,7 @@ def main(arguments: list[str]) -> None:
     sys.path.extend(arguments[4:])
     from featcache.core.child_process import limit_process
 
-    out, reason = _Pieces(), ""
+    out, reason = _Pieces(), ()
     try:
         if kind == "arrow":
             import pyarrow as pa
@@ -63,12 +67,13 @@ def main(arguments: list[str]) -> None:
             names = [bytes.fromhex(item).decode() for item in items]
             write_parquet(pa.PythonFile(io.FileIO(0, closefd=False)), os.fstat(0).st_size, names, out)
     except RefusedError as error:
-        reason = str(error)
+        reason = error.args
     except MemoryError:
-        reason = f"it takes more than {memory:,} bytes of memory"
+        reason = (f"it takes more than {memory:,} bytes of memory", DAMAGED)
     except Exception as error:  # pyarrow's own kinds, text that is no UTF-8
-        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
-    out.end(reason)
+        first = (str(error).strip().splitlines() or ["no reason given"])[0]
+        reason = (f"{type(error).__name__}: {first}", DAMAGED)
+    out.end(". ".join(part[:1000] for part in reason))
     os._exit(0)  # what it holds of a damaged file is not taken apart
 
 
@@ -86,7 +91,7 @@ class _Pieces(io.RawIOBase):
         return len(view)
 
     def end(self, reason: str) -> None:
-        _write(LENGTH.pack(0) + reason[:1000].encode("utf-8", "backslashreplace"))
+        _write(LENGTH.pack(0) + reason.encode("utf-8", "backslashreplace"))
 
 
 def _write(data: bytes | memoryview) -> None:
@@ -179,7 +184,8 @@ def _plain(field: Any) -> Any:
         parts = [part.type for part in kind]
     if not (all(map(_is_scalar, parts)) if parts else _is_scalar(kind) or pa.types.is_null(kind)):
         raise RefusedError(
-            f"column {field.name!r} is of the type {field.type}; expected text, numbers or lists of them"
+            f"column {field.name!r} is of the type {field.type}; expected text, numbers or lists of them",
+            "Choose another column",
         )
     return field.with_type(kind)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from featcache.core.child_process import child_process, end_of
-from featcache.datasets.formats.arrow_child import LENGTH
+from featcache.datasets.formats.arrow_child import DAMAGED, LENGTH
 from featcache.datasets.formats.folder import open_regular_file
 from featcache.errors import DataError
 
@@ -98,9 +98,11 @@ def copy_parquet(path: Path, columns: Sequence[str], stream: IO[bytes]) -> None:
             stream.write(piece)
 
 
-def require_sound_parquet(path: Path, columns: Sequence[str]) -> None:
+def require_sound_parquet(path: Path) -> None:
     """Refuse a Parquet file that is damaged or decodes to far more than it is; raises as `parquet_batches`."""
-    with _parquet(path, columns) as answer:
+    import pyarrow.parquet as pq
+
+    with _parquet(path, pq.read_schema(path).names) as answer:
         answer.drain()
 
 
@@ -203,12 +205,12 @@ class _Answer:
 
 
 def _refusal(path: Path, answer: _Answer, code: int) -> DataError:
-    if answer.reason:
-        why = answer.reason
-    elif code < 0:
-        why = f"its structure {end_of(code, 'Arrow')}"
-    else:
-        why = f"the process that reads it failed with status {code}"
-    return DataError(
-        f"cannot read {path}: {why}. The file is damaged or was made to do harm: fetch or save it again"
-    )
+    why = answer.reason
+    if not why:
+        end = (
+            f"its structure {end_of(code, 'Arrow')}"
+            if code < 0
+            else f"what reads it failed with status {code}"
+        )
+        why = f"{end}. {DAMAGED}"
+    return DataError(f"cannot read {path}: {why}")

@@ -160,7 +160,7 @@ def _open_parquet(path: Path) -> Table:
 
     try:
         return Table(tuple(pq.read_schema(path).names), rows)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column's name is no UTF-8
         raise DataError(f"{path} is no Parquet file that can be read: {error}") from error
 
 

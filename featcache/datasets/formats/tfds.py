@@ -18,6 +18,7 @@ from typing import Any
 from featcache.core.environment import offline
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.file_state import file_state
+from featcache.datasets.formats.arrow_files import require_sound_parquet
 from featcache.datasets.formats.tfds_metadata import checked_builder, read_info, require_files_inside
 from featcache.datasets.formats.tfds_prepared import (
     TfdsSpec,
@@ -204,6 +205,7 @@ class _Split:
         self._image, self._label = features
         self._id = next((name for name in ID_FEATURES if name in builder.info.features), None)
         self._parse = import_module("tensorflow_datasets.proto").tf_example_pb2.Example.FromString
+        _require_sound(folder, info)
         raw = decode.DeserializeMethod.RAW_BYTES
         examples: Any = builder.as_data_source(split, deserialize_method=raw) if info.num_examples else ()
         self._examples = ReadAhead(examples)
@@ -241,6 +243,15 @@ class _Split:
 
     def _fields(self, index: int) -> Any:
         return self._parse(self._examples[index]).features.feature
+
+
+def _require_sound(folder: Path, info: Any) -> None:
+    """Have the Parquet files of a split read by another process first: TFDS reads them whole, and as they are."""
+    files = info.filename_template.replace(filetype_suffix="parquet").sharded_filepaths(info.num_shards)
+    there = [os.fspath(file) for file in files if os.path.isfile(file)]
+    require_files_inside(folder, there)
+    for file in map(Path, there):
+        require_sound_parquet(file)
 
 
 def _name_of(field: Any) -> str:
