@@ -83,9 +83,18 @@ def map_columns(sources: Sequence[Source], image: str, label: str) -> None:
         If what is converted cannot be written.
     """
     missing = [source for source in sources if source.table is None]
-    for source in missing:
-        source.mapped = _converted(source.file, image, label)
-    for source, table in zip(missing, map_arrow([source.mapped for source in missing]), strict=True):
+    kept = [place for source in missing if (place := _convert(source, image, label))]
+    try:
+        tables = map_arrow([source.mapped for source in missing])
+    except DataError:
+        if not kept:
+            raise
+        for place in kept:  # made by an earlier run, and one of them was damaged since
+            place.unlink(missing_ok=True)
+        for source in missing:
+            _convert(source, image, label)
+        tables = map_arrow([source.mapped for source in missing])
+    for source, table in zip(missing, tables, strict=True):
         source.table = table
     for source in sources:
         _require_types(source.file, source.table.column(image), source.table.column(label))
@@ -120,12 +129,13 @@ def _require_types(file: Path, image: Column, label: Column) -> None:
         )
 
 
-def _converted(file: Path, image: str, label: str) -> Path:
-    """Return the Arrow file of a Parquet file's columns; a file that was written since is converted again.
+def _convert(source: Source, image: str, label: str) -> Path | None:
+    """Convert columns of a Parquet file to Arrow; return the Arrow file if it was there already.
 
-    Programs may set a file's time, and some file systems keep no other state of it, so that the digest of its footer
-    belongs to the name, too.
+    A file that was written since is converted again. Programs may set a file's time, and some file systems keep no
+    other state of it, so that the digest of its footer belongs to the name, too.
     """
+    file = source.file
     descriptor, status = open_regular_file(str(file))
     try:
         footer = int.from_bytes(os.pread(descriptor, 8, max(0, status.st_size - 8))[:4], "little") + 8
@@ -140,12 +150,13 @@ def _converted(file: Path, image: str, label: str) -> Path:
         label.encode(),
     ]
     name = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in about)).hexdigest()[:32]
-    place = home() / "hf" / f"{name}.arrow"
-    if not place.is_file():
-        with storage_errors(place):
-            make_folder(place.parent)
-            replace_file(place, partial(copy_parquet, file, list(dict.fromkeys((image, label)))))
-    return place
+    place = source.mapped = home() / "hf" / f"{name}.arrow"
+    if place.is_file():
+        return place
+    with storage_errors(place):
+        make_folder(place.parent)
+        replace_file(place, partial(copy_parquet, file, list(dict.fromkeys((image, label)))))
+    return None
 
 
 class Split:
