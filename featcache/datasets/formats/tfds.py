@@ -19,6 +19,7 @@ from featcache.core.environment import offline
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.arrow_files import require_sound_parquet
+from featcache.datasets.formats.tfds_array_record import require_small_chunks
 from featcache.datasets.formats.tfds_metadata import checked_builder, read_info, require_files_inside
 from featcache.datasets.formats.tfds_prepared import (
     TfdsSpec,
@@ -246,12 +247,16 @@ class _Split:
 
 
 def _require_sound(folder: Path, info: Any) -> None:
-    """Have the Parquet files of a split read by another process first: TFDS reads them whole, and as they are."""
-    files = info.filename_template.replace(filetype_suffix="parquet").sharded_filepaths(info.num_shards)
-    there = [os.fspath(file) for file in files if os.path.isfile(file)]
-    require_files_inside(folder, there)
-    for file in map(Path, there):
-        require_sound_parquet(file)
+    """Refuse files of a split that would take far more memory than they are, in each format that TFDS may choose.
+
+    Parquet is read by another process first, as TFDS reads it whole and as it is.
+    """
+    for suffix, require in (("array_record", require_small_chunks), ("parquet", require_sound_parquet)):
+        files = info.filename_template.replace(filetype_suffix=suffix).sharded_filepaths(info.num_shards)
+        there = [os.fspath(file) for file in files if os.path.isfile(file)]
+        require_files_inside(folder, there)
+        for file in there:
+            require(Path(file))
 
 
 def _name_of(field: Any) -> str:
