@@ -161,7 +161,6 @@ def bombs(folder: Path) -> dict[str, tuple[Path, str]]:
     nothing = {"image": pa.nulls(300_000, IMAGE), "label": pa.nulls(300_000, pa.string())}
     lists = {"image": pa.nulls(1, IMAGE), "label": pa.array([[None] * 1000], pa.list_(pa.null()))}
     return {
-        "one value of a dictionary again and again": (write_parquet(folder / "a.parquet", whole), much),
         "zeros": (
             write_parquet(folder / "b.parquet", whole, compression="zstd", use_dictionary=False),
             much,
