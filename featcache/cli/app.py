@@ -25,7 +25,7 @@ from featcache.cli import (
     sweep,
     train_head,
 )
-from featcache.cli.console import Console, active, forget, output_error
+from featcache.cli.console import Console, active, escaped_lines, forget, output_error
 from featcache.cli.options import SectionedCommand
 from featcache.cli.signals import after_interruption
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
@@ -111,7 +111,7 @@ def _show_warning(usual: Any, message: Warning | str, category: type, filename: 
         else:
             console.detail(f"a compiled program was not kept: {message}")
     elif console is None or not Path(filename).is_relative_to(PACKAGE):
-        usual(message, category, filename, *rest)
+        usual(escaped_lines(str(message)), category, filename, *rest)
     else:
         console.note(f"warning: {message}")
 

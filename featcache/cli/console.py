@@ -40,6 +40,7 @@ def forget() -> None:
 
 def escaped(text: str) -> str:
     """Return text that is safe to print: undecodable names and control characters are shown escaped."""
+    # What turns the direction of writing (U+202A to U+202E, U+2066 to U+2069) is not printable to Python, either.
     plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
@@ -59,6 +60,15 @@ def _print(text: str) -> None:
         raise
     except OSError as error:
         raise output_error(error) from error
+
+
+def escaped_lines(text: str) -> str:
+    """Return text of several lines that is safe to print; lines after the first are indented.
+
+    A break may come from a message of ours or from a name in it: what begins at the margin is always ours.
+    """
+    first, *others = (escaped(line) for line in text.split("\n"))
+    return "\n".join([first, *(line if line[:1] in ("", " ") else f"  {line}" for line in others)])
 
 
 class Console:
@@ -89,12 +99,12 @@ class Console:
         if self.as_json:
             self._answer("result", value)
         else:
-            _print("\n".join(lines))
+            _print("\n".join(map(escaped, lines)))
 
     def note(self, text: str) -> None:
         """Print a hint or warning on stderr."""
         if not self.quiet:
-            print(text, file=sys.stderr)
+            print(escaped_lines(text), file=sys.stderr)
 
     def detail(self, text: str) -> None:
         """Print a message on stderr if verbose."""
@@ -105,7 +115,7 @@ class Console:
         """Print an error on stderr, and with ``as_json`` also as the JSON object unless one was printed already."""
         if self.as_json and not self._answered:
             self._answer("error", {"kind": kind, "message": message})
-        print(f"error: {message}", file=sys.stderr)
+        print(escaped_lines(f"error: {message}"), file=sys.stderr)
 
     def _answer(self, key: str, value: dict[str, Any]) -> None:
         self._answered = True
@@ -158,7 +168,7 @@ class _Meter:
             completed=progress.done,
             total=max(progress.total, 1),
             speed=f"{speed:.0f} images/s" if speed else "",
-            shares=progress.note or shares(progress),
+            shares=escaped(progress.note) or shares(progress),
         )
 
 

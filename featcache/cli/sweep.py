@@ -120,7 +120,7 @@ def _live(console: Console) -> "Iterator[OnProgress | None]":
     with Live(console=RichConsole(stderr=True), transient=True) as live:
 
         def show(progress: "SweepProgress") -> None:
-            head = f"{progress.done}/{progress.total} heads, last: {progress.now}"
+            head = f"{progress.done}/{progress.total} heads, last: {escaped(progress.now)}"
             live.update(Text("\n".join([head, *_leaderboard_lines(progress.leaderboard, progress.caches)])))
 
         yield show

@@ -178,6 +178,8 @@ def _verdicts(name: str, data: bytes) -> Iterator[None]:
     # zlib.error, OverflowError, AssertionError, MemoryError, ...: any of them is a verdict on these bytes.
     except Exception as error:
         text = str(error) or type(error).__name__
+        if "'" in text or '"' in text:  # it quotes what the file says, which may be no picture at all
+            text = "its header or pixels make no sense"
         raise ImageError(_reason(error, name, data), f"{name} of {len(data)} bytes: {text}") from error
 
 
@@ -195,13 +197,23 @@ def _format_of(data: bytes) -> str:
         raise ImageError("empty file", "0 bytes; copy or download it again")
     match = _SIGNATURE.match(data)
     if match is None:
-        html = re.match(rb"\s*<(!doctype|html|head|\?xml)", data, re.IGNORECASE)
-        what = "a web page (a failed download?)" if html else "no known image format"
-        raise ImageError("not an image", f"{what}, starts with {bytes(data[:16])!r}")
+        raise ImageError("not an image", f"{_kind_of(data)}; copy or download it again")
     name = _NAMES[(match.lastindex or 1) - 1]
     if name in _REFUSED:
         raise ImageError("unsupported format", f"{name}; convert it to one of {', '.join(_READABLE)}")
     return name
+
+
+def _kind_of(data: bytes) -> str:
+    """Say what is no picture without showing any of it: data may name files that nobody meant to show."""
+    start = bytes(data[:512])
+    if re.match(rb"\s*<(!doctype|html|head|\?xml)", start, re.IGNORECASE):
+        return "a web page (a failed download?)"
+    if not any(start):
+        return "zeros (a failed copy?)"
+    # Text may be cut within a character of up to four bytes.
+    is_text = b"\0" not in start and len(start.decode("utf-8", "ignore").encode()) > len(start) - 4
+    return "text" if is_text else "no known image format"
 
 
 def _open(name: str, data: bytes) -> Image.Image:

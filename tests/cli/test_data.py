@@ -50,7 +50,7 @@ def test_what_is_wrong_is_listed_and_is_no_failure(cli, photos):
         "    train/dog/alpha.jpg is PNG"
     )
     unreadable = said[said.index("  unreadable  1 (an extraction leaves them out):") + 1]
-    assert unreadable.startswith(r"    train/cat/bad\nname.jpg: not an image: no known image format")
+    assert unreadable.startswith(r"    train/cat/bad\nname.jpg: not an image: text")
     assert "  left out    1 not an image by its name" in said
     assert said[said.index("  copies      1 (images of the same bytes):") + 1] == (
         "    test/cat/leak.png = train/cat/0.png (several splits)"

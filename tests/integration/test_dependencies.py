@@ -52,6 +52,9 @@ NEVER_IMPORTED = {
 EXTRAS = {
     "cache/exports.py": "parquet",
     "datasets/formats/table_rows.py": "parquet",
+    "datasets/formats/arrow_child.py": "parquet",
+    "datasets/formats/arrow_files.py": "parquet",
+    "datasets/formats/huggingface_rows.py": "hub",
     "sweeps/results.py": "parquet",
     "datasets/formats/huggingface.py": "hub",
     "finetuning/runs/report.py": "report",

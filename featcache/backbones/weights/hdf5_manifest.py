@@ -6,15 +6,10 @@ a known type, lie inside of the file and overlap no other. Then its numbers are 
 HDF5, so that no more memory is taken than the tensors need.
 """
 
-import importlib.util
 import itertools
 import json
 import math
-import os
-import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +20,7 @@ import numpy as np
 
 from featcache.backbones.weights.hdf5_walk import DAMAGED, MAX_DEPTH, MAX_NAME, MAX_OBJECTS
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
+from featcache.core.child_process import child_process, end_of
 
 # A walk of 2,000 datasets takes 0.3 s of processor time; a file on a slow network disk needs longer.
 CPU_SECONDS = 20
@@ -42,11 +38,6 @@ _DTYPES = {
     name: np.dtype(name)
     for name in ("<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8")
 } | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
-
-_ENDS: Mapping[int, str] = {
-    signal.SIGKILL: "takes HDF5 too long, or more memory than this machine has",
-    signal.SIGXCPU: "takes HDF5 too long",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,43 +164,24 @@ def read_dataset(file: BinaryIO, window: Window, dataset: ManifestDataset) -> np
 
 def _ask_child(file: BinaryIO, window: Window) -> bytearray:
     numbers = (window.offset, window.size, CPU_SECONDS, MEMORY_BYTES)
-    # Isolated, so that neither PYTHON* variables nor the working folder decide what is imported; then h5py may
-    # have to be looked for where this process found it.
-    command = [sys.executable, "-I", str(_CHILD), *map(str, numbers), *_package_folders("h5py", "numpy")]
-    environment = os.environ | {
-        "OPENBLAS_NUM_THREADS": "1"
-    }  # its threads take address space, which is limited
+    packages = ("featcache", "h5py", "numpy")
+    answer = bytearray()
     try:
-        started = subprocess.Popen(
-            command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-        )
-    except OSError as error:
-        raise MalformedError(
-            f"no process can be started to read its structure ({error.strerror})",
-            f"featcache runs the Python that it runs under, {sys.executable!r}: see whether that can be run",
-        ) from error
-    with started as child:
-        alarm = threading.Timer(WALL_SECONDS, child.kill)
-        alarm.start()
-        try:
+        with child_process(_CHILD, numbers, packages=packages, file=file, seconds=WALL_SECONDS) as child:
             assert child.stdout is not None
-            answer = bytearray()
             # In pieces: one read of the limit would take memory for all of it.
             while len(answer) <= MAX_ANSWER and (piece := child.stdout.read(2**16)):
                 answer += piece
             if len(answer) <= MAX_ANSWER:
                 child.wait()
-        finally:
-            alarm.cancel()
-            child.kill()
+    except OSError as error:
+        raise MalformedError(
+            f"no process can be started to read its structure ({error.strerror})",
+            f"featcache runs the Python that it runs under, {sys.executable!r}: see whether that can be run",
+        ) from error
     if child.returncode:
         raise _died(child.returncode)
     return answer
-
-
-def _package_folders(*names: str) -> set[str]:
-    origins = (spec.origin for name in names if (spec := importlib.util.find_spec(name)))
-    return {str(Path(origin).parents[1]) for origin in origins if origin}
 
 
 def _died(code: int) -> MalformedError:
@@ -218,8 +190,7 @@ def _died(code: int) -> MalformedError:
             f"the process that reads its structure failed with status {code}",
             f"run `{sys.executable} -I -c 'import h5py'` to see whether h5py works, else the file is damaged",
         )
-    end = _ENDS.get(-code, f"crashes the HDF5 library (signal {-code})")
-    return MalformedError(f"its structure {end}", DAMAGED)
+    return MalformedError(f"its structure {end_of(code, 'HDF5')}", DAMAGED)
 
 
 # The child process's answer

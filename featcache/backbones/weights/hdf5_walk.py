@@ -16,7 +16,6 @@ import io
 import itertools
 import json
 import os
-import resource
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -70,8 +69,10 @@ def main(arguments: list[str]) -> None:
     sys.path.extend(arguments[4:])
     import h5py
 
+    from featcache.core.child_process import limit_process
+
     codecs.lookup("ascii")  # h5py asks for it when no file can be opened any more, so it has to be loaded
-    _limit(seconds, memory)
+    limit_process(seconds, memory)
     try:
         answer: dict[str, Any] = walk(h5py.File(_Window(0, offset, size), "r"))
     except RefusedError as error:
@@ -142,22 +143,6 @@ class _Window(io.RawIOBase):
         buffer[: len(chunk)] = chunk
         self._position += len(chunk)
         return len(chunk)
-
-
-def _limit(seconds: int, memory: int) -> None:
-    limits = {
-        resource.RLIMIT_CPU: (seconds, seconds + 1),
-        resource.RLIMIT_AS: (memory, memory),
-        resource.RLIMIT_CORE: (0, 0),
-        resource.RLIMIT_FSIZE: (0, 0),
-        # Everything needed is open: from here on no link, plug-in or external file can be.
-        resource.RLIMIT_NOFILE: (0, 0),
-    }
-    for kind, limit in limits.items():
-        try:
-            resource.setrlimit(kind, limit)
-        except (ValueError, OSError):  # a lower limit is set already, or (macOS, memory) none can be
-            continue
 
 
 def _check_keras(root: Any) -> None:

@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.weights.torch_pickle import MalformedError, Storage, Tensor, read_stream, shorten
+from featcache.backbones.weights.torch_pickle import (
+    MalformedError,
+    NumberKey,
+    Storage,
+    Tensor,
+    read_stream,
+    shorten,
+)
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 TORCH_PROTOCOL = 1001
@@ -176,8 +183,8 @@ def _state_dict(content: Any) -> dict[str, Tensor]:
         )
     weights = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
     for name, value in weights.items():
-        if not isinstance(name, str):
-            raise MalformedError(f"a tensor is named by the number {shorten(name)}", _STATE_DICT_ONLY)
+        if isinstance(name, NumberKey):
+            raise MalformedError(f"a tensor is named by the {name[:80]}", _STATE_DICT_ONLY)
         if not isinstance(value, Tensor):
             raise MalformedError(f"{shorten(name)} is of type {_kind(value)}, not a tensor", _STATE_DICT_ONLY)
     if not weights:

@@ -96,14 +96,30 @@ def open_folder(path: str) -> Dataset:
     )
 
 
+_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+
+
+def open_regular_file(path: str) -> tuple[int, os.stat_result]:
+    """Return a descriptor of a regular file, and what the file system says of it; raises ``OSError`` for all others.
+
+    Others are not opened: that alone rewinds a tape, starts a watchdog, or wakes who waits at a FIFO. One that takes
+    the file's place meanwhile is found once it is open, and cannot block the run.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{path} is no regular file")
+    descriptor = os.open(path, _OPEN)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is no regular file")
+    return descriptor, status
+
+
 def read_regular_file(path: str) -> bytes:
-    """Return a file's bytes; refuses what is no regular file, so that a FIFO cannot block the run."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    """Return a file's bytes; refuses what is no regular file, see `open_regular_file`."""
+    descriptor, status = open_regular_file(path)
     # Not through a file object: it asks the system twice as often, and between threads every question costs a turn.
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{path} is no regular file")
         data = os.read(descriptor, status.st_size)
         while len(data) < status.st_size and (more := os.read(descriptor, 2**24)):  # one read ends at 2 GiB
             data += more

@@ -5,24 +5,21 @@ are stored (as under ``Image(decode=False)``): the bytes of the original files, 
 downloaded, and no code that comes with a dataset is run: what is read here are tables.
 """
 
-import contextlib
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from featcache.core.environment import home
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
-from featcache.datasets.file_state import file_state, state_digest
-from featcache.datasets.formats.folder import natural_key, read_regular_file
-from featcache.datasets.formats.huggingface_errors import converting, reading
+from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
+from featcache.datasets.formats.folder import natural_key
+from featcache.datasets.formats.huggingface_errors import reading
+from featcache.datasets.formats.huggingface_rows import Column, Source, Split, map_columns, open_sources
 from featcache.datasets.formats.listed_files import order_classes
+from featcache.datasets.inside import is_inside, read_document
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
@@ -34,6 +31,7 @@ _OPTIONS = ("image", "label", "split")
 _SAVED = ("dataset_dict.json", "state.json")
 """Files that ``save_to_disk`` writes into the folder of a `DatasetDict` and of a `Dataset`."""
 _FILES = (".parquet", ".arrow")
+_AGAIN = "Save it again"
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,11 @@ def open_hf(text: str) -> Dataset:
     Splits are those of a ``DatasetDict``, or the names that files begin with (``train-00000-of-00002.parquet``);
     ``validation`` is ``val``. A ``Dataset`` that was saved alone has none. A record's id is its split and index, and
     the name of its file where that is stored. Rows without an image, without a label, or labelled −1 are left out and
-    counted. Images that are not in the table but in files beside it are read from there; addresses never are.
+    counted. Images that are not in the table but in files beside it are read from there; addresses never are, nor what
+    is outside of the dataset's folder.
 
-    Parquet is first converted to Arrow, once, into ``FEATCACHE_HOME/hf``: it takes as much space again.
+    Every value is checked in a process of its own before it is read in this one. Of Parquet, images and labels are
+    first converted to Arrow, once, into ``FEATCACHE_HOME/hf``: it takes as much space again.
 
     Parameters
     ----------
@@ -102,14 +102,18 @@ def open_hf(text: str) -> Dataset:
     """
     spec = HfSpec.parse(text)
     with access_errors(spec.path):
-        parts = _find(spec)
+        parts = _chosen_split(spec, _find(spec))
     library = _library()
     with reading(spec.path):
-        tables = _open_splits(library, spec, parts)
-        image, label = _columns(library, tables, spec)
-        splits = [_Split(name, table, image, spec.path) for name, table in tables.items()]
-        labels = [_labels(library, table, label) for table in tables.values()]
-        classes = _classes(library, tables, label, labels, spec)
+        opened = open_sources([file for files in parts.values() for file in files])
+        by_file = {source.file: source for source in opened}
+        sources = {split: [by_file[file] for file in files] for split, files in parts.items()}
+        features = {split: _features(library, found, spec) for split, found in sources.items()}
+        image, label = _columns(library, features, spec)
+        map_columns(opened, image, label)
+        splits = [Split(split, found, image, label, spec.path) for split, found in sources.items()]
+        labels = [_labels(library, features[split.name], label, split.labels) for split in splits]
+        classes = _classes(library, features, label, labels, spec)
         index = {name: number for number, name in enumerate(classes)}
         skipped: Counter[str] = Counter()
         records = [
@@ -134,7 +138,7 @@ def open_hf(text: str) -> Dataset:
 
 
 def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
-    """Return the files of each split; one entry without files is a folder that ``save_to_disk`` wrote."""
+    """Return the files of each split."""
     path = spec.path
     if not path.exists():
         raise MissingFileError(
@@ -144,7 +148,7 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
     if path.is_file() and path.suffix in _FILES:
         return {UNSPLIT: [path]}
     if path.is_dir() and any((path / name).is_file() for name in _SAVED):
-        return {UNSPLIT: []}
+        return _saved(path)
     found = [file for folder in (path, path / "data") for file in _files(folder)]
     if not found:
         raise DataError(f"{path} holds no dataset of the Hugging Face library; {EXPECTED}")
@@ -156,6 +160,33 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
         known = prefix is not None and prefix[0] in SPLITS
         splits.setdefault(prefix[0] if prefix and known else UNSPLIT, []).append(file)
     return splits
+
+
+def _saved(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of each split of a folder that ``save_to_disk`` wrote; all are inside of it."""
+    several, state = _SAVED
+    if not (folder / several).is_file():
+        return {UNSPLIT: _data_files(folder, read_document(folder, state, _AGAIN))}
+    names = read_document(folder, several, _AGAIN).get("splits")
+    return {
+        name: _data_files(folder / name, read_document(folder / name, state, _AGAIN))
+        for name in _names_inside(names, folder, folder / several)
+    }
+
+
+def _data_files(folder: Path, state: Mapping[str, Any]) -> list[Path]:
+    files = state.get("_data_files")
+    files = files if isinstance(files, list) else []
+    names = [file.get("filename") if isinstance(file, dict) else None for file in files]
+    return [folder / name for name in _names_inside(names, folder, folder / _SAVED[1])]
+
+
+def _names_inside(names: Any, folder: Path, where: Path) -> list[str]:
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        if all(is_inside(folder / name, folder) for name in names):
+            return names
+        raise DataError(f"{where} names what is outside of {folder}, which is not read. {_AGAIN}")
+    raise DataError(f"cannot read {where}: it names no files. {_AGAIN}")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -172,52 +203,37 @@ def _library() -> Any:
         ) from error
 
 
-def _open_splits(library: Any, spec: HfSpec, parts: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
-    """Return the library's dataset of each split that was asked for."""
-    with _without_bars(library):
-        if not any(parts.values()):
-            saved = library.load_from_disk(str(spec.path))
-            tables = dict(saved) if isinstance(saved, library.DatasetDict) else {UNSPLIT: saved}
-        else:
-            tables = {split: _table(library, files) for split, files in parts.items()}
-    if spec.split and spec.split not in tables:
-        known = [name for name in tables if name]
+def _chosen_split(spec: HfSpec, parts: Mapping[str, Sequence[Path]]) -> Mapping[str, Sequence[Path]]:
+    if not spec.split:
+        return parts
+    if spec.split not in parts:
+        known = [name for name in parts if name]
         there = did_you_mean(spec.split, known) if known else "it has no splits; leave ?split= out"
         raise UsageError(f"hf:{spec.text}: no split {spec.split!r}; {there}")
-    return {spec.split: tables[spec.split]} if spec.split else tables
-
-
-def _table(library: Any, files: Sequence[Path]) -> Any:
-    names = [str(file.absolute()) for file in files]
-    if files[0].suffix == ".parquet":
-        # The library takes a file of the same path, size and time for the one that it converted before.
-        converted = home() / "hf" / state_digest(*map(os.stat, names)).hex()
-        with converting(converted):
-            return library.Dataset.from_parquet(names, cache_dir=str(converted))
-    return library.concatenate_datasets([library.Dataset.from_file(name) for name in names])
-
-
-@contextlib.contextmanager
-def _without_bars(library: Any) -> Iterator[None]:
-    bars = library.utils.are_progress_bars_disabled()
-    library.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not bars:
-            library.enable_progress_bars()
+    return {spec.split: parts[spec.split]}
 
 
 # Columns ------------------------------------------------------------------------------------------------------
 
 
-def _columns(library: Any, tables: Mapping[str, Any], spec: HfSpec) -> tuple[str, str]:
-    """Return the names of the image's and the label's column, which all splits have."""
-    features = next(iter(tables.values())).features
-    for split, table in tables.items():
-        if set(table.features) != set(features):
+def _features(library: Any, sources: Sequence[Source], spec: HfSpec) -> Any:
+    """Return what the library makes of the columns of files, which all have the same."""
+    found = [library.Features.from_arrow_schema(source.schema) for source in sources]
+    for source, features in zip(sources, found, strict=True):
+        if features != found[0]:
             raise DataError(
-                f"hf:{spec.text}: split {split} has columns {', '.join(table.features)}, others "
+                f"hf:{spec.text}: {source.file} has other columns than {sources[0].file}; save them alike"
+            )
+    return found[0]
+
+
+def _columns(library: Any, parts: Mapping[str, Any], spec: HfSpec) -> tuple[str, str]:
+    """Return the names of the image's and the label's column, which all splits have."""
+    features = next(iter(parts.values()))
+    for split, others in parts.items():
+        if set(others) != set(features):
+            raise DataError(
+                f"hf:{spec.text}: split {split} has columns {', '.join(others)}, others "
                 f"{', '.join(features)}; save them alike"
             )
     images = [name for name, feature in features.items() if _is_image(library, feature)]
@@ -253,26 +269,26 @@ def _column(spec: HfSpec, option: str, asked: str, found: Sequence[str], columns
     )
 
 
-def _labels(library: Any, table: Any, column: str) -> list[str | None]:
+def _labels(library: Any, features: Any, name: str, column: Column) -> list[str | None]:
     """Return the name of each row's class, ``None`` where it has none."""
-    feature = table.features[column]
-    values = table.data.column(column).to_pylist()
+    feature = features[name]
+    values = column.to_pylist()
     if isinstance(feature, library.ClassLabel):
         names = feature.names
         return [None if value is None or value < 0 else names[value] for value in values]
     for row, value in enumerate(values):
         if value is not None and not isinstance(value, int | str):
             raise DataError(
-                f"column {column!r}, row {row}: a label of type {type(value).__name__}; expected a class: text or a "
+                f"column {name!r}, row {row}: a label of type {type(value).__name__}; expected a class: text or a "
                 "whole number"
             )
     return [None if value in (None, "", -1) else str(value) for value in values]
 
 
 def _classes(
-    library: Any, tables: Mapping[str, Any], column: str, labels: Sequence[Sequence[str | None]], spec: HfSpec
+    library: Any, parts: Mapping[str, Any], column: str, labels: Sequence[Sequence[str | None]], spec: HfSpec
 ) -> tuple[str, ...]:
-    features = {split: table.features[column] for split, table in tables.items()}
+    features = {split: columns[column] for split, columns in parts.items()}
     declared = {
         tuple(feature.names) if isinstance(feature, library.ClassLabel) else ()
         for feature in features.values()
@@ -285,68 +301,3 @@ def _classes(
     names = next(iter(declared))
     present = {value for values in labels for value in values if value is not None}
     return names or tuple(order_classes(present, where=f"hf:{spec.text}"))
-
-
-class _Split:
-    """One split's images in its Arrow table, which is mapped from disk and shared by the records of it."""
-
-    def __init__(self, name: str, table: Any, column: str, path: Path) -> None:
-        self._name = name
-        self._images = table.data.column(column)
-        self._folder = path if path.is_dir() else path.parent
-        files = [os.stat(entry["filename"]) for entry in table.cache_files]
-        self._mtime_ns = max((file.st_mtime_ns for file in files), default=0)
-        self._state = file_state(*files)
-
-    def records(
-        self, labels: Sequence[str | None], index: Mapping[str, int], skipped: Counter[str]
-    ) -> Iterator[Record]:
-        """Yield the labelled images; `labels` are names of classes, `index` gives their numbers."""
-        split = SPLITS.get(self._name.casefold(), self._name)
-        where = f" ({self._name})" if self._name else ""
-        for row, (size, written, label) in enumerate(zip(*self._sizes_and_paths(), labels, strict=True)):
-            path = (written or "").replace(
-                "\0", "\\0"
-            )  # no file's name holds NUL, and a cache's ids would lose it
-            if label is None:
-                skipped[f"row without a label{where}"] += 1
-            elif size is None and not path:
-                skipped[f"row without an image{where}"] += 1
-            else:
-                name = "/".join(filter(None, (self._name, str(row), os.path.basename(path))))
-                yield self._record(name, index[label], split, row, size, path)
-
-    def _record(self, name: str, label: int, split: str, row: int, size: int | None, path: str) -> Record:
-        if size is not None:
-            read, mtime_ns, state = partial(self.read, row), self._mtime_ns, self._state
-        else:
-            file = os.path.join(self._folder, path)
-            read, (size, mtime_ns, state) = partial(read_regular_file, file), _file_facts(file)
-        return Record(id=name, label=label, split=split, read=read, size=size, mtime_ns=mtime_ns, state=state)
-
-    def _sizes_and_paths(self) -> tuple[list[int | None], list[str | None]]:
-        """Return the length of each image's bytes and the path of its file, without reading the bytes."""
-        from pyarrow import types
-
-        compute: Any = import_module("pyarrow.compute")  # its functions are made when it is imported
-        held = self._images
-        if types.is_struct(held.type):
-            sizes = compute.binary_length(compute.struct_field(held, "bytes"))
-            return sizes.to_pylist(), compute.struct_field(held, "path").to_pylist()
-        if types.is_string(held.type) or types.is_large_string(held.type):
-            return [None] * len(held), held.to_pylist()
-        return compute.binary_length(held).to_pylist(), [None] * len(held)
-
-    def read(self, row: int) -> bytes:
-        """Return the bytes of an image as they are stored."""
-        value = self._images[row].as_py()
-        return value["bytes"] if isinstance(value, dict) else value
-
-
-def _file_facts(path: str) -> tuple[int, int, bytes]:
-    """Return a file's size, time and state, or nothing: what is no file is quarantined when it is read."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return 0, 0, b""
-    return status.st_size, status.st_mtime_ns, file_state(status)

@@ -1,4 +1,4 @@
-"""What errors of the Hugging Face library mean: a damaged dataset, or a disk that is full or refuses."""
+"""What errors of the Hugging Face library mean: a damaged dataset, or a disk that refuses to read it."""
 
 import errno
 import os
@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from featcache.core.environment import home
-from featcache.core.storage import OTHER_HOME, is_about_writing, is_of_storage, storage_error
+from featcache.core.storage import is_of_storage, storage_error
 from featcache.errors import DataError, FeatcacheError, first_line
 
 
@@ -29,28 +28,6 @@ def reading(path: Path) -> Iterator[None]:
         if refused is not None and not isinstance(refused, FileNotFoundError):
             raise DataError(str(storage_error(refused, path, "read"))) from error
         raise DataError(f"cannot read the dataset in {path}: {first_line(error)}. Save it again") from error
-
-
-@contextmanager
-def converting(folder: Path) -> Iterator[None]:
-    """Raise what the disk of a conversion refuses as `StorageError`; whatever else fails is about what is read.
-
-    Parameters
-    ----------
-    folder
-        Where the library writes to, in a folder of featcache's own.
-    """
-    try:
-        yield
-    except Exception as error:
-        refused = _system_error(error)
-        if refused is not None and (is_about_writing(refused) or _is_below(refused, home())):
-            raise storage_error(refused, folder, "convert Parquet in", elsewhere=OTHER_HOME) from error
-        raise
-
-
-def _is_below(error: OSError, folder: Path) -> bool:
-    return isinstance(error.filename, str) and Path(error.filename).is_relative_to(folder)
 
 
 def _system_error(error: BaseException | None) -> OSError | None:

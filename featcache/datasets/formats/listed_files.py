@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def to_dataset(
     name: str,
     lookup: str,
     location: str,
+    folder: str | os.PathLike[str],
     skipped: Mapping[str, int] | None = None,
     task: str = MULTICLASS,
 ) -> Dataset:
@@ -77,6 +79,8 @@ def to_dataset(
         As in `featcache.datasets.Dataset`.
     lookup
         Where files are looked for and how to change that, for the message where none exists.
+    folder
+        Where files are expected. Others are read, too, as the table or list is the user's own; a warning says so once.
 
     Raises
     ------
@@ -97,6 +101,7 @@ def to_dataset(
             f"{spec}: not one of {len(entries)} images exists; {first.place} names {first.id!r}, "
             f"looked for as {first.path}{space_at_end(first.path)}; {lookup}"
         )
+    _tell_what_is_elsewhere(entries, os.path.abspath(folder), spec)
     records = [
         Record(
             id=own,
@@ -165,6 +170,18 @@ def _refuse_contradictions(entries: Sequence[Entry]) -> None:
         raise DataError(
             f"{entry.id!r} has {word} {other.facts[word]!r} in {other.place} and {entry.facts[word]!r} in "
             f"{entry.place}; keep the row that is right"
+        )
+
+
+def _tell_what_is_elsewhere(entries: Sequence[Entry], folder: str, spec: str) -> None:
+    """Warn of images that are not below a folder as they are written; links are the user's own business."""
+    below = folder.rstrip(os.sep) + os.sep
+    elsewhere = [entry for entry in entries if not os.path.abspath(entry.path).startswith(below)]
+    if elsewhere:
+        warnings.warn(
+            f"{spec}: {len(elsewhere)} of {len(entries)} images are outside of {folder}, such as "
+            f"{elsewhere[0].id!r}; they are read. If this list is not your own, look at what it names",
+            stacklevel=2,
         )
 
 

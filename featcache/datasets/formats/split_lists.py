@@ -67,6 +67,7 @@ def open_lists(path: str) -> Dataset:
         name=root.resolve().name or "dataset",
         lookup=LAYOUTS,
         location=f"lists:{root.resolve()}",
+        folder=root,
         skipped=skipped,
     )
 

@@ -129,7 +129,8 @@ def open_table(text: str) -> Dataset:
     `featcache.datasets.formats.table_labels.read_labels`. Spaces around labels, splits and groups do not count. Without
     a split column the dataset is divided like a folder without split folders, whole groups on one side.
 
-    A file that does not exist is quarantined by an extraction like every other that cannot be read.
+    A file that does not exist is quarantined by an extraction like every other that cannot be read. A table may name
+    files anywhere; a warning says so once where they are outside of the folder.
 
     Parameters
     ----------
@@ -177,6 +178,7 @@ def open_table(text: str) -> Dataset:
         name=spec.file.stem,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
         location=f"csv:{spec.file.resolve()}?root={root.resolve()}",
+        folder=root,
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from featcache.datasets.formats.arrow_files import parquet_batches
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.errors import DataError, UsageError, did_you_mean
 
@@ -150,24 +151,17 @@ def _open_parquet(path: Path) -> Table:
             "or save the table as CSV"
         ) from error
 
-    def refusal(error: Exception) -> DataError:
-        return DataError(f"{path} is no Parquet file that can be read: {error}")
-
     def rows(chosen: Sequence[str]) -> TableRows:
         row = 0
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=8192, columns=list(chosen)):
-                    for values in zip(*(batch.column(name).to_pylist() for name in chosen), strict=True):
-                        row += 1
-                        yield f"{path}, row {row}", values
-        except (pa.ArrowException, OSError) as error:
-            raise refusal(error) from error
+        for batch in parquet_batches(path, list(dict.fromkeys(chosen))):
+            for values in zip(*(batch.column(name).to_pylist() for name in chosen), strict=True):
+                row += 1
+                yield f"{path}, row {row}", values
 
     try:
         return Table(tuple(pq.read_schema(path).names), rows)
-    except (pa.ArrowException, OSError) as error:
-        raise refusal(error) from error
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column's name is no UTF-8
+        raise DataError(f"{path} is no Parquet file that can be read: {error}") from error
 
 
 _SEPARATED = {".csv": ",", ".tsv": "\t"}

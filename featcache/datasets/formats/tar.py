@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
 from featcache.datasets.file_state import file_state
-from featcache.datasets.formats.folder import natural_key
+from featcache.datasets.formats.folder import natural_key, open_regular_file
 from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
 from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.splits.slices import SPLITS
@@ -130,7 +130,7 @@ def _record(sample: _Sample, label: int, shard: str, split: str) -> Record:
 
 def read_extent(path: str, offset: int, size: int) -> bytes:
     """Return `size` bytes of a file from `offset`; raises ``OSError`` where it has not as many."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    descriptor, _ = open_regular_file(path)
     try:
         data = os.pread(descriptor, size, offset)
     finally:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from featcache.datasets.dataset import access_errors
 from featcache.datasets.formats.folder import natural_key
+from featcache.datasets.inside import is_inside
 from featcache.errors import DataError, did_you_mean
 
 
@@ -63,10 +64,14 @@ def class_names(path: Path) -> tuple[str, ...] | None:
     Raises
     ------
     DataError
-        If it cannot be read, or has an empty line or one twice.
+        If it cannot be read, is a link out of its folder, or has an empty line or one twice.
     """
     with access_errors(path, "read the class names in"):
         try:
+            if path.is_symlink() and not is_inside(path, path.parent):
+                raise DataError(
+                    f"{path} is a link that leads out of its folder; put a copy of that file in its place"
+                )
             if not stat.S_ISREG(path.stat().st_mode):
                 return None
             names = tuple(line.strip() for line in path.read_text("utf-8").rstrip().splitlines())

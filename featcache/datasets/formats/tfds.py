@@ -18,6 +18,9 @@ from typing import Any
 from featcache.core.environment import offline
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.file_state import file_state
+from featcache.datasets.formats.arrow_files import require_sound_parquet
+from featcache.datasets.formats.tfds_array_record import require_small_chunks
+from featcache.datasets.formats.tfds_metadata import checked_builder, read_info, require_files_inside
 from featcache.datasets.formats.tfds_prepared import (
     TfdsSpec,
     find_prepared,
@@ -60,13 +63,13 @@ def open_tfds(text: str) -> Dataset:
     """
     spec = TfdsSpec.parse(text)
     folder = find_prepared(spec) or _prepare(spec)
-    require_readable(folder)
+    info = read_info(folder)
+    require_readable(folder, info)
     tfds = _library()
     skipped: Counter[str] = Counter()
-    with _reading(folder):
-        builder = tfds.builder_from_directory(str(folder))
+    with _reading(folder), checked_builder(tfds, folder, info) as builder:
         features = _features(builder.info, spec)
-        splits = [_Split(builder, str(split), features) for split in builder.info.splits]
+        splits = [_Split(builder, folder, str(split), features) for split in builder.info.splits]
         records = [record for split in splits for record in split.records(skipped)]
     classes = tuple(builder.info.features[features[1]].names)
     if not records:
@@ -101,7 +104,11 @@ def _prepare(spec: TfdsSpec) -> Path:
     tfds = _library()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # it says there what it does
-            builder = tfds.builder(spec.asked, data_dir=str(spec.data_dir), file_format="array_record")
+            # Its code, and not `tfds.builder`, which takes what it finds on disk without our checks.
+            made_by = tfds.builder_cls(spec.name)
+            wanted = {"config": spec.config, "version": spec.version}
+            asked = {option: value for option, value in wanted.items() if value}
+            builder = made_by(data_dir=str(spec.data_dir), file_format="array_record", **asked)
             builder.download_and_prepare()
         return Path(os.fspath(builder.data_dir))
     except Exception as error:  # whatever a dataset's own code and its servers come up with
@@ -190,19 +197,23 @@ class _Split:
     it was, the class as a number. Taking these two costs a tenth of decoding the whole example.
     """
 
-    def __init__(self, builder: Any, split: str, features: tuple[str, str]) -> None:
+    def __init__(self, builder: Any, folder: Path, split: str, features: tuple[str, str]) -> None:
         from tensorflow_datasets import decode
 
         info = builder.info.splits[split]
+        require_files_inside(folder, [os.fspath(path) for path in info.filepaths])
         self._name = split
         self._image, self._label = features
         self._id = next((name for name in ID_FEATURES if name in builder.info.features), None)
         self._parse = import_module("tensorflow_datasets.proto").tf_example_pb2.Example.FromString
+        _require_sound(folder, info)
         raw = decode.DeserializeMethod.RAW_BYTES
         examples: Any = builder.as_data_source(split, deserialize_method=raw) if info.num_examples else ()
         self._examples = ReadAhead(examples)
         # Asked again: opening it may have chosen another format than the one it was first prepared in.
-        files = [os.stat(path) for path in builder.info.splits[split].filepaths]
+        paths = [os.fspath(path) for path in builder.info.splits[split].filepaths]
+        require_files_inside(folder, paths)
+        files = [os.stat(path) for path in paths]
         self._mtime_ns = max((file.st_mtime_ns for file in files), default=0)
         self._state = file_state(*files)
 
@@ -233,6 +244,19 @@ class _Split:
 
     def _fields(self, index: int) -> Any:
         return self._parse(self._examples[index]).features.feature
+
+
+def _require_sound(folder: Path, info: Any) -> None:
+    """Refuse files of a split that would take far more memory than they are, in each format that TFDS may choose.
+
+    Parquet is read by another process first, as TFDS reads it whole and as it is.
+    """
+    for suffix, require in (("array_record", require_small_chunks), ("parquet", require_sound_parquet)):
+        files = info.filename_template.replace(filetype_suffix=suffix).sharded_filepaths(info.num_shards)
+        there = [os.fspath(file) for file in files if os.path.isfile(file)]
+        require_files_inside(folder, there)
+        for file in there:
+            require(Path(file))
 
 
 def _name_of(field: Any) -> str:

@@ -1,20 +1,21 @@
 """Which TFDS dataset a spec means, and where it is on disk: names of files only, without the library."""
 
-import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from featcache.datasets.formats.folder import natural_key
+from featcache.datasets.formats.tfds_metadata import INFO
 from featcache.errors import DataError, UsageError, did_you_mean
 
 EXPECTED = "expected tfds:NAME[/CONFIG][:VERSION][?OPTION=VALUE&…] such as tfds:cats_vs_dogs:4.0.1?data_dir=/data/tfds"
 READABLE = ("array_record", "parquet")
 """Formats in which an example can be read without those before it."""
 
-_INFO = "dataset_info.json"
 _OPTIONS = ("data_dir", "download", "image", "label")
 _YES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -123,19 +124,25 @@ def prepared_versions(spec: TfdsSpec) -> list[str]:
     return ["/".join(filter(None, (spec.name, config))) + f":{version}" for config, version in found]
 
 
-def require_readable(folder: Path) -> None:
+def require_readable(folder: Path, info: Mapping[str, Any]) -> None:
     """Refuse a dataset that only TensorFlow could read, and say what to do.
+
+    Parameters
+    ----------
+    folder
+        Where it is prepared.
+    info
+        What it says of itself, see `featcache.datasets.formats.tfds_metadata.read_info`.
 
     Raises
     ------
     DataError
-        If it is prepared in another format than `READABLE`, or what it says of itself cannot be read.
+        If it is prepared in another format than `READABLE`, or does not say in which.
     """
-    try:
-        info = json.loads((folder / _INFO).read_text("utf-8"))
-        formats = [info.get("fileFormat") or "tfrecord", *info.get("alternativeFileFormats", [])]
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"cannot read {folder / _INFO}: {error}. Prepare the dataset again") from error
+    others = info.get("alternativeFileFormats", [])
+    formats = [info.get("fileFormat") or "tfrecord", *(others if isinstance(others, list) else [None])]
+    if not all(isinstance(name, str) for name in formats):
+        raise DataError(f"cannot read {folder / INFO}: its formats are no names. Prepare the dataset again")
     if not {*formats} & {*READABLE}:
         raise DataError(
             f"{folder} is prepared as {', '.join(formats)}, which only TensorFlow reads; expected "
@@ -157,7 +164,7 @@ def prepared_names(data_dir: Path) -> list[str]:
 
 def _versions(folder: Path, wanted: str) -> list[Path]:
     found = [path for path in _folders(folder) if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
-    prepared = [path for path in found if (path / _INFO).is_file() and wanted in ("", path.name)]
+    prepared = [path for path in found if (path / INFO).is_file() and wanted in ("", path.name)]
     return sorted(prepared, key=lambda path: natural_key(path.name))
 
 

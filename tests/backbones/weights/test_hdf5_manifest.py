@@ -50,18 +50,6 @@ def test_a_child_process_that_cannot_be_started(tmp_path, monkeypatch):
         read_tensors(path)
 
 
-def test_the_child_process_is_limited():
-    code = (
-        "import runpy, sys; limit = runpy.run_path(sys.argv[1], run_name='child')['_limit']; limit(5, 2**28)\n"
-        "for fault in (lambda: open('/dev/null'), lambda: bytes(2**28)):\n"
-        "    try: fault()\n"
-        "    except Exception as error: print(type(error).__name__)"
-    )
-    command = [sys.executable, "-I", "-c", code, hdf5_walk.__file__]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert answer.split() == ["OSError", "MemoryError"] or sys.platform == "darwin"
-
-
 def test_the_child_process_needs_neither_jax_nor_featcache():
     code = (
         "import runpy, sys; sys.path.extend(sys.argv[2:]); import h5py; runpy.run_path(sys.argv[1], run_name='child');"

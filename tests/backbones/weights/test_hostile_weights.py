@@ -31,7 +31,7 @@ from helpers.torch_writer import (
     zipped,
 )
 
-from featcache.backbones.weights import torch_pickle
+from featcache.backbones.weights import readers, torch_pickle
 from featcache.backbones.weights.readers import read_tensors
 from featcache.errors import WeightsError
 
@@ -129,7 +129,7 @@ def test_message_of_a_refused_object_names_it_and_says_what_to_do():
         (b"X\xff\xff\xff\x7f", "cut short"),
         (emit({}) + b"(" + emit("a") + b"N" + emit("a") + b"Nu", "the key 'a' twice"),
         # pickle.Unpickler allocates 64 GiB for this one,
-        (b"}r\xf0\xff\xff\xff", "no tensor"),
+        (b"}r\xf0\xff\xff\xff", "keeps its 0th value as number 4294967280"),
         # and overflows the C stack in the hash of this one.
         (b"}" + b")" + b"\x85" * 500_000 + b"Ns", "a key of type tuple"),
     ],
@@ -283,6 +283,52 @@ def test_zip_of_something_else_is_refused(tmp_path):
 def test_objects_other_than_named_tensors_are_refused(content, message):
     with pytest.raises(WeightsError, match=message):
         read_bytes(zipped(Checkpoint(content, one_tensor().storages)))
+
+
+COLLIDING = 2**61 - 1
+"""CPython's modulus for the hashes of ints: every multiple of it hashes to 0."""
+
+
+def test_numbers_as_keys_cannot_be_made_to_collide():
+    """Ten minutes of comparisons where ints are keys of a dict, under a second where their texts are."""
+    assert len({hash(COLLIDING * n) for n in range(9)}) == 1
+    keys = b"".join(emit(COLLIDING * n) + pickle.NONE for n in range(200_000))
+    optimizer = Raw(pickle.EMPTY_DICT + pickle.MARK + keys + pickle.SETITEMS)
+    found = read_bytes(
+        zipped(
+            Checkpoint({"state_dict": one_tensor().content, "optimizer": optimizer}, one_tensor().storages)
+        )
+    )
+    assert list(found) == list(one_tensor().content)
+
+
+def test_optimizers_of_old_checkpoints_are_keyed_by_addresses():
+    state = {
+        "state": {139912345678912 + 16 * n: {"step": n} for n in range(50)},
+        "param_groups": [{"lr": 0.1}],
+    }
+    content = {"state_dict": one_tensor().content, "optimizer": state, "milestones": {30: 1, 60: 1, -1: 2}}
+    for write in (legacy, zipped):
+        assert list(read_bytes(write(Checkpoint(content, one_tensor().storages)))) == list(
+            one_tensor().content
+        )
+    with pytest.raises(WeightsError, match="has the key 7 twice"):
+        read_bytes(zipped(Checkpoint(Raw(b"}(K\x07NK\x07Nu"), {})))
+
+
+def test_a_header_of_a_million_tensors_is_refused_before_it_is_parsed():
+    entry = b'"%x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    header = b"{" + b",".join(entry % n for n in range(160_000)) + b"}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            torch_pickle.MalformedError,
+            match=r"its header has \d,\d{3},\d{3} bytes, and at most 8,388,608 are read",
+        ):
+            readers.read_safetensors(struct.pack("<Q", len(header)) + header)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # Damage

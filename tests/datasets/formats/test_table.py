@@ -238,9 +238,24 @@ def test_absolute_paths_and_paths_above(tmp_path):
     touch(tmp_path, "images/a.jpg", "images/b.jpg")
     text = f"path,label\n{tmp_path}/images/a.jpg,cat\n../images/b.jpg,dog\n"
     (tmp_path / "tables").mkdir()
-    found = open_dataset(table(tmp_path / "tables", text, files=()))
+    spec = table(tmp_path / "tables", text, files=())
+    with pytest.warns(
+        UserWarning, match=rf"2 of 2 images are outside of {tmp_path}/tables, such as .*a\.jpg"
+    ) as told:
+        found = open_dataset(spec)
+    assert len(told) == 1, "it is said once"
     assert [record.read() for record in found.records] == [b"images/a.jpg", b"images/b.jpg"]
     assert [record.id for record in found.records] == [f"{tmp_path}/images/a.jpg", "../images/b.jpg"]
+
+
+def test_a_folder_that_is_named_holds_what_is_below_it(tmp_path):
+    touch(tmp_path, "images/a.jpg", "images/b.jpg")
+    text = f"path,label\n{tmp_path}/images/a.jpg,cat\nb.jpg,dog\n"
+    (tmp_path / "tables").mkdir()
+    found = open_dataset(
+        table(tmp_path / "tables", text, files=()) + "?root=../images"
+    )  # a warning is an error here
+    assert len(found.records) == 2
 
 
 def test_a_path_again_is_another_row_with_an_id_of_its_own(tmp_path):
@@ -473,7 +488,7 @@ def test_damaged_parquet_pages_are_no_traceback(tmp_path):
     file = tmp_path / "photos.parquet"
     whole = file.read_bytes()
     file.write_bytes(whole[:4] + b"\xff" * 40 + whole[44:])
-    with pytest.raises(DataError, match=r"photos\.parquet is no Parquet file that can be read"):
+    with pytest.raises(DataError, match=r"cannot read .*photos\.parquet: .*\. The file is damaged"):
         open_dataset(spec)
 
 

@@ -171,6 +171,29 @@ def test_classes_txt_names_the_numbers(tmp_path):
     assert ([row[2] for row in rows(found)], found.classes) == (["owl", "cat"], ("owl", "cat", "dog"))
 
 
+def test_class_names_come_from_no_file_elsewhere(tmp_path):
+    (tmp_path / "secret").write_text("owl\ncat\ndog\n")
+    (tmp_path / "data").mkdir()
+    path = shard(tmp_path / "data/s.tar", PETS)
+    (tmp_path / "data/classes.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(
+        DataError, match=r"classes\.txt is a link that leads out of its folder; put a copy"
+    ) as told:
+        open_tar(str(path))
+    assert "owl" not in str(told.value)
+
+
+@pytest.mark.parametrize("size", [2**40, 2**60, 2**63 - 512, 2**70])
+def test_members_of_impossible_sizes(tmp_path, size):
+    for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        member = tarfile.TarInfo("1.jpg")
+        member.size = size if kind == tarfile.GNU_FORMAT else 0
+        member.pax_headers = {"size": str(size)}
+        (tmp_path / "s.tar").write_bytes(member.tobuf(format=kind) + bytes(1024))
+        with pytest.raises(DataError, match=r"s\.tar is truncated or damaged: "):
+            open_tar(str(tmp_path / "s.tar"))
+
+
 def test_numbers_without_names_are_classes_in_the_order_of_numbers(tmp_path):
     members = {f"{n}.jpg": b"x" for n in (10, 9)} | {f"{n}.cls": str(n) for n in (10, 9)}
     assert open_tar(str(shard(tmp_path / "s.tar", members))).classes == ("9", "10")

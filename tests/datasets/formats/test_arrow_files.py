@@ -1,0 +1,236 @@
+"""Hostile Arrow and Parquet files end no process of ours, take little memory, and are refused by name."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from featcache.datasets.formats import arrow_child, arrow_files
+from featcache.datasets.formats.arrow_files import map_arrow, parquet_batches, require_sound_parquet
+from featcache.errors import DataError
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+FLIPS = int(os.environ.get("FEATCACHE_FLIPS", "40"))
+
+
+def photos(count: int, size: int = 60) -> pa.Table:
+    chance = random.Random(0)
+    images = [{"bytes": chance.randbytes(size), "path": f"{row}.png"} for row in range(count)]
+    return pa.table(
+        {"image": pa.array(images, IMAGE), "label": [("cat", "dog")[row % 2] for row in range(count)]}
+    )
+
+
+def write_arrow(path: Path, table: pa.Table, compression: str | None = None) -> Path:
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(str(path), table.schema, options=options) as writer:
+        writer.write_table(table, 16)
+    return path
+
+
+def write_parquet(path: Path, table: pa.Table, **options: object) -> Path:
+    pq.write_table(table, path, **options)
+    return path
+
+
+# What is read -----------------------------------------------------------------------------------------------
+
+
+def test_whole_files_are_read_as_pyarrow_reads_them(tmp_path):
+    table = photos(300)
+    first, second = (
+        write_arrow(tmp_path / "a.arrow", table),
+        write_arrow(tmp_path / "b.arrow", table.slice(0, 9)),
+    )
+    assert [each.to_pydict() for each in map_arrow([first, second])] == [
+        table.to_pydict(),
+        table.slice(0, 9).to_pydict(),
+    ]
+    packed = table.set_column(1, "label", table["label"].dictionary_encode()).append_column(
+        "other", table["label"]
+    )
+    file = write_parquet(tmp_path / "a.parquet", packed, row_group_size=70)
+    found = pa.Table.from_batches(parquet_batches(file, ["label", "image"]))
+    assert found.to_pydict() == table.select(["label", "image"]).to_pydict()
+    assert map_arrow([]) == []
+
+
+def test_a_file_that_is_replaced_after_its_check_is_not_the_one_that_is_mapped(tmp_path, monkeypatch):
+    path, other = write_arrow(tmp_path / "a.arrow", photos(3)), write_arrow(tmp_path / "b.arrow", photos(5))
+    own = arrow_files._read
+
+    def replaced_before(source):
+        if other.exists():
+            os.replace(other, path)
+        return own(source)
+
+    monkeypatch.setattr(arrow_files, "_read", replaced_before)
+    assert [table.num_rows for table in map_arrow([path])] == [3]
+
+
+# Damage -----------------------------------------------------------------------------------------------------
+
+
+def flipped(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data)
+    changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+    return bytes(changed)
+
+
+def read_everything(paths: list[Path]) -> int:
+    """Read files one by one; returns how many were refused. A crash would end the process that this runs in."""
+    refused = 0
+    for path in paths:
+        try:
+            if path.suffix == ".arrow":
+                for table in map_arrow([path]):
+                    table.to_pydict()
+            else:
+                for batch in parquet_batches(path, ["image", "label"]):
+                    batch.to_pydict()
+        except (DataError, OSError):
+            refused += 1
+    return refused
+
+
+def flips(folder: Path, kind: str, count: int) -> list[Path]:
+    whole = {"arrow": write_arrow, "parquet": write_parquet}[kind](
+        folder / f"whole.{kind}", photos(40)
+    ).read_bytes()
+    chance, paths = random.Random(1), []
+    for number in range(count):
+        paths.append(folder / f"{number}.{kind}")
+        paths[-1].write_bytes(flipped(whole, chance))
+    return paths
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_flipped_bits_are_refused_or_read_and_crash_nothing(tmp_path, kind):
+    assert read_everything(flips(tmp_path, kind, FLIPS)) > FLIPS // 10
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (
+            "import os; os.abort()",
+            r"a\.arrow: its structure crashes the Arrow library \(signal 6\)\. The file is dama",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", r"takes Arrow too long, or more memory than this machine has"),
+        ("raise SystemExit(5)", "what reads it failed with status 5"),
+        ("print('x' * 8)", "what reads it failed with status 0"),
+        (r"import os; os.write(1, bytes(8) + b'no')", r"cannot read .*a\.arrow: no$"),
+    ],
+)
+def test_a_child_process_that_fails(tmp_path, monkeypatch, code, says):
+    path = write_arrow(tmp_path / "a.arrow", photos(3))
+    child = tmp_path / "child.py"
+    child.write_text(code)
+    monkeypatch.setattr(arrow_files, "_CHILD", child)
+    with pytest.raises(DataError, match=says):
+        map_arrow([path])
+
+
+def test_the_file_that_is_damaged_is_named(tmp_path):
+    paths = [write_arrow(tmp_path / f"{name}.arrow", photos(20)) for name in "abc"]
+    paths[1].write_bytes(paths[1].read_bytes()[:-1000])
+    with pytest.raises(
+        DataError, match=r"cannot read .*/b\.arrow: .*The file is damaged or was made to do harm"
+    ):
+        map_arrow(paths)
+
+
+# Far more than the file is ----------------------------------------------------------------------------------
+
+
+def bombs(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Small files, each with what is said of it."""
+    text = "x" * 2_000_000
+    named = {
+        "image": pa.array([{"bytes": text.encode(), "path": "a"}] * 100, IMAGE),
+        "label": ["cat", "dog"] * 50,
+    }
+    whole = pa.table(named)
+    much = r"its [\d,]+ bytes decode to more than [\d,]+, or [\d,]+ rows\. The file is damaged or was made"
+    nothing = {"image": pa.nulls(300_000, IMAGE), "label": pa.nulls(300_000, pa.string())}
+    lists = {"image": pa.nulls(1, IMAGE), "label": pa.array([[None] * 1000], pa.list_(pa.null()))}
+    return {
+        "zeros": (
+            write_parquet(folder / "b.parquet", whole, compression="zstd", use_dictionary=False),
+            much,
+        ),
+        "rows of nothing": (write_parquet(folder / "c.parquet", pa.table(nothing)), much),
+        "a list of nothing": (
+            write_parquet(folder / "d.parquet", pa.table(lists)),
+            r"list<.*> *; expected text",
+        ),
+        "packed Arrow": (
+            write_arrow(folder / "e.arrow", whole, "zstd"),
+            rf"{much}|takes more than [\d,]+ bytes",
+        ),
+    }
+
+
+def test_small_files_that_are_large_inside_are_refused(tmp_path):
+    for path, says in bombs(tmp_path).values():
+        assert path.stat().st_size < 100_000
+        with pytest.raises(DataError, match=says):
+            require_sound_parquet(path) if path.suffix == ".parquet" else map_arrow([path])
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from featcache.datasets.formats.arrow_files import require_sound_parquet
+try: require_sound_parquet(Path(sys.argv[1]))
+except ValueError as error: print(error)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peaks are read from Linux's /proc")
+def test_a_value_of_a_dictionary_for_ever_takes_little_memory(tmp_path):
+    """A gigabyte and a half from 700 bytes: neither this process nor its child takes it."""
+    table = pa.table(
+        {"label": pa.DictionaryArray.from_arrays(pa.array([0] * 1500, pa.int32()), ["x" * 1_000_000])}
+    )
+    path = write_parquet(tmp_path / "a.parquet", table)
+    assert path.stat().st_size < 100_000
+    command = [sys.executable, "-c", PEAK, path]
+    said, *peaks = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "decode to more than" in said
+    assert [
+        int(peak) for peak in peaks if int(peak) > 500_000
+    ] == []  # kilobytes, of the child and of its parent
+
+
+def test_a_page_that_says_it_is_huge_takes_no_memory(tmp_path):
+    """The header of a page says how large it is when it is unpacked, and nothing else says so."""
+    path = write_parquet(
+        tmp_path / "a.parquet", pa.table({"label": ["cat"] * 9}), use_dictionary=False, compression="zstd"
+    )
+    data = path.read_bytes()
+    page = data.index(b"PAR1") + 4
+    assert data[page : page + 3] == b"\x15\x00\x15"  # a data page; its size follows, 7 bits in each byte
+    size_bytes = 1 if data[page + 3] < 128 else 2
+    huge = b"\xfc\xff\xff\xff\x0f"  # 2**31 - 2
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    path.write_bytes(data[: page + 3] + huge + data[page + 3 + size_bytes : -footer] + data[-footer:])
+    with pytest.raises(DataError, match=r"cannot read .*a\.parquet: "):
+        require_sound_parquet(path)
+
+
+def test_neither_jax_nor_files_are_needed_by_the_child():
+    code = (
+        "import runpy, sys; runpy.run_path(sys.argv[1], run_name='child');"
+        "print(sorted({'jax', 'featcache', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-I", "-c", code, arrow_child.__file__]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
