@@ -27,7 +27,8 @@ from featcache.backbones.weights.readers import check_finite, read_safetensors, 
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
 from featcache.core.files import replace_file
 from featcache.core.identity import canonical_json, differences, sha256_tensors
-from featcache.errors import StorageError, UsageError, WeightsError
+from featcache.core.storage import storage_errors
+from featcache.errors import UsageError, WeightsError
 from featcache.images.transforms import Transforms
 
 FORMAT = "featcache-backbone"
@@ -128,12 +129,9 @@ def save_finetuned(
     path = Path(path)
     kept = network if through is None else truncate_after(network, through)
     pieces = pack(kept)
-    try:
+    needs = sum(4 * tensor.size for tensor in kept.tensors.values())
+    with storage_errors(path, "write the backbone to", elsewhere="name another file", needs=needs):
         replace_file(path, lambda stream: stream.writelines(pieces))
-    except OSError as error:
-        raise StorageError(
-            f"cannot write the backbone to {path}: {error.strerror or error}; choose another place for it"
-        ) from error
     return kept.weights_sha256
 
 

@@ -1,6 +1,7 @@
 """The input size of a network: parse it, and change it for a loaded backbone."""
 
 import re
+import warnings
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ ImageSize = int | tuple[int, int] | str
 LARGEST = 4096
 """The longest side that is accepted. No published weights are for more than about 1000 pixels; a larger number is a
 typo that would only show when memory runs out."""
+
+SMALLEST = 32
+"""The shortest side that is taken without a warning: most networks shrink an image 32 times, to one place here."""
 
 
 def read_size(given: ImageSize) -> tuple[int, int]:
@@ -63,7 +67,7 @@ def with_size(network: "LoadedBackbone", image_size: ImageSize | None) -> "Loade
     network
         A loaded backbone; it is not changed.
     image_size
-        ``None`` for the size that it has.
+        ``None`` for the size that it has. Below `SMALLEST` there is a warning.
 
     Raises
     ------
@@ -75,6 +79,14 @@ def with_size(network: "LoadedBackbone", image_size: ImageSize | None) -> "Loade
     size = read_size(image_size)
     if size == network.transforms.input_size:
         return network
+    if min(size) < SMALLEST:
+        trained = "x".join(map(str, network.transforms.input_size))
+        warnings.warn(
+            f"image size {size[0]}x{size[1]}: {network.name} was trained on {trained} pixels, and on images of less "
+            f"than {SMALLEST} its features say little; is a digit missing?",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return replace(
         network, pretrained=replace(network.pretrained, transforms=network.transforms.with_size(*size))
     )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.core.files import Content, replace_file, storage_errors
+from featcache.core.files import Content, replace_file
+from featcache.core.storage import storage_errors
 from featcache.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def to_npz(cache: "FeatureCache", path: str | os.PathLike[str]) -> Path:
     """
     arrays: dict[str, Any] = {f"features/{layer}": cache.to_numpy(layer) for layer in cache.layers}
     arrays.update(_columns(cache))
-    return _replace(path, ".npz", lambda stream: np.savez(stream, **arrays))
+    needs = sum(array.nbytes for array in arrays.values())
+    return _replace(path, ".npz", lambda stream: np.savez(stream, **arrays), needs)
 
 
 def to_parquet(cache: "FeatureCache", path: str | os.PathLike[str]) -> Path:
@@ -68,7 +70,8 @@ def to_parquet(cache: "FeatureCache", path: str | os.PathLike[str]) -> Path:
         rows = cache.to_numpy(layer)
         flat = pa.array(rows.reshape(-1))
         table[f"features/{layer}"] = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(rows.shape[1:])))
-    return _replace(path, ".parquet", lambda stream: pq.write_table(pa.table(table), stream))
+    whole = pa.table(table)
+    return _replace(path, ".parquet", lambda stream: pq.write_table(whole, stream), whole.nbytes)
 
 
 def _columns(cache: "FeatureCache") -> dict[str, np.ndarray]:
@@ -85,10 +88,10 @@ def _columns(cache: "FeatureCache") -> dict[str, np.ndarray]:
     }
 
 
-def _replace(path: str | os.PathLike[str], ending: str, content: Content) -> Path:
+def _replace(path: str | os.PathLike[str], ending: str, content: Content, needs: int) -> Path:
     target = Path(path)
     if target.suffix != ending:
         raise UsageError(f"output {target} must end in {ending}")
-    with storage_errors(target):
+    with storage_errors(target, elsewhere="name another file", needs=needs):
         replace_file(target, content)
     return target

@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from featcache.cache.half_written import find_half_written, remove_half_written
 from featcache.cache.header import MAGIC
 from featcache.cache.layout import fresh_path, partial_path, previous_path
 from featcache.cache.reader import FeatureCache, share_written
 from featcache.cache.verification import Verification
-from featcache.core.files import storage_error, sync_folder
+from featcache.core.files import sync_folder
 from featcache.core.lock import WriteLock, is_held
-from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, UsageError
+from featcache.core.storage import storage_error, storage_errors
+from featcache.errors import FeatcacheError, IntegrityError, LockedError, MissingFileError, UsageError
 
 _PARTIAL, _PREVIOUS = ".partial.h5", ".previous.h5"
 
@@ -52,11 +54,13 @@ def repair(path: str | os.PathLike[str]) -> Verification:
         If an unfinished extraction is in the way.
     LockedError
         If the cache is being written.
+    StorageError
+        If the disk is read-only or failing.
     """
     target = Path(path)
     if not target.is_file():
         verify(target)  # raises, and tells an unfinished cache from none
-    with WriteLock(target):
+    with WriteLock(target, writes=False):
         found = verify(target)
         if found.error:
             raise IntegrityError(found.error)
@@ -67,11 +71,9 @@ def repair(path: str | os.PathLike[str]) -> Verification:
             raise UsageError(
                 f"{unfinished} is in the way: finish it with its featcache extract command, or delete it"
             )
-        try:
+        with storage_errors(target, "rename"):
             os.replace(target, unfinished)
             sync_folder(target.parent)
-        except OSError as error:
-            raise storage_error(error, target) from error
         return found
 
 
@@ -141,20 +143,20 @@ def describe(path: str | os.PathLike[str]) -> CacheInfo:
 
 def list_caches(folder: str | os.PathLike[str] = ".") -> list[CacheInfo]:
     """Describe every cache in a folder, unfinished ones included; other HDF5 files are left out."""
-    paths = (path for path in _files(Path(folder)) if path.suffix == ".h5" and _is_ours(path))
+    paths = (path for path in _files(Path(folder)) if path.suffix == ".h5" and _is_ours(path) is not False)
     return [describe(path) for path in paths if not path.name.endswith(_PREVIOUS)]
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file that an interrupted extraction left.
+    """A file or folder that an interrupted command left.
 
     Parameters
     ----------
     path, nbytes
-        The file.
+        What was left, and its size.
     reason
-        Description of the file.
+        Description of it.
     removable
         Whether nothing is lost by deleting it. With an unfinished extraction, the rows computed so far are lost.
     """
@@ -170,14 +172,20 @@ class Leftover:
 
 
 def find_leftovers(folder: str | os.PathLike[str] = ".") -> list[Leftover]:
-    """List the files that interrupted extractions left in a folder, except those in use; nothing is removed."""
+    """List what interrupted commands left in a folder, except what is in use; nothing is removed.
+
+    That is files of extractions, and whatever else is replaced at one blow and was half written: classifiers, exports,
+    files of sweeps.
+    """
     root = Path(folder)
     targets = {target for path in _files(root) if (target := _target_of(path)) is not None}
-    return [left for target in sorted(targets) if not is_held(target) for left in _leftovers_of(target)]
+    with storage_errors(root, "list"):
+        found = [left for target in sorted(targets) if not is_held(target) for left in _leftovers_of(target)]
+        return found + [Leftover(*half_written) for half_written in find_half_written(root)]
 
 
 def gc(folder: str | os.PathLike[str] = ".", *, unfinished: bool = False) -> list[Leftover]:
-    """Remove the files that interrupted extractions left in a folder.
+    """Remove what interrupted commands left in a folder; see `find_leftovers`.
 
     Parameters
     ----------
@@ -191,21 +199,27 @@ def gc(folder: str | os.PathLike[str] = ".", *, unfinished: bool = False) -> lis
     list of Leftover
         The removed files.
     """
-    removed = []
-    for left in find_leftovers(folder):
-        if not (left.removable or unfinished):
-            continue
-        target = _target_of(left.path)
+    chosen = (
+        left
+        for left in find_leftovers(folder)
+        if left.removable or (unfinished and _target_of(left.path) is not None)
+    )
+    return [left for left in chosen if _remove_leftover(left.path)]
+
+
+def _remove_leftover(path: Path) -> bool:
+    """Remove what was left; false if a new writer of a cache has taken it meanwhile: then it is no leftover."""
+    target = _target_of(path)
+    with storage_errors(path, "remove"):
+        if target is None:
+            remove_half_written(path)
+            return True
         try:
-            if target is not None:
-                with WriteLock(target):  # whose end removes the lock's own files
-                    left.path.unlink(missing_ok=True)
-        except OSError as error:  # taken by a new writer meanwhile: then it is no leftover
-            if isinstance(error, FeatcacheError):
-                continue
-            raise storage_error(error, left.path, "remove") from error
-        removed.append(left)
-    return removed
+            with WriteLock(target, writes=False):  # whose end removes the lock's own files
+                path.unlink(missing_ok=True)
+        except LockedError:
+            return False
+    return True
 
 
 def remove(path: str | os.PathLike[str]) -> None:
@@ -219,28 +233,40 @@ def remove(path: str | os.PathLike[str]) -> None:
         If the file is something else than a cache.
     LockedError
         If it is being written.
+    StorageError
+        If the disk is read-only or failing; a full one is no obstacle.
     """
     target = Path(path)
-    paths = [p for p in (target, partial_path(target), previous_path(target)) if p.is_file()]
+    with storage_errors(target, "find"):
+        paths = [p for p in (target, partial_path(target), previous_path(target)) if p.is_file()]
     if not paths:
         raise MissingFileError(f"no cache {target}")
-    foreign = [p for p in paths if not _is_ours(p)]
+    foreign = [p for p in paths if not _is_ours(p, strict=True)]
     if foreign:
         raise IntegrityError(f"{foreign[0]} is no featcache cache; delete it by other means if you want to")
-    with WriteLock(target):
+    with WriteLock(target, writes=False):
         for each in (*paths, fresh_path(target)):
-            each.unlink(missing_ok=True)
+            with storage_errors(each, "remove"):
+                each.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        raise MissingFileError(f"no folder {folder}")
-    yield from sorted(path for path in folder.iterdir() if path.is_file())
+    with storage_errors(folder, "list"):
+        if not folder.is_dir():
+            raise MissingFileError(f"no folder {folder}")
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+    yield from paths
 
 
-def _is_ours(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(len(MAGIC)) == MAGIC
+def _is_ours(path: Path, *, strict: bool = False) -> bool | None:
+    """Return whether a file begins as a cache does; ``None`` if it cannot be read, or an error where `strict`."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        if strict:
+            raise storage_error(error, path, "read") from error
+        return None
 
 
 def _target_of(path: Path) -> Path | None:

@@ -15,6 +15,7 @@ from featcache.cache.metadata import CacheMetadata
 from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
 from featcache.core.identity import fingerprint
+from featcache.core.storage import storage_errors
 from featcache.errors import (
     DataError,
     IdentityError,
@@ -71,8 +72,9 @@ class FeatureCache(CacheMetadata):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise MissingFileError(_missing(self.path))
+        with storage_errors(self.path, "read"):
+            if not self.path.is_file():
+                raise MissingFileError(_missing(self.path))
         self._stored = StoredRows(self.path)
         layout = self._stored.layout
         self.identity: dict[str, Any] = layout.identity

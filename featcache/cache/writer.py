@@ -6,7 +6,6 @@ no HDF5 metadata changes while a kill can happen.
 """
 
 import contextlib
-import errno
 import os
 import stat
 import time
@@ -29,10 +28,13 @@ from featcache.cache.layout import (
 )
 from featcache.cache.reader import FeatureCache
 from featcache.cache.row_store import runs
-from featcache.core.files import PinnedFile, free_bytes, storage_error, sync_file, sync_folder, write_at
-from featcache.errors import IntegrityError, StorageError, UsageError
+from featcache.core.files import PinnedFile, sync_file, sync_folder, write_at
+from featcache.core.storage import ELSEWHERE, require_space, storage_error
+from featcache.errors import FeatcacheError, IntegrityError, StorageError, UsageError
 
 FSYNC_EVERY_S = 5.0
+
+_KEPT = "rows already written are safe, the same command goes on from them"
 
 
 class CacheWriter:
@@ -66,6 +68,7 @@ class CacheWriter:
         self._status: np.ndarray = layout.columns["status"].copy()
         self._descriptor = _open_to_write(self.path)
         self._synced = time.monotonic()
+        self._holds_rows = False
 
     @classmethod
     def create(cls, target: Path, *, identity: Mapping[str, Any], rows: RowTable) -> "CacheWriter":
@@ -88,16 +91,19 @@ class CacheWriter:
         from featcache.cache.create import write_skeleton  # loads h5py, which readers do without
 
         fresh = fresh_path(target)
+        needed = needed_bytes(identity, rows.columns()["id"].dtype.itemsize)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             fresh.unlink(missing_ok=True)  # never open an existing path with 'w': it truncates open files
-            _require_space(target.parent, identity, rows)
+            require_space(partial_path(target), needed, elsewhere=ELSEWHERE)
             write_skeleton(fresh, identity, rows)
             os.replace(fresh, partial_path(target))
             sync_folder(target.parent)
         except OSError as error:
             _discard(fresh)
-            raise storage_error(error, partial_path(target)) from error
+            if isinstance(error, FeatcacheError):
+                raise
+            raise storage_error(error, partial_path(target), elsewhere=ELSEWHERE, needs=needed) from error
         return cls(target)
 
     @classmethod
@@ -125,6 +131,7 @@ class CacheWriter:
         tried again.
         """
         with FeatureCache(self.path) as cache:
+            self._holds_rows = bool(cache.written().any())
             return cache.intact() & (cache.status == PRESENT)
 
     def write(self, indices: np.ndarray | Sequence[int], features: Mapping[str, np.ndarray]) -> None:
@@ -152,6 +159,7 @@ class CacheWriter:
             for first, last in runs(rows):
                 self._put(f"features/{name}", rows[first], values[first:last])
                 self._put(f"crc32/{name}", rows[first], crcs[first:last])
+        self._holds_rows = self._holds_rows or len(rows) > 0
         self._sync_sometimes()
 
     def quarantine(self, index: int, status: int) -> None:
@@ -167,6 +175,7 @@ class CacheWriter:
             self._put(f"features/{name}", index, np.full((1, *spec.row_shape), np.nan, spec.stored))
             crcs = quarantined_crcs(self._status[row], spec.fingerprint, row)
             self._put(f"crc32/{name}", index, crcs.astype("<u4"))
+        self._holds_rows = True
         self._sync_sometimes()
 
     def sync(self) -> None:
@@ -174,7 +183,7 @@ class CacheWriter:
         try:
             kept = sync_file(self._descriptor)
         except OSError as error:
-            raise storage_error(error, self.path) from error
+            raise self._failure(error, self.path) from error
         if not kept:
             warnings.warn(
                 f"{self.path.parent} cannot fsync: rows survive a kill of featcache, not a power cut",
@@ -205,7 +214,7 @@ class CacheWriter:
             os.replace(self.path, self.target)
             sync_folder(self.target.parent)
         except OSError as error:
-            raise storage_error(error, self.target) from error
+            raise self._failure(error, self.target) from error
         return FeatureCache(self.target)
 
     def close(self) -> None:
@@ -266,7 +275,10 @@ class CacheWriter:
         try:
             write_at(self._descriptor, values, offset)
         except OSError as error:
-            raise storage_error(error, self.path) from error
+            raise self._failure(error, self.path) from error
+
+    def _failure(self, error: OSError, path: Path) -> StorageError:
+        return storage_error(error, path, elsewhere=ELSEWHERE, kept=_KEPT if self._holds_rows else "")
 
     def _sync_sometimes(self) -> None:
         if time.monotonic() - self._synced > FSYNC_EVERY_S:
@@ -280,7 +292,7 @@ def _open_to_write(path: Path) -> int:
             path.chmod(path.stat().st_mode | stat.S_IWUSR)
         return os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise storage_error(error, path, elsewhere=ELSEWHERE) from error
 
 
 def _discard(path: Path) -> None:
@@ -288,10 +300,3 @@ def _discard(path: Path) -> None:
         OSError
     ):  # the disk that failed fails again: the first error is the one to report
         path.unlink(missing_ok=True)
-
-
-def _require_space(folder: Path, identity: Mapping[str, Any], rows: RowTable) -> None:
-    needed = needed_bytes(identity, rows.columns()["id"].dtype.itemsize)
-    available = free_bytes(folder)
-    if available is not None and needed > available:
-        raise OSError(errno.ENOSPC, f"needs {needed / 1e6:.1f} MB, has {available / 1e6:.1f} MB")

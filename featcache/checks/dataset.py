@@ -17,6 +17,7 @@ import numpy as np
 
 from featcache.checks.dataset_report import SMALL, Copies, DatasetCheck, Quartiles
 from featcache.checks.rows import Finding, class_counts, duplicates
+from featcache.core.argument_types import checked_types
 from featcache.core.parallel import default_workers, ordered_map
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.tasks import MULTICLASS, MULTILABEL
@@ -37,6 +38,7 @@ _NAMED = {
 _FORMAT_OF = {extension: name for name, extensions in _NAMED.items() for extension in extensions.split()}
 
 
+@checked_types()
 def check_dataset(
     spec: str | Path | Dataset,
     *,

@@ -18,6 +18,7 @@ from featcache.cache import FeatureCache
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.evaluation import ClassifierEvaluation, evaluate_classifier
 from featcache.classifier.seen_images import NAME as SEEN
+from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import (
     BACKBONE,
     DOCUMENT,
@@ -184,6 +185,7 @@ class Classifier:
         """Return raw, uncalibrated outputs ``[N, C]`` for features ``[N, …]``."""
         return self._finished.logits(features)
 
+    @checked_types()
     def evaluate(
         self,
         cache: str | os.PathLike[str] | FeatureCache | None = None,
@@ -233,6 +235,7 @@ class Classifier:
 
         return averaging_predictor(self._predictor, self)
 
+    @checked_types()
     def predict(self, images: Any, *, top: int = 5, tta: bool | None = None) -> "list[Any]":
         """Classify photos.
 
@@ -253,6 +256,7 @@ class Classifier:
         """
         return self._averaging(tta).predict(images, top=top)
 
+    @checked_types()
     def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:
         """Return class probabilities ``[N, C]`` of photos; raises `ImageError` for one that cannot be read.
 

@@ -25,9 +25,11 @@ from featcache.cli import (
     sweep,
     train_head,
 )
-from featcache.cli.console import Console, active, forget
+from featcache.cli.console import Console, active, forget, output_error
 from featcache.cli.options import SectionedCommand
+from featcache.cli.signals import after_interruption
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
+from featcache.core.storage import is_of_storage, storage_error
 from featcache.core.version import __version__
 from featcache.errors import FeatcacheError
 
@@ -75,11 +77,29 @@ def run(arguments: list[str]) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             code = _run(arguments)
-        sys.stdout.flush()
     except BrokenPipeError:  # `featcache … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
+    return _flush(code)
+
+
+def _flush(code: int) -> int:
+    """Print what is left of the output; returns the exit code, which a failure changes."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return 1
+    except OSError as error:  # `featcache … > FILE` on a disk that is full
+        _drop_output()
+        return _fail("StorageError", str(output_error(error)), 1, as_json=False)
     return code
+
+
+def _drop_output() -> None:
+    """Let Python's last flush of stdout, which has failed before, succeed."""
+    with suppress(OSError, ValueError):  # an object that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(usual: Any, message: Warning | str, category: type, filename: str, *rest: Any) -> None:
@@ -106,6 +126,8 @@ def _run(arguments: list[str]) -> int:
         return _interrupted(as_json)
     except BrokenPipeError:
         raise
+    except OSError as error:
+        return _refused(error, as_json)
     except Exception as error:
         return _unexpected(error, as_json)
     if result == INTERRUPTED:  # typer's result for Ctrl-C
@@ -120,8 +142,17 @@ def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
 
 
 def _interrupted(as_json: bool) -> int:
-    message = "interrupted; finished work is kept: run the same command again to continue"
+    console = active()
+    message = f"interrupted; {after_interruption(console.command if console else '')}"
     return _fail("Interrupted", message, INTERRUPTED, as_json)
+
+
+def _refused(error: OSError, as_json: bool) -> int:
+    """Say what the system refused where no function did: with whatever path the system gives."""
+    if os.environ.get("FEATCACHE_DEBUG") or not is_of_storage(error):
+        return _unexpected(error, as_json)
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else Path.cwd()
+    return _fail("StorageError", str(storage_error(error, path, "use")), 1, as_json)
 
 
 def _unexpected(error: Exception, as_json: bool) -> int:

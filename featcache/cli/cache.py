@@ -65,10 +65,8 @@ def info_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbose
     from featcache.cache import FeatureCache, describe
     from featcache.extraction.result import quarantined_rows
 
-    about = describe(cache)
-    if about.state == "unreadable":
-        raise IntegrityError(about.detail)
-    with FeatureCache(cache) as opened:
+    with FeatureCache(cache) as opened:  # first: it raises where `describe` only tells
+        about = describe(cache)
         unreadable = quarantined_rows(opened)
         identity = opened.identity
         value = about.to_json() | {
@@ -170,7 +168,10 @@ def gc_(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List or delete the files of interrupted extractions in a folder, and old compiled programs."""
+    """List or delete what interrupted commands left in a folder, and what is of no more use in FEATCACHE_HOME.
+
+    That is old compiled programs, and remembered hashes of datasets that are gone.
+    """
     console = Console("cache gc", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.cache import find_leftovers, gc
 
@@ -178,8 +179,10 @@ def gc_(
         found = gc(folder, unfinished=unfinished)
     else:
         found = [left for left in find_leftovers(folder) if left.removable or unfinished or verbose]
-    given_up = [(left, left.removable or unfinished) for left in found]
+    found += _in_home(delete=delete, verbose=verbose)
+    given_up = [(left, left.removable or (unfinished and left.path.suffix == ".h5")) for left in found]
     given_up += _compiled_programs(programs=programs, delete=delete, verbose=verbose)
+    given_up += _remembered_hashes(delete=delete)
     word = "removed" if delete else "would remove"
     console.result(
         {"deleted": delete, "leftovers": [left.to_json() for left, _ in given_up]},
@@ -193,20 +196,49 @@ def _compiled_programs(*, programs: bool, delete: bool, verbose: bool) -> Iterat
     """Yield the folders of compiled programs and whether each is obsolete; delete obsolete ones on request."""
     from featcache.cache import Leftover
     from featcache.core.compilation_cache import list_programs, remove_programs
-    from featcache.core.files import storage_error
+    from featcache.core.storage import storage_errors
 
     for each in list_programs():
         goes = each.outdated or programs
         if delete and goes:
-            try:
+            with storage_errors(each.folder, "remove"):
                 remove_programs(each.folder)
-            except OSError as error:
-                raise storage_error(error, each.folder, "remove") from error
         if goes or (verbose and not delete):
             whose = "this machine" if each.here else "another machine, JAX or featcache"
-            used = date.fromtimestamp(each.used)
-            reason = f"compiled programs ({each.count}) of {whose}, last used {used}"
+            reason = f"compiled programs ({each.count}) of {whose}, last used {_day(each.used)}"
             yield Leftover(each.folder, each.nbytes, reason, each.outdated), goes
+
+
+def _in_home(*, delete: bool, verbose: bool) -> "list[Leftover]":
+    """Return what is half written in the folders of FEATCACHE_HOME; delete it on request."""
+    from featcache.cache import find_leftovers, gc
+    from featcache.core.environment import home
+
+    folders = [place for name in ("weights", "hashes") if (place := home() / name).is_dir()]
+    if delete:
+        return [left for place in folders for left in gc(place)]
+    return [left for place in folders for left in find_leftovers(place) if left.removable or verbose]
+
+
+def _remembered_hashes(*, delete: bool) -> Iterator["tuple[Leftover, bool]"]:
+    """Yield the files of hashes that nobody will use again; delete them on request."""
+    from featcache.cache import Leftover
+    from featcache.core.storage import storage_errors
+    from featcache.extraction.remembered_hashes import list_remembered
+
+    for each in list_remembered():
+        if each.why_useless:
+            if delete:
+                with storage_errors(each.path, "remove"):
+                    each.path.unlink(missing_ok=True)
+            yield Leftover(each.path, each.nbytes, each.why_useless, removable=True), True
+
+
+def _day(seconds: float) -> str:
+    try:
+        return str(date.fromtimestamp(seconds))
+    except (ValueError, OverflowError, OSError):  # a file's time may be any number
+        return "at no date of a calendar"
 
 
 def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], most: int = 10) -> list[str]:
@@ -254,7 +286,7 @@ def _verification_lines(found: "Verification") -> list[str]:
 
 
 def _leftover_line(left: "Leftover", word: str) -> str:
-    return f"{word} {escaped(str(left.path))} ({_megabytes(left.nbytes)}): {left.reason}"
+    return f"{word} {escaped(str(left.path))} ({_megabytes(left.nbytes)}): {escaped(left.reason)}"
 
 
 def _megabytes(count: int) -> str:

@@ -1,13 +1,18 @@
 """Print the output of commands: results on stdout, progress and hints on stderr, optionally one JSON object."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from featcache.core.storage import storage_error
+from featcache.errors import StorageError
 
 if TYPE_CHECKING:
     from featcache.extraction.extract import OnProgress, Progress
@@ -39,6 +44,23 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
 
+def output_error(error: OSError) -> StorageError:
+    """Return what to say where the results cannot be printed: the disk behind ``> FILE`` is full, say."""
+    place = "standard output"
+    with suppress(OSError, ValueError):  # not on macOS and Windows, or an object that is no file
+        place = os.readlink(f"/proc/self/fd/{sys.stdout.fileno()}")
+    return storage_error(error, Path(place), elsewhere="send the output to another file")
+
+
+def _print(text: str) -> None:
+    try:
+        print(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise output_error(error) from error
+
+
 class Console:
     """Output of one command.
 
@@ -67,7 +89,7 @@ class Console:
         if self.as_json:
             self._answer("result", value)
         else:
-            print("\n".join(lines))
+            _print("\n".join(lines))
 
     def note(self, text: str) -> None:
         """Print a hint or warning on stderr."""
@@ -86,8 +108,8 @@ class Console:
         print(f"error: {message}", file=sys.stderr)
 
     def _answer(self, key: str, value: dict[str, Any]) -> None:
-        print(json.dumps({"version": JSON_VERSION, "command": self.command, key: value}))
         self._answered = True
+        _print(json.dumps({"version": JSON_VERSION, "command": self.command, key: value}))
 
     @contextmanager
     def progress(self) -> "Iterator[OnProgress]":

@@ -14,7 +14,9 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, table
 from featcache.core.environment import home, offline
+from featcache.core.storage import storage_errors
 from featcache.core.version import __version__
+from featcache.errors import MissingFileError
 
 NAME = "doctor"
 PACKAGES = (
@@ -166,7 +168,10 @@ def _weights() -> Iterator[Diagnosis]:
 def _folder(folder: Path) -> Iterator[Diagnosis]:
     from featcache.core.lock import owner_of
 
-    free = shutil.disk_usage(folder).free
+    if not folder.is_dir():
+        raise MissingFileError(f"no folder {folder}; name one in which to look for caches and locks")
+    with storage_errors(folder, "look into"):
+        free = shutil.disk_usage(folder).free
     yield Diagnosis(
         "folder",
         "note" if free < LOW_SPACE_BYTES else "ok",

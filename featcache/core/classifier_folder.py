@@ -26,7 +26,8 @@ from featcache.core.files import (
     write_durably,
 )
 from featcache.core.identity import canonical_json, sha256_file, sha256_json
-from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
+from featcache.core.storage import ELSEWHERE, storage_errors
+from featcache.errors import IntegrityError, MissingFileError, UsageError
 
 FORMAT = "featcache-classifier"
 FORMAT_VERSION = 1
@@ -68,23 +69,20 @@ def write_folder(
     StorageError
         If it cannot be written.
     """
-    target = target.resolve()  # a link stays, and what it leads to is replaced
-    require_place(target)
-    fresh = temporary_path(target)
-    try:
-        make_folder(target.parent)
-        fresh.mkdir()
-        _write(fresh, document, tensors, backbone)
-        sync_folder(fresh, strict=True)
-        require_place(target)  # writing may take a while
-        _give_name(fresh, target)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write the classifier to {target}: {error.strerror or error}; "
-            "choose another place with --output"
-        ) from error
-    finally:
-        _remove(fresh)
+    needs = sum(np.asarray(value).nbytes for value in tensors.values()) if backbone is None else None
+    with storage_errors(target, "write the classifier to", elsewhere=ELSEWHERE, needs=needs):
+        target = target.resolve()  # a link stays, and what it leads to is replaced
+        require_place(target)
+        fresh = temporary_path(target)
+        try:
+            make_folder(target.parent)
+            fresh.mkdir()
+            _write(fresh, document, tensors, backbone)
+            sync_folder(fresh, strict=True)
+            require_place(target)  # writing may take a while
+            _give_name(fresh, target)
+        finally:
+            _remove(fresh)
 
 
 def _write(
@@ -154,7 +152,7 @@ def require_place(target: Path) -> None:
     """Raise `UsageError` if `target` exists and is not a classifier: it must not be overwritten."""
     for _ in range(_ATTEMPTS):
         # Looked at again where another save moved the folder away between two of these looks.
-        with _watch(target) as is_the_same:
+        with storage_errors(target, "look into", elsewhere=ELSEWHERE), _watch(target) as is_the_same:
             if _is_free(target):
                 return
             if is_the_same():
@@ -231,7 +229,8 @@ def _recover(folder: Path) -> None:
 def _read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
     """Return ``read(folder)``, once more where a save replaced the folder while it was read."""
     for _ in range(_ATTEMPTS):
-        _recover(folder)
+        with storage_errors(folder, "read"):
+            _recover(folder)
         with _watch(folder) as is_the_same:
             try:
                 return read(folder)
@@ -270,10 +269,11 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     document = _read_document(folder)
     tensors = folder / TENSORS
-    try:
-        content = tensors.read_bytes()  # once: the file that is hashed is the file that is read
-    except FileNotFoundError:
-        content = b""
+    with storage_errors(tensors, "read"):
+        try:
+            content = tensors.read_bytes()  # once: the file that is hashed is the file that is read
+        except FileNotFoundError:
+            content = b""
     if hashlib.sha256(content).hexdigest() != document["head_sha256"]:
         raise IntegrityError(f"{tensors} is missing, damaged or of another classifier; train the head again")
     return document, load(content)
@@ -282,23 +282,26 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _read_document(folder: Path) -> dict[str, Any]:
     document = _checked_document(folder)
     backbone = folder / BACKBONE
-    if "backbone_sha256" in document and not (
-        backbone.is_file() and sha256_file(backbone) == document["backbone_sha256"]
-    ):
-        raise IntegrityError(
-            f"{backbone} is missing, damaged or of another classifier; put the file back, or fine-tune again"
-        )
+    with storage_errors(backbone, "read"):
+        if "backbone_sha256" in document and not (
+            backbone.is_file() and sha256_file(backbone) == document["backbone_sha256"]
+        ):
+            raise IntegrityError(
+                f"{backbone} is missing, damaged or of another classifier; put the file back, or fine-tune again"
+            )
     return document
 
 
 def _checked_document(folder: Path) -> dict[str, Any]:
     path = folder / DOCUMENT
-    if not path.is_file():
-        raise MissingFileError(
-            f"no classifier in {folder} (no {DOCUMENT}); train one with: featcache train-head CACHE"
-        )
+    with storage_errors(path, "read"):
+        if not path.is_file():
+            raise MissingFileError(
+                f"no classifier in {folder} (no {DOCUMENT}); train one with: featcache train-head CACHE"
+            )
+        content = path.read_bytes()
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(content.decode("utf-8"))
         checksum = document.pop("document_sha256")
         version = document["format_version"]
     except (ValueError, KeyError, AttributeError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Positioned reads and writes, files that are replaced durably, and what their failures mean to a user.
+"""Positioned reads and writes, and files that are replaced durably.
 
 What is being written lies beside its place under a name of one scheme, ``.NAME.new-PID-RANDOM``: hidden, with the
 process that writes it, and never the name of another writer's file, be it of a thread or of another machine. Where
@@ -10,14 +10,16 @@ import os
 import re
 import secrets
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError
+from featcache.core.storage import storage_error, storage_errors
+from featcache.errors import IntegrityError, MissingFileError
 
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -42,12 +44,11 @@ class PinnedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.descriptor = os.open(path, os.O_RDONLY | _BINARY)
-        except FileNotFoundError as error:
-            raise MissingFileError(f"no file {path}") from error
-        except OSError as error:
-            raise storage_error(error, path, "read") from error
+        with storage_errors(path, "read"):
+            try:
+                self.descriptor = os.open(path, os.O_RDONLY | _BINARY)
+            except FileNotFoundError as error:
+                raise MissingFileError(f"no file {path}") from error
         self._close = weakref.finalize(self, os.close, self.descriptor)
 
     @property
@@ -150,52 +151,6 @@ def reserve(descriptor: int, size: int) -> None:
         os.truncate(descriptor, size)
 
 
-def free_bytes(folder: Path) -> int | None:
-    """Return the free bytes of a folder's file system; ``None`` where they are unknown."""
-    try:
-        status = os.statvfs(folder)
-    except (OSError, AttributeError):
-        return None
-    return status.f_bavail * status.f_frsize
-
-
-_ELSEWHERE = "write elsewhere with --output"
-_ADVICE = {
-    errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
-    errno.EDQUOT: f"your quota is used up: free some space, or {_ELSEWHERE}",
-    errno.EFBIG: f"a limit on the size of files is in the way: raise it (ulimit -f), or {_ELSEWHERE}",
-    errno.EROFS: f"the file system is read-only: {_ELSEWHERE}",
-    errno.EACCES: "you may not do that with your permissions",
-    errno.EPERM: "you may not do that with your permissions",
-    errno.EIO: "the disk reports a failure: look at the system's log",
-    errno.ESTALE: "the network file system lost the file: mount it again",
-}
-
-
-def storage_error(error: OSError, path: Path, verb: str = "write") -> StorageError:
-    """Return a `StorageError` that names the file, the reason, the error number and what to do next."""
-    if isinstance(error, StorageError):
-        return error
-    number = f" [errno {error.errno}, {errno.errorcode.get(error.errno, '?')}]" if error.errno else ""
-    advice = _ADVICE.get(error.errno or 0, "look at the disk")
-    safe = "; rows already written are safe, the same command goes on from them" if verb == "write" else ""
-    reason = error.strerror or str(error)
-    answer = StorageError(f"cannot {verb} {path}: {reason}{number}; {advice}{safe}")
-    answer.errno = error.errno
-    return answer
-
-
-@contextmanager
-def storage_errors(path: Path, verb: str = "write") -> Iterator[None]:
-    """Raise what the operating system refuses as a `storage_error` of `path`; errors of featcache pass."""
-    try:
-        yield
-    except FeatcacheError:
-        raise
-    except OSError as error:
-        raise storage_error(error, path, verb) from error
-
-
 Content = bytes | Callable[[BinaryIO], object]
 """The bytes of a file, or a function that writes them to a stream."""
 
@@ -212,6 +167,38 @@ def find_temporaries(path: Path, what: str = "new") -> list[Path]:
         return sorted(found for found in path.parent.iterdir() if name.fullmatch(found.name))
     except OSError:
         return []
+
+
+@dataclass(frozen=True)
+class Temporary:
+    """What lies under a name of `temporary_path`.
+
+    Parameters
+    ----------
+    path
+        Where it is.
+    target
+        What it is to become, or was.
+    what
+        ``"new"`` or ``"old"``.
+    pid
+        The process that made it, on whatever machine.
+    """
+
+    path: Path
+    target: Path
+    what: str
+    pid: int
+
+
+def list_temporaries(folder: Path) -> list[Temporary]:
+    """Return everything in a folder under names of `temporary_path`, whatever it belongs to; raises ``OSError``."""
+    scheme = re.compile(r"\.(.+)\.(new|old)-([0-9]{1,18})-[0-9a-f]{8}", re.DOTALL)
+    return [
+        Temporary(path, path.with_name(match[1]), match[2], int(match[3]))
+        for path in sorted(folder.iterdir())
+        if (match := scheme.fullmatch(path.name))
+    ]
 
 
 def write_durably(path: Path, content: Content) -> None:

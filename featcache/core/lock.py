@@ -1,15 +1,22 @@
 """One writer per cache: a lock file against races, and a record that names the owner."""
 
+import errno
 import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from featcache.core.storage import ELSEWHERE, is_full, storage_error
 from featcache.errors import LockedError
+
+_FIELDS = ("host", "pid", "pid_started", "since")
+_MOST_BYTES = 4096
+"""Of a record; a larger file is none."""
 
 
 class WriteLock:
@@ -22,10 +29,21 @@ class WriteLock:
     ----------
     target
         The cache's final path.
+    writes
+        Whether more is done than to rename or delete files. If not, a disk without room for the lock is no obstacle,
+        as deleting is what it needs; no other writer can begin there either.
+
+    Raises
+    ------
+    LockedError
+        If another process holds it.
+    StorageError
+        If the disk is full, read-only or failing.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, writes: bool = True) -> None:
         self.target = target
+        self.writes = writes
         self.record = target.with_name(f"{target.name}.owner.json")
         self._lock = FileLock(target.with_name(f"{target.name}.lock"))
 
@@ -34,23 +52,45 @@ class WriteLock:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise LockedError(self._message(_read(self.record))) from None
+        except NotImplementedError as error:
+            raise self._failure(OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))) from error
+        except OSError as error:
+            if not self._goes_on(error):
+                raise self._failure(error) from error
         try:
             self._claim()
         except BaseException:
-            self._lock.release()
+            self._release()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.record.unlink(missing_ok=True)
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
+        # A record that cannot be removed is one of a process that is gone, and is taken over as such.
+        with suppress(OSError):
+            self.record.unlink(missing_ok=True)
+        self._release()
+
+    def _release(self) -> None:
+        """Release the lock, and leave no lock file."""
+        if self._lock.is_locked:
+            with suppress(OSError):
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
 
     def _claim(self) -> None:
         owner = _read(self.record)
         if owner is not None and not _is_gone(owner):
             raise LockedError(self._message(owner))
-        self.record.unlink(missing_ok=True)
+        try:
+            self.record.unlink(missing_ok=True)
+            self._write_record()
+        except FileExistsError:
+            raise LockedError(self._message(_read(self.record))) from None
+        except OSError as error:
+            if not self._goes_on(error):
+                raise self._failure(error) from error
+
+    def _write_record(self) -> None:
         record = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -58,11 +98,24 @@ class WriteLock:
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
         # Exclusive: where the lock file was unlinked between another's open and lock, this still decides.
-        try:
-            with self.record.open("x") as stream:
+        with self.record.open("x") as stream:
+            try:
                 json.dump(record, stream)
-        except FileExistsError:
-            raise LockedError(self._message(_read(self.record))) from None
+                stream.flush()
+            except BaseException:  # half of it would name nobody
+                with suppress(OSError):
+                    self.record.unlink(missing_ok=True)
+                raise
+
+    def _goes_on(self, error: OSError) -> bool:
+        return is_full(error) and not self.writes
+
+    def _failure(self, error: OSError) -> OSError:
+        """Return what to raise where the lock's own files cannot be made; they lie beside the target."""
+        elsewhere = ELSEWHERE if self.writes else ""
+        if error.errno in (errno.EISDIR, errno.EPERM) and self.record.is_dir():
+            return storage_error(error, self.record, "replace", elsewhere=elsewhere)
+        return storage_error(error, self.target, "write" if self.writes else "change", elsewhere=elsewhere)
 
     def _message(self, owner: dict[str, Any] | None) -> str:
         who = (
@@ -70,9 +123,9 @@ class WriteLock:
             if owner
             else "another process"
         )
+        wait = f"wait for it, or {ELSEWHERE}" if self.writes else "wait for it"
         return (
-            f"{self.target} is being written by {who}; wait for it, or write elsewhere with --output. "
-            f"If that process is gone, delete {self.record}"
+            f"{self.target} is being written by {who}; {wait}. If that process is gone, delete {self.record}"
         )
 
 
@@ -95,11 +148,19 @@ def is_held(target: Path) -> bool:
 
 
 def _read(record: Path) -> dict[str, Any] | None:
+    """Return a record; ``None`` where there is none, or something else has its name."""
     try:
-        value = json.loads(record.read_text())
-    except (OSError, ValueError):
+        if not record.is_file():  # a pipe would be waited for
+            return None
+        with record.open("rb") as stream:
+            value = json.loads(stream.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and all(_is_plain(value.get(name)) for name in _FIELDS) else None
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, int | None) or (isinstance(value, str) and value.isprintable())
 
 
 def _is_gone(owner: dict[str, Any]) -> bool:
@@ -110,7 +171,7 @@ def _is_gone(owner: dict[str, Any]) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter of a number that no process has
         return True
     except PermissionError:
         pass

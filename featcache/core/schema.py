@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ParamSpec, TypeVar
 
+from featcache.core.argument_types import plain_value, require_type, require_types
 from featcache.errors import UsageError, did_you_mean
 
 P = ParamSpec("P")
@@ -40,6 +41,9 @@ class Setting:
         The words that it may be; none where it is no word.
     limit
         Which values work. ``None`` always does where the type says so.
+    sensible
+        Which of the values that work anybody can mean; others are refused as a slip where a user gives them. What was
+        written down earlier may hold them.
     otherwise
         What is taken where nothing is said, in words, if that depends on something else: functions and commands then
         have ``None`` for a default.
@@ -54,6 +58,7 @@ class Setting:
     panel: str
     choices: tuple[str, ...] = ()
     limit: Limit | None = None
+    sensible: Limit | None = None
     otherwise: str = ""
     aliases: tuple[str, ...] = ()
     name: str = ""
@@ -81,6 +86,16 @@ class Setting:
         """Its default in signatures of functions and commands."""
         return None if self.otherwise else self.default
 
+    def require_type(self, value: Any) -> None:
+        """Refuse a value of another type.
+
+        Raises
+        ------
+        UsageError
+            Saying what is expected.
+        """
+        require_type(self.option, value, self.hint)
+
     def require_known(self, value: Any) -> None:
         """Refuse a word that is none of the choices.
 
@@ -105,6 +120,17 @@ class Setting:
         if self.limit is not None and not self.limit.accepts(value):
             raise UsageError(f"{self.option} {value}: expected {self.limit.expected}")
 
+    def require_sensible(self, value: Any) -> None:
+        """Refuse a value that works and that nobody can mean.
+
+        Raises
+        ------
+        UsageError
+            Saying what is expected.
+        """
+        if self.sensible is not None and value is not None and not self.sensible.accepts(value):
+            raise UsageError(f"{self.option} {value}: expected {self.sensible.expected}")
+
 
 def declare(setting: Setting) -> Any:
     """Return the dataclass field of a setting."""
@@ -128,7 +154,9 @@ def settings_of(cls: type) -> Mapping[str, Any]:
 
 
 def check_settings(instance: Any) -> None:
-    """Check every declared setting of a dataclass instance: the words first, then the limits.
+    """Check every declared setting of a dataclass instance: the types first, then words and limits.
+
+    Numbers of numpy become Python's.
 
     Raises
     ------
@@ -137,9 +165,25 @@ def check_settings(instance: Any) -> None:
     """
     settings = settings_of(type(instance)).values()
     for setting in settings:
+        value = plain_value(getattr(instance, setting.name))
+        setting.require_type(value)
+        object.__setattr__(instance, setting.name, value)
+    for setting in settings:
         setting.require_known(getattr(instance, setting.name))
     for setting in settings:
         setting.require_within(getattr(instance, setting.name))
+
+
+def require_sensible(instance: Any) -> None:
+    """Check that a user can mean the settings of a dataclass instance, which are valid.
+
+    Raises
+    ------
+    UsageError
+        Naming the first value that is a slip.
+    """
+    for setting in settings_of(type(instance)).values():
+        setting.require_sensible(getattr(instance, setting.name))
 
 
 def spelled_out(
@@ -148,7 +192,8 @@ def spelled_out(
     """Spell out, in the signature of a function, the settings that it takes as ``**settings: Unpack[arguments]``.
 
     Type checkers read the names and types from the `TypedDict`; `inspect.signature`, ``help()`` and notebooks see
-    each setting with its default. A call is held to that signature, and the function receives every setting.
+    each setting with its default. A call is held to that signature and to its types, and the function receives every
+    setting.
 
     Parameters
     ----------
@@ -179,6 +224,7 @@ def spelled_out(
                 bound = signature.bind(*args, **kwargs)
             except TypeError as error:
                 raise TypeError(f"{function.__name__}() {error}") from None
+            require_types(signature, bound.arguments)
             bound.apply_defaults()
             return function(*bound.args, **bound.kwargs)
 

@@ -1,10 +1,14 @@
 """A dataset: records with lazily read bytes, class names and splits; every input format is opened as one."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from featcache.core.storage import storage_error
 from featcache.core.tasks import MULTICLASS
+from featcache.errors import DataError, FeatcacheError
 
 UNSPLIT = ""
 """Split of the records of a dataset without splits; `featcache.splits.stratified` then draws one."""
@@ -14,6 +18,17 @@ def space_at_end(path: str | os.PathLike[str]) -> str:
     """Return a hint for messages about a missing path whose name ends in a space; ``""`` for others."""
     name = os.fspath(path)
     return f" ({name!r} ends in a space)" if name != name.rstrip() else ""
+
+
+@contextmanager
+def access_errors(path: str | os.PathLike[str], verb: str = "read") -> Iterator[None]:
+    """Raise what the operating system refuses to tell of a dataset as `DataError`; errors of featcache pass."""
+    try:
+        yield
+    except FeatcacheError:
+        raise
+    except OSError as error:
+        raise DataError(str(storage_error(error, Path(path), verb))) from error
 
 
 @dataclass(frozen=True, slots=True)

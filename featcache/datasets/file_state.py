@@ -7,8 +7,9 @@ import time
 
 STATE_BYTES = 16
 
-_MASK = 2**64 - 1  # Windows has file systems with inodes of 128 bits
-_NUMBERS = struct.Struct("<QQqqq")
+_MASK = 2**64 - 1  # Windows has inodes of 128 bits, and some file systems times after 2262
+_NUMBERS = struct.Struct("<QQQQQ")
+_LONGEST_NS = 2**63 - 1
 _TICK_NS, _COARSE_TICK_NS = 20_000_000, 2_000_000_000
 """Longer than the resolution of file times: a tick of the kernel (10 ms), or whole seconds (two on FAT)."""
 
@@ -38,11 +39,19 @@ def state_digest(*files: os.stat_result) -> bytes:
     """Return 16 bytes for device, inode, size and times of files, however recent."""
     numbers = b"".join(
         _NUMBERS.pack(
-            file.st_dev & _MASK, file.st_ino & _MASK, file.st_size, file.st_mtime_ns, file.st_ctime_ns
+            *(
+                number & _MASK
+                for number in (file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
+            )
         )
         for file in files
     )
     return hashlib.blake2b(numbers, digest_size=STATE_BYTES).digest()
+
+
+def recorded_time(nanoseconds: int) -> int:
+    """Return a file's time as a cache can record it: the nearest one between the years 1677 and 2262."""
+    return max(-_LONGEST_NS, min(nanoseconds, _LONGEST_NS))
 
 
 def _is_fresh(changed_ns: int) -> bool:

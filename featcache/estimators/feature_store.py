@@ -11,11 +11,12 @@ from filelock import FileLock
 
 from featcache.cache import FeatureCache
 from featcache.core.parallel import default_workers
+from featcache.core.storage import storage_errors
 from featcache.datasets import Dataset, Record
 from featcache.errors import DataError, ImageError
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.extract import extract
-from featcache.extraction.output_path import make_writable
+from featcache.extraction.output_path import with_folder
 from featcache.extraction.plan import Plan, build_plan
 from featcache.extraction.resolved import ResolvedExtraction
 from featcache.extraction.row_table import UNREADABLE
@@ -69,9 +70,11 @@ class FeatureStore:
         caches = self._caches(request)
         plan = _plan(hashes, caches)
         if plan.compute:
-            lock = make_writable(self.folder / ".lock")
+            lock = FileLock(with_folder(self.folder / ".lock"))
             # Another process may be computing the same images, for another fold or grid point: wait, then reuse them.
-            with FileLock(lock):
+            with storage_errors(self.folder, elsewhere="name another folder"):
+                held = lock.acquire()
+            with held:
                 plan = _plan(hashes, self._caches(request))
                 if plan.compute:
                     target = self.folder / f"{_name(request, [hashes[row] for row in plan.compute])}.h5"

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import random
 from collections.abc import Generator, Sequence
 
@@ -62,7 +63,8 @@ def hash_records(
 def _sample(known: dict[int, bytes], location: str) -> list[int]:
     """Return a random sample of the rows with stored hashes, the same for the same dataset."""
     count = min(len(known), max(SAMPLE, len(known) // SHARE))
-    return random.Random(location).sample(list(known), count)
+    # As bytes: a path need not be UTF-8.
+    return random.Random(os.fsencode(location)).sample(list(known), count)
 
 
 def _iter_hashes(records: Sequence[Record], workers: int) -> Generator[bytes]:

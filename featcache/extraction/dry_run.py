@@ -14,6 +14,7 @@ from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
 from featcache.cache import partial_path
 from featcache.cache.layout import build_identity, needed_bytes
+from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
@@ -78,6 +79,7 @@ class PlanReport:
         return {**asdict(self), "path": str(self.path)}
 
 
+@checked_types(but=("views", "view_seed", "image_size"))
 def plan_extraction(
     dataset: str | Path | Dataset,
     *,

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,15 @@ from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
 from featcache.cache import CacheWriter, FeatureCache, WriteLock
 from featcache.cache.layout import build_identity, previous_path
+from featcache.core.argument_types import checked_types
 from featcache.core.progress import OnProgress, Progress
+from featcache.core.storage import ELSEWHERE, storage_errors
 from featcache.datasets import Dataset
 from featcache.datasets.formats.arrays import named_or_given
 from featcache.errors import DataError, Interrupted
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.cache_filler import CacheFiller
-from featcache.extraction.output_path import make_writable
+from featcache.extraction.output_path import with_folder
 from featcache.extraction.plan import Plan, build_plan, serves
 from featcache.extraction.resolved import provenance_of, resolve
 from featcache.extraction.result import Extraction, finished_extraction, quarantined_rows
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Extraction", "OnProgress", "Progress", "extract"]
 
 
+@checked_types(but=("views", "view_seed", "splits", "image_size"))
 def extract(
     dataset: str | Path | Dataset | None = None,
     *,
@@ -196,7 +200,7 @@ def extract(
     report(Progress("load", total=len(data.records)))
     resolved = resolve(arguments.spec)
     target = arguments.target(data, part, resolved)
-    with WriteLock(make_writable(target)):
+    with WriteLock(with_folder(target)):
         prepared = prepare_extraction(arguments, resolved, data, target, report=report)
         return _Run(prepared, strict, report).run(started)
 
@@ -231,7 +235,7 @@ class _Run:
         count = len(prepared.rows)
         for cache in prepared.caches:
             if cache.path == target and self._is_this(cache.identity):
-                previous_path(target).unlink(missing_ok=True)  # left by a run killed in its last step
+                _remove_previous(target)  # left by a run killed in its last step
                 return self._done(cache, Progress("verify", count, count), started, reused=count)
         resumed = CacheWriter.resume(target)
         if resumed is not None and not (
@@ -240,7 +244,8 @@ class _Run:
             resumed.close()
             # The images have changed since. Its rows are still open to be copied, so the file stays on disk
             # until this run has published.
-            os.replace(resumed.path, previous_path(target))
+            with storage_errors(resumed.path, "rename", elsewhere=ELSEWHERE):
+                os.replace(resumed.path, previous_path(target))
             resumed = None
         done = resumed.done() if resumed else np.zeros(count, bool)
         plan = build_plan(prepared.hashes, done, sources_of(prepared.caches))
@@ -254,7 +259,7 @@ class _Run:
             self.report(progress)
             cache = writer.publish()
         self._require_something_readable(cache)
-        previous_path(target).unlink(missing_ok=True)
+        _remove_previous(target)
         return self._done(
             cache,
             progress,
@@ -305,7 +310,8 @@ class _Run:
             return
         name, reason = next(iter(quarantined_rows(cache).items()))
         cache.close()
-        self.prepared.target.unlink()
+        with suppress(OSError):
+            self.prepared.target.unlink()
         raise DataError(
             f"none of the {len(self.prepared.rows)} images of {self.prepared.data.spec} could be read; "
             f"the first, {name}: {reason}"
@@ -314,3 +320,9 @@ class _Run:
     def _done(self, cache: FeatureCache, progress: Progress, started: float, **counts: int) -> Extraction:
         counts["dropped"] = self.prepared.dropped
         return finished_extraction(cache, self.prepared.data, progress, started, **counts)
+
+
+def _remove_previous(target: Path) -> None:
+    """Remove the older rows that a finished cache no longer needs; where that fails, ``cache gc`` lists them."""
+    with suppress(OSError):
+        previous_path(target).unlink(missing_ok=True)

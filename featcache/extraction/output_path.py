@@ -1,8 +1,9 @@
-"""Choose the path of the cache that an extraction writes, and check that it is writable."""
+"""Choose the path of the cache that an extraction writes, and create its folder."""
 
 import os
 from pathlib import Path
 
+from featcache.core.storage import ELSEWHERE, storage_errors
 from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset
 from featcache.errors import UsageError
@@ -18,17 +19,14 @@ def output_path(data: Dataset, backbone: str, output: str | os.PathLike[str] | N
 def _require_h5(target: Path) -> Path:
     if target.suffix != ".h5":
         raise UsageError(f"output {target} must end in .h5")
-    if target.is_dir():
-        raise UsageError(f"output {target} is a folder; give a file name that ends in .h5")
+    with storage_errors(target, elsewhere=ELSEWHERE):
+        if target.is_dir():
+            raise UsageError(f"output {target} is a folder; give a file name that ends in .h5")
     return target
 
 
-def make_writable(target: Path) -> Path:
-    """Create the target's folder; raises `UsageError` if it is not writable."""
-    try:
+def with_folder(target: Path) -> Path:
+    """Create the target's folder; raises `StorageError` if that cannot be done."""
+    with storage_errors(target, elsewhere=ELSEWHERE):
         target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot create the folder of output {target}: {error.strerror}") from error
-    if not os.access(target.parent, os.W_OK):
-        raise UsageError(f"cannot write in {target.parent.resolve()}; choose another place with --output")
     return target

@@ -1,14 +1,15 @@
 """Store the hashes of image files between runs, so that unchanged files need not be read again.
 
 The hashes are in ``FEATCACHE_HOME/hashes``, one file for each location of a dataset. An entry holds the image's name,
-its size, the state of its file, and its sha256, which is used while size and state are unchanged. The files are no part
-of any cache, and may be deleted at any time.
+its size, the state of its file, and its sha256, which is used while size and state are unchanged. The file also says
+which location it is of. The files are no part of any cache, and may be deleted at any time.
 """
 
 import contextlib
 import hashlib
 import io
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from featcache.datasets.file_state import STATE_BYTES
 from featcache.extraction.row_table import UNREADABLE
 
 _MAGIC = b"featcache hashes 1\n"
+_COLUMNS = ("ids", "sizes", "states", "hashes")
 _MOST, _TIMES = 200_000, 4
 """Limits of a file's entries, whichever is larger: a number, and a multiple of the dataset's images. The oldest go."""
 
@@ -63,7 +65,48 @@ def remember(data: Dataset, hashes: Sequence[bytes], *, alone: bool = False) -> 
     if held is not None:
         new = held.without(new, max(_MOST, _TIMES * len(data.records))).and_then(new)
     with contextlib.suppress(OSError):  # without a writable home the next run only reads the files again
-        new.write(file)
+        new.write(file, data.location)
+
+
+@dataclass(frozen=True)
+class RememberedHashes:
+    """A file of hashes of one location.
+
+    Parameters
+    ----------
+    path, nbytes
+        The file.
+    why_useless
+        Why nobody will use it again; empty if somebody may.
+    """
+
+    path: Path
+    nbytes: int
+    why_useless: str
+
+
+def list_remembered() -> list[RememberedHashes]:
+    """Describe each file of remembered hashes of this user."""
+    try:
+        paths = sorted((home() / "hashes").iterdir())
+    except OSError:  # no folder, or another user's: nothing of ours to clear
+        return []
+    ours = [path for path in paths if re.fullmatch("[0-9a-f]{64}", path.name) and path.is_file()]
+    return [RememberedHashes(path, path.stat().st_size, _why_useless(path)) for path in ours]
+
+
+def _why_useless(path: Path) -> str:
+    columns = _read_columns(path)
+    if columns is None:
+        return "remembered hashes that are damaged"
+    if len(columns) == len(_COLUMNS):
+        return "remembered hashes of an earlier featcache, which did not record whose they are"
+    location = os.fsdecode(columns[-1].tobytes())
+    place = location.partition(":")[2]
+    # Behind the path may be options, and a path may hold a question mark.
+    if any(os.path.lexists(name) for name in (place, place.rpartition("?")[0])):
+        return ""
+    return f"remembered hashes of a dataset that is gone, {location}"
 
 
 def _file_of(data: Dataset) -> Path | None:
@@ -119,30 +162,42 @@ class _Entries:
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """Read a file; ``None`` if it is missing or damaged."""
-        try:
-            content = path.read_bytes()
-        except OSError:
+        columns = _read_columns(path)
+        if columns is None:
             return None
-        start = len(_MAGIC) + 32
-        if content[:start] != _MAGIC + hashlib.sha256(content[start:]).digest():
-            return None
-        stream = io.BytesIO(content[start:])
-        ids, sizes, states, hashes = (np.load(stream, allow_pickle=False) for _ in range(4))
+        ids, sizes, states, hashes = columns[: len(_COLUMNS)]
         return cls(decode_ids(ids), sizes.tolist(), _cut(states, STATE_BYTES), _cut(hashes, 32))
 
-    def write(self, path: Path) -> None:
-        """Write the entries to a file atomically; raises ``OSError``."""
+    def write(self, path: Path, location: str) -> None:
+        """Write the entries of a location to a file atomically; raises ``OSError``."""
         stream = io.BytesIO()
         for column in (
             encode_ids(self.ids),
             np.array(self.sizes, "<i8"),
             np.frombuffer(b"".join(self.states), np.uint8),
             np.frombuffer(b"".join(self.hashes), np.uint8),
+            np.frombuffer(os.fsencode(location), np.uint8),
         ):
             np.save(stream, column, allow_pickle=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = stream.getvalue()
         replace_file(path, _MAGIC + hashlib.sha256(content).digest() + content)
+
+
+def _read_columns(path: Path) -> list[np.ndarray] | None:
+    """Return the arrays of a file, the location's bytes last; ``None`` if it is damaged or missing."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    start = len(_MAGIC) + 32
+    if content[:start] != _MAGIC + hashlib.sha256(content[start:]).digest():
+        return None
+    stream = io.BytesIO(content[start:])
+    columns = []
+    while stream.tell() < len(content) - start:
+        columns.append(np.load(stream, allow_pickle=False))
+    return columns if len(columns) >= len(_COLUMNS) else None
 
 
 def _cut(column: np.ndarray, size: int) -> list[bytes]:

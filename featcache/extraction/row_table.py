@@ -12,6 +12,7 @@ from featcache.cache.layout import table_digest
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset
 from featcache.datasets.dataset import UNSPLIT
+from featcache.datasets.file_state import recorded_time
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
 
 UNREADABLE = b"\0" * 32
@@ -87,7 +88,7 @@ def build_rows(
         labels=labels,
         splits=np.array([splits.index(name) for name in names], np.int16),
         sizes=np.array([record.size for record in records], np.int64),
-        mtimes_ns=np.array([record.mtime_ns for record in records], np.int64),
+        mtimes_ns=np.array([recorded_time(record.mtime_ns) for record in records], np.int64),
         groups=tuple(record.group for record in records) if is_grouped(dataset) else None,
         targets=targets,
     )

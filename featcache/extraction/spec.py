@@ -1,6 +1,7 @@
 """The extraction spec: validated arguments that decide what is stored, before any network is loaded."""
 
 import hashlib
+import reprlib
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -46,6 +47,10 @@ class ExtractionSpec:
     views: Views = PLAIN
 
     def __post_init__(self) -> None:
+        if not isinstance(self.backbone, str) and not hasattr(self.backbone, "recipe"):
+            raise UsageError(
+                f"backbone {reprlib.repr(self.backbone)}: expected a name such as mobilenet_v2, or a loaded backbone"
+            )
         if STATISTICS in self.layers:
             object.__setattr__(self, "layers", tuple(name for name in self.layers if name != STATISTICS))
             object.__setattr__(self, "image_statistics", True)

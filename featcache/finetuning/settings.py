@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_type_hints
 
 from featcache.core.schema import Limit, Setting, check_settings, declare, settings_of
 from featcache.errors import UsageError
-from featcache.heads.settings import AT_LEAST_ONE, NEAREST, POSITIVE, SHARE, STEPPING, Settings
+from featcache.heads.settings import AT_LEAST_ONE, NEAREST, POSITIVE, SHARE, STEP, STEPPING, Settings
 from featcache.heads.settings import SETTINGS as HEAD_SETTINGS
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class FineTuningSettings:
         limit=Limit(lambda count: count >= 0, "0 or more"),
     )
     head_learning_rate: float = _setting(
-        1e-3, "step size in that phase", "Head", limit=POSITIVE, aliases=("--head-lr",)
+        1e-3, "step size in that phase", "Head", limit=POSITIVE, sensible=STEP, aliases=("--head-lr",)
     )
     rates: tuple[tuple[str, float], ...] = _setting(
         (),
@@ -243,6 +243,9 @@ def tune_settings(
         )
     own["rates"] = read_rates(own["rates"])
     own["compute_dtype"] = own["compute_dtype"] or classifier.recipe["compute_dtype"]
-    return FineTuningSettings(
+    chosen = FineTuningSettings(
         training=training, augment=augment or ("none" if cached else PHOTO_AUGMENTATION), **own
     )
+    for name, value in given.items():
+        SETTINGS[name].require_sensible(value)
+    return chosen

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict
 
-from featcache.core.schema import Limit, Setting, check_settings, declare, settings_of
+from featcache.core.schema import Limit, Setting, check_settings, declare, require_sensible, settings_of
 from featcache.errors import UsageError
 
 # Written out, because the tables themselves need JAX; a test compares them.
@@ -35,6 +35,7 @@ NOT_NEGATIVE = Limit(lambda value: 0 <= value < math.inf, "0 or above")
 BOUND = Limit(lambda value: value > 0, "above 0")
 DURATION = Limit(lambda epochs: 0 <= epochs < math.inf, "0 or more epochs")
 AT_LEAST_ONE = Limit(lambda count: count >= 1, "at least 1")
+STEP = Limit(lambda rate: rate <= 100, "at most 100, and usually below 1")
 SEED = Limit(lambda seed: 0 <= seed < 2**32, "in 0..2^32")
 WIDTHS = Limit(lambda widths: bool(widths) and min(widths) >= 1, "one or more widths of at least 1")
 
@@ -133,7 +134,12 @@ class Settings:
         "linear", "kind of head", "Head", choices=HEADS, heads=(), otherwise="linear; ridge for numbers"
     )
     hidden: tuple[int, ...] = _setting(
-        (256,), "widths of hidden layers", "Head", heads=("mlp",), limit=WIDTHS
+        (256,),
+        "widths of hidden layers",
+        "Head",
+        heads=("mlp",),
+        limit=WIDTHS,
+        sensible=Limit(lambda widths: max(widths) <= 100_000, "widths of at most 100000"),
     )
     activation: str = _setting("relu", "after each hidden layer", "Head", heads=("mlp",), choices=ACTIVATIONS)
     dropout: float = _setting(0.0, "share of hidden units dropped", "Head", heads=("mlp",), limit=SHARE)
@@ -151,6 +157,7 @@ class Settings:
         "step size",
         "Optimisation",
         limit=POSITIVE,
+        sensible=STEP,
         aliases=("--lr",),
         optimizers=STEPPING,
         grid="1e-4:1e-2:log3",
@@ -183,7 +190,13 @@ class Settings:
         "none", "how classes count in the loss", "Optimisation", heads=FITTED, choices=("none", "balanced")
     )
     batch_size: int = _setting(128, "rows per step", "Optimisation", limit=AT_LEAST_ONE, optimizers=STEPPING)
-    epochs: int = _setting(100, "the most epochs to run", "Optimisation", limit=AT_LEAST_ONE)
+    epochs: int = _setting(
+        100,
+        "the most epochs to run",
+        "Optimisation",
+        limit=AT_LEAST_ONE,
+        sensible=Limit(lambda count: count <= 1_000_000, "at most 1000000"),
+    )
     monitor: str = _setting("loss", "what chooses the epoch", "Validation", choices=MONITORS)
     patience: int = _setting(10, "epochs without a better validation", "Validation", limit=AT_LEAST_ONE)
     min_delta: float = _setting(0.0, "how much better counts", "Validation", limit=NOT_NEGATIVE)
@@ -231,9 +244,17 @@ class Settings:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
-        """Return settings from arguments of a function: `hidden` may be any sequence of widths."""
+        """Return settings from arguments of a function: `hidden` may be any sequence of widths.
+
+        Raises
+        ------
+        UsageError
+            A value is invalid, or one that nobody can mean.
+        """
         given: dict[str, Any] = {**arguments, "hidden": tuple(arguments["hidden"])}
-        return cls(**given)
+        settings = cls(**given)
+        require_sensible(settings)
+        return settings
 
     def _refuse_random(self) -> None:
         """Refuse what makes each step's loss another one: a line search would compare what cannot be compared."""

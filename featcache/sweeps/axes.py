@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.argument_types import KIND_WORDS
 from featcache.core.schema import Setting
 from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import SETTINGS
@@ -96,6 +97,8 @@ def read_axis(name: str, given: Given) -> Axis:
     for part in parts:
         for item in part.split(",") if isinstance(part, str) else [part]:
             _read_item(setting, item, values, ranges)
+    for value in values:
+        setting.require_sensible(value)
     unique = tuple(dict.fromkeys(values))
     if not unique and not ranges:
         raise UsageError(f"{setting.option} {given!r}: no values; {EXAMPLE}")
@@ -152,10 +155,8 @@ def _value(setting: Setting, item: Any, kind: Any = None) -> Any:
             raise ValueError
         return kind(int(float(text)) if kind is int else text)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        words = {int: "a whole number", float: "a number", bool: "true or false", tuple: "widths as 512x128"}
-        raise UsageError(
-            f"{setting.option} {item!r}: expected {words.get(kind, 'text')}; {EXAMPLE}"
-        ) from error
+        words = "widths as 512x128" if kind is tuple else KIND_WORDS[kind]
+        raise UsageError(f"{setting.option} {item!r}: expected {words}; {EXAMPLE}") from error
 
 
 def _widths(text: Any) -> tuple[int, ...]:

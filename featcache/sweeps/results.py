@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
-from featcache.core.files import replace_file, storage_errors
+from featcache.core.files import make_folder, replace_file
 from featcache.core.jsonl import append_records, mend_end, read_records
+from featcache.core.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import IntegrityError, StorageError, UsageError
+from featcache.errors import UsageError
 from featcache.heads.settings import Settings
 from featcache.metrics.comparison import Comparison, SeedScores
 from featcache.solvers.fit import Fit
@@ -81,29 +82,22 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / RESULTS
-        if folder.exists() and not self.path.exists() and any(folder.iterdir()):
-            raise UsageError(f"{folder} exists and is no sweep; choose another place with --output")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.path, elsewhere=ELSEWHERE):
+            if folder.exists() and not self.path.exists() and any(folder.iterdir()):
+                raise UsageError(f"{folder} exists and is no sweep; choose another place with --output")
+            make_folder(folder)
             mend_end(self.path)
             self.path.touch()
             rows = read_records(self.path, damaged=_DAMAGED, required=("id", "val_accuracy"))
             self.rows = {row["id"]: row for row in rows}
-        except IntegrityError:  # which is an OSError too
-            raise
-        except OSError as error:
-            raise StorageError(
-                f"cannot write to {folder}: {error.strerror}; choose another --output"
-            ) from error
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append results; they are on disk when this returns."""
         try:
             append_records(self.path, rows)
         except OSError as error:
-            raise StorageError(
-                f"cannot write {self.path}: {error.strerror}; free some space and run again"
-            ) from error
+            kept = "heads already fitted are safe, the same command goes on from them" if self.rows else ""
+            raise storage_error(error, self.path, elsewhere=ELSEWHERE, kept=kept) from error
         self.rows |= {row["id"]: dict(row) for row in rows}
 
     def write_table(self) -> Path | None:
@@ -117,7 +111,7 @@ class Results:
         columns = list(dict.fromkeys(name for row in flat for name in row))
         table = pa.table({name: [row.get(name) for row in flat] for name in columns})
         path = self.folder / TABLE
-        with storage_errors(path):
+        with storage_errors(path, elsewhere=ELSEWHERE, needs=table.nbytes):
             replace_file(path, lambda stream: pq.write_table(table, stream))
         return path
 
@@ -262,6 +256,7 @@ class SweepResult:
     def write(self) -> "SweepResult":
         """Write ``summary.json``, at once or not at all, and return the result."""
         path = self.folder / SUMMARY
-        with storage_errors(path):
-            replace_file(path, (json.dumps(self.to_json(), indent=1) + "\n").encode())
+        text = (json.dumps(self.to_json(), indent=1) + "\n").encode()
+        with storage_errors(path, elsewhere=ELSEWHERE, needs=len(text)):
+            replace_file(path, text)
         return self

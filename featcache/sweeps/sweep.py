@@ -9,6 +9,7 @@ from pathlib import Path
 from featcache.cache import FeatureCache
 from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.view_features import with_views
+from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings
@@ -37,6 +38,7 @@ OnProgress = Callable[[SweepProgress], None]
 Caches = str | os.PathLike[str] | FeatureCache | Sequence[str | os.PathLike[str] | FeatureCache]
 
 
+@checked_types(but=("shots", "memory"))
 def sweep(
     caches: Caches,
     *,

@@ -89,6 +89,9 @@ FAILURES = {
     "predict top": ("predict classifier text.jpg --top 0", 2, r"top 0: ask for at least one class"),
     "predict weights": ("predict classifier text.jpg --weights w.pth", 2, r"--weights goes with --backbone"),
     "predict size": ("predict classifier text.jpg --image-size 150", 2, r"--image-size goes with --backbone; a class"),
+    "slip of a rate": ("train-head good.h5 --lr 1e30", 2, r"learning-rate 1e\+30: expected at most 100, and usually"),
+    "slip in a sweep": ("sweep good.h5 --lr 1e-3,1e30", 2, r"learning-rate 1e\+30: expected at most 100, and usually"),
+    "no folder to examine": ("doctor nowhere", 3, r"no folder nowhere; name one in which to look for caches"),
     "predict no size": ("predict -b efficientnet_lite0 text.jpg --image-size abc", 2, r"image size 'abc': expected"),
 }  # fmt: skip
 
@@ -193,3 +196,48 @@ def test_names_that_are_no_text_are_printed_escaped(cli, place):
     ]
     assert "\x1b" not in ran.out
     assert len(cli("extract", "photos", "-o", "photos.h5", "--json").result["quarantined"]) == 3
+
+
+INTERRUPTED = {
+    "extract photos": (
+        "extraction.extract.extract",
+        r"rows already written are kept: run the same command again to",
+    ),
+    "demo": (
+        "extraction.extract.extract",
+        r"features already computed are kept: run the same command again to",
+    ),
+    "sweep good.h5": (
+        "sweeps.sweep.sweep",
+        r"heads already fitted are kept: run the same command again to continue",
+    ),
+    "finetune classifier": (
+        "finetuning.finetune.finetune",
+        r"the last checkpoint is kept: .*continue with --resume",
+    ),
+    "train-head good.h5": (
+        "classifier.train_head.train_head",
+        r"nothing of it is kept: the same command starts from",
+    ),
+    "predict classifier photos": (
+        "classifier.classifier.Classifier.load",
+        r"nothing of it is kept: the same command",
+    ),
+    "cache rm good.h5": (
+        "cache.remove",
+        r"what is removed already is gone: run the same command again for the rest",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "function", "says"), [(k, *v) for k, v in INTERRUPTED.items()])
+def test_an_interruption_says_what_is_kept_of_this_command(
+    cli, place, monkeypatch, arguments, function, says
+):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"featcache.{function}", interrupted)
+    ran = cli(*arguments.split())
+    assert (ran.code, ran.out) == (130, "")
+    assert re.fullmatch(rf"error: interrupted; {says}.*\n", ran.err), ran.err

@@ -145,7 +145,9 @@ def test_a_failure_keeps_the_earlier_classifier(target, monkeypatch, swaps, name
         monkeypatch.setattr(module, "exchange", lambda one, other: False)
     calls = fail_at(monkeypatch, module if name == "exchange" else os, name, number)
     with pytest.raises(
-        StorageError, match=r"cannot write the classifier to .*: No space left on device; choose another"
+        StorageError,
+        match=r"cannot write the classifier to .*: No space left on device \[errno 28, ENOSPC\]; free some space "
+        r"\(needs .*, has .*\), or write elsewhere with --output$",
     ):
         save(target, 2)
     assert len(calls) >= number + 1

@@ -179,9 +179,13 @@ def test_where_the_system_cannot_swap_it_says_so(tmp_path, monkeypatch):
 
 def test_what_the_system_refuses_is_told_with_the_path_and_what_to_do():
     told = (
-        r"cannot save /x/a: No space left on device \[errno 28, ENOSPC\]; free some space, or write elsewhere"
+        r"cannot save /x/a: No space left on device \[errno 28, ENOSPC\]; free some space .*, or name another"
     )
-    with pytest.raises(StorageError, match=told) as caught, storage_errors(Path("/x/a"), "save"):
+    elsewhere = "name another file"
+    with (
+        pytest.raises(StorageError, match=told) as caught,
+        storage_errors(Path("/x/a"), "save", elsewhere=elsewhere),
+    ):
         refuse()
     assert caught.value.errno == errno.ENOSPC
     own = IntegrityError("of featcache")

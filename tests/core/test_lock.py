@@ -1,5 +1,6 @@
 """One writer per cache."""
 
+import errno
 import json
 import os
 import socket
@@ -9,7 +10,7 @@ import sys
 import pytest
 
 from featcache.cache import WriteLock
-from featcache.errors import LockedError
+from featcache.errors import LockedError, StorageError
 
 HOLDER = """
 import sys
@@ -101,12 +102,18 @@ def test_another_hosts_lock_is_never_taken_over(target):
         owner(pid=2**22 + 1),  # above the kernel's largest process number
         owner(),  # this process's number, but another start: a restarted container
         owner(pid=1, pid_started="-1"),  # a living process that started at another time
+        owner(pid=2**70),  # above what the system's call takes
+        owner(pid=-(2**70)),
+        owner(since=["yesterday"]),
+        owner(since="\x1b[31m"),  # nothing that a terminal would obey reaches a message
+        "[" * 5000,
+        " " * 5000 + owner(host="gpu-node-7"),
         "",
         "[]",
         "{",
     ],
     # This process's number must not be part of a name: other processes collect the same tests.
-    ids=range(8),
+    ids=range(14),
 )
 def test_what_names_no_living_owner_is_taken_over(record, target):
     target.with_name("a.h5.owner.json").write_text(record)
@@ -130,3 +137,61 @@ def test_the_lock_is_released_after_an_error(target):
         raise RuntimeError("oops")
     with WriteLock(target):
         pass
+
+
+def test_a_folder_or_a_pipe_in_the_place_of_the_record(target):
+    record = target.with_name("a.h5.owner.json")
+    os.mkfifo(record)
+    with WriteLock(target):  # a pipe would be waited for
+        pass
+    record.mkdir()
+    for writes, elsewhere in ((True, ", or write elsewhere with --output$"), (False, "$")):
+        said = (
+            rf"cannot replace .*a\.h5\.owner\.json: .*; (something else has that name|your perm).*{elsewhere}"
+        )
+        with pytest.raises(StorageError, match=said):
+            WriteLock(target, writes=writes).__enter__()
+    assert [path.name for path in target.parent.iterdir()] == [record.name], "no lock file stays"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("fails_at", ["lock", "record", "content"])
+def test_on_a_full_disk_only_deleting_needs_no_record(target, monkeypatch, number, fails_at):
+    def refuse(*arguments, **others):
+        raise OSError(number, os.strerror(number))
+
+    def full(patched):
+        if fails_at == "lock":
+            patched.setattr("filelock.FileLock.acquire", refuse)
+        elif fails_at == "record":
+            patched.setattr(WriteLock, "_write_record", refuse)
+        else:
+            patched.setattr(json, "dump", refuse)
+
+    with monkeypatch.context() as patched:
+        full(patched)
+        with WriteLock(target, writes=False):
+            pass
+        with pytest.raises(
+            StorageError, match=r"cannot write .*a\.h5: .*, or write elsewhere with --output$"
+        ):
+            WriteLock(target).__enter__()
+    assert list(target.parent.iterdir()) == []
+
+
+def test_on_a_full_disk_another_writer_is_respected(target, monkeypatch):
+    child = hold(target)
+    try:
+        with pytest.raises(
+            LockedError, match=rf"by process {child.pid} .*; wait for it\. If that process is gone"
+        ):
+            WriteLock(target, writes=False).__enter__()
+    finally:
+        child.communicate("\n")
+
+
+def test_no_lock_file_stays_where_the_record_names_another(target):
+    target.with_name("a.h5.owner.json").write_text(owner(host="gpu-node-7", pid=1))
+    with pytest.raises(LockedError, match="gpu-node-7"):
+        WriteLock(target).__enter__()
+    assert [path.name for path in target.parent.iterdir()] == ["a.h5.owner.json"]

@@ -2,17 +2,21 @@
 
 import os
 import socket
+import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.photo_folders import photo_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.datasets import open_dataset
+from featcache.datasets import file_state, open_dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.formats.folder import image_files, natural_key, read_regular_file
 from featcache.errors import DataError, MissingFileError, UsageError
+from featcache.extraction.row_table import SplitRule, build_rows
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -124,6 +128,50 @@ def test_any_names_have_one_order(names):
 
 
 # What is left out -------------------------------------------------------------------------------------------
+
+
+def test_names_of_thousands_of_digits_have_an_order():
+    long = "9" * 5000
+    names = [long, f"{long}.jpg", "10.jpg", "9.jpg"]
+    assert sorted(names, key=natural_key) == ["9.jpg", "10.jpg", f"{long}.jpg", long]
+
+
+def test_folders_are_followed_to_any_depth(tmp_path):
+    photo_folder(tmp_path, {"cat": 1, "dog": 1})
+    here = os.open(tmp_path / "cat", os.O_RDONLY)
+    for _ in range(1500):  # from folder to folder: a path of this length takes long
+        os.mkdir("d", dir_fd=here)
+        above, here = here, os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(above)
+    os.link(tmp_path / "cat" / "0.png", "1.png", dst_dir_fd=here)
+    os.close(here)
+    try:
+        found = open_dataset(tmp_path)
+        assert [record.id for record in found.records] == [
+            "cat/0.png",
+            f"cat/{'d/' * 1500}1.png",
+            "dog/0.png",
+        ]
+        assert found.records[1].read() == found.records[0].read()
+    finally:  # Python's own removal descends by recursion
+        subprocess.run(["rm", "-r", str(tmp_path / "cat")], check=True)
+
+
+@pytest.mark.parametrize("seconds", [2**33, 2**33 * 5, -(2**33)])
+def test_files_of_any_time_are_recorded_with_the_nearest_one(tmp_path, monkeypatch, seconds):
+    """Not every file system keeps such times, so the system's answer is changed."""
+    photo_folder(tmp_path, {"cat": 1, "dog": 1})
+    image = str(tmp_path / "cat" / "0.png")
+    usual = os.stat(image)
+    times = {"st_mtime_ns": seconds * 10**9, "st_ctime_ns": seconds * 10**9}
+    status = SimpleNamespace(
+        **{name: getattr(usual, name) for name in dir(usual) if name.startswith("st_")} | times
+    )
+    assert len(file_state.state_digest(status)) == file_state.STATE_BYTES
+    data = open_dataset(tmp_path)
+    records = [replace(record, mtime_ns=status.st_mtime_ns) for record in data.records]
+    table, _, _ = build_rows(replace(data, records=records), [b"a" * 32, b"b" * 32], SplitRule())
+    assert table.mtimes_ns.tolist() == [max(-(2**63) + 1, min(2**63 - 1, seconds * 10**9))] * 2
 
 
 def test_hidden_files_and_folders_are_left_out_and_counted(tmp_path):

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from featcache import HeadClassifier, HeadRegressor
+from featcache.core.schema import Setting
 from featcache.errors import DataError, UsageError
 from featcache.estimators.base import ENOUGH_HELD_OUT
 from featcache.heads.settings import HEADS, Settings
@@ -261,12 +262,25 @@ def test_folds_of_almost_one_size_and_other_numbers_compile_nothing_again(head, 
         (HeadClassifier(), ANSWERS, UsageError, r"y \[N, 2\] holds multilabel targets"),
         (HeadClassifier(), Y[NUMBERS * 0], DataError, r"have one class \(.*\); a classifier needs two"),
         (HeadRegressor(head="knn"), NUMBERS, UsageError, "no head 'knn' predicts numbers; .*ridge"),
-        (HeadClassifier(learning_rate=1e38, optimizer="sgd"), Y, DataError, "training diverged at once"),
+        (
+            HeadClassifier(learning_rate=1e38, optimizer="sgd"),
+            Y,
+            UsageError,
+            "learning-rate 1e.38: expected at most",
+        ),
+        (HeadClassifier(epochs="10"), Y, UsageError, "epochs '10': expected a whole number"),
+        (HeadClassifier(hidden="ab"), Y, UsageError, "hidden .*: expected a list of whole numbers"),
     ],
 )
 def test_what_cannot_be_fitted(model, y, error, says):
     with pytest.raises(error, match=says):
         model.fit(X, y)
+
+
+def test_what_diverges_at_once_is_told(monkeypatch):
+    monkeypatch.setattr(Setting, "require_sensible", lambda self, value: None)
+    with pytest.raises(DataError, match="training diverged at once"):
+        HeadClassifier(learning_rate=1e38, optimizer="sgd").fit(X, Y)
 
 
 def test_negative_weights_are_refused():

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from featcache.datasets import Dataset, file_state
 from featcache.datasets.subset import slice_records
 from featcache.errors import Interrupted
 from featcache.extraction.content_hashes import SAMPLE, hash_records
+from featcache.extraction.remembered_hashes import list_remembered
 
 COUNT = 60
 
@@ -217,3 +219,38 @@ def test_of_several_files_each_counts_and_of_none_nothing_is_known():
     both: Any = (one, other)
     assert file_state.file_state() == b""
     assert len({file_state.file_state(*files) for files in (both, both[:1], both[1:])}) == 3
+
+
+# Hashes that nobody needs -------------------------------------------------------------------------------------
+
+
+def useless() -> list[str]:
+    return [each.why_useless for each in list_remembered()]
+
+
+def test_hashes_of_a_dataset_that_is_gone_are_found(root, tmp_path):
+    assert list_remembered() == []
+    odd = shutil.copytree(root, tmp_path / "what?\udcff")
+    for place in (root, odd):
+        hashed(place)
+    assert useless() == ["", ""]
+    shutil.rmtree(odd)
+    assert sorted(useless()) == ["", f"remembered hashes of a dataset that is gone, folder:{odd}"]
+    hashed(open_dataset(root))
+    shutil.rmtree(root)
+    assert all(why.startswith("remembered hashes of a dataset that is gone, folder:") for why in useless())
+
+
+def test_hashes_that_were_written_without_their_place_are_still_used(root):
+    """As by a featcache that recorded no place: the last array is cut off."""
+    first, _ = hashed(root)
+    [file] = (home() / "hashes").iterdir()
+    content = file.read_bytes()
+    magic, columns = b"featcache hashes 1\n", content[len(b"featcache hashes 1\n") + 32 :]
+    older = columns[: columns.rindex(b"\x93NUMPY")]
+    file.write_bytes(magic + hashlib.sha256(older).digest() + older)
+    assert useless() == ["remembered hashes of an earlier featcache, which did not record whose they are"]
+    again, read = hashed(root)
+    assert (again, len(read)) == (first, SAMPLE)
+    file.write_bytes(content[:-1])
+    assert useless() == ["remembered hashes that are damaged"]

@@ -29,8 +29,8 @@ from contextlib import suppress
 from pathlib import Path
 import numpy as np
 from helpers.small_caches import small
-from featcache.cache import CacheWriter, FeatureCache, partial_path, writer as writing
-from featcache.core import files
+from featcache.cache import CacheWriter, FeatureCache, partial_path
+from featcache.core import files, storage
 from featcache.errors import StorageError
 want = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
 large = small(400, shapes={"pool": (1280,)})
@@ -47,11 +47,12 @@ else:
 assert list(target.parent.iterdir()) == []
 
 # Where nobody can say how much is free, the reservation finds out.
-writing.free_bytes = lambda folder: None
+storage.free_bytes = lambda folder: None
 try:
     large.create(target)
 except StorageError as error:
-    assert "No space left on device [errno 28, ENOSPC]; free some space" in str(error), error
+    assert "No space left on device [errno 28, ENOSPC]; free some space (needs 2.1 MB), or" in str(error), error
+    assert "already written" not in str(error), error
 else:
     raise AssertionError("2.1 MB fit into 0.6 MB")
 assert list(target.parent.iterdir()) == []
@@ -107,7 +108,7 @@ assert verify(target).ok
 FULL_FOR_MOMENTS = """
 # Another program fills what is left again and again, and frees it. What is free at the start says nothing, and
 # half of the time nothing can be reserved either.
-writing.free_bytes = lambda folder: None
+storage.free_bytes = lambda folder: None
 reservation, attempts = os.posix_fallocate, int(sys.argv[2]) if sys.argv[2:] else 200
 
 def unsupported(*args):
@@ -254,7 +255,8 @@ def test_without_permission(tmp_path):
         check=True,
     )
     assert run.stdout.splitlines() == [
-        "cannot write a.partial.h5: Permission denied [errno 13, EACCES]; you may not do that with your "
-        "permissions; rows already written are safe, the same command goes on from them",
-        "cannot read secret.h5: Permission denied [errno 13, EACCES]; you may not do that with your permissions",
+        "cannot write a.partial.h5: Permission denied [errno 13, EACCES]; your permissions do not allow that: "
+        "have them changed, or write elsewhere with --output",
+        "cannot read secret.h5: Permission denied [errno 13, EACCES]; your permissions do not allow that: have "
+        "them changed",
     ]

@@ -10,6 +10,7 @@ from helpers.photo_folders import photo_folder
 from helpers.tiny_finetuning import CLASSES, tiny_classifier, tiny_network, tiny_photos
 
 from featcache import Classifier, extract, finetune
+from featcache.core.schema import Setting
 from featcache.errors import DataError, IdentityError, Interrupted, UnknownNameError, UsageError
 
 QUICK = {
@@ -195,7 +196,8 @@ def test_nothing_to_resume(classifier, tmp_path):
         finetune(classifier, **QUICK, resume=True)
 
 
-def test_a_run_that_diverges_keeps_the_best(classifier):
+def test_a_run_that_diverges_keeps_the_best(classifier, monkeypatch):
+    monkeypatch.setattr(Setting, "require_sensible", lambda self, value: None)
     done = finetune(
         classifier,
         train_from="all",

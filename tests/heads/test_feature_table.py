@@ -5,6 +5,7 @@ import pytest
 from helpers.feature_caches import blobs, feature_cache
 
 from featcache import sweep
+from featcache.core.schema import Setting
 from featcache.errors import DataError
 from featcache.heads.feature_table import ArrayTable, FeatureRows
 from featcache.heads.model import HeadArchitecture
@@ -75,7 +76,8 @@ def test_a_head_that_diverges_stops_keeps_its_best_and_leaves_the_others_alone()
     assert all(v is None for v in at_once.history["val_loss"][1:])
 
 
-def test_a_sweep_in_which_all_heads_diverge_is_an_error(tmp_path):
+def test_a_sweep_in_which_all_heads_diverge_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(Setting, "require_sensible", lambda self, value: None)
     splits = ["train"] * N + ["val"] * M
     cache = feature_cache(tmp_path / "x.h5", np.concatenate([X, VX]), [*Y, *VY], splits)
     with pytest.raises(DataError, match="every head diverged; try learning rates a tenth as large"):

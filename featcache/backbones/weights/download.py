@@ -19,6 +19,7 @@ from featcache.backbones.family import Download, PackageFile, Pretrained
 from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
 from featcache.core.environment import offline, weights_folder
 from featcache.core.files import replace_file
+from featcache.core.storage import OTHER_HOME, is_of_storage, storage_error
 from featcache.errors import WeightsError
 
 TIMEOUT_S = 30
@@ -245,6 +246,8 @@ def _download(pretrained: Pretrained) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / source.filename, lambda stream: news.append(_fetch(pretrained, source, stream)))
     except OSError as error:  # requests' errors are OSErrors
+        if is_of_storage(error):
+            raise storage_error(error, folder / source.filename, elsewhere=OTHER_HOME) from error
         raise _failed(pretrained, source, _reason(error)) from error
     if news[0]:
         _tell(pretrained, news[0])

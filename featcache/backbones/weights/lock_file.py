@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from featcache.core.environment import weights_folder
 from featcache.core.files import replace_file
+from featcache.core.storage import OTHER_HOME, storage_error
 from featcache.errors import WeightsError
 
 WAIT_S = 30
@@ -69,7 +70,9 @@ def remember(filename: str, record: LockRecord) -> LockRecord:
     Raises
     ------
     WeightsError
-        If the lock file is damaged (it is not changed then), or cannot be written.
+        If the lock file is damaged (it is not changed then), or in use for long.
+    StorageError
+        If it cannot be written.
     """
     path = lock_file()
     try:
@@ -84,10 +87,8 @@ def remember(filename: str, record: LockRecord) -> LockRecord:
             f"{path} has been in use by another process for {WAIT_S} s; run again when that has ended"
         ) from error
     except OSError as error:
-        raise WeightsError(
-            f"cannot record the sha256 of {filename} in {path} ({error.strerror or error}): run once as somebody "
-            "who may write there, set FEATCACHE_HOME to a folder of your own, or pass --weights PATH"
-        ) from error
+        what = f"record the sha256 of {filename} in"
+        raise storage_error(error, path, what, elsewhere=f"{OTHER_HOME}, or pass --weights PATH") from error
     return record
 
 

@@ -26,6 +26,8 @@ from featcache.splits.slices import SPLITS
 
 EXPECTED = "expected uint8 arrays [N, H, W, 3] or [N, H, W], or a list of pictures (arrays, paths, bytes, PIL images)"
 
+_MOST_NUMBER = 10**18
+
 
 def open_arrays(
     images: Any,
@@ -285,6 +287,12 @@ def _matching(what: str, values: Any, count: int) -> list[Any]:
 
 def _label_indices(labels: list[Any], classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:
     for row, label in enumerate(labels):
+        if (
+            isinstance(label, int) and abs(label) >= _MOST_NUMBER
+        ):  # Python does not write numbers of any length
+            raise UsageError(
+                f"the label of image {row} is a number of more than 18 digits; give its text, str(label)"
+            )
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise UsageError(
                 f"label {label!r} of image {row}; expected a class name or a whole number, one per image: arrays hold "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record, space_at_end
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state
 from featcache.errors import DataError, MissingFileError
 from featcache.splits.slices import SPLITS
@@ -18,6 +18,9 @@ EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
 )
+
+_MOST_DIGITS = 1000
+"""Of a number in a name; Python converts no more than 4300, and takes long for many."""
 
 LAYOUTS = "expected ROOT/CLASS/image.jpg or ROOT/{train,val,test}/CLASS/image.jpg"
 
@@ -34,7 +37,8 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key in which numbers count as numbers: 1, 2, 10 and not 1, 10, 2."""
     parts = (part for part in re.split(r"(\d+)", name) if part)
     numbers_as_numbers = (
-        (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts
+        (0, int(part), "") if part.isdecimal() and len(part) <= _MOST_DIGITS else (1, 0, part.casefold())
+        for part in parts
     )
     return (*numbers_as_numbers, (2, 0, name))
 
@@ -115,12 +119,11 @@ def image_files(folder: Path) -> tuple[list[Path], dict[str, int]]:
 
 
 def _require_folder(root: Path) -> None:
-    try:
-        mode = root.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise MissingFileError(f"no dataset folder {root}{space_at_end(root)}; {LAYOUTS}") from None
-    except OSError as error:
-        raise DataError(f"cannot open the dataset folder {root}: {error.strerror}") from error
+    with access_errors(root, "open the dataset folder"):
+        try:
+            mode = root.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingFileError(f"no dataset folder {root}{space_at_end(root)}; {LAYOUTS}") from None
     if not stat.S_ISDIR(mode):
         raise DataError(f"{root} is a file, not a dataset folder; {LAYOUTS}")
 
@@ -163,13 +166,26 @@ def _class_folders(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, P
 
 
 def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], ...]) -> Iterator[_Found]:
-    here = _inode(folder)
-    if here in above:
-        skipped["link back to a folder above"] += 1
-        return
-    for entry in _entries(folder, skipped):
-        if entry.is_dir():
-            yield from _images(Path(entry.path), skipped, (*above, here))
+    """Yield the images below a folder, depth first; folders may be nested as deep as the system allows."""
+    entered: dict[tuple[int, int], Iterator[os.DirEntry[str]]] = {}  # the innermost folder last
+
+    def enter(
+        folder: str | Path,
+    ) -> None:  # text below the first: a path object is slow to make of a long one
+        here = _inode(folder)
+        if here in above or here in entered:
+            skipped["link back to a folder above"] += 1
+        else:
+            entered[here] = _entries(folder, skipped)
+
+    enter(folder)
+    while entered:
+        innermost = next(reversed(entered))
+        entry = next(entered[innermost], None)
+        if entry is None:
+            del entered[innermost]
+        elif entry.is_dir():
+            enter(entry.path)
         elif os.path.splitext(entry.name)[1].casefold() not in EXTENSIONS:
             skipped["not an image by its name"] += 1
         else:
@@ -177,18 +193,16 @@ def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], .
             yield _Found(entry.path, status.st_size, status.st_mtime_ns, file_state(status))
 
 
-def _inode(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
+def _inode(folder: str | Path) -> tuple[int, int]:
+    with access_errors(folder, "open"):
+        status = os.stat(folder)
     return status.st_dev, status.st_ino
 
 
-def _entries(folder: Path, skipped: Counter[str]) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: str | Path, skipped: Counter[str]) -> Iterator[os.DirEntry[str]]:
     """Yield visible folders and regular files (links followed) in natural order, counting the others."""
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: natural_key(entry.name))
-    except OSError as error:
-        raise DataError(f"cannot list {folder}: {error.strerror}") from error
+    with access_errors(folder, "list"), os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: natural_key(entry.name))
     for entry in entries:
         if entry.name.startswith((".", "__MACOSX")):
             skipped["hidden"] += 1

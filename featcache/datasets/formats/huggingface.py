@@ -18,11 +18,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from featcache.core.environment import home
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
 from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.folder import natural_key, read_regular_file
+from featcache.datasets.formats.huggingface_errors import converting, reading
 from featcache.datasets.formats.listed_files import order_classes
-from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean, first_line
+from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
 EXPECTED = (
@@ -96,11 +97,14 @@ def open_hf(text: str) -> Dataset:
         If it is no such dataset or damaged, has no images or labels, a single class, or ``datasets`` is missing.
     UsageError
         If the spec is none, or names a column or split that is not there.
+    StorageError
+        If the disk has no room for what Parquet is converted to, or refuses it.
     """
     spec = HfSpec.parse(text)
-    parts = _find(spec)
+    with access_errors(spec.path):
+        parts = _find(spec)
     library = _library()
-    with _reading(spec):
+    with reading(spec.path):
         tables = _open_splits(library, spec, parts)
         image, label = _columns(library, tables, spec)
         splits = [_Split(name, table, image, spec.path) for name, table in tables.items()]
@@ -168,19 +172,6 @@ def _library() -> Any:
         ) from error
 
 
-@contextlib.contextmanager
-def _reading(spec: HfSpec) -> Iterator[None]:
-    """Map the library's own errors, which missing or truncated files cause, to `DataError`."""
-    try:
-        yield
-    except FeatcacheError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"cannot read the dataset in {spec.path}: {first_line(error)}. Save it again"
-        ) from error
-
-
 def _open_splits(library: Any, spec: HfSpec, parts: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
     """Return the library's dataset of each split that was asked for."""
     with _without_bars(library):
@@ -201,7 +192,8 @@ def _table(library: Any, files: Sequence[Path]) -> Any:
     if files[0].suffix == ".parquet":
         # The library takes a file of the same path, size and time for the one that it converted before.
         converted = home() / "hf" / state_digest(*map(os.stat, names)).hex()
-        return library.Dataset.from_parquet(names, cache_dir=str(converted))
+        with converting(converted):
+            return library.Dataset.from_parquet(names, cache_dir=str(converted))
     return library.concatenate_datasets([library.Dataset.from_file(name) for name in names])
 
 

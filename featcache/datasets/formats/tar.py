@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key
 from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
@@ -85,14 +85,18 @@ def open_tar(pattern: str) -> Dataset:
     MissingFileError
         If a shard does not exist, or a wildcard matches none.
     DataError
-        If a shard is compressed, truncated or damaged, holds a name twice, labels are not among the classes,
-        or there are fewer than two classes.
+        If a shard cannot be read, is compressed, truncated or damaged, or holds a name twice; if labels are not among
+        the classes, or there are fewer than two classes.
     UsageError
         If the pattern cannot be expanded.
     """
-    shards = find_shards(pattern)
+    with access_errors(pattern):
+        shards = find_shards(pattern)
     skipped: Counter[str] = Counter()
-    samples = [sample for shard in shards for sample in _samples(shard, skipped)]
+    samples: list[_Sample] = []
+    for shard in shards:
+        with access_errors(shard):
+            samples += _samples(shard, skipped)
     names = class_names(shards[0].parent / "classes.txt")
     classes, labels = as_indices([sample.label for sample in samples], names)
     _refuse_unusable(pattern, samples, classes, skipped)
@@ -197,13 +201,15 @@ def _matches(name: str) -> list[str]:
 
 
 class _Headers:
-    """A shard's stream for tarfile: forwards only, and no read larger than a header may be.
+    """A shard's stream for tarfile: forwards only, within the file, and no read larger than a header may be.
 
-    A member whose size is negative would send tarfile back, and round for ever (CVE-2025-8194).
+    A member whose size is negative would send tarfile back, and round for ever (CVE-2025-8194); one of 2^60 bytes,
+    to where no file system has a byte.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._size = os.fstat(stream.fileno()).st_size
         self.name = stream.name
 
     def read(self, size: int = -1) -> bytes:
@@ -214,6 +220,8 @@ class _Headers:
     def seek(self, position: int) -> int:
         if position < self._stream.tell():
             raise tarfile.ReadError("a member of negative size")
+        if position > self._size:
+            raise tarfile.ReadError(f"unexpected end of data, a member reaches byte {position}")
         return self._stream.seek(position)
 
     def tell(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from featcache.datasets.dataset import access_errors
 from featcache.datasets.formats.folder import natural_key
 from featcache.errors import DataError, did_you_mean
 
@@ -64,14 +65,15 @@ def class_names(path: Path) -> tuple[str, ...] | None:
     DataError
         If it cannot be read, or has an empty line or one twice.
     """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
+    with access_errors(path, "read the class names in"):
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                return None
+            names = tuple(line.strip() for line in path.read_text("utf-8").rstrip().splitlines())
+        except FileNotFoundError:
             return None
-        names = tuple(line.strip() for line in path.read_text("utf-8").rstrip().splitlines())
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the class names in {path}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"cannot read the class names in {path}: {error}; save it as UTF-8") from error
     if len({*names}) < len(names) or "" in names:
         raise DataError(f"{path} has an empty line or a name twice; expected one class name a line")
     return names

@@ -4,7 +4,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from featcache.datasets.dataset import space_at_end
+from featcache.datasets.dataset import access_errors, space_at_end
 from featcache.errors import DataError, MissingFileError
 
 LONGEST = 1 << 20
@@ -28,12 +28,13 @@ def require_file(path: Path, expected: str) -> None:
     DataError
         If it is a folder, a FIFO or a device, or cannot be accessed.
     """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise MissingFileError(f"no file {path}{space_at_end(path)}; expected {expected}") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot open {path}: {getattr(error, 'strerror', None) or error}") from error
+    with access_errors(path, "open"):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingFileError(f"no file {path}{space_at_end(path)}; expected {expected}") from None
+        except ValueError as error:
+            raise DataError(f"cannot open {path}: {error}; no file has such a name") from error
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise DataError(f"{path} is {what}; expected {expected}")
@@ -47,18 +48,13 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     DataError
         If a line is not UTF-8 or longer than `LONGEST`, or the file cannot be read.
     """
-    try:
-        with path.open("rb") as stream:
-            number = 0
-            while line := stream.readline(LONGEST + 1):
-                number += 1
-                if len(line) > LONGEST:
-                    raise DataError(
-                        f"{path}, line {number} is longer than {LONGEST:,} bytes; is it a text file?"
-                    )
-                yield number, _decode(line, path, number)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    with access_errors(path), path.open("rb") as stream:
+        number = 0
+        while line := stream.readline(LONGEST + 1):
+            number += 1
+            if len(line) > LONGEST:
+                raise DataError(f"{path}, line {number} is longer than {LONGEST:,} bytes; is it a text file?")
+            yield number, _decode(line, path, number)
 
 
 def _decode(line: bytes, path: Path, number: int) -> str:

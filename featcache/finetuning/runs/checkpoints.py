@@ -9,7 +9,6 @@ old checkpoint or the new one. A folder that no JSON file names is a leftover::
     checkpoints/best.json …
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -24,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.core.files import find_temporaries, free_bytes, replace_file, storage_error
+from featcache.core.files import find_temporaries, replace_file
 from featcache.core.identity import sha256_tensors
+from featcache.core.storage import ELSEWHERE, require_space, storage_error
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.finetuning.runs.array_store import gather, on_host, read_tree, take, write_tree
 
@@ -83,10 +83,11 @@ class Checkpoints:
         position = _json_values(position)
         tree, places = gather(plain)
         fresh = self.folder / f"{name}-{secrets.token_hex(4)}"
+        needs = sum(value.nbytes for value in tree.values())
         try:
-            with _save_errors(fresh, intact=name in self.names()), ThreadPoolExecutor(1) as beside:
+            with _save_errors(fresh, needs, intact=name in self.names()), ThreadPoolExecutor(1) as beside:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                _require_space(self.folder, sum(value.nbytes for value in tree.values()))
+                require_space(fresh, needs, "save", elsewhere=ELSEWHERE)
                 # In a thread, so that an interruption waits until orbax is done.
                 files = beside.submit(write_tree, fresh, tree)
                 document = {
@@ -188,7 +189,7 @@ class Checkpoints:
 
 
 @contextmanager
-def _save_errors(path: Path, *, intact: bool) -> Iterator[None]:
+def _save_errors(path: Path, needs: int, *, intact: bool) -> Iterator[None]:
     """Turn system errors of a save into `StorageError`, saying whether the earlier checkpoint is intact."""
     try:
         yield
@@ -197,7 +198,8 @@ def _save_errors(path: Path, *, intact: bool) -> Iterator[None]:
         if found is None:
             raise
         rest = "; the earlier checkpoint is intact, continue from it with --resume" if intact else ""
-        failure = StorageError(f"{storage_error(found, path, 'save')}{rest}")
+        said = storage_error(found, path, "save", elsewhere=ELSEWHERE, needs=needs)
+        failure = StorageError(f"{said}{rest}")
         failure.errno = found.errno
         raise failure from error
 
@@ -208,12 +210,6 @@ def _system_error(error: Exception) -> OSError | None:
         return error
     match = re.search(r"os_error_code='(\d+)'", str(error))
     return OSError(int(match[1]), os.strerror(int(match[1]))) if match else None
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    available = free_bytes(folder)
-    if available is not None and needed > available:
-        raise OSError(errno.ENOSPC, f"needs {needed / 1e6:.1f} MB, has {available / 1e6:.1f} MB")
 
 
 def _json_values(position: Mapping[str, Any]) -> dict[str, Any]:

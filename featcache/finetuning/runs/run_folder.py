@@ -19,17 +19,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from featcache.core.files import (
-    find_temporaries,
-    replace_file,
-    storage_error,
-    storage_errors,
-    sync_folder,
-    temporary_path,
-)
+from featcache.core.files import find_temporaries, replace_file, sync_folder, temporary_path
 from featcache.core.identity import canonical_json, differences
 from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.lock import WriteLock
+from featcache.core.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.errors import FeatcacheError, IdentityError, IntegrityError, MissingFileError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
 
@@ -53,9 +47,9 @@ class RunFolder:
     def __init__(self, path: Path, held: ExitStack) -> None:
         self.path = path
         self.checkpoints = Checkpoints(path / "checkpoints")
-        for left in (*find_temporaries(path / RUN), *find_temporaries(path / HISTORY)):
-            left.unlink()
-        with storage_errors(path / HISTORY, "save"):
+        with storage_errors(path / HISTORY, "save", elsewhere=ELSEWHERE):
+            for left in (*find_temporaries(path / RUN), *find_temporaries(path / HISTORY)):
+                left.unlink()
             mend_end(path / HISTORY)
         self._close = weakref.finalize(self, held.pop_all().close)
 
@@ -84,7 +78,7 @@ class RunFolder:
             If it cannot be written.
         """
         target = Path(path).resolve()  # a link stays, and what it leads to is used
-        with storage_errors(target, "create"), ExitStack() as held:
+        with storage_errors(target, "create", elsewhere=ELSEWHERE), ExitStack() as held:
             target.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(WriteLock(target))
             _make_room(target, overwrite=overwrite)
@@ -125,7 +119,7 @@ class RunFolder:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the run as finished, with a summary of plain JSON values."""
-        with storage_errors(self.path / RUN, "save"):
+        with storage_errors(self.path / RUN, "save", elsewhere=ELSEWHERE):
             replace_file(self.path / RUN, _run_text({**_read_run(self.path), "finished": _plain(summary)}))
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -133,7 +127,7 @@ class RunFolder:
 
         Infinite and NaN values become ``null``, because JSON has neither.
         """
-        with storage_errors(self.path / HISTORY, "save"):
+        with storage_errors(self.path / HISTORY, "save", elsewhere=ELSEWHERE):
             append_records(self.path / HISTORY, [_plain(record)])
 
     def history(self) -> list[dict[str, Any]]:
@@ -145,7 +139,7 @@ class RunFolder:
         records = self.history()
         kept = [record for record in records if record.get("step", step) <= step]
         if len(kept) < len(records):
-            with storage_errors(self.path / HISTORY, "save"):
+            with storage_errors(self.path / HISTORY, "save", elsewhere=ELSEWHERE):
                 rewrite_records(self.path / HISTORY, kept)
 
     def close(self) -> None:

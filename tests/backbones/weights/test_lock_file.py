@@ -14,7 +14,7 @@ from filelock import FileLock
 from featcache.backbones.weights import lock_file as weights_lock
 from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
 from featcache.core.environment import weights_folder
-from featcache.errors import WeightsError
+from featcache.errors import StorageError, WeightsError
 
 VGG = LockRecord("https://here/vgg16.h5", "ab" * 32, 58_889_256, "2026-03-01", "md5 of Keras")
 VIT = LockRecord("https://here/model.safetensors", "cd" * 32, 88, "2026-11-22", "nothing published")
@@ -128,10 +128,10 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "file"))
     text = (
-        rf"cannot record the sha256 of vgg16\.h5 in {lock_file()} \(Not a directory\): run once as somebody who may "
-        "write there, set FEATCACHE_HOME to a folder of your own, or pass --weights PATH"
+        rf"cannot record the sha256 of vgg16\.h5 in {lock_file()}: Not a directory \[errno 20, ENOTDIR\]; something "
+        "else has that name: move it away, or set FEATCACHE_HOME to another folder, or pass --weights PATH"
     )
-    with pytest.raises(WeightsError, match=text):
+    with pytest.raises(StorageError, match=text):
         remember("vgg16.h5", VGG)
 
 
@@ -152,7 +152,7 @@ def test_write_that_fails_leaves_the_older_file_whole():
     with (
         files_of_at_most(len(before) + 10),
         pytest.raises(
-            WeightsError, match=r"cannot record the sha256 of vit\.safetensors in .*File too large"
+            StorageError, match=r"cannot record the sha256 of vit\.safetensors in .*File too large"
         ),
     ):
         remember("vit.safetensors", VIT)

@@ -292,3 +292,10 @@ def test_extract_passes_classes_splits_and_ids_on(network, tmp_path):
     cache = extract(images=PHOTOS, labels=LABELS, backbone=network, output=tmp_path / "x.h5", **about).cache
     assert (cache.classes, list(cache.ids), cache.labels.tolist()) == (("dog", "cat"), NAMES, [1, 1, 0])
     assert [str(name) for name in cache.split_names()] == about["splits"]
+
+
+def test_a_label_of_thousands_of_digits_is_refused_by_its_place():
+    with pytest.raises(
+        UsageError, match=r"the label of image 1 is a number of more than 18 digits; give its text"
+    ):
+        open_arrays(np.zeros((2, 4, 4, 3), np.uint8), [3, 10**5000])

@@ -1,5 +1,6 @@
 """Datasets that the Hugging Face library wrote itself are read as they lie on disk, without a network."""
 
+import errno
 import hashlib
 import io
 import os
@@ -10,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.photo_folders import photo
+from helpers.refusing_disk import refuse_writes
 from PIL import Image as Pictures
 
 from featcache.datasets import open_dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.formats import huggingface as hf
 from featcache.datasets.formats.huggingface import open_hf
-from featcache.errors import DataError, MissingFileError, UsageError
+from featcache.errors import DataError, MissingFileError, StorageError, UsageError
 
 datasets = pytest.importorskip("datasets", reason="the extra hub is not installed")
 
@@ -296,3 +298,42 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         open_hf(str(tmp_path))
     with pytest.raises(UsageError, match="no path; expected hf:PATH"):
         hf.HfSpec.parse("?split=train")
+
+
+# Disks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parquet_file(saved, tmp_path, monkeypatch) -> Path:
+    path = tmp_path / "train.parquet"
+    datasets.load_from_disk(saved)["train"].to_parquet(path)
+    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
+    return path
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
+def test_a_conversion_that_the_disk_refuses_names_the_disk(parquet_file, monkeypatch, number):
+    refuse_writes(monkeypatch, parquet_file.parent / "home", number)
+    said = rf"cannot convert Parquet in .*home/hf/\w+: .*\[errno {number}, .*, or set FEATCACHE_HOME to another folder$"
+    with pytest.raises(StorageError, match=said):
+        open_hf(str(parquet_file))
+
+
+def test_too_little_room_for_a_conversion_is_a_full_disk(parquet_file, monkeypatch):
+    monkeypatch.setattr("datasets.builder.has_sufficient_disk_space", lambda *arguments, **others: False)
+    with pytest.raises(
+        StorageError, match=r"convert Parquet in .*ENOSPC\]; free some space .*, or set FEATCACHE_H"
+    ):
+        open_hf(str(parquet_file))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_file_that_cannot_be_read_is_not_to_be_saved_again(parquet_file, monkeypatch, number):
+    def refuse(*arguments, **others):
+        raise OSError(number, os.strerror(number), str(parquet_file))
+
+    monkeypatch.setattr(datasets.Dataset, "from_parquet", refuse)
+    with pytest.raises(
+        DataError, match=rf"cannot read .*train\.parquet: .*\[errno {number}, \w+\]; (your|the disk)"
+    ):
+        open_hf(str(parquet_file))

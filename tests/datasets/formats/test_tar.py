@@ -1,5 +1,6 @@
 """Tar shards are read in place: the same bytes as from a folder, and a documented outcome for every odd archive."""
 
+import errno
 import gzip
 import io
 import json
@@ -8,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from helpers.refusing_disk import refuse_reads
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -387,7 +389,8 @@ def hostile_header(size: int = 0, kind: bytes = b"0") -> bytes:
     info = tarfile.TarInfo("2.jpg")
     info.type = kind
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
-    block[124:136] = (size % 256**12).to_bytes(12, "big") if size < 0 else b"%011o\0" % size
+    marked = size % 256**12 if size < 0 else 0x80 << 88 | size  # binary, where octal digits do not suffice
+    block[124:136] = b"%011o\0" % size if 0 <= size < 8**11 else marked.to_bytes(12, "big")
     block[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(block))[0]
     return bytes(block)
 
@@ -400,6 +403,8 @@ def hostile_header(size: int = 0, kind: bytes = b"0") -> bytes:
         (hostile_header(2**33 - 1, b"x"), "a header of 8589934592 bytes"),
         (hostile_header(2**33 - 1, b"L"), "a header of 8589934592 bytes"),
         (hostile_header(2**33 - 1), "unexpected end of data"),
+        (hostile_header(2**60), "unexpected end of data, a member reaches byte 11529215046"),
+        (hostile_header(2**80), "unexpected end of data, a member reaches byte 12089258196146"),
         (b"".join([hostile_header(1, b"L") + b"a".ljust(BLOCK, b"\0")] * 5000), "recursion"),
     ],
     ids=[
@@ -408,6 +413,8 @@ def hostile_header(size: int = 0, kind: bytes = b"0") -> bytes:
         "huge pax",
         "huge long name",
         "huge member",
+        "member of 2^60 bytes",
+        "member of 2^80 bytes",
         "endless long names",
     ],
 )
@@ -474,3 +481,27 @@ def test_a_shard_cut_after_it_was_indexed_is_unreadable_and_not_short(tmp_path):
     os.truncate(path, 2 * BLOCK)
     with pytest.raises(OSError, match="cut after it was indexed"):
         record.read()
+
+
+def test_labels_of_thousands_of_digits_are_names(tmp_path):
+    """Python turns no text of more than 4300 digits into a number."""
+    long = "7" * 5000
+    members = {"1.jpg": b"x", "1.cls": long, "2.jpg": b"x", "2.cls": "12", "3.jpg": b"x", "3.cls": "2"}
+    members |= {
+        "4.jpg": b"x",
+        "4.json": f'{{"label": {long}}}',
+        "5.jpg": b"x",
+        "5.json": f'{{"label": "{long}0"}}',
+    }
+    found = open_tar(str(shard(tmp_path / "s.tar", members)))
+    assert found.classes == ("2", "12", long, f"{long}0")
+    assert found.skipped == {"sample whose .json cannot be read": 1}
+
+
+def test_a_shard_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    path = shard(tmp_path / "s.tar", PETS)
+    refuse_reads(monkeypatch, path, errno.EIO)
+    with pytest.raises(
+        DataError, match=r"cannot read .*s\.tar: Input/output error \[errno 5, EIO\]; the disk rep"
+    ):
+        open_tar(str(path))

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from featcache.core import files
+from featcache.core import files, storage
 from featcache.core.identity import sha256_file
 from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.finetuning.runs import array_store as array_folder
@@ -426,13 +426,15 @@ def test_a_save_that_fails_leaves_the_one_before(checkpoints, place, failing, mo
 
     monkeypatch.setattr(place, failing, fail)
     told = (
-        r"cannot save .*last-\w{8}: No space left on device \[errno 28, ENOSPC\]; free some space, or .*; "
+        r"cannot save .*last-\w{8}: No space left on device \[errno 28, ENOSPC\]; free some space .*, or .*; "
         "the earlier checkpoint is intact, continue from it with --resume"
     )
     with pytest.raises(StorageError, match=told) as caught:
         checkpoints.save("last", numbered(2), {"step": 2})
     assert caught.value.errno == errno.ENOSPC
-    with pytest.raises(StorageError, match=r"free some space, or write elsewhere with --output$"):
+    with pytest.raises(
+        StorageError, match=r"free some space \(needs .*, has .*\), or write elsewhere with --output$"
+    ):
         checkpoints.save("best", numbered(2), {"step": 2})
     monkeypatch.undo()
     assert {path.name for path in checkpoints.folder.iterdir()} == own
@@ -442,8 +444,10 @@ def test_a_save_that_fails_leaves_the_one_before(checkpoints, place, failing, mo
 
 
 def test_a_disk_that_is_too_full_is_told_before_anything_is_written(checkpoints, monkeypatch):
-    monkeypatch.setattr(module, "free_bytes", lambda folder: 1000)
-    with pytest.raises(StorageError, match=r"needs 0.2 MB, has 0.0 MB \[errno 28, ENOSPC\]; free some space"):
+    monkeypatch.setattr(storage, "free_bytes", lambda folder: 1000)
+    with pytest.raises(
+        StorageError, match=r"ENOSPC\]; free some space \(needs 0.2 MB, has 1.0 kB\), or write"
+    ):
         checkpoints.save("last", numbered(1), {})
     assert list(checkpoints.folder.iterdir()) == []
 
@@ -453,6 +457,7 @@ SMALL_DISK = """
 import json, subprocess, sys
 from pathlib import Path
 import numpy as np
+from featcache.core import storage
 from featcache.errors import StorageError
 from featcache.finetuning.runs import array_store as array_folder
 from featcache.finetuning.runs import checkpoints as module
@@ -474,7 +479,7 @@ def refused(text, size):
     assert len(list(checkpoints.folder.iterdir())) == 2, list(checkpoints.folder.iterdir())
 
 refused("needs 1.6 MB, has ", 400_000)
-module.free_bytes = lambda folder: None  # as where nobody can say: tensorstore finds out, half way
+storage.free_bytes = lambda folder: None  # as where nobody can say: tensorstore finds out, half way
 for size in (400_000, 325_000, 315_000):
     refused("No space left on device [errno 28, ENOSPC]; free some space", size)
 subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)

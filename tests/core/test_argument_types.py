@@ -1,0 +1,96 @@
+"""Arguments of another type are refused by name, with what was given and what was expected."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import featcache
+from featcache.core.argument_types import checked_types, plain_value, require_type
+from featcache.errors import UsageError
+
+PATH = str | os.PathLike[str] | None
+
+
+@pytest.mark.parametrize(
+    ("hint", "right", "wrong", "expected"),
+    [
+        (int, [3, np.int64(3)], ["3", 3.0, True, None, [3], np.float32(3)], "a whole number"),
+        (float, [3, 0.5, np.float32(0.5)], ["0.5", True, None, 1j], "a number"),
+        (float | None, [None, 1], ["none"], "a number or None"),
+        (bool, [True, np.True_], [1, "yes", None], "true or false"),
+        (str, ["a"], [5, b"a", Path("a")], "text"),
+        (PATH, ["a", Path("a"), None], [5, b"a"], "text, a path or None"),
+        (Sequence[int], [[1], (), (np.int64(2),)], ["12", 1, [1.5], ["a"]], "a list of whole numbers"),
+        (tuple[int, ...], [(1, 2)], [(True,)], "a list of whole numbers"),
+        (Sequence[str | os.PathLike[str]], [["a", Path("b")]], ["a", Path("b"), [3]], "a list of texts or paths"),
+        (Any, [object()], [], ""),
+        ("LoadedBackbone", [5], [], ""),
+        (int | dict[str, int], ["unknown hints are left to the function"], [], ""),
+    ],
+)  # fmt: skip
+def test_types(hint, right, wrong, expected):
+    for value in right:
+        require_type("rows", value, hint)
+    for value in wrong:
+        with pytest.raises(UsageError) as caught:
+            require_type("rows", value, hint)
+        assert str(caught.value).endswith(f": expected {expected}")
+        assert str(caught.value).startswith("rows ")
+
+
+def test_a_long_value_is_told_short():
+    with pytest.raises(UsageError, match=r"^rows '.{5,20}\.\.\..{5,20}': expected a whole number$"):
+        require_type("rows", "x" * 10_000, int)
+
+
+def test_only_given_arguments_are_checked_and_the_function_stays_what_it_is():
+    @checked_types(but=("free",))
+    def function(first: int, *rest: int, free: int = "x", most_rows: int | None = None, **others: int):  # type: ignore
+        """Say so."""
+        return first, rest, free, most_rows, others
+
+    assert function(1, "2", free="y", other="z") == (1, ("2",), "y", None, {"other": "z"})
+    assert (function.__name__, function.__doc__) == ("function", "Say so.")
+    with pytest.raises(UsageError, match=r"^most-rows '3': expected a whole number or None$"):
+        function(1, most_rows="3")  # type: ignore
+    with pytest.raises(TypeError, match=r"missing a required argument: 'first'|positional argument: 'first'"):
+        function()  # type: ignore
+
+
+def test_numbers_of_numpy_become_pythons():
+    found = (
+        plain_value((np.int64(3), 2)),
+        plain_value(np.float32(0.5)),
+        plain_value("a"),
+        plain_value(np.zeros(2)),
+    )
+    assert found[:3] == ((3, 2), 0.5, "a")
+    assert [type(value) for value in (*found[0], found[1])] == [int, int, float]
+    assert isinstance(found[3], np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: featcache.train_head("x.h5", epochs="10"), "epochs '10': expected a whole number"),
+        (lambda: featcache.train_head("x.h5", hidden="ab"), "hidden 'ab': expected a list of whole numbers"),
+        (lambda: featcache.train_head("x.h5", head=5), "head 5: expected text or None"),
+        (lambda: featcache.finetune("x", learning_rate="a"), "learning-rate 'a': expected a number"),
+        (lambda: featcache.finetune("x", workers=1.5), "workers 1.5: expected a whole number or None"),
+        (lambda: featcache.sweep("x.h5", seeds="x"), "seeds 'x': expected a whole number"),
+        (lambda: featcache.sweep(5), "caches 5: expected text, a path or a list of texts or paths"),
+        (lambda: featcache.extract("photos", batch_size="x"), "batch-size 'x': expected a whole number or None"),
+        (lambda: featcache.extract("photos", layers="pool"), "layers 'pool': expected a list of texts"),
+        (lambda: featcache.extract("photos", backbone=5), "backbone 5: expected a name such as mobilenet_v2"),
+        (lambda: featcache.plan_extraction("photos", workers="2"), "workers '2': expected a whole number or None"),
+        (lambda: featcache.check_dataset("photos", workers="2"), "workers '2': expected a whole number or None"),
+    ],
+)  # fmt: skip
+def test_public_functions_refuse_before_anything_is_read(call, says):
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert str(caught.value).startswith(says)
