@@ -212,7 +212,6 @@ def report(bench: Bench, faults: Sequence[str], points: int | None, chance: rand
 def main() -> None:
     """Read what to do from the command line."""
     import jax
-    from orbax.checkpoint import v1  # noqa: F401 - imported once, here
 
     from featcache import backbones
     from featcache.finetuning.runs import checkpoints
@@ -227,9 +226,12 @@ def main() -> None:
     for folder in (inputs, work, scratch):
         folder.mkdir(exist_ok=True)
     place, shim = Place(inputs, work), Shim()
+    scenarios = asked["scenarios"] or list(SCENARIOS)
+    if any(name.startswith("finetune") for name in scenarios):
+        from orbax.checkpoint import v1  # noqa: F401 - once, not in each child
     with registered():
         make_inputs(inputs)
-        for name in asked["scenarios"] or SCENARIOS:
+        for name in scenarios:
             bench = Bench(name, place, scratch / name.replace(" ", "-"), shim, programs)
             chance = random.Random(f"{name} {asked['seed']}")
             found = report(bench, asked["faults"] or list(FAULTS), asked["points"], chance)

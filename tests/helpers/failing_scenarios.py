@@ -70,26 +70,36 @@ class Scenario:
     allowed: Mapping[str, Callable[[Any, Any, Any], bool]] = field(default_factory=dict)
 
 
-def load(name: str = "", *, weights: Any = None) -> FakeNetwork:
+def load(name: str = "", *, weights: Any = None) -> Any:
     """Take the place of `featcache.backbones.load`."""
     del name, weights
     return FakeNetwork()
 
 
 def make_inputs(inputs: Path) -> None:
-    """Make photos, a cache and a classifier that are only read."""
-    from featcache import extract, train_head
+    """Make photos and a cache that are only read; no network is compiled."""
+    from featcache import extract
 
     photos = {f"{split}/{name}": 2 for split in ("train", "val", "test") for name in CLASSES}
     photo_folder(inputs / "photos", photos)
-    network = tiny_network()
-    extract(inputs / "photos", backbone=network, output=inputs / "tiny.h5")
-    replace(train_head(inputs / "tiny.h5", epochs=2, output=None), network=network).save(inputs / "start")
+    extract(inputs / "photos", backbone=load(), output=inputs / "cache.h5")
     photo_folder(inputs / "few", {f"train/{name}": 3 for name in CLASSES})
+    extract(inputs / "few", backbone=load(), output=inputs / "few.h5")
     for name in CLASSES[:2]:
         save_photo(inputs / "more" / "train" / name / "9.png")
     shutil.copytree(inputs / "few", inputs / "more", dirs_exist_ok=True)
     (inputs / "more" / "train" / "cat" / "broken.png").write_text("not an image")
+
+
+def _start(place: Place) -> None:
+    """Make the classifier that fine-tuning begins with, once."""
+    from featcache import extract, train_head
+
+    start, network = place.inputs / "start", tiny_network()
+    if not start.exists():
+        extract(place.inputs / "photos", backbone=network, output=place.inputs / "tiny.h5")
+        head = train_head(place.inputs / "tiny.h5", epochs=2, output=None)
+        replace(head, network=network).save(start)
 
 
 # Commands ---------------------------------------------------------------------------------------------------
@@ -129,7 +139,7 @@ def _older_and_unfinished(place: Place) -> None:
     with contextlib.suppress(Interrupted):
         extract(
             place.inputs / "more",
-            backbone=FakeNetwork(),
+            backbone=load(),
             output=place.work / "out" / "a.h5",
             workers=1,
             on_progress=seen.append,
@@ -140,32 +150,31 @@ def _older_and_unfinished(place: Place) -> None:
 
 
 def _train_head(place: Place) -> list[str]:
-    return ["train-head", str(place.inputs / "tiny.h5"), "-o", str(place.work / "c"), "--epochs", "3", "-q"]
-
-
-def _other_head(place: Place) -> None:
-    _healthy("train-head", place.inputs / "tiny.h5", "-o", place.work / "c", "--epochs", "2", "--seed", "7")
-
-
-def _sweep(place: Place) -> list[str]:
-    return _sweep_of(place, "--head", "linear,ridge", "--lr", "1e-2,1e-1", "--l2", "1")
-
-
-def _sweep_of(place: Place, *heads: str) -> list[str]:
     return [
-        "sweep",
-        str(place.inputs / "tiny.h5"),
+        "train-head",
+        str(place.inputs / "cache.h5"),
         "-o",
-        str(place.work / "sweep"),
-        "--epochs",
-        "2",
-        *heads,
+        str(place.work / "c"),
+        "--head",
+        "ridge",
         "-q",
     ]
 
 
+def _other_head(place: Place) -> None:
+    _healthy(*_train_head(place), "--l2", "7")
+
+
+def _sweep(place: Place) -> list[str]:
+    return _sweep_of(place, "--head", "ridge,prototype", "--l2", "1,10")
+
+
+def _sweep_of(place: Place, *heads: str) -> list[str]:
+    return ["sweep", str(place.inputs / "cache.h5"), "-o", str(place.work / "sweep"), *heads, "-q"]
+
+
 def _smaller_sweep(place: Place) -> None:
-    _healthy(*_sweep_of(place, "--head", "linear", "--lr", "1e-2"))
+    _healthy(*_sweep_of(place, "--head", "ridge", "--l2", "1"))
 
 
 def _no_sweep(place: Place) -> None:
@@ -191,6 +200,7 @@ def _stopped_finetuning(place: Place) -> None:
     from featcache import finetune
     from featcache.errors import Interrupted
 
+    _start(place)
     records: list[Any] = []
     with contextlib.suppress(Interrupted):
         finetune(
@@ -202,18 +212,17 @@ def _stopped_finetuning(place: Place) -> None:
 
 
 def _finished_finetuning(place: Place) -> None:
+    _start(place)
     _healthy(*_finetune(epochs=2)(place))
 
 
 def _export(ending: str) -> Callable[[Place], list[str]]:
-    return lambda place: ["cache", "export", str(place.inputs / "tiny.h5"), str(place.work / f"out{ending}")]
+    return lambda place: ["cache", "export", str(place.inputs / "cache.h5"), str(place.work / f"out{ending}")]
 
 
 def _older_export(ending: str) -> Callable[[Place], None]:
     def prepare(place: Place) -> None:
-        if not (place.inputs / "fake.h5").exists():
-            _healthy("extract", place.inputs / "few", "-o", place.inputs / "fake.h5", "-q")
-        _healthy("cache", "export", place.inputs / "fake.h5", place.work / f"out{ending}")
+        _healthy("cache", "export", place.inputs / "few.h5", place.work / f"out{ending}")
 
     return prepare
 
@@ -287,7 +296,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         _cache_and_unfinished, _remove, {f"out/{name}": file_bytes for name in _NAMES}, done=(0, 3)
     ),
     "gc": Scenario(_cache_and_unfinished, _collect, {f"out/{name}": file_bytes for name in _NAMES}),
-    "finetune": Scenario(_nothing, _finetune(), _RUN, then=_finetune_or_resume, allowed=_WHILE_RUNNING),
+    "finetune": Scenario(_start, _finetune(), _RUN, then=_finetune_or_resume, allowed=_WHILE_RUNNING),
     "finetune resumed": Scenario(
         _stopped_finetuning, _finetune("--resume", epochs=2), _RUN, allowed=_WHILE_RUNNING
     ),
