@@ -59,5 +59,5 @@ def test_a_few_calls_of_each_command_that_compiles_no_network(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 def test_calls_of_each_command(tmp_path):
-    points = None if POINTS == "all" else int(POINTS or 12)
+    points = None if POINTS == "all" else int(POINTS or 6)
     require_nothing_wrong(reports(tmp_path, points=points), list(SCENARIOS))

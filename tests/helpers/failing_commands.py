@@ -100,7 +100,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.scenario = SCENARIOS[self.name]
         self._empty()
-        self.programs.begin(self.name)
+        self.programs.begin(f"before {self.name}")
         self.scenario.prepare(self.place)
         shutil.copytree(self.place.work, self.scratch)
         self.before = self._contents()
