@@ -14,6 +14,7 @@ from featcache.backbones.weights.lock_file import lock_file
 from featcache.cache.layout import STORED_DTYPES
 from featcache.core.classifier_folder import DOCUMENT
 from featcache.core.identity import sha256_file, sha256_json
+from featcache.core.storage import storage_errors
 from featcache.errors import UsageError, did_you_mean
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.transforms import Transforms
@@ -83,11 +84,11 @@ class ExtractionSpec:
         return sha256_json(
             {
                 # Another classifier may lie in the same folder later; its document holds a hash of each file.
-                "backbone": sha256_file(folder / DOCUMENT) if folder else self.backbone,
+                "backbone": _digest_of(folder / DOCUMENT) if folder else self.backbone,
                 "layers": list(self.layers),
-                "weights": sha256_file(weights) if weights else None,
+                "weights": _digest_of(weights) if weights else None,
                 # The lock file holds the hashes of weights that are published without one.
-                "recorded": sha256_file(lock_file()) if lock_file().is_file() else None,
+                "recorded": _digest_of(lock_file()) if lock_file().is_file() else None,
                 "transforms": self.transforms.to_json() if self.transforms else None,
                 "dtype": self.dtype,
                 "compute_dtype": self.compute_dtype,
@@ -97,6 +98,11 @@ class ExtractionSpec:
                 "code": code_digest(),
             }
         )
+
+
+def _digest_of(path: Path) -> str:
+    with storage_errors(path, "read"):
+        return sha256_file(path)
 
 
 def require_positive(**numbers: int | None) -> None:

@@ -1,6 +1,7 @@
 """Every backbone is found under the names that people know, and what its tables say is true of the network."""
 
 import re
+import warnings
 from pathlib import Path
 
 import jax
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 from flax import nnx
 from helpers.configs import abstract_network, all_weights
+from helpers.tiny_finetuning import tiny_network
 
 import featcache.backbones
 from featcache.backbones import load
 from featcache.backbones.family import Download, Family, PackageFile
-from featcache.backbones.input_size import read_size
+from featcache.backbones.input_size import read_size, with_size
 from featcache.backbones.layer import make_layer
 from featcache.backbones.macs import count_macs
 from featcache.backbones.registry import DEFAULT, families, family_of, pretrained_weights, resolve
@@ -164,6 +166,18 @@ def test_sizes_that_cannot_be_meant_are_refused_before_weights_are_looked_for(gi
     says = rf"image size {re.escape(repr(given))}: expected pixels, .* each from 1 to 4096; leave it out"
     with pytest.raises(UsageError, match=says):
         load("mobilenet_v2", image_size=given)
+
+
+@pytest.mark.parametrize(("given", "shown"), [(5, "5x5"), ("31x224", "31x224")])
+def test_a_size_that_a_digit_is_missing_of_is_warned_of(given, shown):
+    network = tiny_network()
+    says = rf"image size {shown}: tiny\.custom was trained on 16x16 pixels, .* less than 32 .*; is a digit missing\?"
+    with pytest.warns(RuntimeWarning, match=says):
+        assert with_size(network, given).transforms.input_size == read_size(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with_size(network, 32)
+        with_size(network, 16)  # what it was trained on
 
 
 def test_a_backbone_of_another_size_differs_in_nothing_else():
