@@ -21,7 +21,7 @@ def find_half_written(folder: Path) -> Iterator[tuple[Path, int, str, bool]]:
         If the folder cannot be listed.
     """
     for each in list_temporaries(folder):
-        if not _is_running(each.pid):
+        if each.left:
             reason, removable = _judge(each)
             yield each.path, _bytes_of(each.path), reason, removable
 
@@ -38,19 +38,9 @@ def _judge(each: Temporary) -> tuple[str, bool]:
             False,
         )
     kind = "half-written" if each.what == "new" else "replaced"
-    if time.time() - each.path.lstat().st_mtime < YOUNG_S:
+    if not each.here and time.time() - each.path.lstat().st_mtime < YOUNG_S:
         return f"{kind} {each.target.name}, less than an hour old: of another machine, perhaps", False
     return f"{kind} {each.target.name} of a process that is gone", True
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _bytes_of(path: Path) -> int:

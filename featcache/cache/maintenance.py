@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def repair(path: str | os.PathLike[str]) -> Verification:
     """
     target = Path(path)
     if not target.is_file():
+        remove_traces(target)
         verify(target)  # raises, and tells an unfinished cache from none
     with WriteLock(target, writes=False):
         found = verify(target)
@@ -240,6 +242,7 @@ def remove(path: str | os.PathLike[str]) -> None:
     with storage_errors(target, "find"):
         paths = [p for p in (target, partial_path(target), previous_path(target)) if p.is_file()]
     if not paths:
+        remove_traces(target)
         raise MissingFileError(f"no cache {target}")
     foreign = [p for p in paths if not _is_ours(p, strict=True)]
     if foreign:
@@ -248,6 +251,22 @@ def remove(path: str | os.PathLike[str]) -> None:
         for each in (*paths, fresh_path(target)):
             with storage_errors(each, "remove"):
                 each.unlink(missing_ok=True)
+
+
+def remove_traces(target: Path) -> None:
+    """Remove what a process that was killed in its first or last steps left beside a cache.
+
+    That is its lock, a file that it was just creating, and earlier rows that it had copied. Nothing is lost if it does
+    not succeed, and the next writer does the same; so no error is raised.
+    """
+    fresh, previous = fresh_path(target), previous_path(target)
+    with suppress(OSError):  # LockedError is one: somebody is writing
+        lock = WriteLock(target, writes=False)
+        if lock.leaves_traces() or fresh.exists() or previous.exists():
+            with lock:
+                fresh.unlink(missing_ok=True)
+                if target.exists() and not partial_path(target).exists():
+                    previous.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> Iterator[Path]:

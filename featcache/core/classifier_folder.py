@@ -24,6 +24,7 @@ from featcache.core.files import (
     exchange,
     find_temporaries,
     make_folder,
+    remove_leftovers,
     sync_folder,
     temporary_path,
     write_durably,
@@ -74,6 +75,7 @@ def write_folder(
     with storage_errors(target, "write the classifier to", elsewhere=ELSEWHERE, needs=needs):
         target = target.resolve()  # a link stays, and what it leads to is replaced
         require_place(target)
+        remove_leftovers(target)
         fresh = temporary_path(target)
         try:
             make_folder(target.parent)

@@ -2,17 +2,22 @@
 
 What is being written lies beside its place under a name of one scheme, ``.NAME.new-PID-RANDOM``: hidden, with the
 process that writes it, and never the name of another writer's file, be it of a thread or of another machine. Where
-an earlier folder has to be moved aside, ``old`` stands for ``new``. See `temporary_path` and `find_temporaries`.
+an earlier folder has to be moved aside, ``old`` stands for ``new``. RANDOM ends in what stands for the machine, so that
+whoever writes there next can remove what a killed process left. See `temporary_path` and `find_temporaries`.
 """
 
 import errno
+import hashlib
 import os
 import re
 import secrets
+import shutil
+import socket
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -157,12 +162,21 @@ Content = bytes | Callable[[BinaryIO], object]
 
 def temporary_path(path: Path, what: str = "new") -> Path:
     """Return an unused name beside a file or folder: of its successor, or of its predecessor (``"old"``)."""
-    return path.with_name(f".{path.name}.{what}-{os.getpid()}-{secrets.token_hex(4)}")
+    return path.with_name(f".{path.name}.{what}-{os.getpid()}-{secrets.token_hex(4)}{_machine()}")
+
+
+@cache
+def _machine() -> str:
+    """Return eight hexadecimal digits for what numbers this process: the machine since it started, or a container."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # not Linux
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
 def find_temporaries(path: Path, what: str = "new") -> list[Path]:
     """Return what lies beside a file or folder under names of `temporary_path`: in use, or left by killed processes."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.{what}-[0-9]+-[0-9a-f]{{8}}")
+    name = re.compile(rf"\.{re.escape(path.name)}\.{what}-[0-9]+-([0-9a-f]{{8}}){{1,2}}")
     try:
         return sorted(found for found in path.parent.iterdir() if name.fullmatch(found.name))
     except OSError:
@@ -183,22 +197,53 @@ class Temporary:
         ``"new"`` or ``"old"``.
     pid
         The process that made it, on whatever machine.
+    here
+        Whether it is known to be of this machine.
     """
 
     path: Path
     target: Path
     what: str
     pid: int
+    here: bool
+
+    @property
+    def left(self) -> bool:
+        """Whether its process, if it was of this machine, is gone."""
+        return not is_running(self.pid)
 
 
 def list_temporaries(folder: Path) -> list[Temporary]:
     """Return everything in a folder under names of `temporary_path`, whatever it belongs to; raises ``OSError``."""
-    scheme = re.compile(r"\.(.+)\.(new|old)-([0-9]{1,18})-[0-9a-f]{8}", re.DOTALL)
+    scheme = re.compile(r"\.(.+)\.(new|old)-([0-9]{1,18})-[0-9a-f]{8}([0-9a-f]{8})?", re.DOTALL)
     return [
-        Temporary(path, path.with_name(match[1]), match[2], int(match[3]))
+        Temporary(path, path.with_name(match[1]), match[2], int(match[3]), match[4] == _machine())
         for path in sorted(folder.iterdir())
         if (match := scheme.fullmatch(path.name))
     ]
+
+
+def is_running(pid: int) -> bool:
+    """Return whether this machine has a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):  # the latter of a number that no process has
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes of this machine left of successors of a file or folder.
+
+    Errors are ignored: leftovers only take space, and ``featcache cache gc`` lists them.
+    """
+    with suppress(OSError):
+        for each in list_temporaries(path.parent):
+            if each.target.name == path.name and each.what == "new" and each.here and each.left:
+                with suppress(OSError):
+                    shutil.rmtree(each.path) if each.path.is_dir() else each.path.unlink()
 
 
 def write_durably(path: Path, content: Content) -> None:
@@ -224,6 +269,7 @@ def replace_file(path: Path, content: Content) -> None:
     OSError
         If it cannot be written; the old content is still there, and nothing beside it. See `storage_errors`.
     """
+    remove_leftovers(path)
     fresh = temporary_path(path)
     try:
         write_durably(fresh, content)

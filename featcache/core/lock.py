@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.kinds import Maybe, Record, Text, Whole
+from featcache.core.files import is_running
 from featcache.core.storage import ELSEWHERE, is_full, storage_error
 from featcache.errors import LockedError
 
@@ -53,6 +54,11 @@ class WriteLock:
         self.writes = writes
         self.record = target.with_name(f"{target.name}.owner.json")
         self._lock = FileLock(target.with_name(f"{target.name}.lock"))
+
+    def leaves_traces(self) -> bool:
+        """Return whether its files are there: while it is held, or after its process was killed."""
+        lock = Path(self._lock.lock_file)  # ours are empty; other programs write into theirs
+        return self.record.is_file() or (lock.is_file() and not lock.stat().st_size)
 
     def __enter__(self) -> "WriteLock":
         try:
@@ -170,12 +176,8 @@ def _is_gone(owner: dict[str, Any]) -> bool:
     pid = owner.get("pid")
     if not isinstance(pid, int) or pid <= 0:
         return True
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # the latter of a number that no process has
+    if not is_running(pid):
         return True
-    except PermissionError:
-        pass
     # The number may have been given to another process since: to this one, say, in a restarted container. (No
     # thread of this process holds it: we have the lock file.)
     return pid == os.getpid() or _start_time(pid) != owner.get("pid_started")

@@ -14,6 +14,7 @@ from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
 from featcache.cache import CacheWriter, FeatureCache, WriteLock
 from featcache.cache.layout import build_identity, previous_path
+from featcache.cache.maintenance import remove_traces
 from featcache.core.argument_types import checked_types
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.storage import ELSEWHERE, storage_errors
@@ -196,6 +197,7 @@ def extract(
     )
     report = _reporter(on_progress, stop)
     if unchanged := unchanged_cache(arguments, data, part, report):
+        remove_traces(unchanged.path)
         return finished_extraction(unchanged, data, Progress("verify"), started, reused=len(unchanged))
     report(Progress("load", total=len(data.records)))
     resolved = resolve(arguments.spec)

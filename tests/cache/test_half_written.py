@@ -64,12 +64,20 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
     assert path.exists()
 
 
-def test_what_another_machine_may_be_writing_is_kept_for_an_hour(tmp_path, gone):
+def test_what_another_machine_may_be_writing_is_kept_for_an_hour(tmp_path, gone, monkeypatch):
+    monkeypatch.setattr(files, "_machine", lambda: "0123abcd")
     path = lay(tmp_path, "photos.npz", age=0)
+    monkeypatch.undo()
     said = "half-written photos.npz, less than an hour old: of another machine, perhaps"
     assert found_in(tmp_path) == {path: (100, said, False)}
     assert gc(tmp_path, unfinished=True) == []
     assert path.exists()
+
+
+def test_what_was_just_left_here_is_removed(tmp_path, gone):
+    path = lay(tmp_path, "photos.npz", age=0)
+    assert found_in(tmp_path) == {path: (100, "half-written photos.npz of a process that is gone", True)}
+    assert [left.path for left in gc(tmp_path)] == [path]
 
 
 def test_an_earlier_classifier_that_was_moved_aside_is_kept_until_it_is_replaced(tmp_path, gone):

@@ -59,16 +59,15 @@ def in_a_child(*how):
 """
 
 SINGLE_CALLS = """
-shim = ctypes.CDLL(None)
+shim, error, once = ctypes.CDLL(None), 1, False
 
 def stop():
-    left = shim.calls_until_failure()
-    shim.fail_call(0, 0)
-    return left
+    shim.stop_failing()
+    return not shim.calls_failed()
 
 answers = []
 while not answers or answers[-1] != "no such call":
-    answers.append(in_a_child(lambda: shim.fail_call(len(answers) + 1, number), stop))
+    answers.append(in_a_child(lambda: shim.fail_calls(len(answers) + 1, once, error, number), stop))
 print(json.dumps(answers[:-1]))
 """
 
@@ -88,7 +87,13 @@ print(json.dumps([in_a_child(lambda: limit(size), lambda: limit(-1)) for size in
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_any_single_call_that_fails_while_a_cache_is_made(number, tmp_path):
     arguments = [str(tmp_path / "folder"), str(number)]
-    output = preloaded(PREAMBLE + SINGLE_CALLS, arguments, under=tmp_path / "folder", scratch=tmp_path)
+    output = preloaded(
+        PREAMBLE + SINGLE_CALLS,
+        arguments,
+        under=tmp_path / "folder",
+        scratch=tmp_path,
+        shim="failing_calls",
+    )
     verdicts = Counter(json.loads(output))
     # Twice the folder is synced, which not every file system can: of the file's own calls none is forgiven.
     assert verdicts == {"refused": verdicts["refused"], "right": 2}

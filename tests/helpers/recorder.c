@@ -1,5 +1,4 @@
-/* Logs every system call that changes a file below $RECORD_UNDER to $RECORD_TO (if given), data included,
-   and lets the one fail that the process itself chose with fail_call.
+/* Logs every system call that changes a file below $WATCH_UNDER to $RECORD_TO, data included.
    Preloaded (LD_PRELOAD) into the process whose crash points are tested; see recording.py for the reader.
    One record: op, fd, offset, length of path, length of data (5 x int64), then path and data. */
 #define _GNU_SOURCE
@@ -20,10 +19,9 @@ enum { OPEN = 1, WRITE, TRUNCATE, ALLOCATE, RENAME, UNLINK, FSYNC, CLOSE };
 static char watched[MANY];
 static int log_fd = -1;
 static const char *under;
-static int until_failure, failure;
 
 __attribute__((constructor)) static void start(void) {
-    under = getenv("RECORD_UNDER");
+    under = getenv("WATCH_UNDER");
     const char *to = getenv("RECORD_TO");
     if (under && to)
         log_fd = syscall(SYS_openat, AT_FDCWD, to, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -34,21 +32,6 @@ static int is_under(const char *path) {
 }
 
 static int is_watched(int fd) { return fd >= 0 && fd < MANY && watched[fd]; }
-
-/* Of the calls from now on that write, resize, reserve or sync, only the number-th fails, and does nothing. */
-void fail_call(int number, int error) {
-    until_failure = number;
-    failure = error;
-}
-
-/* How many more calls it takes until one fails; 0: it has failed. */
-int calls_until_failure(void) { return until_failure; }
-
-static int fails(int fd) {
-    if (!is_watched(fd) || !until_failure || --until_failure) return 0;
-    errno = failure;
-    return 1;
-}
 
 static void put(const void *bytes, size_t length) {
     while (length) {
@@ -105,7 +88,6 @@ OPENER_AT(openat64)
 
 ssize_t write(int fd, const void *data, size_t size) {
     REAL(ssize_t, "write", int, const void *, size_t);
-    if (fails(fd)) return -1;
     off_t offset = is_watched(fd) ? lseek(fd, 0, SEEK_CUR) : 0;
     ssize_t done = real(fd, data, size);
     if (is_watched(fd) && done > 0) record(WRITE, fd, offset, 0, data, done);
@@ -115,7 +97,6 @@ ssize_t write(int fd, const void *data, size_t size) {
 #define WRITER_AT(name) \
     ssize_t name(int fd, const void *data, size_t size, off_t offset) { \
         REAL(ssize_t, #name, int, const void *, size_t, off_t); \
-        if (fails(fd)) return -1; \
         ssize_t done = real(fd, data, size, offset); \
         if (is_watched(fd) && done > 0) record(WRITE, fd, offset, 0, data, done); \
         return done; \
@@ -126,7 +107,6 @@ WRITER_AT(pwrite64)
 #define TRUNCATER(name) \
     int name(int fd, off_t size) { \
         REAL(int, #name, int, off_t); \
-        if (fails(fd)) return -1; \
         int failed = real(fd, size); \
         if (is_watched(fd) && !failed) record(TRUNCATE, fd, size, 0, 0, 0); \
         return failed; \
@@ -137,7 +117,6 @@ TRUNCATER(ftruncate64)
 #define ALLOCATER(name) \
     int name(int fd, off_t offset, off_t size) { \
         REAL(int, #name, int, off_t, off_t); \
-        if (fails(fd)) return failure; \
         int failed = real(fd, offset, size); \
         if (is_watched(fd) && !failed) record(ALLOCATE, fd, offset + size, 0, 0, 0); \
         return failed; \
@@ -178,8 +157,7 @@ int unlinkat(int folder, const char *path, int flags) {
 #define SYNCER(name) \
     int name(int fd) { \
         REAL(int, #name, int); \
-        if (fails(fd)) return -1; \
-        int failed = is_watched(fd) && log_fd < 0 ? 0 : real(fd); /* nobody will miss thousands of files */ \
+        int failed = real(fd); \
         if (is_watched(fd) && !failed) record(FSYNC, fd, 0, 0, 0, 0); \
         return failed; \
     }

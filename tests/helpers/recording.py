@@ -58,12 +58,20 @@ def record(program: str, arguments: Sequence[str], *, under: Path, scratch: Path
     return list(_parsed(log.read_bytes()))
 
 
-def preloaded(program: str, arguments: Sequence[str], *, under: Path, scratch: Path, **variables: str) -> str:
-    """Run a Python program with ``recorder.c`` watching the files below a folder; return what it printed."""
+def preloaded(
+    program: str,
+    arguments: Sequence[str],
+    *,
+    under: Path,
+    scratch: Path,
+    shim: str = "recorder",
+    **variables: str,
+) -> str:
+    """Run a Python program with ``recorder.c`` or another shim watching the files below a folder; return its output."""
     environment = {
         **os.environ,
-        "LD_PRELOAD": str(_compiled(scratch)),
-        "RECORD_UNDER": str(under),
+        "LD_PRELOAD": str(_compiled(shim, scratch)),
+        "WATCH_UNDER": str(under),
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
         **variables,
     }
@@ -73,13 +81,13 @@ def preloaded(program: str, arguments: Sequence[str], *, under: Path, scratch: P
     return run.stdout
 
 
-def _compiled(scratch: Path) -> Path:
+def _compiled(shim: str, scratch: Path) -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("recording system calls needs Linux and a C compiler")
-    library = scratch / "recorder.so"
+    library = scratch / f"{shim}.so"
     if not library.exists():
-        source = Path(__file__).with_name("recorder.c")
+        source = Path(__file__).with_name(f"{shim}.c")
         command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
         subprocess.run(command, check=True, capture_output=True)
     return library

@@ -14,8 +14,10 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,11 +193,23 @@ def _orbax() -> Iterator[Any]:
     context.asynchronous.create_directories_asynchronously = False
     logger = logging.getLogger("absl")
     logger.addFilter(_not_of_orbax)
+    usual = sys.unraisablehook
+    sys.unraisablehook = partial(_print_unless_late, usual)
     try:
         with context:
             yield v1
+        sys.unraisablehook = usual  # after a failure some of its writes are still to end
     finally:
         logger.removeFilter(_not_of_orbax)
+
+
+def _print_unless_late(usual: Callable[[Any], object], unraisable: Any) -> None:
+    """Print an exception that nobody can catch, unless it is a write's of tensorstore that ends after another failed.
+
+    Orbax has raised the failure and closed its event loop by then; what ends later finds it closed.
+    """
+    if str(unraisable.exc_value) != "Event loop is closed":
+        usual(unraisable)
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:

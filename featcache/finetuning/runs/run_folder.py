@@ -14,14 +14,14 @@ import os
 import shutil
 import weakref
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import Maybe, Number, Record, Table, Whole
-from featcache.core.files import find_temporaries, replace_file, sync_folder, temporary_path
+from featcache.core.files import exchange, find_temporaries, replace_file, sync_folder, temporary_path
 from featcache.core.identity import canonical_json, differences
 from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.lock import WriteLock
@@ -119,6 +119,7 @@ class RunFolder:
         _read_run(target)  # raises before a lock file is created for a missing run
         with storage_errors(target, "open"), ExitStack() as held:
             held.enter_context(WriteLock(target))
+            _remove_left(target)
             _require_same(target, _read_run(target)["identity"], identity)
             return cls(target, held)
 
@@ -192,10 +193,15 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         )
 
 
-def _make_room(target: Path, *, overwrite: bool) -> None:
-    """Make sure that `target` does not exist or is an empty folder."""
+def _remove_left(target: Path) -> None:
+    """Remove runs that killed processes had begun to create or to replace; nobody else does, while the lock is held."""
     for left in (*find_temporaries(target, "old"), *find_temporaries(target, "new")):
         _discard(left)
+
+
+def _make_room(target: Path, *, overwrite: bool) -> None:
+    """Make sure that `target` does not exist, is an empty folder, or is a run to be replaced."""
+    _remove_left(target)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not _is_run(target):
@@ -205,21 +211,27 @@ def _make_room(target: Path, *, overwrite: bool) -> None:
         raise UsageError(
             f"{target} holds {state} run; continue it with --resume, or start anew with --overwrite"
         )
-    # Renamed first: a half-removed run would be neither old nor new.
-    aside = temporary_path(target, "old")
-    os.replace(target, aside)
-    _discard(aside)
 
 
 def _create_run(target: Path, identity: Mapping[str, Any]) -> None:
-    """Create a new run in its place, atomically."""
+    """Create a new run in its place, atomically; a run that is there is replaced."""
     fresh = temporary_path(target)
-    fresh.mkdir()
     document = {"format": RUN_DOCUMENT.name, "format_version": RUN_DOCUMENT.version}
     document |= {"identity": identity, "finished": None}
-    replace_file(fresh / RUN, _run_text(document))
-    os.replace(fresh, target)
-    sync_folder(target.parent)
+    try:
+        fresh.mkdir()
+        replace_file(fresh / RUN, _run_text(document))
+        if not _is_run(target):
+            os.replace(fresh, target)
+        elif not exchange(fresh, target):
+            os.replace(target, aside := temporary_path(target, "old"))
+            os.replace(fresh, target)
+            os.replace(aside, fresh)
+        sync_folder(target.parent)
+    finally:
+        # Of the run that was there, if it was replaced. It may stay: the next run here removes it.
+        with suppress(OSError):
+            _discard(fresh)
 
 
 def _discard(folder: Path) -> None:
