@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.cli.extract import views_of
+from featcache.cli.extract import quarantine_json, quarantine_lines, views_of
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, UsageError
 
@@ -72,10 +72,7 @@ def info_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbose
         about = describe(cache)
         unreadable = quarantined_rows(opened)
         identity = opened.identity
-        value = about.to_json() | {
-            "identity": identity,
-            "quarantined": {escaped(name): reason for name, reason in unreadable.items()},
-        }
+        value = about.to_json() | {"identity": identity, **quarantine_json(unreadable)}
         console.result(value, _info_lines(about, identity, unreadable))
 
 
@@ -106,13 +103,22 @@ def verify_(
 def repair_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Mark damaged rows, so that the extract command that made the cache computes them again."""
     console = Console("cache repair", as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.cache import repair
+    from featcache.cache import FeatureCache, repair
+    from featcache.extraction.result import temporary_rows
 
     found = repair(cache)
     console.result(found.to_json(), _verification_lines(found))
     if not found.ok:
         console.note(
             "next: run the featcache extract command that made it; only the damaged rows are computed"
+        )
+        return
+    with FeatureCache(cache) as opened:
+        waiting = len(temporary_rows(opened))
+    if waiting:
+        console.note(
+            f"{waiting} images could not be read when it was made; next: run the featcache extract command that "
+            "made it, which tries them again"
         )
 
 
@@ -264,13 +270,7 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
         *([f"  views       {views_of(recipe)}"] if recipe["views"]["count"] > 1 else []),
         f"  computed in {recipe['compute_dtype']}, {identity['provenance'].get('device', '')}, {about.created}",
     ]
-    if unreadable:
-        lines.append(f"  unreadable  {len(unreadable)} (they have no features):")
-        lines += [f"    {escaped(name)}: {reason}" for name, reason in list(unreadable.items())[:most]]
-        lines += (
-            [f"    … and {len(unreadable) - most} more (--json lists all)"] if len(unreadable) > most else []
-        )
-    return lines
+    return lines + quarantine_lines(unreadable, most)
 
 
 def _transforms_text(transforms: dict) -> str:

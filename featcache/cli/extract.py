@@ -201,7 +201,9 @@ def to_json(done: "Extraction") -> dict[str, Any]:
         "duplicates": done.duplicates,
         "resumed": done.resumed,
         "dropped": done.dropped,
-        "quarantined": {escaped(name): reason for name, reason in done.quarantined.items()},
+        **quarantine_json(done.quarantined),
+        "retried": [escaped(name) for name in done.retried],
+        "damaged": done.damaged,
         "skipped": dict(done.skipped),
         "seconds": round(done.seconds, 3),
     }
@@ -228,13 +230,40 @@ def lines(done: "Extraction") -> list[str]:
         ),
     ]
     text += _dropped_lines(done.dropped)
+    text += [f"  damaged   {done.damaged} rows on the disk, computed again"] if done.damaged else []
     where = shares(done.progress)
     speed = f", {done.computed / done.seconds:.0f} images/s" if done.computed else ""
     text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else ""))
     text += _skipped_lines(done.skipped)
-    if done.quarantined:
-        text.append(f"  unreadable {len(done.quarantined)} (they have no features):")
-        listed = list(done.quarantined.items())
-        text += [f"    {escaped(name)}: {reason}" for name, reason in listed[:10]]
-        text += [f"    … and {len(listed) - 10} more (--json lists all)"] if len(listed) > 10 else []
+    if done.retried:
+        again = sum(name not in done.quarantined for name in done.retried)
+        text.append(f"  retried   {len(done.retried)} that could not be read before: {again} can be read now")
+    return text + quarantine_lines(done.quarantined)
+
+
+def quarantine_json(quarantined: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return images without features as JSON values: all, and those that the next extraction tries again."""
+    from featcache.extraction.result import temporary_images
+
+    return {
+        key: {escaped(name): reason for name, reason in images.items()}
+        for key, images in (("quarantined", quarantined), ("temporary", temporary_images(quarantined)))
+    }
+
+
+def quarantine_lines(quarantined: Mapping[str, str], most: int = 10) -> list[str]:
+    """Return images without features as lines of text, at most `most` of each kind."""
+    from featcache.extraction.result import temporary_images
+
+    temporary = temporary_images(quarantined)
+    damaged = {name: reason for name, reason in quarantined.items() if name not in temporary}
+    text = []
+    for images, what in (
+        (damaged, "unreadable {} (they have no features):"),
+        (temporary, "not read  {} for now (they have no features; the same command tries them again):"),
+    ):
+        listed = list(images.items())
+        text += [f"  {what.format(len(listed))}"] if listed else []
+        text += [f"    {escaped(name)}: {reason}" for name, reason in listed[:most]]
+        text += [f"    … and {len(listed) - most} more (--json lists all)"] if len(listed) > most else []
     return text

@@ -12,13 +12,16 @@ _NUMBERS = struct.Struct("<QQQQQ")
 _LONGEST_NS = 2**63 - 1
 _TICK_NS, _COARSE_TICK_NS = 20_000_000, 2_000_000_000
 """Longer than the resolution of file times: a tick of the kernel (10 ms), or whole seconds (two on FAT)."""
+_SETTABLE_NS = 10_000_000
+"""Resolution of times where ctime repeats the modification time: squashfs, ISO 9660, FAT, SFTP: seconds; exFAT: 10 ms."""
 
 
 def file_state(*files: os.stat_result) -> bytes:
     """Return 16 bytes that change when one of the files is replaced or written to.
 
     Size and modification time are not enough: programs that unpack or copy files may set both. The time of the last
-    change of an inode (ctime) cannot be set, and a file that replaces another has an inode of its own.
+    change of an inode (ctime) cannot be set, and a file that replaces another has an inode of its own. Some file systems
+    keep no such time and repeat the modification time instead.
 
     Parameters
     ----------
@@ -28,9 +31,10 @@ def file_state(*files: os.stat_result) -> bytes:
     Returns
     -------
     bytes
-        Empty without files, and if one was changed so recently that another write might not change its time.
+        Empty without files, if one was changed so recently that another write might not change its time, and if one
+        may be on a file system whose ctime can be set.
     """
-    if not files or _is_fresh(max([file.st_ctime_ns for file in files])):
+    if not files or _is_fresh(max([file.st_ctime_ns for file in files])) or any(map(_may_be_set, files)):
         return b""
     return state_digest(*files)
 
@@ -57,3 +61,11 @@ def recorded_time(nanoseconds: int) -> int:
 def _is_fresh(changed_ns: int) -> bool:
     tick = _TICK_NS if changed_ns % 1_000_000_000 else _COARSE_TICK_NS
     return time.time_ns() - changed_ns < tick
+
+
+def _may_be_set(file: os.stat_result) -> bool:
+    """Return whether the ctime may be a copy of the modification time, which images of reproducible builds share.
+
+    Where ctime is kept, both are the same in a file written once, but end in a whole 10 ms once in 100,000 files.
+    """
+    return file.st_ctime_ns == file.st_mtime_ns and file.st_ctime_ns % _SETTABLE_NS == 0

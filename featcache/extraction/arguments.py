@@ -165,5 +165,5 @@ def prepare_extraction(
         rows=rows,
         document=document,
         caches=caches,
-        dropped=dropped_images(caches, target, hashes, document, overwrite=overwrite),
+        dropped=dropped_images(caches, target, rows, document, overwrite=overwrite),
     )

@@ -8,11 +8,11 @@ import numpy as np
 
 from featcache.cache import CacheWriter, FeatureCache
 from featcache.core.progress import OnProgress, Progress
-from featcache.errors import DataError
+from featcache.errors import DataError, ImageError
 from featcache.extraction.batching import Chunk
 from featcache.extraction.plan import Plan
 from featcache.extraction.runner import FeatureRunner, RecordImages
-from featcache.images.decoding import QUARANTINE_REASONS
+from featcache.images.decoding import QUARANTINE_REASONS, TEMPORARY_REASONS
 
 OF_THE_FILE = ("unreadable file", "changed during extraction")
 """Reasons that concern one file and not its bytes: another file with the same bytes may still be good."""
@@ -21,6 +21,9 @@ COPY_BLOCK = 256
 
 Copies = dict[int, tuple[int, ...]]
 """Computed row to other rows with the same bytes."""
+
+Failures = Sequence[tuple[int, ImageError]]
+"""Row number and error of images that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -49,33 +52,36 @@ class CacheFiller:
     def compute(self, plan: Plan, runner: FeatureRunner, images: RecordImages, *, strict: bool) -> int:
         """Compute the rows of the plan; returns the number of images that could be read.
 
+        An image that could not be read for a temporary reason is tried once more after all others.
+
         Raises
         ------
         DataError
             If `strict` and an image cannot be read.
         """
-        rows, copies, readable = plan.compute, dict(plan.copies), 0
+        rows, copies, readable, tried = plan.compute, dict(plan.copies), 0, set[int]()
         while rows:
             again: list[int] = []
             for chunk in runner.chunks(rows, images.prepare):
-                if strict and chunk.failures:
-                    row, error = chunk.failures[0]
+                lost, postponed = _final_failures(chunk, tried)
+                if strict and lost:
+                    row, error = lost[0]
                     name = images.data.records[row].id
                     raise DataError(f"{name}: {error}; without --strict it would be left out")
-                again += self._take(chunk, copies)
+                again += [*postponed, *self._take(chunk, lost, copies)]
                 readable += len(chunk.rows)
             rows = tuple(again)
         return readable
 
-    def _take(self, chunk: Chunk, copies: Copies) -> list[int]:
-        """Write a chunk; returns the rows to compute instead of unreadable ones with the same bytes."""
+    def _take(self, chunk: Chunk, lost: Failures, copies: Copies) -> list[int]:
+        """Write a chunk; returns the rows to compute instead of lost ones with the same bytes."""
         began = time.perf_counter()
         self._write(chunk, copies)
-        again = [row for lost, error in chunk.failures for row in self._set_aside(lost, error.reason, copies)]
+        again = [other for row, error in lost for other in self._set_aside(row, error.reason, copies)]
         self.progress.write_s += time.perf_counter() - began
         self.progress.decode_s += chunk.decode_s
         self.progress.device_s += chunk.device_s
-        finished = [*chunk.rows.tolist(), *(row for row, _ in chunk.failures)]
+        finished = [*chunk.rows.tolist(), *(row for row, _ in lost)]
         self.progress.done += sum(1 + len(copies.get(row, ())) for row in finished)
         self.report(self.progress)
         return again
@@ -99,3 +105,12 @@ class CacheFiller:
         for lost in (row, *copies.get(row, ())):
             self.writer.quarantine(lost, 1 + QUARANTINE_REASONS.index(reason))
         return again
+
+
+def _final_failures(chunk: Chunk, tried: set[int]) -> tuple[Failures, list[int]]:
+    """Return a chunk's failures that count, and the rows to try once more, which are added to `tried`."""
+    postponed = [
+        row for row, error in chunk.failures if error.reason in TEMPORARY_REASONS and row not in tried
+    ]
+    tried.update(postponed)
+    return [(row, error) for row, error in chunk.failures if row not in postponed], postponed

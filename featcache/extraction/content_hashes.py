@@ -26,7 +26,8 @@ def hash_records(
     """Return the sha256 of every record's bytes.
 
     A file that was hashed before, and whose inode has not changed since, is not read again. A sample of these files is
-    read to check that the file system's state is reliable: if one holds other bytes, all files are read.
+    read to check that the file system's state is reliable: if one holds other bytes, all files are read. Files that
+    cannot be read are tried once more after all others: a moment's lack of memory or file descriptors may have passed.
 
     Parameters
     ----------
@@ -43,9 +44,10 @@ def hash_records(
     """
     known = recall(data) if trust else {}
     rows = _sample(known, data.location)
-    again = list(_iter_hashes([data.records[row] for row in rows], workers))
-    wrong = again != [known[row] for row in rows]
-    if wrong:
+    again = dict(zip(rows, _iter_hashes([data.records[row] for row in rows], workers), strict=True))
+    seen = {row: digest for row, digest in again.items() if digest != UNREADABLE}
+    wrong = any(digest != known[row] for row, digest in seen.items())
+    if wrong or not seen:
         known = {}
     new = [row for row in range(len(data.records)) if row not in known]
     progress = Progress("hash", total=len(data.records))
@@ -54,6 +56,11 @@ def hash_records(
         for row in range(len(data.records)):
             hashes.append(known[row] if row in known else next(missing))
             progress.done += 1
+            report(progress)
+    lost = [row for row in new if hashes[row] == UNREADABLE]
+    with contextlib.closing(_iter_hashes([data.records[row] for row in lost], workers)) as second_attempt:
+        for row, digest in zip(lost, second_attempt, strict=True):
+            hashes[row] = digest
             report(progress)
     if keep and any(data.records[row].state for row in new):
         remember(data, hashes, alone=wrong)
@@ -81,7 +88,7 @@ def _digests(records: Sequence[Record]) -> list[bytes]:
 def _digest(record: Record) -> bytes:
     try:
         return hashlib.sha256(record.read()).digest()
-    except OSError:
+    except (OSError, MemoryError):
         return UNREADABLE
 
 
@@ -91,12 +98,16 @@ def read_unchanged(record: Record, digest: bytes) -> bytes:
     Raises
     ------
     ImageError
-        If the file cannot be read, or has changed since it was hashed.
+        If the file cannot be read, could not be read when it was hashed, or has changed since.
     """
     try:
         data = record.read()
     except OSError as error:
         raise ImageError("unreadable file", error.strerror or str(error)) from error
+    except MemoryError as error:
+        raise ImageError("out of memory", "there was none to read the file") from error
+    if digest == UNREADABLE:
+        raise ImageError("unreadable file", "it could not be read when it was hashed; it can be read now")
     if hashlib.sha256(data).digest() != digest:
         raise ImageError("changed during extraction", "its bytes are not those that were hashed before")
     return data

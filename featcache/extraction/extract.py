@@ -26,11 +26,11 @@ from featcache.extraction.cache_filler import CacheFiller
 from featcache.extraction.output_path import with_folder
 from featcache.extraction.plan import Plan, build_plan, serves
 from featcache.extraction.resolved import provenance_of, resolve
-from featcache.extraction.result import Extraction, finished_extraction, quarantined_rows
+from featcache.extraction.result import Extraction, finished_extraction, quarantined_rows, temporary_rows
 from featcache.extraction.row_table import same_rows
 from featcache.extraction.source_caches import sources_of
 from featcache.extraction.spec import ExtractionSpec
-from featcache.extraction.up_to_date import unchanged_cache
+from featcache.extraction.up_to_date import leaves_work, unchanged_cache
 from featcache.images.augmentation import Augmentation
 from featcache.images.transforms import Transforms
 from featcache.images.views import DEFAULT as DEFAULT_AUGMENT
@@ -197,8 +197,13 @@ def extract(
     )
     report = _reporter(on_progress, stop)
     if unchanged := unchanged_cache(arguments, data, part, report):
+<<<<<<< HEAD
         remove_traces(unchanged.path)
         return finished_extraction(unchanged, data, Progress("verify"), started, reused=len(unchanged))
+=======
+        _require_complete(unchanged, strict=strict)
+        return _as_before(unchanged, data, started)
+>>>>>>> retry
     report(Progress("load", total=len(data.records)))
     resolved = resolve(arguments.spec)
     target = arguments.target(data, part, resolved)
@@ -235,10 +240,19 @@ class _Run:
     def run(self, started: float) -> Extraction:
         prepared, target = self.prepared, self.prepared.target
         count = len(prepared.rows)
+<<<<<<< HEAD
         for cache in prepared.caches:
             if cache.path == target and self._is_this(cache.identity):
                 _remove_previous(target)  # left by a run killed in its last step
                 return self._done(cache, Progress("verify", count, count), started, reused=count)
+=======
+        held = prepared.caches[0] if prepared.caches and prepared.caches[0].path == target else None
+        own = sources_of(prepared.caches[:1])
+        if held and self._is_this(held.identity) and not leaves_work(held, own[0], prepared):
+            _require_complete(held, strict=self.strict)
+            previous_path(target).unlink(missing_ok=True)  # left by a run killed in its last step
+            return _as_before(held, prepared.data, started)
+>>>>>>> retry
         resumed = CacheWriter.resume(target)
         if resumed is not None and not (
             self._is_this(resumed.identity) and resumed.layers.keys() == prepared.resolved.specs.keys()
@@ -250,26 +264,36 @@ class _Run:
                 os.replace(resumed.path, previous_path(target))
             resumed = None
         done = resumed.done() if resumed else np.zeros(count, bool)
-        plan = build_plan(prepared.hashes, done, sources_of(prepared.caches))
+        plan = build_plan(prepared.hashes, done, [*own, *sources_of(prepared.caches[1:])])
         probes = self._probes(plan, resumed)
         with resumed or self._create(probes) as writer:
             progress = Progress("compute", done=int(done.sum()), total=count)
             filling = CacheFiller(writer, progress, self.report)
             filling.copy(plan.reuse, prepared.caches)
             computed = filling.compute(plan, prepared.runner, prepared.images, strict=self.strict)
+            self._require_something_readable(writer, len(plan.reuse) + int(done.sum()) + computed)
             progress.stage = "verify"
             self.report(progress)
             cache = writer.publish()
+<<<<<<< HEAD
         self._require_something_readable(cache)
         _remove_previous(target)
         return self._done(
+=======
+        previous_path(target).unlink(missing_ok=True)
+        return finished_extraction(
+>>>>>>> retry
             cache,
+            prepared.data,
             progress,
             started,
             reused=len(plan.reuse),
             resumed=int(done.sum()),
             computed=computed,
             duplicates=plan.duplicates,
+            dropped=prepared.dropped,
+            retried=_retried(held, prepared.rows.ids) if held else (),
+            damaged=own[0].damaged if held else 0,
         )
 
     def _is_this(self, identity: Mapping[str, Any]) -> bool:
@@ -307,18 +331,27 @@ class _Run:
         )
         return CacheWriter.create(self.prepared.target, identity=identity, rows=rows)
 
-    def _require_something_readable(self, cache: FeatureCache) -> None:
-        if len(cache.rows_of()):
+    def _require_something_readable(self, writer: CacheWriter, readable: int) -> None:
+        """Raise if no row has features, before anything at the target is replaced."""
+        if readable:
             return
+<<<<<<< HEAD
         name, reason = next(iter(quarantined_rows(cache).items()))
         cache.close()
         with suppress(OSError):
             self.prepared.target.unlink()
+=======
+        writer.close()
+        with FeatureCache(writer.path) as cache:
+            name, reason = next(iter(quarantined_rows(cache).items()))
+        writer.path.unlink()
+>>>>>>> retry
         raise DataError(
             f"none of the {len(self.prepared.rows)} images of {self.prepared.data.spec} could be read; "
             f"the first, {name}: {reason}"
         )
 
+<<<<<<< HEAD
     def _done(self, cache: FeatureCache, progress: Progress, started: float, **counts: int) -> Extraction:
         counts["dropped"] = self.prepared.dropped
         return finished_extraction(cache, self.prepared.data, progress, started, **counts)
@@ -328,3 +361,28 @@ def _remove_previous(target: Path) -> None:
     """Remove the older rows that a finished cache no longer needs; where that fails, ``cache gc`` lists them."""
     with suppress(OSError):
         previous_path(target).unlink(missing_ok=True)
+=======
+
+# A finished cache --------------------------------------------------------------------------------------------
+
+
+def _as_before(cache: FeatureCache, data: Dataset, started: float) -> Extraction:
+    """Return the result for a cache that left nothing to do."""
+    progress = Progress("verify", len(cache), len(cache))
+    reused = len(cache.rows_of())
+    return finished_extraction(
+        cache, data, progress, started, reused=reused, retried=_retried(cache, cache.ids)
+    )
+
+
+def _retried(cache: FeatureCache, present: Sequence[str]) -> tuple[str, ...]:
+    """Return the images that a cache left out for a reason that may pass, and that the dataset still has."""
+    names = {*present}
+    return tuple(cache.ids[row] for row in temporary_rows(cache) if cache.ids[row] in names)
+
+
+def _require_complete(cache: FeatureCache, *, strict: bool) -> None:
+    for name, reason in quarantined_rows(cache).items():
+        if strict:
+            raise DataError(f"{name}: {reason}; without --strict it would be left out")
+>>>>>>> retry

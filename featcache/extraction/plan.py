@@ -24,10 +24,13 @@ class ReusableRows:
         uint8 ``[M, 32]``: hashes of the images.
     usable
         bool ``[M]``: rows that have features.
+    damaged
+        Number of rows that are damaged or missing.
     """
 
     sha256: np.ndarray
     usable: np.ndarray
+    damaged: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.core.progress import Progress
 from featcache.datasets import Dataset
-from featcache.images.decoding import QUARANTINE_REASONS
+from featcache.images.decoding import QUARANTINE_REASONS, TEMPORARY_REASONS
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Extraction:
         Number of rows by the origin of their features: the network, another cache, another row with the same bytes,
         an earlier run of this extraction that was interrupted.
     quarantined
-        Id and reason of each image that could not be read.
+        Id and reason of each image that could not be read; see also `temporary`.
     skipped
         Files left out by the source: reason to count.
     dropped
@@ -34,6 +37,11 @@ class Extraction:
         Wall time of the whole extraction.
     progress
         Seconds spent on each stage.
+    retried
+        Ids of the images that the earlier cache at `path` lacks for a temporary reason. All were tried again; those
+        that still cannot be read are among `quarantined`.
+    damaged
+        Rows of the earlier cache at `path` that were damaged on the disk; they have been computed again.
     """
 
     path: Path
@@ -47,6 +55,13 @@ class Extraction:
     dropped: int
     seconds: float
     progress: Progress = field(repr=False)
+    retried: tuple[str, ...] = ()
+    damaged: int = 0
+
+    @property
+    def temporary(self) -> dict[str, str]:
+        """Those of `quarantined` whose reason may pass, so that the next extraction tries them again."""
+        return temporary_images(self.quarantined)
 
     @property
     def cache(self) -> FeatureCache:
@@ -58,7 +73,7 @@ class Extraction:
 
 
 def finished_extraction(
-    cache: FeatureCache, data: Dataset, progress: Progress, started: float, **counts: int
+    cache: FeatureCache, data: Dataset, progress: Progress, started: float, **others: Any
 ) -> Extraction:
     """Return the result of a finished extraction.
 
@@ -70,10 +85,10 @@ def finished_extraction(
         Seconds spent on each stage.
     started
         Start time by `time.monotonic`.
-    **counts
-        Counts of `Extraction` that are not 0, such as ``computed``.
+    **others
+        Fields of `Extraction` that are not 0 or empty, such as ``computed``.
     """
-    nothing = dict.fromkeys(("computed", "reused", "duplicates", "resumed", "dropped"), 0)
+    nothing: dict[str, Any] = dict.fromkeys(("computed", "reused", "duplicates", "resumed", "dropped"), 0)
     return Extraction(
         path=cache.path,
         images=len(cache),
@@ -81,7 +96,7 @@ def finished_extraction(
         skipped=data.skipped,
         seconds=time.monotonic() - started,
         progress=progress,
-        **(nothing | counts),
+        **(nothing | others),
     )
 
 
@@ -90,3 +105,16 @@ def quarantined_rows(cache: FeatureCache) -> dict[str, str]:
     # A newer featcache may know more reasons; its caches of this format are still read.
     reasons = dict(enumerate(QUARANTINE_REASONS, start=1))
     return {cache.ids[row]: reasons.get(int(cache.status[row]), "unreadable") for row in cache.quarantined()}
+
+
+def temporary_images(quarantined: Mapping[str, str]) -> dict[str, str]:
+    """Return those of `quarantined_rows` whose reason may pass."""
+    return {name: reason for name, reason in quarantined.items() if reason in TEMPORARY_REASONS}
+
+
+def temporary_rows(cache: FeatureCache) -> np.ndarray:
+    """Return the numbers of the rows that have no features for a reason that may pass."""
+    numbers = [
+        number for number, reason in enumerate(QUARANTINE_REASONS, start=1) if reason in TEMPORARY_REASONS
+    ]
+    return np.flatnonzero(np.isin(cache.status, numbers))

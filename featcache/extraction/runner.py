@@ -11,7 +11,7 @@ import numpy as np
 from featcache.core.parallel import default_workers
 from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset
-from featcache.errors import FeatcacheError, IdentityError
+from featcache.errors import FeatcacheError, IdentityError, ImageError
 from featcache.extraction.batching import (
     NO_MEMORY,
     Chunk,
@@ -62,7 +62,10 @@ class RecordImages:
     def prepare(self, row: int) -> np.ndarray:
         """Read, check and decode one image to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]``; raises `ImageError`."""
         data = read_unchanged(self.data.records[row], self.hashes[row])
-        return self.views.prepare(data, self.transforms, self.hashes[row])
+        try:
+            return self.views.prepare(data, self.transforms, self.hashes[row])
+        except MemoryError as error:
+            raise ImageError("out of memory", "there was none to prepare the image") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from featcache.cache import FeatureCache, partial_path
+import numpy as np
+
+from featcache.cache import FeatureCache, RowTable, partial_path
+from featcache.cache.checksums import PRESENT
 from featcache.cache.layout import previous_path
 from featcache.core.environment import home
 from featcache.errors import IdentityError, IntegrityError
 from featcache.extraction.plan import ReusableRows, refuse_difference, serves
 from featcache.extraction.resolved import ResolvedExtraction, resolve
+from featcache.extraction.row_table import UNREADABLE
 from featcache.images.colour_statistics import LAYER as STATISTICS
 
 
@@ -106,27 +110,32 @@ def find_caches(
 
 def sources_of(caches: Sequence[FeatureCache]) -> list[ReusableRows]:
     """Return the rows that may be copied: those with valid checksums, so that damaged rows are computed again."""
-    return [ReusableRows(found.sha256, found.usable() & found.intact()) for found in caches]
+    found = []
+    for cache in caches:
+        intact = cache.intact()
+        found.append(ReusableRows(cache.sha256, cache.usable() & intact, int((~intact).sum())))
+    return found
 
 
 def dropped_images(
     caches: Sequence[FeatureCache],
     target: Path,
-    hashes: Sequence[bytes],
+    rows: RowTable,
     document: Mapping[str, Any],
     *,
     overwrite: bool,
 ) -> int:
-    """Return how many images of the finished cache at `target` the new one will not have.
+    """Return how many images of the finished cache at `target` the dataset no longer has.
 
-    Images that were removed from a dataset are dropped from its cache; those of another dataset are not.
+    Images that were removed from a dataset are dropped from its cache; those of another dataset are not. Files that
+    cannot be read at the moment are still there, and are not counted.
 
     Parameters
     ----------
     caches
         The caches that rows may be copied from; the one at `target` may be among them.
-    hashes
-        sha256 of the new images.
+    rows
+        The new row table.
     document
         The dataset's entry in the new identity.
     overwrite
@@ -140,15 +149,18 @@ def dropped_images(
     held = next((cache for cache in caches if cache.path == target), None)
     if held is None:
         return 0
-    present = held.sha256[held.rows_of()]
-    dropped = len({digest.tobytes() for digest in present} - set(hashes))
+    kept = {digest.tobytes() for digest in rows.sha256}
+    lost = {digest.tobytes() for digest in held.sha256[held.status == PRESENT]} - kept
     was, now = ((told["spec"], told.get("slice")) for told in (held.identity["dataset"], document))
-    if dropped and was != now and not overwrite:
+    if lost and was != now and not overwrite:
         raise IdentityError(
-            f"{target} holds another dataset, {_name_of(was)}: {dropped} of its images are not in {_name_of(now)}, and "
-            "their features would be lost; write to another file with --output, or replace it with --overwrite"
+            f"{target} holds another dataset, {_name_of(was)}: {len(lost)} of its images are not in {_name_of(now)}, "
+            "and their features would be lost; write to another file with --output, or replace it with --overwrite"
         )
-    return dropped
+    if UNREADABLE in kept:
+        unreadable = {rows.ids[row] for row in np.flatnonzero(~rows.sha256.any(axis=1))}
+        lost -= {held.sha256[row].tobytes() for row, name in enumerate(held.ids) if name in unreadable}
+    return len(lost)
 
 
 def _name_of(dataset: tuple[str, str | None]) -> str:

@@ -1,23 +1,32 @@
-"""Detect that a cache is up to date without loading a network."""
+"""Decide whether a finished cache leaves anything to do; without loading a network, if the request is unchanged."""
 
 import os
 from pathlib import Path
 
-from featcache.cache import FeatureCache
-from featcache.core.progress import OnProgress
+import numpy as np
+
+from featcache.cache import FeatureCache, partial_path
+from featcache.core.parallel import ordered_map
+from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset
-from featcache.errors import IntegrityError
-from featcache.extraction.arguments import ExtractionArguments
+from featcache.errors import ImageError, IntegrityError
+from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.output_path import output_path
-from featcache.extraction.row_table import identify_rows, same_rows
+from featcache.extraction.plan import ReusableRows, build_plan
+from featcache.extraction.result import temporary_rows
+from featcache.extraction.row_table import UNREADABLE, identify_rows, same_rows
+from featcache.images.decoding import TEMPORARY_REASONS
 
 
 def unchanged_cache(
     arguments: ExtractionArguments, data: Dataset, part: Subset, report: OnProgress
 ) -> FeatureCache | None:
-    """Return the finished cache if arguments, code and images are unchanged; ``None`` otherwise."""
+    """Return the finished cache if arguments, code and images are unchanged and every row holds; ``None`` otherwise.
+
+    Every row is verified: what is called finished must not be refused by the next command.
+    """
     if arguments.verify or arguments.reuse:
         return None
     target = _guessed_target(arguments, data, part)
@@ -32,7 +41,63 @@ def unchanged_cache(
         return None
     hashes = hash_records(data, workers=arguments.threads, report=report)
     rows, document = identify_rows(data, hashes, arguments.rule)
-    return cache if same_rows(cache.identity, rows, document) else None
+    if not same_rows(cache.identity, rows, document):
+        return None
+    # Files without a hash were tried again just now, in vain. The others that left no features may be readable.
+    if any(hashes[row] != UNREADABLE for row in temporary_rows(cache)):
+        return None
+    report(Progress("verify", len(rows), len(rows)))
+    return cache if cache.intact().all() else None
+
+
+def leaves_work(held: FeatureCache, rows: ReusableRows, prepared: PreparedExtraction) -> bool:
+    """Return whether a finished cache of these images and this recipe has rows that can be computed or copied.
+
+    Such are damaged rows, and images that were left out for a reason that has passed: each is read and decoded to find
+    out, until one can be. If none can, the cache stays as it is.
+
+    Parameters
+    ----------
+    held, rows
+        The finished cache at the target, and what may be copied from it.
+    prepared
+        The extraction.
+    """
+    waiting = temporary_rows(held)
+    if rows.damaged or not len(waiting):
+        return bool(rows.damaged)
+    if partial_path(prepared.target).exists():  # of a run that was killed while it computed them
+        return True
+    done = np.ones(len(held), bool)
+    done[waiting] = False
+    sources = [ReusableRows(cache.sha256, cache.usable()) for cache in prepared.caches]
+    known = build_plan(prepared.hashes, done, sources).reuse.values()
+    if any(_holds(prepared.caches[position], row) for position, row in known):
+        return True
+    workers = prepared.arguments.threads
+    return any(
+        ordered_map(
+            lambda row: _can_be_prepared(row, prepared), waiting.tolist(), workers=workers, ahead=2 * workers
+        )
+    )
+
+
+def _holds(cache: FeatureCache, row: int) -> bool:
+    try:
+        for layer in cache.layers:
+            cache.features([row], layer, view="all")
+    except IntegrityError:
+        return False
+    return True
+
+
+def _can_be_prepared(row: int, prepared: PreparedExtraction) -> bool:
+    """Return whether an image can be computed, or will never be: both are more than the cache says."""
+    try:
+        prepared.images.prepare(row)
+    except ImageError as error:
+        return error.reason not in TEMPORARY_REASONS
+    return True
 
 
 def _guessed_target(arguments: ExtractionArguments, data: Dataset, part: Subset) -> Path | None:

@@ -30,6 +30,9 @@ QUARANTINE_REASONS = (
 )
 """Why an image has no row. Cache files store index + 1: the order is fixed, new reasons go to the end."""
 
+TEMPORARY_REASONS = frozenset({"unreadable file", "changed during extraction", "out of memory"})
+"""Reasons that say something of a moment and not of the picture, so that it is tried again."""
+
 MAX_PIXELS = 178_956_970
 """Width × height above which a picture is refused before any pixel is decoded (Pillow's own error limit)."""
 

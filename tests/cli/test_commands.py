@@ -73,6 +73,52 @@ def test_extract_as_json(cli, photos):
     assert (again["computed"], again["reused"]) == (0, 11)
 
 
+def test_extract_counts_what_may_be_read_later_apart_from_what_is_damaged(cli, photos):
+    (photos / "bad.png").write_text("no photo")
+    Path("photos.csv").write_text(
+        "path,label\n" + "".join(f"photos/train/{c}/{n}.png,{c}\n" for c in ("cat", "dog") for n in range(4))
+        + "photos/bad.png,cat\nphotos/late.png,dog\n"
+    )  # fmt: skip
+    extract, info = ("extract", "csv:photos.csv", "-o", "out.h5"), ("cache", "info", "out.h5")
+    listed = [
+        "  unreadable 1 (they have no features):",
+        "    photos/bad.png: not an image",
+        "  not read  1 for now (they have no features; the same command tries them again):",
+        "    photos/late.png: unreadable file",
+    ]
+    assert cli(*extract).out.splitlines()[-4:] == listed
+    assert cli(*info).out.splitlines()[-4:] == listed
+    again = "  retried   1 that could not be read before: 0 can be read now"
+    assert cli(*extract).out.splitlines()[-5:] == [again, *listed]
+    both = {"photos/bad.png": "not an image", "photos/late.png": "unreadable file"}
+    result = one_object(cli(*extract, "--json"), "extract")
+    assert [result[key] for key in ("quarantined", "temporary", "retried", "damaged", "reused")] == [
+        both, {"photos/late.png": "unreadable file"}, ["photos/late.png"], 0, 8
+    ]  # fmt: skip
+    result = one_object(cli(*info, "--json"), "cache info")
+    assert (result["quarantined"], list(result["temporary"])) == (both, ["photos/late.png"])
+    assert cli("cache", "repair", "out.h5").err == (
+        "1 images could not be read when it was made; next: run the featcache extract command that made it, which "
+        "tries them again\n"
+    )
+    (photos / "train/cat/0.png").rename(photos / "late.png")
+    (photos / "train/cat/0.png").write_bytes((photos / "train/cat/1.png").read_bytes())
+    assert cli(*extract).out.splitlines()[-3:] == [again.replace("0 can", "1 can"), *listed[:2]]
+    assert "temporary" not in cli(*info).out
+
+
+def test_extract_says_what_was_damaged_on_the_disk(cli, photos):
+    path = Path(one_object(cli("extract", "photos", "-o", "out.h5", "--json"), "extract")["cache"])
+    with FeatureCache(path) as cache:
+        content = bytearray(path.read_bytes())
+        content[content.index(cache.features([3]).tobytes()) + 9] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    lines = cli("extract", "photos", "-o", "out.h5").out.splitlines()
+    assert lines[3].split() == ["features", "1", "computed,", "10", "reused"]
+    assert "  damaged   1 rows on the disk, computed again" in lines
+
+
 def test_extract_quietly_prints_the_result_alone(cli, photos):
     ran = cli("extract", "photos", "-q", "-o", "out.h5")
     assert (ran.code, ran.err) == (0, "")

@@ -21,6 +21,7 @@ from featcache.errors import (
     UsageError,
 )
 from featcache.estimators import extractor as transformer
+from featcache.images.views import Views
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -206,6 +207,21 @@ def test_an_unreadable_image_is_named_and_the_others_are_kept(files, computed, t
             extractor.transform([*files[:3], tmp_path / "text.jpg"])
     # The second time it alone is tried.
     assert sorted(computed) == sorted([*map(str, files[:3]), *[str(tmp_path / "text.jpg")] * 2])
+
+
+def test_an_image_that_could_not_be_read_for_a_moment_is_tried_again(files, want, tmp_path, monkeypatch):
+    extractor, usual = FeatureExtractor(cache=tmp_path / "kept"), Views.prepare
+
+    def prepare(self: Views, data: bytes, *arguments) -> np.ndarray:
+        if data == files[0].read_bytes():
+            raise MemoryError
+        return usual(self, data, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Views, "prepare", prepare)
+        with pytest.raises(ImageError, match=r"out of memory: .*0\.png; it can be read now: try again"):
+            extractor.transform(files)
+    np.testing.assert_allclose(extractor.transform(files), want, atol=1e-5)
 
 
 def test_only_unreadable_images(tmp_path):

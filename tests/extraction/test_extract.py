@@ -254,10 +254,11 @@ def test_a_repaired_image_is_computed_on_the_next_run(run, photos):
 
 def test_files_that_change_or_vanish_during_the_run_are_left_out(run, photos, tmp_path):
     data = open_dataset(str(photos))
-    versions = [save_photo(tmp_path / "versions" / f"{n}.png").read_bytes() for n in range(2)]
+    hashed, changed = (save_photo(tmp_path / "versions" / f"{n}.png").read_bytes() for n in range(2))
+    reads = iter([hashed])
 
     def changing():
-        return versions.pop()
+        return next(reads, changed)
 
     def vanished():
         raise FileNotFoundError(2, "No such file or directory")

@@ -214,6 +214,20 @@ def test_where_times_are_whole_seconds_just_now_is_longer(monkeypatch):
     assert {ns: bool(state(st_ctime_ns=time.time_ns() - ns)) for ns in ago} == ago
 
 
+def test_a_time_of_change_that_repeats_the_time_of_writing_says_nothing():
+    """As on squashfs, FAT or through SFTP: an image of a reproducible build gives every file the same, settable time."""
+    times = {
+        1_600_000_000_000_000_000: False,
+        1_600_000_000_120_000_000: False,
+        1_600_000_000_120_000_100: True,
+    }
+    found = {time_ns: bool(state(st_ctime_ns=time_ns, st_mtime_ns=time_ns)) for time_ns in times}
+    assert found == times
+    one, other = (SimpleNamespace(**OLD | {"st_mtime_ns": ns, "st_ctime_ns": 10**18}) for ns in (-1, 10**18))
+    several: Any = (one, other)
+    assert file_state.file_state(one) != b"" == file_state.file_state(*several)
+
+
 def test_of_several_files_each_counts_and_of_none_nothing_is_known():
     one, other = (SimpleNamespace(**OLD | {"st_ino": number}) for number in (1, 2))
     both: Any = (one, other)

@@ -13,7 +13,7 @@ from helpers.fake_network import FakeNetwork, expected
 from helpers.photo_folders import photo_folder
 
 import featcache
-from featcache.cache import FeatureCache, partial_path, repair
+from featcache.cache import FeatureCache, partial_path, repair, verify
 from featcache.errors import IntegrityError, Interrupted, MissingFileError
 
 
@@ -100,6 +100,49 @@ def test_a_repaired_cache_is_finished_by_computing_the_damaged_row(photos, targe
     done = extract(photos, target)
     assert (done.resumed, done.computed) == (7, 1)
     assert_right(photos, done)
+
+
+def places(path) -> dict[str, int]:
+    """A byte of every part of a cache; beside the rows, one of what lies between them."""
+    with FeatureCache(path) as cache:
+        offsets = cache._stored.layout.offsets
+        middle = {name: offset + 2 for name, offset in offsets.items()}
+        return {"magic": 3, "digest": 30, "header": 120, **middle, "end": cache.nbytes - 1}
+
+
+ROW_PARTS = (
+    "features/pool",
+    "features/image:statistics",
+    "crc32/pool",
+    "crc32/image:statistics",
+    "rows/status",
+)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_is_called_finished_is_not_refused_afterwards(by_name, photos, target, monkeypatch, tmp_path):
+    monkeypatch.setattr("featcache.backbones.load", lambda name, weights=None: FakeNetwork())
+    options = {"backbone": "fake"} if by_name else {}
+    (photos / "train/dog/zero.png").touch()
+    extract(photos, target, **options)
+    whole = target.read_bytes()
+    healed, said = set(), []
+    for name, place in places(target).items():
+        flip(target, place)
+        try:
+            done = extract(photos, target, **options)
+        except IntegrityError as error:
+            said.append(str(error))
+        else:
+            healed.add(name)
+            assert (done.damaged, done.reused, done.computed) == (1, 7, 1)
+            assert verify(target).ok
+            assert_right(photos, done)
+        target.chmod(0o644)
+        target.write_bytes(whole)
+    assert healed == {*ROW_PARTS}
+    assert all("or delete it and run the same featcache extract command again" in text for text in said)
+    assert extract(photos, target, **options).damaged == 0
 
 
 def test_a_damaged_target_is_refused_and_can_be_overwritten(photos, target):
