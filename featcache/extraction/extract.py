@@ -197,13 +197,9 @@ def extract(
     )
     report = _reporter(on_progress, stop)
     if unchanged := unchanged_cache(arguments, data, part, report):
-<<<<<<< HEAD
-        remove_traces(unchanged.path)
-        return finished_extraction(unchanged, data, Progress("verify"), started, reused=len(unchanged))
-=======
         _require_complete(unchanged, strict=strict)
+        remove_traces(unchanged.path)
         return _as_before(unchanged, data, started)
->>>>>>> retry
     report(Progress("load", total=len(data.records)))
     resolved = resolve(arguments.spec)
     target = arguments.target(data, part, resolved)
@@ -240,19 +236,12 @@ class _Run:
     def run(self, started: float) -> Extraction:
         prepared, target = self.prepared, self.prepared.target
         count = len(prepared.rows)
-<<<<<<< HEAD
-        for cache in prepared.caches:
-            if cache.path == target and self._is_this(cache.identity):
-                _remove_previous(target)  # left by a run killed in its last step
-                return self._done(cache, Progress("verify", count, count), started, reused=count)
-=======
         held = prepared.caches[0] if prepared.caches and prepared.caches[0].path == target else None
         own = sources_of(prepared.caches[:1])
         if held and self._is_this(held.identity) and not leaves_work(held, own[0], prepared):
             _require_complete(held, strict=self.strict)
-            previous_path(target).unlink(missing_ok=True)  # left by a run killed in its last step
+            _remove_previous(target)  # left by a run killed in its last step
             return _as_before(held, prepared.data, started)
->>>>>>> retry
         resumed = CacheWriter.resume(target)
         if resumed is not None and not (
             self._is_this(resumed.identity) and resumed.layers.keys() == prepared.resolved.specs.keys()
@@ -275,14 +264,8 @@ class _Run:
             progress.stage = "verify"
             self.report(progress)
             cache = writer.publish()
-<<<<<<< HEAD
-        self._require_something_readable(cache)
         _remove_previous(target)
-        return self._done(
-=======
-        previous_path(target).unlink(missing_ok=True)
         return finished_extraction(
->>>>>>> retry
             cache,
             prepared.data,
             progress,
@@ -335,33 +318,16 @@ class _Run:
         """Raise if no row has features, before anything at the target is replaced."""
         if readable:
             return
-<<<<<<< HEAD
-        name, reason = next(iter(quarantined_rows(cache).items()))
-        cache.close()
-        with suppress(OSError):
-            self.prepared.target.unlink()
-=======
         writer.close()
         with FeatureCache(writer.path) as cache:
             name, reason = next(iter(quarantined_rows(cache).items()))
-        writer.path.unlink()
->>>>>>> retry
+        with suppress(OSError):
+            writer.path.unlink()
         raise DataError(
             f"none of the {len(self.prepared.rows)} images of {self.prepared.data.spec} could be read; "
             f"the first, {name}: {reason}"
         )
 
-<<<<<<< HEAD
-    def _done(self, cache: FeatureCache, progress: Progress, started: float, **counts: int) -> Extraction:
-        counts["dropped"] = self.prepared.dropped
-        return finished_extraction(cache, self.prepared.data, progress, started, **counts)
-
-
-def _remove_previous(target: Path) -> None:
-    """Remove the older rows that a finished cache no longer needs; where that fails, ``cache gc`` lists them."""
-    with suppress(OSError):
-        previous_path(target).unlink(missing_ok=True)
-=======
 
 # A finished cache --------------------------------------------------------------------------------------------
 
@@ -385,4 +351,9 @@ def _require_complete(cache: FeatureCache, *, strict: bool) -> None:
     for name, reason in quarantined_rows(cache).items():
         if strict:
             raise DataError(f"{name}: {reason}; without --strict it would be left out")
->>>>>>> retry
+
+
+def _remove_previous(target: Path) -> None:
+    """Remove the older rows that a finished cache no longer needs; where that fails, ``cache gc`` lists them."""
+    with suppress(OSError):
+        previous_path(target).unlink(missing_ok=True)
