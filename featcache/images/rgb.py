@@ -19,21 +19,20 @@ def to_rgb(image: Image.Image, rule: str) -> Image.Image:
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    grey = _sixteen_to_eight_bits(image) if _is_sixteen_bits(image) else None
-    if grey is None and image.mode in ("I", "F"):
+    white = rule == "white" and image.has_transparency_data
+    if _is_sixteen_bits(image):
+        return _in_strips(
+            image, _sixteen_to_eight_bits(image, image.info.get("transparency") if white else None)
+        )
+    if image.mode in ("I", "F"):
         kind = f"{image.mode} {image.format}"
         raise ImageError("unsupported pixels", f"{kind} of 32 bits; convert it to 8 or 16 bits")
-    white = rule == "white" and image.has_transparency_data
-    if grey is None and image.mode != "La" and not white:
-        image.info.pop("transparency", None)  # else convert() warns about palettes
-        return image if image.mode == "RGB" else image.convert("RGB")
-
-    def convert(part: Image.Image) -> Image.Image:
-        part = grey(part) if grey else part
-        part = part.convert("LA") if part.mode == "La" else part  # of a TIFF: Pillow converts it to LA only
-        return _over_white(part) if white else part.convert("RGB")
-
-    return _in_strips(image, convert)
+    if white:
+        return _in_strips(image, _over_white)
+    if image.mode == "La":
+        return _in_strips(image, lambda part: part.convert("LA").convert("RGB"))
+    image.info.pop("transparency", None)  # else convert() warns about palettes
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
@@ -54,6 +53,7 @@ def strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
+    image = image.convert("LA") if image.mode == "La" else image  # of a TIFF: Pillow converts it to LA only
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     rgb = Image.new("RGB", rgba.size, "white")
     rgb.paste(rgba, mask=rgba.getchannel("A"))
@@ -65,12 +65,16 @@ def _is_sixteen_bits(image: Image.Image) -> bool:
     return image.mode.startswith("I;16") or f"{image.mode} {image.format}" in ("I PNG", "I PPM")
 
 
-def _sixteen_to_eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """Return the scaling of 16-bit grey to 8 bits, value / 257 rounded; Pillow's convert() clips: most turns white."""
+def _sixteen_to_eight_bits(
+    image: Image.Image, transparent: int | None
+) -> Callable[[Image.Image], Image.Image]:
+    """Return the scaling of 16-bit grey to 8 bits, value / 257 rounded; Pillow's convert() clips: most turns white.
+
+    The transparent value becomes white.
+    """
     tags = getattr(image, "tag_v2", {})  # TIFF: Pillow passes 12 bits and "white is zero" on as they are
     full = 2 ** tags.get(ExifTags.Base.BitsPerSample, (16,))[0] - 1
     inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
-    transparent = image.info.get("transparency")
 
     def scale(values: np.ndarray) -> np.ndarray:
         grey = (values.astype(np.uint32) * 255 + full // 2) // full
@@ -81,9 +85,8 @@ def _sixteen_to_eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.
     def convert(part: Image.Image) -> Image.Image:
         values = np.asarray(part)
         grey = by_value[values] if by_value is not None and values.itemsize == 2 else scale(values)
-        if transparent is None:
-            return Image.fromarray(grey)
-        alpha = np.where(values == transparent, np.uint8(0), np.uint8(255))
-        return Image.fromarray(np.stack([grey, alpha], axis=-1))
+        if transparent is not None:
+            grey[values == transparent] = 255
+        return Image.fromarray(grey).convert("RGB")
 
     return convert
