@@ -1,5 +1,8 @@
 """How large an encoded image may be, how much memory its decoding may take, and how much work."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from featcache.core.byte_budget import ByteBudget
 from featcache.errors import ImageError
 
@@ -16,11 +19,13 @@ DECODING = ByteBudget(MAX_MEMORY)
 """What is held while a picture is decoded, by `featcache.images.decoding`."""
 
 READING = ByteBudget(2**28)
-"""What is held while the bytes of a large file are in memory, see `featcache.datasets.reading`.
+"""What is held while the bytes of a large file are in memory, by `room_for_file`.
 
 A budget of its own: what is waiting to be decoded was read already, and must not wait for what it holds itself. So a
 thread takes from this one first and from `DECODING` second, never the other way round.
 """
+
+_LARGE_FILE = 2**22
 
 
 def require_readable_size(nbytes: int) -> None:
@@ -36,3 +41,25 @@ def require_readable_size(nbytes: int) -> None:
             "too many bytes",
             f"{nbytes:,} bytes, at most {MAX_FILE_BYTES:,} are read; compress it, or leave it out",
         )
+
+
+@contextmanager
+def room_for_file(nbytes: int) -> Iterator[None]:
+    """Read an encoded image in this ``with`` block, and use it; waits while others hold too many bytes of large files.
+
+    Parameters
+    ----------
+    nbytes
+        Its size; 0 if unknown.
+
+    Raises
+    ------
+    ImageError
+        It is larger than is read, with the reason ``too many bytes``.
+    """
+    require_readable_size(nbytes)
+    if nbytes <= _LARGE_FILE:
+        yield
+    else:
+        with READING.hold(nbytes):
+            yield

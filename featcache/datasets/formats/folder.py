@@ -12,6 +12,7 @@ from pathlib import Path
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, space_at_end
 from featcache.datasets.file_state import file_state
 from featcache.errors import DataError, MissingFileError
+from featcache.images.limits import require_readable_size
 from featcache.splits.slices import SPLITS
 
 EXTENSIONS = frozenset(
@@ -93,13 +94,22 @@ def open_folder(path: str) -> Dataset:
 
 
 def read_regular_file(path: str) -> bytes:
-    """Return a file's bytes; refuses what is no regular file, so that a FIFO cannot block the run."""
+    """Return a file's bytes; refuses what is no regular file, so that a FIFO cannot block the run.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ImageError
+        It is larger than any image that is read.
+    """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     # Not through a file object: it asks the system twice as often, and between threads every question costs a turn.
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{path} is no regular file")
+        require_readable_size(status.st_size)  # a sparse file may claim terabytes
         data = os.read(descriptor, status.st_size)
         while len(data) < status.st_size and (more := os.read(descriptor, 2**24)):  # one read ends at 2 GiB
             data += more
