@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from featcache.errors import ImageError
-from featcache.images.limits import DECODING, LARGE_PIXELS, require_readable_size
+from featcache.images.limits import LARGE_PIXELS, require_readable_size, room_to_decode
 from featcache.images.loading import load_pixels
 from featcache.images.rgb import strips, to_rgb
 from featcache.images.work import open_stream, require_feasible
@@ -111,12 +111,14 @@ def read(
     with _verdicts(name, data):
         image = _open(name, data)
         needed = require_feasible(name, image, data, turn=exif == "apply", whole=finish is None)
-        with DECODING.hold(needed):
+        with room_to_decode(needed):
             # One name for the picture in all its forms, so that each is freed as soon as the next is there.
             image, turn = _load(image, data, exif)
             image = to_rgb(image, rgb)
             image = image if turn is None else image.transpose(turn)
-            return np.asarray(finish(image)) if finish else _as_array(image)
+            array = np.asarray(finish(image)) if finish else _as_array(image)
+            del image  # before others are let in
+    return array
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def examine(data: bytes) -> PictureFacts:
     with _verdicts(name, data):
         image = _open(name, data)
         mode = image.mode  # as stored: loading the pixels replaces that of some
-        with DECODING.hold(require_feasible(name, image, data, turn=False, whole=False)):
+        with room_to_decode(require_feasible(name, image, data, turn=False, whole=False)):
             image, turn = _load(image, data, "apply")
             transparent = image.has_transparency_data
             image = to_rgb(image, "white")

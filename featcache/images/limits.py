@@ -1,21 +1,25 @@
 """How large an encoded image may be, how much memory its decoding may take, and how much work."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from featcache.core.byte_budget import ByteBudget
+from featcache.core.freed_memory import return_freed_memory
 from featcache.errors import ImageError
 
 MAX_FILE_BYTES = 2**29
 """Bytes of a file, a member or a cell above which it is not read: 8-bit RGB of as many pixels as may be decoded."""
 
 MAX_MEMORY = 1_900_000_000
-"""Bytes that all threads together decode into. A picture that needs more by itself is refused."""
+"""Bytes that decoding one picture may take: with more, an extraction would exceed 2.5 GB."""
+
+SHARED_MEMORY = 1_400_000_000
+"""Bytes that the pictures decoded at the same time take together. One that needs more is decoded alone."""
 
 LARGE_PIXELS = 2**20
 """Pixels up to which a picture is left to Pillow as it is: neither memory nor time matters then."""
 
-DECODING = ByteBudget(MAX_MEMORY)
+DECODING = ByteBudget(SHARED_MEMORY)
 """What is held while a picture is decoded, by `featcache.images.decoding`."""
 
 READING = ByteBudget(2**28)
@@ -26,6 +30,8 @@ thread takes from this one first and from `DECODING` second, never the other way
 """
 
 _LARGE_FILE = 2**22
+_SMALL_PICTURE, _LARGE_PICTURE = 16 * LARGE_PIXELS, 2**26
+_AT_ONCE = nullcontext()
 
 
 def require_readable_size(nbytes: int) -> None:
@@ -43,9 +49,8 @@ def require_readable_size(nbytes: int) -> None:
         )
 
 
-@contextmanager
-def room_for_file(nbytes: int) -> Iterator[None]:
-    """Read an encoded image in this ``with`` block, and use it; waits while others hold too many bytes of large files.
+def room_for_file(nbytes: int) -> AbstractContextManager[None]:
+    """Read an encoded image in a ``with`` block, and use it; waits while others hold too many bytes of large files.
 
     Parameters
     ----------
@@ -58,8 +63,19 @@ def room_for_file(nbytes: int) -> Iterator[None]:
         It is larger than is read, with the reason ``too many bytes``.
     """
     require_readable_size(nbytes)
-    if nbytes <= _LARGE_FILE:
-        yield
-    else:
-        with READING.hold(nbytes):
+    return READING.hold(nbytes) if nbytes > _LARGE_FILE else _AT_ONCE
+
+
+def room_to_decode(nbytes: int) -> AbstractContextManager[None]:
+    """Decode a picture that takes so many bytes in a ``with`` block; waits while others take too many."""
+    return _decoding(nbytes) if nbytes > _SMALL_PICTURE else _AT_ONCE
+
+
+@contextmanager
+def _decoding(nbytes: int) -> Iterator[None]:
+    with DECODING.hold(nbytes):
+        try:
             yield
+        finally:
+            if nbytes > _LARGE_PICTURE:
+                return_freed_memory()
