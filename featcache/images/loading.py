@@ -59,6 +59,6 @@ def _scaled_samples(image: Image.Image, data: bytes) -> Image.Image:
     for start in range(0, samples, LARGE_PIXELS):
         part = slice(start, start + LARGE_PIXELS)
         scaled[part] = scale[values[part]]
-    loaded = Image.frombuffer(image.mode, image.size, scaled.data, "raw", image.mode, 0, 1)
+    loaded = Image.frombuffer(image.mode, image.size, scaled, "raw", image.mode, 0, 1)
     loaded.info, loaded.format = image.info, image.format
     return loaded
