@@ -128,7 +128,7 @@ def _check_tags(data: bytes) -> None:
 def _check_text(data: bytes) -> None:
     """Refuse plain text of which Pillow makes one Python number a value, or cuts each comment out of a copy."""
     if data[1:2] in b"123":
-        if len(data) / 5e6 > MAX_SECONDS:
+        if len(data) / 3e6 > MAX_SECONDS:
             raise too_much_work("PPM", f"{len(data):,} bytes of plain text")
         if (comments := len(_COMMENT.findall(data))) > _COMMENTS:
             raise too_much_work("PPM", f"{comments:,} comments")
@@ -161,7 +161,8 @@ def require_feasible(name: str, image: Image.Image, data: bytes, *, turn: bool, 
     if pixels <= LARGE_PIXELS and name != "TIFF":
         return 16 * pixels
     each = _bytes_per_pixel(image, turn=turn, whole=whole, decoder=_decoder_bytes(name, image, scans))
-    needed = int(pixels * each) + 3 * len(data) * (name == "WEBP")
+    # Pillow keeps a pointer to every row, of three pictures at most.
+    needed = int(pixels * each) + 24 * max(image.size) + 3 * len(data) * (name == "WEBP")
     if needed > MAX_MEMORY:
         raise ImageError(
             "too much memory",
