@@ -24,6 +24,7 @@ from featcache.core.tasks import MULTICLASS, MULTILABEL
 from featcache.datasets import Dataset, Record, open_dataset
 from featcache.errors import ImageError, UsageError
 from featcache.images.decoding import PictureFacts, examine
+from featcache.images.limits import room_for_file
 
 _NAMED = {
     "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
@@ -104,15 +105,17 @@ class _Look:
 
 
 def _look(record: Record) -> _Look:
+    size = record.size
     try:
-        data = record.read()
+        with room_for_file(record.size):
+            data = record.read()
+            size = len(data)
+            facts = examine(data)
+            return _Look(size, hashlib.sha256(data).digest(), facts)
     except OSError as error:
         return _Look(failure=("unreadable file", error.strerror or str(error)))
-    try:
-        facts = examine(data)
     except ImageError as error:
-        return _Look(len(data), failure=(error.reason, error.detail))
-    return _Look(len(data), hashlib.sha256(data).digest(), facts)
+        return _Look(size, failure=(error.reason, error.detail))
 
 
 def _said_format(name: str) -> str | None:

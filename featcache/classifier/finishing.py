@@ -20,6 +20,7 @@ from featcache.classifier.classifier import Classifier
 from featcache.classifier.seen_images import seen_images
 from featcache.classifier.view_features import view_features
 from featcache.core.tasks import MULTICLASS
+from featcache.heads.feature_table import blocks
 from featcache.heads.fitted_head import FittedHead
 from featcache.heads.settings import Settings
 from featcache.heads.target_scaling import TargetScale
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 MOST_CHECKED = 10_000
 """Training rows whose features are checked for mistakes; of more rows, every n-th, at most twice as many."""
+
+MEASURED_BYTES = 2**26
+"""Features that are measured at a time."""
 
 MOST_COMPARED = 1000
 """Checked rows whose nearest neighbours are compared; of more rows, a sample of this size."""
@@ -98,12 +102,13 @@ def finish_head(
     seen = np.concatenate([rows.train, rows.val])
     classifier = make_classifier(cache, layer, settings, parameters, record, seen=seen)
     head = FittedHead(settings, parameters, len(cache.classes), cache.task)
-    outputs, loss = {}, classifier.loss
+    outputs = {}
     for part in ("val", "test"):
         if len(numbers := getattr(rows, part)):
-            raw, loss = head.raw(_measured_features(cache, numbers, layer, tta=tta), tta=tta)
-            outputs[part] = raw, cache.known[numbers]
-    classifier = calibrate_and_score(classifier, outputs, loss=loss, reject_accuracy=reject_accuracy)
+            outputs[part] = _raw(head, cache, numbers, layer, tta=tta), cache.known[numbers]
+    classifier = calibrate_and_score(
+        classifier, outputs, loss=classifier.loss, reject_accuracy=reject_accuracy
+    )
     found = _find_mistakes(cache, layer, settings, rows)
     if floor is not None:
         from featcache.checks.features import below_floor
@@ -212,6 +217,15 @@ def make_classifier(
         training={**asdict(settings), "hidden": list(settings.hidden), **drawn, **record},
         provenance=_provenance(cache),
         seen=seen_images(cache.sha256[seen]),
+    )
+
+
+def _raw(head: FittedHead, cache: FeatureCache, rows: np.ndarray, layer: str, *, tta: bool) -> np.ndarray:
+    """Return the head's raw outputs ``[n, C]`` for rows of a cache, of which `MEASURED_BYTES` are read at a time."""
+    width = head.width * (cache.layers[layer].views if tta else 1)
+    parts = blocks(len(rows), width, MEASURED_BYTES)
+    return np.concatenate(
+        [head.raw(_measured_features(cache, rows[part], layer, tta=tta), tta=tta)[0] for part in parts]
     )
 
 

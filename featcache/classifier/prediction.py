@@ -21,6 +21,7 @@ from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.colour_statistics import LAYER as STATISTICS
+from featcache.images.limits import room_for_file
 from featcache.images.resizing import pixels
 from featcache.images.transforms import Transforms
 from featcache.images.views import Views
@@ -325,7 +326,8 @@ def _of_array(array: np.ndarray, transforms: Transforms, views: Views) -> np.nda
 
 def _load(path: Path, transforms: Transforms, views: Views) -> np.ndarray:
     try:
-        data = read_regular_file(str(path))
+        with room_for_file(path.stat().st_size):
+            data = read_regular_file(str(path))
+            return views.prepare(data, transforms, hashlib.sha256(data).digest())
     except OSError as error:
         raise ImageError("unreadable file", error.strerror or str(error)) from error
-    return views.prepare(data, transforms, hashlib.sha256(data).digest())

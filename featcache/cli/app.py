@@ -25,7 +25,7 @@ from featcache.cli import (
     sweep,
     train_head,
 )
-from featcache.cli.console import Console, active, escaped_lines, forget, output_error
+from featcache.cli.console import Console, active, escaped, escaped_lines, forget, output_error
 from featcache.cli.options import SectionedCommand
 from featcache.cli.signals import after_interruption
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
@@ -73,10 +73,12 @@ def run(arguments: list[str]) -> int:
     _interrupt_on_sigterm()
     _escape_unencodable()
     forget()
+    pillow: list[str] = []
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            warnings.showwarning = partial(_show_warning, warnings.showwarning, pillow)
             code = _run(arguments)
+        _note_pillow(pillow)
     except BrokenPipeError:  # `featcache … | head`
         _drop_output()
         return 1
@@ -102,18 +104,34 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show_warning(usual: Any, message: Warning | str, category: type, filename: str, *rest: Any) -> None:
-    """Print featcache's warnings as one line, unless quiet, and leave those of libraries unchanged."""
+def _show_warning(
+    usual: Any, pillow: list[str], message: Warning | str, category: type, filename: str, *rest: Any
+) -> None:
+    """Print featcache's warnings as one line, unless quiet, and leave those of libraries unchanged.
+
+    Pillow's are collected in `pillow`: it has one for every broken tag of every image.
+    """
     console = active()
     if console is not None and is_about_programs(str(message)):
         if forget_damaged(str(message)):
             console.note("damaged compiled programs were deleted and are compiled again")
         else:
             console.detail(f"a compiled program was not kept: {message}")
+    elif "PIL" in Path(filename).parts:
+        pillow.append(str(message))
     elif console is None or not Path(filename).is_relative_to(PACKAGE):
         usual(escaped_lines(str(message)), category, filename, *rest)
     else:
         console.note(f"warning: {message}")
+
+
+def _note_pillow(warned: list[str]) -> None:
+    """Print one warning for all of Pillow's, unless quiet."""
+    console = active()
+    if console is not None and warned:
+        first = escaped(warned[0][:200])
+        times = "once" if len(warned) == 1 else f"{len(warned):,} times"
+        console.note(f"warning: Pillow warned {times} of damaged or unusual images, first of: {first}")
 
 
 def _run(arguments: list[str]) -> int:

@@ -44,7 +44,7 @@ class Record:
     split
         ``"train"``, ``"val"``, ``"test"``, or `UNSPLIT`.
     read
-        Returns the encoded bytes; raises ``OSError``.
+        Returns the encoded bytes; raises ``OSError``, or `featcache.errors.ImageError` if there are too many.
     size, mtime_ns
         As the file system states them (bytes, nanoseconds; 0 where there is none): recorded, never identity.
     group

@@ -21,6 +21,7 @@ from featcache.extraction.plan import Plan, build_plan
 from featcache.extraction.resolved import ResolvedExtraction
 from featcache.extraction.row_table import UNREADABLE
 from featcache.extraction.source_caches import caches_in, named_caches, sources_of
+from featcache.images.limits import require_readable_size
 from featcache.images.resizing import prepare
 
 
@@ -139,6 +140,10 @@ def _name_unreadable(records: Sequence[Record], request: ResolvedExtraction) -> 
 def _require_readable(records: Sequence[Record], hashes: Sequence[bytes]) -> None:
     for record, found in zip(records, hashes, strict=True):
         if found == UNREADABLE:
+            try:
+                require_readable_size(record.size)
+            except ImageError as error:
+                raise _unreadable(record, error.reason, error.detail) from None
             raise _unreadable(record, "unreadable file", "it cannot be opened, or is not a regular file")
 
 

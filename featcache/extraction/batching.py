@@ -130,7 +130,7 @@ def run_pipelined(
         try:
             image: np.ndarray | ImageError = prepare(row)
         except ImageError as error:
-            image = error
+            image = _without_frames(error)
         return row, image, time.perf_counter() - started
 
     def land() -> Chunk:
@@ -166,8 +166,13 @@ def _prepare_all(
             images.append(prepare(row))
             good.append(row)
         except ImageError as error:
-            failures.append((row, error))
+            failures.append((row, _without_frames(error)))
     return images, good, failures
+
+
+def _without_frames(error: ImageError) -> ImageError:
+    """Return the same error without its traceback, whose frames would keep the picture and its bytes in memory."""
+    return ImageError(error.reason, error.detail)
 
 
 def _padded(images: Sequence[np.ndarray], size: int) -> np.ndarray:

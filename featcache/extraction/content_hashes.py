@@ -12,6 +12,7 @@ from featcache.datasets import Dataset, Record
 from featcache.errors import ImageError
 from featcache.extraction.remembered_hashes import recall, remember
 from featcache.extraction.row_table import UNREADABLE
+from featcache.images.limits import room_for_file
 
 TOGETHER = 16
 """Files per task of a thread: scheduling a task costs as much as hashing a small file."""
@@ -87,8 +88,9 @@ def _digests(records: Sequence[Record]) -> list[bytes]:
 
 def _digest(record: Record) -> bytes:
     try:
-        return hashlib.sha256(record.read()).digest()
-    except (OSError, MemoryError):
+        with room_for_file(record.size):
+            return hashlib.sha256(record.read()).digest()
+    except (OSError, ImageError, MemoryError):
         return UNREADABLE
 
 
@@ -105,7 +107,7 @@ def read_unchanged(record: Record, digest: bytes) -> bytes:
     except OSError as error:
         raise ImageError("unreadable file", error.strerror or str(error)) from error
     except MemoryError as error:
-        raise ImageError("out of memory", "there was none to read the file") from error
+        raise ImageError("out of memory", f"no {record.size:,} bytes to read it into") from error
     if digest == UNREADABLE:
         raise ImageError("unreadable file", "it could not be read when it was hashed; it can be read now")
     if hashlib.sha256(data).digest() != digest:

@@ -23,6 +23,7 @@ from featcache.extraction.batching import (
 from featcache.extraction.content_hashes import read_unchanged
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.colour_statistics import image_statistics
+from featcache.images.limits import room_for_file
 from featcache.images.transforms import Transforms
 from featcache.images.views import PLAIN, Views
 
@@ -61,11 +62,13 @@ class RecordImages:
 
     def prepare(self, row: int) -> np.ndarray:
         """Read, check and decode one image to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]``; raises `ImageError`."""
-        data = read_unchanged(self.data.records[row], self.hashes[row])
-        try:
-            return self.views.prepare(data, self.transforms, self.hashes[row])
-        except MemoryError as error:
-            raise ImageError("out of memory", "there was none to prepare the image") from error
+        record = self.data.records[row]
+        with room_for_file(record.size):
+            data = read_unchanged(record, self.hashes[row])
+            try:
+                return self.views.prepare(data, self.transforms, self.hashes[row])
+            except MemoryError as error:
+                raise ImageError("out of memory", "there was none to prepare the image") from error
 
 
 @dataclass(frozen=True, kw_only=True)

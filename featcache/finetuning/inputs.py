@@ -23,6 +23,7 @@ from featcache.extraction.spec import ExtractionSpec
 from featcache.finetuning.model import Model
 from featcache.finetuning.settings import HEAD
 from featcache.images.augmentation import Augmentation
+from featcache.images.limits import room_for_file
 from featcache.images.random_views import decode_view
 
 KEPT_BYTES = 2**30
@@ -148,11 +149,12 @@ class PhotoInputs:
                 yield chunk.rows, np.zeros(0)
 
     def _prepare(self, row: int, epoch: int | None) -> np.ndarray:
-        image = read_unchanged(self.data.records[row], self.hashes[row])
-        plain = Augmentation() if epoch is None else self.augmentation
-        return decode_view(
-            image, self.model.transforms, plain, seed=self.seed, image=self.hashes[row], number=epoch or 0
-        )
+        record, plain = self.data.records[row], Augmentation() if epoch is None else self.augmentation
+        with room_for_file(record.size):
+            image = read_unchanged(record, self.hashes[row])
+            return decode_view(
+                image, self.model.transforms, plain, seed=self.seed, image=self.hashes[row], number=epoch or 0
+            )
 
     @cached_property
     def _runner(self) -> FeatureRunner:

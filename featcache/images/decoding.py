@@ -6,7 +6,6 @@ decoded whole (``draft()`` would change them); ICC profiles are ignored, as torc
 """
 
 import contextlib
-import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,10 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from featcache.errors import ImageError
+from featcache.images.limits import LARGE_PIXELS, require_readable_size, room_to_decode
+from featcache.images.loading import load_pixels
+from featcache.images.rgb import strips, to_rgb
+from featcache.images.work import open_stream, require_feasible
 
 QUARANTINE_REASONS = (
     "empty file",
@@ -27,6 +30,9 @@ QUARANTINE_REASONS = (
     "unreadable file",
     "changed during extraction",
     "out of memory",
+    "too many bytes",
+    "too much memory",
+    "too much work",
 )
 """Why an image has no row. Cache files store index + 1: the order is fixed, new reasons go to the end."""
 
@@ -75,6 +81,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = [_UPRIGHT[number] for number in (5, 6, 7, 8)]
 
 
 def read(
@@ -105,8 +112,16 @@ def read(
     """
     name = _format_of(data)
     with _verdicts(name, data):
-        image = _upright_rgb(_open(name, data), exif, rgb)
-        return np.asarray(finish(image) if finish else image)
+        image = _open(name, data)
+        needed = require_feasible(name, image, data, turn=exif == "apply", whole=finish is None)
+        with room_to_decode(needed):
+            # One name for the picture in all its forms, so that each is freed as soon as the next is there.
+            image, turn = _load(image, data, exif)
+            image = to_rgb(image, rgb)
+            image = image if turn is None else image.transpose(turn)
+            array = np.asarray(finish(image)) if finish else _as_array(image)
+            del image  # before others are let in
+    return array
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +170,12 @@ def examine(data: bytes) -> PictureFacts:
     with _verdicts(name, data):
         image = _open(name, data)
         mode = image.mode  # as stored: loading the pixels replaces that of some
-        image.load()
-        transparent = image.has_transparency_data
-        width, height = _upright_rgb(image, "apply", "white").size
+        with room_to_decode(require_feasible(name, image, data, turn=False, whole=False)):
+            image, turn = _load(image, data, "apply")
+            transparent = image.has_transparency_data
+            image = to_rgb(image, "white")
+        width, height = image.size if turn not in _ON_ITS_SIDE else image.size[::-1]
+        del image
     untouched = _open(name, data)  # what the other frames are must not change what the first is
     return PictureFacts(
         format=name,
@@ -186,16 +204,26 @@ def _verdicts(name: str, data: bytes) -> Iterator[None]:
         raise ImageError(_reason(error, name, data), f"{name} of {len(data)} bytes: {text}") from error
 
 
-def _upright_rgb(image: Image.Image, exif: str, rgb: str) -> Image.Image:
-    """Decode an opened picture's pixels, all of them."""
-    image.load()
-    turn = _UPRIGHT.get(_orientation(image)) if exif == "apply" else None
-    image = _to_rgb(image, rgb)
-    return image if turn is None else image.transpose(turn)
+def _load(image: Image.Image, data: bytes, exif: str) -> tuple[Image.Image, Image.Transpose | None]:
+    """Decode an opened picture's pixels, all of them, and return them with how they are to be turned."""
+    loaded = load_pixels(image, data)
+    return loaded, _UPRIGHT.get(_orientation(image)) if exif == "apply" else None
+
+
+def _as_array(image: Image.Image) -> np.ndarray:
+    """Return the pixels of an RGB picture, uint8 ``[H, W, 3]``, read-only; large ones are copied strip by strip."""
+    if image.width * image.height <= LARGE_PIXELS:
+        return np.asarray(image)
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    for left, upper, right, lower in strips(image):
+        array[upper:lower] = np.asarray(image.crop((left, upper, right, lower)))
+    array.flags.writeable = False
+    return array
 
 
 def _format_of(data: bytes) -> str:
     """Return the format's name, from the first bytes alone."""
+    require_readable_size(len(data))
     if not data:
         raise ImageError("empty file", "0 bytes; copy or download it again")
     match = _SIGNATURE.match(data)
@@ -231,7 +259,7 @@ def _open(name: str, data: bytes) -> Image.Image:
     verdict = accept(bytes(data[:16])) if accept else True
     if opener is None or isinstance(verdict, str):
         raise ImageError("unsupported format", f"this Pillow was built without {name}; install a full wheel")
-    image = opener(io.BytesIO(data), "")
+    image = opener(open_stream(name, data), "")
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("too many pixels", f"{width}×{height}, at most {MAX_PIXELS:,} are read; shrink it")
@@ -275,37 +303,3 @@ def _has_several(image: Image.Image) -> bool:
         return bool(getattr(image, "is_animated", False))
     except Exception:  # what follows the first frame is damaged, which is not looked at anywhere else
         return True
-
-
-def _to_rgb(image: Image.Image, rule: str) -> Image.Image:
-    """Apply the RGB rule; a plain RGB picture is returned as it is."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    kind = f"{image.mode} {image.format}"
-    if image.mode.startswith("I;16") or kind in ("I PNG", "I PPM"):  # both hold 16 bits in 32
-        image = _sixteen_to_eight_bits(image)
-    if image.mode in ("I", "F"):
-        raise ImageError("unsupported pixels", f"{kind} of 32 bits; convert it to 8 or 16 bits")
-    if image.mode == "La":  # premultiplied grey of a TIFF: Pillow converts it to LA only
-        image = image.convert("LA")
-    if rule == "white" and image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.new("RGB", rgba.size, "white")
-        image.paste(rgba, mask=rgba.getchannel("A"))
-        return image
-    image.info.pop("transparency", None)  # else convert() warns about palettes
-    return image.convert("RGB")
-
-
-def _sixteen_to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits, value / 257 rounded; Pillow's convert() clips: most turns white."""
-    values = np.asarray(image).astype(np.uint32)
-    tags = getattr(image, "tag_v2", {})  # TIFF: Pillow passes 12 bits and "white is zero" on as they are
-    full = 2 ** tags.get(ExifTags.Base.BitsPerSample, (16,))[0] - 1
-    grey = (values * 255 + full // 2) // full
-    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
-        grey = 255 - grey
-    if "transparency" not in image.info:
-        return Image.fromarray(grey.astype(np.uint8))
-    alpha = np.where(values == image.info["transparency"], 0, 255)
-    return Image.fromarray(np.stack([grey, alpha], axis=-1).astype(np.uint8))

@@ -4,8 +4,9 @@ The rows of some steps are read by a thread while the program takes the steps be
 in two passes. Results are those of `fit`, up to the rounding of sums in another order.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from featcache.core.freed_memory import return_freed_memory
 from featcache.core.jit_options import cpu_options
 from featcache.heads.feature_table import FeatureTable, blocks
 from featcache.heads.model import Scaling
@@ -152,17 +154,21 @@ def _epoch(
     some: int,
 ) -> _UnvalidatedEpoch:
     """Take all steps of an epoch, `some` of them at a time."""
-    steps, size = order.shape
+    steps = len(order)
     zero = np.zeros(len(hyper.seed), np.float32)
     half = _UnvalidatedEpoch(carry, zero, zero)
     # The last block is filled up with steps without rows, which would count as steps: it has a shape of its own.
     parts = [order[start : start + some] for start in range(0, steps, some)]
-    # A row's place in its block is its place in the order; -1 stays, and reads some row that does not count.
-    reads = (np.maximum(part.ravel(), 0) for part in parts)
-    done = int(carry.epoch) * steps
-    for part, rows in zip(parts, _read_ahead(train.rows, reads), strict=True):
-        local = np.where(part >= 0, np.arange(part.size, dtype=np.int32).reshape(-1, size), -1)
+    # -1 stays, and reads some row that does not count. In ascending order, so that no second copy in the order of the
+    # steps is made: they find a row by its place in the block.
+    wanted = [np.sort(np.maximum(part, 0), axis=None) for part in parts]
+    done, blocks_left = int(carry.epoch) * steps, iter(zip(parts, wanted, strict=True))
+    for rows in _read_ahead(train.rows, iter(wanted)):
+        part, numbers = next(blocks_left)
+        local = np.where(part >= 0, np.searchsorted(numbers, part), -1).astype(np.int32)
         half = run["steps"](program, steps, hyper, rows, scaling, local, np.int32(done), half)
+        del rows
+        jax.block_until_ready(half.losses)  # else blocks pile up before a program that is slower than reading
         done += len(part)
     return half
 
@@ -181,22 +187,27 @@ def _validate_epoch(
     sums = (zero, zero, zero)
     numbers = (np.arange(part.start, part.stop) for part in blocks(*val.table.shape, nbytes))
     for rows in _read_ahead(val.rows, numbers):
-        part = run["evaluate"](program, half.carry.learners.parameters, scaling, rows)
+        part = jax.block_until_ready(run["evaluate"](program, half.carry.learners.parameters, scaling, rows))
+        del rows
         sums = tuple(a + b for a, b in zip(sums, part, strict=True))
     return run["end_epoch"](program, hyper, half, sums)
 
 
 def _read_ahead(read: Callable[[np.ndarray], TrainRows], wanted: Iterator[np.ndarray]) -> Iterator[TrainRows]:
-    """Yield blocks of rows; a thread reads one block ahead."""
+    """Yield blocks of rows; a thread reads one block ahead, and no block is kept here once it was yielded.
+
+    The caller must forget it, too, before it asks for the next: no ``zip`` or ``enumerate``, which keep what they gave.
+    """
+    coming: deque[Future[TrainRows]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="featcache-rows") as pool:
-        waiting = None
         for numbers in wanted:
-            coming = pool.submit(read, numbers)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = coming
-        if waiting is not None:
-            yield waiting.result()
+            coming.append(pool.submit(read, numbers))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+                return_freed_memory()
+        while coming:
+            yield coming.popleft().result()
+    return_freed_memory()
 
 
 def _scaling(program: HeadsProgram, train: StreamedRows, nbytes: int) -> Scaling:
@@ -209,12 +220,15 @@ def _scaling(program: HeadsProgram, train: StreamedRows, nbytes: int) -> Scaling
     total = np.zeros(width)
     for rows in _read_ahead(train.rows, iter(parts)):
         total += np.sum(rows.x, axis=0, dtype=np.float64)
+        del rows
     centre = (total / count).astype(np.float32)
     share = train.weight / np.maximum(train.weight.sum(axis=1, keepdims=True), 1e-9)
     share = share if train.views == 1 else share / train.views
     first, second = np.zeros((heads, width)), np.zeros((heads, width))
-    for numbers, rows in zip(parts, _read_ahead(train.rows, iter(parts)), strict=True):
-        mean, square = _programs()["moments"](rows.x, centre, share[:, numbers // train.views])
+    position = iter(parts)
+    for rows in _read_ahead(train.rows, iter(parts)):
+        mean, square = _programs()["moments"](rows.x, centre, share[:, next(position) // train.views])
+        del rows
         first += np.asarray(mean, np.float64)
         second += np.asarray(square, np.float64)
     deviation = np.sqrt(np.maximum(second - np.square(first), 0.0))

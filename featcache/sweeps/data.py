@@ -145,10 +145,10 @@ class SweepData:
         step = max(1, 4096 // views)
         for start in range(0, len(rows), step):
             view_features(self.cache, rows[start : start + step], layer, views)
-        stored = self.cache.mapped(layer, view="all")
 
         def read(numbers: np.ndarray) -> np.ndarray:
-            return stored[rows[numbers // views], numbers % views]
+            # Read, not mapped: pages of the file that were looked at count as this process's memory.
+            return self.cache.features(rows[numbers // views], layer, view=numbers % views, verify=False)
 
         return StreamedTable(read, len(rows) * views, width)
 

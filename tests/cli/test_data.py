@@ -1,9 +1,11 @@
 """`featcache data check`: what a person reads, what a program reads, and the exit code."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from helpers.bombs import broken_tags
 from helpers.photo_folders import photo_folder
 from PIL import Image
 
@@ -92,3 +94,19 @@ def test_errors_of_the_dataset_have_their_codes(cli, tmp_path):
     assert (ran.code, ran.out) == (3, "")
     assert "no dataset folder" in ran.err
     assert cli("data", "check", tmp_path, "--workers", "0").code == 2
+
+
+def test_pillows_warnings_become_one_of_ours(cli, tmp_path):
+    photo_folder(tmp_path / "set", {"cat": 2, "dog": 2})
+    for name in "ab":
+        (tmp_path / "set" / "cat" / f"{name}.tif").write_bytes(broken_tags(50))
+    ran = cli("data", "check", tmp_path / "set")
+    assert ran.code == 0
+    told = [line for line in ran.err.splitlines() if "Pillow" in line]
+    assert len(told) == 1
+    assert re.fullmatch(
+        r"warning: Pillow warned \d+ times of damaged or unusual images, first of: Tag data larger than file\..*",
+        told[0],
+    )
+    assert "UserWarning" not in ran.err
+    assert cli("data", "check", tmp_path / "set", "--quiet").err == ""

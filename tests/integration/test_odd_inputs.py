@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import bombs
 from helpers.fake_network import FakeNetwork
 from helpers.photo_folders import photo_folder
 from PIL import Image
@@ -152,6 +153,11 @@ def elsewhere(path: Path) -> None:
     path.symlink_to(target)
 
 
+def all_holes(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(3 * 2**40)
+
+
 def become_fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -218,6 +224,9 @@ INPUTS: Mapping[str, Input] = {
     "TIFF, 32-bit float": Input("float.tif", encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF")),
     "TIFF, 32-bit integer": Input("integer.tif", encode(Image.fromarray(np.ones((4, 4), np.int32)), "TIFF")),
     "PNG, 60,000×60,000 pixels (a bomb)": Input("bomb.png", bomb()),
+    "PNG of 3 TB, all holes": Input("sparse.png", all_holes),
+    "WebP of 170 megapixels": Input("large.webp", bombs.webp_header(16_383, 10_370)),
+    "JPEG of 406 scans": Input("scans.jpg", bombs.scans(3400, 3400, 400)),
     "JPEG, cut in half": Input("cut.jpg", JPEG[: len(JPEG) // 2]),
     "PNG, cut in half": Input("cut.png", PNG[: len(PNG) // 2]),
     "JPEG without anything behind its header": Input("header.jpg", JPEG[:100]),

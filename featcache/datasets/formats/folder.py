@@ -12,6 +12,7 @@ from pathlib import Path
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state
 from featcache.errors import DataError, MissingFileError
+from featcache.images.limits import require_readable_size
 from featcache.splits.slices import SPLITS
 
 EXTENSIONS = frozenset(
@@ -116,10 +117,19 @@ def open_regular_file(path: str) -> tuple[int, os.stat_result]:
 
 
 def read_regular_file(path: str) -> bytes:
-    """Return a file's bytes; refuses what is no regular file, see `open_regular_file`."""
+    """Return a file's bytes; refuses what is no regular file, see `open_regular_file`.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ImageError
+        It is larger than any image that is read.
+    """
     descriptor, status = open_regular_file(path)
     # Not through a file object: it asks the system twice as often, and between threads every question costs a turn.
     try:
+        require_readable_size(status.st_size)  # a sparse file may claim terabytes
         data = os.read(descriptor, status.st_size)
         while len(data) < status.st_size and (more := os.read(descriptor, 2**24)):  # one read ends at 2 GiB
             data += more

@@ -23,11 +23,10 @@ from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, open_regular_file
 from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
 from featcache.errors import DataError, MissingFileError, UsageError
+from featcache.images.limits import MAX_FILE_BYTES
 from featcache.splits.slices import SPLITS
 
 IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
-MAX_IMAGE = 2**29
-"""Bytes of a member above which it is left out: 8-bit RGB of as many pixels as may be decoded, uncompressed."""
 MAX_LABEL = 2**20
 MAX_SHARDS = 100_000
 # tarfile reads a header's extension (long names, pax records) whole, however large it says it is.
@@ -72,7 +71,7 @@ def open_tar(pattern: str) -> Dataset:
 
     Left out and counted: samples without an image, with several, without a label or with one that cannot be
     read; members that are links, devices or sparse, whose names are absolute or climb with ``..``, or that are
-    larger than `MAX_IMAGE`; members of other extensions.
+    larger than `featcache.images.limits.MAX_FILE_BYTES`; members of other extensions.
 
     Parameters
     ----------
@@ -353,7 +352,7 @@ def _unusable(member: tarfile.TarInfo, extension: str) -> str | None:
         return "tar member with an absolute name or .. in it"
     if extension not in IMAGES and extension not in READERS:
         return f"tar member that is neither image nor label (.{extension})"
-    if member.size > (MAX_IMAGE if extension in IMAGES else MAX_LABEL):
+    if member.size > (MAX_FILE_BYTES if extension in IMAGES else MAX_LABEL):
         return "tar member too large to be what its name says"
     return None
 

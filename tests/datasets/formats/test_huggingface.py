@@ -314,7 +314,10 @@ def parquet_file(saved, tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
 def test_a_conversion_that_the_disk_refuses_names_the_disk(parquet_file, monkeypatch, number):
     refuse_writes(monkeypatch, parquet_file.parent / "home", number)
-    said = rf"cannot convert Parquet in .*home/hf/\w+\.arrow: .*\[errno {number}, .*, or set FEATCACHE_HOME to another folder$"
+    said = (
+        rf"cannot convert Parquet in .*home/hf/\w+\.arrow: .*\[errno {number}, .*, "
+        "or set FEATCACHE_HOME to another folder$"
+    )
     with pytest.raises(StorageError, match=said):
         open_hf(str(parquet_file))
 

@@ -328,11 +328,11 @@ def test_an_image_that_says_it_is_larger_than_any_is_left_out(tmp_path):
     shard(path, PETS)
     end = members_of(path)[-1].offset_data + BLOCK
     huge = tarfile.TarInfo("2.jpg")
-    huge.size = tar.MAX_IMAGE + 1
+    huge.size = tar.MAX_FILE_BYTES + 1
     with path.open("r+b") as stream:  # a hole: it takes no room on the disk
         stream.seek(end)
         stream.write(huge.tobuf())
-        stream.truncate(end + BLOCK + tar.MAX_IMAGE + BLOCK + 2 * BLOCK)
+        stream.truncate(end + BLOCK + tar.MAX_FILE_BYTES + BLOCK + 2 * BLOCK)
     found = open_tar(str(path))
     assert (len(found.records), found.skipped) == (2, {"tar member too large to be what its name says": 1})
 
