@@ -2,7 +2,8 @@
 
 A new one is written beside its place, durably, and then swaps names with the one that was there, which is removed.
 Where the system cannot swap, the one that was there is moved aside first; if the process is killed between the two
-renames, whoever reads the classifier next gives it its name back.
+renames, whoever reads the classifier next gives it its name back. Names are given under a lock on the folder that holds
+them, for which everybody waits: of several saves at once the last one stays, and none fails.
 """
 
 import errno
@@ -17,15 +18,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from featcache.core.files import (
-    exchange,
-    find_temporaries,
-    make_folder,
-    sync_folder,
-    temporary_path,
-    write_durably,
-)
+from featcache.core.files import exchange, make_folder, sync_folder, write_durably
 from featcache.core.identity import canonical_json, sha256_file, sha256_json
+from featcache.core.kernel_locks import folder_lock
+from featcache.core.temporaries import find_temporaries, held_folder, remove_leftovers, temporary_path
 from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
 
 FORMAT = "featcache-classifier"
@@ -35,7 +31,9 @@ TENSORS = "head.safetensors"
 BACKBONE = "backbone.safetensors"
 
 _ATTEMPTS = 100
-"""How often a folder is read, or given its name, again because another process replaced it meanwhile."""
+"""How often a folder is looked at, or given its name, again because another process replaced it meanwhile."""
+_BESIDE_SAVES = 10
+"""How often a folder is read while others may replace it; then they have to wait."""
 
 _T = TypeVar("_T")
 
@@ -70,21 +68,21 @@ def write_folder(
     """
     target = target.resolve()  # a link stays, and what it leads to is replaced
     require_place(target)
-    fresh = temporary_path(target)
     try:
         make_folder(target.parent)
-        fresh.mkdir()
-        _write(fresh, document, tensors, backbone)
-        sync_folder(fresh, strict=True)
-        require_place(target)  # writing may take a while
-        _give_name(fresh, target)
+        remove_leftovers(target)
+        with held_folder(target) as fresh:
+            try:
+                _write(fresh, document, tensors, backbone)
+                sync_folder(fresh, strict=True)
+                _give_name(fresh, target)
+            finally:
+                _remove(fresh)
     except OSError as error:
         raise StorageError(
             f"cannot write the classifier to {target}: {error.strerror or error}; "
             "choose another place with --output"
         ) from error
-    finally:
-        _remove(fresh)
 
 
 def _write(
@@ -173,24 +171,32 @@ def _is_free(target: Path) -> bool:
 
 def _give_name(fresh: Path, target: Path) -> None:
     """Put `fresh` in the place of `target`, durably; what was there is removed."""
-    superseded = find_temporaries(target, "old")
+    with folder_lock(target.parent) as alone:
+        require_place(target)  # writing may have taken a while
+        superseded = _put_in_place(fresh, target)
+        sync_folder(target.parent)
+        for old in superseded:
+            _remove(old)
+        if alone:  # then nobody is between two renames
+            remove_leftovers(target, "old")
+
+
+def _put_in_place(fresh: Path, target: Path) -> list[Path]:
+    """Rename `fresh` to `target`, by swapping or otherwise; returns the folders that have been moved aside."""
+    aside = []
     for _ in range(_ATTEMPTS):
         try:
             if not target.exists():
                 moved = _move_in(fresh, target)
             elif not (moved := exchange(fresh, target)):
-                old = temporary_path(target, "old")
-                superseded.append(old)
-                moved = _move_in(fresh, target, aside=old)
+                aside.append(temporary_path(target, "old"))
+                moved = _move_in(fresh, target, aside=aside[-1])
         except FileNotFoundError:
             if not fresh.exists():
                 raise
             continue  # another process took the one that was there meanwhile
         if moved:
-            sync_folder(target.parent)
-            for old in superseded:
-                _remove(old)
-            return
+            return aside
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
@@ -216,29 +222,46 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _recover(folder: Path) -> None:
-    """Give an earlier classifier its name back, where a process was killed after it had moved it aside."""
+def _is_there(folder: Path) -> bool:
+    """Return whether there is something under that name, once nobody is between two renames."""
+    if folder.exists():
+        return True
+    with folder_lock(folder.resolve().parent):
+        return _is_recovered(folder)
+
+
+def _is_recovered(folder: Path) -> bool:
+    """Return whether it is there, under the lock; what a killed process moved aside gets its name back."""
     target = folder.resolve()
-    if target.exists():
-        return
-    for old in find_temporaries(target, "old"):
-        if (old / DOCUMENT).is_file():
-            with suppress(OSError):  # somebody else was first, or may write here and we may not
-                os.rename(old, target)
-            return
+    if not target.exists():
+        aside = [old for old in find_temporaries(target, "old") if (old / DOCUMENT).is_file()]
+        with suppress(OSError):  # we may not write here
+            if aside:
+                os.rename(max(aside, key=_written), target)
+    return target.exists()
+
+
+def _written(folder: Path) -> int:
+    try:
+        return (folder / DOCUMENT).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
     """Return ``read(folder)``, once more where a save replaced the folder while it was read."""
-    for _ in range(_ATTEMPTS):
-        _recover(folder)
+    for _ in range(_BESIDE_SAVES):
+        if not _is_there(folder):
+            break
         with _watch(folder) as is_the_same:
             try:
                 return read(folder)
             except OSError:  # of which errors of a damaged or missing classifier are
                 if is_the_same():
                     raise
-    return read(folder)
+    with folder_lock(folder.resolve().parent):  # saves are faster than reading: they have to wait
+        _is_recovered(folder)
+        return read(folder)
 
 
 @contextmanager
@@ -259,7 +282,7 @@ def _watch(folder: Path) -> Iterator[Callable[[], bool]]:
         held = None
     before = number(folder if held is None else held)
     try:
-        yield lambda: number(folder) == before
+        yield lambda: before is not None and number(folder) == before
     finally:
         if held is not None:
             os.close(held)

@@ -1,14 +1,10 @@
 """Positioned reads and writes, files that are replaced durably, and what their failures mean to a user.
 
-What is being written lies beside its place under a name of one scheme, ``.NAME.new-PID-RANDOM``: hidden, with the
-process that writes it, and never the name of another writer's file, be it of a thread or of another machine. Where
-an earlier folder has to be moved aside, ``old`` stands for ``new``. See `temporary_path` and `find_temporaries`.
+What is being written lies beside its place under a temporary name: see `featcache.core.temporaries`.
 """
 
 import errno
 import os
-import re
-import secrets
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from featcache.core.syncing import sync_file, sync_folder
+from featcache.core.temporaries import held_file, remove_leftovers
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError
 
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -103,41 +101,6 @@ def write_at(descriptor: int, values: np.ndarray, offset: int) -> None:
         view, offset = view[count:], offset + count
 
 
-def sync_file(descriptor: int) -> bool:
-    """Flush a file to disk with fsync; return false where the file system does not support it."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-        return False
-    return True
-
-
-def sync_folder(folder: Path, *, strict: bool = False) -> None:
-    """Make the names in a folder survive a power cut, where the file system can.
-
-    Parameters
-    ----------
-    folder
-        What holds them.
-    strict
-        Raise ``OSError`` if the disk fails: for what has not been published yet. After a rename there is no way
-        back, and the failure is left for the next write to find.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows cannot open folders
-        return
-    try:
-        sync_file(descriptor)
-    except OSError:
-        if strict:
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def reserve(descriptor: int, size: int) -> None:
     """Allocate `size` bytes on the disk now, where the file system supports it, so that later writes find space."""
     try:
@@ -200,30 +163,22 @@ Content = bytes | Callable[[BinaryIO], object]
 """The bytes of a file, or a function that writes them to a stream."""
 
 
-def temporary_path(path: Path, what: str = "new") -> Path:
-    """Return an unused name beside a file or folder: of its successor, or of its predecessor (``"old"``)."""
-    return path.with_name(f".{path.name}.{what}-{os.getpid()}-{secrets.token_hex(4)}")
-
-
-def find_temporaries(path: Path, what: str = "new") -> list[Path]:
-    """Return what lies beside a file or folder under names of `temporary_path`: in use, or left by killed processes."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.{what}-[0-9]+-[0-9a-f]{{8}}")
-    try:
-        return sorted(found for found in path.parent.iterdir() if name.fullmatch(found.name))
-    except OSError:
-        return []
-
-
 def write_durably(path: Path, content: Content) -> None:
     """Write a new file that survives a power cut once its folder is synced; raises ``OSError``."""
     with path.open("xb") as stream:
-        stream.write(content) if isinstance(content, bytes) else content(stream)
-        stream.flush()
-        sync_file(stream.fileno())
+        _write_all(stream, content)
+
+
+def _write_all(stream: BinaryIO, content: Content) -> None:
+    stream.write(content) if isinstance(content, bytes) else content(stream)
+    stream.flush()
+    sync_file(stream.fileno())
 
 
 def replace_file(path: Path, content: Content) -> None:
     """Write a file's new content: whoever is killed, or loses power, leaves the old content or the new one.
+
+    What an earlier writer left half written is removed first.
 
     Parameters
     ----------
@@ -237,14 +192,15 @@ def replace_file(path: Path, content: Content) -> None:
     OSError
         If it cannot be written; the old content is still there, and nothing beside it. See `storage_errors`.
     """
-    fresh = temporary_path(path)
-    try:
-        write_durably(fresh, content)
-        os.replace(fresh, path)
-    except BaseException:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise
+    remove_leftovers(path)
+    with held_file(path) as stream:
+        try:
+            _write_all(stream, content)
+            os.replace(stream.name, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(stream.name)
+            raise
     sync_folder(path.parent)
 
 

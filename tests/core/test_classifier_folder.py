@@ -63,8 +63,8 @@ def test_leftovers_of_killed_saves_are_in_nobodys_way(target):
         (target.parent / name / "file").write_text("x")
     save(target, 2)
     assert read(target) == 2
-    # Another save may be writing under the other names.
-    assert not (target.parent / names[3]).exists()
+    # The other names are of no scheme of today: whose they are is not known.
+    assert [(target.parent / name).exists() for name in names] == [True, False, True, False]
 
 
 def test_what_appears_while_a_save_is_writing_is_not_replaced(tmp_path, monkeypatch):
@@ -198,7 +198,7 @@ def save_and_die(moment):
         nonlocal left
         of_swap = event == "ctypes.dlsym" and arguments[1] == "renameat2"
         # Relative: by rmtree, within a folder that it holds open.
-        of_file = str(target.parent) in str(arguments[:1]) or str(arguments[0])[:1] != "/"
+        of_file = arguments and (str(target.parent) in str(arguments[0]) or str(arguments[0])[:1] != "/")
         if event in OPERATIONS and (of_swap or event != "ctypes.dlsym" and of_file):
             left -= 1
             if left < 0:
@@ -220,6 +220,7 @@ for moment in range(1000):
     assert sorted(os.listdir(target)) == [module.DOCUMENT, module.TENSORS]
     save(3)
     assert read() == 3
+    assert os.listdir(target.parent) == [target.name], "leftovers of the killed one are gone"
     shutil.rmtree(target.parent)
     target.parent.mkdir()
     if status == 0:

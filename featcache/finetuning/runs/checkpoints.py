@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.core.files import find_temporaries, free_bytes, replace_file, storage_error
+from featcache.core.files import free_bytes, make_folder, replace_file, storage_error
 from featcache.core.identity import sha256_tensors
+from featcache.core.temporaries import remove_leftovers
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.finetuning.runs.array_store import gather, on_host, read_tree, take, write_tree
 
@@ -85,7 +86,7 @@ class Checkpoints:
         fresh = self.folder / f"{name}-{secrets.token_hex(4)}"
         try:
             with _save_errors(fresh, intact=name in self.names()), ThreadPoolExecutor(1) as beside:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
                 _require_space(self.folder, sum(value.nbytes for value in tree.values()))
                 # In a thread, so that an interruption waits until orbax is done.
                 files = beside.submit(write_tree, fresh, tree)
@@ -182,9 +183,8 @@ class Checkpoints:
                 continue
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in (found for name in NAMES for found in find_temporaries(self._record(name))):
-            with suppress(OSError):
-                path.unlink()
+        for name in NAMES:
+            remove_leftovers(self._record(name))
 
 
 @contextmanager

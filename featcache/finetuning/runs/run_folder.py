@@ -19,17 +19,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from featcache.core.files import (
-    find_temporaries,
-    replace_file,
-    storage_error,
-    storage_errors,
-    sync_folder,
-    temporary_path,
-)
+from featcache.core.files import make_folder, replace_file, storage_error, storage_errors, sync_folder
 from featcache.core.identity import canonical_json, differences
 from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.lock import WriteLock
+from featcache.core.temporaries import find_temporaries, held_folder, remove_leftovers, temporary_path
 from featcache.errors import FeatcacheError, IdentityError, IntegrityError, MissingFileError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
 
@@ -53,8 +47,8 @@ class RunFolder:
     def __init__(self, path: Path, held: ExitStack) -> None:
         self.path = path
         self.checkpoints = Checkpoints(path / "checkpoints")
-        for left in (*find_temporaries(path / RUN), *find_temporaries(path / HISTORY)):
-            left.unlink()
+        for name in (RUN, HISTORY):
+            remove_leftovers(path / name)
         with storage_errors(path / HISTORY, "save"):
             mend_end(path / HISTORY)
         self._close = weakref.finalize(self, held.pop_all().close)
@@ -85,7 +79,7 @@ class RunFolder:
         """
         target = Path(path).resolve()  # a link stays, and what it leads to is used
         with storage_errors(target, "create"), ExitStack() as held:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             held.enter_context(WriteLock(target))
             _make_room(target, overwrite=overwrite)
             _create_run(target, identity)
@@ -208,16 +202,16 @@ def _make_room(target: Path, *, overwrite: bool) -> None:
     # Renamed first: a half-removed run would be neither old nor new.
     aside = temporary_path(target, "old")
     os.replace(target, aside)
+    sync_folder(target.parent)
     _discard(aside)
 
 
 def _create_run(target: Path, identity: Mapping[str, Any]) -> None:
     """Create a new run in its place, atomically."""
-    fresh = temporary_path(target)
-    fresh.mkdir()
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, "identity": identity, "finished": None}
-    replace_file(fresh / RUN, _run_text(document))
-    os.replace(fresh, target)
+    with held_folder(target) as fresh:
+        replace_file(fresh / RUN, _run_text(document))
+        os.replace(fresh, target)
     sync_folder(target.parent)
 
 
