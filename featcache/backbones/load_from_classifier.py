@@ -6,7 +6,7 @@ from pathlib import Path
 from featcache.backbones.load_by_name import load_named
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import TUNED
-from featcache.core.classifier_folder import own_weights, read_document
+from featcache.core.classifier_folder import own_weights, read_document, read_steadily
 from featcache.core.identity import differences
 from featcache.errors import IdentityError, WeightsError
 from featcache.images.transforms import Transforms
@@ -31,6 +31,11 @@ def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
     WeightsError
         If its weights cannot be loaded, or are of another architecture.
     """
+    # The document and the weights are files of one folder, which may be replaced between the two.
+    return read_steadily(Path(folder), lambda folder: _load(folder, arch))
+
+
+def _load(folder: Path, arch: str | None) -> LoadedBackbone:
     document = read_document(folder)
     found = document["backbone"].rpartition(".")[0]
     if arch not in (None, found):

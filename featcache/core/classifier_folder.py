@@ -22,7 +22,7 @@ from featcache.core.files import exchange, make_folder, sync_folder, write_durab
 from featcache.core.identity import canonical_json, sha256_file, sha256_json
 from featcache.core.kernel_locks import folder_lock
 from featcache.core.temporaries import find_temporaries, held_folder, remove_leftovers, temporary_path
-from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
+from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError, UsageError
 
 FORMAT = "featcache-classifier"
 FORMAT_VERSION = 1
@@ -127,7 +127,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     IntegrityError
         If it is damaged or was edited by hand, or of a newer version.
     """
-    return _read_steadily(folder, _read_folder)
+    return read_steadily(folder, _read_folder)
 
 
 def read_document(folder: Path) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def read_document(folder: Path) -> dict[str, Any]:
     IntegrityError
         If it or the backbone is damaged or was edited by hand, or of a newer version.
     """
-    return _read_steadily(folder, _read_document)
+    return read_steadily(folder, _read_document)
 
 
 def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
@@ -248,15 +248,23 @@ def _written(folder: Path) -> int:
         return 0
 
 
-def _read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
-    """Return ``read(folder)``, once more where a save replaced the folder while it was read."""
+def read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
+    """Return ``read(folder)``, once more where a save replaced the folder while it was read.
+
+    Parameters
+    ----------
+    folder
+        A classifier's folder.
+    read
+        Reads some of its files. What it raises is passed on, unless the folder is not the same any more.
+    """
     for _ in range(_BESIDE_SAVES):
         if not _is_there(folder):
             break
         with _watch(folder) as is_the_same:
             try:
                 return read(folder)
-            except OSError:  # of which errors of a damaged or missing classifier are
+            except (FeatcacheError, OSError):
                 if is_the_same():
                     raise
     with folder_lock(folder.resolve().parent):  # saves are faster than reading: they have to wait

@@ -1,4 +1,4 @@
-"""One writer per cache: a lock file against races, and a record that names the owner."""
+"""One writer per cache, sweep or run: a lock file against races, and a record that names the owner."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from featcache.errors import LockedError
 
 
 class WriteLock:
-    """A lock that is held while a cache is written; for a second writer, the error names the holder.
+    """A lock that is held while a cache, sweep or run is written; for a second writer, the error names the holder.
 
     The record of a dead process on this host is taken over. One from another host never is, because that process
     cannot be checked from here.
@@ -21,13 +21,17 @@ class WriteLock:
     Parameters
     ----------
     target
-        The cache's final path.
+        The final path; the lock's own files lie beside it.
+    what
+        What is written, for the message; by default the path.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, what: str = "") -> None:
         self.target = target
+        self.what = what or str(target)
         self.record = target.with_name(f"{target.name}.owner.json")
         self._lock = FileLock(target.with_name(f"{target.name}.lock"))
+        self.names = {self.record.name, Path(self._lock.lock_file).name}
 
     def __enter__(self) -> "WriteLock":
         try:
@@ -71,7 +75,7 @@ class WriteLock:
             else "another process"
         )
         return (
-            f"{self.target} is being written by {who}; wait for it, or write elsewhere with --output. "
+            f"{self.what} is being written by {who}; wait for it, or write elsewhere with --output. "
             f"If that process is gone, delete {self.record}"
         )
 

@@ -1,16 +1,21 @@
 """The files of a sweep: a JSON line for every head, and a summary with the leaderboard and the choices."""
 
 import json
+import os
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
-from featcache.core.files import replace_file, storage_errors
+from featcache.core.files import make_folder, replace_file, storage_errors
 from featcache.core.jsonl import append_records, mend_end, read_records
+from featcache.core.lock import WriteLock
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import IntegrityError, StorageError, UsageError
+from featcache.core.temporaries import remove_leftovers
+from featcache.errors import FeatcacheError, StorageError, UsageError
 from featcache.heads.settings import Settings
 from featcache.metrics.comparison import Comparison, SeedScores
 from featcache.solvers.fit import Fit
@@ -64,7 +69,9 @@ def _finite(value: float) -> float | None:
 
 
 class Results:
-    """The lines of ``results.jsonl``, which a sweep appends to and a continued sweep reads.
+    """The lines of ``results.jsonl``, which one sweep at a time appends to, and a continued sweep reads.
+
+    The folder is this process's until `close`. Whoever only reads the file leaves it as it is.
 
     Parameters
     ----------
@@ -75,26 +82,47 @@ class Results:
     ------
     UsageError
         If the folder holds anything but a sweep.
+    LockedError
+        If another sweep is writing there.
     StorageError
         If it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / RESULTS
-        if folder.exists() and not self.path.exists() and any(folder.iterdir()):
-            raise UsageError(f"{folder} exists and is no sweep; choose another place with --output")
+        lock = WriteLock(self.path, what=f"the sweep in {folder}")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            mend_end(self.path)
-            self.path.touch()
-            rows = read_records(self.path, damaged=_DAMAGED, required=("id", "val_accuracy"))
-            self.rows = {row["id"]: row for row in rows}
-        except IntegrityError:  # which is an OSError too
+            _require_sweep(folder, lock)
+            make_folder(folder)
+            with ExitStack() as held:
+                held.enter_context(lock)
+                self.rows = self._read()
+                self._close = weakref.finalize(self, held.pop_all().close)
+        except FeatcacheError:  # of which some are OSErrors too
             raise
         except OSError as error:
             raise StorageError(
                 f"cannot write to {folder}: {error.strerror}; choose another --output"
             ) from error
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """Return the results so far, and clear up after a sweep that was killed."""
+        for name in (RESULTS, TABLE, SUMMARY):
+            remove_leftovers(self.folder / name)
+        mend_end(self.path)
+        self.path.touch()
+        rows = read_records(self.path, damaged=_DAMAGED, required=("id", "val_accuracy"))
+        return {row["id"]: row for row in rows}
+
+    def close(self) -> None:
+        """Let the next sweep write here; may be called twice."""
+        self._close()
+
+    def __enter__(self) -> "Results":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append results; they are on disk when this returns."""
@@ -120,6 +148,13 @@ class Results:
         with storage_errors(path):
             replace_file(path, lambda stream: pq.write_table(table, stream))
         return path
+
+
+def _require_sweep(folder: Path, lock: WriteLock) -> None:
+    """Raise `UsageError` if a folder holds anything but a sweep; one that has just begun has only a lock."""
+    names = set(os.listdir(folder)) if folder.exists() else set()
+    if RESULTS not in names and names - lock.names:
+        raise UsageError(f"{folder} exists and is no sweep; choose another place with --output")
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
