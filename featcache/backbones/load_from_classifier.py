@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from featcache.backbones.load_by_name import load_named
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import TUNED
-from featcache.core.classifier_folder import own_weights, read_document, read_steadily
+from featcache.core.classifier_folder import own_weights, read_beside_document
 from featcache.core.identity import differences
 from featcache.errors import IdentityError, WeightsError
 from featcache.images.transforms import Transforms
@@ -31,12 +32,10 @@ def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
     WeightsError
         If its weights cannot be loaded, or are of another architecture.
     """
-    # The document and the weights are files of one folder, which may be replaced between the two.
-    return read_steadily(Path(folder), lambda folder: _load(folder, arch))
+    return read_beside_document(folder, lambda document: _load(folder, document, arch))
 
 
-def _load(folder: Path, arch: str | None) -> LoadedBackbone:
-    document = read_document(folder)
+def _load(folder: Path, document: dict[str, Any], arch: str | None) -> LoadedBackbone:
     found = document["backbone"].rpartition(".")[0]
     if arch not in (None, found):
         raise WeightsError(

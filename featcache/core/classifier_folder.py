@@ -127,20 +127,28 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     IntegrityError
         If it is damaged or was edited by hand, or of a newer version.
     """
-    return read_steadily(folder, _read_folder)
+    return _read_steadily(folder, _read_folder)
 
 
-def read_document(folder: Path) -> dict[str, Any]:
-    """Return a classifier's document, after verifying the hash of its own backbone if it has one.
+def read_beside_document(folder: Path, read: Callable[[dict[str, Any]], _T]) -> _T:
+    """Return ``read(document)``: what else it reads of the folder is of the same save as the document.
+
+    Parameters
+    ----------
+    folder
+        Of the classifier.
+    read
+        Gets the document, once the hash of the classifier's own backbone is verified if it has one. Called again if
+        it raises an error and the folder was replaced meanwhile.
 
     Raises
     ------
     MissingFileError
         If there is none.
     IntegrityError
-        If it or the backbone is damaged or was edited by hand, or of a newer version.
+        If the document or the backbone is damaged or was edited by hand, or of a newer version.
     """
-    return read_steadily(folder, _read_document)
+    return _read_steadily(folder, lambda place: read(_read_document(place)))
 
 
 def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
@@ -248,16 +256,8 @@ def _written(folder: Path) -> int:
         return 0
 
 
-def read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
-    """Return ``read(folder)``, once more where a save replaced the folder while it was read.
-
-    Parameters
-    ----------
-    folder
-        A classifier's folder.
-    read
-        Reads some of its files. What it raises is passed on, unless the folder is not the same any more.
-    """
+def _read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
+    """Return ``read(folder)``, once more where a save replaced the folder while it was read."""
     for _ in range(_BESIDE_SAVES):
         if not _is_there(folder):
             break

@@ -1,10 +1,12 @@
 """A classifier's folder under failures, kills and readers: there is always the earlier classifier or the new one."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from featcache.core import classifier_folder as module
 from featcache.core import files
 from featcache.core.classifier_folder import BACKBONE, DOCUMENT, TENSORS, read_folder, write_folder
-from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
+from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError, WeightsError
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux swaps two names")
 
@@ -255,6 +257,7 @@ def test_where_names_cannot_be_swapped_a_killed_save_is_recovered_from(tmp_path)
 
 SAVING = """
 import sys
+import threading
 from pathlib import Path
 import numpy as np
 from featcache.core import classifier_folder as module
@@ -288,3 +291,47 @@ def test_two_who_save_at_once_leave_one_of_theirs(target):
         assert [writer.wait() for writer in writers] == [0, 0]
         assert read(target) == 101
         assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_what_is_read_beside_the_document_is_of_the_same_save(tmp_path):
+    target, seen = tmp_path / "classifier", []
+
+    def replace(number):
+        write_folder(target, {"number": number, "weights": None}, {}, backbone=[b"%d" % number])
+
+    def read(document):
+        if not seen:  # replaced between the two files
+            replace(2)
+        seen.append(document["number"])
+        found = int((target / BACKBONE).read_bytes())
+        if found != document["number"]:
+            raise WeightsError("of another classifier")
+        return found
+
+    replace(1)
+    assert module.read_beside_document(target, read) == 2
+    assert seen == [1, 2]
+
+
+def test_where_saves_are_faster_than_reading_they_wait(target, monkeypatch):
+    """A large backbone takes longer to verify than three processes need for one more save."""
+    rivals = []
+
+    def read_slowly(folder, real=module._read_folder):
+        document, _ = real(folder)
+        if document["number"] < 50:
+            rivals.append(threading.Thread(target=save, args=(target, document["number"] + 1)))
+            rivals[-1].start()
+            rivals[-1].join(timeout=0.3 if len(rivals) > module._BESIDE_SAVES else None)
+        return real(folder) if read_number(folder) == document["number"] else raise_damaged()
+
+    def read_number(folder):
+        return json.loads((folder / DOCUMENT).read_bytes())["number"]
+
+    def raise_damaged():
+        raise IntegrityError("half of one, half of another")
+
+    monkeypatch.setattr(module, "_read_folder", read_slowly)
+    assert read(target) == module._BESIDE_SAVES + 1
+    rivals[-1].join()
+    assert read_number(target) == module._BESIDE_SAVES + 2
