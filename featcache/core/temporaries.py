@@ -95,7 +95,7 @@ def held_folder(path: Path) -> Iterator[Path]:
         fresh.mkdir()
         descriptor = _opened(fresh)
         try:
-            if descriptor is None or _hold(fresh, descriptor):
+            if os.path.lexists(fresh) if descriptor is None else _hold(fresh, descriptor):
                 yield fresh
                 return
         finally:

@@ -147,6 +147,21 @@ def test_a_cleaner_that_is_faster_than_the_lock_makes_the_writer_take_another_na
         assert name.exists()
 
 
+def test_a_cleaner_may_even_come_before_a_new_folder_is_opened(path, monkeypatch):
+    taken = []
+
+    def mkdir(fresh, real=Path.mkdir):
+        real(fresh)
+        if not taken:
+            taken.append(fresh)
+            assert remove_leftover(fresh)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with held_folder(path) as fresh:
+        assert fresh != taken[0]
+        assert fresh.is_dir()
+
+
 def test_an_earlier_folder_is_the_only_copy_where_its_successor_is_missing(path):
     old = leave(path, "folder", "old")
     [left] = find_leftovers(path.parent)
