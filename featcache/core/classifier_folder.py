@@ -1,27 +1,24 @@
 """A classifier's folder: written whole or not at all, and read only where nothing in it was changed.
 
-A new one is written beside its place, durably, and then swaps names with the one that was there, which is removed.
-Where the system cannot swap, the one that was there is moved aside first; if the process is killed between the two
-renames, whoever reads the classifier next gives it its name back. Names are given under a lock on the folder that holds
-them, for which everybody waits: of several saves at once the last one stays, and none fails.
+A new one is written beside its place, durably, and then takes the place of the one that was there
+(`featcache.core.folder_swap`). Of several saves at once the last one stays, and none fails.
 """
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from featcache.core.files import exchange, make_folder, sync_folder, write_durably
+from featcache.core.files import make_folder, sync_folder, write_durably
+from featcache.core.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.identity import canonical_json, sha256_file, sha256_json
 from featcache.core.kernel_locks import folder_lock
-from featcache.core.temporaries import find_temporaries, held_folder, remove_leftovers, temporary_path
+from featcache.core.temporaries import held_folder, remove_leftovers
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError, UsageError
 
 FORMAT = "featcache-classifier"
@@ -31,7 +28,7 @@ TENSORS = "head.safetensors"
 BACKBONE = "backbone.safetensors"
 
 _ATTEMPTS = 100
-"""How often a folder is looked at, or given its name, again because another process replaced it meanwhile."""
+"""How often a folder is looked at again because another process replaced it meanwhile."""
 _BESIDE_SAVES = 10
 """How often a folder is read while others may replace it; then they have to wait."""
 
@@ -75,9 +72,9 @@ def write_folder(
             try:
                 _write(fresh, document, tensors, backbone)
                 sync_folder(fresh, strict=True)
-                _give_name(fresh, target)
+                put_in_place(fresh, target, DOCUMENT, check=require_place)  # writing may have taken a while
             finally:
-                _remove(fresh)
+                remove_folder(fresh, DOCUMENT)
     except OSError as error:
         raise StorageError(
             f"cannot write the classifier to {target}: {error.strerror or error}; "
@@ -177,89 +174,10 @@ def _is_free(target: Path) -> bool:
         return False
 
 
-def _give_name(fresh: Path, target: Path) -> None:
-    """Put `fresh` in the place of `target`, durably; what was there is removed."""
-    with folder_lock(target.parent) as alone:
-        require_place(target)  # writing may have taken a while
-        superseded = _put_in_place(fresh, target)
-        sync_folder(target.parent)
-        for old in superseded:
-            _remove(old)
-        if alone:  # then nobody is between two renames
-            remove_leftovers(target, "old")
-
-
-def _put_in_place(fresh: Path, target: Path) -> list[Path]:
-    """Rename `fresh` to `target`, by swapping or otherwise; returns the folders that have been moved aside."""
-    aside = []
-    for _ in range(_ATTEMPTS):
-        try:
-            if not target.exists():
-                moved = _move_in(fresh, target)
-            elif not (moved := exchange(fresh, target)):
-                aside.append(temporary_path(target, "old"))
-                moved = _move_in(fresh, target, aside=aside[-1])
-        except FileNotFoundError:
-            if not fresh.exists():
-                raise
-            continue  # another process took the one that was there meanwhile
-        if moved:
-            return aside
-    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-
-
-def _move_in(fresh: Path, target: Path, *, aside: Path | None = None) -> bool:
-    """Rename to a name, from which another folder is moved `aside` first; false if another process took it."""
-    if aside is not None:
-        os.replace(target, aside)
-    try:
-        os.replace(fresh, target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        if aside is not None:
-            os.replace(aside, target)
-        raise
-    return True
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder; its document goes first, so that what is left of it is no classifier."""
-    with suppress(OSError):
-        (folder / DOCUMENT).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_there(folder: Path) -> bool:
-    """Return whether there is something under that name, once nobody is between two renames."""
-    if folder.exists():
-        return True
-    with folder_lock(folder.resolve().parent):
-        return _is_recovered(folder)
-
-
-def _is_recovered(folder: Path) -> bool:
-    """Return whether it is there, under the lock; what a killed process moved aside gets its name back."""
-    target = folder.resolve()
-    if not target.exists():
-        aside = [old for old in find_temporaries(target, "old") if (old / DOCUMENT).is_file()]
-        with suppress(OSError):  # we may not write here
-            if aside:
-                os.rename(max(aside, key=_written), target)
-    return target.exists()
-
-
-def _written(folder: Path) -> int:
-    try:
-        return (folder / DOCUMENT).stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def _read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
     """Return ``read(folder)``, once more where a save replaced the folder while it was read."""
     for _ in range(_BESIDE_SAVES):
-        if not _is_there(folder):
+        if not is_there(folder, DOCUMENT):
             break
         with _watch(folder) as is_the_same:
             try:
@@ -268,7 +186,6 @@ def _read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
                 if is_the_same():
                     raise
     with folder_lock(folder.resolve().parent):  # saves are faster than reading: they have to wait
-        _is_recovered(folder)
         return read(folder)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from featcache.core import classifier_folder as module
-from featcache.core import files
+from featcache.core import files, folder_swap
 from featcache.core.classifier_folder import BACKBONE, DOCUMENT, TENSORS, read_folder, write_folder
 from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError, WeightsError
 
@@ -40,7 +40,7 @@ def target(tmp_path):
 @pytest.fixture(params=["swapping", "without swapping"])
 def way(request, monkeypatch):
     if request.param == "without swapping":
-        monkeypatch.setattr(module, "exchange", lambda one, other: False)
+        monkeypatch.setattr(folder_swap, "exchange", lambda one, other: False)
     elif sys.platform != "linux":
         pytest.skip("only Linux swaps two names")
 
@@ -95,15 +95,15 @@ def test_every_file_and_folder_is_synced_before_the_name_and_the_parent_after(tm
         done.append(("rename", Path(place).name))
         real(source, place)
 
-    def swap(one, other, real=module.exchange):
+    def swap(one, other, real=folder_swap.exchange):
         done.append(("swap", other.name))
         return real(one, other)
 
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("only Linux tells the name of an open file")
     monkeypatch.setattr(files.os, "fsync", sync)
-    monkeypatch.setattr(module.os, "replace", rename)
-    monkeypatch.setattr(module, "exchange", swap)
+    monkeypatch.setattr(os, "replace", rename)
+    monkeypatch.setattr(folder_swap, "exchange", swap)
     for name in ("rename", "swap"):
         done.clear()
         write_folder(tmp_path / "a" / "b", {}, {"kernel": np.zeros(3)}, backbone=[b"numbers"])
@@ -144,8 +144,8 @@ def fail_at(monkeypatch, owner, name, number):
 )
 def test_a_failure_keeps_the_earlier_classifier(target, monkeypatch, swaps, name, number):
     if not swaps:
-        monkeypatch.setattr(module, "exchange", lambda one, other: False)
-    calls = fail_at(monkeypatch, module if name == "exchange" else os, name, number)
+        monkeypatch.setattr(folder_swap, "exchange", lambda one, other: False)
+    calls = fail_at(monkeypatch, folder_swap if name == "exchange" else os, name, number)
     with pytest.raises(
         StorageError, match=r"cannot write the classifier to .*: No space left on device; choose another"
     ):
@@ -179,11 +179,11 @@ import os, shutil, signal, sys
 from pathlib import Path
 import numpy as np
 import safetensors.numpy
-from featcache.core import classifier_folder as module
+from featcache.core import classifier_folder as module, folder_swap
 
 target, swaps = Path(sys.argv[1]), sys.argv[2] == "swaps"
 if not swaps:
-    module.exchange = lambda one, other: False
+    folder_swap.exchange = lambda one, other: False
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "ctypes.dlsym")
 
 def save(number):
@@ -260,10 +260,10 @@ import sys
 import threading
 from pathlib import Path
 import numpy as np
-from featcache.core import classifier_folder as module
+from featcache.core import classifier_folder as module, folder_swap
 
 if sys.argv[2] == "no swaps":
-    module.exchange = lambda one, other: False
+    folder_swap.exchange = lambda one, other: False
 for number in range(2, 102):
     module.write_folder(
         Path(sys.argv[1]), {"weights": None, "number": number}, {"kernel": np.full(1000, number, np.float32)}

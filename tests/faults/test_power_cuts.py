@@ -25,7 +25,8 @@ from featcache.core.classifier_folder import (
 from featcache.core.files import replace_file
 from featcache.core.jsonl import read_records
 from featcache.core.temporaries import find_leftovers
-from featcache.errors import MissingFileError
+from featcache.errors import IdentityError, MissingFileError
+from featcache.finetuning.runs.run_folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +49,9 @@ def require_tidy(folder: Path, *names: str) -> None:
 
 SAVE = """
 import numpy as np
-from featcache.core import classifier_folder as module
+from featcache.core import classifier_folder as module, folder_swap
 if sys.argv[2] == "no swaps":
-    module.exchange = lambda one, other: False
+    folder_swap.exchange = lambda one, other: False
 
 def save(number):
     kernel = np.full(3000, number, np.float32)
@@ -200,6 +201,43 @@ def test_a_sweep(sweeps, folder):
 
 # Runs -------------------------------------------------------------------------------------------------------
 
+REPLACE = """
+from featcache.core import folder_swap
+from featcache.finetuning.runs.run_folder import RunFolder
+if sys.argv[2] == "no swaps":
+    folder_swap.exchange = lambda one, other: False
+
+def create(rate):
+    with RunFolder.create(folder / "t.run", {"rate": rate}, overwrite=True) as run:
+        mark(1)
+        run.log({"step": rate})
+"""
+
+
+@pytest.fixture(scope="module", params=["swaps", "no swaps"])
+def replaced(request, tmp_path_factory) -> Recorded:
+    scratch = tmp_path_factory.mktemp("replaced")
+    return recorded(scratch, REPLACE + "create(0)", REPLACE + "create(1)", request.param)
+
+
+@pytest.mark.parametrize("cuts", FEW_AND_MANY)
+def test_a_run_that_is_replaced(replaced, cuts, folder):
+    place, seen = folder / "t.run", set()
+    for promised in replaced.power_cuts(folder, cuts or cuts_wanted()):
+        try:
+            with RunFolder.open(place, {"rate": 1}) as run:
+                seen.add((promised, "new"))
+                assert run.history() in ([], [{"step": 1}])
+        except IdentityError:
+            assert promised == 0
+            with RunFolder.open(place, {"rate": 0}) as run:
+                seen.add((promised, "old"))
+                assert run.history() == [{"step": 0}]
+        RunFolder.create(place, {"rate": 2}, overwrite=True).close()
+        require_tidy(folder, "t.run")
+    assert seen == {(0, "old"), (0, "new"), (1, "new")}
+
+
 RUN = """
 import numpy as np
 from featcache.finetuning.runs.run_folder import RunFolder
@@ -226,8 +264,6 @@ def run_recorded(tmp_path_factory) -> Recorded:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_checkpoints_of_a_run(run_recorded, folder):
-    from featcache.finetuning.runs.run_folder import RunFolder
-
     def step_of(name):
         arrays, position = run.checkpoints.restore(name)
         for key, count in (("a", 300), ("b", 1000)):

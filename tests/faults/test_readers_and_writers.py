@@ -19,11 +19,11 @@ PREAMBLE = """
 import json, os, sys, time
 from pathlib import Path
 import numpy as np
-from featcache.core import classifier_folder as module
+from featcache.core import classifier_folder as module, folder_swap
 
 target, way, who, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 if way == "no swaps":
-    module.exchange = lambda one, other: False
+    folder_swap.exchange = lambda one, other: False
 os.getpid = lambda: 1  # as of the only process of a container
 
 def save(number):

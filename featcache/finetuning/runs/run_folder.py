@@ -12,18 +12,18 @@ One process writes a run at a time: the folder has a lock file beside it, as a c
 import json
 import math
 import os
-import shutil
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from featcache.core.files import make_folder, replace_file, storage_error, storage_errors, sync_folder
+from featcache.core.files import make_folder, replace_file, storage_error, storage_errors
+from featcache.core.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.identity import canonical_json, differences
 from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.lock import WriteLock
-from featcache.core.temporaries import find_temporaries, held_folder, remove_leftovers, temporary_path
+from featcache.core.temporaries import held_folder, remove_leftovers
 from featcache.errors import FeatcacheError, IdentityError, IntegrityError, MissingFileError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
 
@@ -81,7 +81,7 @@ class RunFolder:
         with storage_errors(target, "create"), ExitStack() as held:
             make_folder(target.parent)
             held.enter_context(WriteLock(target))
-            _make_room(target, overwrite=overwrite)
+            _require_room(target, overwrite=overwrite)
             _create_run(target, identity)
             return cls(target, held)
 
@@ -101,6 +101,7 @@ class RunFolder:
             If another process is training into it.
         """
         target = Path(path).resolve()
+        is_there(target, RUN)
         _read_run(target)  # raises before a lock file is created for a missing run
         with storage_errors(target, "open"), ExitStack() as held:
             held.enter_context(WriteLock(target))
@@ -186,11 +187,9 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _make_room(target: Path, *, overwrite: bool) -> None:
-    """Make sure that `target` does not exist or is an empty folder."""
-    for left in (*find_temporaries(target, "old"), *find_temporaries(target, "new")):
-        _discard(left)
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+def _require_room(target: Path, *, overwrite: bool) -> None:
+    """Raise `UsageError` if there is anything but an empty folder, or a run that is to be replaced."""
+    if not is_there(target, RUN) or (target.is_dir() and not any(target.iterdir())):
         return
     if not _is_run(target):
         raise UsageError(f"{target} exists and is no run of featcache; choose another place with --output")
@@ -199,38 +198,18 @@ def _make_room(target: Path, *, overwrite: bool) -> None:
         raise UsageError(
             f"{target} holds {state} run; continue it with --resume, or start anew with --overwrite"
         )
-    # Renamed first: a half-removed run would be neither old nor new.
-    aside = temporary_path(target, "old")
-    os.replace(target, aside)
-    sync_folder(target.parent)
-    _discard(aside)
 
 
 def _create_run(target: Path, identity: Mapping[str, Any]) -> None:
-    """Create a new run in its place, atomically."""
+    """Create a new run in its place; until then the one that was there stays."""
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, "identity": identity, "finished": None}
+    remove_leftovers(target)
     with held_folder(target) as fresh:
-        replace_file(fresh / RUN, _run_text(document))
-        os.replace(fresh, target)
-    sync_folder(target.parent)
-
-
-def _discard(folder: Path) -> None:
-    """Remove a folder if it is a run; ``run.json`` goes last, so that an interrupted removal can be repeated."""
-    if not folder.is_dir() or not (_is_run(folder) or _is_leftover(folder)):
-        return
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != RUN:
-            path.unlink()
-    (folder / RUN).unlink(missing_ok=True)
-    folder.rmdir()
-
-
-def _is_leftover(folder: Path) -> bool:
-    """Whether it holds nothing but temporary files of a run's creation."""
-    return set(folder.iterdir()) <= set(find_temporaries(folder / RUN))
+        try:
+            replace_file(fresh / RUN, _run_text(document))
+            put_in_place(fresh, target, RUN)
+        finally:
+            remove_folder(fresh, RUN)
 
 
 def _is_run(folder: Path) -> bool:
