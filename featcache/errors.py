@@ -75,7 +75,7 @@ class Interrupted(FeatcacheError, RuntimeError):  # noqa: N818 - the field's wor
 
 
 class LockedError(FeatcacheError, BlockingIOError):
-    """Another process is writing the same cache; exit code 1."""
+    """Another process is writing the same cache, sweep or run; exit code 1."""
 
 
 class StorageError(FeatcacheError, OSError):

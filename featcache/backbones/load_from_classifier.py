@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from featcache.backbones.load_by_name import load_named
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import TUNED
-from featcache.core.classifier_folder import DOCUMENT, own_weights, read_document
+from featcache.core.classifier_folder import DOCUMENT, own_weights, read_beside_document
 from featcache.core.documents.classifier_document import CLASSIFIER
 from featcache.core.identity import differences
 from featcache.errors import IdentityError, WeightsError
@@ -32,7 +33,10 @@ def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
     WeightsError
         If its weights cannot be loaded, or are of another architecture.
     """
-    document = read_document(folder)
+    return read_beside_document(folder, lambda document: _load(folder, document, arch))
+
+
+def _load(folder: Path, document: dict[str, Any], arch: str | None) -> LoadedBackbone:
     CLASSIFIER.check(document, folder / DOCUMENT)
     found = document["backbone"].rpartition(".")[0]
     if arch not in (None, found):

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from featcache.cache.half_written import find_half_written, remove_half_written
 from featcache.cache.header import MAGIC
 from featcache.cache.layout import fresh_path, partial_path, previous_path
 from featcache.cache.reader import FeatureCache, share_written
@@ -15,6 +14,8 @@ from featcache.cache.verification import Verification
 from featcache.core.files import sync_folder
 from featcache.core.lock import WriteLock, is_held
 from featcache.core.storage import storage_error, storage_errors
+from featcache.core.temporaries import find_leftovers as find_temporary_leftovers
+from featcache.core.temporaries import remove_leftover
 from featcache.errors import FeatcacheError, IntegrityError, LockedError, MissingFileError, UsageError
 
 _PARTIAL, _PREVIOUS = ".partial.h5", ".previous.h5"
@@ -183,7 +184,8 @@ def find_leftovers(folder: str | os.PathLike[str] = ".") -> list[Leftover]:
     targets = {target for path in _files(root) if (target := _target_of(path)) is not None}
     with storage_errors(root, "list"):
         found = [left for target in sorted(targets) if not is_held(target) for left in _leftovers_of(target)]
-        return found + [Leftover(*half_written) for half_written in find_half_written(root)]
+        others = find_temporary_leftovers(root)
+        return found + [Leftover(each.path, each.nbytes, each.reason, each.removable) for each in others]
 
 
 def gc(folder: str | os.PathLike[str] = ".", *, unfinished: bool = False) -> list[Leftover]:
@@ -214,8 +216,7 @@ def _remove_leftover(path: Path) -> bool:
     target = _target_of(path)
     with storage_errors(path, "remove"):
         if target is None:
-            remove_half_written(path)
-            return True
+            return remove_leftover(path)
         try:
             with WriteLock(target, writes=False):  # whose end removes the lock's own files
                 path.unlink(missing_ok=True)

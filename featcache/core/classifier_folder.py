@@ -1,17 +1,14 @@
 """A classifier's folder: written whole or not at all, and read only where nothing in it was changed.
 
-A new one is written beside its place, durably, and then swaps names with the one that was there, which is removed.
-Where the system cannot swap, the one that was there is moved aside first; if the process is killed between the two
-renames, whoever reads the classifier next gives it its name back.
+A new one is written beside its place, durably, and then takes the place of the one that was there
+(`featcache.core.folder_swap`). Of several saves at once the last one stays, and none fails.
 """
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,25 +17,22 @@ import numpy as np
 from featcache.core.documents.classifier_document import CLASSIFIER
 from featcache.core.documents.document_format import read_limited
 from featcache.core.documents.json_text import plain
-from featcache.core.files import (
-    exchange,
-    find_temporaries,
-    make_folder,
-    remove_leftovers,
-    sync_folder,
-    temporary_path,
-    write_durably,
-)
+from featcache.core.files import make_folder, sync_folder, write_durably
+from featcache.core.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.identity import sha256_file, sha256_json
+from featcache.core.kernel_locks import folder_lock
 from featcache.core.storage import ELSEWHERE, storage_errors
-from featcache.errors import IntegrityError, MissingFileError, UsageError, first_line
+from featcache.core.temporaries import held_folder, remove_leftovers
+from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, UsageError, first_line
 
 DOCUMENT = "classifier.json"
 TENSORS = "head.safetensors"
 BACKBONE = "backbone.safetensors"
 
 _ATTEMPTS = 100
-"""How often a folder is read, or given its name, again because another process replaced it meanwhile."""
+"""How often a folder is looked at again because another process replaced it meanwhile."""
+_BESIDE_SAVES = 10
+"""How often a folder is read while others may replace it; then they have to wait."""
 
 _T = TypeVar("_T")
 
@@ -75,17 +69,15 @@ def write_folder(
     with storage_errors(target, "write the classifier to", elsewhere=ELSEWHERE, needs=needs):
         target = target.resolve()  # a link stays, and what it leads to is replaced
         require_place(target)
+        make_folder(target.parent)
         remove_leftovers(target)
-        fresh = temporary_path(target)
-        try:
-            make_folder(target.parent)
-            fresh.mkdir()
-            _write(fresh, document, tensors, backbone)
-            sync_folder(fresh, strict=True)
-            require_place(target)  # writing may take a while
-            _give_name(fresh, target)
-        finally:
-            _remove(fresh)
+        with held_folder(target) as fresh:
+            try:
+                _write(fresh, document, tensors, backbone)
+                sync_folder(fresh, strict=True)
+                put_in_place(fresh, target, DOCUMENT, check=require_place)  # writing may have taken a while
+            finally:
+                remove_folder(fresh, DOCUMENT)
 
 
 def _write(
@@ -133,17 +125,25 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return _read_steadily(folder, _read_folder)
 
 
-def read_document(folder: Path) -> dict[str, Any]:
-    """Return a classifier's document, after verifying the hash of its own backbone if it has one.
+def read_beside_document(folder: Path, read: Callable[[dict[str, Any]], _T]) -> _T:
+    """Return ``read(document)``: what else it reads of the folder is of the same save as the document.
+
+    Parameters
+    ----------
+    folder
+        Of the classifier.
+    read
+        Gets the document, once the hash of the classifier's own backbone is verified if it has one. Called again if
+        it raises an error and the folder was replaced meanwhile.
 
     Raises
     ------
     MissingFileError
         If there is none.
     IntegrityError
-        If it or the backbone is damaged or was edited by hand, or of a newer version.
+        If the document or the backbone is damaged or was edited by hand, or of a newer version.
     """
-    return _read_steadily(folder, _read_document)
+    return _read_steadily(folder, lambda place: read(_read_document(place)))
 
 
 def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
@@ -172,75 +172,20 @@ def _is_free(target: Path) -> bool:
         return False
 
 
-def _give_name(fresh: Path, target: Path) -> None:
-    """Put `fresh` in the place of `target`, durably; what was there is removed."""
-    superseded = find_temporaries(target, "old")
-    for _ in range(_ATTEMPTS):
-        try:
-            if not target.exists():
-                moved = _move_in(fresh, target)
-            elif not (moved := exchange(fresh, target)):
-                old = temporary_path(target, "old")
-                superseded.append(old)
-                moved = _move_in(fresh, target, aside=old)
-        except FileNotFoundError:
-            if not fresh.exists():
-                raise
-            continue  # another process took the one that was there meanwhile
-        if moved:
-            sync_folder(target.parent)
-            for old in superseded:
-                _remove(old)
-            return
-    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-
-
-def _move_in(fresh: Path, target: Path, *, aside: Path | None = None) -> bool:
-    """Rename to a name, from which another folder is moved `aside` first; false if another process took it."""
-    if aside is not None:
-        os.replace(target, aside)
-    try:
-        os.replace(fresh, target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        if aside is not None:
-            os.replace(aside, target)
-        raise
-    return True
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder; its document goes first, so that what is left of it is no classifier."""
-    with suppress(OSError):
-        (folder / DOCUMENT).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _recover(folder: Path) -> None:
-    """Give an earlier classifier its name back, where a process was killed after it had moved it aside."""
-    target = folder.resolve()
-    if target.exists():
-        return
-    for old in find_temporaries(target, "old"):
-        if (old / DOCUMENT).is_file():
-            with suppress(OSError):  # somebody else was first, or may write here and we may not
-                os.rename(old, target)
-            return
-
-
 def _read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
     """Return ``read(folder)``, once more where a save replaced the folder while it was read."""
-    for _ in range(_ATTEMPTS):
+    for _ in range(_BESIDE_SAVES):
         with storage_errors(folder, "read"):
-            _recover(folder)
+            if not is_there(folder, DOCUMENT):
+                break
         with _watch(folder) as is_the_same:
             try:
                 return read(folder)
-            except OSError:  # of which errors of a damaged or missing classifier are
+            except (FeatcacheError, OSError):
                 if is_the_same():
                     raise
-    return read(folder)
+    with folder_lock(folder.resolve().parent):  # saves are faster than reading: they have to wait
+        return read(folder)
 
 
 @contextmanager
@@ -261,7 +206,7 @@ def _watch(folder: Path) -> Iterator[Callable[[], bool]]:
         held = None
     before = number(folder if held is None else held)
     try:
-        yield lambda: number(folder) == before
+        yield lambda: before is not None and number(folder) == before
     finally:
         if held is not None:
             os.close(held)

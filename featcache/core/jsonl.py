@@ -2,6 +2,9 @@
 
 A killed process leaves at most the beginning of its last line. Nothing that is cut off within an object is an
 object, so a last line without its end is either such a beginning, or whole but for the line feed.
+
+A power cut may keep some blocks of the lines that were being appended, in any order, and leave zeros for the others. No
+JSON has a zero byte, so lines with one never were on the disk, and are none.
 """
 
 import os
@@ -31,7 +34,8 @@ def read_records(path: Path, *, damaged: str, content: Kind = Record({})) -> lis
     Raises
     ------
     IntegrityError
-        If any line but a torn last one is no JSON object, or does not fit `content`.
+        If any line is no JSON object, or does not fit `content`, unless it is the last one and torn, or was lost in a
+        power cut.
     OSError
         If the log cannot be read.
     """
@@ -42,7 +46,9 @@ def read_records(path: Path, *, damaged: str, content: Kind = Record({})) -> lis
     if _parse(last) is not None:  # whole but for its line feed
         lines.append(last)
     return [
-        _read(line, damaged, content, path=path, line=number) for number, line in enumerate(lines, start=1)
+        _read(line, damaged, content, path=path, line=number)
+        for number, line in enumerate(lines, start=1)
+        if not _is_lost(line)
     ]
 
 
@@ -79,25 +85,29 @@ def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def mend_end(path: Path) -> None:
-    """Make a log end in a whole line, if it is there: a torn last line is dropped, a whole one gets its line feed.
+    """Make a log end in a whole line, if it is there: torn and lost lines are dropped, a whole one gets its line feed.
+
+    Only for who writes it: what looks torn may be a line that another process is writing.
 
     Raises
     ------
     OSError
         If it cannot be read or written.
     """
-    if not path.exists() or _ends_in_line_feed(path):
+    if not path.exists():
         return
     content = path.read_bytes()
-    whole, feed, last = content.rpartition(b"\n")
-    replace_file(path, whole + feed if _parse(last) is None else content + b"\n")
+    *lines, last = content.split(b"\n")
+    whole = [line for line in (*lines, last) if not _is_lost(line)]
+    if whole and whole[-1] is last and _parse(last) is None:
+        whole.pop()
+    mended = b"".join(line + b"\n" for line in whole)
+    if mended != content:
+        replace_file(path, mended)
 
 
-def _ends_in_line_feed(path: Path) -> bool:
-    with path.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - 1))
-        return stream.read(1) in (b"", b"\n")
+def _is_lost(line: bytes) -> bool:
+    return b"\0" in line
 
 
 def rewrite_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""One writer per cache: a lock file against races, and a record that names the owner."""
+"""One writer per cache, sweep or run: a lock file against races, and a record that names the owner."""
 
 import errno
 import json
@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.kinds import Maybe, Record, Text, Whole
-from featcache.core.files import is_running
 from featcache.core.storage import ELSEWHERE, is_full, storage_error
 from featcache.errors import LockedError
 
@@ -28,7 +27,7 @@ OWNER = DocumentFormat(
 
 
 class WriteLock:
-    """A lock that is held while a cache is written; for a second writer, the error names the holder.
+    """A lock that is held while a cache, sweep or run is written; for a second writer, the error names the holder.
 
     The record of a dead process on this host is taken over. One from another host never is, because that process
     cannot be checked from here.
@@ -36,7 +35,9 @@ class WriteLock:
     Parameters
     ----------
     target
-        The cache's final path.
+        The final path; the lock's own files lie beside it.
+    what
+        What is written, for the message; by default the path.
     writes
         Whether more is done than to rename or delete files. If not, a disk without room for the lock is no obstacle,
         as deleting is what it needs; no other writer can begin there either.
@@ -49,11 +50,13 @@ class WriteLock:
         If the disk is full, read-only or failing.
     """
 
-    def __init__(self, target: Path, *, writes: bool = True) -> None:
+    def __init__(self, target: Path, *, what: str = "", writes: bool = True) -> None:
         self.target = target
+        self.what = what or str(target)
         self.writes = writes
         self.record = target.with_name(f"{target.name}.owner.json")
         self._lock = FileLock(target.with_name(f"{target.name}.lock"))
+        self.names = {self.record.name, Path(self._lock.lock_file).name}
 
     def leaves_traces(self) -> bool:
         """Return whether its files are there: while it is held, or after its process was killed."""
@@ -137,9 +140,7 @@ class WriteLock:
             else "another process"
         )
         wait = f"wait for it, or {ELSEWHERE}" if self.writes else "wait for it"
-        return (
-            f"{self.target} is being written by {who}; {wait}. If that process is gone, delete {self.record}"
-        )
+        return f"{self.what} is being written by {who}; {wait}. If that process is gone, delete {self.record}"
 
 
 def is_held(target: Path) -> bool:
@@ -176,8 +177,12 @@ def _is_gone(owner: dict[str, Any]) -> bool:
     pid = owner.get("pid")
     if not isinstance(pid, int) or pid <= 0:
         return True
-    if not is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):  # the latter of a number that no process has
         return True
+    except PermissionError:
+        pass
     # The number may have been given to another process since: to this one, say, in a restarted container. (No
     # thread of this process holds it: we have the lock file.)
     return pid == os.getpid() or _start_time(pid) != owner.get("pid_started")

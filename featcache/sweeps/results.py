@@ -1,6 +1,9 @@
 """The files of a sweep: a JSON line for every head, and a summary with the leaderboard and the choices."""
 
+import os
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,10 @@ from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import SHA256, Flag, Maybe, Number, Record, Text, Whole
 from featcache.core.files import make_folder, replace_file
 from featcache.core.jsonl import append_records, mend_end, read_records
+from featcache.core.lock import WriteLock
 from featcache.core.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.tasks import MULTICLASS
+from featcache.core.temporaries import remove_leftovers
 from featcache.errors import UsageError
 from featcache.heads.settings import Settings
 from featcache.metrics.comparison import Comparison, SeedScores
@@ -97,7 +102,9 @@ def _finite(value: float) -> float | None:
 
 
 class Results:
-    """The lines of ``results.jsonl``, which a sweep appends to and a continued sweep reads.
+    """The lines of ``results.jsonl``, which one sweep at a time appends to, and a continued sweep reads.
+
+    The folder is this process's until `close`. Whoever only reads the file leaves it as it is.
 
     Parameters
     ----------
@@ -108,20 +115,40 @@ class Results:
     ------
     UsageError
         If the folder holds anything but a sweep.
+    LockedError
+        If another sweep is writing there.
     StorageError
         If it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / RESULTS
-        with storage_errors(self.path, elsewhere=ELSEWHERE):
-            if folder.exists() and not self.path.exists() and any(folder.iterdir()):
-                raise UsageError(f"{folder} exists and is no sweep; choose another place with --output")
+        lock = WriteLock(self.path, what=f"the sweep in {folder}")
+        with storage_errors(self.path, elsewhere=ELSEWHERE), ExitStack() as held:
+            _require_sweep(folder, lock)
             make_folder(folder)
-            mend_end(self.path)
-            self.path.touch()
-            rows = read_records(self.path, damaged=_DAMAGED, content=LINE)
-            self.rows = {row["id"]: row for row in rows}
+            held.enter_context(lock)
+            self.rows = self._read()
+            self._close = weakref.finalize(self, held.pop_all().close)
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """Return the results so far, and clear up after a sweep that was killed."""
+        for name in (RESULTS, TABLE, SUMMARY):
+            remove_leftovers(self.folder / name)
+        mend_end(self.path)
+        self.path.touch()
+        rows = read_records(self.path, damaged=_DAMAGED, content=LINE)
+        return {row["id"]: row for row in rows}
+
+    def close(self) -> None:
+        """Let the next sweep write here; may be called twice."""
+        self._close()
+
+    def __enter__(self) -> "Results":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append results; they are on disk when this returns."""
@@ -156,6 +183,13 @@ def _column(values: list[Any]) -> Any:
         return pa.array(values)
     except (pa.ArrowException, ValueError, OverflowError, TypeError):
         return pa.array([None if value is None else to_text(value) for value in values])
+
+
+def _require_sweep(folder: Path, lock: WriteLock) -> None:
+    """Raise `UsageError` if a folder holds anything but a sweep; one that has just begun has only a lock."""
+    names = set(os.listdir(folder)) if folder.exists() else set()
+    if RESULTS not in names and names - lock.names:
+        raise UsageError(f"{folder} exists and is no sweep; choose another place with --output")
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

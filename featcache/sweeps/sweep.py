@@ -119,6 +119,8 @@ def sweep(
         If a cache has no usable training rows, or fewer than there are folds.
     IntegrityError
         If no cache can be used, or the results are damaged.
+    LockedError
+        If another sweep is writing into the output folder.
     """
     started = time.monotonic()
     _refuse_test(select, folds)
@@ -146,32 +148,32 @@ def sweep(
         for fold in protocol.fold_numbers
     )
     wanted = list(dict.fromkeys(asked))
-    results = Results(Path(output))
-    names = {trial: _identity(trial, data) for trial in wanted}
-    fit_cache = FitCache(limit // 8)
-    fitted = _fit_all(names, data, results, limit, fit_cache, on_progress)
-    results.write_table()
-    rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
-    choices, heads = zip(
-        *(choose(few, rows, data, seeds, limit, fit_cache) for few in shot_counts), strict=True
-    )
-    sure = reject_accuracy if calibrate else None
-    winner = finish_winner(choices[-1], heads[-1], data, Path(output), reject_accuracy=sure)
-    result = SweepResult(
-        folder=Path(output),
-        heads=len(wanted),
-        fitted=fitted,
-        seconds=time.monotonic() - started,
-        leaderboard=tuple(
-            leaderboard_entries([(key, own) for key, own in rows if key.shots == shot_counts[-1]])
-        ),
-        choices=choices,
-        warnings=(*left_out, *(found["message"] for found in winner.training["warnings"])),
-        classifier=winner.save(Path(output) / "classifier") if save_best else None,
-        caches=tuple(f"{cache.backbone}" for cache in opened),
-        task=task,
-    )
-    return result.write()
+    with Results(Path(output)) as results:
+        names = {trial: _identity(trial, data) for trial in wanted}
+        fit_cache = FitCache(limit // 8)
+        fitted = _fit_all(names, data, results, limit, fit_cache, on_progress)
+        results.write_table()
+        rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
+        choices, heads = zip(
+            *(choose(few, rows, data, seeds, limit, fit_cache) for few in shot_counts), strict=True
+        )
+        sure = reject_accuracy if calibrate else None
+        winner = finish_winner(choices[-1], heads[-1], data, Path(output), reject_accuracy=sure)
+        result = SweepResult(
+            folder=Path(output),
+            heads=len(wanted),
+            fitted=fitted,
+            seconds=time.monotonic() - started,
+            leaderboard=tuple(
+                leaderboard_entries([(key, own) for key, own in rows if key.shots == shot_counts[-1]])
+            ),
+            choices=choices,
+            warnings=(*left_out, *(found["message"] for found in winner.training["warnings"])),
+            classifier=winner.save(Path(output) / "classifier") if save_best else None,
+            caches=tuple(f"{cache.backbone}" for cache in opened),
+            task=task,
+        )
+        return result.write()
 
 
 def _refuse_test(select: str, folds: int) -> None:

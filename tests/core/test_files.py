@@ -13,13 +13,12 @@ import pytest
 from featcache.core import files
 from featcache.core.files import (
     exchange,
-    find_temporaries,
     make_folder,
     replace_file,
     storage_errors,
     sync_folder,
-    temporary_path,
 )
+from featcache.core.temporaries import find_temporaries
 from featcache.errors import IntegrityError, StorageError
 
 
@@ -122,22 +121,6 @@ def test_what_others_write_is_not_cleared_up(path, monkeypatch):
         each.touch()
     replace_file(path, b"new")
     assert set(path.parent.iterdir()) == {path, *kept}
-
-
-# Names ------------------------------------------------------------------------------------------------------
-
-
-def test_temporary_names_are_hidden_and_found_again(tmp_path):
-    path = tmp_path / "a (1).h5"
-    new, old = temporary_path(path), temporary_path(path, "old")
-    assert new.name.startswith(f".a (1).h5.new-{os.getpid()}-")
-    assert old.name.startswith(f".a (1).h5.old-{os.getpid()}-")
-    assert temporary_path(path) != new
-    for each in (new, old, path, tmp_path / ".a (1).h5.new-years-eve", tmp_path / f"x{new.name}"):
-        each.touch()
-    assert find_temporaries(path) == [new]
-    assert find_temporaries(path, "old") == [old]
-    assert find_temporaries(tmp_path / "a .h5") == find_temporaries(tmp_path / "gone" / "a") == []
 
 
 # Folders ----------------------------------------------------------------------------------------------------

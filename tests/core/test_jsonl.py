@@ -56,6 +56,25 @@ def test_wherever_the_last_line_is_cut_off_the_ones_before_are_read_and_the_next
         assert read(path) == [*whole, {"id": "next"}]
 
 
+@pytest.mark.parametrize("hole", [(10, 3), (25, 60), (0, 2), (100, 1)])
+def test_lines_that_lost_a_block_in_a_power_cut_are_none_and_the_others_stay(path, hole):
+    """Of several lines that are appended at once, any blocks may have reached the disk."""
+    append_records(path, [{"id": number} for number in range(4)])
+    durable = path.read_bytes()
+    append_records(path, [{"id": number, "note": "x" * 20} for number in range(4, 9)])
+    content = bytearray(path.read_bytes())
+    start = len(durable) + hole[0]
+    content[start : start + hole[1]] = bytes(hole[1])
+    path.write_bytes(content)
+    kept = [record["id"] for record in read(path)]
+    assert kept[:4] == [0, 1, 2, 3]
+    assert 6 <= len(kept) < 9
+    mend_end(path)
+    append_records(path, [{"id": 9}])
+    assert [record["id"] for record in read(path)] == [*kept, 9]
+    assert b"\0" not in path.read_bytes()
+
+
 @pytest.mark.parametrize("torn", [b"{", b"\x00\x00\x00", b'{"note": "\xc3', b"3", b'"', b"[1]"])
 def test_what_is_no_object_at_the_end_is_dropped(path, torn):
     for before in (b"", b'{"id": 1}\n'):

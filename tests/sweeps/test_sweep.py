@@ -8,8 +8,8 @@ from helpers.feature_caches import accept_any_number, blobs, feature_cache
 
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
-from featcache.errors import DataError, IntegrityError, UsageError
-from featcache.sweeps.results import RESULTS, SUMMARY
+from featcache.errors import DataError, IntegrityError, LockedError, UsageError
+from featcache.sweeps.results import RESULTS, SUMMARY, Results
 from featcache.sweeps.sweep import read_shots, sweep
 
 SMALL = {"head": "linear,prototype", "learning_rate": "0.01,0.1", "epochs": 4, "batch_size": 32}
@@ -87,6 +87,17 @@ def test_a_sweep_goes_on_where_it_was_killed(done, cache, tmp_path):
     again = sweep(cache, output=folder, seeds=2, **SMALL)
     assert again.fitted == 0
     assert again.chosen.entry == result.chosen.entry
+
+
+def test_two_sweeps_in_one_folder_do_not_do_everything_twice(done, cache):
+    whole, _ = done
+    before = {path: path.read_bytes() for path in whole.folder.iterdir() if path.is_file()}
+    with (
+        Results(whole.folder),
+        pytest.raises(LockedError, match=r"the sweep in .*out is being written by process \d+ on .*--output"),
+    ):
+        sweep(cache, output=whole.folder, seeds=3, **SMALL)
+    assert {path: path.read_bytes() for path in whole.folder.iterdir() if path.is_file()} == before
 
 
 def test_a_damaged_line_is_named(done, cache, tmp_path):

@@ -25,9 +25,10 @@ import numpy as np
 
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.kinds import SHA256, Items, Record, Table, Text, Whole
-from featcache.core.files import find_temporaries, replace_file
+from featcache.core.files import make_folder, replace_file
 from featcache.core.identity import sha256_tensors
 from featcache.core.storage import ELSEWHERE, require_space, storage_error
+from featcache.core.temporaries import remove_leftovers
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.finetuning.runs.array_store import gather, on_host, read_tree, take, write_tree
 
@@ -114,7 +115,7 @@ class Checkpoints:
         needs = sum(value.nbytes for value in tree.values())
         try:
             with _save_errors(fresh, needs, intact=name in self.names()), ThreadPoolExecutor(1) as beside:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
                 require_space(fresh, needs, "save", elsewhere=ELSEWHERE)
                 # In a thread, so that an interruption waits until orbax is done.
                 files = beside.submit(write_tree, fresh, tree)
@@ -211,9 +212,8 @@ class Checkpoints:
                 continue
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in (found for name in NAMES for found in find_temporaries(self._record(name))):
-            with suppress(OSError):
-                path.unlink()
+        for name in NAMES:
+            remove_leftovers(self._record(name))
 
 
 @contextmanager

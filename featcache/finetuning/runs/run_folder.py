@@ -11,21 +11,22 @@ One process writes a run at a time: the folder has a lock file beside it, as a c
 
 import json
 import os
-import shutil
 import weakref
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import Maybe, Number, Record, Table, Whole
-from featcache.core.files import exchange, find_temporaries, replace_file, sync_folder, temporary_path
+from featcache.core.files import make_folder, replace_file
+from featcache.core.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.identity import canonical_json, differences
 from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.lock import WriteLock
 from featcache.core.storage import ELSEWHERE, storage_error, storage_errors
+from featcache.core.temporaries import held_folder, remove_leftovers
 from featcache.errors import IdentityError, MissingFileError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
 
@@ -62,9 +63,9 @@ class RunFolder:
     def __init__(self, path: Path, held: ExitStack) -> None:
         self.path = path
         self.checkpoints = Checkpoints(path / "checkpoints")
+        for name in (RUN, HISTORY):
+            remove_leftovers(path / name)
         with storage_errors(path / HISTORY, "save", elsewhere=ELSEWHERE):
-            for left in (*find_temporaries(path / RUN), *find_temporaries(path / HISTORY)):
-                left.unlink()
             mend_end(path / HISTORY)
         self._close = weakref.finalize(self, held.pop_all().close)
 
@@ -94,9 +95,9 @@ class RunFolder:
         """
         target = Path(path).resolve()  # a link stays, and what it leads to is used
         with storage_errors(target, "create", elsewhere=ELSEWHERE), ExitStack() as held:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             held.enter_context(WriteLock(target))
-            _make_room(target, overwrite=overwrite)
+            _require_room(target, overwrite=overwrite)
             _create_run(target, identity)
             return cls(target, held)
 
@@ -116,10 +117,12 @@ class RunFolder:
             If another process is training into it.
         """
         target = Path(path).resolve()
+        is_there(target, RUN)
         _read_run(target)  # raises before a lock file is created for a missing run
         with storage_errors(target, "open"), ExitStack() as held:
             held.enter_context(WriteLock(target))
-            _remove_left(target)
+            for what in ("new", "old"):
+                remove_leftovers(target, what)
             _require_same(target, _read_run(target)["identity"], identity)
             return cls(target, held)
 
@@ -193,16 +196,9 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         )
 
 
-def _remove_left(target: Path) -> None:
-    """Remove runs that killed processes had begun to create or to replace; nobody else does, while the lock is held."""
-    for left in (*find_temporaries(target, "old"), *find_temporaries(target, "new")):
-        _discard(left)
-
-
-def _make_room(target: Path, *, overwrite: bool) -> None:
-    """Make sure that `target` does not exist, is an empty folder, or is a run to be replaced."""
-    _remove_left(target)
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+def _require_room(target: Path, *, overwrite: bool) -> None:
+    """Raise `UsageError` if there is anything but an empty folder, or a run that is to be replaced."""
+    if not is_there(target, RUN) or (target.is_dir() and not any(target.iterdir())):
         return
     if not _is_run(target):
         raise UsageError(f"{target} exists and is no run of featcache; choose another place with --output")
@@ -214,42 +210,16 @@ def _make_room(target: Path, *, overwrite: bool) -> None:
 
 
 def _create_run(target: Path, identity: Mapping[str, Any]) -> None:
-    """Create a new run in its place, atomically; a run that is there is replaced."""
-    fresh = temporary_path(target)
+    """Create a new run in its place; until then the one that was there stays."""
     document = {"format": RUN_DOCUMENT.name, "format_version": RUN_DOCUMENT.version}
     document |= {"identity": identity, "finished": None}
-    try:
-        fresh.mkdir()
-        replace_file(fresh / RUN, _run_text(document))
-        if not _is_run(target):
-            os.replace(fresh, target)
-        elif not exchange(fresh, target):
-            os.replace(target, aside := temporary_path(target, "old"))
-            os.replace(fresh, target)
-            os.replace(aside, fresh)
-        sync_folder(target.parent)
-    finally:
-        # Of the run that was there, if it was replaced. It may stay: the next run here removes it.
-        with suppress(OSError):
-            _discard(fresh)
-
-
-def _discard(folder: Path) -> None:
-    """Remove a folder if it is a run; ``run.json`` goes last, so that an interrupted removal can be repeated."""
-    if not folder.is_dir() or not (_is_run(folder) or _is_leftover(folder)):
-        return
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != RUN:
-            path.unlink()
-    (folder / RUN).unlink(missing_ok=True)
-    folder.rmdir()
-
-
-def _is_leftover(folder: Path) -> bool:
-    """Whether it holds nothing but temporary files of a run's creation."""
-    return set(folder.iterdir()) <= set(find_temporaries(folder / RUN))
+    remove_leftovers(target)
+    with held_folder(target) as fresh:
+        try:
+            replace_file(fresh / RUN, _run_text(document))
+            put_in_place(fresh, target, RUN)
+        finally:
+            remove_folder(fresh, RUN)
 
 
 def _is_run(folder: Path) -> bool:

@@ -22,6 +22,7 @@ from hypothesis.extra import numpy as hnp
 
 from featcache.core import files, storage
 from featcache.core.identity import sha256_file
+from featcache.core.temporaries import temporary_path
 from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.finetuning.runs import array_store as array_folder
 from featcache.finetuning.runs import checkpoints as module
@@ -282,7 +283,7 @@ def test_leftovers_of_killed_saves_are_removed_and_nothing_else(checkpoints):
         folder.mkdir()
         (folder / "file").write_text("x")
     for name in ("last", "best"):
-        files.temporary_path(checkpoints.folder / f"{name}.json").write_text("{")
+        temporary_path(checkpoints.folder / f"{name}.json").write_text("{")
     Checkpoints(checkpoints.folder)
     assert {path.name for path in checkpoints.folder.iterdir()} == own | {"last-year", "best-of.txt", "notes"}
 
