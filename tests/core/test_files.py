@@ -107,22 +107,6 @@ def test_a_killed_process_leaves_the_old_file_and_a_name_of_the_scheme(path):
     assert set(path.parent.iterdir()) == {path}
 
 
-def test_what_others_write_is_not_cleared_up(path, monkeypatch):
-    mine, other = temporary_path(path), temporary_path(path.with_name("other"))
-    child = subprocess.Popen(["true"])
-    child.wait()
-    monkeypatch.setattr(files.os, "getpid", lambda: child.pid)
-    left, aside, other_left = temporary_path(path), temporary_path(path, "old"), temporary_path(other)
-    monkeypatch.setattr(files, "_machine", lambda: "0123abcd")
-    elsewhere = temporary_path(path)
-    monkeypatch.undo()
-    kept = {mine, other, aside, other_left, elsewhere, left.with_name(left.name[:-8])}
-    for each in (left, *kept):
-        each.touch()
-    replace_file(path, b"new")
-    assert set(path.parent.iterdir()) == {path, *kept}
-
-
 # Folders ----------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,5 @@
 """A lock on a folder's names: waited for, never for ever, and never left behind."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -44,19 +43,30 @@ def test_a_killed_process_holds_nothing(tmp_path):
         assert alone
 
 
+FORKING = """
+import os, sys
+from pathlib import Path
+from featcache.core.kernel_locks import folder_lock
+
+reading, writing = os.pipe()
+with folder_lock(Path(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+with folder_lock(Path(sys.argv[1]), seconds=0) as alone:
+    print(alone)
+os.close(writing)
+os.waitpid(child, 0)
+"""
+
+
 def test_a_process_forked_meanwhile_does_not_keep_it(tmp_path):
-    reading, writing = os.pipe()
-    with folder_lock(tmp_path):
-        child = os.fork()
-        if not child:
-            os.close(writing)
-            os.read(reading, 1)
-            os._exit(0)
-    with folder_lock(tmp_path, seconds=0) as alone:
-        assert alone
-    os.close(writing)
-    os.close(reading)
-    os.waitpid(child, 0)
+    run = subprocess.run(
+        [sys.executable, "-c", FORKING, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "True\n"
 
 
 def test_where_there_are_no_locks_the_work_is_done_without(tmp_path, monkeypatch):

@@ -1,13 +1,17 @@
-"""Several processes at one cache: writers exclude each other, readers see a whole file or none."""
+"""Several processes at one cache or sweep: writers exclude each other, readers see a whole file or none."""
 
 import json
 import multiprocessing
 import re
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.feature_caches import blobs, feature_cache
 from helpers.small_caches import small
 
 from featcache.cache import CacheWriter, FeatureCache, WriteLock, partial_path
@@ -127,3 +131,27 @@ def test_readers_while_the_file_is_replaced_see_one_or_the_other(tmp_path):
         reader.join()
     assert OLD.wrong(long_open) == []
     assert not partial_path(target).exists()
+
+
+@pytest.mark.slow
+def test_of_two_sweeps_in_one_folder_each_is_whole_or_told_who_holds_it(tmp_path):
+    features, labels = blobs(120)
+    cache = feature_cache(tmp_path / "a.h5", features, labels, ["train"] * 80 + ["val"] * 40).path
+    options = ["--output", "out", "--head", "prototype", "--metric", "euclidean,cosine", "--seeds", "3"]
+    command = [sys.executable, "-m", "featcache", "sweep", str(cache), *options, "--shots", "1,2,4,8,16,all"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    sweeps = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    told = [(*sweep.communicate(), sweep.returncode) for sweep in sweeps]
+    assert {code for *_, code in told} <= {0, 1}
+    assert [code for *_, code in told].count(0) >= 1
+    for _, error, code in told:
+        assert code == 0 or re.search("the sweep in out is being written by process .*; wait for it", error)
+    lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert len(lines) == len({json.loads(line)["id"] for line in lines}) == 36
+    assert np.isfinite(json.loads((tmp_path / "out" / "summary.json").read_text())["chosen"]["val_accuracy"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "results.jsonl",
+        "results.parquet",
+        "summary.json",
+        "classifier",
+    }

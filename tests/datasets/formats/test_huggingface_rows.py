@@ -159,5 +159,5 @@ def test_a_conversion_that_cannot_be_written_says_where(tmp_path, monkeypatch):
     (tmp_path / "home").write_text("a file where a folder is expected")
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
     pq.write_table(held(4), tmp_path / "pets.parquet")
-    with pytest.raises(StorageError, match=rf"cannot write {tmp_path}/home/hf/\S+\.arrow: "):
+    with pytest.raises(StorageError, match=rf"cannot convert Parquet in {tmp_path}/home/hf/\S+\.arrow: "):
         open_hf(str(tmp_path / "pets.parquet"))
