@@ -25,9 +25,9 @@ from featcache.backbones.weights.key_mapping import KeyTable, convert
 from featcache.backbones.weights.loading import fill_state, shapes_of
 from featcache.backbones.weights.readers import check_finite, read_safetensors, read_tensors
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
-from featcache.core.files import replace_file
+from featcache.core.disk.files import replace_file
+from featcache.core.disk.storage import storage_errors
 from featcache.core.identity import canonical_json, differences, sha256_tensors
-from featcache.core.storage import storage_errors
 from featcache.errors import UsageError, WeightsError
 from featcache.images.transforms import Transforms
 

@@ -19,7 +19,7 @@ from featcache.cache.maintenance import (
 from featcache.cache.reader import FeatureCache
 from featcache.cache.verification import Verification
 from featcache.cache.writer import CacheWriter
-from featcache.core.lock import WriteLock
+from featcache.core.disk.lock import WriteLock
 
 __all__ = [
     "CacheInfo",

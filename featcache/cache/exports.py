@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.core.files import Content, replace_file
-from featcache.core.storage import storage_errors
+from featcache.core.disk.files import Content, replace_file
+from featcache.core.disk.storage import storage_errors
 from featcache.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:

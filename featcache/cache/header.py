@@ -15,8 +15,8 @@ import numpy as np
 
 from featcache.cache.documents import HEADER, START_AGAIN, check_columns, check_header, check_identity
 from featcache.cache.layout import LayerSpec, data_bytes, layers_of, storage_plan, table_digest
+from featcache.core.disk.files import PinnedFile
 from featcache.core.documents.json_text import MOST_BYTES, parse
-from featcache.core.files import PinnedFile
 from featcache.core.identity import FORMAT_VERSION, canonical_json
 from featcache.errors import IntegrityError
 

@@ -11,11 +11,11 @@ from featcache.cache.header import MAGIC
 from featcache.cache.layout import fresh_path, partial_path, previous_path
 from featcache.cache.reader import FeatureCache, share_written
 from featcache.cache.verification import Verification
-from featcache.core.files import sync_folder
-from featcache.core.lock import WriteLock, is_held
-from featcache.core.storage import storage_error, storage_errors
-from featcache.core.temporaries import find_leftovers as find_temporary_leftovers
-from featcache.core.temporaries import remove_leftover
+from featcache.core.disk.files import sync_folder
+from featcache.core.disk.lock import WriteLock, is_held
+from featcache.core.disk.storage import storage_error, storage_errors
+from featcache.core.disk.temporaries import find_leftovers as find_temporary_leftovers
+from featcache.core.disk.temporaries import remove_leftover
 from featcache.errors import FeatcacheError, IntegrityError, LockedError, MissingFileError, UsageError
 
 _PARTIAL, _PREVIOUS = ".partial.h5", ".previous.h5"

@@ -14,8 +14,8 @@ from featcache.cache.layout import LayerSpec, partial_path
 from featcache.cache.metadata import CacheMetadata
 from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
+from featcache.core.disk.storage import storage_errors
 from featcache.core.identity import fingerprint
-from featcache.core.storage import storage_errors
 from featcache.errors import (
     DataError,
     IdentityError,

@@ -12,7 +12,7 @@ import numpy as np
 
 from featcache.cache.checksums import PRESENT, block_crcs, quarantined_crcs, row_crcs
 from featcache.cache.header import read_layout
-from featcache.core.files import PinnedFile
+from featcache.core.disk.files import PinnedFile
 from featcache.errors import IntegrityError, UsageError
 
 _PASS_BYTES = 1 << 26

@@ -29,7 +29,7 @@ from featcache.cli.console import Console, active, escaped, escaped_lines, forge
 from featcache.cli.options import SectionedCommand
 from featcache.cli.signals import after_interruption
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
-from featcache.core.storage import is_of_storage, storage_error
+from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.core.version import __version__
 from featcache.errors import FeatcacheError
 

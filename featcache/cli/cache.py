@@ -205,7 +205,7 @@ def _compiled_programs(*, programs: bool, delete: bool, verbose: bool) -> Iterat
     """Yield the folders of compiled programs and whether each is obsolete; delete obsolete ones on request."""
     from featcache.cache import Leftover
     from featcache.core.compilation_cache import list_programs, remove_programs
-    from featcache.core.storage import storage_errors
+    from featcache.core.disk.storage import storage_errors
 
     for each in list_programs():
         goes = each.outdated or programs
@@ -232,7 +232,7 @@ def _in_home(*, delete: bool, verbose: bool) -> "list[Leftover]":
 def _remembered_hashes(*, delete: bool) -> Iterator["tuple[Leftover, bool]"]:
     """Yield the files of hashes that nobody will use again; delete them on request."""
     from featcache.cache import Leftover
-    from featcache.core.storage import storage_errors
+    from featcache.core.disk.storage import storage_errors
     from featcache.extraction.remembered_hashes import list_remembered
 
     for each in list_remembered():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.core.disk.storage import storage_error
 from featcache.core.documents.json_text import to_text
-from featcache.core.storage import storage_error
 from featcache.errors import StorageError
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, table
+from featcache.core.disk.storage import storage_errors
 from featcache.core.environment import home, offline
-from featcache.core.storage import storage_errors
 from featcache.core.version import __version__
 from featcache.errors import MissingFileError
 
@@ -166,7 +166,7 @@ def _weights() -> Iterator[Diagnosis]:
 
 
 def _folder(folder: Path) -> Iterator[Diagnosis]:
-    from featcache.core.lock import owner_of
+    from featcache.core.disk.lock import owner_of
 
     if not folder.is_dir():
         raise MissingFileError(f"no folder {folder}; name one in which to look for caches and locks")

@@ -1,7 +1,7 @@
 """A classifier's folder: written whole or not at all, and read only where nothing in it was changed.
 
 A new one is written beside its place, durably, and then takes the place of the one that was there
-(`featcache.core.folder_swap`). Of several saves at once the last one stays, and none fails.
+(`featcache.core.disk.folder_swap`). Of several saves at once the last one stays, and none fails.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from featcache.core.disk.files import make_folder, sync_folder, write_durably
+from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folder
+from featcache.core.disk.kernel_locks import folder_lock
+from featcache.core.disk.storage import ELSEWHERE, storage_errors
+from featcache.core.disk.temporaries import held_folder, remove_leftovers
 from featcache.core.documents.classifier_document import CLASSIFIER
 from featcache.core.documents.document_format import read_limited
 from featcache.core.documents.json_text import plain
-from featcache.core.files import make_folder, sync_folder, write_durably
-from featcache.core.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.identity import sha256_file, sha256_json
-from featcache.core.kernel_locks import folder_lock
-from featcache.core.storage import ELSEWHERE, storage_errors
-from featcache.core.temporaries import held_folder, remove_leftovers
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, UsageError, first_line
 
 DOCUMENT = "classifier.json"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featcache.core.storage import storage_error
+from featcache.core.disk.storage import storage_error
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError, FeatcacheError
 

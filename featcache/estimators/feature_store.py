@@ -10,8 +10,8 @@ import numpy as np
 from filelock import FileLock
 
 from featcache.cache import FeatureCache
+from featcache.core.disk.storage import storage_errors
 from featcache.core.parallel import default_workers
-from featcache.core.storage import storage_errors
 from featcache.datasets import Dataset, Record
 from featcache.errors import DataError, ImageError
 from featcache.extraction.content_hashes import hash_records

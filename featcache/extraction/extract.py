@@ -16,8 +16,8 @@ from featcache.cache import CacheWriter, FeatureCache, WriteLock
 from featcache.cache.layout import build_identity, previous_path
 from featcache.cache.maintenance import remove_traces
 from featcache.core.argument_types import checked_types
+from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.core.progress import OnProgress, Progress
-from featcache.core.storage import ELSEWHERE, storage_errors
 from featcache.datasets import Dataset
 from featcache.datasets.formats.arrays import named_or_given
 from featcache.errors import DataError, Interrupted

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from featcache.core.storage import ELSEWHERE, storage_errors
+from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset
 from featcache.errors import UsageError

@@ -18,8 +18,8 @@ from typing import Self
 import numpy as np
 
 from featcache.cache.layout import decode_ids, encode_ids
+from featcache.core.disk.files import replace_file
 from featcache.core.environment import home
-from featcache.core.files import replace_file
 from featcache.datasets import Dataset, Record
 from featcache.datasets.file_state import STATE_BYTES
 from featcache.extraction.row_table import UNREADABLE

@@ -13,8 +13,8 @@ from featcache.backbones.input_size import ImageSize, read_size
 from featcache.backbones.weights.lock_file import lock_file
 from featcache.cache.layout import STORED_DTYPES
 from featcache.core.classifier_folder import DOCUMENT
+from featcache.core.disk.storage import storage_errors
 from featcache.core.identity import sha256_file, sha256_json
-from featcache.core.storage import storage_errors
 from featcache.errors import UsageError, did_you_mean
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.transforms import Transforms

@@ -10,15 +10,15 @@ from typing import Any
 
 from featcache.cache import FeatureCache
 from featcache.classifier.loading import SETTINGS_CONTENT
+from featcache.core.disk.files import make_folder, replace_file
+from featcache.core.disk.jsonl import append_records, mend_end, read_records
+from featcache.core.disk.lock import WriteLock
+from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
+from featcache.core.disk.temporaries import remove_leftovers
 from featcache.core.documents.classifier_document import SELECTION
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import SHA256, Flag, Maybe, Number, Record, Text, Whole
-from featcache.core.files import make_folder, replace_file
-from featcache.core.jsonl import append_records, mend_end, read_records
-from featcache.core.lock import WriteLock
-from featcache.core.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.tasks import MULTICLASS
-from featcache.core.temporaries import remove_leftovers
 from featcache.errors import UsageError
 from featcache.heads.settings import Settings
 from featcache.metrics.comparison import Comparison, SeedScores

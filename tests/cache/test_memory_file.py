@@ -15,7 +15,7 @@ from featcache.cache.create import build_image
 from featcache.cache.header import changes
 from featcache.cache.layout import build_identity, storage_plan
 from featcache.cache.memory_file import MemoryFile
-from featcache.core import files as cache_files
+from featcache.core.disk import files as cache_files
 from featcache.errors import StorageError
 
 WRITES = st.lists(st.tuples(st.integers(0, 20000), st.binary(min_size=1, max_size=6000)), max_size=6)

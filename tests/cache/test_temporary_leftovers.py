@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from featcache.cache import find_leftovers, gc
-from featcache.core.temporaries import held_file, held_folder, temporary_path
+from featcache.core.disk.temporaries import held_file, held_folder, temporary_path
 
 
 def left(folder: Path) -> set[Path]:

@@ -13,8 +13,8 @@ from helpers.small_caches import small
 
 from featcache.cache import CacheWriter, FeatureCache, partial_path
 from featcache.cache import writer as writing
-from featcache.core import files as cache_files
-from featcache.core import storage
+from featcache.core.disk import files as cache_files
+from featcache.core.disk import storage
 from featcache.errors import IntegrityError, StorageError, UsageError
 
 

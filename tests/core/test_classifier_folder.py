@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from featcache.core import classifier_folder as module
-from featcache.core import files, folder_swap
 from featcache.core.classifier_folder import BACKBONE, DOCUMENT, TENSORS, read_folder, write_folder
+from featcache.core.disk import files, folder_swap
 from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError, WeightsError
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux swaps two names")
@@ -181,7 +181,8 @@ import os, shutil, signal, sys
 from pathlib import Path
 import numpy as np
 import safetensors.numpy
-from featcache.core import classifier_folder as module, folder_swap
+from featcache.core import classifier_folder as module
+from featcache.core.disk import folder_swap
 
 target, swaps = Path(sys.argv[1]), sys.argv[2] == "swaps"
 if not swaps:
@@ -262,7 +263,8 @@ import sys
 import threading
 from pathlib import Path
 import numpy as np
-from featcache.core import classifier_folder as module, folder_swap
+from featcache.core import classifier_folder as module
+from featcache.core.disk import folder_swap
 
 if sys.argv[2] == "no swaps":
     folder_swap.exchange = lambda one, other: False

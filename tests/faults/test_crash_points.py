@@ -15,7 +15,7 @@ from helpers.recording import Call, Disk, Op, lay_down, record
 from helpers.small_caches import Small, small
 
 from featcache.cache import CacheWriter, FeatureCache, WriteLock, partial_path
-from featcache.core import files as cache_files
+from featcache.core.disk import files as cache_files
 from featcache.errors import MissingFileError
 
 SHAPES = {"pool": (1280,), "mixed7": (3, 5)}

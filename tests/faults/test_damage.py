@@ -12,7 +12,7 @@ from helpers.small_caches import Small, small
 
 from featcache.cache import CacheWriter, FeatureCache, partial_path, verify
 from featcache.cache.header import read_header
-from featcache.core.files import PinnedFile
+from featcache.core.disk.files import PinnedFile
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError
 
 WANT = small(40, shapes={"pool": (64,), "mixed7": (3, 5)})

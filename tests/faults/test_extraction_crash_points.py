@@ -17,7 +17,7 @@ from helpers.photo_folders import save_photo
 from helpers.recording import Disk, Op, lay_down, record
 
 import featcache
-from featcache.core import files as cache_files
+from featcache.core.disk import files as cache_files
 from featcache.errors import Interrupted
 
 PROGRAM = """

@@ -15,7 +15,7 @@ from helpers.mutations import mutated
 from hypothesis import strategies as st
 
 from featcache import train_head
-from featcache.cache import FeatureCache, find_leftovers, list_caches, verify
+from featcache.cache import FeatureCache, RowTable, find_leftovers, list_caches, verify
 from featcache.checks.rows import check_rows
 from featcache.cli.app import run
 from featcache.core.identity import PLAIN_VIEWS, sha256_json
@@ -198,7 +198,9 @@ def _read(cache: FeatureCache) -> None:
 def _plan(cache: FeatureCache) -> None:
     sources_of([cache])
     assert serves(cache.identity, cache.identity["recipe"], {})
-    dropped_images([cache], cache.path, [], {"spec": "other"}, overwrite=True)
+    empty = np.zeros(0, np.int64)
+    none = RowTable((), np.zeros((0, 32), np.uint8), empty, empty, empty, empty)
+    dropped_images([cache], cache.path, none, {"spec": "other"}, overwrite=True)
     refuse_difference(cache.path, cache.identity, identity()["recipe"], cache.layers)
 
 

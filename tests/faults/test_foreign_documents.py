@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from featcache import open_dataset
 from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
+from featcache.core.disk.lock import WriteLock, is_held, owner_of
 from featcache.core.environment import home
-from featcache.core.lock import WriteLock, is_held, owner_of
 from featcache.datasets import file_state
 from featcache.errors import FeatcacheError, IntegrityError, WeightsError
 from featcache.extraction.remembered_hashes import recall

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from helpers.small_caches import small
 from featcache.cache import FeatureCache, create, partial_path
-from featcache.core import storage
+from featcache.core.disk import storage
 from featcache.errors import StorageError
 
 target, attempts = Path(sys.argv[1]) / "a.h5", int(sys.argv[2])

@@ -22,9 +22,9 @@ from featcache.core.classifier_folder import (
     read_folder,
     write_folder,
 )
-from featcache.core.files import replace_file
-from featcache.core.jsonl import read_records
-from featcache.core.temporaries import find_leftovers
+from featcache.core.disk.files import replace_file
+from featcache.core.disk.jsonl import read_records
+from featcache.core.disk.temporaries import find_leftovers
 from featcache.errors import IdentityError, MissingFileError
 from featcache.finetuning.runs.run_folder import RunFolder
 
@@ -49,7 +49,8 @@ def require_tidy(folder: Path, *names: str) -> None:
 
 SAVE = """
 import numpy as np
-from featcache.core import classifier_folder as module, folder_swap
+from featcache.core import classifier_folder as module
+from featcache.core.disk import folder_swap
 if sys.argv[2] == "no swaps":
     folder_swap.exchange = lambda one, other: False
 
@@ -202,7 +203,7 @@ def test_a_sweep(sweeps, folder):
 # Runs -------------------------------------------------------------------------------------------------------
 
 REPLACE = """
-from featcache.core import folder_swap
+from featcache.core.disk import folder_swap
 from featcache.finetuning.runs.run_folder import RunFolder
 if sys.argv[2] == "no swaps":
     folder_swap.exchange = lambda one, other: False

@@ -19,7 +19,8 @@ PREAMBLE = """
 import json, os, sys, time
 from pathlib import Path
 import numpy as np
-from featcache.core import classifier_folder as module, folder_swap
+from featcache.core import classifier_folder as module
+from featcache.core.disk import folder_swap
 
 target, way, who, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 if way == "no swaps":

@@ -12,7 +12,7 @@ import pytest
 from helpers.small_caches import small
 
 from featcache.cache import FeatureCache, partial_path
-from featcache.core import files as cache_files
+from featcache.core.disk import files as cache_files
 from featcache.errors import StorageError
 
 WANT = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from helpers.small_caches import small
 from featcache.cache import CacheWriter, FeatureCache, partial_path
-from featcache.core import files, storage
+from featcache.core.disk import files, storage
 from featcache.errors import StorageError
 want = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
 large = small(400, shapes={"pool": (1280,)})

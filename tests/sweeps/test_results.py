@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from featcache.core.jsonl import read_records
-from featcache.core.temporaries import find_leftovers, temporary_path
+from featcache.core.disk.jsonl import read_records
+from featcache.core.disk.temporaries import find_leftovers, temporary_path
 from featcache.errors import LockedError, StorageError, UsageError
 from featcache.sweeps.results import RESULTS, SUMMARY, TABLE, Results
 

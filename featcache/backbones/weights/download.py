@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 from featcache.backbones.family import Download, PackageFile, Pretrained
 from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
+from featcache.core.disk.files import replace_file
+from featcache.core.disk.storage import OTHER_HOME, is_of_storage, storage_error
 from featcache.core.environment import offline, weights_folder
-from featcache.core.files import replace_file
-from featcache.core.storage import OTHER_HOME, is_of_storage, storage_error
 from featcache.errors import WeightsError
 
 TIMEOUT_S = 30

@@ -13,11 +13,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from featcache.core.disk.files import replace_file
+from featcache.core.disk.storage import OTHER_HOME, storage_error
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.kinds import SHA256, Record, Table, Text, Whole
 from featcache.core.environment import weights_folder
-from featcache.core.files import replace_file
-from featcache.core.storage import OTHER_HOME, storage_error
 from featcache.errors import WeightsError
 
 WAIT_S = 30

@@ -11,6 +11,6 @@ a sweep's results            `featcache.sweeps.results`
 a fine-tuning run            `featcache.finetuning.runs.run_folder`
 its checkpoints              `featcache.finetuning.runs.checkpoints`
 recorded weights             `featcache.backbones.weights.lock_file`
-the owner of a lock          `featcache.core.lock`
+the owner of a lock          `featcache.core.disk.lock`
 ===========================  =========================================================================
 """

@@ -5,22 +5,25 @@ are stored (as under ``Image(decode=False)``): the bytes of the original files, 
 downloaded, and no code that comes with a dataset is run: what is read here are tables.
 """
 
+import contextlib
+import errno
+import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
 from featcache.datasets.formats.folder import natural_key
-from featcache.datasets.formats.huggingface_errors import reading
 from featcache.datasets.formats.huggingface_rows import Column, Source, Split, map_columns, open_sources
 from featcache.datasets.formats.listed_files import order_classes
 from featcache.datasets.inside import is_inside, read_document
-from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean, first_line
 from featcache.splits.slices import SPLITS
 
 EXPECTED = (
@@ -104,7 +107,7 @@ def open_hf(text: str) -> Dataset:
     with access_errors(spec.path):
         parts = _chosen_split(spec, _find(spec))
     library = _library()
-    with reading(spec.path):
+    with _reading(spec.path):
         opened = open_sources([file for files in parts.values() for file in files])
         by_file = {source.file: source for source in opened}
         sources = {split: [by_file[file] for file in files] for split, files in parts.items()}
@@ -301,3 +304,38 @@ def _classes(
     names = next(iter(declared))
     present = {value for values in labels for value in values if value is not None}
     return names or tuple(order_classes(present, where=f"hf:{spec.text}"))
+
+
+# Errors ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise the library's own errors, which missing or truncated files cause, as `DataError`.
+
+    Raises
+    ------
+    DataError
+        If the dataset at `path` is damaged, or the system refuses to read it.
+    """
+    try:
+        yield
+    except FeatcacheError:
+        raise
+    except Exception as error:
+        refused = _system_error(error)
+        if refused is not None and not isinstance(refused, FileNotFoundError):
+            raise DataError(str(storage_error(refused, path, "read"))) from error
+        raise DataError(f"cannot read the dataset in {path}: {first_line(error)}. Save it again") from error
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """Return what the operating system said, which the library wraps, or says in words of its own."""
+    while error is not None:
+        if isinstance(error, OSError):
+            if str(error).startswith("Not enough disk space"):
+                return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if is_of_storage(error):
+                return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -10,9 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from featcache.core.disk.files import make_folder, replace_file
+from featcache.core.disk.storage import OTHER_HOME, storage_errors
 from featcache.core.environment import home
-from featcache.core.files import make_folder, replace_file
-from featcache.core.storage import OTHER_HOME, storage_errors
 from featcache.datasets.dataset import Record
 from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.arrow_files import copy_parquet, map_arrow

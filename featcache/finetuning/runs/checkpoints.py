@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.core.disk.files import make_folder, replace_file
+from featcache.core.disk.storage import ELSEWHERE, require_space, storage_error
+from featcache.core.disk.temporaries import remove_leftovers
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.kinds import SHA256, Items, Record, Table, Text, Whole
-from featcache.core.files import make_folder, replace_file
 from featcache.core.identity import sha256_tensors
-from featcache.core.storage import ELSEWHERE, require_space, storage_error
-from featcache.core.temporaries import remove_leftovers
 from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.finetuning.runs.array_store import gather, on_host, read_tree, take, write_tree
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featcache.core.files import replace_file
-from featcache.core.storage import storage_errors
+from featcache.core.disk.files import replace_file
+from featcache.core.disk.storage import storage_errors
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:

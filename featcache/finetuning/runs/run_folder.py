@@ -17,16 +17,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from featcache.core.disk.files import make_folder, replace_file
+from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folder
+from featcache.core.disk.jsonl import append_records, mend_end, read_records, rewrite_records
+from featcache.core.disk.lock import WriteLock
+from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
+from featcache.core.disk.temporaries import held_folder, remove_leftovers
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import Maybe, Number, Record, Table, Whole
-from featcache.core.files import make_folder, replace_file
-from featcache.core.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.identity import canonical_json, differences
-from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
-from featcache.core.lock import WriteLock
-from featcache.core.storage import ELSEWHERE, storage_error, storage_errors
-from featcache.core.temporaries import held_folder, remove_leftovers
 from featcache.errors import IdentityError, MissingFileError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from featcache.core.storage import storage_errors
+from featcache.core.disk.storage import storage_errors
 from featcache.errors import UsageError
 
 

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from featcache.core import files, storage
+from featcache.core.disk import files, storage
+from featcache.core.disk.temporaries import temporary_path
 from featcache.core.identity import sha256_file
-from featcache.core.temporaries import temporary_path
 from featcache.errors import IntegrityError, MissingFileError, StorageError, UsageError
 from featcache.finetuning.runs import array_store as array_folder
 from featcache.finetuning.runs import checkpoints as module
@@ -458,7 +458,7 @@ SMALL_DISK = """
 import json, subprocess, sys
 from pathlib import Path
 import numpy as np
-from featcache.core import storage
+from featcache.core.disk import storage
 from featcache.errors import StorageError
 from featcache.finetuning.runs import array_store as array_folder
 from featcache.finetuning.runs import checkpoints as module

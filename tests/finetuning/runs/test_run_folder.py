@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from featcache.core import jsonl
+from featcache.core.disk import jsonl
 from featcache.errors import (
     IdentityError,
     IntegrityError,

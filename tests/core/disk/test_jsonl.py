@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from featcache.core import jsonl
+from featcache.core.disk import jsonl
+from featcache.core.disk.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.documents.kinds import Record, Whole
-from featcache.core.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.errors import IntegrityError
 
 RECORDS = [
@@ -127,7 +127,7 @@ def test_an_append_that_fails_leaves_no_half_line(path, monkeypatch):
 def test_killed_while_appending(path):
     """A record that is appended is there, and so is at most one that was being appended."""
     program = (
-        "import sys; from pathlib import Path; from featcache.core.jsonl import append_records\n"
+        "import sys; from pathlib import Path; from featcache.core.disk.jsonl import append_records\n"
         "for n in range(10**6):\n"
         "    append_records(Path(sys.argv[1]), [{'n': n, 'text': 'x' * 5000}])\n"
         "    print(n, flush=True)"

@@ -4,8 +4,8 @@ import subprocess
 import sys
 import threading
 
-from featcache.core import kernel_locks
-from featcache.core.kernel_locks import folder_lock, is_named, try_lock
+from featcache.core.disk import kernel_locks
+from featcache.core.disk.kernel_locks import folder_lock, is_named, try_lock
 
 
 def test_one_at_a_time_each_after_the_other(tmp_path):
@@ -35,7 +35,7 @@ def test_nobody_waits_for_ever(tmp_path):
 
 def test_a_killed_process_holds_nothing(tmp_path):
     program = (
-        "import os, sys; from pathlib import Path; from featcache.core.kernel_locks import folder_lock\n"
+        "import os, sys; from pathlib import Path; from featcache.core.disk.kernel_locks import folder_lock\n"
         "with folder_lock(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
@@ -46,7 +46,7 @@ def test_a_killed_process_holds_nothing(tmp_path):
 FORKING = """
 import os, sys
 from pathlib import Path
-from featcache.core.kernel_locks import folder_lock
+from featcache.core.disk.kernel_locks import folder_lock
 
 reading, writing = os.pipe()
 with folder_lock(Path(sys.argv[1])):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from featcache.core import kernel_locks
-from featcache.core import temporaries as module
-from featcache.core.files import replace_file
-from featcache.core.temporaries import (
+from featcache.core.disk import kernel_locks
+from featcache.core.disk import temporaries as module
+from featcache.core.disk.files import replace_file
+from featcache.core.disk.temporaries import (
     find_leftovers,
     find_temporaries,
     held_file,
@@ -72,7 +72,7 @@ def test_what_this_process_writes_is_in_use_and_then_left(path, kind):
 HOLDING = """
 import sys
 from pathlib import Path
-from featcache.core.temporaries import held_file, held_folder
+from featcache.core.disk.temporaries import held_file, held_folder
 how = held_file if sys.argv[2] == "file" else held_folder
 with how(Path(sys.argv[1])):
     print("held", flush=True)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from featcache.core.files import exchange
-from featcache.core.kernel_locks import folder_lock
-from featcache.core.syncing import sync_folder
-from featcache.core.temporaries import find_temporaries, remove_leftovers, temporary_path
+from featcache.core.disk.files import exchange
+from featcache.core.disk.kernel_locks import folder_lock
+from featcache.core.disk.syncing import sync_folder
+from featcache.core.disk.temporaries import find_temporaries, remove_leftovers, temporary_path
 
 _ATTEMPTS = 100
 """How often a name is given again because another process took it meanwhile, where nothing can be locked."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from featcache.core.disk.storage import ELSEWHERE, is_full, storage_error
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.kinds import Maybe, Record, Text, Whole
-from featcache.core.storage import ELSEWHERE, is_full, storage_error
 from featcache.errors import LockedError
 
 OWNER = DocumentFormat(

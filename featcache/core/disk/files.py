@@ -1,6 +1,6 @@
 """Positioned reads and writes, and files that are replaced durably.
 
-What is being written lies beside its place under a temporary name: see `featcache.core.temporaries`.
+What is being written lies beside its place under a temporary name: see `featcache.core.disk.temporaries`.
 """
 
 import errno
@@ -13,9 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from featcache.core.storage import storage_error, storage_errors
-from featcache.core.syncing import sync_file, sync_folder
-from featcache.core.temporaries import held_file, remove_leftovers
+from featcache.core.disk.storage import storage_error, storage_errors
+from featcache.core.disk.syncing import sync_file, sync_folder
+from featcache.core.disk.temporaries import held_file, remove_leftovers
 from featcache.errors import IntegrityError, MissingFileError
 
 _BINARY = getattr(os, "O_BINARY", 0)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from featcache.core import storage
-from featcache.core.storage import ELSEWHERE, amount, require_space, storage_error, storage_errors
+from featcache.core.disk import storage
+from featcache.core.disk.storage import ELSEWHERE, amount, require_space, storage_error, storage_errors
 from featcache.errors import StorageError
 
 

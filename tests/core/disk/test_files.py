@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from featcache.core import files
-from featcache.core.files import (
+from featcache.core.disk import files
+from featcache.core.disk.files import (
     exchange,
     make_folder,
     replace_file,
     storage_errors,
     sync_folder,
 )
-from featcache.core.temporaries import find_temporaries
+from featcache.core.disk.temporaries import find_temporaries
 from featcache.errors import IntegrityError, StorageError
 
 
@@ -94,7 +94,7 @@ def test_threads_do_not_write_into_each_others_file(path):
 
 def test_a_killed_process_leaves_the_old_file_and_a_name_of_the_scheme(path):
     program = (
-        "import os, sys; from pathlib import Path; from featcache.core.files import replace_file\n"
+        "import os, sys; from pathlib import Path; from featcache.core.disk.files import replace_file\n"
         "replace_file(Path(sys.argv[1]), lambda stream: (stream.write(b'x' * 99999), os.kill(os.getpid(), 9)))"
     )
     child = subprocess.run([sys.executable, "-c", program, str(path)], check=False)

@@ -5,9 +5,9 @@ process that writes it, and its host as the first eight of the random digits; ne
 be it of a thread or of another machine. Where an earlier folder has to be moved aside, ``old`` stands for ``new``.
 
 Whether its writer still lives is asked of the kernel, not of a process number, which in a container is every
-process's: a writer keeps a lock on what it writes (`featcache.core.kernel_locks`). A leftover is what nobody has locked
-and what a process of this host made. Another host's locks may be invisible here, and some file systems have none:
-then it is left alone.
+process's: a writer keeps a lock on what it writes (`featcache.core.disk.kernel_locks`). A leftover is what nobody has
+locked and what a process of this host made. Another host's locks may be invisible here, and some file systems have
+none: then it is left alone.
 """
 
 import errno
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from featcache.core.kernel_locks import is_named, try_lock
-from featcache.core.syncing import sync_folder
+from featcache.core.disk.kernel_locks import is_named, try_lock
+from featcache.core.disk.syncing import sync_folder
 
 _ATTEMPTS = 100
 """How often a new name is tried where a cleaner took the file for a leftover before it was locked."""
