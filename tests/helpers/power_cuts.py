@@ -26,7 +26,7 @@ def cuts_wanted() -> int:
     return int(os.environ.get("FEATCACHE_POWER_CUTS", "150"))
 
 
-FEW_AND_MANY = [150, pytest.param(None, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+FEW_AND_MANY = [80, pytest.param(None, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 """Values of a parameter: power cuts by default, and in the slow run."""
 
 

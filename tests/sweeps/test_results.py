@@ -57,7 +57,7 @@ def test_a_second_sweep_is_told_who_holds_the_folder_and_changes_nothing_in_it(f
     """It would fit everything once more, and take a line that is being written for one that was cut off."""
     refused = 0
     with writing(folder, 300) as writer:
-        while not re.search(b'"id": "299".*\n', (folder / RESULTS).read_bytes()):
+        while refused < 5 or not re.search(b'"id": "299".*\n', (folder / RESULTS).read_bytes()):
             with pytest.raises(
                 LockedError,
                 match=f"the sweep in {folder} is being written by process {writer.pid} on "
@@ -67,7 +67,6 @@ def test_a_second_sweep_is_told_who_holds_the_folder_and_changes_nothing_in_it(f
             read_records(folder / RESULTS, damaged="{path} {line}")
             refused += 1
         writer.communicate("\n")
-    assert refused > 3
     with Results(folder) as results:
         assert list(results.rows) == [str(number) for number in range(300)]
     assert sorted(os.listdir(folder)) == [RESULTS, TABLE]
