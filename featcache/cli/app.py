@@ -118,7 +118,8 @@ def _show_warning(
         else:
             console.detail(f"a compiled program was not kept: {message}")
     elif "PIL" in Path(filename).parts:
-        pillow.append(str(message))
+        if category.__name__ != "DecompressionBombWarning":  # what is too large for us is refused by name
+            pillow.append(str(message))
     elif console is None or not Path(filename).is_relative_to(PACKAGE):
         usual(escaped_lines(str(message)), category, filename, *rest)
     else:

@@ -4,6 +4,7 @@ The rows of some steps are read by a thread while the program takes the steps be
 in two passes. Results are those of `fit`, up to the rounding of sums in another order.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -199,15 +200,29 @@ def _read_ahead(read: Callable[[np.ndarray], TrainRows], wanted: Iterator[np.nda
     The caller must forget it, too, before it asks for the next: no ``zip`` or ``enumerate``, which keep what they gave.
     """
     coming: deque[Future[TrainRows]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="featcache-rows") as pool:
+    try:
         for numbers in wanted:
-            coming.append(pool.submit(read, numbers))
+            coming.append(_reader(os.getpid()).submit(read, numbers))
             if len(coming) > 1:
                 yield coming.popleft().result()
                 return_freed_memory()
         while coming:
             yield coming.popleft().result()
-    return_freed_memory()
+    finally:
+        for future in coming:
+            future.cancel()
+        return_freed_memory()
+
+
+@cache
+def _reader(process: int) -> ThreadPoolExecutor:
+    """Return the thread of this process that reads blocks, the same one always.
+
+    The C library keeps a heap for each thread, and in it up to a block that was freed: with a thread for every pass,
+    a process grew by twice the memory that the blocks take.
+    """
+    del process  # a forked one has no threads of its parent's
+    return ThreadPoolExecutor(1, thread_name_prefix="featcache-rows")
 
 
 def _scaling(program: HeadsProgram, train: StreamedRows, nbytes: int) -> Scaling:
