@@ -12,15 +12,15 @@ _NUMBERS = struct.Struct("<QQqqq")
 _TICK_NS, _COARSE_TICK_NS = 20_000_000, 2_000_000_000
 """Longer than the resolution of file times: a tick of the kernel (10 ms), or whole seconds (two on FAT)."""
 _SETTABLE_NS = 10_000_000
-"""Resolution of times where ctime repeats the modification time: squashfs, ISO 9660, FAT, SFTP: seconds; exFAT: 10 ms."""
+"""Resolution of times where ctime repeats the modification time: seconds on squashfs, FAT and SFTP, 10 ms on exFAT."""
 
 
 def file_state(*files: os.stat_result) -> bytes:
     """Return 16 bytes that change when one of the files is replaced or written to.
 
     Size and modification time are not enough: programs that unpack or copy files may set both. The time of the last
-    change of an inode (ctime) cannot be set, and a file that replaces another has an inode of its own. Some file systems
-    keep no such time and repeat the modification time instead.
+    change of an inode (ctime) cannot be set, and a file that replaces another has an inode of its own. Some file
+    systems keep no such time and repeat the modification time instead.
 
     Parameters
     ----------

@@ -213,7 +213,7 @@ def test_where_times_are_whole_seconds_just_now_is_longer(monkeypatch):
 
 
 def test_a_time_of_change_that_repeats_the_time_of_writing_says_nothing():
-    """As on squashfs, FAT or through SFTP: an image of a reproducible build gives every file the same, settable time."""
+    """As on squashfs, FAT or through SFTP: reproducible builds give every file one settable time."""
     times = {
         1_600_000_000_000_000_000: False,
         1_600_000_000_120_000_000: False,
