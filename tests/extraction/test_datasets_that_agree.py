@@ -68,7 +68,7 @@ def cases(sources: dict[str, Any], places: tuple[str, ...] = PLACES) -> Iterator
         yield Case(*values)
 
 
-EVERY = [*cases({**ON_DISK}), *cases({**IN_MEMORY}, PLACES[:1])]
+EVERY = [*cases(ON_DISK), *cases(IN_MEMORY, PLACES[:1])]
 QUICK = [case for case in EVERY if case.source not in ("tfds", "parquet", "arrow")]
 
 
@@ -129,6 +129,8 @@ def outcome(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     except IdentityError as error:
         kept = "first.h5 holds another dataset" in str(error) and first.read_bytes() == content
         return "refused" if kept else f"refused by {error}"
+    if case.source == "parquet":  # their times are those of what they were converted to
+        before, after = ([facts[:2] for facts in each] for each in (before, after))
     assert before == after, "the datasets do not agree"
     return verdict(done)
 
@@ -181,12 +183,12 @@ def is_refused(case: Case) -> bool:
 
 
 def test_never_the_features_of_the_other(tmp_path, monkeypatch):
-    assert wrong(outcomes(QUICK[::61], tmp_path, monkeypatch)) == {}
+    assert wrong(outcomes(QUICK[::97], tmp_path, monkeypatch)) == {}
 
 
 @pytest.mark.slow
 def test_never_by_any_source(tmp_path, monkeypatch):
-    """Every seventh combination; $FEATCACHE_PAIRS=1 is for all."""
+    """Every nineteenth combination; with $FEATCACHE_PAIRS=1 all of them."""
     found = outcomes(EVERY[:: int(os.environ.get("FEATCACHE_PAIRS", "19"))], tmp_path, monkeypatch)
     print(len(found), "combinations,", Counter(found.values()))
     assert wrong(found) == {}

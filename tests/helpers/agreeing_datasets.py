@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,7 @@ def _in_memory(images: Any) -> dict[str, Any]:
     return {"images": images, "labels": [_class(number) for number in range(COUNT)], "ids": ids}
 
 
-ON_DISK: Mapping[str, Writer] = {
+ON_DISK: dict[str, Writer] = {
     "folder": folder,
     "csv": table,
     "lists": lists,
@@ -179,7 +179,7 @@ ON_DISK: Mapping[str, Writer] = {
     "tfds": prepared,
     "paths": paths,
 }
-IN_MEMORY: Mapping[str, Writer] = {"arrays": arrays, "pictures": pictures, "bytes": contents}
+IN_MEMORY: dict[str, Writer] = {"arrays": arrays, "pictures": pictures, "bytes": contents}
 
 
 def write(source: str, root: Path, letter: str) -> Any:
