@@ -25,6 +25,9 @@ from featcache.errors import UnknownNameError, UsageError
 # Small and not square, so that swapped axes would show; all of Lite0's strides divide neither side.
 SMALL = lite0().transforms.with_size(40, 56)
 
+# Networks of the tests are smaller than anything that features are taken from.
+pytestmark = pytest.mark.filterwarnings("ignore:image size .* was trained on:RuntimeWarning")
+
 
 @cache
 def random_mobilenet() -> LoadedBackbone:

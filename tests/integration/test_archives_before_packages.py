@@ -129,7 +129,8 @@ def test_caches_are_intact_and_hold_what_they_held(path):
 
 
 @pytest.mark.parametrize("command", [*commands("cache"), *commands("data check")])
-def test_looking_after_caches_and_data_says_what_it_said(place, command):
+def test_looking_after_caches_and_data_says_what_it_said(place, command, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path))  # `cache gc` lists what other tests left in theirs
     same_answer(command)
 
 

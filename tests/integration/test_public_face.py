@@ -142,4 +142,4 @@ if __name__ == "__main__":
         sys.exit(
             "to write down the public face as it is now: python tests/integration/test_public_face.py --write"
         )
-    RECORD.write_text(json.dumps(public_face(), indent=1) + "\n")
+    RECORD.write_text(json.dumps(public_face(), indent=1, sort_keys=True) + "\n")

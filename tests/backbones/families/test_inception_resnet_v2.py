@@ -32,6 +32,7 @@ INCEPTION_RESNET = KerasCase(
 )
 
 
+@pytest.mark.slow
 def test_without_its_top_equals_keras(tmp_path):
     assert_equals_keras(INCEPTION_RESNET, (107, 86), tmp_path, suffix=".h5", top=False)
 
