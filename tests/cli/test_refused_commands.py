@@ -190,12 +190,17 @@ def test_the_last_files_of_a_sweep(cli, place, monkeypatch, name):
 
 
 def test_a_folder_that_cannot_be_listed(cli, place, monkeypatch):
-    def scandir(path, real=os.listdir):
-        if Path(path).name == "disk":
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-        return real(path)
+    def refusing(real):
+        def list_(path):
+            if Path(path).name == "disk":
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return real(path)
 
-    monkeypatch.setattr(os, "listdir", scandir)
+        return list_
+
+    # Python 3.13's pathlib calls the latter.
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
     for arguments in ("cache ls disk", "cache gc disk"):
         assert "cannot list disk: Input/output error [errno 5, EIO]" in error_of(cli(*arguments.split()))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featcache.core.documents import json_text
@@ -24,6 +24,8 @@ VALUES = st.recursive(
 )
 
 
+# Drawing text loads its tables the first time, which takes seconds on a busy machine.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(VALUES)
 def test_any_document_is_read_as_json_reads_it(value):
     text = json.dumps(value).encode()
