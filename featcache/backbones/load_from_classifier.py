@@ -7,8 +7,7 @@ from typing import Any
 from featcache.backbones.load_by_name import load_named
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import TUNED
-from featcache.core.classifier_folder import DOCUMENT, own_weights, read_beside_document
-from featcache.core.documents.classifier_document import CLASSIFIER
+from featcache.core.classifier_folder import own_weights, read_beside_document
 from featcache.core.identity import differences
 from featcache.errors import IdentityError, WeightsError
 from featcache.images.transforms import Transforms
@@ -37,7 +36,6 @@ def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
 
 
 def _load(folder: Path, document: dict[str, Any], arch: str | None) -> LoadedBackbone:
-    CLASSIFIER.check(document, folder / DOCUMENT)
     found = document["backbone"].rpartition(".")[0]
     if arch not in (None, found):
         raise WeightsError(

@@ -13,7 +13,8 @@ import numpy as np
 from featcache.cache.header import Header
 from featcache.cache.layout import FORMAT, RowTable, storage_plan
 from featcache.cache.memory_file import MemoryFile
-from featcache.core.disk.files import PinnedFile, reserve, sync_file, write_at
+from featcache.core.disk.files import PinnedFile, reserve, write_at
+from featcache.core.disk.syncing import sync_file
 from featcache.core.identity import FORMAT_VERSION
 
 # Large datasets start on a page of their own: writing rows then never writes a page that holds HDF5's

@@ -11,11 +11,11 @@ from featcache.cache.header import MAGIC
 from featcache.cache.layout import fresh_path, partial_path, previous_path
 from featcache.cache.reader import FeatureCache, share_written
 from featcache.cache.verification import Verification
-from featcache.core.disk.files import sync_folder
 from featcache.core.disk.lock import WriteLock, is_held
 from featcache.core.disk.storage import storage_error, storage_errors
+from featcache.core.disk.syncing import sync_folder
+from featcache.core.disk.temporaries import Leftover, remove_leftover
 from featcache.core.disk.temporaries import find_leftovers as find_temporary_leftovers
-from featcache.core.disk.temporaries import remove_leftover
 from featcache.errors import FeatcacheError, IntegrityError, LockedError, MissingFileError, UsageError
 
 _PARTIAL, _PREVIOUS = ".partial.h5", ".previous.h5"
@@ -150,30 +150,6 @@ def list_caches(folder: str | os.PathLike[str] = ".") -> list[CacheInfo]:
     return [describe(path) for path in paths if not path.name.endswith(_PREVIOUS)]
 
 
-@dataclass(frozen=True)
-class Leftover:
-    """A file or folder that an interrupted command left.
-
-    Parameters
-    ----------
-    path, nbytes
-        What was left, and its size.
-    reason
-        Description of it.
-    removable
-        Whether nothing is lost by deleting it. With an unfinished extraction, the rows computed so far are lost.
-    """
-
-    path: Path
-    nbytes: int
-    reason: str
-    removable: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**asdict(self), "path": str(self.path)}
-
-
 def find_leftovers(folder: str | os.PathLike[str] = ".") -> list[Leftover]:
     """List what interrupted commands left in a folder, except what is in use; nothing is removed.
 
@@ -184,8 +160,7 @@ def find_leftovers(folder: str | os.PathLike[str] = ".") -> list[Leftover]:
     targets = {target for path in _files(root) if (target := _target_of(path)) is not None}
     with storage_errors(root, "list"):
         found = [left for target in sorted(targets) if not is_held(target) for left in _leftovers_of(target)]
-        others = find_temporary_leftovers(root)
-        return found + [Leftover(each.path, each.nbytes, each.reason, each.removable) for each in others]
+        return found + find_temporary_leftovers(root)
 
 
 def gc(folder: str | os.PathLike[str] = ".", *, unfinished: bool = False) -> list[Leftover]:
@@ -319,9 +294,9 @@ def _leftovers_of(target: Path) -> Iterator[Leftover]:
     fresh = fresh_path(target)
     if fresh.is_file():
         yield _leftover(fresh, "file that was just being created", removable=True)
-    record, lock = WriteLock(target).record, target.with_name(f"{target.name}.lock")
-    ours = record.is_file() or going_on or (target.is_file() and _is_ours(target))
-    for path in (record, lock):
+    lock = WriteLock(target)
+    ours = lock.record.is_file() or going_on or (target.is_file() and _is_ours(target))
+    for path in (lock.record, lock.lock_file):
         # Other programs use such names for their locks, too.
         if path.is_file() and ours:
             yield _leftover(path, "lock of a process that is gone", removable=True)

@@ -29,8 +29,9 @@ from featcache.cache.layout import (
 )
 from featcache.cache.reader import FeatureCache
 from featcache.cache.row_store import runs
-from featcache.core.disk.files import PinnedFile, sync_file, sync_folder, write_at
+from featcache.core.disk.files import PinnedFile, write_at
 from featcache.core.disk.storage import ELSEWHERE, require_space, storage_error
+from featcache.core.disk.syncing import sync_file, sync_folder
 from featcache.errors import FeatcacheError, IntegrityError, StorageError, UsageError
 
 FSYNC_EVERY_S = 5.0

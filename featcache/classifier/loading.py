@@ -71,7 +71,6 @@ def check_classifier(folder: Path, document: Mapping[str, Any], tensors: Mapping
         Naming file and key, or file and tensor.
     """
     path = folder / DOCUMENT
-    CLASSIFIER.check(document, path)
     HEAD.check(document, path)
     try:
         settings = settings_of(document)

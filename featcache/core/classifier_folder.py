@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from featcache.core.disk.files import make_folder, sync_folder, write_durably
+from featcache.core.disk.files import make_folder, write_durably
 from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.disk.kernel_locks import folder_lock
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
+from featcache.core.disk.syncing import sync_folder
 from featcache.core.disk.temporaries import held_folder, remove_leftovers
 from featcache.core.documents.classifier_document import CLASSIFIER
 from featcache.core.documents.document_format import read_limited
@@ -258,4 +259,5 @@ def _checked_document(folder: Path) -> dict[str, Any]:
     checksum = document.pop("document_sha256", None)
     if sha256_json(document) != checksum:
         raise IntegrityError(f"{path} does not match its checksum: damaged or edited by hand")
+    CLASSIFIER.check(document, path)
     return document

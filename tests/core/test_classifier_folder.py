@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.classifier_documents import NUMBERED, numbered
 
 from featcache.core import classifier_folder as module
 from featcache.core.classifier_folder import BACKBONE, DOCUMENT, TENSORS, read_folder, write_folder
@@ -21,7 +22,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux swaps two
 
 
 def save(target: Path, number: int) -> None:
-    write_folder(target, {"weights": None, "number": number}, {"kernel": np.full(1000, number, np.float32)})
+    write_folder(target, numbered(number), {"kernel": np.full(1000, number, np.float32)})
 
 
 def read(target: Path) -> int:
@@ -176,7 +177,9 @@ def test_damage_is_told_and_not_read_again(target, monkeypatch):
 # Kills ------------------------------------------------------------------------------------------------------
 
 # Forks a process for each moment, which kills itself before its n-th operation on a file there.
-KILLED = """
+KILLED = (
+    NUMBERED
+    + """
 import os, shutil, signal, sys
 from pathlib import Path
 import numpy as np
@@ -190,7 +193,7 @@ if not swaps:
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "ctypes.dlsym")
 
 def save(number):
-    module.write_folder(target, {"weights": None, "number": number}, {"kernel": np.full(9, number)})
+    module.write_folder(target, numbered(number), {"kernel": np.full(9, number)})
 
 def read():
     document, tensors = module.read_folder(target)
@@ -232,6 +235,7 @@ for moment in range(1000):
         break
 print(*found)
 """
+)
 
 
 def killed_at_every_operation(place: Path, way: str) -> list[str]:
@@ -258,7 +262,9 @@ def test_where_names_cannot_be_swapped_a_killed_save_is_recovered_from(tmp_path)
 
 # Readers ----------------------------------------------------------------------------------------------------
 
-SAVING = """
+SAVING = (
+    NUMBERED
+    + """
 import sys
 import threading
 from pathlib import Path
@@ -269,10 +275,9 @@ from featcache.core.disk import folder_swap
 if sys.argv[2] == "no swaps":
     folder_swap.exchange = lambda one, other: False
 for number in range(2, 102):
-    module.write_folder(
-        Path(sys.argv[1]), {"weights": None, "number": number}, {"kernel": np.full(1000, number, np.float32)}
-    )
+    module.write_folder(Path(sys.argv[1]), numbered(number), {"kernel": np.full(1000, number, np.float32)})
 """
+)
 
 
 @pytest.mark.parametrize("way", [pytest.param("swaps", marks=LINUX), "no swaps"])
@@ -301,7 +306,7 @@ def test_what_is_read_beside_the_document_is_of_the_same_save(tmp_path):
     target, seen = tmp_path / "classifier", []
 
     def replace(number):
-        write_folder(target, {"number": number, "weights": None}, {}, backbone=[b"%d" % number])
+        write_folder(target, numbered(number), {}, backbone=[b"%d" % number])
 
     def read(document):
         if not seen:  # replaced between the two files

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.classifier_documents import NUMBERED, numbered
 from helpers.feature_caches import blobs, feature_cache
 from helpers.power_cuts import FEW_AND_MANY, Recorded, cuts_wanted, recorded
 from helpers.small_caches import small
@@ -47,7 +48,9 @@ def require_tidy(folder: Path, *names: str) -> None:
 
 # Classifiers ------------------------------------------------------------------------------------------------
 
-SAVE = """
+SAVE = (
+    NUMBERED
+    + """
 import numpy as np
 from featcache.core import classifier_folder as module
 from featcache.core.disk import folder_swap
@@ -57,9 +60,10 @@ if sys.argv[2] == "no swaps":
 def save(number):
     kernel = np.full(3000, number, np.float32)
     backbone = [bytes([number]) * 5000] * 2
-    module.write_folder(folder / "c", {"number": number, "weights": None}, {"kernel": kernel}, backbone=backbone)
+    module.write_folder(folder / "c", numbered(number), {"kernel": kernel}, backbone=backbone)
     mark(number)
 """
+)
 
 
 def saved(folder: Path) -> int:
@@ -91,7 +95,7 @@ def test_a_classifier(saves, cuts, folder):
         assert found in (promised, promised + 1)
         write_folder(
             folder / "c",
-            {"number": 9, "weights": None},
+            numbered(9),
             {"kernel": np.full(3000, 9)},
             backbone=[b"\t" * 10000],
         )

@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.classifier_documents import NUMBERED
 
 from featcache.core import classifier_folder as module
 
 SECONDS = float(os.environ.get("FEATCACHE_STRESS_SECONDS", "5"))
 
-PREAMBLE = """
+PREAMBLE = (
+    NUMBERED
+    + """
 import json, os, sys, time
 from pathlib import Path
 import numpy as np
@@ -29,7 +32,7 @@ os.getpid = lambda: 1  # as of the only process of a container
 
 def save(number):
     kernel, backbone = np.full(1000, number, np.float32), [number.to_bytes(8, "big") * 4000]
-    module.write_folder(target, {"number": number, "weights": None}, {"kernel": kernel}, backbone=backbone)
+    module.write_folder(target, numbered(number), {"kernel": kernel}, backbone=backbone)
 
 def read():
     document, tensors = module.read_folder(target)
@@ -48,6 +51,7 @@ sys.stdin.readline()
 done, failed, last = 0, [], None
 end = time.monotonic() + seconds
 """
+)
 WRITE = """
 while time.monotonic() < end:
     number, began = done * 10 + who, time.monotonic()

@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from featcache.core.disk.files import replace_file, sync_file, sync_folder
+from featcache.core.disk.files import replace_file
+from featcache.core.disk.syncing import sync_file, sync_folder
 from featcache.core.documents.json_text import parse, to_text
 from featcache.core.documents.kinds import Kind, Record
 from featcache.errors import IntegrityError

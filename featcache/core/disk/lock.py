@@ -55,13 +55,15 @@ class WriteLock:
         self.what = what or str(target)
         self.writes = writes
         self.record = target.with_name(f"{target.name}.owner.json")
-        self._lock = FileLock(target.with_name(f"{target.name}.lock"))
-        self.names = {self.record.name, Path(self._lock.lock_file).name}
+        self.lock_file = target.with_name(f"{target.name}.lock")
+        self.names = {self.record.name, self.lock_file.name}
+        self._lock = FileLock(self.lock_file)
 
     def leaves_traces(self) -> bool:
         """Return whether its files are there: while it is held, or after its process was killed."""
-        lock = Path(self._lock.lock_file)  # ours are empty; other programs write into theirs
-        return self.record.is_file() or (lock.is_file() and not lock.stat().st_size)
+        # Our lock files are empty; other programs write into theirs.
+        empty = self.lock_file.is_file() and not self.lock_file.stat().st_size
+        return empty or self.record.is_file()
 
     def __enter__(self) -> "WriteLock":
         try:
@@ -90,7 +92,7 @@ class WriteLock:
         """Release the lock, and leave no lock file."""
         if self._lock.is_locked:
             with suppress(OSError):
-                Path(self._lock.lock_file).unlink(missing_ok=True)
+                self.lock_file.unlink(missing_ok=True)
             self._lock.release()
 
     def _claim(self) -> None:
@@ -134,11 +136,7 @@ class WriteLock:
         return storage_error(error, self.target, "write" if self.writes else "change", elsewhere=elsewhere)
 
     def _message(self, owner: dict[str, Any] | None) -> str:
-        who = (
-            f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
-            if owner
-            else "another process"
-        )
+        who = _describe(owner) if owner else "another process"
         wait = f"wait for it, or {ELSEWHERE}" if self.writes else "wait for it"
         return f"{self.what} is being written by {who}; {wait}. If that process is gone, delete {self.record}"
 
@@ -149,10 +147,9 @@ def is_held(target: Path) -> bool:
     owner = _read(lock.record)
     if owner is not None and not _is_gone(owner):
         return True
-    path = target.with_name(f"{target.name}.lock")
-    if not path.exists():
+    if not lock.lock_file.exists():
         return False
-    probe = FileLock(path)
+    probe = FileLock(lock.lock_file)
     try:
         probe.acquire(timeout=0)
     except (Timeout, OSError):  # held, or not ours to open: leave it alone
@@ -171,15 +168,17 @@ def _read(record: Path) -> dict[str, Any] | None:
         return None
 
 
+def _describe(owner: dict[str, Any]) -> str:
+    return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+
+
 def _is_gone(owner: dict[str, Any]) -> bool:
-    if owner.get("host") != socket.gethostname():
+    if owner["host"] != socket.gethostname():
         return False
-    pid = owner.get("pid")
-    if not isinstance(pid, int) or pid <= 0:
-        return True
+    pid = owner["pid"]
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # the latter of a number that no process has
+    except ProcessLookupError:
         return True
     except PermissionError:
         pass
@@ -201,8 +200,8 @@ def owner_of(record: Path) -> str:
     owner = _read(record)
     if owner is None:
         return "unreadable record; delete it if nobody is writing"
-    who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
+    who = _describe(owner)
     if _is_gone(owner):
         return f"{who}, which is gone: the next extraction takes over"
-    here = owner.get("host") == socket.gethostname()
+    here = owner["host"] == socket.gethostname()
     return f"{who}, which is running" if here else f"{who}, which cannot be looked at from this machine"

@@ -47,11 +47,6 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
-def is_about_writing(error: OSError) -> bool:
-    """Return whether only a write can have failed like this."""
-    return error.errno in (*_FULL, errno.EROFS, errno.EFBIG)
-
-
 def is_of_storage(error: OSError) -> bool:
     """Return whether an error is of a file or its disk, and not of a network connection, say."""
     return error.errno in _ADVICE or error.errno in _ADVICE_ABOUT_THE_PROCESS

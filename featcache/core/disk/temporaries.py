@@ -20,9 +20,9 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from featcache.core.disk.kernel_locks import is_named, try_lock
 from featcache.core.disk.syncing import sync_folder
@@ -127,17 +127,17 @@ def _opened(path: Path) -> int | None:
 
 
 @dataclass(frozen=True)
-class Temporary:
-    """Something under a temporary name that no process of this machine is writing.
+class Leftover:
+    """A file or folder that an interrupted command left.
 
     Parameters
     ----------
     path, nbytes
-        The file or folder, and its size.
+        What was left, and its size.
     reason
         Description of it.
     removable
-        Whether a dead process of this host left it, and nothing is lost by deleting it.
+        Whether nothing is lost by deleting it. With an unfinished extraction, the rows computed so far are lost.
     """
 
     path: Path
@@ -145,12 +145,16 @@ class Temporary:
     reason: str
     removable: bool
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "path": str(self.path)}
 
-def find_leftovers(folder: Path) -> list[Temporary]:
+
+def find_leftovers(folder: Path) -> list[Leftover]:
     """List what dead processes left in a folder under temporary names; nothing is removed, folders are not searched."""
     found = ((path, match, _state(path, match)) for path, match in sorted(_temporaries(folder)))
     return [
-        Temporary(path, _size(path), f"{state} {match['name']}", state.startswith("unfinished"))
+        Leftover(path, _size(path), f"{state} {match['name']}", state.startswith("unfinished"))
         for path, match, state in found
         if state
     ]

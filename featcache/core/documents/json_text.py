@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,11 +55,17 @@ def _is_deeper(value: Any, most: int) -> bool:
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
-    if len(value) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+    if len(value) < len(pairs) and (twice := first_repeated([name for name, _ in pairs])) is not None:
         raise ValueError(f"the key {twice[:40]!a} stands twice")
     return value
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """Return the first of some names that stands there a second time; ``None`` if they all differ."""
+    if len(set(names)) == len(names):
+        return None
+    seen: set[str] = set()
+    return next(name for name in names if name in seen or seen.add(name))
 
 
 def _refuse(constant: str) -> NoReturn:

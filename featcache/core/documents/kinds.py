@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from featcache.core.documents.json_text import MOST_VALUES
+from featcache.core.documents.json_text import MOST_VALUES, first_repeated
 
 _LONGEST_SHOWN = 40
 
@@ -220,18 +220,12 @@ class Items(Kind):
     def _check_parts(self, value: Any) -> None:
         for index, item in enumerate(value):
             _check_at(self.kind, f"[{index}]", item)
-        if self.distinct and len(set(value)) < len(value):
-            seen: set[str] = set()
-            twice = next(item for item in value if item in seen or seen.add(item))
+        if self.distinct and (twice := first_repeated(value)) is not None:
             raise Misfit(f"holds {shown(twice)} twice, expected each name once")
 
 
-@dataclass(frozen=True)
-class Table(Kind):
-    """An object with any keys, whose values are all of one kind."""
-
-    kind: Kind = ANYTHING
-    names: Text = field(default_factory=Text)
+class _Object(Kind):
+    """An object, with whatever keys."""
 
     @property
     def expected(self) -> str:
@@ -241,6 +235,14 @@ class Table(Kind):
     def _accepts(self, value: Any) -> bool:
         return isinstance(value, dict)
 
+
+@dataclass(frozen=True)
+class Table(_Object):
+    """An object with any keys, whose values are all of one kind."""
+
+    kind: Kind = ANYTHING
+    names: Text = field(default_factory=Text)
+
     def _check_parts(self, value: Any) -> None:
         for name, item in value.items():
             if not self.names._accepts(name):
@@ -249,7 +251,7 @@ class Table(Kind):
 
 
 @dataclass(frozen=True)
-class Record(Kind):
+class Record(_Object):
     """An object with some keys, each with its own kind of value; other keys are left alone.
 
     Parameters
@@ -262,14 +264,6 @@ class Record(Kind):
 
     required: Mapping[str, Kind]
     optional: Mapping[str, Kind] = field(default_factory=dict)
-
-    @property
-    def expected(self) -> str:
-        """What is expected, in words."""
-        return "an object"
-
-    def _accepts(self, value: Any) -> bool:
-        return isinstance(value, dict)
 
     def _check_parts(self, value: Any) -> None:
         for name, kind in self.required.items():

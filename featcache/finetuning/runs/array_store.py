@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.disk.files import sync_file, sync_folder
+from featcache.core.disk.syncing import sync_file, sync_folder
 from featcache.errors import IntegrityError, UsageError
 
 LARGE = 2**20
