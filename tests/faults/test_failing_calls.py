@@ -11,6 +11,7 @@ from helpers.recording import preloaded
 PREAMBLE = """
 import ctypes, json, os, resource, shutil, sys
 from pathlib import Path
+from helpers.programs import in_a_child
 from helpers.small_caches import small
 from featcache.cache import FeatureCache, verify
 from featcache.errors import StorageError
@@ -40,22 +41,6 @@ def verdict(begin_to_fail, stop):
     if wrong:
         return f"wrong {', '.join(wrong)}, verified as {verify(target).ok}"
     return "refused" if refusal else "right"
-
-def in_a_child(*how):
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            answer = verdict(*how)
-        except BaseException as error:
-            answer = f"{type(error).__name__}: {error}"
-        os.write(writing, answer.encode())
-        os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as stream:
-        answer = stream.read().decode()
-    status = os.waitpid(child, 0)[1]
-    return answer if not status else f"signal {status}"
 """
 
 SINGLE_CALLS = """
@@ -67,7 +52,7 @@ def stop():
 
 answers = []
 while not answers or answers[-1] != "no such call":
-    answers.append(in_a_child(lambda: shim.fail_calls(len(answers) + 1, once, error, number), stop))
+    answers.append(in_a_child(lambda: verdict(lambda: shim.fail_calls(len(answers) + 1, once, error, number), stop)))
 print(json.dumps(answers[:-1]))
 """
 
@@ -80,7 +65,8 @@ def unsupported(*args):
 
 if sys.argv[3] == "unreserved":
     os.posix_fallocate = unsupported
-print(json.dumps([in_a_child(lambda: limit(size), lambda: limit(-1)) for size in range(0, 40000, 4000)]))
+sizes = range(0, 40000, 4000)
+print(json.dumps([in_a_child(lambda: verdict(lambda: limit(size), lambda: limit(-1))) for size in sizes]))
 """
 
 

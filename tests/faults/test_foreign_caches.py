@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.foreign_caches import cache_bytes, table_digest
 from helpers.fuzz import FULL, fuzz
-from helpers.mutations import mutated
+from helpers.mutations import change, mutated
 from hypothesis import strategies as st
 
 from featcache import train_head
@@ -250,14 +250,7 @@ def changed(part: str, key: str, value: Any) -> bytes:
         return cache_bytes(about, table, values)
     header = json.loads(cache_bytes(about, table, values).split(b"\n", 3)[2])
     whole = header | {"sha256": ""} if part == "header" else about
-    *steps, last = [int(step) if step.isdigit() else step for step in key.split(" ")]
-    holder = whole
-    for step in steps:
-        holder = holder[step]
-    if value is ...:
-        del holder[last]
-    else:
-        holder[last] = value
+    change(whole, key, value)
     return cache_bytes(about, table, values, whole if part == "header" else None)
 
 

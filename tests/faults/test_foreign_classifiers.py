@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers.fake_network import TRANSFORMS, WIDTH, FakeNetwork
 from helpers.fuzz import FULL, fuzz
-from helpers.mutations import mutated, text_of
+from helpers.mutations import change, mutated, text_of
 from helpers.photo_folders import photo_folder
 from hypothesis import strategies as st
 
@@ -207,14 +207,7 @@ def test_classifiers_of_strange_content(cases, trained, tmp_path):
 )
 def test_what_does_not_fit_is_named(key, value, text, trained, tmp_path):
     document, header, content = valid_parts(trained)["ridge"]
-    *steps, last = key.split(" ")
-    holder = document
-    for step in steps:
-        holder = holder[step]
-    if value is ...:
-        del holder[last]
-    else:
-        holder[last] = value
+    change(document, key, value)
     write(tmp_path, document, header, content)
     with pytest.raises(IntegrityError, match=text):
         Classifier.load(tmp_path)

@@ -2,13 +2,12 @@
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.programs import environment, run_on_small_disk
 from helpers.small_caches import small
 
 from featcache.cache import FeatureCache, partial_path
@@ -17,17 +16,12 @@ from featcache.errors import StorageError
 
 WANT = small(40, shapes={"pool": (1280,), "mixed7": (3, 5)})
 
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
-}
-
 # What runs inside a mount namespace of its own, in a folder that is a tmpfs of 600 KB.
 PREAMBLE = """
-import os, random, subprocess, sys
-from contextlib import suppress
+import os, subprocess, sys
 from pathlib import Path
 import numpy as np
+from helpers.programs import start_filler
 from helpers.small_caches import small
 from featcache.cache import CacheWriter, FeatureCache, partial_path
 from featcache.core.disk import files, storage
@@ -114,20 +108,7 @@ reservation, attempts = os.posix_fallocate, int(sys.argv[2]) if sys.argv[2:] els
 def unsupported(*args):
     raise OSError(95, "Operation not supported")
 
-this = os.getpid()
-filler = os.fork()
-if not filler:
-    descriptor = os.open(target.with_name("filler"), os.O_WRONLY | os.O_CREAT)
-    tries = random.Random(0)
-    while os.getppid() == this:
-        for _ in range(tries.randrange(100)):
-            with suppress(OSError):
-                os.write(descriptor, bytes(65536))
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, 0)
-        for _ in range(tries.randrange(3000)):
-            os.getppid()
-    os._exit(0)
+filler = start_filler(target.with_name("filler"))
 created = refused = 0
 try:
     for attempt in range(attempts):
@@ -156,18 +137,7 @@ assert want.wrong(want.resume(target)) == []
 
 @pytest.mark.parametrize("program", [FULL_AT_THE_START, FULL_MIDWAY, FULL_FOR_MOMENTS, READ_ONLY])
 def test_on_a_real_small_disk(program, tmp_path):
-    unshare = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    mount = f'mount -t tmpfs -o size=600k tmpfs "{tmp_path}" && exec "$@"'
-    if shutil.which("unshare") is None:
-        pytest.skip("mounting a small disk needs unshare")
-    probe = subprocess.run(
-        [*unshare, "sh", "-c", mount, "sh", "true"], capture_output=True, text=True, check=False
-    )
-    if probe.returncode:
-        pytest.skip(f"mounting a small disk is not allowed here: {probe.stderr.strip()}")
-    command = [*unshare, "sh", "-c", mount, "sh", sys.executable, "-c", PREAMBLE + program, str(tmp_path)]
-    run = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
+    run_on_small_disk(PREAMBLE + program, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +219,7 @@ def test_without_permission(tmp_path):
     run = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env=ENVIRONMENT,
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,

@@ -16,6 +16,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "shim.h"
+
 enum { HEALTHY, ERROR, SHORT, KILL, TEAR }; /* TEAR: half a write, then KILL */
 #define MANY 65536
 
@@ -91,10 +93,6 @@ static int fate_of(const char *name, char kind, int fd) {
     char room[PATH_MAX];
     return fate(name, kind, path_of(fd, room));
 }
-
-#define REAL(type, name, ...) \
-    static type (*real)(__VA_ARGS__); \
-    if (!real) real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
 
 /* Writes: `some(size)` is how much of them is done. */
 #define HALF(size) ((size) > 1 ? (size) / 2 : (size))
@@ -183,12 +181,6 @@ ON_NAME(symlinkat, at, to, (TEXT old, int at, TEXT to), TEXT COMMA int COMMA TEX
 
 /* Opening a file to write into it. */
 #define WRITES(flags) ((flags) & (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC))
-#define MODE(flags) \
-    va_list rest; \
-    va_start(rest, flags); \
-    mode_t mode = (flags) & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
-    va_end(rest)
-
 #define OPENER(name) \
     int name(TEXT path, int flags, ...) { \
         MODE(flags); \

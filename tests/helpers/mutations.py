@@ -125,3 +125,14 @@ def text_of(document: Any) -> bytes:
         json.dumps(LONG_NUMBER), "7" * 5000
     )
     return text.replace(TWICE, "").encode()
+
+
+def change(document: Any, key: str, value: Any) -> None:
+    """Change one value of a document; the key is its steps, a space between them, and `...` drops it."""
+    *steps, last = [int(step) if step.isdigit() else step for step in key.split(" ")]
+    for step in steps:
+        document = document[step]
+    if value is ...:
+        del document[last]
+    else:
+        document[last] = value

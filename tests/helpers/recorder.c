@@ -19,6 +19,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "shim.h"
+
 enum { OPEN = 1, WRITE, TRUNCATE, ALLOCATE, RENAME, UNLINK, FSYNC, CLOSE, EXCHANGE, MKDIR, RMDIR, LINK, MARK };
 
 #define MANY 4096
@@ -70,10 +72,6 @@ static const char *whole(int folder, const char *path, char *place) {
     return place;
 }
 
-#define REAL(type, name, ...) \
-    static type (*real)(__VA_ARGS__); \
-    if (!real) real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
-
 static int opened(int fd, const char *path, int flags) {
     if (fd >= 0 && fd < MANY) {
         struct stat state;
@@ -84,12 +82,6 @@ static int opened(int fd, const char *path, int flags) {
     }
     return fd;
 }
-
-#define MODE(flags) \
-    va_list rest; \
-    va_start(rest, flags); \
-    mode_t mode = (flags) & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
-    va_end(rest)
 
 #define OPENER(name) \
     int name(const char *path, int flags, ...) { \

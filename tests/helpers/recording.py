@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.programs import environment
+
 BLOCK = 4096
 _HEAD = struct.Struct("<5q")
 
@@ -74,15 +76,11 @@ def preloaded(
     **variables: str,
 ) -> str:
     """Run a Python program with ``recorder.c`` or another shim watching the files below a folder; return its output."""
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": str(_compiled(shim, scratch)),
-        "WATCH_UNDER": str(under),
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
-        **variables,
-    }
+    preload = {"LD_PRELOAD": str(_compiled(shim, scratch)), "WATCH_UNDER": str(under)}
     command = [sys.executable, "-c", program, *arguments]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command, env=environment(**preload, **variables), capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 

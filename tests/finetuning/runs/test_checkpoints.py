@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from helpers.programs import run_on_small_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -491,16 +492,5 @@ module.Checkpoints(place / "checkpoints")
 
 def test_on_a_real_small_disk(tmp_path):
     """Where orbax is told so in its threads: they must neither keep the process nor fill its error output."""
-    unshare = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    mount = f'mount -t tmpfs -o size=2m tmpfs "{tmp_path}" && exec "$@"'
-    if shutil.which("unshare") is None:
-        pytest.skip("mounting a small disk needs unshare")
-    probe = subprocess.run(
-        [*unshare, "sh", "-c", mount, "sh", "true"], capture_output=True, text=True, check=False
-    )
-    if probe.returncode:
-        pytest.skip(f"mounting a small disk is not allowed here: {probe.stderr.strip()}")
-    command = [*unshare, "sh", "-c", mount, "sh", sys.executable, "-c", SMALL_DISK, str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert run.returncode == 0, run.stderr
+    run = run_on_small_disk(SMALL_DISK, tmp_path, size="2m", timeout=120)
     assert run.stderr == ""
