@@ -107,7 +107,7 @@ def logistic(data: Data) -> None:
 
     def ours() -> Any:
         return fit_logistic(
-            data.x, data.y, weight, STRENGTHS, classes=classes, tolerance=TOLERANCE, standardize=False
+            data.x, data.y, weight, STRENGTHS, classes=classes, tolerance=TOLERANCE, scaling="none"
         )
 
     def theirs(c: float, x: np.ndarray = data.x, tolerance: float = TOLERANCE) -> LogisticRegression:
@@ -155,7 +155,7 @@ def ridge(data: Data) -> None:
     weight = np.ones((1, len(data.y)))
 
     def ours() -> Any:
-        return fit_ridge(data.x, targets, weight, PENALTIES, standardize=False)
+        return fit_ridge(data.x, targets, weight, PENALTIES, scaling="none")
 
     for dtype in (np.float32, np.float64):
         x, y = data.x.astype(dtype), targets.astype(dtype)

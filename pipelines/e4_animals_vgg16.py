@@ -41,7 +41,7 @@ def main(
         weights=weights,
         output=output,
         layer="pool" if small else "fc2",  # the dense layers take 224 pixels only
-        head={**sgd, "epochs": 10, "patience": 10, "standardize": False},
+        head={**sgd, "epochs": 10, "patience": 10, "scaling": "none"},
         tuning={**sgd, "train_from": "all", "epochs": 10, "patience": 10, "augment": "none"},
         published={
             "right_before": ["zebra", "horse", "bird", "bear"],

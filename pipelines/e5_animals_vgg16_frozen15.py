@@ -35,7 +35,7 @@ def main(
         weights=weights,
         output=output,
         layer="block5_pool:flatten",
-        head={**sgd, "head": "mlp", "hidden": [256], "epochs": 20, "patience": 20, "standardize": False},
+        head={**sgd, "head": "mlp", "hidden": [256], "epochs": 20, "patience": 20, "scaling": "none"},
         tuning={**sgd, "schedule": "constant", "train_from": "block5_conv1", "epochs": 20, "patience": 20},
         cached_cut="block4_pool",
         published={"wrong": "one noisy crop", "epochs": 20},

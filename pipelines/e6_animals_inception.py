@@ -40,7 +40,7 @@ def main(
         output=output,
         layer="mixed10:avg",
         # New logits: one epoch gives them a direction, as the original's first steps do.
-        head={**sgd, "epochs": 1, "patience": 1, "standardize": False},
+        head={**sgd, "epochs": 1, "patience": 1, "scaling": "none"},
         tuning={
             **sgd,
             "train_from": "mixed8" if small else "all",

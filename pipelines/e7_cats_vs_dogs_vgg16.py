@@ -38,7 +38,7 @@ def main(
             "epochs": 100,
             "patience": 2,
             "val_fraction": 0.2,
-            "standardize": False,  # as the original: the network's own features
+            "scaling": "none",  # as the original: the network's own features
         },
         published={"test_accuracy": 0.9736, "stopped_at_epoch": 14},
     )

@@ -39,7 +39,7 @@ def train(
         weights=weights,
         output=output,
         layer="pool" if small else "fc2",  # the dense layers take 224 pixels only
-        head={**sgd, "epochs": 1, "patience": 1, "standardize": False},
+        head={**sgd, "epochs": 1, "patience": 1, "scaling": "none"},
         tuning={
             **sgd,
             "train_from": "all",

@@ -51,7 +51,10 @@ def settings_of(document: Mapping[str, Any]) -> Settings:
     document
         With ``head`` and ``training``.
     """
-    told = {name: value for name, value in document["training"].items() if name in SETTINGS}
+    training = document["training"]
+    told = {name: value for name, value in training.items() if name in SETTINGS}
+    # Heads had no other scaling before it had a name, and no choice before that.
+    told.setdefault("scaling", "standard" if training.get("standardize", True) else "none")
     return Settings(**{**told, "hidden": tuple(told.get("hidden", (256,))), "head": document["head"]})
 
 

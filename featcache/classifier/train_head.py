@@ -14,7 +14,7 @@ from featcache.classifier.view_features import require_several, view_features, v
 from featcache.core.schema import spelled_out
 from featcache.core.tasks import REGRESSION
 from featcache.errors import DataError
-from featcache.heads.settings import DESCENT, SETTINGS, HeadArguments, Settings
+from featcache.heads.settings import DESCENT, SETTINGS, HeadArguments, Settings, with_fading_votes
 from featcache.heads.target_scaling import TargetScale
 from featcache.heads.task_types import TASK_TYPES
 from featcache.splits.selection import SplitSpec, select_rows
@@ -92,8 +92,9 @@ def train_head(
         **settings,
         "head": reading.head(settings.get("head")),
         "loss": reading.loss(settings.get("loss")),
+        "scaling": reading.scaling(settings.get("scaling")),
     }
-    own = Settings.from_arguments(arguments)
+    own = with_fading_votes(Settings.from_arguments(arguments))
     name = opened.layer(layer)
     asked = SplitSpec(train, val, test, own.val_fraction, group_by, own.seed)
     rows = select_rows(opened, asked)

@@ -68,7 +68,7 @@ class HeadEstimator(BaseEstimator):
     patience: int = 10
     min_delta: float = 0.0
     val_fraction: float | None = None
-    standardize: bool = True
+    scaling: str = "standard"
     seed: int = 0
     l2: float = 1.0
 

@@ -138,7 +138,7 @@ class Model:
         if not (dropout and self.form.units):
             return self.logits(values, features)
         head, form = head_of(values), self.form
-        product = features.reshape(len(features), -1) @ head[form.first]
+        product = form.scaled(features.reshape(len(features), -1)) @ head[form.first]
         uniform = draw_flat(jax.random.uniform, key, (len(features), form.units))
 
         def one(product: jax.Array, uniform: jax.Array) -> jax.Array:

@@ -22,7 +22,7 @@ def make_model(classifier: Classifier, network: "LoadedBackbone", compute_dtype:
     """Return the classifier as a function of arrays."""
     transforms = Transforms.from_json(dict(classifier.recipe["transforms"]))
     (layer,) = network.layers([classifier.layer], transforms)
-    form = form_of(classifier.head, classifier.parameters, classifier.settings.activation)
+    form = form_of(classifier.settings, classifier.parameters)
     return Model(network, layer, transforms, form, compute_dtype)
 
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from featcache.heads.scaling import unit_length
+
 DEFAULT_MEMORY = 2 << 30
 """Default limit of the memory that training takes, in bytes."""
 
@@ -63,6 +65,19 @@ class StreamedTable:
         found = np.asarray(self.read(wanted), np.float32).reshape(len(wanted), self.shape[1])
         # Mostly they were in order, and a copy would double a block.
         return found if np.array_equal(rows, wanted) else found[places]
+
+
+def unit_rows(table: FeatureTable) -> FeatureTable:
+    """Return a table of the same rows at length 1: computed now where they are in memory, else when they are read."""
+    if isinstance(table, ArrayTable):
+        return ArrayTable(_of_unit_length(table.array))
+    rows, width = table.shape
+    return StreamedTable(lambda numbers: _of_unit_length(table.take(numbers)), rows, width)
+
+
+def _of_unit_length(x: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # a row that counts for no head may be infinite
+        return unit_length(x)
 
 
 class RowsOf:

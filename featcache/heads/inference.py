@@ -24,7 +24,7 @@ def outputs(
         from featcache.heads.nearest import prototype_scores
 
         return np.asarray(prototype_scores(dict(parameters), x, metric=settings.metric))
-    form = form_of(settings.head, {name: value[0] for name, value in parameters.items()}, settings.activation)
+    form = form_of(settings, {name: value[0] for name, value in parameters.items()})
     return np.asarray(_many_logits()(form, as_arrays(parameters), np.asarray(x, np.float32)))
 
 

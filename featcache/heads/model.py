@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from featcache.errors import UnknownNameError, did_you_mean
+from featcache.heads.scaling import divisors, unit_length
+from featcache.heads.settings import Settings
 
 Parameters = Mapping[str, jax.Array]
 
@@ -48,6 +50,9 @@ class HeadArchitecture:
     batch_norm
         Whether hidden layers are normalised over the batch before their activation (folded into the weights
         when training ends).
+    unit_rows
+        Whether each example is brought to length 1 first. While heads train on cached features it is false: their
+        table does it once (`featcache.heads.feature_table.unit_rows`).
     """
 
     head: str
@@ -55,6 +60,7 @@ class HeadArchitecture:
     hidden: tuple[int, ...] = ()
     activation: str = "relu"
     batch_norm: bool = False
+    unit_rows: bool = False
 
     @property
     def units(self) -> int:
@@ -66,9 +72,13 @@ class HeadArchitecture:
         """Name of the first layer's kernel, which multiplies the features."""
         return "kernel_0" if self.hidden else "kernel"
 
+    def scaled(self, x: jax.Array) -> jax.Array:
+        """Return examples ``[…, D]`` as the first kernel takes them: what could not be folded into its weights."""
+        return unit_length(x, jnp) if self.unit_rows else x
+
 
 class Scaling(NamedTuple):
-    """Standardisation of the features, learnt on the training rows: `mean` and `deviation`, both ``[D]``."""
+    """Scaling of the features, learnt on the training rows: their `mean`, and the `deviation` to divide by, ``[D]``."""
 
     mean: jax.Array
     deviation: jax.Array
@@ -113,8 +123,7 @@ def _linear_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[
 
 
 def _linear_logits(form: HeadArchitecture, parameters: Parameters, x: jax.Array) -> jax.Array:
-    del form
-    return x @ parameters["kernel"] + parameters["bias"]
+    return form.scaled(x) @ parameters["kernel"] + parameters["bias"]
 
 
 def _linear_train_logits(
@@ -171,9 +180,10 @@ def _mlp_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[str
 
 
 def _mlp_logits(form: HeadArchitecture, parameters: Parameters, x: jax.Array) -> jax.Array:
+    x = form.scaled(x)
     for number in range(len(form.hidden)):
         x = ACTIVATIONS[form.activation](x @ parameters[f"kernel_{number}"] + parameters[f"bias_{number}"])
-    return _linear_logits(form, parameters, x)
+    return x @ parameters["kernel"] + parameters["bias"]
 
 
 def _mlp_train_logits(
@@ -202,7 +212,7 @@ def _mlp_train_logits(
         x = ACTIVATIONS[form.activation](x)
         # Inverted dropout (Srivastava et al., JMLR 2014): what is kept grows, so that nothing is to do later.
         x = jnp.where(draws[number] < dropout, 0.0, x / (1.0 - dropout))
-    return _linear_logits(form, parameters, x), statistics
+    return x @ parameters["kernel"] + parameters["bias"], statistics
 
 
 def _batch_norm(
@@ -254,12 +264,18 @@ HEADS: Mapping[str, Head] = {
 }
 
 
-def form_of(head: str, parameters: Mapping[str, Any], activation: str = "relu") -> HeadArchitecture:
-    """Return the architecture of fitted parameters, as a classifier stores them."""
+def form_of(settings: Settings, parameters: Mapping[str, Any]) -> HeadArchitecture:
+    """Return the architecture of fitted parameters, as a classifier stores them, from them and their settings."""
     hidden = []
     while f"kernel_{len(hidden)}" in parameters:
         hidden.append(int(parameters[f"kernel_{len(hidden)}"].shape[1]))
-    return HeadArchitecture(head, int(parameters["kernel"].shape[1]), tuple(hidden), activation)
+    return HeadArchitecture(
+        settings.head,
+        int(parameters["kernel"].shape[1]),
+        tuple(hidden),
+        settings.activation,
+        unit_rows=settings.scaling == "unit",
+    )
 
 
 def draw_flat(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -271,7 +287,7 @@ def draw_flat(draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, 
     return draw(key, (math.prod(shape),)).reshape(shape)
 
 
-def feature_scaling(x: jax.Array, weight: jax.Array) -> Scaling:
+def feature_scaling(x: jax.Array, weight: jax.Array, scaling: str) -> Scaling:
     """Return the scaling of features by their weighted mean and standard deviation.
 
     Parameters
@@ -280,20 +296,21 @@ def feature_scaling(x: jax.Array, weight: jax.Array) -> Scaling:
         float ``[N, D]``.
     weight
         float ``[N]``: weight of each row; 0 for one that is no training row.
+    scaling
+        ``"unit"``, whose rows are of length 1 already, or ``"standard"``; see `featcache.heads.scaling.divisors`.
 
     Returns
     -------
     Scaling
-        A constant feature gets deviation 1, so that nothing is divided by 0.
+        Nothing is ever divided by 0.
     """
     # Around a common centre first: the second moment about zero would lose the digits of a small variance.
     centre = jnp.mean(x, axis=0)
-    share = weight / jnp.maximum(jnp.sum(weight), 1e-9)
+    total = jnp.sum(weight)
+    share = weight / jnp.maximum(total, 1e-9)
     mean = share @ (x - centre)
     variance = jnp.maximum(share @ jnp.square(x - centre) - jnp.square(mean), 0.0)
-    deviation = jnp.sqrt(variance)
-    floor = 1e-6 * (1.0 + jnp.abs(centre))
-    return Scaling(mean + centre, jnp.where(deviation > floor, deviation, 1.0))
+    return Scaling(mean + centre, divisors(scaling, variance, centre, total, jnp))
 
 
 def head_kind(name: str) -> Head:

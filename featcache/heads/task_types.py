@@ -9,7 +9,7 @@ import numpy as np
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
 from featcache.errors import UsageError, did_you_mean
 from featcache.heads.probabilities import class_probabilities, sigmoid
-from featcache.heads.settings import CLASS_LOSSES, DESCENT, HEADS
+from featcache.heads.settings import CLASS_LOSSES, DESCENT, HEADS, SCALINGS
 from featcache.metrics.classification import evaluate, score
 from featcache.metrics.multilabel import evaluate_multilabel, summary
 from featcache.metrics.regression import evaluate_regression
@@ -31,8 +31,8 @@ class TaskType:
     score, evaluate
         Labels or targets and values to overall scores, and to those with each class or target; see the
         modules of `featcache.metrics`. They take ``classes`` and ``split`` by name.
-    heads, losses
-        Heads and losses that support the task, the default first.
+    heads, losses, scalings
+        Heads, losses and scalings of features that suit the task, the default first.
     """
 
     task: str
@@ -42,6 +42,7 @@ class TaskType:
     evaluate: Callable[..., Any]
     heads: tuple[str, ...]
     losses: tuple[str, ...]
+    scalings: tuple[str, ...] = SCALINGS
 
     def head(self, asked: str | None) -> str:
         """Return the head: the one asked for, or the default.
@@ -56,6 +57,10 @@ class TaskType:
     def loss(self, asked: str | None) -> str:
         """Return the loss: the one asked for, or the default; raises as `head` does."""
         return _one_of(self.task, "loss", asked, self.losses)
+
+    def scaling(self, asked: str | None) -> str:
+        """Return the scaling: the one asked for, or the default; raises as `head` does."""
+        return _one_of(self.task, "scaling", asked, self.scalings)
 
 
 def _one_of(task: str, what: str, asked: str | None, known: Sequence[str]) -> str:
@@ -113,6 +118,8 @@ _ALL = (
         evaluate_regression,
         ("ridge", *DESCENT),
         ("squared",),
+        # How strongly a network responds may well be the number that is asked for.
+        ("standard", "unit", "none"),
     ),
 )
 

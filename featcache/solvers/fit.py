@@ -12,8 +12,8 @@ import numpy as np
 
 from featcache.errors import DataError, UsageError
 from featcache.heads.class_weights import balanced_class_weights
-from featcache.heads.feature_table import DEFAULT_MEMORY, FeatureRows, RowsOf, Solved
-from featcache.heads.settings import CLASS_LOSSES, DESCENT, Settings
+from featcache.heads.feature_table import DEFAULT_MEMORY, FeatureRows, RowsOf, Solved, unit_rows
+from featcache.heads.settings import CLASS_LOSSES, DESCENT, FITTED, Settings
 from featcache.heads.validation_scores import scores
 from featcache.solvers.head_batches import same_rows
 from featcache.solvers.sgd import all_features, descend
@@ -102,6 +102,8 @@ def fit_heads(
     firsts, places = _distinct_heads(settings, train.weight, val.weight)
     settings = [settings[k] for k in firsts]
     train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
+    if settings[0].head in FITTED and settings[0].scaling == "unit":
+        train, val = (part._replace(table=unit_rows(part.table)) for part in (train, val))
     learnt = train if settings[0].head in DESCENT else train.by_row()
     solved = _SOLVERS[settings[0].head](settings, learnt, val, classes, memory)
     losses, accuracies = scores(settings[0], solved.parameters, val, classes=classes, memory=memory)
@@ -207,7 +209,7 @@ def _logistic(
         train.weight,
         np.array([own.c for own in settings], np.float32),
         classes=classes,
-        standardize=settings[0].standardize,
+        scaling=settings[0].scaling,
         memory=memory // 2,
     )
     parameters = {name: np.asarray(value) for name, value in solution.parameters.items()}
@@ -228,7 +230,7 @@ def _ridge(
         # One factorisation serves every penalty.
         penalties, places = np.unique([settings[k].l2 for k in heads], return_inverse=True)
         weight = train.weight[heads[:1]]
-        solved = fit_ridge(x, targets, weight, penalties, standardize=settings[0].standardize)
+        solved = fit_ridge(x, targets, weight, penalties, scaling=settings[0].scaling)
         for name, value in solved.items():
             array = np.asarray(value)[0]
             found.setdefault(name, np.empty((len(settings), *array.shape[1:]), np.float32))[heads] = array[

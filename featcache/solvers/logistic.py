@@ -92,7 +92,7 @@ def fit_logistic(
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
     history: int = 10,
-    standardize: bool,
+    scaling: str,
     memory: int | None = None,
 ) -> Solution:
     """Solve K logistic regressions on the same features; compiled once for the shapes.
@@ -120,9 +120,10 @@ def fit_logistic(
         The most iterations.
     history
         Steps that the inverse Hessian is made from.
-    standardize
-        Whether the penalty acts on the weights of features of mean 0 and deviation 1 over the head's rows. That is
-        another objective than on raw features. Returned parameters are for raw features in either case.
+    scaling
+        The penalty acts on the weights of features that are scaled by the head's rows: ``"standard"``, ``"unit"`` (of
+        rows that are of unit length already), or ``"none"``; each is another objective. Returned parameters are for
+        the features given in any case.
     memory
         Bytes that the heads' arrays may take, beside twice the features; heads are solved in groups that fit.
 
@@ -139,7 +140,7 @@ def fit_logistic(
     Examples
     --------
     >>> x, y = np.eye(4), np.array([0, 0, 1, 1])
-    >>> solution = fit_logistic(x, y, np.ones((2, 4)), [1.0, 10.0], classes=2, standardize=False)
+    >>> solution = fit_logistic(x, y, np.ones((2, 4)), [1.0, 10.0], classes=2, scaling="none")
     >>> solution.parameters["kernel"].shape
     (2, 4, 2)
     """
@@ -151,7 +152,7 @@ def fit_logistic(
     filled = np.resize(order, -(-len(c) // count) * count)
     used = jnp.asarray(np.any(weight > 0, axis=0))
     rows = shared_rows(x, jnp.asarray(y == np.arange(classes)[:, None]), used)
-    solve = partial(_solve, rows, history=history, standardize=standardize)
+    solve = partial(_solve, rows, history=history, scaling=scaling)
     limits = jnp.float32(tolerance), jnp.int32(max_iterations)
     groups = [
         solve(jnp.asarray(weight[group], jnp.float32), jnp.asarray(c[group], jnp.float32), *limits)
@@ -182,7 +183,7 @@ class _State(NamedTuple):
     iterations: jax.Array
 
 
-@partial(jax.jit, static_argnames=("history", "standardize"))
+@partial(jax.jit, static_argnames=("history", "scaling"))
 def _solve(
     rows: ObjectiveRows,
     weight: jax.Array,
@@ -191,9 +192,9 @@ def _solve(
     max_iterations: jax.Array,
     *,
     history: int,
-    standardize: bool,
+    scaling: str,
 ) -> Solution:
-    heads = heads_to_solve(rows, weight, c, standardize=standardize)
+    heads = heads_to_solve(rows, weight, c, scaling=scaling)
 
     def running(state: _State) -> jax.Array:
         return jnp.any(state.running) & (state.history.taken < max_iterations)

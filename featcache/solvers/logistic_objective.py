@@ -89,18 +89,20 @@ def shared_rows(x: jax.Array, right: jax.Array, used: jax.Array) -> ObjectiveRow
     return ObjectiveRows(wide, wide.T, jnp.append(centre, 0), jnp.where(size > 0, size, 1), right)
 
 
-def heads_to_solve(rows: ObjectiveRows, weight: jax.Array, c: jax.Array, *, standardize: bool) -> Heads:
+def heads_to_solve(rows: ObjectiveRows, weight: jax.Array, c: jax.Array, *, scaling: str) -> Heads:
     """Return the problems of row weights ``[K, N]`` and inverse strengths ``[K]``."""
     total = jnp.sum(weight, axis=1, keepdims=True)
     total = jnp.where(total > 0, total, 1)
     share = weight / total
-    scaling = jax.vmap(partial(feature_scaling, rows.x))(share)
+    scaled = scaling != "none"
+    own = jax.vmap(partial(feature_scaling, rows.x[:, :-1], scaling=scaling))(weight)
+    mean, deviation = (jnp.pad(part, ((0, 0), (0, 1)), constant_values=1) for part in own)
     feature = jnp.arange(rows.x.shape[1]) < rows.x.shape[1] - 1
-    shift = jnp.where(feature, scaling.mean, 0)
+    shift = jnp.where(feature, mean, 0)
     # The bias belongs to a column between one feature and a row of D in size. Ones take four times the iterations
     # on features in hundreds or in hundredths (more than 1,000 for 250), and up to a third more on photos'.
-    ones = (1.0 if standardize else rows.size) * (rows.x.shape[1] - 1) ** 0.25
-    unit = jnp.where(feature, 1 / scaling.deviation if standardize else jnp.ones_like(shift), ones)
+    ones = (1.0 if scaled else rows.size) * (rows.x.shape[1] - 1) ** 0.25
+    unit = jnp.where(feature, 1 / deviation if scaled else jnp.ones_like(shift), ones)
     present = jnp.any(rows.right & (weight > 0)[:, None], axis=2, keepdims=True)
     # ½‖w‖² of two classes is twice ½‖W‖²: see `featcache.solvers.logistic`.
     strength = total[:, 0] * (c / 2 if len(rows.right) == 2 else c)
@@ -110,7 +112,7 @@ def heads_to_solve(rows: ObjectiveRows, weight: jax.Array, c: jax.Array, *, stan
         jnp.where(feature, 1 / strength[:, None], 0),
         unit,
         shift,
-        jnp.zeros_like(shift) if standardize else shift + rows.centre,
+        jnp.zeros_like(shift) if scaled else shift + rows.centre,
     )
 
 

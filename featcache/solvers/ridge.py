@@ -24,6 +24,7 @@ import numpy as np
 
 from featcache.errors import UsageError
 from featcache.heads.feature_table import RowsOf
+from featcache.heads.scaling import divisors
 
 BLOCK = 1 << 22
 """Numbers of features that are taken to float64 at a time: 32 MiB."""
@@ -97,7 +98,7 @@ def class_targets(y: Any, classes: int) -> np.ndarray:
     return np.where(y[:, None] == np.arange(classes), np.float32(1), np.float32(-1))
 
 
-def fit_ridge(x: Any, targets: Any, weight: Any, l2: Any, *, standardize: bool) -> dict[str, np.ndarray]:
+def fit_ridge(x: Any, targets: Any, weight: Any, l2: Any, *, scaling: str) -> dict[str, np.ndarray]:
     """Solve K · L ridge regressions on the same features with K decompositions.
 
     Parameters
@@ -110,9 +111,10 @@ def fit_ridge(x: Any, targets: Any, weight: Any, l2: Any, *, standardize: bool) 
         float ``[K, N]``, not negative: how much a row counts. A row of weight 0 is absent, whatever it holds.
     l2
         float ``[L]`` or ``[K, L]``, not negative: strengths. 0 gives the smallest of the least-squares solutions.
-    standardize
-        Whether the penalty acts on the weights of features of mean 0 and deviation 1 over the rows that count.
-        That is another objective than on raw features. Returned parameters are for raw features in either case.
+    scaling
+        The penalty acts on the weights of features that are scaled by the rows that count: ``"standard"``, ``"unit"``
+        (of rows that are of unit length already), or ``"none"``; each is another objective. Returned parameters are
+        for the features given in any case.
 
     Returns
     -------
@@ -131,7 +133,7 @@ def fit_ridge(x: Any, targets: Any, weight: Any, l2: Any, *, standardize: bool) 
     _check(x.shape, targets.shape, weight, l2)
     strengths = np.broadcast_to(l2, (len(weight), l2.shape[-1]))
     solved = [
-        _fit_weighting(x, targets, row_weight, strength, standardize=standardize)
+        _fit_weighting(x, targets, row_weight, strength, scaling=scaling)
         for row_weight, strength in zip(weight, strengths, strict=True)
     ]
     kernels, biases = zip(*solved, strict=True)
@@ -139,7 +141,7 @@ def fit_ridge(x: Any, targets: Any, weight: Any, l2: Any, *, standardize: bool) 
 
 
 def _fit_weighting(
-    x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, l2: np.ndarray, *, standardize: bool
+    x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, l2: np.ndarray, *, scaling: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return kernels float32 ``[L, D, T]`` and biases ``[L, T]`` of one weighting."""
     count, features, outputs = len(l2), x.shape[1], targets.shape[1]
@@ -148,7 +150,7 @@ def _fit_weighting(
         return np.zeros((count, features, outputs), np.float32), np.zeros((count, outputs), np.float32)
     if not counted.all():
         x, targets, weight = x[counted], targets[counted], weight[counted]
-    design = _design(x, targets, weight, standardize=standardize)
+    design = _design(x, targets, weight, scaling=scaling)
     spectrum = _spectrum(design)
     if spectrum is None:
         nan = np.float32(np.nan)
@@ -161,7 +163,7 @@ def _fit_weighting(
     return kernel.astype(np.float32), (design.level - design.mean @ kernel).astype(np.float32)
 
 
-def _design(x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, *, standardize: bool) -> _Design:
+def _design(x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, *, scaling: str) -> _Design:
     # The derivative by b is 0 at b = mean(y) − mean(x) @ W, with means over share_i = weight_i / Σ weight. Put in, b
     # drops out, and what is left is the penalised least-squares problem of features and targets around these means.
     share = weight / weight.sum()
@@ -169,11 +171,9 @@ def _design(x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, *, 
     origin = x[0].astype(np.float64)
     mean = origin + sum(share[rows] @ (x[rows] - origin) for rows in _blocks(x))
     deviation = np.ones(x.shape[1])
-    if standardize:
+    if scaling != "none":
         variance = sum(share[rows] @ np.square(x[rows] - mean) for rows in _blocks(x))
-        measured = np.sqrt(variance)
-        # The same features count as constant as in featcache.heads.model.feature_scaling.
-        deviation = np.where(measured > 1e-6 * (1 + np.abs(mean)), measured, 1.0)
+        deviation = divisors(scaling, variance, mean, weight.sum())
     level = targets[0] + share @ (targets - targets[0].astype(np.float64))
     return _Design(x, targets, np.sqrt(weight)[:, None], mean, deviation, level)
 

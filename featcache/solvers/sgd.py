@@ -43,7 +43,7 @@ def program_of(settings: Settings, outputs: int) -> HeadsProgram:
         loss=settings.loss,
         schedule=settings.schedule,
         monitor=settings.monitor,
-        standardize=settings.standardize,
+        scaling=settings.scaling,
         clip=settings.clip is not None,
         mixup=settings.mixup > 0,
         noise=settings.noise > 0,

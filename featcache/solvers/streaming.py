@@ -19,6 +19,7 @@ from featcache.core.freed_memory import return_freed_memory
 from featcache.core.jit_options import cpu_options
 from featcache.heads.feature_table import FeatureTable, blocks
 from featcache.heads.model import Scaling
+from featcache.heads.scaling import divisors
 from featcache.solvers.optimizers import Array, Hyperparameters
 from featcache.solvers.train_loop import Carry, TrainedHeads, batch_order, end_epoch, finalize, init_carry
 from featcache.solvers.train_step import (
@@ -228,7 +229,7 @@ def _reader(process: int) -> ThreadPoolExecutor:
 def _scaling(program: HeadsProgram, train: StreamedRows, nbytes: int) -> Scaling:
     """Learn each head's standardisation as `featcache.heads.model.feature_scaling` does, in two passes."""
     heads, (count, width) = len(train.weight), train.table.shape
-    if not program.standardize:
+    if program.scaling == "none":
         shape = (width,) if program.shared else (heads, width)
         return Scaling(jnp.zeros(shape), jnp.ones(shape))
     parts = [np.arange(part.start, part.stop) for part in blocks(count, width, nbytes)]
@@ -246,9 +247,9 @@ def _scaling(program: HeadsProgram, train: StreamedRows, nbytes: int) -> Scaling
         del rows
         first += np.asarray(mean, np.float64)
         second += np.asarray(square, np.float64)
-    deviation = np.sqrt(np.maximum(second - np.square(first), 0.0))
-    floor = 1e-6 * (1.0 + np.abs(centre))
-    mean, deviation = first + centre, np.where(deviation > floor, deviation, 1.0)
+    variance = np.maximum(second - np.square(first), 0.0)
+    counts = train.weight.sum(axis=1)
+    mean, deviation = first + centre, divisors(program.scaling, variance, centre, counts)
     if program.shared:
         mean, deviation = mean[0], deviation[0]
     return Scaling(jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32))

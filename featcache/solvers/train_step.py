@@ -39,8 +39,9 @@ class HeadsProgram:
     monitor
         What decides when to stop and which epoch to keep: the validation ``"loss"``, or its ``"score"``
         (accuracy), where of equal scores the first counts.
-    standardize
-        Whether features are brought to mean 0 and deviation 1 (folded into the weights afterwards).
+    scaling
+        How features are scaled; what is done to each of them is folded into the weights afterwards. Rows are of unit
+        length already where it is ``"unit"``.
     clip
         Whether any head clips its gradients.
     mixup, noise
@@ -57,7 +58,7 @@ class HeadsProgram:
     loss: str = "softmax"
     schedule: str = "constant"
     monitor: str = "loss"
-    standardize: bool = True
+    scaling: str = "standard"
     clip: bool = False
     mixup: bool = False
     noise: bool = False
@@ -131,13 +132,13 @@ def transpose_kernels(parameters: Any) -> Any:
 
 def scalings(program: HeadsProgram, train: TrainRows) -> Scaling:
     """Return each head's standardisation, ``[K, D]`` twice (``[D]`` where shared), by the rows that count for it."""
-    if not program.standardize:
+    if program.scaling == "none":
         shape = (train.x.shape[1],) if program.shared else (train.weight.shape[0], train.x.shape[1])
         return Scaling(jnp.zeros(shape), jnp.ones(shape))
     counting = jnp.where(train.weight > 0, train.weight, 0.0)  # NaN: see `finite_rows`
     if program.shared:
-        return feature_scaling(train.x, counting[0])
-    return jax.vmap(lambda weight: feature_scaling(train.x, weight))(counting)
+        return feature_scaling(train.x, counting[0], program.scaling)
+    return jax.vmap(lambda weight: feature_scaling(train.x, weight, program.scaling))(counting)
 
 
 def for_raw_features(program: HeadsProgram, parameters: Any, scaling: Scaling) -> dict[str, jax.Array]:

@@ -12,7 +12,7 @@ from featcache.classifier.view_features import with_views
 from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, UsageError, did_you_mean
-from featcache.heads.settings import DESCENT, Settings
+from featcache.heads.settings import DESCENT, Settings, with_fading_votes
 from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
 from featcache.sweeps.choice import choose, finish_winner, fit_trials
@@ -215,13 +215,14 @@ def _refuse_other_classes(caches: Sequence[FeatureCache]) -> None:
 def _configurations(task: str, axes: Mapping[str, Given], *, trials: int | None, seed: int) -> list[Settings]:
     """Return the settings to try; raises `UsageError` for a head or loss that cannot learn the caches' task."""
     task_type = TASK_TYPES[task]
-    defaults = {"head": task_type.heads[0], "loss": task_type.losses[0]}
+    defaults = {"head": task_type.heads[0], "loss": task_type.losses[0], "scaling": task_type.scalings[0]}
     defaults = (
         {name: value for name, value in defaults.items() if axes.get(name) is None}
         if task != MULTICLASS
         else {}
     )
-    found = configurations(read_axes({**axes, **defaults}), trials=trials, seed=seed)
+    tried = configurations(read_axes({**axes, **defaults}), trials=trials, seed=seed)
+    found = list(dict.fromkeys(map(with_fading_votes, tried)))
     for own in found:
         task_type.head(own.head)
         if own.head in DESCENT:

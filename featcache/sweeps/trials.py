@@ -54,14 +54,14 @@ class Trial:
         common = (self.cache, self.layer, self.shots, own.head)
         if own.head not in DESCENT:
             shared = {
-                "logistic": ("standardize", "views"),
-                "ridge": ("standardize", "views"),
+                "logistic": ("scaling", "views"),
+                "ridge": ("scaling", "views"),
                 "knn": ("metric", "temperature"),
                 "prototype": ("metric", "views"),
             }
             return (*common, *(getattr(own, name) for name in shared[own.head]))
         architecture = (own.hidden, own.activation, own.batch_norm) if own.head == "mlp" else ()
-        flags = (own.clip is not None, own.mixup > 0, own.noise > 0, own.standardize, own.views)
+        flags = (own.clip is not None, own.mixup > 0, own.noise > 0, own.scaling, own.views)
         steps = (own.loss, own.optimizer, own.schedule, own.batch_size, own.epochs, own.monitor)
         return (*common, *architecture, *flags, *steps)
 
@@ -81,6 +81,8 @@ class Trial:
         told = {
             name: getattr(self.settings, name) for name in ("head", "seed", *RELEVANT[self.settings.head])
         }
+        if told.get("scaling") in ("standard", "none"):  # results from before there was another keep their names
+            told["standardize"] = told.pop("scaling") == "standard"
         if told.get("views") in (None, 1):
             told.pop("views", None)
         else:

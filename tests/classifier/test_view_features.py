@@ -160,7 +160,7 @@ def test_logistic_is_scikit_learns_with_all_views_at_their_share():
 
 def test_ridge_is_scikit_learns_with_all_views_at_their_share():
     counts = np.random.default_rng(3).uniform(0.2, 2, (1, N)).astype(np.float32)
-    got = fitted(X, counts, head="ridge", l2=5.0, standardize=False)
+    got = fitted(X, counts, head="ridge", l2=5.0, scaling="none")
     oracle = Ridge(alpha=5.0).fit(
         X.reshape(-1, D).astype(np.float64),
         np.repeat(class_targets(Y, C), V, axis=0),

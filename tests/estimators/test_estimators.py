@@ -92,10 +92,10 @@ def test_logistic_is_scikit_learns():
     assert ours.score(X, Y) == theirs.score(SCALED, Y)
 
 
-@pytest.mark.parametrize("standardize", [True, False])
-def test_ridge_is_scikit_learns(standardize):
-    x = X if standardize else SCALED
-    ours = HeadClassifier(head="ridge", l2=3.0, standardize=standardize).fit(x, Y)
+@pytest.mark.parametrize("scaling", ["standard", "none"])
+def test_ridge_is_scikit_learns(scaling):
+    x = X if scaling == "standard" else SCALED
+    ours = HeadClassifier(head="ridge", l2=3.0, scaling=scaling).fit(x, Y)
     theirs = RidgeClassifier(alpha=3.0).fit(SCALED, Y)
     np.testing.assert_allclose(ours.decision_function(x), theirs.decision_function(SCALED), atol=1e-4)
     assert ours.predict(x).tolist() == theirs.predict(SCALED).tolist()
@@ -173,6 +173,7 @@ def test_any_number_of_labels():
 def test_parameters_are_the_settings_with_their_defaults():
     known = {field.name: field.default for field in fields(Settings)}
     del known["views"]  # of an array's rows there is one
+    known["scaling"] = "standard"  # an array may hold anything, not only a network's features
     own = HeadClassifier().get_params()
     assert own.pop("val_fraction") is None  # by the number of rows
     assert own == {name: value for name, value in known.items() if name != "val_fraction"}

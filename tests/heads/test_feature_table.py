@@ -38,7 +38,7 @@ def fitted(
 
 
 def steps(**given) -> Settings:
-    return Settings(**{"learning_rate": 0.05, "batch_size": 8, "epochs": 6} | given)
+    return Settings(**{"learning_rate": 0.05, "batch_size": 8, "epochs": 6, "scaling": "standard"} | given)
 
 
 def assert_same_head(got: Fit, want: Fit, **tolerance: float) -> None:
@@ -134,7 +134,7 @@ def test_rows_that_are_no_numbers_are_zeroed_out_by_their_weights():
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid", "squared"])
 def test_a_validation_row_that_is_no_number_and_does_not_count_reaches_no_score(loss):
-    program = HeadsProgram(HeadArchitecture("linear", C), "adam", 8, 1, loss=loss, standardize=False)
+    program = HeadsProgram(HeadArchitecture("linear", C), "adam", 8, 1, loss=loss, scaling="none")
     y = VY if loss == "softmax" else np.eye(C, dtype=np.float32)[VY]
     weight = np.ones((1, M), np.float32)
     weight[0, 4:] = 0

@@ -24,6 +24,7 @@ from featcache.heads.model import (
     form_of,
     head_kind,
 )
+from featcache.heads.settings import Settings
 from featcache.solvers.optimizers import hyperparameters, start
 from featcache.solvers.train_step import (
     HeadsProgram,
@@ -131,7 +132,8 @@ def test_an_mlp_is_keras_dense_layers(random, activation):
     want = in_keras(form, parameters)(x)
     np.testing.assert_allclose(rows_of("mlp", form, parameters, x), want, **CLOSE)
     np.testing.assert_allclose(in_training(form, parameters, x, np.ones(B, np.float32))[0], want, **CLOSE)
-    assert form_of("mlp", parameters, activation) == form
+    settings = Settings(head="mlp", activation=activation, scaling="standard")
+    assert form_of(settings, parameters) == form
 
 
 @pytest.mark.parametrize("left_out", [0, 5])
@@ -298,7 +300,7 @@ def test_folded_logits_are_the_standardised_ones(random, head):
     np.testing.assert_allclose(raw, want, rtol=1e-5, atol=1e-5)
 
 
-SCALING = jax.jit(feature_scaling)
+SCALING = jax.jit(partial(feature_scaling, scaling="standard"))
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-3, 300.0])

@@ -122,7 +122,7 @@ def test_what_fine_tuning_takes_is_its_own_or_of_gradient_descent():
     descent = {name for name, setting in SETTINGS.items() if "mlp" in setting.heads} | {"seed"}
     # What the head itself is stays as it was trained.
     assert descent - others == {
-        *("hidden", "activation", "batch_norm", "loss", "standardize"),
+        *("hidden", "activation", "batch_norm", "loss", "scaling"),
         *("noise", "views"),
     }
 
@@ -132,8 +132,8 @@ def test_the_estimators_take_settings_with_their_defaults():
     assert classifier.keys() == SETTINGS.keys() - {"views"}
     assert classifier.keys() >= parameters(featcache.HeadRegressor).keys()
     for estimator, otherwise in (
-        (featcache.HeadClassifier, {"val_fraction": None}),
-        (featcache.HeadRegressor, {"val_fraction": None, "head": "ridge"}),
+        (featcache.HeadClassifier, {"val_fraction": None, "scaling": "standard"}),
+        (featcache.HeadRegressor, {"val_fraction": None, "head": "ridge", "scaling": "standard"}),
     ):
         found = {name: parameter.default for name, parameter in parameters(estimator).items()}
         assert found == {name: SETTINGS[name].default for name in found} | otherwise

@@ -31,7 +31,7 @@ def part(
 
 NOTHING = FeatureRows(ArrayTable(X[:0]), ANSWERS[:0], np.ones((1, 0), np.float32))
 # One batch of all rows: an epoch is one step, in whatever order the rows come.
-FULL = {"batch_size": 96, "epochs": 40, "learning_rate": 0.05, "standardize": False}
+FULL = {"batch_size": 96, "epochs": 40, "learning_rate": 0.05, "scaling": "none"}
 
 
 # What is learnt ---------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_two_answers_have_two_outputs_and_two_exclusive_classes_one():
 
 
 def test_ridge_on_numbers_is_scikit_learns():
-    settings = [Settings(head="ridge", l2=l2, standardize=False) for l2 in (0.1, 30.0)]
+    settings = [Settings(head="ridge", l2=l2, scaling="none") for l2 in (0.1, 30.0)]
     train = part(NUMBERS, heads=2)
     for own, fit in zip(settings, fit_heads(settings, train, train, classes=3), strict=True):
         want = Ridge(alpha=own.l2).fit(X, NUMBERS)

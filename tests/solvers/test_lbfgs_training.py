@@ -26,7 +26,7 @@ def fit(settings: list[Settings], *, val: bool = True):
 
 
 def lbfgs(**given) -> Settings:
-    return Settings(**{"optimizer": "lbfgs", "epochs": 60, "patience": 60, "standardize": False} | given)
+    return Settings(**{"optimizer": "lbfgs", "epochs": 60, "patience": 60, "scaling": "none"} | given)
 
 
 def test_a_linear_head_reaches_scikit_learns_optimum():
@@ -46,7 +46,7 @@ def test_a_linear_head_reaches_scikit_learns_optimum():
 @pytest.mark.slow
 def test_heads_together_are_the_heads_alone_and_stop_alone():
     wanted = [
-        lbfgs(head="mlp", hidden=(8,), weight_decay=decay, seed=seed, patience=2, standardize=True)
+        lbfgs(head="mlp", hidden=(8,), weight_decay=decay, seed=seed, patience=2, scaling="standard")
         for decay, seed in ((0.0, 0), (1e-2, 1), (1.0, 2))
     ]
     together, alone = fit(wanted), [fit([own])[0] for own in wanted]

@@ -38,7 +38,7 @@ STRENGTHS = np.array([1.0, 0.01, 3.0, 1.0, 0.1])
 
 
 def fit(x=X, y=Y, weight=WEIGHT, c=STRENGTHS, **options) -> Solution:
-    return fit_logistic(x, y, weight, c, **({"classes": C, "standardize": False} | options))
+    return fit_logistic(x, y, weight, c, **({"classes": C, "scaling": "none"} | options))
 
 
 def reference(x, y, weight, c) -> LogisticRegression:
@@ -136,7 +136,7 @@ def test_two_classes_are_scikit_learns_binary_form(c):
 
 def test_a_penalty_on_standardised_weights_is_scikit_learns_on_standardised_features():
     x = X * np.geomspace(0.01, 100, D).astype(np.float32)
-    solution = fit(x=x, standardize=True)
+    solution = fit(x=x, scaling="standard")
     for head, (weight, c) in enumerate(zip(WEIGHT, STRENGTHS, strict=True)):
         scaler = StandardScaler().fit(x.astype(np.float64), sample_weight=weight)
         model = reference(scaler.transform(x), Y, weight, c)

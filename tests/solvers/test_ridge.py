@@ -40,7 +40,7 @@ def assert_same(got: dict[str, np.ndarray], index: tuple[int, int], kernel, bias
 @pytest.mark.parametrize("rows", [MANY, FEW], ids=["N >= D", "N < D"])
 def test_solutions_are_scikit_learns(rows):
     x, targets, weight = rows
-    got = fit_ridge(x, targets, weight, STRENGTHS, standardize=False)
+    got = fit_ridge(x, targets, weight, STRENGTHS, scaling="none")
     assert {name: (part.shape, part.dtype) for name, part in got.items()} == {
         "kernel": ((3, 3, D, T), np.float32),
         "bias": ((3, 3, T), np.float32),
@@ -57,8 +57,8 @@ def test_a_fold_is_the_rows_of_the_fold(rows):
     x, targets, weight = rows
     kept = weight[1] > 0
     other = np.where(kept[:, None], x, np.nan)
-    got = fit_ridge(other, targets, weight[[1]], STRENGTHS, standardize=False)
-    want = fit_ridge(x[kept], targets[kept], np.ones((1, kept.sum())), STRENGTHS, standardize=False)
+    got = fit_ridge(other, targets, weight[[1]], STRENGTHS, scaling="none")
+    want = fit_ridge(x[kept], targets[kept], np.ones((1, kept.sum())), STRENGTHS, scaling="none")
     for name, value in want.items():
         np.testing.assert_array_equal(got[name], value)
 
@@ -66,9 +66,9 @@ def test_a_fold_is_the_rows_of_the_fold(rows):
 def test_weightings_together_are_weightings_alone_each_with_strengths_of_its_own():
     x, targets, weight = MANY
     strengths = STRENGTHS * np.array([[1.0], [2.0], [3.0]])
-    together = fit_ridge(x, targets, weight, strengths, standardize=True)
+    together = fit_ridge(x, targets, weight, strengths, scaling="standard")
     for head in range(3):
-        alone = fit_ridge(x, targets, weight[[head]], strengths[head], standardize=True)
+        alone = fit_ridge(x, targets, weight[[head]], strengths[head], scaling="standard")
         for name, value in alone.items():
             np.testing.assert_array_equal(together[name][head], value[0])
 
@@ -76,7 +76,7 @@ def test_weightings_together_are_weightings_alone_each_with_strengths_of_its_own
 @pytest.mark.parametrize("rows", [MANY, FEW], ids=["N >= D", "N < D"])
 def test_a_penalty_on_standardised_weights_is_scikit_learns_on_standardised_features(rows):
     x, targets, weight = rows
-    got = fit_ridge(x, targets, weight, STRENGTHS, standardize=True)
+    got = fit_ridge(x, targets, weight, STRENGTHS, scaling="standard")
     for head, row_weight in enumerate(weight):
         scaler = StandardScaler().fit(x.astype(float), sample_weight=row_weight)
         scaled = scaler.transform(x.astype(float))
@@ -90,7 +90,7 @@ def test_classification_is_scikit_learns(classes):
     x = MANY[0]
     labels = np.random.default_rng(5).integers(0, classes, len(x))
     weight = 1.0 / np.bincount(labels)[labels]
-    got = fit_ridge(x, class_targets(labels, classes), weight[None], [2.0], standardize=False)
+    got = fit_ridge(x, class_targets(labels, classes), weight[None], [2.0], scaling="none")
     model = RidgeClassifier(alpha=2.0).fit(x.astype(float), labels, sample_weight=weight)
     outputs = x @ got["kernel"][0, 0] + got["bias"][0, 0]
     want = model.decision_function(x.astype(float))
@@ -100,9 +100,9 @@ def test_classification_is_scikit_learns(classes):
 
 def test_blocks_of_rows_add_up(monkeypatch):
     x, targets, weight = MANY
-    want = fit_ridge(x, targets, weight, STRENGTHS, standardize=True)
+    want = fit_ridge(x, targets, weight, STRENGTHS, scaling="standard")
     monkeypatch.setattr(ridge, "BLOCK", 7 * D)  # 60 rows are eight blocks of 7 and one of 4
-    got = fit_ridge(x, targets, weight, STRENGTHS, standardize=True)
+    got = fit_ridge(x, targets, weight, STRENGTHS, scaling="standard")
     for name, value in want.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=1e-6)
 
@@ -111,14 +111,14 @@ def test_blocks_of_rows_add_up(monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [MANY, FEW], ids=["N >= D", "N < D"])
-@pytest.mark.parametrize("standardize", [False, True])
-def test_constant_features_get_nothing_and_duplicates_share(rows, standardize):
+@pytest.mark.parametrize("scaling", ["none", "standard"])
+def test_constant_features_get_nothing_and_duplicates_share(rows, scaling):
     x, targets, weight = rows
     x = x.copy()
     x[:, 2], x[:, 5] = 1e4, x[:, 6]
     without = np.delete(x, 2, axis=1)
-    got = fit_ridge(x, targets, weight, [0.0, 1e-9, 1.0], standardize=standardize)
-    want = fit_ridge(without, targets, weight, [0.0, 1e-9, 1.0], standardize=standardize)
+    got = fit_ridge(x, targets, weight, [0.0, 1e-9, 1.0], scaling=scaling)
+    want = fit_ridge(without, targets, weight, [0.0, 1e-9, 1.0], scaling=scaling)
     assert np.isfinite(got["kernel"]).all()
     # Rounding of 1e-16 mixes the empty direction into the weakest ones, which are 1e-8 of the strongest.
     np.testing.assert_allclose(got["kernel"][:, :, 2], 0, atol=1e-7 * np.abs(got["kernel"]).max())
@@ -132,7 +132,7 @@ def test_no_penalty_gives_the_smallest_least_squares_solution(rows):
     x, targets, _ = rows
     x = x.astype(np.float64)
     x[:, 5] = x[:, 6]
-    got = fit_ridge(x, targets, np.ones((1, len(x))), [0.0], standardize=False)
+    got = fit_ridge(x, targets, np.ones((1, len(x))), [0.0], scaling="none")
     kernel = np.linalg.lstsq(x - x.mean(0), targets - targets.mean(0, dtype=float), rcond=1e-10)[0]
     # The Gram matrix squares the condition of 1e4, and of 1e16 as many digits are lost.
     assert_same(got, (0, 0), kernel, targets.mean(0, dtype=float) - x.mean(0) @ kernel, rtol=1e-4)
@@ -143,7 +143,7 @@ def test_a_class_without_rows_one_row_or_none():
     labels = np.arange(len(x)) % 2
     weight = np.zeros((3, len(x)))
     weight[0], weight[1, 4] = 1, 1
-    got = fit_ridge(x, class_targets(labels, 3), weight, [0.0, 1.0], standardize=True)
+    got = fit_ridge(x, class_targets(labels, 3), weight, [0.0, 1.0], scaling="standard")
     np.testing.assert_array_equal(got["kernel"][0, :, :, 2], 0)  # never seen: always -1
     np.testing.assert_array_equal(got["bias"][0, :, 2], -1)
     np.testing.assert_array_equal(got["kernel"][1], 0)
@@ -161,7 +161,7 @@ def test_rows_that_are_not_finite_spoil_their_weightings_only(rows, value):
     weight = weight.copy()
     weight[1, 3] = 0
     with np.errstate(invalid="ignore"):
-        got = fit_ridge(x, targets, weight, STRENGTHS, standardize=False)
+        got = fit_ridge(x, targets, weight, STRENGTHS, scaling="none")
     for part in got.values():
         assert np.isnan(part[[0, 2]]).all()
         assert np.isfinite(part[1]).all()
@@ -188,7 +188,7 @@ def test_rows_that_are_not_finite_spoil_their_weightings_only(rows, value):
 def test_arguments_that_cannot_work_are_refused(change, message):
     given = {"x": MANY[0], "targets": MANY[1], "weight": MANY[2], "l2": STRENGTHS} | change
     with pytest.raises(UsageError, match=message):
-        fit_ridge(**given, standardize=False)
+        fit_ridge(**given, scaling="none")
 
 
 @pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0.0, 1.0], [[0, 1]]])

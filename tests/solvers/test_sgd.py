@@ -152,7 +152,7 @@ def test_heads_that_share_rows_and_heads_that_do_not_are_the_same():
     weight = (COUNTS * (np.arange(N) % 2 != fold[:, None])).astype(np.float32)
     judged = np.ones((heads, M), np.float32)
     rates = np.geomspace(1e-3, 0.1, heads).tolist()
-    settings = [Settings(learning_rate=rate, batch_size=16, epochs=4) for rate in rates]
+    settings = [Settings(learning_rate=rate, batch_size=16, epochs=4, scaling="standard") for rate in rates]
     got = fit_heads(
         settings, FeatureRows(ArrayTable(X), Y, weight), FeatureRows(ArrayTable(VX), VY, judged), classes=C
     )

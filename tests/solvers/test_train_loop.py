@@ -153,7 +153,7 @@ def test_epochs_are_steps_of_optax_on_batches_of_all_rows():
         min_delta=9,
     )
     # 60 rows are three batches of 16 and one of 12.
-    program = HeadsProgram(HeadArchitecture("linear", C), "adamw", 16, epochs, standardize=False)
+    program = HeadsProgram(HeadArchitecture("linear", C), "adamw", 16, epochs, scaling="none")
     fitted = fit(program, values, rows(x, Y), NOTHING)
 
     steps = optax.adamw(learning_rate, weight_decay=decay, mask={"kernel": True, "bias": False})
