@@ -303,7 +303,7 @@ def test_a_missing_cache_says_how_to_make_one(tmp_path):
 
 def test_settings_have_the_defaults_of_train_head():
     signature = inspect.signature(train_head).parameters
-    by_task = {"head": None, "loss": None}
+    by_task = {"head": None, "loss": None, "scaling": None}
     assert {f.name: f.default for f in fields(Settings)} | by_task == {
         f.name: signature[f.name].default for f in fields(Settings)
     }

@@ -146,7 +146,7 @@ def test_views_that_are_all_the_same_are_worth_one(kind):
 
 def test_logistic_is_scikit_learns_with_all_views_at_their_share():
     counts = np.random.default_rng(2).uniform(0.2, 2, (1, N)).astype(np.float32)
-    got = fitted(X, counts, head="logistic", c=0.5)
+    got = fitted(X, counts, head="logistic", c=0.5, scaling="standard")
     flat, weight = X.reshape(-1, D).astype(np.float64), np.repeat(counts[0], V) / V
     mean = np.average(flat, axis=0, weights=weight)
     deviation = np.sqrt(np.average((flat - mean) ** 2, axis=0, weights=weight))
@@ -366,7 +366,8 @@ def test_random_search_draws_as_it_did_before_there_were_views():
 def averaged(classifier: Classifier, x: np.ndarray) -> np.ndarray:
     """Mean of the probabilities of views ``[N, V, D]``, of a linear head with a softmax."""
     kernel, bias = (classifier.parameters[name].astype(np.float64) for name in ("kernel", "bias"))
-    return softmax(x @ kernel + bias, axis=2).mean(axis=1)
+    unit = x / np.linalg.norm(x, axis=2, keepdims=True)
+    return softmax(unit @ kernel + bias, axis=2).mean(axis=1)
 
 
 def test_tta_scores_the_mean_of_the_probabilities_of_all_views(several, folder):
