@@ -89,8 +89,9 @@ def read_lines(
         if _is_lost(text):
             continue
         try:
-            record, has_checksum = _verified(parse(text))
+            record = parse(text)
             _refuse_newer(path, number, record, newest)
+            record, has_checksum = _verified(record)
             kinds[has_checksum].check(record)
         except ValueError as error:  # of which a `Misfit` is one
             found.append(Line(number, None, str(error)))
@@ -134,15 +135,23 @@ def _verified(record: Any) -> tuple[Any, bool]:
         if any(isinstance(value, str) and value.startswith(_METHOD) for value in record.values()):
             raise ValueError("its checksum has another name")
         return record, False
-    values = {name: value for name, value in record.items() if name != CHECKSUM}
+    values = _without_checksum(record)
     if record[CHECKSUM] != _checksum(values):
         raise ValueError("it does not match its checksum")
     return values, True
 
 
+def _without_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != CHECKSUM}
+
+
 def _refuse_newer(path: Path, number: int, record: Any, newest: int | None) -> None:
     version = record.get("format") if isinstance(record, dict) else None
-    if newest is not None and type(version) is int and version > newest:
+    if newest is None or type(version) is not int or version <= newest:
+        return
+    checksum = record.get(CHECKSUM)
+    # Only where our checksum is there and does not match, it is the number of the format that is damaged.
+    if not str(checksum).startswith(_METHOD) or checksum == _checksum(_without_checksum(record)):
         raise IntegrityError(
             f"{path}, line {number} has format {version}, this featcache reads {newest}: "
             "it was written by a newer featcache; upgrade featcache"
