@@ -121,13 +121,17 @@ def test_the_names_of_new_folders_are_synced(tmp_path, monkeypatch):
 
 
 def test_folders_that_were_made_for_what_failed_are_gone_again(tmp_path):
-    (tmp_path / "a").mkdir()
-    for kept in (None, tmp_path / "a" / "b" / "file"):
-        with pytest.raises(StorageError, match="full"), made_folder(tmp_path / "a" / "b" / "c"):
+    def fail(kept):
+        with made_folder(tmp_path / "a" / "b" / "c"):
             assert (tmp_path / "a" / "b" / "c").is_dir()
             if kept:
                 kept.touch()
             raise StorageError("the disk is full")
+
+    (tmp_path / "a").mkdir()
+    for kept in (None, tmp_path / "a" / "b" / "file"):
+        with pytest.raises(StorageError, match="full"):
+            fail(kept)
         assert list((tmp_path / "a").rglob("*")) == ([kept.parent, kept] if kept else [])
     with made_folder(tmp_path / "a" / "b" / "c"):
         pass

@@ -254,7 +254,7 @@ def test_an_epoch_that_the_history_lacks_is_told(place):
     with RunFolder.open(place, IDENTITY) as run:
         run.require_epochs(2)
         with pytest.warns(
-            FeatcacheWarning, match=r"history\.jsonl lacks epoch 3: it was damaged or edited; the run goes"
+            FeatcacheWarning, match=r"history\.jsonl lacks epoch 3: it was damaged or edited; "
         ):
             run.require_epochs(3)
 
