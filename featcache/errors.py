@@ -15,6 +15,10 @@ class FeatcacheError(Exception):
     exit_code = 1
 
 
+class FeatcacheWarning(RuntimeWarning):
+    """Something went wrong that the result does not depend on, or that was mended; what to know about it."""
+
+
 class UsageError(FeatcacheError, ValueError):
     """An argument has an invalid value; exit code 2."""
 

@@ -13,7 +13,7 @@ from featcache.cache.reader import FeatureCache, share_written
 from featcache.cache.verification import Verification
 from featcache.core.disk.lock import WriteLock, is_held
 from featcache.core.disk.storage import storage_error, storage_errors
-from featcache.core.disk.syncing import sync_folder
+from featcache.core.disk.syncing import sync_name
 from featcache.core.disk.temporaries import Leftover, remove_leftover
 from featcache.core.disk.temporaries import find_leftovers as find_temporary_leftovers
 from featcache.errors import FeatcacheError, IntegrityError, LockedError, MissingFileError, UsageError
@@ -76,7 +76,7 @@ def repair(path: str | os.PathLike[str]) -> Verification:
             )
         with storage_errors(target, "rename"):
             os.replace(target, unfinished)
-            sync_folder(target.parent)
+            sync_name(unfinished)
         return found
 
 

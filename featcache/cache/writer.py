@@ -31,7 +31,7 @@ from featcache.cache.reader import FeatureCache
 from featcache.cache.row_store import runs
 from featcache.core.disk.files import PinnedFile, write_at
 from featcache.core.disk.storage import ELSEWHERE, require_space, storage_error
-from featcache.core.disk.syncing import sync_file, sync_folder
+from featcache.core.disk.syncing import sync_file, sync_name
 from featcache.errors import FeatcacheError, IntegrityError, StorageError, UsageError
 
 FSYNC_EVERY_S = 5.0
@@ -103,7 +103,7 @@ class CacheWriter:
             require_space(partial_path(target), needed, elsewhere=ELSEWHERE)
             write_skeleton(fresh, identity, rows)
             os.replace(fresh, partial_path(target))
-            sync_folder(target.parent)
+            sync_name(partial_path(target))
         except OSError as error:
             _discard(fresh)
             if isinstance(error, FeatcacheError):
@@ -217,7 +217,7 @@ class CacheWriter:
         try:
             self.path.chmod(self.path.stat().st_mode & 0o555)  # read-only, and no more readable than before
             os.replace(self.path, self.target)
-            sync_folder(self.target.parent)
+            sync_name(self.target)
         except OSError as error:
             raise self._failure(error, self.target) from error
         return FeatureCache(self.target)

@@ -18,6 +18,7 @@ from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, UsageError
 from featcache.heads.probabilities import outputs_for
 from featcache.heads.settings import HEADS, SETTINGS, Settings, loss_of
+from featcache.heads.shapes import WHOLE_NUMBERS, layer_shapes, remembered_shapes
 
 REMEDY = "restore it from a copy, or train the head again"
 
@@ -100,7 +101,7 @@ def _check_parameters(
             path, f"it holds {_names(parameters)}, expected {_names(shapes)} of a {settings.head} head"
         )
     for name, shape in shapes.items():
-        whole = settings.head == "knn" and name in ("labels", "neighbours")
+        whole = name in WHOLE_NUMBERS
         _require_shape(path, name, parameters[name], shape, np.int32 if whole else np.float32)
         _require_finite(path, name, parameters[name], least=settings.head == "prototype" and name == "bias")
     if settings.head == "knn":
@@ -111,14 +112,8 @@ def _shapes(settings: Settings, outputs: int, parameters: Mapping[str, np.ndarra
     """Return the shape of each tensor; ``None`` for a length that the head alone knows."""
     if settings.head == "knn":
         count = len(parameters["labels"]) if "labels" in parameters and parameters["labels"].ndim else None
-        return {"features": (count, None), "labels": (count,), "weight": (count,), "neighbours": (1,)}
-    widths = settings.hidden if settings.head == "mlp" else ()
-    shapes: dict[str, Shape] = {}
-    before: int | None = None
-    for number, width in enumerate(widths):
-        shapes |= {f"kernel_{number}": (before, width), f"bias_{number}": (width,)}
-        before = width
-    return shapes | {"kernel": (before, outputs), "bias": (outputs,)}
+        return remembered_shapes(count, None)
+    return layer_shapes(None, outputs, settings.hidden if settings.head == "mlp" else ())
 
 
 def _require_shape(path: Path, name: str, value: np.ndarray, shape: Shape, dtype: type) -> None:

@@ -115,7 +115,7 @@ def command(
 
 def _report(done: "FineTuning", place: Path, console: Console) -> None:
     """Write curves and table to an HTML page, if the extra for it is installed."""
-    from featcache.errors import UsageError
+    from featcache.errors import StorageError, UsageError
     from featcache.finetuning.runs.report import write_report
 
     try:
@@ -130,6 +130,10 @@ def _report(done: "FineTuning", place: Path, console: Console) -> None:
         )
     except UsageError as error:
         console.detail(str(error))
+    except StorageError as error:
+        console.note(
+            f"warning: {error}; the run is done, and the same command with --resume writes the page again"
+        )
     else:
         console.note(f"curves: {escaped(str(page))}")
 

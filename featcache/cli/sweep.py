@@ -151,7 +151,7 @@ def _leaderboard_lines(
 def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
     """Return one line with the settings that differ from the defaults or among heads of this kind."""
     from featcache.heads.settings import Settings
-    from featcache.sweeps.results import describe_settings
+    from featcache.sweeps.lines import describe_settings
 
     usual = describe_settings(Settings(head=settings.head))
     others = [describe_settings(other) for other in every if other.head == settings.head]

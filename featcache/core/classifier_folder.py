@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from featcache.core.disk.files import make_folder, write_durably
+from featcache.core.disk.files import made_folder, write_durably
 from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.disk.kernel_locks import folder_lock
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
@@ -70,15 +70,17 @@ def write_folder(
     with storage_errors(target, "write the classifier to", elsewhere=ELSEWHERE, needs=needs):
         target = target.resolve()  # a link stays, and what it leads to is replaced
         require_place(target)
-        make_folder(target.parent)
-        remove_leftovers(target)
-        with held_folder(target) as fresh:
-            try:
-                _write(fresh, document, tensors, backbone)
-                sync_folder(fresh, strict=True)
-                put_in_place(fresh, target, DOCUMENT, check=require_place)  # writing may have taken a while
-            finally:
-                remove_folder(fresh, DOCUMENT)
+        with made_folder(target.parent):
+            remove_leftovers(target)
+            with held_folder(target) as fresh:
+                try:
+                    _write(fresh, document, tensors, backbone)
+                    sync_folder(fresh)
+                    put_in_place(
+                        fresh, target, DOCUMENT, check=require_place
+                    )  # writing may have taken a while
+                finally:
+                    remove_folder(fresh, DOCUMENT)
 
 
 def _write(

@@ -283,6 +283,7 @@ class Loop:
                 origin, f"phase is {self.position.phase}, expected below {len(self.programs)}"
             )
         self.folder.rewind(self.position.steps)
+        self.folder.require_epochs(self.position.epochs)
         self.history = self.folder.history()
         if self.position.best_epoch:
             self.best = self._like_values(self.folder.checkpoints.restore(BEST)[0])

@@ -15,6 +15,7 @@ from jax import lax
 from featcache.errors import UnknownNameError, did_you_mean
 from featcache.heads.scaling import divisors, unit_length
 from featcache.heads.settings import Settings
+from featcache.heads.shapes import layer_shapes
 
 Parameters = Mapping[str, jax.Array]
 
@@ -119,7 +120,7 @@ class Head:
 
 def _linear_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[str, jax.Array]:
     del key  # the loss is convex: zeros are the best start, and every seed finds the same minimum
-    return {"kernel": jnp.zeros((features, form.outputs)), "bias": jnp.zeros(form.outputs)}
+    return {name: jnp.zeros(shape) for name, shape in layer_shapes(features, form.outputs).items()}
 
 
 def _linear_logits(form: HeadArchitecture, parameters: Parameters, x: jax.Array) -> jax.Array:
@@ -159,14 +160,16 @@ def _linear_finish(form: HeadArchitecture, parameters: Parameters) -> dict[str, 
 
 
 def _mlp_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[str, jax.Array]:
-    parameters: dict[str, jax.Array] = {}
-    width = features
+    # The last layer starts at zero like the linear head: all classes are equally likely. So do biases.
+    shapes = layer_shapes(features, form.outputs, form.hidden)
+    parameters = {name: jnp.zeros(shape) for name, shape in shapes.items() if name.startswith("bias")}
     for number, (units, layer_key) in enumerate(
         zip(form.hidden, jax.random.split(key, max(len(form.hidden), 1)), strict=False)
     ):
         # He et al., https://arxiv.org/abs/1502.01852: the variance survives a ReLU.
-        kernel = draw_flat(jax.random.normal, layer_key, (width, units)) * jnp.sqrt(2.0 / width)
-        parameters |= {f"kernel_{number}": kernel, f"bias_{number}": jnp.zeros(units)}
+        shape = shapes[f"kernel_{number}"]
+        kernel = draw_flat(jax.random.normal, layer_key, shape) * jnp.sqrt(2.0 / shape[0])
+        parameters[f"kernel_{number}"] = kernel
         if form.batch_norm:
             parameters |= {
                 f"scale_{number}": jnp.ones(units),
@@ -174,9 +177,7 @@ def _mlp_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[str
                 f"mean_{number}": jnp.zeros(units),
                 f"var_{number}": jnp.ones(units),
             }
-        width = units
-    # The last layer starts at zero like the linear head: all classes are equally likely.
-    return parameters | {"kernel": jnp.zeros((width, form.outputs)), "bias": jnp.zeros(form.outputs)}
+    return parameters | {"kernel": jnp.zeros(shapes["kernel"])}
 
 
 def _mlp_logits(form: HeadArchitecture, parameters: Parameters, x: jax.Array) -> jax.Array:

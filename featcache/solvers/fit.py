@@ -55,6 +55,7 @@ def fit_heads(
     *,
     classes: int,
     memory: int = DEFAULT_MEMORY,
+    last_epochs: Sequence[float] | None = None,
 ) -> list[Fit]:
     """Fit K heads that differ in numbers only (see `featcache.sweeps.trials.Trial.program`).
 
@@ -74,6 +75,9 @@ def fit_heads(
     memory
         Bytes to stay within: heads are fitted in several runs where they would take more, and features are
         streamed where they alone do.
+    last_epochs
+        K epochs after which heads by gradient descent stop, without changing what a schedule does until then; by
+        default they run as their settings say.
 
     Returns
     -------
@@ -99,13 +103,17 @@ def fit_heads(
         for own, row in zip(settings, train.weight, strict=True)
     ]
     train = train._replace(weight=np.stack(weight).astype(np.float32))
-    firsts, places = _distinct_heads(settings, train.weight, val.weight)
-    settings = [settings[k] for k in firsts]
+    ends = [float("inf")] * len(settings) if last_epochs is None else list(last_epochs)
+    firsts, places = _distinct_heads(settings, train.weight, val.weight, ends)
+    settings, ends = [settings[k] for k in firsts], [ends[k] for k in firsts]
     train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
     if settings[0].head in FITTED and settings[0].scaling == "unit":
         train, val = (part._replace(table=unit_rows(part.table)) for part in (train, val))
     learnt = train if settings[0].head in DESCENT else train.by_row()
-    solved = _SOLVERS[settings[0].head](settings, learnt, val, classes, memory)
+    if settings[0].head in DESCENT:
+        solved = descend(settings, learnt, val, classes, memory, ends)
+    else:
+        solved = _SOLVERS[settings[0].head](settings, learnt, classes, memory)
     losses, accuracies = scores(settings[0], solved.parameters, val, classes=classes, memory=memory)
     if settings[0].head in DESCENT:  # a head that diverged at once is its start, whose scores are a guess's
         losses, accuracies = (np.where(solved.epochs > 0, own, np.nan) for own in (losses, accuracies))
@@ -125,7 +133,7 @@ def fit_heads(
 
 
 def _distinct_heads(
-    settings: Sequence[Settings], weight: np.ndarray, judged: np.ndarray
+    settings: Sequence[Settings], weight: np.ndarray, judged: np.ndarray, ends: Sequence[float]
 ) -> tuple[list[int], list[int]]:
     """Return the numbers of the heads without duplicates, and the place of every head among them.
 
@@ -135,7 +143,7 @@ def _distinct_heads(
     firsts, found = [], []
     for number, own in enumerate(settings):
         seed = own.seed if own.head in DESCENT else 0
-        key = (replace(own, seed=seed), weight[number].tobytes(), judged[number].tobytes())
+        key = (replace(own, seed=seed), ends[number], weight[number].tobytes(), judged[number].tobytes())
         if key not in places:
             places[key] = len(firsts)
             firsts.append(number)
@@ -197,12 +205,9 @@ def _nbytes(part: FeatureRows) -> int:
     return 4 * int(np.prod(part.table.shape))
 
 
-def _logistic(
-    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
-) -> Solved:
+def _logistic(settings: Sequence[Settings], train: FeatureRows, classes: int, memory: int) -> Solved:
     from featcache.solvers.logistic import fit_logistic
 
-    del val
     solution = fit_logistic(
         _all_features(train, "logistic", memory),
         train.labels,
@@ -217,12 +222,9 @@ def _logistic(
     return Solved(parameters, iterations, int(iterations.max()), np.asarray(solution.converged), ())
 
 
-def _ridge(
-    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
-) -> Solved:
+def _ridge(settings: Sequence[Settings], train: FeatureRows, classes: int, memory: int) -> Solved:
     from featcache.solvers.ridge import class_targets, fit_ridge
 
-    del val
     x = all_features(train.table) if _fits(train, memory) else RowsOf(train.table)
     targets = class_targets(train.labels, classes) if train.labels.ndim == 1 else train.labels
     found: dict[str, np.ndarray] = {}
@@ -239,10 +241,8 @@ def _ridge(
     return _closed_form(found, len(settings))
 
 
-def _knn(
-    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
-) -> Solved:
-    del val, classes
+def _knn(settings: Sequence[Settings], train: FeatureRows, classes: int, memory: int) -> Solved:
+    del classes
     x = _all_features(train, "knn", memory)
     # Views, not copies: a head's own rows are selected when it is stored.
     return _closed_form(
@@ -256,12 +256,9 @@ def _knn(
     )
 
 
-def _prototype(
-    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
-) -> Solved:
+def _prototype(settings: Sequence[Settings], train: FeatureRows, classes: int, memory: int) -> Solved:
     from featcache.heads.nearest import prototypes
 
-    del val
     x = _all_features(train, "prototype", memory)
     found = prototypes(x, train.labels, train.weight, classes=classes, metric=settings[0].metric)
     return _closed_form(found, len(settings))
@@ -272,7 +269,6 @@ def _closed_form(parameters: Mapping[str, np.ndarray], heads: int) -> Solved:
 
 
 _SOLVERS: Mapping[str, Callable[..., Solved]] = {
-    **dict.fromkeys(DESCENT, descend),
     "logistic": _logistic,
     "ridge": _ridge,
     "knn": _knn,

@@ -50,6 +50,8 @@ class Hyperparameters(NamedTuple):
         Epochs without an improvement before a head stops.
     min_delta
         How much the monitored value must improve to count.
+    last_epoch
+        The epoch after which a head stops, whatever its schedule would still do; infinite for the program's own.
     seed
         Of the start, of dropout, of mixup and noise.
     """
@@ -67,6 +69,7 @@ class Hyperparameters(NamedTuple):
     noise: Array
     patience: Array
     min_delta: Array
+    last_epoch: Array
     seed: Array
 
 
@@ -84,6 +87,7 @@ NEUTRAL: Mapping[str, float] = {
     "noise": 0.0,
     "patience": float("inf"),
     "min_delta": 0.0,
+    "last_epoch": float("inf"),
     "seed": 0,
 }
 """Default of each hyperparameter: without effect, where there is such a value."""

@@ -50,13 +50,19 @@ def program_of(settings: Settings, outputs: int) -> HeadsProgram:
     )
 
 
-def _hyperparameters(settings: Sequence[Settings]) -> Hyperparameters:
-    names = (name for name in Hyperparameters._fields if getattr(settings[0], name) is not None)
-    return hyperparameters(**{name: [getattr(own, name) for own in settings] for name in names})
+def _hyperparameters(settings: Sequence[Settings], last_epochs: Sequence[float]) -> Hyperparameters:
+    names = (name for name in Hyperparameters._fields if getattr(settings[0], name, None) is not None)
+    given = {name: [getattr(own, name) for own in settings] for name in names}
+    return hyperparameters(**given, last_epoch=last_epochs)
 
 
 def descend(
-    settings: Sequence[Settings], train: FeatureRows, val: FeatureRows, classes: int, memory: int
+    settings: Sequence[Settings],
+    train: FeatureRows,
+    val: FeatureRows,
+    classes: int,
+    memory: int,
+    last_epochs: Sequence[float],
 ) -> Solved:
     """Fit K heads of one program by gradient descent; see `featcache.solvers.fit.fit_heads`."""
     exclusive = train.labels.ndim == 1
@@ -91,7 +97,7 @@ def descend(
     def one(numbers: Sequence[int]) -> Any:
         wanted = list(numbers)
         weight = train.weight[wanted[:1] if runs.shared else wanted]
-        hyper = _hyperparameters([settings[k] for k in wanted])
+        hyper = _hyperparameters([settings[k] for k in wanted], [last_epochs[k] for k in wanted])
         return jax.tree.map(np.asarray, fit(hyper, weight, val.weight[wanted]))
 
     # A single run uses all cores by itself.

@@ -256,7 +256,10 @@ def end_epoch(
         best=jax.tree.map(keep, learners.parameters, carry.best),
         best_value=jnp.where(better, value, carry.best_value),
         best_epoch=best_epoch,
-        stopped=carry.stopped | (epoch - best_epoch >= hyper.patience) | ~finite,
+        stopped=carry.stopped
+        | (epoch - best_epoch >= hyper.patience)
+        | (epoch >= hyper.last_epoch)
+        | ~finite,
         history=jax.tree.map(
             lambda all_, new: all_.at[carry.epoch].set(jnp.where(alive, new, jnp.nan)), carry.history, scores
         ),

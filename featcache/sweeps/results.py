@@ -1,144 +1,92 @@
 """The files of a sweep: a JSON line for every head, and a summary with the leaderboard and the choices."""
 
 import os
+import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featcache.cache import FeatureCache
-from featcache.classifier.loading import SETTINGS_CONTENT
-from featcache.core.disk.files import make_folder, replace_file
-from featcache.core.disk.jsonl import append_records, mend_end, read_records
+from featcache.core.disk.files import made_folder, replace_file
+from featcache.core.disk.jsonl import append_records, drop_lines, mend_end, read_lines
 from featcache.core.disk.lock import WriteLock
 from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.temporaries import remove_leftovers
-from featcache.core.documents.classifier_document import SELECTION
 from featcache.core.documents.json_text import to_text
-from featcache.core.documents.kinds import SHA256, Flag, Maybe, Number, Record, Text, Whole
+from featcache.core.documents.kinds import Misfit
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import UsageError
-from featcache.heads.settings import Settings
+from featcache.errors import FeatcacheWarning, UsageError
 from featcache.metrics.comparison import Comparison, SeedScores
-from featcache.solvers.fit import Fit
-from featcache.sweeps.data import Protocol
 from featcache.sweeps.leaderboard import LeaderboardEntry
-from featcache.sweeps.trials import RELEVANT, Trial
+from featcache.sweeps.lines import EARLIER_LINE, FORMAT, LINE, describe_settings, finite
+from featcache.sweeps.trials import Trial
 
 RESULTS = "results.jsonl"
 TABLE = "results.parquet"
 SUMMARY = "summary.json"
-FORMAT = 1
-
-_DAMAGED = "{path}, line {line} is damaged; remove it and its heads will be fitted again ({why})"
-
-_COUNT = Whole(0)
-_NAME = Text(1, 200)
-LINE = Record(
-    {
-        "id": _NAME,
-        "val_accuracy": Maybe(Number()),  # null of a head that diverged
-        "val_loss": Maybe(Number()),
-        "best_epoch": _COUNT,
-        "settings": SETTINGS_CONTENT,
-        "protocol": SELECTION,
-    },
-    {
-        "format": Whole(1, FORMAT),
-        "cache": Text(),
-        "backbone": _NAME,
-        "layer": _NAME,
-        "fingerprint": SHA256,
-        "rows_sha256": SHA256,
-        "head": _NAME,
-        "seed": _COUNT,
-        "fold": Maybe(_COUNT),
-        "shots": Maybe(_COUNT),
-        "epochs_run": _COUNT,
-        "converged": Flag(),
-        "featcache": Text(),
-    },
-)
-"""A line of the results: a head that was fitted."""
-
-
-def describe_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that matter for this kind of head, as plain JSON values."""
-    values = {name: getattr(settings, name) for name in RELEVANT[settings.head]}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identity: str) -> dict[str, Any]:
-    """Return a head's result line: everything that is needed to fit it again, and its validation scores."""
-    from featcache.core.version import __version__
-
-    return {
-        "format": FORMAT,
-        "id": identity,
-        "cache": str(Path(cache.path).resolve()),
-        "backbone": cache.backbone,
-        "layer": trial.layer,
-        "fingerprint": cache.layers[trial.layer].fingerprint,
-        "rows_sha256": cache.identity["rows"]["sha256"],
-        "head": trial.settings.head,
-        "settings": describe_settings(trial.settings),
-        "seed": trial.settings.seed,
-        "fold": trial.fold,
-        "shots": trial.shots,
-        "protocol": protocol.to_json(),
-        "val_accuracy": _finite(fit.val_accuracy),
-        "val_loss": _finite(fit.val_loss),
-        "best_epoch": fit.best_epoch,
-        "epochs_run": fit.epochs_run,
-        "converged": fit.converged,
-        "featcache": __version__,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return float(f"{value:.7g}") if abs(value) < float("inf") else None
 
 
 class Results:
     """The lines of ``results.jsonl``, which one sweep at a time appends to, and a continued sweep reads.
 
-    The folder is this process's until `close`. Whoever only reads the file leaves it as it is.
+    The folder is this process's until `close`. Whoever only reads the file leaves it as it is. Damaged lines are told
+    by a `FeatcacheWarning` and taken out, so that their heads are fitted again.
 
     Parameters
     ----------
     folder
         The output folder; created where it is missing.
+    check
+        Called with each line of an earlier featcache, which no checksum confirms; raises `Misfit` for one that cannot
+        be right.
 
     Raises
     ------
     UsageError
         If the folder holds anything but a sweep.
+    IntegrityError
+        If a newer featcache wrote a line.
     LockedError
         If another sweep is writing there.
     StorageError
         If it cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, check: Callable[[Mapping[str, Any]], None] = lambda line: None
+    ) -> None:
         self.folder, self.path = folder, folder / RESULTS
         lock = WriteLock(self.path, what=f"the sweep in {folder}")
-        with storage_errors(self.path, elsewhere=ELSEWHERE), ExitStack() as held:
+        with storage_errors(self.path, elsewhere=ELSEWHERE):
             _require_sweep(folder, lock)
-            make_folder(folder)
-            held.enter_context(lock)
-            self.rows = self._read()
-            self._close = weakref.finalize(self, held.pop_all().close)
+            with made_folder(folder), ExitStack() as held:
+                held.enter_context(lock)
+                self.rows = self._read(check)
+                self._close = weakref.finalize(self, held.pop_all().close)
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self, check: Callable[[Mapping[str, Any]], None]) -> dict[str, dict[str, Any]]:
         """Return the results so far, and clear up after a sweep that was killed."""
         for name in (RESULTS, TABLE, SUMMARY):
             remove_leftovers(self.folder / name)
         mend_end(self.path)
         self.path.touch()
-        rows = read_records(self.path, damaged=_DAMAGED, content=LINE)
-        return {row["id"]: row for row in rows}
+        rows: dict[str, dict[str, Any]] = {}
+        damaged: dict[int, str] = {}
+        for line in read_lines(self.path, content=LINE, earlier=EARLIER_LINE, newest=FORMAT):
+            try:
+                if line.record is None:
+                    raise Misfit(line.why)
+                if not line.has_checksum:
+                    check(line.record)
+                rows[line.record["id"]] = line.record
+            except Misfit as misfit:
+                damaged[line.number] = line.why or str(misfit)
+        if damaged:
+            drop_lines(self.path, damaged)
+            warnings.warn(_told_damaged(self.path, damaged), FeatcacheWarning, stacklevel=2)
+        return rows
 
     def close(self) -> None:
         """Let the next sweep write here; may be called twice."""
@@ -160,7 +108,10 @@ class Results:
         self.rows |= {row["id"]: dict(row) for row in rows}
 
     def write_table(self) -> Path | None:
-        """Write all results as Parquet too, where pyarrow is installed."""
+        """Write all results as Parquet too, where pyarrow is installed; a `FeatcacheWarning` says if that fails.
+
+        Nothing depends on the table, so that the sweep goes on.
+        """
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -170,9 +121,27 @@ class Results:
         columns = list(dict.fromkeys(name for row in flat for name in row))
         table = pa.table({name: _column([row.get(name) for row in flat]) for name in columns})
         path = self.folder / TABLE
-        with storage_errors(path, elsewhere=ELSEWHERE, needs=table.nbytes):
+        try:
             replace_file(path, lambda stream: pq.write_table(table, stream))
+        except OSError as error:
+            told = storage_error(error, path, elsewhere=ELSEWHERE, needs=table.nbytes)
+            again = f"all results are in {RESULTS}, and the same command writes the table again"
+            warnings.warn(f"{told}; {again}", FeatcacheWarning, stacklevel=2)
+            return None
         return path
+
+
+def _told_damaged(path: Path, damaged: Mapping[int, str]) -> str:
+    """Say which lines were damaged, by their numbers, and what the first one's damage is."""
+    (first, why), *others = damaged.items()
+    if not others:
+        return f"{path}: line {first} was damaged ({why}) and was taken out; its head is fitted again"
+    shown = [str(number) for number in damaged][:10]
+    more = f" and {len(damaged) - 10:,} others" if len(damaged) > 10 else ""
+    return (
+        f"{path}: lines {', '.join(shown)}{more} were damaged (the first: {why}) and were taken out; "
+        "their heads are fitted again"
+    )
 
 
 def _column(values: list[Any]) -> Any:
@@ -306,9 +275,9 @@ class SweepResult:
             "head": trial.settings.head,
             "settings": describe_settings(trial.settings),
             "shots": trial.shots,
-            "val_accuracy": _finite(entry.accuracy),
-            "deviation": _finite(entry.deviation),
-            "val_loss": _finite(entry.loss),
+            "val_accuracy": finite(entry.accuracy),
+            "deviation": finite(entry.deviation),
+            "val_loss": finite(entry.loss),
             "trials": entry.trials,
         }
 

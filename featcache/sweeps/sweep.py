@@ -2,16 +2,20 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from featcache.cache import FeatureCache
+from featcache.classifier.classifier import Classifier
 from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.view_features import with_views
 from featcache.core.argument_types import checked_types
+from featcache.core.classifier_folder import read_folder
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import IntegrityError, UsageError, did_you_mean
+from featcache.errors import FeatcacheError, FeatcacheWarning, IntegrityError, UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings, with_fading_votes
 from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
@@ -19,7 +23,8 @@ from featcache.sweeps.choice import choose, finish_winner, fit_trials
 from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
 from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
-from featcache.sweeps.results import Results, SweepResult, row
+from featcache.sweeps.lines import require_row_of, row
+from featcache.sweeps.results import Results, SweepResult
 from featcache.sweeps.trials import Trial, configurations, groups, read_axes
 
 
@@ -118,7 +123,7 @@ def sweep(
     DataError
         If a cache has no usable training rows, or fewer than there are folds.
     IntegrityError
-        If no cache can be used, or the results are damaged.
+        If no cache can be used, or a newer featcache wrote the results.
     LockedError
         If another sweep is writing into the output folder.
     """
@@ -148,8 +153,8 @@ def sweep(
         for fold in protocol.fold_numbers
     )
     wanted = list(dict.fromkeys(asked))
-    with Results(Path(output)) as results:
-        names = {trial: _identity(trial, data) for trial in wanted}
+    names = {trial: _identity(trial, data) for trial in wanted}
+    with Results(Path(output), check=_line_check(names, data)) as results:
         fit_cache = FitCache(limit // 8)
         fitted = _fit_all(names, data, results, limit, fit_cache, on_progress)
         results.write_table()
@@ -169,7 +174,7 @@ def sweep(
             ),
             choices=choices,
             warnings=(*left_out, *(found["message"] for found in winner.training["warnings"])),
-            classifier=winner.save(Path(output) / "classifier") if save_best else None,
+            classifier=_save(winner, Path(output) / "classifier") if save_best else None,
             caches=tuple(f"{cache.backbone}" for cache in opened),
             task=task,
         )
@@ -260,6 +265,28 @@ def _identity(trial: Trial, data: Sequence[SweepData]) -> str:
     features = own.cache.layers[trial.layer].fingerprint
     rows, views = own.protocol.identity(own.cache), own.cache.identity["recipe"]["views"]
     return trial.identity(features, rows, views)
+
+
+def _line_check(names: Mapping[Trial, str], data: Sequence[SweepData]) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that refuses a result which is not that of the head whose name it has."""
+    trials = {name: trial for trial, name in names.items()}
+
+    def check(line: Mapping[str, Any]) -> None:
+        if (trial := trials.get(line["id"])) is not None:
+            require_row_of(trial, data[trial.cache].cache, line)
+
+    return check
+
+
+def _save(winner: Classifier, place: Path) -> Path:
+    """Save the classifier, and say so where the one that is replaced was damaged."""
+    try:
+        read_folder(place)
+    except IntegrityError as error:
+        warnings.warn(f"replaced the damaged classifier of before: {error}", FeatcacheWarning, stacklevel=3)
+    except FeatcacheError:  # there is none, or it cannot be read: saving says what is wrong
+        pass
+    return winner.save(place)
 
 
 # ---- fitting

@@ -81,7 +81,10 @@ class Trial:
         told = {
             name: getattr(self.settings, name) for name in ("head", "seed", *RELEVANT[self.settings.head])
         }
-        if told.get("scaling") in ("standard", "none"):  # results from before there was another keep their names
+        if told.get("scaling") in (
+            "standard",
+            "none",
+        ):  # results from before there was another keep their names
             told["standardize"] = told.pop("scaling") == "standard"
         if told.get("views") in (None, 1):
             told.pop("views", None)

@@ -1,5 +1,8 @@
 """``featcache finetune``: what it prints, what it leaves, and how it refuses."""
 
+import errno
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,36 @@ def test_the_folder_is_a_classifier(tuned, trained):
     assert set(loaded.metrics) == {"val", "test"}
     assert (Path(f"{folder}.run") / "history.jsonl").read_text().count("\n") == 2
     assert loaded.training["finetuned"]["trained_stages"][0] == "block7a"
+
+
+def test_a_page_that_cannot_be_written_is_told_and_the_run_is_done(
+    tuned, trained, small_backbone, cli, monkeypatch
+):
+    """Continuing a finished run writes the page again, and nothing else."""
+    folder, _, _ = tuned
+    page = Path(f"{folder}.run", "report.html")
+    page.unlink()
+    command = ("finetune", trained.folder, trained.photos, "-o", folder, *QUICK, "--resume")
+
+    def replace(source, target, real=os.replace):
+        if Path(target) == page:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        ran = cli(*command)
+    assert ran.code == 0
+    [line] = [line for line in ran.err.splitlines() if line.startswith("warning: ")]
+    assert re.fullmatch(
+        rf"warning: cannot write the page {page}: No space .*\[errno 28, ENOSPC\]; free some space.*; "
+        "the run is done, and the same command with --resume writes the page again",
+        line,
+    )
+    assert not page.exists()
+    assert f"next: featcache predict {folder} PHOTO…" in ran.err
+    assert cli(*command).code == 0
+    assert page.exists()
 
 
 def test_a_second_run_is_refused_until_told_what_to_do(tuned, trained, small_backbone, cli):

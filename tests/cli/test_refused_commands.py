@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,6 +131,11 @@ def error_of(ran, code: int = 1) -> str:
     return last
 
 
+TOLD = pytest.mark.filterwarnings("default::featcache.errors.FeatcacheWarning")
+"""The command prints such warnings as a user sees them; elsewhere tests make errors of them."""
+
+
+@TOLD
 @pytest.mark.parametrize("number", [*NUMBERS, errno.EDQUOT], ids=errno.errorcode.get)
 @pytest.mark.parametrize("case", WRITERS.values(), ids=WRITERS)
 def test_a_disk_that_cannot_be_written_is_told_in_one_line(cli, place, monkeypatch, case, number):
@@ -172,21 +178,72 @@ def test_one_file_that_cannot_be_read_does_not_hide_the_others(cli, place, monke
     assert cli("cache", "gc", "disk").code == 0
 
 
-@pytest.mark.parametrize("name", ["results.parquet", "summary.json"])
-def test_the_last_files_of_a_sweep(cli, place, monkeypatch, name):
+def refuse_replacing(monkeypatch, name):
+    """Let the disk be full when a file of this name is put in its place."""
+
     def replace(source, target, real=os.replace):
         if Path(target).name == name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(source, target)
 
-    command = ("sweep", "inputs/features.h5", "-o", "disk/new", *QUICK.split())
+    monkeypatch.setattr(os, "replace", replace)
+
+
+SWEEP = ("sweep", "inputs/features.h5", "-o", "disk/new", *QUICK.split())
+REFUSED = r"cannot write disk/new/{}: No space .*\(needs .*, has .*\), or write elsewhere with --output"
+
+
+def test_a_sweep_without_its_summary_has_failed(cli, place, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", replace)
-        line = error_of(cli(*command))
-    assert re.match(
-        rf"error: cannot write disk/new/{name}: No space .*\(needs .*, has .*\), or write elsewhere", line
+        refuse_replacing(patched, "summary.json")
+        line = error_of(cli(*SWEEP))
+    assert re.fullmatch("error: " + REFUSED.format("summary.json"), line)
+    assert cli(*SWEEP).code == 0
+
+
+@TOLD
+def test_a_sweep_without_its_table_is_done_and_says_how_to_get_it(cli, place, monkeypatch):
+    with monkeypatch.context() as patched:
+        refuse_replacing(patched, "results.parquet")
+        ran = cli(*SWEEP)
+    assert ran.code == 0
+    warned = [line for line in ran.err.splitlines() if line.startswith("warning: cannot")]
+    again = "all results are in results.jsonl, and the same command writes the table again"
+    assert re.fullmatch(f"warning: {REFUSED.format('results.parquet')}; {again}", *warned)
+    assert sorted(os.listdir("disk/new")) == ["classifier", "results.jsonl", "summary.json"]
+    assert cli(*SWEEP).code == 0
+    assert Path("disk/new/results.parquet").exists()
+
+
+def test_a_sweep_that_could_not_begin_leaves_no_folder(cli, place, monkeypatch):
+    """The folder fits on the disk, and the record of who writes it does not."""
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("featcache.core.disk.lock.json.dump", full)
+    for target in ("disk/new", "disk/deep/er/new"):
+        line = error_of(cli("sweep", "inputs/features.h5", "-o", target, *QUICK.split()))
+        assert re.match(rf"error: cannot write {target}\S*: No space left on device \[errno 28", line)
+    assert not {"new", "deep"} & set(os.listdir("disk"))
+
+
+@TOLD
+def test_a_name_that_may_not_survive_a_power_cut_is_told_in_one_line(cli, place, monkeypatch):
+    def fsync(descriptor, real=os.fsync):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    ran = cli("cache", "export", "inputs/features.h5", "disk/out.npz")
+    assert ran.code == 0
+    [line] = [line for line in ran.err.splitlines() if line.startswith("warning: ")]
+    assert line.startswith(
+        "warning: disk/out.npz is in place, but a power cut may undo that: its folder could not "
     )
-    assert cli(*command).code == 0
+    assert "[errno 5, EIO]" in line
+    assert Path("disk/out.npz").exists()
 
 
 def test_a_folder_that_cannot_be_listed(cli, place, monkeypatch):

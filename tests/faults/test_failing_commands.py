@@ -26,7 +26,7 @@ FORKED = {
     "JAX_PLATFORMS": "cpu",
     # What is compiled runs in a forked child if it needs no thread of XLA's.
     "XLA_FLAGS": "--xla_cpu_enable_concurrency_optimized_scheduler=false --xla_cpu_multi_thread_eigen=false",
-    "PYTHONWARNINGS": "ignore",
+    "PYTHONWARNINGS": "ignore,default::RuntimeWarning",  # ours are of that kind
 }
 
 

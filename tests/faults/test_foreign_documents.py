@@ -52,6 +52,9 @@ def lines_of(path: Path) -> list[Any]:
 # Sweeps ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings(
+    "ignore::featcache.errors.FeatcacheWarning"
+)  # what is damaged is told and taken out
 @cases(50)
 def test_results_of_a_sweep(cases, tmp_path):
     valid = lines_of(ARCHIVE / "sweeps" / "finished" / RESULTS)[:4]

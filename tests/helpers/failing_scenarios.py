@@ -60,6 +60,8 @@ class Scenario:
         mean that there was nothing left to do.
     done
         Those exit codes.
+    extras
+        Objects that a command may do without, once it has said in a warning that it could not write them.
     """
 
     prepare: Callable[[Place], None]
@@ -68,6 +70,7 @@ class Scenario:
     then: Callable[[Place], list[list[str]]] | None = None
     done: tuple[int, ...] = (0,)
     allowed: Mapping[str, Callable[[Any, Any, Any], bool]] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
 
 
 def load(name: str = "", *, weights: Any = None) -> Any:
@@ -170,7 +173,7 @@ def _sweep(place: Place) -> list[str]:
 
 
 def _sweep_of(place: Place, *heads: str) -> list[str]:
-    return ["sweep", str(place.inputs / "cache.h5"), "-o", str(place.work / "sweep"), *heads, "-q"]
+    return ["sweep", str(place.inputs / "cache.h5"), "-o", str(place.work / "sweep"), *heads]
 
 
 def _smaller_sweep(place: Place) -> None:
@@ -283,8 +286,16 @@ SCENARIOS: Mapping[str, Scenario] = {
     "extract again": Scenario(_older_and_unfinished, _extract("more"), {"out/a.h5": cache_rows}),
     "train-head": Scenario(_nothing, _train_head, {"c": classifier_files}),
     "train-head again": Scenario(_other_head, _train_head, {"c": classifier_files}),
-    "sweep": Scenario(_no_sweep, _sweep, _SWEEP, allowed={"sweep/results.jsonl": some_of}),
-    "sweep again": Scenario(_smaller_sweep, _sweep, _SWEEP, allowed={"sweep/results.jsonl": some_of}),
+    "sweep": Scenario(
+        _no_sweep, _sweep, _SWEEP, allowed={"sweep/results.jsonl": some_of}, extras=("sweep/results.parquet",)
+    ),
+    "sweep again": Scenario(
+        _smaller_sweep,
+        _sweep,
+        _SWEEP,
+        allowed={"sweep/results.jsonl": some_of},
+        extras=("sweep/results.parquet",),
+    ),
     "export npz": Scenario(_nothing, _export(".npz"), {"out.npz": archive_arrays}),
     "export npz again": Scenario(_older_export(".npz"), _export(".npz"), {"out.npz": archive_arrays}),
     "export parquet": Scenario(_nothing, _export(".parquet"), {"out.parquet": table_rows}),

@@ -8,7 +8,7 @@ from helpers.feature_caches import accept_any_number, blobs, feature_cache
 
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
-from featcache.errors import DataError, IntegrityError, LockedError, UsageError
+from featcache.errors import DataError, FeatcacheWarning, LockedError, UsageError
 from featcache.sweeps.results import RESULTS, SUMMARY, Results
 from featcache.sweeps.sweep import read_shots, sweep
 
@@ -100,12 +100,55 @@ def test_two_sweeps_in_one_folder_do_not_do_everything_twice(done, cache):
     assert {path: path.read_bytes() for path in whole.folder.iterdir() if path.is_file()} == before
 
 
-def test_a_damaged_line_is_named(done, cache, tmp_path):
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ({"val_accuracy": -7.0}, r"val_accuracy is -7, expected a share of 0 to 1"),
+        ({"settings": {"learning_rate": 0.04}}, r"settings is not that of the head whose name it has"),
+        ({"seed": 9}, r"seed is not that of the head"),
+        ({"layer": "qool"}, r"layer is not that of the head"),
+        ({"best_epoch": 99}, r"best_epoch is 99, expected at most epochs_run"),
+    ],
+)
+def test_a_damaged_line_of_an_earlier_version_is_told_and_its_head_fitted_again(
+    done, cache, tmp_path, damage, says
+):
+    """What was fitted again is what had been there."""
     whole, _ = done
-    first = (whole.folder / RESULTS).read_text().splitlines()[0]
-    (tmp_path / RESULTS).write_text(f"{first}\n{{broken\n")
-    with pytest.raises(IntegrityError, match=r"results\.jsonl, line 2 is damaged; remove it"):
-        sweep(cache, output=tmp_path, **SMALL)
+    rows = [json.loads(line) for line in (whole.folder / RESULTS).read_text().splitlines()]
+    for row in rows:
+        del row["checksum"]
+    number = next(n for n, row in enumerate(rows) if row["head"] == "linear" and row["seed"] == 0)
+    for name, value in damage.items():
+        rows[number][name] = {**rows[number][name], **value} if isinstance(value, dict) else value
+    (tmp_path / RESULTS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.warns(FeatcacheWarning, match=rf"line {number + 1} was damaged \({says}.*fitted again"):
+        again = sweep(cache, output=tmp_path, seeds=2, save_best=False, **SMALL)
+    assert (again.heads, again.fitted) == (6, 1)
+    assert again.leaderboard == whole.leaderboard
+
+
+def test_results_of_earlier_versions_are_read_as_before(done, cache, tmp_path):
+    whole, _ = done
+    rows = [json.loads(line) for line in (whole.folder / RESULTS).read_text().splitlines()]
+    texts = [json.dumps({name: row[name] for name in row if name != "checksum"}) + "\n" for row in rows]
+    (tmp_path / RESULTS).write_text("".join(texts))
+    again = sweep(cache, output=tmp_path, seeds=2, save_best=False, **SMALL)
+    assert (again.fitted, again.leaderboard) == (0, whole.leaderboard)
+    assert (tmp_path / RESULTS).read_text() == "".join(texts)
+
+
+def test_that_a_damaged_classifier_was_replaced_is_said(done, cache):
+    whole, _ = done
+    tensors = whole.folder / "classifier" / "head.safetensors"
+    content = tensors.read_bytes()
+    tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.warns(
+        FeatcacheWarning,
+        match=r"replaced the damaged classifier of before: .*head\.safetensors is missing, damaged",
+    ):
+        sweep(cache, output=whole.folder, seeds=2, **SMALL)
+    assert tensors.read_bytes() == content
 
 
 def test_folds_use_every_row_that_is_no_test_row(cache, tmp_path):

@@ -6,15 +6,15 @@ What is being written lies beside its place under a temporary name: see `featcac
 import errno
 import os
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from featcache.core.disk.storage import storage_error, storage_errors
-from featcache.core.disk.syncing import sync_file, sync_folder
+from featcache.core.disk.syncing import sync_file, sync_name
 from featcache.core.disk.temporaries import held_file, remove_leftovers
 from featcache.errors import IntegrityError, MissingFileError
 
@@ -155,7 +155,7 @@ def replace_file(path: Path, content: Content) -> None:
             with suppress(OSError):
                 os.unlink(stream.name)
             raise
-    sync_folder(path.parent)
+    sync_name(path)
 
 
 def make_folder(folder: Path) -> None:
@@ -163,7 +163,21 @@ def make_folder(folder: Path) -> None:
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
-        sync_folder(place.parent)
+        sync_name(place)
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder as `make_folder` does; where the work in it fails, those that were made and are empty go again."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        make_folder(folder)
+        yield
+    except BaseException:
+        with suppress(OSError):  # from within: a folder that holds something ends it
+            for place in missing:
+                place.rmdir()
+        raise
 
 
 def exchange(one: Path, other: Path) -> bool:

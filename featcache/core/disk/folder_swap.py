@@ -14,7 +14,7 @@ from pathlib import Path
 
 from featcache.core.disk.files import exchange
 from featcache.core.disk.kernel_locks import folder_lock
-from featcache.core.disk.syncing import sync_folder
+from featcache.core.disk.syncing import sync_name
 from featcache.core.disk.temporaries import find_temporaries, remove_leftovers, temporary_path
 
 _ATTEMPTS = 100
@@ -46,7 +46,7 @@ def put_in_place(
     with folder_lock(target.parent) as alone:
         check(target)
         superseded = _renamed(fresh, target)
-        sync_folder(target.parent)
+        sync_name(target)
         for old in superseded:
             remove_folder(old, document)
         if alone:  # then nobody is between two renames

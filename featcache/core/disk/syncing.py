@@ -2,7 +2,12 @@
 
 import errno
 import os
+import warnings
 from pathlib import Path
+
+from featcache.errors import FeatcacheWarning
+
+_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def sync_file(descriptor: int) -> bool:
@@ -10,31 +15,42 @@ def sync_file(descriptor: int) -> bool:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+        if error.errno not in _UNSUPPORTED:
             raise
         return False
     return True
 
 
-def sync_folder(folder: Path, *, strict: bool = False) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut, where the file system can.
 
-    Parameters
-    ----------
-    folder
-        What holds them.
-    strict
-        Raise ``OSError`` if the disk fails: for what has not been published yet. After a rename there is no way
-        back, and the failure is left for the next write to find.
+    Raises
+    ------
+    OSError
+        If the disk fails.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows cannot open folders
+    except PermissionError:  # Windows cannot open folders, and nobody one that may not be listed
         return
     try:
         sync_file(descriptor)
-    except OSError:
-        if strict:
-            raise
     finally:
         os.close(descriptor)
+
+
+def sync_name(path: Path) -> None:
+    """Make the new name of a file or folder survive a power cut, where the file system can.
+
+    There is no way back after a rename, so that a disk that fails is told by a `FeatcacheWarning`.
+    """
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        number = errno.errorcode.get(error.errno or 0, "?")
+        warnings.warn(
+            f"{path} is in place, but a power cut may undo that: its folder could not be synced "
+            f"({error.strerror} [errno {error.errno}, {number}]); look at the system's log, and run the command sync",
+            FeatcacheWarning,
+            stacklevel=2,
+        )

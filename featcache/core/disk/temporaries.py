@@ -196,7 +196,8 @@ def remove_leftover(path: Path) -> bool:
         # Under the lock, so that who has just created it notices, and takes another name.
         if try_lock(descriptor) and is_named(path, descriptor):
             # It may have swapped names with a newer one: only once that is on the disk is it of no use.
-            sync_folder(path.parent)
+            with suppress(OSError):  # on a full disk leftovers have to go all the same
+                sync_folder(path.parent)
             _remove(path)
     finally:
         os.close(descriptor)

@@ -117,7 +117,7 @@ class Number(Kind):
     def expected(self) -> str:
         """The limits in words."""
         if self.least < -1e30:
-            return "a number"
+            return "a number" + (f" of at most {self.most:g}" if self.most < math.inf else "")
         return f"a number of at least {self.least:g}" + (
             f", at most {self.most:g}" if self.most < math.inf else ""
         )
@@ -175,6 +175,8 @@ class Text(Kind):
 
 
 SHA256 = Text(pattern="[0-9a-f]{64}", means="64 hexadecimal digits")
+
+PRINTABLE = Text(pattern=r"[^\x00-\x1f\x7f-\x9f]*", means="a text without control characters")
 
 PATH = Text(1, 4096, pattern="[^\0\ud800-\udc7f\udd00-\udfff]+", means="the path of a file")
 """What the operating system can be given: no zero byte, and lone surrogates only of names that are no UTF-8."""
@@ -252,7 +254,7 @@ class Table(_Object):
 
 @dataclass(frozen=True)
 class Record(_Object):
-    """An object with some keys, each with its own kind of value; other keys are left alone.
+    """An object with some keys, each with its own kind of value.
 
     Parameters
     ----------
@@ -260,18 +262,24 @@ class Record(_Object):
         The keys that are always there.
     optional
         Those that may be missing.
+    closed
+        Whether there are no others; else others are left alone.
     """
 
     required: Mapping[str, Kind]
     optional: Mapping[str, Kind] = field(default_factory=dict)
+    closed: bool = False
 
     def _check_parts(self, value: Any) -> None:
         for name, kind in self.required.items():
             if name not in value:
                 raise Misfit(f"is missing, expected {kind.expected}", f".{name}")
-        for name, kind in (*self.required.items(), *self.optional.items()):
+        kinds = {**self.required, **self.optional}
+        for name, kind in kinds.items():
             if name in value:
                 _check_at(kind, f".{name}", value[name])
+        if self.closed and (unknown := next((name for name in value if name not in kinds), None)) is not None:
+            raise Misfit(f"has the key {shown(unknown)}, expected {', '.join(kinds)}")
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ One process writes a run at a time: the folder has a lock file beside it, as a c
 
 import json
 import os
+import warnings
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from featcache.core.disk.files import make_folder, replace_file
+from featcache.core.disk.files import made_folder, replace_file
 from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.disk.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.disk.lock import WriteLock
@@ -27,7 +28,7 @@ from featcache.core.documents.document_format import DocumentFormat, read_limite
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import Maybe, Number, Record, Table, Whole
 from featcache.core.identity import canonical_json, differences
-from featcache.errors import IdentityError, MissingFileError, UsageError
+from featcache.errors import FeatcacheWarning, IdentityError, MissingFileError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
 
 RUN = "run.json"
@@ -47,6 +48,16 @@ HISTORY_RECORD = Record(
     {},  # null where a number was infinite or NaN
     {**dict.fromkeys(_COUNTED, Whole(0)), **dict.fromkeys(_MEASURED, Maybe(Number()))},
 )
+EARLIER_RECORD = Record(
+    {},
+    {
+        **HISTORY_RECORD.optional,
+        **dict.fromkeys(_MEASURED, Maybe(Number(-1e-3))),  # losses and means of float32 numbers
+        **dict.fromkeys(("accuracy", "val_accuracy"), Maybe(Number(-1e-3, 1.001))),
+    },
+    closed=True,
+)
+"""A line of an earlier featcache, without a checksum: every key is known."""
 
 
 class RunFolder:
@@ -94,8 +105,11 @@ class RunFolder:
             If it cannot be written.
         """
         target = Path(path).resolve()  # a link stays, and what it leads to is used
-        with storage_errors(target, "create", elsewhere=ELSEWHERE), ExitStack() as held:
-            make_folder(target.parent)
+        with (
+            storage_errors(target, "create", elsewhere=ELSEWHERE),
+            made_folder(target.parent),
+            ExitStack() as held,
+        ):
             held.enter_context(WriteLock(target))
             _require_room(target, overwrite=overwrite)
             _create_run(target, identity)
@@ -161,6 +175,17 @@ class RunFolder:
             with storage_errors(self.path / HISTORY, "save", elsewhere=ELSEWHERE):
                 rewrite_records(self.path / HISTORY, kept)
 
+    def require_epochs(self, count: int) -> None:
+        """Warn if the history lacks one of the epochs 1 to `count`, which a checkpoint says were trained."""
+        told = {record.get("epoch") for record in self.history()}
+        if lacking := [str(epoch) for epoch in range(1, count + 1) if epoch not in told]:
+            warnings.warn(
+                f"{self.path / HISTORY} lacks epoch {', '.join(lacking[:10])}: it was damaged or edited; the run goes "
+                "on from its checkpoint, and curves and report lack that epoch",
+                FeatcacheWarning,
+                stacklevel=2,
+            )
+
     def close(self) -> None:
         """Release the lock; may be called twice."""
         self._close()
@@ -193,6 +218,7 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
             file,
             damaged="{path} is damaged in line {line}; delete that line to continue without it ({why})",
             content=HISTORY_RECORD,
+            earlier=EARLIER_RECORD,
         )
 
 

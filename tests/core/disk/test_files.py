@@ -13,10 +13,10 @@ import pytest
 from featcache.core.disk import files
 from featcache.core.disk.files import (
     exchange,
+    made_folder,
     make_folder,
     replace_file,
     storage_errors,
-    sync_folder,
 )
 from featcache.core.disk.temporaries import find_temporaries
 from featcache.errors import IntegrityError, StorageError
@@ -110,21 +110,32 @@ def test_a_killed_process_leaves_the_old_file_and_a_name_of_the_scheme(path):
 # Folders ----------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_cannot_be_synced_is_told_only_before_it_is_published(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", refuse)
-    sync_folder(tmp_path)
-    with pytest.raises(OSError, match="No space left"):
-        sync_folder(tmp_path, strict=True)
-
-
 def test_the_names_of_new_folders_are_synced(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(files, "sync_folder", synced.append)
+    monkeypatch.setattr(files, "sync_name", synced.append)
     make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
-    assert set(synced) == {tmp_path, tmp_path / "a"}
+    assert set(synced) == {tmp_path / "a", tmp_path / "a" / "b"}
     make_folder(tmp_path / "a" / "b")
     assert len(synced) == 2
+
+
+def test_folders_that_were_made_for_what_failed_are_gone_again(tmp_path):
+    def fail(kept):
+        with made_folder(tmp_path / "a" / "b" / "c"):
+            assert (tmp_path / "a" / "b" / "c").is_dir()
+            if kept:
+                kept.touch()
+            raise StorageError("the disk is full")
+
+    (tmp_path / "a").mkdir()
+    for kept in (None, tmp_path / "a" / "b" / "file"):
+        with pytest.raises(StorageError, match="full"):
+            fail(kept)
+        assert list((tmp_path / "a").rglob("*")) == ([kept.parent, kept] if kept else [])
+    with made_folder(tmp_path / "a" / "b" / "c"):
+        pass
+    assert (tmp_path / "a" / "b" / "c").is_dir()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux swaps two names")

@@ -14,6 +14,7 @@ import pytest
 
 from featcache.core.disk import jsonl
 from featcache.errors import (
+    FeatcacheWarning,
     IdentityError,
     IntegrityError,
     LockedError,
@@ -177,7 +178,8 @@ def test_the_history_is_lines_of_json(place):
         assert run.history() == expected
     text = (place / "history.jsonl").read_text()
     # Strict JSON, whoever reads it: no NaN.
-    assert [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()] == expected
+    found = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
+    assert [{name: each[name] for name in each if name != "checksum"} for each in found] == expected
 
 
 @pytest.mark.parametrize("torn", [b'{"step": 3', b"{", b"\x00\x00\x00", b'{"note": "\xc3', b"3"])
@@ -212,6 +214,49 @@ def test_damage_before_the_last_line_is_told(place):
             IntegrityError, match=r"history.jsonl is damaged in line 1; delete that line to continue"
         ):
             run.history()
+
+
+def test_damage_that_leaves_json_is_told_too(place):
+    with RunFolder.create(place, IDENTITY) as run:
+        run.log({"epoch": 1, "step": 1, "val_accuracy": 0.75})
+        text = (place / "history.jsonl").read_bytes()
+        (place / "history.jsonl").write_bytes(text.replace(b"0.75", b"0.95"))
+        with pytest.raises(
+            IntegrityError,
+            match=r"damaged in line 1; delete that line .* \(it does not match its checksum\)$",
+        ):
+            run.history()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"epoch": 1, "val_accuracy": 9.75}', r"val_accuracy is 9\.75, expected"),
+        ('{"epocj": 1}', "it has the key 'epocj', expected phase, epoch, step, "),
+        ('{"loss": -3.5}', r"loss is -3\.5, expected a number of at least"),
+    ],
+)
+def test_a_line_of_an_earlier_version_has_to_make_sense(place, line, says):
+    with RunFolder.create(place, IDENTITY) as run:
+        (place / "history.jsonl").write_text('{"epoch": 0, "step": 0, "val_loss": 0.5}\n' + line + "\n")
+        with pytest.raises(IntegrityError, match=rf"damaged in line 2; .*\({says}"):
+            run.history()
+
+
+def test_an_epoch_that_the_history_lacks_is_told(place):
+    """Damage to its line's end looks like a line that a killed process did not finish."""
+    with RunFolder.create(place, IDENTITY) as run:
+        for epoch in range(4):
+            run.log({"epoch": epoch, "step": epoch})
+        run.require_epochs(3)
+        content = (place / "history.jsonl").read_bytes()
+        (place / "history.jsonl").write_bytes(content[:-1] + b"\x0b")
+    with RunFolder.open(place, IDENTITY) as run:
+        run.require_epochs(2)
+        with pytest.warns(
+            FeatcacheWarning, match=r"history\.jsonl lacks epoch 3: it was damaged or edited; "
+        ):
+            run.require_epochs(3)
 
 
 def test_rewinding_forgets_what_is_beyond(place):
