@@ -17,7 +17,7 @@ from featcache.backbones.registry import TUNED
 from featcache.cache import FeatureCache
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.evaluation import ClassifierEvaluation, evaluate_classifier
-from featcache.classifier.loading import check_classifier, settings_of
+from featcache.classifier.loading import JUDGED, check_classifier, head_tensors, settings_of
 from featcache.classifier.seen_images import NAME as SEEN
 from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import (
@@ -76,6 +76,9 @@ class Classifier:
         Its task type, of `featcache.core.tasks.TASKS`: multiclass, multilabel or regression.
     seen
         The images that trained it or chose its epoch, int32 ``[n, 2]``; see `featcache.classifier.seen_images`.
+    judged
+        The parameters that validation rows have judged, where those of `parameters` have learnt from these rows too
+        (see `featcache.classifier.refitting`); ``None`` where they are the same.
     network
         A backbone of its own, as after fine-tuning, which is saved with it; by default, the backbone is loaded by
         `backbone` and `weights` when photos are classified.
@@ -95,6 +98,7 @@ class Classifier:
     calibration: Calibration = field(default_factory=Calibration)
     task: str = MULTICLASS
     seen: np.ndarray | None = field(default=None, repr=False, compare=False)
+    judged: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
     network: "LoadedBackbone | None" = field(default=None, repr=False, compare=False)
 
     # On features --------------------------------------------------------------------------------------------
@@ -281,7 +285,8 @@ class Classifier:
         StorageError
             If it cannot be written.
         """
-        tensors = self.parameters if self.seen is None else {**self.parameters, SEEN: self.seen}
+        tensors = dict(self.parameters) if self.seen is None else {**self.parameters, SEEN: self.seen}
+        tensors |= {JUDGED + name: value for name, value in (self.judged or {}).items()}
         write_folder(Path(folder), self._document(), tensors, backbone=self._own_backbone())
         return Path(folder)
 
@@ -339,8 +344,8 @@ class Classifier:
         IntegrityError
             If it is damaged or was edited by hand, of a newer version, or holds what no classifier does.
         """
-        document, parameters = read_folder(Path(folder))
-        check_classifier(Path(folder), document, parameters)
+        document, tensors = read_folder(Path(folder))
+        check_classifier(Path(folder), document, tensors)
         plain = ("backbone", "recipe", "layer", "fingerprint", "head", "metrics", "training", "provenance")
         return cls(
             **{name: document[name] for name in plain},
@@ -348,9 +353,17 @@ class Classifier:
             classes=tuple(document["classes"]),
             task=document.get("task", MULTICLASS),
             calibration=Calibration.from_json(document.get("calibration")),
-            seen=parameters.pop(SEEN, None),
-            parameters=parameters,
+            seen=tensors.get(SEEN),
+            parameters=head_tensors(tensors),
+            judged=head_tensors(tensors, JUDGED) or None,
         )
+
+    def before_refit(self) -> "Classifier":
+        """Return the classifier whose head has not learnt from validation rows, which can still judge it."""
+        if self.judged is None:
+            return self
+        training = {name: value for name, value in self.training.items() if name != "refitted"}
+        return replace(self, parameters=self.judged, judged=None, training=training)
 
     def with_scores(self, scores: "Scores | MultilabelScores | RegressionScores") -> "Classifier":
         """Return a copy that also records these scores."""

@@ -5,7 +5,7 @@ is for outputs that are already computed, as in fine-tuning.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,14 @@ from featcache.classifier.view_features import view_features
 from featcache.core.tasks import MULTICLASS
 from featcache.heads.feature_table import blocks
 from featcache.heads.fitted_head import FittedHead
-from featcache.heads.settings import Settings
+from featcache.heads.settings import FITTED, Settings
 from featcache.heads.target_scaling import TargetScale
 from featcache.heads.task_types import TASK_TYPES
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.splits.selection import Selection, SplitSpec
 
 if TYPE_CHECKING:
+    from featcache.classifier.refitting import RefittedHeads
     from featcache.solvers.fit import Fit
 
 MOST_CHECKED = 10_000
@@ -48,6 +49,7 @@ def finish_head(
     fit: "Fit",
     *,
     rows: Selection,
+    refitted: "RefittedHeads | None" = None,
     selection: SplitSpec,
     scale: TargetScale | None = None,
     floor: float | None = None,
@@ -68,7 +70,11 @@ def finish_head(
     settings, fit
         Its settings, and the result of fitting.
     rows
-        Training, validation and test rows. Without ``val`` rows it is not calibrated.
+        Training, validation and test rows.
+    refitted
+        The heads on training and validation rows together, of which the first becomes the classifier's: `fit` then
+        only tells its score on validation rows. The heads of its folds calibrate it; without them the validation rows
+        do, and without these it is not calibrated.
     selection
         The request for these rows, which is recorded.
     scale
@@ -96,18 +102,33 @@ def finish_head(
     DataError
         If a row holds NaN or infinity.
     """
-    parameters = fit.parameters if scale is None else scale.fold_into(fit.parameters)
+    judged, parameters = (
+        own.parameters if scale is None else scale.fold_into(own.parameters)
+        for own in (fit, refitted.fits[0] if refitted else fit)
+    )
     record = {"best_epoch": fit.best_epoch, "epochs_run": fit.epochs_run, "history": dict(fit.history)}
     record |= {"seconds": seconds, "validation": rows.held_out, "tta": tta, "selection": selection.to_json()}
+    if refitted:
+        record["refitted"] = {"images": len(refitted.rows), "folds": len(refitted.by_fold)}
     seen = np.concatenate([rows.train, rows.val])
     classifier = make_classifier(cache, layer, settings, parameters, record, seen=seen)
-    head = FittedHead(settings, parameters, len(cache.classes), cache.task)
-    outputs = {}
-    for part in ("val", "test"):
-        if len(numbers := getattr(rows, part)):
-            outputs[part] = _raw(head, cache, numbers, layer, tta=tta), cache.known[numbers]
+    if refitted and len(rows.val) and settings.head in FITTED:
+        classifier = replace(classifier, judged=judged)
+
+    def outputs_of(parameters: Mapping[str, np.ndarray], numbers: np.ndarray) -> np.ndarray:
+        head = FittedHead(settings, parameters, len(cache.classes), cache.task)
+        return _raw(head, cache, numbers, layer, tta=tta)
+
+    outputs = {
+        part: (outputs_of(own, numbers), cache.known[numbers])
+        for part, own, numbers in (("val", judged, rows.val), ("test", parameters, rows.test))
+        if len(numbers)
+    }
+    unseen = None
+    if refitted and refitted.by_fold and reject_accuracy is not None and cache.task == MULTICLASS:
+        unseen = _out_of_fold(refitted, lambda own, numbers: outputs_of(own.parameters, numbers), cache)
     classifier = calibrate_and_score(
-        classifier, outputs, loss=classifier.loss, reject_accuracy=reject_accuracy
+        classifier, outputs, loss=classifier.loss, reject_accuracy=reject_accuracy, unseen=unseen
     )
     found = _find_mistakes(cache, layer, settings, rows)
     if floor is not None:
@@ -118,14 +139,26 @@ def finish_head(
     return replace(classifier, training={**classifier.training, **noted})
 
 
+def _out_of_fold(
+    refitted: "RefittedHeads", outputs: "Callable[[Fit, np.ndarray], np.ndarray]", cache: FeatureCache
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's raw outputs by the head that did not learn from its fold, ``[n, C]``, and the labels."""
+    order = np.argsort(refitted.fold_of, kind="stable")
+    parts = [
+        outputs(fit, refitted.rows[refitted.fold_of == fold]) for fold, fit in enumerate(refitted.by_fold)
+    ]
+    return np.concatenate(parts), cache.known[refitted.rows[order]]
+
+
 def calibrate_and_score(
     classifier: Classifier,
     outputs: Mapping[str, tuple[np.ndarray, np.ndarray]],
     *,
     loss: str,
     reject_accuracy: float | None,
+    unseen: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Classifier:
-    """Calibrate a classifier on its outputs for validation rows, then score it on validation and test rows.
+    """Calibrate a classifier on outputs for rows that it has not learnt from, then score it.
 
     Parameters
     ----------
@@ -137,12 +170,14 @@ def calibrate_and_score(
         The training loss, which determines how outputs become probabilities.
     reject_accuracy
         Required accuracy of predictions that are not "unknown"; ``None`` for no calibration.
+    unseen
+        Raw outputs ``[n, C]`` and labels to calibrate with; by default those of the validation rows.
     """
     task, classes = TASK_TYPES[classifier.task], classifier.classes
     if reject_accuracy is not None:
         nothing = np.zeros((0, len(classes)), np.float32), np.zeros(0, np.int32)
         found = calibrated(
-            *outputs.get("val", nothing),
+            *(unseen or outputs.get("val", nothing)),
             classes=len(classes),
             loss=loss,
             accuracy=reject_accuracy,

@@ -35,7 +35,8 @@ SETTINGS_CONTENT = Record(
     {
         name: Maybe(_KINDS[setting.kind]) if setting.optional else _KINDS[setting.kind]
         for name, setting in SETTINGS.items()
-    },
+    }
+    | {"standardize": Flag()},
 )
 """Types of a head's settings; `featcache.heads.settings.Settings` knows their limits."""
 
@@ -52,11 +53,26 @@ def settings_of(document: Mapping[str, Any]) -> Settings:
     document
         With ``head`` and ``training``.
     """
-    training = document["training"]
-    told = {name: value for name, value in training.items() if name in SETTINGS}
-    # Heads had no other scaling before it had a name, and no choice before that.
-    told.setdefault("scaling", "standard" if training.get("standardize", True) else "none")
+    told = {name: value for name, value in renamed(document["training"]).items() if name in SETTINGS}
     return Settings(**{**told, "hidden": tuple(told.get("hidden", (256,))), "head": document["head"]})
+
+
+JUDGED = "judged."
+"""Prefix of the parameters before they were fitted again; see `featcache.classifier.classifier.Classifier.judged`."""
+
+
+def head_tensors(tensors: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+    """Return a head's parameters from a folder's tensors: the classifier's own, or those with a prefix."""
+    if prefix:
+        return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+    return {n: value for n, value in tensors.items() if n != SEEN and not n.startswith(JUDGED)}
+
+
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded settings under today's names: ``standardize`` was the only choice before ``scaling``."""
+    told = dict(settings)
+    standardize = told.pop("standardize", True)
+    return {"scaling": "standard" if standardize else "none", **told}
 
 
 def check_classifier(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
@@ -80,8 +96,9 @@ def check_classifier(folder: Path, document: Mapping[str, Any], tensors: Mapping
         settings = settings_of(document)
     except UsageError as error:
         raise HEAD.damaged(path, f"training: {error}") from error
-    parameters = {name: value for name, value in tensors.items() if name != SEEN}
-    _check_parameters(folder / TENSORS, settings, document, parameters)
+    _check_parameters(folder / TENSORS, settings, document, head_tensors(tensors))
+    if judged := head_tensors(tensors, JUDGED):
+        _check_parameters(folder / TENSORS, settings, document, judged)
     if SEEN in tensors:
         _require_shape(folder / TENSORS, SEEN, tensors[SEEN], (None, 2), np.int32)
 

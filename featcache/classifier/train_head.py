@@ -2,22 +2,35 @@
 
 import os
 import time
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import finish_head, image_floor
+from featcache.classifier.refitting import RefittedHeads, fit_at_once, folds_for
+from featcache.classifier.refitting import refit as refit_heads
 from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.view_features import require_several, view_features, views_used, with_views
 from featcache.core.schema import spelled_out
-from featcache.core.tasks import REGRESSION
+from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import DataError
-from featcache.heads.settings import DESCENT, SETTINGS, HeadArguments, Settings, with_fading_votes
+from featcache.heads.settings import (
+    DESCENT,
+    SETTINGS,
+    STEPPING,
+    STRENGTHS,
+    HeadArguments,
+    Settings,
+    enough_epochs,
+    with_fading_votes,
+)
 from featcache.heads.target_scaling import TargetScale
 from featcache.heads.task_types import TASK_TYPES
-from featcache.splits.selection import SplitSpec, select_rows
+from featcache.splits.selection import Selection, SplitSpec, select_rows
 
 if TYPE_CHECKING:
     from featcache.heads.feature_table import FeatureRows
@@ -35,6 +48,7 @@ def train_head(
     test: str | None = None,
     group_by: str | None = None,
     tta: bool = False,
+    refit: bool = True,
     calibrate: bool = True,
     reject_accuracy: float = 0.95,
     **settings: Unpack[HeadArguments],
@@ -57,16 +71,22 @@ def train_head(
         Score and calibrate on the mean of the probabilities of all views of an image that the cache holds
         (test-time augmentation) instead of the plain image; recorded, so that `Classifier.evaluate` and
         `Classifier.predict` do the same. The epoch is chosen on the plain validation images either way.
+    refit
+        Once validation has chosen the epoch, fit the head on training and validation rows together: validation and
+        test scores then are of two heads, of which the second has learnt from more.
     calibrate
-        Fit a temperature to the validation rows, and choose the confidence below which a prediction is "unknown"; see
-        `featcache.classifier.calibration.calibrated`. These rows also chose the epoch, so both are slightly
-        optimistic.
+        Fit a temperature, and choose the confidence below which a prediction is "unknown"; see
+        `featcache.classifier.calibration.calibrated`. Both are chosen on outputs for rows that a head has not learnt
+        from: with `refit` those of five folds (see `featcache.classifier.refitting`), without it those of the
+        validation rows, which also chose the epoch, so that both are slightly optimistic.
     reject_accuracy
         Required accuracy of predictions that are not "unknown".
     **settings
         Settings of the head: `head`, `learning_rate`, `epochs` and all others of
         `featcache.heads.settings.Settings`, with its defaults. The default head is ``"linear"`` with ``"softmax"`` for
-        multiclass, ``"linear"`` with ``"sigmoid"`` for multilabel, and ``"ridge"`` for regression.
+        multiclass, ``"linear"`` with ``"sigmoid"`` for multilabel, and ``"ridge"`` for regression. The strength of a
+        solved head's penalty, `c` or `l2`, is chosen by five folds unless it is given; `epochs` are enough for at
+        least 2,000 steps, and early stopping ends before.
 
     Returns
     -------
@@ -101,15 +121,13 @@ def train_head(
     if tta:
         require_several(opened, name)
     own = with_views(opened, name, own)
-    learnt = _feature_rows(opened, rows.train, name, views_used(opened, name, own))
-    judging, scale = _feature_rows(opened, rows.val, name), None
-    if opened.task == REGRESSION:
-        scale = TargetScale.of(learnt.labels.astype(np.float64), learnt.weight[0])
-        learnt, judging = (
-            part._replace(labels=scale.scale(part.labels).astype(np.float32)) for part in (learnt, judging)
-        )
+    if settings.get("epochs") is None and own.optimizer in STEPPING:
+        own = replace(own, epochs=enough_epochs(len(rows.train), own.batch_size))
+    task = _Training(opened, name, own, rows)
     started = time.monotonic()
-    fit = _fit(own, len(opened.classes), learnt, judging)
+    own, fit, refitted = _fitted(
+        task, own, rows, asked, refit=refit, calibrate=calibrate, strength=_strength(own, settings)
+    )
     seconds = round(time.monotonic() - started, 3)
     classifier = finish_head(
         opened,
@@ -117,8 +135,9 @@ def train_head(
         own,
         fit,
         rows=rows,
+        refitted=refitted,
         selection=asked,
-        scale=scale,
+        scale=task.scale,
         floor=image_floor(opened, name, rows.train, rows.val),
         reject_accuracy=reject_accuracy if calibrate else None,
         tta=tta,
@@ -129,12 +148,77 @@ def train_head(
     return classifier
 
 
-def _feature_rows(cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1) -> "FeatureRows":
-    """Return the first `views` views of some rows with their labels, all of weight 1, for one head."""
-    from featcache.heads.feature_table import ArrayTable, FeatureRows
+class _Training:
+    """The rows that a head learns from and is judged by, all of weight 1.
 
-    table = ArrayTable(view_features(cache, rows, layer, views))
-    return FeatureRows(table, cache.known[rows], np.ones((1, len(rows)), np.float32), views)
+    Parameters
+    ----------
+    cache, layer, settings
+        What is learnt from, and how.
+    rows
+        Regression targets are scaled by the training rows.
+    """
+
+    def __init__(self, cache: FeatureCache, layer: str, settings: Settings, rows: Selection) -> None:
+        self.cache, self.layer = cache, layer
+        self.views = views_used(cache, layer, settings)
+        self.scale, self.labels = None, cache.known
+        if cache.task == REGRESSION:
+            numbers = cache.known[rows.train].astype(np.float64)
+            self.scale = TargetScale.of(numbers, np.ones(len(numbers)))
+            self.labels = self.scale.scale(cache.known).astype(np.float32)
+
+    def learnt(self, rows: np.ndarray) -> "FeatureRows":
+        """Return the views that a head learns from."""
+        return self._rows(rows, self.views)
+
+    def plain(self, rows: np.ndarray) -> "FeatureRows":
+        """Return the plain images, by which it is judged."""
+        return self._rows(rows, 1)
+
+    def _rows(self, rows: np.ndarray, views: int) -> "FeatureRows":
+        from featcache.heads.feature_table import ArrayTable, FeatureRows
+
+        table = ArrayTable(view_features(self.cache, rows, self.layer, views))
+        return FeatureRows(table, self.labels[rows], np.ones((1, len(rows)), np.float32), views)
+
+
+def _strength(settings: Settings, given: Mapping[str, Any]) -> float | None:
+    """Return the strength that was asked for of a solved head's penalty."""
+    return given.get(STRENGTHS[settings.head][0]) if settings.head in STRENGTHS else None
+
+
+def _fitted(
+    task: _Training,
+    settings: Settings,
+    rows: Selection,
+    asked: SplitSpec,
+    *,
+    refit: bool,
+    calibrate: bool,
+    strength: float | None,
+) -> "tuple[Settings, Fit, RefittedHeads | None]":
+    """Return the settings with their strength, the head that validation rows judge, and those of all rows."""
+    cache, classes = task.cache, len(task.cache.classes)
+    pool = np.sort(np.concatenate([rows.train, rows.val])) if refit else rows.train
+    by_fold = refit and calibrate and cache.task == MULTICLASS
+    choosing = settings.head in STRENGTHS and strength is None
+    folds = {"group_by": asked.group_by, "seed": settings.seed}
+    fold_of = folds_for(cache, pool, **folds) if by_fold or choosing else None
+    if settings.head not in DESCENT:
+        trained = np.isin(pool, rows.train)
+        parts = task.learnt(pool), task.plain(pool), pool, trained, fold_of
+        settings, fit, refitted = fit_at_once(settings, *parts, strength=strength, classes=classes)
+        return settings, fit, refitted if refit else None
+    fit = _fit(settings, classes, task.learnt(rows.train), task.plain(rows.val))
+    if not refit or not (len(rows.val) or by_fold):
+        return settings, fit, None
+    last = [fit.best_epoch]
+    return (
+        settings,
+        fit,
+        refit_heads([settings], task.learnt(pool), pool, fold_of, last_epochs=last, classes=classes),
+    )
 
 
 def _fit(settings: Settings, classes: int, train: "FeatureRows", val: "FeatureRows") -> "Fit":

@@ -32,8 +32,15 @@ Test = Annotated[str | None, typer.Option(help="Test rows, or none [default: tes
 GroupBy = Annotated[
     str | None, typer.Option(help="Expression over ids: groups stay together.", rich_help_panel="Data")
 ]
+Refit = Annotated[
+    bool,
+    typer.Option(
+        help="Fit the final head on training and validation rows together.", rich_help_panel="Validation"
+    ),
+]
 Calibrate = Annotated[
-    bool, typer.Option(help="Calibrate probabilities on validation rows.", rich_help_panel="Validation")
+    bool,
+    typer.Option(help="Calibrate probabilities on rows that were held out.", rich_help_panel="Validation"),
 ]
 RejectAccuracy = Annotated[
     float,

@@ -12,6 +12,7 @@ from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.options import (
     Calibrate,
     GroupBy,
+    Refit,
     RejectAccuracy,
     Test,
     Train,
@@ -62,6 +63,7 @@ def command(
         str, typer.Option(help="Memory for training; larger features are streamed.", rich_help_panel="Data")
     ] = "2GiB",
     save_best: Annotated[bool, typer.Option(help="Save the chosen head as a classifier.")] = True,
+    refit: Refit = True,
     calibrate: Calibrate = True,
     reject_accuracy: RejectAccuracy = 0.95,
     as_json: Json = False,

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.options import Calibrate, GroupBy, RejectAccuracy, Test, Train, Val, option, with_options
+from featcache.cli.options import (
+    Calibrate,
+    GroupBy,
+    Refit,
+    RejectAccuracy,
+    Test,
+    Train,
+    Val,
+    option,
+    with_options,
+)
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError
 from featcache.heads.settings import SETTINGS
@@ -37,6 +47,7 @@ def command(
         bool,
         typer.Option(help="Score the mean over an image's cached views.", rich_help_panel="Validation"),
     ] = False,
+    refit: Refit = True,
     calibrate: Calibrate = True,
     reject_accuracy: RejectAccuracy = 0.95,
     as_json: Json = False,
@@ -46,8 +57,8 @@ def command(
 ) -> None:
     """Train a head on cached features; takes seconds.
 
-    The validation rows choose the epoch and calibrate the head, so validation accuracy and calibration error
-    are slightly optimistic. The test rows are read once, at the end.
+    The validation rows choose the epoch; then the head is fitted again on them too, and calibrated on outputs of
+    heads that have not learnt from what they are asked. The test rows are read once, at the end.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.classifier.train_head import train_head
@@ -63,6 +74,7 @@ def command(
         test=test,
         group_by=group_by,
         tta=tta,
+        refit=refit,
         calibrate=calibrate,
         reject_accuracy=reject_accuracy,
         **settings,
@@ -111,6 +123,8 @@ def lines(classifier: "Classifier", output: Path) -> list[str]:
             for split, scores in classifier.metrics.items()
         ),
     ]
+    if again := training.get("refitted"):
+        text.append(f"  refitted    on all {again['images']} training and validation images")
     if recipe := training.get("view_recipe"):
         learnt = training["views"] or 1
         measured = f"the mean of all {recipe['count']}" if training["tta"] else "the plain images"

@@ -120,7 +120,10 @@ def finetune(
     require_accuracy(reject_accuracy)
     if output is not None:
         require_place(Path(output).resolve())  # now, not after hours of training
-    start = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+    given = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+    start = (
+        given.before_refit()
+    )  # validation images tell when to stop, so the head may not have learnt from them
     report = on_progress or (lambda progress: None)
     chosen = tune_settings(start, cached=cache is not None, **settings)
     from featcache.finetuning.result import conclude

@@ -200,6 +200,7 @@ class Settings:
         "the most epochs to run",
         "Optimisation",
         limit=AT_LEAST_ONE,
+        otherwise="100; more where rows are few",
         sensible=Limit(lambda count: count <= 1_000_000, "at most 1000000"),
     )
     monitor: str = _setting("loss", "what chooses the epoch", "Validation", choices=MONITORS)
@@ -226,9 +227,16 @@ class Settings:
         heads=("logistic",),
         limit=POSITIVE,
         grid="1e-4:1e2:log7",
+        otherwise="chosen by folds",
     )
     l2: float = _setting(
-        1.0, "strength of the penalty", "Head", heads=("ridge",), limit=POSITIVE, grid="1e-2:1e6:log9"
+        1.0,
+        "strength of the penalty",
+        "Head",
+        heads=("ridge",),
+        limit=POSITIVE,
+        grid="1e-2:1e6:log9",
+        otherwise="chosen by folds",
     )
     neighbours: int = _setting(20, "how many vote", "Head", heads=("knn",), limit=AT_LEAST_ONE, grid="5,20")
     temperature: float | None = _setting(
@@ -261,14 +269,18 @@ class Settings:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
-        """Return settings from arguments of a function: `hidden` may be any sequence of widths.
+        """Return settings from arguments of a function: `hidden` may be any sequence of widths, ``None`` a default.
 
         Raises
         ------
         UsageError
             A value is invalid, or one that nobody can mean.
         """
-        given: dict[str, Any] = {**arguments, "hidden": tuple(arguments["hidden"])}
+        told = {
+            name: SETTINGS[name].default if value is None and not SETTINGS[name].optional else value
+            for name, value in arguments.items()
+        }
+        given: dict[str, Any] = {**told, "hidden": tuple(arguments["hidden"])}
         settings = cls(**given)
         require_sensible(settings)
         return settings
@@ -292,8 +304,8 @@ class Settings:
 class HeadArguments(TypedDict, total=False):
     """The settings as arguments of functions such as `featcache.train_head`: names and types of `Settings`.
 
-    `head`, `loss` and `scaling` may be ``None``: what suits the kind of labels. A type checker needs them written out;
-    a test compares with `Settings`.
+    `head`, `loss` and `scaling` may be ``None``: what suits the kind of labels; so may `epochs`, `c` and `l2`: what
+    suits the rows. A type checker needs them written out; a test compares with `Settings`.
     """
 
     head: str | None
@@ -316,15 +328,15 @@ class HeadArguments(TypedDict, total=False):
     noise: float
     class_weights: str
     batch_size: int
-    epochs: int
+    epochs: int | None
     monitor: str
     patience: int
     min_delta: float
     val_fraction: float
     scaling: str | None
     seed: int
-    c: float
-    l2: float
+    c: float | None
+    l2: float | None
     neighbours: int
     temperature: float | None
     metric: str
@@ -333,6 +345,21 @@ class HeadArguments(TypedDict, total=False):
 
 SETTINGS: Mapping[str, HeadSetting] = settings_of(Settings)
 """What `Settings` declares, by name."""
+
+
+STRENGTHS: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "logistic": ("c", tuple(10.0**power for power in range(-4, 3))),
+    "ridge": ("l2", tuple(10.0**power for power in range(6, -3, -1))),
+}
+"""The setting that is the strength of a solved head's penalty, and what is tried of it, the strongest first."""
+
+FEWEST_STEPS = 2000
+"""Steps that heads by descent may take at least: of 240 photos an epoch is two."""
+
+
+def enough_epochs(rows: int, batch_size: int) -> int:
+    """Return the most epochs to run where nothing is said: 100, or as many as `FEWEST_STEPS` take of N rows."""
+    return max(100, -(-FEWEST_STEPS // max(1, -(-rows // batch_size))))
 
 
 FADING = 0.07

@@ -12,6 +12,7 @@ import numpy as np
 
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError, UsageError
+from featcache.splits.folds import grouped_folds, stratified_folds
 from featcache.splits.groups import read_groups
 from featcache.splits.slices import ALL
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
@@ -189,6 +190,25 @@ def _refuse_overlap(cache: CachedRows, parts: SplitSpec, rows: Mapping[str, np.n
         )
     if told:
         raise UsageError(f"{cache.path}: " + "\n  ".join(told))
+
+
+def draw_folds(
+    cache: CachedRows, rows: np.ndarray, *, folds: int, group_by: str | None, seed: int
+) -> np.ndarray:
+    """Return the fold of each row, int ``[n]``: stratified, drawn by content, with groups and copies in one fold.
+
+    Raises
+    ------
+    DataError
+        If there are fewer different images, or groups, than folds.
+    """
+    labels, keys = strata_of(cache, rows), keys_of(cache, rows)
+    groups = groups_of(cache, rows, group_by)
+    if groups is None:
+        return stratified_folds(keys, labels, folds=folds, seed=seed)
+    # A row without a group forms one with the copies of its image.
+    named = [group or key.hex() for group, key in zip(groups, keys, strict=True)]
+    return grouped_folds(named, labels, folds=folds, seed=seed)
 
 
 # Keys, strata and groups for drawing ---------------------------------------------------------------------------

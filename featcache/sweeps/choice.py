@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from featcache.classifier.calibration import Calibration
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import finish_head, image_floor
+from featcache.classifier.refitting import RefittedHeads, folds_for
+from featcache.classifier.refitting import refit as refit_heads
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError
 from featcache.heads.feature_table import FeatureRows
 from featcache.heads.validation_scores import row_scores
@@ -45,10 +47,13 @@ def choose(
     seeds: int,
     memory: int,
     fit_cache: FitCache,
-) -> tuple[Choice, list[Fit]]:
+    *,
+    refit: bool,
+    calibrate: bool,
+) -> tuple[Choice, Sequence[Fit], RefittedHeads | None]:
     """Choose on validation rows, compare with the next best there, then read the test rows.
 
-    Heads in `fit_cache` are not fitted again. Also returns the chosen configuration's heads, one for each seed.
+    Heads in `fit_cache` are not fitted again. Also returns what `final_heads` does.
     """
     ranked = leaderboard_entries([(key, own) for key, own in rows if key.shots == shots])
     if not np.isfinite(ranked[0].accuracy):
@@ -60,9 +65,9 @@ def choose(
     own = data[best.key.cache]
     scores = {s.key: _val_scores(s.key, own, seeds, memory, fit_cache) for s in (best, *near)}
     contenders = [Contender(s, compare(scores[best.key], scores[s.key])) for s in near]
-    heads = final_heads(best, own, seeds, memory, fit_cache)
-    test = _test_scores(best, heads, own)
-    return Choice(shots, best, tuple(contenders), test, choice_floor(best.key, own)), heads
+    heads, refitted = final_heads(best, own, seeds, memory, fit_cache, refit=refit, calibrate=calibrate)
+    test = _test_scores(best, refitted.fits if refitted else heads, own)
+    return Choice(shots, best, tuple(contenders), test, choice_floor(best.key, own)), heads, refitted
 
 
 def _val_scores(key: Trial, data: SweepData, seeds: int, memory: int, fit_cache: FitCache) -> np.ndarray:
@@ -85,28 +90,53 @@ def _val_scores(key: Trial, data: SweepData, seeds: int, memory: int, fit_cache:
 
 
 def final_heads(
-    entry: LeaderboardEntry, data: SweepData, seeds: int, memory: int, fit_cache: FitCache
-) -> list[Fit]:
-    """Return the chosen configuration's heads, one for each seed, fitted on all rows that it may learn from.
+    entry: LeaderboardEntry,
+    data: SweepData,
+    seeds: int,
+    memory: int,
+    fit_cache: FitCache,
+    *,
+    refit: bool,
+    calibrate: bool,
+) -> tuple[Sequence[Fit], RefittedHeads | None]:
+    """Return the chosen configuration's heads, one for each seed: those that validation judged, and those of all rows.
 
-    With folds no validation rows are left: it is trained for the median of the folds' best epochs.
+    The second are trained for as many epochs as the first; with folds, which leave no validation rows, for the median
+    of the folds' best epochs, and both are the same. Heads of a few shots stay what they are.
+
+    Parameters
+    ----------
+    entry, data, seeds, memory, fit_cache
+        The configuration, and what it was chosen from.
+    refit
+        Whether to fit heads on training and validation rows together.
+    calibrate
+        Whether to fit heads without each fold too, whose outputs calibrate; see `featcache.classifier.refitting`.
     """
     key: Trial = entry.key
     settings = [replace(key.settings, seed=seed) for seed in range(seeds)]
-    if not data.protocol.folds:
-        trials = [replace(key, settings=own) for own in settings]
-        return fit_cache.get(trials, lambda missing: fit_trials(missing, data, memory))
-    epochs = max(1, entry.best_epoch)
-    trials = [replace(key, settings=replace(own, epochs=epochs)) for own in settings]
-    train, val = data.parts(trials)
-    no_val = val._replace(weight=np.zeros_like(val.weight))
-    return fit_heads(
-        [trial.settings for trial in trials],
-        train,
-        no_val,
-        classes=len(data.cache.classes),
-        memory=memory,
-    )
+    own, options = data.protocol, {"classes": len(data.cache.classes), "memory": memory}
+    by_fold = calibrate and data.cache.task == MULTICLASS
+    if own.folds and key.shots is None:
+        epochs = [max(1, entry.best_epoch)] * seeds
+        fold_of = data.fold_of if by_fold else None
+        rows = data.rows_to_learn(data.train, key)
+        refitted = refit_heads(settings, rows, data.train, fold_of, last_epochs=epochs, **options)
+        return refitted.fits, refitted
+    trials = [replace(key, settings=one) for one in settings]
+    if own.folds:
+        train, val = data.parts(trials)
+        no_val = val._replace(weight=np.zeros_like(val.weight))
+        epochs = [max(1, entry.best_epoch)] * seeds
+        return fit_heads(settings, train, no_val, last_epochs=epochs, **options), None
+    heads = fit_cache.get(trials, lambda missing: fit_trials(missing, data, memory))
+    if not refit or key.shots is not None:
+        return heads, None
+    pool = np.sort(np.concatenate([data.train, data.val]))
+    fold_of = folds_for(data.cache, pool, group_by=own.group_by, seed=own.seed) if by_fold else None
+    epochs = [fit.best_epoch for fit in heads]
+    rows = data.rows_to_learn(pool, key)
+    return heads, refit_heads(settings, rows, pool, fold_of, last_epochs=epochs, **options)
 
 
 def _test_scores(entry: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -> SeedScores | None:
@@ -139,17 +169,18 @@ def choice_floor(key: Trial, data: SweepData) -> float | None:
 def finish_winner(
     choice: Choice,
     heads: Sequence[Fit],
+    refitted: RefittedHeads | None,
     data: Sequence[SweepData],
     folder: Path,
     *,
     reject_accuracy: float | None,
 ) -> Classifier:
-    """Make a classifier of the first seed's head, calibrated on validation rows, scored there and on test rows.
+    """Make a classifier of the first seed's head, calibrated and scored.
 
-    The validation rows have chosen it among all, so that its calibration is a little too sure. Without a
-    `reject_accuracy` it is not calibrated. With folds it has learnt from every validation row: it is neither
-    calibrated nor scored on them. Its warnings are about the configuration, whose accuracy is the mean over all
-    seeds and folds.
+    Where its heads were fitted again, outputs for folds that they have not learnt from calibrate it; else the
+    validation rows, which have chosen it among all, so that its calibration is a little too sure. Without a
+    `reject_accuracy` it is not calibrated. With folds there are no validation rows to score. Its warnings are about
+    the configuration, whose accuracy is the mean over all seeds and folds.
     """
     key: Trial = choice.entry.key
     own, folds = data[key.cache], data[key.cache].protocol.folds
@@ -160,14 +191,12 @@ def finish_winner(
         heads[0],
         rows=Selection(own.train, own.val[:0] if folds else own.val, own.test, own.how),
         selection=own.protocol,
+        refitted=refitted,
         scale=own.scale,
         floor=choice.image_floor,
         accuracy=choice.entry.accuracy,
-        reject_accuracy=None if folds else reject_accuracy,
+        reject_accuracy=reject_accuracy,
     )
-    if folds:
-        note = Calibration(note="with folds it has learnt from every row")
-        classifier = replace(classifier, calibration=note)
     return replace(classifier, training={**classifier.training, "sweep": str(folder.resolve())})
 
 

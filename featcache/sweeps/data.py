@@ -14,15 +14,13 @@ from featcache.errors import UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, StreamedTable
 from featcache.heads.target_scaling import TargetScale
 from featcache.splits.few_shot import draw_shots
-from featcache.splits.folds import grouped_folds, stratified_folds
 from featcache.splits.selection import (
     NONE,
     SplitSpec,
-    groups_of,
+    draw_folds,
     keys_of,
     select_named_rows,
     select_rows,
-    strata_of,
 )
 from featcache.sweeps.trials import Trial
 
@@ -118,14 +116,8 @@ class SweepData:
     @cached_property
     def fold_of(self) -> np.ndarray:
         """The fold of each training row, int ``[N]``."""
-        labels, own = strata_of(self.cache, self.train), self.protocol
-        keys = keys_of(self.cache, self.train)
-        groups = groups_of(self.cache, self.train, own.group_by)
-        if groups is None:
-            return stratified_folds(keys, labels, folds=own.folds, seed=own.seed)
-        # A row without a group forms one with the copies of its image.
-        named = [group or key.hex() for group, key in zip(groups, keys, strict=True)]
-        return grouped_folds(named, labels, folds=own.folds, seed=own.seed)
+        own = self.protocol
+        return draw_folds(self.cache, self.train, folds=own.folds, group_by=own.group_by, seed=own.seed)
 
     @property
     def how(self) -> str:
@@ -177,6 +169,12 @@ class SweepData:
             few = ArrayTable(train.take(rows_of_views(used, views)))
             train_part = FeatureRows(few, labels[self.train][used], weight[:, used], views)
         return train_part, self.val_part(trials)
+
+    def rows_to_learn(self, rows: np.ndarray, trial: Trial) -> FeatureRows:
+        """Return rows of the cache with the views that a trial learns from, all of weight 1."""
+        views = views_used(self.cache, trial.layer, trial.settings)
+        weight = np.ones((1, len(rows)), np.float32)
+        return FeatureRows(self.table(rows, trial.layer, views), self.labels[rows], weight, views)
 
     def val_part(self, trials: Sequence[Trial]) -> FeatureRows:
         """Return the validation rows of trials that share a program; weight 0 for rows of other folds."""

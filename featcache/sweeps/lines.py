@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
-from featcache.classifier.loading import SETTINGS_CONTENT
+from featcache.classifier.loading import SETTINGS_CONTENT, renamed
 from featcache.core.documents.classifier_document import SELECTION
 from featcache.core.documents.json_text import plain
 from featcache.core.documents.kinds import (
@@ -120,7 +120,8 @@ def finite(value: float) -> float | None:
 
 def _comparable(line: Mapping[str, Any]) -> dict[str, Any]:
     # One view and all of them are the same where a cache has none: such heads have one name.
-    settings = {name: value for name, value in line["settings"].items() if (name, value) not in _PLAIN}
+    told = renamed(line["settings"])
+    settings = {name: value for name, value in told.items() if (name, value) not in _PLAIN}
     return {**line, "settings": settings}
 
 

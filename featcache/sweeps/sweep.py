@@ -16,7 +16,7 @@ from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import read_folder
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import FeatcacheError, FeatcacheWarning, IntegrityError, UsageError, did_you_mean
-from featcache.heads.settings import DESCENT, Settings, with_fading_votes
+from featcache.heads.settings import DESCENT, STEPPING, Settings, enough_epochs, with_fading_votes
 from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
 from featcache.sweeps.choice import choose, finish_winner, fit_trials
@@ -62,6 +62,7 @@ def sweep(
     seed: int = 0,
     memory: str | int = "2GiB",
     save_best: bool = True,
+    refit: bool = True,
     calibrate: bool = True,
     reject_accuracy: float = 0.95,
     on_progress: OnProgress | None = None,
@@ -103,6 +104,9 @@ def sweep(
         Memory that training may take, such as ``"2GiB"``; larger features are streamed.
     save_best
         Save the chosen head as a classifier in ``OUTPUT/classifier``.
+    refit
+        Fit the chosen configuration's heads again on training and validation rows together before the test rows are
+        read; heads of a few shots stay as they are.
     calibrate, reject_accuracy
         Whether that classifier is calibrated, and its threshold for ``unknown``; see `featcache.train_head`.
     on_progress
@@ -143,8 +147,21 @@ def sweep(
     if task != MULTICLASS and shot_counts != [None]:
         raise UsageError(f"shots are training examples of each class, and {opened[0].path} holds {task}")
     data = [SweepData(cache, protocol, memory=limit) for cache in opened]
+
+    def with_epochs(own: Settings, few: int | None, number: int) -> Settings:
+        if axes.get("epochs") is not None or own.head not in DESCENT or own.optimizer not in STEPPING:
+            return own
+        rows = len(data[number].train) if few is None else few * len(opened[number].classes)
+        return replace(own, epochs=enough_epochs(rows, own.batch_size))
+
     asked = (
-        Trial(number, name, with_views(cache, name, replace(own, seed=first)), fold, few)
+        Trial(
+            number,
+            name,
+            with_views(cache, name, replace(with_epochs(own, few, number), seed=first)),
+            fold,
+            few,
+        )
         for number, cache in enumerate(opened)
         for name in _layers(cache, layer)
         for few in shot_counts
@@ -159,11 +176,12 @@ def sweep(
         fitted = _fit_all(names, data, results, limit, fit_cache, on_progress)
         results.write_table()
         rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
-        choices, heads = zip(
-            *(choose(few, rows, data, seeds, limit, fit_cache) for few in shot_counts), strict=True
+        how = {"refit": refit, "calibrate": calibrate}
+        choices, heads, refitted = zip(
+            *(choose(few, rows, data, seeds, limit, fit_cache, **how) for few in shot_counts), strict=True
         )
         sure = reject_accuracy if calibrate else None
-        winner = finish_winner(choices[-1], heads[-1], data, Path(output), reject_accuracy=sure)
+        winner = finish_winner(choices[-1], heads[-1], refitted[-1], data, Path(output), reject_accuracy=sure)
         result = SweepResult(
             folder=Path(output),
             heads=len(wanted),

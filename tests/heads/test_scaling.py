@@ -22,7 +22,10 @@ def random() -> np.random.Generator:
 
 @pytest.mark.parametrize("xp", [np, jnp])
 def test_rows_of_unit_length_are_scikit_learns(xp, random):
-    x = random.normal(size=(20, 7)).astype(np.float32) * np.geomspace(1e-12, 1e30, 20, dtype=np.float32)[:, None]
+    x = (
+        random.normal(size=(20, 7)).astype(np.float32)
+        * np.geomspace(1e-12, 1e30, 20, dtype=np.float32)[:, None]
+    )
     x[3] = 0
     got = unit_length(xp.asarray(x), xp)
     assert got.dtype == np.float32

@@ -220,11 +220,13 @@ def test_heads_are_trained_as_they_were(own_place, command):
 # Sweeps -----------------------------------------------------------------------------------------------------
 
 SWEEP = commands("sweep")[0]
+AS_BEFORE = " --scaling standard"
+"""What has another default now."""
 
 
 def test_a_finished_sweep_fits_nothing_anew(own_place):
     expected = ANSWERS[SWEEP]["result"]
-    found = answer(SWEEP)
+    found = answer(SWEEP + AS_BEFORE)
     assert (found["fitted"], expected["fitted"]) == (0, 12)
     require_same({**found, "fitted": 12}, expected, STORED)
 
@@ -234,7 +236,7 @@ def test_an_unfinished_sweep_is_completed(own_place):
     lines = Path("sweeps/stopped/results.jsonl").read_bytes()
     whole = lines[: lines.rindex(b"\n") + 1]
     assert whole != lines  # half a line, as a kill leaves it
-    found = answer(SWEEP.replace("sweeps/finished", "sweeps/stopped"))
+    found = answer(SWEEP.replace("sweeps/finished", "sweeps/stopped") + AS_BEFORE)
     assert found["fitted"] == found["heads"] - whole.count(b"\n") == 6
     require_same({**found, "fitted": 12}, expected, STORED)
     assert Path("sweeps/stopped/results.jsonl").read_bytes().startswith(whole)

@@ -77,6 +77,7 @@ TRAINING = Record(
         "warnings": Items(Record({"code": Text(), "message": Text()})),
         "sweep": Text(),
         "finetuned": Table(),
+        "refitted": Record({}, {"images": _COUNT, "folds": _COUNT}),
     },
 )
 """Beside these, the settings of the head: `featcache.heads.settings.Settings`."""

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from featcache.classifier.loading import renamed
 from featcache.core.disk.files import made_folder, replace_file
 from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.disk.jsonl import append_records, mend_end, read_records, rewrite_records
@@ -274,6 +275,8 @@ def _run_text(document: Mapping[str, Any]) -> bytes:
 
 
 def _require_same(target: Path, have: Mapping[str, Any], want: Mapping[str, Any]) -> None:
+    if "standardize" in have.get("settings", {}):
+        have = {**have, "settings": renamed(have["settings"])}
     lines = [line.replace(" in the cache, ", " in the run, ") for line in differences(have, want)]
     if lines:
         raise IdentityError(

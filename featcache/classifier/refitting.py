@@ -1,0 +1,178 @@
+"""Fit a head again on training and validation rows together, once validation has chosen its settings and epoch.
+
+Validation rows are a fifth of what is labelled, and to choose with them does not use them up. The final head learns
+from all of them. What it is worth is then told by heads that have not: its calibration comes from out-of-fold outputs
+(each row's by a head of the same settings that learnt from the other folds; Platt, "Probabilistic outputs for support
+vector machines", 1999, section 3, and scikit-learn's ``CalibratedClassifierCV``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.cache import FeatureCache
+from featcache.heads.settings import STRENGTHS, Settings
+from featcache.splits.selection import draw_folds, keys_of
+
+if TYPE_CHECKING:
+    from featcache.heads.feature_table import FeatureRows
+    from featcache.solvers.fit import Fit
+
+FOLDS = 5
+"""Folds of out-of-fold outputs, and by which a strength is chosen."""
+
+FEWEST_ROWS = 2 * FOLDS
+"""With fewer rows there are no folds: heads without a class would tell of nothing but its absence."""
+
+
+@dataclass(frozen=True)
+class RefittedHeads:
+    """Heads of one configuration on all rows.
+
+    Parameters
+    ----------
+    fits
+        One for each seed, on all rows.
+    by_fold
+        For each fold, one that learnt from the other folds (of the first seed); none if there were too few rows.
+    rows
+        The cache's row numbers of all rows, int ``[n]``.
+    fold_of
+        The fold of each, int ``[n]``.
+    """
+
+    fits: "Sequence[Fit]"
+    by_fold: "Sequence[Fit]"
+    rows: np.ndarray
+    fold_of: np.ndarray
+
+
+def folds_for(cache: FeatureCache, rows: np.ndarray, *, group_by: str | None, seed: int) -> np.ndarray | None:
+    """Return the fold of each row, int ``[n]``; ``None`` if there are too few for `FOLDS` of them."""
+    from featcache.errors import DataError
+
+    if len(set(keys_of(cache, rows))) < FEWEST_ROWS:
+        return None
+    try:
+        return draw_folds(cache, rows, folds=FOLDS, group_by=group_by, seed=seed)
+    except DataError:  # fewer groups than folds
+        return None
+
+
+def refit(
+    settings: "Sequence[Settings]",
+    pool: "FeatureRows",
+    rows: np.ndarray,
+    fold_of: np.ndarray | None,
+    *,
+    last_epochs: Sequence[float],
+    classes: int,
+    **options: Any,
+) -> RefittedHeads:
+    """Fit heads that differ in the seed on all rows, and one without each fold, in one program.
+
+    Parameters
+    ----------
+    settings
+        S of them.
+    pool
+        All training and validation rows, int ``[n]`` of the cache as `rows`; its weights are not looked at.
+    rows, fold_of
+        See `RefittedHeads`; ``None`` for no folds.
+    last_epochs
+        S epochs after which heads by descent stop: those that validation chose.
+    classes
+        Number of classes, labels or targets.
+    **options
+        Of `featcache.solvers.fit.fit_heads`.
+    """
+    from featcache.solvers.fit import fit_heads
+
+    folds = [] if fold_of is None else list(range(int(fold_of.max()) + 1))
+    weight = np.ones((len(settings) + len(folds), len(rows)), np.float32)
+    for fold in folds:
+        weight[len(settings) + fold, fold_of == fold] = 0
+    nothing = pool._replace(
+        table=_no_rows(pool.table.shape[1]), labels=pool.labels[:0], weight=weight[:, :0], views=1
+    )
+    fits = fit_heads(
+        [*settings, *(settings[0] for _ in folds)],
+        pool._replace(weight=weight),
+        nothing,
+        classes=classes,
+        last_epochs=[*last_epochs, *(last_epochs[0] for _ in folds)],
+        **options,
+    )
+    count = len(settings)
+    return RefittedHeads(fits[:count], fits[count:], rows, np.zeros(0, int) if fold_of is None else fold_of)
+
+
+def _no_rows(width: int) -> Any:
+    from featcache.heads.feature_table import ArrayTable
+
+    return ArrayTable(np.zeros((0, width), np.float32))
+
+
+def fit_at_once(
+    settings: Settings,
+    pool: "FeatureRows",
+    plain: "FeatureRows",
+    rows: np.ndarray,
+    trained: np.ndarray,
+    fold_of: np.ndarray | None,
+    *,
+    strength: float | None,
+    classes: int,
+) -> "tuple[Settings, Fit, RefittedHeads]":
+    """Fit a head that knows no epochs on training rows, on all rows, and without each fold, in one program.
+
+    Parameters
+    ----------
+    settings
+        Of a head that is solved, or remembers its rows.
+    pool, plain
+        The rows to learn from, and the same of one view to judge by.
+    rows, fold_of
+        See `RefittedHeads`; ``None`` for no folds.
+    trained
+        bool ``[n]``: the training rows among them.
+    strength
+        Of the penalty; ``None`` chooses it by the folds, for which heads of all `featcache.heads.settings.STRENGTHS`
+        are fitted.
+    classes
+        Number of classes or targets.
+
+    Returns
+    -------
+    Settings
+        With the strength that is best in the mean over the folds: by the loss for ``logistic``, which tells more than
+        the share of right rows, often equal for several strengths; by the score for ``ridge``, whose outputs are no
+        probabilities. Of equals the strongest.
+    Fit, RefittedHeads
+        The head on the training rows, and those on all and without each fold.
+    """
+    from featcache.solvers.fit import fit_heads
+
+    folds = [] if fold_of is None else [fold_of == fold for fold in range(int(fold_of.max()) + 1)]
+    candidates = [settings]
+    if strength is None and folds and settings.head in STRENGTHS:
+        name, strengths = STRENGTHS[settings.head]
+        candidates = [replace(settings, **{name: value}) for value in strengths]
+    weight = np.stack([trained, np.ones_like(trained), *(~held for held in folds)]).astype(np.float32)
+    judged = np.stack([~trained, np.zeros_like(trained), *folds]).astype(np.float32)
+    heads, count = len(weight), len(candidates)
+    fits = fit_heads(
+        [own for own in candidates for _ in range(heads)],
+        pool._replace(weight=np.tile(weight, (count, 1))),
+        plain._replace(weight=np.tile(judged, (count, 1))),
+        classes=classes,
+    )
+    best = 0
+    if count > 1:
+        scores = [fit.val_loss if settings.head == "logistic" else -fit.val_accuracy for fit in fits]
+        best = int(np.argmin(np.nanmean(np.reshape(scores, (count, heads))[:, 2:], axis=1)))
+    one, everything, *by_fold = fits[best * heads : (best + 1) * heads]
+    found = np.zeros(0, int) if fold_of is None else fold_of
+    return candidates[best], one, RefittedHeads([everything], by_fold, rows, found)
