@@ -27,8 +27,8 @@ condition; that of miscalibrated heads (ridge, knn, an overfitted linear one) fe
 on.
 """
 
-PRIOR_DEVIATION = 0.5
-"""Deviation of log T before any row is seen: two of three heads are within a factor of 1.65 of their right confidence.
+PRIOR_DEVIATION = 0.3
+"""Deviation of log T before any row is seen: two of three heads are within a factor of 1.35 of their right confidence.
 
 What few rows tell is shrunk by it, and many rows outweigh it: of 50 rows that happen to be 96 % right a temperature of
 0.45 is likeliest, and would raise the loss of other rows by a quarter.
@@ -116,7 +116,7 @@ def calibrated(
         return Calibration(note=f"a temperature is fitted to classes, and these are {task}")
     if not len(labels):
         return Calibration(note="no rows were held out to calibrate with")
-    found = calibrate(logits, labels, classes=classes, loss=loss)
+    found = calibrate(logits, labels, classes=classes, loss=loss, deviation=PRIOR_DEVIATION)
     before, probable = (
         class_probabilities(loss, np.asarray(logits) / divisor, classes) for divisor in (1, found.temperature)
     )
@@ -150,7 +150,14 @@ def _no_threshold(rejection: Rejection, accuracy: float) -> str | None:
     )
 
 
-def calibrate(logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str = "softmax") -> Calibration:
+def calibrate(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: int,
+    loss: str = "softmax",
+    deviation: float = np.inf,
+) -> Calibration:
     """Fit a temperature and measure the calibration error without and with it.
 
     Parameters
@@ -163,6 +170,8 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str
         Number of classes; two for a single sigmoid output.
     loss
         The training loss, of `featcache.heads.settings.CLASS_LOSSES`.
+    deviation
+        See `fit_temperature`.
 
     Returns
     -------
@@ -178,7 +187,7 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str
         raise DataError(
             "no validation rows to calibrate with; train with a validation split or --val-fraction"
         )
-    temperature = fit_temperature(logits, labels, loss=loss)
+    temperature = fit_temperature(logits, labels, loss=loss, deviation=deviation)
     before, after = (
         expected_calibration_error(labels, class_probabilities(loss, np.asarray(logits) / divisor, classes))
         for divisor in (1.0, temperature)
@@ -186,8 +195,10 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, *, classes: int, loss: str
     return Calibration(temperature, len(labels), before, after)
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, loss: str = "softmax") -> float:
-    """Return the likeliest temperature, given the labels and that log T is near 0 for most heads.
+def fit_temperature(
+    logits: np.ndarray, labels: np.ndarray, *, loss: str = "softmax", deviation: float = np.inf
+) -> float:
+    """Return the likeliest temperature, given the labels, and how near 0 log T is for most heads.
 
     Guo et al., "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599
 
@@ -200,6 +211,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, loss: str = "soft
     loss
         ``"softmax"``, or ``"sigmoid"``: C binary outputs for each row (or one, with two classes), which share the
         temperature.
+    deviation
+        Of log T before any row is seen; by default nothing is known.
 
     Returns
     -------
@@ -215,7 +228,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, loss: str = "soft
     Notes
     -----
     The mean loss of n rows is convex in the inverse temperature β; its derivative is ``mean(E_p[z] − z_label)``, which
-    grows with β. With u = log β normal of deviation σ = `PRIOR_DEVIATION` before any row is seen, what is minimised is
+    grows with β. With u = log β normal of deviation σ = `deviation` before any row is seen, what is minimised is
     ``n · loss(e^u) + u² / 2σ²``, whose derivative by u is ``n · β · mean(E_p[z] − z_label) + u / σ²``. Brent's method
     finds its zero.
 
@@ -239,7 +252,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, loss: str = "soft
     def excess(log_beta: float) -> float:
         p = np.exp(np.exp(log_beta) * behind)
         slope = np.mean(np.sum(p * behind, axis=1) / p.sum(axis=1)) - wanted
-        return float(independent * np.exp(log_beta) * slope + log_beta / PRIOR_DEVIATION**2)
+        return float(independent * np.exp(log_beta) * slope + log_beta / deviation**2)
 
     low, high = -np.log(HOTTEST), -np.log(COLDEST)
     first, last = excess(low), excess(high)

@@ -167,7 +167,7 @@ class FineTuningArguments(TypedDict, total=False):
 
 
 _OTHERWISE: Mapping[str, Mapping[str, Any]] = {
-    "epochs": {"default": 10},
+    "epochs": {"default": 10, "otherwise": ""},
     "learning_rate": {"default": 1e-4},
     "optimizer": {"default": "adamw", "choices": STEPPING},
     "schedule": {"default": "cosine"},

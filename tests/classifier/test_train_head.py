@@ -11,6 +11,7 @@ from sklearn import metrics as sklearn
 from sklearn.metrics import log_loss
 
 from featcache import Classifier, train_head
+from featcache.classifier.calibration import PRIOR_DEVIATION
 from featcache.classifier.train_head import Settings
 from featcache.core.schema import Setting
 from featcache.errors import DataError, MissingFileError, UnknownNameError, UsageError
@@ -32,8 +33,12 @@ def cache(tmp_path):
 def test_a_head_learns_and_its_scores_are_those_of_scikit_learn(cache, tmp_path):
     classifier = train_head(cache, output=tmp_path / "head", epochs=EPOCHS, learning_rate=0.05)
     rows = select_rows(cache, SplitSpec())
-    for split, part in (("val", rows.val), ("test", rows.test)):
-        probabilities = classifier.probabilities(cache.features(part)).astype(np.float64)
+    # Validation rows judge the head before it has learnt from them.
+    for split, own, part in (
+        ("val", classifier.before_refit(), rows.val),
+        ("test", classifier, rows.test),
+    ):
+        probabilities = own.probabilities(cache.features(part)).astype(np.float64)
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32's sums are 1 to 1e-7 only
         got = classifier.metrics[split]
         assert got["accuracy"] == sklearn.accuracy_score(cache.labels[part], probabilities.argmax(1))
@@ -46,7 +51,8 @@ def test_a_head_learns_and_its_scores_are_those_of_scikit_learn(cache, tmp_path)
     assert len(losses) == training["epochs_run"] <= EPOCHS
     assert training["best_epoch"] == 1 + int(np.argmin(losses))
     # The recorded loss of the best epoch is that of the head that was kept; rounded to 6 digits.
-    np.testing.assert_allclose(classifier.metrics["val"]["loss"], min(losses), rtol=1e-4)
+    plain = train_head(cache, output=None, epochs=EPOCHS, learning_rate=0.05, calibrate=False)
+    np.testing.assert_allclose(plain.metrics["val"]["loss"], min(losses), rtol=1e-4)
     assert training["validation"] == "0.2 of train, stratified, seed 0"
     assert Classifier.load(tmp_path / "head").training == training
 
@@ -67,12 +73,14 @@ def test_everything_that_made_the_head_is_recorded(cache):
 def test_the_same_seed_gives_the_same_head(cache):
     first, again, other = (train_head(cache, output=None, epochs=EPOCHS, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.parameters["kernel"], again.parameters["kernel"])
-    assert np.abs(first.parameters["kernel"] - other.parameters["kernel"]).max() > 1e-4
+    # Fitted again on all rows, which are one batch, both are the same; other rows were held out before.
+    np.testing.assert_allclose(first.parameters["kernel"], other.parameters["kernel"], atol=1e-5)
+    assert np.abs(first.judged["kernel"] - other.judged["kernel"]).max() > 1e-4
 
 
 # How sure it may be -----------------------------------------------------------------------------------------
 
-UNSURE = {"head": "ridge"}
+UNSURE = {"head": "ridge", "l2": 1.0}
 """Its outputs are near 0 and 1: as logits they say little, however right they are."""
 
 
@@ -85,12 +93,13 @@ def large(tmp_path):
 
 
 def test_the_temperature_is_the_one_that_makes_the_validation_rows_likeliest(large):
-    classifier = train_head(large, output=None, reject_accuracy=0.8, **UNSURE)
-    plain = train_head(large, output=None, calibrate=False, **UNSURE)
+    classifier = train_head(large, output=None, reject_accuracy=0.8, refit=False, **UNSURE)
+    plain = train_head(large, output=None, calibrate=False, refit=False, **UNSURE)
     val, test = ({"x": large.arrays(part)[0], "y": large.arrays(part)[1]} for part in ("val", "test"))
 
     def loss(beta: float) -> float:
-        return log_loss(val["y"], special.softmax(beta * np.float64(plain.logits(val["x"])), axis=1))
+        own = log_loss(val["y"], special.softmax(beta * np.float64(plain.logits(val["x"])), axis=1))
+        return own + np.log(beta) ** 2 / (2 * PRIOR_DEVIATION**2 * len(val["y"]))
 
     found = optimize.minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9})
     calibration = classifier.calibration
@@ -110,12 +119,11 @@ def test_the_temperature_is_the_one_that_makes_the_validation_rows_likeliest(lar
     assert kept == calibration.rejection, "the validation rows themselves"
 
 
-def test_a_head_without_enough_validation_rows_is_not_calibrated_and_says_so(cache):
+def test_every_row_calibrates_once_and_none_is_said(cache):
     few, none = (train_head(cache, output=None, epochs=EPOCHS, val_fraction=share) for share in (0.2, 0.0))
-    assert (few.calibration.temperature, few.calibration.note) == (
-        1, "12 validation rows, 50 are needed to calibrate with"
-    )  # fmt: skip
-    assert none.calibration.note == "no validation rows, 50 are needed to calibrate with"
+    assert few.calibration.count == none.calibration.count == 60
+    plain = train_head(cache, output=None, epochs=EPOCHS, val_fraction=0.0, refit=False)
+    assert plain.calibration.note == "no rows were held out to calibrate with"
     plain = train_head(cache, output=None, epochs=EPOCHS, calibrate=False)
     assert plain.calibration.note == "it was not asked for"
 
@@ -303,7 +311,7 @@ def test_a_missing_cache_says_how_to_make_one(tmp_path):
 
 def test_settings_have_the_defaults_of_train_head():
     signature = inspect.signature(train_head).parameters
-    by_task = {"head": None, "loss": None, "scaling": None}
+    by_task = dict.fromkeys(("head", "loss", "scaling", "epochs", "c", "l2"))
     assert {f.name: f.default for f in fields(Settings)} | by_task == {
         f.name: signature[f.name].default for f in fields(Settings)
     }

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from featcache import Classifier, sweep, train_head
 from featcache.cache import FeatureCache
-from featcache.classifier.calibration import fit_temperature
+from featcache.classifier.calibration import PRIOR_DEVIATION, fit_temperature
 from featcache.classifier.view_features import views_used, with_views
 from featcache.errors import DataError, UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable
@@ -388,10 +388,10 @@ def test_tta_scores_the_mean_of_the_probabilities_of_all_views(several, folder):
 
 
 def test_tta_calibrates_averages_and_keeps_their_order(several):
-    raw = train_head(several, output=None, tta=True, calibrate=False, **QUICK)
-    classifier = train_head(several, output=None, tta=True, **QUICK)
+    raw = train_head(several, output=None, tta=True, calibrate=False, refit=False, **QUICK)
+    classifier = train_head(several, output=None, tta=True, refit=False, **QUICK)
     val = averaged(raw, FX[150:240])
-    temperature = fit_temperature(np.log(val), FY[150:240])
+    temperature = fit_temperature(np.log(val), FY[150:240], deviation=PRIOR_DEVIATION)
     assert classifier.calibration.count == 90
     assert classifier.calibration.temperature == pytest.approx(temperature, rel=1e-4)
     assert temperature != 1

@@ -1,0 +1,128 @@
+"""Heads that are fitted again on training and validation rows, and what tells how good they are."""
+
+import numpy as np
+import pytest
+from helpers.feature_caches import feature_cache
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import GridSearchCV, PredefinedSplit, cross_val_predict
+
+from featcache import train_head
+from featcache.classifier.calibration import calibrated
+from featcache.classifier.classifier import Classifier
+from featcache.classifier.refitting import folds_for
+from featcache.heads.settings import SETTINGS, STRENGTHS
+from featcache.sweeps.axes import read_axis
+
+WIDTH, CLASSES = 12, 3
+
+
+def rows(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, CLASSES, count)
+    means = 1.2 * np.random.default_rng(9).normal(size=(CLASSES, WIDTH))
+    return (means[labels] + 2 * random.normal(size=(count, WIDTH))).astype(np.float32), labels
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """120 training, 60 validation and 60 test rows."""
+    x, labels = rows(240)
+    return feature_cache(tmp_path / "x.h5", x, labels, ["train"] * 120 + ["val"] * 60 + ["test"] * 60)
+
+
+@pytest.fixture
+def joined(tmp_path):
+    """The same, of which training and validation rows are one split."""
+    x, labels = rows(240)
+    return feature_cache(tmp_path / "joined.h5", x, labels, ["train"] * 180 + ["test"] * 60)
+
+
+PLAIN = {"scaling": "none"}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"head": "logistic", "c": 0.1}, {"head": "ridge", "l2": 3.0}, {"head": "prototype"}]
+)
+def test_the_final_head_has_learnt_from_training_and_validation_rows(cache, joined, settings):
+    again = train_head(cache, output=None, **settings)
+    apart = train_head(cache, output=None, refit=False, **settings)
+    want = train_head(joined, output=None, refit=False, val="none", **settings)
+    for name, value in want.parameters.items():
+        np.testing.assert_allclose(again.parameters[name], value, rtol=1e-4, atol=1e-5)
+    assert again.metrics["test"]["accuracy"] == want.metrics["test"]["accuracy"]
+    if settings["head"] != "prototype":  # which nothing needs before
+        for name, value in apart.parameters.items():
+            np.testing.assert_allclose(again.before_refit().parameters[name], value, rtol=1e-4, atol=1e-5)
+    assert again.training["refitted"] == {"images": 180, "folds": 5}
+    assert "refitted" not in apart.training
+
+
+def test_a_refitted_head_stops_at_the_epoch_that_validation_chose(cache, joined):
+    own = {"learning_rate": 0.02, "batch_size": 256}  # one batch: no order to differ in
+    again = train_head(cache, output=None, **own)
+    best = again.training["best_epoch"]
+    assert best < again.training["epochs"]
+    same = train_head(joined, output=None, refit=False, val="none", epochs=best, **own)
+    np.testing.assert_allclose(again.parameters["kernel"], same.parameters["kernel"], rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_for_folds_that_a_head_has_not_seen_calibrate_it(cache):
+    classifier = train_head(cache, output=None, head="logistic", c=10.0, **PLAIN)
+    pool = np.arange(180)
+    folds = folds_for(cache, pool, group_by=None, seed=0)
+    assert folds is not None
+    x, labels = cache.features(pool).astype(np.float64), cache.labels[pool]
+    oracle = LogisticRegression(C=10.0, tol=1e-8, max_iter=5000)
+    told = cross_val_predict(oracle, x, labels, cv=PredefinedSplit(folds), method="predict_log_proba")
+    want = calibrated(told, labels, classes=CLASSES)
+    assert want.temperature > 1.02, "else nothing was calibrated"
+    assert classifier.calibration.count == 180
+    # Both stop where the gradient is small; the temperature moves with the size of the logits.
+    assert classifier.calibration.temperature == pytest.approx(want.temperature, rel=2e-3)
+
+
+def test_a_strength_is_chosen_by_folds_as_scikit_learn_does(cache):
+    pool = np.arange(180)
+    folds = PredefinedSplit(folds_for(cache, pool, group_by=None, seed=0))
+    x, labels = cache.features(pool).astype(np.float64), cache.labels[pool]
+    strengths = STRENGTHS["logistic"][1]
+    search = GridSearchCV(
+        LogisticRegression(tol=1e-8, max_iter=5000), {"C": strengths}, cv=folds, scoring="neg_log_loss"
+    ).fit(x, labels)
+    chosen = train_head(cache, output=None, head="logistic", **PLAIN)
+    assert chosen.training["c"] == search.best_params_["C"] != 1.0
+    raw = cache.features(np.arange(180, 240))
+    want = search.best_estimator_.predict_log_proba(raw)
+    uncalibrated = train_head(cache, output=None, head="logistic", calibrate=False, **PLAIN)
+    np.testing.assert_allclose(log_softmax(uncalibrated.logits(raw), axis=1), want, atol=5e-3)
+
+    accuracy = make_scorer(lambda known, told: np.mean(known == told))
+    search = GridSearchCV(
+        RidgeClassifier(), {"alpha": STRENGTHS["ridge"][1]}, cv=folds, scoring=accuracy
+    ).fit(x, labels)
+    chosen = train_head(cache, output=None, head="ridge", **PLAIN)
+    assert chosen.training["l2"] == search.best_params_["alpha"]
+
+
+def test_what_is_tried_is_the_grid_of_a_sweep():
+    for name, strengths in STRENGTHS.values():
+        assert sorted(strengths) == list(read_axis(name, SETTINGS[name].grid).values)
+
+
+def test_too_few_rows_have_no_folds(tmp_path):
+    x, labels = rows(14)
+    few = feature_cache(tmp_path / "few.h5", x, labels, ["train"] * 8 + ["test"] * 6)
+    classifier = train_head(few, output=None, head="logistic", val="none")
+    assert classifier.training["c"] == 1.0
+    assert classifier.calibration.note == "no rows were held out to calibrate with"
+
+
+def test_both_heads_are_saved_and_damage_to_either_is_found(cache, tmp_path):
+    made = train_head(cache, output=tmp_path / "head", head="logistic", c=1.0)
+    loaded = Classifier.load(tmp_path / "head")
+    for one, other in ((made, loaded), (made.before_refit(), loaded.before_refit())):
+        np.testing.assert_array_equal(one.parameters["kernel"], other.parameters["kernel"])
+    assert loaded.before_refit().judged is None
+    assert np.abs(loaded.parameters["kernel"] - loaded.before_refit().parameters["kernel"]).max() > 1e-3
