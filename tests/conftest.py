@@ -15,6 +15,7 @@ KEPT_PROGRAMS = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
 }
+UNOPTIMISED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 SPLITS = {"train": 6, "val": 3, "test": 4}
 
 
@@ -23,7 +24,23 @@ def pytest_configure(config: pytest.Config) -> None:
     asked = any(argument.startswith("-m") for argument in config.invocation_params.args)
     if not asked and not config.option.markexpr:
         config.option.markexpr = "not slow and not torch"
+        _compile_without_optimising(config)
     _share_compiled_programs(config)
+
+
+def _compile_without_optimising(config: pytest.Config) -> None:
+    """LLVM optimises no machine code in the default suite: it compiles hundreds of programs and runs each for moments.
+
+    XLA's own passes, which fuse and reorder, are those of every run. The slow suites compile as users do, and so does
+    everything after ``JAX_DISABLE_MOST_OPTIMIZATIONS=0``. Workers inherit what the process that starts them says.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    said = os.environ.setdefault(UNOPTIMISED, "1")
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update(
+            UNOPTIMISED.lower(), said.lower() in ("1", "true", "yes", "on", "y", "t")
+        )
 
 
 def _share_compiled_programs(config: pytest.Config) -> None:

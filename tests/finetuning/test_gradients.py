@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers.tiny_finetuning import SIZE, tiny_network
 
 from featcache.backbones import load
 from featcache.backbones.finetuned import truncate_after
@@ -22,7 +23,8 @@ CLASSES = 3
 
 
 def model_of(name: str, layer: Layer, size: int) -> Model:
-    network = truncate_after(load(name, weights="random", image_size=size), layer.stage)
+    loaded = tiny_network() if name == "tiny" else load(name, weights="random", image_size=size)
+    network = truncate_after(loaded, layer.stage)
     return Model(network, layer, network.transforms, HeadArchitecture("linear", CLASSES))
 
 
@@ -58,7 +60,8 @@ def whole_gradients(model: Model, values, images, labels) -> dict[str, jax.Array
 
 
 CASES = [
-    pytest.param("vgg11", "block5_conv1", "block5_pool", 32, id="vgg"),
+    pytest.param("tiny", "block_2", "block_3", SIZE, id="tiny"),
+    pytest.param("vgg11", "block5_conv1", "block5_pool", 32, id="vgg", marks=pytest.mark.slow),
     pytest.param("mobilenet_v2", "block_14", "block_15", 64, id="mobilenet", marks=pytest.mark.slow),
     pytest.param("resnet50", "conv5_block2_out", "conv5_block3_out", 64, id="resnet", marks=pytest.mark.slow),
     pytest.param("inception_v3", "mixed9", "mixed10", 107, id="inception", marks=pytest.mark.slow),
