@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from featcache.backbones.input_size import ImageSize, read_size, with_size
 from featcache.backbones.registry import DEFAULT, resolve
+from featcache.core.argument_types import checked_types
 from featcache.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def _classifier_at(path: str | Path) -> Path | None:
     return Path(folder) if os.path.isfile(os.path.join(folder, DOCUMENT)) else None
 
 
+@checked_types(but=("image_size",))
 def load(
     name: str = DEFAULT, *, weights: str | Path | None = None, image_size: ImageSize | None = None
 ) -> "LoadedBackbone":

@@ -265,6 +265,7 @@ class Classifier:
 
     # On disk ------------------------------------------------------------------------------------------------
 
+    @checked_types()
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the classifier to a folder; an existing classifier there is replaced atomically.
 
@@ -329,6 +330,7 @@ class Classifier:
         }
 
     @classmethod
+    @checked_types()
     def load(cls, folder: str | os.PathLike[str]) -> "Classifier":
         """Read a classifier from its folder.
 

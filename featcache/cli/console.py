@@ -92,6 +92,8 @@ class Console:
         self.quiet = quiet
         self.verbose = verbose
         self._answered = False
+        self._said: list[str] = []
+        self._warnings: list[str] = []
         _current[:] = [self]
 
     def result(self, value: dict[str, Any], lines: Sequence[str]) -> None:
@@ -99,7 +101,22 @@ class Console:
         if self.as_json:
             self._answer("result", value)
         else:
+            self._said = list(lines)
             _print("\n".join(map(escaped, lines)))
+        self.tell_warnings()
+
+    def warning(self, text: str) -> None:
+        """Keep a warning until the result is printed, which comes first; the same text is told once."""
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def tell_warnings(self) -> None:
+        """Print the warnings so far, but for those whose words stand in the result."""
+        said = "\n".join(line.strip() for line in self._said)
+        for text in self._warnings:
+            if "\n".join(line.strip() for line in text.split("\n")) not in said:
+                self.note(f"warning: {text}")
+        self._warnings.clear()
 
     def note(self, text: str) -> None:
         """Print a hint or warning on stderr."""
@@ -113,6 +130,7 @@ class Console:
 
     def fail(self, kind: str, message: str) -> None:
         """Print an error on stderr, and with ``as_json`` also as the JSON object unless one was printed already."""
+        self.tell_warnings()
         if self.as_json and not self._answered:
             self._answer("error", {"kind": kind, "message": message})
         print(escaped_lines(f"error: {message}"), file=sys.stderr)
@@ -177,6 +195,16 @@ def shares(progress: "Progress") -> str:
     parts = {"decode": progress.decode_s, "network": progress.device_s, "write": progress.write_s}
     total = sum(parts.values())
     return ", ".join(f"{name} {100 * s / total:.0f} %" for name, s in parts.items()) if total else ""
+
+
+def percent(share: float) -> str:
+    """Return a share in the one form that all commands print it in: ``"91.2 %"``."""
+    return f"{100 * share:.1f} %"
+
+
+def percents(low: float, high: float) -> str:
+    """Return an interval of shares, such as ``"88.6–93.4 %"``."""
+    return f"{100 * low:.1f}–{100 * high:.1f} %"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:

@@ -102,13 +102,6 @@ def command(
     console.result(done.to_json(), lines(done))
     for note in done.notes:
         console.note(f"note: {note}")
-    if done.stopped.startswith("diverged"):
-        console.note(f"warning: it {done.stopped}; the best epoch was kept. Try a tenth of the learning rate")
-    if done.unreadable:
-        first, why = next(iter(done.unreadable.items()))
-        console.note(
-            f"warning: {len(done.unreadable)} images could not be read, such as {escaped(first)}: {why}"
-        )
     _report(done, run_place(output), console)
     console.note(f"next: featcache predict {escaped(str(output))} PHOTO…")
 

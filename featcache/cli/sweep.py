@@ -83,8 +83,6 @@ def command(
     with _live(console) as on_progress:
         result = sweep(caches, on_progress=on_progress, **options)
     console.result(result.to_json() | {"folder": str(result.folder)}, lines(result))
-    for warning in result.warnings:
-        console.note(f"warning: {warning}")
     if result.classifier:
         console.note(f"next: featcache predict {escaped(str(result.classifier))} PHOTO…")
 

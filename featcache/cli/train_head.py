@@ -68,8 +68,6 @@ def command(
         **settings,
     )
     console.result(to_json(classifier, output), lines(classifier, output))
-    for found in classifier.training["warnings"]:
-        console.note(f"warning: {escaped(found['message'])}")
     if replaced:
         console.note(f"(an earlier classifier in {output} was replaced)")
     if "test" not in classifier.metrics and "val" in classifier.metrics:

@@ -94,7 +94,12 @@ class Setting:
         UsageError
             Saying what is expected.
         """
-        require_type(self.option, value, self.hint)
+        try:
+            require_type(self.option, value, self.hint)
+        except UsageError as error:
+            raise UsageError(
+                f"{error}; known: {', '.join(self.choices)}" if self.choices else str(error)
+            ) from None
 
     def require_known(self, value: Any) -> None:
         """Refuse a word that is none of the choices.
@@ -224,6 +229,9 @@ def spelled_out(
                 bound = signature.bind(*args, **kwargs)
             except TypeError as error:
                 raise TypeError(f"{function.__name__}() {error}") from None
+            for name in settings.keys() & bound.arguments.keys():
+                if settings[name].choices and bound.arguments[name] is not None:
+                    settings[name].require_type(bound.arguments[name])  # which names the choices
             require_types(signature, bound.arguments)
             bound.apply_defaults()
             return function(*bound.args, **bound.kwargs)

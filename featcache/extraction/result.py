@@ -42,6 +42,8 @@ class Extraction:
         that still cannot be read are among `quarantined`.
     damaged
         Rows of the earlier cache at `path` that were damaged on the disk; they have been computed again.
+    reused_from
+        Path of each other cache that rows were copied from, and how many.
     """
 
     path: Path
@@ -57,11 +59,18 @@ class Extraction:
     progress: Progress = field(repr=False)
     retried: tuple[str, ...] = ()
     damaged: int = 0
+    reused_from: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def temporary(self) -> dict[str, str]:
         """Those of `quarantined` whose reason may pass, so that the next extraction tries them again."""
         return temporary_images(self.quarantined)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what is probably not as it was meant: images without features."""
+        lines = unreadable_lines(self.quarantined)
+        return ("\n".join(lines),) if lines else ()
 
     @property
     def cache(self) -> FeatureCache:
@@ -110,6 +119,23 @@ def quarantined_rows(cache: FeatureCache) -> dict[str, str]:
 def temporary_images(quarantined: Mapping[str, str]) -> dict[str, str]:
     """Return those of `quarantined_rows` whose reason may pass."""
     return {name: reason for name, reason in quarantined.items() if reason in TEMPORARY_REASONS}
+
+
+def unreadable_lines(quarantined: Mapping[str, str], most: int = 10) -> list[str]:
+    """Return images without features as lines of text, at most `most` of each kind."""
+    temporary = temporary_images(quarantined)
+    damaged = {name: reason for name, reason in quarantined.items() if name not in temporary}
+    text = []
+    for images, what in (
+        (damaged, "unreadable {} (they have no features):"),
+        (temporary, "not read  {} for now (they have no features; the same command tries them again):"),
+    ):
+        listed = [" ".join(name.split("\n")) + f": {reason}" for name, reason in images.items()]
+        text += [what.format(len(listed))] if listed else []
+        text += [f"  {line}" for line in listed[:most]]
+        more = len(listed) - most
+        text += [f"  … and {more} more (--json, or quarantined in Python, lists all)"] if more > 0 else []
+    return text
 
 
 def temporary_rows(cache: FeatureCache) -> np.ndarray:

@@ -81,6 +81,17 @@ class FineTuning:
             return f"not told apart from the frozen head: {span}; the frozen head is the simpler one"
         return f"worth it: {span}" if gain > 0 else f"worse than the frozen head: {span}; keep that one"
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what went wrong: it diverged, or images could not be read."""
+        found = []
+        if self.stopped.startswith("diverged"):
+            found.append(f"it {self.stopped}; the best epoch was kept. Try a tenth of the learning rate")
+        if self.unreadable:
+            first, why = next(iter(self.unreadable.items()))
+            found.append(f"{len(self.unreadable)} images could not be read, such as {first}: {why}")
+        return tuple(found)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
