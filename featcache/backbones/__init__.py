@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from featcache.backbones.input_size import ImageSize, read_size, with_size
 from featcache.backbones.registry import DEFAULT, resolve
 from featcache.core.argument_types import checked_types
+from featcache.core.forked import require_jax
 from featcache.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def load(
 
 
 def _load(name: str, weights: str | Path | None) -> "LoadedBackbone":
+    require_jax()
     from featcache.backbones.load_by_name import load_named
     from featcache.backbones.load_from_classifier import load_folder
 

@@ -197,16 +197,6 @@ def shares(progress: "Progress") -> str:
     return ", ".join(f"{name} {100 * s / total:.0f} %" for name, s in parts.items()) if total else ""
 
 
-def percent(share: float) -> str:
-    """Return a share in the one form that all commands print it in: ``"91.2 %"``."""
-    return f"{100 * share:.1f} %"
-
-
-def percents(low: float, high: float) -> str:
-    """Return an interval of shares, such as ``"88.6–93.4 %"``."""
-    return f"{100 * low:.1f}–{100 * high:.1f} %"
-
-
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
     """Return the lines of an aligned table; the columns named in `right` are aligned to the right."""
     cells = [list(columns), *[[escaped(cell) for cell in row] for row in rows]]

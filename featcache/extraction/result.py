@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.core.display import html_table
 from featcache.core.progress import Progress
 from featcache.datasets import Dataset
 from featcache.images.decoding import QUARANTINE_REASONS, TEMPORARY_REASONS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Extraction:
     """A finished extraction; may be used wherever a cache's path is expected.
 
@@ -79,6 +80,20 @@ class Extraction:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Extraction({str(self.path)!r}, {self.images} images: {self._counts()})"
+
+    def _counts(self) -> str:
+        parts = ("computed", "reused", "resumed", "duplicates", "dropped")
+        told = [f"{getattr(self, part)} {part}" for part in parts if getattr(self, part)]
+        return (
+            ", ".join(told + ([f"{len(self.quarantined)} unreadable"] if self.quarantined else [])) or "none"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [("images", self.images), ("features", self._counts()), ("seconds", f"{self.seconds:.1f}")]
+        return html_table(str(self.path), rows + [("warning", text) for text in self.warnings])
 
 
 def finished_extraction(

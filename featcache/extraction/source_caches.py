@@ -63,7 +63,7 @@ def named_caches(paths: Sequence[str | os.PathLike[str]], resolved: ResolvedExtr
 
 
 def caches_in(
-    folder: Path, resolved: ResolvedExtraction, known: Collection[str] = (), *, tell: bool
+    folder: Path, resolved: ResolvedExtraction, known: Collection[str] = (), *, tell: bool = True
 ) -> list[FeatureCache]:
     """Open the finished caches of this recipe in a folder, but for those whose real path is known.
 
@@ -141,9 +141,6 @@ def found_caches(
             if needed & (held := _held(cache)):
                 needed -= held
                 found.append(cache)
-                __import__("os").environ.get("DETECT") and open("/tmp/objects/detected", "a").write(
-                    __import__("os").environ.get("PYTEST_CURRENT_TEST", "?") + " " + str(cache.path) + "\n"
-                )
             known.add(_place(cache.path))
     return found
 

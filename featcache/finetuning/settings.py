@@ -201,7 +201,8 @@ def read_rates(rates: Mapping[str, float] | Sequence[str]) -> tuple[tuple[str, f
         rates = (rates,)
     if not isinstance(rates, Mapping | Sequence) or isinstance(rates, bytes):
         raise UsageError(
-            f"rates {reprlib.repr(rates)}: expected a mapping such as {{'head': 1e-3, '*': 1e-5}}, or texts such as 'block_1*=1e-4'"
+            f"rates {reprlib.repr(rates)}: expected a mapping such as {{'head': 1e-3, '*': 1e-5}}, or texts such as "
+            "'block_1*=1e-4'"
         )
     pairs = rates.items() if isinstance(rates, Mapping) else map(_pattern_and_rate, rates)
     return tuple((str(pattern), _rate(pattern, rate)) for pattern, rate in pairs)

@@ -1,12 +1,13 @@
 """The files of a sweep: a JSON line for every head, and a summary with the leaderboard and the choices."""
 
+import math
 import os
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featcache.cache import FeatureCache
 from featcache.classifier.loading import SETTINGS_CONTENT
@@ -15,6 +16,7 @@ from featcache.core.disk.jsonl import append_records, mend_end, read_records
 from featcache.core.disk.lock import WriteLock
 from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.temporaries import remove_leftovers
+from featcache.core.display import data_frame, html_table, percent
 from featcache.core.documents.classifier_document import SELECTION
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import SHA256, Flag, Maybe, Number, Record, Text, Whole
@@ -26,6 +28,9 @@ from featcache.solvers.fit import Fit
 from featcache.sweeps.data import Protocol
 from featcache.sweeps.leaderboard import LeaderboardEntry
 from featcache.sweeps.trials import RELEVANT, Trial
+
+if TYPE_CHECKING:
+    import pandas
 
 RESULTS = "results.jsonl"
 TABLE = "results.parquet"
@@ -70,6 +75,12 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+def varied_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that matter for this kind of head and are not at their default."""
+    usual = describe_settings(Settings(head=settings.head))
+    return {name: value for name, value in describe_settings(settings).items() if value != usual[name]}
+
+
 def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identity: str) -> dict[str, Any]:
     """Return a head's result line: everything that is needed to fit it again, and its validation scores."""
     from featcache.core.version import __version__
@@ -95,6 +106,10 @@ def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identit
         "converged": fit.converged,
         "featcache": __version__,
     }
+
+
+def _shown(accuracy: float) -> str:
+    return percent(accuracy) if math.isfinite(accuracy) else "diverged"
 
 
 def _finite(value: float) -> float | None:
@@ -215,7 +230,7 @@ class Contender:
     against: Comparison
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice:
     """The configuration chosen for one number of shots.
 
@@ -239,8 +254,14 @@ class Choice:
     test: SeedScores | None
     image_floor: float | None = None
 
+    def __repr__(self) -> str:
+        trial: Trial = self.entry.key
+        shots = "" if self.shots is None else f" of {self.shots} shots"
+        test = "" if self.test is None else f", test {_shown(self.test.mean)}"
+        return f"Choice({trial.settings.head} on {trial.layer}{shots}: validation {_shown(self.entry.accuracy)}{test})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class SweepResult:
     """A finished sweep.
 
@@ -282,6 +303,32 @@ class SweepResult:
     def chosen(self) -> Choice:
         """The choice over all training rows (or the most shots)."""
         return self.choices[-1]
+
+    def __repr__(self) -> str:
+        return f"SweepResult({str(self.folder)!r}, {self.heads} heads; chosen {self.chosen!r})"
+
+    def _repr_html_(self) -> str:
+        columns = ("", "validation", "backbone", "layer", "head", "settings")
+        rows = [
+            (
+                place,
+                _shown(entry.accuracy),
+                self.caches[entry.key.cache],
+                entry.key.layer,
+                entry.key.settings.head,
+                ", ".join(f"{name} {value}" for name, value in varied_settings(entry.key.settings).items()),
+            )
+            for place, entry in enumerate(self.leaderboard[:10], 1)
+        ]
+        return html_table(str(self.folder), rows, columns, note=repr(self.chosen))
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return the leaderboard as a data frame, best first, with a column for each setting; needs pandas."""
+        rows = []
+        for entry in self.leaderboard:
+            row = self._entry_json(entry)
+            rows.append(row | row.pop("settings"))
+        return data_frame(rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
