@@ -37,7 +37,8 @@ def command(
         typer.Option(help="Store colour statistics, for a warning if they suffice.", rich_help_panel="Data"),
     ] = True,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5].")
+        Path | None,
+        typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5, and what differs]."),
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Weights file to use, or 'random'.", rich_help_panel="Backbone")
@@ -151,7 +152,20 @@ def command(
     with stop_gently() as stop, console.progress() as on_progress:
         done = extract(dataset, strict=strict, on_progress=on_progress, stop=stop, **arguments)
     console.result(to_json(done), lines(done))
-    console.note(f"next: featcache train-head {escaped(str(done.path))}")
+    console.note(next_step(done, shard=shard))
+
+
+def next_step(done: "Extraction", *, shard: str | None = None) -> str:
+    """Return what to do with what was made: a part, a cut for fine-tuning, or features for a head."""
+    path = escaped(str(done.path))
+    if shard is not None:
+        return (
+            "next: the other shards, then the same command without --shard in this folder, which joins them"
+        )
+    layers = [name for name in done.cache.layers if not name.startswith("image:")]
+    if all(name.endswith(":map") for name in layers):
+        return f"next: featcache finetune CLASSIFIER --cache {path}  (CLASSIFIER: of featcache train-head, same photos)"
+    return f"next: featcache train-head {path}"
 
 
 def plan_lines(plan: "PlanReport") -> list[str]:

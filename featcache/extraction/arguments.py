@@ -74,7 +74,7 @@ class ExtractionArguments:
 
     def target(self, data: Dataset, part: Subset, resolved: ResolvedExtraction) -> Path:
         """Return the path of the cache."""
-        return output_path(data, backbone_label(resolved.network), self.output, part)
+        return output_path(data, backbone_label(resolved.network), self.output, part, self.spec)
 
 
 @dataclass(frozen=True)

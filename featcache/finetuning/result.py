@@ -74,6 +74,11 @@ class FineTuning:
     notes: tuple[str, ...] = ()
 
     @property
+    def worth_it(self) -> bool:
+        """Whether it is better than the frozen head by more than chance."""
+        return bool(self.best_epoch and self.comparison.told_apart and self.comparison.difference > 0)
+
+    @property
     def verdict(self) -> str:
         """Whether it was worth it, in one sentence."""
         gain, (low, high) = self.comparison.difference, self.comparison.interval
