@@ -111,9 +111,9 @@ def lines(classifier: "Classifier", output: Path, *, verbose: bool = False) -> l
     """Return a trained classifier as lines of text, the result first; loss and calibration in full if verbose."""
     training, metrics = classifier.training, classifier.metrics
     first = "test" if "test" in metrics else next(iter(metrics), None)
-    told = (
-        f"{ROWS.get(first, first)} {score_text(classifier.task, metrics[first])}" if first else "not measured"
-    )
+    told = "not measured: there are no validation or test photos"
+    if first:
+        told = score_text(classifier.task, metrics[first], rows=f"{ROWS.get(first, first)} ")
     text = [f"{escaped(str(output))}: {told}"]
     text += [
         f"  {ROWS.get(split, split):<11} {score_text(classifier.task, scores)}"
