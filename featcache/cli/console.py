@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.core.disk.storage import storage_error
+from featcache.core.display import escaped
 from featcache.core.documents.json_text import to_text
 from featcache.errors import StorageError
 
@@ -36,13 +37,6 @@ def active() -> "Console | None":
 def forget() -> None:
     """Forget the console of an earlier command of this process."""
     _current.clear()
-
-
-def escaped(text: str) -> str:
-    """Return text that is safe to print: undecodable names and control characters are shown escaped."""
-    # What turns the direction of writing (U+202A to U+202E, U+2066 to U+2069) is not printable to Python, either.
-    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
 
 def output_error(error: OSError) -> StorageError:

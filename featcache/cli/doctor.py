@@ -5,7 +5,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +50,7 @@ def command(
     findings = examine(folder)
     shown = findings if verbose else summary(findings)
     rows = [(finding.state, finding.topic, finding.detail) for finding in shown]
-    console.result({"findings": [asdict(f) for f in findings]}, table(("", "", ""), rows)[1:])
+    console.result({"findings": [_plain(f) for f in findings]}, table(("", "", ""), rows)[1:])
     return int(any(finding.state == "bad" for finding in findings))
 
 
@@ -74,6 +74,10 @@ class Diagnosis:
     state: str
     detail: str
     kind: str = ""
+
+
+def _plain(found: Diagnosis) -> dict[str, str]:
+    return {"topic": found.topic, "state": found.state, "detail": found.detail}
 
 
 MOST_LINES = 15

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     import pandas
 
 
+def escaped(text: str) -> str:
+    """Return text that is safe to print: undecodable names and control characters are shown escaped."""
+    # What turns the direction of writing (U+202A to U+202E, U+2066 to U+2069) is not printable to Python, either.
+    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
+
+
 def percent(share: float) -> str:
     """Return a share in the one form in which everything is printed: ``"91.2 %"``."""
     return f"{100 * share:.1f} %"

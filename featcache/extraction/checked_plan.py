@@ -26,7 +26,8 @@ def checked_plan(
 ) -> tuple[Plan, Probes]:
     """Return the plan, and the probe images' features, compared with those of every cache that rows are copied from.
 
-    If nothing is to be computed, the network does not run and the probes of the first such cache are kept.
+    If nothing is to be computed, the network does not run: the probes of the first such cache are kept, and others
+    that nobody named are compared with these.
 
     Parameters
     ----------
@@ -47,24 +48,22 @@ def checked_plan(
     ours: Probes | None = None
     while True:
         plan = build_plan(prepared.hashes, done, sources)
-        givers: list[tuple[int, Path, Mapping[str, Any]]] = [
-            (position, prepared.caches[position].path, prepared.caches[position].identity)
-            for position in sorted({position for position, _ in plan.reuse.values()})
-        ]
-        if resumed is not None:
-            givers.append((-1, resumed.path, resumed.identity))
+        givers = [(-1, resumed.path, resumed.identity)] if resumed is not None else []
+        used = sorted({position for position, _ in plan.reuse.values()})
+        givers += [(place, prepared.caches[place].path, prepared.caches[place].identity) for place in used]
         known = [
-            (position, path, identity["provenance"].get("probes") or {})
-            for position, path, identity in givers
+            (place, path, identity["provenance"].get("probes") or {}) for place, path, identity in givers
         ]
-        if not plan.compute:
-            return plan, known[0][2] if known else {}
-        if ours is None:
-            report(Progress("compile", total=len(prepared.rows)))
-            ours = prepared.runner.probe()
-        unlike = _unlike(prepared, ours, known)
+        if plan.compute:
+            if ours is None:
+                report(Progress("compile", total=len(prepared.rows)))
+                ours = prepared.runner.probe()
+            unlike, found = _unlike(prepared, ours, known), ours
+        else:
+            found = known[0][2] if known else {}
+            unlike = _unlike(prepared, found, [each for each in known[1:] if each[0] >= prepared.named])
         if not unlike:
-            return plan, ours
+            return plan, found
         for position in unlike:
             sources[position] = replace(sources[position], usable=np.zeros_like(sources[position].usable))
 

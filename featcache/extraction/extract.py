@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Extraction", "OnProgress", "Progress", "extract"]
 
 
-@checked_types(but=("views", "view_seed", "splits", "image_size"))
+@checked_types(but=("dataset", "views", "view_seed", "splits", "image_size"))
 def extract(
     dataset: str | Path | Dataset | None = None,
     *,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.core.display import html_table
+from featcache.core.display import escaped, html_table
 from featcache.core.progress import Progress
 from featcache.datasets import Dataset
 from featcache.images.decoding import QUARANTINE_REASONS, TEMPORARY_REASONS
@@ -145,7 +145,7 @@ def unreadable_lines(quarantined: Mapping[str, str], most: int = 10) -> list[str
         (damaged, "unreadable {} (they have no features):"),
         (temporary, "not read  {} for now (they have no features; the same command tries them again):"),
     ):
-        listed = [" ".join(name.split("\n")) + f": {reason}" for name, reason in images.items()]
+        listed = [f"{escaped(name)}: {reason}" for name, reason in images.items()]
         text += [what.format(len(listed))] if listed else []
         text += [f"  {line}" for line in listed[:most]]
         more = len(listed) - most

@@ -60,7 +60,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     photo_folder(Path("food-101/images"), dict.fromkeys(CLASSES, 4))
     Path("food-101/meta").mkdir()
     for part, numbers in (("train", (0, 1, 2)), ("test", (3,))):
-        Path(f"food-101/meta/{part}.txt").write_text("".join(f"{c}/{n}.png\n" for c in CLASSES for n in numbers))
+        Path(f"food-101/meta/{part}.txt").write_text(
+            "".join(f"{c}/{n}.png\n" for c in CLASSES for n in numbers)
+        )
     for shard in range(10):
         Path("label.cls").write_text(CLASSES[shard % 3])
         with tarfile.open(f"shards-{shard:03}.tar", "w") as archive:
@@ -86,7 +88,9 @@ def test_commands_of_the_readme_run_one_after_another(folder, cli, small_backbon
         assert done.code == 0, f"featcache {shlex.join(words)}\n{done.err}"
         ran.append(words[0])
     assert len(ran) > 25
-    assert {"extract", "train-head", "evaluate", "predict", "sweep", "finetune", "cache", "doctor"} <= set(ran)
+    assert {"extract", "train-head", "evaluate", "predict", "sweep", "finetune", "cache", "doctor"} <= set(
+        ran
+    )
     first_python = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     exec(compile(first_python, "README.md", "exec"), {})
 

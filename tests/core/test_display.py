@@ -22,8 +22,9 @@ def test_long_lists_are_cut():
 
 def test_what_stands_in_a_table_is_escaped():
     text = html_table("<a>", [("<script>", 1)], ("&",), note="<b>")
-    assert "<script>" not in text and "&lt;script&gt;" in text
-    assert "<caption>&lt;a&gt;</caption>" in text and "<p>&lt;b&gt;</p>" in text and ">&amp;</th>" in text
+    assert "<script>" not in text
+    for escaped in ("&lt;script&gt;", "<caption>&lt;a&gt;</caption>", "<p>&lt;b&gt;</p>", ">&amp;</th>"):
+        assert escaped in text
 
 
 def test_a_history_is_arrays_and_a_frame():
@@ -31,11 +32,15 @@ def test_a_history_is_arrays_and_a_frame():
     np.testing.assert_array_equal(history["val_loss"], [1.5, np.nan, 0.5])
     assert repr(history) == "History(3 epochs of val_loss, val_score)"
     frame = history.to_frame()
-    assert (list(frame.index), frame.index.name, list(frame)) == ([1, 2, 3], "epoch", ["val_loss", "val_score"])
+    assert (list(frame.index), frame.index.name, list(frame)) == (
+        [1, 2, 3],
+        "epoch",
+        ["val_loss", "val_score"],
+    )
     assert repr(History({})) == "History(0 epochs of nothing)"
 
 
 def test_a_frame_needs_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingExtraError, match="a data frame needs pandas, which is not installed; pip install pandas"):
+    with pytest.raises(MissingExtraError, match="needs pandas, which is not installed; pip install pandas"):
         History({}).to_frame()
