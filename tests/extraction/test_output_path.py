@@ -10,7 +10,9 @@ from featcache.extraction.spec import ExtractionSpec
 from featcache.images.transforms import Transforms
 from featcache.images.views import DEFAULT, Views
 
-SQUARE = Transforms((64, 64), crop_mode="center", interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
+SQUARE = Transforms(
+    input_size=(64, 64), crop_mode="center", interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3
+)
 SPECS = {
     "": {},
     "-block6a-map": {"layers": ("block6a:map",)},
