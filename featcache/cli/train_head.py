@@ -191,7 +191,8 @@ def unknown_lines(calibration: "Calibration") -> list[str]:
         if kept.coverage < 1
         else "no photo"
     )
-    right = "" if kept.accuracy is None else f"; {percent(kept.accuracy)} of the others are right"
+    others = "the others" if kept.coverage < 1 else "them"
+    right = "" if kept.accuracy is None else f"; {percent(kept.accuracy)} of {others} are right"
     return [f'  unknown     {who} would be answered "unknown"{right}']
 
 
@@ -199,7 +200,7 @@ def calibration_lines(calibration: "Calibration") -> list[str]:
     """Return lines on a classifier's temperature and rejection threshold, in numbers."""
     if not calibration.count:
         return [f"  calibrated  no: {calibration.note}"]
-    before, after = calibration.error_before, calibration.error_after
+    before, after = (error or 0.0 for error in (calibration.error_before, calibration.error_after))
     how = (
         f"as it is; calibration error {percent(before)}"
         if calibration.temperature == 1

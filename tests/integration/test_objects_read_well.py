@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_an_evaluation(tmp_path, task):
     features, labels = blobs(60)
     targets = {"classes": labels, MULTILABEL: np.eye(3)[labels], REGRESSION: features[:, :3]}[task]
     made = feature_cache(tmp_path / "x.h5", features, targets, ["train"] * 40 + ["test"] * 20, task=task)
-    head = {} if task == MULTILABEL else {"head": "ridge"}
+    head: Any = {} if task == MULTILABEL else {"head": "ridge"}
     scores = featcache.train_head(made, output=None, epochs=2, **head).evaluate(split="test")
     text = repr(scores)
     assert len(text) < MOST
