@@ -91,7 +91,7 @@ def _contents(groups: dict[str, dict[str, Any]]) -> Iterator[str]:
             yield f"| [`{name}`](#{_anchor(name)}) | {_marked(Docstring.of(value).summary)} |".replace(
                 "\n", " "
             )
-    yield "| **[Errors](#errors)** | `FeatcacheError` and its kinds; `FeatcacheWarning`, which functions and commands issue |"
+    yield "| **[Errors](#errors)** | `FeatcacheError` and its kinds; of warnings `FeatcacheWarning` is the one kind |"
 
 
 # One function or class --------------------------------------------------------------------------------------

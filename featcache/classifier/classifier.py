@@ -18,6 +18,7 @@ from featcache.cache import FeatureCache
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.description import classifier_html, classifier_text
 from featcache.classifier.evaluation import ClassifierEvaluation, evaluate_classifier
+from featcache.classifier.history import History
 from featcache.classifier.loading import check_classifier, settings_of
 from featcache.classifier.seen_images import NAME as SEEN
 from featcache.core.argument_types import checked_types
@@ -29,7 +30,6 @@ from featcache.core.classifier_folder import (
     read_folder,
     write_folder,
 )
-from featcache.core.history import History
 from featcache.core.identity import differences
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import IdentityError, UsageError

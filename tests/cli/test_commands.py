@@ -234,8 +234,8 @@ def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
     calibration = Classifier.load(tmp_path / "head").calibration
     kept = calibration.rejection
     assert lines[3] == (
-        f'  unknown     {_of_100(1 - kept.coverage)} would be answered "unknown"; {100 * kept.accuracy:.1f} % of the '
-        "others are right"
+        f'  unknown     {_of_100(1 - kept.coverage)} would be answered "unknown"; {100 * kept.accuracy:.1f} % of '
+        f"{'the others' if kept.coverage < 1 else 'them'} are right"
     )
     assert lines[5:] == [
         f"  calibrated  temperature {calibration.temperature:.2f}; calibration error "

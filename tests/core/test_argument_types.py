@@ -89,7 +89,6 @@ def test_numbers_of_numpy_become_pythons():
         (lambda: featcache.extract("photos", layers=5), "layers 5: expected a list of texts"),
         (lambda: featcache.train_head("x.h5", class_weights={"a": 2}), "class-weights {'a': 2}: expected text; known"),
         (lambda: featcache.train_head("x.h5", hidden="256"), "hidden '256': expected a list of whole numbers"),
-        (lambda: featcache.train_head(""), "no cache '.'; give the path of a file made by featcache extract"),
         (lambda: featcache.sweep("x.h5", shots=[]), "shots []: expected numbers above 0 and 'all'"),
         (lambda: featcache.sweep("x.h5", trials=0), "trials 0: expected 1 or more"),
         (lambda: featcache.finetune(5), "classifier 5: expected text, a path or a Classifier"),

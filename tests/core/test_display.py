@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from featcache.classifier.history import History
 from featcache.core.display import html_table, percent, percents, some
-from featcache.core.history import History
 from featcache.errors import MissingExtraError
 
 
