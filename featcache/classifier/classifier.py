@@ -16,7 +16,9 @@ import numpy as np
 from featcache.backbones.registry import TUNED
 from featcache.cache import FeatureCache
 from featcache.classifier.calibration import Calibration, calibrated
+from featcache.classifier.description import classifier_html, classifier_text
 from featcache.classifier.evaluation import ClassifierEvaluation, evaluate_classifier
+from featcache.classifier.history import History
 from featcache.classifier.loading import check_classifier, settings_of
 from featcache.classifier.seen_images import NAME as SEEN
 from featcache.core.argument_types import checked_types
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classifier:
     """A trained head and the identity of the features that it was trained on.
 
@@ -96,6 +98,21 @@ class Classifier:
     task: str = MULTICLASS
     seen: np.ndarray | None = field(default=None, repr=False, compare=False)
     network: "LoadedBackbone | None" = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return classifier_text(self)
+
+    def _repr_html_(self) -> str:
+        return classifier_html(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled programs and devices belong to one process; another makes its own when it first predicts.
+        return {name: value for name, value in vars(self).items() if name != "_predictor"}
+
+    @property
+    def history(self) -> History:
+        """Validation loss and score by epoch, float64 ``[epochs]`` each; empty of heads that are solved."""
+        return History(self.training.get("history", {}))
 
     # On features --------------------------------------------------------------------------------------------
 
@@ -265,6 +282,7 @@ class Classifier:
 
     # On disk ------------------------------------------------------------------------------------------------
 
+    @checked_types()
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the classifier to a folder; an existing classifier there is replaced atomically.
 
@@ -329,6 +347,7 @@ class Classifier:
         }
 
     @classmethod
+    @checked_types()
     def load(cls, folder: str | os.PathLike[str]) -> "Classifier":
         """Read a classifier from its folder.
 

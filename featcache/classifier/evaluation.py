@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassifierEvaluation(Evaluation):
     """Scores of a multiclass classifier, and of its predictions that are not "unknown".
 

@@ -31,7 +31,7 @@ from featcache.cli.signals import after_interruption
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.core.version import __version__
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, FeatcacheWarning
 
 INTERRUPTED = 130
 PACKAGE = Path(__file__).parents[1]
@@ -78,6 +78,8 @@ def run(arguments: list[str]) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, warnings.showwarning, pillow)
             code = _run(arguments)
+            if (console := active()) is not None:
+                console.tell_warnings()
         _note_pillow(pillow)
     except BrokenPipeError:  # `featcache … | head`
         _drop_output()
@@ -120,10 +122,12 @@ def _show_warning(
     elif "PIL" in Path(filename).parts:
         if category.__name__ != "DecompressionBombWarning":  # what is too large for us is refused by name
             pillow.append(str(message))
-    elif console is None or not Path(filename).is_relative_to(PACKAGE):
-        usual(escaped_lines(str(message)), category, filename, *rest)
+    elif console is not None and (
+        issubclass(category, FeatcacheWarning) or Path(filename).is_relative_to(PACKAGE)
+    ):
+        console.warning(str(message))
     else:
-        console.note(f"warning: {message}")
+        usual(escaped_lines(str(message)), category, filename, *rest)
 
 
 def _note_pillow(warned: list[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.core.disk.storage import storage_error
+from featcache.core.display import escaped
 from featcache.core.documents.json_text import to_text
 from featcache.errors import StorageError
 
@@ -36,13 +37,6 @@ def active() -> "Console | None":
 def forget() -> None:
     """Forget the console of an earlier command of this process."""
     _current.clear()
-
-
-def escaped(text: str) -> str:
-    """Return text that is safe to print: undecodable names and control characters are shown escaped."""
-    # What turns the direction of writing (U+202A to U+202E, U+2066 to U+2069) is not printable to Python, either.
-    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
 
 def output_error(error: OSError) -> StorageError:
@@ -92,6 +86,8 @@ class Console:
         self.quiet = quiet
         self.verbose = verbose
         self._answered = False
+        self._said: list[str] = []
+        self._warnings: list[str] = []
         _current[:] = [self]
 
     def result(self, value: dict[str, Any], lines: Sequence[str]) -> None:
@@ -99,7 +95,22 @@ class Console:
         if self.as_json:
             self._answer("result", value)
         else:
+            self._said = list(lines)
             _print("\n".join(map(escaped, lines)))
+        self.tell_warnings()
+
+    def warning(self, text: str) -> None:
+        """Keep a warning until the result is printed, which comes first; the same text is told once."""
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def tell_warnings(self) -> None:
+        """Print the warnings so far, but for those whose words stand in the result."""
+        said = "\n".join(line.strip() for line in self._said)
+        for text in self._warnings:
+            if "\n".join(line.strip() for line in text.split("\n")) not in said:
+                self.note(f"warning: {text}")
+        self._warnings.clear()
 
     def note(self, text: str) -> None:
         """Print a hint or warning on stderr."""
@@ -113,6 +124,7 @@ class Console:
 
     def fail(self, kind: str, message: str) -> None:
         """Print an error on stderr, and with ``as_json`` also as the JSON object unless one was printed already."""
+        self.tell_warnings()
         if self.as_json and not self._answered:
             self._answer("error", {"kind": kind, "message": message})
         print(escaped_lines(f"error: {message}"), file=sys.stderr)

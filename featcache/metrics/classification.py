@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.display import html_table, percent, percents
 from featcache.metrics.intervals import bootstrap_interval
 
 
@@ -55,7 +56,7 @@ class Scores:
         return {**asdict(self), "interval": list(self.interval)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(Scores):
     """Scores of a multiclass classifier, with those of each class and the confusion matrix.
 
@@ -69,6 +70,19 @@ class Evaluation(Scores):
 
     classes: tuple[ClassScore, ...]
     confusion: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._in_words()})"
+
+    def _in_words(self) -> str:
+        return f"{self.split}: {percent(self.accuracy)} of {self.count} right, 95 % interval {percents(*self.interval)}"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (own.name, percent(own.precision), percent(own.recall), percent(own.f1), own.support)
+            for own in self.classes
+        ]
+        return html_table(self._in_words(), rows, ("class", "precision", "recall", "F1", "images"))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -3,13 +3,13 @@
 import os
 import re
 import stat
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from featcache.core.tasks import MULTICLASS
+from featcache.core.warning import warn
 from featcache.datasets.dataset import Dataset, Record, space_at_end
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
@@ -178,10 +178,9 @@ def _tell_what_is_elsewhere(entries: Sequence[Entry], folder: str, spec: str) ->
     below = folder.rstrip(os.sep) + os.sep
     elsewhere = [entry for entry in entries if not os.path.abspath(entry.path).startswith(below)]
     if elsewhere:
-        warnings.warn(
+        warn(
             f"{spec}: {len(elsewhere)} of {len(entries)} images are outside of {folder}, such as "
-            f"{elsewhere[0].id!r}; they are read. If this list is not your own, look at what it names",
-            stacklevel=2,
+            f"{elsewhere[0].id!r}; they are read. If this list is not your own, look at what it names"
         )
 
 

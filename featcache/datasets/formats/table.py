@@ -6,6 +6,7 @@ and ``%25`` for ``%``.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,12 @@ class TableSpec:
             word = _TASK_WORDS.get(task.casefold(), task)
             raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
         return cls(Path(file if mark else text).expanduser(), options, root, delimiter, task)
+
+    @property
+    def name(self) -> str:
+        """Short name for output files: of the table, its format, and the labels that were asked for."""
+        label = re.sub(r"[^\w.+-]+", "-", self.columns.get("label", "").replace(",", "+")).strip("-")
+        return "-".join(filter(None, [self.file.stem, self.file.suffix[1:], label[:60]]))
 
     def resolve(self, table: Table) -> tuple[dict[str, str], list[str]]:
         """Return the name of the column for each meaning that the table has one for, and those of the labels.
@@ -175,7 +182,7 @@ def open_table(text: str) -> Dataset:
         known.classes,
         task=known.task,
         spec=f"csv:{text}",
-        name=spec.file.stem,
+        name=spec.name,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
         location=f"csv:{spec.file.resolve()}?root={root.resolve()}",
         folder=root,
