@@ -179,6 +179,11 @@ def shares(progress: "Progress") -> str:
     return ", ".join(f"{name} {100 * s / total:.0f} %" for name, s in parts.items()) if total else ""
 
 
+def per_cent(share: float) -> str:
+    """Return a share of 0 to 1 as text, such as ``"99.9 %"``."""
+    return f"{100 * share:.1f} %"
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
     """Return the lines of an aligned table; the columns named in `right` are aligned to the right."""
     cells = [list(columns), *[[escaped(cell) for cell in row] for row in rows]]

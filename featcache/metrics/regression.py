@@ -53,11 +53,12 @@ class TargetScore:
 class RegressionEvaluation(RegressionScores):
     """Regression scores with those of each target, `numbers`.
 
-    `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    `seen` and `note` as in `featcache.classifier.classifier.ClassifierEvaluation`.
     """
 
     numbers: tuple[TargetScore, ...]
     seen: int | None = None
+    note: str = ""
 
 
 def evaluate_regression(
