@@ -5,7 +5,7 @@
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -256,7 +256,8 @@ class Classifier:
         Parameters
         ----------
         images
-            A path, a folder, a uint8 array ``[H, W, 3]``, or a sequence of these.
+            A path, a folder, a ``file://`` URL, encoded bytes, a PIL image, a uint8 array ``[H, W, 3]``, or an iterable
+            of these.
         top
             Number of classes to return for each.
         tta
@@ -269,6 +270,11 @@ class Classifier:
             In the order of the images; one that cannot be read has its `error` set and no classes.
         """
         return self._averaging(tta).predict(images, top=top)
+
+    @checked_types()
+    def stream(self, images: Any, *, top: int = 5, tta: bool | None = None) -> Iterator[Any]:
+        """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
+        return self._averaging(tta).stream(images, top=top)
 
     @checked_types()
     def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:

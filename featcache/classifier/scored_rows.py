@@ -50,8 +50,8 @@ def features_of(
         trained_on = Path(classifier.provenance["cache"])
         if not trained_on.exists():
             raise MissingFileError(
-                f"the cache it was trained on, {trained_on}, is gone; name another one, or photos "
-                "(featcache evaluate CLASSIFIER PHOTOS/)"
+                f"the cache it was trained on, {trained_on}, is gone; name one with --cache, or photos to "
+                "score: featcache evaluate CLASSIFIER PHOTOS/"
             )
         return FeatureCache(trained_on)
     if not isinstance(given, Dataset) and _is_cache(os.fspath(given)):

@@ -162,7 +162,8 @@ def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
 
 def _interrupted(as_json: bool) -> int:
     console = active()
-    message = f"interrupted; {after_interruption(console.command if console else '')}"
+    kept = (console.kept if console else "") or after_interruption(console.command if console else "")
+    message = f"interrupted; {kept}"
     return _fail("Interrupted", message, INTERRUPTED, as_json)
 
 

@@ -53,9 +53,9 @@ def output_error(error: OSError) -> StorageError:
     return storage_error(error, Path(place), elsewhere="send the output to another file")
 
 
-def _print(text: str) -> None:
+def _print(text: str, *, flush: bool = False) -> None:
     try:
-        print(text)
+        print(text, flush=flush)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -91,6 +91,8 @@ class Console:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
+        self.kept = ""
+        """What is there of a command that ended early, where it knows; said if it is interrupted."""
         self._answered = False
         _current[:] = [self]
 
@@ -100,6 +102,11 @@ class Console:
             self._answer("result", value)
         else:
             _print("\n".join(map(escaped, lines)))
+
+    def line(self, text: str) -> None:
+        """Print one line of a result that comes bit by bit, at once; nothing with ``as_json``."""
+        if not self.as_json:
+            _print(escaped(text), flush=True)
 
     def note(self, text: str) -> None:
         """Print a hint or warning on stderr."""
@@ -140,7 +147,9 @@ class Console:
             TextColumn("{task.fields[shares]}"),
         )
         # Rich itself respects NO_COLOR.
-        with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+        # Lines that are printed meanwhile appear above the bar in a terminal; in a file or pipe they stay stdout's.
+        terminal = {"redirect_stdout": sys.stdout.isatty(), "transient": True}
+        with RichProgress(*columns, console=RichConsole(stderr=True), **terminal) as bar:
             task = bar.add_task("", total=1, speed="", shares="")
             yield _Meter(bar, task).update
 
