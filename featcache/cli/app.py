@@ -81,6 +81,8 @@ def run(arguments: list[str]) -> int:
         _note_pillow(pillow)
     except BrokenPipeError:  # `featcache … | head`
         _drop_output()
+        if (console := active()) is not None and console.kept:
+            console.note(f"the output was closed; {console.kept}")
         return 1
     return _flush(code)
 

@@ -80,7 +80,8 @@ class PredictionFiles:
     def kept(self, total: int) -> str:
         """Return what is there of an unfinished run, in words; ``""`` if nothing is."""
         parts = [
-            f"{self.count} of {total} photos are in {file.partial}, and {file.path} is as it was"
+            f"{self.count} of {total} photos are in {file.partial}, and {file.path} "
+            + ("is as it was" if file.path.exists() else "was not written")
             for file in self._files.values()
             if file.left
         ]
