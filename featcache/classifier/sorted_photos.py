@@ -20,6 +20,8 @@ UNKNOWN, NONE = "unknown", "none"
 _FORBIDDEN = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]|^\.|[. ]$|^ |%(?=[0-9a-fA-F]{2})')
 """What is no part of a folder's name, on any system, and per cent signs that would look escaped."""
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+_NAMELESS = "%5F"
+"""The folder of a class without a name: an underscore, which no other name is escaped to."""
 _MOST_BYTES = 200
 
 
@@ -29,8 +31,10 @@ def folder_name(name: str) -> str:
     Different names stay different.
     """
     text = _FORBIDDEN.sub(lambda found: f"%{ord(found[0]):02X}", name)
-    if not text or _DEVICES.fullmatch(text):
-        text = f"%{ord(text[0]):02X}{text[1:]}" if text else "%"
+    if _DEVICES.fullmatch(text):
+        text = f"%{ord(text[0]):02X}{text[1:]}"
+    if not text:
+        return _NAMELESS
     if len(os.fsencode(text)) <= _MOST_BYTES:
         return text
     mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]

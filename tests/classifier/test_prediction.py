@@ -108,7 +108,9 @@ def test_bytes_pil_images_and_file_urls_agree_with_files(classifier, files):
         np.testing.assert_allclose(classifier.predict_proba(images), want, atol=1e-5, err_msg=name)
     single = classifier.predict(files[0].read_bytes()) + classifier.predict(Image.open(files[0]))
     assert [each.id for each in single] == ["0", "0"]
-    assert classifier.predict(files[0].as_uri())[0].id == str(files[0]), "named as a path, so that it can be found"
+    assert classifier.predict(files[0].as_uri())[0].id == str(files[0]), (
+        "named as a path, so that it can be found"
+    )
 
 
 def test_a_url_may_hold_what_urls_escape(classifier, files, tmp_path):

@@ -1,7 +1,4 @@
-"""A file that is written bit by bit: it can be read meanwhile, is whole under its name, and is kept where it ends early."""
-
-import errno
-import os
+"""A file that is written bit by bit: read meanwhile, whole under its name, kept where it ends early."""
 
 import pytest
 
@@ -30,9 +27,15 @@ def test_it_can_be_read_as_it_grows_and_gets_its_name_at_the_end(target):
 
 @pytest.mark.parametrize("ends", [KeyboardInterrupt, RuntimeError])
 def test_what_ends_early_is_kept_beside_what_was_there(target, ends):
-    with pytest.raises(ends), GrowingFile(target) as file:
-        file.write(b"row\n")
-        raise ends
+    file = GrowingFile(target)
+
+    def interrupted():
+        with file:
+            file.write(b"row\n")
+            raise ends
+
+    with pytest.raises(ends):
+        interrupted()
     assert file.left
     assert (target.read_bytes(), file.partial.read_bytes()) == (b"before\n", b"row\n")
     with GrowingFile(target) as again:
@@ -50,22 +53,36 @@ def test_of_nothing_nothing_is_kept(target):
 def test_one_process_writes_it(target):
     with GrowingFile(target) as file:
         file.write(b"mine\n")
-        with pytest.raises(LockedError, match=r"another process is writing .*table\.csv; wait until it is done, or"):
+        with pytest.raises(
+            LockedError, match=r"another process is writing .*table\.csv; wait until it is done, or"
+        ):
             GrowingFile(target)
     assert target.read_bytes() == b"mine\n"
 
 
-def test_a_disk_that_refuses_is_told(target, monkeypatch):
+def test_a_place_that_cannot_be_written_is_told(target):
     with pytest.raises(StorageError, match=r"cannot write .*: Is a directory"):
         GrowingFile(target.parent)
     with pytest.raises(StorageError, match=r"cannot write .*no/table\.csv: No such file"):
         GrowingFile(target.parent / "no" / "table.csv")
 
-    def full(descriptor, content):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(StorageError, match=r"No space left on device \[errno 28, ENOSPC\]"), GrowingFile(target) as file:
-        file.write(b"row\n")
-        monkeypatch.setattr(os, "write", full)
-        file.write(b"row\n")
+def test_a_disk_that_refuses_leaves_what_was_there(target):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    file = GrowingFile(target)
+
+    def fill():
+        with file:
+            file.write(b"row\n")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+            file.write(b"row\n")
+
+    try:
+        with pytest.raises(
+            StorageError, match=r"cannot write .*table\.csv: File too large \[errno 27, EFBIG\]"
+        ):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (target.read_bytes(), file.partial.read_bytes()) == (b"before\n", b"row\n")
