@@ -73,8 +73,8 @@ def command(
         from featcache.classifier.sorted_photos import SortedPhotos
 
         files.sorter = SortedPhotos(copy_to, [photo.id for photo in photos], source.classes)
-    asked = max(shown, 5) if top is None and (as_json or jsonl) else shown if top is None else top
-    found = _run(console, partial(source.stream, photos, top=asked), photos, files, shown)
+    asked = {} if top is None else {"top": top}  # JSON has as many classes as Classifier.predict gives
+    found = _run(console, partial(source.stream, photos, **asked), photos, files, shown)
     counts = count_classes(found)
     value = {"predictions": [prediction_json(each) for each in found], "counts": counts}
     if as_json:

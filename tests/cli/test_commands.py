@@ -349,7 +349,7 @@ def test_predict_passes_the_size_on(cli, trained, monkeypatch):
 
     def predictor(*args, **options):
         sizes.append(backbone_predictor(*args, **options).transforms.input_size)
-        return SimpleNamespace(stream=lambda images, *, top: [], task="classes", classes=("a",))
+        return SimpleNamespace(stream=lambda images, **options: [], task="classes", classes=("a",))
 
     monkeypatch.setattr("featcache.classifier.prediction.backbone_predictor", predictor)
     for options in ((), ("--image-size", "40"), ("--image-size", "40x56")):

@@ -58,7 +58,7 @@ def test_a_line_a_photo(cli, trained, want, top):
 def test_lines_are_printed_as_they_come(cli, trained, want, monkeypatch):
     printed = []
 
-    def stream(self, images, *, top, tta):
+    def stream(self, images, **options):
         for each in want:
             printed.append(capture())
             yield each
@@ -148,7 +148,7 @@ def test_a_folder_among_the_photos_is_refused(cli, trained, files, given):
 
 
 def test_an_interruption_tells_what_is_there(cli, trained, want, monkeypatch):
-    def stream(self, images, *, top, tta):
+    def stream(self, images, **options):
         yield from want[:3]
         raise KeyboardInterrupt
 
@@ -169,7 +169,7 @@ def test_an_interruption_tells_what_is_there(cli, trained, want, monkeypatch):
 
 
 def test_a_failure_before_the_first_photo_leaves_no_file(cli, trained, files, monkeypatch):
-    def stream(self, images, *, top, tta):
+    def stream(self, images, **options):
         raise RuntimeError("no network")
 
     monkeypatch.setattr(Classifier, "stream", stream)
