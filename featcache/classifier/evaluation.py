@@ -112,7 +112,7 @@ def evaluate_classifier(
     scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
     rows = opened.rows_of(asked)
     seen = None if classifier.seen is None else count_seen(classifier.seen, opened.sha256[rows])
-    told: dict[str, Any] = {"seen": seen, "note": described(opened, why)}
+    told: dict[str, Any] = {"seen": seen, "note": described(opened, asked, why)}
     if classifier.task != MULTICLASS:
         return replace(scores, **told)
     threshold = classifier.calibration.threshold

@@ -181,7 +181,7 @@ def _given_split(cache: FeatureCache, splits: tuple[str, ...], *, own: bool) -> 
         return splits[0], f"{splits[0]} was scored, the only split there is"
     readings = ", ".join(f"--split {name} ({len(cache.rows_of(name))} images)" for name in splits)
     raise UsageError(
-        f"{cache.path} has no split 'test' and no 'val', so it is not plain what to score; say it: {readings}, or "
+        f"{_name(cache)} has no split 'test' and no 'val', so it is not plain what to score; say it: {readings}, or "
         f"--split all ({len(cache.rows_of())}){'; or name other photos' if own else ''}"
     )
 
@@ -194,14 +194,20 @@ def _refuse_drawn(classifier: "Classifier", cache: FeatureCache) -> None:
         return
     shares = ", ".join(f"--split {name} ({len(cache.rows_of(name))} images)" for name in cache.splits)
     raise UsageError(
-        f"{cache.path} has no splits of its own, and {seen} of its {len(rows)} images trained this classifier or chose "
-        f"its epoch, so it is not plain what to score; say it: a share that was drawn, {shares}, or every image, "
+        f"{_name(cache)} has no splits of its own, and {seen} of its {len(rows)} images trained this classifier or "
+        f"chose its epoch, so it is not plain what to score; say it: a share that was drawn, {shares}, or every image, "
         f"--split all ({len(rows)})"
     )
 
 
-def described(cache: FeatureCache, note: str) -> str:
-    """Return why these rows were scored, and how many images of the cache have no features."""
-    missing = len(cache.quarantined())
+def _name(cache: FeatureCache) -> str:
+    """Return what the user knows it by: the photos whose features were computed here, else its path."""
+    made_here = Path(cache.path).parent == home() / "caches"
+    return str(cache.identity["dataset"]["spec"] if made_here else cache.path)
+
+
+def described(cache: FeatureCache, split: str, note: str) -> str:
+    """Return why these rows were scored, and how many of all images have no features, where all are scored."""
+    missing = len(cache.quarantined()) if split == ALL else 0
     unread = f"{missing} of {len(cache)} images could not be read and are not scored" if missing else ""
     return "; ".join(filter(None, [note, unread]))

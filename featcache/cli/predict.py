@@ -62,6 +62,8 @@ def command(
 ) -> None:
     """Classify photos with a classifier, or with a backbone's original classes; results come as they are computed."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    if csv is not None and csv == jsonl:
+        raise UsageError(f"--csv and --jsonl both name {csv}; give each a file of its own")
     source, images = _source(paths, backbone, weights, image_size, tta)
     if copy_to is not None:
         require_apart(copy_to, images)

@@ -138,6 +138,11 @@ def test_photos_are_sorted_into_folders(cli, trained, want):
     assert "sorted: 11 were there before" in said
 
 
+def test_two_kinds_of_lines_in_one_file_are_refused(cli, trained, files):
+    ran = cli("predict", trained.folder, "new", "--csv", "all", "--jsonl", "all")
+    assert (ran.code, ran.err) == (2, "error: --csv and --jsonl both name all; give each a file of its own\n")
+
+
 @pytest.mark.parametrize("given", ["new", "file"])
 def test_a_folder_among_the_photos_is_refused(cli, trained, files, given):
     photos = "new" if given == "new" else Path("new").absolute().as_uri()
