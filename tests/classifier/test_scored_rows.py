@@ -1,6 +1,7 @@
 """What an evaluation scores where nobody says it: every photo where there are no splits, else the rows for it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +100,14 @@ def test_of_its_own_cache_with_one_split_nothing_is_meant(tmp_path):
 # Photos -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def loaded(trained, network) -> Classifier:
+    """Loaded once: it keeps its backbone."""
+    return replace(Classifier.load(trained.folder), network=network)
+
+
 @pytest.fixture
-def photos(tmp_path, trained, small_backbone) -> Path:
+def photos(tmp_path, trained) -> Path:
     """Photos of two of the three classes, without splits; one is a copy of a training photo, one cannot be read."""
     folder = photo_folder(tmp_path / "new", {"cat": 5, "owl": 4})
     shutil.copy(trained.photos / "train" / "owl" / "0.png", folder / "owl" / "seen.png")
@@ -108,8 +115,8 @@ def photos(tmp_path, trained, small_backbone) -> Path:
     return folder
 
 
-def test_every_readable_photo_of_a_folder_is_scored_as_predict_sees_it(photos, trained):
-    classifier = Classifier.load(trained.folder)
+def test_every_readable_photo_of_a_folder_is_scored_as_predict_sees_it(photos, loaded):
+    classifier = loaded
     found = classifier.evaluate(photos)
     assert (found.split, found.count, found.seen) == ("all", 10, 1)
     assert found.note == (
@@ -126,32 +133,31 @@ def test_every_readable_photo_of_a_folder_is_scored_as_predict_sees_it(photos, t
     assert support == {"cat": 5, "dog": 0, "owl": 5}
 
 
-def test_features_are_computed_once_and_nobodys_cache_changes(photos, trained, monkeypatch):
-    classifier = Classifier.load(trained.folder)
+def test_features_are_computed_once_and_nobodys_cache_changes(photos, trained, loaded, monkeypatch):
     before = trained.cache.read_bytes()
-    first = classifier.evaluate(photos)
+    first = loaded.evaluate(photos)
     monkeypatch.setattr(
         "featcache.extraction.runner.FeatureRunner.chunks",
         lambda *args, **kwargs: pytest.fail("computed again"),
     )
-    again = Classifier.load(trained.folder).evaluate(f"folder:{photos}")
+    again = loaded.evaluate(f"folder:{photos}")
     assert again.to_json() | {"note": ""} == first.to_json() | {"note": ""}
-    own = Classifier.load(trained.folder).evaluate(open_dataset(trained.photos))
+    own = loaded.evaluate(open_dataset(trained.photos))
     assert (own.split, own.count) == ("test", 12), "copied from the cache that it was trained on"
     assert trained.cache.read_bytes() == before
     assert len([*(home() / "caches").glob("new-*.h5")]) >= 1
     assert not [*photos.parent.glob("*.h5")]
 
 
-def test_one_class_is_enough_to_be_scored(trained, tmp_path, small_backbone):
-    found = Classifier.load(trained.folder).evaluate(photo_folder(tmp_path / "one", {"dog": 3}))
+def test_one_class_is_enough_to_be_scored(loaded, tmp_path):
+    found = loaded.evaluate(photo_folder(tmp_path / "one", {"dog": 3}))
     assert (found.count, found.classes[1].support) == (3, 3)
     assert found.balanced_accuracy == found.classes[1].recall == found.accuracy
 
 
-def test_a_table_is_scored_and_a_class_that_it_does_not_know_is_named(photos, trained):
+def test_a_table_is_scored_and_a_class_that_it_does_not_know_is_named(photos, loaded):
     (photos / "few.csv").write_text("path,label\ncat/0.png,cat\nowl/1.png,owl\nowl/2.png,owl\n")
-    classifier = Classifier.load(trained.folder)
+    classifier = loaded
     assert classifier.evaluate(f"csv:{photos / 'few.csv'}").count == 3
     (photos / "emu").mkdir()
     shutil.copy(photos / "cat" / "1.png", photos / "emu" / "1.png")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featcache.classifier.prediction import Prediction
@@ -133,6 +133,7 @@ def test_a_class_that_is_no_folders_name_is_escaped(name, folder):
     assert folder_name(name) == folder
 
 
+@settings(max_examples=50)
 @given(
     st.lists(
         st.text(st.characters(codec="utf-8"), max_size=12) | st.text(st.sampled_from("%/2F5. a"), max_size=6)

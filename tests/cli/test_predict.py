@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,21 +14,44 @@ from featcache import Classifier
 from featcache.cli import console, predict
 from featcache.core.progress import Progress
 
-pytestmark = pytest.mark.usefixtures("small_backbone")
+
+@pytest.fixture(scope="module")
+def answered(trained, network, tmp_path_factory):
+    """A folder with test photos in ``new/``, the second of which cannot be read, and what is said of them."""
+    place = tmp_path_factory.mktemp("predict")
+    shutil.copytree(trained.photos / "test", place / "new")
+    (place / "new" / "cat" / "1.png").write_text("no photo")
+    files = sorted(place.glob("new/*/*.png"))
+    classifier = replace(Classifier.load(trained.folder), network=network)
+    return place, [
+        replace(each, id=str(file.relative_to(place)))
+        for each, file in zip(classifier.predict(files), files, strict=True)
+    ]
 
 
 @pytest.fixture
-def files(trained, tmp_path, monkeypatch) -> list[Path]:
-    """Test photos in the working directory, the second of which cannot be read."""
+def files(answered, tmp_path, monkeypatch) -> list[Path]:
+    """The photos, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained.photos / "test", "new")
-    Path("new/cat/1.png").write_text("no photo")
+    shutil.copytree(answered[0] / "new", "new")
     return sorted(Path("new").glob("*/*.png"))
 
 
 @pytest.fixture
-def want(trained, files):
-    return Classifier.load(trained.folder).predict(files)
+def want(answered, files):
+    """What is said of them."""
+    return answered[1]
+
+
+@pytest.fixture
+def known(want, monkeypatch):
+    """Let commands give the answers that are known, without running the network again."""
+
+    def stream(self, images, *, top=5, tta=None):
+        for each in want:
+            yield replace(each, classes=each.classes[:top], probabilities=each.probabilities[:top])
+
+    monkeypatch.setattr(Classifier, "stream", stream)
 
 
 def shares(prediction, top: int) -> str:
@@ -35,8 +59,18 @@ def shares(prediction, top: int) -> str:
     return ", ".join(f"{name} {100 * share:.1f} %" for name, share in pairs)
 
 
+def test_the_network_runs(cli, trained, want, small_backbone):
+    ran = cli("predict", trained.folder, "new", "--csv", "all.csv", "--copy-to", "sorted")
+    assert ran.code == 0, ran.err
+    for line, each in zip(ran.out.splitlines(), want, strict=True):
+        assert line.split()[0] == each.id
+        assert line.endswith(f"  {shares(each, 1)}") or each.error
+    assert len(Path("all.csv").read_text().splitlines()) == 13
+    assert len([*Path("sorted").glob("*/*/*.png")]) == 11
+
+
 @pytest.mark.parametrize("top", [None, 1, 2])
-def test_a_line_a_photo(cli, trained, want, top):
+def test_a_line_a_photo(cli, trained, want, known, top):
     ran = cli("predict", trained.folder, "new", *(() if top is None else ("--top", top)))
     assert ran.code == 0, ran.err
     width = max(len(each.id) for each in want)
@@ -73,7 +107,7 @@ def test_lines_are_printed_as_they_come(cli, trained, want, monkeypatch):
     assert printed == list(range(12)), "each before the next is computed"
 
 
-def test_a_bar_counts_photos(trained, files, monkeypatch):
+def test_a_bar_counts_photos(trained, known, monkeypatch):
     seen: list[Progress] = []
     made = console.Console("predict")
     made.progress = lambda: _Bar(seen)  # type: ignore[method-assign]
@@ -96,7 +130,7 @@ class _Bar:
         return None
 
 
-def test_a_table_and_json_lines(cli, trained, want):
+def test_a_table_and_json_lines(cli, trained, want, known):
     ran = cli("predict", trained.folder, "new", "--top", 2, "--csv", "all.csv", "--jsonl", "all.jsonl")
     assert ran.code == 0, ran.err
     assert "all.csv: 12 photos\nall.jsonl: 12 photos" in ran.err
@@ -116,7 +150,7 @@ def test_a_table_and_json_lines(cli, trained, want):
     assert lines == again
 
 
-def test_json_holds_what_it_held_and_counts(cli, trained, want):
+def test_json_holds_what_it_held_and_counts(cli, trained, want, known):
     result = cli("predict", trained.folder, "new", "--json").result
     keys = {"id", "classes", "probabilities", "error", "unknown", "answers", "numbers"}
     assert all(keys <= each.keys() for each in result["predictions"])
@@ -124,7 +158,7 @@ def test_json_holds_what_it_held_and_counts(cli, trained, want):
     assert result["counts"] == Counter(each.classes[0] for each in want if not each.error)
 
 
-def test_photos_are_sorted_into_folders(cli, trained, want):
+def test_photos_are_sorted_into_folders(cli, trained, want, known):
     ran = cli("predict", trained.folder, "new", "--copy-to", "sorted", "-q")
     assert (ran.code, ran.err) == (0, "")
     for each in want:
