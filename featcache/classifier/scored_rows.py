@@ -1,7 +1,8 @@
 """What an evaluation scores: the features of the photos that are given, and the rows of them that are meant."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from featcache.core.environment import home
 from featcache.core.identity import sha256_json
 from featcache.datasets import Dataset, open_dataset
 from featcache.datasets.formats.folder import open_folder
-from featcache.errors import MissingFileError, UsageError
+from featcache.datasets.formats.table import open_table
+from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.splits.selection import NONE
 from featcache.splits.slices import ALL
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 Photos = str | os.PathLike[str] | FeatureCache | Dataset | None
 """What can be scored: a cache, a dataset, or ``None`` for the cache that the classifier was trained on."""
+
+_ONE_CLASS: Mapping[str, Callable[..., Dataset]] = {"folder": open_folder, "csv": open_table}
+"""Kinds of datasets that can be opened with a single class."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -71,11 +76,15 @@ def _is_cache(given: str) -> bool:
 
 
 def _dataset(given: str | os.PathLike[str] | Dataset) -> Dataset:
-    """Open the photos; a folder may hold one class only, which is enough to be scored."""
+    """Open the photos; a folder or table may hold one class only, which is enough to be scored."""
     if isinstance(given, Dataset):
         return given
+    kind, colon, rest = os.fspath(given).partition(":")
+    if colon and kind in _ONE_CLASS:
+        return _ONE_CLASS[kind](rest, least_classes=1)
     if Path(given).expanduser().is_dir():
-        return open_folder(os.fspath(given), least_classes=1)
+        with suppress(DataError):  # which is raised again, with a hint at the kind that is meant
+            return open_folder(os.fspath(given), least_classes=1)
     return open_dataset(given)
 
 

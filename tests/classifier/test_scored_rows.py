@@ -149,8 +149,11 @@ def test_features_are_computed_once_and_nobodys_cache_changes(photos, trained, l
     assert not [*photos.parent.glob("*.h5")]
 
 
-def test_one_class_is_enough_to_be_scored(loaded, tmp_path):
-    found = loaded.evaluate(photo_folder(tmp_path / "one", {"dog": 3}))
+@pytest.mark.parametrize("kind", ["", "folder:", "csv:"])
+def test_one_class_is_enough_to_be_scored(loaded, tmp_path, kind):
+    folder = photo_folder(tmp_path / "one", {"dog": 3})
+    (tmp_path / "one.csv").write_text("path,label\n" + "".join(f"one/dog/{n}.png,dog\n" for n in range(3)))
+    found = loaded.evaluate(f"csv:{tmp_path / 'one.csv'}" if kind == "csv:" else f"{kind}{folder}")
     assert (found.count, found.classes[1].support) == (3, 3)
     assert found.balanced_accuracy == found.classes[1].recall == found.accuracy
 

@@ -57,6 +57,7 @@ def test_class_scores_and_confusion_are_those_of_scikit_learn():
     assert (got.classes[3].support, got.classes[1].precision) == (0, 0.0)
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_over_all_classes_are_those_of_scikit_learn_under_its_names(seed):
     labels, probabilities = case(classes=7, seed=seed)
