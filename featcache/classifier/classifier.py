@@ -5,7 +5,7 @@
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.backbones.registry import TUNED
-from featcache.cache import FeatureCache
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.description import classifier_html, classifier_text
 from featcache.classifier.evaluation import ClassifierEvaluation, evaluate_classifier
 from featcache.classifier.history import History
 from featcache.classifier.loading import check_classifier, settings_of
+from featcache.classifier.scored_rows import Photos
 from featcache.classifier.seen_images import NAME as SEEN
 from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import (
@@ -40,6 +40,7 @@ from featcache.metrics.classification import Scores
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
+    from featcache.core.progress import OnProgress
     from featcache.metrics.multilabel import MultilabelScores
     from featcache.metrics.regression import RegressionScores
 
@@ -204,22 +205,27 @@ class Classifier:
     @checked_types()
     def evaluate(
         self,
-        cache: str | os.PathLike[str] | FeatureCache | None = None,
+        cache: Photos = None,
         split: str | None = None,
         *,
         tta: bool | None = None,
+        on_progress: "OnProgress | None" = None,
     ) -> ClassifierEvaluation | Any:
-        """Score the classifier on a split of a cache.
+        """Score the classifier on labelled photos, whose features are computed where no cache has them.
 
         Parameters
         ----------
         cache
-            A cache of the same recipe; by default the one it was trained on.
+            A cache of the same recipe, or photos: a dataset or its spec, such as ``"new/"`` or ``"csv:new.csv"``, whose
+            features are kept in ``FEATCACHE_HOME/caches``. By default the cache it was trained on.
         split
-            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``; by default the
-            test rows of its training, usually ``"test"``.
+            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``. By default the test rows of
+            its training, usually ``"test"``; of other photos every one where they have no splits of their own, else
+            ``"test"``, ``"val"`` where there is no test split, or the only split there is.
         tta
-            Average over all views of each image that the cache holds; ``None`` for the setting of its training.
+            Average over all views of each image; ``None`` for the setting of its training.
+        on_progress
+            Called with a `featcache.core.progress.Progress` as features are computed.
 
         Returns
         -------
@@ -231,9 +237,18 @@ class Classifier:
         IdentityError
             If the cache's features are of another identity; lists the differences.
         UsageError
-            If the cache holds one view to average over, or its classes or task differ from the classifier's.
+            If it is not plain which rows are meant, the cache holds one view to average over, or its classes or task
+            differ from the classifier's.
         """
-        return evaluate_classifier(self, cache, split, tta=self.tta if tta is None else tta)
+        averaged = self.tta if tta is None else tta
+        return evaluate_classifier(
+            self,
+            cache,
+            split,
+            tta=averaged,
+            predictor=lambda: self._averaging(averaged),
+            on_progress=on_progress,
+        )
 
     # On images ----------------------------------------------------------------------------------------------
 
@@ -258,7 +273,8 @@ class Classifier:
         Parameters
         ----------
         images
-            A path, a folder, a uint8 array ``[H, W, 3]``, or a sequence of these.
+            A path, a folder, a ``file://`` URL, encoded bytes, a PIL image, a uint8 array ``[H, W, 3]``, or an iterable
+            of these.
         top
             Number of classes to return for each.
         tta
@@ -271,6 +287,11 @@ class Classifier:
             In the order of the images; one that cannot be read has its `error` set and no classes.
         """
         return self._averaging(tta).predict(images, top=top)
+
+    @checked_types()
+    def stream(self, images: Any, *, top: int = 5, tta: bool | None = None) -> Iterator[Any]:
+        """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
+        return self._averaging(tta).stream(images, top=top)
 
     @checked_types()
     def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:

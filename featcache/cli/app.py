@@ -83,6 +83,8 @@ def run(arguments: list[str]) -> int:
         _note_pillow(pillow)
     except BrokenPipeError:  # `featcache … | head`
         _drop_output()
+        if (console := active()) is not None and console.kept:
+            console.note(f"the output was closed; {console.kept}")
         return 1
     return _flush(code)
 
@@ -166,7 +168,8 @@ def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
 
 def _interrupted(as_json: bool) -> int:
     console = active()
-    message = f"interrupted; {after_interruption(console.command if console else '')}"
+    kept = (console.kept if console else "") or after_interruption(console.command if console else "")
+    message = f"interrupted; {kept}"
     return _fail("Interrupted", message, INTERRUPTED, as_json)
 
 

@@ -47,9 +47,9 @@ def output_error(error: OSError) -> StorageError:
     return storage_error(error, Path(place), elsewhere="send the output to another file")
 
 
-def _print(text: str) -> None:
+def _print(text: str, *, flush: bool = False) -> None:
     try:
-        print(text)
+        print(text, flush=flush)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -85,6 +85,8 @@ class Console:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
+        self.kept = ""
+        """What is there of a command that ended early, where it knows; said if it is interrupted."""
         self._answered = False
         self._said: list[str] = []
         self._warnings: list[str] = []
@@ -111,6 +113,11 @@ class Console:
             if "\n".join(line.strip() for line in text.split("\n")) not in said:
                 self.note(f"warning: {text}")
         self._warnings.clear()
+
+    def line(self, text: str) -> None:
+        """Print one line of a result that comes bit by bit, at once; nothing with ``as_json``."""
+        if not self.as_json:
+            _print(escaped(text), flush=True)
 
     def note(self, text: str) -> None:
         """Print a hint or warning on stderr."""
@@ -152,7 +159,9 @@ class Console:
             TextColumn("{task.fields[shares]}"),
         )
         # Rich itself respects NO_COLOR.
-        with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+        # Lines that are printed meanwhile appear above the bar in a terminal; in a file or pipe they stay stdout's.
+        terminal = {"redirect_stdout": sys.stdout.isatty(), "transient": True}
+        with RichProgress(*columns, console=RichConsole(stderr=True), **terminal) as bar:
             task = bar.add_task("", total=1, speed="", shares="")
             yield _Meter(bar, task).update
 

@@ -60,11 +60,12 @@ class LabelScore:
 class MultilabelEvaluation(MultilabelScores):
     """Multilabel scores with those of each label, `answers`.
 
-    `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    `seen` and `note` as in `featcache.classifier.classifier.ClassifierEvaluation`.
     """
 
     answers: tuple[LabelScore, ...]
     seen: int | None = None
+    note: str = ""
 
     def __repr__(self) -> str:
         return f"MultilabelEvaluation({self._in_words()})"

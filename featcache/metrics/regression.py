@@ -54,11 +54,12 @@ class TargetScore:
 class RegressionEvaluation(RegressionScores):
     """Regression scores with those of each target, `numbers`.
 
-    `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    `seen` and `note` as in `featcache.classifier.classifier.ClassifierEvaluation`.
     """
 
     numbers: tuple[TargetScore, ...]
     seen: int | None = None
+    note: str = ""
 
     def __repr__(self) -> str:
         return f"RegressionEvaluation({self._in_words()})"

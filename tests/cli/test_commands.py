@@ -282,12 +282,13 @@ def test_evaluate_as_text(cli, trained):
     lines = ran.out.splitlines()
     assert lines[0].startswith(f"test: accuracy {want.accuracy:.4f} (95 % interval ")
     assert "on 12 images" in lines[0]
-    table = {line.split()[0]: line.split()[1:] for line in lines[2:6]}
-    assert table["class"] == ["precision", "recall", "f1", "images"]
+    assert lines[1] == f"  balanced accuracy {want.balanced_accuracy:.4f}, macro F1 {want.f1_macro:.4f}"
+    table = {line.split()[0]: line.split()[1:] for line in lines[3:7]}
+    assert table["class"] == ["precision", "recall", "95", "%", "interval", "f1", "images"]
     for score in want.classes:
         assert table[score.name][:2] == [f"{score.precision:.3f}", f"{score.recall:.3f}"]
-        assert table[score.name][3] == "4"
-    confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[-3:]]
+        assert table[score.name][4] == "4"
+    confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[9:12]]
     np.testing.assert_array_equal(confusion, want.confusion)
 
 
@@ -302,10 +303,10 @@ def test_evaluate_tells_what_is_unknown(cli, trained, tmp_path):
     folder = not_sure(trained, middle, tmp_path / "c")
     result = one_object(cli("evaluate", folder, "--json"), "evaluate")
     assert (result["rejection"]["accepted"], result["rejection"]["coverage"]) == (8, 8 / 12)
-    line = cli("evaluate", folder).out.splitlines()[1]
+    line = cli("evaluate", folder).out.splitlines()[2]
     accuracy = result["rejection"]["accuracy"]
     assert line == f"  not unknown 8 (66.7%, from {middle:.3f} on), accuracy {accuracy:.4f} there"
-    nothing = cli("evaluate", not_sure(trained, 1.1, tmp_path / "c")).out.splitlines()[1]
+    nothing = cli("evaluate", not_sure(trained, 1.1, tmp_path / "c")).out.splitlines()[2]
     assert nothing == "  not unknown 0 (0.0%, from 1.100 on)"
 
 
@@ -314,12 +315,14 @@ def test_predict_says_unknown_and_what_it_would_have_guessed(cli, trained, tmp_p
     plain = trained.classifier.predict(files)
     middle = float(np.median([p.probabilities[0] for p in plain]))
     folder = not_sure(trained, middle, tmp_path / "c")
-    ran = cli("predict", folder, *files, "--top", "1")
-    for line, file, p in zip(ran.out.splitlines()[::2], files, plain, strict=True):
-        guess = f": unknown ({p.probabilities[0]:.2f} {p.classes[0]}?)"
-        assert line == f"{file}" + (guess if p.probabilities[0] < middle else "")
+    ran = cli("predict", folder, *files)
+    for line, file, p in zip(ran.out.splitlines(), files, plain, strict=True):
+        guess = f"{p.classes[0]} {100 * p.probabilities[0]:.1f} %"
+        assert line == f"{file}  " + (f"unknown ({guess}?)" if p.probabilities[0] < middle else guess)
     count = sum(p.probabilities[0] < middle for p in plain)
-    assert ran.err.startswith(
+    counted, told = ran.err.splitlines()
+    assert counted.endswith(f", unknown {count}")
+    assert told.startswith(
         f"{count} of 12 unknown: their confidence is below the threshold that was chosen for the accuracy"
     )
     result = one_object(cli("predict", folder, *files, "--json"), "predict")
@@ -331,19 +334,6 @@ def test_evaluate_as_json(cli, trained):
         cli("evaluate", trained.folder, "--split", "val", "--cache", trained.cache, "--json"), "evaluate"
     )
     assert result == json.loads(json.dumps(trained.classifier.evaluate(trained.cache, "val").to_json()))
-
-
-def test_predict_as_text(cli, trained):
-    files = sorted((trained.photos / "test").glob("*/*.png"))[:2]
-    ran = cli("predict", trained.folder, *files, "--top", "2")
-    assert (ran.code, ran.err) == (0, "")
-    want = Classifier.load(trained.folder).predict(files, top=2)
-    lines = ran.out.splitlines()
-    assert [lines[0], lines[3]] == [str(file) for file in files]
-    for block, prediction in zip((lines[1:3], lines[4:6]), want, strict=True):
-        assert [line.split()[0] for line in block] == list(prediction.classes)
-        shown = [float(line.split()[1]) for line in block]
-        np.testing.assert_allclose(shown, prediction.probabilities, atol=1e-4)  # four digits
 
 
 def test_predict_as_json_on_a_folder_with_an_unreadable_photo(cli, trained, tmp_path):
@@ -364,8 +354,7 @@ def test_predict_with_a_backbones_own_classes(cli, trained):
     assert len(prediction["classes"]) == 5
     assert prediction["probabilities"] == sorted(prediction["probabilities"], reverse=True)
     text = cli("predict", "-b", "efficientnet_lite0", photo, "--top", "1").out.splitlines()
-    assert text[0] == str(photo)
-    assert text[1].strip().startswith(prediction["classes"][0])
+    assert text == [f"{photo}  {prediction['classes'][0]} {100 * prediction['probabilities'][0]:.1f} %"]
 
 
 def test_predict_passes_the_size_on(cli, trained, monkeypatch):
@@ -373,7 +362,7 @@ def test_predict_passes_the_size_on(cli, trained, monkeypatch):
 
     def predictor(*args, **options):
         sizes.append(backbone_predictor(*args, **options).transforms.input_size)
-        return SimpleNamespace(predict=lambda images, *, top: [])
+        return SimpleNamespace(stream=lambda images, **options: [], task="classes", classes=("a",))
 
     monkeypatch.setattr("featcache.classifier.prediction.backbone_predictor", predictor)
     for options in ((), ("--image-size", "40"), ("--image-size", "40x56")):

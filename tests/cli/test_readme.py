@@ -48,6 +48,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     names = [f"{name}/{number}.png" for name in CLASSES for number in range(COUNT)]
     photo_folder(Path("photos"), dict.fromkeys(CLASSES, COUNT))
+    photo_folder(Path("new-photos"), dict.fromkeys(CLASSES, 4))
     for name in ("a.jpg", "b.jpg", "folder/c.jpg"):
         save_photo(Path(name), "rose/1.png")
     header = "path,file,label,species,garden,smiling,hat,age\n"

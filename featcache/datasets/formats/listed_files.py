@@ -62,6 +62,7 @@ def to_dataset(
     folder: str | os.PathLike[str],
     skipped: Mapping[str, int] | None = None,
     task: str = MULTICLASS,
+    least_classes: int = 2,
 ) -> Dataset:
     """Turn rows into records.
 
@@ -81,16 +82,18 @@ def to_dataset(
         Where files are looked for and how to change that, for the message where none exists.
     folder
         Where files are expected. Others are read, too, as the table or list is the user's own; a warning says so once.
+    least_classes
+        Fewer are refused.
 
     Raises
     ------
     DataError
-        If there is one class, or a file is named twice with different labels, splits or groups.
+        If there are too few classes, or a file is named twice with different labels, splits or groups.
     MissingFileError
         If not one of the files exists.
     """
     _refuse_contradictions(entries)
-    if task == MULTICLASS and len(classes) == 1:
+    if task == MULTICLASS and len(classes) < least_classes:
         raise DataError(f"{spec} holds one class ({classes[0]}); a classifier needs at least two")
     labels = {label: index for index, label in enumerate(classes)}
     ids = unique_ids([entry.id for entry in entries])

@@ -126,7 +126,7 @@ class TableSpec:
         )
 
 
-def open_table(text: str) -> Dataset:
+def open_table(text: str, *, least_classes: int = 2) -> Dataset:
     """Open a table of images; no image is read, and no value is interpreted as code.
 
     Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
@@ -143,6 +143,8 @@ def open_table(text: str) -> Dataset:
     ----------
     text
         What follows ``csv:`` in a spec, such as ``"photos.csv?path=file&label=species&root=images"``.
+    least_classes
+        2 for training; where photos are only scored, 1 is enough.
 
     Raises
     ------
@@ -151,8 +153,8 @@ def open_table(text: str) -> Dataset:
     MissingFileError
         If the table, its root, or every image is missing.
     DataError
-        If the table cannot be read, a value is missing or none that can be used (with line and column), or all images
-        have the same label.
+        If the table cannot be read, a value is missing or none that can be used (with line and column), or there are
+        fewer classes.
     """
     spec = TableSpec.parse(text)
     require_file(spec.file, _EXPECTED)
@@ -186,6 +188,7 @@ def open_table(text: str) -> Dataset:
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
         location=f"csv:{spec.file.resolve()}?root={root.resolve()}",
         folder=root,
+        least_classes=least_classes,
     )
 
 
