@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from featcache.core.compilation_cache import enable_compilation_cache
     from featcache.datasets import Dataset, open_dataset
     from featcache.datasets.formats.arrays import open_arrays
-    from featcache.errors import FeatcacheError
+    from featcache.errors import FeatcacheError, FeatcacheWarning
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
     from featcache.extraction.dry_run import PlanReport, plan_extraction
     from featcache.extraction.extract import extract
@@ -56,6 +56,7 @@ _HOMES = {
     "HeadRegressor": "featcache.estimators",
     "enable_compilation_cache": "featcache.core.compilation_cache",
     "FeatcacheError": "featcache.errors",
+    "FeatcacheWarning": "featcache.errors",
 }
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "DatasetCheck",
     "Extraction",
     "FeatcacheError",
+    "FeatcacheWarning",
     "FeatureCache",
     "FeatureExtractor",
     "FineTuning",

@@ -1,4 +1,4 @@
-"""The exceptions that featcache raises, with their exit codes.
+"""The exceptions that featcache raises, with their exit codes, and the warning that it issues.
 
 Every message says what was given, what was expected and what to do next. Each class also inherits a
 matching builtin, so that a script may catch ``FileNotFoundError`` without knowing featcache, and carries
@@ -13,10 +13,6 @@ class FeatcacheError(Exception):
     """Base of all errors that featcache raises; exit code 1."""
 
     exit_code = 1
-
-
-class FeatcacheWarning(RuntimeWarning):
-    """Something went wrong that the result does not depend on, or that was mended; what to know about it."""
 
 
 class UsageError(FeatcacheError, ValueError):
@@ -84,6 +80,10 @@ class LockedError(FeatcacheError, BlockingIOError):
 
 class StorageError(FeatcacheError, OSError):
     """The disk is full, read-only or missing; exit code 1."""
+
+
+class FeatcacheWarning(UserWarning, RuntimeWarning):
+    """Something is probably not as it was meant, was left out, or was mended: said once, by functions and commands."""
 
 
 def did_you_mean(name: str, known: Iterable[str], *, many: int = 3) -> str:

@@ -65,7 +65,7 @@ def page() -> str:
     groups = {title: {name: getattr(featcache, name) for name in names} for title, names in GROUPS.items()}
     groups["Arguments and results"] = {path.rpartition(".")[2]: _at(path) for path in RECORDS}
     listed = {name for names in groups.values() for name in names}
-    if absent := set(featcache.__all__) - listed - {"__version__", "FeatcacheError"}:
+    if absent := set(featcache.__all__) - listed - {"__version__", "FeatcacheError", "FeatcacheWarning"}:
         sys.exit(
             f"make_api.GROUPS lacks {', '.join(sorted(absent))}; add each under the heading where it belongs"
         )
@@ -91,7 +91,7 @@ def _contents(groups: dict[str, dict[str, Any]]) -> Iterator[str]:
             yield f"| [`{name}`](#{_anchor(name)}) | {_marked(Docstring.of(value).summary)} |".replace(
                 "\n", " "
             )
-    yield "| **[Errors](#errors)** | `FeatcacheError` and its kinds |"
+    yield "| **[Errors](#errors)** | `FeatcacheError` and its kinds; of warnings `FeatcacheWarning` is the one kind |"
 
 
 # One function or class --------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from featcache.backbones.input_size import ImageSize, read_size, with_size
 from featcache.backbones.registry import DEFAULT, resolve
+from featcache.core.argument_types import checked_types
+from featcache.core.forked import require_jax
 from featcache.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def _classifier_at(path: str | Path) -> Path | None:
     return Path(folder) if os.path.isfile(os.path.join(folder, DOCUMENT)) else None
 
 
+@checked_types(but=("image_size",))
 def load(
     name: str = DEFAULT, *, weights: str | Path | None = None, image_size: ImageSize | None = None
 ) -> "LoadedBackbone":
@@ -71,6 +74,7 @@ def load(
 
 
 def _load(name: str, weights: str | Path | None) -> "LoadedBackbone":
+    require_jax()
     from featcache.backbones.load_by_name import load_named
     from featcache.backbones.load_from_classifier import load_folder
 

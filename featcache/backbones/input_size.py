@@ -1,11 +1,11 @@
 """The input size of a network: parse it, and change it for a loaded backbone."""
 
 import re
-import warnings
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING
 
+from featcache.core.warning import warn
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,11 +81,9 @@ def with_size(network: "LoadedBackbone", image_size: ImageSize | None) -> "Loade
         return network
     if min(size) < SMALLEST:
         trained = "x".join(map(str, network.transforms.input_size))
-        warnings.warn(
+        warn(
             f"image size {size[0]}x{size[1]}: {network.name} was trained on {trained} pixels, and on images of less "
-            f"than {SMALLEST} its features say little; is a digit missing?",
-            RuntimeWarning,
-            stacklevel=2,
+            f"than {SMALLEST} its features say little; is a digit missing?"
         )
     return replace(
         network, pretrained=replace(network.pretrained, transforms=network.transforms.with_size(*size))

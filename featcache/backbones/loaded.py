@@ -24,7 +24,7 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 Features = Callable[[Any, jax.Array | np.ndarray], dict[str, jax.Array]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedBackbone:
     """An architecture with loaded weights.
 
@@ -53,6 +53,15 @@ class LoadedBackbone:
     _shapes: dict[Any, dict[str, tuple[int, ...]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    def __repr__(self) -> str:
+        count = sum(value.size for value in self.tensors.values())
+        size = "×".join(map(str, self.transforms.input_size))
+        return f"LoadedBackbone({self.name}, {count / 1e6:.1f} million parameters, {size} pixels)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled programs belong to one process, as what is known of shapes could: both are made anew.
+        return {**vars(self), "_compiled": {}, "_shapes": {}}
 
     @property
     def name(self) -> str:

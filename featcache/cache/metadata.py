@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from featcache.cache.layout import decode_ids
+from featcache.core.display import html_table, some
 from featcache.core.identity import plain_recipe
 from featcache.core.tasks import MULTICLASS
 
@@ -71,3 +72,13 @@ class CacheMetadata:
     def split_names(self) -> list[str]:
         """Return the split of every row."""
         return [self.splits[index] for index in self._splits]
+
+    def _repr_html_(self) -> str:
+        counts = dict(zip(self.splits, np.bincount(self._splits, minlength=len(self.splits)), strict=False))
+        rows = [
+            ("backbone", self.backbone),
+            ("images", ", ".join(f"{name} {count}" for name, count in counts.items())),
+            (self.task, f"{len(self.classes)}: {some(self.classes, 20)}"),
+            ("layers", ", ".join(own["name"] for own in self.identity["layers"])),
+        ]
+        return html_table(str(getattr(self, "path", "")), rows)

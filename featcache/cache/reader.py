@@ -1,6 +1,7 @@
 """Read a cache; every row that is returned was checked against its checksum."""
 
 import os
+import reprlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from featcache.cache.layout import LayerSpec, partial_path
 from featcache.cache.metadata import CacheMetadata
 from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
+from featcache.core.argument_types import checked_types
 from featcache.core.disk.storage import storage_errors
 from featcache.core.identity import fingerprint
 from featcache.errors import (
@@ -70,6 +72,7 @@ class FeatureCache(CacheMetadata):
     >>> features, labels = cache.arrays("train")  # doctest: +SKIP
     """
 
+    @checked_types()
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         with storage_errors(self.path, "read"):
@@ -131,6 +134,7 @@ class FeatureCache(CacheMetadata):
         """Size of the file in bytes."""
         return self._stored.file.size
 
+    @checked_types()
     def layer(self, name: str | None = None) -> str:
         """Return a layer's name: the given one if the cache holds it, or the first.
 
@@ -147,6 +151,7 @@ class FeatureCache(CacheMetadata):
 
     # Rows ---------------------------------------------------------------------------------------------------
 
+    @checked_types()
     def rows_of(self, split: str | None = None) -> np.ndarray:
         """Return the numbers of the rows of a split or slice (``None`` or ``"all"``: of all) that have features.
 
@@ -200,6 +205,7 @@ class FeatureCache(CacheMetadata):
 
     # Features -----------------------------------------------------------------------------------------------
 
+    @checked_types()
     def features(
         self,
         rows: Sequence[int] | np.ndarray,
@@ -245,6 +251,7 @@ class FeatureCache(CacheMetadata):
             self._refuse(numbers[~good], name)
         return values
 
+    @checked_types()
     def arrays(
         self,
         split: str | None = None,
@@ -263,6 +270,7 @@ class FeatureCache(CacheMetadata):
             raise DataError(f"{self.path} has no readable image in split {split or 'all'!r}")
         return self.features(rows, layer, verify=verify, view=view), self.known[rows]
 
+    @checked_types()
     def mapped(self, layer: str | None = None, *, view: int | Literal["all"] = 0) -> np.ndarray:
         """Return all rows of a layer as a read-only window on the file, without loading them.
 
@@ -298,16 +306,19 @@ class FeatureCache(CacheMetadata):
 
     # Exports ------------------------------------------------------------------------------------------------
 
+    @checked_types()
     def to_numpy(self, layer: str | None = None) -> np.ndarray:
         """Return the features ``[n, …]`` of all readable plain images, in row order, verified."""
         return self.features(self.rows_of(), layer)
 
+    @checked_types()
     def to_npz(self, path: str | os.PathLike[str]) -> Path:
         """Write the plain images' features into a numpy archive; see `featcache.cache.exports.to_npz`."""
         from featcache.cache.exports import to_npz
 
         return to_npz(self, path)
 
+    @checked_types()
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write the plain images' features into a Parquet table; see `featcache.cache.exports.to_parquet`."""
         from featcache.cache.exports import to_parquet
@@ -317,7 +328,10 @@ class FeatureCache(CacheMetadata):
     # Refusals -----------------------------------------------------------------------------------------------
 
     def _check_rows(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        numbers = np.asarray(rows, np.int64).reshape(-1)
+        try:
+            numbers = np.asarray(rows, np.int64).reshape(-1)
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(f"rows {reprlib.repr(rows)}: expected numbers of rows, int [n]") from None
         outside = numbers[(numbers < 0) | (numbers >= len(self))]
         if len(outside):
             raise UsageError(f"{self.path} has no row {outside[0]}; its rows are 0 to {len(self) - 1}")
@@ -354,6 +368,8 @@ def share_written(cache: FeatureCache) -> str:
 
 
 def _missing(path: Path) -> str:
+    if not path.name:
+        return f"no cache {str(path)!r}; give the path of a file made by featcache extract"
     unfinished = partial_path(path)
     if not unfinished.is_file():
         return f"no cache {path}; make one with: featcache extract DATASET --output {path}"

@@ -9,7 +9,6 @@ import contextlib
 import os
 import stat
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from featcache.cache.row_store import runs
 from featcache.core.disk.files import PinnedFile, write_at
 from featcache.core.disk.storage import ELSEWHERE, require_space, storage_error
 from featcache.core.disk.syncing import sync_file, sync_name
+from featcache.core.warning import warn
 from featcache.errors import FeatcacheError, IntegrityError, StorageError, UsageError
 
 FSYNC_EVERY_S = 5.0
@@ -190,11 +190,7 @@ class CacheWriter:
         except OSError as error:
             raise self._failure(error, self.path) from error
         if not kept:
-            warnings.warn(
-                f"{self.path.parent} cannot fsync: rows survive a kill of featcache, not a power cut",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            warn(f"{self.path.parent} cannot fsync: rows survive a kill of featcache, not a power cut")
         self._synced = time.monotonic()
 
     def publish(self) -> FeatureCache:

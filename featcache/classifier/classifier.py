@@ -5,7 +5,7 @@
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.backbones.registry import TUNED
-from featcache.cache import FeatureCache
 from featcache.classifier.calibration import Calibration, calibrated
+from featcache.classifier.description import classifier_html, classifier_text
 from featcache.classifier.evaluation import ClassifierEvaluation, evaluate_classifier
+from featcache.classifier.history import History
 from featcache.classifier.loading import JUDGED, check_classifier, head_tensors, settings_of
+from featcache.classifier.own_backbone import own_backbone, tuned_name
+from featcache.classifier.scored_rows import Photos
 from featcache.classifier.seen_images import NAME as SEEN
 from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import (
@@ -28,9 +30,8 @@ from featcache.core.classifier_folder import (
     read_folder,
     write_folder,
 )
-from featcache.core.identity import differences
 from featcache.core.tasks import MULTICLASS, REGRESSION
-from featcache.errors import IdentityError, UsageError
+from featcache.errors import UsageError
 from featcache.heads.fitted_head import FittedHead
 from featcache.heads.settings import Settings, loss_of
 from featcache.heads.task_types import TASK_TYPES
@@ -38,13 +39,14 @@ from featcache.metrics.classification import Scores
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
+    from featcache.core.progress import OnProgress
     from featcache.metrics.multilabel import MultilabelScores
     from featcache.metrics.regression import RegressionScores
 
 __all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluation"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classifier:
     """A trained head and the identity of the features that it was trained on.
 
@@ -100,6 +102,21 @@ class Classifier:
     seen: np.ndarray | None = field(default=None, repr=False, compare=False)
     judged: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
     network: "LoadedBackbone | None" = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return classifier_text(self)
+
+    def _repr_html_(self) -> str:
+        return classifier_html(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled programs and devices belong to one process; another makes its own when it first predicts.
+        return {name: value for name, value in vars(self).items() if name != "_predictor"}
+
+    @property
+    def history(self) -> History:
+        """Validation loss and score by epoch, float64 ``[epochs]`` each; empty of heads that are solved."""
+        return History(self.training.get("history", {}))
 
     # On features --------------------------------------------------------------------------------------------
 
@@ -191,22 +208,27 @@ class Classifier:
     @checked_types()
     def evaluate(
         self,
-        cache: str | os.PathLike[str] | FeatureCache | None = None,
+        cache: Photos = None,
         split: str | None = None,
         *,
         tta: bool | None = None,
+        on_progress: "OnProgress | None" = None,
     ) -> ClassifierEvaluation | Any:
-        """Score the classifier on a split of a cache.
+        """Score the classifier on labelled photos, whose features are computed where no cache has them.
 
         Parameters
         ----------
         cache
-            A cache of the same recipe; by default the one it was trained on.
+            A cache of the same recipe, or photos: a dataset or its spec, such as ``"new/"`` or ``"csv:new.csv"``, whose
+            features are kept in ``FEATCACHE_HOME/caches``. By default the cache it was trained on.
         split
-            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``; by default the
-            test rows of its training, usually ``"test"``.
+            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``. By default the test rows of
+            its training, usually ``"test"``; of other photos every one where they have no splits of their own, else
+            ``"test"``, ``"val"`` where there is no test split, or the only split there is.
         tta
-            Average over all views of each image that the cache holds; ``None`` for the setting of its training.
+            Average over all views of each image; ``None`` for the setting of its training.
+        on_progress
+            Called with a `featcache.core.progress.Progress` as features are computed.
 
         Returns
         -------
@@ -218,9 +240,18 @@ class Classifier:
         IdentityError
             If the cache's features are of another identity; lists the differences.
         UsageError
-            If the cache holds one view to average over, or its classes or task differ from the classifier's.
+            If it is not plain which rows are meant, the cache holds one view to average over, or its classes or task
+            differ from the classifier's.
         """
-        return evaluate_classifier(self, cache, split, tta=self.tta if tta is None else tta)
+        averaged = self.tta if tta is None else tta
+        return evaluate_classifier(
+            self,
+            cache,
+            split,
+            tta=averaged,
+            predictor=lambda: self._averaging(averaged),
+            on_progress=on_progress,
+        )
 
     # On images ----------------------------------------------------------------------------------------------
 
@@ -245,7 +276,8 @@ class Classifier:
         Parameters
         ----------
         images
-            A path, a folder, a uint8 array ``[H, W, 3]``, or a sequence of these.
+            A path, a folder, a ``file://`` URL, encoded bytes, a PIL image, a uint8 array ``[H, W, 3]``, or an iterable
+            of these.
         top
             Number of classes to return for each.
         tta
@@ -260,6 +292,11 @@ class Classifier:
         return self._averaging(tta).predict(images, top=top)
 
     @checked_types()
+    def stream(self, images: Any, *, top: int = 5, tta: bool | None = None) -> Iterator[Any]:
+        """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
+        return self._averaging(tta).stream(images, top=top)
+
+    @checked_types()
     def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:
         """Return class probabilities ``[N, C]`` of photos; raises `ImageError` for one that cannot be read.
 
@@ -269,6 +306,7 @@ class Classifier:
 
     # On disk ------------------------------------------------------------------------------------------------
 
+    @checked_types()
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the classifier to a folder; an existing classifier there is replaced atomically.
 
@@ -287,39 +325,12 @@ class Classifier:
         """
         tensors = dict(self.parameters) if self.seen is None else {**self.parameters, SEEN: self.seen}
         tensors |= {JUDGED + name: value for name, value in (self.judged or {}).items()}
-        write_folder(Path(folder), self._document(), tensors, backbone=self._own_backbone())
+        write_folder(Path(folder), self._document(), tensors, backbone=own_backbone(self))
         return Path(folder)
-
-    def _own_backbone(self) -> Iterable[bytes | memoryview] | None:
-        """Return the content of the fine-tuned backbone's file; ``None`` for a published backbone."""
-        if self.network is None:
-            return self._kept_backbone()
-        from featcache.backbones.finetuned import pack
-
-        lines = differences(self.recipe["backbone"], self.network.recipe().to_json()["backbone"])
-        if lines:
-            text = (
-                "\n  ".join(lines)
-                .replace("in the cache", "in the recipe")
-                .replace("asked for", "in the network")
-            )
-            raise IdentityError(f"the classifier's network is not what its head was trained on:\n  {text}")
-        return pack(self.network)
-
-    def _kept_backbone(self) -> Iterable[bytes | memoryview] | None:
-        if self.weights is None or self.backbone != f"{self._arch}.{TUNED}":
-            return None
-        from featcache.backbones.finetuned import checked_bytes
-
-        return [checked_bytes(Path(self.weights), self.recipe["backbone"]["weights_sha256"])]
-
-    @property
-    def _arch(self) -> str:
-        return self.recipe["backbone"]["arch"]
 
     def _document(self) -> dict[str, Any]:
         return {
-            "backbone": self.backbone if self.network is None else f"{self._arch}.{TUNED}",
+            "backbone": self.backbone if self.network is None else tuned_name(self),
             "weights": self.weights,
             "recipe": dict(self.recipe),
             "layer": self.layer,
@@ -334,6 +345,7 @@ class Classifier:
         }
 
     @classmethod
+    @checked_types()
     def load(cls, folder: str | os.PathLike[str]) -> "Classifier":
         """Read a classifier from its folder.
 

@@ -1,8 +1,8 @@
-"""Score a classifier on the rows of a cache: check the features' identity, and match labels by name."""
+"""Score a classifier on photos: check the features' identity, and match labels by name."""
 
 import os
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,20 +10,25 @@ import numpy as np
 from featcache.backbones.registry import TUNED
 from featcache.cache import FeatureCache
 from featcache.classifier.rejection import Rejection, rejection_at
+from featcache.classifier.scored_images import WORST, Mistake, ScoredImages
+from featcache.classifier.scored_rows import Photos, described, features_of, rows_to_score
 from featcache.classifier.seen_images import count_seen
 from featcache.classifier.view_features import require_several
 from featcache.core.identity import differences
 from featcache.core.tasks import MULTICLASS, TASK_NAMES
-from featcache.errors import IdentityError, MissingFileError, UsageError
+from featcache.errors import IdentityError, UsageError
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
-from featcache.splits.selection import NONE
 
 if TYPE_CHECKING:
+    import pandas
+
     from featcache.classifier.classifier import Classifier
+    from featcache.classifier.prediction import Predictor
+    from featcache.core.progress import OnProgress
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassifierEvaluation(Evaluation):
     """Scores of a multiclass classifier, and of its predictions that are not "unknown".
 
@@ -35,56 +40,87 @@ class ClassifierEvaluation(Evaluation):
         Number of views of each image whose mean was scored.
     seen
         Number of rows whose images trained or validated it; ``None`` if an older featcache trained it.
+    note
+        Why these rows were scored, where it was not asked for and is not plain, and how many could not be read.
+    images
+        The images with their true classes and probabilities, for `to_frame` and `write_errors`; not in `to_json`.
     """
 
     rejection: Rejection | None = None
     views: int = 1
     seen: int | None = None
+    note: str = ""
+    images: ScoredImages | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values: the scores, and the `WORST` mistakes."""
+        value = Evaluation.to_json(replace(self, images=None))
+        del value["images"]
+        return {**value, "worst": [asdict(mistake) for mistake in self.mistakes(WORST)]}
+
+    def mistakes(self, most: int | None = None) -> list[Mistake]:
+        """Return the images with a wrong guess, the worst first: those that gave their true class least."""
+        return self.images.mistakes(most) if self.images else []
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return all scored images as a table: file, truth, guess, probabilities, and whether it is unknown.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        UsageError
+            If this evaluation holds no images.
+        """
+        return self._with_images().to_frame()
+
+    def write_errors(self, path: str | os.PathLike[str]) -> int:
+        """Write the images with a wrong guess to a ``.csv`` or ``.json`` file, the worst first; returns their number.
+
+        Raises
+        ------
+        UsageError
+            If the file ends in anything else, or this evaluation holds no images.
+        StorageError
+            If it cannot be written.
+        """
+        return self._with_images().write_mistakes(path)
+
+    def _with_images(self) -> ScoredImages:
+        if self.images is None:
+            raise UsageError("this evaluation holds no images; take the result of Classifier.evaluate()")
+        return self.images
 
 
 def evaluate_classifier(
     classifier: "Classifier",
-    cache: str | os.PathLike[str] | FeatureCache | None,
+    photos: Photos,
     split: str | None,
     *,
     tta: bool,
+    predictor: "Callable[[], Predictor]",
+    on_progress: "OnProgress | None" = None,
 ) -> ClassifierEvaluation | Any:
-    """Score a classifier on a split of a cache; see `featcache.classifier.classifier.Classifier.evaluate`."""
-    opened = _open_cache(classifier, cache)
+    """Score a classifier on photos; see `featcache.classifier.classifier.Classifier.evaluate`."""
+    opened = features_of(classifier, photos, predictor, on_progress=on_progress)
     require_same_features(classifier, opened)
     if tta:
         require_several(opened, classifier.layer)
-    asked = split or _test_split(classifier)
+    asked, why = rows_to_score(classifier, opened, split)
     features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0)
     values, own = classifier.values(features, tta=tta), _own_labels(classifier, opened, labels)
     scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
-    images = opened.sha256[opened.rows_of(asked)]
-    seen = None if classifier.seen is None else count_seen(classifier.seen, images)
+    rows = opened.rows_of(asked)
+    seen = None if classifier.seen is None else count_seen(classifier.seen, opened.sha256[rows])
+    told: dict[str, Any] = {"seen": seen, "note": described(opened, asked, why)}
     if classifier.task != MULTICLASS:
-        return replace(scores, seen=seen)
+        return replace(scores, **told)
     threshold = classifier.calibration.threshold
     kept = None if threshold is None else rejection_at(threshold, values, own)
     views = opened.layers[classifier.layer].views if tta else 1
-    return ClassifierEvaluation(**vars(scores), rejection=kept, views=views, seen=seen)
-
-
-def _test_split(classifier: "Classifier") -> str:
-    """Return the split or slice of the test rows when the classifier was trained."""
-    asked = classifier.training.get("selection", {}).get("test")
-    return "test" if asked in (None, NONE) else asked
-
-
-def _open_cache(
-    classifier: "Classifier", cache: str | os.PathLike[str] | FeatureCache | None
-) -> FeatureCache:
-    if isinstance(cache, FeatureCache):
-        return cache
-    if cache is not None:
-        return FeatureCache(cache)
-    trained_on = Path(classifier.provenance["cache"])
-    if not trained_on.exists():
-        raise MissingFileError(f"the cache it was trained on, {trained_on}, is gone; name one with --cache")
-    return FeatureCache(trained_on)
+    names = tuple(opened.ids[row] for row in rows)
+    images = ScoredImages(names, classifier.classes, own, values, threshold)
+    return ClassifierEvaluation(**vars(scores), rejection=kept, views=views, images=images, **told)
 
 
 def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None:
@@ -103,8 +139,8 @@ def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None
         lines.append(f"layers: {', '.join(cache.layers)} in the cache, {classifier.layer} asked for")
     tuned = classifier.backbone.endswith(f".{TUNED}")
     way_out = (
-        "\nits backbone was fine-tuned: extract with that (featcache extract DATASET --backbone CLASSIFIER), and name "
-        "that cache with --cache"
+        "\nits backbone was fine-tuned: name photos (featcache evaluate CLASSIFIER PHOTOS/), or extract with it "
+        "(featcache extract DATASET --backbone CLASSIFIER) and name that cache with --cache"
         if tuned
         else ""
     )

@@ -1,28 +1,22 @@
 """Predict on photos, with a classifier or with a backbone's own classes."""
 
-import hashlib
-import io
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from featcache.backbones.input_size import ImageSize, with_size
+from featcache.classifier.photos import Photo, photos_of
 from featcache.core.identity import differences
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
-from featcache.datasets.formats.folder import image_files, read_regular_file
-from featcache.errors import IdentityError, ImageError, MissingFileError, UsageError
+from featcache.errors import IdentityError, ImageError, UsageError
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.colour_statistics import LAYER as STATISTICS
-from featcache.images.limits import room_for_file
-from featcache.images.resizing import pixels
 from featcache.images.transforms import Transforms
 from featcache.images.views import Views
 
@@ -38,7 +32,7 @@ class Prediction:
     Parameters
     ----------
     id
-        Its path, or its position among the given arrays.
+        Its path, or its position among the given images.
     classes, probabilities
         The most probable classes, in descending order.
     error
@@ -126,40 +120,42 @@ class Predictor:
 
     def predict(self, images: Any, *, top: int = 5) -> list[Prediction]:
         """Classify images; see `featcache.classifier.classifier.Classifier.predict`."""
+        return list(self.stream(images, top=top))
+
+    def stream(self, images: Any, *, top: int = 5) -> Iterator[Prediction]:
+        """Yield predictions batch by batch; see `featcache.classifier.classifier.Classifier.stream`."""
         if top < 1:
             raise UsageError(f"top {top}: ask for at least one class")
-        items = list(_items(images, self.transforms, self.extraction.views))
-        results: dict[int, Prediction] = {}
-        for rows, probabilities, failures in self._run([load for _, load in items]):
+        return self._stream(photos_of(images), top)
+
+    def _stream(self, photos: Sequence[Photo], top: int) -> Iterator[Prediction]:
+        read = partial(read_values, classes=self.classes, task=self.task, threshold=self.threshold, top=top)
+        for rows, probabilities, failures in self._run(photos):
+            found = {row: Prediction(photos[row].id, (), (), str(error)) for row, error in failures}
             for row, values in zip(rows, probabilities, strict=True):
-                results[row] = read_values(
-                    items[row][0],
-                    values,
-                    classes=self.classes,
-                    task=self.task,
-                    threshold=self.threshold,
-                    top=top,
-                )
-            for row, error in failures:
-                results[row] = Prediction(items[row][0], (), (), str(error))
-        return [results[row] for row in range(len(items))]
+                found[row] = read(photos[row].id, values)
+            yield from (found[row] for row in sorted(found))
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return probabilities, or numbers, ``[N, C]``; raises `ImageError` for an image that cannot be read."""
-        items = list(_items(images, self.transforms, self.extraction.views))
+        photos = photos_of(images)
         parts = []
-        for _, probabilities, failures in self._run([load for _, load in items]):
+        for _, probabilities, failures in self._run(photos):
             for row, error in failures:
-                raise ImageError(error.reason, f"{items[row][0]}: {error.detail}")
+                raise ImageError(error.reason, f"{photos[row].id}: {error.detail}")
             parts.append(probabilities)
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
     def _run(
-        self, loads: Sequence[Callable[[], np.ndarray]]
+        self, photos: Sequence[Photo]
     ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]]]]:
+        """Yield row numbers with their values, and those that cannot be read; batches are in the photos' order."""
         # On platforms with large batches, only batch sizes that are powers of two are compiled.
-        size = min(self._runner.rows, 1 << (len(loads) - 1).bit_length())
-        chunks = self._runner.chunks(range(len(loads)), lambda row: loads[row](), images_per_call=size)
+        size = min(self._runner.rows, 1 << (len(photos) - 1).bit_length()) if photos else 1
+        transforms, views = self.transforms, self.extraction.views
+        chunks = self._runner.chunks(
+            range(len(photos)), lambda row: photos[row].prepare(transforms, views), images_per_call=size
+        )
         for chunk in chunks:
             values = (
                 self.values(next(iter(chunk.features.values())))
@@ -273,61 +269,3 @@ def backbone_predictor(
         values=softmax,
         classes=class_names(network.pretrained.config.classes),
     )
-
-
-def _items(
-    images: Any, transforms: Transforms, views: Views
-) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    """Yield a name and a loader for each given image, file or file in a folder."""
-    if isinstance(images, str | os.PathLike):
-        yield from _path_items(Path(images), transforms, views)
-    elif isinstance(images, np.ndarray) and images.ndim in (2, 3):
-        yield "0", partial(_of_array, images, transforms, views)
-    elif isinstance(images, Iterable):
-        for number, image in enumerate(images):
-            if isinstance(image, np.ndarray):
-                yield str(number), partial(_of_array, image, transforms, views)
-            elif isinstance(image, str | os.PathLike):
-                yield from _path_items(Path(image), transforms, views)
-            else:
-                raise _not_images(image)
-    else:
-        raise _not_images(images)
-
-
-def _not_images(given: Any) -> UsageError:
-    return UsageError(f"images of type {type(given).__name__}; give paths, folders or uint8 arrays")
-
-
-def _path_items(
-    path: Path, transforms: Transforms, views: Views
-) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    if path.is_dir():
-        files, _ = image_files(path)
-        if not files:
-            raise MissingFileError(f"no images in {path}")
-        for file in files:
-            yield str(file), partial(_load, file, transforms, views)
-    elif not path.exists():
-        raise MissingFileError(f"no image {path}")
-    else:
-        yield str(path), partial(_load, path, transforms, views)
-
-
-def _of_array(array: np.ndarray, transforms: Transforms, views: Views) -> np.ndarray:
-    plain = pixels(array, transforms)
-    if views.count == 1:
-        return plain
-    # Views are drawn from encoded bytes, seeded by a hash; that of the array does not depend on the PNG encoder.
-    data = io.BytesIO()
-    Image.fromarray(array).save(data, "png")
-    return views.prepare(data.getvalue(), transforms, hashlib.sha256(array.tobytes()).digest())
-
-
-def _load(path: Path, transforms: Transforms, views: Views) -> np.ndarray:
-    try:
-        with room_for_file(path.stat().st_size):
-            data = read_regular_file(str(path))
-            return views.prepare(data, transforms, hashlib.sha256(data).digest())
-    except OSError as error:
-        raise ImageError("unreadable file", error.strerror or str(error)) from error

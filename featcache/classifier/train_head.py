@@ -17,6 +17,7 @@ from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.view_features import require_several, view_features, views_used, with_views
 from featcache.core.schema import spelled_out
 from featcache.core.tasks import MULTICLASS, REGRESSION
+from featcache.core.warning import warn_all
 from featcache.errors import DataError
 from featcache.heads.settings import (
     DESCENT,
@@ -93,7 +94,8 @@ def train_head(
     Classifier
         Its metrics hold the scores of calibrated probabilities: ``val`` (which chose the epoch) and, if there are test
         rows, ``test`` (read once); for the other tasks see `featcache.metrics.multilabel` and
-        `featcache.metrics.regression`. ``training["warnings"]`` lists probable mistakes in the data, and
+        `featcache.metrics.regression`. ``training["warnings"]`` lists probable mistakes in the data, each of which
+        is also issued as a `featcache.FeatcacheWarning`, and
         ``training["image_floor"]`` is the accuracy that colour statistics alone reach on the validation rows.
 
     Raises
@@ -145,6 +147,7 @@ def train_head(
     )
     if output is not None:
         classifier.save(output)
+    warn_all(found["message"] for found in classifier.training["warnings"])
     return classifier
 
 

@@ -31,7 +31,7 @@ from featcache.cli.signals import after_interruption
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.core.version import __version__
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, FeatcacheWarning
 
 INTERRUPTED = 130
 PACKAGE = Path(__file__).parents[1]
@@ -78,9 +78,13 @@ def run(arguments: list[str]) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, warnings.showwarning, pillow)
             code = _run(arguments)
+            if (console := active()) is not None:
+                console.tell_warnings()
         _note_pillow(pillow)
     except BrokenPipeError:  # `featcache … | head`
         _drop_output()
+        if (console := active()) is not None and console.kept:
+            console.note(f"the output was closed; {console.kept}")
         return 1
     return _flush(code)
 
@@ -120,10 +124,12 @@ def _show_warning(
     elif "PIL" in Path(filename).parts:
         if category.__name__ != "DecompressionBombWarning":  # what is too large for us is refused by name
             pillow.append(str(message))
-    elif console is None or not Path(filename).is_relative_to(PACKAGE):
-        usual(escaped_lines(str(message)), category, filename, *rest)
+    elif console is not None and (
+        issubclass(category, FeatcacheWarning) or Path(filename).is_relative_to(PACKAGE)
+    ):
+        console.warning(str(message))
     else:
-        console.note(f"warning: {message}")
+        usual(escaped_lines(str(message)), category, filename, *rest)
 
 
 def _note_pillow(warned: list[str]) -> None:
@@ -162,7 +168,8 @@ def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
 
 def _interrupted(as_json: bool) -> int:
     console = active()
-    message = f"interrupted; {after_interruption(console.command if console else '')}"
+    kept = (console.kept if console else "") or after_interruption(console.command if console else "")
+    message = f"interrupted; {kept}"
     return _fail("Interrupted", message, INTERRUPTED, as_json)
 
 

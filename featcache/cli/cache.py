@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.cli.extract import quarantine_json, quarantine_lines, views_of
+from featcache.cli.extract import quarantine_json, views_of
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, UsageError
 
@@ -270,7 +270,9 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
         *([f"  views       {views_of(recipe)}"] if recipe["views"]["count"] > 1 else []),
         f"  computed in {recipe['compute_dtype']}, {identity['provenance'].get('device', '')}, {about.created}",
     ]
-    return lines + quarantine_lines(unreadable, most)
+    from featcache.extraction.result import unreadable_lines
+
+    return lines + [f"  {line}" for line in unreadable_lines(unreadable, most)]
 
 
 def _transforms_text(transforms: dict) -> str:

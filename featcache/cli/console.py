@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.core.disk.storage import storage_error
+from featcache.core.display import escaped
 from featcache.core.documents.json_text import to_text
 from featcache.errors import StorageError
 
@@ -38,13 +39,6 @@ def forget() -> None:
     _current.clear()
 
 
-def escaped(text: str) -> str:
-    """Return text that is safe to print: undecodable names and control characters are shown escaped."""
-    # What turns the direction of writing (U+202A to U+202E, U+2066 to U+2069) is not printable to Python, either.
-    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
-
-
 def output_error(error: OSError) -> StorageError:
     """Return what to say where the results cannot be printed: the disk behind ``> FILE`` is full, say."""
     place = "standard output"
@@ -53,9 +47,9 @@ def output_error(error: OSError) -> StorageError:
     return storage_error(error, Path(place), elsewhere="send the output to another file")
 
 
-def _print(text: str) -> None:
+def _print(text: str, *, flush: bool = False) -> None:
     try:
-        print(text)
+        print(text, flush=flush)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -91,7 +85,11 @@ class Console:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
+        self.kept = ""
+        """What is there of a command that ended early, where it knows; said if it is interrupted."""
         self._answered = False
+        self._said: list[str] = []
+        self._warnings: list[str] = []
         _current[:] = [self]
 
     def result(self, value: dict[str, Any], lines: Sequence[str]) -> None:
@@ -99,7 +97,27 @@ class Console:
         if self.as_json:
             self._answer("result", value)
         else:
+            self._said = list(lines)
             _print("\n".join(map(escaped, lines)))
+        self.tell_warnings()
+
+    def warning(self, text: str) -> None:
+        """Keep a warning until the result is printed, which comes first; the same text is told once."""
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def tell_warnings(self) -> None:
+        """Print the warnings so far, but for those whose words stand in the result."""
+        said = "\n".join(line.strip() for line in self._said)
+        for text in self._warnings:
+            if "\n".join(line.strip() for line in text.split("\n")) not in said:
+                self.note(f"warning: {text}")
+        self._warnings.clear()
+
+    def line(self, text: str) -> None:
+        """Print one line of a result that comes bit by bit, at once; nothing with ``as_json``."""
+        if not self.as_json:
+            _print(escaped(text), flush=True)
 
     def note(self, text: str) -> None:
         """Print a hint or warning on stderr."""
@@ -113,6 +131,7 @@ class Console:
 
     def fail(self, kind: str, message: str) -> None:
         """Print an error on stderr, and with ``as_json`` also as the JSON object unless one was printed already."""
+        self.tell_warnings()
         if self.as_json and not self._answered:
             self._answer("error", {"kind": kind, "message": message})
         print(escaped_lines(f"error: {message}"), file=sys.stderr)
@@ -140,7 +159,9 @@ class Console:
             TextColumn("{task.fields[shares]}"),
         )
         # Rich itself respects NO_COLOR.
-        with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+        # Lines that are printed meanwhile appear above the bar in a terminal; in a file or pipe they stay stdout's.
+        terminal = {"redirect_stdout": sys.stdout.isatty(), "transient": True}
+        with RichProgress(*columns, console=RichConsole(stderr=True), **terminal) as bar:
             task = bar.add_task("", total=1, speed="", shares="")
             yield _Meter(bar, task).update
 

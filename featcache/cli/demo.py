@@ -50,7 +50,7 @@ def command(
         *evaluate_command.lines(demo.evaluation),
         "",
         f"$ featcache predict {demo.folder} {demo.dataset / 'test'}/…",
-        *predict_command.lines(demo.predictions),
+        *predict_command.lines(demo.predictions, shown=2),
         "",
         f"{demo.seconds:.1f} s in all. What was made:",
         f"  features    {demo.extraction.path}",

@@ -4,8 +4,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -43,12 +43,14 @@ def command(
 ) -> int:
     """Examine the machine: versions, devices, weights, space, unfinished caches and locks.
 
+    The state in a few lines; with --verbose each package, each set of weights and where it is to be had.
     Exit code 1 if something that featcache needs is missing.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     findings = examine(folder)
-    rows = [(finding.state, finding.topic, finding.detail) for finding in findings]
-    console.result({"findings": [asdict(f) for f in findings]}, table(("", "", ""), rows)[1:])
+    shown = findings if verbose else summary(findings)
+    rows = [(finding.state, finding.topic, finding.detail) for finding in shown]
+    console.result({"findings": [_plain(f) for f in findings]}, table(("", "", ""), rows)[1:])
     return int(any(finding.state == "bad" for finding in findings))
 
 
@@ -64,11 +66,59 @@ class Diagnosis:
         ``"ok"``, ``"note"`` (worth knowing) or ``"bad"`` (featcache cannot work like this).
     detail
         The finding, and what to do about it.
+    kind
+        What it is one of many of: ``"package"``, ``"weights"`` or ``"left"``; else empty.
     """
 
     topic: str
     state: str
     detail: str
+    kind: str = ""
+
+
+def _plain(found: Diagnosis) -> dict[str, str]:
+    return {"topic": found.topic, "state": found.state, "detail": found.detail}
+
+
+MOST_LINES = 15
+
+
+def summary(findings: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """Return the state in at most `MOST_LINES` lines: one for packages, one for weights, some of what is left."""
+    packages, weights, left = (
+        [each for each in findings if each.kind == kind] for kind in ("package", "weights", "left")
+    )
+    missing = [each for each in packages if each.state == "bad"]
+    rest = [each for each in findings if not each.kind]
+    lines = [rest[0], *_packages_in_one(packages, missing), *rest[1:-1], _weights_in_one(weights), rest[-1]]
+    room = MOST_LINES - len(lines)
+    if len(left) > room:
+        more = len(left) - (room - 1)
+        left = [
+            *left[: room - 1],
+            Diagnosis("and more", "note", f"{more} locks or unfinished caches; -v lists all"),
+        ]
+    return lines + left
+
+
+def _packages_in_one(packages: Sequence[Diagnosis], missing: Sequence[Diagnosis]) -> Iterator[Diagnosis]:
+    there = ", ".join(f"{each.topic} {each.detail}" for each in packages if each not in missing)
+    if missing:
+        names = " ".join(each.topic for each in missing)
+        yield Diagnosis("packages", "bad", f"not installed: {names}; pip install {names}")
+    if there:
+        yield Diagnosis("packages", "ok", there)
+
+
+def _weights_in_one(weights: Sequence[Diagnosis]) -> Diagnosis:
+    from featcache.backbones.registry import DEFAULT
+
+    here = [each.topic for each in weights if each.state == "ok"]
+    default = any(name.startswith(f"{DEFAULT}.") for name in here)
+    told = f"{len(here)} of {len(weights)} sets are here, {'also' if default else 'not'} of the default, {DEFAULT}"
+    return Diagnosis(
+        "weights", "ok" if default else "note", f"{told}; -v lists them, and where others are had"
+    )
 
 
 def examine(folder: str | os.PathLike[str] = ".") -> list[Diagnosis]:
@@ -98,9 +148,9 @@ def _python() -> Iterator[Diagnosis]:
 def _packages() -> Iterator[Diagnosis]:
     for name in PACKAGES:
         try:
-            yield Diagnosis(name, "ok", version(name))
+            yield Diagnosis(name, "ok", version(name), "package")
         except PackageNotFoundError:
-            yield Diagnosis(name, "bad", f"not installed; pip install {name}")
+            yield Diagnosis(name, "bad", f"not installed; pip install {name}", "package")
 
 
 def _devices() -> Iterator[Diagnosis]:
@@ -161,7 +211,10 @@ def _weights() -> Iterator[Diagnosis]:
     for name, weights in pretrained_weights().items():
         path = locate(weights)
         yield Diagnosis(
-            name, "ok" if path else "note", str(path) if path else f"not here: {how_to_get(weights)}"
+            name,
+            "ok" if path else "note",
+            str(path) if path else f"not here: {how_to_get(weights)}",
+            "weights",
         )
 
 
@@ -178,8 +231,11 @@ def _folder(folder: Path) -> Iterator[Diagnosis]:
         f"{folder.resolve()}{_free(folder)}" + (": little" if free < LOW_SPACE_BYTES else ""),
     )
     for record in sorted(folder.glob("*.h5.owner.json")):
-        yield Diagnosis("lock", "note", f"{record.name}: {owner_of(record)}")
+        yield Diagnosis("lock", "note", f"{record.name}: {owner_of(record)}", "left")
     for unfinished in sorted(folder.glob("*.partial.h5")):
         yield Diagnosis(
-            "unfinished", "note", f"{unfinished.name}: run its featcache extract command again to go on"
+            "unfinished",
+            "note",
+            f"{unfinished.name}: run its featcache extract command again to go on",
+            "left",
         )

@@ -1,4 +1,4 @@
-"""``featcache evaluate``: score a classifier on a cache."""
+"""``featcache evaluate``: score a classifier on photos, and name those that it gets wrong."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,10 +8,12 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.train_head import score_text
-from featcache.core.tasks import MULTILABEL, REGRESSION
+from featcache.core.display import percent
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
+from featcache.errors import UsageError
 
 if TYPE_CHECKING:
-    from featcache.classifier.classifier import ClassifierEvaluation
+    from featcache.classifier.classifier import Classifier, ClassifierEvaluation
     from featcache.classifier.rejection import Rejection
     from featcache.metrics.classification import Evaluation
     from featcache.metrics.multilabel import MultilabelEvaluation
@@ -22,12 +24,24 @@ NAME = "evaluate"
 
 def command(
     classifier: Annotated[Path, typer.Argument(help="Folder made by featcache train-head.")],
-    cache: Annotated[
-        Path | None, typer.Option(help="Cache to score on [default: the one it was trained on].")
+    photos: Annotated[
+        str | None,
+        typer.Argument(
+            help="Labelled photos, as for extract (a folder, csv:TABLE …), or a cache [default: the cache it was "
+            "trained on]."
+        ),
     ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Cache to score on, in the place of PHOTOS.")] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Split or slice, such as test, all, 'test[:50%]' [default: its test rows]."),
+        typer.Option(
+            help="Split or slice, such as test, all, 'test[:50%]' [default: its test rows; of other photos all, or "
+            "those of their own test split]."
+        ),
+    ] = None,
+    errors: Annotated[
+        Path | None,
+        typer.Option(help="Write the photos it gets wrong, the worst first, to a .csv or .json file."),
     ] = None,
     tta: Annotated[
         bool | None,
@@ -37,12 +51,20 @@ def command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Score a classifier: accuracy, scores of each class, confusion matrix."""
+    """Score a classifier: accuracy, scores of each class, confusion matrix, the photos it gets wrong."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.classifier.classifier import Classifier
 
-    evaluation = Classifier.load(classifier).evaluate(cache, split, tta=tta)
+    loaded = Classifier.load(classifier)
+    _refuse_contradictions(loaded, photos, cache, errors)
+    with console.progress() as on_progress:
+        evaluation = loaded.evaluate(photos or cache, split, tta=tta, on_progress=on_progress)
+    count = None if errors is None else evaluation.write_errors(errors)
     console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
+    if evaluation.note:
+        console.note(evaluation.note)
+    if count is not None:
+        console.note(f"{errors}: {count} of {evaluation.count} photos, which it gets wrong")
     if evaluation.seen is None:
         console.note(
             "the classifier was trained by an older featcache, which did not record its images: how many of these it "
@@ -55,8 +77,50 @@ def command(
         )
 
 
+def _refuse_contradictions(
+    classifier: "Classifier", photos: str | None, cache: Path | None, errors: Path | None
+) -> None:
+    if photos is not None and cache is not None:
+        raise UsageError(f"{photos} and --cache {cache}: expected one of them, since one is scored at a time")
+    if errors is None:
+        return
+    from featcache.classifier.scored_images import errors_format
+
+    errors_format(errors)
+    if classifier.task != MULTICLASS:
+        raise UsageError(
+            f"--errors {errors}: it lists photos of a wrong class, and this classifier's task is "
+            f"{TASK_NAMES[classifier.task]}; leave it out"
+        )
+
+
 def _class_lines(evaluation: "ClassifierEvaluation") -> list[str]:
-    return lines(evaluation, evaluation.rejection, views=evaluation.views)
+    return lines(evaluation, evaluation.rejection, views=evaluation.views) + _worst_lines(evaluation)
+
+
+def _worst_lines(evaluation: "ClassifierEvaluation") -> list[str]:
+    """Return the photos whose true class got the least probability."""
+    from featcache.classifier.scored_images import WORST
+
+    if evaluation.images is None or not len(evaluation.images.wrong):
+        return []
+    columns = ("file", "truth", "guess", "probability", "of the truth")
+    rows = [
+        (
+            each.file,
+            each.truth,
+            f"{each.guess}?" if each.unknown else each.guess,
+            percent(each.probability),
+            percent(each.truth_probability),
+        )
+        for each in evaluation.mistakes(WORST)
+    ]
+    count = len(evaluation.images.wrong)
+    title = f"{count} of {evaluation.count} wrong" + (f", the worst {WORST}:" if count > WORST else ":")
+    more = "" if count <= WORST else "all of them: --errors FILE.csv"
+    unsure = "with a question mark: answered unknown" if any(own[2].endswith("?") for own in rows) else ""
+    last = "; ".join(filter(None, [more, unsure]))
+    return ["", title, *table(columns, rows, right=columns[3:]), *([f"({last})"] if last else [])]
 
 
 def _answer_lines(evaluation: "MultilabelEvaluation") -> list[str]:
@@ -101,15 +165,23 @@ def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, vie
         f"{evaluation.split}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.3f}–{high:.3f}) on "
         f"{evaluation.count} images{top5}, loss {evaluation.loss:.3f}, "
         f"calibration error {evaluation.calibration_error:.3f}",
+        f"  balanced accuracy {evaluation.balanced_accuracy:.4f}, macro F1 {evaluation.f1_macro:.4f}",
         *([f"  mean of {views} views of each image"] if views > 1 else []),
         *_known(rejection),
         "",
     ]
     rows = [
-        (c.name, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support))
+        (
+            c.name,
+            f"{c.precision:.3f}",
+            f"{c.recall:.3f}",
+            "–" if c.recall_interval is None else "{:.3f}–{:.3f}".format(*c.recall_interval),
+            f"{c.f1:.3f}",
+            str(c.support),
+        )
         for c in evaluation.classes
     ]
-    columns = ("class", "precision", "recall", "f1", "images")
+    columns = ("class", "precision", "recall", "95 % interval", "f1", "images")
     text += [*table(columns, rows, right=columns[1:]), ""]
     return text + confusion_lines(evaluation)
 

@@ -37,7 +37,8 @@ def command(
         typer.Option(help="Store colour statistics, for a warning if they suffice.", rich_help_panel="Data"),
     ] = True,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5].")
+        Path | None,
+        typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5, and what differs]."),
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Weights file to use, or 'random'.", rich_help_panel="Backbone")
@@ -151,7 +152,20 @@ def command(
     with stop_gently() as stop, console.progress() as on_progress:
         done = extract(dataset, strict=strict, on_progress=on_progress, stop=stop, **arguments)
     console.result(to_json(done), lines(done))
-    console.note(f"next: featcache train-head {escaped(str(done.path))}")
+    console.note(next_step(done, shard=shard))
+
+
+def next_step(done: "Extraction", *, shard: str | None = None) -> str:
+    """Return what to do with what was made: a part, a cut for fine-tuning, or features for a head."""
+    path = escaped(str(done.path))
+    if shard is not None:
+        return (
+            "next: the other shards, then the same command without --shard in this folder, which joins them"
+        )
+    layers = [name for name in done.cache.layers if not name.startswith("image:")]
+    if all(name.endswith(":map") for name in layers):
+        return f"next: featcache finetune CLASSIFIER --cache {path}  (CLASSIFIER: of featcache train-head, same photos)"
+    return f"next: featcache train-head {path}"
 
 
 def plan_lines(plan: "PlanReport") -> list[str]:
@@ -198,6 +212,7 @@ def to_json(done: "Extraction") -> dict[str, Any]:
         "views": done.cache.views,
         "computed": done.computed,
         "reused": done.reused,
+        "reused_from": {escaped(path): count for path, count in done.reused_from.items()},
         "duplicates": done.duplicates,
         "resumed": done.resumed,
         "dropped": done.dropped,
@@ -211,6 +226,8 @@ def to_json(done: "Extraction") -> dict[str, Any]:
 
 def lines(done: "Extraction") -> list[str]:
     """Return an extraction as lines of text."""
+    from featcache.extraction.result import unreadable_lines
+
     cache = done.cache
     counts = {name: len(cache.rows_of(name)) for name in cache.splits}
     megabytes = done.path.stat().st_size / 1e6
@@ -229,6 +246,8 @@ def lines(done: "Extraction") -> list[str]:
             if getattr(done, part)
         ),
     ]
+    for path, count in done.reused_from.items():
+        text.append(f"  copied    {count} from {escaped(path)}, which holds the same images")
     text += _dropped_lines(done.dropped)
     text += [f"  damaged   {done.damaged} rows on the disk, computed again"] if done.damaged else []
     where = shares(done.progress)
@@ -238,7 +257,7 @@ def lines(done: "Extraction") -> list[str]:
     if done.retried:
         again = sum(name not in done.quarantined for name in done.retried)
         text.append(f"  retried   {len(done.retried)} that could not be read before: {again} can be read now")
-    return text + quarantine_lines(done.quarantined)
+    return text + [f"  {line}" for line in unreadable_lines(done.quarantined)]
 
 
 def quarantine_json(quarantined: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -249,21 +268,3 @@ def quarantine_json(quarantined: Mapping[str, str]) -> dict[str, dict[str, str]]
         key: {escaped(name): reason for name, reason in images.items()}
         for key, images in (("quarantined", quarantined), ("temporary", temporary_images(quarantined)))
     }
-
-
-def quarantine_lines(quarantined: Mapping[str, str], most: int = 10) -> list[str]:
-    """Return images without features as lines of text, at most `most` of each kind."""
-    from featcache.extraction.result import temporary_images
-
-    temporary = temporary_images(quarantined)
-    damaged = {name: reason for name, reason in quarantined.items() if name not in temporary}
-    text = []
-    for images, what in (
-        (damaged, "unreadable {} (they have no features):"),
-        (temporary, "not read  {} for now (they have no features; the same command tries them again):"),
-    ):
-        listed = list(images.items())
-        text += [f"  {what.format(len(listed))}"] if listed else []
-        text += [f"    {escaped(name)}: {reason}" for name, reason in listed[:most]]
-        text += [f"    … and {len(listed) - most} more (--json lists all)"] if len(listed) > most else []
-    return text

@@ -9,6 +9,7 @@ import typer
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.options import RejectAccuracy, option, with_options
 from featcache.cli.signals import stop_gently
+from featcache.core.display import percent, percents
 from featcache.finetuning.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -99,18 +100,21 @@ def command(
             stop=stop,
             **arguments,
         )
-    console.result(done.to_json(), lines(done))
+    console.result(done.to_json(), lines(done, verbose=verbose))
     for note in done.notes:
         console.note(f"note: {note}")
-    if done.stopped.startswith("diverged"):
-        console.note(f"warning: it {done.stopped}; the best epoch was kept. Try a tenth of the learning rate")
-    if done.unreadable:
-        first, why = next(iter(done.unreadable.items()))
-        console.note(
-            f"warning: {len(done.unreadable)} images could not be read, such as {escaped(first)}: {why}"
-        )
     _report(done, run_place(output), console)
-    console.note(f"next: featcache predict {escaped(str(output))} PHOTO…")
+    console.note(next_step(done, classifier))
+
+
+def next_step(done: "FineTuning", start: Path) -> str:
+    """Return which classifier to go on with: the frozen head where fine-tuning has not told itself apart from it."""
+    if done.worth_it:
+        return f"next: featcache predict {escaped(str(done.folder))} PHOTO…"
+    name = escaped(str(start))
+    return (
+        f"next: go on with the frozen head: featcache evaluate {name}, then featcache predict {name} PHOTO…"
+    )
 
 
 def _report(done: "FineTuning", place: Path, console: Console) -> None:
@@ -146,8 +150,8 @@ def comparison_rows(done: "FineTuning") -> list[list[str]]:
     return [
         [
             name,
-            f"{scores.accuracy:.4f}",
-            f"{scores.interval[0]:.3f}–{scores.interval[1]:.3f}",
+            percent(scores.accuracy),
+            percents(*scores.interval),
             f"{scores.loss:.3f}",
             str(scores.count),
         ]
@@ -168,30 +172,30 @@ def facts(done: "FineTuning") -> dict[str, str]:
     }
 
 
-def lines(done: "FineTuning") -> list[str]:
-    """Return a fine-tuning as lines of text."""
-    from featcache.cli.train_head import calibration_lines
+def lines(done: "FineTuning", *, verbose: bool = False) -> list[str]:
+    """Return a fine-tuning as lines of text, the result first; the calibration in numbers if verbose."""
+    from featcache.cli.train_head import ROWS, calibration_lines, unknown_lines
 
-    names = {"val": "validation", "test": "test"}
     made = done.classifier
-    text = [f"{escaped(str(done.folder))}: {made.head} head on {made.backbone} {made.layer}"]
+    text = [f"{escaped(str(done.folder))}: {done.verdict}"]
+    text.append(f"  {'head':<11} {made.head} on {made.backbone} {made.layer}")
     text += [f"  {name:<11} {value}" for name, value in facts(done).items()]
-    text.append(f"  compared on the {names.get(done.tuned.split, done.tuned.split)} images:")
+    text.append(f"  compared on the {ROWS.get(done.tuned.split, done.tuned.split)} images:")
     text += ["    " + line for line in table(COLUMNS, comparison_rows(done), right=COLUMNS[1:])]
-    text.append(f"  {done.verdict}")
-    return text + calibration_lines(made.calibration)
+    text += unknown_lines(made.calibration)
+    return text + (calibration_lines(made.calibration) if verbose else [])
 
 
 def epoch_line(record: Mapping[str, Any]) -> str:
     """Return an epoch as one line of text."""
     judged = (
-        f"validation loss {record['val_loss']:.4f}, accuracy {record['val_accuracy']:.4f}"
+        f"validation loss {record['val_loss']:.4f}, accuracy {percent(record['val_accuracy'])}"
         if "val_loss" in record
         else ""
     )
     if not record["epoch"]:
         return f"epoch 0 (the frozen head): {judged}"
-    own = f"loss {record['loss']:.4f}, accuracy {record['accuracy']:.4f}"
+    own = f"loss {record['loss']:.4f}, accuracy {percent(record['accuracy'])}"
     speed = f"{record['images_per_second']:.0f} images/s"
     return f"epoch {record['epoch']}: " + "; ".join(part for part in (own, judged, speed) if part)
 

@@ -1,17 +1,31 @@
 """``featcache predict``: classify photos."""
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.cli.predict_files import PredictionFiles, prediction_json, require_apart, require_classes
+from featcache.core.display import percent
+from featcache.core.progress import Progress
+from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from featcache.classifier.photos import Photo
     from featcache.classifier.prediction import Prediction
 
 NAME = "predict"
+
+_MOST_WIDTH = 60
+"""Columns that names are padded to, at most."""
+_MOST_COUNTED = 12
+"""Classes that are counted by name."""
 
 
 def command(
@@ -26,7 +40,20 @@ def command(
     image_size: Annotated[
         str | None, typer.Option(help="Pixels for --backbone, as SIZE or HEIGHTxWIDTH.")
     ] = None,
-    top: Annotated[int, typer.Option(help="Number of classes to print.")] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(help="Number of classes for each photo [default: 1; 5 with --json or --jsonl]."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write a table, a row for each photo.")] = None,
+    jsonl: Annotated[
+        Path | None, typer.Option(help="Also write JSON, a line for each photo, as in --json.")
+    ] = None,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(
+            help="Put each photo into a folder of its class below this one, as a hard link or copy."
+        ),
+    ] = None,
     tta: Annotated[
         bool | None, typer.Option(help="Average over views of each photo [default: as it was trained].")
     ] = None,
@@ -34,8 +61,45 @@ def command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Classify photos with a classifier, or with a backbone's original classes."""
+    """Classify photos with a classifier, or with a backbone's original classes; results come as they are computed."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    if csv is not None and csv == jsonl:
+        raise UsageError(f"--csv and --jsonl both name {csv}; give each a file of its own")
+    source, images = _source(paths, backbone, weights, image_size, tta)
+    if copy_to is not None:
+        require_apart(copy_to, images)
+        require_classes(source.task)
+    photos = _photos(images)
+    shown = top or (1 if source.task == MULTICLASS else 5)
+    files = PredictionFiles(source.task, source.classes, min(shown, len(source.classes)), csv, jsonl)
+    if copy_to is not None:
+        from featcache.classifier.sorted_photos import SortedPhotos
+
+        files.sorter = SortedPhotos(copy_to, [photo.id for photo in photos], source.classes)
+    asked = {} if top is None else {"top": top}  # JSON has as many classes as Classifier.predict gives
+    found = _run(console, partial(source.stream, photos, **asked), photos, files, shown)
+    counts = count_classes(found)
+    value = {"predictions": [prediction_json(each) for each in found], "counts": counts}
+    if as_json:
+        console.result(value, [])
+    _notes(console, found, counts, files)
+    if found and all(each.error for each in found):
+        raise DataError("none of the images could be read")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What classifies: `stream` gives predictions as they are computed."""
+
+    task: str
+    classes: Sequence[str]
+    stream: "Callable[..., Iterator[Prediction]]"
+
+
+def _source(
+    paths: list[str], backbone: str | None, weights: str | None, image_size: str | None, tta: bool | None
+) -> tuple[_Source, list[str]]:
+    """Return the classifier or backbone, and the paths of the photos."""
     if backbone is not None:
         from featcache.classifier.prediction import backbone_predictor
 
@@ -44,21 +108,17 @@ def command(
                 "--tta averages over the views that a classifier remembers; give its folder, no --backbone"
             )
         predictor = backbone_predictor(backbone, weights=weights, image_size=image_size)
-        predictions = predictor.predict(paths, top=top)
-    else:
-        _refuse_for_classifiers(weights=weights, image_size=image_size)
-        predictions = _with_classifier(paths, top, tta)
-    console.result(
-        {"predictions": [vars(p) | {"id": escaped(p.id)} for p in predictions]}, lines(predictions)
-    )
-    if count := sum(p.unknown for p in predictions):
-        console.note(
-            f"{count} of {len(predictions)} unknown: their confidence is below the threshold that was chosen for the "
-            "accuracy of train-head's --reject-accuracy"
+        return _Source(predictor.task, predictor.classes, predictor.stream), paths
+    _refuse_for_classifiers(weights=weights, image_size=image_size)
+    folder, *images = paths
+    if not images:
+        raise UsageError(
+            f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"
         )
-    unreadable = [p for p in predictions if p.error]
-    if unreadable and len(unreadable) == len(predictions):
-        raise DataError("none of the images could be read")
+    from featcache.classifier.classifier import Classifier
+
+    classifier = Classifier.load(Path(folder))
+    return _Source(classifier.task, classifier.classes, partial(classifier.stream, tta=tta)), images
 
 
 def _refuse_for_classifiers(**options: str | None) -> None:
@@ -67,43 +127,89 @@ def _refuse_for_classifiers(**options: str | None) -> None:
             raise UsageError(f"--{name.replace('_', '-')} goes with --backbone; a classifier knows its own")
 
 
-def _with_classifier(paths: list[str], top: int, tta: bool | None) -> "list[Prediction]":
-    from featcache.classifier.classifier import Classifier
+def _photos(images: list[str]) -> "list[Photo]":
+    from featcache.classifier.photos import photos_of
 
-    folder, *images = paths
-    if not images:
-        raise UsageError(
-            f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"
+    return photos_of(images)
+
+
+def _run(
+    console: Console,
+    start: "Callable[[], Iterable[Prediction]]",
+    photos: "Sequence[Photo]",
+    files: PredictionFiles,
+    shown: int,
+) -> "list[Prediction]":
+    """Print and write predictions as they come, and return them all; `start` loads the network and yields them."""
+    width = min(max((len(escaped(photo.id)) for photo in photos), default=0), _MOST_WIDTH)
+    found: list[Prediction] = []
+    try:
+        with files, console.progress() as on_progress:
+            on_progress(Progress("load", total=len(photos)))
+            for prediction in start():
+                files.add(prediction)
+                console.line(line(prediction, shown=shown, width=width))
+                found.append(prediction)
+                on_progress(Progress("predict", done=len(found), total=len(photos)))
+    except BaseException:
+        console.kept = files.kept(len(photos))
+        raise
+    return found
+
+
+def _notes(
+    console: Console, found: "Sequence[Prediction]", counts: dict[str, int], files: PredictionFiles
+) -> None:
+    """Say how many photos are of which class, what was written, and what unknown means."""
+    if len(found) > 1 and counts:
+        largest = sorted(counts.items(), key=lambda item: -item[1])
+        said = [f"{escaped(name)} {count}" for name, count in largest[:_MOST_COUNTED]]
+        more = [f"{len(largest) - _MOST_COUNTED} other classes"] if len(largest) > _MOST_COUNTED else []
+        others = {
+            "unknown": sum(each.unknown for each in found),
+            "cannot be read": sum(each.error is not None for each in found),
+        }
+        said += more + [f"{name} {count}" for name, count in others.items() if count]
+        console.note(f"{len(found)} photos: {', '.join(said)}")
+    for text in files.lines():
+        console.note(text)
+    if count := sum(each.unknown for each in found):
+        console.note(
+            f"{count} of {len(found)} unknown: their confidence is below the threshold that was chosen for the "
+            "accuracy of train-head's --reject-accuracy"
         )
-    return Classifier.load(Path(folder)).predict(images, top=top, tta=tta)
 
 
-def _unknown_text(prediction: "Prediction") -> str:
-    """Return the text for an unknown photo: its most probable class, with a question mark."""
-    if not prediction.unknown:
-        return ""
-    return f": unknown ({prediction.probabilities[0]:.2f} {escaped(prediction.classes[0])}?)"
+def count_classes(predictions: "Iterable[Prediction]") -> dict[str, int]:
+    """Return the number of photos of each class or label; unknown ones, and numbers, are not counted."""
+    counts: Counter[str] = Counter()
+    for each in predictions:
+        if each.answers is not None:
+            counts.update(each.answers)
+        elif each.probabilities and not each.unknown:
+            counts[each.classes[0]] += 1
+    return dict(counts)
 
 
-def _labels_text(prediction: "Prediction") -> str:
-    """Return the predicted labels of a multilabel classifier."""
-    if prediction.answers is None:
-        return ""
-    return ": " + (escaped(", ".join(prediction.answers)) or "none")
+def line(prediction: "Prediction", *, shown: int = 1, width: int = 0) -> str:
+    """Return a prediction as one line of text: the photo, and its `shown` most probable classes."""
+    return f"{escaped(prediction.id).ljust(width)}  {_answer(prediction, shown)}"
 
 
-def lines(predictions: "list[Prediction]") -> list[str]:
+def _answer(prediction: "Prediction", shown: int) -> str:
+    if prediction.error:
+        return f"cannot be read ({escaped(prediction.error)})"
+    if prediction.numbers is not None:
+        pairs = zip(prediction.classes, prediction.numbers, strict=True)
+        return ", ".join(f"{escaped(name)} {number:.6g}" for name, number in pairs)
+    pairs = zip(prediction.classes[:shown], prediction.probabilities, strict=False)
+    ranking = ", ".join(f"{escaped(name)} {percent(share)}" for name, share in pairs)
+    if prediction.answers is not None:
+        return f"{escaped(', '.join(prediction.answers)) or 'none'}  ({ranking})"
+    return f"unknown ({ranking}?)" if prediction.unknown else ranking
+
+
+def lines(predictions: "Sequence[Prediction]", *, shown: int = 1) -> list[str]:
     """Return predictions as lines of text."""
-    text = []
-    for prediction in predictions:
-        if prediction.error:
-            text.append(f"{escaped(prediction.id)}: cannot be read ({escaped(prediction.error)})")
-            continue
-        text.append(escaped(prediction.id) + _unknown_text(prediction) + _labels_text(prediction))
-        width = max(len(escaped(name)) for name in prediction.classes)
-        said = [f"{p:.4f}" for p in prediction.probabilities] + [f"{n:.6g}" for n in prediction.numbers or ()]
-        text += [
-            f"  {escaped(name).ljust(width)}  {value}"
-            for name, value in zip(prediction.classes, said, strict=True)
-        ]
-    return text
+    width = min(max((len(escaped(each.id)) for each in predictions), default=0), _MOST_WIDTH)
+    return [line(each, shown=shown, width=width) for each in predictions]

@@ -1,5 +1,6 @@
 """``featcache sweep``: train many heads on caches and choose the best."""
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,13 +22,15 @@ from featcache.cli.options import (
     option,
     with_options,
 )
+from featcache.cli.train_head import next_step
+from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import MissingFileError, UsageError, did_you_mean
 from featcache.heads.settings import SETTINGS
 
 if TYPE_CHECKING:
     from featcache.sweeps.leaderboard import LeaderboardEntry
-    from featcache.sweeps.results import SweepResult
+    from featcache.sweeps.results import Choice, SweepResult
     from featcache.sweeps.sweep import OnProgress, SweepProgress
 
 NAME = "sweep"
@@ -85,10 +88,8 @@ def command(
     with _live(console) as on_progress:
         result = sweep(caches, on_progress=on_progress, **options)
     console.result(result.to_json() | {"folder": str(result.folder)}, lines(result))
-    for warning in result.warnings:
-        console.note(f"warning: {warning}")
     if result.classifier:
-        console.note(f"next: featcache predict {escaped(str(result.classifier))} PHOTO…")
+        console.note(next_step(result.classifier, tested=result.chosen.test is not None))
 
 
 def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> dict[str, Any]:
@@ -129,15 +130,15 @@ def _live(console: Console) -> "Iterator[OnProgress | None]":
 
 
 def _leaderboard_lines(
-    leaderboard: "Sequence[LeaderboardEntry]", caches: "Sequence[str]", most: int = 10
+    leaderboard: "Sequence[LeaderboardEntry]", caches: "Sequence[str]", most: int = 10, task: str = MULTICLASS
 ) -> list[str]:
     every = [entry.key.settings for entry in leaderboard]
     header = ["", "val", "sd", "backbone", "head", "layer", "settings"]
     rows = [
         [
             str(place),
-            f"{entry.accuracy:.4f}",
-            f"±{entry.deviation:.4f}" if entry.trials > 1 else "",
+            _score(entry.accuracy, task),
+            _points(entry.deviation, task) if entry.trials > 1 else "",
             str(caches[entry.key.cache]),
             str(entry.key.settings.head),
             str(entry.key.layer),
@@ -177,37 +178,52 @@ _SCORED = {
 }
 
 
+def _score(value: float, task: str) -> str:
+    return f"{value:.4f}" if task == REGRESSION or not math.isfinite(value) else percent(value)
+
+
+def _points(deviation: float, task: str) -> str:
+    """Return a deviation between heads, in points where scores are shares."""
+    return f"± {deviation:.4f}" if task == REGRESSION else f"± {100 * deviation:.1f}"
+
+
 def lines(result: "SweepResult") -> list[str]:
-    """Return a sweep as lines of text."""
-    text = [
-        f"{escaped(str(result.folder))}: {result.heads} heads, {result.fitted} fitted now, {result.seconds:.1f} s",
-        *(f"  {line}" for line in _leaderboard_lines(result.leaderboard, result.caches)),
-    ]
-    every = [entry.key.settings for entry in result.leaderboard]
-    for choice in result.choices:
-        name = "chosen" if len(result.choices) == 1 else f"{choice.shots or 'all'} shots"
-        entry = choice.entry
-        text.append(
-            f"{name}: {entry.key.settings.head} on {result.caches[entry.key.cache]} {entry.key.layer}, "
-            f"{varied(entry.key.settings, every)}; validation {entry.accuracy:.4f}"
-            + (f" ± {entry.deviation:.4f} over {entry.trials} heads" if entry.trials > 1 else "")
-        )
-        if choice.test:
-            low, high = choice.test.interval
-            spread = f" ± {choice.test.deviation:.4f} over {len(choice.test.values)} seeds"
-            text.append(
-                f"  test {choice.test.mean:.4f}{spread if len(choice.test.values) > 1 else ''} "
-                f"(95 % interval {low:.3f}–{high:.3f}, {choice.test.count} images, read once)"
-            )
-        if choice.image_floor is not None:
-            text.append(f"  image floor {choice.image_floor:.4f}: colours alone, on the validation rows")
-        equal = [c for c in choice.contenders if not c.against.told_apart]
-        if equal:
-            text.append(
-                f"  not told apart from {len(equal)} of the next {len(choice.contenders)} on these rows"
-            )
+    """Return a sweep as lines of text: what was chosen first, then the leaderboard."""
+    text = [line for choice in result.choices for line in _choice_lines(result, choice)]
     if result.task != MULTICLASS:
         text.append(f"scores are {_SCORED[result.task]}")
     if result.classifier:
         text.append(f"classifier: {escaped(str(result.classifier))}")
+    text.append(
+        f"{escaped(str(result.folder))}: {result.heads} heads, {result.fitted} fitted now, {result.seconds:.1f} s"
+    )
+    board = _leaderboard_lines(result.leaderboard, result.caches, task=result.task)
+    return text + [f"  {line}" for line in board]
+
+
+def _choice_lines(result: "SweepResult", choice: "Choice") -> list[str]:
+    every = [entry.key.settings for entry in result.leaderboard]
+    name = "chosen" if len(result.choices) == 1 else f"{choice.shots or 'all'} shots"
+    entry, task = choice.entry, result.task
+    heads = f" {_points(entry.deviation, task)} over {entry.trials} heads" if entry.trials > 1 else ""
+    text = [
+        f"{name}: {entry.key.settings.head} on {result.caches[entry.key.cache]} {entry.key.layer}, "
+        f"{varied(entry.key.settings, every)}; validation {_score(entry.accuracy, task)}{heads}"
+    ]
+    if choice.test:
+        low, high = choice.test.interval
+        several = len(choice.test.values) > 1
+        spread = (
+            f" {_points(choice.test.deviation, task)} over {len(choice.test.values)} seeds" if several else ""
+        )
+        interval = f"{low:.3f}–{high:.3f}" if task == REGRESSION else percents(low, high)
+        text.append(
+            f"  test {_score(choice.test.mean, task)}{spread} (95 % interval {interval}, {choice.test.count} photos, "
+            "read once)"
+        )
+    if choice.image_floor is not None:
+        text.append(f"  colours alone would get {percent(choice.image_floor)} of the validation photos right")
+    equal = [c for c in choice.contenders if not c.against.told_apart]
+    if equal:
+        text.append(f"  not told apart from {len(equal)} of the next {len(choice.contenders)} on these rows")
     return text

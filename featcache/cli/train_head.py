@@ -18,9 +18,10 @@ from featcache.cli.options import (
     option,
     with_options,
 )
+from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError
-from featcache.heads.settings import SETTINGS
+from featcache.heads.settings import DESCENT, SETTINGS, STRENGTHS
 
 if TYPE_CHECKING:
     from featcache.classifier.calibration import Calibration
@@ -79,14 +80,12 @@ def command(
         reject_accuracy=reject_accuracy,
         **settings,
     )
-    console.result(to_json(classifier, output), lines(classifier, output))
-    for found in classifier.training["warnings"]:
-        console.note(f"warning: {escaped(found['message'])}")
+    console.result(to_json(classifier, output), lines(classifier, output, verbose=verbose))
     if replaced:
         console.note(f"(an earlier classifier in {output} was replaced)")
     if "test" not in classifier.metrics and "val" in classifier.metrics:
         console.note("no test split: the validation accuracy chose the epoch, so it is slightly optimistic")
-    console.note(f"next: featcache predict {escaped(str(output))} PHOTO…")
+    console.note(next_step(output, tested="test" in classifier.metrics))
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -110,19 +109,33 @@ def to_json(classifier: "Classifier", output: Path) -> dict[str, Any]:
     }
 
 
-def lines(classifier: "Classifier", output: Path) -> list[str]:
-    """Return a trained classifier as lines of text."""
-    training = classifier.training
-    names = {"val": "validation", "test": "test"}
-    text = [
-        f"{escaped(str(output))}: {classifier.head} head on {classifier.backbone} {classifier.layer}, "
-        f"{len(classifier.classes)} {classifier.task}; epoch {training['best_epoch']} of {training['epochs_run']}, "
-        f"{training['seconds']:.1f} s",
-        *(
-            f"  {names.get(split, split):<11} {score_text(classifier.task, scores)}"
-            for split, scores in classifier.metrics.items()
-        ),
+def next_step(folder: Path, *, tested: bool = True) -> str:
+    """Return what to do with a classifier: look at its mistakes where it has test rows, then use it."""
+    name = escaped(str(folder))
+    look = f"featcache evaluate {name}  (class by class), then " if tested else ""
+    return f"next: {look}featcache predict {name} PHOTO…"
+
+
+ROWS = {"val": "validation", "test": "test"}
+
+
+def lines(classifier: "Classifier", output: Path, *, verbose: bool = False) -> list[str]:
+    """Return a trained classifier as lines of text, the result first; loss and calibration in full if verbose."""
+    training, metrics = classifier.training, classifier.metrics
+    first = "test" if "test" in metrics else next(iter(metrics), None)
+    told = "not measured: there are no validation or test photos"
+    if first:
+        told = score_text(classifier.task, metrics[first], rows=f"{ROWS.get(first, first)} ")
+    text = [f"{escaped(str(output))}: {told}"]
+    text += [
+        f"  {ROWS.get(split, split):<11} {score_text(classifier.task, scores)}"
+        for split, scores in metrics.items()
+        if split != first
     ]
+    text.append(
+        f"  head        {classifier.head} on {classifier.backbone} {classifier.layer}, {len(classifier.classes)} "
+        f"{classifier.task}; {_how_long(classifier.head, training)}{training['seconds']:.1f} s"
+    )
     if again := training.get("refitted"):
         text.append(f"  refitted    on all {again['images']} training and validation images")
     if recipe := training.get("view_recipe"):
@@ -130,59 +143,96 @@ def lines(classifier: "Classifier", output: Path) -> list[str]:
         measured = f"the mean of all {recipe['count']}" if training["tta"] else "the plain images"
         text.append(f"  views       learnt from {learnt} of {recipe['count']}; measured on {measured}")
     if (floor := training["image_floor"]) is not None:
-        text.append(f"  image floor {floor:.4f}: colours alone, on the validation images")
-    return text + calibration_lines(classifier.calibration)
+        text.append(f"  colours     alone would get {percent(floor)} of the validation photos right")
+    text += unknown_lines(classifier.calibration)
+    return text + (detail_lines(classifier) if verbose else [])
 
 
-def _class_scores(scores: Mapping[str, Any]) -> str:
-    low, high = scores["interval"]
-    return (
-        f"accuracy {scores['accuracy']:.4f}  (95 % interval {low:.3f}–{high:.3f}, {scores['count']} images, "
-        f"loss {scores['loss']:.3f})"
+def _how_long(head: str, training: Mapping[str, Any]) -> str:
+    """Return the epoch of a head by descent, or the strength of a solved head's penalty."""
+    if head in STRENGTHS:
+        name = STRENGTHS[head][0]
+        return f"{name} {training[name]:g}, "
+    return f"epoch {training['best_epoch']} of {training['epochs_run']}, " if head in DESCENT else ""
+
+
+def detail_lines(classifier: "Classifier") -> list[str]:
+    """Return lines for ``--verbose``: losses, temperature, calibration error, threshold."""
+    losses = [
+        f"{ROWS.get(split, split)} {scores['loss']:.3f}"
+        for split, scores in classifier.metrics.items()
+        if "loss" in scores
+    ]
+    return ([f"  loss        {', '.join(losses)}"] if losses else []) + calibration_lines(
+        classifier.calibration
     )
 
 
-def _answer_scores(scores: Mapping[str, Any]) -> str:
-    low, high = scores["interval"]
+def _class_scores(scores: Mapping[str, Any], rows: str) -> str:
+    return (
+        f"{percent(scores['accuracy'])} of {scores['count']} {rows}photos right "
+        f"(95 % interval {percents(*scores['interval'])})"
+    )
+
+
+def _answer_scores(scores: Mapping[str, Any], rows: str) -> str:
     precision = scores["mean_average_precision"]
-    ranked = "" if precision is None else f"mean average precision {precision:.4f}, "
+    ranked = "" if precision is None else f", mean average precision {percent(precision)}"
     return (
-        f"{ranked}F1 {scores['f1']:.4f}, {scores['accuracy']:.2%} of the answers right  "
-        f"(95 % interval {low:.2%}–{high:.2%}, {scores['count']} images)"
+        f"{percent(scores['accuracy'])} of the answers right (95 % interval {percents(*scores['interval'])}, "
+        f"{scores['count']} {rows}photos){ranked}, F1 {percent(scores['f1'])}"
     )
 
 
-def _number_scores(scores: Mapping[str, Any]) -> str:
+def _number_scores(scores: Mapping[str, Any], rows: str) -> str:
     low, high = scores["interval"]
     return (
-        f"R² {scores['r2']:.4f}, mean absolute error {scores['mae']:.4g}  "
-        f"(95 % interval {low:.4g}–{high:.4g}, {scores['count']} images, root of squares {scores['rmse']:.4g})"
+        f"R² {scores['r2']:.4f}, mean absolute error {scores['mae']:.4g} "
+        f"(95 % interval {low:.4g}–{high:.4g}, {scores['count']} {rows}photos, root of squares {scores['rmse']:.4g})"
     )
 
 
-def score_text(task: str, scores: Mapping[str, Any]) -> str:
-    """Return a split's scores as text, by task."""
-    return _SCORES[task](scores)
+def score_text(task: str, scores: Mapping[str, Any], *, rows: str = "") -> str:
+    """Return a split's scores as text, by task; `rows` names the photos, with a space behind."""
+    return _SCORES[task](scores, rows)
 
 
 _SCORES = {MULTICLASS: _class_scores, MULTILABEL: _answer_scores, REGRESSION: _number_scores}
 
 
+def unknown_lines(calibration: "Calibration") -> list[str]:
+    """Return a line on how many photos would be answered "unknown", in words."""
+    kept = calibration.rejection
+    if not calibration.count or kept is None or kept.threshold is None:
+        return [f"  unknown     is never answered: {calibration.note}"]
+    refused = round(100 * (1 - kept.coverage))
+    who = (
+        f"{refused} of 100 photos"
+        if refused
+        else "fewer than 1 of 100 photos"
+        if kept.coverage < 1
+        else "no photo"
+    )
+    others = "the others" if kept.coverage < 1 else "them"
+    right = "" if kept.accuracy is None else f"; {percent(kept.accuracy)} of {others} are right"
+    return [f'  unknown     {who} would be answered "unknown"{right}']
+
+
 def calibration_lines(calibration: "Calibration") -> list[str]:
-    """Return lines on a classifier's temperature and rejection threshold."""
+    """Return lines on a classifier's temperature and rejection threshold, in numbers."""
     if not calibration.count:
         return [f"  calibrated  no: {calibration.note}"]
-    before, after = calibration.error_before, calibration.error_after
+    before, after = (error or 0.0 for error in (calibration.error_before, calibration.error_after))
     how = (
-        f"as it is; calibration error {before:.3f}"
+        f"as it is; calibration error {percent(before)}"
         if calibration.temperature == 1
-        else f"temperature {calibration.temperature:.2f}; calibration error {before:.3f} → {after:.3f}"
+        else f"temperature {calibration.temperature:.2f}; calibration error {percent(before)} → {percent(after)}"
     )
+    text = [f"  calibrated  {how} on {calibration.count} validation photos"]
     kept = calibration.rejection
-    unknown = (
-        f"never: {calibration.note}"
-        if kept is None or kept.threshold is None
-        else f"below {kept.threshold:.3f}: {1 - kept.coverage:.1%} of them; of the others {kept.accuracy:.1%} are "
-        f"right (at least {kept.lower:.1%})"
-    )
-    return [f"  calibrated  {how} on {calibration.count} validation images", f"  unknown     {unknown}"]
+    if kept is not None and kept.threshold is not None:
+        text.append(
+            f"  threshold   a confidence of {percent(kept.threshold)}; of what is above, at least "
+            f"{percent(kept.lower)} is right"
+        )
+    return text

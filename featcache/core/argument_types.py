@@ -32,8 +32,8 @@ _NUMBERS = {int: Integral, float: Real}
 def require_type(option: str, value: Any, hint: Any) -> None:
     """Refuse a value that is not of the type that a signature declares.
 
-    A whole number is a number, ``True`` is neither. Hints that say more than the types of `KIND_WORDS`, lists of them
-    and alternatives between them are not checked here.
+    A whole number is a number, ``True`` is neither. Hints that say more than classes, functions, lists of the types of
+    `KIND_WORDS` and alternatives between them are not checked here.
 
     Parameters
     ----------
@@ -78,27 +78,39 @@ def checked_types(
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            require_types(signature, signature.bind_partial(*args, **kwargs).arguments, but)
-            return function(*args, **kwargs)
+            bound = signature.bind_partial(*args, **kwargs)
+            require_types(signature, bound.arguments, but)
+            return function(*bound.args, **bound.kwargs)
 
         return call
 
     return decorate
 
 
-def require_types(signature: inspect.Signature, given: Mapping[str, Any], but: Collection[str] = ()) -> None:
+def require_types(signature: inspect.Signature, given: dict[str, Any], but: Collection[str] = ()) -> None:
     """Check given arguments against the annotations of a signature, but for some.
+
+    One value where a list of such is expected becomes a list of one, in place: ``hidden=256`` means ``(256,)``.
 
     Raises
     ------
     UsageError
         Naming the first that is of another type.
     """
-    for name, value in given.items():
+    for name, value in list(given.items()):
         parameter = signature.parameters[name]
         plain = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if plain and name not in but and value is not parameter.default:
+            given[name] = value = _listed(value, parameter.annotation)
             require_type(name.replace("_", "-"), value, parameter.annotation)
+
+
+def _listed(value: Any, hint: Any) -> Any:
+    alternatives = _alternatives(hint)
+    if not all(_is_known(each) for each in alternatives) or any(_fits(value, each) for each in alternatives):
+        return value
+    one = (value,)
+    return one if any(_is_list(each) and _fits(one, each) for each in alternatives) else value
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -108,14 +120,24 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _is_known(hint: Any) -> bool:
-    return _kind(hint) in KIND_WORDS or (_is_list(hint) and all(map(_is_known, _elements(hint))))
+    if _is_list(hint):
+        return all(map(_is_known, _elements(hint)))
+    return _kind(hint) in KIND_WORDS or _kind(hint) is Callable or _is_class_of_ours(hint)
+
+
+def _is_class_of_ours(hint: Any) -> bool:
+    return (
+        inspect.isclass(hint)
+        and hint.__module__.split(".")[0] == "featcache"
+        and not typing.is_typeddict(hint)
+    )
 
 
 def _kind(hint: Any) -> Any:
     origin = typing.get_origin(hint)
     if origin is None:
         return os.PathLike if hasattr(hint, "__fspath__") else hint
-    return os.PathLike if origin is os.PathLike else None
+    return origin if origin in (os.PathLike, Callable) else None
 
 
 def _is_list(hint: Any) -> bool:
@@ -134,6 +156,8 @@ def _fits(value: Any, hint: Any) -> bool:
             and all(any(_fits(each, inner) for inner in _elements(hint)) for each in value)
         )
     kind = _kind(hint)
+    if kind is Callable:
+        return callable(value)
     if kind is bool:
         return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
     is_true = isinstance(value, bool) and kind in _NUMBERS
@@ -141,7 +165,11 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _words(hint: Any) -> str:
+    if _kind(hint) is Callable:
+        return "a function"
     if not _is_list(hint):
-        return KIND_WORDS[_kind(hint)]
+        return (
+            KIND_WORDS.get(_kind(hint)) or f"{'an' if hint.__name__[0] in 'AEIOU' else 'a'} {hint.__name__}"
+        )
     names = {_PLURALS.get(_kind(each), "paths") for each in _elements(hint)}
     return f"a list of {' or '.join(sorted(names, reverse=True))}"

@@ -86,15 +86,20 @@ class Setting:
         """Its default in signatures of functions and commands."""
         return None if self.otherwise else self.default
 
-    def require_type(self, value: Any) -> None:
-        """Refuse a value of another type.
+    def require_type(self, value: Any, hint: Any = None) -> None:
+        """Refuse a value of another type, `hint` or its own.
 
         Raises
         ------
         UsageError
             Saying what is expected.
         """
-        require_type(self.option, value, self.hint)
+        try:
+            require_type(self.option, value, hint or self.hint)
+        except UsageError as error:
+            raise UsageError(
+                f"{error}; known: {', '.join(self.choices)}" if self.choices else str(error)
+            ) from None
 
     def require_known(self, value: Any) -> None:
         """Refuse a word that is none of the choices.
@@ -224,6 +229,9 @@ def spelled_out(
                 bound = signature.bind(*args, **kwargs)
             except TypeError as error:
                 raise TypeError(f"{function.__name__}() {error}") from None
+            for name in settings.keys() & bound.arguments.keys():
+                if settings[name].choices:  # which the error names
+                    settings[name].require_type(bound.arguments[name], hints[name])
             require_types(signature, bound.arguments)
             bound.apply_defaults()
             return function(*bound.args, **bound.kwargs)

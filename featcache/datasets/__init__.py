@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from featcache.core.argument_types import checked_types
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.formats.folder import open_folder
 from featcache.datasets.formats.huggingface import open_hf
@@ -37,6 +38,7 @@ _MARKS = {
 """Files by which a folder is recognised as another kind of dataset than class folders, for error messages."""
 
 
+@checked_types()
 def open_dataset(
     spec: str | os.PathLike[str] | Dataset, *, data_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:

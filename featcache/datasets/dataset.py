@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featcache.core.disk.storage import storage_error
+from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError, FeatcacheError
 
@@ -68,7 +69,7 @@ class Record:
     state: bytes = b""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Records, the names of their classes, and why files were left out.
 
@@ -99,6 +100,13 @@ class Dataset:
     skipped: Mapping[str, int] = field(default_factory=dict)
     task: str = MULTICLASS
     location: str = ""
+
+    def __repr__(self) -> str:
+        named = ", ".join(name for name in self.splits if name != UNSPLIT)
+        return (
+            f"Dataset({self.spec!r}, {len(self.records)} images, {len(self.classes)} {self.task}: "
+            f"{some(self.classes)}{f'; splits {named}' if named else ''})"
+        )
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from featcache.extraction.output_path import output_path
 from featcache.extraction.resolved import ResolvedExtraction, backbone_label
 from featcache.extraction.row_table import SplitRule, identify_rows
 from featcache.extraction.runner import FeatureRunner, RecordImages
-from featcache.extraction.source_caches import dropped_images, find_caches
+from featcache.extraction.source_caches import dropped_images, find_caches, found_caches
 from featcache.extraction.spec import ExtractionSpec, require_positive
 
 
@@ -74,7 +74,7 @@ class ExtractionArguments:
 
     def target(self, data: Dataset, part: Subset, resolved: ResolvedExtraction) -> Path:
         """Return the path of the cache."""
-        return output_path(data, backbone_label(resolved.network), self.output, part)
+        return output_path(data, backbone_label(resolved.network), self.output, part, self.spec)
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ class PreparedExtraction:
         The row table, and the dataset's entry in the cache's identity.
     caches
         Caches that rows may be copied from, in order of preference.
+    named
+        How many of them, the first ones, are the target's own or were named; the others were found.
     dropped
         Images of the finished cache at `target` that the new one will not have.
     """
@@ -107,6 +109,7 @@ class PreparedExtraction:
     rows: RowTable
     document: Mapping[str, Any]
     caches: Sequence[FeatureCache]
+    named: int
     dropped: int
 
     @cached_property
@@ -156,6 +159,8 @@ def prepare_extraction(
         data, workers=arguments.threads, report=report, trust=not arguments.verify, keep=keep
     )
     rows, document = identify_rows(data, hashes, arguments.rule, arguments.split)
+    named = len(caches)
+    caches += found_caches(target, resolved, hashes, caches)
     return PreparedExtraction(
         arguments=arguments,
         resolved=resolved,
@@ -165,5 +170,6 @@ def prepare_extraction(
         rows=rows,
         document=document,
         caches=caches,
+        named=named,
         dropped=dropped_images(caches, target, rows, document, overwrite=overwrite),
     )

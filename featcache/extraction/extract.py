@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,18 +14,20 @@ import numpy as np
 from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
 from featcache.cache import CacheWriter, FeatureCache, WriteLock
-from featcache.cache.layout import build_identity, previous_path
+from featcache.cache.layout import build_identity, partial_path, previous_path
 from featcache.cache.maintenance import remove_traces
 from featcache.core.argument_types import checked_types
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.core.progress import OnProgress, Progress
+from featcache.core.warning import warn_all
 from featcache.datasets import Dataset
 from featcache.datasets.formats.arrays import named_or_given
 from featcache.errors import DataError, Interrupted
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.cache_filler import CacheFiller
+from featcache.extraction.checked_plan import checked_plan
 from featcache.extraction.output_path import with_folder
-from featcache.extraction.plan import Plan, build_plan, serves
+from featcache.extraction.plan import Plan, serves
 from featcache.extraction.resolved import provenance_of, resolve
 from featcache.extraction.result import Extraction, finished_extraction, quarantined_rows, temporary_rows
 from featcache.extraction.row_table import same_rows
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Extraction", "OnProgress", "Progress", "extract"]
 
 
-@checked_types(but=("views", "view_seed", "splits", "image_size"))
+@checked_types(but=("dataset", "views", "view_seed", "splits", "image_size"))
 def extract(
     dataset: str | Path | Dataset | None = None,
     *,
@@ -131,7 +134,7 @@ def extract(
         these caches in `reuse` combines them.
     reuse
         Finished caches of the same recipe to copy rows from, by the images' content. Earlier versions of the
-        target, and caches in ``FEATCACHE_HOME/caches``, are used without being named.
+        target, and caches beside it or in ``FEATCACHE_HOME/caches``, are used without being named.
     verify
         Read and hash every image again, even if its file has not changed since it was hashed.
     strict
@@ -199,13 +202,18 @@ def extract(
     if unchanged := unchanged_cache(arguments, data, part, report):
         _require_complete(unchanged, strict=strict)
         remove_traces(unchanged.path)
-        return _as_before(unchanged, data, started)
+        return _told(_as_before(unchanged, data, started))
     report(Progress("load", total=len(data.records)))
     resolved = resolve(arguments.spec)
     target = arguments.target(data, part, resolved)
     with WriteLock(with_folder(target)):
         prepared = prepare_extraction(arguments, resolved, data, target, report=report)
-        return _Run(prepared, strict, report).run(started)
+        return _told(_Run(prepared, strict, report).run(started))
+
+
+def _told(done: Extraction) -> Extraction:
+    warn_all(done.warnings)
+    return done
 
 
 def _reporter(on_progress: OnProgress | None, stop: Callable[[], bool] | None) -> OnProgress:
@@ -253,8 +261,8 @@ class _Run:
                 os.replace(resumed.path, previous_path(target))
             resumed = None
         done = resumed.done() if resumed else np.zeros(count, bool)
-        plan = build_plan(prepared.hashes, done, [*own, *sources_of(prepared.caches[1:])])
-        probes = self._probes(plan, resumed)
+        sources = [*own, *sources_of(prepared.caches[1:])]
+        plan, probes = checked_plan(prepared, done, sources, resumed, self.report)
         with resumed or self._create(probes) as writer:
             progress = Progress("compute", done=int(done.sum()), total=count)
             filling = CacheFiller(writer, progress, self.report)
@@ -277,6 +285,7 @@ class _Run:
             dropped=prepared.dropped,
             retried=_retried(held, prepared.rows.ids) if held else (),
             damaged=own[0].damaged if held else 0,
+            reused_from=_origins(plan, prepared),
         )
 
     def _is_this(self, identity: Mapping[str, Any]) -> bool:
@@ -284,24 +293,6 @@ class _Run:
         return serves(identity, wanted.recipe, wanted.specs) and same_rows(
             identity, self.prepared.rows, self.prepared.document
         )
-
-    def _probes(self, plan: Plan, resumed: CacheWriter | None) -> Mapping[str, Any]:
-        """Compute the probe images' features and compare them with those of every cache that rows are copied from.
-
-        If nothing is to be computed, the network does not run and the probes of the first such cache are kept.
-        """
-        used = {position for position, _ in plan.reuse.values()}
-        givers = [(c.path, c.identity) for position, c in enumerate(self.prepared.caches) if position in used]
-        if resumed is not None:
-            givers.append((resumed.path, resumed.identity))
-        known = [(path, identity["provenance"].get("probes") or {}) for path, identity in givers]
-        if not plan.compute:
-            return known[0][1] if known else {}
-        self.report(Progress("compile", total=len(self.prepared.rows)))
-        ours = self.prepared.runner.probe()
-        for path, theirs in known:
-            self.prepared.runner.require_same_probes(ours, theirs, origin=str(path))
-        return ours
 
     def _create(self, probes: Mapping[str, Any]) -> CacheWriter:
         resolved, rows = self.prepared.resolved, self.prepared.rows
@@ -339,6 +330,15 @@ def _as_before(cache: FeatureCache, data: Dataset, started: float) -> Extraction
     return finished_extraction(
         cache, data, progress, started, reused=reused, retried=_retried(cache, cache.ids)
     )
+
+
+def _origins(plan: Plan, prepared: PreparedExtraction) -> dict[str, int]:
+    """Return how many rows come from each cache other than the target's own."""
+    target = prepared.target
+    own = (target, partial_path(target), previous_path(target))
+    counts = Counter(position for position, _ in plan.reuse.values())
+    paths = {position: prepared.caches[position].path for position in sorted(counts)}
+    return {str(path): counts[position] for position, path in paths.items() if path not in own}
 
 
 def _retried(cache: FeatureCache, present: Sequence[str]) -> tuple[str, ...]:

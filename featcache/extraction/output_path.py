@@ -1,19 +1,60 @@
 """Choose the path of the cache that an extraction writes, and create its folder."""
 
 import os
+import re
 from pathlib import Path
 
+from featcache.backbones.input_size import read_size
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
+from featcache.core.identity import sha256_json
 from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset
 from featcache.errors import UsageError
+from featcache.extraction.spec import ExtractionSpec
+from featcache.images.augmentation import Augmentation
+from featcache.images.views import DEFAULT
 
 
-def output_path(data: Dataset, backbone: str, output: str | os.PathLike[str] | None, part: Subset) -> Path:
-    """Return the path of the cache: `output`, or ``NAME-BACKBONE.h5`` in the working directory."""
+def output_path(
+    data: Dataset, backbone: str, output: str | os.PathLike[str] | None, part: Subset, spec: ExtractionSpec
+) -> Path:
+    """Return the path of the cache: `output`, or ``NAME-BACKBONE.h5`` in the working directory.
+
+    What `spec` asks for beyond the default stands in the name, so that one extraction never meets another's file.
+    """
     if output is not None:
         return _require_h5(Path(output).expanduser())
-    return _require_h5(Path(f"{data.name}-{backbone}{part.suffix}.h5"))
+    return _require_h5(Path(f"{data.name}-{backbone}{suffix_of(spec)}{part.suffix}.h5"))
+
+
+def suffix_of(spec: ExtractionSpec) -> str:
+    """Return the part of a cache's name that says how its features differ from the default.
+
+    Examples
+    --------
+    >>> suffix_of(ExtractionSpec(backbone="resnet50", layers=("conv4_block6_out:avg",), dtype="float16"))
+    '-conv4_block6_out-avg-float16'
+    """
+    views, standard = spec.views, Augmentation.parse(DEFAULT)
+    parts = [
+        "" if spec.layers == ("pool",) else _short("+".join(spec.layers)),
+        ""
+        if spec.image_size is None
+        else "x".join(map(str, dict.fromkeys(read_size(spec.image_size)))) + "px",
+        "" if spec.transforms is None else f"transforms-{sha256_json(spec.transforms.to_json())[:8]}",
+        "" if views.count == 1 else f"{views.count}views",
+        "" if views.count == 1 or views.augmentation == standard else _short(str(views.augmentation)),
+        f"seed{views.seed}" if views.count > 1 and views.seed else "",
+        "" if spec.dtype == "float32" else spec.dtype,
+        "" if spec.compute_dtype == "float32" else f"computed-{spec.compute_dtype}",
+    ]
+    return "".join(f"-{part}" for part in parts if part)
+
+
+def _short(text: str) -> str:
+    """Return a text as it may stand in a file's name; a hash makes up for what is cut off."""
+    plain = re.sub(r"[^\w.+-]+", "-", text.replace(",", "+")).strip("-")
+    return plain if len(plain) <= 60 else f"{plain[:48]}-{sha256_json(text)[:8]}"
 
 
 def _require_h5(target: Path) -> Path:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.core.display import escaped, html_table
 from featcache.core.progress import Progress
 from featcache.datasets import Dataset
 from featcache.images.decoding import QUARANTINE_REASONS, TEMPORARY_REASONS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Extraction:
     """A finished extraction; may be used wherever a cache's path is expected.
 
@@ -42,6 +43,8 @@ class Extraction:
         that still cannot be read are among `quarantined`.
     damaged
         Rows of the earlier cache at `path` that were damaged on the disk; they have been computed again.
+    reused_from
+        Path of each other cache that rows were copied from, and how many.
     """
 
     path: Path
@@ -57,11 +60,18 @@ class Extraction:
     progress: Progress = field(repr=False)
     retried: tuple[str, ...] = ()
     damaged: int = 0
+    reused_from: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def temporary(self) -> dict[str, str]:
         """Those of `quarantined` whose reason may pass, so that the next extraction tries them again."""
         return temporary_images(self.quarantined)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what is probably not as it was meant: images without features."""
+        lines = unreadable_lines(self.quarantined)
+        return ("\n".join(lines),) if lines else ()
 
     @property
     def cache(self) -> FeatureCache:
@@ -70,6 +80,20 @@ class Extraction:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Extraction({str(self.path)!r}, {self.images} images: {self._counts()})"
+
+    def _counts(self) -> str:
+        parts = ("computed", "reused", "resumed", "duplicates", "dropped")
+        told = [f"{getattr(self, part)} {part}" for part in parts if getattr(self, part)]
+        return (
+            ", ".join(told + ([f"{len(self.quarantined)} unreadable"] if self.quarantined else [])) or "none"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [("images", self.images), ("features", self._counts()), ("seconds", f"{self.seconds:.1f}")]
+        return html_table(str(self.path), rows + [("warning", text) for text in self.warnings])
 
 
 def finished_extraction(
@@ -110,6 +134,23 @@ def quarantined_rows(cache: FeatureCache) -> dict[str, str]:
 def temporary_images(quarantined: Mapping[str, str]) -> dict[str, str]:
     """Return those of `quarantined_rows` whose reason may pass."""
     return {name: reason for name, reason in quarantined.items() if reason in TEMPORARY_REASONS}
+
+
+def unreadable_lines(quarantined: Mapping[str, str], most: int = 10) -> list[str]:
+    """Return images without features as lines of text, at most `most` of each kind."""
+    temporary = temporary_images(quarantined)
+    damaged = {name: reason for name, reason in quarantined.items() if name not in temporary}
+    text = []
+    for images, what in (
+        (damaged, "unreadable {} (they have no features):"),
+        (temporary, "not read  {} for now (they have no features; the same command tries them again):"),
+    ):
+        listed = [f"{escaped(name)}: {reason}" for name, reason in images.items()]
+        text += [what.format(len(listed))] if listed else []
+        text += [f"  {line}" for line in listed[:most]]
+        more = len(listed) - most
+        text += [f"  … and {more} more (--json, or quarantined in Python, lists all)"] if more > 0 else []
+    return text
 
 
 def temporary_rows(cache: FeatureCache) -> np.ndarray:

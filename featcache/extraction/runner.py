@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.core.forked import require_jax
 from featcache.core.parallel import default_workers
 from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset
@@ -169,6 +170,7 @@ class FeatureRunner:
         images_per_call
             Batch size instead of the default, on platforms with large batches.
         """
+        require_jax()
         size = images_per_call if images_per_call and self.schedule.large_batches else self.rows
         return self.schedule.run(
             rows, prepare, self.compute, batch_size=size, workers=self.workers or default_workers()

@@ -1,8 +1,7 @@
 """Find the caches that an extraction may copy rows from, and refuse to replace one whose images would be lost."""
 
 import os
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from featcache.cache import FeatureCache, RowTable, partial_path
 from featcache.cache.checksums import PRESENT
 from featcache.cache.layout import previous_path
 from featcache.core.environment import home
+from featcache.core.warning import warn
 from featcache.errors import IdentityError, IntegrityError
 from featcache.extraction.plan import ReusableRows, refuse_difference, serves
 from featcache.extraction.resolved import ResolvedExtraction, resolve
@@ -62,16 +62,22 @@ def named_caches(paths: Sequence[str | os.PathLike[str]], resolved: ResolvedExtr
     return caches
 
 
-def caches_in(folder: Path, resolved: ResolvedExtraction) -> list[FeatureCache]:
-    """Open the finished caches of this recipe in a folder; files that cannot be used are named in a warning."""
+def caches_in(
+    folder: Path, resolved: ResolvedExtraction, known: Collection[str] = (), *, tell: bool = True
+) -> list[FeatureCache]:
+    """Open the finished caches of this recipe in a folder, but for those whose real path is known.
+
+    With `tell`, files that cannot be used are named in a warning. In a user's own folder they may be anything.
+    """
     caches = []
     for path in sorted(folder.glob("*.h5")):
-        if path.name.endswith(".partial.h5"):
+        if path.name.endswith((".partial.h5", ".previous.h5")) or _place(path) in known:
             continue
         try:
             found = FeatureCache(path)
         except OSError as error:  # of which errors of a damaged cache are
-            warnings.warn(f"left out: {error}", RuntimeWarning, stacklevel=2)
+            if tell:
+                warn(f"left out: {error}")
             continue
         if serves(found.identity, resolved.recipe, resolved.specs):
             caches.append(found)
@@ -105,7 +111,46 @@ def find_caches(
     resolved = with_layers_of(resolved, own)
     for path, found in zip(reuse, named, strict=True):  # the target may hold more layers than were asked for
         refuse_difference(Path(path), found.identity, resolved.recipe, resolved.specs)
-    return resolved, [*own, *named, *caches_in(home() / "caches", resolved)]
+    return resolved, [*own, *named]
+
+
+def found_caches(
+    target: Path, resolved: ResolvedExtraction, hashes: Sequence[bytes], caches: Sequence[FeatureCache]
+) -> list[FeatureCache]:
+    """Return caches of this recipe that nobody named and that hold images that `caches` do not.
+
+    They are looked for in the target's folder and in ``FEATCACHE_HOME/caches``. Rows are the same if the images'
+    hashes are, whatever form of the dataset they were extracted from.
+
+    Parameters
+    ----------
+    target, resolved
+        The file to be written, and the layers that a cache must hold.
+    hashes
+        sha256 of each row's image.
+    caches
+        The caches that rows may be copied from already.
+    """
+    needed = set(hashes) - {UNREADABLE}
+    for cache in caches:
+        needed -= _held(cache)
+    found: list[FeatureCache] = []
+    known = {_place(cache.path) for cache in caches} | {_place(target)}
+    for folder, is_ours in ((target.parent, False), (home() / "caches", True)):
+        for cache in caches_in(folder, resolved, known, tell=is_ours) if needed else ():
+            if needed & (held := _held(cache)):
+                needed -= held
+                found.append(cache)
+            known.add(_place(cache.path))
+    return found
+
+
+def _held(cache: FeatureCache) -> set[bytes]:
+    return {digest.tobytes() for digest in cache.sha256[cache.status == PRESENT]}
+
+
+def _place(path: Path) -> str:
+    return os.path.realpath(path)
 
 
 def sources_of(caches: Sequence[FeatureCache]) -> list[ReusableRows]:

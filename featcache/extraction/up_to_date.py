@@ -105,5 +105,5 @@ def _guessed_target(arguments: ExtractionArguments, data: Dataset, part: Subset)
     backbone, output = arguments.spec.backbone, arguments.output
     if not isinstance(backbone, str) or (output is None and os.sep in backbone):
         return None
-    target = output_path(data, backbone, output, part)
+    target = output_path(data, backbone, output, part, arguments.spec)
     return target if target.is_file() else None

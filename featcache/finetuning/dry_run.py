@@ -12,6 +12,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
+from featcache.core.argument_types import checked_types
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
 from featcache.finetuning.data import extracted_slice
@@ -67,6 +68,7 @@ class FineTuningPlan:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
 
+@checked_types()
 def plan_finetuning(
     classifier: str | os.PathLike[str] | Classifier,
     dataset: str | Path | Dataset | None = None,

@@ -12,6 +12,7 @@ from featcache.classifier.rejection import require_accuracy
 from featcache.core.classifier_folder import require_place
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.schema import spelled_out
+from featcache.core.warning import warn_all
 from featcache.datasets import Dataset
 from featcache.errors import UsageError
 from featcache.finetuning.settings import SETTINGS, FineTuningArguments, tune_settings
@@ -155,7 +156,9 @@ def finetune(
             loop.scalars = scalars
             loop.run(resume=resume)
         report(Progress("evaluate"))
-        return conclude(setup, loop, start, output, reject_accuracy=reject_accuracy, started=started)
+        done = conclude(setup, loop, start, output, reject_accuracy=reject_accuracy, started=started)
+        warn_all(done.warnings)
+        return done
     finally:
         if folder is not None:
             folder.close()

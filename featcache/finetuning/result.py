@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from featcache.backbones.finetuned import truncate_after, with_tensors
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import calibrate_and_score
 from featcache.classifier.seen_images import merge_seen, seen_images
+from featcache.core.display import data_frame, html_table, percent, percents
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.model import head_of
 from featcache.finetuning.setup import FineTuningSetup
@@ -21,8 +22,11 @@ from featcache.heads.probabilities import class_probabilities
 from featcache.metrics.classification import Scores, score
 from featcache.metrics.comparison import Comparison, compare
 
+if TYPE_CHECKING:
+    import pandas
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class FineTuning:
     """A finished fine-tuning.
 
@@ -70,6 +74,11 @@ class FineTuning:
     notes: tuple[str, ...] = ()
 
     @property
+    def worth_it(self) -> bool:
+        """Whether it is better than the frozen head by more than chance."""
+        return bool(self.best_epoch and self.comparison.told_apart and self.comparison.difference > 0)
+
+    @property
     def verdict(self) -> str:
         """Whether it was worth it, in one sentence."""
         gain, (low, high) = self.comparison.difference, self.comparison.interval
@@ -80,6 +89,37 @@ class FineTuning:
         if not self.comparison.told_apart:
             return f"not told apart from the frozen head: {span}; the frozen head is the simpler one"
         return f"worth it: {span}" if gain > 0 else f"worse than the frozen head: {span}; keep that one"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what went wrong: it diverged, or images could not be read."""
+        found = []
+        if self.stopped.startswith("diverged"):
+            found.append(f"it {self.stopped}; the best epoch was kept. Try a tenth of the learning rate")
+        if self.unreadable:
+            first, why = next(iter(self.unreadable.items()))
+            found.append(f"{len(self.unreadable)} images could not be read, such as {first}: {why}")
+        return tuple(found)
+
+    def __repr__(self) -> str:
+        place = "" if self.folder is None else f"{str(self.folder)!r}, "
+        return f"FineTuning({place}epoch {self.best_epoch} of {self._epochs} kept; {self.verdict})"
+
+    @property
+    def _epochs(self) -> int:
+        return max((int(record["epoch"]) for record in self.history), default=0)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, percent(own.accuracy), percents(*own.interval), f"{own.loss:.3f}", own.count)
+            for name, own in (("frozen head", self.frozen), ("fine-tuned", self.tuned))
+        ]
+        columns = ("", "accuracy", "95 % interval", "loss", "images")
+        return html_table(str(self.folder or "FineTuning"), rows, columns, note=self.verdict)
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return the history as a data frame with a row for each epoch, epoch 0 being the frozen head; needs pandas."""
+        return data_frame([dict(record) for record in self.history]).set_index("epoch")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

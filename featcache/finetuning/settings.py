@@ -1,6 +1,7 @@
 """The settings of a fine-tuning in one record; JAX is not imported, so that a command rejects bad values at once."""
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_type_hints
@@ -196,18 +197,31 @@ def read_rates(rates: Mapping[str, float] | Sequence[str]) -> tuple[tuple[str, f
     UsageError
         If a text is no such pair.
     """
-    if isinstance(rates, Mapping):
-        return tuple((str(pattern), float(rate)) for pattern, rate in rates.items())
-    pairs = []
-    for text in rates:
-        pattern, _, rate = text.rpartition("=")
-        try:
-            pairs.append((pattern.strip(), float(rate)))
-        except ValueError:
-            pattern = ""
-        if not pattern.strip():
-            raise UsageError(f"rate {text!r}: expected PATTERN=RATE, such as 'block_1*=1e-4'")
-    return tuple(pairs)
+    if isinstance(rates, str):
+        rates = (rates,)
+    if not isinstance(rates, Mapping | Sequence) or isinstance(rates, bytes):
+        raise UsageError(
+            f"rates {reprlib.repr(rates)}: expected a mapping such as {{'head': 1e-3, '*': 1e-5}}, or texts such as "
+            "'block_1*=1e-4'"
+        )
+    pairs = rates.items() if isinstance(rates, Mapping) else map(_pattern_and_rate, rates)
+    return tuple((str(pattern), _rate(pattern, rate)) for pattern, rate in pairs)
+
+
+def _pattern_and_rate(text: Any) -> tuple[str, Any]:
+    pattern, _, rate = text.rpartition("=") if isinstance(text, str) else ("", "", "")
+    if not pattern.strip():
+        raise UsageError(f"rate {text!r}: expected PATTERN=RATE, such as 'block_1*=1e-4'")
+    return pattern.strip(), rate
+
+
+def _rate(pattern: str, rate: Any) -> float:
+    try:
+        return float(rate)
+    except (ValueError, TypeError):
+        raise UsageError(
+            f"rate {f'{pattern}={rate}'!r}: expected PATTERN=RATE, such as 'block_1*=1e-4'"
+        ) from None
 
 
 def tune_settings(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featcache.core.forked import require_jax
 from featcache.errors import DataError, IntegrityError, UsageError
 from featcache.heads.settings import Settings, loss_of
 from featcache.heads.task_types import TASK_TYPES
@@ -49,6 +50,7 @@ class FittedHead:
         DataError
             If an output is NaN or infinite, so that nothing could be said about an image.
         """
+        require_jax()
         from featcache.heads.inference import outputs
 
         flat = np.asarray(features, np.float32).reshape(len(features), int(np.prod(np.shape(features)[1:])))

@@ -6,18 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from featcache.metrics.intervals import bootstrap_interval
+from featcache.core.display import html_table, percent, percents
+from featcache.metrics.intervals import bootstrap_interval, wilson_interval
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Precision, recall and F1 (0..1) of one class, and how many examples it has."""
+    """Precision, recall and F1 (0..1) of one class, how many examples it has, and its recall's 95 % interval.
+
+    The interval is Wilson's; ``None`` without examples.
+    """
 
     name: str
     precision: float
     recall: float
     f1: float
     support: int
+    recall_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Scores:
         return {**asdict(self), "interval": list(self.interval)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(Scores):
     """Scores of a multiclass classifier, with those of each class and the confusion matrix.
 
@@ -65,10 +70,29 @@ class Evaluation(Scores):
         Scores of each class.
     confusion
         int ``[C, C]``: rows are true classes, columns predicted ones.
+    balanced_accuracy
+        Mean recall of the classes that have examples.
+    f1_macro
+        Mean F1 of the classes that have examples or were predicted.
     """
 
     classes: tuple[ClassScore, ...]
     confusion: np.ndarray
+    balanced_accuracy: float
+    f1_macro: float
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._in_words()})"
+
+    def _in_words(self) -> str:
+        return f"{self.split}: {percent(self.accuracy)} of {self.count} right, 95 % interval {percents(*self.interval)}"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (own.name, percent(own.precision), percent(own.recall), percent(own.f1), own.support)
+            for own in self.classes
+        ]
+        return html_table(self._in_words(), rows, ("class", "precision", "recall", "F1", "images"))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -129,22 +153,32 @@ def evaluate(
     split
         Name of the rows.
     """
-    from sklearn import metrics
-
-    every = np.arange(len(classes))
-    predicted = probabilities.argmax(axis=1)
-    by_class = metrics.precision_recall_fscore_support(
-        labels,
-        predicted,
-        labels=every,
-        zero_division=0,  # pyright: ignore[reportArgumentType]  # the stub says str
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    # Of each class: rows that have it, rows that were said to have it, and both.
+    support, said, right = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
+    precision, recall, f1 = (
+        _share(right, said),
+        _share(right, support),
+        _share(2 * right, support + said),
     )
-    precision, recall, f1, support = (np.atleast_1d(np.asarray(values)) for values in by_class)
     return Evaluation(
         **vars(score(labels, probabilities, split=split)),
         classes=tuple(
-            ClassScore(name, float(p), float(r), float(f), int(n))
-            for name, p, r, f, n in zip(classes, precision, recall, f1, support, strict=True)
+            ClassScore(name, float(p), float(r), float(f), int(n), _interval(int(hits), int(n)))
+            for name, p, r, f, n, hits in zip(classes, precision, recall, f1, support, right, strict=True)
         ),
-        confusion=metrics.confusion_matrix(labels, predicted, labels=every),
+        confusion=confusion,
+        # As in scikit-learn, classes that neither labels nor predictions hold do not count.
+        balanced_accuracy=float(np.mean(recall[support > 0])),
+        f1_macro=float(np.mean(f1[support + said > 0])),
     )
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole, and 0 where there is nothing."""
+    return part / np.maximum(whole, 1)
+
+
+def _interval(right: int, count: int) -> tuple[float, float] | None:
+    return wilson_interval(right, count) if count else None

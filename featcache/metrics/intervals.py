@@ -64,6 +64,15 @@ def wilson_lower(right: np.ndarray, count: np.ndarray, level: float) -> np.ndarr
     return (share + z**2 / (2 * count) - slack) / (1 + z**2 / count)
 
 
+def wilson_interval(right: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's two-sided interval of a share, `right` of `count` (1 or more); it holds for few rows, too."""
+    side = (1 + level) / 2
+    low, missed = (
+        float(wilson_lower(np.array(part), np.array(count), side)) for part in (right, count - right)
+    )
+    return max(low, 0.0), 1.0 - max(missed, 0.0)
+
+
 def least_rows(accuracy: float, level: float = 0.95) -> int:
     """Return the least number of rows that, all being right, bring Wilson's lower bound to an accuracy."""
     # With all of n right the bound is n / (n + z²); it is at least a from n = z²·a / (1 − a) on.

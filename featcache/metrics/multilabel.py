@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.display import html_table, percent
 from featcache.metrics.intervals import bootstrap_interval, mean_interval
 from featcache.metrics.regression import RegressionEvaluation, RegressionScores
 
@@ -55,15 +56,29 @@ class LabelScore:
     support: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MultilabelEvaluation(MultilabelScores):
     """Multilabel scores with those of each label, `answers`.
 
-    `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    `seen` and `note` as in `featcache.classifier.classifier.ClassifierEvaluation`.
     """
 
     answers: tuple[LabelScore, ...]
     seen: int | None = None
+    note: str = ""
+
+    def __repr__(self) -> str:
+        return f"MultilabelEvaluation({self._in_words()})"
+
+    def _in_words(self) -> str:
+        return f"{self.split}: {percent(self.accuracy)} of the answers right on {self.count} images"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (own.name, percent(own.precision), percent(own.recall), percent(own.f1), own.support)
+            for own in self.answers
+        ]
+        return html_table(self._in_words(), rows, ("answer", "precision", "recall", "F1", "yes"))
 
 
 def evaluate_multilabel(

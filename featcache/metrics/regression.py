@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.display import html_table
 from featcache.metrics.intervals import mean_interval
 
 
@@ -49,15 +50,26 @@ class TargetScore:
     r2: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RegressionEvaluation(RegressionScores):
     """Regression scores with those of each target, `numbers`.
 
-    `seen` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    `seen` and `note` as in `featcache.classifier.classifier.ClassifierEvaluation`.
     """
 
     numbers: tuple[TargetScore, ...]
     seen: int | None = None
+    note: str = ""
+
+    def __repr__(self) -> str:
+        return f"RegressionEvaluation({self._in_words()})"
+
+    def _in_words(self) -> str:
+        return f"{self.split}: R² {self.r2:.3f}, mean absolute error {self.mae:.4g} on {self.count} images"
+
+    def _repr_html_(self) -> str:
+        rows = [(own.name, f"{own.r2:.3f}", f"{own.mae:.4g}", f"{own.rmse:.4g}") for own in self.numbers]
+        return html_table(self._in_words(), rows, ("number", "R²", "mean absolute error", "root of squares"))
 
 
 def evaluate_regression(

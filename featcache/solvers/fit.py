@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.forked import require_jax
 from featcache.errors import DataError, UsageError
 from featcache.heads.class_weights import balanced_class_weights
 from featcache.heads.feature_table import DEFAULT_MEMORY, FeatureRows, RowsOf, Solved, unit_rows
@@ -92,6 +93,7 @@ def fit_heads(
         If the head or its loss does not support such labels, or needs features at once that do not fit in memory
         (``logistic``, ``knn``, ``prototype``).
     """
+    require_jax()
     for own in settings:
         _require_learnable(own, train.labels, classes)
     if not (train.weight > 0).any(axis=1).all():

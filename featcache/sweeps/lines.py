@@ -79,6 +79,12 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+def varied_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that matter for this kind of head and are not at their default."""
+    usual = describe_settings(Settings(head=settings.head))
+    return {name: value for name, value in describe_settings(settings).items() if value != usual[name]}
+
+
 def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identity: str) -> dict[str, Any]:
     """Return a head's result line: everything that is needed to fit it again, and its validation scores."""
     from featcache.core.version import __version__

@@ -1,31 +1,40 @@
 """The files of a sweep: a JSON line for every head, and a summary with the leaderboard and the choices."""
 
+import math
 import os
-import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featcache.core.disk.files import made_folder, replace_file
 from featcache.core.disk.jsonl import append_records, drop_lines, mend_end, read_lines
 from featcache.core.disk.lock import WriteLock
 from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.temporaries import remove_leftovers
+from featcache.core.display import data_frame, html_table, percent
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import Misfit
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import FeatcacheWarning, UsageError
+from featcache.core.warning import warn
+from featcache.errors import UsageError
 from featcache.metrics.comparison import Comparison, SeedScores
 from featcache.sweeps.leaderboard import LeaderboardEntry
-from featcache.sweeps.lines import EARLIER_LINE, FORMAT, LINE, describe_settings, finite
+from featcache.sweeps.lines import EARLIER_LINE, FORMAT, LINE, describe_settings, finite, varied_settings
 from featcache.sweeps.trials import Trial
+
+if TYPE_CHECKING:
+    import pandas
 
 RESULTS = "results.jsonl"
 TABLE = "results.parquet"
 SUMMARY = "summary.json"
+
+
+def _shown(accuracy: float) -> str:
+    return percent(accuracy) if math.isfinite(accuracy) else "diverged"
 
 
 class Results:
@@ -85,7 +94,7 @@ class Results:
                 damaged[line.number] = line.why or str(misfit)
         if damaged:
             drop_lines(self.path, damaged)
-            warnings.warn(_told_damaged(self.path, damaged), FeatcacheWarning, stacklevel=2)
+            warn(_told_damaged(self.path, damaged))
         return rows
 
     def close(self) -> None:
@@ -126,7 +135,7 @@ class Results:
         except OSError as error:
             told = storage_error(error, path, elsewhere=ELSEWHERE, needs=table.nbytes)
             again = f"all results are in {RESULTS}, and the same command writes the table again"
-            warnings.warn(f"{told}; {again}", FeatcacheWarning, stacklevel=2)
+            warn(f"{told}; {again}")
             return None
         return path
 
@@ -184,7 +193,7 @@ class Contender:
     against: Comparison
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice:
     """The configuration chosen for one number of shots.
 
@@ -208,8 +217,14 @@ class Choice:
     test: SeedScores | None
     image_floor: float | None = None
 
+    def __repr__(self) -> str:
+        trial: Trial = self.entry.key
+        shots = "" if self.shots is None else f" of {self.shots} shots"
+        test = "" if self.test is None else f", test {_shown(self.test.mean)}"
+        return f"Choice({trial.settings.head} on {trial.layer}{shots}: validation {_shown(self.entry.accuracy)}{test})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class SweepResult:
     """A finished sweep.
 
@@ -251,6 +266,32 @@ class SweepResult:
     def chosen(self) -> Choice:
         """The choice over all training rows (or the most shots)."""
         return self.choices[-1]
+
+    def __repr__(self) -> str:
+        return f"SweepResult({str(self.folder)!r}, {self.heads} heads; chosen {self.chosen!r})"
+
+    def _repr_html_(self) -> str:
+        columns = ("", "validation", "backbone", "layer", "head", "settings")
+        rows = [
+            (
+                place,
+                _shown(entry.accuracy),
+                self.caches[entry.key.cache],
+                entry.key.layer,
+                entry.key.settings.head,
+                ", ".join(f"{name} {value}" for name, value in varied_settings(entry.key.settings).items()),
+            )
+            for place, entry in enumerate(self.leaderboard[:10], 1)
+        ]
+        return html_table(str(self.folder), rows, columns, note=repr(self.chosen))
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return the leaderboard as a data frame, best first, with a column for each setting; needs pandas."""
+        rows = []
+        for entry in self.leaderboard:
+            row = self._entry_json(entry)
+            rows.append(row | row.pop("settings"))
+        return data_frame(rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from featcache.classifier.view_features import with_views
 from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import read_folder
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import FeatcacheError, FeatcacheWarning, IntegrityError, UsageError, did_you_mean
+from featcache.core.warning import warn, warn_all
+from featcache.errors import FeatcacheError, IntegrityError, UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, STEPPING, Settings, enough_epochs, with_fading_votes
 from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
@@ -118,7 +118,8 @@ def sweep(
     Returns
     -------
     SweepResult
-        Leaderboard, choices, test accuracy; also written to ``OUTPUT/summary.json``.
+        Leaderboard, choices, test accuracy; also written to ``OUTPUT/summary.json``. Each of its `warnings` is also
+        issued as a `featcache.FeatcacheWarning`.
 
     Raises
     ------
@@ -135,6 +136,8 @@ def sweep(
     _refuse_test(select, folds)
     if seeds < 1:
         raise UsageError(f"seeds {seeds}: expected 1 or more")
+    if trials is not None and trials < 1:
+        raise UsageError(f"trials {trials}: expected 1 or more, or None for all configurations")
     protocol = Protocol(train, val, test, val_fraction, group_by, seed, folds)
     shot_counts = read_shots(shots)
     limit = read_bytes(memory)
@@ -196,7 +199,9 @@ def sweep(
             caches=tuple(f"{cache.backbone}" for cache in opened),
             task=task,
         )
-        return result.write()
+        result.write()
+    warn_all(result.warnings)
+    return result
 
 
 def _refuse_test(select: str, folds: int) -> None:
@@ -275,6 +280,8 @@ def read_shots(given: str | int | Sequence[str | int]) -> list[int | None]:
         if text != "all" and not (text.isdecimal() and 0 < int(text) < 10**9):
             raise UsageError(f"shots {item!r}: expected numbers above 0 and 'all', such as 1,5,10,all")
         found.add(None if text == "all" else int(text))
+    if not found:
+        raise UsageError(f"shots {given!r}: expected numbers above 0 and 'all', such as 1,5,10,all")
     return sorted(found, key=lambda few: float("inf") if few is None else few)
 
 
@@ -301,7 +308,7 @@ def _save(winner: Classifier, place: Path) -> Path:
     try:
         read_folder(place)
     except IntegrityError as error:
-        warnings.warn(f"replaced the damaged classifier of before: {error}", FeatcacheWarning, stacklevel=3)
+        warn(f"replaced the damaged classifier of before: {error}")
     except FeatcacheError:  # there is none, or it cannot be read: saving says what is wrong
         pass
     return winner.save(place)

@@ -1,5 +1,6 @@
 """Photos in, class names out: files, folders and arrays agree with each other and with the cache."""
 
+import io
 import os
 import shutil
 from dataclasses import replace
@@ -14,6 +15,7 @@ from scipy.special import softmax
 from featcache import Classifier, FeatureCache, train_head
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.classifier.calibration import Calibration
+from featcache.classifier.photos import Photo
 from featcache.classifier.prediction import backbone_predictor
 from featcache.classifier.rejection import Rejection
 from featcache.errors import IdentityError, ImageError, MissingFileError, UnknownNameError, UsageError
@@ -91,6 +93,69 @@ def test_a_single_photo_however_given(classifier, files):
     [array] = classifier.predict(np.asarray(Image.open(files[0])))
     assert path == text == replace(array, id=str(files[0]))
     assert array.id == "0"
+
+
+def test_bytes_pil_images_and_file_urls_agree_with_files(classifier, files):
+    want = classifier.predict_proba(files)
+    ways = {
+        "bytes": [file.read_bytes() for file in files],
+        "PIL images": [Image.open(file) for file in files],
+        "URLs": [file.as_uri() for file in files],
+        "the folder's URL": (files[0].parents[1]).as_uri(),
+        "mixed": [files[0].read_bytes(), Image.open(files[1]), files[2].as_uri(), *files[3:]],
+    }
+    for name, images in ways.items():
+        np.testing.assert_allclose(classifier.predict_proba(images), want, atol=1e-5, err_msg=name)
+    single = classifier.predict(files[0].read_bytes()) + classifier.predict(Image.open(files[0]))
+    assert [each.id for each in single] == ["0", "0"]
+    assert classifier.predict(files[0].as_uri())[0].id == str(files[0]), (
+        "named as a path, so that it can be found"
+    )
+
+
+def test_a_url_may_hold_what_urls_escape(classifier, files, tmp_path):
+    odd = Path(shutil.copy(files[0], tmp_path / "two words 50%.png"))
+    assert classifier.predict(odd.as_uri()) == classifier.predict(odd)
+
+
+def test_bytes_and_pil_images_that_cannot_be_read_have_their_error(classifier, files):
+    broken = Image.open(io.BytesIO(files[0].read_bytes()[:-60]))  # opened, and read when it is wanted
+    found = classifier.predict([b"no photo", broken, b"", files[0]])
+    assert [(each.error or "").partition(":")[0] for each in found] == [
+        "not an image",
+        "unreadable file",
+        "empty file",
+        "",
+    ]
+
+
+# Batch by batch ---------------------------------------------------------------------------------------------
+
+
+def test_results_come_before_all_photos_are_read(classifier, files):
+    read = []
+
+    def counted(number):
+        def prepare(transforms, views):
+            read.append(number)
+            return views.prepare(files[number % 12].read_bytes(), transforms, b"")
+
+        return Photo(f"photo {number}", prepare)
+
+    stream = classifier.stream(counted(number) for number in range(400))
+    first = [next(stream) for _ in range(3)]
+    assert [each.id for each in first] == ["photo 0", "photo 1", "photo 2"]
+    assert len(read) < 400
+    stream.close()
+    assert len(read) < 400, "nobody reads on for nothing"
+
+
+def test_a_stream_is_what_predict_returns(classifier, files, tmp_path):
+    (tmp_path / "text.jpg").write_text("no photo")
+    images = [*files[:5], tmp_path / "text.jpg", *files[5:]]
+    assert list(classifier.stream(images, top=2)) == classifier.predict(images, top=2)
+    with pytest.raises(UsageError, match="top 0: ask for at least one class"):
+        classifier.stream(images, top=0)
 
 
 def test_a_grey_array_is_a_photo_of_equal_channels(classifier):
@@ -253,10 +318,11 @@ def test_missing_photos_and_empty_folders(classifier, tmp_path):
 @pytest.mark.parametrize(
     ("images", "says"),
     [
-        (3, "images of type int; give paths, folders or uint8 arrays"),
+        (3, "images of type int; give paths, folders, file:// URLs, bytes, PIL images or uint8 arrays"),
         ([3], "images of type int"),
-        (b"bytes", "images of type int"),
-        ([Image.new("RGB", (4, 4))], "images of type Image"),
+        ({"a.jpg": 1.5}.items(), "images of type tuple"),
+        ("https://a.b/c.jpg", r"https://a\.b/c\.jpg: photos are not downloaded; save it first"),
+        ("file://elsewhere/c.jpg", r"the file is on another machine, elsewhere; expected file:///PATH"),
         (np.zeros((8, 8, 3)), r"pixels are float64, expected uint8 in 0\.\.255"),
         (np.zeros((8, 8, 4), np.uint8), r"pixels have shape \(8, 8, 4\), expected one picture"),
         (np.zeros(5, np.uint8), "images of type uint8"),

@@ -180,21 +180,27 @@ def test_train_head_as_text(cli, trained, tmp_path):
     ran = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
     assert ran.code == 0, ran.err
     first, *scores = ran.out.splitlines()
-    assert f"{tmp_path / 'head'}: linear head on {trained.classifier.backbone} pool, 3 classes; " in first
-    assert re.search(r"; epoch \d+ of \d+, \d+\.\d s$", first)
-    pattern = (
-        r"  {} +accuracy \d\.\d{{4}}  \(95 % interval \d\.\d{{3}}–\d\.\d{{3}}, {} images, loss \d+\.\d{{3}}\)"
-    )
-    assert re.fullmatch(pattern.format("validation", 9), scores[0])
-    assert re.fullmatch(pattern.format("test", 12), scores[1])
+    right = r"\d+\.\d % of {} photos right \(95 % interval \d+\.\d–\d+\.\d %\)"
+    assert re.fullmatch(re.escape(f"{tmp_path / 'head'}: ") + right.format("12 test"), first)
+    assert re.fullmatch("  validation  " + right.format(9), scores[0])
+    assert scores[1].startswith(f"  head        linear on {trained.classifier.backbone} pool, 3 classes; ")
+    assert re.search(r"; epoch \d+ of \d+, \d+\.\d s$", scores[1])
     # The made-up photos differ in nothing but their colours.
-    assert scores[2] == "  image floor 1.0000: colours alone, on the validation images"
-    assert scores[3] == "  calibrated  no: 9 validation rows, 50 are needed to calibrate with"
+    assert scores[2] == "  colours     alone would get 100.0 % of the validation photos right"
+    assert scores[3:] == [
+        "  unknown     is never answered: 9 validation rows, 50 are needed to calibrate with"
+    ]
     *_, warning, hint = ran.err.splitlines()
     assert warning.startswith(
         "warning: the head is right in 100.0% of the validation rows, and simple statistics"
     )
-    assert hint == f"next: featcache predict {tmp_path / 'head'} PHOTO…"
+    folder = tmp_path / "head"
+    assert hint == (
+        f"next: featcache evaluate {folder}  (class by class), then featcache predict {folder} PHOTO…"
+    )
+    more = cli("train-head", trained.cache, "-v", "-o", folder, *FAST).out.splitlines()[5:]
+    assert re.fullmatch(r"  loss        validation \d\.\d{3}, test \d\.\d{3}", more[0])
+    assert more[1] == "  calibrated  no: 9 validation rows, 50 are needed to calibrate with"
     replaced = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
     assert f"(an earlier classifier in {tmp_path / 'head'} was replaced)" in replaced.err
 
@@ -218,22 +224,29 @@ def sure(tmp_path) -> Path:
     return feature_cache(tmp_path / "sure.h5", features, labels, splits).path
 
 
+def _of_100(share):
+    return f"{share:.0%}".replace("%", " of 100 photos") if share else "no photo"
+
+
 def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
     unsure = ("train-head", sure, "-o", tmp_path / "head", "--head", "ridge")
-    lines = cli(*unsure, "--reject-accuracy", "0.8").out.splitlines()
+    lines = cli(*unsure, "--reject-accuracy", "0.8", "-v").out.splitlines()
     calibration = Classifier.load(tmp_path / "head").calibration
     kept = calibration.rejection
     assert lines[3] == (
+        f'  unknown     {_of_100(1 - kept.coverage)} would be answered "unknown"; {100 * kept.accuracy:.1f} % of '
+        f"{'the others' if kept.coverage < 1 else 'them'} are right"
+    )
+    assert lines[5:] == [
         f"  calibrated  temperature {calibration.temperature:.2f}; calibration error "
-        f"{calibration.error_before:.3f} → {calibration.error_after:.3f} on 120 validation images"
-    )
-    assert lines[4] == (
-        f"  unknown     below {kept.threshold:.3f}: {100 * (1 - kept.coverage):.1f}% of them; of the others "
-        f"{100 * kept.accuracy:.1f}% are right (at least {100 * kept.lower:.1f}%)"
-    )
-    never = cli(*unsure, "--reject-accuracy", "0.99").out.splitlines()[4]
+        f"{100 * calibration.error_before:.1f} % → {100 * calibration.error_after:.1f} % on 120 validation photos",
+        f"  threshold   a confidence of {100 * kept.threshold:.1f} %; of what is above, at least "
+        f"{100 * kept.lower:.1f} % is right",
+    ]
+    assert cli(*unsure, "--reject-accuracy", "0.8").out.splitlines() == lines[:4]
+    never = cli(*unsure, "--reject-accuracy", "0.99").out.splitlines()[3]
     assert never.startswith(
-        "  unknown     never: 120 validation rows are too few to show that 99 % are right"
+        "  unknown     is never answered: 120 validation rows are too few to show that 99 % are right"
     )
     result = one_object(cli(*unsure, "--reject-accuracy", "0.8", "--json"), "train-head")
     assert result["calibration"] == json.loads(json.dumps(calibration.to_json()))
@@ -269,12 +282,13 @@ def test_evaluate_as_text(cli, trained):
     lines = ran.out.splitlines()
     assert lines[0].startswith(f"test: accuracy {want.accuracy:.4f} (95 % interval ")
     assert "on 12 images" in lines[0]
-    table = {line.split()[0]: line.split()[1:] for line in lines[2:6]}
-    assert table["class"] == ["precision", "recall", "f1", "images"]
+    assert lines[1] == f"  balanced accuracy {want.balanced_accuracy:.4f}, macro F1 {want.f1_macro:.4f}"
+    table = {line.split()[0]: line.split()[1:] for line in lines[3:7]}
+    assert table["class"] == ["precision", "recall", "95", "%", "interval", "f1", "images"]
     for score in want.classes:
         assert table[score.name][:2] == [f"{score.precision:.3f}", f"{score.recall:.3f}"]
-        assert table[score.name][3] == "4"
-    confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[-3:]]
+        assert table[score.name][4] == "4"
+    confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[9:12]]
     np.testing.assert_array_equal(confusion, want.confusion)
 
 
@@ -289,10 +303,10 @@ def test_evaluate_tells_what_is_unknown(cli, trained, tmp_path):
     folder = not_sure(trained, middle, tmp_path / "c")
     result = one_object(cli("evaluate", folder, "--json"), "evaluate")
     assert (result["rejection"]["accepted"], result["rejection"]["coverage"]) == (8, 8 / 12)
-    line = cli("evaluate", folder).out.splitlines()[1]
+    line = cli("evaluate", folder).out.splitlines()[2]
     accuracy = result["rejection"]["accuracy"]
     assert line == f"  not unknown 8 (66.7%, from {middle:.3f} on), accuracy {accuracy:.4f} there"
-    nothing = cli("evaluate", not_sure(trained, 1.1, tmp_path / "c")).out.splitlines()[1]
+    nothing = cli("evaluate", not_sure(trained, 1.1, tmp_path / "c")).out.splitlines()[2]
     assert nothing == "  not unknown 0 (0.0%, from 1.100 on)"
 
 
@@ -301,12 +315,14 @@ def test_predict_says_unknown_and_what_it_would_have_guessed(cli, trained, tmp_p
     plain = trained.classifier.predict(files)
     middle = float(np.median([p.probabilities[0] for p in plain]))
     folder = not_sure(trained, middle, tmp_path / "c")
-    ran = cli("predict", folder, *files, "--top", "1")
-    for line, file, p in zip(ran.out.splitlines()[::2], files, plain, strict=True):
-        guess = f": unknown ({p.probabilities[0]:.2f} {p.classes[0]}?)"
-        assert line == f"{file}" + (guess if p.probabilities[0] < middle else "")
+    ran = cli("predict", folder, *files)
+    for line, file, p in zip(ran.out.splitlines(), files, plain, strict=True):
+        guess = f"{p.classes[0]} {100 * p.probabilities[0]:.1f} %"
+        assert line == f"{file}  " + (f"unknown ({guess}?)" if p.probabilities[0] < middle else guess)
     count = sum(p.probabilities[0] < middle for p in plain)
-    assert ran.err.startswith(
+    counted, told = ran.err.splitlines()
+    assert counted.endswith(f", unknown {count}")
+    assert told.startswith(
         f"{count} of 12 unknown: their confidence is below the threshold that was chosen for the accuracy"
     )
     result = one_object(cli("predict", folder, *files, "--json"), "predict")
@@ -318,19 +334,6 @@ def test_evaluate_as_json(cli, trained):
         cli("evaluate", trained.folder, "--split", "val", "--cache", trained.cache, "--json"), "evaluate"
     )
     assert result == json.loads(json.dumps(trained.classifier.evaluate(trained.cache, "val").to_json()))
-
-
-def test_predict_as_text(cli, trained):
-    files = sorted((trained.photos / "test").glob("*/*.png"))[:2]
-    ran = cli("predict", trained.folder, *files, "--top", "2")
-    assert (ran.code, ran.err) == (0, "")
-    want = Classifier.load(trained.folder).predict(files, top=2)
-    lines = ran.out.splitlines()
-    assert [lines[0], lines[3]] == [str(file) for file in files]
-    for block, prediction in zip((lines[1:3], lines[4:6]), want, strict=True):
-        assert [line.split()[0] for line in block] == list(prediction.classes)
-        shown = [float(line.split()[1]) for line in block]
-        np.testing.assert_allclose(shown, prediction.probabilities, atol=1e-4)  # four digits
 
 
 def test_predict_as_json_on_a_folder_with_an_unreadable_photo(cli, trained, tmp_path):
@@ -351,8 +354,7 @@ def test_predict_with_a_backbones_own_classes(cli, trained):
     assert len(prediction["classes"]) == 5
     assert prediction["probabilities"] == sorted(prediction["probabilities"], reverse=True)
     text = cli("predict", "-b", "efficientnet_lite0", photo, "--top", "1").out.splitlines()
-    assert text[0] == str(photo)
-    assert text[1].strip().startswith(prediction["classes"][0])
+    assert text == [f"{photo}  {prediction['classes'][0]} {100 * prediction['probabilities'][0]:.1f} %"]
 
 
 def test_predict_passes_the_size_on(cli, trained, monkeypatch):
@@ -360,7 +362,7 @@ def test_predict_passes_the_size_on(cli, trained, monkeypatch):
 
     def predictor(*args, **options):
         sizes.append(backbone_predictor(*args, **options).transforms.input_size)
-        return SimpleNamespace(predict=lambda images, *, top: [])
+        return SimpleNamespace(stream=lambda images, **options: [], task="classes", classes=("a",))
 
     monkeypatch.setattr("featcache.classifier.prediction.backbone_predictor", predictor)
     for options in ((), ("--image-size", "40"), ("--image-size", "40x56")):
@@ -376,7 +378,17 @@ def test_doctor_as_text_and_json(cli, tmp_path):
     assert findings["jax"]["state"] == findings["python"]["state"] == "ok"
     assert findings["network"] == {"topic": "network", "state": "note", "detail": "FEATCACHE_OFFLINE is set"}
     assert findings["mobilenet_v2.tv_in1k"]["state"] == "note"
-    assert "FEATCACHE_OFFLINE is set" in cli("doctor", tmp_path).out
+    for number in range(20):
+        (tmp_path / f"{number}.partial.h5").touch()
+    short = cli("doctor", tmp_path).out.splitlines()
+    assert len(short) == 15
+    assert any("FEATCACHE_OFFLINE is set" in line for line in short)
+    assert any(re.search(r"^\S+ +packages +jax \d", line) for line in short)
+    assert any(re.search(r"^\S+ +weights +\d+ of \d+ sets are here", line) for line in short)
+    assert re.search(r"and more +1\d locks or unfinished caches; -v lists all$", short[-1])
+    whole = cli("doctor", tmp_path, "-v").out.splitlines()
+    assert len(whole) == len(findings) + 20
+    assert any("mobilenet_v2.tv_in1k" in line for line in whole)
 
 
 def test_cache_commands(cli, trained, tmp_path):

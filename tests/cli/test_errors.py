@@ -132,7 +132,7 @@ def test_with_json_a_failure_is_one_object_too(cli, place, arguments, code, kind
 def test_predicting_only_unreadable_photos_names_them_and_fails(cli, place):
     ran = cli("predict", "classifier", "text.jpg")
     assert (ran.code, ran.err) == (3, "error: none of the images could be read\n")
-    assert re.fullmatch(r"text\.jpg: cannot be read \(not an image: .*\)\n", ran.out)
+    assert re.fullmatch(r"text\.jpg  cannot be read \(not an image: .*\)\n", ran.out)
     as_json = cli("predict", "classifier", "text.jpg", "--json")
     assert as_json.code == 3
     assert as_json.json["result"]["predictions"][0]["error"].startswith("not an image"), "one object, not two"
@@ -141,8 +141,8 @@ def test_predicting_only_unreadable_photos_names_them_and_fails(cli, place):
 def test_predicting_some_unreadable_photos_succeeds(cli, place):
     save_photo(Path("good.png"), "train/cat/good.png")
     ran = cli("predict", "classifier", "text.jpg", "good.png")
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("text.jpg: cannot be read")
+    assert (ran.code, ran.err) == (0, "2 photos: cat 1, cannot be read 1\n")
+    assert ran.out.startswith("text.jpg  cannot be read")
 
 
 @pytest.mark.skipif(

@@ -42,17 +42,22 @@ def tuned(trained, network, tmp_path_factory):
     return folder, out.getvalue(), err.getvalue()
 
 
-def test_it_says_what_it_did_and_whether_it_was_worth_it(tuned):
+def test_it_says_what_it_did_and_whether_it_was_worth_it(tuned, trained):
     folder, out, err = tuned
-    assert out.startswith(f"{folder}: linear head on efficientnet_lite0.")
+    first, head = out.splitlines()[:2]
+    assert first.startswith(f"{folder}: ")
+    assert any(words in first for words in ("worth it", "not told apart", "worse than the frozen head"))
+    assert head.startswith("  head        linear on efficientnet_lite0.")
     assert "  trained     block7a to pool, and the head (" in out
     assert "  compared on the test images:" in out
     assert "frozen head" in out
     assert "fine-tuned" in out
-    assert any(words in out for words in ("worth it", "not told apart", "worse than the frozen head"))
     assert "epoch 0 (the frozen head): validation loss " in err
     assert "epoch 1: loss " in err
-    assert f"next: featcache predict {folder} PHOTO…" in err
+    start = trained.folder
+    assert (
+        f"next: go on with the frozen head: featcache evaluate {start}, then featcache predict {start}" in err
+    )
 
 
 def test_the_folder_is_a_classifier(tuned, trained):

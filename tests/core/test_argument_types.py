@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.feature_caches import blobs, feature_cache
 
 import featcache
 from featcache.core.argument_types import checked_types, plain_value, require_type
 from featcache.errors import UsageError
+from featcache.finetuning.settings import read_rates
 
 PATH = str | os.PathLike[str] | None
 
@@ -84,7 +86,20 @@ def test_numbers_of_numpy_become_pythons():
         (lambda: featcache.sweep("x.h5", seeds="x"), "seeds 'x': expected a whole number"),
         (lambda: featcache.sweep(5), "caches 5: expected text, a path or a list of texts or paths"),
         (lambda: featcache.extract("photos", batch_size="x"), "batch-size 'x': expected a whole number or None"),
-        (lambda: featcache.extract("photos", layers="pool"), "layers 'pool': expected a list of texts"),
+        (lambda: featcache.extract("photos", layers=5), "layers 5: expected a list of texts"),
+        (lambda: featcache.train_head("x.h5", class_weights={"a": 2}), "class-weights {'a': 2}: expected text; known"),
+        (lambda: featcache.train_head("x.h5", hidden="256"), "hidden '256': expected a list of whole numbers"),
+        (lambda: featcache.sweep("x.h5", shots=[]), "shots []: expected numbers above 0 and 'all'"),
+        (lambda: featcache.sweep("x.h5", trials=0), "trials 0: expected 1 or more"),
+        (lambda: featcache.finetune(5), "classifier 5: expected text, a path or a Classifier"),
+        (lambda: featcache.finetune("x", on_progress=5), "on-progress 5: expected a function or None"),
+        (lambda: featcache.finetune("x", dataset=5), "dataset 5: expected text, a path, a Dataset or None"),
+        (lambda: featcache.plan_finetuning("x", on_progress=5), "on-progress 5: expected a function or None"),
+        (lambda: featcache.load_backbone(5), "name 5: expected text"),
+        (lambda: featcache.open_dataset(5), "spec 5: expected text, a path or a Dataset"),
+        (lambda: featcache.FeatureCache(5), "path 5: expected text or a path"),
+        (lambda: featcache.Classifier.load(None), "folder None: expected text or a path"),
+        (lambda: featcache.open_arrays([], [], classes=5), "classes 5: expected a list of texts or None"),
         (lambda: featcache.extract("photos", backbone=5), "backbone 5: expected a name such as mobilenet_v2"),
         (lambda: featcache.plan_extraction("photos", workers="2"), "workers '2': expected a whole number or None"),
         (lambda: featcache.check_dataset("photos", workers="2"), "workers '2': expected a whole number or None"),
@@ -94,3 +109,39 @@ def test_public_functions_refuse_before_anything_is_read(call, says):
     with pytest.raises(UsageError) as caught:
         call()
     assert str(caught.value).startswith(says)
+
+
+def test_one_value_is_a_list_of_one():
+    @checked_types()
+    def function(hidden: Sequence[int], names: Sequence[str] | None = None, caches: str | Sequence[str] = ""):
+        return hidden, names, caches
+
+    assert function(256, "pool", "a") == ((256,), ("pool",), "a")
+    assert function([256, 128], ["pool"], ["a"]) == ([256, 128], ["pool"], ["a"])
+
+
+def test_one_width_and_one_layer_mean_what_they_say(tmp_path):
+    features, labels = blobs(40)
+    cache = feature_cache(tmp_path / "x.h5", features, labels, ["train"] * 30 + ["val"] * 10)
+    made = featcache.train_head(cache, output=None, head="mlp", hidden=8, epochs=1)
+    assert made.training["hidden"] == [8]
+    with pytest.raises(featcache.FeatcacheError, match="no dataset folder photos"):
+        featcache.extract("photos", layers="pool")
+
+
+def test_rates_are_texts_or_a_mapping():
+    assert read_rates("block*=1e-4") == read_rates({"block*": 1e-4}) == (("block*", 1e-4),)
+    for wrong in (5, None, b"a=1"):
+        with pytest.raises(UsageError, match=r"^rates .*: expected a mapping such as \{'head': 1e-3"):
+            read_rates(wrong)  # type: ignore
+    for pair in (["a=b"], ["=1"], [3], {"a": "b"}, {"a": None}):
+        with pytest.raises(UsageError, match=r"^rate .*: expected PATTERN=RATE, such as 'block_1\*=1e-4'"):
+            read_rates(pair)  # type: ignore
+
+
+def test_rows_that_are_no_numbers_are_refused(tmp_path):
+    features, labels = blobs(4)
+    cache = feature_cache(tmp_path / "x.h5", features, labels, ["train"] * 4)
+    for wrong in ("a", {}, [None], object()):
+        with pytest.raises(UsageError, match=r"^rows .*: expected numbers of rows, int \[n\]$"):
+            cache.features(wrong)  # type: ignore

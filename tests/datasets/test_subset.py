@@ -13,6 +13,7 @@ from featcache.datasets.subset import Shard, Subset, open_subset, slice_records
 from featcache.errors import UnknownNameError, UsageError
 from featcache.extraction.dry_run import plan_extraction
 from featcache.extraction.output_path import output_path
+from featcache.extraction.spec import ExtractionSpec
 from featcache.finetuning.data import from_photos
 from featcache.splits.selection import SplitSpec, select_rows
 
@@ -106,8 +107,9 @@ def test_a_shard_is_one_of_the_slice():
 )
 def test_the_cache_of_a_part_has_a_name_of_its_own(part, name):
     """So that the tenth of a dataset, tried first or last, never takes the place of all of it."""
-    assert output_path(dataset(MIXED), "net", None, part) == Path(name)
-    assert output_path(dataset(MIXED), "net", "own.h5", part) == Path("own.h5")
+    spec = ExtractionSpec(backbone="net", layers=("pool",))
+    assert output_path(dataset(MIXED), "net", None, part, spec) == Path(name)
+    assert output_path(dataset(MIXED), "net", "own.h5", part, spec) == Path("own.h5")
 
 
 # Extraction -------------------------------------------------------------------------------------------------
@@ -119,7 +121,7 @@ def photos(tmp_path) -> Path:
 
 
 def test_only_the_slice_is_read_and_its_rows_keep_their_names(network, photos, tmp_path):
-    whole = extract(photos, backbone=network, output=tmp_path / "whole.h5").cache
+    whole = extract(photos, backbone=network, output=tmp_path / "apart" / "whole.h5").cache
     data = open_dataset(str(photos))
     kept = [record for record in data.records if record.split == "train"][:3]
     fake = replace(data, records=[r if r in kept else replace(r, read=unread) for r in data.records])

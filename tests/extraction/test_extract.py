@@ -73,7 +73,9 @@ def test_labels_and_splits_are_those_of_the_folders(run, photos):
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2), (5, 4)])
 def test_batch_size_and_workers_do_not_change_what_is_stored(run, photos, tmp_path, batch_size, workers):
     layers = ("block2b",)
-    want = by_id(run(photos, layers=layers, batch_size=2, workers=1, output=tmp_path / "want.h5").cache)
+    want = by_id(
+        run(photos, layers=layers, batch_size=2, workers=1, output=tmp_path / "apart" / "want.h5").cache
+    )
     done = run(photos, layers=layers, batch_size=batch_size, workers=workers)
     for name, values in by_id(done.cache).items():
         # Another batch size is another compiled program, which may sum in another order: the last bits of
@@ -90,7 +92,7 @@ def test_float16_is_the_rounded_float32(run, photos, tmp_path):
 def test_two_layers_in_one_pass(run, network, photos, tmp_path):
     both = run(photos, layers=("stem", "block1a:max"))
     assert list(both.cache.layers) == ["stem:avg", "block1a:max", "image:statistics"]
-    alone = run(photos, layers=("block1a:max",), output=tmp_path / "alone.h5").cache
+    alone = run(photos, layers=("block1a:max",), output=tmp_path / "apart" / "alone.h5").cache
     rows = alone.rows_of()
     # Two compiled programs, as above.
     np.testing.assert_allclose(
@@ -171,7 +173,7 @@ def test_equal_images_are_computed_once(run, photos):
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(run, photos, tmp_path):
-    want = by_id(run(photos, output=tmp_path / "want.h5").cache)
+    want = by_id(run(photos, output=tmp_path / "apart" / "want.h5").cache)
 
     def interrupt(progress):
         if progress.stage == "compute" and progress.done >= 4:
@@ -187,7 +189,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(run, photos, tmp_path):
 
 
 def test_a_run_that_is_asked_to_stop_keeps_what_it_has(run, photos, tmp_path):
-    want = by_id(run(photos, output=tmp_path / "want.h5").cache)
+    want = by_id(run(photos, output=tmp_path / "apart" / "want.h5").cache)
     seen = []
 
     def stop():
@@ -204,7 +206,7 @@ def test_a_run_that_is_asked_to_stop_keeps_what_it_has(run, photos, tmp_path):
 
 
 def test_shards_put_together_are_the_whole(run, photos, tmp_path):
-    whole = by_id(run(photos, output=tmp_path / "whole.h5").cache)
+    whole = by_id(run(photos, output=tmp_path / "apart" / "whole.h5").cache)
     parts = [tmp_path / f"part-{number}.h5" for number in (1, 2, 3)]
     counted = [run(photos, shard=f"{n}/3", output=part).images for n, part in enumerate(parts, start=1)]
     assert sum(counted) == 11
@@ -220,7 +222,7 @@ def test_shards_put_together_are_the_whole(run, photos, tmp_path):
 
 
 def test_a_text_file_named_jpg_is_left_out_and_named(run, photos, tmp_path):
-    want = by_id(run(photos, output=tmp_path / "want.h5").cache)
+    want = by_id(run(photos, output=tmp_path / "apart" / "want.h5").cache)
     (photos / "train" / "cat" / "00.jpg").write_text("no photo")
     (photos / "test" / "dog" / "zero.jpg").touch()
     done = run(photos)
@@ -426,7 +428,7 @@ def test_the_drawn_split_hangs_on_the_seed_and_the_bytes_alone(run, flat, tmp_pa
         path.rename(path.with_name(f"renamed-{path.name}"))
     renamed = run(flat)
     assert (renamed.computed, held_out(renamed.cache)) == (0, first)
-    assert held_out(run(flat, output=tmp_path / "again.h5").cache) == first
+    assert held_out(run(flat, output=tmp_path / "apart" / "again.h5").cache) == first
     other = run(flat, seed=1)
     assert other.computed == 0
     assert held_out(other.cache) != first

@@ -195,7 +195,7 @@ def test_a_copy_of_the_same_bytes_serves_the_row(photos, target):
 
 
 def test_another_cache_gives_its_row_and_never_that_it_has_none(photos, target, tmp_path):
-    poor, whole = tmp_path / "poor.h5", tmp_path / "whole.h5"
+    poor, whole = tmp_path / "poor.h5", tmp_path / "apart" / "whole.h5"
     extract_without(photos / LOST, photos, poor)
     done = extract(photos, target, reuse=[poor])
     assert (done.computed, done.reused, done.quarantined) == (1, ROWS - 1, {})

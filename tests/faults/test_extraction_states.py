@@ -220,7 +220,7 @@ def test_shards_of_three_processes_in_any_order_are_the_single_run(photos, targe
         process.join()
         assert process.exitcode == 0
     assert sorted(len(FeatureCache(part)) for part in parts) == [4, 5, 5]
-    whole = extract(photos, tmp_path / "whole.h5")
+    whole = extract(photos, tmp_path / "apart" / "whole.h5")
     done = extract(photos, target, reuse=[parts[1], parts[2], parts[0]])
     assert (whole.computed, done.computed, done.reused) == (14, 0, 14)
     with done.cache as cache, whole.cache as reference:

@@ -90,7 +90,7 @@ def assert_same(path: Path, other: Path) -> None:
 
 
 def test_a_killed_extraction_goes_on_where_it_stopped(folder, network, tmp_path):
-    target, reference = tmp_path / "a.h5", tmp_path / "reference.h5"
+    target, reference = tmp_path / "a.h5", tmp_path / "apart" / "reference.h5"
     done = kill_after(start(folder, target), "compute", 9)
     assert not target.exists()
     assert partial_path(target).exists()
@@ -100,13 +100,13 @@ def test_a_killed_extraction_goes_on_where_it_stopped(folder, network, tmp_path)
     assert went_on.computed == IMAGES - went_on.resumed
     assert whole.computed == IMAGES
     assert_same(target, reference)
-    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".lock") == ["a.h5", "reference.h5"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".lock") == ["a.h5", "apart"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_killed_again_and_again_at_random_moments(folder, network, tmp_path):
-    target, reference = tmp_path / "a.h5", tmp_path / "reference.h5"
+    target, reference = tmp_path / "a.h5", tmp_path / "apart" / "reference.h5"
     chance = random.Random(0)
     done = 0
     for stage in ["hash", *["compute"] * 8, "verify"]:

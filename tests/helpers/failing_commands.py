@@ -219,8 +219,12 @@ def main() -> None:
     import jax
 
     from featcache import backbones
+    from featcache.core import forked
     from featcache.finetuning.runs import checkpoints
 
+    forked._jax_has_started = lambda: (
+        False
+    )  # what runs in the children needs none of the threads that are not forked
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # its thread is not forked, either
     jax.jit = programs = SharedPrograms(jax.jit)
     inputs, work, scratch, asked = (*map(Path, sys.argv[1:4]), json.loads(sys.argv[4]))

@@ -15,6 +15,8 @@ from featcache.images.augmentation import Augmentation
 
 RECIPE = Recipe("mobilenet_v2", 1, {"width": 1.0}, "ab" * 32, {"input_size": [224, 224], "crop_pct": 0.875})
 
+RULE = {"rule": "stratified by content", "test_fraction": 0.2, "seed": 0}
+
 DRAWN = {"policy": Augmentation.parse("flip,random-resized-crop").to_json(), "seed": 3}
 """How views are said to be drawn, without their number."""
 
@@ -33,10 +35,12 @@ def feature_cache(
     statistics: np.ndarray | None = None,
     views: int = 1,
     task: str = "classes",
+    drawn: bool = False,
 ) -> FeatureCache:
     """Write features ``[N, …]`` of rows with these labels and split names; rows of one number are one image.
 
-    With several views features are ``[N, V, …]``. Labels of other tasks are targets ``[N, T]``.
+    With several views features are ``[N, V, …]``. Labels of other tasks are targets ``[N, T]``. With `drawn` its splits
+    are said to be drawn from photos that have none.
     """
     recipe = RECIPE if views == 1 else replace(RECIPE, views={**DRAWN, "count": views})
     values = {layer: features} | ({} if statistics is None else {"image:statistics": statistics})
@@ -52,7 +56,12 @@ def feature_cache(
         mtimes_ns=np.zeros(count, np.int64),
         targets=None if task == "classes" else np.asarray(labels, np.float32),
     )
-    named = {"spec": "photos", "classes": list(classes), "splits": list(names), "rule": None}
+    named = {
+        "spec": "photos",
+        "classes": list(classes),
+        "splits": list(names),
+        "rule": RULE if drawn else None,
+    }
     identity = build_identity(
         recipe=recipe.to_json(),
         layers={

@@ -262,9 +262,9 @@ def test_predictions_say_answers_and_numbers():
     own = {"classes": ("sea", "sky", "tree"), "threshold": 0.0}
     said = read_values("a.jpg", np.array([0.2, 0.9, 0.6], np.float32), task="answers", top=2, **own)
     assert (said.answers, said.classes, said.numbers) == (("sky", "tree"), ("sky", "tree"), None)
-    assert lines([said]) == ["a.jpg: sky, tree", "  sky   0.9000", "  tree  0.6000"]
+    assert lines([said], shown=2) == ["a.jpg  sky, tree  (sky 90.0 %, tree 60.0 %)"]
     none = read_values("a.jpg", np.array([0.2, 0.4, 0.1], np.float32), task="answers", top=1, **own)
-    assert lines([none]) == ["a.jpg: none", "  sky  0.4000"]
+    assert lines([none]) == ["a.jpg  none  (sky 40.0 %)"]
     counted = read_values("b.jpg", np.array([1.5, -2, 3e7], np.float32), task="numbers", top=1, **own)
     assert (counted.numbers, counted.probabilities, counted.answers) == ((1.5, -2.0, 3e7), (), None)
-    assert lines([counted]) == ["b.jpg", "  sea   1.5", "  sky   -2", "  tree  3e+07"]
+    assert lines([counted]) == ["b.jpg  sea 1.5, sky -2, tree 3e+07"]

@@ -141,7 +141,7 @@ COMMANDS = {
     "extract": (["photos"], "featcache.extraction.extract", "extract"),
     "train-head": (["x.h5"], "featcache.classifier.train_head", "train_head"),
     "evaluate": (["classifier"], "featcache.classifier.classifier", "Classifier.evaluate"),
-    "predict": (["classifier", "a.jpg"], "featcache.classifier.classifier", "Classifier.predict"),
+    "predict": (["classifier", __file__], "featcache.classifier.classifier", "Classifier.stream"),
     "demo": ([], "featcache.cli.demo", "run_demo"),
 }
 # What a command line cannot write, what belongs to its display, and the argument that these take the place of.
@@ -167,9 +167,9 @@ def recorded_call(command: str, monkeypatch: pytest.MonkeyPatch) -> tuple[inspec
         raise CalledError("recorded")
 
     monkeypatch.setattr(home, attribute, record)
-    monkeypatch.setattr(
-        "featcache.classifier.classifier.Classifier.load", lambda folder: object.__new__(Classifier)
-    )
+    loaded = object.__new__(Classifier)
+    vars(loaded)["classes"] = ("ant", "bee")
+    monkeypatch.setattr("featcache.classifier.classifier.Classifier.load", lambda folder: loaded)
     assert main([command, *arguments]) == CalledError.exit_code
     return signature, calls[0]
 

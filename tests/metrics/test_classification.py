@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 from scipy.special import softmax
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from sklearn import metrics as sklearn
 
 from featcache.metrics.classification import evaluate, expected_calibration_error, score
-from featcache.metrics.intervals import bootstrap_interval
+from featcache.metrics.intervals import bootstrap_interval, wilson_interval
 
 
 def case(count: int = 400, classes: int = 9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -55,6 +55,36 @@ def test_class_scores_and_confusion_are_those_of_scikit_learn():
         np.testing.assert_array_equal([getattr(c, column) for c in got.classes], want[position])
     assert [c.name for c in got.classes] == list(names)
     assert (got.classes[3].support, got.classes[1].precision) == (0, 0.0)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_over_all_classes_are_those_of_scikit_learn_under_its_names(seed):
+    labels, probabilities = case(classes=7, seed=seed)
+    labels[labels == 3] = 0  # a class that no row has
+    probabilities[:, 5] = 0  # one that is never predicted
+    labels[labels == 6], probabilities[:, 6] = 0, 0  # and one that is neither
+    predicted = probabilities.argmax(1)
+    got = evaluate(labels, probabilities, classes=tuple("abcdefg"), split="val")
+    # Another order of the same sums.
+    want = sklearn.f1_score(labels, predicted, average="macro", zero_division=0)
+    np.testing.assert_allclose(got.f1_macro, want, rtol=1e-12)
+    want = sklearn.balanced_accuracy_score(labels, predicted)
+    np.testing.assert_allclose(got.balanced_accuracy, want, rtol=1e-12)
+    assert {"f1_macro", "balanced_accuracy"} <= {*sklearn.get_scorer_names()}, "the names that people know"
+    assert {"f1_macro", "balanced_accuracy"} <= got.to_json().keys()
+
+
+def test_each_class_has_the_interval_of_its_recall():
+    labels, probabilities = case(classes=4)
+    labels[labels == 3] = 0
+    got = evaluate(labels, probabilities, classes=("ant", "bee", "cat", "dog"), split="val")
+    for own in got.classes[:3]:
+        want = binomtest(round(own.recall * own.support), own.support).proportion_ci(0.95, method="wilson")
+        np.testing.assert_allclose(own.recall_interval, (want.low, want.high), rtol=1e-9)
+    assert got.classes[3].recall_interval is None, "no row has it"
+    assert wilson_interval(0, 4)[0] == 0
+    assert wilson_interval(4, 4)[1] == 1
 
 
 def test_an_evaluation_is_plain_json():

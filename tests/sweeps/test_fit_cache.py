@@ -54,8 +54,9 @@ def test_no_head_is_fitted_again_to_be_compared_tested_and_saved(tmp_path, monke
     assert len(fitted_heads) == first.fitted == first.heads == 12
     text = lines(first)
     # Two backbones' heads are told apart, and of a kind what differs is named, be it a default.
-    assert "backbone" in text[1]
-    assert any("l2=1 " in line + " " for line in text[2:8])
+    (header,) = (line for line in text if line.split()[:1] == ["val"])
+    assert "backbone" in header
+    assert any("l2=1 " in line + " " for line in text[text.index(header) + 1 :])
     again = sweeping.sweep(caches, output=tmp_path / "out", **given)
     assert (again.fitted, again.chosen.entry) == (0, first.chosen.entry)
     assert len(fitted_heads) > 12  # nothing was kept from then

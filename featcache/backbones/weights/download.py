@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import re
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_re
 from featcache.core.disk.files import replace_file
 from featcache.core.disk.storage import OTHER_HOME, is_of_storage, storage_error
 from featcache.core.environment import offline, weights_folder
+from featcache.core.warning import warn
 from featcache.errors import WeightsError
 
 TIMEOUT_S = 30
@@ -42,7 +42,7 @@ def locate(pretrained: Pretrained) -> Path | None:
 def obtain(pretrained: Pretrained) -> Path:
     """Return the verified weights file, downloading it where that is allowed and needed.
 
-    Warns with a `RuntimeWarning` when the sha256 of a file is recorded, because its full sha256 is not published.
+    Warns when the sha256 of a file is recorded, because its full sha256 is not published.
 
     Raises
     ------
@@ -203,12 +203,10 @@ def _what_is_published(pretrained: Pretrained) -> str:
 
 
 def _tell(pretrained: Pretrained, record: LockRecord) -> None:
-    warnings.warn(
+    warn(
         f"no full sha256 is published for the weights of {pretrained.name} ({record.verified}): that of "
         f"{pretrained.file.filename}, {record.sha256}, was recorded in {lock_file()}, and a file with another one "
-        "will be refused",
-        RuntimeWarning,
-        stacklevel=3,
+        "will be refused"
     )
 
 

@@ -2,10 +2,9 @@
 
 import errno
 import os
-import warnings
 from pathlib import Path
 
-from featcache.errors import FeatcacheWarning
+from featcache.core.warning import warn
 
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -48,9 +47,7 @@ def sync_name(path: Path) -> None:
         sync_folder(path.parent)
     except OSError as error:
         number = errno.errorcode.get(error.errno or 0, "?")
-        warnings.warn(
+        warn(
             f"{path} is in place, but a power cut may undo that: its folder could not be synced "
-            f"({error.strerror} [errno {error.errno}, {number}]); look at the system's log, and run the command sync",
-            FeatcacheWarning,
-            stacklevel=2,
+            f"({error.strerror} [errno {error.errno}, {number}]); look at the system's log, and run the command sync"
         )

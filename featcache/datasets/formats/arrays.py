@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from featcache.core.argument_types import checked_types
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
@@ -29,6 +30,7 @@ EXPECTED = "expected uint8 arrays [N, H, W, 3] or [N, H, W], or a list of pictur
 _MOST_NUMBER = 10**18
 
 
+@checked_types(but=("splits", "name"))
 def open_arrays(
     images: Any,
     labels: Iterable[Any],

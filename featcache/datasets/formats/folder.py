@@ -44,7 +44,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     return (*numbers_as_numbers, (2, 0, name))
 
 
-def open_folder(path: str) -> Dataset:
+def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     """Scan a folder of class folders, with or without split folders above them.
 
     Hidden files and folders, files that are not images by their extension, and what is no regular file
@@ -56,13 +56,15 @@ def open_folder(path: str) -> Dataset:
     ----------
     path
         The folder; ``~`` is expanded.
+    least_classes
+        2 for training; where photos are only scored, 1 is enough.
 
     Raises
     ------
     MissingFileError
         If it does not exist.
     DataError
-        If it holds no images, no class folders, or a single class.
+        If it holds no images, no class folders, or fewer classes.
     """
     root = Path(path).expanduser()
     _require_folder(root)
@@ -81,7 +83,7 @@ def open_folder(path: str) -> Dataset:
     skipped.update(
         {f"class folder without images ({n}/)": 1 for n in {n for _, n, _ in folders} - {*classes}}
     )
-    _refuse_unusable(root, classes, skipped)
+    _refuse_unusable(root, classes, skipped, least_classes)
     labels = {name: index for index, name in enumerate(classes)}
     below = {
         folder: _below(folder, root) for folder in {os.path.dirname(image.path) for _, _, image in found}
@@ -245,11 +247,11 @@ def _is_usable(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _refuse_unusable(root: Path, classes: list[str], skipped: Counter[str]) -> None:
+def _refuse_unusable(root: Path, classes: list[str], skipped: Counter[str], least: int) -> None:
     found = "; left out: " + ", ".join(f"{n} {why}" for why, n in skipped.items()) if skipped else ""
     if not classes:
         raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{found}")
-    if len(classes) == 1:
+    if len(classes) < least:
         raise DataError(
             f"{root} holds one class ({classes[0]}); a classifier needs at least two. {LAYOUTS}{found}"
         )

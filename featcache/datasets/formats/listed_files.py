@@ -3,13 +3,13 @@
 import os
 import re
 import stat
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from featcache.core.tasks import MULTICLASS
+from featcache.core.warning import warn
 from featcache.datasets.dataset import Dataset, Record, space_at_end
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
@@ -62,6 +62,7 @@ def to_dataset(
     folder: str | os.PathLike[str],
     skipped: Mapping[str, int] | None = None,
     task: str = MULTICLASS,
+    least_classes: int = 2,
 ) -> Dataset:
     """Turn rows into records.
 
@@ -81,16 +82,18 @@ def to_dataset(
         Where files are looked for and how to change that, for the message where none exists.
     folder
         Where files are expected. Others are read, too, as the table or list is the user's own; a warning says so once.
+    least_classes
+        Fewer are refused.
 
     Raises
     ------
     DataError
-        If there is one class, or a file is named twice with different labels, splits or groups.
+        If there are too few classes, or a file is named twice with different labels, splits or groups.
     MissingFileError
         If not one of the files exists.
     """
     _refuse_contradictions(entries)
-    if task == MULTICLASS and len(classes) == 1:
+    if task == MULTICLASS and len(classes) < least_classes:
         raise DataError(f"{spec} holds one class ({classes[0]}); a classifier needs at least two")
     labels = {label: index for index, label in enumerate(classes)}
     ids = unique_ids([entry.id for entry in entries])
@@ -178,10 +181,9 @@ def _tell_what_is_elsewhere(entries: Sequence[Entry], folder: str, spec: str) ->
     below = folder.rstrip(os.sep) + os.sep
     elsewhere = [entry for entry in entries if not os.path.abspath(entry.path).startswith(below)]
     if elsewhere:
-        warnings.warn(
+        warn(
             f"{spec}: {len(elsewhere)} of {len(entries)} images are outside of {folder}, such as "
-            f"{elsewhere[0].id!r}; they are read. If this list is not your own, look at what it names",
-            stacklevel=2,
+            f"{elsewhere[0].id!r}; they are read. If this list is not your own, look at what it names"
         )
 
 

@@ -6,6 +6,7 @@ and ``%25`` for ``%``.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,12 @@ class TableSpec:
             raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
         return cls(Path(file if mark else text).expanduser(), options, root, delimiter, task)
 
+    @property
+    def name(self) -> str:
+        """Short name for output files: of the table, its format, and the labels that were asked for."""
+        label = re.sub(r"[^\w.+-]+", "-", self.columns.get("label", "").replace(",", "+")).strip("-")
+        return "-".join(filter(None, [self.file.stem, self.file.suffix[1:], label[:60]]))
+
     def resolve(self, table: Table) -> tuple[dict[str, str], list[str]]:
         """Return the name of the column for each meaning that the table has one for, and those of the labels.
 
@@ -119,7 +126,7 @@ class TableSpec:
         )
 
 
-def open_table(text: str) -> Dataset:
+def open_table(text: str, *, least_classes: int = 2) -> Dataset:
     """Open a table of images; no image is read, and no value is interpreted as code.
 
     Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
@@ -136,6 +143,8 @@ def open_table(text: str) -> Dataset:
     ----------
     text
         What follows ``csv:`` in a spec, such as ``"photos.csv?path=file&label=species&root=images"``.
+    least_classes
+        2 for training; where photos are only scored, 1 is enough.
 
     Raises
     ------
@@ -144,8 +153,8 @@ def open_table(text: str) -> Dataset:
     MissingFileError
         If the table, its root, or every image is missing.
     DataError
-        If the table cannot be read, a value is missing or none that can be used (with line and column), or all images
-        have the same label.
+        If the table cannot be read, a value is missing or none that can be used (with line and column), or there are
+        fewer classes.
     """
     spec = TableSpec.parse(text)
     require_file(spec.file, _EXPECTED)
@@ -175,10 +184,11 @@ def open_table(text: str) -> Dataset:
         known.classes,
         task=known.task,
         spec=f"csv:{text}",
-        name=spec.file.stem,
+        name=spec.name,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
         location=f"csv:{spec.file.resolve()}?root={root.resolve()}",
         folder=root,
+        least_classes=least_classes,
     )
 
 

@@ -11,7 +11,6 @@ One process writes a run at a time: the folder has a lock file beside it, as a c
 
 import json
 import os
-import warnings
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -29,7 +28,8 @@ from featcache.core.documents.document_format import DocumentFormat, read_limite
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import Maybe, Number, Record, Table, Whole
 from featcache.core.identity import canonical_json, differences
-from featcache.errors import FeatcacheWarning, IdentityError, MissingFileError, UsageError
+from featcache.core.warning import warn
+from featcache.errors import IdentityError, MissingFileError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
 
 RUN = "run.json"
@@ -180,11 +180,9 @@ class RunFolder:
         """Warn if the history lacks one of the epochs 1 to `count`, which a checkpoint says were trained."""
         told = {record.get("epoch") for record in self.history()}
         if lacking := [str(epoch) for epoch in range(1, count + 1) if epoch not in told]:
-            warnings.warn(
+            warn(
                 f"{self.path / HISTORY} lacks epoch {', '.join(lacking[:10])}: it was damaged or edited; the run goes "
-                "on from its checkpoint, and curves and report lack that epoch",
-                FeatcacheWarning,
-                stacklevel=2,
+                "on from its checkpoint, and curves and report lack that epoch"
             )
 
     def close(self) -> None:

@@ -48,7 +48,12 @@ def test_path_and_label_are_enough(tmp_path):
     spec = table(tmp_path, PLAIN)
     found = open_dataset(spec)
     assert rows(found) == UNDIVIDED
-    assert (found.spec, found.name, found.classes, found.splits) == (spec, "photos", ("cat", "dog"), ("",))
+    assert (found.spec, found.name, found.classes, found.splits) == (
+        spec,
+        "photos-csv",
+        ("cat", "dog"),
+        ("",),
+    )
     status = (tmp_path / "a.jpg").stat()
     first = found.records[0]
     assert (first.size, first.mtime_ns, first.read()) == (status.st_size, status.st_mtime_ns, b"a.jpg")

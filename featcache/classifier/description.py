@@ -1,0 +1,54 @@
+"""How a classifier reads: one line for a terminal, a table for a notebook."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from featcache.core.display import html_table, percent, percents, some
+from featcache.core.tasks import MULTICLASS, REGRESSION
+
+if TYPE_CHECKING:
+    from featcache.classifier.classifier import Classifier
+
+ROWS = {"val": "validation", "test": "test"}
+
+
+def classifier_text(classifier: "Classifier") -> str:
+    """Return a classifier in one line."""
+    scores = [
+        f"{ROWS.get(split, split)} {_score(classifier.task, own)}"
+        for split, own in classifier.metrics.items()
+    ]
+    told = f"; {', '.join(scores)}" if scores else ""
+    return (
+        f"Classifier({classifier.head} head on {classifier.backbone} {classifier.layer}, {len(classifier.classes)} "
+        f"{classifier.task}: {some(classifier.classes)}{told})"
+    )
+
+
+def classifier_html(classifier: "Classifier") -> str:
+    """Return a classifier as a table."""
+    training, threshold = classifier.training, classifier.calibration.threshold
+    rows = [
+        ("head", classifier.head),
+        ("features", f"{classifier.backbone} {classifier.layer}"),
+        (classifier.task, f"{len(classifier.classes)}: {some(classifier.classes, 20)}"),
+        *(
+            (ROWS.get(split, split), _in_full(classifier.task, own))
+            for split, own in classifier.metrics.items()
+        ),
+    ]
+    if "best_epoch" in training:
+        rows.append(("epochs", f"{training['best_epoch']} of {training['epochs_run']}"))
+    if threshold is not None:
+        rows.append(("unknown", f"below a confidence of {percent(threshold)}"))
+    rows += [("warning", found["message"]) for found in training.get("warnings", ())]
+    return html_table("Classifier", rows)
+
+
+def _score(task: str, scores: Mapping[str, Any]) -> str:
+    return f"R² {scores['r2']:.3f}" if task == REGRESSION else percent(scores["accuracy"])
+
+
+def _in_full(task: str, scores: Mapping[str, Any]) -> str:
+    interval = f" (95 % interval {percents(*scores['interval'])})" if task == MULTICLASS else ""
+    return f"{_score(task, scores)} of {scores['count']}{interval}"

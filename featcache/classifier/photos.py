@@ -1,0 +1,153 @@
+"""Photos to classify: paths, folders, ``file://`` URLs, bytes, PIL images, arrays, and lists of any of these."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+import numpy as np
+from PIL import Image
+
+from featcache.datasets.formats.arrays import encode_pil, encode_pixels
+from featcache.datasets.formats.folder import image_files, read_regular_file
+from featcache.errors import ImageError, MissingFileError, UsageError
+from featcache.images.limits import require_readable_size, room_for_file
+from featcache.images.resizing import pixels
+from featcache.images.transforms import Transforms
+from featcache.images.views import Views
+
+EXPECTED = "give paths, folders, file:// URLs, bytes, PIL images or uint8 arrays, or a list of them"
+
+Prepare = Callable[[Transforms, Views], np.ndarray]
+"""Reads a photo to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]`` of several views; raises `ImageError`."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo that can be read when it is wanted.
+
+    Parameters
+    ----------
+    id
+        Its path, or its position among those given.
+    prepare
+        See `Prepare`.
+    """
+
+    id: str
+    prepare: Prepare
+
+
+def photos_of(images: Any) -> list[Photo]:
+    """Return the photos that are meant, in their order; files in folders in natural order. None of them is read.
+
+    Raises
+    ------
+    UsageError
+        If something is no photo.
+    MissingFileError
+        If a file does not exist, or a folder holds no images.
+    """
+    if _is_one(images):
+        return list(_photos(images, 0))
+    if isinstance(images, Iterable):
+        return [photo for number, image in enumerate(images) for photo in _photos(image, number)]
+    raise _no_photo(images)
+
+
+def _is_one(images: Any) -> bool:
+    one = str | os.PathLike | bytes | bytearray | memoryview | Image.Image | Photo
+    return isinstance(images, one) or (isinstance(images, np.ndarray) and images.ndim in (2, 3))
+
+
+def _photos(image: Any, number: int) -> Iterator[Photo]:
+    """Yield the photo that one item is, or those in the folder that it names."""
+    if isinstance(image, Photo):
+        yield image
+    elif isinstance(image, str | os.PathLike):
+        yield from _of_path(local_path(image))
+    elif isinstance(image, np.ndarray):
+        yield Photo(str(number), partial(_of_array, image))
+    elif isinstance(image, bytes | bytearray | memoryview):
+        yield Photo(str(number), partial(_of_bytes, image))
+    elif isinstance(image, Image.Image):
+        yield Photo(str(number), partial(_of_pil, image))
+    else:
+        raise _no_photo(image)
+
+
+def _no_photo(given: Any) -> UsageError:
+    return UsageError(f"images of type {type(given).__name__}; {EXPECTED}")
+
+
+def local_path(given: str | os.PathLike[str]) -> Path:
+    """Return the path of a file or folder, also of one that is given as a ``file://`` URL.
+
+    Raises
+    ------
+    UsageError
+        If it is the URL of something else.
+    """
+    text = given if isinstance(given, str) else ""
+    scheme = text.partition("://")[0].casefold() if "://" in text else ""
+    if scheme in ("http", "https", "ftp", "s3", "gs"):
+        raise UsageError(
+            f"{text}: photos are not downloaded; save it first (curl -O {text}) and name the file, or give its bytes"
+        )
+    if scheme != "file":
+        return Path(given)
+    parts = urlsplit(text)
+    if parts.netloc not in ("", "localhost"):
+        raise UsageError(f"{text}: the file is on another machine, {parts.netloc}; expected file:///PATH")
+    return Path(
+        url2pathname(parts.path) if os.name == "nt" else unquote(parts.path, errors="surrogateescape")
+    )
+
+
+def _of_path(path: Path) -> Iterator[Photo]:
+    if path.is_dir():
+        files, _ = image_files(path)
+        if not files:
+            raise MissingFileError(f"no images in {path}")
+        for file in files:
+            yield Photo(str(file), partial(_of_file, file))
+    elif not path.exists():
+        raise MissingFileError(f"no image {path}")
+    else:
+        yield Photo(str(path), partial(_of_file, path))
+
+
+def _of_file(path: Path, transforms: Transforms, views: Views) -> np.ndarray:
+    try:
+        with room_for_file(path.stat().st_size):
+            data = read_regular_file(str(path))
+            return views.prepare(data, transforms, hashlib.sha256(data).digest())
+    except OSError as error:
+        raise ImageError("unreadable file", error.strerror or str(error)) from error
+
+
+def _of_bytes(given: bytes | bytearray | memoryview, transforms: Transforms, views: Views) -> np.ndarray:
+    data = bytes(given)
+    require_readable_size(len(data))
+    with room_for_file(len(data)):
+        return views.prepare(data, transforms, hashlib.sha256(data).digest())
+
+
+def _of_pil(picture: Image.Image, transforms: Transforms, views: Views) -> np.ndarray:
+    try:
+        return _of_bytes(encode_pil(picture), transforms, views)
+    except OSError as error:
+        raise ImageError("unreadable file", str(error)) from error
+
+
+def _of_array(array: np.ndarray, transforms: Transforms, views: Views) -> np.ndarray:
+    plain = pixels(array, transforms)
+    if views.count == 1:
+        return plain
+    # Views are drawn from encoded bytes, seeded by a hash.
+    return views.prepare(encode_pixels(array), transforms, hashlib.sha256(array.tobytes()).digest())

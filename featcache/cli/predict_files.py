@@ -1,0 +1,156 @@
+"""What ``featcache predict`` writes beside its text as photos are classified: tables, and folders of sorted photos."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from featcache.cli.console import escaped
+from featcache.core.disk.growing_file import GrowingFile
+from featcache.core.documents.csv_text import csv_row
+from featcache.core.documents.json_text import to_text
+from featcache.core.tasks import MULTILABEL, REGRESSION, TASK_NAMES
+from featcache.errors import UsageError
+
+if TYPE_CHECKING:
+    from featcache.classifier.prediction import Prediction
+    from featcache.classifier.sorted_photos import SortedPhotos
+
+LABELS_BETWEEN = "|"
+"""Stands between the labels of one photo in a table."""
+
+
+def prediction_json(prediction: "Prediction") -> dict[str, Any]:
+    """Return a prediction as plain JSON values."""
+    return vars(prediction) | {"id": escaped(prediction.id)}
+
+
+@dataclass
+class PredictionFiles:
+    """The files of one run; a context manager, at whose end they are whole.
+
+    Parameters
+    ----------
+    task, classes
+        Of the classifier.
+    shown
+        Number of classes in a row of the table.
+    csv, jsonl
+        Files to write; ``None`` for none.
+    sorter
+        Puts photos into folders; ``None`` for none.
+    """
+
+    task: str
+    classes: Sequence[str]
+    shown: int
+    csv: Path | None = None
+    jsonl: Path | None = None
+    sorter: "SortedPhotos | None" = None
+    count: int = 0
+    _open: ExitStack = field(default_factory=ExitStack)
+    _files: dict[str, GrowingFile] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            for kind, path in (("csv", self.csv), ("jsonl", self.jsonl)):
+                if path is not None:
+                    self._files[kind] = opened.enter_context(GrowingFile(path))
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    def add(self, prediction: "Prediction") -> None:
+        """Write one prediction everywhere."""
+        if (table := self._files.get("csv")) is not None:
+            header = b"" if table.size else csv_row(self._columns())
+            table.write(header + csv_row(self._cells(prediction)))
+        if (log := self._files.get("jsonl")) is not None:
+            log.write(to_text(prediction_json(prediction)).encode() + b"\n")
+        if self.sorter is not None:
+            self.sorter.put(prediction)
+        self.count += 1
+
+    def kept(self, total: int) -> str:
+        """Return what is there of an unfinished run, in words; ``""`` if nothing is."""
+        parts = [
+            f"{self.count} of {total} photos are in {file.partial}, and {file.path} "
+            + ("is as it was" if file.path.exists() else "was not written")
+            for file in self._files.values()
+            if file.left
+        ]
+        if self.sorter is not None and self.count:
+            parts.append(f"{self.count} of {total} photos were sorted into {self.sorter.folder}")
+        return "; ".join(parts)
+
+    def lines(self) -> list[str]:
+        """Return what was written, in words."""
+        text = [f"{file.path}: {self.count} photos" for file in self._files.values()]
+        return text + ([] if self.sorter is None else sorted_lines(self.sorter))
+
+    def _columns(self) -> list[str]:
+        if self.task == REGRESSION:
+            return ["file", *self.classes, "error"]
+        ranks = ["", *(f"_{rank}" for rank in range(2, self.shown + 1))]
+        ranking = [f"{what}{rank}" for rank in ranks for what in ("class", "probability")]
+        return ["file", *(["labels"] if self.task == MULTILABEL else []), *ranking, "unknown", "error"]
+
+    def _cells(self, prediction: "Prediction") -> list[Any]:
+        if self.task == REGRESSION:
+            numbers = prediction.numbers or [None] * len(self.classes)
+            return [prediction.id, *numbers, prediction.error]
+        pairs = list(zip(prediction.classes, prediction.probabilities, strict=True))[: self.shown]
+        pairs += [(None, None)] * (self.shown - len(pairs))  # type: ignore[list-item]
+        labels = LABELS_BETWEEN.join(prediction.answers or ())
+        unknown = None if prediction.error else prediction.unknown
+        return [
+            prediction.id,
+            *([labels] if self.task == MULTILABEL else []),
+            *(cell for pair in pairs for cell in pair),
+            unknown,
+            prediction.error,
+        ]
+
+
+def sorted_lines(sorter: "SortedPhotos") -> list[str]:
+    """Return how photos were put into folders, in words."""
+    parts: Mapping[str, int] = {
+        "as hard links (the photo itself under another name: no further space, a change changes both)": sorter.linked,
+        "as copies": sorter.copied,
+        "were there before": sorter.present,
+    }
+    said = ", ".join(f"{count} {how}" for how, count in parts.items() if count) or "no photos"
+    text = [f"{sorter.folder}: {said}"]
+    if sorter.taken:
+        text.append(
+            f"warning: {len(sorter.taken)} photos were not put there, because another file has their name: "
+            f"{sorter.taken[0]}"
+        )
+    return text
+
+
+def require_apart(folder: Path, given: Sequence[str]) -> None:
+    """Refuse a folder for sorted photos within one whose photos are classified: the next run would take both."""
+    from featcache.classifier.photos import local_path
+
+    for path in map(local_path, given):
+        if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+            raise UsageError(
+                f"--copy-to {folder} lies in {path}, whose photos are classified: the next run would classify the "
+                "sorted ones, too; name a folder outside"
+            )
+
+
+def require_classes(task: str) -> None:
+    """Refuse to sort by numbers."""
+    if task == REGRESSION:
+        raise UsageError(
+            f"--copy-to sorts photos by their class, and this classifier's task is {TASK_NAMES[task]}; leave it "
+            "out, or write the numbers with --csv FILE"
+        )

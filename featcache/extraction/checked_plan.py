@@ -1,0 +1,84 @@
+"""Plan an extraction from caches whose numbers are those of this machine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.cache import CacheWriter
+from featcache.core.progress import OnProgress, Progress
+from featcache.core.warning import warn
+from featcache.errors import IdentityError
+from featcache.extraction.arguments import PreparedExtraction
+from featcache.extraction.plan import Plan, ReusableRows, build_plan
+
+Probes = Mapping[str, Any]
+
+
+def checked_plan(
+    prepared: PreparedExtraction,
+    done: np.ndarray,
+    sources: Sequence[ReusableRows],
+    resumed: CacheWriter | None,
+    report: OnProgress,
+) -> tuple[Plan, Probes]:
+    """Return the plan, and the probe images' features, compared with those of every cache that rows are copied from.
+
+    If nothing is to be computed, the network does not run: the probes of the first such cache are kept, and others
+    that nobody named are compared with these.
+
+    Parameters
+    ----------
+    prepared, done, sources
+        The extraction, bool ``[N]`` of finished rows, and what may be copied from each of its caches.
+    resumed
+        The unfinished cache that is continued.
+    report
+        Called before the network is compiled.
+
+    Raises
+    ------
+    IdentityError
+        If rows of this recipe were computed otherwise, in the target or a cache that was named. One that was only
+        found is left out, with a warning.
+    """
+    sources = list(sources)
+    ours: Probes | None = None
+    while True:
+        plan = build_plan(prepared.hashes, done, sources)
+        givers = [(-1, resumed.path, resumed.identity)] if resumed is not None else []
+        used = sorted({position for position, _ in plan.reuse.values()})
+        givers += [(place, prepared.caches[place].path, prepared.caches[place].identity) for place in used]
+        known = [
+            (place, path, identity["provenance"].get("probes") or {}) for place, path, identity in givers
+        ]
+        if plan.compute:
+            if ours is None:
+                report(Progress("compile", total=len(prepared.rows)))
+                ours = prepared.runner.probe()
+            unlike, found = _unlike(prepared, ours, known), ours
+        else:
+            found = known[0][2] if known else {}
+            unlike = _unlike(prepared, found, [each for each in known[1:] if each[0] >= prepared.named])
+        if not unlike:
+            return plan, found
+        for position in unlike:
+            sources[position] = replace(sources[position], usable=np.zeros_like(sources[position].usable))
+
+
+def _unlike(
+    prepared: PreparedExtraction, ours: Probes, known: Sequence[tuple[int, Path, Probes]]
+) -> list[int]:
+    """Return the positions of caches that nobody named and whose probe images have other features."""
+    unlike = []
+    for position, path, theirs in known:
+        try:
+            prepared.runner.require_same_probes(ours, theirs, origin=str(path))
+        except IdentityError as error:
+            if position < prepared.named:
+                raise
+            warn(f"left out: {error}")
+            unlike.append(position)
+    return unlike
