@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from featcache.backbones.input_size import ImageSize, with_size
+from featcache.core.disk.names import require_file
 from featcache.core.identity import differences
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.datasets.formats.folder import image_files, read_regular_file
@@ -308,9 +309,8 @@ def _path_items(
             raise MissingFileError(f"no images in {path}")
         for file in files:
             yield str(file), partial(_load, file, transforms, views)
-    elif not path.exists():
-        raise MissingFileError(f"no image {path}")
     else:
+        require_file(path, "an image, or a folder of images", missing=f"no image {path}; check the name")
         yield str(path), partial(_load, path, transforms, views)
 
 

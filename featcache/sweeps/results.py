@@ -13,6 +13,7 @@ from featcache.classifier.loading import SETTINGS_CONTENT
 from featcache.core.disk.files import make_folder, replace_file
 from featcache.core.disk.jsonl import append_records, mend_end, read_records
 from featcache.core.disk.lock import WriteLock
+from featcache.core.disk.names import FOLDER, require_free
 from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.temporaries import remove_leftovers
 from featcache.core.documents.classifier_document import SELECTION
@@ -125,6 +126,7 @@ class Results:
         self.folder, self.path = folder, folder / RESULTS
         lock = WriteLock(self.path, what=f"the sweep in {folder}")
         with storage_errors(self.path, elsewhere=ELSEWHERE), ExitStack() as held:
+            require_free(folder, FOLDER, elsewhere=ELSEWHERE)
             _require_sweep(folder, lock)
             make_folder(folder)
             held.enter_context(lock)

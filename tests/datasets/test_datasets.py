@@ -266,7 +266,7 @@ def test_a_missing_folder(tmp_path):
 
 def test_a_file_instead_of_a_folder(tmp_path):
     touch(tmp_path, "photos.zip")
-    with pytest.raises(DataError, match=r"photos\.zip is a file, not a dataset folder"):
+    with pytest.raises(DataError, match=r"photos\.zip is a file; expected a dataset folder, ROOT"):
         open_dataset(str(tmp_path / "photos.zip"))
     with pytest.raises(MissingFileError, match=r"no dataset folder .*photos\.zip/cats"):
         open_dataset(str(tmp_path / "photos.zip" / "cats"))

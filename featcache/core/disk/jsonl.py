@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.core.disk.files import replace_file
+from featcache.core.disk.names import read_file
 from featcache.core.disk.syncing import sync_file, sync_folder
 from featcache.core.documents.json_text import parse, to_text
 from featcache.core.documents.kinds import Kind, Record
@@ -41,7 +42,7 @@ def read_records(path: Path, *, damaged: str, content: Kind = Record({})) -> lis
         If the log cannot be read.
     """
     try:
-        *lines, last = path.read_bytes().split(b"\n")
+        *lines, last = read_file(path).split(b"\n")
     except FileNotFoundError:
         return []
     if _parse(last) is not None:  # whole but for its line feed
@@ -97,7 +98,7 @@ def mend_end(path: Path) -> None:
     """
     if not path.exists():
         return
-    content = path.read_bytes()
+    content = read_file(path)
     *lines, last = content.split(b"\n")
     whole = [line for line in (*lines, last) if not _is_lost(line)]
     if whole and whole[-1] is last and _parse(last) is None:
