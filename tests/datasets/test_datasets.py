@@ -273,7 +273,7 @@ def test_a_file_instead_of_a_folder(tmp_path):
 
 
 def test_a_name_that_no_file_system_takes():
-    with pytest.raises(DataError, match=r"cannot open the dataset folder xxx.*: File name too long"):
+    with pytest.raises(DataError, match=r"cannot read xxx.*: File name too long"):
         open_dataset("x" * 5000)
 
 

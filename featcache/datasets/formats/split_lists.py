@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featcache.core.disk.names import require_file, require_folder
-from featcache.datasets.dataset import Dataset
+from featcache.datasets.dataset import Dataset, access_errors
 from featcache.datasets.formats.folder import EXTENSIONS
 from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
@@ -53,7 +53,8 @@ def open_lists(path: str) -> Dataset:
         two lists, or there is a single class.
     """
     root = Path(path).expanduser()
-    folder, lists = _find_lists(root)
+    with access_errors(root):
+        folder, lists = _find_lists(root)
     files = _Files(tuple(str(base) for base in (root / "images", root) if base.is_dir()))
     skipped: Counter[str] = Counter()
     entries = [entry for list_file, split in lists for entry in _entries(list_file, split, files, skipped)]

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from featcache.core.disk.names import require_file
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
-from featcache.datasets.dataset import UNSPLIT, Dataset, space_at_end
+from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, space_at_end
 from featcache.datasets.formats.listed_files import Entry, to_dataset
 from featcache.datasets.formats.table_labels import as_text, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
@@ -148,9 +148,9 @@ def open_table(text: str) -> Dataset:
         have the same label.
     """
     spec = TableSpec.parse(text)
-    require_file(
-        spec.file, _EXPECTED, missing=f"no file {spec.file}{space_at_end(spec.file)}; expected {_EXPECTED}"
-    )
+    with access_errors(spec.file):
+        missing = f"no file {spec.file}{space_at_end(spec.file)}; expected {_EXPECTED}"
+        require_file(spec.file, _EXPECTED, missing=missing)
     table = open_table_file(spec.file, spec.delimiter)
     columns, labels = spec.resolve(table)
     root = spec.file.parent / Path(spec.root).expanduser()
