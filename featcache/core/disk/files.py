@@ -17,7 +17,7 @@ from featcache.core.disk.names import FOLDER, open_regular_file, require_free, r
 from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.syncing import sync_file, sync_folder
 from featcache.core.disk.temporaries import held_file, remove_leftovers
-from featcache.errors import IntegrityError, MissingFileError
+from featcache.errors import IntegrityError, MissingFileError, StorageError
 
 
 class PinnedFile:
@@ -162,14 +162,14 @@ def make_folder(folder: Path) -> None:
 
     Raises
     ------
-    UsageError
+    StorageError
         If something else has one of the names.
     OSError
         If they cannot be made.
     """
     folder = resolved(folder)  # a link to nothing is one to the place where it is to be
     for place in (folder, *folder.parents):
-        require_free(place, FOLDER, elsewhere=ELSEWHERE)
+        require_free(place, FOLDER, elsewhere=ELSEWHERE, error=StorageError)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:

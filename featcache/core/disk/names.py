@@ -125,7 +125,7 @@ def _no_folder(path: Name) -> str:
     return ""
 
 
-def require_free(path: Name, kind: str, *, elsewhere: str) -> None:
+def require_free(path: Name, kind: str, *, elsewhere: str, error: type[FeatcacheError] = UsageError) -> None:
     """Raise unless a file or folder can be written under a name: nothing is there, or one of the same kind.
 
     A link to nothing is one to the place where it is to be.
@@ -139,10 +139,13 @@ def require_free(path: Name, kind: str, *, elsewhere: str) -> None:
     elsewhere
         What to do otherwise, such as ``"write elsewhere with --output"``.
 
+    error
+        The class of the error where something else is there.
+
     Raises
     ------
     UsageError
-        If something else is there.
+        Or `error`, if something else is there.
     StorageError
         If the system does not tell.
     """
@@ -151,7 +154,7 @@ def require_free(path: Name, kind: str, *, elsewhere: str) -> None:
     except OSError as refused:
         raise storage_error(refused, Path(path), "write", elsewhere=elsewhere) from refused
     if found not in (NOTHING, kind, DANGLING):
-        raise UsageError(f"output {path} is {found}, expected {kind} or nothing; {elsewhere}")
+        raise error(f"output {path} is {found}, expected {kind} or nothing; {elsewhere}")
 
 
 # ---- opening
