@@ -390,7 +390,7 @@ def test_outputs_that_cannot_work(run, photos, tmp_path):
         run(photos, output=tmp_path / "out.npy")
     (tmp_path / "folder.h5").mkdir()
     with pytest.raises(
-        UsageError, match=r"folder\.h5 is a folder, expected a file or nothing; write elsewhere with --output"
+        UsageError, match=r"folder\.h5 is a folder, expected a file or nothing; write elsewhere"
     ):
         run(photos, output=tmp_path / "folder.h5")
     (tmp_path / "file").touch()
