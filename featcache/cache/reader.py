@@ -16,13 +16,12 @@ from featcache.cache.metadata import CacheMetadata
 from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
 from featcache.core.argument_types import checked_types
-from featcache.core.disk.storage import storage_errors
+from featcache.core.disk.names import require_file
 from featcache.core.identity import fingerprint
 from featcache.errors import (
     DataError,
     IdentityError,
     IntegrityError,
-    MissingFileError,
     UnknownNameError,
     UsageError,
     did_you_mean,
@@ -32,6 +31,7 @@ from featcache.splits.slices import ALL, rows_in
 View = int | np.ndarray | Literal["all"]
 """The number of a view, 0 being the plain image; int ``[n]``, one for each row; or every view."""
 
+A_CACHE = "a cache, the file that featcache extract writes"
 GO_ON = "run the same featcache extract command again to go on"
 
 
@@ -75,9 +75,7 @@ class FeatureCache(CacheMetadata):
     @checked_types()
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        with storage_errors(self.path, "read"):
-            if not self.path.is_file():
-                raise MissingFileError(_missing(self.path))
+        require_file(self.path, A_CACHE, missing=lambda: _missing(self.path))
         self._stored = StoredRows(self.path)
         layout = self._stored.layout
         self.identity: dict[str, Any] = layout.identity
@@ -376,7 +374,7 @@ def _missing(path: Path) -> str:
     try:
         with FeatureCache(unfinished) as cache:
             share = share_written(cache)
-    except (IntegrityError, MissingFileError):
+    except (IntegrityError, DataError):
         share = "just begun"
     return f"{path} is not finished ({share}); {GO_ON}"
 

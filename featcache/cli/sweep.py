@@ -22,9 +22,11 @@ from featcache.cli.options import (
     with_options,
 )
 from featcache.cli.train_head import next_step
+from featcache.core.disk.names import read_file, require_file
+from featcache.core.disk.storage import storage_errors
 from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
-from featcache.errors import MissingFileError, UsageError, did_you_mean
+from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -94,14 +96,19 @@ def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> d
     """Read options from a TOML file; options of the command line take precedence."""
     import tomllib
 
-    if not path.is_file():
-        raise MissingFileError(f"no config file {path}")
+    require_file(
+        path, "a TOML file with this command's options", missing=f"no config file {path}; check the name"
+    )
+    with storage_errors(path, "read"):
+        content = read_file(path)
     try:
-        read = tomllib.loads(path.read_text("utf-8"))
+        read = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+        raise UsageError(f"{path} is not valid TOML: {error}; correct it, or name another file") from error
     found = {name.replace("-", "_"): value for name, value in read.items()}
-    for name in found:
+    for name, value in found.items():
+        if "\0" in str(value):
+            raise UsageError(f"{path}: {name} holds a NUL character, which no name has; give another")
         if name not in options:
             raise UsageError(f"{path}: no option {name!r}; {did_you_mean(name, options)}")
     given = {name for name in found if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}

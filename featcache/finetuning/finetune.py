@@ -10,6 +10,7 @@ from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.rejection import require_accuracy
 from featcache.core.classifier_folder import require_place
+from featcache.core.disk.names import resolved
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.schema import spelled_out
 from featcache.core.warning import warn_all
@@ -120,7 +121,7 @@ def finetune(
     started = time.monotonic()
     require_accuracy(reject_accuracy)
     if output is not None:
-        require_place(Path(output).resolve())  # now, not after hours of training
+        require_place(resolved(output))  # now, not after hours of training
     start = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     report = on_progress or (lambda progress: None)
     chosen = tune_settings(start, cached=cache is not None, **settings)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from featcache.core.disk.files import made_folder, replace_file
 from featcache.core.disk.jsonl import append_records, drop_lines, mend_end, read_lines
 from featcache.core.disk.lock import WriteLock
+from featcache.core.disk.names import FOLDER, require_free
 from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.temporaries import remove_leftovers
 from featcache.core.display import data_frame, html_table, percent
@@ -69,6 +70,7 @@ class Results:
         self.folder, self.path = folder, folder / RESULTS
         lock = WriteLock(self.path, what=f"the sweep in {folder}")
         with storage_errors(self.path, elsewhere=ELSEWHERE):
+            require_free(folder, FOLDER, elsewhere=ELSEWHERE)
             _require_sweep(folder, lock)
             with made_folder(folder), ExitStack() as held:
                 held.enter_context(lock)
