@@ -4,14 +4,14 @@ Rows are split as they were for the head: otherwise the head could have seen ima
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featcache.backbones.layer import split_layer
 from featcache.cache import FeatureCache
-from featcache.cache.layout import table_digest
+from featcache.cache.layout import RowTable, table_digest
 from featcache.classifier.classifier import Classifier
 from featcache.core.identity import differences
 from featcache.core.parallel import default_workers
@@ -142,7 +142,7 @@ def from_photos(
     data = _as_extracted(classifier, data)
     order = _class_order(classifier, data.classes, data.spec)
     hashes = hash_records(data, workers=workers or default_workers(), report=report)
-    table, splits, _ = build_rows(data, hashes, _split_rule(classifier))
+    table, splits = _divided(classifier, data, hashes)
     rows = PhotoRows(
         path=data.spec,
         splits=splits,
@@ -217,10 +217,18 @@ def extracted_slice(classifier: Classifier, data: Dataset) -> str | None:
     return provenance.get("slice") if provenance["dataset"] == data.spec else None
 
 
-def _split_rule(classifier: Classifier) -> SplitRule:
-    """Return the rule that drew the head's test rows, for a dataset without splits of its own."""
+def _divided(
+    classifier: Classifier, data: Dataset, hashes: Sequence[bytes]
+) -> tuple[RowTable, tuple[str, ...]]:
+    """Return the row table and the splits; of the very rows that the head saw, the splits that it saw."""
     rule = classifier.provenance.get("split_rule") or {}
-    return SplitRule(rule.get("test_fraction", 0.2), rule.get("seed", 0))
+    own = SplitRule(rule.get("test_fraction", 0.2), rule.get("seed", 0), together=False)
+    if rule:
+        table, splits, _ = build_rows(data, hashes, own)
+        if table_digest(table.columns()) == classifier.provenance.get("rows_sha256"):
+            return table, splits
+    table, splits, _ = build_rows(data, hashes, replace(own, together=True))
+    return table, splits
 
 
 def _class_order(classifier: Classifier, classes: Sequence[str], spec: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from featcache.core.tasks import REGRESSION
 from featcache.errors import UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, StreamedTable
 from featcache.heads.target_scaling import TargetScale
+from featcache.splits.copies import join_copies
 from featcache.splits.few_shot import draw_shots
 from featcache.splits.folds import grouped_folds, stratified_folds
 from featcache.splits.selection import (
@@ -125,7 +126,7 @@ class SweepData:
             return stratified_folds(keys, labels, folds=own.folds, seed=own.seed)
         # A row without a group forms one with the copies of its image.
         named = [group or key.hex() for group, key in zip(groups, keys, strict=True)]
-        return grouped_folds(named, labels, folds=own.folds, seed=own.seed)
+        return grouped_folds(join_copies(named, keys), labels, folds=own.folds, seed=own.seed)
 
     @property
     def how(self) -> str:
