@@ -14,10 +14,8 @@ from featcache.cache import FeatureCache
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError
 from featcache.splits.copies import conflicting_copies, grouped_copies
+from featcache.splits.other_classes import EXPECTED
 from featcache.splits.selection import UNSORTED
-
-EXPECTED = 10
-"""A class of which so many rows were expected in a part, and none is there, was not left out by chance: e⁻¹⁰."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from featcache.core.tasks import MULTICLASS, TASK_NAMES
 from featcache.errors import IdentityError, MissingFileError, UsageError
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
-from featcache.splits.selection import NONE
+from featcache.splits.selection import NONE, SplitSpec, slice_order
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
@@ -55,10 +55,11 @@ def evaluate_classifier(
     if tta:
         require_several(opened, classifier.layer)
     asked = split or _test_split(classifier)
-    features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0)
+    order = slice_order(opened, _selection(classifier))
+    features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0, order=order)
     values, own = classifier.values(features, tta=tta), _own_labels(classifier, opened, labels)
     scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
-    images = opened.sha256[opened.rows_of(asked)]
+    images = opened.sha256[opened.rows_of(asked, order=order)]
     seen = None if classifier.seen is None else count_seen(classifier.seen, images)
     if classifier.task != MULTICLASS:
         return replace(scores, seen=seen)
@@ -70,8 +71,14 @@ def evaluate_classifier(
 
 def _test_split(classifier: "Classifier") -> str:
     """Return the split or slice of the test rows when the classifier was trained."""
-    asked = classifier.training.get("selection", {}).get("test")
+    asked = _selection(classifier).test
     return "test" if asked in (None, NONE) else asked
+
+
+def _selection(classifier: "Classifier") -> SplitSpec:
+    """Return the request for the rows that trained, validated and tested a classifier."""
+    own = classifier.settings
+    return SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
 
 
 def _open_cache(

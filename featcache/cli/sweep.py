@@ -13,6 +13,7 @@ from featcache.cli.options import (
     Calibrate,
     GroupBy,
     RejectAccuracy,
+    ShuffleSlices,
     Test,
     Train,
     Val,
@@ -58,6 +59,7 @@ def command(
     val: Val = None,
     test: Test = None,
     group_by: GroupBy = None,
+    shuffle_slices: ShuffleSlices = False,
     memory: Annotated[
         str, typer.Option(help="Memory for training; larger features are streamed.", rich_help_panel="Data")
     ] = "2GiB",

@@ -133,7 +133,7 @@ def _warn_of_conflicts(cache: FeatureCache, most: int = 3) -> None:
         f"({examples}{more}): no head can learn both; correct the labels, or remove the copies, and extract again, "
         "which computes nothing anew",
         FeatcacheWarning,
-        stacklevel=5,
+        stacklevel=2,
     )
 
 

@@ -26,6 +26,7 @@ from featcache.finetuning.inputs import CachedActivations, Inputs, PhotoInputs
 from featcache.finetuning.model import Model
 from featcache.images.augmentation import Augmentation
 from featcache.splits.selection import Selection, SplitSpec, select_rows
+from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import rows_in
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class PhotoRows:
         Of every row; see `featcache.cache.FeatureCache`.
     readable
         bool ``[N]``: whether each file could be read.
+    classes
+        Names of the classes.
     """
 
     path: str
@@ -56,11 +59,12 @@ class PhotoRows:
     sha256: np.ndarray
     groups: Sequence[str] | None
     readable: np.ndarray
+    classes: Sequence[str]
     task: str = MULTICLASS
 
-    def rows_of(self, split: str) -> np.ndarray:
+    def rows_of(self, split: str, *, order: SliceOrder | None = None) -> np.ndarray:
         """Return the numbers of the readable rows of a split or slice."""
-        rows = rows_in(split, self.splits, self.split_of, origin=self.path)
+        rows = rows_in(split, self.splits, self.split_of, origin=self.path, order=order)
         return rows[self.readable[rows]]
 
 
@@ -152,6 +156,7 @@ def from_photos(
         sha256=np.asarray(table.sha256),
         groups=table.groups,
         readable=np.array([digest != UNREADABLE for digest in hashes]),
+        classes=data.classes,
     )
     return FineTuningData(
         rows=_select(classifier, rows),

@@ -230,7 +230,7 @@ class SweepResult:
     classifier
         Folder of the chosen head, if it was saved.
     caches
-        Names of the backbones; `Trial.cache` is an index into them.
+        Name of each cache's backbone, with that of its file where several have one; `Trial.cache` is an index.
     task
         One of `featcache.core.tasks.TASKS`; accuracy means the share of right labels for multilabel, R² for
         regression.
