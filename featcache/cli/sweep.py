@@ -84,7 +84,7 @@ def command(
 
     with _live(console) as on_progress:
         result = sweep(caches, on_progress=on_progress, **options)
-    console.result(result.to_json() | {"folder": str(result.folder)}, lines(result))
+    console.result(result.to_json() | {"folder": str(result.folder)}, lines(result, verbose=verbose))
     for warning in result.warnings:
         console.note(f"warning: {warning}")
     if result.classifier:
@@ -129,13 +129,19 @@ def _live(console: Console) -> "Iterator[OnProgress | None]":
 
 
 def _leaderboard_lines(
-    leaderboard: "Sequence[LeaderboardEntry]", caches: "Sequence[str]", most: int = 10
+    leaderboard: "Sequence[LeaderboardEntry]",
+    caches: "Sequence[str]",
+    chosen: "LeaderboardEntry | None" = None,
+    *,
+    every_row: bool = False,
 ) -> list[str]:
+    """Return a leaderboard as a table: the best configuration of each kind of head, and the chosen one, marked."""
     every = [entry.key.settings for entry in leaderboard]
     header = ["", "val", "sd", "backbone", "head", "layer", "settings"]
+    shown = set(range(len(leaderboard))) if every_row else _best_of_kinds(leaderboard)
     rows = [
         [
-            str(place),
+            f"*{place}" if entry == chosen else str(place),
             f"{entry.accuracy:.4f}",
             f"±{entry.deviation:.4f}" if entry.trials > 1 else "",
             str(caches[entry.key.cache]),
@@ -143,11 +149,24 @@ def _leaderboard_lines(
             str(entry.key.layer),
             varied(entry.key.settings, every),
         ]
-        for place, entry in enumerate(leaderboard[:most], 1)
+        for place, entry in enumerate(leaderboard, 1)
+        if place - 1 in shown or entry == chosen
     ]
-    if len(caches) == 1:
-        header, *rows = ([*row[:3], *row[4:]] for row in (header, *rows))
-    return table(header, rows, right=("", "val"))
+    absent = {"backbone"} if len(caches) == 1 else set()
+    absent |= {"sd"} if all(entry.trials == 1 for entry in leaderboard) else set()
+    kept = [number for number, name in enumerate(header) if name not in absent]
+    header, *rows = ([row[number] for number in kept] for row in (header, *rows))
+    hidden = len(leaderboard) - len(rows)
+    more = [f"the best of each kind of head; {hidden} more with -v"] if hidden else []
+    return [*table(header, rows, right=("", "val")), *more]
+
+
+def _best_of_kinds(leaderboard: "Sequence[LeaderboardEntry]", most: int = 10) -> set[int]:
+    """Return the numbers of the best configurations of each kind of head on each layer of each cache."""
+    first: dict[tuple[Any, ...], int] = {}
+    for number, entry in enumerate(leaderboard):
+        first.setdefault((entry.key.cache, entry.key.layer, entry.key.settings.head), number)
+    return set(sorted(first.values())[:most])
 
 
 def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
@@ -177,11 +196,12 @@ _SCORED = {
 }
 
 
-def lines(result: "SweepResult") -> list[str]:
-    """Return a sweep as lines of text."""
+def lines(result: "SweepResult", *, verbose: bool = False) -> list[str]:
+    """Return a sweep as lines of text, with every configuration if `verbose`."""
+    board = _leaderboard_lines(result.leaderboard, result.caches, result.chosen.entry, every_row=verbose)
     text = [
         f"{escaped(str(result.folder))}: {result.heads} heads, {result.fitted} fitted now, {result.seconds:.1f} s",
-        *(f"  {line}" for line in _leaderboard_lines(result.leaderboard, result.caches)),
+        *(f"  {line}" for line in board),
     ]
     every = [entry.key.settings for entry in result.leaderboard]
     for choice in result.choices:
@@ -192,6 +212,11 @@ def lines(result: "SweepResult") -> list[str]:
             f"{varied(entry.key.settings, every)}; validation {entry.accuracy:.4f}"
             + (f" ± {entry.deviation:.4f} over {entry.trials} heads" if entry.trials > 1 else "")
         )
+        if choice.first is not None:
+            text.append(
+                f"  the best, {varied(choice.first.key.settings, every)}, has {choice.first.accuracy:.4f}: within one "
+                "standard error on these rows, so the simpler is taken"
+            )
         if choice.test:
             low, high = choice.test.interval
             spread = f" ± {choice.test.deviation:.4f} over {len(choice.test.values)} seeds"

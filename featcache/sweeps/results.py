@@ -200,6 +200,9 @@ class Choice:
         Its scores on the test rows, read once; ``None`` without test rows.
     image_floor
         The validation accuracy that the images' colours alone reach; ``None`` where it is not known.
+    first
+        The configuration of the highest validation accuracy, where a simpler one that is not told apart from it was
+        chosen; ``None`` where that one was.
     """
 
     shots: int | None
@@ -207,6 +210,7 @@ class Choice:
     contenders: tuple[Contender, ...]
     test: SeedScores | None
     image_floor: float | None = None
+    first: LeaderboardEntry | None = None
 
 
 @dataclass(frozen=True)
@@ -286,6 +290,7 @@ class SweepResult:
             **self._entry_json(choice.entry),
             "test": choice.test.to_json() if choice.test else None,
             "image_floor": choice.image_floor,
+            "instead_of": self._entry_json(choice.first) if choice.first else None,
             "contenders": [
                 {
                     **self._entry_json(contender.entry),
