@@ -128,7 +128,7 @@ def _warn_of_lost_classes(data: Dataset, text: str, rows: np.ndarray) -> None:
         names = ", ".join(data.classes[label] for label in lost[:3])
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         warnings.warn(
-            f"{data.spec}: {text} holds no image of {len(lost)} of {len(data.classes)} classes ({names}{more}), because "
+            f"{data.spec}: {text} holds no image of {len(lost)} of {len(data.classes)} classes ({names}{more}), as "
             "slices are cut from records in their order, which is by class in folders; extract everything, and give "
             "train-head the slice with --shuffle-slices",
             FeatcacheWarning,
