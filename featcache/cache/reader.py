@@ -26,6 +26,7 @@ from featcache.errors import (
     UsageError,
     did_you_mean,
 )
+from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import ALL, rows_in
 
 View = int | np.ndarray | Literal["all"]
@@ -150,11 +151,11 @@ class FeatureCache(CacheMetadata):
     # Rows ---------------------------------------------------------------------------------------------------
 
     @checked_types()
-    def rows_of(self, split: str | None = None) -> np.ndarray:
+    def rows_of(self, split: str | None = None, *, order: SliceOrder | None = None) -> np.ndarray:
         """Return the numbers of the rows of a split or slice (``None`` or ``"all"``: of all) that have features.
 
         Slices, such as ``"train[:80%]"``, are cut over all rows, those without features included; see
-        `featcache.splits.slices`.
+        `featcache.splits.slices`, also for `order`.
 
         Raises
         ------
@@ -163,7 +164,9 @@ class FeatureCache(CacheMetadata):
         IntegrityError
             If it is not certain which rows have features.
         """
-        rows = rows_in(ALL if split is None else split, self.splits, self._splits, origin=str(self.path))
+        rows = rows_in(
+            ALL if split is None else split, self.splits, self._splits, origin=str(self.path), order=order
+        )
         missing = self.quarantined()
         return rows[~np.isin(rows, missing)] if len(missing) else rows
 
@@ -257,13 +260,14 @@ class FeatureCache(CacheMetadata):
         *,
         verify: bool = True,
         view: int | Literal["all"] = 0,
+        order: SliceOrder | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return features ``[n, …]`` (as `features` does) and labels int32 ``[n]`` of a split or slice of one.
+        """Return features ``[n, …]`` (as `features` does) and labels int32 ``[n]`` of a split or slice (see `rows_of`).
 
         For multilabel and regression caches, targets float32 ``[n, T]`` take the place of labels. Images that could not
         be read have no features and are left out of both.
         """
-        rows = self.rows_of(split)
+        rows = self.rows_of(split, order=order)
         if not len(rows):
             raise DataError(f"{self.path} has no readable image in split {split or 'all'!r}")
         return self.features(rows, layer, verify=verify, view=view), self.known[rows]

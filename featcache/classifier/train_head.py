@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
@@ -10,6 +11,7 @@ from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import finish_head, image_floor
 from featcache.classifier.rejection import require_accuracy
+from featcache.classifier.replacing import save_keeping_better
 from featcache.classifier.view_features import require_several, view_features, views_used, with_views
 from featcache.core.schema import spelled_out
 from featcache.core.tasks import REGRESSION
@@ -35,6 +37,7 @@ def train_head(
     val: str | None = None,
     test: str | None = None,
     group_by: str | None = None,
+    shuffle_slices: bool = False,
     tta: bool = False,
     calibrate: bool = True,
     reject_accuracy: float = 0.95,
@@ -47,13 +50,17 @@ def train_head(
     cache
         A cache, its path, or the result of `featcache.extract`.
     output
-        Folder for the classifier; ``None`` to save nothing.
+        Folder for the classifier; ``None`` to save nothing. A classifier that is there is replaced; one that is
+        clearly better on the same validation rows is kept as ``OUTPUT.better``, with a warning.
     layer
         Layer of the cache; its first by default.
     train, val, test, group_by
         Training, validation and test rows, as splits or slices such as ``"train[:80%]"``; ``"none"`` for none. By
         default the cache's own splits; without a val split, ``val_fraction`` of the training rows, in whole groups if
         images have groups. See `featcache.splits.selection.SplitSpec`.
+    shuffle_slices
+        Cut slices of rows that are shuffled by the seed, every class evenly, and copies and groups whole; see
+        `featcache.splits.shuffled`. Recorded, so that `Classifier.evaluate` and fine-tuning cut the same.
     tta
         Score and calibrate on the mean of the probabilities of all views of an image that the cache holds
         (test-time augmentation) instead of the plain image; recorded, so that `Classifier.evaluate` and
@@ -97,7 +104,7 @@ def train_head(
     }
     own = Settings.from_arguments(arguments)
     name = opened.layer(layer)
-    asked = SplitSpec(train, val, test, own.val_fraction, group_by, own.seed)
+    asked = SplitSpec(train, val, test, own.val_fraction, group_by, own.seed, shuffle_slices)
     rows = select_rows(opened, asked)
     if tta:
         require_several(opened, name)
@@ -126,7 +133,7 @@ def train_head(
         seconds=seconds,
     )
     if output is not None:
-        classifier.save(output)
+        save_keeping_better(classifier, Path(output), opened)
     warn_all(found["message"] for found in classifier.training["warnings"])
     return classifier
 

@@ -32,6 +32,9 @@ Test = Annotated[str | None, typer.Option(help="Test rows, or none [default: tes
 GroupBy = Annotated[
     str | None, typer.Option(help="Expression over ids: groups stay together.", rich_help_panel="Data")
 ]
+ShuffleSlices = Annotated[
+    bool, typer.Option(help="Cut slices of shuffled rows, even over classes.", rich_help_panel="Data")
+]
 Calibrate = Annotated[
     bool, typer.Option(help="Calibrate probabilities on validation rows.", rich_help_panel="Validation")
 ]

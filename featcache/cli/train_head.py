@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.options import Calibrate, GroupBy, RejectAccuracy, Test, Train, Val, option, with_options
+from featcache.cli.options import (
+    Calibrate,
+    GroupBy,
+    RejectAccuracy,
+    ShuffleSlices,
+    Test,
+    Train,
+    Val,
+    option,
+    with_options,
+)
 from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError
@@ -34,6 +44,7 @@ def command(
     val: Val = None,
     test: Test = None,
     group_by: GroupBy = None,
+    shuffle_slices: ShuffleSlices = False,
     tta: Annotated[
         bool,
         typer.Option(help="Score the mean over an image's cached views.", rich_help_panel="Validation"),
@@ -63,6 +74,7 @@ def command(
         val=val,
         test=test,
         group_by=group_by,
+        shuffle_slices=shuffle_slices,
         tta=tta,
         calibrate=calibrate,
         reject_accuracy=reject_accuracy,

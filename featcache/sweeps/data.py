@@ -13,6 +13,7 @@ from featcache.core.tasks import REGRESSION
 from featcache.errors import UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, StreamedTable
 from featcache.heads.target_scaling import TargetScale
+from featcache.splits.copies import join_copies
 from featcache.splits.few_shot import draw_shots
 from featcache.splits.folds import grouped_folds, stratified_folds
 from featcache.splits.selection import (
@@ -62,7 +63,7 @@ class Protocol(SplitSpec):
         default = SplitSpec()
         own |= {
             name: getattr(self, name)
-            for name in ("train", "val", "test")
+            for name in ("train", "val", "test", "shuffle_slices")
             if getattr(self, name) != getattr(default, name)
         }
         if self.group_by is not None and not self.folds:
@@ -102,7 +103,7 @@ class SweepData:
     def __init__(self, cache: FeatureCache, protocol: Protocol, *, memory: int) -> None:
         self.cache, self.protocol, self.memory = cache, protocol, memory
         if protocol.folds:  # every row that is no test row is a validation row once
-            rows = select_named_rows(cache, protocol)
+            rows = select_named_rows(cache, protocol, judging=("test",))
             joined = np.sort(np.concatenate([rows.train, rows.val]))
             rows = replace(rows, train=joined, val=joined)
         else:
@@ -125,7 +126,17 @@ class SweepData:
             return stratified_folds(keys, labels, folds=own.folds, seed=own.seed)
         # A row without a group forms one with the copies of its image.
         named = [group or key.hex() for group, key in zip(groups, keys, strict=True)]
-        return grouped_folds(named, labels, folds=own.folds, seed=own.seed)
+        return grouped_folds(join_copies(named, keys), labels, folds=own.folds, seed=own.seed)
+
+    @cached_property
+    def rows_identity(self) -> str:
+        """A hash over the rows and how they are divided; other than before where copies were divided."""
+        own = self.protocol.identity(self.cache)
+        pool = np.unique(np.concatenate([self.train, self.val]))
+        drawn = self.protocol.folds or (self.protocol.val is None and "val" not in self.cache.splits)
+        if not drawn or len({*keys_of(self.cache, pool)}) == len(pool):
+            return own
+        return sha256_json({"rows": own, "drawn": "copies together"})
 
     @property
     def how(self) -> str:

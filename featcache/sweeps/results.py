@@ -211,6 +211,9 @@ class Choice:
         Its scores on the test rows, read once; ``None`` without test rows.
     image_floor
         The validation accuracy that the images' colours alone reach; ``None`` where it is not known.
+    first
+        The configuration of the highest validation accuracy, where a simpler one that is not told apart from it was
+        chosen; ``None`` where that one was.
     """
 
     shots: int | None
@@ -218,6 +221,7 @@ class Choice:
     contenders: tuple[Contender, ...]
     test: SeedScores | None
     image_floor: float | None = None
+    first: LeaderboardEntry | None = None
 
     def __repr__(self) -> str:
         trial: Trial = self.entry.key
@@ -247,7 +251,7 @@ class SweepResult:
     classifier
         Folder of the chosen head, if it was saved.
     caches
-        Names of the backbones; `Trial.cache` is an index into them.
+        Name of each cache's backbone, with that of its file where several have one; `Trial.cache` is an index.
     task
         One of `featcache.core.tasks.TASKS`; accuracy means the share of right labels for multilabel, R² for
         regression.
@@ -329,6 +333,7 @@ class SweepResult:
             **self._entry_json(choice.entry),
             "test": choice.test.to_json() if choice.test else None,
             "image_floor": choice.image_floor,
+            "instead_of": self._entry_json(choice.first) if choice.first else None,
             "contenders": [
                 {
                     **self._entry_json(contender.entry),
