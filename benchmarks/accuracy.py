@@ -8,8 +8,8 @@ Contenders learn from the same draws of a cache's training rows, and all test ro
 - ``few``: every kind of head with 1, 2, 5 and 10 rows of each class, beside nearest class means of rows of unit length
   (``prototype``).
 
-A figure is the mean over the draws, and its standard error; ``difference`` is to the grid search, or to the class means,
-on the same draws.
+A figure is the mean over the draws, and its standard error; in brackets, the difference to the grid search, or to the
+class means, on the same draws.
 
 Command: ``python benchmarks/accuracy.py CACHE… [--draws 20] [--rows 100,300,1000] [--only few]``.
 """
@@ -51,8 +51,9 @@ class DrawnCache(FeatureCache):
         self.labels = self.labels.copy()
         self.labels[wrong] = (self.labels[wrong] + steps) % len(self.classes)
 
-    def rows_of(self, split: str | None = None) -> np.ndarray:
-        return self._drawn if split == "train" else super().rows_of(split)
+    def rows_of(self, split: str | None = None, **more: Any) -> np.ndarray:
+        """Return the rows that were drawn, and all rows of other splits."""
+        return self._drawn if split == "train" else super().rows_of(split, **more)
 
 
 def parts(cache: FeatureCache, layer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -80,7 +81,7 @@ def trained(head: str | None) -> Callable[[FeatureCache, str, Path], float]:
 
 def swept(cache: FeatureCache, layer: str, folder: Path) -> float:
     result = featcache.sweep(cache, output=folder, layer=layer, test="none")
-    return right_share(cache, layer, featcache.Classifier.load(result.classifier))
+    return right_share(cache, layer, featcache.Classifier.load(str(result.classifier)))
 
 
 def searched(cache: FeatureCache, layer: str, folder: Path) -> float:

@@ -7,7 +7,7 @@ from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights import download
 from featcache.backbones.weights.loading import load_file, load_random
-from featcache.errors import MissingFileError
+from featcache.core.disk.names import require_file
 
 
 def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
@@ -18,8 +18,8 @@ def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
     if weights is None:
         return load_file(wanted, download.obtain(wanted), tag=wanted.tag)
     path = Path(weights).expanduser()
-    if not path.is_file():
-        raise MissingFileError(f"no weights file {path}; pass --weights the path of an existing file")
+    missing = f"no weights file {path}; pass --weights the path of an existing file"
+    require_file(path, "a weights file", missing=missing)
     if about := finetuned.read_metadata(path):
         return finetuned.load_finetuned(path, about, arch=wanted.arch)
     return load_file(wanted, path, tag=wanted.tag if download.is_pinned(wanted, path) else "custom")

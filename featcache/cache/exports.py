@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.core.disk.files import Content, replace_file
+from featcache.core.disk.names import FILE, require_free
 from featcache.core.disk.storage import storage_errors
 from featcache.errors import MissingExtraError, UsageError
 
@@ -92,6 +93,7 @@ def _replace(path: str | os.PathLike[str], ending: str, content: Content, needs:
     target = Path(path)
     if target.suffix != ending:
         raise UsageError(f"output {target} must end in {ending}")
+    require_free(target, FILE, elsewhere="name another file")
     with storage_errors(target, elsewhere="name another file", needs=needs):
         replace_file(target, content)
     return target

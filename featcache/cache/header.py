@@ -15,6 +15,7 @@ import numpy as np
 
 from featcache.cache.documents import HEADER, START_AGAIN, check_columns, check_header, check_identity
 from featcache.cache.layout import LayerSpec, data_bytes, layers_of, storage_plan, table_digest
+from featcache.core.disk.contents import looks_like
 from featcache.core.disk.files import PinnedFile
 from featcache.core.documents.json_text import MOST_BYTES, parse
 from featcache.core.identity import FORMAT_VERSION, canonical_json
@@ -131,13 +132,7 @@ def _first_lines(file: PinnedFile) -> list[bytes]:
 
 
 def _what(start: bytes) -> str:
-    if not start:
-        return "it is empty"
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "an HDF5 file of something else"
-    if start.lstrip()[:15].lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
-        return "a web page (a failed download?)"
-    return f"it starts with {start[:12]!r}"
+    return f"it is {looks_like(start) or 'of no format that is known here'}"
 
 
 @dataclass(frozen=True)

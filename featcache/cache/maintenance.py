@@ -9,9 +9,10 @@ from typing import Any
 
 from featcache.cache.header import MAGIC
 from featcache.cache.layout import fresh_path, partial_path, previous_path
-from featcache.cache.reader import FeatureCache, share_written
+from featcache.cache.reader import A_CACHE, FeatureCache, share_written
 from featcache.cache.verification import Verification
 from featcache.core.disk.lock import WriteLock, is_held
+from featcache.core.disk.names import read_file, require_file, require_folder
 from featcache.core.disk.storage import storage_error, storage_errors
 from featcache.core.disk.syncing import sync_name
 from featcache.core.disk.temporaries import Leftover, remove_leftover
@@ -219,7 +220,9 @@ def remove(path: str | os.PathLike[str]) -> None:
         paths = [p for p in (target, partial_path(target), previous_path(target)) if p.is_file()]
     if not paths:
         remove_traces(target)
-        raise MissingFileError(f"no cache {target}")
+        require_file(
+            target, A_CACHE, missing=f"no cache {target}; featcache cache ls FOLDER lists those in a folder"
+        )
     foreign = [p for p in paths if not _is_ours(p, strict=True)]
     if foreign:
         raise IntegrityError(f"{foreign[0]} is no featcache cache; delete it by other means if you want to")
@@ -246,9 +249,8 @@ def remove_traces(target: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    require_folder(folder, "a folder to look for caches in")
     with storage_errors(folder, "list"):
-        if not folder.is_dir():
-            raise MissingFileError(f"no folder {folder}")
         paths = sorted(path for path in folder.iterdir() if path.is_file())
     yield from paths
 
@@ -256,8 +258,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _is_ours(path: Path, *, strict: bool = False) -> bool | None:
     """Return whether a file begins as a cache does; ``None`` if it cannot be read, or an error where `strict`."""
     try:
-        with path.open("rb") as stream:
-            return stream.read(len(MAGIC)) == MAGIC
+        return read_file(path, len(MAGIC)) == MAGIC
     except OSError as error:
         if strict:
             raise storage_error(error, path, "read") from error

@@ -16,22 +16,23 @@ from featcache.cache.metadata import CacheMetadata
 from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
 from featcache.core.argument_types import checked_types
-from featcache.core.disk.storage import storage_errors
+from featcache.core.disk.names import require_file
 from featcache.core.identity import fingerprint
 from featcache.errors import (
     DataError,
     IdentityError,
     IntegrityError,
-    MissingFileError,
     UnknownNameError,
     UsageError,
     did_you_mean,
 )
+from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import ALL, rows_in
 
 View = int | np.ndarray | Literal["all"]
 """The number of a view, 0 being the plain image; int ``[n]``, one for each row; or every view."""
 
+A_CACHE = "a cache, the file that featcache extract writes"
 GO_ON = "run the same featcache extract command again to go on"
 
 
@@ -75,9 +76,7 @@ class FeatureCache(CacheMetadata):
     @checked_types()
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        with storage_errors(self.path, "read"):
-            if not self.path.is_file():
-                raise MissingFileError(_missing(self.path))
+        require_file(self.path, A_CACHE, missing=lambda: _missing(self.path))
         self._stored = StoredRows(self.path)
         layout = self._stored.layout
         self.identity: dict[str, Any] = layout.identity
@@ -152,11 +151,11 @@ class FeatureCache(CacheMetadata):
     # Rows ---------------------------------------------------------------------------------------------------
 
     @checked_types()
-    def rows_of(self, split: str | None = None) -> np.ndarray:
+    def rows_of(self, split: str | None = None, *, order: SliceOrder | None = None) -> np.ndarray:
         """Return the numbers of the rows of a split or slice (``None`` or ``"all"``: of all) that have features.
 
         Slices, such as ``"train[:80%]"``, are cut over all rows, those without features included; see
-        `featcache.splits.slices`.
+        `featcache.splits.slices`, also for `order`.
 
         Raises
         ------
@@ -165,7 +164,9 @@ class FeatureCache(CacheMetadata):
         IntegrityError
             If it is not certain which rows have features.
         """
-        rows = rows_in(ALL if split is None else split, self.splits, self._splits, origin=str(self.path))
+        rows = rows_in(
+            ALL if split is None else split, self.splits, self._splits, origin=str(self.path), order=order
+        )
         missing = self.quarantined()
         return rows[~np.isin(rows, missing)] if len(missing) else rows
 
@@ -259,13 +260,14 @@ class FeatureCache(CacheMetadata):
         *,
         verify: bool = True,
         view: int | Literal["all"] = 0,
+        order: SliceOrder | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return features ``[n, …]`` (as `features` does) and labels int32 ``[n]`` of a split or slice of one.
+        """Return features ``[n, …]`` (as `features` does) and labels int32 ``[n]`` of a split or slice (see `rows_of`).
 
         For multilabel and regression caches, targets float32 ``[n, T]`` take the place of labels. Images that could not
         be read have no features and are left out of both.
         """
-        rows = self.rows_of(split)
+        rows = self.rows_of(split, order=order)
         if not len(rows):
             raise DataError(f"{self.path} has no readable image in split {split or 'all'!r}")
         return self.features(rows, layer, verify=verify, view=view), self.known[rows]
@@ -376,7 +378,7 @@ def _missing(path: Path) -> str:
     try:
         with FeatureCache(unfinished) as cache:
             share = share_written(cache)
-    except (IntegrityError, MissingFileError):
+    except (IntegrityError, DataError):
         share = "just begun"
     return f"{path} is not finished ({share}); {GO_ON}"
 

@@ -13,10 +13,9 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError
+from featcache.splits.copies import conflicting_copies, grouped_copies
+from featcache.splits.other_classes import EXPECTED
 from featcache.splits.selection import UNSORTED
-
-EXPECTED = 10
-"""A class of which so many rows were expected in a part, and none is there, was not left out by chance: e⁻¹⁰."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def duplicates(
     list of Finding
         ``conflicting-labels`` of the first part, and ``leak`` for each two parts, or nothing.
     """
-    groups = {part: _grouped(keys, rows) for part, rows in parts.items()}
+    groups = {part: grouped_copies(keys, rows) for part, rows in parts.items()}
     called = _Names(ids, classes, labels)
     first = next(iter(parts), None)
     found = [] if first is None else _conflicts(first, groups[first], labels, called)
@@ -175,24 +174,15 @@ def torn_groups(groups: tuple[str, ...], parts: Mapping[str, np.ndarray]) -> lis
     return found
 
 
-def _grouped(keys: Sequence[bytes], rows: Iterable[int]) -> dict[bytes, list[int]]:
-    groups: dict[bytes, list[int]] = {}
-    for row in rows:
-        groups.setdefault(keys[row], []).append(int(row))
-    return groups
-
-
 def _conflicts(
     part: str, groups: Mapping[bytes, list[int]], labels: np.ndarray, called: "_Names"
 ) -> list[Finding]:
-    torn = [rows for rows in groups.values() if len(set(labels[rows].tolist())) > 1]
-    if not torn:
+    pairs = conflicting_copies(groups.values(), labels)
+    if not pairs:
         return []
-    others = [next(row for row in rows if labels[row] != labels[rows[0]]) for rows in torn]
-    pairs = sorted((rows[0], other) for rows, other in zip(torn, others, strict=True))
     examples = _some(f"{called.labelled(a)} = {called.labelled(b)}" for a, b in pairs)
     message = (
-        f"{len(torn)} {'images are' if len(torn) > 1 else 'image is'} in {part} more than once with different "
+        f"{len(pairs)} {'images are' if len(pairs) > 1 else 'image is'} in {part} more than once with different "
         f"labels ({examples}): no head can learn both; correct the labels, or remove the copies"
     )
     return [Finding("conflicting-labels", message)]

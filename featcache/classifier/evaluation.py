@@ -19,6 +19,7 @@ from featcache.core.tasks import MULTICLASS, TASK_NAMES
 from featcache.errors import IdentityError, UsageError
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
+from featcache.splits.selection import SplitSpec, slice_order
 
 if TYPE_CHECKING:
     import pandas
@@ -107,10 +108,11 @@ def evaluate_classifier(
     if tta:
         require_several(opened, classifier.layer)
     asked, why = rows_to_score(classifier, opened, split)
-    features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0)
+    order = slice_order(opened, _selection(classifier))
+    features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0, order=order)
     values, own = classifier.values(features, tta=tta), _own_labels(classifier, opened, labels)
     scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
-    rows = opened.rows_of(asked)
+    rows = opened.rows_of(asked, order=order)
     seen = None if classifier.seen is None else count_seen(classifier.seen, opened.sha256[rows])
     told: dict[str, Any] = {"seen": seen, "note": described(opened, asked, why)}
     if classifier.task != MULTICLASS:
@@ -121,6 +123,12 @@ def evaluate_classifier(
     names = tuple(opened.ids[row] for row in rows)
     images = ScoredImages(names, classifier.classes, own, values, threshold)
     return ClassifierEvaluation(**vars(scores), rejection=kept, views=views, images=images, **told)
+
+
+def _selection(classifier: "Classifier") -> SplitSpec:
+    """Return the request for the rows that trained, validated and tested a classifier."""
+    own = classifier.settings
+    return SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
 
 
 def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None:

@@ -13,6 +13,7 @@ from urllib.request import url2pathname
 import numpy as np
 from PIL import Image
 
+from featcache.core.disk.names import require_file
 from featcache.datasets.formats.arrays import encode_pil, encode_pixels
 from featcache.datasets.formats.folder import image_files, read_regular_file
 from featcache.errors import ImageError, MissingFileError, UsageError
@@ -116,9 +117,8 @@ def _of_path(path: Path) -> Iterator[Photo]:
             raise MissingFileError(f"no images in {path}")
         for file in files:
             yield Photo(str(file), partial(_of_file, file))
-    elif not path.exists():
-        raise MissingFileError(f"no image {path}")
     else:
+        require_file(path, "an image, or a folder of images", missing=f"no image {path}; check the name")
         yield Photo(str(path), partial(_of_file, path))
 
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -14,6 +15,7 @@ from featcache.classifier.finishing import finish_head, image_floor
 from featcache.classifier.refitting import RefittedHeads, fit_at_once, folds_for
 from featcache.classifier.refitting import refit as refit_heads
 from featcache.classifier.rejection import require_accuracy
+from featcache.classifier.replacing import save_keeping_better
 from featcache.classifier.view_features import require_several, view_features, views_used, with_views
 from featcache.core.schema import spelled_out
 from featcache.core.tasks import MULTICLASS, REGRESSION
@@ -48,6 +50,7 @@ def train_head(
     val: str | None = None,
     test: str | None = None,
     group_by: str | None = None,
+    shuffle_slices: bool = False,
     tta: bool = False,
     refit: bool = True,
     calibrate: bool = True,
@@ -61,13 +64,17 @@ def train_head(
     cache
         A cache, its path, or the result of `featcache.extract`.
     output
-        Folder for the classifier; ``None`` to save nothing.
+        Folder for the classifier; ``None`` to save nothing. A classifier that is there is replaced; one that is
+        clearly better on the same validation rows is kept as ``OUTPUT.better``, with a warning.
     layer
         Layer of the cache; its first by default.
     train, val, test, group_by
         Training, validation and test rows, as splits or slices such as ``"train[:80%]"``; ``"none"`` for none. By
         default the cache's own splits; without a val split, ``val_fraction`` of the training rows, in whole groups if
         images have groups. See `featcache.splits.selection.SplitSpec`.
+    shuffle_slices
+        Cut slices of rows that are shuffled by the seed, every class evenly, and copies and groups whole; see
+        `featcache.splits.shuffled`. Recorded, so that `Classifier.evaluate` and fine-tuning cut the same.
     tta
         Score and calibrate on the mean of the probabilities of all views of an image that the cache holds
         (test-time augmentation) instead of the plain image; recorded, so that `Classifier.evaluate` and
@@ -118,7 +125,7 @@ def train_head(
     }
     own = with_fading_votes(Settings.from_arguments(arguments))
     name = opened.layer(layer)
-    asked = SplitSpec(train, val, test, own.val_fraction, group_by, own.seed)
+    asked = SplitSpec(train, val, test, own.val_fraction, group_by, own.seed, shuffle_slices)
     rows = select_rows(opened, asked)
     if tta:
         require_several(opened, name)
@@ -146,7 +153,7 @@ def train_head(
         seconds=seconds,
     )
     if output is not None:
-        classifier.save(output)
+        save_keeping_better(classifier, Path(output), opened)
     warn_all(found["message"] for found in classifier.training["warnings"])
     return classifier
 

@@ -143,6 +143,10 @@ def _note_pillow(warned: list[str]) -> None:
 
 def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
+    if any("\0" in argument for argument in arguments):  # of a program that calls `main`
+        return _fail(
+            "UsageError", "an argument holds a NUL character; no file's name can, so give another", 2, as_json
+        )
     try:
         result: Any = app(arguments, prog_name=app.info.name, standalone_mode=False)
     except FeatcacheError as error:

@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, table
+from featcache.core.disk.names import require_folder
 from featcache.core.disk.storage import storage_errors
 from featcache.core.environment import home, offline
 from featcache.core.version import __version__
-from featcache.errors import MissingFileError
 
 NAME = "doctor"
 PACKAGES = (
@@ -221,8 +221,7 @@ def _weights() -> Iterator[Diagnosis]:
 def _folder(folder: Path) -> Iterator[Diagnosis]:
     from featcache.core.disk.lock import owner_of
 
-    if not folder.is_dir():
-        raise MissingFileError(f"no folder {folder}; name one in which to look for caches and locks")
+    require_folder(folder, "a folder in which to look for caches and locks")
     with storage_errors(folder, "look into"):
         free = shutil.disk_usage(folder).free
     yield Diagnosis(

@@ -38,6 +38,9 @@ Refit = Annotated[
         help="Fit the final head on training and validation rows together.", rich_help_panel="Validation"
     ),
 ]
+ShuffleSlices = Annotated[
+    bool, typer.Option(help="Cut slices of shuffled rows, even over classes.", rich_help_panel="Data")
+]
 Calibrate = Annotated[
     bool,
     typer.Option(help="Calibrate probabilities on rows that were held out.", rich_help_panel="Validation"),

@@ -15,6 +15,7 @@ from featcache.cli.options import (
     GroupBy,
     Refit,
     RejectAccuracy,
+    ShuffleSlices,
     Test,
     Train,
     Val,
@@ -23,9 +24,11 @@ from featcache.cli.options import (
     with_options,
 )
 from featcache.cli.train_head import next_step
+from featcache.core.disk.names import read_file, require_file
+from featcache.core.disk.storage import storage_errors
 from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
-from featcache.errors import MissingFileError, UsageError, did_you_mean
+from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ def command(
     val: Val = None,
     test: Test = None,
     group_by: GroupBy = None,
+    shuffle_slices: ShuffleSlices = False,
     memory: Annotated[
         str, typer.Option(help="Memory for training; larger features are streamed.", rich_help_panel="Data")
     ] = "2GiB",
@@ -87,7 +91,7 @@ def command(
 
     with _live(console) as on_progress:
         result = sweep(caches, on_progress=on_progress, **options)
-    console.result(result.to_json() | {"folder": str(result.folder)}, lines(result))
+    console.result(result.to_json() | {"folder": str(result.folder)}, lines(result, verbose=verbose))
     if result.classifier:
         console.note(next_step(result.classifier, tested=result.chosen.test is not None))
 
@@ -96,14 +100,19 @@ def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> d
     """Read options from a TOML file; options of the command line take precedence."""
     import tomllib
 
-    if not path.is_file():
-        raise MissingFileError(f"no config file {path}")
+    require_file(
+        path, "a TOML file with this command's options", missing=f"no config file {path}; check the name"
+    )
+    with storage_errors(path, "read"):
+        content = read_file(path)
     try:
-        read = tomllib.loads(path.read_text("utf-8"))
+        read = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+        raise UsageError(f"{path} is not valid TOML: {error}; correct it, or name another file") from error
     found = {name.replace("-", "_"): value for name, value in read.items()}
-    for name in found:
+    for name, value in found.items():
+        if "\0" in str(value):
+            raise UsageError(f"{path}: {name} holds a NUL character, which no name has; give another")
         if name not in options:
             raise UsageError(f"{path}: no option {name!r}; {did_you_mean(name, options)}")
     given = {name for name in found if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
@@ -130,13 +139,20 @@ def _live(console: Console) -> "Iterator[OnProgress | None]":
 
 
 def _leaderboard_lines(
-    leaderboard: "Sequence[LeaderboardEntry]", caches: "Sequence[str]", most: int = 10, task: str = MULTICLASS
+    leaderboard: "Sequence[LeaderboardEntry]",
+    caches: "Sequence[str]",
+    chosen: "LeaderboardEntry | None" = None,
+    *,
+    task: str = MULTICLASS,
+    every_row: bool = False,
 ) -> list[str]:
+    """Return a leaderboard as a table: the best configuration of each kind of head, and the chosen one, marked."""
     every = [entry.key.settings for entry in leaderboard]
     header = ["", "val", "sd", "backbone", "head", "layer", "settings"]
+    shown = set(range(len(leaderboard))) if every_row else _best_of_kinds(leaderboard)
     rows = [
         [
-            str(place),
+            f"*{place}" if entry == chosen else str(place),
             _score(entry.accuracy, task),
             _points(entry.deviation, task) if entry.trials > 1 else "",
             str(caches[entry.key.cache]),
@@ -144,11 +160,24 @@ def _leaderboard_lines(
             str(entry.key.layer),
             varied(entry.key.settings, every),
         ]
-        for place, entry in enumerate(leaderboard[:most], 1)
+        for place, entry in enumerate(leaderboard, 1)
+        if place - 1 in shown or entry == chosen
     ]
-    if len(caches) == 1:
-        header, *rows = ([*row[:3], *row[4:]] for row in (header, *rows))
-    return table(header, rows, right=("", "val"))
+    absent = {"backbone"} if len(caches) == 1 else set()
+    absent |= {"sd"} if all(entry.trials == 1 for entry in leaderboard) else set()
+    kept = [number for number, name in enumerate(header) if name not in absent]
+    header, *rows = ([row[number] for number in kept] for row in (header, *rows))
+    hidden = len(leaderboard) - len(rows)
+    more = [f"the best of each kind of head; {hidden} more with -v"] if hidden else []
+    return [*table(header, rows, right=("", "val")), *more]
+
+
+def _best_of_kinds(leaderboard: "Sequence[LeaderboardEntry]", most: int = 10) -> set[int]:
+    """Return the numbers of the best configurations of each kind of head on each layer of each cache."""
+    first: dict[tuple[Any, ...], int] = {}
+    for number, entry in enumerate(leaderboard):
+        first.setdefault((entry.key.cache, entry.key.layer, entry.key.settings.head), number)
+    return set(sorted(first.values())[:most])
 
 
 def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
@@ -187,8 +216,8 @@ def _points(deviation: float, task: str) -> str:
     return f"± {deviation:.4f}" if task == REGRESSION else f"± {100 * deviation:.1f}"
 
 
-def lines(result: "SweepResult") -> list[str]:
-    """Return a sweep as lines of text: what was chosen first, then the leaderboard."""
+def lines(result: "SweepResult", *, verbose: bool = False) -> list[str]:
+    """Return a sweep as lines of text, what was chosen first, then the leaderboard: every row of it if `verbose`."""
     text = [line for choice in result.choices for line in _choice_lines(result, choice)]
     if result.task != MULTICLASS:
         text.append(f"scores are {_SCORED[result.task]}")
@@ -197,7 +226,9 @@ def lines(result: "SweepResult") -> list[str]:
     text.append(
         f"{escaped(str(result.folder))}: {result.heads} heads, {result.fitted} fitted now, {result.seconds:.1f} s"
     )
-    board = _leaderboard_lines(result.leaderboard, result.caches, task=result.task)
+    board = _leaderboard_lines(
+        result.leaderboard, result.caches, result.chosen.entry, task=result.task, every_row=verbose
+    )
     return text + [f"  {line}" for line in board]
 
 
@@ -210,6 +241,11 @@ def _choice_lines(result: "SweepResult", choice: "Choice") -> list[str]:
         f"{name}: {entry.key.settings.head} on {result.caches[entry.key.cache]} {entry.key.layer}, "
         f"{varied(entry.key.settings, every)}; validation {_score(entry.accuracy, task)}{heads}"
     ]
+    if choice.first is not None:
+        text.append(
+            f"  the best, {varied(choice.first.key.settings, every)}, has {_score(choice.first.accuracy, task)}: "
+            "within one standard error on these rows, so the simpler is taken"
+        )
     if choice.test:
         low, high = choice.test.interval
         several = len(choice.test.values) > 1

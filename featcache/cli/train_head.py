@@ -12,6 +12,7 @@ from featcache.cli.options import (
     GroupBy,
     Refit,
     RejectAccuracy,
+    ShuffleSlices,
     Test,
     Train,
     Val,
@@ -44,6 +45,7 @@ def command(
     val: Val = None,
     test: Test = None,
     group_by: GroupBy = None,
+    shuffle_slices: ShuffleSlices = False,
     tta: Annotated[
         bool,
         typer.Option(help="Score the mean over an image's cached views.", rich_help_panel="Validation"),
@@ -74,6 +76,7 @@ def command(
         val=val,
         test=test,
         group_by=group_by,
+        shuffle_slices=shuffle_slices,
         tta=tta,
         refit=refit,
         calibrate=calibrate,

@@ -17,6 +17,7 @@ import numpy as np
 from featcache.core.disk.files import made_folder, write_durably
 from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.disk.kernel_locks import folder_lock
+from featcache.core.disk.names import FOLDER, read_file, require_file, require_folder, require_free, resolved
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.core.disk.syncing import sync_folder
 from featcache.core.disk.temporaries import held_folder, remove_leftovers
@@ -24,7 +25,7 @@ from featcache.core.documents.classifier_document import CLASSIFIER
 from featcache.core.documents.document_format import read_limited
 from featcache.core.documents.json_text import plain
 from featcache.core.identity import sha256_file, sha256_json
-from featcache.errors import FeatcacheError, IntegrityError, MissingFileError, UsageError, first_line
+from featcache.errors import FeatcacheError, IntegrityError, UsageError, first_line
 
 DOCUMENT = "classifier.json"
 TENSORS = "head.safetensors"
@@ -68,7 +69,7 @@ def write_folder(
     """
     needs = sum(np.asarray(value).nbytes for value in tensors.values()) if backbone is None else None
     with storage_errors(target, "write the classifier to", elsewhere=ELSEWHERE, needs=needs):
-        target = target.resolve()  # a link stays, and what it leads to is replaced
+        target = resolved(target)  # a link stays, and what it leads to is replaced
         require_place(target)
         with made_folder(target.parent):
             remove_leftovers(target)
@@ -156,6 +157,7 @@ def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
 
 def require_place(target: Path) -> None:
     """Raise `UsageError` if `target` exists and is not a classifier: it must not be overwritten."""
+    require_free(target, FOLDER, elsewhere=ELSEWHERE)
     for _ in range(_ATTEMPTS):
         # Looked at again where another save moved the folder away between two of these looks.
         with storage_errors(target, "look into", elsewhere=ELSEWHERE), _watch(target) as is_the_same:
@@ -187,7 +189,7 @@ def _read_steadily(folder: Path, read: Callable[[Path], _T]) -> _T:
             except (FeatcacheError, OSError):
                 if is_the_same():
                     raise
-    with folder_lock(folder.resolve().parent):  # saves are faster than reading: they have to wait
+    with folder_lock(resolved(folder).parent):  # saves are faster than reading: they have to wait
         return read(folder)
 
 
@@ -204,7 +206,7 @@ def _watch(folder: Path) -> Iterator[Callable[[], bool]]:
 
     # Held open, so that the system does not give its number to the next folder.
     try:
-        held = os.open(folder, os.O_RDONLY)
+        held = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     except OSError:  # nothing is there, or Windows cannot open folders
         held = None
     before = number(folder if held is None else held)
@@ -223,7 +225,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     tensors = folder / TENSORS
     with storage_errors(tensors, "read"):
         try:
-            content = tensors.read_bytes()  # once: the file that is hashed is the file that is read
+            content = read_file(tensors)  # once: the file that is hashed is the file that is read
         except FileNotFoundError:
             content = b""
     if hashlib.sha256(content).hexdigest() != document.get("head_sha256"):
@@ -251,11 +253,10 @@ def _read_document(folder: Path) -> dict[str, Any]:
 
 def _checked_document(folder: Path) -> dict[str, Any]:
     path = folder / DOCUMENT
+    missing = f"no classifier in {folder} (no {DOCUMENT}); train one with: featcache train-head CACHE"
+    require_folder(folder, "a classifier, the folder that featcache train-head writes", missing=missing)
+    require_file(path, "a classifier's document", missing=missing)
     with storage_errors(path, "read"):
-        if not path.is_file():
-            raise MissingFileError(
-                f"no classifier in {folder} (no {DOCUMENT}); train one with: featcache train-head CACHE"
-            )
         content = read_limited(path)
     document = CLASSIFIER.parse(content, path)
     checksum = document.pop("document_sha256", None)

@@ -6,12 +6,15 @@ sha256 of its canonical JSON. `differences` lists the fields in which two identi
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from featcache.core.disk.names import open_regular_file
 
 FORMAT_VERSION = 1
 
@@ -34,7 +37,7 @@ def sha256_json(value: Any) -> str:
 
 def sha256_file(path: Path) -> str:
     """Return the hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as stream:
+    with os.fdopen(open_regular_file(path)[0], "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

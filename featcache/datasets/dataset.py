@@ -9,7 +9,7 @@ from pathlib import Path
 from featcache.core.disk.storage import storage_error
 from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import DataError, FeatcacheError
+from featcache.errors import DataError, FeatcacheError, StorageError
 
 UNSPLIT = ""
 """Split of the records of a dataset without splits; `featcache.splits.stratified` then draws one."""
@@ -26,6 +26,8 @@ def access_errors(path: str | os.PathLike[str], verb: str = "read") -> Iterator[
     """Raise what the operating system refuses to tell of a dataset as `DataError`; errors of featcache pass."""
     try:
         yield
+    except StorageError as error:
+        raise DataError(str(error)) from error
     except FeatcacheError:
         raise
     except OSError as error:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from featcache.core.tasks import MULTICLASS
+from featcache.core.warning import warn
 from featcache.datasets import Dataset, open_dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.errors import DataError, UnknownNameError, UsageError
+from featcache.splits.other_classes import EXPECTED
 from featcache.splits.slices import rows_in
 
 
@@ -92,6 +95,11 @@ def slice_records(data: Dataset, text: str) -> Dataset:
     ------
     UsageError
         If the dataset has no such split or slice, or there is no record in it.
+
+    Warns
+    -----
+    FeatcacheWarning
+        If it loses whole classes, as slices of folders do.
     """
     own = () if UNSPLIT in data.splits else data.splits
     split_of = np.array([own.index(record.split) if own else -1 for record in data.records], np.int64)
@@ -105,4 +113,22 @@ def slice_records(data: Dataset, text: str) -> Dataset:
             "read; give a slice of all records, such as 'all[:80%]' or '[:100]', or extract everything and give the "
             "slice to train-head or evaluate"
         ) from error
+    _warn_of_lost_classes(data, text, rows)
     return replace(data, records=[data.records[row] for row in np.sort(rows)])
+
+
+def _warn_of_lost_classes(data: Dataset, text: str, rows: np.ndarray) -> None:
+    """Say which classes a slice loses that it would not have lost by chance."""
+    if data.task != MULTICLASS:
+        return
+    labels = np.array([record.label for record in data.records])
+    whole, part = (np.bincount(own, minlength=len(data.classes)) for own in (labels, labels[rows]))
+    lost = np.flatnonzero((part == 0) & (whole * len(rows) >= EXPECTED * len(labels)))
+    if len(lost):
+        names = ", ".join(data.classes[label] for label in lost[:3])
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        warn(
+            f"{data.spec}: {text} holds no image of {len(lost)} of {len(data.classes)} classes ({names}{more}), as "
+            "slices are cut from records in their order, which is by class in folders; extract everything, and give "
+            "train-head the slice with --shuffle-slices"
+        )

@@ -158,7 +158,8 @@ def prepare_extraction(
     hashes = hash_records(
         data, workers=arguments.threads, report=report, trust=not arguments.verify, keep=keep
     )
-    rows, document = identify_rows(data, hashes, arguments.rule, arguments.split)
+    held = next((cache.identity for cache in caches if cache.path == target), None)
+    rows, document = identify_rows(data, hashes, arguments.rule, arguments.split, held=held)
     named = len(caches)
     caches += found_caches(target, resolved, hashes, caches)
     return PreparedExtraction(

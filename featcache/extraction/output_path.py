@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 from featcache.backbones.input_size import read_size
+from featcache.core.disk.files import make_folder
+from featcache.core.disk.names import FILE, require_free
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.core.identity import sha256_json
 from featcache.datasets import Dataset
@@ -60,14 +62,12 @@ def _short(text: str) -> str:
 def _require_h5(target: Path) -> Path:
     if target.suffix != ".h5":
         raise UsageError(f"output {target} must end in .h5")
-    with storage_errors(target, elsewhere=ELSEWHERE):
-        if target.is_dir():
-            raise UsageError(f"output {target} is a folder; give a file name that ends in .h5")
+    require_free(target, FILE, elsewhere=ELSEWHERE)
     return target
 
 
 def with_folder(target: Path) -> Path:
     """Create the target's folder; raises `StorageError` if that cannot be done."""
     with storage_errors(target, elsewhere=ELSEWHERE):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
     return target

@@ -11,8 +11,11 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.core.display import escaped, html_table
 from featcache.core.progress import Progress
+from featcache.core.tasks import MULTICLASS
+from featcache.core.warning import warn
 from featcache.datasets import Dataset
 from featcache.images.decoding import QUARANTINE_REASONS, TEMPORARY_REASONS
+from featcache.splits.copies import conflicting_copies, grouped_copies
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,7 +114,13 @@ def finished_extraction(
         Start time by `time.monotonic`.
     **others
         Fields of `Extraction` that are not 0 or empty, such as ``computed``.
+
+    Warns
+    -----
+    FeatcacheWarning
+        If copies of an image have different labels.
     """
+    _warn_of_conflicts(cache)
     nothing: dict[str, Any] = dict.fromkeys(("computed", "reused", "duplicates", "resumed", "dropped"), 0)
     return Extraction(
         path=cache.path,
@@ -121,6 +130,31 @@ def finished_extraction(
         seconds=time.monotonic() - started,
         progress=progress,
         **(nothing | others),
+    )
+
+
+def _warn_of_conflicts(cache: FeatureCache, most: int = 3) -> None:
+    """Say which images are there more than once with different labels."""
+    keys = [digest.tobytes() for digest in cache.sha256]
+    if len(set(keys)) == len(keys):
+        return
+    pairs = conflicting_copies(grouped_copies(keys, cache.rows_of()).values(), cache.known)
+    if not pairs:
+        return
+
+    def named(row: int) -> str:
+        return (
+            f"{cache.ids[row]} ({cache.classes[cache.labels[row]]})"
+            if cache.task == MULTICLASS
+            else cache.ids[row]
+        )
+
+    examples = ", ".join(f"{named(a)} = {named(b)}" for a, b in pairs[:most])
+    more = f", and {len(pairs) - most} more" if len(pairs) > most else ""
+    warn(
+        f"{len(pairs)} {'images are' if len(pairs) > 1 else 'image is'} there more than once with different labels "
+        f"({examples}{more}): no head can learn both; correct the labels, or remove the copies, and extract again, "
+        "which computes nothing anew"
     )
 
 

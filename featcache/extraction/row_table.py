@@ -1,7 +1,7 @@
 """Build the row table of a dataset: ids, hashes, labels and splits, which are drawn if the dataset has none."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -13,22 +13,40 @@ from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.file_state import recorded_time
+from featcache.errors import DataError
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
 
 UNREADABLE = b"\0" * 32
 """The hash of a file that could not be read."""
 
 
+_TOGETHER = ", copies together"
+"""Ends the name of a rule that drew other rows than the one that lets a border divide copies."""
+
+
 @dataclass(frozen=True)
 class SplitRule:
-    """The rule for a dataset without splits: a seeded, stratified test share."""
+    """The rule for a dataset without splits: a seeded, stratified test share.
+
+    Parameters
+    ----------
+    test_fraction, seed
+        The share, and another choice with another seed.
+    together
+        Whether copies of an image are drawn as one; not so in caches of an earlier featcache, which keep their split.
+    """
 
     test_fraction: float = 0.2
     seed: int = 0
+    together: bool = True
 
-    def to_json(self, *, grouped: bool = False) -> dict[str, Any]:
-        """Return plain JSON values for the cache's identity; `grouped` if whole groups were drawn."""
-        name = "stratified by group" if grouped else "stratified by content"
+    def to_json(self, *, grouped: bool = False, mended: bool = False) -> dict[str, Any]:
+        """Return plain JSON values for the cache's identity.
+
+        `grouped` if whole groups were drawn, `mended` if copies would have been divided: where they would not, caches
+        of the same images by earlier versions are the same.
+        """
+        name = ("stratified by group" if grouped else "stratified by content") + _TOGETHER * mended
         return {"rule": name, "test_fraction": self.test_fraction, "seed": self.seed}
 
     def draw(self, dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray) -> np.ndarray:
@@ -43,14 +61,16 @@ class SplitRule:
             If the groups allow no test share.
         """
         share = {"fraction": self.test_fraction, "seed": self.seed}
-        if not is_grouped(dataset):
-            return draw_stratified(hashes, labels, **share)
         # Unreadable files all have the same hash, and must not count as copies of one image.
         keys = [
             sha256(record.id.encode("utf-8", "surrogateescape")).digest() if key == UNREADABLE else key
             for record, key in zip(dataset.records, hashes, strict=True)
         ]
-        return draw_grouped(keys, labels, [record.group for record in dataset.records], **share)
+        if not is_grouped(dataset):
+            units = keys if self.together else range(len(keys))
+            return draw_stratified(hashes, labels, **share, units=units)
+        groups = [record.group for record in dataset.records]
+        return draw_grouped(keys, labels, groups, **share, together=self.together)
 
 
 def is_grouped(dataset: Dataset) -> bool:
@@ -75,10 +95,11 @@ def build_rows(
     records = dataset.records
     labels = np.array([record.label for record in records], np.int32)
     targets = _targets(dataset)
-    names = [record.split for record in records]
-    drawn = UNSPLIT in names
-    if drawn:
-        test = rule.draw(dataset, hashes, labels if targets is None else strata(dataset.task, targets))
+    names, told = [record.split for record in records], None
+    if UNSPLIT in names:
+        test, told = _drawn(
+            dataset, hashes, labels if targets is None else strata(dataset.task, targets), rule
+        )
         names = ["test" if chosen else "train" for chosen in test]
     usual = ("train", "val", "test")
     splits = tuple(sorted(set(names), key=lambda name: (usual.index(name) if name in usual else 3, name)))
@@ -92,7 +113,28 @@ def build_rows(
         groups=tuple(record.group for record in records) if is_grouped(dataset) else None,
         targets=targets,
     )
-    return table, splits, rule.to_json(grouped=is_grouped(dataset)) if drawn else None
+    return table, splits, told
+
+
+def _drawn(
+    dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray, rule: SplitRule
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the mask of test rows, and what the cache records of the rule."""
+    test, mended = rule.draw(dataset, hashes, labels), False
+    if rule.together and len(set(hashes)) < len(hashes):
+        before = _as_before_copies(dataset, hashes, labels, rule)
+        mended = before is None or not np.array_equal(test, before)
+    return test, rule.to_json(grouped=is_grouped(dataset), mended=mended)
+
+
+def _as_before_copies(
+    dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray, rule: SplitRule
+) -> np.ndarray | None:
+    """Return the mask of test rows that an earlier featcache drew; ``None`` where it could draw none."""
+    try:
+        return replace(rule, together=False).draw(dataset, hashes, labels)
+    except DataError:
+        return None
 
 
 def _targets(dataset: Dataset) -> np.ndarray | None:
@@ -102,9 +144,28 @@ def _targets(dataset: Dataset) -> np.ndarray | None:
 
 
 def identify_rows(
-    data: Dataset, hashes: Sequence[bytes], rule: SplitRule, split: str | None = None
+    data: Dataset,
+    hashes: Sequence[bytes],
+    rule: SplitRule,
+    split: str | None = None,
+    *,
+    held: Mapping[str, Any] | None = None,
 ) -> tuple[RowTable, dict[str, Any]]:
-    """Return the row table, and the dataset's entry in the identity, with `split` as its slice."""
+    """Return the row table, and the dataset's entry in the identity, with `split` as its slice.
+
+    `held` is the identity of the cache that is there already: where it has these very images, divided as an earlier
+    featcache did, it stays as it is.
+    """
+    if held is not None and held["dataset"].get("rule"):
+        found = _identify(data, hashes, replace(rule, together=False), split)
+        if same_rows(held, *found):
+            return found
+    return _identify(data, hashes, rule, split)
+
+
+def _identify(
+    data: Dataset, hashes: Sequence[bytes], rule: SplitRule, split: str | None
+) -> tuple[RowTable, dict[str, Any]]:
     rows, splits, drawn = build_rows(data, hashes, rule)
     document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}
     if data.task != MULTICLASS:

@@ -40,7 +40,7 @@ def unchanged_cache(
     if digest is None or cache.identity["provenance"].get("request") != digest:
         return None
     hashes = hash_records(data, workers=arguments.threads, report=report)
-    rows, document = identify_rows(data, hashes, arguments.rule)
+    rows, document = identify_rows(data, hashes, arguments.rule, held=cache.identity)
     if not same_rows(cache.identity, rows, document):
         return None
     # Files without a hash were tried again just now, in vain. The others that left no features may be readable.

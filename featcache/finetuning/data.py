@@ -4,14 +4,14 @@ Rows are split as they were for the head: otherwise the head could have seen ima
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featcache.backbones.layer import split_layer
 from featcache.cache import FeatureCache
-from featcache.cache.layout import table_digest
+from featcache.cache.layout import RowTable, table_digest
 from featcache.classifier.classifier import Classifier
 from featcache.core.identity import differences
 from featcache.core.parallel import default_workers
@@ -26,6 +26,7 @@ from featcache.finetuning.inputs import CachedActivations, Inputs, PhotoInputs
 from featcache.finetuning.model import Model
 from featcache.images.augmentation import Augmentation
 from featcache.splits.selection import Selection, SplitSpec, select_rows
+from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import rows_in
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class PhotoRows:
         Of every row; see `featcache.cache.FeatureCache`.
     readable
         bool ``[N]``: whether each file could be read.
+    classes
+        Names of the classes.
     """
 
     path: str
@@ -56,11 +59,12 @@ class PhotoRows:
     sha256: np.ndarray
     groups: Sequence[str] | None
     readable: np.ndarray
+    classes: Sequence[str]
     task: str = MULTICLASS
 
-    def rows_of(self, split: str) -> np.ndarray:
+    def rows_of(self, split: str, *, order: SliceOrder | None = None) -> np.ndarray:
         """Return the numbers of the readable rows of a split or slice."""
-        rows = rows_in(split, self.splits, self.split_of, origin=self.path)
+        rows = rows_in(split, self.splits, self.split_of, origin=self.path, order=order)
         return rows[self.readable[rows]]
 
 
@@ -142,7 +146,7 @@ def from_photos(
     data = _as_extracted(classifier, data)
     order = _class_order(classifier, data.classes, data.spec)
     hashes = hash_records(data, workers=workers or default_workers(), report=report)
-    table, splits, _ = build_rows(data, hashes, _split_rule(classifier))
+    table, splits = _divided(classifier, data, hashes)
     rows = PhotoRows(
         path=data.spec,
         splits=splits,
@@ -152,6 +156,7 @@ def from_photos(
         sha256=np.asarray(table.sha256),
         groups=table.groups,
         readable=np.array([digest != UNREADABLE for digest in hashes]),
+        classes=data.classes,
     )
     return FineTuningData(
         rows=_select(classifier, rows),
@@ -217,10 +222,18 @@ def extracted_slice(classifier: Classifier, data: Dataset) -> str | None:
     return provenance.get("slice") if provenance["dataset"] == data.spec else None
 
 
-def _split_rule(classifier: Classifier) -> SplitRule:
-    """Return the rule that drew the head's test rows, for a dataset without splits of its own."""
+def _divided(
+    classifier: Classifier, data: Dataset, hashes: Sequence[bytes]
+) -> tuple[RowTable, tuple[str, ...]]:
+    """Return the row table and the splits; of the very rows that the head saw, the splits that it saw."""
     rule = classifier.provenance.get("split_rule") or {}
-    return SplitRule(rule.get("test_fraction", 0.2), rule.get("seed", 0))
+    own = SplitRule(rule.get("test_fraction", 0.2), rule.get("seed", 0), together=False)
+    if rule:
+        table, splits, _ = build_rows(data, hashes, own)
+        if table_digest(table.columns()) == classifier.provenance.get("rows_sha256"):
+            return table, splits
+    table, splits, _ = build_rows(data, hashes, replace(own, together=True))
+    return table, splits
 
 
 def _class_order(classifier: Classifier, classes: Sequence[str], spec: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.rejection import require_accuracy
 from featcache.core.classifier_folder import require_place
+from featcache.core.disk.names import resolved
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.schema import spelled_out
 from featcache.core.warning import warn_all
@@ -120,11 +121,10 @@ def finetune(
     started = time.monotonic()
     require_accuracy(reject_accuracy)
     if output is not None:
-        require_place(Path(output).resolve())  # now, not after hours of training
+        require_place(resolved(output))  # now, not after hours of training
     given = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
-    start = (
-        given.before_refit()
-    )  # validation images tell when to stop, so the head may not have learnt from them
+    # Validation images tell when to stop, so the head may not have learnt from them.
+    start = given.before_refit()
     report = on_progress or (lambda progress: None)
     chosen = tune_settings(start, cached=cache is not None, **settings)
     from featcache.finetuning.result import conclude

@@ -51,14 +51,33 @@ def row_scores(
     Multiclass: 1 if right, else 0. Multilabel: the share of right labels. Regression: the row's term of R². The mean
     over rows is the score that `scores` gives with equal weights.
     """
+    return row_losses_and_scores(settings, parameters, val, classes=classes)[1]
+
+
+def row_losses_and_scores(
+    settings: Settings, parameters: Mapping[str, np.ndarray], val: FeatureRows, *, classes: int
+) -> np.ndarray:
+    """Return the loss and the score of one head on each row, float64 ``[2, N]``; see `scores` and `row_scores`.
+
+    The loss is what the head minimises: of ``ridge`` on classes the squared error of outputs whose targets are ±1. They
+    are no logits, and a cross-entropy of them grows with every penalty.
+    """
     judge = _row_scorer(settings, val, classes)
     single = {name: np.asarray(value)[None] for name, value in parameters.items()}
     found = []
     for start in range(0, val.table.shape[0], 4096):
         numbers = np.arange(start, min(start + 4096, val.table.shape[0]))
         raw = outputs(settings, single, val.table.take(numbers), classes=classes)
-        found.append(judge(raw, val.labels[numbers])[1][0])
-    return np.concatenate(found).astype(np.float64)
+        losses, right = (own[0] for own in judge(raw, val.labels[numbers]))
+        if settings.head == "ridge" and val.labels.ndim == 1:
+            losses = _squared_errors(raw[0], val.labels[numbers], classes)
+        found.append(np.stack([losses, right]).astype(np.float64))
+    return np.concatenate(found, axis=1)
+
+
+def _squared_errors(raw: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    targets = np.where(labels[:, None] == np.arange(classes), 1.0, -1.0)
+    return np.square(raw - targets, dtype=np.float64).mean(axis=1)
 
 
 RowScorer = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

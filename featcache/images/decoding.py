@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image
 
+from featcache.core.disk.contents import looks_like
 from featcache.errors import ImageError
 from featcache.images.limits import LARGE_PIXELS, require_readable_size, room_to_decode
 from featcache.images.loading import load_pixels
@@ -228,23 +229,13 @@ def _format_of(data: bytes) -> str:
         raise ImageError("empty file", "0 bytes; copy or download it again")
     match = _SIGNATURE.match(data)
     if match is None:
-        raise ImageError("not an image", f"{_kind_of(data)}; copy or download it again")
+        raise ImageError(
+            "not an image", f"{looks_like(data) or 'no known image format'}; copy or download it again"
+        )
     name = _NAMES[(match.lastindex or 1) - 1]
     if name in _REFUSED:
         raise ImageError("unsupported format", f"{name}; convert it to one of {', '.join(_READABLE)}")
     return name
-
-
-def _kind_of(data: bytes) -> str:
-    """Say what is no picture without showing any of it: data may name files that nobody meant to show."""
-    start = bytes(data[:512])
-    if re.match(rb"\s*<(!doctype|html|head|\?xml)", start, re.IGNORECASE):
-        return "a web page (a failed download?)"
-    if not any(start):
-        return "zeros (a failed copy?)"
-    # Text may be cut within a character of up to four bytes.
-    is_text = b"\0" not in start and len(start.decode("utf-8", "ignore").encode()) > len(start) - 4
-    return "text" if is_text else "no known image format"
 
 
 def _open(name: str, data: bytes) -> Image.Image:

@@ -24,7 +24,7 @@ def ranks(keys: Sequence[bytes], *, seed: int) -> np.ndarray:
 def stratified_folds(keys: Sequence[bytes], labels: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
     """Return the fold of each row, int ``[N]`` in 0..folds - 1, stratified by class.
 
-    Exact duplicates (equal keys) are in the same fold.
+    Exact duplicates (equal keys) are in the same fold, those of different classes in that of the first of these.
 
     Raises
     ------
@@ -34,12 +34,13 @@ def stratified_folds(keys: Sequence[bytes], labels: np.ndarray, *, folds: int, s
     _refuse_too_many(folds, len(set(keys)), "different training images")
     assigned = np.zeros(len(labels), np.int64)
     start = 0
+    fold_of: dict[bytes, int] = {}
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         own = [keys[row] for row in rows.tolist()]
         places = dict(zip(own, ranks(own, seed=seed).tolist(), strict=True))  # equal keys: the last one's
         order = {key: number for number, key in enumerate(sorted(places, key=lambda key: places[key]))}
-        assigned[rows] = [(start + order[key]) % folds for key in own]
+        assigned[rows] = [fold_of.setdefault(key, (start + order[key]) % folds) for key in own]
         # The next class goes on where this one ended, so that small classes do not all fill fold 0.
         start += len(order)
     return assigned

@@ -12,8 +12,11 @@ import numpy as np
 
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError, UsageError
+from featcache.splits.copies import join_copies
 from featcache.splits.folds import grouped_folds, stratified_folds
 from featcache.splits.groups import read_groups
+from featcache.splits.other_classes import refuse_other_classes
+from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import ALL
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
 
@@ -44,7 +47,9 @@ class CachedRows(Protocol):
     def sha256(self) -> np.ndarray: ...
     @property
     def splits(self) -> Sequence[str]: ...
-    def rows_of(self, split: str | None = None) -> np.ndarray: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+    def rows_of(self, split: str, *, order: SliceOrder | None = None) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,10 @@ class SplitSpec:
         Regular expression over ids: what it finds is an image's group. By default the groups that the cache holds.
         The held-out share is drawn by whole groups.
     seed
-        Of the held-out share.
+        Of the held-out share, and of `shuffle_slices`.
+    shuffle_slices
+        Cut slices in an order that spreads every class evenly, instead of that in which rows stand; see
+        `featcache.splits.shuffled`.
     """
 
     train: str = "train"
@@ -72,6 +80,7 @@ class SplitSpec:
     val_fraction: float = 0.2
     group_by: str | None = None
     seed: int = 0
+    shuffle_slices: bool = False
 
     @classmethod
     def from_training(cls, training: Mapping[str, Any], *, val_fraction: float, seed: int) -> Self:
@@ -133,17 +142,28 @@ def select_rows(cache: CachedRows, parts: SplitSpec) -> Selection:
 _VALIDATION = "validation (say which rows validate with --val SLICE, or --val none)"
 
 
-def select_named_rows(cache: CachedRows, parts: SplitSpec) -> Selection:
-    """Return the rows that the request names, without holding out a share; raises as `select_rows` does."""
+def select_named_rows(
+    cache: CachedRows, parts: SplitSpec, *, judging: Sequence[str] = ("val", "test")
+) -> Selection:
+    """Return the rows that the request names, without holding out a share; raises as `select_rows` does.
+
+    The parts that are `judging` must have classes that train; with folds that is the test part alone.
+    """
     _require_train_split(cache, parts)
-    train = cache.rows_of(parts.train)
+    order = slice_order(cache, parts)
+    train = cache.rows_of(parts.train, order=order)
     if cache.task == MULTICLASS and len(np.unique(cache.labels[train])) < 2:
         why = "" if parts.train == "train" else f" ({parts.train}: {len(train)} rows; {UNSORTED})"
         raise DataError(f"{cache.path}: the readable training images are of fewer than two classes{why}")
-    val, test = (_rows_asked_for(cache, name, getattr(parts, name)) for name in ("val", "test"))
+    val, test = (_rows_asked_for(cache, name, getattr(parts, name), order) for name in ("val", "test"))
     _refuse_overlap(cache, parts, {"train": train, "val": val, "test": test})
+    if cache.task == MULTICLASS:
+        judged = {"val": val, "test": test}
+        for name in judging:
+            refuse_other_classes(cache, parts, name, train, judged[name])
     own = "the dataset's own split" if parts.val in (None, "val") else f"rows {parts.val}"
-    return Selection(train, val, test, own if len(val) else "none")
+    shuffled = f", shuffled, seed {parts.seed}" if parts.shuffle_slices else ""
+    return Selection(train, val, test, own + shuffled if len(val) else "none")
 
 
 def _require_train_split(cache: CachedRows, parts: SplitSpec) -> None:
@@ -156,13 +176,22 @@ def _require_train_split(cache: CachedRows, parts: SplitSpec) -> None:
     )
 
 
-def _rows_asked_for(cache: CachedRows, name: str, asked: str | None) -> np.ndarray:
+def slice_order(cache: CachedRows, parts: SplitSpec) -> SliceOrder | None:
+    """Return the order in which a request's slices are cut; ``None`` for that in which rows stand."""
+    if not parts.shuffle_slices:
+        return None
+    rows = np.arange(len(cache.sha256))
+    groups = groups_of(cache, rows, parts.group_by)
+    return SliceOrder.drawn(keys_of(cache, rows), strata_of(cache, rows), groups, seed=parts.seed)
+
+
+def _rows_asked_for(cache: CachedRows, name: str, asked: str | None, order: SliceOrder | None) -> np.ndarray:
     """Return the rows of ``"val"`` or ``"test"``: those asked for, or the cache's own split, or none."""
     if asked is None:
         return cache.rows_of(name) if name in cache.splits else _NOTHING
     if asked == NONE and NONE not in cache.splits:
         return _NOTHING
-    rows = cache.rows_of(asked)
+    rows = cache.rows_of(asked, order=order)
     if not len(rows):
         raise UsageError(
             f"{cache.path}: {name} {asked} holds no readable image; give another slice, or {NONE}"
@@ -208,7 +237,7 @@ def draw_folds(
         return stratified_folds(keys, labels, folds=folds, seed=seed)
     # A row without a group forms one with the copies of its image.
     named = [group or key.hex() for group, key in zip(groups, keys, strict=True)]
-    return grouped_folds(named, labels, folds=folds, seed=seed)
+    return grouped_folds(join_copies(named, keys), labels, folds=folds, seed=seed)
 
 
 # Keys, strata and groups for drawing ---------------------------------------------------------------------------
@@ -248,7 +277,7 @@ def groups_of(cache: CachedRows, rows: np.ndarray, group_by: str | None) -> list
 
 
 UNSORTED = (
-    "a slice such as train[:80%] loses whole classes where rows are sorted by class, as in folders; the share that "
-    "--val-fraction draws does not"
+    "a slice such as train[:80%] loses whole classes where rows are sorted by class, as in folders; with "
+    "--shuffle-slices it does not, nor does the share that --val-fraction draws"
 )
 """Why rows that train may lack classes, and what to do."""

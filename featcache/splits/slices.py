@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.errors import UnknownNameError, UsageError, did_you_mean
+from featcache.splits.shuffled import SliceOrder
 
 ALL = "all"
 """Name of all rows, whatever their split."""
@@ -108,7 +109,14 @@ def parse_slices(text: str, splits: Sequence[str]) -> tuple[Slice, ...]:
     return tuple(_parse_term(term, text, splits) for term in _PLUS.split(text))
 
 
-def rows_in(text: str, splits: Sequence[str], split_of: np.ndarray, *, origin: str) -> np.ndarray:
+def rows_in(
+    text: str,
+    splits: Sequence[str],
+    split_of: np.ndarray,
+    *,
+    origin: str,
+    order: SliceOrder | None = None,
+) -> np.ndarray:
     """Return the row numbers that a text asks for, in its order, each once.
 
     Parameters
@@ -123,6 +131,9 @@ def rows_in(text: str, splits: Sequence[str], split_of: np.ndarray, *, origin: s
         other would not any more, once one image of the split could not be read.
     origin
         Name of the cache or dataset, for messages.
+    order
+        The order in which rows are cut; ``None`` for that in which they stand. It moves a bound to the nearest place
+        that divides no copies and no group.
 
     Returns
     -------
@@ -138,7 +149,7 @@ def rows_in(text: str, splits: Sequence[str], split_of: np.ndarray, *, origin: s
     """
     try:
         parts = parse_slices(text, splits)
-        rows = np.concatenate([_take(part, text, splits, split_of) for part in parts])
+        rows = np.concatenate([_take(part, text, splits, split_of, order) for part in parts])
         if not len(rows) and any(part != Slice(part.split) for part in parts):
             raise UsageError(f"has no rows {text!r}: the slice is empty; give a larger one")
     except UsageError as error:
@@ -147,14 +158,20 @@ def rows_in(text: str, splits: Sequence[str], split_of: np.ndarray, *, origin: s
     return rows[np.sort(first)]
 
 
-def _take(part: Slice, text: str, splits: Sequence[str], split_of: np.ndarray) -> np.ndarray:
+def _take(
+    part: Slice, text: str, splits: Sequence[str], split_of: np.ndarray, order: SliceOrder | None
+) -> np.ndarray:
     everything = part.split == ALL
     own = np.arange(len(split_of)) if everything else np.flatnonzero(split_of == splits.index(part.split))
     try:
         numbers = part.numbers(len(own))
     except UsageError as error:
         raise UsageError(f"has no rows {text!r}: of {part.split}, {error}") from None
-    return own[numbers.start : max(numbers.start, numbers.stop)].astype(np.int64)
+    start, stop = numbers.start, max(numbers.start, numbers.stop)
+    if order is not None and part != Slice(part.split):
+        own, borders = order.arrange(own)
+        start, stop = (int(borders[np.abs(borders - bound).argmin()]) for bound in (start, stop))
+    return own[start:stop].astype(np.int64)
 
 
 def _parse_term(term: str, text: str, splits: Sequence[str]) -> Slice:

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from featcache.core.tasks import REGRESSION
 from featcache.errors import DataError
+from featcache.splits.copies import join_copies
 
 _BINS = 5
 """Number of ranges that regression targets are cut into, as strata."""
@@ -15,12 +16,20 @@ _FEW = 5
 """Least number of images with the same labels that are a stratum of their own (multilabel)."""
 
 
-def draw_stratified(keys: Sequence[bytes], labels: np.ndarray, *, fraction: float, seed: int) -> np.ndarray:
-    """Choose about `fraction` of the rows of each class.
+def draw_stratified(
+    keys: Sequence[bytes],
+    labels: np.ndarray,
+    *,
+    fraction: float,
+    seed: int,
+    units: Sequence[Hashable] | None = None,
+) -> np.ndarray:
+    """Choose about `fraction` of the rows of each class, and never a part of the copies of an image.
 
     Rows are ranked by ``sha256(seed, key)`` within their class and the first are taken. With content hashes
-    as keys the choice survives renaming and moving files, adding images changes it for few others, and exact
-    duplicates (equal keys, hence equal ranks) end up on one side but for the one pair on the border.
+    as keys the choice survives renaming and moving files, and adding images changes it for few others. Exact
+    duplicates (equal keys, hence equal ranks) that the border or different labels would divide go to the side that
+    brings the classes nearer to their shares.
 
     Parameters
     ----------
@@ -29,9 +38,11 @@ def draw_stratified(keys: Sequence[bytes], labels: np.ndarray, *, fraction: floa
     labels
         int ``[N]``; classes are stratified.
     fraction
-        Between 0 and 1. A class of at least two rows gives at least one row and keeps at least one.
+        Between 0 and 1. A class of at least two different images gives at least one row and keeps at least one.
     seed
         Another seed, another choice.
+    units
+        ``[N]``: equal for rows that stay together; by default the keys.
 
     Returns
     -------
@@ -39,6 +50,12 @@ def draw_stratified(keys: Sequence[bytes], labels: np.ndarray, *, fraction: floa
         bool ``[N]``, true where chosen.
     """
     labels = np.asarray(labels)
+    chosen = _draw_rows(keys, labels, fraction, seed)
+    return _keep_whole(keys if units is None else units, labels, chosen, fraction=fraction, seed=seed)
+
+
+def _draw_rows(keys: Sequence[bytes], labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Return the first rows of each class by rank, bool ``[N]``; the border may divide copies."""
     ranks = np.array([hashlib.sha256(b"%d:" % seed + key).digest() for key in keys], dtype="S32")
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -58,13 +75,14 @@ def draw_grouped(
     fraction: float,
     seed: int,
     purpose: str = "testing",
+    together: bool = True,
 ) -> np.ndarray:
     """Choose about `fraction` of the rows of each class, all rows of a group or none of them.
 
     Groups are gone through in the order of ``sha256(seed, name)``, and one is chosen where that brings the classes
     nearer to their shares: where the sum over classes of (chosen - share)² / rows gets smaller. Where every row is
-    alone this is what `draw_stratified` does, but for classes of very few rows. Rows with equal keys in two named
-    groups may come to different sides.
+    alone this is what `draw_stratified` does, but for classes of very few rows. Groups with copies of one image
+    count as one.
 
     Parameters
     ----------
@@ -80,6 +98,8 @@ def draw_grouped(
         Another seed, another choice.
     purpose
         What the chosen rows are for; it stands in the message.
+    together
+        Whether groups that hold copies of one image are drawn as one; featcache once did not.
 
     Returns
     -------
@@ -95,13 +115,10 @@ def draw_grouped(
         hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest() if group else key
         for group, key in zip(groups, keys, strict=True)
     ]
-    members: dict[bytes, Counter[int]] = defaultdict(Counter)
-    for name, label in zip(names, np.asarray(labels).tolist(), strict=True):
-        members[name][label] += 1
-    order = sorted(members, key=lambda name: hashlib.sha256(b"%d:" % seed + name).digest())
-    # Classes in one order, so that sums do not round otherwise where the rows come in another.
-    counts = [Counter(dict(sorted(members[name].items()))) for name in order]
-    chosen = _choose_groups(counts, fraction) if fraction else set()
+    names = join_copies(names, keys) if together else names
+    members = _class_counts(names, np.asarray(labels))
+    order = sorted(set(names), key=lambda name: hashlib.sha256(b"%d:" % seed + name).digest())
+    chosen = _choose_groups([members[name] for name in order], fraction) if fraction else set()
     if fraction and not chosen:
         raise DataError(
             f"{len(members)} groups: none can be put aside for {purpose}, because each holds all images of some class; "
@@ -111,11 +128,44 @@ def draw_grouped(
     return np.array([name in picked for name in names], bool)
 
 
-def _choose_groups(groups: Sequence[Counter[int]], fraction: float) -> set[int]:
-    """Return the numbers of the chosen groups, which are given by how many rows of each class they hold."""
+def _keep_whole(
+    units: Sequence[Hashable], labels: np.ndarray, chosen: np.ndarray, *, fraction: float, seed: int
+) -> np.ndarray:
+    """Return a choice of rows in which no unit is divided, and every other row is where it was."""
+    sides: dict[Hashable, set[bool]] = defaultdict(set)
+    for unit, side in zip(units, chosen.tolist(), strict=True):
+        sides[unit].add(side)
+    if all(len(both) == 1 for both in sides.values()):
+        return chosen
+    order = sorted(sides, key=lambda unit: hashlib.sha256(b"%d:%r" % (seed, unit)).digest())
+    counts = _class_counts(units, labels)
+    settled = {n: True in sides[unit] for n, unit in enumerate(order) if len(sides[unit]) == 1}
+    whole = {order[n] for n in _choose_groups([counts[unit] for unit in order], fraction, settled)}
+    return np.array([unit in whole for unit in units], bool)
+
+
+def _class_counts(names: Sequence[Hashable], labels: np.ndarray) -> dict[Hashable, Counter[int]]:
+    """Return how many rows of each class every group has, classes in order."""
+    found: dict[Hashable, Counter[int]] = defaultdict(Counter)
+    for name, label in zip(names, labels.tolist(), strict=True):
+        found[name][label] += 1
+    # Classes in one order, so that sums do not round otherwise where the rows come in another.
+    return {name: Counter(dict(sorted(counts.items()))) for name, counts in found.items()}
+
+
+_UNSETTLED: Mapping[int, bool] = {}
+
+
+def _choose_groups(
+    groups: Sequence[Counter[int]], fraction: float, settled: Mapping[int, bool] = _UNSETTLED
+) -> set[int]:
+    """Return the numbers of the chosen groups, which are given by how many rows of each class they hold.
+
+    Those that are `settled` are chosen or not as that says; not chosen, they still serve a class that has no row.
+    """
     rows = sum(groups, Counter())
-    taken: Counter[int] = Counter()
-    chosen: set[int] = set()
+    chosen = {number for number, side in settled.items() if side}
+    taken = sum((groups[number] for number in chosen), Counter())
 
     def cost(group: Counter[int]) -> float:
         """Return the change of the distance from the shares if this group is chosen too."""
@@ -132,7 +182,7 @@ def _choose_groups(groups: Sequence[Counter[int]], fraction: float) -> set[int]:
         chosen.add(number)
 
     for number, group in enumerate(groups):
-        if cost(group) < 0 and spared(group):
+        if number not in settled and cost(group) < 0 and spared(group):
             take(number)
     for label in sorted(rows):
         if taken[label]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import finish_head, image_floor
 from featcache.classifier.refitting import RefittedHeads, folds_for
 from featcache.classifier.refitting import refit as refit_heads
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import DataError
 from featcache.heads.feature_table import FeatureRows
-from featcache.heads.validation_scores import row_scores
+from featcache.heads.validation_scores import row_losses_and_scores, row_scores
 from featcache.metrics.comparison import SeedScores, compare, seed_scores
 from featcache.solvers.fit import Fit, fit_heads
 from featcache.splits.selection import Selection
@@ -22,6 +23,7 @@ from featcache.sweeps.data import SweepData
 from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
 from featcache.sweeps.results import Choice, Contender
+from featcache.sweeps.simplest import simplest
 from featcache.sweeps.trials import Trial
 
 CONTENDERS = 4
@@ -53,25 +55,38 @@ def choose(
 ) -> tuple[Choice, Sequence[Fit], RefittedHeads | None]:
     """Choose on validation rows, compare with the next best there, then read the test rows.
 
-    Heads in `fit_cache` are not fitted again. Also returns what `final_heads` does.
+    Of configurations that are not told apart the simplest is chosen, see `featcache.sweeps.simplest`. Heads in
+    `fit_cache` are not fitted again. Also returns what `final_heads` does.
     """
     ranked = leaderboard_entries([(key, own) for key, own in rows if key.shots == shots])
     if not np.isfinite(ranked[0].accuracy):
         raise DataError("every head diverged; try learning rates a tenth as large")
-    best = ranked[0]
-    # Another cache may hold other rows: only heads of one cache can be compared row by row.
-    near = [entry for entry in ranked[1:] if entry.key.cache == best.key.cache][:CONTENDERS]
+    own = data[ranked[0].key.cache]
+
+    @cache
+    def judged(key: Trial) -> np.ndarray:
+        return _val_losses_and_scores(key, own, seeds, memory, fit_cache)
+
+    best = simplest(ranked, judged, bounded=own.cache.task != REGRESSION)
+    # Rows of other caches are in another order: only heads of one cache are compared row by row.
+    near = [entry for entry in ranked if entry is not best and entry.key.cache == best.key.cache][:CONTENDERS]
     near = [entry for entry in near if np.isfinite(entry.accuracy)]
-    own = data[best.key.cache]
-    scores = {s.key: _val_scores(s.key, own, seeds, memory, fit_cache) for s in (best, *near)}
+    scores = {s.key: judged(s.key)[1] for s in (best, *near)}
     contenders = [Contender(s, compare(scores[best.key], scores[s.key])) for s in near]
     heads, refitted = final_heads(best, own, seeds, memory, fit_cache, refit=refit, calibrate=calibrate)
     test = _test_scores(best, refitted.fits if refitted else heads, own)
-    return Choice(shots, best, tuple(contenders), test, choice_floor(best.key, own)), heads, refitted
+    first = None if best is ranked[0] else ranked[0]
+    choice = Choice(shots, best, tuple(contenders), test, choice_floor(best.key, own), first)
+    return choice, heads, refitted
 
 
-def _val_scores(key: Trial, data: SweepData, seeds: int, memory: int, fit_cache: FitCache) -> np.ndarray:
-    """Return each validation row's score, averaged over seeds, float ``[M]``: the share of seeds that have it right."""
+def _val_losses_and_scores(
+    key: Trial, data: SweepData, seeds: int, memory: int, fit_cache: FitCache
+) -> np.ndarray:
+    """Return each validation row's loss and score, float ``[2, M]``, averaged over seeds.
+
+    The score of a class is the share of seeds that have it right.
+    """
     trials = [
         replace(key, settings=replace(key.settings, seed=seed), fold=fold)
         for seed in range(seeds)
@@ -79,14 +94,18 @@ def _val_scores(key: Trial, data: SweepData, seeds: int, memory: int, fit_cache:
     ]
     fits = fit_cache.get(trials, lambda missing: fit_trials(missing, data, memory))
     val = data.val_part(trials)
-    scores = np.stack(
+    classes = len(data.cache.classes)
+    found = np.stack(
         [
-            _row_scores(trial, fit.parameters, val._replace(weight=weight[None]), data)
+            row_losses_and_scores(
+                trial.settings, fit.parameters, val._replace(weight=weight[None]), classes=classes
+            )
             for trial, fit, weight in zip(trials, fits, val.weight, strict=True)
-        ]
+        ],
+        axis=1,
     )
     # Each row is scored once for each seed: by the head that did not learn from it.
-    return (scores * val.weight).sum(axis=0) / seeds
+    return np.where(val.weight > 0, found, 0.0).sum(axis=1) / seeds
 
 
 def final_heads(

@@ -60,7 +60,7 @@ class Protocol(SplitSpec):
         default = SplitSpec()
         own |= {
             name: getattr(self, name)
-            for name in ("train", "val", "test")
+            for name in ("train", "val", "test", "shuffle_slices")
             if getattr(self, name) != getattr(default, name)
         }
         if self.group_by is not None and not self.folds:
@@ -100,7 +100,7 @@ class SweepData:
     def __init__(self, cache: FeatureCache, protocol: Protocol, *, memory: int) -> None:
         self.cache, self.protocol, self.memory = cache, protocol, memory
         if protocol.folds:  # every row that is no test row is a validation row once
-            rows = select_named_rows(cache, protocol)
+            rows = select_named_rows(cache, protocol, judging=("test",))
             joined = np.sort(np.concatenate([rows.train, rows.val]))
             rows = replace(rows, train=joined, val=joined)
         else:
@@ -118,6 +118,16 @@ class SweepData:
         """The fold of each training row, int ``[N]``."""
         own = self.protocol
         return draw_folds(self.cache, self.train, folds=own.folds, group_by=own.group_by, seed=own.seed)
+
+    @cached_property
+    def rows_identity(self) -> str:
+        """A hash over the rows and how they are divided; other than before where copies were divided."""
+        own = self.protocol.identity(self.cache)
+        pool = np.unique(np.concatenate([self.train, self.val]))
+        drawn = self.protocol.folds or (self.protocol.val is None and "val" not in self.cache.splits)
+        if not drawn or len({*keys_of(self.cache, pool)}) == len(pool):
+            return own
+        return sha256_json({"rows": own, "drawn": "copies together"})
 
     @property
     def how(self) -> str:

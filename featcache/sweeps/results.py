@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from featcache.core.disk.files import made_folder, replace_file
 from featcache.core.disk.jsonl import append_records, drop_lines, mend_end, read_lines
 from featcache.core.disk.lock import WriteLock
+from featcache.core.disk.names import FOLDER, require_free
 from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.temporaries import remove_leftovers
 from featcache.core.display import data_frame, html_table, percent
@@ -69,6 +70,7 @@ class Results:
         self.folder, self.path = folder, folder / RESULTS
         lock = WriteLock(self.path, what=f"the sweep in {folder}")
         with storage_errors(self.path, elsewhere=ELSEWHERE):
+            require_free(folder, FOLDER, elsewhere=ELSEWHERE)
             _require_sweep(folder, lock)
             with made_folder(folder), ExitStack() as held:
                 held.enter_context(lock)
@@ -209,6 +211,9 @@ class Choice:
         Its scores on the test rows, read once; ``None`` without test rows.
     image_floor
         The validation accuracy that the images' colours alone reach; ``None`` where it is not known.
+    first
+        The configuration of the highest validation accuracy, where a simpler one that is not told apart from it was
+        chosen; ``None`` where that one was.
     """
 
     shots: int | None
@@ -216,6 +221,7 @@ class Choice:
     contenders: tuple[Contender, ...]
     test: SeedScores | None
     image_floor: float | None = None
+    first: LeaderboardEntry | None = None
 
     def __repr__(self) -> str:
         trial: Trial = self.entry.key
@@ -245,7 +251,7 @@ class SweepResult:
     classifier
         Folder of the chosen head, if it was saved.
     caches
-        Names of the backbones; `Trial.cache` is an index into them.
+        Name of each cache's backbone, with that of its file where several have one; `Trial.cache` is an index.
     task
         One of `featcache.core.tasks.TASKS`; accuracy means the share of right labels for multilabel, R² for
         regression.
@@ -327,6 +333,7 @@ class SweepResult:
             **self._entry_json(choice.entry),
             "test": choice.test.to_json() if choice.test else None,
             "image_floor": choice.image_floor,
+            "instead_of": self._entry_json(choice.first) if choice.first else None,
             "contenders": [
                 {
                     **self._entry_json(contender.entry),

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
-from featcache.classifier.classifier import Classifier
 from featcache.classifier.rejection import require_accuracy
+from featcache.classifier.replacing import save_keeping_better
 from featcache.classifier.view_features import with_views
 from featcache.core.argument_types import checked_types
-from featcache.core.classifier_folder import read_folder
 from featcache.core.tasks import MULTICLASS
-from featcache.core.warning import warn, warn_all
-from featcache.errors import FeatcacheError, IntegrityError, UsageError, did_you_mean
+from featcache.core.warning import warn_all
+from featcache.errors import IntegrityError, UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, STEPPING, Settings, enough_epochs, with_fading_votes
 from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
 from featcache.sweeps.choice import choose, finish_winner, fit_trials
+from featcache.sweeps.comparable import cache_names, comparable
 from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
 from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
@@ -59,6 +59,7 @@ def sweep(
     test: str | None = None,
     val_fraction: float = 0.2,
     group_by: str | None = None,
+    shuffle_slices: bool = False,
     seed: int = 0,
     memory: str | int = "2GiB",
     save_best: bool = True,
@@ -73,8 +74,9 @@ def sweep(
     Parameters
     ----------
     caches
-        One or more caches, or their paths; several (backbones of one dataset) give one leaderboard. Of several paths,
-        those of files that are no caches, or damaged ones, are left out and named among the warnings.
+        One or more caches, or their paths; several (backbones of one dataset) give one leaderboard. They must hold the
+        same validation and test images with the same labels: shards, slices and caches of other images are left out
+        and named among the warnings, as files are that are no caches, or damaged ones.
     output
         Folder for the results. An unfinished sweep in it is continued: heads that it holds are not fitted
         again.
@@ -98,8 +100,10 @@ def sweep(
     group_by
         Regular expression over ids; images of one group are never split between training and validation. By
         default the groups that a cache holds.
+    shuffle_slices
+        Cut slices of shuffled rows, every class evenly; see `featcache.train_head`.
     seed
-        Of folds, held-out rows, random search, and the order of minibatches.
+        Of folds, shuffled slices, held-out rows, random search, and the order of minibatches.
     memory
         Memory that training may take, such as ``"2GiB"``; larger features are streamed.
     save_best
@@ -124,7 +128,8 @@ def sweep(
     Raises
     ------
     UsageError
-        Axes are not in the grammar, the test rows would choose, or the output folder holds something else.
+        Axes are not in the grammar, the test rows would choose, no two caches can be compared, or the output folder
+        holds something else.
     DataError
         If a cache has no usable training rows, or fewer than there are folds.
     IntegrityError
@@ -138,18 +143,18 @@ def sweep(
         raise UsageError(f"seeds {seeds}: expected 1 or more")
     if trials is not None and trials < 1:
         raise UsageError(f"trials {trials}: expected 1 or more, or None for all configurations")
-    protocol = Protocol(train, val, test, val_fraction, group_by, seed, folds)
+    protocol = Protocol(train, val, test, val_fraction, group_by, seed, shuffle_slices, folds)
     shot_counts = read_shots(shots)
     limit = read_bytes(memory)
     require_accuracy(reject_accuracy)
     given = [caches] if isinstance(caches, str | os.PathLike | FeatureCache) else list(caches)
     opened, left_out = _open(given)
-    _refuse_other_classes(opened)
+    data, others = comparable(opened, lambda cache: SweepData(cache, protocol, memory=limit))
+    opened = [own.cache for own in data]
     task = opened[0].task
     chosen = _configurations(task, axes, trials=trials, seed=seed)
     if task != MULTICLASS and shot_counts != [None]:
         raise UsageError(f"shots are training examples of each class, and {opened[0].path} holds {task}")
-    data = [SweepData(cache, protocol, memory=limit) for cache in opened]
 
     def with_epochs(own: Settings, few: int | None, number: int) -> Settings:
         if axes.get("epochs") is not None or own.head not in DESCENT or own.optimizer not in STEPPING:
@@ -185,6 +190,7 @@ def sweep(
         )
         sure = reject_accuracy if calibrate else None
         winner = finish_winner(choices[-1], heads[-1], refitted[-1], data, Path(output), reject_accuracy=sure)
+        own = data[choices[-1].entry.key.cache]
         result = SweepResult(
             folder=Path(output),
             heads=len(wanted),
@@ -194,9 +200,11 @@ def sweep(
                 leaderboard_entries([(key, own) for key, own in rows if key.shots == shot_counts[-1]])
             ),
             choices=choices,
-            warnings=(*left_out, *(found["message"] for found in winner.training["warnings"])),
-            classifier=_save(winner, Path(output) / "classifier") if save_best else None,
-            caches=tuple(f"{cache.backbone}" for cache in opened),
+            warnings=(*left_out, *others, *(found["message"] for found in winner.training["warnings"])),
+            classifier=save_keeping_better(winner, Path(output) / "classifier", own.cache)
+            if save_best
+            else None,
+            caches=cache_names(opened),
             task=task,
         )
         result.write()
@@ -228,16 +236,6 @@ def _open(given: Sequence[str | os.PathLike[str] | FeatureCache]) -> tuple[list[
     if problems and not opened:
         raise problems[0]
     return opened, [f"left out: {error}" for error in problems]
-
-
-def _refuse_other_classes(caches: Sequence[FeatureCache]) -> None:
-    if not caches:
-        raise UsageError("no cache to sweep over; give one or more")
-    for cache in caches[1:]:
-        if (cache.task, cache.classes) != (caches[0].task, caches[0].classes):
-            raise UsageError(
-                f"{cache.path} has other classes than {caches[0].path}; one leaderboard needs one set of classes"
-            )
 
 
 def _configurations(task: str, axes: Mapping[str, Given], *, trials: int | None, seed: int) -> list[Settings]:
@@ -288,7 +286,7 @@ def read_shots(given: str | int | Sequence[str | int]) -> list[int | None]:
 def _identity(trial: Trial, data: Sequence[SweepData]) -> str:
     own = data[trial.cache]
     features = own.cache.layers[trial.layer].fingerprint
-    rows, views = own.protocol.identity(own.cache), own.cache.identity["recipe"]["views"]
+    rows, views = own.rows_identity, own.cache.identity["recipe"]["views"]
     return trial.identity(features, rows, views)
 
 
@@ -301,17 +299,6 @@ def _line_check(names: Mapping[Trial, str], data: Sequence[SweepData]) -> Callab
             require_row_of(trial, data[trial.cache].cache, line)
 
     return check
-
-
-def _save(winner: Classifier, place: Path) -> Path:
-    """Save the classifier, and say so where the one that is replaced was damaged."""
-    try:
-        read_folder(place)
-    except IntegrityError as error:
-        warn(f"replaced the damaged classifier of before: {error}")
-    except FeatcacheError:  # there is none, or it cannot be read: saving says what is wrong
-        pass
-    return winner.save(place)
 
 
 # ---- fitting
@@ -336,7 +323,7 @@ def _fit_all(
         done += len(group)
         if on_progress:
             rows = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
-            caches = [own.cache.backbone for own in data]
+            caches = cache_names([own.cache for own in data])
             on_progress(
                 SweepProgress(done, len(names), group[0].settings.head, leaderboard_entries(rows)[:5], caches)
             )

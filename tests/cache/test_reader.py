@@ -219,9 +219,9 @@ def test_an_unfinished_file_says_how_far_it_is(want, tmp_path):
     ("content", "what"),
     [
         (b"", "it is empty"),
-        (b"\n<!doctype html><p>404", r"a web page \(a failed download\?\)"),
-        (b"\x89PNG\r\n\x1a\n....", r"it starts with b'.x89PNG"),
-        (bytes(5000), "it starts with"),
+        (b"\n<!doctype html><p>404", r"it is a web page \(a failed download\?\)"),
+        (b"\x89PNG\r\n\x1a\n....", "it is a PNG image"),
+        (bytes(5000), r"it is zeros \(a failed copy\?\)"),
     ],
 )
 def test_files_that_are_no_cache(content, what, tmp_path):
@@ -232,14 +232,14 @@ def test_files_that_are_no_cache(content, what, tmp_path):
 
 
 def test_a_folder_is_no_cache(tmp_path):
-    with pytest.raises(MissingFileError, match="no cache"):
+    with pytest.raises(DataError, match="is a folder; expected a cache, the file that"):
         FeatureCache(tmp_path)
 
 
 def test_another_hdf5_file_is_no_cache(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = [1]
-    with pytest.raises(IntegrityError, match="is no featcache cache: an HDF5 file of something else"):
+    with pytest.raises(IntegrityError, match="is no featcache cache: it is an HDF5 file of something else"):
         FeatureCache(tmp_path / "a.h5")
 
 
@@ -279,7 +279,7 @@ def test_a_file_edited_by_hand_is_refused(edit, cache):
 @pytest.mark.parametrize(
     ("offset", "message"),
     [
-        (3, "is no featcache cache: it starts with b'feauc"),
+        (3, "is no featcache cache: it is of no format that is known"),
         (10, "the header is damaged"),
         (30, "the header does not match its checksum"),
         (100, "the header does not match its checksum"),

@@ -125,8 +125,8 @@ def test_classes_that_are_only_tested_are_found():
     assert only(found).code == "unseen-classes"
     assert only(found).message == (
         "4 test rows are of classes without train rows (cat) and always wrong; split anew, stratified by class: a "
-        "slice such as train[:80%] loses whole classes where rows are sorted by class, as in folders; the share that "
-        "--val-fraction draws does not"
+        "slice such as train[:80%] loses whole classes where rows are sorted by class, as in folders; with "
+        "--shuffle-slices it does not, nor does the share that --val-fraction draws"
     )
     # A class that is nowhere is no mistake of the split.
     assert class_counts({"train": counted(9, 9), "val": counted(2, 2)}, CLASSES) == []

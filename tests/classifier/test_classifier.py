@@ -268,8 +268,12 @@ def test_a_folder_of_something_else_is_not_touched(trained, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_text("precious")
     (tmp_path / "file").write_text("precious")
-    for name in ("photos", "file"):
-        with pytest.raises(UsageError, match=f"{name} exists and is no classifier; choose another place"):
+    reasons = {
+        "photos": "exists and is no classifier; choose another",
+        "file": "is a file, expected a folder",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(UsageError, match=f"{name} {reason}"):
             trained.classifier.save(tmp_path / name)
     assert (tmp_path / "photos" / "a.jpg").read_text() == (tmp_path / "file").read_text() == "precious"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "photos"]
@@ -306,5 +310,7 @@ def test_the_working_directory_itself_can_be_the_folder(trained, saved, monkeypa
 
 def test_a_place_below_a_file_cannot_be_written(trained, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"cannot write the classifier to .*file/c: "):
+    with pytest.raises(
+        StorageError, match=r"output .*/file is a file, expected a folder or nothing; write else"
+    ):
         trained.classifier.save(tmp_path / "file" / "c")

@@ -59,7 +59,7 @@ FAILURES = {
     "size of a slip": ("extract photos --image-size 1x100000", 2, r"image size '1x100000': .* 1 to 4096; leave it"),
     "output's name": ("extract photos -o out.npz", 2, r"output out\.npz must end in \.h5"),
     "missing folder": ("extract nowhere", 3, r"no dataset folder nowhere; expected ROOT/CLASS/image\.jpg"),
-    "a file": ("extract text.jpg", 3, r"text\.jpg is a file, not a dataset folder"),
+    "a file": ("extract text.jpg", 3, r"text\.jpg is a file; expected a dataset folder"),
     "empty folder": ("extract empty", 3, r"empty holds no images in class folders"),
     "one class": ("extract one", 3, r"one holds one class \(cat\); a classifier needs at least two"),
     "strict": ("extract broken --strict", 3, r"cat/text\.jpg: not an image: .*; without --strict"),
@@ -91,7 +91,7 @@ FAILURES = {
     "predict size": ("predict classifier text.jpg --image-size 150", 2, r"--image-size goes with --backbone; a class"),
     "slip of a rate": ("train-head good.h5 --lr 1e30", 2, r"learning-rate 1e\+30: expected at most 100, and usually"),
     "slip in a sweep": ("sweep good.h5 --lr 1e-3,1e30", 2, r"learning-rate 1e\+30: expected at most 100, and usually"),
-    "no folder to examine": ("doctor nowhere", 3, r"no folder nowhere; name one in which to look for caches"),
+    "no folder to examine": ("doctor nowhere", 3, r"no folder nowhere; expected a folder in which to look for caches"),
     "predict no size": ("predict -b efficientnet_lite0 text.jpg --image-size abc", 2, r"image size 'abc': expected"),
 }  # fmt: skip
 

@@ -39,7 +39,7 @@ def test_train_on_a_slice_and_evaluate_another(cli, cache):
     result = cli("train-head", cache, *own, "--json").result
     assert result["training"]["selection"] | {"val_fraction": 0.2, "seed": 0} == {
         "train": "train[:80%]", "val": "train[80%:]", "test": "test[:10]", "group_by": None, "val_fraction": 0.2,
-        "seed": 0,
+        "seed": 0, "shuffle_slices": False,
     }  # fmt: skip
     assert (result["metrics"]["val"]["count"], result["metrics"]["test"]["count"]) == (12, 10)
     scored = cli("evaluate", "classifier", "--split", "test[:10]", "--json").result

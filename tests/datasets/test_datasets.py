@@ -266,14 +266,14 @@ def test_a_missing_folder(tmp_path):
 
 def test_a_file_instead_of_a_folder(tmp_path):
     touch(tmp_path, "photos.zip")
-    with pytest.raises(DataError, match=r"photos\.zip is a file, not a dataset folder"):
+    with pytest.raises(DataError, match=r"photos\.zip is a file; expected a dataset folder, ROOT"):
         open_dataset(str(tmp_path / "photos.zip"))
     with pytest.raises(MissingFileError, match=r"no dataset folder .*photos\.zip/cats"):
         open_dataset(str(tmp_path / "photos.zip" / "cats"))
 
 
 def test_a_name_that_no_file_system_takes():
-    with pytest.raises(DataError, match=r"cannot open the dataset folder xxx.*: File name too long"):
+    with pytest.raises(DataError, match=r"cannot read xxx.*: File name too long"):
         open_dataset("x" * 5000)
 
 

@@ -68,7 +68,7 @@ def test_an_extraction_leaves_them_out(caches):
     assert done.computed == 4
     assert [str(each.message).partition(":")[0] for each in said] == ["left out", "left out"]
     assert "label.h5: the row table is damaged" in str(said[0].message)
-    assert "weights.h5 is no featcache cache: an HDF5 file of something else" in str(said[1].message)
+    assert "weights.h5 is no featcache cache: it is an HDF5 file of something else" in str(said[1].message)
 
 
 def test_a_sweep_over_many_leaves_them_out(caches):

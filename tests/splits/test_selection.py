@@ -95,7 +95,7 @@ def test_answers_are_in_what_is_held_out_in_their_shares():
         targets=targets,
         groups=None,
         sha256=np.array([list(hashlib.sha256(b"%d" % row).digest()) for row in range(count)], np.uint8),
-        rows_of=lambda split: np.arange(count),
+        rows_of=lambda split, order=None: np.arange(count),
     )
     rows = select_rows(cache, SplitSpec())  # pyright: ignore[reportArgumentType]
     held, counts = np.unique(targets[rows.val], axis=0, return_counts=True)
@@ -299,7 +299,7 @@ def test_no_group_is_on_both_sides(groups, seed):
         labels=np.arange(count) % 3,
         sha256=np.array([list(hashlib.sha256(b"%d" % row).digest()) for row in range(count)], np.uint8),
         groups=groups,
-        rows_of=lambda split: np.arange(count),
+        rows_of=lambda split, order=None: np.arange(count),
     )
     try:
         rows = select_rows(cache, SplitSpec(val_fraction=0.3, seed=seed))  # pyright: ignore[reportArgumentType]

@@ -102,8 +102,7 @@ def test_a_sweep_that_has_only_begun_is_a_sweep_and_anything_else_is_none(folder
 def test_a_file_in_the_place_of_the_folder_is_told(folder):
     folder.touch()
     with pytest.raises(
-        StorageError,
-        match=r"cannot write .*: Not a directory \[errno 20, ENOTDIR\]; something else has that name",
+        UsageError, match="is a file, expected a folder or nothing; write elsewhere with --out"
     ):
         Results(folder)
 

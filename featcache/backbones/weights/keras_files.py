@@ -22,6 +22,7 @@ import numpy as np
 
 from featcache.backbones.weights.hdf5_manifest import Manifest, Window, read_dataset, read_manifest
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
+from featcache.backbones.weights.zip_entries import zip_entries
 
 WEIGHTS_ENTRY = "model.weights.h5"
 """Name of the weights inside of a ``.keras`` archive."""
@@ -102,28 +103,12 @@ def read_keras_archive(file: BinaryIO) -> dict[str, np.ndarray]:
     MalformedError
         As from `read_keras_hdf5`, or the archive itself is damaged.
     """
-    entries = [entry for entry in archive_entries(file) if entry.filename == WEIGHTS_ENTRY]
+    entries = [entry for entry in zip_entries(file) if entry.filename == WEIGHTS_ENTRY]
     if len(entries) != 1:
         raise MalformedError(
             f"the archive has {len(entries)} entries {WEIGHTS_ENTRY!r}, not one", _SAVE_AGAIN
         )
     return _read(file, _window(file, entries[0]))
-
-
-def archive_entries(file: BinaryIO) -> list[zipfile.ZipInfo]:
-    """Return the entries of a zip archive; empty if it cannot be read.
-
-    Parameters
-    ----------
-    file
-        The open file.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return archive.infolist()
-    # The last four are what zipfile lets through on damaged bytes.
-    except (zipfile.BadZipFile, struct.error, NotImplementedError, ValueError, OSError):
-        return []
 
 
 def _window(file: BinaryIO, entry: zipfile.ZipInfo) -> Window:

@@ -118,7 +118,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise WeightsError(f"cannot read {path} ({error.strerror}); check its permissions") from error
+        raise WeightsError(str(storage_error(error, path, "read"))) from error
 
 
 def _record(entry: Mapping[str, Any]) -> LockRecord:

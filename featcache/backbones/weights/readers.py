@@ -6,6 +6,7 @@ the file. The reader is chosen by the file's content, never by its name. Torch a
 read whole; for HDF5 files, which can only be of Keras, another process finds the places of the values.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,13 +18,15 @@ import safetensors
 
 from featcache.backbones.weights.keras_files import (
     WEIGHTS_ENTRY,
-    archive_entries,
     read_keras_archive,
     read_keras_hdf5,
 )
 from featcache.backbones.weights.torch_files import read_torch_legacy, read_torch_zip
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
-from featcache.errors import WeightsError
+from featcache.backbones.weights.zip_entries import zip_entries
+from featcache.core.disk.contents import looks_like
+from featcache.core.disk.names import open_regular_file, require_file
+from featcache.errors import MissingFileError, StorageError, WeightsError
 
 SUPPORTED = (
     "supported are torch .pth/.pt files (legacy and zip), .safetensors, and Keras .h5, .weights.h5 and .keras"
@@ -83,6 +86,10 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         tensors = _read(path)
     except MalformedError as error:
         raise WeightsError(f"{path}: {error}") from error
+    except MissingFileError as error:
+        raise WeightsError(str(error)) from error
+    except StorageError:
+        raise
     except MemoryError as error:
         raise WeightsError(f"{path} does not fit into memory; use a machine with more of it") from error
     except OSError as error:
@@ -145,7 +152,9 @@ def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
         views = dict(safetensors.deserialize(data))
         return {name: _safetensor(name, views[name]) for name in sorted(views)}
     except safetensors.SafetensorError as error:
-        raise MalformedError(f"damaged or incomplete as a safetensors file ({error})") from error
+        # Some of the parser's messages quote the header, which may be of any file.
+        why = "" if set("`'\"") & set(str(error)) else f" ({error})"
+        raise MalformedError(f"damaged or incomplete as a safetensors file{why}") from error
 
 
 def _safetensor(name: str, view: Mapping[str, Any]) -> np.ndarray:
@@ -166,7 +175,7 @@ def _is_float(array: np.ndarray) -> bool:
 
 def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
     """Read a zip archive of Keras or torch, recognised by its entries."""
-    names = {entry.filename for entry in archive_entries(file)}
+    names = {entry.filename for entry in zip_entries(file)}
     if names & {WEIGHTS_ENTRY, "config.json"}:
         return read_keras_archive(file)
     return _from_bytes(read_torch_zip)(file)
@@ -198,31 +207,27 @@ _READERS: tuple[tuple[bytes, _Reader], ...] = (
 _IMPOSTORS = (
     (
         rb"\s*<(!doctype html|html|head|\?xml|error)",
-        "an error or login page was saved instead of weights",
+        "it is an error or login page, saved instead of weights",
         "open the URL in a browser to see what it answers, then download the file again",
     ),
     (
         rb"version https://git-lfs",
-        "a Git LFS pointer was saved instead of weights",
+        "it is a Git LFS pointer, saved instead of weights",
         "run `git lfs pull`, or download from the /resolve/ URL rather than /raw/",
     ),
     (
         rb'\s*\{\s*"',
-        "a JSON text (often an error message) was saved instead of weights",
+        "it is a JSON text (often an error message), saved instead of weights",
         "read it, then download the file again",
     ),
-    (rb"\x1f\x8b", "a gzip archive is not a supported format", f"unpack it first; {SUPPORTED}"),
+    (rb"\x1f\x8b", "it is a gzip archive", f"unpack it first; {SUPPORTED}"),
 )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    if path.is_dir():
-        raise MalformedError("a folder where a weights file was expected", "name the file inside it")
-    if not path.exists():
-        raise MalformedError("no such file", "check the path, or download the weights first")
-    if not path.is_file():
-        raise MalformedError("not a regular file", "name a weights file")
-    with path.open("rb") as file:
+    missing = f"{path}: no such file; check the path, or download the weights first"
+    require_file(path, "a weights file", missing=missing, error=WeightsError)
+    with os.fdopen(open_regular_file(path)[0], "rb") as file:
         return _choose_reader(file.read(256))(file)
 
 
@@ -233,7 +238,7 @@ def _choose_reader(head: bytes) -> _Reader:
         if re.match(pattern, head, re.DOTALL):
             return reader
     for pattern, what, advice in _IMPOSTORS:
-        if found := re.match(pattern, head, re.IGNORECASE):
-            start = found.group().decode("latin-1").strip()
-            raise MalformedError(f"starts with {start!r}: {what}", advice)
-    raise MalformedError(f"starts with {head[:16]!r}, which is no known weights format", SUPPORTED)
+        if re.match(pattern, head, re.IGNORECASE):
+            raise MalformedError(what, advice)
+    seems = looks_like(head)
+    raise MalformedError(f"it is {f'{seems}, ' if seems else ''}no known format of weights", SUPPORTED)

@@ -22,6 +22,7 @@ from featcache.backbones.weights.torch_pickle import (
     read_stream,
     shorten,
 )
+from featcache.backbones.weights.zip_entries import zip_entries
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 TORCH_PROTOCOL = 1001
@@ -147,12 +148,7 @@ def _legacy_blobs(
 
 def _entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
     """Return the entries of a zip archive by name."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            listed = archive.infolist()
-    # The last four are what zipfile lets through on damaged bytes (NotImplementedError: a newer version).
-    except (zipfile.BadZipFile, struct.error, NotImplementedError, ValueError, OSError) as error:
-        raise MalformedError(f"damaged or incomplete as a zip archive ({error})", _INCOMPLETE) from error
+    listed = zip_entries(io.BytesIO(data))
     entries = {entry.filename: entry for entry in listed}
     if len(entries) < len(listed):
         raise MalformedError("two entries of the archive have the same name")

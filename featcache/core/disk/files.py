@@ -13,12 +13,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from featcache.core.disk.storage import storage_error, storage_errors
+from featcache.core.disk.names import FOLDER, open_regular_file, require_free, resolved
+from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.syncing import sync_file, sync_name
 from featcache.core.disk.temporaries import held_file, remove_leftovers
-from featcache.errors import IntegrityError, MissingFileError
-
-_BINARY = getattr(os, "O_BINARY", 0)
+from featcache.errors import IntegrityError, MissingFileError, StorageError
 
 
 class PinnedFile:
@@ -36,14 +35,14 @@ class PinnedFile:
     Raises
     ------
     StorageError
-        If it cannot be opened.
+        If it cannot be opened, or is something else.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with storage_errors(path, "read"):
             try:
-                self.descriptor = os.open(path, os.O_RDONLY | _BINARY)
+                self.descriptor, _ = open_regular_file(path)
             except FileNotFoundError as error:
                 raise MissingFileError(f"no file {path}") from error
         self._close = weakref.finalize(self, os.close, self.descriptor)
@@ -159,7 +158,18 @@ def replace_file(path: Path, content: Content) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, where they are missing, and make their names survive a power cut."""
+    """Make a folder and its parents, where they are missing, and make their names survive a power cut.
+
+    Raises
+    ------
+    StorageError
+        If something else has one of the names.
+    OSError
+        If they cannot be made.
+    """
+    folder = resolved(folder)  # a link to nothing is one to the place where it is to be
+    for place in (folder, *folder.parents):
+        require_free(place, FOLDER, elsewhere=ELSEWHERE, error=StorageError)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:

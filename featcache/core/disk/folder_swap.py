@@ -14,6 +14,7 @@ from pathlib import Path
 
 from featcache.core.disk.files import exchange
 from featcache.core.disk.kernel_locks import folder_lock
+from featcache.core.disk.names import resolved
 from featcache.core.disk.syncing import sync_name
 from featcache.core.disk.temporaries import find_temporaries, remove_leftovers, temporary_path
 
@@ -108,7 +109,7 @@ def is_there(folder: Path, document: str) -> bool:
     """
     if folder.exists():
         return True
-    target = folder.resolve()
+    target = resolved(folder)
     with folder_lock(target.parent):
         if not target.exists():
             aside = [old for old in find_temporaries(target, "old") if (old / document).is_file()]

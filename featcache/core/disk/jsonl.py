@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.core.disk.files import replace_file
+from featcache.core.disk.names import read_file
 from featcache.core.disk.syncing import sync_file, sync_name
 from featcache.core.documents.json_text import parse, plain, to_text
 from featcache.core.documents.kinds import Kind, Record
@@ -78,7 +79,7 @@ def read_lines(
         If the log cannot be read.
     """
     try:
-        *lines, last = path.read_bytes().split(b"\n")
+        *lines, last = read_file(path).split(b"\n")
     except FileNotFoundError:
         return []
     if _parse(last) is not None:  # whole but for its line feed
@@ -193,7 +194,7 @@ def mend_end(path: Path) -> None:
     """
     if not path.exists():
         return
-    content = path.read_bytes()
+    content = read_file(path)
     *lines, last = content.split(b"\n")
     whole = [line for line in (*lines, last) if not _is_lost(line)]
     if whole and whole[-1] is last and _parse(last) is None:
@@ -218,7 +219,7 @@ def drop_lines(path: Path, numbers: Collection[int]) -> None:
     OSError
         If it cannot be read or written.
     """
-    lines = enumerate(path.read_bytes().split(b"\n"), start=1)
+    lines = enumerate(read_file(path).split(b"\n"), start=1)
     replace_file(path, b"\n".join(line for number, line in lines if number not in numbers))
 
 

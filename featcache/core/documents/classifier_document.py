@@ -35,6 +35,7 @@ SELECTION = Record(
         "group_by": Maybe(Text()),
         "seed": Whole(0),
         "folds": _COUNT,
+        "shuffle_slices": Flag(),
     },
 )
 """Which rows trained, validated and tested: `featcache.splits.selection.SplitSpec`."""

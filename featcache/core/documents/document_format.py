@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featcache.core.disk.names import read_file
 from featcache.core.documents.json_text import MOST_BYTES, parse
 from featcache.core.documents.kinds import Kind, Misfit, shown
 from featcache.errors import FeatcacheError, IntegrityError
@@ -54,7 +55,9 @@ class DocumentFormat:
         except ValueError as error:
             raise self.damaged(origin, f"not {self.what}: {error}") from error
         if not isinstance(value, dict):
-            raise self.damaged(origin, f"not {self.what}: it is {shown(value)}, expected an object")
+            # A text or a number may be what stands in any file.
+            found = shown(value) if isinstance(value, list) else "one value"
+            raise self.damaged(origin, f"not {self.what}: it is {found}, expected an object")
         if self.name:
             self._require_version(value, origin)
         return value
@@ -90,5 +93,4 @@ class DocumentFormat:
 
 def read_limited(path: Path) -> bytes:
     """Return the bytes of a document's file, no more than a document may have and one; raises ``OSError``."""
-    with path.open("rb") as stream:
-        return stream.read(MOST_BYTES + 1)
+    return read_file(path, MOST_BYTES + 1)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from featcache.core.child_process import child_process, end_of
+from featcache.core.disk.names import open_regular_file
 from featcache.datasets.formats.arrow_child import DAMAGED, LENGTH
-from featcache.datasets.formats.folder import open_regular_file
 from featcache.errors import DataError
 
 MEMORY_BYTES = 3 * 2**28

@@ -2,16 +2,16 @@
 
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from featcache.core.disk.names import open_regular_file, require_folder
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state
-from featcache.errors import DataError, MissingFileError
+from featcache.errors import DataError
 from featcache.images.limits import require_readable_size
 from featcache.splits.slices import SPLITS
 
@@ -99,25 +99,6 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     )
 
 
-_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-
-
-def open_regular_file(path: str) -> tuple[int, os.stat_result]:
-    """Return a descriptor of a regular file, and what the file system says of it; raises ``OSError`` for all others.
-
-    Others are not opened: that alone rewinds a tape, starts a watchdog, or wakes who waits at a FIFO. One that takes
-    the file's place meanwhile is found once it is open, and cannot block the run.
-    """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(f"{path} is no regular file")
-    descriptor = os.open(path, _OPEN)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path} is no regular file")
-    return descriptor, status
-
-
 def read_regular_file(path: str) -> bytes:
     """Return a file's bytes; refuses what is no regular file, see `open_regular_file`.
 
@@ -148,12 +129,8 @@ def image_files(folder: Path) -> tuple[list[Path], dict[str, int]]:
 
 def _require_folder(root: Path) -> None:
     with access_errors(root, "open the dataset folder"):
-        try:
-            mode = root.stat().st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingFileError(f"no dataset folder {root}{space_at_end(root)}; {LAYOUTS}") from None
-    if not stat.S_ISDIR(mode):
-        raise DataError(f"{root} is a file, not a dataset folder; {LAYOUTS}")
+        missing = f"no dataset folder {root}{space_at_end(root)}; {LAYOUTS}"
+        require_folder(root, f"a dataset folder, {LAYOUTS.removeprefix('expected ')}", missing=missing)
 
 
 def _below(folder: str, root: Path) -> str:

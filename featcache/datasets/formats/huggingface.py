@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from featcache.core.disk.names import require_file
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
 from featcache.datasets.formats.folder import natural_key
 from featcache.datasets.formats.huggingface_rows import Column, Source, Split, map_columns, open_sources
 from featcache.datasets.formats.listed_files import order_classes
 from featcache.datasets.inside import is_inside, read_document
-from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean, first_line
+from featcache.errors import DataError, FeatcacheError, UsageError, did_you_mean, first_line
 from featcache.splits.slices import SPLITS
 
 EXPECTED = (
@@ -143,11 +144,12 @@ def open_hf(text: str) -> Dataset:
 def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
     """Return the files of each split."""
     path = spec.path
-    if not path.exists():
-        raise MissingFileError(
+    if not path.is_dir():
+        missing = (
             f"nothing at {path}; {EXPECTED}. Nothing is downloaded here: fetch a dataset of the hub once with "
             f"datasets.load_dataset(NAME).save_to_disk(PATH)"
         )
+        require_file(path, f"a file or folder; {EXPECTED}", missing=missing)
     if path.is_file() and path.suffix in _FILES:
         return {UNSPLIT: [path]}
     if path.is_dir() and any((path / name).is_file() for name in _SAVED):

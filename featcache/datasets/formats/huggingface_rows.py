@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from featcache.core.disk.files import make_folder, replace_file
+from featcache.core.disk.names import open_regular_file
 from featcache.core.disk.storage import OTHER_HOME, storage_errors
 from featcache.core.environment import home
 from featcache.datasets.dataset import Record
 from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.arrow_files import copy_parquet, map_arrow
-from featcache.datasets.formats.folder import open_regular_file, read_regular_file
+from featcache.datasets.formats.folder import read_regular_file
 from featcache.datasets.inside import is_inside
 from featcache.errors import DataError
 from featcache.splits.slices import SPLITS

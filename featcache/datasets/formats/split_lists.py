@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from featcache.datasets.dataset import Dataset
+from featcache.core.disk.names import require_file, require_folder
+from featcache.datasets.dataset import Dataset, access_errors
 from featcache.datasets.formats.folder import EXTENSIONS
 from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
-from featcache.datasets.formats.text_lines import require_file, text_lines
+from featcache.datasets.formats.text_lines import text_lines
 from featcache.errors import DataError, MissingFileError, did_you_mean
 from featcache.splits.slices import SPLITS
 
@@ -52,7 +53,8 @@ def open_lists(path: str) -> Dataset:
         two lists, or there is a single class.
     """
     root = Path(path).expanduser()
-    folder, lists = _find_lists(root)
+    with access_errors(root):
+        folder, lists = _find_lists(root)
     files = _Files(tuple(str(base) for base in (root / "images", root) if base.is_dir()))
     skipped: Counter[str] = Counter()
     entries = [entry for list_file, split in lists for entry in _entries(list_file, split, files, skipped)]
@@ -74,8 +76,7 @@ def open_lists(path: str) -> Dataset:
 
 def _find_lists(root: Path) -> tuple[Path, list[tuple[Path, str]]]:
     """Return the folder of the lists, and each list with its split."""
-    if not root.is_dir():
-        raise MissingFileError(f"no folder {root}; {LAYOUTS}")
+    require_folder(root, f"a folder of split lists; {LAYOUTS}", missing=f"no folder {root}; {LAYOUTS}")
     for folder in (root / "meta", root):
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
         splits = {name: SPLITS.get(Path(name).stem.casefold()) for name in names if name.endswith(".txt")}

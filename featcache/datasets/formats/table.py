@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from featcache.core.disk.names import require_file
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
-from featcache.datasets.dataset import UNSPLIT, Dataset
+from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, space_at_end
 from featcache.datasets.formats.listed_files import Entry, to_dataset
 from featcache.datasets.formats.table_labels import as_text, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
-from featcache.datasets.formats.text_lines import require_file
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
@@ -157,7 +157,9 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         fewer classes.
     """
     spec = TableSpec.parse(text)
-    require_file(spec.file, _EXPECTED)
+    with access_errors(spec.file):
+        missing = f"no file {spec.file}{space_at_end(spec.file)}; expected {_EXPECTED}"
+        require_file(spec.file, _EXPECTED, missing=missing)
     table = open_table_file(spec.file, spec.delimiter)
     columns, labels = spec.resolve(table)
     root = spec.file.parent / Path(spec.root).expanduser()

@@ -18,9 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from featcache.core.disk.names import DANGLING, NOTHING, described, kind_of, open_regular_file, require_file
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
 from featcache.datasets.file_state import file_state
-from featcache.datasets.formats.folder import natural_key, open_regular_file
+from featcache.datasets.formats.folder import natural_key
 from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
 from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.images.limits import MAX_FILE_BYTES
@@ -155,9 +156,15 @@ def find_shards(pattern: str) -> list[Path]:
     shards = [Path(found).absolute() for name in expanded for found in _matches(name)]
     if not shards:
         raise MissingFileError(f"no shard matches tar:{pattern}; {EXPECTED}")
-    missing = [str(shard) for shard in shards if not shard.exists()]
+    with access_errors(Path(pattern), "find"):
+        missing = [shard for shard in shards if kind_of(shard) in (NOTHING, DANGLING)]
     if missing:
-        raise MissingFileError(f"no shard {missing[0]} ({len(missing)} of {len(shards)} missing); {EXPECTED}")
+        rest = f" ({len(missing)} of {len(shards)} missing); {EXPECTED}"
+        raise MissingFileError(
+            f"{missing[0]} is {described(missing[0], DANGLING)}{rest}"
+            if missing[0].is_symlink()
+            else f"no shard {missing[0]}{rest}"
+        )
     return list(dict.fromkeys(shards))
 
 
@@ -258,9 +265,8 @@ def _text(field: bytes | bytearray, encoding: str, errors: str) -> str:
 
 
 def _samples(shard: Path, skipped: Counter[str]) -> Iterator[_Sample]:
-    if not shard.is_file():
-        raise DataError(f"{shard} is no regular file; {EXPECTED}")
-    with shard.open("rb") as stream:
+    require_file(shard, f"a shard; {EXPECTED}")
+    with os.fdopen(open_regular_file(shard)[0], "rb") as stream:
         _refuse_compressed(shard, stream)
         grouped: dict[str, dict[str, _Extent]] = {}
         for key, extension, extent in _members(shard, stream, skipped):

@@ -1,43 +1,13 @@
-"""Read lines of UTF-8 text files, with or without a byte order mark; refuse files that are not text."""
+"""Read lines of UTF-8 text files; a byte order mark is left out; what is not text is refused."""
 
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from featcache.datasets.dataset import access_errors, space_at_end
-from featcache.errors import DataError, MissingFileError
+from featcache.datasets.dataset import access_errors
+from featcache.errors import DataError
 
 LONGEST = 1 << 20
 """Longest line in bytes: a limit on memory, far above any list or table of images."""
-
-
-def require_file(path: Path, expected: str) -> None:
-    """Raise unless `path` is a regular file, so that a FIFO cannot block the scan.
-
-    Parameters
-    ----------
-    path
-        The file.
-    expected
-        What the file should be, for the message.
-
-    Raises
-    ------
-    MissingFileError
-        If it does not exist.
-    DataError
-        If it is a folder, a FIFO or a device, or cannot be accessed.
-    """
-    with access_errors(path, "open"):
-        try:
-            mode = path.stat().st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingFileError(f"no file {path}{space_at_end(path)}; expected {expected}") from None
-        except ValueError as error:
-            raise DataError(f"cannot open {path}: {error}; no file has such a name") from error
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise DataError(f"{path} is {what}; expected {expected}")
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

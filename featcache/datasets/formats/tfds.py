@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from featcache.core.disk.names import FOLDER, described, kind_of
 from featcache.core.environment import offline
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.file_state import file_state
@@ -117,8 +118,12 @@ def _prepare(spec: TfdsSpec) -> Path:
 
 def _what_is_there(spec: TfdsSpec) -> str:
     """Return why a dataset may not be found, in brackets: the folder, the version, or the name."""
-    if not spec.data_dir.is_dir():
-        return " (there is no such folder)"
+    if (kind := kind_of(spec.data_dir)) != FOLDER:
+        return (
+            f" (that is {described(spec.data_dir, kind)}, no folder)"
+            if kind
+            else " (there is no such folder)"
+        )
     if versions := prepared_versions(spec):
         return f" (there is {', '.join(versions)})"
     names = prepared_names(spec.data_dir)

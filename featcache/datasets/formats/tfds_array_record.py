@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from featcache.datasets.formats.folder import open_regular_file
+from featcache.core.disk.names import open_regular_file
 from featcache.errors import DataError
 
 MOST_UNPACKED = 2**26

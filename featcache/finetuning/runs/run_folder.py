@@ -22,6 +22,7 @@ from featcache.core.disk.files import made_folder, replace_file
 from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.disk.jsonl import append_records, mend_end, read_records, rewrite_records
 from featcache.core.disk.lock import WriteLock
+from featcache.core.disk.names import FOLDER, require_file, require_folder, require_free, resolved
 from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.temporaries import held_folder, remove_leftovers
 from featcache.core.documents.document_format import DocumentFormat, read_limited
@@ -29,7 +30,7 @@ from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import Maybe, Number, Record, Table, Whole
 from featcache.core.identity import canonical_json, differences
 from featcache.core.warning import warn
-from featcache.errors import IdentityError, MissingFileError, UsageError
+from featcache.errors import IdentityError, UsageError
 from featcache.finetuning.runs.checkpoints import Checkpoints
 
 RUN = "run.json"
@@ -105,13 +106,14 @@ class RunFolder:
         StorageError
             If it cannot be written.
         """
-        target = Path(path).resolve()  # a link stays, and what it leads to is used
+        target = resolved(path)  # a link stays, and what it leads to is used
         with (
             storage_errors(target, "create", elsewhere=ELSEWHERE),
             made_folder(target.parent),
             ExitStack() as held,
         ):
             held.enter_context(WriteLock(target))
+            require_free(target, FOLDER, elsewhere=ELSEWHERE)
             _require_room(target, overwrite=overwrite)
             _create_run(target, identity)
             return cls(target, held)
@@ -131,7 +133,7 @@ class RunFolder:
         LockedError
             If another process is training into it.
         """
-        target = Path(path).resolve()
+        target = resolved(path)
         is_there(target, RUN)
         _read_run(target)  # raises before a lock file is created for a missing run
         with storage_errors(target, "open"), ExitStack() as held:
@@ -256,12 +258,11 @@ def _is_run(folder: Path) -> bool:
 
 def _read_run(folder: Path) -> dict[str, Any]:
     path = folder / RUN
+    missing = f"nothing to resume: no run in {folder}; start one without --resume"
+    require_folder(folder, "a run, the folder that featcache finetune writes", missing=missing)
+    require_file(path, "the record of a run", missing=missing)
     try:
         text = read_limited(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingFileError(
-            f"nothing to resume: no run in {folder}; start one without --resume"
-        ) from error
     except OSError as error:
         raise storage_error(error, path, "read") from error
     return RUN_DOCUMENT.read(text, path)

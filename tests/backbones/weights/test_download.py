@@ -238,7 +238,7 @@ def test_unwritable_weights_folder(server, tmp_path, monkeypatch):
 def test_html_instead_of_weights(tmp_path):
     path = tmp_path / "mobilenet_v2.pth"
     path.write_bytes(HTML)
-    with pytest.raises(WeightsError, match=r"mobilenet_v2\.pth: .*login page was saved instead of weights"):
+    with pytest.raises(WeightsError, match=r"mobilenet_v2\.pth: .*login page, saved instead of weights"):
         load("mobilenet_v2", weights=path)
 
 

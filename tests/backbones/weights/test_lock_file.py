@@ -135,7 +135,7 @@ def test_lock_file_that_cannot_be_read():
     """A folder in its place: permissions would not stop root."""
     lock_file().mkdir(parents=True)
     with pytest.raises(
-        WeightsError, match=r"cannot read .*weights\.lock\.json \(Is a directory\); check its perm"
+        WeightsError, match=r"weights\.lock\.json is no regular file but a folder; move it away"
     ):
         read_record("vgg16.h5")
 

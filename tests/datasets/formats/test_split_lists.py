@@ -248,5 +248,5 @@ def test_lists_that_are_no_text_files(tmp_path):
         open_dataset(spec)
     (tmp_path / "train.txt").unlink()
     os.mkfifo(tmp_path / "train.txt")
-    with pytest.raises(DataError, match=r"train\.txt is no regular file; expected a split list"):
+    with pytest.raises(DataError, match=r"train\.txt is a FIFO; expected a split list"):
         open_dataset(spec)

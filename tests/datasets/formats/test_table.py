@@ -315,7 +315,7 @@ def test_files_that_are_no_tables(tmp_path):
         ("nowhere.csv", MissingFileError, r"no file .*nowhere\.csv; expected a table \(\.csv, "),
         ("photos.xlsx", UsageError, r"photos\.xlsx is no table by its suffix '\.xlsx'; known: \.csv, \.tsv"),
         ("folder.csv", DataError, r"folder\.csv is a folder; expected a table"),
-        ("fifo.csv", DataError, r"fifo\.csv is no regular file; expected a table"),
+        ("fifo.csv", DataError, r"fifo\.csv is a FIFO; expected a table"),
     ):
         with pytest.raises(kind, match=says):
             open_dataset(f"csv:{tmp_path / name}")

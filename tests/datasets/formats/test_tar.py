@@ -466,7 +466,7 @@ def test_compressed_shards_are_refused_with_what_to_do(tmp_path, content, kind):
 
 def test_what_is_no_archive_is_refused_without_blocking(tmp_path):
     os.mkfifo(tmp_path / "fifo.tar")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="is a FIFO; expected a shard"):
         open_tar(str(tmp_path / "fifo.tar"))
     (tmp_path / "text.tar").write_text("no archive at all" * 100)
     with pytest.raises(DataError, match="truncated or damaged"):

@@ -14,6 +14,7 @@ import pytest
 
 from featcache.core.disk import jsonl
 from featcache.errors import (
+    DataError,
     FeatcacheWarning,
     IdentityError,
     IntegrityError,
@@ -110,9 +111,9 @@ def test_an_empty_folder_and_a_link_to_one_are_used(place, tmp_path):
 def test_a_file_is_no_run(place):
     place.parent.mkdir()
     place.write_text("notes")
-    with pytest.raises(UsageError, match="exists and is no run of featcache"):
+    with pytest.raises(UsageError, match="is a file, expected a folder or nothing"):
         RunFolder.create(place, IDENTITY, overwrite=True)
-    with pytest.raises(MissingFileError, match="nothing to resume"):
+    with pytest.raises(DataError, match="is a file; expected a run, the folder that"):
         RunFolder.open(place, IDENTITY)
     assert place.read_text() == "notes"
 
@@ -316,7 +317,9 @@ def test_a_full_disk_is_told(place, monkeypatch):
 
 def test_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"cannot create .*file/a.run: .*\[errno \d+, E"):
+    with pytest.raises(
+        StorageError, match=r"output .*/file is a file, expected a folder or nothing; write elsewhere"
+    ):
         RunFolder.create(tmp_path / "file" / "a.run", IDENTITY)
 
 

@@ -1,0 +1,211 @@
+"""What lies under a name: a file, a folder, or what neither can be read nor waited for, such as a FIFO.
+
+Whoever is given a path asks here before it is opened, so that no command waits for the writer of a FIFO or reads a
+device for ever, and says what is there instead of calling it missing.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from featcache.core.disk.storage import storage_error
+from featcache.errors import DataError, FeatcacheError, MissingFileError, StorageError, UsageError
+
+NOTHING = ""
+FILE = "a file"
+FOLDER = "a folder"
+DANGLING = "a link to nothing"
+LOOP = "a link that leads back to itself"
+
+_KINDS = (
+    (stat.S_ISREG, FILE),
+    (stat.S_ISDIR, FOLDER),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+
+Name = str | os.PathLike[str]
+Missing = str | Callable[[], str] | None
+
+
+def kind_of(path: Name) -> str:
+    """Return what lies under a name, links followed: `FILE`, `FOLDER`, `NOTHING` or another thing in words.
+
+    Raises
+    ------
+    OSError
+        If the system does not tell, or takes no such name.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return DANGLING if os.path.islink(path) else NOTHING
+    except ValueError as error:
+        raise _no_name(path) from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return LOOP
+        raise
+    return next(
+        (kind for is_one, kind in _KINDS if is_one(mode)), "something that is neither file nor folder"
+    )
+
+
+def described(path: Name, kind: str) -> str:
+    """Return what lies under a name in words for a message; of a link to nothing, where it leads."""
+    if kind != DANGLING:
+        return kind
+    try:
+        return f"a link to {os.readlink(path)}, which is missing"
+    except OSError:  # it is gone meanwhile
+        return kind
+
+
+def require_file(
+    path: Name, expected: str, *, missing: "Missing" = None, error: type[FeatcacheError] = DataError
+) -> None:
+    """Raise unless a file lies under a name.
+
+    Parameters
+    ----------
+    path
+        The name.
+    expected
+        What should be there, such as ``"a cache, as featcache extract writes it"``.
+    missing
+        The message where nothing is there, or a function that returns it; by default one of `expected`.
+    error
+        The class of the error where something else is there.
+
+    Raises
+    ------
+    MissingFileError
+        If nothing is there, or a link to nothing.
+    DataError
+        Or `error`, if it is something else.
+    StorageError
+        If the system does not tell.
+    """
+    _require(path, FILE, expected, missing, error)
+
+
+def require_folder(
+    path: Name, expected: str, *, missing: "Missing" = None, error: type[FeatcacheError] = DataError
+) -> None:
+    """Raise unless a folder lies under a name; as `require_file`."""
+    _require(path, FOLDER, expected, missing, error)
+
+
+def _require(path: Name, kind: str, expected: str, missing: "Missing", error: type[FeatcacheError]) -> None:
+    try:
+        found = kind_of(path)
+    except OSError as refused:
+        raise storage_error(refused, Path(path), "read") from refused
+    if found == kind:
+        return
+    if found == NOTHING:
+        missing = missing() if callable(missing) else missing
+        said = missing or f"no {kind.removeprefix('a ')} {path}; expected {expected}"
+        raise MissingFileError(said + _no_folder(path))
+    raised = MissingFileError if found == DANGLING else error
+    raise raised(f"{path} is {described(path, found)}; expected {expected}; name one")
+
+
+def _no_folder(path: Name) -> str:
+    """Say which part of a path is no folder, where that is why there is nothing."""
+    for parent in reversed(Path(path).parents):
+        if os.path.lexists(parent) and not parent.is_dir():
+            return f" ({parent} is {described(parent, kind_of(parent))}, no folder)"
+    return ""
+
+
+def require_free(path: Name, kind: str, *, elsewhere: str, error: type[FeatcacheError] = UsageError) -> None:
+    """Raise unless a file or folder can be written under a name: nothing is there, or one of the same kind.
+
+    A link to nothing is one to the place where it is to be.
+
+    Parameters
+    ----------
+    path
+        The name.
+    kind
+        `FILE` or `FOLDER`.
+    elsewhere
+        What to do otherwise, such as ``"write elsewhere with --output"``.
+
+    error
+        The class of the error where something else is there.
+
+    Raises
+    ------
+    UsageError
+        Or `error`, if something else is there.
+    StorageError
+        If the system does not tell.
+    """
+    try:
+        found = kind_of(path)
+    except OSError as refused:
+        raise storage_error(refused, Path(path), "write", elsewhere=elsewhere) from refused
+    if found not in (NOTHING, kind, DANGLING):
+        raise error(f"output {path} is {found}, expected {kind} or nothing; {elsewhere}")
+
+
+# ---- opening
+
+
+def open_regular_file(path: Name) -> tuple[int, os.stat_result]:
+    """Return a descriptor of a regular file, and what the file system says of it; raises ``OSError`` for all others.
+
+    Others are not opened: that alone rewinds a tape, starts a watchdog, or wakes who waits at a FIFO. One that takes
+    the file's place meanwhile is found once it is open, and cannot block the run.
+
+    Raises
+    ------
+    StorageError
+        If it is something else than a file.
+    OSError
+        If it cannot be opened.
+    """
+    try:
+        _require_regular(path, os.stat(path).st_mode)
+        descriptor = os.open(path, _OPEN)
+    except ValueError as error:
+        raise _no_name(path) from error
+    status = os.fstat(descriptor)
+    try:
+        _require_regular(path, status.st_mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, status
+
+
+def _require_regular(path: Name, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_one, kind in _KINDS if is_one(mode)), "something else")
+        raise StorageError(f"{path} is no regular file but {kind}; move it away, or name another")
+
+
+def read_file(path: Name, most: int = -1) -> bytes:
+    """Return the bytes of a regular file, or its first ones; raises as `open_regular_file`."""
+    with os.fdopen(open_regular_file(path)[0], "rb") as stream:
+        return stream.read(most)
+
+
+def resolved(path: Name) -> Path:
+    """Return a path with its links followed, as far as they lead somewhere: a loop stays as it is."""
+    return Path(os.path.realpath(path))
+
+
+def _no_name(path: Name) -> MissingFileError:
+    shown = os.fspath(path).replace("\0", "\\0")
+    return MissingFileError(
+        f"{shown}: no file has such a name, with a NUL character in it; give another name"
+    )

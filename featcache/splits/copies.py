@@ -1,0 +1,73 @@
+"""Rows that are one: copies of an image, which are drawn together with the groups that hold them."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T", str, bytes)
+
+
+def join_copies(names: Sequence[T], keys: Sequence[Hashable]) -> list[T]:
+    """Join groups that hold copies of one image, so that whatever divides groups divides no copies.
+
+    Parameters
+    ----------
+    names
+        Name of each row's group ``[N]``.
+    keys
+        ``[N]``: equal for equal images, such as the sha256 of their bytes.
+
+    Returns
+    -------
+    list
+        The name of what each row is drawn with ``[N]``: the least of the joined groups' names, whatever the order of
+        the rows. A group without copies elsewhere keeps its name.
+
+    Examples
+    --------
+    >>> join_copies(["p1", "p2", "p3", "p3"], [b"x", b"x", b"y", b"z"])
+    ['p1', 'p1', 'p3', 'p3']
+    """
+    holders: dict[Hashable, set[T]] = defaultdict(set)
+    for name, key in zip(names, keys, strict=True):
+        holders[key].add(name)
+    parent: dict[Any, Any] = {}
+
+    def root(name: T) -> T:
+        while (above := parent.get(name, name)) != name:
+            parent[name] = parent.get(above, above)
+            name = above
+        return name
+
+    for held in holders.values():
+        least = min(roots := {root(name) for name in held})
+        parent |= dict.fromkeys(roots, least)
+    return [root(name) for name in names]
+
+
+def grouped_copies(keys: Sequence[bytes], rows: Iterable[int]) -> dict[bytes, list[int]]:
+    """Return the row numbers of every image, in their order, by its key."""
+    found: dict[bytes, list[int]] = {}
+    for row in rows:
+        found.setdefault(keys[row], []).append(int(row))
+    return found
+
+
+def conflicting_copies(copies: Iterable[list[int]], labels: np.ndarray) -> list[tuple[int, int]]:
+    """Return the first row of each image whose copies have different labels, and the first one that contradicts it.
+
+    Parameters
+    ----------
+    copies
+        The row numbers of every image, as in `grouped_copies`.
+    labels
+        ``[N]``, or for other tasks than multiclass ``[N, T]``.
+    """
+    found = []
+    for rows in copies:
+        own = labels[rows].reshape(len(rows), -1)
+        other = np.flatnonzero((own != own[0]).any(axis=1))
+        found += [(rows[0], rows[other[0]])] if len(other) else []
+    return sorted(found)
