@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.core.tasks import REGRESSION
@@ -60,23 +58,21 @@ def save_keeping_better(classifier: Classifier, place: Path, cache: FeatureCache
 
 def _clearly_worse_on(new: Classifier, old: Classifier, cache: FeatureCache) -> str | None:
     """Return the part, ``"val"`` or ``"test"``, whose same rows show that the new one is worse; ``None`` otherwise."""
-    rows = cache.identity["rows"]["sha256"]
-    if (old.task, set(old.classes)) != (new.task, set(new.classes)) or old.provenance.get(
-        "rows_sha256"
-    ) != rows:
+    of_these = old.provenance.get("rows_sha256") == cache.identity["rows"]["sha256"]
+    if not of_these or (old.task, set(old.classes)) != (new.task, set(new.classes)):
         return None
     part = next((name for name in _NAMES if name in new.metrics and name in old.metrics), None)
-    if part is None or not np.array_equal(_rows(new, cache, part), _rows(old, cache, part)):
+    if part is None or (rows := _rows(new, cache, part)) is None or rows != _rows(old, cache, part):
         return None
     return part if _is_clearly_worse(new.task, new.metrics[part], old.metrics[part]) else None
 
 
-def _rows(classifier: Classifier, cache: FeatureCache, part: str) -> np.ndarray | None:
+def _rows(classifier: Classifier, cache: FeatureCache, part: str) -> list[int] | None:
     """Return the row numbers that validated or tested a classifier; ``None`` where they cannot be told any more."""
     own = classifier.settings
     asked = SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
     try:
-        return np.sort(getattr(select_rows(cache, asked), part))
+        return sorted(getattr(select_rows(cache, asked), part).tolist())
     except FeatcacheError:
         return None
 

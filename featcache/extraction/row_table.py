@@ -122,7 +122,8 @@ def _drawn(
     """Return the mask of test rows, and what the cache records of the rule."""
     test, mended = rule.draw(dataset, hashes, labels), False
     if rule.together and len(set(hashes)) < len(hashes):
-        mended = not np.array_equal(test, _as_before_copies(dataset, hashes, labels, rule))
+        before = _as_before_copies(dataset, hashes, labels, rule)
+        mended = before is None or not np.array_equal(test, before)
     return test, rule.to_json(grouped=is_grouped(dataset), mended=mended)
 
 

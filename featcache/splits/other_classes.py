@@ -1,6 +1,5 @@
 """Refusal of rows that cannot judge a head, because they are of other classes than those that train it."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +57,7 @@ def _missing_most(counts: np.ndarray, own: np.ndarray) -> float:
 
 
 def _named(cache: "CachedRows", counts: np.ndarray, most: int = 3) -> str:
-    names: Sequence[str] = [cache.classes[label] for label in np.flatnonzero(counts)]
+    names = [cache.classes[int(label)] for label in np.flatnonzero(counts)]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
