@@ -10,7 +10,7 @@ from helpers.photo_folders import photo_folder
 from featcache import FeatureCache, extract, open_dataset, train_head
 from featcache.datasets import Dataset, Record
 from featcache.datasets.subset import Shard, Subset, open_subset, slice_records
-from featcache.errors import UnknownNameError, UsageError
+from featcache.errors import FeatcacheWarning, UnknownNameError, UsageError
 from featcache.extraction.dry_run import plan_extraction
 from featcache.extraction.output_path import output_path
 from featcache.extraction.spec import ExtractionSpec
@@ -178,3 +178,16 @@ def test_fine_tuning_takes_the_slices_that_the_head_was_made_of(network, tmp_pat
         wanted = [done.cache.ids[row] for row in getattr(rows, part)]
         assert [found.ids[row] for row in getattr(found.rows, part)] == wanted
         assert wanted
+
+
+def test_a_slice_of_sorted_records_that_loses_classes_is_warned_of(tmp_path):
+    for kind in ("ant", "bee", "cat"):
+        (tmp_path / kind).mkdir()
+        for number in range(40):
+            (tmp_path / kind / f"{number}.png").write_bytes(b"never read")
+    data = open_dataset(str(tmp_path))
+    with pytest.warns(
+        FeatcacheWarning, match=r"all\[:30%\] holds no image of 2 of 3 classes \(bee, cat\), as slices"
+    ):
+        assert len(slice_records(data, "all[:30%]").records) == 36
+    slice_records(data, "all[5:20]")  # 5 of each would have been expected: too few to say

@@ -102,6 +102,7 @@ def test_one_image_of_the_sample_with_other_bytes_and_all_are_read(root):
     assert {*read} == {*everything(root)}
 
 
+@pytest.mark.filterwarnings("ignore:.*holds no image of:featcache.errors.FeatcacheWarning")
 def test_it_forgets_the_others_then_too(root):
     hashed(root)
     half = slice_records(open_dataset(root), "all[:50%]")
@@ -112,6 +113,7 @@ def test_it_forgets_the_others_then_too(root):
     assert len(hashed(rest)[1]) == COUNT // 2
 
 
+@pytest.mark.filterwarnings("ignore:.*holds no image of:featcache.errors.FeatcacheWarning")
 def test_slices_serve_the_whole_and_the_whole_its_slices(root):
     data = open_dataset(root)
     for part in ("all[:50%]", "all[50%:]"):
@@ -120,6 +122,7 @@ def test_slices_serve_the_whole_and_the_whole_its_slices(root):
     assert len(hashed(slice_records(data, "all[:50%]"))[1]) == SAMPLE
 
 
+@pytest.mark.filterwarnings("ignore:.*holds no image of:featcache.errors.FeatcacheWarning")
 def test_former_names_are_forgotten_when_they_are_many(root, monkeypatch):
     data = open_dataset(root)
     hashed(slice_records(data, "all[:50%]"))

@@ -185,6 +185,7 @@ def test_what_turns_out_to_be_damaged_is_recorded_once(photos, target):
     assert state_of(target) == before
 
 
+@pytest.mark.filterwarnings("ignore:.*more than once with different labels:featcache.errors.FeatcacheWarning")
 def test_a_copy_of_the_same_bytes_serves_the_row(photos, target):
     (photos / "train/dog/copy.png").write_bytes((photos / LOST).read_bytes())
     (photos / "train/dog/3.png").unlink()

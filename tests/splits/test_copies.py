@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from helpers.feature_caches import blobs, feature_cache
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,3 +108,35 @@ def test_contradictions_among_copies():
     assert conflicting_copies(copies.values(), np.array([0, 1, 0, 2, 1, 0])) == [(0, 3)]
     targets = np.array([[1, 0], [1, 1], [1, 0], [1, 0], [1, 0], [0, 0]], np.float32)
     assert conflicting_copies(copies.values(), targets) == [(1, 4)]
+
+
+def test_estimators_hold_out_whole_copies():
+    from featcache.estimators import HeadClassifier
+    from featcache.heads.settings import Settings
+
+    numbers = np.random.default_rng(0).integers(0, 60, 120)
+    x = np.random.default_rng(1).normal(size=(60, 3)).astype(np.float32)[numbers]
+    for seed in range(10):
+        head = HeadClassifier(val_fraction=0.3, seed=seed)
+        held = head._held_out(Settings(val_fraction=0.3, seed=seed), x, numbers % 3)
+        require_whole(numbers.tolist(), held.tolist())
+        assert 30 < held.sum() < 42
+
+
+def test_heads_of_a_sweep_over_copies_have_other_names_than_before(tmp_path):
+    """Their rows are divided otherwise, so that a result of an earlier featcache is not theirs."""
+    from featcache.sweeps.data import Protocol, SweepData
+
+    features, labels = blobs(60)
+    splits = ["train"] * 45 + ["test"] * 15
+    plain = feature_cache(tmp_path / "x.h5", features, labels, splits)
+    copies = feature_cache(
+        tmp_path / "y.h5", features, labels, splits, images=[*range(44), 0, *range(45, 60)]
+    )
+    for protocol in (Protocol(), Protocol(folds=3)):
+        before = [protocol.identity(cache) for cache in (plain, copies)]
+        now = [SweepData(cache, protocol, memory=2**30).rows_identity for cache in (plain, copies)]
+        assert [a == b for a, b in zip(before, now, strict=True)] == [True, False]
+    # Where nothing is drawn, nothing is drawn otherwise.
+    given = Protocol(train="train[:50%]", val="train[50%:]")
+    assert SweepData(copies, given, memory=2**30).rows_identity == given.identity(copies)
