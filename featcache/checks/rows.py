@@ -27,7 +27,7 @@ class Finding:
     code
         Identifier for programs: ``"chance-level"``, ``"not-finite"``, ``"same-rows"``, ``"constant-features"``,
         ``"conflicting-labels"``, ``"leak"``, ``"torn-groups"``, ``"below-floor"``, ``"imbalance"``,
-        ``"tiny-classes"``, ``"unseen-classes"`` or ``"unjudged-classes"``.
+        ``"tiny-classes"``, ``"unseen-classes"``, ``"unjudged-classes"``, ``"below-chance"`` or ``"unfinished"``.
     message
         What was found, in numbers, and what to do.
     """

@@ -15,6 +15,7 @@ import numpy as np
 from featcache.backbones.registry import TUNED
 from featcache.cache import FeatureCache
 from featcache.checks.rows import Finding, check_rows
+from featcache.checks.scores import below_chance, unfinished
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.seen_images import seen_images
@@ -22,7 +23,7 @@ from featcache.classifier.view_features import view_features
 from featcache.core.tasks import MULTICLASS
 from featcache.heads.feature_table import blocks
 from featcache.heads.fitted_head import FittedHead
-from featcache.heads.settings import FITTED, Settings
+from featcache.heads.settings import DESCENT, FITTED, STEPPING, Settings
 from featcache.heads.target_scaling import TargetScale
 from featcache.heads.task_types import TASK_TYPES
 from featcache.images.colour_statistics import LAYER as STATISTICS
@@ -131,6 +132,11 @@ def finish_head(
         classifier, outputs, loss=classifier.loss, reject_accuracy=reject_accuracy, unseen=unseen
     )
     found = _find_mistakes(cache, layer, settings, rows)
+    if settings.head in DESCENT and settings.optimizer in STEPPING:
+        found += unfinished(fit.best_epoch, settings.epochs, judged=bool(len(rows.val)))
+    if cache.task == MULTICLASS:
+        for part, scores in classifier.metrics.items():
+            found += below_chance(scores["accuracy"], len(cache.classes), f"the {part} rows")
     if floor is not None:
         from featcache.checks.features import below_floor
 

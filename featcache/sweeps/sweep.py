@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
+from featcache.checks.scores import below_chance
 from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.replacing import save_keeping_better
 from featcache.classifier.view_features import with_views
@@ -24,7 +25,7 @@ from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
 from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
 from featcache.sweeps.lines import require_row_of, row
-from featcache.sweeps.results import Results, SweepResult
+from featcache.sweeps.results import Choice, Results, SweepResult
 from featcache.sweeps.trials import Trial, configurations, groups, read_axes
 
 
@@ -200,7 +201,12 @@ def sweep(
                 leaderboard_entries([(key, own) for key, own in rows if key.shots == shot_counts[-1]])
             ),
             choices=choices,
-            warnings=(*left_out, *others, *(found["message"] for found in winner.training["warnings"])),
+            warnings=(
+                *left_out,
+                *others,
+                *_below_chance(choices[:-1], len(own.cache.classes), task),
+                *(found["message"] for found in winner.training["warnings"]),
+            ),
             classifier=save_keeping_better(winner, Path(output) / "classifier", own.cache)
             if save_best
             else None,
@@ -210,6 +216,21 @@ def sweep(
         result.write()
     warn_all(result.warnings)
     return result
+
+
+def _below_chance(choices: Sequence[Choice], classes: int, task: str) -> list[str]:
+    """Return sentences about choices of few shots, which become no classifier, that are no better than a guess."""
+    if task != MULTICLASS:
+        return []
+    return [
+        f"{choice.shots} shots: {found.message}"
+        for choice in choices
+        for accuracy, rows in (
+            (choice.entry.accuracy, "the validation rows"),
+            (choice.test.mean if choice.test else float("nan"), "the test rows"),
+        )
+        for found in below_chance(accuracy, classes, rows)
+    ]
 
 
 def _refuse_test(select: str, folds: int) -> None:

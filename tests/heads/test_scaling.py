@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.feature_caches import CLASSES, photos
 from sklearn.preprocessing import normalize
 
 from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable, unit_rows
@@ -11,8 +12,6 @@ from featcache.heads.nearest import prototype_scores, prototypes
 from featcache.heads.scaling import PRIOR_ROWS, divisors, unit_length
 from featcache.heads.settings import FITTED, Settings
 from featcache.solvers.fit import fit_heads
-
-CLASSES, WIDTH = 5, 256
 
 
 @pytest.fixture
@@ -53,15 +52,6 @@ def test_deviations_go_from_the_common_one_to_each_features_own():
     np.testing.assert_array_equal(divisors("unit", np.zeros(3), level, 1.0), 1)
 
 
-def photos(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features as a network's: sparse, of unlike sizes, loud or quiet by the image, with classes in a few of them."""
-    labels = np.arange(rows) % CLASSES
-    means = np.random.default_rng(7).gamma(0.3, 1.0, (CLASSES, WIDTH))
-    sizes = np.random.default_rng(8).gamma(0.5, 1.0, WIDTH)
-    x = np.maximum(means[labels] + random.normal(0, 1.3, (rows, WIDTH)), 0) * sizes
-    return (x * random.gamma(4.0, 0.25, (rows, 1))).astype(np.float32), labels
-
-
 def logits_of(settings: Settings, parameters, x: np.ndarray) -> np.ndarray:
     return FittedHead(settings, parameters, CLASSES, "multiclass").logits(x)
 
@@ -70,7 +60,7 @@ def logits_of(settings: Settings, parameters, x: np.ndarray) -> np.ndarray:
 def test_no_head_falls_below_nearest_class_means_with_few_rows_of_each_class(head, random):
     test, known = photos(random, 500)
     nothing = FeatureRows(ArrayTable(test[:0]), known[:0], np.ones((1, 0), np.float32))
-    settings = Settings(head=head, epochs=30)
+    settings = Settings(head=head, epochs=300)
     scores = {"head": [], "means": []}
     for shots in (1, 1, 1, 5, 5):
         x, labels = photos(random, shots * CLASSES)

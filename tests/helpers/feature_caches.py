@@ -94,3 +94,16 @@ def blobs(count: int, width: int = 12, *, classes: int = 3, seed: int = 0) -> tu
     labels = np.arange(count) % classes
     centres = np.random.default_rng(5).normal(size=(classes, width))
     return (centres[labels] + random.normal(size=(count, width))).astype(np.float32), labels
+
+
+CLASSES, WIDTH = 5, 256
+"""Of `photos`."""
+
+
+def photos(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features as a network's: sparse, of unlike sizes, loud or quiet by the image, with classes in a few of them."""
+    labels = np.arange(rows) % CLASSES
+    means = np.random.default_rng(7).gamma(0.3, 1.0, (CLASSES, WIDTH))
+    sizes = np.random.default_rng(8).gamma(3.0, 0.3, WIDTH)
+    x = np.maximum(means[labels] + random.normal(0, 1.3, (rows, WIDTH)), 0) * sizes
+    return (x * random.gamma(4.0, 0.25, (rows, 1))).astype(np.float32), labels

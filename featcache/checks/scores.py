@@ -1,0 +1,56 @@
+"""Findings about scores and training that need neither rows nor features."""
+
+from featcache.checks.rows import Finding
+
+
+def below_chance(accuracy: float, classes: int, what: str) -> list[Finding]:
+    """Find a head that is right no more often than a guess among its classes.
+
+    Parameters
+    ----------
+    accuracy
+        The share of rows that it has right, 0..1; NaN finds nothing.
+    classes
+        Number of classes.
+    what
+        The rows in words, such as ``"the validation rows"``.
+
+    Returns
+    -------
+    list of Finding
+        ``below-chance``, or nothing.
+    """
+    if not accuracy <= 1 / classes:
+        return []
+    message = (
+        f"right in {accuracy:.1%} of {what}, which is no better than a guess among {classes} classes "
+        f"({1 / classes:.1%}): this head says nothing about them; look at the labels (featcache data check), give more "
+        "examples, or try another head or backbone"
+    )
+    return [Finding("below-chance", message)]
+
+
+def unfinished(best_epoch: int, epochs: int, *, judged: bool) -> list[Finding]:
+    """Find training that its limit of epochs ended while it was still improving.
+
+    Parameters
+    ----------
+    best_epoch
+        The epoch whose validation was best.
+    epochs
+        The most epochs to run.
+    judged
+        Whether there were validation rows.
+
+    Returns
+    -------
+    list of Finding
+        ``unfinished``, or nothing.
+    """
+    if not judged or best_epoch < epochs:
+        return []
+    message = (
+        f"the last of {epochs} epochs was the best on the validation rows: training was still improving; "
+        f"give more epochs (--epochs {4 * epochs}), or a higher learning rate"
+    )
+    return [Finding("unfinished", message)]
