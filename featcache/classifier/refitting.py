@@ -147,9 +147,8 @@ def fit_at_once(
     Returns
     -------
     Settings
-        With the strength that is best in the mean over the folds: by the loss for ``logistic``, which tells more than
-        the share of right rows, often equal for several strengths; by the score for ``ridge``, whose outputs are no
-        probabilities. Of equals the strongest.
+        With the strength whose mean loss over the folds is the least. The share of right rows tells less: of few rows
+        it is often equal for many strengths, also those that leave next to nothing of the weights.
     Fit, RefittedHeads
         The head on the training rows, and those on all and without each fold.
     """
@@ -171,8 +170,8 @@ def fit_at_once(
     )
     best = 0
     if count > 1:
-        scores = [fit.val_loss if settings.head == "logistic" else -fit.val_accuracy for fit in fits]
-        best = int(np.argmin(np.nanmean(np.reshape(scores, (count, heads))[:, 2:], axis=1)))
+        losses = np.reshape([fit.val_loss for fit in fits], (count, heads))[:, 2:]
+        best = int(np.argmin(np.nanmean(losses, axis=1)))
     one, everything, *by_fold = fits[best * heads : (best + 1) * heads]
     found = np.zeros(0, int) if fold_of is None else fold_of
     return candidates[best], one, RefittedHeads([everything], by_fold, rows, found)

@@ -130,7 +130,7 @@ def train_head(
     if tta:
         require_several(opened, name)
     own = with_views(opened, name, own)
-    if settings.get("epochs") is None and own.optimizer in STEPPING:
+    if settings.get("epochs") is None and own.head in DESCENT and own.optimizer in STEPPING:
         own = replace(own, epochs=enough_epochs(len(rows.train), own.batch_size))
     task = _Training(opened, name, own, rows)
     started = time.monotonic()

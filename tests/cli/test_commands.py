@@ -54,7 +54,7 @@ def test_extract_as_text(cli, photos, network):
         ["features", "11", "computed"],
     ]
     assert re.match(r"  time +\d+\.\d s, \d+ images/s \(decode \d+ %, network \d+ %, write \d+ %\)", lines[4])
-    assert lines[5:] == [
+    assert lines[6:] == [
         "  left out  1 not an image by its name",
         "  unreadable 1 (they have no features):",
         r"    train/cat/bad\nname.jpg: not an image",
@@ -185,10 +185,11 @@ def test_train_head_as_text(cli, trained, tmp_path):
     assert re.fullmatch("  validation  " + right.format(9), scores[0])
     assert scores[1].startswith(f"  head        linear on {trained.classifier.backbone} pool, 3 classes; ")
     assert re.search(r"; epoch \d+ of \d+, \d+\.\d s$", scores[1])
+    assert scores[2] == "  refitted    on all 27 training and validation images"
     # The made-up photos differ in nothing but their colours.
-    assert scores[2] == "  colours     alone would get 100.0 % of the validation photos right"
-    assert scores[3:] == [
-        "  unknown     is never answered: 9 validation rows, 50 are needed to calibrate with"
+    assert scores[3] == "  colours     alone would get 100.0 % of the validation photos right"
+    assert scores[4:] == [
+        "  unknown     is never answered: 27 rows are too few to show that 95 % are right; 52 without a mistake would do"
     ]
     *_, warning, hint = ran.err.splitlines()
     assert warning.startswith(
@@ -198,7 +199,7 @@ def test_train_head_as_text(cli, trained, tmp_path):
     assert hint == (
         f"next: featcache evaluate {folder}  (class by class), then featcache predict {folder} PHOTO…"
     )
-    more = cli("train-head", trained.cache, "-v", "-o", folder, *FAST).out.splitlines()[5:]
+    more = cli("train-head", trained.cache, "-v", "-o", folder, *FAST).out.splitlines()[6:]
     assert re.fullmatch(r"  loss        validation \d\.\d{3}, test \d\.\d{3}", more[0])
     assert more[1] == "  calibrated  no: 9 validation rows, 50 are needed to calibrate with"
     replaced = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
@@ -233,11 +234,11 @@ def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
     lines = cli(*unsure, "--reject-accuracy", "0.8", "-v").out.splitlines()
     calibration = Classifier.load(tmp_path / "head").calibration
     kept = calibration.rejection
-    assert lines[3] == (
+    assert lines[4] == (
         f'  unknown     {_of_100(1 - kept.coverage)} would be answered "unknown"; {100 * kept.accuracy:.1f} % of '
         f"{'the others' if kept.coverage < 1 else 'them'} are right"
     )
-    assert lines[5:] == [
+    assert lines[6:] == [
         f"  calibrated  temperature {calibration.temperature:.2f}; calibration error "
         f"{100 * calibration.error_before:.1f} % → {100 * calibration.error_after:.1f} % on 120 validation photos",
         f"  threshold   a confidence of {100 * kept.threshold:.1f} %; of what is above, at least "

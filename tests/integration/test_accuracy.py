@@ -46,6 +46,8 @@ def test_no_head_is_below_class_means_with_a_few_shots(benchmark, cache):
     for shots in (1, 5):
         scores = {name: np.array(values) for name, values in benchmark.few(cache, "pool", shots, 10).items()}
         means = scores["prototype"]
-        assert scores.pop("knn").shape == (10,)  # few neighbours vote less well than class means: see the benchmark
+        assert scores.pop("knn").shape == (
+            10,
+        )  # few neighbours vote less well than class means: see the benchmark
         for name, values in scores.items():
             assert values.mean() >= means.mean() - means.std() / np.sqrt(10), (name, shots)

@@ -405,7 +405,7 @@ def test_a_head_of_view_0_is_the_head_of_the_plain_images(network, small_backbon
     plain = real_extract(photos, output=tmp_path / "plain.h5", **options)
     views = real_extract(photos, output=tmp_path / "views.h5", **options, **ASKED)
     mine, theirs = (
-        train_head(cache.path, head="ridge", views=1, output=tmp_path / cache.path.stem)
+        train_head(cache.path, head="ridge", l2=1.0, views=1, output=tmp_path / cache.path.stem)
         for cache in (views, plain)
     )
     for name, values in theirs.parameters.items():

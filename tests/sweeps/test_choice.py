@@ -14,13 +14,15 @@ def cache(tmp_path_factory):
     return feature_cache(tmp_path_factory.mktemp("choosing") / "x.h5", features, labels.tolist(), splits)
 
 
-def test_the_chosen_head_is_calibrated_on_the_rows_that_judged(cache, tmp_path):
-    kept = Classifier.load(sweep(cache, output=tmp_path / "val", head="ridge", l2="1").classifier or "")
-    alone = train_head(cache, output=None, head="ridge", l2=1.0)
+@pytest.mark.parametrize("refit", [False, True], ids=["judged", "refitted"])
+def test_the_chosen_head_is_calibrated_on_rows_that_it_has_not_learnt_from(cache, tmp_path, refit):
+    made = sweep(cache, output=tmp_path / "val", head="ridge", l2="1", refit=refit)
+    kept = Classifier.load(made.classifier or "")
+    alone = train_head(cache, output=None, head="ridge", l2=1.0, refit=refit)
     # The same head from the same rows, in another program: float32's last digits.
     assert kept.calibration.temperature == pytest.approx(alone.calibration.temperature, rel=1e-3)
     assert kept.calibration.temperature < 0.5, "ridge's outputs are no logits"
-    assert kept.calibration.count == 120
+    assert kept.calibration.count == (280 if refit else 120)
     assert kept.calibration.note == alone.calibration.note
     test = kept.evaluate(cache)
     assert kept.metrics["test"]["loss"] == pytest.approx(test.loss), "scores are of calibrated probabilities"
@@ -131,10 +133,10 @@ def test_the_test_rows_are_read_for_the_winner_alone(cache, tmp_path, monkeypatc
     assert tests == ["pool", "pool"]
 
 
-def test_with_folds_no_row_is_left_to_calibrate_with(cache, tmp_path):
+def test_with_folds_each_row_calibrates_by_the_head_that_did_not_learn_from_it(cache, tmp_path):
     kept = Classifier.load(sweep(cache, output=tmp_path / "folds", head="ridge", folds=3).classifier or "")
-    assert (kept.calibration.temperature, kept.calibration.threshold) == (1, None)
-    assert kept.calibration.note == "with folds it has learnt from every row"
+    assert kept.training["refitted"] == {"images": 280, "folds": 3}
+    assert kept.calibration.count == 280
+    assert kept.calibration.temperature < 0.5, "ridge's outputs are no logits"
     x, _ = cache.arrays("test")
-    assert not kept.unknown(kept.probabilities(x)).any()
     np.testing.assert_allclose(kept.probabilities(x).sum(axis=1), 1, rtol=1e-5)

@@ -105,11 +105,11 @@ def test_a_sweep_takes_the_stronger_penalty_and_says_so(cache, tmp_path):
     assert summary["instead_of"]["settings"]["l2"] == first.key.settings.l2
     text = lines(result)
     shown = [line.split() for line in text if "pool" in line and "chosen" not in line]
-    assert [row[2] for row in shown] == ["ridge", "ridge", "knn"], "the best of each kind, and the chosen one"
+    assert [row[3] for row in shown] == ["ridge", "ridge", "knn"], "the best of each kind, and the chosen one"
     assert [row[0].startswith("*") for row in shown] == [False, True, False]
-    assert "the best of each kind of head; 5 more with -v" in text[5]
+    assert any("the best of each kind of head; 5 more with -v" in line for line in text)
     assert any("within one standard error on these rows, so the simpler is taken" in line for line in text)
-    assert "sd" not in text[1].split()
+    assert not any("sd" in line.split() for line in text)
     assert sum("ridge" in line for line in lines(result, verbose=True)) == 8
     two = sweep(cache, output=tmp_path / "two", head="ridge", l2="1", seeds=2)
     assert "sd" in lines(two)[1].split()
