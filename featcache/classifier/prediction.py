@@ -15,6 +15,7 @@ from PIL import Image
 from featcache.backbones.input_size import ImageSize, with_size
 from featcache.core.identity import differences
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
+from featcache.datasets.dataset import why_unread
 from featcache.datasets.formats.folder import image_files, read_regular_file
 from featcache.errors import IdentityError, ImageError, MissingFileError, UsageError
 from featcache.extraction.resolved import ResolvedExtraction, resolve
@@ -330,4 +331,4 @@ def _load(path: Path, transforms: Transforms, views: Views) -> np.ndarray:
             data = read_regular_file(str(path))
             return views.prepare(data, transforms, hashlib.sha256(data).digest())
     except OSError as error:
-        raise ImageError("unreadable file", error.strerror or str(error)) from error
+        raise why_unread(error) from error

@@ -202,6 +202,7 @@ def to_json(done: "Extraction") -> dict[str, Any]:
         "resumed": done.resumed,
         "dropped": done.dropped,
         **quarantine_json(done.quarantined),
+        "details": {escaped(name): escaped(why) for name, why in done.details.items()},
         "retried": [escaped(name) for name in done.retried],
         "damaged": done.damaged,
         "skipped": dict(done.skipped),
@@ -238,7 +239,7 @@ def lines(done: "Extraction") -> list[str]:
     if done.retried:
         again = sum(name not in done.quarantined for name in done.retried)
         text.append(f"  retried   {len(done.retried)} that could not be read before: {again} can be read now")
-    return text + quarantine_lines(done.quarantined)
+    return text + quarantine_lines(done.quarantined, details=done.details)
 
 
 def quarantine_json(quarantined: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -251,8 +252,10 @@ def quarantine_json(quarantined: Mapping[str, str]) -> dict[str, dict[str, str]]
     }
 
 
-def quarantine_lines(quarantined: Mapping[str, str], most: int = 10) -> list[str]:
-    """Return images without features as lines of text, at most `most` of each kind."""
+def quarantine_lines(
+    quarantined: Mapping[str, str], most: int = 10, details: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return images without features as lines of text, at most `most` of each kind, with details where there are."""
     from featcache.extraction.result import temporary_images
 
     temporary = temporary_images(quarantined)
@@ -264,6 +267,8 @@ def quarantine_lines(quarantined: Mapping[str, str], most: int = 10) -> list[str
     ):
         listed = list(images.items())
         text += [f"  {what.format(len(listed))}"] if listed else []
-        text += [f"    {escaped(name)}: {reason}" for name, reason in listed[:most]]
+        for name, reason in listed[:most]:
+            why = (details or {}).get(name, "")
+            text.append(f"    {escaped(name)}: {reason}" + (f": {escaped(why)}" if why else ""))
         text += [f"    … and {len(listed) - most} more (--json lists all)"] if len(listed) > most else []
     return text

@@ -42,6 +42,8 @@ class Extraction:
         that still cannot be read are among `quarantined`.
     damaged
         Rows of the earlier cache at `path` that were damaged on the disk; they have been computed again.
+    details
+        Of those of `quarantined` whose bytes could not be read, why: what the system said, or what was refused.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Extraction:
     progress: Progress = field(repr=False)
     retried: tuple[str, ...] = ()
     damaged: int = 0
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def temporary(self) -> dict[str, str]:
@@ -73,7 +76,12 @@ class Extraction:
 
 
 def finished_extraction(
-    cache: FeatureCache, data: Dataset, progress: Progress, started: float, **others: Any
+    cache: FeatureCache,
+    data: Dataset,
+    progress: Progress,
+    started: float,
+    details: Mapping[int, str],
+    **others: Any,
 ) -> Extraction:
     """Return the result of a finished extraction.
 
@@ -85,14 +93,19 @@ def finished_extraction(
         Seconds spent on each stage.
     started
         Start time by `time.monotonic`.
+    details
+        Row numbers, and why their bytes could not be read.
     **others
         Fields of `Extraction` that are not 0 or empty, such as ``computed``.
     """
     nothing: dict[str, Any] = dict.fromkeys(("computed", "reused", "duplicates", "resumed", "dropped"), 0)
+    quarantined = quarantined_rows(cache)
+    names = {cache.ids[row]: why for row, why in details.items()}
     return Extraction(
         path=cache.path,
         images=len(cache),
-        quarantined=quarantined_rows(cache),
+        quarantined=quarantined,
+        details={name: why for name, why in names.items() if name in quarantined},
         skipped=data.skipped,
         seconds=time.monotonic() - started,
         progress=progress,

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,11 +124,13 @@ def dropped_images(
     document: Mapping[str, Any],
     *,
     overwrite: bool,
+    why_absent: Callable[[str], str] | None = None,
 ) -> int:
     """Return how many images of the finished cache at `target` the dataset no longer has.
 
     Images that were removed from a dataset are dropped from its cache; those of another dataset are not. Files that
-    cannot be read at the moment are still there, and are not counted.
+    cannot be read at the moment are still there, and are not counted. Nor are those below a link that leads nowhere
+    for now taken for removed.
 
     Parameters
     ----------
@@ -140,11 +142,14 @@ def dropped_images(
         The dataset's entry in the new identity.
     overwrite
         Whether a cache of another dataset may be replaced.
+    why_absent
+        See `featcache.datasets.Dataset`.
 
     Raises
     ------
     IdentityError
-        If images would be lost because the target holds another dataset, or another slice of it.
+        If images would be lost because the target holds another dataset, or another slice of it, or because it cannot
+        be said whether they are gone.
     """
     held = next((cache for cache in caches if cache.path == target), None)
     if held is None:
@@ -160,7 +165,24 @@ def dropped_images(
     if UNREADABLE in kept:
         unreadable = {rows.ids[row] for row in np.flatnonzero(~rows.sha256.any(axis=1))}
         lost -= {held.sha256[row].tobytes() for row, name in enumerate(held.ids) if name in unreadable}
+    if lost and why_absent is not None and not overwrite:
+        _require_gone(held, lost, {*rows.ids}, why_absent)
     return len(lost)
+
+
+def _require_gone(
+    held: FeatureCache, lost: Set[bytes], present: Set[str], why_absent: Callable[[str], str]
+) -> None:
+    absent = [
+        name
+        for row, name in enumerate(held.ids)
+        if name not in present and held.sha256[row].tobytes() in lost and why_absent(name)
+    ]
+    if absent:
+        raise IdentityError(
+            f"{why_absent(absent[0])}, and the features of {len(absent)} images in {held.path} would be lost, such as "
+            f"{absent[0]}. Make it readable again; or, if they are gone for good, delete it or use --overwrite"
+        )
 
 
 def _name_of(dataset: tuple[str, str | None]) -> str:

@@ -18,7 +18,7 @@ from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.arrow_files import copy_parquet, map_arrow
 from featcache.datasets.formats.folder import open_regular_file, read_regular_file
 from featcache.datasets.inside import is_inside
-from featcache.errors import DataError
+from featcache.errors import DataError, ImageError
 from featcache.splits.slices import SPLITS
 
 Column = Any
@@ -234,9 +234,10 @@ class Split:
 def _read_inside(path: str, folder: Path) -> bytes:
     """Read a file that a row names; data must not decide what else of this machine is read."""
     if not is_inside(path, folder):
-        raise OSError(
+        raise ImageError(
+            "outside the dataset",
             f"the row names a file outside of {folder}, which is not read; save the dataset with its images in it, or "
-            "copy them beside it"
+            "copy them beside it",
         )
     return read_regular_file(path)
 

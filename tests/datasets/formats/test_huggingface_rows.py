@@ -11,7 +11,7 @@ import pytest
 
 from featcache.datasets.formats import huggingface_rows
 from featcache.datasets.formats.huggingface import open_hf
-from featcache.errors import DataError, StorageError
+from featcache.errors import DataError, ImageError, StorageError
 
 datasets = pytest.importorskip("datasets", reason="the extra hub is not installed")
 
@@ -55,7 +55,8 @@ def test_rows_that_name_files_outside_of_the_folder_open_none(tmp_path, monkeypa
     monkeypatch.setattr(os, "open", lambda *given: opened.append(given))
     for record in found.records[1:]:
         with pytest.raises(
-            OSError, match=rf"names a file outside of {folder}, which is not read; save the dataset"
+            ImageError,
+            match=rf"outside the dataset: the row names a file outside of {folder}, which is not read; save the dataset",
         ):
             record.read()
     assert opened == []
