@@ -27,7 +27,15 @@ def is_inside(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> b
         What it must not leave.
     """
     try:
-        root, place = os.path.realpath(folder), os.path.realpath(path)
+        return is_below(path, os.path.realpath(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def is_below(path: str | os.PathLike[str], root: str) -> bool:
+    """Return whether a file, links followed, lies below a folder whose links were followed already (`is_inside`)."""
+    try:
+        place = os.path.realpath(path)
     except (OSError, ValueError):
         return False
     return place.startswith(root.rstrip(os.sep) + os.sep)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from featcache.datasets.formats.folder import read_regular_file
-from featcache.datasets.formats.tar import read_extent
+from featcache.datasets.formats.folder import read_extent, read_regular_file
 from featcache.datasets.inside import is_inside
 from featcache.errors import ImageError
 

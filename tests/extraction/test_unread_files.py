@@ -1,4 +1,4 @@
-"""What is in a photo's place and cannot be read as one keeps its row: for now where that may pass, else with its reason.
+"""What is in a photo's place and cannot be read as one keeps its row: for now where that may pass, else for good.
 
 With a network whose features are the pixels themselves, so that the content of every row is known without it.
 """

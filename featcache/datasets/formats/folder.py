@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
-from featcache.datasets.file_state import file_state
+from featcache.datasets.file_state import file_state, size_and_time
 from featcache.errors import DataError, ImageError, MissingFileError
 from featcache.images.limits import require_readable_size
 from featcache.splits.slices import SPLITS
@@ -166,6 +166,38 @@ def read_regular_file(path: str) -> bytes:
         return data
     finally:
         os.close(descriptor)
+
+
+def read_extent(path: str, offset: int, size: int, written: tuple[int, int] | None = None) -> bytes:
+    """Return a part of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    offset, size
+        In bytes.
+    written
+        Size and time of the file in which that place was found (`featcache.datasets.file_state.size_and_time`).
+
+    Raises
+    ------
+    OSError
+        The file cannot be read, is another one by now, or ends before.
+    """
+    descriptor, status = open_regular_file(path)
+    cut = f"{path} ends within the image at byte {offset}: it was cut after it was indexed"
+    try:
+        if status.st_size < offset + size:
+            raise OSError(cut)
+        if written is not None and size_and_time(status) != written:
+            raise OSError(f"{path} was changed after it was indexed")
+        data = os.pread(descriptor, size, offset)
+    finally:
+        os.close(descriptor)
+    if len(data) != size:
+        raise OSError(cut)
+    return data
 
 
 def image_files(folder: Path) -> tuple[list[Path], dict[str, int]]:
