@@ -237,6 +237,8 @@ class Split:
 
 def _read_inside(path: str, folder: Path, root: str) -> bytes:
     """Read a file that a row names; data must not decide what else of this machine is read."""
+    if "://" in path:  # the folder's own path has no two slashes in a row
+        raise ImageError("outside the dataset", "the row names an address, and nothing is fetched from there")
     if not is_below(path, root):
         raise ImageError(
             "outside the dataset",
