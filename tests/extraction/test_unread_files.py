@@ -99,8 +99,10 @@ def said_of(done: featcache.Extraction, name: str = LOST) -> str:
     return line
 
 
-@pytest.mark.parametrize("source", ["folder", "csv"])
-@pytest.mark.parametrize("kind", IN_ITS_PLACE)
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [*((kind, "folder") for kind in IN_ITS_PLACE), *((kind, "csv") for kind in ("broken link", "FIFO"))],
+)
 def test_what_takes_a_photos_place_keeps_its_row_and_gives_it_back(photos, target, kind, source):
     if kind == "link to a folder":
         (photos / "elsewhere").mkdir()
