@@ -160,6 +160,23 @@ def test_what_hides_many_photos_costs_no_row(photos, target, below):
     assert extract(photos, target, overwrite=True).dropped == count
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "file"])
+@pytest.mark.parametrize("below", ["train", "val/dog", "train/cat/more"])
+def test_what_is_no_folder_in_a_folders_place_costs_no_row(photos, target, below, kind):
+    photo_folder(photos, dict.fromkeys(("train/cat/more", "val/cat", "val/dog", "test/cat"), 2))
+    extract(photos, target)
+    held = target.read_bytes()
+    (photos / below).rename(photos.with_name("away"))
+    {**LASTING, "file": Path.touch}[kind](photos / below)
+    count = {"train": 10}.get(below, 2)
+    with pytest.raises(
+        IdentityError,
+        match=rf"{below} is a {kind}, no folder, and the features of {count} images in .* would be lost",
+    ):
+        extract(photos, target)
+    assert target.read_bytes() == held
+
+
 def test_a_photo_taken_away_between_listing_and_its_state(photos, target, monkeypatch):
     """In a folder, states are asked for after all entries were listed."""
     extract(photos, target)
