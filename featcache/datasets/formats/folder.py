@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
-from featcache.datasets.file_state import file_state, size_and_time
+from featcache.datasets.file_state import file_state, size_and_times
 from featcache.errors import DataError, ImageError
 from featcache.images.limits import require_readable_size
 from featcache.splits.slices import SPLITS
@@ -127,7 +127,7 @@ def read_regular_file(path: str) -> bytes:
         os.close(descriptor)
 
 
-def read_extent(path: str, offset: int, size: int, written: tuple[int, int] | None = None) -> bytes:
+def read_extent(path: str, offset: int, size: int, written: tuple[int, int, int] | None = None) -> bytes:
     """Return a part of a file.
 
     Parameters
@@ -137,7 +137,7 @@ def read_extent(path: str, offset: int, size: int, written: tuple[int, int] | No
     offset, size
         In bytes.
     written
-        Size and time of the file in which that place was found (`featcache.datasets.file_state.size_and_time`).
+        Size and times of the file in which that place was found (`featcache.datasets.file_state.size_and_times`).
 
     Raises
     ------
@@ -149,7 +149,7 @@ def read_extent(path: str, offset: int, size: int, written: tuple[int, int] | No
     try:
         if status.st_size < offset + size:
             raise OSError(cut)
-        if written is not None and size_and_time(status) != written:
+        if written is not None and size_and_times(status) != written:
             raise OSError(f"{path} was changed after it was indexed")
         data = os.pread(descriptor, size, offset)
     finally:

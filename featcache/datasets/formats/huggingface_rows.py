@@ -15,7 +15,7 @@ from featcache.core.disk.names import open_regular_file
 from featcache.core.disk.storage import OTHER_HOME, storage_errors
 from featcache.core.environment import home
 from featcache.datasets.dataset import Record
-from featcache.datasets.file_state import file_state, size_and_time, state_digest
+from featcache.datasets.file_state import file_state, size_and_times, state_digest
 from featcache.datasets.formats.arrow_files import ArrowRows, arrow_columns, arrow_rows, copy_parquet
 from featcache.datasets.formats.folder import read_extent, read_regular_file
 from featcache.datasets.inside import is_below
@@ -206,7 +206,7 @@ class Split:
         for source in self._sources:
             assert source.rows is not None
             table, status = source.rows
-            file, written, state = str(source.arrow), size_and_time(status), file_state(status)
+            file, written, state = str(source.arrow), size_and_times(status), file_state(status)
             columns = (table.column(name).to_pylist() for name in ("path", "size", "offset", "held"))
             for path, size, offset, held in zip(*columns, strict=True):
                 stored = None

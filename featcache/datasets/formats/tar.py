@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from featcache.core.disk.names import DANGLING, NOTHING, described, kind_of, open_regular_file, require_file
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
-from featcache.datasets.file_state import file_state, size_and_time
+from featcache.datasets.file_state import file_state, size_and_times
 from featcache.datasets.formats.folder import natural_key, read_extent
 from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
 from featcache.errors import DataError, MissingFileError, UsageError
@@ -59,7 +59,7 @@ class _Sample:
     shard: Path
     image: _Extent
     label: Label
-    written: tuple[int, int]
+    written: tuple[int, int, int]
     state: bytes
 
 
@@ -266,8 +266,8 @@ def _samples(shard: Path, skipped: Counter[str]) -> Iterator[_Sample]:
                     "Write the shard again with keys of its own for each sample"
                 )
             fields[extension] = extent
-        written = size_and_time(status)
-        if size_and_time(os.fstat(stream.fileno())) != written:
+        written = size_and_times(status)
+        if size_and_times(os.fstat(stream.fileno())) != written:
             raise DataError(f"{shard} was changed while its headers were read; run the command again")
         state = file_state(status)
         for fields in grouped.values():

@@ -144,11 +144,15 @@ def test_a_file_that_is_cut_after_it_was_opened_ends_no_process(tmp_path):
     )
 
 
-def test_a_file_that_is_replaced_after_it_was_opened_gives_no_other_rows(tmp_path):
-    """Its rows are at other places, and an image would get another one's label."""
-    path = arrow(tmp_path / "a.arrow", held(40))
+@pytest.mark.parametrize("count", [40, 60])
+def test_a_file_that_is_replaced_after_it_was_opened_gives_no_other_rows(tmp_path, count):
+    """Its rows are at other places, and an image would get another one's label; size and time may be the same."""
+    path, other = arrow(tmp_path / "a.arrow", held(40)), arrow(tmp_path / "b.arrow", held(count, seed=1))
+    for file in (path, other):
+        os.utime(file, ns=(10**18, 10**18))
     record = open_hf(str(path)).records[0]
-    os.replace(arrow(tmp_path / "b.arrow", held(60, seed=1)), path)
+    assert (path.stat().st_size == other.stat().st_size) == (count == 40)
+    os.replace(other, path)
     with pytest.raises(OSError, match=r"a\.arrow was changed after it was indexed"):
         record.read()
 

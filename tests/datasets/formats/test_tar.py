@@ -532,6 +532,18 @@ def test_a_shard_cut_after_it_was_indexed_is_unreadable_and_not_short(tmp_path):
         record.read()
 
 
+def test_a_shard_of_the_same_size_and_time_in_its_place_is_another(tmp_path):
+    path, other = shard(tmp_path / "s.tar", PETS), shard(tmp_path / "t.tar", PETS)
+    for file in (path, other):
+        os.utime(file, ns=(10**18, 10**18))
+    records = open_tar(str(path)).records
+    assert path.read_bytes() == other.read_bytes()
+    os.replace(other, path)
+    for record in records:
+        with pytest.raises(OSError, match=r"s\.tar was changed after it was indexed"):
+            record.read()
+
+
 def test_labels_of_thousands_of_digits_are_names(tmp_path):
     """Python turns no text of more than 4300 digits into a number."""
     long = "7" * 5000
