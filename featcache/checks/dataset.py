@@ -22,6 +22,7 @@ from featcache.core.parallel import default_workers, ordered_map
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.tasks import MULTICLASS, MULTILABEL
 from featcache.datasets import Dataset, Record, open_dataset
+from featcache.datasets.dataset import why_unread
 from featcache.errors import ImageError, UsageError
 from featcache.images.decoding import PictureFacts, examine
 from featcache.images.limits import room_for_file
@@ -112,10 +113,9 @@ def _look(record: Record) -> _Look:
             size = len(data)
             facts = examine(data)
             return _Look(size, hashlib.sha256(data).digest(), facts)
-    except OSError as error:
-        return _Look(failure=("unreadable file", error.strerror or str(error)))
-    except ImageError as error:
-        return _Look(size, failure=(error.reason, error.detail))
+    except (OSError, MemoryError, ImageError) as error:
+        why = why_unread(error, record.size)
+        return _Look(size if why is error else 0, failure=(why.reason, why.detail))
 
 
 def _said_format(name: str) -> str | None:

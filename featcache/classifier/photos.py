@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from featcache.core.disk.names import require_file
+from featcache.datasets.dataset import why_unread
 from featcache.datasets.formats.arrays import encode_pil, encode_pixels
 from featcache.datasets.formats.folder import image_files, read_regular_file
-from featcache.errors import ImageError, MissingFileError, UsageError
+from featcache.errors import MissingFileError, UsageError
 from featcache.images.limits import require_readable_size, room_for_file
 from featcache.images.resizing import pixels
 from featcache.images.transforms import Transforms
@@ -118,7 +119,10 @@ def _of_path(path: Path) -> Iterator[Photo]:
         for file in files:
             yield Photo(str(file), partial(_of_file, file))
     else:
-        require_file(path, "an image, or a folder of images", missing=f"no image {path}; check the name")
+        if not os.path.exists(
+            path
+        ):  # what is there and cannot be read is told beside the others' predictions
+            require_file(path, "an image, or a folder of images", missing=f"no image {path}; check the name")
         yield Photo(str(path), partial(_of_file, path))
 
 
@@ -128,7 +132,7 @@ def _of_file(path: Path, transforms: Transforms, views: Views) -> np.ndarray:
             data = read_regular_file(str(path))
             return views.prepare(data, transforms, hashlib.sha256(data).digest())
     except OSError as error:
-        raise ImageError("unreadable file", error.strerror or str(error)) from error
+        raise why_unread(error) from error
 
 
 def _of_bytes(given: bytes | bytearray | memoryview, transforms: Transforms, views: Views) -> np.ndarray:
@@ -142,7 +146,7 @@ def _of_pil(picture: Image.Image, transforms: Transforms, views: Views) -> np.nd
     try:
         return _of_bytes(encode_pil(picture), transforms, views)
     except OSError as error:
-        raise ImageError("unreadable file", str(error)) from error
+        raise why_unread(error) from error
 
 
 def _of_array(array: np.ndarray, transforms: Transforms, views: Views) -> np.ndarray:

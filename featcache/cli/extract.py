@@ -217,6 +217,7 @@ def to_json(done: "Extraction") -> dict[str, Any]:
         "resumed": done.resumed,
         "dropped": done.dropped,
         **quarantine_json(done.quarantined),
+        "details": {escaped(name): escaped(why) for name, why in done.details.items()},
         "retried": [escaped(name) for name in done.retried],
         "damaged": done.damaged,
         "skipped": dict(done.skipped),
@@ -257,7 +258,7 @@ def lines(done: "Extraction") -> list[str]:
     if done.retried:
         again = sum(name not in done.quarantined for name in done.retried)
         text.append(f"  retried   {len(done.retried)} that could not be read before: {again} can be read now")
-    return text + [f"  {line}" for line in unreadable_lines(done.quarantined)]
+    return text + [f"  {line}" for line in unreadable_lines(done.quarantined, details=done.details)]
 
 
 def quarantine_json(quarantined: Mapping[str, str]) -> dict[str, dict[str, str]]:

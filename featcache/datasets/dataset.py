@@ -9,7 +9,7 @@ from pathlib import Path
 from featcache.core.disk.storage import storage_error
 from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import DataError, FeatcacheError, StorageError
+from featcache.errors import DataError, FeatcacheError, ImageError, StorageError
 
 UNSPLIT = ""
 """Split of the records of a dataset without splits; `featcache.splits.stratified` then draws one."""
@@ -34,6 +34,23 @@ def access_errors(path: str | os.PathLike[str], verb: str = "read") -> Iterator[
         raise DataError(str(storage_error(error, Path(path), verb))) from error
 
 
+def why_unread(error: OSError | MemoryError | ImageError, nbytes: int = 0) -> ImageError:
+    """Return what `Record.read` raised as the reason for which an image is set aside.
+
+    Parameters
+    ----------
+    error
+        Of the system, of Python, or one that is such a reason already.
+    nbytes
+        Size of the image.
+    """
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, MemoryError):
+        return ImageError("out of memory", f"no {nbytes:,} bytes to read it into")
+    return ImageError("unreadable file", error.strerror or str(error))
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One image of a dataset.
@@ -47,7 +64,8 @@ class Record:
     split
         ``"train"``, ``"val"``, ``"test"``, or `UNSPLIT`.
     read
-        Returns the encoded bytes; raises ``OSError``, or `featcache.errors.ImageError` if there are too many.
+        Returns the encoded bytes; raises ``OSError`` for what may pass, or `featcache.errors.ImageError` if it is never
+        read: there are too many bytes, it is a device, or outside of the dataset.
     size, mtime_ns
         As the file system states them (bytes, nanoseconds; 0 where there is none): recorded, never identity.
     group
@@ -93,6 +111,9 @@ class Dataset:
     location
         Where the images are read from: an absolute path, and what else decides which image an id stands for. Hashes are
         remembered for it alone. Empty where there is no such place: then every image is read.
+    why_absent
+        Given the id of an image that is not among the records, returns why it cannot be said to be gone, such as a
+        folder above it that is a broken link; an empty text if it is gone. ``None`` where every absent image is gone.
     """
 
     spec: str
@@ -102,6 +123,7 @@ class Dataset:
     skipped: Mapping[str, int] = field(default_factory=dict)
     task: str = MULTICLASS
     location: str = ""
+    why_absent: Callable[[str], str] | None = None
 
     def __repr__(self) -> str:
         named = ", ".join(name for name in self.splits if name != UNSPLIT)

@@ -53,6 +53,14 @@ def state_digest(*files: os.stat_result) -> bytes:
     return hashlib.blake2b(numbers, digest_size=STATE_BYTES).digest()
 
 
+def size_and_times(file: os.stat_result) -> tuple[int, int, int]:
+    """Return what tells a file from another that took its name, on every file system: some give inodes anew.
+
+    Size and modification time may be those of the other file, as in archives that are built reproducibly.
+    """
+    return file.st_size, file.st_mtime_ns, file.st_ctime_ns
+
+
 def recorded_time(nanoseconds: int) -> int:
     """Return a file's time as a cache can record it: the nearest one between the years 1677 and 2262."""
     return max(-_LONGEST_NS, min(nanoseconds, _LONGEST_NS))

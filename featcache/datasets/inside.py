@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from featcache.datasets.dataset import why_unread
 from featcache.datasets.formats.folder import read_regular_file
-from featcache.errors import DataError
+from featcache.errors import DataError, ImageError
 
 MAX_BYTES = 2**26
 """Of a file in which data describe themselves: statistics and notes of a release take some megabytes at most."""
@@ -26,7 +27,15 @@ def is_inside(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> b
         What it must not leave.
     """
     try:
-        root, place = os.path.realpath(folder), os.path.realpath(path)
+        return is_below(path, os.path.realpath(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def is_below(path: str | os.PathLike[str], root: str) -> bool:
+    """Return whether a file, links followed, lies below a folder whose links were followed already (`is_inside`)."""
+    try:
+        place = os.path.realpath(path)
     except (OSError, ValueError):
         return False
     return place.startswith(root.rstrip(os.sep) + os.sep)
@@ -56,8 +65,8 @@ def read_inside(folder: Path, name: str, remedy: str) -> bytes:
         if path.stat().st_size > MAX_BYTES:
             raise OSError(f"it has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read")
         return read_regular_file(str(path))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}. {remedy}") from error
+    except (OSError, ImageError) as error:
+        raise DataError(f"cannot read {path}: {why_unread(error).detail}. {remedy}") from error
 
 
 def read_document(folder: Path, name: str, remedy: str) -> dict[str, Any]:

@@ -13,15 +13,14 @@ from featcache.cache import FeatureCache
 from featcache.core.disk.storage import storage_errors
 from featcache.core.parallel import default_workers
 from featcache.datasets import Dataset, Record
+from featcache.datasets.dataset import why_unread
 from featcache.errors import DataError, ImageError
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.extract import extract
 from featcache.extraction.output_path import with_folder
 from featcache.extraction.plan import Plan, build_plan
 from featcache.extraction.resolved import ResolvedExtraction
-from featcache.extraction.row_table import UNREADABLE
 from featcache.extraction.source_caches import caches_in, named_caches, sources_of
-from featcache.images.limits import require_readable_size
 from featcache.images.resizing import prepare
 
 
@@ -66,8 +65,11 @@ class FeatureStore:
         # Records are named by their paths, so remembered hashes are kept apart by store.
         location = f"store:{self.folder.resolve()}"
         data = Dataset("images", "images", ("image",), records, location=location)
-        hashes = hash_records(data, workers=workers or default_workers(), report=lambda progress: None)
-        _require_readable(records, hashes)
+        failures: dict[int, ImageError] = {}
+        threads = workers or default_workers()
+        hashes = hash_records(data, workers=threads, report=lambda progress: None, failures=failures)
+        for row, error in sorted(failures.items()):
+            raise _unreadable(records[row], error.reason, error.detail)
         caches = self._caches(request)
         plan = _plan(hashes, caches)
         if plan.compute:
@@ -131,20 +133,9 @@ def _name_unreadable(records: Sequence[Record], request: ResolvedExtraction) -> 
     for record in records:
         try:
             prepare(record.read(), request.transforms)
-        except OSError as error:
-            raise _unreadable(record, "unreadable file", error.strerror or str(error)) from error
-        except ImageError as error:
-            raise _unreadable(record, error.reason, error.detail) from error
-
-
-def _require_readable(records: Sequence[Record], hashes: Sequence[bytes]) -> None:
-    for record, found in zip(records, hashes, strict=True):
-        if found == UNREADABLE:
-            try:
-                require_readable_size(record.size)
-            except ImageError as error:
-                raise _unreadable(record, error.reason, error.detail) from None
-            raise _unreadable(record, "unreadable file", "it cannot be opened, or is not a regular file")
+        except (OSError, MemoryError, ImageError) as error:
+            why = why_unread(error, record.size)
+            raise _unreadable(record, why.reason, why.detail) from error
 
 
 def _unreadable(record: Record, reason: str, detail: str) -> ImageError:

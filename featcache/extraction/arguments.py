@@ -12,7 +12,7 @@ from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
 from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset, open_subset
-from featcache.errors import UsageError
+from featcache.errors import ImageError, UsageError
 from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.output_path import output_path
 from featcache.extraction.resolved import ResolvedExtraction, backbone_label
@@ -91,6 +91,8 @@ class PreparedExtraction:
         Path of the cache file.
     data, hashes
         The records, and the sha256 of each one's bytes.
+    failures
+        Number and error of each record whose bytes could not be read.
     rows, document
         The row table, and the dataset's entry in the cache's identity.
     caches
@@ -106,6 +108,7 @@ class PreparedExtraction:
     target: Path
     data: Dataset
     hashes: Sequence[bytes]
+    failures: Mapping[int, ImageError]
     rows: RowTable
     document: Mapping[str, Any]
     caches: Sequence[FeatureCache]
@@ -155,8 +158,14 @@ def prepare_extraction(
     """
     overwrite = arguments.overwrite
     resolved, caches = find_caches(target, resolved, reuse=arguments.reuse, overwrite=overwrite)
+    failures: dict[int, ImageError] = {}
     hashes = hash_records(
-        data, workers=arguments.threads, report=report, trust=not arguments.verify, keep=keep
+        data,
+        workers=arguments.threads,
+        report=report,
+        trust=not arguments.verify,
+        keep=keep,
+        failures=failures,
     )
     held = next((cache.identity for cache in caches if cache.path == target), None)
     rows, document = identify_rows(data, hashes, arguments.rule, arguments.split, held=held)
@@ -168,9 +177,12 @@ def prepare_extraction(
         target=target,
         data=data,
         hashes=hashes,
+        failures=failures,
         rows=rows,
         document=document,
         caches=caches,
         named=named,
-        dropped=dropped_images(caches, target, rows, document, overwrite=overwrite),
+        dropped=dropped_images(
+            caches, target, rows, document, overwrite=overwrite, why_absent=data.why_absent
+        ),
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,9 +12,9 @@ from featcache.errors import DataError, ImageError
 from featcache.extraction.batching import Chunk
 from featcache.extraction.plan import Plan
 from featcache.extraction.runner import FeatureRunner, RecordImages
-from featcache.images.decoding import QUARANTINE_REASONS, TEMPORARY_REASONS
+from featcache.images.decoding import QUARANTINE_REASONS, REASONS_OF_READING, TEMPORARY_REASONS
 
-OF_THE_FILE = ("unreadable file", "changed during extraction")
+OF_THE_FILE = ("unreadable file", "changed during extraction", "not a regular file", "outside the dataset")
 """Reasons that concern one file and not its bytes: another file with the same bytes may still be good."""
 
 COPY_BLOCK = 256
@@ -28,11 +28,20 @@ Failures = Sequence[tuple[int, ImageError]]
 
 @dataclass(frozen=True)
 class CacheFiller:
-    """Writes rows to an unfinished cache and reports progress."""
+    """Writes rows to an unfinished cache and reports progress.
+
+    Parameters
+    ----------
+    writer, progress, report
+        The cache, and what is told.
+    details
+        Filled with rows whose bytes could not be read, and why.
+    """
 
     writer: CacheWriter
     progress: Progress
     report: OnProgress
+    details: dict[int, str] = field(default_factory=dict)
 
     def copy(self, reuse: Mapping[int, tuple[int, int]], caches: Sequence[FeatureCache]) -> None:
         """Copy rows from caches and verify each; `reuse` maps a row to (position in `caches`, row there)."""
@@ -77,7 +86,7 @@ class CacheFiller:
         """Write a chunk; returns the rows to compute instead of lost ones with the same bytes."""
         began = time.perf_counter()
         self._write(chunk, copies)
-        again = [other for row, error in lost for other in self._set_aside(row, error.reason, copies)]
+        again = [other for row, error in lost for other in self._set_aside(row, error, copies)]
         self.progress.write_s += time.perf_counter() - began
         self.progress.decode_s += chunk.decode_s
         self.progress.device_s += chunk.device_s
@@ -95,15 +104,17 @@ class CacheFiller:
                 one = {layer: values[position : position + 1] for layer, values in chunk.features.items()}
                 self.writer.write(np.array([copy]), one)
 
-    def _set_aside(self, row: int, reason: str, copies: Copies) -> list[int]:
+    def _set_aside(self, row: int, error: ImageError, copies: Copies) -> list[int]:
         """Quarantine a row and its copies; returns the copy to try instead if the reason concerns one file only."""
         others, again = copies.get(row, ()), []
-        if others and reason in OF_THE_FILE:
+        if others and error.reason in OF_THE_FILE:
             successor, *rest = others
             copies[row], copies[successor] = (), tuple(rest)
             again = [successor]
         for lost in (row, *copies.get(row, ())):
-            self.writer.quarantine(lost, 1 + QUARANTINE_REASONS.index(reason))
+            self.writer.quarantine(lost, 1 + QUARANTINE_REASONS.index(error.reason))
+            if error.reason in REASONS_OF_READING:
+                self.details[lost] = error.detail
         return again
 
 

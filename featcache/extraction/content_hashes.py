@@ -9,9 +9,11 @@ from collections.abc import Generator, Sequence
 from featcache.core.parallel import batched, ordered_map
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset, Record
+from featcache.datasets.dataset import why_unread
 from featcache.errors import ImageError
 from featcache.extraction.remembered_hashes import recall, remember
 from featcache.extraction.row_table import UNREADABLE
+from featcache.images.decoding import TEMPORARY_REASONS
 from featcache.images.limits import room_for_file
 
 TOGETHER = 16
@@ -22,13 +24,20 @@ SAMPLE, SHARE = 16, 100
 
 
 def hash_records(
-    data: Dataset, *, workers: int, report: OnProgress, trust: bool = True, keep: bool = True
+    data: Dataset,
+    *,
+    workers: int,
+    report: OnProgress,
+    trust: bool = True,
+    keep: bool = True,
+    failures: dict[int, ImageError] | None = None,
 ) -> list[bytes]:
     """Return the sha256 of every record's bytes.
 
     A file that was hashed before, and whose inode has not changed since, is not read again. A sample of these files is
     read to check that the file system's state is reliable: if one holds other bytes, all files are read. Files that
-    cannot be read are tried once more after all others: a moment's lack of memory or file descriptors may have passed.
+    cannot be read for a moment are tried once more after all others: a lack of memory or file descriptors may have
+    passed.
 
     Parameters
     ----------
@@ -42,26 +51,37 @@ def hash_records(
         ``False`` reads every file, even if its hash is stored.
     keep
         Store the hashes for later runs.
+    failures
+        Filled with the number and the error of each record that could not be read.
     """
+    failures = {} if failures is None else failures
     known = recall(data) if trust else {}
     rows = _sample(known, data.location)
     again = dict(zip(rows, _iter_hashes([data.records[row] for row in rows], workers), strict=True))
-    seen = {row: digest for row, digest in again.items() if digest != UNREADABLE}
+    seen = {row: found for row, found in again.items() if isinstance(found, bytes)}
     wrong = any(digest != known[row] for row, digest in seen.items())
     if wrong or not seen:
         known = {}
     new = [row for row in range(len(data.records)) if row not in known]
     progress = Progress("hash", total=len(data.records))
-    hashes = []
+    hashes: list[bytes] = []
+
+    def take(row: int, found: bytes | ImageError) -> bytes:
+        if isinstance(found, bytes):
+            failures.pop(row, None)
+            return found
+        failures[row] = found
+        return UNREADABLE
+
     with contextlib.closing(_iter_hashes([data.records[row] for row in new], workers)) as missing:
         for row in range(len(data.records)):
-            hashes.append(known[row] if row in known else next(missing))
+            hashes.append(known[row] if row in known else take(row, next(missing)))
             progress.done += 1
             report(progress)
-    lost = [row for row in new if hashes[row] == UNREADABLE]
+    lost = [row for row, error in failures.items() if error.reason in TEMPORARY_REASONS]
     with contextlib.closing(_iter_hashes([data.records[row] for row in lost], workers)) as second_attempt:
-        for row, digest in zip(lost, second_attempt, strict=True):
-            hashes[row] = digest
+        for row, found in zip(lost, second_attempt, strict=True):
+            hashes[row] = take(row, found)
             report(progress)
     if keep and any(data.records[row].state for row in new):
         remember(data, hashes, alone=wrong)
@@ -75,23 +95,23 @@ def _sample(known: dict[int, bytes], location: str) -> list[int]:
     return random.Random(os.fsencode(location)).sample(list(known), count)
 
 
-def _iter_hashes(records: Sequence[Record], workers: int) -> Generator[bytes]:
-    """Yield the sha256 of each record's bytes, `UNREADABLE` for files that cannot be read."""
+def _iter_hashes(records: Sequence[Record], workers: int) -> Generator[bytes | ImageError]:
+    """Yield the sha256 of each record's bytes, or why they cannot be read."""
     ahead = 256 // TOGETHER
     for some in ordered_map(_digests, batched(records, TOGETHER), workers=workers, ahead=ahead):
         yield from some
 
 
-def _digests(records: Sequence[Record]) -> list[bytes]:
+def _digests(records: Sequence[Record]) -> list[bytes | ImageError]:
     return [_digest(record) for record in records]
 
 
-def _digest(record: Record) -> bytes:
+def _digest(record: Record) -> bytes | ImageError:
     try:
         with room_for_file(record.size):
             return hashlib.sha256(record.read()).digest()
-    except (OSError, ImageError, MemoryError):
-        return UNREADABLE
+    except (OSError, ImageError, MemoryError) as error:
+        return why_unread(error, record.size).with_traceback(None)
 
 
 def read_unchanged(record: Record, digest: bytes) -> bytes:
@@ -104,10 +124,8 @@ def read_unchanged(record: Record, digest: bytes) -> bytes:
     """
     try:
         data = record.read()
-    except OSError as error:
-        raise ImageError("unreadable file", error.strerror or str(error)) from error
-    except MemoryError as error:
-        raise ImageError("out of memory", f"no {record.size:,} bytes to read it into") from error
+    except (OSError, MemoryError) as error:
+        raise why_unread(error, record.size) from error
     if digest == UNREADABLE:
         raise ImageError("unreadable file", "it could not be read when it was hashed; it can be read now")
     if hashlib.sha256(data).digest() != digest:

@@ -22,7 +22,7 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.core.warning import warn_all
 from featcache.datasets import Dataset
 from featcache.datasets.formats.arrays import named_or_given
-from featcache.errors import DataError, Interrupted
+from featcache.errors import DataError, ImageError, Interrupted
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.cache_filler import CacheFiller
 from featcache.extraction.checked_plan import checked_plan
@@ -35,6 +35,7 @@ from featcache.extraction.source_caches import sources_of
 from featcache.extraction.spec import ExtractionSpec
 from featcache.extraction.up_to_date import leaves_work, unchanged_cache
 from featcache.images.augmentation import Augmentation
+from featcache.images.decoding import REASONS_OF_READING
 from featcache.images.transforms import Transforms
 from featcache.images.views import DEFAULT as DEFAULT_AUGMENT
 from featcache.images.views import Views
@@ -199,10 +200,11 @@ def extract(
         named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
     )
     report = _reporter(on_progress, stop)
-    if unchanged := unchanged_cache(arguments, data, part, report):
+    failures: dict[int, ImageError] = {}
+    if unchanged := unchanged_cache(arguments, data, part, report, failures):
         _require_complete(unchanged, strict=strict)
         remove_traces(unchanged.path)
-        return _told(_as_before(unchanged, data, started))
+        return _told(_as_before(unchanged, data, started, failures))
     report(Progress("load", total=len(data.records)))
     resolved = resolve(arguments.spec)
     target = arguments.target(data, part, resolved)
@@ -249,7 +251,7 @@ class _Run:
         if held and self._is_this(held.identity) and not leaves_work(held, own[0], prepared):
             _require_complete(held, strict=self.strict)
             _remove_previous(target)  # left by a run killed in its last step
-            return _as_before(held, prepared.data, started)
+            return _as_before(held, prepared.data, started, prepared.failures)
         resumed = CacheWriter.resume(target)
         if resumed is not None and not (
             self._is_this(resumed.identity) and resumed.layers.keys() == prepared.resolved.specs.keys()
@@ -278,6 +280,7 @@ class _Run:
             prepared.data,
             progress,
             started,
+            filling.details,
             reused=len(plan.reuse),
             resumed=int(done.sum()),
             computed=computed,
@@ -323,12 +326,15 @@ class _Run:
 # A finished cache --------------------------------------------------------------------------------------------
 
 
-def _as_before(cache: FeatureCache, data: Dataset, started: float) -> Extraction:
+def _as_before(
+    cache: FeatureCache, data: Dataset, started: float, failures: Mapping[int, ImageError]
+) -> Extraction:
     """Return the result for a cache that left nothing to do."""
     progress = Progress("verify", len(cache), len(cache))
     reused = len(cache.rows_of())
+    details = {row: error.detail for row, error in failures.items() if error.reason in REASONS_OF_READING}
     return finished_extraction(
-        cache, data, progress, started, reused=reused, retried=_retried(cache, cache.ids)
+        cache, data, progress, started, details, reused=reused, retried=_retried(cache, cache.ids)
     )
 
 

@@ -48,6 +48,8 @@ class Extraction:
         Rows of the earlier cache at `path` that were damaged on the disk; they have been computed again.
     reused_from
         Path of each other cache that rows were copied from, and how many.
+    details
+        Of those of `quarantined` whose bytes could not be read, why: what the system said, or what was refused.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Extraction:
     retried: tuple[str, ...] = ()
     damaged: int = 0
     reused_from: Mapping[str, int] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def temporary(self) -> dict[str, str]:
@@ -73,7 +76,7 @@ class Extraction:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences about what is probably not as it was meant: images without features."""
-        lines = unreadable_lines(self.quarantined)
+        lines = unreadable_lines(self.quarantined, details=self.details)
         return ("\n".join(lines),) if lines else ()
 
     @property
@@ -100,7 +103,12 @@ class Extraction:
 
 
 def finished_extraction(
-    cache: FeatureCache, data: Dataset, progress: Progress, started: float, **others: Any
+    cache: FeatureCache,
+    data: Dataset,
+    progress: Progress,
+    started: float,
+    details: Mapping[int, str],
+    **others: Any,
 ) -> Extraction:
     """Return the result of a finished extraction.
 
@@ -112,6 +120,8 @@ def finished_extraction(
         Seconds spent on each stage.
     started
         Start time by `time.monotonic`.
+    details
+        Row numbers, and why their bytes could not be read.
     **others
         Fields of `Extraction` that are not 0 or empty, such as ``computed``.
 
@@ -122,10 +132,13 @@ def finished_extraction(
     """
     _warn_of_conflicts(cache)
     nothing: dict[str, Any] = dict.fromkeys(("computed", "reused", "duplicates", "resumed", "dropped"), 0)
+    quarantined = quarantined_rows(cache)
+    names = {cache.ids[row]: why for row, why in details.items()}
     return Extraction(
         path=cache.path,
         images=len(cache),
-        quarantined=quarantined_rows(cache),
+        quarantined=quarantined,
+        details={name: why for name, why in names.items() if name in quarantined},
         skipped=data.skipped,
         seconds=time.monotonic() - started,
         progress=progress,
@@ -170,8 +183,11 @@ def temporary_images(quarantined: Mapping[str, str]) -> dict[str, str]:
     return {name: reason for name, reason in quarantined.items() if reason in TEMPORARY_REASONS}
 
 
-def unreadable_lines(quarantined: Mapping[str, str], most: int = 10) -> list[str]:
-    """Return images without features as lines of text, at most `most` of each kind."""
+def unreadable_lines(
+    quarantined: Mapping[str, str], most: int = 10, *, details: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return images without features as lines of text, at most `most` of each kind, with details where there are."""
+    why = {name: f": {escaped(detail)}" for name, detail in (details or {}).items() if detail}
     temporary = temporary_images(quarantined)
     damaged = {name: reason for name, reason in quarantined.items() if name not in temporary}
     text = []
@@ -179,7 +195,7 @@ def unreadable_lines(quarantined: Mapping[str, str], most: int = 10) -> list[str
         (damaged, "unreadable {} (they have no features):"),
         (temporary, "not read  {} for now (they have no features; the same command tries them again):"),
     ):
-        listed = [f"{escaped(name)}: {reason}" for name, reason in images.items()]
+        listed = [f"{escaped(name)}: {reason}{why.get(name, '')}" for name, reason in images.items()]
         text += [what.format(len(listed))] if listed else []
         text += [f"  {line}" for line in listed[:most]]
         more = len(listed) - most

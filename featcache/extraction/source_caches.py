@@ -1,7 +1,7 @@
 """Find the caches that an extraction may copy rows from, and refuse to replace one whose images would be lost."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from featcache.cache.checksums import PRESENT
 from featcache.cache.layout import previous_path
 from featcache.core.environment import home
 from featcache.core.warning import warn
-from featcache.errors import IdentityError, IntegrityError
+from featcache.errors import DataError, IdentityError, IntegrityError
 from featcache.extraction.plan import ReusableRows, refuse_difference, serves
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.row_table import UNREADABLE
@@ -75,7 +75,7 @@ def caches_in(
             continue
         try:
             found = FeatureCache(path)
-        except OSError as error:  # of which errors of a damaged cache are
+        except (OSError, DataError) as error:  # of a damaged cache, or what is no file
             if tell:
                 warn(f"left out: {error}")
             continue
@@ -169,11 +169,13 @@ def dropped_images(
     document: Mapping[str, Any],
     *,
     overwrite: bool,
+    why_absent: Callable[[str], str] | None = None,
 ) -> int:
     """Return how many images of the finished cache at `target` the dataset no longer has.
 
     Images that were removed from a dataset are dropped from its cache; those of another dataset are not. Files that
-    cannot be read at the moment are still there, and are not counted.
+    cannot be read at the moment are still there, and are not counted. Nor are those below a link that leads nowhere
+    for now taken for removed.
 
     Parameters
     ----------
@@ -185,11 +187,14 @@ def dropped_images(
         The dataset's entry in the new identity.
     overwrite
         Whether a cache of another dataset may be replaced.
+    why_absent
+        See `featcache.datasets.Dataset`.
 
     Raises
     ------
     IdentityError
-        If images would be lost because the target holds another dataset, or another slice of it.
+        If images would be lost because the target holds another dataset, or another slice of it, or because it cannot
+        be said whether they are gone.
     """
     held = next((cache for cache in caches if cache.path == target), None)
     if held is None:
@@ -205,7 +210,24 @@ def dropped_images(
     if UNREADABLE in kept:
         unreadable = {rows.ids[row] for row in np.flatnonzero(~rows.sha256.any(axis=1))}
         lost -= {held.sha256[row].tobytes() for row, name in enumerate(held.ids) if name in unreadable}
+    if lost and why_absent is not None and not overwrite:
+        _require_gone(held, lost, {*rows.ids}, why_absent)
     return len(lost)
+
+
+def _require_gone(
+    held: FeatureCache, lost: Set[bytes], present: Set[str], why_absent: Callable[[str], str]
+) -> None:
+    absent = [
+        name
+        for row, name in enumerate(held.ids)
+        if name not in present and held.sha256[row].tobytes() in lost and why_absent(name)
+    ]
+    if absent:
+        raise IdentityError(
+            f"{why_absent(absent[0])}, and the features of {len(absent)} images in {held.path} would be lost, such as "
+            f"{absent[0]}. Make it readable again; or, if they are gone for good, delete it or use --overwrite"
+        )
 
 
 def _name_of(dataset: tuple[str, str | None]) -> str:

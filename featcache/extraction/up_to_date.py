@@ -1,6 +1,7 @@
 """Decide whether a finished cache leaves anything to do; without loading a network, if the request is unchanged."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,22 @@ from featcache.images.decoding import TEMPORARY_REASONS
 
 
 def unchanged_cache(
-    arguments: ExtractionArguments, data: Dataset, part: Subset, report: OnProgress
+    arguments: ExtractionArguments,
+    data: Dataset,
+    part: Subset,
+    report: OnProgress,
+    failures: dict[int, ImageError],
 ) -> FeatureCache | None:
     """Return the finished cache if arguments, code and images are unchanged and every row holds; ``None`` otherwise.
 
     Every row is verified: what is called finished must not be refused by the next command.
+
+    Parameters
+    ----------
+    arguments, data, part, report
+        The arguments, the dataset, which part of another it is, and a function to call after every file.
+    failures
+        Filled with the number and the error of each record whose bytes could not be read.
     """
     if arguments.verify or arguments.reuse:
         return None
@@ -39,15 +51,31 @@ def unchanged_cache(
     digest = arguments.spec.digest()
     if digest is None or cache.identity["provenance"].get("request") != digest:
         return None
-    hashes = hash_records(data, workers=arguments.threads, report=report)
+    hashes = hash_records(data, workers=arguments.threads, report=report, failures=failures)
     rows, document = identify_rows(data, hashes, arguments.rule, held=cache.identity)
     if not same_rows(cache.identity, rows, document):
         return None
     # Files without a hash were tried again just now, in vain. The others that left no features may be readable.
     if any(hashes[row] != UNREADABLE for row in temporary_rows(cache)):
         return None
+    if has_other_reasons(cache, failures):
+        return None
     report(Progress("verify", len(rows), len(rows)))
     return cache if cache.intact().all() else None
+
+
+def has_other_reasons(cache: FeatureCache, failures: Mapping[int, ImageError]) -> bool:
+    """Return whether a row is quarantined for a reason that lasts and should be for one that may pass, or vice versa.
+
+    Parameters
+    ----------
+    cache
+        The finished cache of these records.
+    failures
+        Number and error of each record whose bytes could not be read just now.
+    """
+    passing = {*temporary_rows(cache).tolist()}
+    return any((error.reason in TEMPORARY_REASONS) != (row in passing) for row, error in failures.items())
 
 
 def leaves_work(held: FeatureCache, rows: ReusableRows, prepared: PreparedExtraction) -> bool:
@@ -64,6 +92,8 @@ def leaves_work(held: FeatureCache, rows: ReusableRows, prepared: PreparedExtrac
         The extraction.
     """
     waiting = temporary_rows(held)
+    if has_other_reasons(held, prepared.failures):
+        return True
     if rows.damaged or not len(waiting):
         return bool(rows.damaged)
     if partial_path(prepared.target).exists():  # of a run that was killed while it computed them

@@ -34,11 +34,16 @@ QUARANTINE_REASONS = (
     "too many bytes",
     "too much memory",
     "too much work",
+    "not a regular file",
+    "outside the dataset",
 )
 """Why an image has no row. Cache files store index + 1: the order is fixed, new reasons go to the end."""
 
 TEMPORARY_REASONS = frozenset({"unreadable file", "changed during extraction", "out of memory"})
 """Reasons that say something of a moment and not of the picture, so that it is tried again."""
+
+REASONS_OF_READING = TEMPORARY_REASONS | {"not a regular file", "outside the dataset"}
+"""Reasons for which an image's bytes were not read, or not as they are; their details say nothing of its content."""
 
 MAX_PIXELS = 178_956_970
 """Width × height above which a picture is refused before any pixel is decoded (Pillow's own error limit)."""

@@ -286,7 +286,7 @@ def test_unreadable_photos_are_named_and_shift_no_others(classifier, files, tmp_
     got = classifier.predict(mixed)
     assert [p.id for p in got] == [str(path) for path in mixed]
     assert [p.error and p.error.split(":")[0] for p in got] == [
-        "not an image", None, "empty file", "unreadable file", None, None, "truncated"
+        "not an image", None, "empty file", "not a regular file", None, None, "truncated"
     ]  # fmt: skip
     for prediction, file in ((got[1], files[0]), (got[4], files[4]), (got[5], files[8])):
         [alone] = classifier.predict(file)

@@ -86,15 +86,17 @@ def test_extract_counts_what_may_be_read_later_apart_from_what_is_damaged(cli, p
         "  not read  1 for now (they have no features; the same command tries them again):",
         "    photos/late.png: unreadable file",
     ]
-    assert cli(*extract).out.splitlines()[-4:] == listed
+    told = [*listed[:3], f"{listed[3]}: No such file or directory"]
+    assert cli(*extract).out.splitlines()[-4:] == told
     assert cli(*info).out.splitlines()[-4:] == listed
     again = "  retried   1 that could not be read before: 0 can be read now"
-    assert cli(*extract).out.splitlines()[-5:] == [again, *listed]
+    assert cli(*extract).out.splitlines()[-5:] == [again, *told]
     both = {"photos/bad.png": "not an image", "photos/late.png": "unreadable file"}
     result = one_object(cli(*extract, "--json"), "extract")
     assert [result[key] for key in ("quarantined", "temporary", "retried", "damaged", "reused")] == [
         both, {"photos/late.png": "unreadable file"}, ["photos/late.png"], 0, 8
     ]  # fmt: skip
+    assert result["details"] == {"photos/late.png": "No such file or directory"}
     result = one_object(cli(*info, "--json"), "cache info")
     assert (result["quarantined"], list(result["temporary"])) == (both, ["photos/late.png"])
     assert cli("cache", "repair", "out.h5").err == (

@@ -511,7 +511,7 @@ def test_no_other_exception_for_flipped_bytes(kind, flips):
 
 def test_reasons_keep_their_numbers():
     # The index + 1 stands in cache files: this list may only grow at its end.
-    assert QUARANTINE_REASONS[:10] == (
+    assert QUARANTINE_REASONS[:15] == (
         "empty file",
         "not an image",
         "unsupported format",
@@ -522,6 +522,11 @@ def test_reasons_keep_their_numbers():
         "unreadable file",
         "changed during extraction",
         "out of memory",
+        "too many bytes",
+        "too much memory",
+        "too much work",
+        "not a regular file",
+        "outside the dataset",
     )
 
 

@@ -112,16 +112,20 @@ def _require(path: Name, kind: str, expected: str, missing: "Missing", error: ty
     if found == NOTHING:
         missing = missing() if callable(missing) else missing
         said = missing or f"no {kind.removeprefix('a ')} {path}; expected {expected}"
-        raise MissingFileError(said + _no_folder(path))
+        blocked = no_folder(path)
+        raise MissingFileError(said + (f" ({blocked})" if blocked else ""))
     raised = MissingFileError if found == DANGLING else error
     raise raised(f"{path} is {described(path, found)}; expected {expected}; name one")
 
 
-def _no_folder(path: Name) -> str:
-    """Say which part of a path is no folder, where that is why there is nothing."""
+def no_folder(path: Name) -> str:
+    """Return which part of a path is no folder, where that is why nothing can be under it; else an empty text."""
     for parent in reversed(Path(path).parents):
-        if os.path.lexists(parent) and not parent.is_dir():
-            return f" ({parent} is {described(parent, kind_of(parent))}, no folder)"
+        if os.path.lexists(parent) and not os.path.isdir(parent):
+            try:
+                return f"{parent} is {described(parent, kind_of(parent))}, no folder"
+            except OSError as error:
+                return f"{parent} is a link that cannot be followed: {error.strerror}"
     return ""
 
 
@@ -160,6 +164,10 @@ def require_free(path: Name, kind: str, *, elsewhere: str, error: type[Featcache
 # ---- opening
 
 
+class NotRegularError(StorageError):
+    """Under a name is a FIFO, a socket or a device: what was put there on purpose, and is not read."""
+
+
 def open_regular_file(path: Name) -> tuple[int, os.stat_result]:
     """Return a descriptor of a regular file, and what the file system says of it; raises ``OSError`` for all others.
 
@@ -168,14 +176,20 @@ def open_regular_file(path: Name) -> tuple[int, os.stat_result]:
 
     Raises
     ------
+    NotRegularError
+        If it is a FIFO, a socket or a device.
     StorageError
-        If it is something else than a file.
+        If it is a folder.
     OSError
-        If it cannot be opened.
+        If it cannot be opened; of a link to nothing, saying where it leads.
     """
     try:
         _require_regular(path, os.stat(path).st_mode)
         descriptor = os.open(path, _OPEN)
+    except FileNotFoundError as error:
+        if os.path.islink(path):
+            raise FileNotFoundError(errno.ENOENT, described(path, DANGLING), os.fspath(path)) from error
+        raise
     except ValueError as error:
         raise _no_name(path) from error
     status = os.fstat(descriptor)
@@ -190,7 +204,8 @@ def open_regular_file(path: Name) -> tuple[int, os.stat_result]:
 def _require_regular(path: Name, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = next((kind for is_one, kind in _KINDS if is_one(mode)), "something else")
-        raise StorageError(f"{path} is no regular file but {kind}; move it away, or name another")
+        refused = StorageError if kind == FOLDER else NotRegularError
+        raise refused(f"{path} is no regular file but {kind}; move it away, or name another")
 
 
 def read_file(path: Name, most: int = -1) -> bytes:

@@ -1,10 +1,12 @@
 """Tables of Arrow and Parquet files, read and checked; runs as a script, in a process of its own.
 
-Arrow's library trusts the files that it maps: of 500 with one flipped bit 21 crashed it. And Parquet says how much it
-holds in numbers that nothing checks: 3.8 kB of it took 1.55 GB. `featcache.datasets.formats.arrow_files` starts this
-script with open files. Of Arrow, every value is checked; of Parquet, the columns asked for are written to standard
-output, in small batches, as an Arrow stream. What is written comes in pieces, each behind its length in 8 bytes. A
-length of 0 ends them, and a reason to refuse the file may follow: without that end, the process died.
+Arrow's library trusts the files that it maps: of 500 with one flipped bit 21 crashed it, and so does one that is cut
+while it is mapped. And Parquet says how much it holds in numbers that nothing checks: 3.8 kB of it took 1.55 GB.
+`featcache.datasets.formats.arrow_files` starts this script with open files. Of Arrow, every value is checked, and
+written to standard output is what the columns are, or each row's label and where in the file its image is. Of Parquet,
+the columns asked for are written, in small batches. Both are Arrow streams. What is written comes in pieces, each
+behind its length in 8 bytes. A length of 0 ends them, and a reason to refuse the file may follow: without that end,
+the process died.
 """
 
 import io
@@ -12,6 +14,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 LENGTH = struct.Struct("<Q")
@@ -39,32 +42,37 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments
-        ``arrow`` or ``parquet``; the limits on processor time in seconds and on memory in bytes; with commas between
-        them, descriptors of Arrow files, or names of columns of Parquet in hexadecimal; folders where pyarrow is.
+        ``schema``, ``rows`` or ``parquet``; the limits on processor time in seconds and on memory in bytes; with commas
+        between them, descriptors of Arrow files, and names of columns in hexadecimal; folders where pyarrow is.
     """
-    kind, seconds, memory, items = arguments[0], int(arguments[1]), int(arguments[2]), arguments[3].split(",")
-    sys.path.extend(arguments[4:])
+    kind, seconds, memory = arguments[0], int(arguments[1]), int(arguments[2])
+    files = [int(item) for item in arguments[3].split(",")]
+    names = [bytes.fromhex(item).decode() for item in arguments[4].split(",") if item]
+    sys.path.extend(arguments[5:])
     from featcache.core.child_process import limit_process
 
     out, reason = _Pieces(), ()
     try:
-        if kind == "arrow":
+        if kind != "parquet":
+            import numpy  # noqa: F401 - all is imported before no file can be opened any more
             import pyarrow as pa
+            import pyarrow.compute
 
-            sizes = [os.fstat(int(item)).st_size for item in items]
             # Maps of the very files that are open, and not of what has their names by now.
-            maps = [pa.memory_map(f"/dev/fd/{item}") for item in items]
-            limit_process(seconds, memory + sum(sizes))
-            for number, (source, size) in enumerate(zip(maps, sizes, strict=True)):
+            maps = [pa.memory_map(f"/dev/fd/{file}") for file in files]
+            limit_process(seconds, memory + sum(source.size() for source in maps))
+            for number, source in enumerate(maps):
                 out.write(LENGTH.pack(number))  # so that it is known at which of them the process died
-                check_arrow(source, size)
+                if kind == "rows":
+                    write_rows(source, names, out)
+                else:
+                    write_schema(source, out)
         else:
             import pyarrow as pa
             import pyarrow.compute  # all is imported before no file can be opened any more; this decodes dictionaries
             import pyarrow.parquet
 
             limit_process(seconds, memory)
-            names = [bytes.fromhex(item).decode() for item in items]
             write_parquet(pa.PythonFile(io.FileIO(0, closefd=False)), os.fstat(0).st_size, names, out)
     except RefusedError as error:
         reason = error.args
@@ -100,28 +108,94 @@ def _write(data: bytes | memoryview) -> None:
         view = view[os.write(1, view) :]
 
 
-def check_arrow(source: Any, size: int) -> None:
-    """Refuse an Arrow stream of which any value could not be read, or that is compressed to far less than it holds.
+def write_schema(source: Any, out: Any) -> None:
+    """Write the names and types of an Arrow stream's columns, as a stream without rows."""
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(source) as reader, pa.ipc.new_stream(out, reader.schema):
+        pass
+
+
+def write_rows(source: Any, names: list[str], out: Any) -> None:
+    """Write where each image of an Arrow stream is, and its label; refuse what could not be read.
 
     Parameters
     ----------
     source
-        The open file.
-    size
-        Its bytes.
+        The file, mapped.
+    names
+        Of the columns of images and of labels.
+    out
+        Where to: a stream with the columns ``label``, ``path``, ``size``, ``offset`` and ``held``, the bytes of images
+        that are compressed in the file.
 
     Raises
     ------
     RefusedError
-        If it decodes to too much; damage raises what pyarrow raises, or ends the process.
+        If it decodes to too much, or a column holds no images or no labels; damage raises what pyarrow raises, or ends
+        the process.
     """
     import pyarrow as pa
 
-    budget = _Budget("arrow", size)
-    with pa.ipc.open_stream(source) as reader:
+    whole = source.read_buffer(source.size())
+    budget = _Budget("arrow", whole.size)
+    with pa.ipc.open_stream(whole) as reader:
+        image, label = (reader.schema.field(name).type for name in names)
+        _require_types(image, label)
+        path = image.field("path").type if pa.types.is_struct(image) else pa.string()
+        kinds = {
+            "label": label,
+            "path": path,
+            "size": pa.int64(),
+            "offset": pa.int64(),
+            "held": pa.large_binary(),
+        }
+        schema = pa.schema(kinds)
+        writer = pa.ipc.new_stream(out, schema)
         for batch in reader:
             batch.validate(full=True)
             budget.take(batch)
+            columns = [batch.column(names[1]), *_places(batch.column(names[0]), path, whole)]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+        writer.close()  # not where it stumbles: the end of the stream says that all went well
+
+
+def _places(images: Any, path: Any, whole: Any) -> list[Any]:
+    """Return paths, sizes and offsets of images, and the bytes of those that are not in the file as they are."""
+    import numpy as np
+    import pyarrow as pa
+
+    pc: Any = import_module("pyarrow.compute")  # its functions are made when it is imported
+    count, paths = len(images), pa.nulls(len(images), path)
+    nothing = [pa.nulls(count, pa.int64()), pa.nulls(count, pa.int64()), pa.nulls(count, pa.large_binary())]
+    if pa.types.is_struct(images.type):
+        paths, images = pc.struct_field(images, "path"), pc.struct_field(images, "bytes")
+    elif pa.types.is_string(images.type) or pa.types.is_large_string(images.type):
+        return [images.cast(path), *nothing]
+    sizes = pc.binary_length(images).cast(pa.int64())
+    _, places, data = images.buffers()
+    start = data.address - whole.address if data is not None else 0
+    if data is not None and not 0 <= start <= whole.size - data.size:
+        return [paths, sizes, nothing[1], images.cast(pa.large_binary())]
+    wide = pa.types.is_large_binary(images.type) or pa.types.is_large_string(images.type)
+    offsets = np.frombuffer(places, np.int64 if wide else np.int32)[images.offset : images.offset + count]
+    # Not by pa.array, which looks for pandas first, and nothing can be imported any more.
+    found = pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(offsets.astype(np.int64) + start)])
+    return [paths, sizes, found, nothing[2]]
+
+
+def _require_types(image: Any, label: Any) -> None:
+    """Refuse types of which few bytes can become much: lists of nothings, views of one text from everywhere."""
+    from pyarrow import types
+
+    parts = {field.name: field.type for field in image} if types.is_struct(image) else {"": image}
+    texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    if parts.keys() not in ({""}, {"bytes", "path"}) or not all(
+        any(is_(t) for is_ in texts) for t in parts.values()
+    ):
+        raise RefusedError(f"the column of images is of the type {image}", "Expected bytes, paths, or both")
+    if not (types.is_primitive(label) or types.is_null(label) or any(is_(label) for is_ in texts)):
+        raise RefusedError(f"the column of labels is of the type {label}", "Expected text or whole numbers")
 
 
 def write_parquet(source: Any, size: int, names: list[str], out: Any) -> None:

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from featcache.core.child_process import child_process, end_of
 from featcache.core.disk.names import open_regular_file
+from featcache.datasets.file_state import state_digest
 from featcache.datasets.formats.arrow_child import DAMAGED, LENGTH
 from featcache.errors import DataError
 
@@ -23,25 +24,58 @@ _AT_ONCE = 128
 _CHILD = Path(__file__).with_name("arrow_child.py")
 
 
-def map_arrow(paths: Sequence[Path]) -> list[Any]:
-    """Return Arrow streams as tables of pyarrow, mapped into memory, after every value of them was checked.
+class ArrowRows(NamedTuple):
+    """Rows of an Arrow file whose values were all checked.
 
-    What is mapped is the very file that was checked, whatever has its name by then.
+    Parameters
+    ----------
+    table
+        pyarrow's, with the columns ``label``, ``path``, ``size``, ``offset`` (of an image's bytes in the file), and
+        ``held`` (those of images that are compressed there).
+    status
+        Of the file that was read, whatever has its name by now.
+    """
+
+    table: Any
+    status: os.stat_result
+
+
+def arrow_columns(paths: Sequence[Path]) -> list[ArrowRows]:
+    """Return Arrow streams as tables of all their columns, without their rows; raises as `arrow_rows`."""
+    return _arrow(paths, "schema", ())
+
+
+def arrow_rows(paths: Sequence[Path], image: str, label: str) -> list[ArrowRows]:
+    """Return labels of Arrow streams, and where the images are, after every value of them was checked.
+
+    Nothing is mapped into this process: a file that is cut while it is mapped ends it.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    image, label
+        Names of columns.
 
     Raises
     ------
     DataError
-        If one is damaged or decodes to far more than it is.
+        If one is damaged or decodes to far more than it is, changes meanwhile, or a column is of a type that holds no
+        images or no labels.
     OSError
         If one cannot be opened.
     """
-    tables: list[Any] = []
+    return _arrow(paths, "rows", (image, label))
+
+
+def _arrow(paths: Sequence[Path], kind: str, columns: Sequence[str]) -> list[ArrowRows]:
+    found: list[ArrowRows] = []
     for start in range(0, len(paths), _AT_ONCE):
-        tables += _map_some(paths[start : start + _AT_ONCE])
-    return tables
+        found += _read_some(paths[start : start + _AT_ONCE], kind, columns)
+    return found
 
 
-def _map_some(paths: Sequence[Path]) -> list[Any]:
+def _read_some(paths: Sequence[Path], kind: str, columns: Sequence[str]) -> list[ArrowRows]:
     import pyarrow as pa
 
     with ExitStack() as stack:
@@ -49,23 +83,22 @@ def _map_some(paths: Sequence[Path]) -> list[Any]:
         for path in paths:
             files.append(open_regular_file(str(path))[0])
             stack.callback(os.close, files[-1])
-        size = sum(os.fstat(file).st_size for file in files)
-        seen = 0
+        before = [os.fstat(file) for file in files]
+        tables: list[Any] = []
 
         def where() -> Path:
-            return paths[min(seen, len(paths) - 1)]
+            return paths[min(len(tables), len(paths) - 1)]
 
-        with _answer(where, files, size, "arrow", list(map(str, files))) as answer:
-            while place := answer.read(LENGTH.size):
-                (seen,) = LENGTH.unpack(place)
-        return [_read(pa.memory_map(f"/dev/fd/{file}")) for file in files]
-
-
-def _read(source: Any) -> Any:
-    import pyarrow as pa
-
-    with pa.ipc.open_stream(source) as reader:
-        return reader.read_all()
+        with _answer(where, files, sum(file.st_size for file in before), kind, columns) as answer:
+            while answer.read(LENGTH.size):
+                with pa.ipc.open_stream(answer) as reader:
+                    tables.append(reader.read_all())
+        for path, file, status in zip(paths, files, before, strict=True):
+            if state_digest(os.fstat(file)) != state_digest(status):
+                raise DataError(
+                    f"cannot read {path}: it was changed while it was read. Run the command again"
+                )
+        return [ArrowRows(table, status) for table, status in zip(tables, before, strict=True)]
 
 
 def parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
@@ -110,8 +143,7 @@ def require_sound_parquet(path: Path) -> None:
 def _parquet(path: Path, columns: Sequence[str]) -> "Iterator[_Answer]":
     descriptor, status = open_regular_file(str(path))
     try:
-        names = [name.encode("utf-8", "surrogatepass").hex() for name in columns]
-        with _answer(lambda: path, [descriptor], status.st_size, "parquet", names) as answer:
+        with _answer(lambda: path, [descriptor], status.st_size, "parquet", columns) as answer:
             yield answer
     finally:
         os.close(descriptor)
@@ -119,15 +151,16 @@ def _parquet(path: Path, columns: Sequence[str]) -> "Iterator[_Answer]":
 
 @contextmanager
 def _answer(
-    where: Callable[[], Path], files: Sequence[int], size: int, kind: str, items: Sequence[str]
+    where: Callable[[], Path], files: Sequence[int], size: int, kind: str, columns: Sequence[str]
 ) -> "Iterator[_Answer]":
     """Give what the child process writes; at the end, refuse the file if it did, or did not end itself."""
     memory = min(MEMORY_BYTES + _MEMORY_FOLD * size, _MOST_MEMORY)
+    names = [name.encode("utf-8", "surrogatepass").hex() for name in columns]
     # The pool of the system takes no more address space than it needs.
     environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
     with child_process(
         _CHILD,
-        (kind, _SECONDS + size // _BYTES_PER_SECOND, memory, ",".join(items)),
+        (kind, _SECONDS + size // _BYTES_PER_SECOND, memory, ",".join(map(str, files)), ",".join(names)),
         packages=("featcache", "pyarrow", "numpy"),
         file=files[0],
         more_files=files,

@@ -2,16 +2,17 @@
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from featcache.core.disk.names import open_regular_file, require_folder
+from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
-from featcache.datasets.file_state import file_state
-from featcache.errors import DataError
+from featcache.datasets.file_state import file_state, size_and_times
+from featcache.errors import DataError, ImageError
 from featcache.images.limits import require_readable_size
 from featcache.splits.slices import SPLITS
 
@@ -47,10 +48,11 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     """Scan a folder of class folders, with or without split folders above them.
 
-    Hidden files and folders, files that are not images by their extension, and what is no regular file
-    (FIFOs, devices, broken links) are left out and counted; nothing is opened. Classes are the names of the
-    class folders over all splits, in natural order; a class folder may hold folders of its own. Folders that
-    stand for the same split (``val/`` and ``dev/``) are taken together.
+    Hidden files and folders, and files that are not images by their extension are left out and counted; nothing is
+    opened. What has an image's name and is no regular file (a broken link, a FIFO, a folder without images) is a record
+    that cannot be read: a photo may be in its place again. Classes are the names of the class folders over all splits,
+    in natural order; a class folder may hold folders of its own. Folders that stand for the same split (``val/`` and
+    ``dev/``) are taken together.
 
     Parameters
     ----------
@@ -96,6 +98,7 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         records=records,
         skipped=dict(skipped),
         location=f"folder:{root.resolve()}",
+        why_absent=partial(_why_absent, root),
     )
 
 
@@ -107,9 +110,12 @@ def read_regular_file(path: str) -> bytes:
     OSError
         The file cannot be read.
     ImageError
-        It is larger than any image that is read.
+        It is larger than any image that is read, or a FIFO, a socket or a device.
     """
-    descriptor, status = open_regular_file(path)
+    try:
+        descriptor, status = open_regular_file(path)
+    except NotRegularError as error:
+        raise ImageError("not a regular file", str(error)) from error
     # Not through a file object: it asks the system twice as often, and between threads every question costs a turn.
     try:
         require_readable_size(status.st_size)  # a sparse file may claim terabytes
@@ -119,6 +125,38 @@ def read_regular_file(path: str) -> bytes:
         return data
     finally:
         os.close(descriptor)
+
+
+def read_extent(path: str, offset: int, size: int, written: tuple[int, int, int] | None = None) -> bytes:
+    """Return a part of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    offset, size
+        In bytes.
+    written
+        Size and times of the file in which that place was found (`featcache.datasets.file_state.size_and_times`).
+
+    Raises
+    ------
+    OSError
+        The file cannot be read, is another one by now, or ends before.
+    """
+    descriptor, status = open_regular_file(path)
+    cut = f"{path} ends within the image at byte {offset}: it was cut after it was indexed"
+    try:
+        if status.st_size < offset + size:
+            raise OSError(cut)
+        if written is not None and size_and_times(status) != written:
+            raise OSError(f"{path} was changed after it was indexed")
+        data = os.pread(descriptor, size, offset)
+    finally:
+        os.close(descriptor)
+    if len(data) != size:
+        raise OSError(cut)
+    return data
 
 
 def image_files(folder: Path) -> tuple[list[Path], dict[str, int]]:
@@ -152,7 +190,7 @@ def _record(found: _Found, below: dict[str, str], label: int, split: str) -> Rec
 
 def _split_folders(root: Path, skipped: Counter[str]) -> list[tuple[str, Path]]:
     """Return the folders that hold class folders, each with the split it stands for."""
-    folders = [Path(entry.path) for entry in _entries(root, Counter()) if entry.is_dir()]
+    folders = [Path(entry.path) for entry in _entries(root, Counter()) if _is_folder(entry)]
     named = [(SPLITS[f.name.casefold()], f) for f in folders if f.name.casefold() in SPLITS]
     if not any(split == "train" for split, _ in named):
         return [(UNSPLIT, root)]
@@ -164,7 +202,7 @@ def _split_folders(root: Path, skipped: Counter[str]) -> list[tuple[str, Path]]:
 
 def _class_folders(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, Path]]:
     for entry in _entries(folder, skipped):
-        if entry.is_dir():
+        if _is_folder(entry):
             yield entry.name, Path(entry.path)
         else:
             skipped["not in a class folder"] += 1
@@ -173,15 +211,17 @@ def _class_folders(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, P
 def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], ...]) -> Iterator[_Found]:
     """Yield the images below a folder, depth first; folders may be nested as deep as the system allows."""
     entered: dict[tuple[int, int], Iterator[os.DirEntry[str]]] = {}  # the innermost folder last
+    hollow: dict[tuple[int, int], str] = {}  # of these, folders in the place of an image, without one so far
 
-    def enter(
-        folder: str | Path,
-    ) -> None:  # text below the first: a path object is slow to make of a long one
+    def enter(folder: str | Path, *, instead: bool = False) -> bool:
+        # As text below the first: a path object is slow to make of a long one.
         here = _inode(folder)
         if here in above or here in entered:
-            skipped["link back to a folder above"] += 1
-        else:
-            entered[here] = _entries(folder, skipped)
+            return False
+        entered[here] = _entries(folder, skipped)
+        if instead:
+            hollow[here] = str(folder)
+        return True
 
     enter(folder)
     while entered:
@@ -189,13 +229,35 @@ def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], .
         entry = next(entered[innermost], None)
         if entry is None:
             del entered[innermost]
-        elif entry.is_dir():
-            enter(entry.path)
-        elif os.path.splitext(entry.name)[1].casefold() not in EXTENSIONS:
+            if innermost in hollow:
+                yield _Found(hollow.pop(innermost), 0, 0, b"")
+        elif _is_folder(entry):
+            if enter(entry.path, instead=_is_image(entry.name)):
+                continue
+            if _is_image(entry.name):
+                yield _Found(entry.path, 0, 0, b"")
+            else:
+                skipped["link back to a folder above"] += 1
+        elif not _is_image(entry.name):
             skipped["not an image by its name"] += 1
         else:
-            status = entry.stat()
-            yield _Found(entry.path, status.st_size, status.st_mtime_ns, file_state(status))
+            hollow.clear()
+            yield _found(entry)
+
+
+def _found(entry: os.DirEntry[str]) -> _Found:
+    """Return a file with its state, without one where it is there and cannot be read as a file."""
+    try:
+        status = entry.stat()
+    except OSError:  # a broken link, or it was taken away after it was listed
+        return _Found(entry.path, 0, 0, b"")
+    if not stat.S_ISREG(status.st_mode):
+        return _Found(entry.path, 0, 0, b"")
+    return _Found(entry.path, status.st_size, status.st_mtime_ns, file_state(status))
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].casefold() in EXTENSIONS
 
 
 def _inode(folder: str | Path) -> tuple[int, int]:
@@ -205,23 +267,36 @@ def _inode(folder: str | Path) -> tuple[int, int]:
 
 
 def _entries(folder: str | Path, skipped: Counter[str]) -> Iterator[os.DirEntry[str]]:
-    """Yield visible folders and regular files (links followed) in natural order, counting the others."""
+    """Yield visible folders, regular files (links followed) and whatever has an image's name; count the others."""
     with access_errors(folder, "list"), os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: natural_key(entry.name))
     for entry in entries:
         if entry.name.startswith((".", "__MACOSX")):
             skipped["hidden"] += 1
-        elif _is_usable(entry):
+        elif _is_folder(entry) or _is_file(entry) or _is_image(entry.name):
             yield entry
         else:
             skipped["no regular file (FIFO, device or broken link)"] += 1
 
 
-def _is_usable(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_dir() or entry.is_file()
+        return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _why_absent(root: Path, name: str) -> str:
+    """Return why an image without a record may be there nevertheless: what is in its place, or in that of a folder."""
+    place = os.path.join(root, name)
+    return no_folder(place) or (f"{place} is a folder now" if os.path.isdir(place) else "")
 
 
 def _refuse_unusable(root: Path, classes: list[str], skipped: Counter[str], least: int) -> None:

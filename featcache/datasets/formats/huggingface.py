@@ -21,7 +21,7 @@ from featcache.core.disk.names import require_file
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
 from featcache.datasets.formats.folder import natural_key
-from featcache.datasets.formats.huggingface_rows import Column, Source, Split, map_columns, open_sources
+from featcache.datasets.formats.huggingface_rows import Column, Source, Split, open_sources, read_rows
 from featcache.datasets.formats.listed_files import order_classes
 from featcache.datasets.inside import is_inside, read_document
 from featcache.errors import DataError, FeatcacheError, UsageError, did_you_mean, first_line
@@ -114,8 +114,8 @@ def open_hf(text: str) -> Dataset:
         sources = {split: [by_file[file] for file in files] for split, files in parts.items()}
         features = {split: _features(library, found, spec) for split, found in sources.items()}
         image, label = _columns(library, features, spec)
-        map_columns(opened, image, label)
-        splits = [Split(split, found, image, label, spec.path) for split, found in sources.items()]
+        read_rows(opened, image, label)
+        splits = [Split(split, found, spec.path) for split, found in sources.items()]
         labels = [_labels(library, features[split.name], label, split.labels) for split in splits]
         classes = _classes(library, features, label, labels, spec)
         index = {name: number for number, name in enumerate(classes)}
@@ -196,7 +196,9 @@ def _names_inside(names: Any, folder: Path, where: Path) -> list[str]:
 
 def _files(folder: Path) -> list[Path]:
     found = folder.iterdir() if folder.is_dir() else ()
-    return sorted((f for f in found if f.suffix in _FILES and f.is_file()), key=lambda f: natural_key(f.name))
+    return sorted(
+        (f for f in found if f.suffix in _FILES and not f.is_dir()), key=lambda f: natural_key(f.name)
+    )
 
 
 def _library() -> Any:

@@ -2,35 +2,38 @@
 
 import hashlib
 import os
+import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from featcache.core.disk.files import make_folder, replace_file
 from featcache.core.disk.names import open_regular_file
 from featcache.core.disk.storage import OTHER_HOME, storage_errors
 from featcache.core.environment import home
 from featcache.datasets.dataset import Record
-from featcache.datasets.file_state import file_state, state_digest
-from featcache.datasets.formats.arrow_files import copy_parquet, map_arrow
-from featcache.datasets.formats.folder import read_regular_file
-from featcache.datasets.inside import is_inside
-from featcache.errors import DataError
+from featcache.datasets.file_state import file_state, size_and_times, state_digest
+from featcache.datasets.formats.arrow_files import ArrowRows, arrow_columns, arrow_rows, copy_parquet
+from featcache.datasets.formats.folder import read_extent, read_regular_file
+from featcache.datasets.inside import is_below
+from featcache.errors import DataError, ImageError
 from featcache.splits.slices import SPLITS
 
 Column = Any
 """A column of a table, pyarrow's `ChunkedArray`."""
+
+_Stored = tuple[Callable[[], bytes], int, int, bytes]
+"""How an image is read, and size, time and state of it or its file."""
 
 _MOST_FOOTER = 2**26
 
 
 @dataclass
 class Source:
-    """A file of a dataset: its schema, and once it is mapped, its table.
+    """A file of a dataset: its schema, and once they are read, its rows.
 
     Parameters
     ----------
@@ -38,16 +41,26 @@ class Source:
         Arrow or Parquet.
     schema
         Of its columns, pyarrow's.
-    mapped
-        The Arrow file that its table is in.
-    table
-        pyarrow's.
+    arrow
+        The Arrow file that its images are in.
+    state
+        Of the file when its schema was read.
+    rows
+        Labels, and where the images are.
     """
 
     file: Path
     schema: Any
-    mapped: Path
-    table: Any = None
+    arrow: Path
+    state: bytes = b""
+    rows: ArrowRows | None = None
+
+    def require_state(self, status: os.stat_result) -> None:
+        """Raise `DataError` if the file is another one by now."""
+        if state_digest(status) != self.state:
+            raise DataError(
+                f"cannot read {self.file}: it was changed while it was read. Run the command again"
+            )
 
 
 def open_sources(files: Sequence[Path]) -> list[Source]:
@@ -61,14 +74,19 @@ def open_sources(files: Sequence[Path]) -> list[Source]:
     import pyarrow.parquet as pq
 
     if files and files[0].suffix == ".parquet":
-        return [Source(file, pq.read_schema(file), file) for file in files]
+        # What is converted later has to be the file whose columns are known.
+        states = [state_digest(os.stat(file)) for file in files]
+        return [
+            Source(file, pq.read_schema(file), file, state) for file, state in zip(files, states, strict=True)
+        ]
     return [
-        Source(file, table.schema, file, table) for file, table in zip(files, map_arrow(files), strict=True)
+        Source(file, found.table.schema, file, state_digest(found.status))
+        for file, found in zip(files, arrow_columns(files), strict=True)
     ]
 
 
-def map_columns(sources: Sequence[Source], image: str, label: str) -> None:
-    """Give Parquet files a table of two columns: converted to Arrow, unless they were before, and mapped.
+def read_rows(sources: Sequence[Source], image: str, label: str) -> None:
+    """Give files their rows; Parquet is converted to Arrow first, unless it was before.
 
     Parameters
     ----------
@@ -84,51 +102,29 @@ def map_columns(sources: Sequence[Source], image: str, label: str) -> None:
     StorageError
         If what is converted cannot be written.
     """
-    missing = [source for source in sources if source.table is None]
-    kept = [place for source in missing if (place := _convert(source, image, label))]
+    packed = [source for source in sources if source.file.suffix == ".parquet"]
+    kept = [place for source in packed if (place := _convert(source, image, label))]
     try:
-        tables = map_arrow([source.mapped for source in missing])
+        found = arrow_rows([source.arrow for source in sources], image, label)
     except DataError:
         if not kept:
             raise
         for place in kept:  # made by an earlier run, and one of them was damaged since
             place.unlink(missing_ok=True)
-        for source in missing:
+        for source in packed:
             _convert(source, image, label)
-        tables = map_arrow([source.mapped for source in missing])
-    for source, table in zip(missing, tables, strict=True):
-        source.table = table
-    for source in sources:
-        _require_types(source.file, source.table.column(image), source.table.column(label))
+        found = arrow_rows([source.arrow for source in sources], image, label)
+    for source, rows in zip(sources, found, strict=True):
+        source.rows = rows
+        if source.file == source.arrow:
+            source.require_state(rows.status)
 
 
 def _joined(sources: Sequence[Source], name: str) -> Column:
     import pyarrow as pa
 
-    columns = [source.table.column(name) for source in sources]
+    columns = [source.rows.table.column(name) for source in sources if source.rows is not None]
     return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=columns[0].type)
-
-
-def _require_types(file: Path, image: Column, label: Column) -> None:
-    """Refuse types of which few bytes can become much: lists of nothings, views of one text from everywhere."""
-    from pyarrow import types
-
-    parts = (
-        {field.name: field.type for field in image.type} if types.is_struct(image.type) else {"": image.type}
-    )
-    texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
-    if parts.keys() not in ({""}, {"bytes", "path"}) or not all(
-        any(is_(t) for is_ in texts) for t in parts.values()
-    ):
-        raise DataError(
-            f"{file}: the column of images is of the type {image.type}; expected bytes, paths, or both"
-        )
-    if not (
-        types.is_primitive(label.type) or types.is_null(label.type) or any(is_(label.type) for is_ in texts)
-    ):
-        raise DataError(
-            f"{file}: the column of labels is of the type {label.type}; expected text or whole numbers"
-        )
 
 
 def _convert(source: Source, image: str, label: str) -> Path | None:
@@ -138,8 +134,14 @@ def _convert(source: Source, image: str, label: str) -> Path | None:
     other state of it, so that the digest of its footer belongs to the name, too.
     """
     file = source.file
+
+    def convert(stream: IO[bytes]) -> None:
+        copy_parquet(file, list(dict.fromkeys((image, label))), stream)
+        source.require_state(os.stat(file))
+
     descriptor, status = open_regular_file(str(file))
     try:
+        source.require_state(status)
         footer = int.from_bytes(os.pread(descriptor, 8, max(0, status.st_size - 8))[:4], "little") + 8
         end = os.pread(descriptor, min(footer, _MOST_FOOTER), max(0, status.st_size - footer))
     finally:
@@ -152,37 +154,34 @@ def _convert(source: Source, image: str, label: str) -> Path | None:
         label.encode(),
     ]
     name = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in about)).hexdigest()[:32]
-    place = source.mapped = home() / "hf" / f"{name}.arrow"
+    place = source.arrow = home() / "hf" / f"{name}.arrow"
     if place.is_file():
         return place
     with storage_errors(place, "convert Parquet in", elsewhere=OTHER_HOME):
-        make_folder(place.parent)
-        replace_file(place, partial(copy_parquet, file, list(dict.fromkeys((image, label)))))
+        make_folder(place.parent, elsewhere=OTHER_HOME)
+        replace_file(place, convert)
     return None
 
 
 class Split:
-    """One split's images in its Arrow tables, which are mapped from disk and shared by the records of it.
+    """One split's images in its Arrow files.
 
     Parameters
     ----------
     name
         Of the split, as the dataset has it.
     sources
-        Its files, mapped; at least one.
-    image, label
-        Names of columns.
+        Its files with their rows; at least one.
     path
         Of the dataset: its rows may name files below this folder, or the folder that it is in.
     """
 
-    def __init__(self, name: str, sources: Sequence[Source], image: str, label: str, path: Path) -> None:
+    def __init__(self, name: str, sources: Sequence[Source], path: Path) -> None:
         self.name = name
-        self.labels, self._images = _joined(sources, label), _joined(sources, image)
-        files = [os.stat(source.mapped) for source in sources]
-        self._folder = path if path.is_dir() else path.parent
-        self._mtime_ns = max((file.st_mtime_ns for file in files), default=0)
-        self._state = file_state(*files)
+        self.labels = _joined(sources, "label")
+        self._sources = sources
+        folder = path if path.is_dir() else path.parent
+        self._folder, self._root = folder, os.path.realpath(folder)
 
     def records(
         self, labels: Sequence[str | None], index: Mapping[str, int], skipped: Counter[str]
@@ -190,64 +189,61 @@ class Split:
         """Yield the labelled images; `labels` are names of classes, `index` gives their numbers."""
         split = SPLITS.get(self.name.casefold(), self.name)
         where = f" ({self.name})" if self.name else ""
-        for row, (size, written, label) in enumerate(zip(*self._sizes_and_paths(), labels, strict=True)):
-            path = (written or "").replace(
-                "\0", "\\0"
-            )  # no file's name holds NUL, and a cache's ids would lose it
+        for row, (label, (written, stored)) in enumerate(zip(labels, self._images(), strict=True)):
+            # No file's name holds NUL, and a cache's ids would lose it.
+            path = (written or "").replace("\0", "\\0")
             if label is None:
                 skipped[f"row without a label{where}"] += 1
-            elif size is None and not path:
+            elif stored is None and not path:
                 skipped[f"row without an image{where}"] += 1
             else:
                 name = "/".join(filter(None, (self.name, str(row), os.path.basename(path))))
-                yield self._record(name, index[label], split, row, size, path)
+                read, size, mtime_ns, state = stored or self._beside(path)
+                yield Record(name, index[label], split, read, size, mtime_ns, state=state)
 
-    def _record(self, name: str, label: int, split: str, row: int, size: int | None, path: str) -> Record:
-        if size is not None:
-            read, mtime_ns, state = partial(self.read, row), self._mtime_ns, self._state
-        else:
-            file = os.path.join(self._folder, path)
-            read, (size, mtime_ns, state) = (
-                partial(_read_inside, file, self._folder),
-                _file_facts(file, self._folder),
-            )
-        return Record(id=name, label=label, split=split, read=read, size=size, mtime_ns=mtime_ns, state=state)
+    def _images(self) -> Iterator[tuple[str | None, _Stored | None]]:
+        """Yield the path that each row names, and how its image is read if that is in the table."""
+        for source in self._sources:
+            assert source.rows is not None
+            table, status = source.rows
+            file, written, state = str(source.arrow), size_and_times(status), file_state(status)
+            columns = (table.column(name).to_pylist() for name in ("path", "size", "offset", "held"))
+            for path, size, offset, held in zip(*columns, strict=True):
+                stored = None
+                if held is not None:
+                    stored = partial(bytes, held), size, status.st_mtime_ns, state
+                elif size is not None:
+                    stored = (
+                        partial(read_extent, file, offset, size, written),
+                        size,
+                        status.st_mtime_ns,
+                        state,
+                    )
+                yield path, stored
 
-    def _sizes_and_paths(self) -> tuple[list[int | None], list[str | None]]:
-        """Return the length of each image's bytes and the path of its file, without reading the bytes."""
-        from pyarrow import types
-
-        compute: Any = import_module("pyarrow.compute")  # its functions are made when it is imported
-        held = self._images
-        if types.is_struct(held.type):
-            sizes = compute.binary_length(compute.struct_field(held, "bytes"))
-            return sizes.to_pylist(), compute.struct_field(held, "path").to_pylist()
-        if types.is_string(held.type) or types.is_large_string(held.type):
-            return [None] * len(held), held.to_pylist()
-        return compute.binary_length(held).to_pylist(), [None] * len(held)
-
-    def read(self, row: int) -> bytes:
-        """Return the bytes of an image as they are stored."""
-        value = self._images[row].as_py()
-        return value["bytes"] if isinstance(value, dict) else value
+    def _beside(self, path: str) -> _Stored:
+        """Return how a file that a row names is read; what is no file is quarantined when that is tried."""
+        file = os.path.join(self._folder, path)
+        read = partial(_read_inside, file, self._folder, self._root)
+        if not is_below(file, self._root):
+            return read, 0, 0, b""
+        try:
+            status = os.stat(file)
+        except (OSError, ValueError):
+            return read, 0, 0, b""
+        if not stat.S_ISREG(status.st_mode):
+            return read, 0, 0, b""
+        return read, status.st_size, status.st_mtime_ns, file_state(status)
 
 
-def _read_inside(path: str, folder: Path) -> bytes:
+def _read_inside(path: str, folder: Path, root: str) -> bytes:
     """Read a file that a row names; data must not decide what else of this machine is read."""
-    if not is_inside(path, folder):
-        raise OSError(
+    if "://" in path:  # the folder's own path has no two slashes in a row
+        raise ImageError("outside the dataset", "the row names an address, and nothing is fetched from there")
+    if not is_below(path, root):
+        raise ImageError(
+            "outside the dataset",
             f"the row names a file outside of {folder}, which is not read; save the dataset with its images in it, or "
-            "copy them beside it"
+            "copy them beside it",
         )
     return read_regular_file(path)
-
-
-def _file_facts(path: str, folder: Path) -> tuple[int, int, bytes]:
-    """Return a file's size, time and state, or nothing: what is no file is quarantined when it is read."""
-    if not is_inside(path, folder):
-        return 0, 0, b""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return 0, 0, b""
-    return status.st_size, status.st_mtime_ns, file_state(status)

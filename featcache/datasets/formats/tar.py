@@ -20,8 +20,8 @@ from typing import BinaryIO, NamedTuple
 
 from featcache.core.disk.names import DANGLING, NOTHING, described, kind_of, open_regular_file, require_file
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
-from featcache.datasets.file_state import file_state
-from featcache.datasets.formats.folder import natural_key
+from featcache.datasets.file_state import file_state, size_and_times
+from featcache.datasets.formats.folder import natural_key, read_extent
 from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
 from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.images.limits import MAX_FILE_BYTES
@@ -59,7 +59,7 @@ class _Sample:
     shard: Path
     image: _Extent
     label: Label
-    mtime_ns: int
+    written: tuple[int, int, int]
     state: bytes
 
 
@@ -121,23 +121,11 @@ def _record(sample: _Sample, label: int, shard: str, split: str) -> Record:
         id=f"{shard}/{image.name}",
         label=label,
         split=split if written is None else SPLITS.get(written.casefold(), written),
-        read=partial(read_extent, str(sample.shard), image.offset, image.size),
+        read=partial(read_extent, str(sample.shard), image.offset, image.size, sample.written),
         size=image.size,
-        mtime_ns=sample.mtime_ns,
+        mtime_ns=sample.written[1],
         state=sample.state,
     )
-
-
-def read_extent(path: str, offset: int, size: int) -> bytes:
-    """Return `size` bytes of a file from `offset`; raises ``OSError`` where it has not as many."""
-    descriptor, _ = open_regular_file(path)
-    try:
-        data = os.pread(descriptor, size, offset)
-    finally:
-        os.close(descriptor)
-    if len(data) != size:
-        raise OSError(f"{path} ends within the member at byte {offset}: it was cut after it was indexed")
-    return data
 
 
 def _split_of(shard: Path) -> str:
@@ -266,7 +254,8 @@ def _text(field: bytes | bytearray, encoding: str, errors: str) -> str:
 
 def _samples(shard: Path, skipped: Counter[str]) -> Iterator[_Sample]:
     require_file(shard, f"a shard; {EXPECTED}")
-    with os.fdopen(open_regular_file(shard)[0], "rb") as stream:
+    descriptor, status = open_regular_file(shard)
+    with os.fdopen(descriptor, "rb") as stream:
         _refuse_compressed(shard, stream)
         grouped: dict[str, dict[str, _Extent]] = {}
         for key, extension, extent in _members(shard, stream, skipped):
@@ -277,14 +266,16 @@ def _samples(shard: Path, skipped: Counter[str]) -> Iterator[_Sample]:
                     "Write the shard again with keys of its own for each sample"
                 )
             fields[extension] = extent
-        status = os.fstat(stream.fileno())
+        written = size_and_times(status)
+        if size_and_times(os.fstat(stream.fileno())) != written:
+            raise DataError(f"{shard} was changed while its headers were read; run the command again")
         state = file_state(status)
         for fields in grouped.values():
             found = _sample_of(fields, shard, stream.fileno())
             if isinstance(found, str):
                 skipped[found] += 1
             else:
-                yield _Sample(shard, *found, status.st_mtime_ns, state)
+                yield _Sample(shard, *found, written, state)
 
 
 def _members(shard: Path, stream: BinaryIO, skipped: Counter[str]) -> Iterator[tuple[str, str, _Extent]]:

@@ -18,7 +18,7 @@ from typing import Any
 from featcache.core.disk.names import FOLDER, described, kind_of
 from featcache.core.environment import offline
 from featcache.datasets.dataset import Dataset, Record
-from featcache.datasets.file_state import file_state
+from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.arrow_files import require_sound_parquet
 from featcache.datasets.formats.tfds_array_record import require_small_chunks
 from featcache.datasets.formats.tfds_metadata import checked_builder, read_info, require_files_inside
@@ -211,16 +211,16 @@ class _Split:
         self._image, self._label = features
         self._id = next((name for name in ID_FEATURES if name in builder.info.features), None)
         self._parse = import_module("tensorflow_datasets.proto").tf_example_pb2.Example.FromString
-        _require_sound(folder, info)
+        before = _require_sound(folder, info)
         raw = decode.DeserializeMethod.RAW_BYTES
         examples: Any = builder.as_data_source(split, deserialize_method=raw) if info.num_examples else ()
         self._examples = ReadAhead(examples)
         # Asked again: opening it may have chosen another format than the one it was first prepared in.
         paths = [os.fspath(path) for path in builder.info.splits[split].filepaths]
         require_files_inside(folder, paths)
-        files = [os.stat(path) for path in paths]
-        self._mtime_ns = max((file.st_mtime_ns for file in files), default=0)
-        self._state = file_state(*files)
+        self._files = {path: before[path] if path in before else os.stat(path) for path in paths}
+        self._mtime_ns = max((file.st_mtime_ns for file in self._files.values()), default=0)
+        self._state = file_state(*self._files.values())
 
     def records(self, skipped: Counter[str]) -> Iterator[Record]:
         """Yield the labelled examples; reads each once."""
@@ -237,6 +237,11 @@ class _Split:
             size = sum(map(len, fields[self._image].bytes_list.value))
             read = partial(self.read, index)
             yield Record(name, label, split, read, size, self._mtime_ns, state=self._state)
+        for path, file in self._files.items():
+            if state_digest(os.stat(path)) != state_digest(file):
+                raise DataError(
+                    f"cannot read {path}: it was changed while it was read. Run the command again"
+                )
 
     def read(self, index: int) -> bytes:
         """Return the image of an example as it is stored; raises ``OSError``."""
@@ -251,17 +256,21 @@ class _Split:
         return self._parse(self._examples[index]).features.feature
 
 
-def _require_sound(folder: Path, info: Any) -> None:
+def _require_sound(folder: Path, info: Any) -> dict[str, os.stat_result]:
     """Refuse files of a split that would take far more memory than they are, in each format that TFDS may choose.
 
-    Parquet is read by another process first, as TFDS reads it whole and as it is.
+    Parquet is read by another process first, as TFDS reads it whole and as it is. Returns what the file system said of
+    each file before it was looked at.
     """
+    found = {}
     for suffix, require in (("array_record", require_small_chunks), ("parquet", require_sound_parquet)):
         files = info.filename_template.replace(filetype_suffix=suffix).sharded_filepaths(info.num_shards)
         there = [os.fspath(file) for file in files if os.path.isfile(file)]
         require_files_inside(folder, there)
         for file in there:
+            found[file] = os.stat(file)
             require(Path(file))
+    return found
 
 
 def _name_of(field: Any) -> str:

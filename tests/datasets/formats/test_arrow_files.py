@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from featcache.datasets.formats import arrow_child, arrow_files
-from featcache.datasets.formats.arrow_files import map_arrow, parquet_batches, require_sound_parquet
+from featcache.datasets.formats.arrow_files import (
+    arrow_columns,
+    arrow_rows,
+    parquet_batches,
+    require_sound_parquet,
+)
 from featcache.errors import DataError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -47,30 +53,104 @@ def test_whole_files_are_read_as_pyarrow_reads_them(tmp_path):
         write_arrow(tmp_path / "a.arrow", table),
         write_arrow(tmp_path / "b.arrow", table.slice(0, 9)),
     )
-    assert [each.to_pydict() for each in map_arrow([first, second])] == [
-        table.to_pydict(),
-        table.slice(0, 9).to_pydict(),
-    ]
+    assert [found.table.schema for found in arrow_columns([first, second])] == [table.schema] * 2
+    for path, found, count in zip((first, second), rows_of([first, second]), (300, 9), strict=True):
+        told = found.table.to_pydict()
+        assert (told["label"], told["held"]) == (table["label"].to_pylist()[:count], [None] * count)
+        assert images_of(path, told) == table["image"].to_pylist()[:count]
     packed = table.set_column(1, "label", table["label"].dictionary_encode()).append_column(
         "other", table["label"]
     )
     file = write_parquet(tmp_path / "a.parquet", packed, row_group_size=70)
     found = pa.Table.from_batches(parquet_batches(file, ["label", "image"]))
     assert found.to_pydict() == table.select(["label", "image"]).to_pydict()
-    assert map_arrow([]) == []
+    assert rows_of([]) == []
 
 
-def test_a_file_that_is_replaced_after_its_check_is_not_the_one_that_is_mapped(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["large_binary", "string", "sliced", "packed", "no nulls"])
+def test_images_of_every_layout_are_found(tmp_path, kind):
+    chance = random.Random(1)
+    held = [
+        None if kind != "no nulls" and row % 7 == 3 else chance.randbytes(row).hex().encode()
+        for row in range(50)
+    ]
+    types = {"large_binary": pa.large_binary(), "string": pa.string()}
+    values = pa.array(held, pa.binary()).cast(types.get(kind, pa.binary()))
+    image = pa.StructArray.from_arrays([values, pa.nulls(50, pa.string())], ["bytes", "path"])
+    table = pa.table({"image": image, "label": pa.array(range(50))})
+    table = table.slice(13, 30) if kind == "sliced" else table
+    path = write_arrow(tmp_path / "a.arrow", table, "lz4" if kind == "packed" else None)
+    told = rows_of([path])[0].table.to_pydict()
+    expected = held[13:43] if kind == "sliced" else held
+    assert [image["bytes"] for image in images_of(path, told)] == expected
+    assert any(told["held"]) == (kind == "packed")
+
+
+def rows_of(paths: list[Path]) -> list[arrow_files.ArrowRows]:
+    return arrow_rows(paths, "image", "label")
+
+
+def images_of(path: Path, told: dict[str, list]) -> list[dict]:
+    data = path.read_bytes()
+    columns = zip(*(told[name] for name in ("path", "size", "offset", "held")), strict=True)
+    return [
+        {
+            "bytes": data[place : place + size] if place is not None and size is not None else held,
+            "path": name,
+        }
+        for name, size, place, held in columns
+    ]
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_as_it_was(tmp_path, monkeypatch):
     path, other = write_arrow(tmp_path / "a.arrow", photos(3)), write_arrow(tmp_path / "b.arrow", photos(5))
-    own = arrow_files._read
+    inode, own = path.stat().st_ino, arrow_files.open_regular_file
 
-    def replaced_before(source):
-        if other.exists():
-            os.replace(other, path)
-        return own(source)
+    def replaced_after(name):
+        opened = own(name)
+        os.replace(other, path)
+        os.link(path, other)
+        return opened
 
-    monkeypatch.setattr(arrow_files, "_read", replaced_before)
-    assert [table.num_rows for table in map_arrow([path])] == [3]
+    monkeypatch.setattr(arrow_files, "open_regular_file", replaced_after)
+    (found,) = rows_of([path])
+    assert (found.table.num_rows, found.status.st_ino) == (3, inode)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_refused_by_name(tmp_path, monkeypatch):
+    """Where it is mapped already, this ends the process that maps it."""
+    whole = write_arrow(tmp_path / "whole.arrow", photos(20_000, 200))
+    path, data, own = tmp_path / "a.arrow", whole.read_bytes(), arrow_files.child_process
+    answers = []
+
+    @contextmanager
+    def cut(*arguments, **options):
+        with own(*arguments, **options) as child:
+            answers.append(child.stdout.peek(1))  # the file is mapped, and its rows are being read
+            os.truncate(path, 5000)
+            yield child
+
+    monkeypatch.setattr(arrow_files, "child_process", cut)
+    path.write_bytes(data)
+    with pytest.raises(
+        DataError, match=r"^cannot read .*/a\.arrow: (its structure crashes the Arrow|[^\n]+)[^\n]+$"
+    ):
+        rows_of([path])
+    assert answers
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path, own = write_arrow(tmp_path / "a.arrow", photos(3)), arrow_files.child_process
+
+    def written_to(*arguments, **options):
+        os.utime(path, ns=(0, 0))
+        return own(*arguments, **options)
+
+    monkeypatch.setattr(arrow_files, "child_process", written_to)
+    with pytest.raises(
+        DataError, match=r"a\.arrow: it was changed while it was read\. Run the command again"
+    ):
+        rows_of([path])
 
 
 # Damage -----------------------------------------------------------------------------------------------------
@@ -88,8 +168,8 @@ def read_everything(paths: list[Path]) -> int:
     for path in paths:
         try:
             if path.suffix == ".arrow":
-                for table in map_arrow([path]):
-                    table.to_pydict()
+                for found in rows_of([path]):
+                    found.table.to_pydict()
             else:
                 for batch in parquet_batches(path, ["image", "label"]):
                     batch.to_pydict()
@@ -134,7 +214,7 @@ def test_a_child_process_that_fails(tmp_path, monkeypatch, code, says):
     child.write_text(code)
     monkeypatch.setattr(arrow_files, "_CHILD", child)
     with pytest.raises(DataError, match=says):
-        map_arrow([path])
+        rows_of([path])
 
 
 def test_the_file_that_is_damaged_is_named(tmp_path):
@@ -143,7 +223,7 @@ def test_the_file_that_is_damaged_is_named(tmp_path):
     with pytest.raises(
         DataError, match=r"cannot read .*/b\.arrow: .*The file is damaged or was made to do harm"
     ):
-        map_arrow(paths)
+        rows_of(paths)
 
 
 # Far more than the file is ----------------------------------------------------------------------------------
@@ -181,7 +261,7 @@ def test_small_files_that_are_large_inside_are_refused(tmp_path):
     for path, says in bombs(tmp_path).values():
         assert path.stat().st_size < 100_000
         with pytest.raises(DataError, match=says):
-            require_sound_parquet(path) if path.suffix == ".parquet" else map_arrow([path])
+            require_sound_parquet(path) if path.suffix == ".parquet" else rows_of([path])
 
 
 PEAK = """

@@ -18,7 +18,7 @@ from featcache.datasets import open_dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.formats import huggingface as hf
 from featcache.datasets.formats.huggingface import open_hf
-from featcache.errors import DataError, MissingFileError, StorageError, UsageError
+from featcache.errors import DataError, ImageError, MissingFileError, StorageError, UsageError
 
 datasets = pytest.importorskip("datasets", reason="the extra hub is not installed")
 
@@ -142,6 +142,10 @@ def test_arrow_files_and_images_that_lie_outside_them(tmp_path):
     assert [record.read() for record in found.records[:2]] == [picture("train", 0), picture("train", 1)]
     assert found.records[0].size == inside.stat().st_size
     assert found.records[0].mtime_ns == inside.stat().st_mtime_ns
+    with pytest.raises(
+        ImageError, match="outside the dataset: the row names an address, and nothing is fetched"
+    ):
+        found.records.pop(3).read()
     for record in found.records[2:]:
         with pytest.raises(FileNotFoundError):
             record.read()

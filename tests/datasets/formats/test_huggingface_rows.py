@@ -3,15 +3,19 @@
 import json
 import os
 import random
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featcache.datasets.formats import huggingface_rows
+from featcache.datasets import file_state
+from featcache.datasets.formats import huggingface, huggingface_rows
 from featcache.datasets.formats.huggingface import open_hf
-from featcache.errors import DataError, StorageError
+from featcache.errors import DataError, ImageError, StorageError
 
 datasets = pytest.importorskip("datasets", reason="the extra hub is not installed")
 
@@ -55,7 +59,8 @@ def test_rows_that_name_files_outside_of_the_folder_open_none(tmp_path, monkeypa
     monkeypatch.setattr(os, "open", lambda *given: opened.append(given))
     for record in found.records[1:]:
         with pytest.raises(
-            OSError, match=rf"names a file outside of {folder}, which is not read; save the dataset"
+            ImageError,
+            match=rf"outside the dataset: the row names a file outside of {folder}, which is not read",
         ):
             record.read()
     assert opened == []
@@ -117,6 +122,93 @@ def test_labels_and_images_of_other_types_are_refused(tmp_path):
         open_hf(f"{path}?image=other")
 
 
+CUT = """
+import os, sys
+from featcache.datasets.formats.huggingface import open_hf
+from featcache.datasets.dataset import why_unread
+records = open_hf(sys.argv[1]).records
+os.truncate(sys.argv[1], 100)
+for record in records:
+    try: record.read()
+    except OSError as error: print(why_unread(error))
+"""
+
+
+def test_a_file_that_is_cut_after_it_was_opened_ends_no_process(tmp_path):
+    path = arrow(tmp_path / "a.arrow", held(2000))
+    done = subprocess.run([sys.executable, "-c", CUT, path], capture_output=True, text=True, check=True)
+    said = done.stdout.splitlines()
+    assert len(said) == 2000
+    assert all(
+        re.fullmatch(rf"unreadable file: {path} ends within the image at byte \d+: .*", x) for x in said
+    )
+
+
+@pytest.mark.parametrize("count", [40, 60])
+def test_a_file_that_is_replaced_after_it_was_opened_gives_no_other_rows(tmp_path, count):
+    """Its rows are at other places, and an image would get another one's label; size and time may be the same."""
+    path, other = arrow(tmp_path / "a.arrow", held(40)), arrow(tmp_path / "b.arrow", held(count, seed=1))
+    for file in (path, other):
+        os.utime(file, ns=(10**18, 10**18))
+    record = open_hf(str(path)).records[0]
+    assert (path.stat().st_size == other.stat().st_size) == (count == 40)
+    os.replace(other, path)
+    with pytest.raises(OSError, match=r"a\.arrow was changed after it was indexed"):
+        record.read()
+
+
+@pytest.mark.parametrize("suffix", ["arrow", "parquet"])
+def test_a_file_replaced_between_its_columns_and_its_rows_is_refused(tmp_path, monkeypatch, suffix):
+    write = arrow if suffix == "arrow" else lambda path, table: pq.write_table(table, path) or path
+    path, other = write(tmp_path / f"a.{suffix}", held(4)), write(tmp_path / f"b.{suffix}", held(5))
+    own = huggingface.read_rows
+
+    def replaced(*arguments):
+        os.replace(other, path)
+        return own(*arguments)
+
+    monkeypatch.setattr(huggingface, "read_rows", replaced)
+    with pytest.raises(
+        DataError, match=rf"cannot read {path}: it was changed while it was read\. Run the command"
+    ):
+        open_hf(str(path))
+
+
+def test_the_state_of_a_file_is_that_of_what_was_read(tmp_path, monkeypatch):
+    """Replaced once it is open: what is remembered of the rows is never remembered of the other file."""
+    monkeypatch.setattr(file_state, "_TICK_NS", 0)
+    path, other = arrow(tmp_path / "a.arrow", held(4)), arrow(tmp_path / "b.arrow", held(4, seed=1))
+    right, own = file_state.file_state(path.stat()), huggingface_rows.arrow_rows
+
+    def replaced_after(*arguments):
+        found = own(*arguments)
+        os.replace(other, path)
+        return found
+
+    monkeypatch.setattr(huggingface_rows, "arrow_rows", replaced_after)
+    found = open_hf(str(path))
+    assert {record.state for record in found.records} == {right}
+    assert file_state.file_state(path.stat()) != right
+
+
+def test_a_shard_that_is_a_broken_link_is_not_left_out(tmp_path):
+    arrow(tmp_path / "train-0.arrow", held(4))
+    (tmp_path / "train-1.arrow").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"a link to nowhere, which is missing: .*train-1\.arrow"):
+        open_hf(str(tmp_path))
+
+
+def test_where_a_folder_leads_is_asked_once(tmp_path, monkeypatch):
+    names = [f"{number}.png" for number in range(50)]
+    arrow(tmp_path / "train.arrow", rows([{"bytes": None, "path": name} for name in names]))
+    asked, own = [], os.path.realpath
+    monkeypatch.setattr(
+        os.path, "realpath", lambda path, **others: asked.append(str(path)) or own(path, **others)
+    )
+    open_hf(str(tmp_path))
+    assert asked.count(str(tmp_path)) <= 3
+
+
 # Conversions of Parquet -------------------------------------------------------------------------------------
 
 
@@ -159,5 +251,7 @@ def test_a_conversion_that_cannot_be_written_says_where(tmp_path, monkeypatch):
     (tmp_path / "home").write_text("a file where a folder is expected")
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
     pq.write_table(held(4), tmp_path / "pets.parquet")
-    with pytest.raises(StorageError, match=rf"cannot convert Parquet in {tmp_path}/home/hf/\S+\.arrow: "):
+    with pytest.raises(
+        StorageError, match=rf"{tmp_path}/home is a file, expected a folder or nothing; set FEATCACHE_HOME"
+    ):
         open_hf(str(tmp_path / "pets.parquet"))

@@ -498,12 +498,50 @@ def test_labels_must_be_among_the_listed_classes(tmp_path, names, label, text):
         open_tar(str(path))
 
 
+def test_a_shard_replaced_after_it_was_indexed_gives_no_other_images(tmp_path):
+    """The new one's members are at other places: an image would get another one's label."""
+    path = shard(tmp_path / "s.tar", PETS)
+    record = open_tar(str(path)).records[1]
+    content = path.read_bytes()
+    (tmp_path / "other").write_bytes(content[512:] + content[:512])
+    os.utime(tmp_path / "other", ns=(0, 0))
+    os.replace(tmp_path / "other", path)
+    with pytest.raises(OSError, match=r"s\.tar was changed after it was indexed"):
+        record.read()
+
+
+def test_a_shard_written_to_while_its_headers_are_read_is_refused(tmp_path, monkeypatch):
+    path, own = shard(tmp_path / "s.tar", PETS), tar._members
+
+    def written_to(*arguments):
+        yield from own(*arguments)
+        os.utime(path, ns=(0, 0))
+
+    monkeypatch.setattr(tar, "_members", written_to)
+    with pytest.raises(
+        DataError, match=r"s\.tar was changed while its headers were read; run the command again"
+    ):
+        open_tar(str(path))
+
+
 def test_a_shard_cut_after_it_was_indexed_is_unreadable_and_not_short(tmp_path):
     path = shard(tmp_path / "s.tar", PETS)
     record = open_tar(str(path)).records[1]
     os.truncate(path, 2 * BLOCK)
     with pytest.raises(OSError, match="cut after it was indexed"):
         record.read()
+
+
+def test_a_shard_of_the_same_size_and_time_in_its_place_is_another(tmp_path):
+    path, other = shard(tmp_path / "s.tar", PETS), shard(tmp_path / "t.tar", PETS)
+    for file in (path, other):
+        os.utime(file, ns=(10**18, 10**18))
+    records = open_tar(str(path)).records
+    assert path.read_bytes() == other.read_bytes()
+    os.replace(other, path)
+    for record in records:
+        with pytest.raises(OSError, match=r"s\.tar was changed after it was indexed"):
+            record.read()
 
 
 def test_labels_of_thousands_of_digits_are_names(tmp_path):

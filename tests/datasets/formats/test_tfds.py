@@ -13,6 +13,7 @@ import pytest
 from helpers.shape_pictures import COUNTS, NAMES, picture
 
 from featcache.datasets import file_state, open_dataset
+from featcache.datasets.formats import tfds
 from featcache.datasets.formats.tfds import open_tfds
 from featcache.datasets.formats.tfds_prepared import TfdsSpec, find_prepared
 from featcache.datasets.formats.tfds_readahead import MOST, MOST_BYTES, ReadAhead
@@ -371,6 +372,34 @@ def test_damaged_files_are_an_error_that_names_the_folder(copied, damage):
     else:
         path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(DataError, match=r"cannot read the dataset in .*1\.2\.0: .*Prepare it again"):
+        open_tfds(f"tiny_shapes?data_dir={copied}")
+
+
+@pytest.mark.parametrize("before", ["as_data_source", "records"])
+def test_a_file_replaced_while_it_is_opened_is_refused(copied, monkeypatch, before):
+    """Else the state that is remembered would be another file's than the examples."""
+    path, own = train_file(copied), tfds._require_sound
+    shutil.copy(path, copied / "other")
+
+    def replaced(*arguments):
+        found = own(*arguments)
+        if (copied / "other").exists():
+            os.replace(copied / "other", path)
+        return found
+
+    class Replacing(tfds.ReadAhead):
+        def __getitem__(self, index):
+            if (copied / "other").exists():
+                os.replace(copied / "other", path)
+            return super().__getitem__(index)
+
+    if before == "records":
+        monkeypatch.setattr(tfds, "ReadAhead", Replacing)
+    else:
+        monkeypatch.setattr(tfds, "_require_sound", replaced)
+    with pytest.raises(
+        DataError, match=rf"cannot read {path}: it was changed while it was read\. Run the command"
+    ):
         open_tfds(f"tiny_shapes?data_dir={copied}")
 
 
