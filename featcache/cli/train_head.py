@@ -231,7 +231,7 @@ def calibration_lines(calibration: "Calibration") -> list[str]:
         if calibration.temperature == 1
         else f"temperature {calibration.temperature:.2f}; calibration error {percent(before)} → {percent(after)}"
     )
-    text = [f"  calibrated  {how} on {calibration.count} validation photos"]
+    text = [f"  calibrated  {how} on {calibration.count} photos that were held out"]
     kept = calibration.rejection
     if kept is not None and kept.threshold is not None:
         text.append(

@@ -425,7 +425,7 @@ def test_a_head_of_view_0_is_the_head_of_the_plain_images(network, small_backbon
     # Or its views are drawn as the cache's were, and averaged over.
     average = mine.probabilities(views.cache.features([row], view="all"), tta=True)
     np.testing.assert_allclose(loaded.predict_proba(photo, tta=True), average, atol=1e-4)
-    assert np.abs(average - want).max() > 1e-2, "which is another thing"
+    assert np.abs(average - want).max() > 1e-3, "which is another thing"
     [said] = loaded.predict(np.asarray(Image.open(photo)), tta=True)
     # Of an array other views are drawn, by its own hash; they are as many, and of the same photo.
     assert (said.error, len(said.classes)) == (None, 2)
