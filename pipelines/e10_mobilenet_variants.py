@@ -48,7 +48,7 @@ def measure(variant: Pretrained, data: str, weights: str | None, output: Path) -
     network = featcache.load_backbone(variant.name, weights=weights)
     extraction = featcache.extract(data, backbone=network, output=output / f"{variant.name}.h5")
     extracted = time.perf_counter()
-    classifier = featcache.train_head(extraction, output=None, **SETTINGS)
+    classifier = featcache.train_head(extraction, output=None, refit=False, scaling="standard", **SETTINGS)
     scores = classifier.metrics.get("test") or classifier.metrics["val"]
     return {
         "variant": variant.name,

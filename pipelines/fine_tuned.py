@@ -106,7 +106,8 @@ def run(
     photos = pictures(data, output / "pictures")
     before = looked_at(backbone_predictor(network), photos) if not small else {}
     features = featcache.extract(data, layers=(layer,), output=output / f"{experiment}.h5", **common)
-    frozen = featcache.train_head(features, output=output / f"{experiment}-head", **head)
+    own = {"refit": False, "scaling": "standard"} | head  # as the originals
+    frozen = featcache.train_head(features, output=output / f"{experiment}-head", **own)
     source: dict[str, Any] = {"dataset": data}
     if cached_cut is not None:
         cut = featcache.extract(

@@ -66,7 +66,9 @@ def run(
         output=output / f"{experiment}-{backbone}.h5",
     )
     extracted = time.perf_counter()
-    classifier = featcache.train_head(extraction, output=output / f"{experiment}-classifier", **protocol)
+    # As the originals: the head that validation judged is the result, on features that are standardised at most.
+    own = {"refit": False, "scaling": "standard"} | protocol
+    classifier = featcache.train_head(extraction, output=output / f"{experiment}-classifier", **own)
     trained = time.perf_counter()
     record = {
         "experiment": experiment,
