@@ -39,10 +39,14 @@ NOISE = 0.1
 
 
 class DrawnCache(FeatureCache):
-    """A cache of whose training rows some are drawn, with the labels of some of these replaced."""
+    """A cache of whose training rows some are drawn, with the labels of some of these replaced.
+
+    Its other rows are test rows, whatever they are called: what validates is held out of the training rows.
+    """
 
     def __init__(self, path: Path, *, rows: int, seed: int, noise: float) -> None:
         super().__init__(path)
+        self._held = super().rows_of("test" if "test" in super().splits else "val")
         random = np.random.default_rng(seed)
         train = super().rows_of("train")
         self._drawn = np.sort(random.permutation(train)[:rows])
@@ -51,15 +55,20 @@ class DrawnCache(FeatureCache):
         self.labels = self.labels.copy()
         self.labels[wrong] = (self.labels[wrong] + steps) % len(self.classes)
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The training rows, and those that test."""
+        return ("train", "test") if hasattr(self, "_held") else super().splits
+
     def rows_of(self, split: str | None = None, **more: Any) -> np.ndarray:
-        """Return the rows that were drawn, and all rows of other splits."""
-        return self._drawn if split == "train" else super().rows_of(split, **more)
+        """Return the training rows that were drawn, or the test rows."""
+        own = {"train": self._drawn, "test": self._held} if hasattr(self, "_drawn") else {}
+        return own[split] if split in own else super().rows_of(split, **more)
 
 
 def parts(cache: FeatureCache, layer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return features ``[n, D]`` and labels of training rows, then of test rows."""
-    held = "test" if "test" in cache.splits else "val"
-    rows = cache.rows_of("train"), cache.rows_of(held)
+    rows = cache.rows_of("train"), cache.rows_of("test" if "test" in cache.splits else "val")
     features = [np.reshape(cache.features(own, layer), (len(own), -1)) for own in rows]
     return features[0], cache.labels[rows[0]], features[1], cache.labels[rows[1]]
 
