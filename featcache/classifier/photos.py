@@ -111,14 +111,17 @@ def local_path(given: str | os.PathLike[str]) -> Path:
 
 
 def _of_path(path: Path) -> Iterator[Photo]:
-    if path.is_dir():
+    if os.path.isdir(path):
         files, _ = image_files(path)
         if not files:
             raise MissingFileError(f"no images in {path}")
         for file in files:
             yield Photo(str(file), partial(_of_file, file))
     else:
-        require_file(path, "an image, or a folder of images", missing=f"no image {path}; check the name")
+        if not os.path.exists(
+            path
+        ):  # what is there and no file, such as a FIFO, is one photo that cannot be read
+            require_file(path, "an image, or a folder of images", missing=f"no image {path}; check the name")
         yield Photo(str(path), partial(_of_file, path))
 
 

@@ -13,7 +13,7 @@ from featcache.cache.checksums import PRESENT
 from featcache.cache.layout import previous_path
 from featcache.core.environment import home
 from featcache.core.warning import warn
-from featcache.errors import IdentityError, IntegrityError
+from featcache.errors import DataError, IdentityError, IntegrityError
 from featcache.extraction.plan import ReusableRows, refuse_difference, serves
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.row_table import UNREADABLE
@@ -75,7 +75,7 @@ def caches_in(
             continue
         try:
             found = FeatureCache(path)
-        except OSError as error:  # of which errors of a damaged cache are
+        except (OSError, DataError) as error:  # a damaged cache, or something else than a file
             if tell:
                 warn(f"left out: {error}")
             continue

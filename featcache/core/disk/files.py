@@ -157,8 +157,15 @@ def replace_file(path: Path, content: Content) -> None:
     sync_name(path)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, elsewhere: str = ELSEWHERE) -> None:
     """Make a folder and its parents, where they are missing, and make their names survive a power cut.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    elsewhere
+        What to do where something else has one of the names.
 
     Raises
     ------
@@ -169,7 +176,7 @@ def make_folder(folder: Path) -> None:
     """
     folder = resolved(folder)  # a link to nothing is one to the place where it is to be
     for place in (folder, *folder.parents):
-        require_free(place, FOLDER, elsewhere=ELSEWHERE, error=StorageError)
+        require_free(place, FOLDER, elsewhere=elsewhere, error=StorageError)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:

@@ -156,7 +156,7 @@ def _convert(source: Source, image: str, label: str) -> Path | None:
     if place.is_file():
         return place
     with storage_errors(place, "convert Parquet in", elsewhere=OTHER_HOME):
-        make_folder(place.parent)
+        make_folder(place.parent, elsewhere=OTHER_HOME)
         replace_file(place, partial(copy_parquet, file, list(dict.fromkeys((image, label)))))
     return None
 

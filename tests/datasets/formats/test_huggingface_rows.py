@@ -1,5 +1,6 @@
 """Rows of the Hugging Face library's tables stay in their folder, and no conversion outlives its file."""
 
+import errno
 import json
 import os
 import random
@@ -156,8 +157,20 @@ def test_a_conversion_is_made_once_and_again_where_it_was_damaged(tmp_path, monk
 
 
 def test_a_conversion_that_cannot_be_written_says_where(tmp_path, monkeypatch):
-    (tmp_path / "home").write_text("a file where a folder is expected")
-    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
     pq.write_table(held(4), tmp_path / "pets.parquet")
-    with pytest.raises(StorageError, match=rf"cannot convert Parquet in {tmp_path}/home/hf/\S+\.arrow: "):
+    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").write_text("a file where a folder is expected")
+    advice = "set FEATCACHE_HOME to another folder"
+    with pytest.raises(
+        StorageError, match=f"{tmp_path}/home is a file, expected a folder or nothing; {advice}"
+    ):
+        open_hf(str(tmp_path / "pets.parquet"))
+    (tmp_path / "home").unlink()
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    where = rf"cannot convert Parquet in {tmp_path}/home/hf/\S+\.arrow: No space left.*, or {advice}"
+    with pytest.raises(StorageError, match=where):
         open_hf(str(tmp_path / "pets.parquet"))
