@@ -112,7 +112,7 @@ def local_path(given: str | os.PathLike[str]) -> Path:
 
 
 def _of_path(path: Path) -> Iterator[Photo]:
-    if path.is_dir():
+    if os.path.isdir(path):
         files, _ = image_files(path)
         if not files:
             raise MissingFileError(f"no images in {path}")

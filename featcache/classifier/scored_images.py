@@ -11,9 +11,10 @@ import numpy as np
 
 from featcache.core.disk.files import replace_file
 from featcache.core.disk.storage import storage_errors
+from featcache.core.display import data_frame
 from featcache.core.documents.csv_text import csv_row
 from featcache.core.documents.json_text import to_text
-from featcache.errors import MissingExtraError, UsageError
+from featcache.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas
@@ -101,16 +102,10 @@ class ScoredImages:
         MissingExtraError
             If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError(
-                "to_frame() gives a pandas.DataFrame, and pandas is not installed: pip install pandas"
-            ) from error
         rows = [self._row(row) for row in range(len(self.files))]
-        frame = pd.DataFrame(rows, columns=list(COLUMNS))
-        own = pd.DataFrame(self.probabilities, columns=_probability_columns(self.classes))
-        return pd.concat([frame, own], axis=1)
+        columns = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
+        own = zip(_probability_columns(self.classes), self.probabilities.T, strict=True)
+        return data_frame({**dict(zip(COLUMNS, columns, strict=True)), **dict(own)})
 
     def write_mistakes(self, path: str | os.PathLike[str]) -> int:
         """Write the images with a wrong guess to a file, the worst first; returns their number.

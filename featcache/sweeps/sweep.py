@@ -70,7 +70,7 @@ def sweep(
     on_progress: OnProgress | None = None,
     **axes: Given,
 ) -> SweepResult:
-    """Fit shot_counts heads on cached features and choose one honestly.
+    """Fit many heads on cached features and choose one honestly.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def sweep(
     layer
         A layer, several, or ``"all"``; each cache's first by default.
     seeds
-        How shot_counts seeds each configuration is fitted with: 0, 1, …
+        How many seeds each configuration is fitted with: 0, 1, …
     folds
         Number of stratified folds over all rows that are no test rows; 0: the validation rows choose.
     shots
@@ -333,7 +333,7 @@ def _fit_all(
     fit_cache: FitCache,
     on_progress: OnProgress | None,
 ) -> int:
-    """Fit the heads without a result yet, group by group; returns how shot_counts."""
+    """Fit the heads without a result yet, group by group; returns how many."""
     missing = [trial for trial, name in names.items() if name not in results.rows]
     done = len(names) - len(missing)
     for group in groups(missing):

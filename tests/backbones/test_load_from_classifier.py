@@ -83,8 +83,9 @@ def by_hand(network: LoadedBackbone, classifier: Classifier, files: list[Path]) 
     resized = [Image.open(file).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR) for file in files]
     pixels = np.stack([np.asarray(image) for image in resized])
     [features] = network.function(network.layers([LAYER]))(network.state, pixels).values()
-    head = classifier.parameters
-    return softmax(np.asarray(features, np.float64) @ head["kernel"] + head["bias"], axis=1)
+    head, features = classifier.parameters, np.asarray(features, np.float64)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)  # the head's default scaling
+    return softmax(features @ head["kernel"] + head["bias"], axis=1)
 
 
 # Saved, moved, copied ---------------------------------------------------------------------------------------
@@ -289,7 +290,7 @@ def test_extracted_with_its_folder(saved, classifier, tuned, photos, tmp_path, m
     monkeypatch.chdir(tmp_path)
     command = ["extract", str(photos), "--backbone", "mine/", "--layer", LAYER]
     assert main(command) == 0, capsys.readouterr().err
-    cache = FeatureCache(tmp_path / f"photos-{NAME}.tuned.h5")
+    cache = FeatureCache(tmp_path / f"photos-{NAME}.tuned-{LAYER}.h5")
     assert cache.backbone == f"{NAME}.tuned"
     assert cache.layers[f"{LAYER}:avg"].fingerprint == classifier.fingerprint
     want, _ = FeatureCache(photos.parent / "tuned.h5").arrays("all")

@@ -19,7 +19,7 @@ from featcache.backbones.layer import make_layer
 from featcache.backbones.macs import count_macs
 from featcache.backbones.registry import DEFAULT, families, family_of, pretrained_weights, resolve
 from featcache.core.identity import differences
-from featcache.errors import MissingFileError, UnknownNameError, UsageError
+from featcache.errors import DataError, MissingFileError, UnknownNameError, UsageError
 from featcache.images.transforms import Transforms
 
 WEIGHTS = pytest.mark.parametrize("weights", pretrained_weights().values(), ids=lambda w: w.name)
@@ -195,5 +195,5 @@ def test_a_backbone_of_another_size_differs_in_nothing_else():
 def test_weights_file_that_is_not_there(tmp_path):
     with pytest.raises(MissingFileError, match=r"no weights file .*absent\.pth; pass --weights the path"):
         load("mobilenet_v2", weights=tmp_path / "absent.pth")
-    with pytest.raises(MissingFileError, match="no weights file"):
+    with pytest.raises(DataError, match=f"{tmp_path} is a folder; expected a weights file; name one"):
         load("mobilenet_v2", weights=tmp_path)

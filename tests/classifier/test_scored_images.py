@@ -98,5 +98,5 @@ def test_all_of_them_as_a_table(images):
 
 def test_without_pandas_it_is_named(images, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingExtraError, match="pandas is not installed: pip install pandas"):
+    with pytest.raises(MissingExtraError, match="needs pandas, which is not installed; pip install pandas"):
         images.to_frame()

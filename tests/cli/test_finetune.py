@@ -94,7 +94,8 @@ def test_a_page_that_cannot_be_written_is_told_and_the_run_is_done(
         line,
     )
     assert not page.exists()
-    assert f"next: featcache predict {folder} PHOTO…" in ran.err
+    start = trained.folder
+    assert f"next: go on with the frozen head: featcache evaluate {start}, " in ran.err
     assert cli(*command).code == 0
     assert page.exists()
 

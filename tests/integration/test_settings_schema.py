@@ -20,7 +20,7 @@ from featcache.sweeps.trials import read_axes
 
 PACKAGE = Path(featcache.__file__).parent
 # Public functions, which people read, and their commands; all are compared with the declarations below.
-WIDE = {"extract", "plan_extraction", "command"}
+WIDE = {"extract", "plan_extraction", "sweep", "command"}
 MOST = 20
 
 
