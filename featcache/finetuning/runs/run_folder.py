@@ -274,7 +274,7 @@ def _run_text(document: Mapping[str, Any]) -> bytes:
 
 
 def _require_same(target: Path, have: Mapping[str, Any], want: Mapping[str, Any]) -> None:
-    if "standardize" in have.get("settings", {}):
+    if isinstance(have.get("settings"), Mapping) and "standardize" in have["settings"]:
         have = {**have, "settings": renamed(have["settings"])}
     lines = [line.replace(" in the cache, ", " in the run, ") for line in differences(have, want)]
     if lines:
