@@ -119,9 +119,8 @@ def _of_path(path: Path) -> Iterator[Photo]:
         for file in files:
             yield Photo(str(file), partial(_of_file, file))
     else:
-        if not os.path.exists(
-            path
-        ):  # what is there and cannot be read is told beside the others' predictions
+        # What is there and no file, such as a FIFO, is one photo that cannot be read.
+        if not os.path.exists(path):
             require_file(path, "an image, or a folder of images", missing=f"no image {path}; check the name")
         yield Photo(str(path), partial(_of_file, path))
 

@@ -212,7 +212,9 @@ def test_features_that_say_nothing_are_found(tmp_path):
     assert "7 of 12 features are constant over 160 training rows" in mostly.training["warnings"][0]["message"]
     features[:] = features[0]
     same = train_head(feature_cache(tmp_path / "y.h5", features, labels, SPLIT), **QUICK)
-    assert codes(same) == ["same-rows"]
+    # And so is that the head is right no more often than a guess, in validation and test rows.
+    assert codes(same)[0] == "same-rows"
+    assert set(codes(same)[1:]) <= {"below-chance"}
 
 
 def test_images_on_both_sides_of_a_split_are_found(tmp_path):

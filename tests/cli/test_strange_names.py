@@ -149,6 +149,15 @@ SLOTS = {
     "doctor of strange": Slot("doctor @", at="@/x.h5", fine="*"),
 }
 
+QUICK_SLOTS = {
+    "extract csv", "data check tar", "train-head", "info", "rm", "evaluate cache",
+    "predict classifier", "evaluate classifier.json", "predict head.safetensors", "sweep config",
+    "extract output", "extract partial", "export npz", "train-head output", "sweep results.jsonl", "finetune run.json",
+    "ls", "gc of strange", "doctor",
+}  # fmt: skip
+"""One or two of every sort; the others are tried in the slow suite."""
+assert set(SLOTS) >= QUICK_SLOTS
+
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -220,7 +229,13 @@ def problems(ran, slot: Slot, name: str) -> list[str]:
     return found if len(last) < 1200 else [*found, "too long"]
 
 
-@pytest.mark.parametrize("slot", SLOTS.values(), ids=SLOTS)
+@pytest.mark.parametrize(
+    "slot",
+    [
+        pytest.param(slot, id=name, marks=() if name in QUICK_SLOTS else pytest.mark.slow)
+        for name, slot in SLOTS.items()
+    ],
+)
 def test_what_lies_under_a_name(cli, place, slot):
     wrong = {}
     for name, strange in STRANGE.items():

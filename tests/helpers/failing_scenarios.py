@@ -160,6 +160,7 @@ def _train_head(place: Place) -> list[str]:
         str(place.work / "c"),
         "--head",
         "ridge",
+        "--no-refit",  # several heads at once run in threads of XLA, which a forked child lacks
         "-q",
     ]
 
