@@ -43,7 +43,12 @@ PLAIN = {"scaling": "none"}
 
 
 @pytest.mark.parametrize(
-    "settings", [{"head": "logistic", "c": 0.1}, {"head": "ridge", "l2": 3.0}, {"head": "prototype"}]
+    "settings",
+    [
+        pytest.param({"head": "logistic", "c": 0.1}, marks=pytest.mark.slow),
+        {"head": "ridge", "l2": 3.0},
+        {"head": "prototype"},
+    ],
 )
 def test_the_final_head_has_learnt_from_training_and_validation_rows(cache, joined, settings):
     again = train_head(cache, output=None, **settings)

@@ -423,6 +423,7 @@ def test_a_removed_cache_is_gone(cli, photos):
 # demo -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_demo_from_end_to_end(cli, tmp_path, network):
     ran = cli("demo", "--output", tmp_path / "demo", "-q")
     assert (ran.code, ran.err) == (0, "")

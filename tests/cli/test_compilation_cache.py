@@ -37,6 +37,7 @@ def compiled(doctor: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
     return [(each["state"], each["detail"]) for each in found if each["topic"] == "compiled"]
 
 
+@pytest.mark.slow
 def test_a_second_command_uses_the_programs_of_the_first_and_survives_their_damage(trained, tmp_path):
     def train(name: str) -> tuple[bytes, str]:
         done = run("train-head", trained.cache, "-o", tmp_path / name, "--epochs", 3)

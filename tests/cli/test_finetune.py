@@ -69,6 +69,7 @@ def test_the_folder_is_a_classifier(tuned, trained):
     assert loaded.training["finetuned"]["trained_stages"][0] == "block7a"
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_is_told_and_the_run_is_done(
     tuned, trained, small_backbone, cli, monkeypatch
 ):

@@ -107,6 +107,7 @@ def interrupt(process: subprocess.Popen, number: int, partial: Path, more_than: 
     raise AssertionError("no rows were written")
 
 
+@pytest.mark.slow
 @needs_weights
 def test_an_interrupted_extraction_says_so_and_the_same_command_finishes_it(tmp_path, cli, monkeypatch):
     photo_folder(tmp_path / "photos", {"cat": IMAGES // 2, "dog": IMAGES // 2})

@@ -52,6 +52,7 @@ def require_nothing_wrong(found: list[dict[str, Any]], scenarios: list[str]) -> 
         assert report["tried"]
 
 
+@pytest.mark.slow
 def test_a_few_calls_of_each_command_that_compiles_no_network(tmp_path):
     require_nothing_wrong(reports(tmp_path, points=2, scenarios=QUICK), QUICK)
 

@@ -13,6 +13,8 @@ from featcache.heads.scaling import PRIOR_ROWS, divisors, unit_length
 from featcache.heads.settings import FITTED, Settings
 from featcache.solvers.fit import fit_heads
 
+HEADS = [pytest.param(head, marks=pytest.mark.slow if head in ("mlp", "ridge") else ()) for head in FITTED]
+
 
 @pytest.fixture
 def random() -> np.random.Generator:
@@ -56,7 +58,7 @@ def logits_of(settings: Settings, parameters, x: np.ndarray) -> np.ndarray:
     return FittedHead(settings, parameters, CLASSES, "multiclass").logits(x)
 
 
-@pytest.mark.parametrize("head", FITTED)
+@pytest.mark.parametrize("head", HEADS)
 def test_no_head_falls_below_nearest_class_means_with_few_rows_of_each_class(head, random):
     test, known = photos(random, 500)
     nothing = FeatureRows(ArrayTable(test[:0]), known[:0], np.ones((1, 0), np.float32))
@@ -78,7 +80,7 @@ def test_no_head_falls_below_nearest_class_means_with_few_rows_of_each_class(hea
     assert np.mean(scores["head"]) > np.mean(scores["means"]) - allowed
 
 
-@pytest.mark.parametrize("head", FITTED)
+@pytest.mark.parametrize("head", HEADS)
 def test_how_loud_an_image_is_does_not_matter_to_rows_of_unit_length(head, random):
     x, labels = photos(random, 40)
     train = FeatureRows(ArrayTable(x), labels, np.ones((1, len(x)), np.float32))

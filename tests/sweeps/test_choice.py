@@ -63,7 +63,7 @@ def rounded(value, name=""):
     "given",
     [
         {"head": "ridge", "l2": 1.0},
-        {"head": "logistic", "c": 1.0},
+        pytest.param({"head": "logistic", "c": 1.0}, marks=pytest.mark.slow, id="logistic"),
         {"head": "knn", "neighbours": 5},
         {"head": "linear", "learning_rate": 0.01, "epochs": 3, "batch_size": 32},
     ],

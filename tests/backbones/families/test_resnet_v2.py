@@ -17,6 +17,7 @@ R50, R101, R152 = (
 )
 
 
+@pytest.mark.slow
 def test_resnet50_v2_equals_keras(tmp_path):
     assert_equals_keras(R50, (224, 224), tmp_path)
 

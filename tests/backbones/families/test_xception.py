@@ -29,6 +29,7 @@ XCEPTION = KerasCase(
 )
 
 
+@pytest.mark.slow
 def test_without_its_top_equals_keras(tmp_path):
     assert_equals_keras(XCEPTION, (107, 86), tmp_path, suffix=".h5", top=False)
 
