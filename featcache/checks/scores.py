@@ -1,5 +1,7 @@
 """Findings about scores and training that need neither rows nor features."""
 
+from collections.abc import Sequence
+
 from featcache.checks.rows import Finding
 
 
@@ -30,7 +32,11 @@ def below_chance(accuracy: float, classes: int, what: str) -> list[Finding]:
     return [Finding("below-chance", message)]
 
 
-def unfinished(best_epoch: int, epochs: int, *, judged: bool) -> list[Finding]:
+STILL_IMPROVING = 0.05
+"""Share of the validation loss by which the last tenth of the epochs improved a head that is not done yet."""
+
+
+def unfinished(best_epoch: int, epochs: int, losses: Sequence[float | None]) -> list[Finding]:
     """Find training that its limit of epochs ended while it was still improving.
 
     Parameters
@@ -39,15 +45,19 @@ def unfinished(best_epoch: int, epochs: int, *, judged: bool) -> list[Finding]:
         The epoch whose validation was best.
     epochs
         The most epochs to run.
-    judged
-        Whether there were validation rows.
+    losses
+        The validation loss after each epoch; none without validation rows.
 
     Returns
     -------
     list of Finding
         ``unfinished``, or nothing.
     """
-    if not judged or best_epoch < epochs:
+    told = [loss for loss in losses if loss is not None]
+    if best_epoch < epochs or len(told) < 2:
+        return []
+    before = told[min(9 * len(told) // 10, len(told) - 2)]
+    if before - told[-1] <= STILL_IMPROVING * abs(before):
         return []
     message = (
         f"the last of {epochs} epochs was the best on the validation rows: training was still improving; "

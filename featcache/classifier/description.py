@@ -46,9 +46,18 @@ def classifier_html(classifier: "Classifier") -> str:
 
 
 def _score(task: str, scores: Mapping[str, Any]) -> str:
-    return f"R² {scores['r2']:.3f}" if task == REGRESSION else percent(scores["accuracy"])
+    # Scores are only told, so that a document may hold anything under their names.
+    name = "r2" if task == REGRESSION else "accuracy"
+    value = scores.get(name)
+    if not isinstance(value, int | float):
+        return "not told"
+    return f"R² {value:.3f}" if task == REGRESSION else percent(value)
 
 
 def _in_full(task: str, scores: Mapping[str, Any]) -> str:
-    interval = f" (95 % interval {percents(*scores['interval'])})" if task == MULTICLASS else ""
-    return f"{_score(task, scores)} of {scores['count']}{interval}"
+    match scores.get("interval"):
+        case [int() | float() as low, int() | float() as high] if task == MULTICLASS:
+            interval = f" (95 % interval {percents(low, high)})"
+        case _:
+            interval = ""
+    return f"{_score(task, scores)} of {scores.get('count', 'unknown rows')}{interval}"

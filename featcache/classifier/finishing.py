@@ -133,7 +133,7 @@ def finish_head(
     )
     found = _find_mistakes(cache, layer, settings, rows)
     if settings.head in DESCENT and settings.optimizer in STEPPING:
-        found += unfinished(fit.best_epoch, settings.epochs, judged=bool(len(rows.val)))
+        found += unfinished(fit.best_epoch, settings.epochs, fit.history.get("val_loss", ()))
     if cache.task == MULTICLASS:
         for part, scores in classifier.metrics.items():
             found += below_chance(scores["accuracy"], len(cache.classes), f"the {part} rows")

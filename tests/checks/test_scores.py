@@ -22,10 +22,17 @@ def test_what_a_guess_reaches_is_told(accuracy, told):
 
 
 @pytest.mark.parametrize(
-    ("best", "judged", "told"), [(100, True, True), (99, True, False), (100, False, False)]
+    ("best", "losses", "told"),
+    [
+        (100, [2.0] * 89 + [1.0] * 10 + [0.9], True),
+        (100, [2.0] * 89 + [1.0] * 10 + [0.99], False),  # the last tenth improved it by 1 %
+        (99, [2.0] * 89 + [1.0] * 10 + [0.9], False),
+        (100, [], False),  # no validation rows
+        (100, [None] * 100, False),
+    ],
 )
-def test_training_that_was_still_improving_is_told(best, judged, told):
-    found = unfinished(best, 100, judged=judged)
+def test_training_that_was_still_improving_is_told(best, losses, told):
+    found = unfinished(best, 100, losses)
     assert [each.code for each in found] == ["unfinished"] * told
     if told:
         assert "the last of 100 epochs was the best on the validation rows" in found[0].message
@@ -44,7 +51,7 @@ def cache(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::featcache.FeatcacheWarning")
 def test_a_classifier_and_a_sweep_of_few_shots_say_so(cache, tmp_path):
-    made = featcache.train_head(cache, output=None, epochs=3)
+    made = featcache.train_head(cache, output=None, epochs=3, learning_rate=0.1)
     told = {found["code"]: found["message"] for found in made.training["warnings"]}
     assert "of the test rows, which is no better than a guess among 3 classes (33.3%)" in told["below-chance"]
     assert "the last of 3 epochs was the best" in told["unfinished"]

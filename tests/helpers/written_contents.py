@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-TIMES = {"seconds", "images_per_second", "created", "document_sha256", "fitted"}
+TIMES = {"seconds", "images_per_second", "created", "document_sha256", "fitted", "checksum"}
 
 
 def without_times(value: Any) -> Any:
