@@ -32,8 +32,11 @@ def below_chance(accuracy: float, classes: int, what: str) -> list[Finding]:
     return [Finding("below-chance", message)]
 
 
-STILL_IMPROVING = 0.05
-"""Share of the validation loss by which the last tenth of the epochs improved a head that is not done yet."""
+STILL_IMPROVING = 0.05, 0.01
+"""Share of the validation loss, and nats, by which the last tenth of the epochs improves a head that is not done yet.
+
+Where classes can be told apart without a mistake the loss shrinks for ever, by less and less.
+"""
 
 
 def unfinished(best_epoch: int, epochs: int, losses: Sequence[float | None]) -> list[Finding]:
@@ -57,7 +60,8 @@ def unfinished(best_epoch: int, epochs: int, losses: Sequence[float | None]) -> 
     if best_epoch < epochs or len(told) < 2:
         return []
     before = told[min(9 * len(told) // 10, len(told) - 2)]
-    if before - told[-1] <= STILL_IMPROVING * abs(before):
+    share, nats = STILL_IMPROVING
+    if before - told[-1] <= max(share * abs(before), nats):
         return []
     message = (
         f"the last of {epochs} epochs was the best on the validation rows: training was still improving; "

@@ -94,7 +94,7 @@ def train_head(
         `featcache.heads.settings.Settings`, with its defaults. The default head is ``"linear"`` with ``"softmax"`` for
         multiclass, ``"linear"`` with ``"sigmoid"`` for multilabel, and ``"ridge"`` for regression. The strength of a
         solved head's penalty, `c` or `l2`, is chosen by five folds unless it is given; `epochs` are enough for at
-        least 2,000 steps, and early stopping ends before.
+        least 5,000 steps, and early stopping ends before.
 
     Returns
     -------

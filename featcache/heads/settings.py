@@ -353,7 +353,7 @@ STRENGTHS: Mapping[str, tuple[str, tuple[float, ...]]] = {
 }
 """The setting that is the strength of a solved head's penalty, and what is tried of it, the strongest first."""
 
-FEWEST_STEPS = 2000
+FEWEST_STEPS = 5000
 """Steps that heads by descent may take at least: of 240 photos an epoch is two."""
 
 
