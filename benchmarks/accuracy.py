@@ -18,6 +18,7 @@ import argparse
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ import featcache
 from featcache.cache import FeatureCache
 from featcache.heads.feature_table import ArrayTable, FeatureRows
 from featcache.heads.fitted_head import FittedHead
-from featcache.heads.settings import HEADS, Settings, enough_epochs, with_fading_votes
+from featcache.heads.settings import HEADS, Settings, with_enough_epochs, with_fading_votes
 from featcache.solvers.fit import fit_heads
 
 STRENGTHS = [10.0**power for power in range(-4, 3)]
@@ -146,8 +147,8 @@ def few(path: Path, layer: str, shots: int, draws: int) -> dict[str, list[float]
     scores = {}
     for head in ("prototype", *(name for name in HEADS if name != "prototype")):
         usual = with_fading_votes(Settings(head=head))
-        epochs = enough_epochs(shots * classes, usual.batch_size)
-        settings = [with_fading_votes(Settings(head=head, seed=seed, epochs=epochs)) for seed in range(draws)]
+        enough = with_enough_epochs(usual, shots * classes)
+        settings = [replace(enough, seed=seed) for seed in range(draws)]
         fits = fit_heads(settings, rows, nothing, classes=classes)
         heads = [FittedHead(usual, fit.parameters, classes, cache.task) for fit in fits]
         scores[head] = [float(np.mean(head.logits(test).argmax(axis=1) == known)) for head in heads]

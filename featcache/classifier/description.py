@@ -3,19 +3,17 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from featcache.core.display import html_table, percent, percents, some
+from featcache.core.display import SPLIT_WORDS, html_table, percent, percents, some
 from featcache.core.tasks import MULTICLASS, REGRESSION
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
 
-ROWS = {"val": "validation", "test": "test"}
-
 
 def classifier_text(classifier: "Classifier") -> str:
     """Return a classifier in one line."""
     scores = [
-        f"{ROWS.get(split, split)} {_score(classifier.task, own)}"
+        f"{SPLIT_WORDS.get(split, split)} {_score(classifier.task, own)}"
         for split, own in classifier.metrics.items()
     ]
     told = f"; {', '.join(scores)}" if scores else ""
@@ -33,7 +31,7 @@ def classifier_html(classifier: "Classifier") -> str:
         ("features", f"{classifier.backbone} {classifier.layer}"),
         (classifier.task, f"{len(classifier.classes)}: {some(classifier.classes, 20)}"),
         *(
-            (ROWS.get(split, split), _in_full(classifier.task, own))
+            (SPLIT_WORDS.get(split, split), _in_full(classifier.task, own))
             for split, own in classifier.metrics.items()
         ),
     ]

@@ -5,7 +5,7 @@ is for outputs that are already computed, as in fine-tuning.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,8 +126,10 @@ def finish_head(
         if len(numbers)
     }
     unseen = None
-    if refitted and refitted.by_fold and reject_accuracy is not None and cache.task == MULTICLASS:
-        unseen = _out_of_fold(refitted, lambda own, numbers: outputs_of(own.parameters, numbers), cache)
+    if refitted and refitted.fold_of is not None and reject_accuracy is not None and cache.task == MULTICLASS:
+        held = [refitted.rows[refitted.fold_of == fold] for fold in range(len(refitted.by_fold))]
+        parts = [outputs_of(own.parameters, rows) for own, rows in zip(refitted.by_fold, held, strict=True)]
+        unseen = np.concatenate(parts), cache.known[np.concatenate(held)]
     classifier = calibrate_and_score(
         classifier, outputs, loss=classifier.loss, reject_accuracy=reject_accuracy, unseen=unseen
     )
@@ -143,17 +145,6 @@ def finish_head(
         found += below_floor(classifier.metrics["val"]["accuracy"] if accuracy is None else accuracy, floor)
     noted = {"image_floor": floor, "warnings": [finding.to_json() for finding in found]}
     return replace(classifier, training={**classifier.training, **noted})
-
-
-def _out_of_fold(
-    refitted: "RefittedHeads", outputs: "Callable[[Fit, np.ndarray], np.ndarray]", cache: FeatureCache
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's raw outputs by the head that did not learn from its fold, ``[n, C]``, and the labels."""
-    order = np.argsort(refitted.fold_of, kind="stable")
-    parts = [
-        outputs(fit, refitted.rows[refitted.fold_of == fold]) for fold, fit in enumerate(refitted.by_fold)
-    ]
-    return np.concatenate(parts), cache.known[refitted.rows[order]]
 
 
 def calibrate_and_score(

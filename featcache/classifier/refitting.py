@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.errors import DataError
 from featcache.heads.settings import STRENGTHS, Settings
 from featcache.splits.selection import draw_folds, keys_of
 
@@ -40,19 +41,17 @@ class RefittedHeads:
     rows
         The cache's row numbers of all rows, int ``[n]``.
     fold_of
-        The fold of each, int ``[n]``.
+        The fold of each, int ``[n]``; ``None`` if there were too few rows, or folds were not asked for.
     """
 
     fits: "Sequence[Fit]"
     by_fold: "Sequence[Fit]"
     rows: np.ndarray
-    fold_of: np.ndarray
+    fold_of: np.ndarray | None
 
 
 def folds_for(cache: FeatureCache, rows: np.ndarray, *, group_by: str | None, seed: int) -> np.ndarray | None:
     """Return the fold of each row, int ``[n]``; ``None`` if there are too few for `FOLDS` of them."""
-    from featcache.errors import DataError
-
     if len(set(keys_of(cache, rows))) < FEWEST_ROWS:
         return None
     try:
@@ -90,10 +89,9 @@ def refit(
     """
     from featcache.solvers.fit import fit_heads
 
-    folds = [] if fold_of is None else list(range(int(fold_of.max()) + 1))
-    weight = np.ones((len(settings) + len(folds), len(rows)), np.float32)
-    for fold in folds:
-        weight[len(settings) + fold, fold_of == fold] = 0
+    folds = _held_out(fold_of)
+    everything = np.ones(len(rows), bool)
+    weight = np.stack([*(everything for _ in settings), *(~held for held in folds)]).astype(np.float32)
     nothing = pool._replace(
         table=_no_rows(pool.table.shape[1]), labels=pool.labels[:0], weight=weight[:, :0], views=1
     )
@@ -106,7 +104,12 @@ def refit(
         **options,
     )
     count = len(settings)
-    return RefittedHeads(fits[:count], fits[count:], rows, np.zeros(0, int) if fold_of is None else fold_of)
+    return RefittedHeads(fits[:count], fits[count:], rows, fold_of)
+
+
+def _held_out(fold_of: np.ndarray | None) -> list[np.ndarray]:
+    """Return which rows each fold holds out, bool ``[n]`` each."""
+    return [] if fold_of is None else [fold_of == fold for fold in range(int(fold_of.max()) + 1)]
 
 
 def _no_rows(width: int) -> Any:
@@ -154,7 +157,7 @@ def fit_at_once(
     """
     from featcache.solvers.fit import fit_heads
 
-    folds = [] if fold_of is None else [fold_of == fold for fold in range(int(fold_of.max()) + 1)]
+    folds = _held_out(fold_of)
     candidates = [settings]
     if strength is None and folds and settings.head in STRENGTHS:
         name, strengths = STRENGTHS[settings.head]
@@ -173,5 +176,4 @@ def fit_at_once(
         losses = np.reshape([fit.val_loss for fit in fits], (count, heads))[:, 2:]
         best = int(np.argmin(np.nanmean(losses, axis=1)))
     one, everything, *by_fold = fits[best * heads : (best + 1) * heads]
-    found = np.zeros(0, int) if fold_of is None else fold_of
-    return candidates[best], one, RefittedHeads([everything], by_fold, rows, found)
+    return candidates[best], one, RefittedHeads([everything], by_fold, rows, fold_of)

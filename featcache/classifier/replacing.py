@@ -8,12 +8,11 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
+from featcache.core.display import SPLIT_WORDS
 from featcache.core.tasks import REGRESSION
 from featcache.core.warning import warn
 from featcache.errors import FeatcacheError, IntegrityError
 from featcache.splits.selection import SplitSpec, select_rows
-
-_NAMES = {"val": "validation", "test": "test"}
 
 
 def save_keeping_better(classifier: Classifier, place: Path, cache: FeatureCache) -> Path:
@@ -50,7 +49,7 @@ def save_keeping_better(classifier: Classifier, place: Path, cache: FeatureCache
     new, was = classifier.metrics[part], old.metrics[part]
     name = "mae" if classifier.task == REGRESSION else "accuracy"
     warn(
-        f"on the same {was['count']} {_NAMES[part]} rows the new classifier in {place} is clearly worse "
+        f"on the same {was['count']} {SPLIT_WORDS[part]} rows the new classifier in {place} is clearly worse "
         f"({name} {new[name]:.4f}) than the one that was there ({name} {was[name]:.4f}), which is kept as {kept}"
     )
     return saved
@@ -63,7 +62,7 @@ def _clearly_worse_on(new: Classifier, old: Classifier, cache: FeatureCache) -> 
         "rows_sha256"
     ) != rows:
         return None
-    part = next((name for name in _NAMES if name in new.metrics and name in old.metrics), None)
+    part = next((name for name in SPLIT_WORDS if name in new.metrics and name in old.metrics), None)
     if part is None:
         return None
     rows_of_new, rows_of_old = (_rows(own, cache, part) for own in (new, old))

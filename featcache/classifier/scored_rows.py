@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from featcache.cache import FeatureCache
 from featcache.classifier.seen_images import count_seen
+from featcache.core.disk.names import read_file
 from featcache.core.environment import home
 from featcache.core.identity import sha256_json
 from featcache.datasets import Dataset, open_dataset
@@ -69,8 +70,7 @@ def _is_cache(given: str) -> bool:
     if path.suffix == ".h5":
         return True
     try:
-        with path.open("rb") as stream:
-            return stream.read(len(_HDF5)) == _HDF5
+        return read_file(path, len(_HDF5)) == _HDF5
     except OSError:  # a folder, or the spec of a dataset
         return False
 

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -18,20 +17,19 @@ from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.replacing import save_keeping_better
 from featcache.classifier.view_features import require_several, view_features, views_used, with_views
 from featcache.core.schema import spelled_out
-from featcache.core.tasks import MULTICLASS, REGRESSION
+from featcache.core.tasks import MULTICLASS
 from featcache.core.warning import warn_all
 from featcache.errors import DataError
 from featcache.heads.settings import (
     DESCENT,
     SETTINGS,
-    STEPPING,
     STRENGTHS,
     HeadArguments,
     Settings,
-    enough_epochs,
+    with_enough_epochs,
     with_fading_votes,
 )
-from featcache.heads.target_scaling import TargetScale
+from featcache.heads.target_scaling import labels_to_learn
 from featcache.heads.task_types import TASK_TYPES
 from featcache.splits.selection import Selection, SplitSpec, select_rows
 
@@ -130,8 +128,8 @@ def train_head(
     if tta:
         require_several(opened, name)
     own = with_views(opened, name, own)
-    if settings.get("epochs") is None and own.head in DESCENT and own.optimizer in STEPPING:
-        own = replace(own, epochs=enough_epochs(len(rows.train), own.batch_size))
+    if settings.get("epochs") is None:
+        own = with_enough_epochs(own, len(rows.train))
     task = _Training(opened, name, own, rows)
     started = time.monotonic()
     own, fit, refitted = _fitted(
@@ -172,11 +170,7 @@ class _Training:
     def __init__(self, cache: FeatureCache, layer: str, settings: Settings, rows: Selection) -> None:
         self.cache, self.layer = cache, layer
         self.views = views_used(cache, layer, settings)
-        self.scale, self.labels = None, cache.known
-        if cache.task == REGRESSION:
-            numbers = cache.known[rows.train].astype(np.float64)
-            self.scale = TargetScale.of(numbers, np.ones(len(numbers)))
-            self.labels = self.scale.scale(cache.known).astype(np.float32)
+        self.labels, self.scale = labels_to_learn(cache.task, cache.known, rows.train)
 
     def learnt(self, rows: np.ndarray) -> "FeatureRows":
         """Return the views that a head learns from."""
@@ -210,14 +204,16 @@ def _fitted(
 ) -> "tuple[Settings, Fit, RefittedHeads | None]":
     """Return the settings with their strength, the head that validation rows judge, and those of all rows."""
     cache, classes = task.cache, len(task.cache.classes)
-    pool = np.sort(np.concatenate([rows.train, rows.val])) if refit else rows.train
+    pool = rows.pool if refit else rows.train
     by_fold = refit and calibrate and cache.task == MULTICLASS
     choosing = settings.head in STRENGTHS and strength is None
     folds = {"group_by": asked.group_by, "seed": settings.seed}
     fold_of = folds_for(cache, pool, **folds) if by_fold or choosing else None
     if settings.head not in DESCENT:
         trained = np.isin(pool, rows.train)
-        parts = task.learnt(pool), task.plain(pool), pool, trained, fold_of
+        learnt = task.learnt(pool)
+        plain = learnt if task.views == 1 else task.plain(pool)
+        parts = learnt, plain, pool, trained, fold_of
         settings, fit, refitted = fit_at_once(settings, *parts, strength=strength, classes=classes)
         return settings, fit, refitted if refit else None
     fit = _fit(settings, classes, task.learnt(rows.train), task.plain(rows.val))

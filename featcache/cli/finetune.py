@@ -9,7 +9,7 @@ import typer
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.options import RejectAccuracy, option, with_options
 from featcache.cli.signals import stop_gently
-from featcache.core.display import percent, percents
+from featcache.core.display import SPLIT_WORDS, percent, percents
 from featcache.finetuning.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -174,13 +174,13 @@ def facts(done: "FineTuning") -> dict[str, str]:
 
 def lines(done: "FineTuning", *, verbose: bool = False) -> list[str]:
     """Return a fine-tuning as lines of text, the result first; the calibration in numbers if verbose."""
-    from featcache.cli.train_head import ROWS, calibration_lines, unknown_lines
+    from featcache.cli.train_head import calibration_lines, unknown_lines
 
     made = done.classifier
     text = [f"{escaped(str(done.folder))}: {done.verdict}"]
     text.append(f"  {'head':<11} {made.head} on {made.backbone} {made.layer}")
     text += [f"  {name:<11} {value}" for name, value in facts(done).items()]
-    text.append(f"  compared on the {ROWS.get(done.tuned.split, done.tuned.split)} images:")
+    text.append(f"  compared on the {SPLIT_WORDS.get(done.tuned.split, done.tuned.split)} images:")
     text += ["    " + line for line in table(COLUMNS, comparison_rows(done), right=COLUMNS[1:])]
     text += unknown_lines(made.calibration)
     return text + (calibration_lines(made.calibration) if verbose else [])

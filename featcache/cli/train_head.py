@@ -19,7 +19,7 @@ from featcache.cli.options import (
     option,
     with_options,
 )
-from featcache.core.display import percent, percents
+from featcache.core.display import SPLIT_WORDS, percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError
 from featcache.heads.settings import DESCENT, SETTINGS, STRENGTHS
@@ -119,19 +119,16 @@ def next_step(folder: Path, *, tested: bool = True) -> str:
     return f"next: {look}featcache predict {name} PHOTO…"
 
 
-ROWS = {"val": "validation", "test": "test"}
-
-
 def lines(classifier: "Classifier", output: Path, *, verbose: bool = False) -> list[str]:
     """Return a trained classifier as lines of text, the result first; loss and calibration in full if verbose."""
     training, metrics = classifier.training, classifier.metrics
     first = "test" if "test" in metrics else next(iter(metrics), None)
     told = "not measured: there are no validation or test photos"
     if first:
-        told = score_text(classifier.task, metrics[first], rows=f"{ROWS.get(first, first)} ")
+        told = score_text(classifier.task, metrics[first], rows=f"{SPLIT_WORDS.get(first, first)} ")
     text = [f"{escaped(str(output))}: {told}"]
     text += [
-        f"  {ROWS.get(split, split):<11} {score_text(classifier.task, scores)}"
+        f"  {SPLIT_WORDS.get(split, split):<11} {score_text(classifier.task, scores)}"
         for split, scores in metrics.items()
         if split != first
     ]
@@ -162,7 +159,7 @@ def _how_long(head: str, training: Mapping[str, Any]) -> str:
 def detail_lines(classifier: "Classifier") -> list[str]:
     """Return lines for ``--verbose``: losses, temperature, calibration error, threshold."""
     losses = [
-        f"{ROWS.get(split, split)} {scores['loss']:.3f}"
+        f"{SPLIT_WORDS.get(split, split)} {scores['loss']:.3f}"
         for split, scores in classifier.metrics.items()
         if "loss" in scores
     ]

@@ -17,6 +17,10 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
 
+SPLIT_WORDS = {"val": "validation", "test": "test"}
+"""What the rows that judge a head are called in messages."""
+
+
 def percent(share: float) -> str:
     """Return a share in the one form in which everything is printed: ``"91.2 %"``."""
     return f"{100 * share:.1f} %"

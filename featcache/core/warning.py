@@ -18,7 +18,7 @@ def warn(message: str) -> None:
 def warn_all(messages: Iterable[str]) -> None:
     """Issue each message once, in their order."""
     for message in dict.fromkeys(messages):
-        warnings.warn(message, FeatcacheWarning, stacklevel=_frames_of_ours())
+        warn(message)
 
 
 def _frames_of_ours() -> int:

@@ -13,7 +13,7 @@ from featcache.backbones.finetuned import truncate_after, with_tensors
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import calibrate_and_score
 from featcache.classifier.seen_images import merge_seen, seen_images
-from featcache.core.display import data_frame, html_table, percent, percents
+from featcache.core.display import SPLIT_WORDS, data_frame, html_table, percent, percents
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.model import head_of
 from featcache.finetuning.setup import FineTuningSetup
@@ -82,7 +82,7 @@ class FineTuning:
     def verdict(self) -> str:
         """Whether it was worth it, in one sentence."""
         gain, (low, high) = self.comparison.difference, self.comparison.interval
-        where = f"on the {self.tuned.count} {_ROWS.get(self.tuned.split, self.tuned.split)} images"
+        where = f"on the {self.tuned.count} {SPLIT_WORDS.get(self.tuned.split, self.tuned.split)} images"
         if not self.best_epoch:
             return "not worth it: no epoch was better than the frozen head, which was kept as it is"
         span = f"{100 * gain:+.1f} points {where} (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
@@ -141,9 +141,6 @@ class FineTuning:
             "notes": list(self.notes),
             "history": [dict(record) for record in self.history],
         }
-
-
-_ROWS = {"val": "validation"}
 
 
 def conclude(

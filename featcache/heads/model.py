@@ -124,7 +124,11 @@ def _linear_init(key: jax.Array, features: int, form: HeadArchitecture) -> dict[
 
 
 def _linear_logits(form: HeadArchitecture, parameters: Parameters, x: jax.Array) -> jax.Array:
-    return form.scaled(x) @ parameters["kernel"] + parameters["bias"]
+    return _last_layer(parameters, form.scaled(x))
+
+
+def _last_layer(parameters: Parameters, x: jax.Array) -> jax.Array:
+    return x @ parameters["kernel"] + parameters["bias"]
 
 
 def _linear_train_logits(
@@ -184,7 +188,7 @@ def _mlp_logits(form: HeadArchitecture, parameters: Parameters, x: jax.Array) ->
     x = form.scaled(x)
     for number in range(len(form.hidden)):
         x = ACTIVATIONS[form.activation](x @ parameters[f"kernel_{number}"] + parameters[f"bias_{number}"])
-    return x @ parameters["kernel"] + parameters["bias"]
+    return _last_layer(parameters, x)
 
 
 def _mlp_train_logits(
@@ -213,7 +217,7 @@ def _mlp_train_logits(
         x = ACTIVATIONS[form.activation](x)
         # Inverted dropout (Srivastava et al., JMLR 2014): what is kept grows, so that nothing is to do later.
         x = jnp.where(draws[number] < dropout, 0.0, x / (1.0 - dropout))
-    return x @ parameters["kernel"] + parameters["bias"], statistics
+    return _last_layer(parameters, x), statistics
 
 
 def _batch_norm(

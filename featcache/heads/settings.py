@@ -357,9 +357,15 @@ FEWEST_STEPS = 5000
 """Steps that heads by descent may take at least: of 240 photos an epoch is two."""
 
 
-def enough_epochs(rows: int, batch_size: int) -> int:
-    """Return the most epochs to run where nothing is said: 100, or as many as `FEWEST_STEPS` take of N rows."""
-    return max(100, -(-FEWEST_STEPS // max(1, -(-rows // batch_size))))
+def with_enough_epochs(settings: Settings, rows: int) -> Settings:
+    """Return settings with the most epochs to run where nothing is said: 100, or what `FEWEST_STEPS` take of N rows.
+
+    Heads that take no steps stay as they are.
+    """
+    if settings.head not in DESCENT or settings.optimizer not in STEPPING:
+        return settings
+    steps = max(1, -(-rows // settings.batch_size))
+    return replace(settings, epochs=max(100, -(-FEWEST_STEPS // steps)))
 
 
 FADING = 0.07

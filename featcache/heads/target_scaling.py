@@ -6,6 +6,8 @@ from typing import Self
 
 import numpy as np
 
+from featcache.core.tasks import REGRESSION
+
 
 @dataclass(frozen=True)
 class TargetScale:
@@ -39,3 +41,22 @@ class TargetScale:
             "kernel": (kernel * self.deviation).astype(np.float32),
             "bias": self.unscale(bias).astype(np.float32),
         }
+
+
+def labels_to_learn(task: str, known: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, TargetScale | None]:
+    """Return what heads learn of each row, and the scale of regression targets over the training rows.
+
+    Parameters
+    ----------
+    task
+        Of `featcache.core.tasks.TASKS`; labels of others than regression stay as they are.
+    known
+        Labels int ``[N]``, or targets ``[N, T]``.
+    train
+        Numbers of the training rows.
+    """
+    if task != REGRESSION:
+        return known, None
+    numbers = known[train].astype(np.float64)
+    scale = TargetScale.of(numbers, np.ones(len(numbers)))
+    return scale.scale(known).astype(np.float32), scale

@@ -109,13 +109,13 @@ def fit_heads(
     firsts, places = _distinct_heads(settings, train.weight, val.weight, ends)
     settings, ends = [settings[k] for k in firsts], [ends[k] for k in firsts]
     train, val = (part._replace(weight=part.weight[firsts]) for part in (train, val))
-    if settings[0].head in FITTED and settings[0].scaling == "unit":
-        train, val = (part._replace(table=unit_rows(part.table)) for part in (train, val))
-    learnt = train if settings[0].head in DESCENT else train.by_row()
-    if settings[0].head in DESCENT:
-        solved = descend(settings, learnt, val, classes, memory, ends)
+    head, scaled = settings[0].head, settings[0].head in FITTED and settings[0].scaling == "unit"
+    learnt = train._replace(table=unit_rows(train.table)) if scaled else train
+    if head in DESCENT:  # which also judges each epoch
+        judging = val._replace(table=unit_rows(val.table)) if scaled else val
+        solved = descend(settings, learnt, judging, classes, memory, ends)
     else:
-        solved = _SOLVERS[settings[0].head](settings, learnt, classes, memory)
+        solved = _SOLVERS[head](settings, learnt.by_row(), classes, memory)
     losses, accuracies = scores(settings[0], solved.parameters, val, classes=classes, memory=memory)
     if settings[0].head in DESCENT:  # a head that diverged at once is its start, whose scores are a guess's
         losses, accuracies = (np.where(solved.epochs > 0, own, np.nan) for own in (losses, accuracies))

@@ -111,6 +111,11 @@ class Selection:
     test: np.ndarray
     held_out: str
 
+    @property
+    def pool(self) -> np.ndarray:
+        """The training and validation rows, int ``[n]`` in ascending order."""
+        return np.union1d(self.train, self.val)
+
 
 def select_rows(cache: CachedRows, parts: SplitSpec) -> Selection:
     """Choose training, validation and test rows of a cache, or of another object with the same row table.

@@ -14,7 +14,6 @@ from featcache.classifier.refitting import RefittedHeads, folds_for
 from featcache.classifier.refitting import refit as refit_heads
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import DataError
-from featcache.heads.feature_table import FeatureRows
 from featcache.heads.validation_scores import row_losses_and_scores, row_scores
 from featcache.metrics.comparison import SeedScores, compare, seed_scores
 from featcache.solvers.fit import Fit, fit_heads
@@ -136,26 +135,24 @@ def final_heads(
     settings = [replace(key.settings, seed=seed) for seed in range(seeds)]
     own, options = data.protocol, {"classes": len(data.cache.classes), "memory": memory}
     by_fold = calibrate and data.cache.task == MULTICLASS
-    if own.folds and key.shots is None:
+    trials = [replace(key, settings=one) for one in settings]
+    if own.folds:
         epochs = [max(1, entry.best_epoch)] * seeds
+        if key.shots is not None:
+            train, val = data.parts(trials)
+            no_val = val._replace(weight=np.zeros_like(val.weight))
+            return fit_heads(settings, train, no_val, last_epochs=epochs, **options), None
         fold_of = data.fold_of if by_fold else None
         rows = data.rows_to_learn(data.train, key)
         refitted = refit_heads(settings, rows, data.train, fold_of, last_epochs=epochs, **options)
         return refitted.fits, refitted
-    trials = [replace(key, settings=one) for one in settings]
-    if own.folds:
-        train, val = data.parts(trials)
-        no_val = val._replace(weight=np.zeros_like(val.weight))
-        epochs = [max(1, entry.best_epoch)] * seeds
-        return fit_heads(settings, train, no_val, last_epochs=epochs, **options), None
     heads = fit_cache.get(trials, lambda missing: fit_trials(missing, data, memory))
     if not refit or key.shots is not None:
         return heads, None
-    pool = np.sort(np.concatenate([data.train, data.val]))
-    fold_of = folds_for(data.cache, pool, group_by=own.group_by, seed=own.seed) if by_fold else None
+    fold_of = folds_for(data.cache, data.pool, group_by=own.group_by, seed=own.seed) if by_fold else None
     epochs = [fit.best_epoch for fit in heads]
-    rows = data.rows_to_learn(pool, key)
-    return heads, refit_heads(settings, rows, pool, fold_of, last_epochs=epochs, **options)
+    rows = data.rows_to_learn(data.pool, key)
+    return heads, refit_heads(settings, rows, data.pool, fold_of, last_epochs=epochs, **options)
 
 
 def _test_scores(entry: LeaderboardEntry, heads: Sequence[Fit], data: SweepData) -> SeedScores | None:
@@ -163,7 +160,10 @@ def _test_scores(entry: LeaderboardEntry, heads: Sequence[Fit], data: SweepData)
     if not len(data.test):
         return None
     test = data.test_part(entry.key.layer, len(heads))
-    return seed_scores(np.stack([_row_scores(entry.key, head.parameters, test, data) for head in heads]))
+    settings, classes = entry.key.settings, len(data.cache.classes)
+    return seed_scores(
+        np.stack([row_scores(settings, own.parameters, test, classes=classes) for own in heads])
+    )
 
 
 def choice_floor(key: Trial, data: SweepData) -> float | None:
@@ -217,10 +217,3 @@ def finish_winner(
         reject_accuracy=reject_accuracy,
     )
     return replace(classifier, training={**classifier.training, "sweep": str(folder.resolve())})
-
-
-def _row_scores(
-    trial: Trial, parameters: Mapping[str, np.ndarray], part: FeatureRows, data: SweepData
-) -> np.ndarray:
-    """Return a head's score on each row, float ``[N]``, such as whether it has it right; see `row_scores`."""
-    return row_scores(trial.settings, parameters, part, classes=len(data.cache.classes))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.core.display import SPLIT_WORDS
 from featcache.errors import FeatcacheError, UsageError
 from featcache.sweeps.data import SweepData
 
@@ -116,13 +117,10 @@ def _why(data: SweepData, kept: SweepData) -> str:
         if ours.keys() != theirs.keys():
             same = len(ours.keys() & theirs.keys())
             return (
-                f"has the same images as {other.path}, but other {_NAMES[name]} rows ({same} of {len(theirs)} are the "
-                "same): extract both with the same --seed and --test-fraction, or name the rows with --train, --val "
-                "and --test"
+                f"has the same images as {other.path}, but other {SPLIT_WORDS[name]} rows ({same} of {len(theirs)} are "
+                "the same): extract both with the same --seed and --test-fraction, or name the rows with --train, "
+                "--val and --test"
             )
         if wrong := sum(ours[key] != theirs[key] for key in ours):
-            return f"has {wrong} {_NAMES[name]} images with other labels than {other.path}"
+            return f"has {wrong} {SPLIT_WORDS[name]} images with other labels than {other.path}"
     return f"has other rows than {other.path}"
-
-
-_NAMES = {"val": "validation", "test": "test"}

@@ -9,10 +9,9 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.view_features import rows_of_views, view_features, views_used
 from featcache.core.identity import sha256_json
-from featcache.core.tasks import REGRESSION
 from featcache.errors import UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, StreamedTable
-from featcache.heads.target_scaling import TargetScale
+from featcache.heads.target_scaling import labels_to_learn
 from featcache.splits.few_shot import draw_shots
 from featcache.splits.selection import (
     NONE,
@@ -101,16 +100,11 @@ class SweepData:
         self.cache, self.protocol, self.memory = cache, protocol, memory
         if protocol.folds:  # every row that is no test row is a validation row once
             rows = select_named_rows(cache, protocol, judging=("test",))
-            joined = np.sort(np.concatenate([rows.train, rows.val]))
-            rows = replace(rows, train=joined, val=joined)
+            rows = replace(rows, train=rows.pool, val=rows.pool)
         else:
             rows = select_rows(cache, protocol)
-        self.train, self.val, self.test = rows.train, rows.val, rows.test
-        self.scale, self.labels = None, cache.known
-        if cache.task == REGRESSION:
-            numbers = cache.known[self.train].astype(np.float64)
-            self.scale = TargetScale.of(numbers, np.ones(len(numbers)))
-            self.labels = self.scale.scale(cache.known).astype(np.float32)
+        self.train, self.val, self.test, self.pool = rows.train, rows.val, rows.test, rows.pool
+        self.labels, self.scale = labels_to_learn(cache.task, cache.known, self.train)
         self._loaded: tuple[tuple[str, int], FeatureTable, FeatureTable] | None = None
 
     @cached_property
@@ -123,9 +117,8 @@ class SweepData:
     def rows_identity(self) -> str:
         """A hash over the rows and how they are divided; other than before where copies were divided."""
         own = self.protocol.identity(self.cache)
-        pool = np.unique(np.concatenate([self.train, self.val]))
         drawn = self.protocol.folds or (self.protocol.val is None and "val" not in self.cache.splits)
-        if not drawn or len({*keys_of(self.cache, pool)}) == len(pool):
+        if not drawn or len({*keys_of(self.cache, self.pool)}) == len(self.pool):
             return own
         return sha256_json({"rows": own, "drawn": "copies together"})
 

@@ -16,7 +16,7 @@ from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS
 from featcache.core.warning import warn_all
 from featcache.errors import IntegrityError, UsageError, did_you_mean
-from featcache.heads.settings import DESCENT, STEPPING, Settings, enough_epochs, with_fading_votes
+from featcache.heads.settings import DESCENT, Settings, with_enough_epochs, with_fading_votes
 from featcache.heads.task_types import TASK_TYPES
 from featcache.sweeps.axes import Given, read_bytes
 from featcache.sweeps.choice import choose, finish_winner, fit_trials
@@ -158,10 +158,8 @@ def sweep(
         raise UsageError(f"shots are training examples of each class, and {opened[0].path} holds {task}")
 
     def with_epochs(own: Settings, few: int | None, number: int) -> Settings:
-        if axes.get("epochs") is not None or own.head not in DESCENT or own.optimizer not in STEPPING:
-            return own
         rows = len(data[number].train) if few is None else few * len(opened[number].classes)
-        return replace(own, epochs=enough_epochs(rows, own.batch_size))
+        return own if axes.get("epochs") is not None else with_enough_epochs(own, rows)
 
     asked = (
         Trial(

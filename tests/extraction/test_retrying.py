@@ -19,7 +19,7 @@ from helpers.photo_folders import photo_folder
 import featcache
 from featcache import FeatureCache, open_dataset
 from featcache.cache import partial_path, repair
-from featcache.datasets import Dataset, file_state
+from featcache.datasets import Dataset
 from featcache.errors import DataError, Interrupted
 from featcache.images.views import Views
 
@@ -29,21 +29,7 @@ ROWS = 8
 Read = Callable[[], bytes]
 
 
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
-    # Files are hashed right after they were written here, and never written to twice within a tick.
-    monkeypatch.setattr(file_state, "_TICK_NS", 0)
-
-
-@pytest.fixture
-def photos(tmp_path) -> Path:
-    return photo_folder(tmp_path / "photos", {"train/cat": 4, "train/dog": 4})
-
-
-@pytest.fixture
-def target(tmp_path) -> Path:
-    return tmp_path / "a.h5"
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 def extract(photos, target, **options) -> featcache.Extraction:

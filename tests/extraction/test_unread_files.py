@@ -18,7 +18,6 @@ from helpers.photo_folders import photo_folder
 import featcache
 from featcache import FeatureCache
 from featcache.cli.extract import lines
-from featcache.datasets import file_state
 from featcache.errors import IdentityError
 
 LOST = "train/cat/1.png"
@@ -26,21 +25,7 @@ ROWS = 8
 REFUSED = "not a regular file"
 
 
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
-    # Files are hashed right after they were written here, and never written to twice within a tick.
-    monkeypatch.setattr(file_state, "_TICK_NS", 0)
-
-
-@pytest.fixture
-def photos(tmp_path) -> Path:
-    return photo_folder(tmp_path / "photos", {"train/cat": 4, "train/dog": 4})
-
-
-@pytest.fixture
-def target(tmp_path) -> Path:
-    return tmp_path / "a.h5"
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 def extract(spec, target, **options) -> featcache.Extraction:
