@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from featcache.core.display import html_table, percent, percents
-from featcache.metrics.intervals import bootstrap_interval, wilson_interval
+from featcache.metrics.intervals import share_interval, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Scores:
     accuracy
         Share of right predictions.
     interval
-        Bootstrap 95 % interval of the accuracy.
+        95 % interval of the accuracy, see `featcache.metrics.intervals.share_interval`.
     top5
         Share with the right class among the five most probable; ``None`` with five classes or fewer.
     loss
@@ -130,7 +130,7 @@ def score(labels: np.ndarray, probabilities: np.ndarray, *, split: str) -> Score
         split=split,
         count=len(labels),
         accuracy=float(np.mean(correct)),
-        interval=bootstrap_interval(correct),
+        interval=share_interval(correct),
         top5=float(np.mean(ranks < 5)) if probabilities.shape[1] > 5 else None,
         loss=float(-np.mean(np.log(np.maximum(right, 1e-12)))),
         calibration_error=expected_calibration_error(labels, probabilities),

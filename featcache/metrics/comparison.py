@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.metrics.intervals import bootstrap_interval, mean_interval
+from featcache.metrics.intervals import difference_interval, mean_interval, share_interval
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Comparison:
     difference
         Accuracy of the first minus that of the second.
     interval
-        Paired bootstrap 95 % interval of the difference.
+        95 % interval of the difference, from the differences on each row.
     p_value
         Exact two-sided McNemar test: how likely at least so uneven a disagreement is if neither is better.
     """
@@ -32,15 +32,15 @@ class Comparison:
         return not self.interval[0] <= 0 <= self.interval[1]
 
 
-def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Comparison:
+def compare(first: np.ndarray, second: np.ndarray, *, bounded: bool = True) -> Comparison:
     """Compare which rows two heads classify correctly.
 
     Parameters
     ----------
     first, second
         float ``[N]`` in 0..1: right or wrong, or the share of seeds that are right.
-    seed
-        Of the bootstrap.
+    bounded
+        Whether they are in 0..1, as all scores but those of regression are.
 
     References
     ----------
@@ -49,7 +49,7 @@ def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Comparis
     from scipy.stats import binomtest
 
     difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    low, high = mean_interval(difference, seed=seed)
+    low, high = (difference_interval if bounded else mean_interval)(difference)
     better, worse = int((difference > 0).sum()), int((difference < 0).sum())
     p_value = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
     return Comparison(float(difference.mean()), (low, high), p_value)
@@ -64,7 +64,7 @@ class SeedScores:
     mean, deviation
         Over the seeds; no deviation (0) for one.
     interval
-        Bootstrap 95 % interval over the rows, of the mean over the seeds.
+        95 % interval over the rows, of the mean over the seeds.
     values
         One accuracy for each seed.
     count
@@ -88,16 +88,16 @@ class SeedScores:
         }
 
 
-def seed_scores(right: np.ndarray) -> SeedScores:
-    """Return the mean and deviation over S seeds of row scores ``[S, N]``, such as 1 where a prediction is right."""
+def seed_scores(right: np.ndarray, *, bounded: bool = True) -> SeedScores:
+    """Return the mean and deviation over S seeds of row scores ``[S, N]``, such as 1 where a prediction is right.
+
+    `bounded` says that they are in 0..1, as all but those of regression are.
+    """
     values = right.mean(axis=1)
     return SeedScores(
         float(values.mean()),
         float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-        # Of one seed, a row is right or wrong in a multiclass task; in others its score is a share, and not binary.
-        bootstrap_interval(right[0])
-        if len(right) == 1 and np.isin(right, (0, 1)).all()
-        else mean_interval(right.mean(axis=0)),
+        (share_interval if bounded else mean_interval)(right.mean(axis=0)),
         tuple(map(float, values)),
         right.shape[1],
     )

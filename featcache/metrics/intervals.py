@@ -1,4 +1,4 @@
-"""Confidence intervals: bootstrap, of a mean, and of a proportion (Wilson)."""
+"""Confidence intervals: of a share (Wilson), of a difference of shares (Bonett and Price), of a mean (Student)."""
 
 import math
 from statistics import NormalDist
@@ -6,51 +6,63 @@ from statistics import NormalDist
 import numpy as np
 
 
-def bootstrap_interval(
-    correct: np.ndarray, *, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a share.
+def share_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Return an interval of the mean of values in 0..1, such as right or wrong, or the share of seeds that are right.
 
     Parameters
     ----------
-    correct
-        bool ``[N]``.
+    values
+        float or bool ``[N]``, N at least 1.
     level
         Coverage.
-    draws, seed
-        Resamples and their seed.
 
     Notes
     -----
-    A resample of N independent binary values is a binomial draw, so nothing needs to be resampled row by row
-    (Efron and Tibshirani, An Introduction to the Bootstrap, 1993). Where all are right or all wrong, resampling
-    would claim certainty; Wilson's score interval (1927) is given instead.
+    Of values that are 0 or 1 it is Wilson's score interval (1927). Others vary less about the same mean, as if there
+    were more rows; Wilson's interval of that many is given, as surveys do with an effective sample size (Korn and
+    Graubard, "Confidence intervals for proportions with small expected number of positive counts estimated from survey
+    data", Survey Methodology 24, 1998). Resampling the rows covers too little where nearly all are right: of 50 rows
+    with five seeds each, .97 right, 90 % of such intervals hold the truth, and 94.5 % of these.
     """
-    count, right = len(correct), int(np.sum(correct))
-    if right in (0, count):
-        low = float(wilson_lower(np.array(count), np.array(count), (1 + level) / 2))
-        return (low, 1.0) if right else (0.0, 1.0 - low)
-    shares = np.random.default_rng(seed).binomial(count, np.mean(correct), draws) / count
-    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    values = np.asarray(values, np.float64)
+    mean, variance = float(values.mean()), float(values.var())
+    # A row that is 0 or 1 has the variance p(1 − p); n rows of variance v tell as much as n · p(1 − p) / v such rows.
+    # Where all are alike there is nothing to tell their variance from, and they count as what varies most.
+    binary = mean * (1 - mean)
+    count = len(values) * (binary / variance if variance > 0 and binary > 0 else 1.0)
+    return wilson_interval(mean * count, count, level)
 
 
-def mean_interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean of values ``[N]`` that are not binary."""
-    from scipy.stats import bootstrap
+def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Return Student's t interval of the mean of values ``[N]`` without bounds; of one value, that value."""
+    from scipy.stats import t as student
 
-    if len(values) < 2 or np.ptp(values) == 0:
-        return float(np.mean(values)), float(np.mean(values))
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=2000,
-        batch=max(1, 10_000_000 // len(values)),
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return mean, mean
+    half = float(student.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    return mean - half, mean + half
+
+
+def difference_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Return an interval of the mean of differences in −1..1 between two heads on the same rows.
+
+    Parameters
+    ----------
+    values
+        float ``[N]``: 1 where only the first is right, −1 where only the second is, or shares of seeds.
+    level
+        Coverage.
+
+    Notes
+    -----
+    Bonett and Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data",
+    J. Educational and Behavioral Statistics 37 (2012): the normal interval after one more row was won by each. Without
+    the two, an interval of heads that few rows tell apart is a point, or nearly one.
+    """
+    adjusted = np.concatenate([np.asarray(values, np.float64), [1.0, -1.0]])
+    half = NormalDist().inv_cdf((1 + level) / 2) * float(adjusted.std()) / math.sqrt(len(adjusted))
+    return max(-1.0, float(adjusted.mean()) - half), min(1.0, float(adjusted.mean()) + half)
 
 
 def wilson_lower(right: np.ndarray, count: np.ndarray, level: float) -> np.ndarray:
@@ -64,7 +76,7 @@ def wilson_lower(right: np.ndarray, count: np.ndarray, level: float) -> np.ndarr
     return (share + z**2 / (2 * count) - slack) / (1 + z**2 / count)
 
 
-def wilson_interval(right: int, count: int, level: float = 0.95) -> tuple[float, float]:
+def wilson_interval(right: float, count: float, level: float = 0.95) -> tuple[float, float]:
     """Return Wilson's two-sided interval of a share, `right` of `count` (1 or more); it holds for few rows, too."""
     side = (1 + level) / 2
     low, missed = (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from featcache.core.display import html_table, percent
-from featcache.metrics.intervals import bootstrap_interval, mean_interval
+from featcache.metrics.intervals import share_interval
 from featcache.metrics.regression import RegressionEvaluation, RegressionScores
 
 
@@ -22,7 +22,7 @@ class MultilabelScores:
     accuracy
         Share of right labels, present or absent, at the threshold 0.5.
     interval
-        Bootstrap 95 % interval of it over rows, because the labels of one image are not independent.
+        95 % interval of it over rows, because the labels of one image are not independent.
     mean_average_precision
         Average precision, averaged over the labels that at least one row has; ``None`` if there are none.
     f1
@@ -109,8 +109,7 @@ def evaluate_multilabel(
         split=split,
         count=len(targets),
         accuracy=float(right.mean()),
-        # Where every row has the same score, such as 1, resampling would claim certainty.
-        interval=mean_interval(right) if np.ptp(right) else bootstrap_interval(right > 0.5),
+        interval=share_interval(right),
         mean_average_precision=float(np.mean(possible)) if possible else None,
         f1=float(np.mean(f1)),
         loss=float(-np.mean(np.log(sure))),

@@ -21,7 +21,7 @@ class RegressionScores:
     mae
         Mean absolute error, in the targets' units.
     interval
-        Bootstrap 95 % interval of it over rows.
+        95 % interval of it over rows.
     rmse
         Root mean squared error.
     r2

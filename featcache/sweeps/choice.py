@@ -66,12 +66,13 @@ def choose(
     def judged(key: Trial) -> np.ndarray:
         return _val_losses_and_scores(key, own, seeds, memory, fit_cache)
 
-    best = simplest(ranked, judged, bounded=own.cache.task != REGRESSION)
+    bounded = own.cache.task != REGRESSION
+    best = simplest(ranked, judged, bounded=bounded)
     # Rows of other caches are in another order: only heads of one cache are compared row by row.
     near = [entry for entry in ranked if entry is not best and entry.key.cache == best.key.cache][:CONTENDERS]
     near = [entry for entry in near if np.isfinite(entry.accuracy)]
     scores = {s.key: judged(s.key)[1] for s in (best, *near)}
-    contenders = [Contender(s, compare(scores[best.key], scores[s.key])) for s in near]
+    contenders = [Contender(s, compare(scores[best.key], scores[s.key], bounded=bounded)) for s in near]
     heads, refitted = final_heads(best, own, seeds, memory, fit_cache, refit=refit, calibrate=calibrate)
     test = _test_scores(best, refitted.fits if refitted else heads, own)
     first = None if best is ranked[0] else ranked[0]
@@ -162,7 +163,8 @@ def _test_scores(entry: LeaderboardEntry, heads: Sequence[Fit], data: SweepData)
     test = data.test_part(entry.key.layer, len(heads))
     settings, classes = entry.key.settings, len(data.cache.classes)
     return seed_scores(
-        np.stack([row_scores(settings, own.parameters, test, classes=classes) for own in heads])
+        np.stack([row_scores(settings, own.parameters, test, classes=classes) for own in heads]),
+        bounded=data.cache.task != REGRESSION,
     )
 
 

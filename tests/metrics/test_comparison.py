@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, ttest_1samp
 
 from featcache.metrics.comparison import compare, mean_interval, seed_scores
 from featcache.sweeps.leaderboard import leaderboard_entries
@@ -44,18 +44,34 @@ def test_paired_comparison_is_mcnemars_test():
     better, worse = (first & ~second).sum(), (~first & second).sum()
     assert found.difference == pytest.approx(first.mean() - second.mean())
     assert found.p_value == pytest.approx(binomtest(better, better + worse).pvalue)
-    # A normal approximation of the paired difference; 2,000 resamples know an edge to a few per cent of the width.
-    difference = first.astype(float) - second
-    half = 1.96 * difference.std() / 20
-    np.testing.assert_allclose(found.interval, difference.mean() + np.array([-half, half]), atol=0.15 * half)
+    # Bonett and Price, written out: one more row won by each.
+    won, lost = (better + 1) / 402, (worse + 1) / 402
+    half = norm.ppf(0.975) * np.sqrt((won + lost - (won - lost) ** 2) / 402)
+    np.testing.assert_allclose(found.interval, (won - lost - half, won - lost + half), rtol=1e-9)
     assert found.told_apart
 
 
 def test_equal_heads_are_not_told_apart():
     same = np.random.default_rng(0).random(100) < 0.7
     found = compare(same, same)
-    assert (found.difference, found.interval, found.p_value) == (0.0, (0.0, 0.0), 1.0)
+    assert (found.difference, found.p_value) == (0.0, 1.0)
+    assert found.interval[0] == -found.interval[1] < 0, "that no row tells them apart does not make it certain"
     assert not found.told_apart
+
+
+def test_four_rows_of_a_hundred_do_not_tell_heads_apart():
+    first = np.ones(100)
+    second = np.where(np.arange(100) < 4, 0.0, 1.0)
+    found = compare(first, second)
+    assert found.p_value == pytest.approx(0.125)
+    assert not found.told_apart
+
+
+def test_differences_without_bounds_have_students_interval():
+    first = np.random.default_rng(3).normal(1.0, 30.0, 40)
+    found = compare(first, np.zeros(40), bounded=False)
+    want = ttest_1samp(first, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(found.interval, (want.low, want.high), rtol=1e-9)
 
 
 def test_the_spread_is_over_seeds_and_the_interval_over_rows():
