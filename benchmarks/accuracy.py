@@ -4,7 +4,8 @@ Contenders learn from the same draws of a cache's training rows, and all test ro
 
 - ``full``: `featcache.train_head` with default settings, with ``head="logistic"``, and the winner of a default
   `featcache.sweep`, beside scikit-learn's ``GridSearchCV`` over C = 1e-4 … 1e2 (standardised, five folds, refitted);
-  100, 300 and 1,000 training rows; as they are, and with the labels of 10 % of the training rows wrong;
+  100, 300 and 1,000 training rows (or as many as there are); as they are, with the labels of 10 % of the training rows
+  wrong, and, where there are four classes or more, with the first half of the classes told from the others;
 - ``few``: every kind of head with 1, 2, 5 and 10 rows of each class, beside nearest class means of rows of unit length
   (``prototype``).
 
@@ -42,11 +43,15 @@ NOISE = 0.1
 class DrawnCache(FeatureCache):
     """A cache of whose training rows some are drawn, with the labels of some of these replaced.
 
-    Its other rows are test rows, whatever they are called: what validates is held out of the training rows.
+    Its other rows are test rows, whatever they are called: what validates is held out of the training rows. With
+    `halves` it has two classes, each of half of the cache's (of five, of three and of two).
     """
 
-    def __init__(self, path: Path, *, rows: int, seed: int, noise: float) -> None:
+    def __init__(self, path: Path, *, rows: int, seed: int, noise: float = 0.0, halves: bool = False) -> None:
         super().__init__(path)
+        if halves:
+            self.labels = (self.labels >= (len(self.classes) + 1) // 2).astype(self.labels.dtype)
+            self.classes = ("first half", "second half")
         self._held = super().rows_of("test" if "test" in super().splits else "val")
         random = np.random.default_rng(seed)
         train = super().rows_of("train")
@@ -121,10 +126,18 @@ def shown(scores: Mapping[str, list[float]], beside: str) -> Iterator[str]:
         yield told if name == beside else f"{told} ({100 * np.mean(own - base):+.2f})"
 
 
-def full(path: Path, layer: str, rows: int, draws: int, noise: float) -> dict[str, list[float]]:
+CASES: Mapping[str, Mapping[str, Any]] = {
+    "": {},
+    f", {NOISE:.0%} of the labels wrong": {"noise": NOISE},
+    ", half of the classes against the others": {"halves": True},
+}
+"""What is said of a case, and how its rows are drawn."""
+
+
+def full(path: Path, layer: str, rows: int, draws: int, case: Mapping[str, Any]) -> dict[str, list[float]]:
     scores: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for seed in range(draws):
-        cache = DrawnCache(path, rows=rows, seed=seed, noise=noise)
+        cache = DrawnCache(path, rows=rows, seed=seed, **case)
         for name, run in CONTENDERS.items():
             with tempfile.TemporaryDirectory() as folder:
                 scores[name].append(run(cache, layer, Path(folder) / "sweep"))
@@ -173,12 +186,13 @@ def main() -> None:
         for shots in map(int, given.shots.split(",")) if given.only != "full" else ():
             scores = few(path, layer, shots, given.draws)
             print(f"{path.name}, {shots} of each class:", ", ".join(shown(scores, "prototype")), flush=True)
-        for rows in map(int, given.rows.split(",")) if given.only != "few" else ():
-            if rows > len(cache.rows_of("train")):
-                continue
-            for noise in (0.0, NOISE):
-                what = "" if not noise else f", {noise:.0%} of the labels wrong"
-                scores = full(path, layer, rows, given.draws, noise)
+        most = len(cache.rows_of("train"))
+        sizes = sorted({min(most, int(rows)) for rows in given.rows.split(",")})
+        for rows in sizes if given.only != "few" else ():
+            for what, case in CASES.items():
+                if case.get("halves") and len(cache.classes) < 4:
+                    continue
+                scores = full(path, layer, rows, given.draws, case)
                 print(f"{path.name}, {rows} rows{what}:", ", ".join(shown(scores, "grid search")), flush=True)
 
 

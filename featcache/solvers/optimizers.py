@@ -50,6 +50,8 @@ class Hyperparameters(NamedTuple):
         Epochs without an improvement before a head stops.
     min_delta
         How much the monitored value must improve to count.
+    learnt
+        Training loss, in nats, below which a head stops: it has learnt its rows. 0 for none.
     last_epoch
         The epoch after which a head stops, whatever its schedule would still do; infinite for the program's own.
     seed
@@ -69,6 +71,7 @@ class Hyperparameters(NamedTuple):
     noise: Array
     patience: Array
     min_delta: Array
+    learnt: Array
     last_epoch: Array
     seed: Array
 
@@ -87,6 +90,7 @@ NEUTRAL: Mapping[str, float] = {
     "noise": 0.0,
     "patience": float("inf"),
     "min_delta": 0.0,
+    "learnt": 0.0,
     "last_epoch": float("inf"),
     "seed": 0,
 }

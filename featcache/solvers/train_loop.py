@@ -220,7 +220,7 @@ def end_epoch(
     train_loss: jax.Array,
     judged: tuple[jax.Array, jax.Array, jax.Array],
 ) -> Carry:
-    """Keep the parameters of heads that improved, and stop those that have not for `patience` epochs.
+    """Keep the parameters of heads that improved; stop those that have not for `patience` epochs, or learnt all rows.
 
     A stopped head is still computed until the last one stops, without effect: masking every array would cost more
     than it saves. A head without validation rows improves with every finite epoch.
@@ -259,6 +259,7 @@ def end_epoch(
         stopped=carry.stopped
         | (epoch - best_epoch >= hyper.patience)
         | (epoch >= hyper.last_epoch)
+        | (train_loss < hyper.learnt)
         | ~finite,
         history=jax.tree.map(
             lambda all_, new: all_.at[carry.epoch].set(jnp.where(alive, new, jnp.nan)), carry.history, scores

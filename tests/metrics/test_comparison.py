@@ -55,7 +55,9 @@ def test_equal_heads_are_not_told_apart():
     same = np.random.default_rng(0).random(100) < 0.7
     found = compare(same, same)
     assert (found.difference, found.p_value) == (0.0, 1.0)
-    assert found.interval[0] == -found.interval[1] < 0, "that no row tells them apart does not make it certain"
+    assert found.interval[0] == -found.interval[1] < 0, (
+        "that no row tells them apart does not make it certain"
+    )
     assert not found.told_apart
 
 
