@@ -29,6 +29,7 @@ ARRAYS = np.load(ARCHIVE / "arrays.npz")
 CACHES = [path for path in sorted((ARCHIVE / "caches").glob("*.h5")) if ".partial" not in path.name]
 OF_THE_RUN = {
     "interval",  # Wilson's and the like, where rows were resampled
+    "verdict",  # which tells an interval
     "seconds",
     "standardize",  # is called scaling
     "temperature",  # of votes that all count the same
