@@ -49,9 +49,10 @@ class DrawnCache(FeatureCache):
 
     def __init__(self, path: Path, *, rows: int, seed: int, noise: float = 0.0, halves: bool = False) -> None:
         super().__init__(path)
+        self._halves = halves
         if halves:
-            self.labels = (self.labels >= (len(self.classes) + 1) // 2).astype(self.labels.dtype)
-            self.classes = ("first half", "second half")
+            first = (len(super().classes) + 1) // 2
+            self.labels = (self.labels >= first).astype(self.labels.dtype)
         self._held = super().rows_of("test" if "test" in super().splits else "val")
         random = np.random.default_rng(seed)
         train = super().rows_of("train")
@@ -60,6 +61,11 @@ class DrawnCache(FeatureCache):
         steps = random.integers(1, len(self.classes), len(wrong))
         self.labels = self.labels.copy()
         self.labels[wrong] = (self.labels[wrong] + steps) % len(self.classes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The cache's classes, or its two halves."""
+        return ("first", "second") if getattr(self, "_halves", False) else super().classes
 
     @property
     def splits(self) -> tuple[str, ...]:
