@@ -33,7 +33,8 @@ import featcache
 from featcache.cache import FeatureCache
 from featcache.heads.feature_table import ArrayTable, FeatureRows
 from featcache.heads.fitted_head import FittedHead
-from featcache.heads.settings import HEADS, Settings, with_enough_epochs, with_fading_votes
+from featcache.heads.settings import HEADS, Settings
+from featcache.heads.usual_settings import for_rows, with_fading_votes
 from featcache.solvers.fit import fit_heads
 
 STRENGTHS = [10.0**power for power in range(-4, 3)]
@@ -166,7 +167,7 @@ def few(path: Path, layer: str, shots: int, draws: int) -> dict[str, list[float]
     scores = {}
     for head in ("prototype", *(name for name in HEADS if name != "prototype")):
         usual = with_fading_votes(Settings(head=head))
-        enough = with_enough_epochs(usual, shots * classes)
+        enough = for_rows(usual, shots * classes, ())
         settings = [replace(enough, seed=seed) for seed in range(draws)]
         fits = fit_heads(settings, rows, nothing, classes=classes)
         heads = [FittedHead(usual, fit.parameters, classes, cache.task) for fit in fits]

@@ -26,11 +26,10 @@ from featcache.heads.settings import (
     STRENGTHS,
     HeadArguments,
     Settings,
-    with_enough_epochs,
-    with_fading_votes,
 )
 from featcache.heads.target_scaling import labels_to_learn
 from featcache.heads.task_types import TASK_TYPES
+from featcache.heads.usual_settings import for_rows, with_fading_votes
 from featcache.splits.selection import Selection, SplitSpec, select_rows
 
 if TYPE_CHECKING:
@@ -128,8 +127,7 @@ def train_head(
     if tta:
         require_several(opened, name)
     own = with_views(opened, name, own)
-    if settings.get("epochs") is None:
-        own = with_enough_epochs(own, len(rows.train))
+    own = for_rows(own, len(rows.train), {key for key, value in settings.items() if value is not None})
     task = _Training(opened, name, own, rows)
     started = time.monotonic()
     own, fit, refitted = _fitted(

@@ -172,7 +172,7 @@ _OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "learning_rate": {"default": 1e-4},
     "optimizer": {"default": "adamw", "choices": STEPPING},
     "schedule": {"default": "cosine"},
-    "weight_decay": {"help": "decay of weights, not of biases and norms"},
+    "weight_decay": {"help": "decay of weights, not of biases and norms", "otherwise": ""},
     "mixup": {"help": "alpha of mixup of the first trained stage's input"},
     "batch_size": {"default": 32, "help": "images per step"},
     "patience": {"default": 5},

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self, TypedDict
 
 from featcache.core.schema import Limit, Setting, check_settings, declare, require_sensible, settings_of
@@ -93,7 +93,8 @@ class Settings:
         epoch, as long as it needs to be: it knows no batches, learning rate, schedule, momentum, clipping, and
         nothing random (dropout, mixup, noise), nor `batch_norm`.
     learning_rate, weight_decay, label_smoothing, momentum
-        As in other libraries; decay does not apply to biases.
+        As in other libraries; decay does not apply to biases. `featcache.train_head` and `featcache.sweep` take the
+        decay and the epochs of `featcache.heads.usual_settings.for_rows` where nothing is said.
     schedule
         Of the learning rate: ``"constant"``, ``"cosine"``, ``"exponential"`` or ``"polynomial"``.
     end, power, warmup
@@ -126,7 +127,7 @@ class Settings:
         ``ridge``: strength of the penalty, scikit-learn's ``alpha``.
     neighbours, temperature
         ``knn``: how many vote, and how fast a vote fades with the distance; ``None``: all count the same, but
-        `with_fading_votes` is what `featcache.train_head` and `featcache.sweep` take.
+        `featcache.heads.usual_settings.with_fading_votes` is what `featcache.train_head` and `featcache.sweep` take.
     metric
         ``knn`` and ``prototype``: ``"cosine"`` or ``"euclidean"``.
     views
@@ -168,7 +169,11 @@ class Settings:
         grid="1e-4:1e-2:log3",
     )
     weight_decay: float = _setting(
-        0.0, "L2 decay of the weights, not of biases", "Optimisation", limit=NOT_NEGATIVE
+        0.0,
+        "L2 decay of the weights, not of biases",
+        "Optimisation",
+        limit=NOT_NEGATIVE,
+        otherwise="0.1 for classes; less where rows are many",
     )
     label_smoothing: float = _setting(0.0, "share of the target spread evenly", "Optimisation", limit=SHARE)
     momentum: float = _setting(
@@ -352,34 +357,6 @@ STRENGTHS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "ridge": ("l2", tuple(10.0**power for power in range(6, -3, -1))),
 }
 """The setting that is the strength of a solved head's penalty, and what is tried of it, the strongest first."""
-
-FEWEST_STEPS = 5000
-"""Steps that heads by descent may take at least: of 240 photos an epoch is two."""
-
-
-def with_enough_epochs(settings: Settings, rows: int) -> Settings:
-    """Return settings with the most epochs to run where nothing is said: 100, or what `FEWEST_STEPS` take of N rows.
-
-    Heads that take no steps stay as they are.
-    """
-    if settings.head not in DESCENT or settings.optimizer not in STEPPING:
-        return settings
-    steps = max(1, -(-rows // settings.batch_size))
-    return replace(settings, epochs=max(100, -(-FEWEST_STEPS // steps)))
-
-
-FADING = 0.07
-"""Temperature of votes by cosine similarity, as in DINO's evaluation (Caron et al., https://arxiv.org/abs/2104.14294).
-
-Of twenty votes that count the same, the near ones are outvoted where a class has fewer than twenty rows: with five of
-each of five classes, flowers are recognised in 56 % of the cases so, and in 69 % with votes that fade.
-"""
-
-
-def with_fading_votes(settings: Settings) -> Settings:
-    """Return settings whose neighbours' votes fade with the distance, where nothing is said and its unit is known."""
-    unsaid = settings.head == "knn" and settings.metric == "cosine" and settings.temperature is None
-    return replace(settings, temperature=FADING) if unsaid else settings
 
 
 def settings_for(head: str) -> tuple[str, ...]:

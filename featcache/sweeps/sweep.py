@@ -16,8 +16,9 @@ from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS
 from featcache.core.warning import warn_all
 from featcache.errors import IntegrityError, UsageError, did_you_mean
-from featcache.heads.settings import DESCENT, Settings, with_enough_epochs, with_fading_votes
+from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.task_types import TASK_TYPES
+from featcache.heads.usual_settings import for_rows, with_fading_votes
 from featcache.sweeps.axes import Given, read_bytes
 from featcache.sweeps.choice import choose, finish_winner, fit_trials
 from featcache.sweeps.comparable import cache_names, comparable
@@ -157,15 +158,17 @@ def sweep(
     if task != MULTICLASS and shot_counts != [None]:
         raise UsageError(f"shots are training examples of each class, and {opened[0].path} holds {task}")
 
-    def with_epochs(own: Settings, few: int | None, number: int) -> Settings:
+    said = {name for name, value in axes.items() if value is not None}
+
+    def for_its_rows(own: Settings, few: int | None, number: int) -> Settings:
         rows = len(data[number].train) if few is None else few * len(opened[number].classes)
-        return own if axes.get("epochs") is not None else with_enough_epochs(own, rows)
+        return for_rows(own, rows, said)
 
     asked = (
         Trial(
             number,
             name,
-            with_views(cache, name, replace(with_epochs(own, few, number), seed=first)),
+            with_views(cache, name, replace(for_its_rows(own, few, number), seed=first)),
             fold,
             few,
         )

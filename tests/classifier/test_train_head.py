@@ -64,7 +64,7 @@ def test_everything_that_made_the_head_is_recorded(cache):
     assert classifier.recipe == RECIPE.to_json()
     assert classifier.classes == ("ant", "bee", "cat")
     given = {field.name: classifier.training[field.name] for field in fields(Settings)}
-    wanted = vars(Settings(epochs=EPOCHS, learning_rate=0.05, seed=7))
+    wanted = vars(Settings(epochs=EPOCHS, learning_rate=0.05, weight_decay=0.1, seed=7))
     assert given == wanted | {"hidden": list(wanted["hidden"])}  # as JSON knows it
     assert classifier.provenance["cache"] == str(cache.path.resolve())
     assert classifier.provenance["rows_sha256"] == cache.identity["rows"]["sha256"]
@@ -313,7 +313,7 @@ def test_a_missing_cache_says_how_to_make_one(tmp_path):
 
 def test_settings_have_the_defaults_of_train_head():
     signature = inspect.signature(train_head).parameters
-    by_task = dict.fromkeys(("head", "loss", "scaling", "epochs", "c", "l2"))
+    by_task = dict.fromkeys(("head", "loss", "scaling", "epochs", "weight_decay", "c", "l2"))
     assert {f.name: f.default for f in fields(Settings)} | by_task == {
         f.name: signature[f.name].default for f in fields(Settings)
     }

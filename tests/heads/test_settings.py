@@ -38,7 +38,8 @@ def test_the_words_are_those_of_the_engine(words, table):
 def test_every_hyperparameter_is_a_setting_of_its_name():
     known = {field.name for field in fields(Settings)}
     assert set(Hyperparameters._fields) == set(NEUTRAL)
-    assert set(Hyperparameters._fields) - {"last_epoch"} <= known  # which whoever fits a head again gives
+    # The first is given by whoever fits a head again, the second is a constant.
+    assert set(Hyperparameters._fields) - {"last_epoch", "learnt"} <= known
 
 
 def test_defaults_that_do_nothing_are_the_neutral_ones():
