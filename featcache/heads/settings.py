@@ -309,8 +309,8 @@ class Settings:
 class HeadArguments(TypedDict, total=False):
     """The settings as arguments of functions such as `featcache.train_head`: names and types of `Settings`.
 
-    `head`, `loss` and `scaling` may be ``None``: what suits the kind of labels; so may `epochs`, `c` and `l2`: what
-    suits the rows. A type checker needs them written out; a test compares with `Settings`.
+    `head`, `loss` and `scaling` may be ``None``: what suits the kind of labels; so may `epochs`, `weight_decay`, `c`
+    and `l2`: what suits the rows. A type checker needs them written out; a test compares with `Settings`.
     """
 
     head: str | None
@@ -321,7 +321,7 @@ class HeadArguments(TypedDict, total=False):
     loss: str | None
     optimizer: str
     learning_rate: float
-    weight_decay: float
+    weight_decay: float | None
     label_smoothing: float
     momentum: float
     schedule: str
