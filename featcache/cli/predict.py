@@ -143,6 +143,7 @@ def _run(
     """Print and write predictions as they come, and return them all; `start` loads the network and yields them."""
     width = min(max((len(escaped(photo.id)) for photo in photos), default=0), _MOST_WIDTH)
     found: list[Prediction] = []
+    console.outlives_output = files.wanted
     try:
         with files, console.progress() as on_progress:
             on_progress(Progress("load", total=len(photos)))

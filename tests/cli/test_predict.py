@@ -214,3 +214,47 @@ def test_a_failure_before_the_first_photo_leaves_no_file(cli, trained, files, mo
     monkeypatch.setattr(Classifier, "stream", stream)
     assert cli("predict", trained.folder, "new", "--csv", "all.csv").code == 1
     assert not [*Path().glob("all*")]
+
+
+@pytest.fixture
+def unread(cli, monkeypatch):
+    """Run a command whose output nobody reads, as before ``| head -0``."""
+
+    def unread(*arguments):
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        with os.fdopen(write_end, "w") as closed, monkeypatch.context() as patched:
+            patched.setattr("sys.stdout", closed)
+            return cli(*arguments)
+
+    return unread
+
+
+def test_files_are_whole_though_nobody_reads_the_output(trained, want, known, unread):
+    ran = unread(
+        "predict", trained.folder, "new", "--csv", "all.csv", "--jsonl", "all.jsonl", "--copy-to", "sorted"
+    )
+    assert ran.code == 0
+    assert "all.csv: 12 photos" in ran.err
+    assert len(Path("all.csv").read_text().splitlines()) == 13
+    assert len(Path("all.jsonl").read_text().splitlines()) == 12
+    assert len([*Path("sorted").glob("*/*/*.png")]) == 11
+
+
+@pytest.mark.parametrize("option", ["--csv", "--jsonl", "--copy-to"])
+def test_each_kind_of_file_is_reason_to_go_on(trained, want, known, unread, option):
+    assert unread("predict", trained.folder, "new", option, "made").code == 0
+    assert len([*Path("made").glob("*/*/*.png")]) == 11 if option == "--copy-to" else Path("made").exists()
+
+
+def test_without_files_there_is_nothing_to_go_on_for(trained, want, unread, monkeypatch):
+    seen = []
+
+    def stream(self, images, **options):
+        for each in want:
+            seen.append(each)
+            yield each
+
+    monkeypatch.setattr(Classifier, "stream", stream)
+    assert unread("predict", trained.folder, "new").code == 1
+    assert len(seen) == 1
