@@ -239,7 +239,7 @@ def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
     kept = calibration.rejection
     assert lines[4] == (
         f'  unknown     {_of_100(1 - kept.coverage)} would be answered "unknown"; {100 * kept.accuracy:.1f} % of '
-        f"{'the others' if kept.coverage < 1 else 'them'} are right"
+        f"{'the others' if kept.coverage < 1 else 'the answers'} are right"
     )
     assert lines[6:] == [
         f"  calibrated  temperature {calibration.temperature:.2f}; calibration error "
