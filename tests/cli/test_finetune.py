@@ -54,6 +54,10 @@ def test_it_says_what_it_did_and_whether_it_was_worth_it(tuned, trained):
     assert "fine-tuned" in out
     assert "epoch 0 (the frozen head): validation loss " in err
     assert "epoch 1: loss " in err
+    assert (
+        "note: the frozen head is compared as it was before it was fitted again on validation images too"
+        in err
+    )
     start = trained.folder
     assert (
         f"next: go on with the frozen head: featcache evaluate {start}, then featcache predict {start}" in err
