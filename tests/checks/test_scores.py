@@ -56,7 +56,7 @@ def test_a_classifier_and_a_sweep_of_few_shots_say_so(cache, tmp_path):
     assert "of the test rows, which is no better than a guess among 3 classes (33.3%)" in told["below-chance"]
     assert "the last of 3 epochs was the best" in told["unfinished"]
     swept = featcache.sweep(cache, output=tmp_path / "sweep", head="prototype", shots="1,all")
-    assert [text for text in swept.warnings if text.startswith("1 shots: right in")]
+    assert [text for text in swept.warnings if text.startswith("1 shot of each class: right in")]
     assert [text for text in swept.warnings if text.startswith("right in")]
 
 
