@@ -47,6 +47,7 @@ def test_what_is_wrong_is_listed_and_is_no_failure(cli, photos):
     ran = cli("data", "check", "photos")
     assert ran.code == 0
     said = ran.out.splitlines()
+    assert said[0].startswith("photos: 17 images (16 of them readable), 2 classes, ")
     assert "  transparent 1, which are laid on white" in said
     assert said[said.index("  misnamed    1 (another format than their name says):") + 1] == (
         "    train/dog/alpha.jpg is PNG"

@@ -61,7 +61,7 @@ FAILURES = {
     "missing folder": ("extract nowhere", 3, r"no dataset folder nowhere; expected ROOT/CLASS/image\.jpg"),
     "a file": ("extract text.jpg", 3, r"text\.jpg is a file; expected a dataset folder"),
     "empty folder": ("extract empty", 3, r"empty holds no images in class folders"),
-    "one class": ("extract one", 3, r"one holds one class \(cat\); a classifier needs at least two"),
+    "one class": ("extract one", 3, r"one holds one class \(cat\); a classifier needs at least two; expected ROOT/"),
     "strict": ("extract broken --strict", 3, r"cat/text\.jpg: not an image: .*; without --strict"),
     "offline": (
         "extract photos -b mobilenet_v2",

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
+from featcache.core.display import some
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state, size_and_times
 from featcache.errors import DataError, ImageError
@@ -82,9 +83,8 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         for image in _images(folder, skipped, (_inode(root), _inode(folder.parent)))
     ]
     classes = sorted({name for _, name, _ in found}, key=natural_key)
-    skipped.update(
-        {f"class folder without images ({n}/)": 1 for n in {n for _, n, _ in folders} - {*classes}}
-    )
+    hollow = sorted({n for _, n, _ in folders} - {*classes}, key=natural_key)
+    skipped.update(_folders_left_out("class folder", "without images", hollow))
     _refuse_unusable(root, classes, skipped, least_classes)
     labels = {name: index for index, name in enumerate(classes)}
     below = {
@@ -194,10 +194,15 @@ def _split_folders(root: Path, skipped: Counter[str]) -> list[tuple[str, Path]]:
     named = [(SPLITS[f.name.casefold()], f) for f in folders if f.name.casefold() in SPLITS]
     if not any(split == "train" for split, _ in named):
         return [(UNSPLIT, root)]
-    for folder in folders:
-        if folder.name.casefold() not in SPLITS:
-            skipped[f"folder beside the splits ({folder.name}/)"] += 1
+    beside = [folder.name for folder in folders if folder.name.casefold() not in SPLITS]
+    skipped.update(_folders_left_out("folder", "beside the splits", beside))
     return named
+
+
+def _folders_left_out(what: str, why: str, names: list[str]) -> dict[str, int]:
+    """Return one reason for all of them with their number, such as ``{"folders beside the splits (a/, b/)": 2}``."""
+    several = "s" if len(names) > 1 else ""
+    return {f"{what}{several} {why} ({some([f'{n}/' for n in names])})": len(names)} if names else {}
 
 
 def _class_folders(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, Path]]:
@@ -305,5 +310,5 @@ def _refuse_unusable(root: Path, classes: list[str], skipped: Counter[str], leas
         raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{found}")
     if len(classes) < least:
         raise DataError(
-            f"{root} holds one class ({classes[0]}); a classifier needs at least two. {LAYOUTS}{found}"
+            f"{root} holds one class ({classes[0]}); a classifier needs at least two; {LAYOUTS}{found}"
         )
