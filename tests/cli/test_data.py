@@ -111,3 +111,12 @@ def test_pillows_warnings_become_one_of_ours(cli, tmp_path):
     )
     assert "UserWarning" not in ran.err
     assert cli("data", "check", tmp_path / "set", "--quiet").err == ""
+
+
+def test_pictures_of_formats_that_are_not_read_are_told_once(cli, photos):
+    (photos / "train/cat/IMG_1.HEIC").touch()
+    ran = cli("data", "check", "photos")
+    assert (ran.code, ran.err) == (0, "")
+    assert (
+        "  left out    1 HEIC file (IMG_1.HEIC): unsupported format; convert it to one of JPEG, " in ran.out
+    )

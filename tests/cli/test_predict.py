@@ -258,3 +258,20 @@ def test_without_files_there_is_nothing_to_go_on_for(trained, want, unread, monk
     monkeypatch.setattr(Classifier, "stream", stream)
     assert unread("predict", trained.folder, "new").code == 1
     assert len(seen) == 1
+
+
+def test_photos_in_a_folder_whose_format_is_not_read_are_told(cli, trained, want, known):
+    for name in ("IMG_1.HEIC", "IMG_2.HEIC"):
+        Path("new", name).touch()
+    ran = cli("predict", trained.folder, "new", "--csv", "all.csv", "--copy-to", "sorted")
+    told = "2 HEIC files (IMG_1.HEIC, IMG_2.HEIC): unsupported format; convert them to one of JPEG, PNG, "
+    assert (ran.code, len(ran.out.splitlines())) == (0, 12)
+    assert f"warning: left out: {told}" in ran.err
+    Path("heic").mkdir()
+    Path("new", "IMG_1.HEIC").rename("heic/IMG_1.HEIC")
+    ran = cli("predict", trained.folder, "heic")
+    assert (ran.code, ran.out) == (3, "")
+    assert (
+        "error: no images in heic; left out: 1 HEIC file (IMG_1.HEIC): unsupported format; convert it to "
+        in ran.err
+    )

@@ -15,10 +15,10 @@ from pathlib import Path
 from featcache.core.disk.names import require_file, require_folder
 from featcache.core.display import some
 from featcache.datasets.dataset import Dataset, access_errors
-from featcache.datasets.formats.folder import EXTENSIONS
 from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.errors import DataError, MissingFileError, did_you_mean
+from featcache.images.names import EXTENSIONS
 from featcache.splits.slices import SPLITS
 
 LAYOUTS = (
