@@ -188,7 +188,7 @@ def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, vie
 
 def _known(rejection: "Rejection | None") -> list[str]:
     """Return the line on coverage and accuracy of predictions that are not "unknown"."""
-    if rejection is None:
+    if rejection is None or rejection.threshold is None:
         return []
     right = "" if rejection.accuracy is None else f", accuracy {percent(rejection.accuracy)} there"
     return [

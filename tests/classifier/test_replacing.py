@@ -32,7 +32,7 @@ def test_a_clearly_better_classifier_is_kept(caches, tmp_path):
     was = f"{100 * good.metrics['val']['accuracy']:.1f} %"
     with pytest.warns(
         FeatcacheWarning,
-        match=r"on the same 39 validation rows the new classifier in .*head is clearly worse \(accuracy 0\.\d{4}\) "
+        match=r"on the same 39 validation rows the new classifier in .*head is clearly worse \(accuracy \d+\.\d %\) "
         rf"than the one that was there \(accuracy {was}\), which is kept as .*head\.better$",
     ):
         bad = train_head(caches[1], output=place, head="ridge")
