@@ -83,6 +83,10 @@ FAILURES = {
     "unknown split": ("evaluate classifier --split tset", 2, r"has no split 'tset'; did you mean 'test'"),
     "other features": ("evaluate classifier --cache other.h5", 4, r"other\.h5 holds other features than"),
     "predict without photos": ("predict classifier", 2, r"no images given: featcache predict classifier PHOTO"),
+    "predict photos alone": ("predict photos/cat", 2, r"photos/cat is a folder of photos, and the classifier comes"),
+    "predict a photo alone": ("predict text.jpg", 2, r"text\.jpg is a photo, .*: featcache predict CLASSIFIER text"),
+    "train on photos": ("train-head photos", 3, r"photos is a folder of photos, .*; first: featcache extract photos$"),
+    "sweep photos": ("sweep photos", 3, r"photos is a folder of photos, .*; first: featcache extract photos$"),
     "predict nothing": ("predict classifier nowhere.jpg", 3, r"no image nowhere\.jpg"),
     "predict empty": ("predict classifier empty", 3, r"no images in empty"),
     "predict elsewhere": ("predict photos text.jpg", 3, r"no classifier in photos"),
@@ -241,3 +245,17 @@ def test_an_interruption_says_what_is_kept_of_this_command(
     ran = cli(*arguments.split())
     assert (ran.code, ran.out) == (130, "")
     assert re.fullmatch(rf"error: interrupted; {says}.*\n", ran.err), ran.err
+
+
+def test_a_cache_that_was_made_from_the_photos_is_named(cli, place, trained):
+    """Where photos were given in its place; one of other photos is not, whatever it is called."""
+    shutil.copytree(trained.photos, trained.photos.name, dirs_exist_ok=True)
+    name = trained.photos.name
+    shutil.copyfile(trained.cache, f"{name}-efficientnet_lite0.h5")
+    Path(f"{name}-other.h5").write_text("no cache")
+    ran = cli("train-head", name)
+    assert ran.code == 3
+    assert ran.err.endswith(f"; {name}-efficientnet_lite0.h5 was made from it: name that\n")
+    Path("pho").mkdir()
+    shutil.copy("photos/cat/0.png", "pho")
+    assert cli("train-head", "pho").err.endswith("; first: featcache extract pho\n")
