@@ -37,6 +37,7 @@ from featcache.cli.console import (
 )
 from featcache.cli.options import SectionedCommand
 from featcache.cli.signals import after_interruption
+from featcache.core.argument_types import named_as_options
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.core.version import __version__
@@ -151,7 +152,8 @@ def _run(arguments: list[str]) -> int:
             "UsageError", "an argument holds a NUL character; no file's name can, so give another", 2, as_json
         )
     try:
-        result: Any = app(arguments, prog_name=app.info.name, standalone_mode=False)
+        with named_as_options():
+            result: Any = app(arguments, prog_name=app.info.name, standalone_mode=False)
     except FeatcacheError as error:
         return _fail(type(error).__name__, str(error), error.exit_code, as_json)
     except KeyboardInterrupt:

@@ -131,7 +131,7 @@ def test_a_plan_in_json(trained, small_backbone, cli):
             "have no learning rate, in block6b, block6c, block6d, top, head; end with",
         ),
         (("--rate", "fast"), 2, "rate 'fast': expected PATTERN=RATE"),
-        (("--optimizer", "lion"), 2, "no optimizer 'lion'"),
+        (("--optimizer", "lion"), 2, "no --optimizer 'lion'"),
         (("--augment", "flop"), 2, "flop"),
         (("--batch-norm", "train"), 2, "no batch-norm 'train'"),
         (("--epochs", "0"), 2, "epochs 0: expected at least 1"),
