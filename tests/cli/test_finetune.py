@@ -133,7 +133,7 @@ def test_a_plan_in_json(trained, small_backbone, cli):
         (("--rate", "fast"), 2, "rate 'fast': expected PATTERN=RATE"),
         (("--optimizer", "lion"), 2, "no --optimizer 'lion'"),
         (("--augment", "flop"), 2, "flop"),
-        (("--batch-norm", "train"), 2, "no batch-norm 'train'"),
+        (("--batch-norm", "train"), 2, "no --batch-norm 'train'"),
         (("--epochs", "0"), 2, "epochs 0: expected at least 1"),
         (("--layer", "block6d:map"), 2, "layer block6d:map names a layer of a cached cut; give --cache too"),
         (("--resume",), 3, "nothing to resume"),
