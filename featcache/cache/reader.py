@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from featcache.cache.checksums import PRESENT
+from featcache.cache.given_folder import instead_of
 from featcache.cache.layout import LayerSpec, partial_path
 from featcache.cache.metadata import CacheMetadata
 from featcache.cache.row_store import StoredRows
@@ -26,6 +27,7 @@ from featcache.errors import (
     UsageError,
     did_you_mean,
 )
+from featcache.images.names import holds_images
 from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import ALL, rows_in
 
@@ -76,6 +78,7 @@ class FeatureCache(CacheMetadata):
     @checked_types()
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        _refuse_photos(self.path)
         require_file(self.path, A_CACHE, missing=lambda: _missing(self.path))
         self._stored = StoredRows(self.path)
         layout = self._stored.layout
@@ -367,6 +370,11 @@ def share_written(cache: FeatureCache) -> str:
     """Return the share of rows that are written, such as ``"62 % complete"``; rounded down."""
     written = cache.written()
     return f"{100 * int(written.sum()) // max(1, len(written))} % complete"
+
+
+def _refuse_photos(path: Path) -> None:
+    if path.is_dir() and holds_images(path):
+        raise DataError(instead_of(path, FeatureCache))
 
 
 def _missing(path: Path) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from featcache.checks.dataset_report import SMALL, Copies, DatasetCheck, Quartiles
-from featcache.checks.rows import Finding, class_counts, duplicates
+from featcache.checks.rows import WHOLE, Finding, class_counts, duplicates
 from featcache.core.argument_types import checked_types
 from featcache.core.parallel import default_workers, ordered_map
 from featcache.core.progress import OnProgress, Progress
@@ -206,7 +206,7 @@ def _findings(data: Dataset, looks: Sequence[_Look], rows: Sequence[int]) -> lis
     splits = np.array([record.split for record in data.records])
     readable = np.zeros(len(labels), bool)
     readable[rows] = True
-    parts = {split or "dataset": np.flatnonzero(readable & (splits == split)) for split in data.splits}
+    parts = {split or WHOLE: np.flatnonzero(readable & (splits == split)) for split in data.splits}
     found = duplicates(
         [look.sha256 for look in looks],
         labels,

@@ -7,6 +7,7 @@ than a second at 10,000 rows of 1280 features; where rows are sampled, a seed ch
 import numpy as np
 
 from featcache.checks.rows import Finding
+from featcache.core.display import percent
 from featcache.heads.class_weights import balanced_class_weights
 from featcache.heads.nearest import knn_scores, prototype_scores, prototypes
 
@@ -86,8 +87,8 @@ def chance_level(
     if accuracy > chance + spread + 1e-9:
         return []
     message = (
-        f"the {neighbours} nearest neighbours of {count} training rows tell their class in {accuracy:.1%}, where "
-        f"guessing does in {chance:.1%} ± {spread:.1%}: these features do not separate these classes; "
+        f"the {neighbours} nearest neighbours of {count} training rows tell their class in {percent(accuracy)}, where "
+        f"guessing does in {percent(chance)} ± {percent(spread)}: these features do not separate these classes; "
         "check whether labels are shuffled, and whether the preprocessing is that of the weights"
     )
     return [Finding("chance-level", message)]
@@ -191,8 +192,8 @@ def below_floor(accuracy: float, floor: float) -> list[Finding]:
     if accuracy > floor:
         return []
     message = (
-        f"the head is right in {accuracy:.1%} of the validation rows, and simple statistics of the images "
-        f"(colours, sizes) in {floor:.1%}: the features add nothing; check the weights, the preprocessing and the "
+        f"the head is right in {percent(accuracy)} of the validation rows, and simple statistics of the images "
+        f"(colours, sizes) in {percent(floor)}: the features add nothing; check the weights, the preprocessing and the "
         "layer, and whether the classes differ in how their images were made"
     )
     return [Finding("below-floor", message)]

@@ -60,6 +60,7 @@ def check_rows(
         Of `duplicates` (by the images' sha256), `torn_groups` and `class_counts`.
     """
     keys = [digest.tobytes() for digest in cache.sha256]
+    parts = {_known_as(cache, part, numbers): numbers for part, numbers in parts.items()}
     if cache.task != MULTICLASS:
         return duplicates(keys, cache.labels, parts, ids=cache.ids)
     labels = {part: cache.labels[numbers] for part, numbers in parts.items()}
@@ -68,6 +69,26 @@ def check_rows(
         *([] if cache.groups is None else torn_groups(cache.groups, parts)),
         *class_counts(labels, cache.classes, class_weights=class_weights),
     ]
+
+
+WHOLE = "dataset"
+"""What a part is called that is all of a dataset without splits."""
+
+
+def _known_as(cache: FeatureCache, part: str, rows: np.ndarray) -> str:
+    """Return what the user knows a part as: of a dataset without a val split, validation rows are held out of train."""
+    if part != "val" or part in cache.splits or not len(rows):
+        return part
+    origin = [split for split in cache.splits if np.isin(rows[0], cache.rows_of(split))]
+    return f"held-out {origin[0]}" if origin and origin[0] else "held-out"
+
+
+def _rows_of(part: str) -> str:
+    return "images" if part == WHOLE else f"{part} rows"
+
+
+def _score_of(part: str) -> str:
+    return f"{'validation' if part.startswith('held-out') else part} score"
 
 
 def require_finite(x: np.ndarray, rows: np.ndarray, cache: FeatureCache, layer: str) -> None:
@@ -140,8 +161,8 @@ def duplicates(
             continue
         examples = _some(f"{called.row(a)} = {called.row(b)}" for a, b in sorted(pairs))
         message = (
-            f"{len(pairs)} of {len(parts[asked])} {asked} rows are copies of {known} rows ({examples}): "
-            f"the {asked} score is too good; remove the copies from one of the two, or split anew"
+            f"{len(pairs)} of {len(parts[asked])} {_rows_of(asked)} are copies of {_rows_of(known)} ({examples}): "
+            f"the {_score_of(asked)} is too good; remove the copies from one of the two, or split anew"
         )
         found.append(Finding("leak", message))
     return found
@@ -168,7 +189,7 @@ def torn_groups(groups: tuple[str, ...], parts: Mapping[str, np.ndarray]) -> lis
         if torn := sorted(held[known] & held[asked]):
             message = (
                 f"{len(torn)} of {len(held[asked])} groups in {asked} have rows in {known} too ({_some(torn)}): the "
-                f"{asked} score says little of new groups; split by whole groups, as --val-fraction does"
+                f"{_score_of(asked)} says little of new groups; split by whole groups, as --val-fraction does"
             )
             found.append(Finding("torn-groups", message))
     return found
@@ -181,8 +202,9 @@ def _conflicts(
     if not pairs:
         return []
     examples = _some(f"{called.labelled(a)} = {called.labelled(b)}" for a, b in pairs)
+    place = "the dataset" if part == WHOLE else part
     message = (
-        f"{len(pairs)} {'images are' if len(pairs) > 1 else 'image is'} in {part} more than once with different "
+        f"{len(pairs)} {'images are' if len(pairs) > 1 else 'image is'} in {place} more than once with different "
         f"labels ({examples}): no head can learn both; correct the labels, or remove the copies"
     )
     return [Finding("conflicting-labels", message)]
@@ -242,7 +264,7 @@ def class_counts(
     if len(present) and train.max() >= ratio * train[present].min() and class_weights == "none":
         large, small = int(train.argmax()), int(present[train[present].argmin()])
         message = (
-            f"class {classes[large]} has {train[large]} {part} rows and {classes[small]} {train[small]}, "
+            f"class {classes[large]} has {train[large]} {_rows_of(part)} and {classes[small]} {train[small]}, "
             f"{train[large] / train[small]:.0f} times fewer; use class weights (--class-weights balanced) or look "
             "at the score of each class"
         )
@@ -251,7 +273,7 @@ def class_counts(
     if len(tiny):
         names = _some(f"{classes[int(label)]}: {train[label]}" for label in tiny)
         message = (
-            f"{len(tiny)} of {len(classes)} classes have fewer than {least} {part} rows ({names}); "
+            f"{len(tiny)} of {len(classes)} classes have fewer than {least} {_rows_of(part)} ({names}); "
             "add images, or leave these classes out"
         )
         found.append(Finding("tiny-classes", message))
@@ -269,8 +291,8 @@ def class_counts(
         if len(unjudged):
             message = (
                 f"{len(unjudged)} classes that {part} rows are of have no {other} rows, by chance one had at least "
-                f"{expected[unjudged].min():.0f} ({_some(classes[int(label)] for label in unjudged)}): the {other} "
-                f"score says nothing of them; {UNSORTED}"
+                f"{expected[unjudged].min():.0f} ({_some(classes[int(label)] for label in unjudged)}): the "
+                f"{_score_of(other)} says nothing of them; {UNSORTED}"
             )
             found.append(Finding("unjudged-classes", message))
     return found

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from featcache.checks.rows import Finding
+from featcache.core.display import percent
 
 
 def below_chance(accuracy: float, classes: int, what: str) -> list[Finding]:
@@ -25,9 +26,9 @@ def below_chance(accuracy: float, classes: int, what: str) -> list[Finding]:
     if not accuracy <= 1 / classes:
         return []
     message = (
-        f"right in {accuracy:.1%} of {what}, which is no better than a guess among {classes} classes "
-        f"({1 / classes:.1%}): this head says nothing about them; look at the labels (featcache data check), give more "
-        "examples, or try another head or backbone"
+        f"right in {percent(accuracy)} of {what}, which is no better than a guess among {classes} classes "
+        f"({percent(1 / classes)}): this head says nothing about them; look at the labels (featcache data check), "
+        "give more examples, or try another head or backbone"
     )
     return [Finding("below-chance", message)]
 

@@ -14,9 +14,11 @@ import numpy as np
 from PIL import Image
 
 from featcache.core.disk.names import require_file
+from featcache.core.warning import warn
 from featcache.datasets.dataset import why_unread
 from featcache.datasets.formats.arrays import encode_pil, encode_pixels
 from featcache.datasets.formats.folder import image_files, read_regular_file
+from featcache.datasets.left_out import in_words
 from featcache.errors import MissingFileError, UsageError
 from featcache.images.limits import require_readable_size, room_for_file
 from featcache.images.resizing import pixels
@@ -113,9 +115,12 @@ def local_path(given: str | os.PathLike[str]) -> Path:
 
 def _of_path(path: Path) -> Iterator[Photo]:
     if os.path.isdir(path):
-        files, _ = image_files(path)
+        files, left_out = image_files(path)
+        unread = in_words(left_out.unread())
         if not files:
-            raise MissingFileError(f"no images in {path}")
+            raise MissingFileError(f"no images in {path}" + (f"; left out: {unread}" if unread else ""))
+        if unread:
+            warn(f"left out: {unread}")
         for file in files:
             yield Photo(str(file), partial(_of_file, file))
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.argument_types import spelled
 from featcache.errors import DataError, UsageError
 from featcache.metrics.intervals import wilson_lower
 
@@ -129,7 +130,9 @@ def _rejection(threshold: float | None, right: int, accepted: int, count: int, l
 def require_accuracy(accuracy: float) -> None:
     """Raise `UsageError` for a required accuracy outside 0 and 1, both excluded."""
     if not 0 < accuracy < 1:
-        raise UsageError(f"reject-accuracy {accuracy}: expected above 0 and below 1, such as 0.99")
+        raise UsageError(
+            f"{spelled('reject_accuracy')} {accuracy}: expected above 0 and below 1, such as 0.99"
+        )
 
 
 def _by_confidence(

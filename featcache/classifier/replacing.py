@@ -8,7 +8,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
-from featcache.core.display import SPLIT_WORDS
+from featcache.core.display import SPLIT_WORDS, percent
 from featcache.core.tasks import REGRESSION
 from featcache.core.warning import warn
 from featcache.errors import FeatcacheError, IntegrityError
@@ -47,12 +47,15 @@ def save_keeping_better(classifier: Classifier, place: Path, cache: FeatureCache
     kept = old.save(_free_name(place))
     saved = classifier.save(place)
     new, was = classifier.metrics[part], old.metrics[part]
-    name = "mae" if classifier.task == REGRESSION else "accuracy"
     warn(
         f"on the same {was['count']} {SPLIT_WORDS[part]} rows the new classifier in {place} is clearly worse "
-        f"({name} {new[name]:.4f}) than the one that was there ({name} {was[name]:.4f}), which is kept as {kept}"
+        f"({_score(new)}) than the one that was there ({_score(was)}), which is kept as {kept}"
     )
     return saved
+
+
+def _score(scores: Mapping[str, Any]) -> str:
+    return f"mae {scores['mae']:.4g}" if "mae" in scores else f"accuracy {percent(scores['accuracy'])}"
 
 
 def _clearly_worse_on(new: Classifier, old: Classifier, cache: FeatureCache) -> str | None:

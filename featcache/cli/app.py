@@ -25,9 +25,19 @@ from featcache.cli import (
     sweep,
     train_head,
 )
-from featcache.cli.console import Console, active, escaped, escaped_lines, forget, output_error
+from featcache.cli.console import (
+    Console,
+    OutputClosedError,
+    active,
+    drop_output,
+    escaped,
+    escaped_lines,
+    forget,
+    output_error,
+)
 from featcache.cli.options import SectionedCommand
 from featcache.cli.signals import after_interruption
+from featcache.core.argument_types import named_as_options
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.core.version import __version__
@@ -81,8 +91,8 @@ def run(arguments: list[str]) -> int:
             if (console := active()) is not None:
                 console.tell_warnings()
         _note_pillow(pillow)
-    except BrokenPipeError:  # `featcache … | head`
-        _drop_output()
+    except (BrokenPipeError, OutputClosedError):  # `featcache … | head`
+        drop_output()
         if (console := active()) is not None and console.kept:
             console.note(f"the output was closed; {console.kept}")
         return 1
@@ -94,18 +104,12 @@ def _flush(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
         return 1
     except OSError as error:  # `featcache … > FILE` on a disk that is full
-        _drop_output()
+        drop_output()
         return _fail("StorageError", str(output_error(error)), 1, as_json=False)
     return code
-
-
-def _drop_output() -> None:
-    """Let Python's last flush of stdout, which has failed before, succeed."""
-    with suppress(OSError, ValueError):  # an object that is no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(
@@ -148,12 +152,13 @@ def _run(arguments: list[str]) -> int:
             "UsageError", "an argument holds a NUL character; no file's name can, so give another", 2, as_json
         )
     try:
-        result: Any = app(arguments, prog_name=app.info.name, standalone_mode=False)
+        with named_as_options():
+            result: Any = app(arguments, prog_name=app.info.name, standalone_mode=False)
     except FeatcacheError as error:
         return _fail(type(error).__name__, str(error), error.exit_code, as_json)
     except KeyboardInterrupt:
         return _interrupted(as_json)
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputClosedError):
         raise
     except OSError as error:
         return _refused(error, as_json)

@@ -47,11 +47,21 @@ def output_error(error: OSError) -> StorageError:
     return storage_error(error, Path(place), elsewhere="send the output to another file")
 
 
+class OutputClosedError(Exception):
+    """Nobody reads what is printed any more; no `OSError`, for which typer would end the process without a word."""
+
+
+def drop_output() -> None:
+    """Send what is still printed nowhere, after stdout was closed: Python's last flush of it succeeds, then."""
+    with suppress(OSError, ValueError):  # an object that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _print(text: str, *, flush: bool = False) -> None:
     try:
         print(text, flush=flush)
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        raise OutputClosedError from error
     except OSError as error:
         raise output_error(error) from error
 
@@ -87,6 +97,8 @@ class Console:
         self.verbose = verbose
         self.kept = ""
         """What is there of a command that ended early, where it knows; said if it is interrupted."""
+        self.outlives_output = False
+        """Whether lines have nowhere to go is no reason to stop, since files were asked for, too."""
         self._answered = False
         self._said: list[str] = []
         self._warnings: list[str] = []
@@ -116,8 +128,14 @@ class Console:
 
     def line(self, text: str) -> None:
         """Print one line of a result that comes bit by bit, at once; nothing with ``as_json``."""
-        if not self.as_json:
+        if self.as_json:
+            return
+        try:
             _print(escaped(text), flush=True)
+        except OutputClosedError:  # `featcache predict … | head`
+            if not self.outlives_output:
+                raise
+            drop_output()
 
     def note(self, text: str) -> None:
         """Print a hint or warning on stderr."""

@@ -66,8 +66,9 @@ def lines(found: "DatasetCheck") -> list[str]:
     """Return a dataset check as lines of text."""
     readable = found.images - len(found.unreadable)
     kinds = f"{len(found.classes)} {found.task}"
+    bad = f" ({readable} of them readable)" if found.unreadable else ""
     return [
-        f"{escaped(found.spec)}: {found.images} images, {kinds}, {found.total_bytes / 1e6:.1f} MB",
+        f"{escaped(found.spec)}: {found.images} images{bad}, {kinds}, {found.total_bytes / 1e6:.1f} MB",
         *([] if not readable else _pictures(found)),
         *_classes(found),
         *_list_lines(

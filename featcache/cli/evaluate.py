@@ -8,7 +8,7 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.train_head import score_text
-from featcache.core.display import percent
+from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
 from featcache.errors import UsageError
 
@@ -128,10 +128,10 @@ def _answer_lines(evaluation: "MultilabelEvaluation") -> list[str]:
     rows = [
         (
             escaped(own.name),
-            "–" if own.average_precision is None else f"{own.average_precision:.3f}",
-            f"{own.precision:.3f}",
-            f"{own.recall:.3f}",
-            f"{own.f1:.3f}",
+            "–" if own.average_precision is None else percent(own.average_precision),
+            percent(own.precision),
+            percent(own.recall),
+            percent(own.f1),
             str(own.support),
         )
         for own in evaluation.answers
@@ -160,12 +160,12 @@ _LINES: Mapping[str, Callable[[Any], list[str]]] = {
 def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, views: int = 1) -> list[str]:
     """Return an evaluation as lines of text, with coverage and accuracy of the rejection threshold."""
     low, high = evaluation.interval
-    top5 = "" if evaluation.top5 is None else f", top-5 {evaluation.top5:.4f}"
+    top5 = "" if evaluation.top5 is None else f", top-5 {percent(evaluation.top5)}"
     text = [
-        f"{evaluation.split}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.3f}–{high:.3f}) on "
+        f"{evaluation.split}: accuracy {percent(evaluation.accuracy)} (95 % interval {percents(low, high)}) on "
         f"{evaluation.count} images{top5}, loss {evaluation.loss:.3f}, "
-        f"calibration error {evaluation.calibration_error:.3f}",
-        f"  balanced accuracy {evaluation.balanced_accuracy:.4f}, macro F1 {evaluation.f1_macro:.4f}",
+        f"calibration error {percent(evaluation.calibration_error)}",
+        f"  balanced accuracy {percent(evaluation.balanced_accuracy)}, macro F1 {percent(evaluation.f1_macro)}",
         *([f"  mean of {views} views of each image"] if views > 1 else []),
         *_known(rejection),
         "",
@@ -173,10 +173,10 @@ def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, vie
     rows = [
         (
             c.name,
-            f"{c.precision:.3f}",
-            f"{c.recall:.3f}",
-            "–" if c.recall_interval is None else "{:.3f}–{:.3f}".format(*c.recall_interval),
-            f"{c.f1:.3f}",
+            percent(c.precision),
+            percent(c.recall),
+            "–" if c.recall_interval is None else percents(*c.recall_interval),
+            percent(c.f1),
             str(c.support),
         )
         for c in evaluation.classes
@@ -188,11 +188,12 @@ def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, vie
 
 def _known(rejection: "Rejection | None") -> list[str]:
     """Return the line on coverage and accuracy of predictions that are not "unknown"."""
-    if rejection is None:
+    if rejection is None or rejection.threshold is None:
         return []
-    right = "" if rejection.accuracy is None else f", accuracy {rejection.accuracy:.4f} there"
+    right = "" if rejection.accuracy is None else f", accuracy {percent(rejection.accuracy)} there"
     return [
-        f"  not unknown {rejection.accepted} ({rejection.coverage:.1%}, from {rejection.threshold:.3f} on){right}"
+        f"  not unknown {rejection.accepted} ({percent(rejection.coverage)}, "
+        f"from a confidence of {percent(rejection.threshold)} on){right}"
     ]
 
 

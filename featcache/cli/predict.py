@@ -112,6 +112,7 @@ def _source(
     _refuse_for_classifiers(weights=weights, image_size=image_size)
     folder, *images = paths
     if not images:
+        _refuse_photos_alone(folder)
         raise UsageError(
             f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"
         )
@@ -119,6 +120,22 @@ def _source(
 
     classifier = Classifier.load(Path(folder))
     return _Source(classifier.task, classifier.classes, partial(classifier.stream, tta=tta)), images
+
+
+def _refuse_photos_alone(given: str) -> None:
+    """Refuse photos without a classifier, which was forgotten."""
+    from featcache.classifier.photos import local_path
+    from featcache.core.classifier_folder import DOCUMENT
+    from featcache.images.names import holds_images, is_image_name
+
+    path = local_path(given)
+    photos = path.is_dir() and not (path / DOCUMENT).exists() and holds_images(path)
+    if photos or (path.is_file() and is_image_name(path.name)):
+        what = "a folder of photos" if photos else "a photo"
+        raise UsageError(
+            f"{given} is {what}, and the classifier comes first: featcache predict CLASSIFIER {given}, "
+            "where CLASSIFIER is the folder that featcache train-head made (or without one: --backbone NAME)"
+        )
 
 
 def _refuse_for_classifiers(**options: str | None) -> None:
@@ -143,6 +160,7 @@ def _run(
     """Print and write predictions as they come, and return them all; `start` loads the network and yields them."""
     width = min(max((len(escaped(photo.id)) for photo in photos), default=0), _MOST_WIDTH)
     found: list[Prediction] = []
+    console.outlives_output = files.wanted
     try:
         with files, console.progress() as on_progress:
             on_progress(Progress("load", total=len(photos)))

@@ -66,6 +66,11 @@ class PredictionFiles:
     ) -> None:
         self._open.__exit__(kind, error, trace)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether any file was asked for."""
+        return any(each is not None for each in (self.csv, self.jsonl, self.sorter))
+
     def add(self, prediction: "Prediction") -> None:
         """Write one prediction everywhere."""
         if (table := self._files.get("csv")) is not None:

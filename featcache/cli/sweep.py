@@ -232,9 +232,21 @@ def lines(result: "SweepResult", *, verbose: bool = False) -> list[str]:
     return text + [f"  {line}" for line in board]
 
 
+def _simpler_line(
+    taken: "LeaderboardEntry", first: "LeaderboardEntry", every: "Sequence[Any]", task: str
+) -> str:
+    """Return why the first of the leaderboard is not the choice."""
+    other, score = varied(first.key.settings, every), _score(first.accuracy, task)
+    if score == _score(taken.accuracy, task):
+        return f"  as good as {other} on these rows, and simpler"
+    return f"  {other} has {score}: within one standard error on these rows, so the simpler is taken"
+
+
 def _choice_lines(result: "SweepResult", choice: "Choice") -> list[str]:
+    from featcache.sweeps.results import shots_text
+
     every = [entry.key.settings for entry in result.leaderboard]
-    name = "chosen" if len(result.choices) == 1 else f"{choice.shots or 'all'} shots"
+    name = "chosen" if len(result.choices) == 1 else shots_text(choice.shots)
     entry, task = choice.entry, result.task
     heads = f" {_points(entry.deviation, task)} over {entry.trials} heads" if entry.trials > 1 else ""
     text = [
@@ -242,10 +254,7 @@ def _choice_lines(result: "SweepResult", choice: "Choice") -> list[str]:
         f"{varied(entry.key.settings, every)}; validation {_score(entry.accuracy, task)}{heads}"
     ]
     if choice.first is not None:
-        text.append(
-            f"  the best, {varied(choice.first.key.settings, every)}, has {_score(choice.first.accuracy, task)}: "
-            "within one standard error on these rows, so the simpler is taken"
-        )
+        text.append(_simpler_line(entry, choice.first, every, task))
     if choice.test:
         low, high = choice.test.interval
         several = len(choice.test.values) > 1

@@ -213,7 +213,7 @@ def unknown_lines(calibration: "Calibration") -> list[str]:
         if kept.coverage < 1
         else "no photo"
     )
-    others = "the others" if kept.coverage < 1 else "them"
+    others = "the others" if kept.coverage < 1 else "the answers"
     right = "" if kept.accuracy is None else f"; {percent(kept.accuracy)} of {others} are right"
     return [f'  unknown     {who} would be answered "unknown"{right}']
 

@@ -6,7 +6,9 @@ import os
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
@@ -27,6 +29,24 @@ KIND_WORDS: Mapping[Any, str] = {
 
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 _NUMBERS = {int: Integral, float: Real}
+
+
+_AS_OPTIONS: ContextVar[bool] = ContextVar("as_options", default=False)
+
+
+@contextmanager
+def named_as_options() -> Iterator[None]:
+    """Let errors name arguments as options meanwhile, ``--batch-size``, since a command was run."""
+    token = _AS_OPTIONS.set(True)
+    try:
+        yield
+    finally:
+        _AS_OPTIONS.reset(token)
+
+
+def spelled(name: str) -> str:
+    """Return an argument's name as its user wrote it: ``batch_size`` in Python, ``--batch-size`` for a command."""
+    return f"--{name.replace('_', '-')}" if _AS_OPTIONS.get() else name
 
 
 def require_type(option: str, value: Any, hint: Any) -> None:
@@ -102,7 +122,7 @@ def require_types(signature: inspect.Signature, given: dict[str, Any], but: Coll
         plain = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if plain and name not in but and value is not parameter.default:
             given[name] = value = _listed(value, parameter.annotation)
-            require_type(name.replace("_", "-"), value, parameter.annotation)
+            require_type(spelled(name), value, parameter.annotation)
 
 
 def _listed(value: Any, hint: Any) -> Any:

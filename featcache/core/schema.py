@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ParamSpec, TypeVar
 
-from featcache.core.argument_types import plain_value, require_type, require_types
+from featcache.core.argument_types import plain_value, require_type, require_types, spelled
 from featcache.errors import UsageError, did_you_mean
 
 P = ParamSpec("P")
@@ -66,8 +66,13 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """Its name as options and errors spell it."""
+        """Its name as options spell it, without dashes before it."""
         return self.name.replace("_", "-")
+
+    @property
+    def spelled(self) -> str:
+        """Its name as errors spell it, which is as its user wrote it."""
+        return spelled(self.name)
 
     @property
     def optional(self) -> bool:
@@ -95,7 +100,7 @@ class Setting:
             Saying what is expected.
         """
         try:
-            require_type(self.option, value, hint or self.hint)
+            require_type(self.spelled, value, hint or self.hint)
         except UsageError as error:
             raise UsageError(
                 f"{error}; known: {', '.join(self.choices)}" if self.choices else str(error)
@@ -110,7 +115,7 @@ class Setting:
             Naming the nearest choice.
         """
         if self.choices and value not in self.choices:
-            raise UsageError(f"no {self.option} {value!r}; {did_you_mean(value, self.choices)}")
+            raise UsageError(f"no {self.spelled} {value!r}; {did_you_mean(value, self.choices)}")
 
     def require_within(self, value: Any) -> None:
         """Refuse a value beyond the limit.
@@ -123,7 +128,7 @@ class Setting:
         if value is None and self.optional:
             return
         if self.limit is not None and not self.limit.accepts(value):
-            raise UsageError(f"{self.option} {value}: expected {self.limit.expected}")
+            raise UsageError(f"{self.spelled} {value}: expected {self.limit.expected}")
 
     def require_sensible(self, value: Any) -> None:
         """Refuse a value that works and that nobody can mean.
@@ -134,7 +139,7 @@ class Setting:
             Saying what is expected.
         """
         if self.sensible is not None and value is not None and not self.sensible.accepts(value):
-            raise UsageError(f"{self.option} {value}: expected {self.sensible.expected}")
+            raise UsageError(f"{self.spelled} {value}: expected {self.sensible.expected}")
 
 
 def declare(setting: Setting) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from featcache.core.argument_types import checked_types
+from featcache.core.argument_types import checked_types, spelled
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.formats.folder import open_folder
 from featcache.datasets.formats.huggingface import open_hf
@@ -66,7 +66,7 @@ def open_dataset(
     if data_dir is not None:
         if opened or kind != "tfds" or "data_dir=" in rest:
             why = "says where it is itself" if kind == "tfds" else "is no dataset of TFDS (tfds:NAME)"
-            raise UsageError(f"data-dir {os.fspath(data_dir)}: {name!r} {why}; leave data-dir out")
+            raise UsageError(f"{spelled('data_dir')} {os.fspath(data_dir)}: {name!r} {why}; leave it out")
         rest += f"{'&' if '?' in rest else '?'}data_dir={quote(os.fspath(data_dir))}"
     if opened:
         return spec

@@ -12,6 +12,7 @@ from featcache.backbones import classifier_folder
 from featcache.backbones.input_size import ImageSize, read_size
 from featcache.backbones.weights.lock_file import lock_file
 from featcache.cache.layout import STORED_DTYPES
+from featcache.core.argument_types import spelled
 from featcache.core.classifier_folder import DOCUMENT
 from featcache.core.disk.storage import storage_errors
 from featcache.core.identity import sha256_file, sha256_json
@@ -109,7 +110,7 @@ def require_positive(**numbers: int | None) -> None:
     """Raise `UsageError` for a number below 1; ``None`` stands for the default."""
     for name, number in numbers.items():
         if number is not None and number < 1:
-            raise UsageError(f"{name.replace('_', '-')} {number}: expected at least 1")
+            raise UsageError(f"{spelled(name)} {number}: expected at least 1")
 
 
 @cache

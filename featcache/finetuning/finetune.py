@@ -156,7 +156,15 @@ def finetune(
             loop.scalars = scalars
             loop.run(resume=resume)
         report(Progress("evaluate"))
-        done = conclude(setup, loop, start, output, reject_accuracy=reject_accuracy, started=started)
+        done = conclude(
+            setup,
+            loop,
+            start,
+            output,
+            reject_accuracy=reject_accuracy,
+            started=started,
+            refitted=start is not given,
+        )
         warn_all(done.warnings)
         return done
     finally:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.display import percent
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.sharding import DeviceMesh
 from featcache.errors import DataError, Interrupted
@@ -199,7 +200,7 @@ class Loop:
         position = self.position
         note = ""
         if position.count:
-            note = f"loss {position.mean_loss:.3f}, accuracy {position.accuracy:.3f}"
+            note = f"loss {position.mean_loss:.3f}, accuracy {percent(position.accuracy)}"
         total = position.epochs - position.epoch + program.phase.settings.epochs
         done = min(position.batch * program.phase.settings.batch_size, rows)
         self.on_progress(Progress(f"epoch {epoch}/{total}", done, rows, note=note))

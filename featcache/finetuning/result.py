@@ -151,6 +151,7 @@ def conclude(
     *,
     reject_accuracy: float,
     started: float,
+    refitted: bool = False,
 ) -> FineTuning:
     """Evaluate the best arrays on validation and test rows, make a classifier of them, and save it."""
     last = len(setup.phases) - 1
@@ -179,7 +180,7 @@ def conclude(
         },
         trained=setup.division.trained,
         frozen_stages=setup.division.frozen,
-        notes=_notes(setup, start, part),
+        notes=_notes(setup, start, part, refitted=refitted),
         parameters=setup.trained_parameters,
     )
     classifier = replace(classifier, training={**classifier.training, "finetuned": _record(setup, done)})
@@ -193,7 +194,7 @@ def conclude(
     return done
 
 
-def _notes(setup: FineTuningSetup, start: Classifier, part: str) -> tuple[str, ...]:
+def _notes(setup: FineTuningSetup, start: Classifier, part: str, *, refitted: bool) -> tuple[str, ...]:
     """Return caveats: what makes the scores too good, or may."""
     notes = []
     if setup.data.rows_sha256 != start.provenance.get("rows_sha256"):
@@ -204,6 +205,11 @@ def _notes(setup: FineTuningSetup, start: Classifier, part: str) -> tuple[str, .
     if part == "val":
         notes.append(
             "no test images: the validation images chose the epoch, so its score is a little flattered"
+        )
+    if refitted:
+        notes.append(
+            "the frozen head is compared as it was before it was fitted again on validation images too, which "
+            "fine-tuning needs to judge by; `featcache evaluate` scores the head that was fitted again"
         )
     return tuple(notes)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict
 
+from featcache.core.argument_types import spelled
 from featcache.core.schema import Limit, Setting, check_settings, declare, require_sensible, settings_of
 from featcache.errors import UsageError
 
@@ -299,7 +300,7 @@ class Settings:
             "batch_norm": self.batch_norm,
         }
         relevant = given if self.head == "mlp" else {name: given[name] for name in ("mixup", "noise")}
-        if wrong := [name.replace("_", "-") for name, value in relevant.items() if value]:
+        if wrong := [spelled(name) for name, value in relevant.items() if value]:
             raise UsageError(
                 f"{', '.join(wrong)} with optimizer {self.optimizer}, whose steps are all of the same rows; "
                 "leave that out, or use adam"

@@ -48,7 +48,7 @@ REASONS_OF_READING = TEMPORARY_REASONS | {"not a regular file", "outside the dat
 MAX_PIXELS = 178_956_970
 """Width × height above which a picture is refused before any pixel is decoded (Pillow's own error limit)."""
 
-_READABLE = {
+READABLE = {
     "JPEG": rb"\xff\xd8\xff",  # MPO (stereo pairs, phone portraits) is a JPEG with more pictures behind it
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "WEBP": rb"RIFF....WEBP",
@@ -58,6 +58,8 @@ _READABLE = {
     "PPM": rb"P[1-6]\s",
     "AVIF": rb"....ftyp(?:avi[fs]|m[is]f1.{4,40}?avi[fs])",
 }
+"""Formats that are read, and how their files begin."""
+
 _REFUSED = {
     "HEIC": rb"....ftyp(?:hei|hev|m[is]f1)",
     "MP4 or QuickTime video": rb"....ftyp",
@@ -72,9 +74,9 @@ _REFUSED = {
     "OpenEXR": rb"v/1\x01",
     "DICOM": rb".{128}DICM",
 }
-_NAMES = (*_READABLE, *_REFUSED)
+_NAMES = (*READABLE, *_REFUSED)
 _SIGNATURE = re.compile(
-    b"|".join(b"(%b)" % pattern for pattern in (*_READABLE.values(), *_REFUSED.values())), re.DOTALL
+    b"|".join(b"(%b)" % pattern for pattern in (*READABLE.values(), *_REFUSED.values())), re.DOTALL
 )
 _ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
 
@@ -239,7 +241,7 @@ def _format_of(data: bytes) -> str:
         )
     name = _NAMES[(match.lastindex or 1) - 1]
     if name in _REFUSED:
-        raise ImageError("unsupported format", f"{name}; convert it to one of {', '.join(_READABLE)}")
+        raise ImageError("unsupported format", f"{name}; convert it to one of {', '.join(READABLE)}")
     return name
 
 

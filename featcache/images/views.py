@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from featcache.core.argument_types import spelled
 from featcache.core.documents.recipe import MOST_VIEWS
 from featcache.core.identity import PLAIN_VIEWS
 from featcache.errors import UsageError
@@ -46,15 +47,15 @@ class Views:
             If a number is out of its range, or the arguments contradict each other.
         """
         augmentation = augment if isinstance(augment, Augmentation) else Augmentation.parse(augment)
-        for name, value in (("views", count), ("view-seed", seed)):
+        for name, value in ((spelled("views"), count), (spelled("view_seed"), seed)):
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
                 raise UsageError(f"{name} {value!r}: expected a whole number")
         if not 1 <= count <= MOST_VIEWS:
             raise UsageError(
-                f"views {count}: expected at least 1, which is the plain image, at most {MOST_VIEWS:,}"
+                f"{spelled('views')} {count}: expected at least 1, which is the plain image, at most {MOST_VIEWS:,}"
             )
         if abs(seed) >= 2**63:
-            raise UsageError(f"view-seed {seed}: expected a whole number of 64 bits")
+            raise UsageError(f"{spelled('view_seed')} {seed}: expected a whole number of 64 bits")
         if count == 1 and augmentation != Augmentation.parse(DEFAULT):
             raise UsageError(
                 f"augment {augmentation} does nothing to one view, the plain image; ask for more views"

@@ -101,7 +101,7 @@ def read_axis(name: str, given: Given) -> Axis:
         setting.require_sensible(value)
     unique = tuple(dict.fromkeys(values))
     if not unique and not ranges:
-        raise UsageError(f"{setting.option} {given!r}: no values; {EXAMPLE}")
+        raise UsageError(f"{setting.spelled} {given!r}: no values; {EXAMPLE}")
     return Axis(name, unique, tuple(ranges))
 
 
@@ -125,16 +125,16 @@ def _read_item(setting: Setting, item: Any, values: list[Any], ranges: list[Rang
 
 def _range(setting: Setting, item: str, match: re.Match[str]) -> Range:
     if setting.kind not in (int, float):
-        raise UsageError(f"{setting.option} {item!r}: a range is for numbers; give the values one by one")
+        raise UsageError(f"{setting.spelled} {item!r}: a range is for numbers; give the values one by one")
     low, high = _value(setting, match[1], float), _value(setting, match[2], float)
     log = match[3] == "log"
     if not (math.isfinite(low) and math.isfinite(high) and low < high) or (log and low <= 0):
         raise UsageError(
-            f"{setting.option} {item!r}: expected low:high with low below high"
+            f"{setting.spelled} {item!r}: expected low:high with low below high"
             f"{' and above 0 on a logarithmic scale' if log else ''}; {EXAMPLE}"
         )
     if match[4] and not 1 <= int(match[4][:6]) <= 10_000:
-        raise UsageError(f"{setting.option} {item!r}: expected 1 to 10000 values")
+        raise UsageError(f"{setting.spelled} {item!r}: expected 1 to 10000 values")
     return Range(low, high, log)
 
 
@@ -143,7 +143,7 @@ def _value(setting: Setting, item: Any, kind: Any = None) -> Any:
     kind = kind or setting.kind
     if item is None or (isinstance(item, str) and item.strip().lower() == "none" and setting.optional):
         if not setting.optional:
-            raise UsageError(f"{setting.option}: a value is missing; {EXAMPLE}")
+            raise UsageError(f"{setting.spelled}: a value is missing; {EXAMPLE}")
         return None
     text = item.strip() if isinstance(item, str) else item
     try:
@@ -156,7 +156,7 @@ def _value(setting: Setting, item: Any, kind: Any = None) -> Any:
         return kind(int(float(text)) if kind is int else text)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         words = "widths as 512x128" if kind is tuple else KIND_WORDS[kind]
-        raise UsageError(f"{setting.option} {item!r}: expected {words}; {EXAMPLE}") from error
+        raise UsageError(f"{setting.spelled} {item!r}: expected {words}; {EXAMPLE}") from error
 
 
 def _widths(text: Any) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.view_features import rows_of_views, view_features, views_used
+from featcache.core.argument_types import spelled
 from featcache.core.identity import sha256_json
 from featcache.errors import UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, StreamedTable
@@ -43,7 +44,9 @@ class Protocol(SplitSpec):
         if self.folds == 1 or self.folds < 0:
             raise UsageError(f"folds {self.folds}: expected 2 or more, or 0 for the validation split")
         if not 0 < self.val_fraction < 1:
-            raise UsageError(f"val-fraction {self.val_fraction}: expected a share between 0 and 1; {_WHY}")
+            raise UsageError(
+                f"{spelled('val_fraction')} {self.val_fraction}: expected a share between 0 and 1; {_WHY}"
+            )
         if self.val == NONE and not self.folds:
             raise UsageError(f"val none: expected a split or a slice, or folds; {_WHY}")
 

@@ -225,9 +225,14 @@ class Choice:
 
     def __repr__(self) -> str:
         trial: Trial = self.entry.key
-        shots = "" if self.shots is None else f" of {self.shots} shots"
+        shots = "" if self.shots is None else f" of {shots_text(self.shots)}"
         test = "" if self.test is None else f", test {_shown(self.test.mean)}"
         return f"Choice({trial.settings.head} on {trial.layer}{shots}: validation {_shown(self.entry.accuracy)}{test})"
+
+
+def shots_text(shots: int | None) -> str:
+    """Return what a choice was trained on, in words: ``"5 shots of each class"``; ``None`` is all of them."""
+    return "all shots" if shots is None else f"{shots} shot{'s' if shots > 1 else ''} of each class"
 
 
 @dataclass(frozen=True, repr=False)

@@ -26,7 +26,7 @@ from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
 from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
 from featcache.sweeps.lines import require_row_of, row
-from featcache.sweeps.results import Choice, Results, SweepResult
+from featcache.sweeps.results import Choice, Results, SweepResult, shots_text
 from featcache.sweeps.trials import Trial, configurations, groups, read_axes
 
 
@@ -224,7 +224,7 @@ def _below_chance(choices: Sequence[Choice], classes: int, task: str) -> list[st
     if task != MULTICLASS:
         return []
     return [
-        f"{choice.shots} shots: {found.message}"
+        f"{shots_text(choice.shots)}: {found.message}"
         for choice in choices
         for accuracy, rows in (
             (choice.entry.accuracy, "the validation rows"),

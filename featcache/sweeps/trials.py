@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.argument_types import spelled
 from featcache.core.identity import sha256_json
 from featcache.errors import UsageError
 from featcache.heads.settings import DESCENT, FULL_BATCH, HEADS, SETTINGS, Settings, settings_for
@@ -152,7 +153,7 @@ def _grid(axes: Sequence[Axis]) -> list[dict[str, Any]]:
     for axis in axes:
         if not axis.values:
             raise UsageError(
-                f"{axis.name.replace('_', '-')}: a range without a count is for random search; "
+                f"{spelled(axis.name)}: a range without a count is for random search; "
                 "give a count, such as log8, or --trials"
             )
     return [

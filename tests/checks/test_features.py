@@ -74,7 +74,7 @@ def test_what_guessing_reaches_is_what_permutations_reach():
     x, labels = features(apart=0.0, classes=3)
     labels = np.where(labels == 2, labels, 0)  # two thirds and one third
     (found,) = chance_level(x, labels)
-    given = re.search(r"in ([\d.]+)%, where guessing does in ([\d.]+)% ± ([\d.]+)%", found.message)
+    given = re.search(r"in ([\d.]+) %, where guessing does in ([\d.]+) % ± ([\d.]+) %", found.message)
     assert given is not None
     accuracy, chance, spread = (float(number) / 100 for number in given.groups())
     weights = np.where(labels == 2, np.sum(labels == 0) / np.sum(labels == 2), 1.0)
@@ -119,7 +119,7 @@ def test_neighbours_that_are_always_of_one_class_are_not_better_than_guessing():
     # Two rows in opposite directions, far from each other and from all the rest.
     x[[5, 6]], labels[[5, 6]] = np.array([[9, -9, 0, 0, 0, 0], [-9, 9, 0, 0, 0, 0]]), 1
     (found,) = chance_level(x, labels)
-    assert "tell their class in 95.0%, where guessing does in 95.0% ± 0.0%" in found.message
+    assert "tell their class in 95.0 %, where guessing does in 95.0 % ± 0.0 %" in found.message
 
 
 # Collapsed features -----------------------------------------------------------------------------------------
@@ -218,6 +218,6 @@ def test_a_head_that_is_no_better_than_the_floor_is_found():
     assert below_floor(0.8, 0.79) == []
     (found,) = below_floor(0.512, 0.534)
     assert found.code == "below-floor"
-    assert "the head is right in 51.2% of the validation rows, and simple statistics" in found.message
-    assert "in 53.4%: the features add nothing" in found.message
+    assert "the head is right in 51.2 % of the validation rows, and simple statistics" in found.message
+    assert "in 53.4 %: the features add nothing" in found.message
     assert codes(below_floor(0.5, 0.5)) == ["below-floor"]

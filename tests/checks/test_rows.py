@@ -66,6 +66,33 @@ def test_copies_across_parts_are_found_for_each_two_of_them():
     assert "the val score is too good; remove the copies from one of the two" in found[0].message
 
 
+def test_rows_that_were_held_out_of_train_are_called_so(tmp_path):
+    features, labels = blobs(12)
+    cache = feature_cache(tmp_path / "x.h5", features, labels, ["train"] * 9 + ["test"] * 3)
+    keys = np.array(cache.sha256)
+    keys[6], keys[9] = keys[0], keys[7]
+    cache.sha256 = keys
+    found = [each.message for each in check_rows(cache, PARTS) if each.code == "leak"]
+    ids = cache.ids
+    assert found[0].startswith(
+        f"1 of 3 held-out train rows are copies of train rows ({ids[6]} = {ids[0]}): the validation score is too"
+    )
+    assert found[1].startswith(
+        f"1 of 3 test rows are copies of held-out train rows ({ids[9]} = {ids[7]}): the test"
+    )
+
+
+def test_a_dataset_without_splits_has_images():
+    parts = {"dataset": np.arange(12)}
+    found = only(duplicates(copied(r4=0), LABELS, parts, ids=IDS, classes=CLASSES))
+    assert found.message.startswith(
+        "1 image is in the dataset more than once with different labels (0.jpg (ant)"
+    )
+    told = [each.message for each in class_counts({"dataset": counted(4, 60, 30)}, CLASSES)]
+    assert told[0].startswith("class bee has 60 images and ant 4, 15 times fewer; ")
+    assert told[1].startswith("1 of 3 classes have fewer than 5 images (ant: 4); ")
+
+
 def test_of_many_copies_the_first_few_are_named():
     parts = {"train": np.arange(0, 50), "test": np.arange(50, 100)}
     keys = [b"%d" % (row % 50) for row in range(100)]

@@ -16,8 +16,8 @@ def test_what_a_guess_reaches_is_told(accuracy, told):
     assert [each.code for each in found] == ["below-chance"] * told
     if told:
         assert (
-            f"right in {accuracy:.1%} of the test rows, which is no better than a guess among 5 classes (20.0%)"
-            in (found[0].message)
+            f"right in {100 * accuracy:.1f} % of the test rows, which is no better than a guess among 5 classes "
+            "(20.0 %)" in (found[0].message)
         )
 
 
@@ -53,10 +53,12 @@ def cache(tmp_path):
 def test_a_classifier_and_a_sweep_of_few_shots_say_so(cache, tmp_path):
     made = featcache.train_head(cache, output=None, epochs=3, learning_rate=0.1)
     told = {found["code"]: found["message"] for found in made.training["warnings"]}
-    assert "of the test rows, which is no better than a guess among 3 classes (33.3%)" in told["below-chance"]
+    assert (
+        "of the test rows, which is no better than a guess among 3 classes (33.3 %)" in told["below-chance"]
+    )
     assert "the last of 3 epochs was the best" in told["unfinished"]
     swept = featcache.sweep(cache, output=tmp_path / "sweep", head="prototype", shots="1,all")
-    assert [text for text in swept.warnings if text.startswith("1 shots: right in")]
+    assert [text for text in swept.warnings if text.startswith("1 shot of each class: right in")]
     assert [text for text in swept.warnings if text.startswith("right in")]
 
 

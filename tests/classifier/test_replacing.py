@@ -29,10 +29,10 @@ def accuracy(place):
 def test_a_clearly_better_classifier_is_kept(caches, tmp_path):
     place = tmp_path / "head"
     good = train_head(caches[0], output=place, head="ridge")
-    was = f"{good.metrics['val']['accuracy']:.4f}"
+    was = f"{100 * good.metrics['val']['accuracy']:.1f} %"
     with pytest.warns(
         FeatcacheWarning,
-        match=r"on the same 39 validation rows the new classifier in .*head is clearly worse \(accuracy 0\.\d{4}\) "
+        match=r"on the same 39 validation rows the new classifier in .*head is clearly worse \(accuracy \d+\.\d %\) "
         rf"than the one that was there \(accuracy {was}\), which is kept as .*head\.better$",
     ):
         bad = train_head(caches[1], output=place, head="ridge")

@@ -130,7 +130,7 @@ def test_every_row_calibrates_once_and_none_is_said(cache):
 
 @pytest.mark.parametrize("accuracy", [0, 1, 1.5, float("nan")])
 def test_an_accuracy_that_cannot_be_promised_is_refused_before_training(cache, accuracy):
-    with pytest.raises(UsageError, match=r"reject-accuracy .*: expected above 0 and below 1, such as 0\.99"):
+    with pytest.raises(UsageError, match=r"reject_accuracy .*: expected above 0 and below 1, such as 0\.99"):
         train_head(cache, output=None, reject_accuracy=accuracy)
 
 
@@ -282,14 +282,14 @@ def test_rows_that_are_no_numbers_are_refused_by_name(tmp_path, monkeypatch, row
 @pytest.mark.parametrize(
     ("setting", "value", "says"),
     [
-        ("learning_rate", 0, "learning-rate 0: expected above 0"),
-        ("learning_rate", float("nan"), "learning-rate nan: expected above 0"),
-        ("weight_decay", -1, "weight-decay -1: expected 0 or above"),
-        ("label_smoothing", 1, r"label-smoothing 1: expected in 0\.\.1"),
-        ("batch_size", 0, "batch-size 0: expected at least 1"),
+        ("learning_rate", 0, "learning_rate 0: expected above 0"),
+        ("learning_rate", float("nan"), "learning_rate nan: expected above 0"),
+        ("weight_decay", -1, "weight_decay -1: expected 0 or above"),
+        ("label_smoothing", 1, r"label_smoothing 1: expected in 0\.\.1"),
+        ("batch_size", 0, "batch_size 0: expected at least 1"),
         ("epochs", 0, "epochs 0: expected at least 1"),
         ("patience", 0, "patience 0: expected at least 1"),
-        ("val_fraction", 1, r"val-fraction 1: expected in 0\.\.1"),
+        ("val_fraction", 1, r"val_fraction 1: expected in 0\.\.1"),
         ("seed", -1, r"seed -1: expected in 0\.\.2\^32"),
         ("head", "liner", r"no head 'liner' for a multiclass task; did you mean 'linear'\?"),
         ("loss", "squared", "no loss 'squared' for a multiclass task; known: softmax, sigmoid"),

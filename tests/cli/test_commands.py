@@ -17,6 +17,7 @@ from featcache import Classifier, FeatureCache
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.prediction import backbone_predictor
 from featcache.classifier.rejection import Rejection
+from featcache.core.display import percent
 from featcache.extraction.resolved import backbone_label
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
@@ -196,7 +197,7 @@ def test_train_head_as_text(cli, trained, tmp_path):
     ]
     *_, warning, hint = ran.err.splitlines()
     assert warning.startswith(
-        "warning: the head is right in 100.0% of the validation rows, and simple statistics"
+        "warning: the head is right in 100.0 % of the validation rows, and simple statistics"
     )
     folder = tmp_path / "head"
     assert hint == (
@@ -239,7 +240,7 @@ def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
     kept = calibration.rejection
     assert lines[4] == (
         f'  unknown     {_of_100(1 - kept.coverage)} would be answered "unknown"; {100 * kept.accuracy:.1f} % of '
-        f"{'the others' if kept.coverage < 1 else 'them'} are right"
+        f"{'the others' if kept.coverage < 1 else 'the answers'} are right"
     )
     assert lines[6:] == [
         f"  calibrated  temperature {calibration.temperature:.2f}; calibration error "
@@ -285,14 +286,17 @@ def test_evaluate_as_text(cli, trained):
     assert (ran.code, ran.err) == (0, "")
     want = trained.classifier.evaluate()
     lines = ran.out.splitlines()
-    assert lines[0].startswith(f"test: accuracy {want.accuracy:.4f} (95 % interval ")
+    assert lines[0].startswith(f"test: accuracy {100 * want.accuracy:.1f} % (95 % interval ")
     assert "on 12 images" in lines[0]
-    assert lines[1] == f"  balanced accuracy {want.balanced_accuracy:.4f}, macro F1 {want.f1_macro:.4f}"
+    assert (
+        lines[1]
+        == f"  balanced accuracy {percent(want.balanced_accuracy)}, macro F1 {percent(want.f1_macro)}"
+    )
     table = {line.split()[0]: line.split()[1:] for line in lines[3:7]}
     assert table["class"] == ["precision", "recall", "95", "%", "interval", "f1", "images"]
     for score in want.classes:
-        assert table[score.name][:2] == [f"{score.precision:.3f}", f"{score.recall:.3f}"]
-        assert table[score.name][4] == "4"
+        assert table[score.name][:4] == f"{percent(score.precision)} {percent(score.recall)}".split()
+        assert table[score.name][-1] == "4"
     confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[9:12]]
     np.testing.assert_array_equal(confusion, want.confusion)
 
@@ -310,9 +314,11 @@ def test_evaluate_tells_what_is_unknown(cli, trained, tmp_path):
     assert (result["rejection"]["accepted"], result["rejection"]["coverage"]) == (8, 8 / 12)
     line = cli("evaluate", folder).out.splitlines()[2]
     accuracy = result["rejection"]["accuracy"]
-    assert line == f"  not unknown 8 (66.7%, from {middle:.3f} on), accuracy {accuracy:.4f} there"
+    assert line == (
+        f"  not unknown 8 (66.7 %, from a confidence of {100 * middle:.1f} % on), accuracy {100 * accuracy:.1f} % there"
+    )
     nothing = cli("evaluate", not_sure(trained, 1.1, tmp_path / "c")).out.splitlines()[2]
-    assert nothing == "  not unknown 0 (0.0%, from 1.100 on)"
+    assert nothing == "  not unknown 0 (0.0 %, from a confidence of 110.0 % on)"
 
 
 def test_predict_says_unknown_and_what_it_would_have_guessed(cli, trained, tmp_path):

@@ -47,6 +47,7 @@ def test_what_is_wrong_is_listed_and_is_no_failure(cli, photos):
     ran = cli("data", "check", "photos")
     assert ran.code == 0
     said = ran.out.splitlines()
+    assert said[0].startswith("photos: 17 images (16 of them readable), 2 classes, ")
     assert "  transparent 1, which are laid on white" in said
     assert said[said.index("  misnamed    1 (another format than their name says):") + 1] == (
         "    train/dog/alpha.jpg is PNG"
@@ -110,3 +111,12 @@ def test_pillows_warnings_become_one_of_ours(cli, tmp_path):
     )
     assert "UserWarning" not in ran.err
     assert cli("data", "check", tmp_path / "set", "--quiet").err == ""
+
+
+def test_pictures_of_formats_that_are_not_read_are_told_once(cli, photos):
+    (photos / "train/cat/IMG_1.HEIC").touch()
+    ran = cli("data", "check", "photos")
+    assert (ran.code, ran.err) == (0, "")
+    assert (
+        "  left out    1 HEIC file (IMG_1.HEIC): unsupported format; convert it to one of JPEG, " in ran.out
+    )

@@ -61,7 +61,7 @@ FAILURES = {
     "missing folder": ("extract nowhere", 3, r"no dataset folder nowhere; expected ROOT/CLASS/image\.jpg"),
     "a file": ("extract text.jpg", 3, r"text\.jpg is a file; expected a dataset folder"),
     "empty folder": ("extract empty", 3, r"empty holds no images in class folders"),
-    "one class": ("extract one", 3, r"one holds one class \(cat\); a classifier needs at least two"),
+    "one class": ("extract one", 3, r"one holds one class \(cat\); a classifier needs at least two; expected ROOT/"),
     "strict": ("extract broken --strict", 3, r"cat/text\.jpg: not an image: .*; without --strict"),
     "offline": (
         "extract photos -b mobilenet_v2",
@@ -76,21 +76,25 @@ FAILURES = {
     "tampered cache": ("train-head tampered.h5", 4, r"tampered\.h5: 1 rows of layer pool are damaged"),
     "verify tampered": ("cache verify good.h5 tampered.h5", 4, r"1 of 2 caches are not intact: tampered\.h5"),
     "cache's layer": ("train-head good.h5 --layer pol", 2, r"good\.h5 holds no layer 'pol'; did you mean 'pool'"),
-    "optimizer": ("train-head good.h5 --optimizer adan", 2, r"no optimizer 'adan'; did you mean 'adam'"),
-    "learning rate": ("train-head good.h5 --lr 0", 2, r"learning-rate 0\.0: expected above 0"),
+    "optimizer": ("train-head good.h5 --optimizer adan", 2, r"no --optimizer 'adan'; did you mean 'adam'"),
+    "learning rate": ("train-head good.h5 --lr 0", 2, r"--learning-rate 0\.0: expected above 0"),
     "not a classifier's place": ("train-head good.h5 -o photos --epochs 30", 2, r"photos exists and is no classifier"),
     "no classifier": ("evaluate empty", 3, r"no classifier in empty \(no classifier\.json\); train one with"),
     "unknown split": ("evaluate classifier --split tset", 2, r"has no split 'tset'; did you mean 'test'"),
     "other features": ("evaluate classifier --cache other.h5", 4, r"other\.h5 holds other features than"),
     "predict without photos": ("predict classifier", 2, r"no images given: featcache predict classifier PHOTO"),
+    "predict photos alone": ("predict photos/cat", 2, r"photos/cat is a folder of photos, and the classifier comes"),
+    "predict a photo alone": ("predict text.jpg", 2, r"text\.jpg is a photo, .*: featcache predict CLASSIFIER text"),
+    "train on photos": ("train-head photos", 3, r"photos is a folder of photos, .*; first: featcache extract photos$"),
+    "sweep photos": ("sweep photos", 3, r"photos is a folder of photos, .*; first: featcache extract photos$"),
     "predict nothing": ("predict classifier nowhere.jpg", 3, r"no image nowhere\.jpg"),
     "predict empty": ("predict classifier empty", 3, r"no images in empty"),
     "predict elsewhere": ("predict photos text.jpg", 3, r"no classifier in photos"),
     "predict top": ("predict classifier text.jpg --top 0", 2, r"top 0: ask for at least one class"),
     "predict weights": ("predict classifier text.jpg --weights w.pth", 2, r"--weights goes with --backbone"),
     "predict size": ("predict classifier text.jpg --image-size 150", 2, r"--image-size goes with --backbone; a class"),
-    "slip of a rate": ("train-head good.h5 --lr 1e30", 2, r"learning-rate 1e\+30: expected at most 100, and usually"),
-    "slip in a sweep": ("sweep good.h5 --lr 1e-3,1e30", 2, r"learning-rate 1e\+30: expected at most 100, and usually"),
+    "slip of a rate": ("train-head good.h5 --lr 1e30", 2, r"--learning-rate 1e\+30: expected at most 100, and"),
+    "slip in a sweep": ("sweep good.h5 --lr 1e-3,1e30", 2, r"--learning-rate 1e\+30: expected at most 100, and"),
     "no folder to examine": ("doctor nowhere", 3, r"no folder nowhere; expected a folder in which to look for caches"),
     "predict no size": ("predict -b efficientnet_lite0 text.jpg --image-size abc", 2, r"image size 'abc': expected"),
 }  # fmt: skip
@@ -241,3 +245,17 @@ def test_an_interruption_says_what_is_kept_of_this_command(
     ran = cli(*arguments.split())
     assert (ran.code, ran.out) == (130, "")
     assert re.fullmatch(rf"error: interrupted; {says}.*\n", ran.err), ran.err
+
+
+def test_a_cache_that_was_made_from_the_photos_is_named(cli, place, trained):
+    """Where photos were given in its place; one of other photos is not, whatever it is called."""
+    shutil.copytree(trained.photos, trained.photos.name, dirs_exist_ok=True)
+    name = trained.photos.name
+    shutil.copyfile(trained.cache, f"{name}-efficientnet_lite0.h5")
+    Path(f"{name}-other.h5").write_text("no cache")
+    ran = cli("train-head", name)
+    assert ran.code == 3
+    assert ran.err.endswith(f"; {name}-efficientnet_lite0.h5 was made from it: name that\n")
+    Path("pho").mkdir()
+    shutil.copy("photos/cat/0.png", "pho")
+    assert cli("train-head", "pho").err.endswith("; first: featcache extract pho\n")

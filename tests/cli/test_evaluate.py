@@ -10,6 +10,7 @@ from helpers.feature_caches import blobs, feature_cache
 from helpers.photo_folders import photo_folder
 
 from featcache import train_head
+from featcache.core.display import percent
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -29,9 +30,12 @@ def test_the_worst_ten_and_the_scores_of_all_classes(cli, mixed_up):
     want = mixed_up.evaluate()
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
-    assert lines[1] == f"  balanced accuracy {want.balanced_accuracy:.4f}, macro F1 {want.f1_macro:.4f}"
+    assert (
+        lines[1]
+        == f"  balanced accuracy {percent(want.balanced_accuracy)}, macro F1 {percent(want.f1_macro)}"
+    )
     low, high = want.classes[0].recall_interval
-    assert re.search(rf"^ant +\S+ +\S+ +{low:.3f}–{high:.3f} ", ran.out, re.MULTILINE)
+    assert re.search(rf"^ant +\S+ % +\S+ % +{100 * low:.1f}–{100 * high:.1f} % ", ran.out, re.MULTILINE)
     count = len(want.mistakes())
     start = lines.index(f"{count} of 30 wrong, the worst 10:")
     assert lines[start + 1].split() == ["file", "truth", "guess", "probability", "of", "the", "truth"]

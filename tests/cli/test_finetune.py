@@ -54,6 +54,10 @@ def test_it_says_what_it_did_and_whether_it_was_worth_it(tuned, trained):
     assert "fine-tuned" in out
     assert "epoch 0 (the frozen head): validation loss " in err
     assert "epoch 1: loss " in err
+    assert (
+        "note: the frozen head is compared as it was before it was fitted again on validation images too"
+        in err
+    )
     start = trained.folder
     assert (
         f"next: go on with the frozen head: featcache evaluate {start}, then featcache predict {start}" in err
@@ -127,9 +131,9 @@ def test_a_plan_in_json(trained, small_backbone, cli):
             "have no learning rate, in block6b, block6c, block6d, top, head; end with",
         ),
         (("--rate", "fast"), 2, "rate 'fast': expected PATTERN=RATE"),
-        (("--optimizer", "lion"), 2, "no optimizer 'lion'"),
+        (("--optimizer", "lion"), 2, "no --optimizer 'lion'"),
         (("--augment", "flop"), 2, "flop"),
-        (("--batch-norm", "train"), 2, "no batch-norm 'train'"),
+        (("--batch-norm", "train"), 2, "no --batch-norm 'train'"),
         (("--epochs", "0"), 2, "epochs 0: expected at least 1"),
         (("--layer", "block6d:map"), 2, "layer block6d:map names a layer of a cached cut; give --cache too"),
         (("--resume",), 3, "nothing to resume"),

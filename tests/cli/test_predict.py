@@ -214,3 +214,64 @@ def test_a_failure_before_the_first_photo_leaves_no_file(cli, trained, files, mo
     monkeypatch.setattr(Classifier, "stream", stream)
     assert cli("predict", trained.folder, "new", "--csv", "all.csv").code == 1
     assert not [*Path().glob("all*")]
+
+
+@pytest.fixture
+def unread(cli, monkeypatch):
+    """Run a command whose output nobody reads, as before ``| head -0``."""
+
+    def unread(*arguments):
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        with os.fdopen(write_end, "w") as closed, monkeypatch.context() as patched:
+            patched.setattr("sys.stdout", closed)
+            return cli(*arguments)
+
+    return unread
+
+
+def test_files_are_whole_though_nobody_reads_the_output(trained, want, known, unread):
+    ran = unread(
+        "predict", trained.folder, "new", "--csv", "all.csv", "--jsonl", "all.jsonl", "--copy-to", "sorted"
+    )
+    assert ran.code == 0
+    assert "all.csv: 12 photos" in ran.err
+    assert len(Path("all.csv").read_text().splitlines()) == 13
+    assert len(Path("all.jsonl").read_text().splitlines()) == 12
+    assert len([*Path("sorted").glob("*/*/*.png")]) == 11
+
+
+@pytest.mark.parametrize("option", ["--csv", "--jsonl", "--copy-to"])
+def test_each_kind_of_file_is_reason_to_go_on(trained, want, known, unread, option):
+    assert unread("predict", trained.folder, "new", option, "made").code == 0
+    assert len([*Path("made").glob("*/*/*.png")]) == 11 if option == "--copy-to" else Path("made").exists()
+
+
+def test_without_files_there_is_nothing_to_go_on_for(trained, want, unread, monkeypatch):
+    seen = []
+
+    def stream(self, images, **options):
+        for each in want:
+            seen.append(each)
+            yield each
+
+    monkeypatch.setattr(Classifier, "stream", stream)
+    assert unread("predict", trained.folder, "new").code == 1
+    assert len(seen) == 1
+
+
+def test_photos_in_a_folder_whose_format_is_not_read_are_told(cli, trained, want, known):
+    for name in ("IMG_1.HEIC", "IMG_2.HEIC"):
+        Path("new", name).touch()
+    ran = cli("predict", trained.folder, "new", "--csv", "all.csv", "--copy-to", "sorted")
+    told = "2 HEIC files (IMG_1.HEIC, IMG_2.HEIC): unsupported format; convert them to one of JPEG, PNG, "
+    assert (ran.code, len(ran.out.splitlines())) == (0, 12)
+    assert f"warning: left out: {told}" in ran.err
+    Path("heic").mkdir()
+    Path("new", "IMG_1.HEIC").rename("heic/IMG_1.HEIC")
+    ran = cli("predict", trained.folder, "heic")
+    assert (ran.code, ran.out) == (3, "")
+    assert (
+        "error: no images in heic; left out: 1 HEIC file (IMG_1.HEIC): unsupported format; convert it to "
+        in ran.err
+    )

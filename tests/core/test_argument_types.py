@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from helpers.feature_caches import blobs, feature_cache
 
 import featcache
-from featcache.core.argument_types import checked_types, plain_value, require_type
+from featcache.core.argument_types import checked_types, named_as_options, plain_value, require_type
 from featcache.errors import UsageError
 from featcache.finetuning.settings import read_rates
+from featcache.heads.settings import Settings
 
 PATH = str | os.PathLike[str] | None
 
@@ -57,7 +59,7 @@ def test_only_given_arguments_are_checked_and_the_function_stays_what_it_is():
 
     assert function(1, "2", free="y", other="z") == (1, ("2",), "y", None, {"other": "z"})
     assert (function.__name__, function.__doc__) == ("function", "Say so.")
-    with pytest.raises(UsageError, match=r"^most-rows '3': expected a whole number or None$"):
+    with pytest.raises(UsageError, match=r"^most_rows '3': expected a whole number or None$"):
         function(1, most_rows="3")  # type: ignore
     with pytest.raises(TypeError, match=r"missing a required argument: 'first'|positional argument: 'first'"):
         function()  # type: ignore
@@ -81,20 +83,20 @@ def test_numbers_of_numpy_become_pythons():
         (lambda: featcache.train_head("x.h5", epochs="10"), "epochs '10': expected a whole number"),
         (lambda: featcache.train_head("x.h5", hidden="ab"), "hidden 'ab': expected a list of whole numbers"),
         (lambda: featcache.train_head("x.h5", head=5), "head 5: expected text or None"),
-        (lambda: featcache.finetune("x", learning_rate="a"), "learning-rate 'a': expected a number"),
+        (lambda: featcache.finetune("x", learning_rate="a"), "learning_rate 'a': expected a number"),
         (lambda: featcache.finetune("x", workers=1.5), "workers 1.5: expected a whole number or None"),
         (lambda: featcache.sweep("x.h5", seeds="x"), "seeds 'x': expected a whole number"),
         (lambda: featcache.sweep(5), "caches 5: expected text, a path or a list of texts or paths"),
-        (lambda: featcache.extract("photos", batch_size="x"), "batch-size 'x': expected a whole number or None"),
+        (lambda: featcache.extract("photos", batch_size="x"), "batch_size 'x': expected a whole number or None"),
         (lambda: featcache.extract("photos", layers=5), "layers 5: expected a list of texts"),
-        (lambda: featcache.train_head("x.h5", class_weights={"a": 2}), "class-weights {'a': 2}: expected text; known"),
+        (lambda: featcache.train_head("x.h5", class_weights={"a": 2}), "class_weights {'a': 2}: expected text; known"),
         (lambda: featcache.train_head("x.h5", hidden="256"), "hidden '256': expected a list of whole numbers"),
         (lambda: featcache.sweep("x.h5", shots=[]), "shots []: expected numbers above 0 and 'all'"),
         (lambda: featcache.sweep("x.h5", trials=0), "trials 0: expected 1 or more"),
         (lambda: featcache.finetune(5), "classifier 5: expected text, a path or a Classifier"),
-        (lambda: featcache.finetune("x", on_progress=5), "on-progress 5: expected a function or None"),
+        (lambda: featcache.finetune("x", on_progress=5), "on_progress 5: expected a function or None"),
         (lambda: featcache.finetune("x", dataset=5), "dataset 5: expected text, a path, a Dataset or None"),
-        (lambda: featcache.plan_finetuning("x", on_progress=5), "on-progress 5: expected a function or None"),
+        (lambda: featcache.plan_finetuning("x", on_progress=5), "on_progress 5: expected a function or None"),
         (lambda: featcache.load_backbone(5), "name 5: expected text"),
         (lambda: featcache.open_dataset(5), "spec 5: expected text, a path or a Dataset"),
         (lambda: featcache.FeatureCache(5), "path 5: expected text or a path"),
@@ -145,3 +147,21 @@ def test_rows_that_are_no_numbers_are_refused(tmp_path):
     for wrong in ("a", {}, [None], object()):
         with pytest.raises(UsageError, match=r"^rows .*: expected numbers of rows, int \[n\]$"):
             cache.features(wrong)  # type: ignore
+
+
+def test_names_are_spelled_as_their_user_wrote_them():
+    """The same refusals for a function and for a command, and for the function again."""
+    refusals = {
+        "batch_size": (lambda: Settings(batch_size="32"), "{} '32': expected a whole number"),
+        "learning_rate": (lambda: Settings(learning_rate=-1), "{} -1: expected above 0"),
+        "class_weights": (
+            lambda: Settings(class_weights="balance"),
+            "no {} 'balance'; did you mean 'balanced'?",
+        ),
+    }
+    for name, (call, told) in refusals.items():
+        option = f"--{name.replace('_', '-')}"
+        for expected, around in ((name, nullcontext), (option, named_as_options), (name, nullcontext)):
+            with around(), pytest.raises(UsageError) as refused:
+                call()
+            assert str(refused.value).startswith(told.format(expected))

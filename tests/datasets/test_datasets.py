@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from featcache.datasets import file_state, open_dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.formats.folder import image_files, natural_key, read_regular_file
-from featcache.errors import DataError, ImageError, MissingFileError, UsageError
+from featcache.errors import DataError, FeatcacheWarning, ImageError, MissingFileError, UsageError
 from featcache.extraction.row_table import SplitRule, build_rows
 
 
@@ -204,10 +204,7 @@ def test_folders_beside_the_splits_are_named(tmp_path):
     touch(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "unlabelled/c.jpg", "extra/cat/d.jpg")
     found = open_dataset(str(tmp_path))
     assert len(found.records) == 2
-    assert found.skipped == {
-        "folder beside the splits (extra/)": 1,
-        "folder beside the splits (unlabelled/)": 1,
-    }
+    assert found.skipped == {"folders beside the splits (extra/, unlabelled/)": 2}
 
 
 def test_class_folders_without_images_are_no_classes(tmp_path):
@@ -215,8 +212,9 @@ def test_class_folders_without_images_are_no_classes(tmp_path):
     (tmp_path / "bee").mkdir()
     found = open_dataset(str(tmp_path))
     assert found.classes == ("cat", "dog")
-    assert found.skipped["class folder without images (ant/)"] == 1
-    assert found.skipped["class folder without images (bee/)"] == 1
+    assert found.skipped["class folders without images (ant/, bee/)"] == 2
+    (tmp_path / "bee").rmdir()
+    assert open_dataset(str(tmp_path)).skipped["class folder without images (ant/)"] == 1
 
 
 @pytest.mark.timeout(20)
@@ -458,4 +456,37 @@ def test_image_files_of_any_folder(tmp_path):
     touch(tmp_path, "10.jpg", "2.jpg", "below/1.png", "notes.txt", ".hidden.jpg")
     files, skipped = image_files(tmp_path)
     assert [str(file.relative_to(tmp_path)) for file in files] == ["2.jpg", "10.jpg", "below/1.png"]
-    assert skipped == {"hidden": 1, "not an image by its name": 1}
+    assert skipped.reasons() == {"hidden": 1, "not an image by its name": 1}
+
+
+CONVERT = "unsupported format; convert {} to one of JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM, AVIF"
+
+
+def test_pictures_of_formats_that_are_not_read_are_named(tmp_path):
+    heic = [f"cat/IMG_{number}.HEIC" for number in (10, 2, 3, 4)]
+    touch(tmp_path, "cat/a.jpg", "dog/b.jpg", *heic, "dog/c.heif", "dog/d.jxl", "dog/notes.txt")
+    with pytest.warns(FeatcacheWarning) as told:
+        found = open_dataset(str(tmp_path))
+    heics = f"HEIC files (IMG_2.HEIC, IMG_3.HEIC, IMG_4.HEIC, …): {CONVERT.format('them')}"
+    one = f"JPEG XL file (d.jxl): {CONVERT.format('it')}"
+    assert found.skipped == {"not an image by its name": 1, heics: 5, one: 1}
+    assert [str(each.message) for each in told] == [f"5 {heics}, 1 {one}"]
+
+
+def test_a_folder_of_such_pictures_alone_says_so(tmp_path):
+    touch(tmp_path, "cat/1.heic", "dog/2.heic")
+    with pytest.raises(
+        DataError, match=r"left out: 2 class folders .*, 2 HEIC files \(1\.heic, 2\.heic\): unsupported"
+    ):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.heic", "a.HEIF", "a.jp2", "a.jxl", "a.psd", "a.svg", "a.pam", "a.exr", "a.dcm", "a.CR2"]
+)
+def test_every_picture_that_is_refused_is_known_by_its_name(tmp_path, name):
+    touch(tmp_path, name, "b.png")
+    files, skipped = image_files(tmp_path)
+    assert [file.name for file in files] == ["b.png"]
+    (reason,) = skipped.unread()
+    assert f"({name}): unsupported format" in reason

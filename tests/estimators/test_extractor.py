@@ -262,7 +262,7 @@ def test_what_are_no_images(images, says):
     [
         ({"layer": "pol"}, UnknownNameError, "pool"),
         ({"backbone": "efficientnet_lite99"}, UnknownNameError, "did you mean"),
-        ({"batch_size": 0}, UsageError, "batch-size 0: expected at least 1"),
+        ({"batch_size": 0}, UsageError, "batch_size 0: expected at least 1"),
         ({"dtype": "float8"}, UsageError, "no stored dtype 'float8'"),
     ],
 )

@@ -376,7 +376,7 @@ def test_overwrite_replaces_a_cache_of_another_recipe(run, photos):
         ({"layers": ("pool:avg",)}, "its output is a vector of 1280 already; ask for pool"),
         ({"layers": ("stem", "stem:avg")}, "name the same one twice"),
         ({"test_fraction": 1.0}, r"test fraction 1\.0 is not in 0\.\.1"),
-        ({"batch_size": 0}, "batch-size 0: expected at least 1"),
+        ({"batch_size": 0}, "batch_size 0: expected at least 1"),
         ({"workers": -1}, "workers -1: expected at least 1"),
         ({"shard": "3/2"}, "shard '3/2': expected i/n with 1 <= i <= n"),
         ({"backbone": "mobilnet_v2"}, "no backbone 'mobilnet_v2'; did you mean .*'mobilenet_v2'"),

@@ -180,7 +180,7 @@ def test_classifiers_of_strange_content(cases, trained, tmp_path):
         ("head", "forest", r"head is 'forest', expected one of linear, mlp"),
         ("training hidden", [0], r"training\.hidden\[0\] is 0, expected a whole number of 1 to 2147483647"),
         ("training learning_rate", "fast", r"training\.learning_rate is 'fast', expected a number"),
-        ("training learning_rate", -1, r"training: learning-rate -1: expected above 0"),
+        ("training learning_rate", -1, r"training: learning_rate -1: expected above 0"),
         ("training loss", "hinge", r"training: no loss 'hinge'"),
         ("training selection", {"test": 3}, r"training\.selection\.test is 3, expected a text .*, or null"),
         (

@@ -96,7 +96,7 @@ def test_views_and_seeds_beyond_the_format_are_refused(tmp_path):
         ({"views": 10_001}, "views 10001: expected at least 1, which is the plain image, at most 10,000"),
         (
             {"views": 2, "view_seed": 2**63},
-            "view-seed 9223372036854775808: expected a whole number of 64 bits",
+            "view_seed 9223372036854775808: expected a whole number of 64 bits",
         ),
     ):
         with pytest.raises(featcache.errors.UsageError, match=text):

@@ -119,9 +119,9 @@ def test_heads_without_a_gradient_are_refused(head):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"batch_norm": "updated"}, "no batch-norm 'updated'; did you mean 'update'"),
-        ({"compute_dtype": "float16"}, "no compute-dtype 'float16'"),
-        ({"head_epochs": -1}, "head-epochs -1: expected 0 or more"),
+        ({"batch_norm": "updated"}, "no batch_norm 'updated'; did you mean 'update'"),
+        ({"compute_dtype": "float16"}, "no compute_dtype 'float16'"),
+        ({"head_epochs": -1}, "head_epochs -1: expected 0 or more"),
         ({"average": 1.0}, "average 1.0: expected in 0..1"),
         ({"accumulate": 0}, "accumulate 0: expected at least 1"),
         ({"augment": "flop"}, "flop"),

@@ -233,7 +233,7 @@ def test_mpo_is_read_as_its_first_picture():
     np.testing.assert_array_equal(decode(data, PLAIN), decode(encode(smooth(), "JPEG", quality=95), PLAIN))
 
 
-@pytest.mark.parametrize("kind", decoding._READABLE)
+@pytest.mark.parametrize("kind", decoding.READABLE)
 def test_every_readable_format_is_read(kind):
     Image.init()
     if kind not in Image.SAVE:

@@ -82,7 +82,7 @@ def test_the_kind_is_that_of_the_value_where_there_is_one(hint, kind, optional):
 def test_no_value_is_within_every_limit_where_the_type_allows_none():
     nothing = Limit(lambda value: False, "nothing")
     Setting(default=None, help="", panel="", hint=int | None, limit=nothing).require_within(None)
-    with pytest.raises(featcache.FeatcacheError, match=r"^most-rows 3: expected nothing$"):
+    with pytest.raises(featcache.FeatcacheError, match=r"^most_rows 3: expected nothing$"):
         Setting(default=1, help="", panel="", hint=int, name="most_rows", limit=nothing).require_within(3)
 
 

@@ -370,7 +370,7 @@ def test_a_cache_of_plain_images_is_no_cache_of_views(photos, target):
     [
         ({"views": 0}, "views 0: expected at least 1, which is the plain image"),
         ({"views": 2.5}, "views 2.5: expected a whole number"),
-        ({"view_seed": "x"}, "view-seed 'x': expected a whole number"),
+        ({"view_seed": "x"}, "view_seed 'x': expected a whole number"),
         ({"augment": "flop"}, "augmentation 'flop': 'flop' is unknown; did you mean 'flip'"),
         ({"augment": "none"}, "augment none makes all 3 views the same; choose one, such as flip"),
         (

@@ -172,7 +172,9 @@ def test_copies_of_an_image_in_two_parts_are_a_warning_and_no_refusal(tmp_path):
     found = train_head(cache, output=None, **QUICK, **parts).training["warnings"]
     leaks = [warning["message"] for warning in found if warning["code"] == "leak"]
     assert len(leaks) == 1
-    assert leaks[0].startswith("1 of 9 val rows are copies of train rows (train/29.jpg = train/0.jpg)")
+    assert leaks[0].startswith(
+        "1 of 9 held-out train rows are copies of train rows (train/29.jpg = train/0.jpg)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,9 @@ def test_a_slice_of_sorted_rows_loses_classes_and_the_warning_says_why(tmp_path)
     parts = {"train": "train[:60%]", "val": "train[60%:]"}
     found = train_head(cache, output=None, **QUICK, **parts).training["warnings"]
     (unseen,) = [warning["message"] for warning in found if warning["code"] == "unseen-classes"]
-    assert unseen.startswith("20 val rows are of classes without train rows (cat) and always wrong")
+    assert unseen.startswith(
+        "20 held-out train rows are of classes without train rows (cat) and always wrong"
+    )
     assert "a slice such as train[:80%] loses whole classes where rows are sorted by class" in unseen
 
 

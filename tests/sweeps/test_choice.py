@@ -112,7 +112,7 @@ def test_with_folds_a_classifier_is_warned_of_what_the_folds_showed(flawed, tmp_
     assert kept.training["image_floor"] == result.chosen.image_floor
     assert kept.training["image_floor"] > result.chosen.entry.accuracy
     messages = {found["code"]: found["message"] for found in kept.training["warnings"]}
-    assert f"{result.chosen.entry.accuracy:.1%} of the validation rows" in messages["below-floor"]
+    assert f"{100 * result.chosen.entry.accuracy:.1f} % of the validation rows" in messages["below-floor"]
     assert "leak" in messages
     assert list(kept.metrics) == ["test"]
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from helpers.feature_caches import blobs, feature_cache
 
-from featcache.cli.sweep import lines
+from featcache.cli.sweep import _simpler_line, lines
 from featcache.heads.settings import HEADS, Settings
 from featcache.sweeps.leaderboard import LeaderboardEntry
+from featcache.sweeps.results import shots_text
 from featcache.sweeps.simplest import SIMPLICITY, simplest, within_one_error
 from featcache.sweeps.sweep import sweep
 from featcache.sweeps.trials import Trial
@@ -108,9 +109,37 @@ def test_a_sweep_takes_the_stronger_penalty_and_says_so(cache, tmp_path):
     assert [row[3] for row in shown] == ["ridge", "ridge", "knn"], "the best of each kind, and the chosen one"
     assert [row[0].startswith("*") for row in shown] == [False, True, False]
     assert any("the best of each kind of head; 5 more with -v" in line for line in text)
-    assert any("within one standard error on these rows, so the simpler is taken" in line for line in text)
+    assert (
+        sum("on these rows, and simpler" in line or "so the simpler is taken" in line for line in text) == 1
+    )
     assert not any("sd" in line.split() for line in text)
     assert sum("ridge" in line for line in lines(result, verbose=True)) == 8
     two = sweep(cache, output=tmp_path / "two", head="ridge", l2="1", seeds=2)
     assert any("sd" in line.split() for line in lines(two))
     assert two.chosen.first is None
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "told"),
+    [
+        ((0.42857, 0.42858), "  as good as l2=1 on these rows, and simpler"),
+        (
+            (0.40, 0.42858),
+            "  l2=1 has 42.9 %: within one standard error on these rows, so the simpler is taken",
+        ),
+    ],
+)
+def test_why_the_first_is_not_taken(accuracies, told):
+    taken, first = (
+        LeaderboardEntry(Trial(0, "pool", Settings(head="ridge", l2=l2)), score, 0.0, 1.0, 1, 1)
+        for score, l2 in zip(accuracies, (100.0, 1.0), strict=True)
+    )
+    every = [entry.key.settings for entry in (first, taken)]
+    assert _simpler_line(taken, first, every, "multiclass") == told
+
+
+@pytest.mark.parametrize(
+    ("shots", "told"), [(1, "1 shot of each class"), (5, "5 shots of each class"), (None, "all shots")]
+)
+def test_shots_in_words(shots, told):
+    assert shots_text(shots) == told

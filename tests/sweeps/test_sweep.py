@@ -224,7 +224,7 @@ def test_rows_that_are_no_numbers_are_refused_by_name(tmp_path, monkeypatch, mem
         ({"memory": "much"}, "memory 'much': expected an amount such as 2GiB"),
         ({"head": "linaer"}, "no head 'linaer'; did you mean 'linear'"),
         ({"learning_rate": "1e-3:1e-1:log"}, "a range without a count is for random search"),
-        ({"learning_rate": "-1"}, "learning-rate -1.0: expected above 0"),
+        ({"learning_rate": "-1"}, "learning_rate -1.0: expected above 0"),
         ({"learning_rat": "1"}, "no setting 'learning_rat'; did you mean 'learning_rate'"),
     ],
 )
@@ -272,6 +272,6 @@ def test_a_sweep_that_is_not_calibrated_says_so(cache, tmp_path):
     result = sweep(cache, output=tmp_path / "out", head="prototype", calibrate=False)
     kept = Classifier.load(result.classifier).calibration
     assert (kept.temperature, kept.rejection, kept.note) == (1, None, "it was not asked for")
-    with pytest.raises(UsageError, match=r"reject-accuracy 1\.5: expected above 0 and below 1"):
+    with pytest.raises(UsageError, match=r"reject_accuracy 1\.5: expected above 0 and below 1"):
         sweep(cache, output=tmp_path / "two", head="prototype", reject_accuracy=1.5)
     assert not (tmp_path / "two").exists()

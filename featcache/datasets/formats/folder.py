@@ -3,23 +3,20 @@
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
+from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state, size_and_times
+from featcache.datasets.left_out import LeftOut, in_words
 from featcache.errors import DataError, ImageError
 from featcache.images.limits import require_readable_size
+from featcache.images.names import is_image_name
 from featcache.splits.slices import SPLITS
-
-EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
-)
 
 _MOST_DIGITS = 1000
 """Of a number in a name; Python converts no more than 4300, and takes long for many."""
@@ -70,7 +67,7 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     """
     root = Path(path).expanduser()
     _require_folder(root)
-    skipped: Counter[str] = Counter()
+    skipped = LeftOut()
     folders = [
         (split, name, folder)
         for split, above in _split_folders(root, skipped)
@@ -82,10 +79,11 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         for image in _images(folder, skipped, (_inode(root), _inode(folder.parent)))
     ]
     classes = sorted({name for _, name, _ in found}, key=natural_key)
-    skipped.update(
-        {f"class folder without images ({n}/)": 1 for n in {n for _, n, _ in folders} - {*classes}}
-    )
+    hollow = sorted({n for _, n, _ in folders} - {*classes}, key=natural_key)
+    skipped.folders("class folder", "without images", hollow)
     _refuse_unusable(root, classes, skipped, least_classes)
+    if unread := skipped.unread():
+        warn(in_words(unread))  # in the words of the line that extractions print
     labels = {name: index for index, name in enumerate(classes)}
     below = {
         folder: _below(folder, root) for folder in {os.path.dirname(image.path) for _, _, image in found}
@@ -96,7 +94,7 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         name=root.resolve().name or "dataset",
         classes=tuple(classes),
         records=records,
-        skipped=dict(skipped),
+        skipped=skipped.reasons(),
         location=f"folder:{root.resolve()}",
         why_absent=partial(_why_absent, root),
     )
@@ -159,10 +157,10 @@ def read_extent(path: str, offset: int, size: int, written: tuple[int, int, int]
     return data
 
 
-def image_files(folder: Path) -> tuple[list[Path], dict[str, int]]:
+def image_files(folder: Path) -> tuple[list[Path], LeftOut]:
     """Return the images below a folder in natural order, and why other files were left out."""
-    skipped: Counter[str] = Counter()
-    return [Path(found.path) for found in _images(folder, skipped, ())], dict(skipped)
+    skipped = LeftOut()
+    return [Path(found.path) for found in _images(folder, skipped, ())], skipped
 
 
 def _require_folder(root: Path) -> None:
@@ -188,19 +186,18 @@ def _record(found: _Found, below: dict[str, str], label: int, split: str) -> Rec
     )
 
 
-def _split_folders(root: Path, skipped: Counter[str]) -> list[tuple[str, Path]]:
+def _split_folders(root: Path, skipped: LeftOut) -> list[tuple[str, Path]]:
     """Return the folders that hold class folders, each with the split it stands for."""
-    folders = [Path(entry.path) for entry in _entries(root, Counter()) if _is_folder(entry)]
+    folders = [Path(entry.path) for entry in _entries(root, LeftOut()) if _is_folder(entry)]
     named = [(SPLITS[f.name.casefold()], f) for f in folders if f.name.casefold() in SPLITS]
     if not any(split == "train" for split, _ in named):
         return [(UNSPLIT, root)]
-    for folder in folders:
-        if folder.name.casefold() not in SPLITS:
-            skipped[f"folder beside the splits ({folder.name}/)"] += 1
+    beside = [folder.name for folder in folders if folder.name.casefold() not in SPLITS]
+    skipped.folders("folder", "beside the splits", beside)
     return named
 
 
-def _class_folders(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, Path]]:
+def _class_folders(folder: Path, skipped: LeftOut) -> Iterator[tuple[str, Path]]:
     for entry in _entries(folder, skipped):
         if _is_folder(entry):
             yield entry.name, Path(entry.path)
@@ -208,7 +205,7 @@ def _class_folders(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, P
             skipped["not in a class folder"] += 1
 
 
-def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], ...]) -> Iterator[_Found]:
+def _images(folder: Path, skipped: LeftOut, above: tuple[tuple[int, int], ...]) -> Iterator[_Found]:
     """Yield the images below a folder, depth first; folders may be nested as deep as the system allows."""
     entered: dict[tuple[int, int], Iterator[os.DirEntry[str]]] = {}  # the innermost folder last
     hollow: dict[tuple[int, int], str] = {}  # of these, folders in the place of an image, without one so far
@@ -232,14 +229,14 @@ def _images(folder: Path, skipped: Counter[str], above: tuple[tuple[int, int], .
             if innermost in hollow:
                 yield _Found(hollow.pop(innermost), 0, 0, b"")
         elif _is_folder(entry):
-            if enter(entry.path, instead=_is_image(entry.name)):
+            if enter(entry.path, instead=is_image_name(entry.name)):
                 continue
-            if _is_image(entry.name):
+            if is_image_name(entry.name):
                 yield _Found(entry.path, 0, 0, b"")
             else:
                 skipped["link back to a folder above"] += 1
-        elif not _is_image(entry.name):
-            skipped["not an image by its name"] += 1
+        elif not is_image_name(entry.name):
+            skipped.no_image(entry.name)
         else:
             hollow.clear()
             yield _found(entry)
@@ -256,24 +253,20 @@ def _found(entry: os.DirEntry[str]) -> _Found:
     return _Found(entry.path, status.st_size, status.st_mtime_ns, file_state(status))
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].casefold() in EXTENSIONS
-
-
 def _inode(folder: str | Path) -> tuple[int, int]:
     with access_errors(folder, "open"):
         status = os.stat(folder)
     return status.st_dev, status.st_ino
 
 
-def _entries(folder: str | Path, skipped: Counter[str]) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: str | Path, skipped: LeftOut) -> Iterator[os.DirEntry[str]]:
     """Yield visible folders, regular files (links followed) and whatever has an image's name; count the others."""
     with access_errors(folder, "list"), os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: natural_key(entry.name))
     for entry in entries:
         if entry.name.startswith((".", "__MACOSX")):
             skipped["hidden"] += 1
-        elif _is_folder(entry) or _is_file(entry) or _is_image(entry.name):
+        elif _is_folder(entry) or _is_file(entry) or is_image_name(entry.name):
             yield entry
         else:
             skipped["no regular file (FIFO, device or broken link)"] += 1
@@ -299,11 +292,12 @@ def _why_absent(root: Path, name: str) -> str:
     return no_folder(place) or (f"{place} is a folder now" if os.path.isdir(place) else "")
 
 
-def _refuse_unusable(root: Path, classes: list[str], skipped: Counter[str], least: int) -> None:
-    found = "; left out: " + ", ".join(f"{n} {why}" for why, n in skipped.items()) if skipped else ""
+def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: int) -> None:
+    reasons = skipped.reasons()
+    found = f"; left out: {in_words(reasons)}" if reasons else ""
     if not classes:
         raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{found}")
     if len(classes) < least:
         raise DataError(
-            f"{root} holds one class ({classes[0]}); a classifier needs at least two. {LAYOUTS}{found}"
+            f"{root} holds one class ({classes[0]}); a classifier needs at least two; {LAYOUTS}{found}"
         )

@@ -130,8 +130,8 @@ def open_hf(text: str) -> Dataset:
         raise DataError(f"hf:{text} holds no labelled images: {left_out}")
     if len(classes) == 1:
         raise DataError(
-            f"hf:{text} has one class ({classes[0]}); a classifier needs at least two. "
-            "Where the dataset has another label, name it with ?label="
+            f"hf:{text} has one class ({classes[0]}); a classifier needs at least two; "
+            "where the dataset has another label, name it with ?label="
         )
     place = spec.path.resolve()
     location = f"hf:{place}?image={image}"

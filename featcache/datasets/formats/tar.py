@@ -383,5 +383,5 @@ def _refuse_unusable(
         raise DataError(f"tar:{pattern} holds no labelled images; {layout}{found}")
     if len(classes) == 1:
         raise DataError(
-            f"tar:{pattern} holds one class ({classes[0]}); a classifier needs at least two. {layout}{found}"
+            f"tar:{pattern} holds one class ({classes[0]}); a classifier needs at least two; {layout}{found}"
         )

@@ -78,8 +78,8 @@ def open_tfds(text: str) -> Dataset:
         raise DataError(f"tfds:{text} in {folder} holds no labelled images: {left_out}")
     if len(classes) == 1:
         raise DataError(
-            f"tfds:{text} has one class ({classes[0]}); a classifier needs at least two. "
-            "Where the dataset has another label, name it with ?label="
+            f"tfds:{text} has one class ({classes[0]}); a classifier needs at least two; "
+            "where the dataset has another label, name it with ?label="
         )
     place = f"tfds:{folder.resolve()}?image={features[0]}"
     return Dataset(f"tfds:{text}", spec.name, classes, records, dict(skipped), location=place)

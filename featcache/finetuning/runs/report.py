@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.core.disk.files import replace_file
 from featcache.core.disk.storage import storage_errors
+from featcache.core.display import percent
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "learning_rate": ("learning rate", "{:.3g}".format),
     "loss": ("loss", "{:.4f}".format),
     "val_loss": ("validation loss", "{:.4f}".format),
-    "accuracy": ("accuracy", "{:.2%}".format),
-    "val_accuracy": ("validation accuracy", "{:.2%}".format),
+    "accuracy": ("accuracy", percent),
+    "val_accuracy": ("validation accuracy", percent),
     "images_per_second": ("images per second", "{:.0f}".format),
     "seconds": ("seconds", "{:.1f}".format),
 }

@@ -157,8 +157,7 @@ def test_entries_without_a_file_and_classes_without_images_are_counted(tmp_path)
     assert found.classes == ("pie", "soup")
     assert found.skipped == {
         "in a list, without a file": 4,
-        "class without images (bread)": 1,
-        "class without images (stew)": 1,
+        "classes without images (bread, stew)": 2,
     }
 
 

@@ -221,7 +221,7 @@ def test_the_data_dir_may_be_said_beside_the_spec(prepared, tmp_path):
     assert open_dataset(found.spec).classes == found.classes, "what is remembered says where it is"
     for dataset, says in (
         ("photos", "'photos' is no dataset of TFDS"),
-        (found, r"says where it is itself; leave data-dir out"),
+        (found, r"says where it is itself; leave it out"),
         ("tfds:tiny_shapes?data_dir=/x", "says where it is itself"),
     ):
         with pytest.raises(UsageError, match=says):

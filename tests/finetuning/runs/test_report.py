@@ -181,8 +181,8 @@ def test_the_page_says_everything(page):
         *("epoch", "phase", "steps", "learning rate", "loss", "validation loss", "accuracy"),
         *("validation accuracy", "images per second", "seconds"),
     ]
-    assert page.rows[4] == ["0", "start", "0", "", "", "0.9000", "", "70.00%", "", ""]
-    assert page.rows[8] == ["4", "2", "40", "0.001", "0.2000", "0.5000", "90.00%", "79.00%", "123", "5.2"]
+    assert page.rows[4] == ["0", "start", "0", "", "", "0.9000", "", "70.0 %", "", ""]
+    assert page.rows[8] == ["4", "2", "40", "0.001", "0.2000", "0.5000", "90.0 %", "79.0 %", "123", "5.2"]
     assert [attrs for tag, attrs in page.tags if tag == "tr" and attrs] == [{"class": "kept"}]
     for text in ("worth it: +4.7 points", "blocks_5 and the head", "361.2 s", "kept: epoch 4"):
         assert text in page.text

@@ -1,0 +1,39 @@
+"""What a file's name says: whether it is a picture that is read, or one of a format that is not."""
+
+import os
+from itertools import islice
+from pathlib import Path
+
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
+)
+"""Of files that are taken for images; their content decides the format."""
+
+_UNREAD = {
+    "HEIC": ".heic .heif .hif",
+    "JPEG 2000": ".jp2 .j2k .jpf .jpx .j2c",
+    "JPEG XL": ".jxl",
+    "camera RAW": ".dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef .srw",
+    "Photoshop": ".psd .psb",
+    "SVG": ".svg .svgz",
+    "PAM or PFM": ".pam .pfm",
+    "OpenEXR": ".exr",
+    "DICOM": ".dcm",
+}
+_UNREAD_FORMATS = {end: name for name, ends in _UNREAD.items() for end in ends.split()}
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file of this name is taken for an image."""
+    return os.path.splitext(name)[1].casefold() in EXTENSIONS
+
+
+def unread_format(name: str) -> str | None:
+    """Return the format of a picture that is not read, such as ``"HEIC"``, by its name; ``None`` of other files."""
+    return _UNREAD_FORMATS.get(os.path.splitext(name)[1].casefold())
+
+
+def holds_images(folder: str | Path) -> bool:
+    """Return whether there are images in a folder or those below it, of which a thousand are looked into."""
+    return any(is_image_name(name) for _, _, names in islice(os.walk(folder), 1000) for name in names)
