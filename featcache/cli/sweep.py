@@ -53,14 +53,17 @@ def command(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds of each configuration.")] = 1,
     folds: Annotated[
-        int,
-        typer.Option(help="Stratified folds; 0: the validation rows choose.", rich_help_panel="Validation"),
-    ] = 0,
+        int | None,
+        typer.Option(
+            help="Stratified folds; 0: the validation rows choose [default: 5 where few rows have no validation rows].",
+            rich_help_panel="Validation",
+        ),
+    ] = None,
     shots: Annotated[str, typer.Option(help="Training examples per class, as 1,5,10,all.")] = "all",
     trials: Annotated[int | None, typer.Option(help="Random configurations per head instead of all.")] = None,
     select: Annotated[
-        str, typer.Option(help="Rows that choose: val or folds.", rich_help_panel="Validation")
-    ] = "val",
+        str | None, typer.Option(help="Rows that choose: val or folds.", rich_help_panel="Validation")
+    ] = None,
     train: Train = "train",
     val: Val = None,
     test: Test = None,

@@ -232,7 +232,7 @@ class Settings:
         "Head",
         heads=("logistic",),
         limit=POSITIVE,
-        grid="1e-4:1e2:log7",
+        grid="1e-4:1e2:log13",
         otherwise="chosen by folds",
     )
     l2: float = _setting(
@@ -354,7 +354,7 @@ SETTINGS: Mapping[str, HeadSetting] = settings_of(Settings)
 
 
 STRENGTHS: Mapping[str, tuple[str, tuple[float, ...]]] = {
-    "logistic": ("c", tuple(10.0**power for power in range(-4, 3))),
+    "logistic": ("c", tuple(float(f"{10 ** (half / 2):.12g}") for half in range(-8, 5))),
     "ridge": ("l2", tuple(10.0**power for power in range(6, -3, -1))),
 }
 """The setting that is the strength of a solved head's penalty, and what is tried of it, the strongest first."""

@@ -55,6 +55,13 @@ def compare(first: np.ndarray, second: np.ndarray, *, bounded: bool = True) -> C
     return Comparison(float(difference.mean()), (low, high), p_value)
 
 
+def within_one_error(best: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether scores ``[N]`` are on average at most a standard error of the differences below the best's."""
+    difference = np.asarray(best, np.float64) - np.asarray(other, np.float64)
+    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    return bool(difference.mean() <= error * (1 + 1e-9))  # equal but for rounding is within
+
+
 @dataclass(frozen=True)
 class SeedScores:
     """An accuracy over several seeds.

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from featcache.heads.settings import Settings
+from featcache.metrics.comparison import within_one_error
 from featcache.sweeps.leaderboard import LeaderboardEntry
 
 MOST = 30
@@ -74,13 +75,6 @@ def simplest(
         if within_one_error(scores, other_scores) and within_one_error(-losses, -other_losses):
             return entry
     return best
-
-
-def within_one_error(best: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether scores ``[N]`` are on average at most a standard error of the differences below the best's."""
-    difference = np.asarray(best, np.float64) - np.asarray(other, np.float64)
-    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return bool(difference.mean() <= error * (1 + 1e-9))  # equal but for rounding is within
 
 
 def _is_alike(key: Any, best: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from featcache.cache import FeatureCache
 from featcache.checks.scores import below_chance
+from featcache.classifier.refitting import FOLDS
 from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.replacing import save_keeping_better
 from featcache.classifier.view_features import with_views
@@ -19,6 +20,7 @@ from featcache.errors import IntegrityError, UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.task_types import TASK_TYPES
 from featcache.heads.usual_settings import for_rows, with_fading_votes
+from featcache.splits.selection import SplitSpec
 from featcache.sweeps.axes import Given, read_bytes
 from featcache.sweeps.choice import choose, finish_winner, fit_trials
 from featcache.sweeps.comparable import cache_names, comparable
@@ -28,6 +30,7 @@ from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
 from featcache.sweeps.lines import require_row_of, row
 from featcache.sweeps.results import Choice, Results, SweepResult, shots_text
 from featcache.sweeps.trials import Trial, configurations, groups, read_axes
+from featcache.sweeps.usual import usual_folds, usual_heads
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ def sweep(
     output: str | os.PathLike[str] = "sweep",
     layer: str | Sequence[str] | None = None,
     seeds: int = 1,
-    folds: int = 0,
+    folds: int | None = None,
     shots: str | int | Sequence[str | int] = "all",
     trials: int | None = None,
-    select: str = "val",
+    select: str | None = None,
     train: str = "train",
     val: str | None = None,
     test: str | None = None,
@@ -87,13 +90,14 @@ def sweep(
     seeds
         How many seeds each configuration is fitted with: 0, 1, …
     folds
-        Number of stratified folds over all rows that are no test rows; 0: the validation rows choose.
+        Number of stratified folds over all rows that are no test rows; 0: the validation rows choose. ``None``: five
+        where there are few rows and no validation rows; see `featcache.sweeps.usual.usual_folds`.
     shots
         Training examples of each class: numbers and ``"all"``, such as ``"1,5,10,all"``.
     trials
         Number of configurations to draw at random of each kind of head; ``None``: the whole grid.
     select
-        Which rows choose: ``"val"`` or ``"folds"``, never the test rows.
+        Which rows choose: ``"val"`` or ``"folds"``, never the test rows; ``None``: what `folds` says.
     train, val, test
         Which rows train, validate and test, as splits or slices such as ``"train[:80%]"``; see
         `featcache.splits.selection.SplitSpec`.
@@ -119,7 +123,8 @@ def sweep(
         Called after every program.
     **axes
         Values to try of each field of `featcache.heads.settings.Settings`, in the grammar of `featcache.sweeps.axes`:
-        ``head="linear,mlp"``, ``learning_rate="1e-4:1e-1:log8"``, ``hidden=[(256,), (512, 128)]``.
+        ``head="linear,mlp"``, ``learning_rate="1e-4:1e-1:log8"``, ``hidden=[(256,), (512, 128)]``. Without a head,
+        classes have linear and logistic ones; see `featcache.sweeps.usual.usual_heads`.
 
     Returns
     -------
@@ -145,15 +150,21 @@ def sweep(
         raise UsageError(f"seeds {seeds}: expected 1 or more")
     if trials is not None and trials < 1:
         raise UsageError(f"trials {trials}: expected 1 or more, or None for all configurations")
-    protocol = Protocol(train, val, test, val_fraction, group_by, seed, shuffle_slices, folds)
     shot_counts = read_shots(shots)
     limit = read_bytes(memory)
     require_accuracy(reject_accuracy)
     given = [caches] if isinstance(caches, str | os.PathLike | FeatureCache) else list(caches)
     opened, left_out = _open(given)
+    spec = SplitSpec(train, val, test, val_fraction, group_by, seed, shuffle_slices)
+    if folds is None:
+        folds = _folds(select, spec, opened, shot_counts)
+    protocol = Protocol(**vars(spec), folds=folds)
     data, others = comparable(opened, lambda cache: SweepData(cache, protocol, memory=limit))
     opened = [own.cache for own in data]
     task = opened[0].task
+    if task == MULTICLASS and axes.get("head") is None:
+        layers = [(cache, name) for cache in opened for name in _layers(cache, layer)]
+        axes["head"] = usual_heads(axes, layers, limit)
     chosen = _configurations(task, axes, trials=trials, seed=seed)
     if task != MULTICLASS and shot_counts != [None]:
         raise UsageError(f"shots are training examples of each class, and {opened[0].path} holds {task}")
@@ -234,15 +245,24 @@ def _below_chance(choices: Sequence[Choice], classes: int, task: str) -> list[st
     ]
 
 
-def _refuse_test(select: str, folds: int) -> None:
+def _folds(
+    select: str | None, spec: SplitSpec, caches: Sequence[FeatureCache], shots: Sequence[int | None]
+) -> int:
+    """Return the number of folds where none was given."""
+    if select is not None:
+        return FOLDS if select == "folds" else 0
+    return usual_folds(spec, caches, shots)
+
+
+def _refuse_test(select: str | None, folds: int | None) -> None:
     if select == "test":
         raise UsageError(
             "select 'test': heads that are chosen by the test rows have seen them, and their test accuracy means "
             "nothing; choose by val or folds"
         )
-    if select not in SELECT_ON:
+    if select is not None and select not in SELECT_ON:
         raise UsageError(f"no select {select!r}; {did_you_mean(select, SELECT_ON)}")
-    if select == "folds" and not folds:
+    if select == "folds" and folds == 0:
         raise UsageError("select 'folds' needs a number of folds; give --folds 5")
 
 

@@ -8,9 +8,10 @@ from helpers.feature_caches import blobs, feature_cache
 
 from featcache.cli.sweep import _simpler_line, lines
 from featcache.heads.settings import HEADS, Settings
+from featcache.metrics.comparison import within_one_error
 from featcache.sweeps.leaderboard import LeaderboardEntry
 from featcache.sweeps.results import shots_text
-from featcache.sweeps.simplest import SIMPLICITY, simplest, within_one_error
+from featcache.sweeps.simplest import SIMPLICITY, simplest
 from featcache.sweeps.sweep import sweep
 from featcache.sweeps.trials import Trial
 

@@ -216,7 +216,7 @@ def test_rows_that_are_no_numbers_are_refused_by_name(tmp_path, monkeypatch, mem
     [
         ({"select": "test"}, "heads that are chosen by the test rows have seen them"),
         ({"select": "tst"}, "no select 'tst'; known: val, folds|no select 'tst'"),
-        ({"select": "folds"}, "needs a number of folds; give --folds 5"),
+        ({"select": "folds", "folds": 0}, "needs a number of folds; give --folds 5"),
         ({"val_fraction": 0}, "the test rows would have to choose, and their accuracy would mean nothing"),
         ({"folds": 1}, "folds 1: expected 2 or more, or 0"),
         ({"seeds": 0}, "seeds 0: expected 1 or more"),

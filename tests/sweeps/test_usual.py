@@ -1,0 +1,58 @@
+"""What a sweep does where nothing is said."""
+
+import pytest
+from helpers.feature_caches import blobs, feature_cache
+
+from featcache.splits.selection import SplitSpec
+from featcache.sweeps.sweep import sweep
+from featcache.sweeps.usual import FEW_ROWS, usual_folds, usual_heads
+
+
+def drawn(tmp_path, count: int = 60, val: int = 0):
+    x, labels = blobs(count + val + 12)
+    splits = ["train"] * count + ["val"] * val + ["test"] * 12
+    return feature_cache(tmp_path / f"{count}-{val}.h5", x, labels, splits)
+
+
+def test_folds_choose_where_a_fifth_of_few_rows_would(tmp_path):
+    cache = drawn(tmp_path)
+    assert usual_folds(SplitSpec(), [cache], [None]) == 5
+    result = sweep(cache, output=tmp_path / "s", learning_rate=0.01, epochs=3)
+    assert {entry.trials for entry in result.leaderboard} == {5}
+
+
+@pytest.mark.parametrize(
+    ("given", "shots"),
+    [({"val": "train[:20%]"}, [None]), ({"val_fraction": 0.3}, [None]), ({}, [5, None])],
+    ids=["named", "share", "shots"],
+)
+def test_validation_rows_choose_where_they_are_told_or_many(tmp_path, given, shots):
+    assert usual_folds(SplitSpec(**given), [drawn(tmp_path)], shots) == 0
+
+
+def test_a_validation_split_chooses_and_so_do_many_rows(tmp_path):
+    assert usual_folds(SplitSpec(), [drawn(tmp_path, val=12)], [None]) == 0
+    assert usual_folds(SplitSpec(), [drawn(tmp_path, count=FEW_ROWS + 1)], [None]) == 0
+    assert usual_folds(SplitSpec(), [drawn(tmp_path, count=9)], [None]) == 0, "a fold would lack classes"
+
+
+def test_kinds_that_know_what_was_said_are_tried(tmp_path):
+    layers = [(drawn(tmp_path), "pool")]
+
+    def heads(memory: int = 2**31, **axes) -> list[str]:
+        return usual_heads(axes, layers, memory)
+
+    assert heads() == heads(scaling="unit,none", head=None) == ["linear", "logistic"]
+    assert heads(learning_rate="1e-3,1e-2") == ["linear"]
+    assert heads(c="1,10") == ["logistic"]
+    assert heads(memory=100) == ["linear"], "logistic regression reads all features at once"
+
+
+def test_a_sweep_tries_both_kinds(tmp_path):
+    result = sweep(drawn(tmp_path), output=tmp_path / "s", epochs=3, folds=2)
+    assert {entry.key.settings.head for entry in result.leaderboard} == {"linear"}, (
+        "epochs are of linear heads"
+    )
+    result = sweep(drawn(tmp_path), output=tmp_path / "t", select="val")
+    assert {entry.key.settings.head for entry in result.leaderboard} == {"linear", "logistic"}
+    assert {entry.trials for entry in result.leaderboard} == {1}
