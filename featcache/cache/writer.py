@@ -7,7 +7,6 @@ no HDF5 metadata changes while a kill can happen.
 
 import contextlib
 import os
-import stat
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from featcache.cache.layout import (
 )
 from featcache.cache.reader import FeatureCache
 from featcache.cache.row_store import runs
+from featcache.cache.set_aside import make_writable, refuse_finished
 from featcache.core.disk.files import PinnedFile, write_at
 from featcache.core.disk.storage import ELSEWHERE, require_space, storage_error
 from featcache.core.disk.syncing import sync_file, sync_name
@@ -88,11 +88,13 @@ class CacheWriter:
         Raises
         ------
         UsageError
-            If the identity holds what no reader would open, such as a class of too long a name.
+            If the identity holds what no reader would open, such as a class of too long a name; or a finished cache has
+            the unfinished one's name.
         StorageError
             If the disk is too full, read-only or gone.
         """
         require_writable(identity)
+        refuse_finished(partial_path(target), target)
         from featcache.cache.create import write_skeleton  # loads h5py, which readers do without
 
         fresh = fresh_path(target)
@@ -290,7 +292,7 @@ def _open_to_write(path: Path) -> int:
     try:
         if not os.access(path, os.W_OK):
             # Killed between being made read-only and getting its final name.
-            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+            make_writable(path)
         return os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     except OSError as error:
         raise storage_error(error, path, elsewhere=ELSEWHERE) from error

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 
 import h5py
@@ -199,9 +200,9 @@ def lay_leftovers(want, path):
     folder = path.parent
     with want.create(folder / "b.h5") as writer:
         want.fill(writer, range(5))
-    (folder / "b.previous.h5").write_bytes(path.read_bytes())
+    (folder / "b.previous.h5").write_bytes((folder / "b.partial.h5").read_bytes())
     (folder / "b.partial.h5.new").write_bytes(b"half a fi")
-    (folder / "a.previous.h5").write_bytes(path.read_bytes())
+    (folder / "a.previous.h5").write_bytes((folder / "b.partial.h5").read_bytes())
     (folder / "a.h5.lock").write_bytes(b"")
     (folder / "a.h5.owner.json").write_text(record_of(socket.gethostname(), 2**22 + 1))
 
@@ -249,6 +250,24 @@ def test_what_is_in_use_or_not_ours_is_left_alone(want, path, tmp_path):
         assert find_leftovers(tmp_path) == []
         assert gc(tmp_path, unfinished=True) == []
         assert names_in(tmp_path) == before
+
+
+def test_finished_caches_under_an_extractions_names_are_caches_like_any_other(want, path, tmp_path):
+    """``cp -p a.h5 a.previous.h5`` is a backup."""
+    for name in ("a.previous.h5", "c.partial.h5"):
+        shutil.copy2(path, tmp_path / name)
+    names = ["a.h5", "a.previous.h5", "c.partial.h5"]
+    assert [(info.path.name, info.state) for info in list_caches(tmp_path)] == [
+        (name, "finished") for name in names
+    ]
+    assert find_leftovers(tmp_path) == []
+    assert gc(tmp_path, unfinished=True) == []
+    with pytest.raises(UsageError, match=r"c.partial.h5 is a finished cache, .* example to c-partial"):
+        want.create(tmp_path / "c.h5")
+    remove(path)
+    assert names_in(tmp_path) == names[1:]
+    remove(tmp_path / "a.previous.h5")
+    assert names_in(tmp_path) == names[2:]
 
 
 # rm ---------------------------------------------------------------------------------------------------------
