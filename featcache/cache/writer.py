@@ -7,6 +7,7 @@ no HDF5 metadata changes while a kill can happen.
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,7 @@ class CacheWriter:
     def __init__(self, target: Path) -> None:
         self.target = target
         self.path = partial_path(target)
+        _break_links(self.path, target)
         with PinnedFile(self.path) as file:
             layout = read_layout(file)
         self.identity = layout.identity
@@ -286,6 +288,27 @@ class CacheWriter:
     def _sync_sometimes(self) -> None:
         if time.monotonic() - self._synced > FSYNC_EVERY_S:
             self.sync()
+
+
+def _break_links(path: Path, target: Path) -> None:
+    """Make a file one of its own that has other names, too: rows are written in place, and a backup must not change."""
+    fresh = fresh_path(target)
+    try:
+        status = path.stat()
+        if status.st_nlink < 2:
+            return
+        require_space(path, status.st_size, elsewhere=ELSEWHERE)
+        fresh.unlink(missing_ok=True)
+        shutil.copy(path, fresh)
+        with fresh.open("rb") as copy:
+            sync_file(copy.fileno())
+        os.replace(fresh, path)
+        sync_name(path)
+    except OSError as error:
+        _discard(fresh)
+        if isinstance(error, FeatcacheError):
+            raise
+        raise storage_error(error, path, elsewhere=ELSEWHERE) from error
 
 
 def _open_to_write(path: Path) -> int:

@@ -133,6 +133,24 @@ def test_readers_keep_their_file_while_it_is_repaired(want, path):
     assert want.wrong(reader) == []  # the damaged row was computed anew, in the file it has open
 
 
+@pytest.mark.parametrize("when", ["before the repair", "after it"])
+def test_other_names_of_a_repaired_file_keep_what_they_held(want, path, tmp_path, when):
+    """Backups by hard links (``cp -al``, rsnapshot) share the file itself."""
+    damage(path, "features/pool", 5 * 96 + 3)
+    backup = tmp_path / "backup" / "a.h5"
+    backup.parent.mkdir()
+    if when == "before the repair":
+        os.link(path, backup)
+    repair(path)
+    if when == "after it":
+        os.link(partial_path(path), backup)
+    before, mode = backup.read_bytes(), backup.stat().st_mode
+    assert want.wrong(want.resume(path)) == []
+    assert (backup.read_bytes(), backup.stat().st_mode) == (before, mode)
+    assert path.stat().st_nlink == 1
+    assert names_in(tmp_path) == ["a.h5", "backup"]
+
+
 def test_nothing_is_done_to_an_intact_or_an_unfinished_cache(want, path):
     assert repair(path).ok
     assert path.exists()
