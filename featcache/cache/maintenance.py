@@ -10,6 +10,7 @@ from typing import Any
 from featcache.cache.header import MAGIC
 from featcache.cache.layout import fresh_path, partial_path, previous_path
 from featcache.cache.reader import A_CACHE, FeatureCache, share_written
+from featcache.cache.set_aside import PARTIAL, PREVIOUS, is_finished, remove_set_aside, was_set_aside
 from featcache.cache.verification import Verification
 from featcache.core.disk.lock import WriteLock, is_held
 from featcache.core.disk.names import read_file, require_file, require_folder
@@ -18,8 +19,6 @@ from featcache.core.disk.syncing import sync_name
 from featcache.core.disk.temporaries import Leftover, remove_leftover
 from featcache.core.disk.temporaries import find_leftovers as find_temporary_leftovers
 from featcache.errors import FeatcacheError, IntegrityError, LockedError, MissingFileError, UsageError
-
-_PARTIAL, _PREVIOUS = ".partial.h5", ".previous.h5"
 
 
 def verify(path: str | os.PathLike[str]) -> Verification:
@@ -69,7 +68,7 @@ def repair(path: str | os.PathLike[str]) -> Verification:
         if found.error:
             raise IntegrityError(found.error)
         unfinished = partial_path(target)
-        if found.ok or target.name.endswith(_PARTIAL):
+        if found.ok or target.name.endswith(PARTIAL):
             return found
         if unfinished.exists():
             raise UsageError(
@@ -127,7 +126,7 @@ def describe(path: str | os.PathLike[str]) -> CacheInfo:
     except FeatcacheError as error:
         return CacheInfo(path, "unreadable", str(error), path.stat().st_size)
     with cache:
-        finished = bool(cache.written().all()) and not path.name.endswith(_PARTIAL)
+        finished = is_finished(path) if path.name.endswith(PARTIAL) else bool(cache.written().all())
         names = cache.split_names()
         return CacheInfo(
             path,
@@ -148,7 +147,7 @@ def describe(path: str | os.PathLike[str]) -> CacheInfo:
 def list_caches(folder: str | os.PathLike[str] = ".") -> list[CacheInfo]:
     """Describe every cache in a folder, unfinished ones included; other HDF5 files are left out."""
     paths = (path for path in _files(Path(folder)) if path.suffix == ".h5" and _is_ours(path) is not False)
-    return [describe(path) for path in paths if not path.name.endswith(_PREVIOUS)]
+    return [describe(path) for path in paths if not path.name.endswith(PREVIOUS) or is_finished(path)]
 
 
 def find_leftovers(folder: str | os.PathLike[str] = ".") -> list[Leftover]:
@@ -217,7 +216,8 @@ def remove(path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     with storage_errors(target, "find"):
-        paths = [p for p in (target, partial_path(target), previous_path(target)) if p.is_file()]
+        own = [p for p in (partial_path(target), previous_path(target)) if p.is_file() and not is_finished(p)]
+        paths = [p for p in (target,) if p.is_file()] + own
     if not paths:
         remove_traces(target)
         require_file(
@@ -245,7 +245,7 @@ def remove_traces(target: Path) -> None:
             with lock:
                 fresh.unlink(missing_ok=True)
                 if target.exists() and not partial_path(target).exists():
-                    previous.unlink(missing_ok=True)
+                    remove_set_aside(target)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -269,9 +269,9 @@ def _target_of(path: Path) -> Path | None:
     """Return the cache that a leftover belongs to; ``None`` for any other file."""
     name = path.name
     for ending, plain in (
-        (f"{_PARTIAL}.new", ".h5"),
-        (_PARTIAL, ".h5"),
-        (_PREVIOUS, ".h5"),
+        (f"{PARTIAL}.new", ".h5"),
+        (PARTIAL, ".h5"),
+        (PREVIOUS, ".h5"),
         (".h5.lock", ".h5"),
         (".h5.owner.json", ".h5"),
     ):
@@ -282,13 +282,13 @@ def _target_of(path: Path) -> Path | None:
 
 def _leftovers_of(target: Path) -> Iterator[Leftover]:
     partial, previous = partial_path(target), previous_path(target)
-    going_on = partial.is_file() and _is_ours(partial)
+    going_on = partial.is_file() and _is_ours(partial) and not is_finished(partial)
     if going_on:
         info = describe(partial)
         yield _leftover(
             partial, f"unfinished extraction ({info.detail})", removable=info.state == "unreadable"
         )
-    if previous.is_file() and _is_ours(previous):
+    if previous.is_file() and was_set_aside(previous):
         superseded = target.is_file() and not going_on
         reason = "older rows of an extraction that has finished" if superseded else "older rows to be copied"
         yield _leftover(previous, reason, removable=superseded)

@@ -7,7 +7,7 @@ no HDF5 metadata changes while a kill can happen.
 
 import contextlib
 import os
-import stat
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +28,7 @@ from featcache.cache.layout import (
 )
 from featcache.cache.reader import FeatureCache
 from featcache.cache.row_store import runs
+from featcache.cache.set_aside import make_writable, refuse_finished
 from featcache.core.disk.files import PinnedFile, write_at
 from featcache.core.disk.storage import ELSEWHERE, require_space, storage_error
 from featcache.core.disk.syncing import sync_file, sync_name
@@ -60,6 +61,7 @@ class CacheWriter:
     def __init__(self, target: Path) -> None:
         self.target = target
         self.path = partial_path(target)
+        _break_links(self.path, target)
         with PinnedFile(self.path) as file:
             layout = read_layout(file)
         self.identity = layout.identity
@@ -88,11 +90,13 @@ class CacheWriter:
         Raises
         ------
         UsageError
-            If the identity holds what no reader would open, such as a class of too long a name.
+            If the identity holds what no reader would open, such as a class of too long a name; or a finished cache has
+            the unfinished one's name.
         StorageError
             If the disk is too full, read-only or gone.
         """
         require_writable(identity)
+        refuse_finished(partial_path(target), target)
         from featcache.cache.create import write_skeleton  # loads h5py, which readers do without
 
         fresh = fresh_path(target)
@@ -286,11 +290,32 @@ class CacheWriter:
             self.sync()
 
 
+def _break_links(path: Path, target: Path) -> None:
+    """Make a file one of its own that has other names, too: rows are written in place, and a backup must not change."""
+    fresh = fresh_path(target)
+    try:
+        status = path.stat()
+        if status.st_nlink < 2:
+            return
+        require_space(path, status.st_size, elsewhere=ELSEWHERE)
+        fresh.unlink(missing_ok=True)
+        shutil.copy(path, fresh)
+        with fresh.open("rb") as copy:
+            sync_file(copy.fileno())
+        os.replace(fresh, path)
+        sync_name(path)
+    except OSError as error:
+        _discard(fresh)
+        if isinstance(error, FeatcacheError):
+            raise
+        raise storage_error(error, path, elsewhere=ELSEWHERE) from error
+
+
 def _open_to_write(path: Path) -> int:
     try:
         if not os.access(path, os.W_OK):
             # Killed between being made read-only and getting its final name.
-            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+            make_writable(path)
         return os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     except OSError as error:
         raise storage_error(error, path, elsewhere=ELSEWHERE) from error

@@ -34,6 +34,7 @@ from featcache.cli.console import (
     escaped_lines,
     forget,
     output_error,
+    tell,
 )
 from featcache.cli.options import SectionedCommand
 from featcache.cli.signals import after_interruption
@@ -100,15 +101,20 @@ def run(arguments: list[str]) -> int:
 
 
 def _flush(code: int) -> int:
-    """Print what is left of the output; returns the exit code, which a failure changes."""
+    """Print what is left of the output; returns the exit code, which a failure changes unless it tells of one."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         drop_output()
-        return 1
+        code = 1
     except OSError as error:  # `featcache … > FILE` on a disk that is full
+        unprinted = output_error(error)
         drop_output()
-        return _fail("StorageError", str(output_error(error)), 1, as_json=False)
+        code = _fail("StorageError", str(unprinted), code or 1, as_json=False)
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        drop_output(sys.stderr)
     return code
 
 
@@ -186,6 +192,10 @@ def _refused(error: OSError, as_json: bool) -> int:
     """Say what the system refused where no function did: with whatever path the system gives."""
     if os.environ.get("FEATCACHE_DEBUG") or not is_of_storage(error):
         return _unexpected(error, as_json)
+    if error.filename is None and active() is None:  # typer prints help and the version itself
+        unprinted = output_error(error)
+        drop_output()
+        return _fail("StorageError", str(unprinted), 1, as_json=False)
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else Path.cwd()
     return _fail("StorageError", str(storage_error(error, path, "use")), 1, as_json)
 
@@ -195,7 +205,7 @@ def _unexpected(error: Exception, as_json: bool) -> int:
     if kind == "Abort":
         return _interrupted(as_json)
     if kind == "NoArgsIsHelpError":
-        print(error.ctx.get_help(), file=sys.stderr)  # type: ignore[attr-defined]
+        tell(error.ctx.get_help())  # type: ignore[attr-defined]
         return 2
     # Usage errors of typer, recognised by attributes: whether their class is click's depends on typer's version.
     code, text = getattr(error, "exit_code", None), getattr(error, "format_message", None)

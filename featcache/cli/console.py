@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -51,10 +51,20 @@ class OutputClosedError(Exception):
     """Nobody reads what is printed any more; no `OSError`, for which typer would end the process without a word."""
 
 
-def drop_output() -> None:
-    """Send what is still printed nowhere, after stdout was closed: Python's last flush of it succeeds, then."""
+def drop_output(stream: TextIO | None = None) -> None:
+    """Send what is still printed nowhere, after stdout (or `stream`) was closed: Python's last flush succeeds, then."""
     with suppress(OSError, ValueError):  # an object that is no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, (stream or sys.stdout).fileno())
+        os.close(nowhere)
+
+
+def tell(text: str) -> None:
+    """Print on stderr. That nobody can be told is no reason to fail: what was asked for is on stdout and in files."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # a full disk behind ``2> FILE``, a pipe that nobody reads, a closed stream
+        drop_output(sys.stderr)
 
 
 def _print(text: str, *, flush: bool = False) -> None:
@@ -140,7 +150,7 @@ class Console:
     def note(self, text: str) -> None:
         """Print a hint or warning on stderr."""
         if not self.quiet:
-            print(escaped_lines(text), file=sys.stderr)
+            tell(escaped_lines(text))
 
     def detail(self, text: str) -> None:
         """Print a message on stderr if verbose."""
@@ -150,9 +160,18 @@ class Console:
     def fail(self, kind: str, message: str) -> None:
         """Print an error on stderr, and with ``as_json`` also as the JSON object unless one was printed already."""
         self.tell_warnings()
+        unsaid: StorageError | OutputClosedError | None = None
         if self.as_json and not self._answered:
-            self._answer("error", {"kind": kind, "message": message})
-        print(escaped_lines(f"error: {message}"), file=sys.stderr)
+            try:
+                self._answer("error", {"kind": kind, "message": message})
+            except (StorageError, OutputClosedError) as error:
+                drop_output()
+                unsaid = error
+        tell(escaped_lines(f"error: {message}"))
+        if isinstance(unsaid, OutputClosedError):
+            raise unsaid
+        if unsaid is not None:
+            tell(escaped_lines(f"error: {unsaid}"))
 
     def _answer(self, key: str, value: dict[str, Any]) -> None:
         self._answered = True

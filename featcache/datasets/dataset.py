@@ -9,6 +9,7 @@ from pathlib import Path
 from featcache.core.disk.storage import storage_error
 from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS
+from featcache.datasets.names import require_kept
 from featcache.errors import DataError, FeatcacheError, ImageError, StorageError
 
 UNSPLIT = ""
@@ -114,6 +115,11 @@ class Dataset:
     why_absent
         Given the id of an image that is not among the records, returns why it cannot be said to be gone, such as a
         folder above it that is a broken link; an empty text if it is gone. ``None`` where every absent image is gone.
+
+    Raises
+    ------
+    DataError
+        If the id of a record cannot be stored: it holds NUL or half of a surrogate pair, or is too long.
     """
 
     spec: str
@@ -124,6 +130,9 @@ class Dataset:
     task: str = MULTICLASS
     location: str = ""
     why_absent: Callable[[str], str] | None = None
+
+    def __post_init__(self) -> None:
+        require_kept([record.id for record in self.records], self.spec)
 
     def __repr__(self) -> str:
         named = ", ".join(name for name in self.splits if name != UNSPLIT)

@@ -16,8 +16,8 @@ from featcache.backbones.registry import DEFAULT
 from featcache.cache import CacheWriter, FeatureCache, WriteLock
 from featcache.cache.layout import build_identity, partial_path, previous_path
 from featcache.cache.maintenance import remove_traces
+from featcache.cache.set_aside import remove_set_aside, set_aside
 from featcache.core.argument_types import checked_types
-from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.warning import warn_all
 from featcache.datasets import Dataset
@@ -250,17 +250,16 @@ class _Run:
         own = sources_of(prepared.caches[:1])
         if held and self._is_this(held.identity) and not leaves_work(held, own[0], prepared):
             _require_complete(held, strict=self.strict)
-            _remove_previous(target)  # left by a run killed in its last step
+            remove_set_aside(target)  # left by a run killed in its last step
             return _as_before(held, prepared.data, started, prepared.failures)
         resumed = CacheWriter.resume(target)
-        if resumed is not None and not (
+        changed = resumed is not None and not (
             self._is_this(resumed.identity) and resumed.layers.keys() == prepared.resolved.specs.keys()
-        ):
+        )
+        if resumed is not None and changed:
             resumed.close()
-            # The images have changed since. Its rows are still open to be copied, so the file stays on disk
-            # until this run has published.
-            with storage_errors(resumed.path, "rename", elsewhere=ELSEWHERE):
-                os.replace(resumed.path, previous_path(target))
+            # Its rows are still open to be copied, so the file stays on disk until this run has published.
+            set_aside(target, prepared.document["spec"])
             resumed = None
         done = resumed.done() if resumed else np.zeros(count, bool)
         sources = [*own, *sources_of(prepared.caches[1:])]
@@ -274,7 +273,7 @@ class _Run:
             progress.stage = "verify"
             self.report(progress)
             cache = writer.publish()
-        _remove_previous(target)
+        remove_set_aside(target, known=changed)
         return finished_extraction(
             cache,
             prepared.data,
@@ -357,9 +356,3 @@ def _require_complete(cache: FeatureCache, *, strict: bool) -> None:
     for name, reason in quarantined_rows(cache).items():
         if strict:
             raise DataError(f"{name}: {reason}; without --strict it would be left out")
-
-
-def _remove_previous(target: Path) -> None:
-    """Remove the older rows that a finished cache no longer needs; where that fails, ``cache gc`` lists them."""
-    with suppress(OSError):
-        previous_path(target).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from featcache.backbones.input_size import read_size
+from featcache.cache.set_aside import require_unreserved
 from featcache.core.disk.files import make_folder
 from featcache.core.disk.names import FILE, require_free
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
@@ -62,6 +63,7 @@ def _short(text: str) -> str:
 def _require_h5(target: Path) -> Path:
     if target.suffix != ".h5":
         raise UsageError(f"output {target} must end in .h5")
+    require_unreserved(target)
     require_free(target, FILE, elsewhere=ELSEWHERE)
     return target
 

@@ -11,6 +11,7 @@ import numpy as np
 from featcache.cache import FeatureCache, RowTable, partial_path
 from featcache.cache.checksums import PRESENT
 from featcache.cache.layout import previous_path
+from featcache.cache.set_aside import PARTIAL, PREVIOUS, is_finished, refuse_finished
 from featcache.core.environment import home
 from featcache.core.warning import warn
 from featcache.errors import DataError, IdentityError, IntegrityError
@@ -32,10 +33,13 @@ def with_layers_of(resolved: ResolvedExtraction, caches: Sequence[FeatureCache])
 
 
 def own_caches(target: Path, resolved: ResolvedExtraction, *, overwrite: bool) -> list[FeatureCache]:
-    """Open the target's finished, unfinished and previous cache; refuse one of another recipe, with the differences."""
+    """Open the target's finished, unfinished and previous cache; refuse one of another recipe, with the differences.
+
+    A finished cache under the name of a previous one is somebody's own, and not among them.
+    """
     caches = []
     for path in (target, partial_path(target), previous_path(target)):
-        if not path.exists():
+        if not path.exists() or (path.name.endswith(PREVIOUS) and is_finished(path)):
             continue
         try:
             found = FeatureCache(path)
@@ -45,6 +49,8 @@ def own_caches(target: Path, resolved: ResolvedExtraction, *, overwrite: bool) -
                 raise
             continue
         if not serves(found.identity, resolved.recipe, resolved.specs):
+            if path != target:
+                refuse_finished(path, target)
             if overwrite:
                 continue
             refuse_difference(path, found.identity, resolved.recipe, resolved.specs)
@@ -71,7 +77,8 @@ def caches_in(
     """
     caches = []
     for path in sorted(folder.glob("*.h5")):
-        if path.name.endswith((".partial.h5", ".previous.h5")) or _place(path) in known:
+        reserved = path.name.endswith((PARTIAL, PREVIOUS))
+        if _place(path) in known or (reserved and not is_finished(path)):
             continue
         try:
             found = FeatureCache(path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 
 import h5py
@@ -132,6 +133,24 @@ def test_readers_keep_their_file_while_it_is_repaired(want, path):
     assert want.wrong(reader) == []  # the damaged row was computed anew, in the file it has open
 
 
+@pytest.mark.parametrize("when", ["before the repair", "after it"])
+def test_other_names_of_a_repaired_file_keep_what_they_held(want, path, tmp_path, when):
+    """Backups by hard links (``cp -al``, rsnapshot) share the file itself."""
+    damage(path, "features/pool", 5 * 96 + 3)
+    backup = tmp_path / "backup" / "a.h5"
+    backup.parent.mkdir()
+    if when == "before the repair":
+        os.link(path, backup)
+    repair(path)
+    if when == "after it":
+        os.link(partial_path(path), backup)
+    before, mode = backup.read_bytes(), backup.stat().st_mode
+    assert want.wrong(want.resume(path)) == []
+    assert (backup.read_bytes(), backup.stat().st_mode) == (before, mode)
+    assert path.stat().st_nlink == 1
+    assert names_in(tmp_path) == ["a.h5", "backup"]
+
+
 def test_nothing_is_done_to_an_intact_or_an_unfinished_cache(want, path):
     assert repair(path).ok
     assert path.exists()
@@ -199,9 +218,9 @@ def lay_leftovers(want, path):
     folder = path.parent
     with want.create(folder / "b.h5") as writer:
         want.fill(writer, range(5))
-    (folder / "b.previous.h5").write_bytes(path.read_bytes())
+    (folder / "b.previous.h5").write_bytes((folder / "b.partial.h5").read_bytes())
     (folder / "b.partial.h5.new").write_bytes(b"half a fi")
-    (folder / "a.previous.h5").write_bytes(path.read_bytes())
+    (folder / "a.previous.h5").write_bytes((folder / "b.partial.h5").read_bytes())
     (folder / "a.h5.lock").write_bytes(b"")
     (folder / "a.h5.owner.json").write_text(record_of(socket.gethostname(), 2**22 + 1))
 
@@ -249,6 +268,24 @@ def test_what_is_in_use_or_not_ours_is_left_alone(want, path, tmp_path):
         assert find_leftovers(tmp_path) == []
         assert gc(tmp_path, unfinished=True) == []
         assert names_in(tmp_path) == before
+
+
+def test_finished_caches_under_an_extractions_names_are_caches_like_any_other(want, path, tmp_path):
+    """``cp -p a.h5 a.previous.h5`` is a backup."""
+    for name in ("a.previous.h5", "c.partial.h5"):
+        shutil.copy2(path, tmp_path / name)
+    names = ["a.h5", "a.previous.h5", "c.partial.h5"]
+    assert [(info.path.name, info.state) for info in list_caches(tmp_path)] == [
+        (name, "finished") for name in names
+    ]
+    assert find_leftovers(tmp_path) == []
+    assert gc(tmp_path, unfinished=True) == []
+    with pytest.raises(UsageError, match=r"c.partial.h5 is a finished cache, .* example to c-partial"):
+        want.create(tmp_path / "c.h5")
+    remove(path)
+    assert names_in(tmp_path) == names[1:]
+    remove(tmp_path / "a.previous.h5")
+    assert names_in(tmp_path) == names[2:]
 
 
 # rm ---------------------------------------------------------------------------------------------------------

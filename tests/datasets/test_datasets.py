@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.datasets import file_state, open_dataset
-from featcache.datasets.dataset import UNSPLIT
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record
 from featcache.datasets.formats.folder import image_files, natural_key, read_regular_file
 from featcache.errors import DataError, FeatcacheWarning, ImageError, MissingFileError, UsageError
 from featcache.extraction.row_table import SplitRule, build_rows
@@ -490,3 +490,11 @@ def test_every_picture_that_is_refused_is_known_by_its_name(tmp_path, name):
     assert [file.name for file in files] == ["b.png"]
     (reason,) = skipped.unread()
     assert f"({name}): unsupported format" in reason
+
+
+@pytest.mark.parametrize("bad", ["a\0", "\udc00", "a" * 10_001], ids=["NUL", "half a pair", "long"])
+def test_no_dataset_has_names_that_a_cache_would_not_keep(bad):
+    """Whoever made it: members of a tar file may have names of any length, too."""
+    records = [Record(name, 0, "train", bytes) for name in ("a", bad)]
+    with pytest.raises(DataError, match=r"^mine: the name of image 1, '.*', (holds|has) "):
+        Dataset("mine", "mine", ("a",), records)

@@ -22,6 +22,7 @@ from featcache.core.argument_types import checked_types
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
+from featcache.datasets.names import shown, why_not_kept
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
@@ -301,11 +302,15 @@ def _label_indices(labels: list[Any], classes: Sequence[str] | None) -> tuple[tu
                 "classes. Multilabel and regression targets come by tables (csv:photos.csv?label=age), see "
                 "docs/guide/datasets.md"
             )
+        if isinstance(label, str):
+            _require_kept(label, f"the label of image {row}")
     if classes is None:
         names = tuple(sorted({str(label) for label in labels}, key=natural_key))
         index = _index(names)
         return names, [index[str(label)] for label in labels]
     names = tuple(str(name) for name in classes)
+    for position, name in enumerate(names):
+        _require_kept(name, f"class number {position}")
     index = _index(names)
     if len(index) < len(names):
         raise UsageError("a class name stands twice in classes; expected each once")
@@ -334,6 +339,7 @@ def _splits(splits: str | Iterable[str] | None, count: int) -> list[str]:
 def _split(name: Any, row: int) -> str:
     if not isinstance(name, str):
         raise UsageError(f"split {name!r} of image {row}; expected a name such as train, val or test")
+    _require_kept(name, f"the split of image {row}")
     if meant := _slip_of(name):
         raise UsageError(f"split {name!r} of image {row}; did you mean {meant!r}?")
     return SPLITS.get(name.casefold(), name)
@@ -353,6 +359,11 @@ def _slip_of(name: str) -> str | None:
     return near[0] if near and near[0] not in word else None
 
 
+def _require_kept(name: str, what: str) -> None:
+    if why := why_not_kept(name):
+        raise UsageError(f"{what}, {shown(name)}, {why}")
+
+
 def _ids(ids: Iterable[str] | None, items: Sequence[Any]) -> list[str]:
     if ids is None:
         found = [
@@ -361,6 +372,8 @@ def _ids(ids: Iterable[str] | None, items: Sequence[Any]) -> list[str]:
         ]
     else:
         found = [str(name) for name in _matching("ids", ids, len(items))]
+    for row, name in enumerate(found):
+        _require_kept(name, f"the id of image {row}")
     twice = [name for name, times in Counter(found).items() if times > 1]
     if twice:
         raise UsageError(f"id {twice[0]!r} stands for several images; give each its own with ids=")

@@ -1,6 +1,5 @@
 """Labels of a table: decide between multiclass, multilabel and regression, and read the values."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.datasets.formats.listed_files import order_classes
+from featcache.datasets.names import shown, why_not_kept
 from featcache.errors import DataError, UsageError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -110,14 +110,9 @@ def as_text(value: Any, role: str, where: str) -> str:
     found = found if role == "path" else found.strip()
     if not found and role != "group":
         raise DataError(f"{where}: no {role}; expected one in every row")
-    if "\0" in found:
-        raise DataError(f"{where}: {found!r} holds a NUL byte; is this a UTF-16 file? save it as UTF-8")
-    try:
-        os.fsencode(found)
-    except UnicodeEncodeError:
-        raise DataError(
-            f"{where}: {found!r} holds half of a surrogate pair; write the whole character"
-        ) from None
+    if why := why_not_kept(found):
+        advice = "; is this a UTF-16 file? save it as UTF-8" if "\0" in found else ""
+        raise DataError(f"{where}: {shown(found)} {why}{advice}")
     return found
 
 

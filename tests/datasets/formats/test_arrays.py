@@ -299,3 +299,37 @@ def test_a_label_of_thousands_of_digits_is_refused_by_its_place():
         UsageError, match=r"the label of image 1 is a number of more than 18 digits; give its text"
     ):
         open_arrays(np.zeros((2, 4, 4, 3), np.uint8), [3, 10**5000])
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("a\0", r"'a\\x00', holds a NUL byte"),
+        ("\ud800", r"'\\ud800', holds half of a surrogate pair; write the whole character"),
+        ("a" * 10_001, r"'a{80}…', has 10,001 characters; expected at most 10,000"),
+    ],
+    ids=["NUL", "half a pair", "long"],
+)
+@pytest.mark.parametrize(
+    ("argument", "place"),
+    [
+        ("ids", "the id of image 1, "),
+        ("labels", "the label of image 1, "),
+        ("classes", "class number 1, "),
+        ("splits", "the split of image 1, "),
+    ],
+)
+def test_names_that_a_cache_would_not_keep_are_refused_by_their_place(argument, place, bad, why):
+    pictures = PHOTOS[:2]
+    given = {"labels": ["a", "b"], argument: ["a", bad]}
+    if argument == "classes":
+        given["labels"] = [0, 1]
+    with pytest.raises(UsageError, match=f"^{place}{why}$"):
+        open_arrays(pictures, **given)
+
+
+def test_names_that_are_no_utf8_on_disk_are_kept():
+    assert [r.id for r in open_arrays(PHOTOS[:2], [0, 1], ids=["caf\udce9", "ü" * 10_000]).records] == [
+        "caf\udce9",
+        "ü" * 10_000,
+    ]

@@ -1,0 +1,49 @@
+"""Names of images, classes and splits: what a cache cannot store as it was given is refused before any work."""
+
+from collections.abc import Sequence
+
+from featcache.errors import DataError
+
+MOST = 10_000
+"""Longest name in characters."""
+
+
+def why_not_kept(name: str) -> str:
+    r"""Return why a cache cannot hold a name, as the end of a sentence about it; nothing if it can.
+
+    Examples
+    --------
+    >>> why_not_kept("cat/1.jpg"), why_not_kept("cat\0")
+    ('', 'holds a NUL byte')
+    """
+    if "\0" in name:
+        return "holds a NUL byte"
+    if len(name) > MOST:
+        return f"has {len(name):,} characters; expected at most {MOST:,}"
+    if name.isascii():  # by far the most, and at once
+        return ""
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return "holds half of a surrogate pair; write the whole character"
+    return ""
+
+
+def shown(name: str) -> str:
+    """Return a name for a message: quoted, and the beginning of a long one."""
+    return repr(name if len(name) <= 100 else f"{name[:80]}…")
+
+
+def require_kept(ids: Sequence[str], spec: str) -> None:
+    """Raise `DataError` naming the first image whose id a cache cannot hold.
+
+    Parameters
+    ----------
+    ids
+        Of all images of a dataset.
+    spec
+        The dataset, for the message.
+    """
+    for row, name in enumerate(ids):
+        if why := why_not_kept(name):
+            raise DataError(f"{spec}: the name of image {row}, {shown(name)}, {why}")
