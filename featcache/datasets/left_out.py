@@ -3,7 +3,6 @@
 from collections import Counter
 
 from featcache.core.display import some
-from featcache.images.decoding import READABLE
 from featcache.images.names import unread_format
 
 
@@ -37,6 +36,8 @@ class LeftOut(Counter[str]):
 
 
 def _convert(unread: str, names: list[str]) -> str:
+    from featcache.images.decoding import READABLE  # and Pillow with it, which caches do not need
+
     several = len(names) > 1
     shown = some(names[:3]) + (", …" if len(names) > 3 else "")
     return (

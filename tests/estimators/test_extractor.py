@@ -27,6 +27,12 @@ pytestmark = pytest.mark.usefixtures("small_backbone")
 
 
 @pytest.fixture(autouse=True)
+def _own_home(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests kept of the same photos is not found."""
+    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(autouse=True)
 def _load_anew():
     """The network that is loaded here under the default's name is not others'."""
     transformer._resolved.cache_clear()
