@@ -77,7 +77,8 @@ def test_it_learns(classifier):
     assert done.history[0]["epoch"] == 0
     assert done.best_epoch > 0
     assert done.classifier.metrics["test"]["count"] == 12
-    assert done.notes == ()
+    (note,) = done.notes
+    assert "the frozen head is compared as it was before it was fitted again" in note
 
 
 def test_photos_and_a_cached_cut_give_the_same(classifier, network, cuts):
@@ -273,7 +274,7 @@ def test_unreadable_photos_are_left_out_and_told(network, tmp_path):
     broken.write_bytes(broken.read_bytes()[:100])
     done = finetune(classifier, train_from="block_3", **QUICK)
     assert done.unreadable == {"train/cat/0.png": "truncated"}
-    assert len(done.notes) == 1
+    assert len(done.notes) == 2
     assert "not exactly those that the head was trained on" in done.notes[0]
     assert np.isfinite(done.history[-1]["loss"])
 
