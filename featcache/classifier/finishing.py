@@ -139,6 +139,8 @@ def finish_head(
     if cache.task == MULTICLASS:
         for part, scores in classifier.metrics.items():
             found += below_chance(scores["accuracy"], len(cache.classes), f"the {part} rows")
+        if accuracy is not None and "val" not in classifier.metrics:  # folds have judged it
+            found += below_chance(accuracy, len(cache.classes), "the held-out rows")
     if floor is not None:
         from featcache.checks.features import below_floor
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.output_files import require_output
 from featcache.cli.train_head import score_text
 from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
@@ -55,6 +56,9 @@ def command(
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.classifier.classifier import Classifier
 
+    if errors is not None:
+        given = [each for each in (classifier, photos, cache) if each is not None]
+        require_output("--errors", errors, (".csv", ".json"), map(str, given))
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
     with console.progress() as on_progress:
@@ -82,12 +86,7 @@ def _refuse_contradictions(
 ) -> None:
     if photos is not None and cache is not None:
         raise UsageError(f"{photos} and --cache {cache}: expected one of them, since one is scored at a time")
-    if errors is None:
-        return
-    from featcache.classifier.scored_images import errors_format
-
-    errors_format(errors)
-    if classifier.task != MULTICLASS:
+    if errors is not None and classifier.task != MULTICLASS:
         raise UsageError(
             f"--errors {errors}: it lists photos of a wrong class, and this classifier's task is "
             f"{TASK_NAMES[classifier.task]}; leave it out"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.cli.output_files import require_output
 from featcache.cli.predict_files import PredictionFiles, prediction_json, require_apart, require_classes
 from featcache.core.display import percent
 from featcache.core.progress import Progress
@@ -65,6 +66,9 @@ def command(
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     if csv is not None and csv == jsonl:
         raise UsageError(f"--csv and --jsonl both name {csv}; give each a file of its own")
+    for option, file, endings in (("--csv", csv, (".csv",)), ("--jsonl", jsonl, (".jsonl", ".ndjson"))):
+        if file is not None:
+            require_output(option, file, endings, paths)
     source, images = _source(paths, backbone, weights, image_size, tta)
     if copy_to is not None:
         require_apart(copy_to, images)

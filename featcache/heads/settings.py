@@ -138,7 +138,12 @@ class Settings:
     """
 
     head: str = _setting(
-        "linear", "kind of head", "Head", choices=HEADS, heads=(), otherwise="linear; ridge for numbers"
+        "linear",
+        "kind of head",
+        "Head",
+        choices=HEADS,
+        heads=(),
+        otherwise="linear, in sweeps logistic too; ridge for numbers",
     )
     hidden: tuple[int, ...] = _setting(
         (256,),

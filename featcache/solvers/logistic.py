@@ -271,12 +271,17 @@ def _outputs(classes: int) -> int:
     return 1 if classes == 2 else classes
 
 
+def bytes_of_one(rows: int, features: int, classes: int, history: int = 10) -> int:
+    """Return about how many bytes solving one head takes, beside its features."""
+    # float32: about five arrays like the margins [C, N] are alive at a time, the history's 2·m like the weights [J, P],
+    # and eight more like these.
+    return 4 * (5 * classes * rows + (2 * history + 8) * _outputs(classes) * (features + 1))
+
+
 def _heads_at_once(shape: tuple[int, ...], heads: int, classes: int, history: int, memory: int | None) -> int:
     """Return how many heads to solve in one run of the program, so that all runs have about as many."""
     rows, features = shape
-    # float32: about five arrays like the margins [C, N] are alive at a time, the history's 2·m like the weights [J, P],
-    # and eight more like these.
-    one = 4 * (5 * classes * rows + (2 * history + 8) * _outputs(classes) * (features + 1))
+    one = bytes_of_one(rows, features, classes, history)
     if memory is not None and memory < one:
         raise UsageError(
             f"memory={memory:,} bytes: one head of {rows:,} rows, {features:,} features and {classes:,} classes "

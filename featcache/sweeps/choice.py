@@ -59,6 +59,11 @@ def choose(
     """
     ranked = leaderboard_entries([(key, own) for key, own in rows if key.shots == shots])
     if not np.isfinite(ranked[0].accuracy):
+        if not any(len(own.val) for own in data):
+            raise DataError(
+                f"none of the {len(data[0].train)} training rows could be held out to choose by; give more photos, or "
+                "--folds 2"
+            )
         raise DataError("every head diverged; try learning rates a tenth as large")
     own = data[ranked[0].key.cache]
 

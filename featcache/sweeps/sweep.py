@@ -157,9 +157,9 @@ def sweep(
     opened, left_out = _open(given)
     spec = SplitSpec(train, val, test, val_fraction, group_by, seed, shuffle_slices)
     if folds is None:
-        folds = _folds(select, spec, opened, shot_counts)
+        folds = _folds(select, spec, opened, shot_counts, limit)
     protocol = Protocol(**vars(spec), folds=folds)
-    data, others = comparable(opened, lambda cache: SweepData(cache, protocol, memory=limit))
+    data, others = _comparable(protocol, opened, limit)
     opened = [own.cache for own in data]
     task = opened[0].task
     if task == MULTICLASS and axes.get("head") is None:
@@ -245,12 +245,24 @@ def _below_chance(choices: Sequence[Choice], classes: int, task: str) -> list[st
     ]
 
 
+def _comparable(
+    protocol: Protocol, caches: Sequence[FeatureCache], memory: int
+) -> tuple[list[SweepData], list[str]]:
+    return comparable(caches, lambda cache: SweepData(cache, protocol, memory=memory))
+
+
 def _folds(
-    select: str | None, spec: SplitSpec, caches: Sequence[FeatureCache], shots: Sequence[int | None]
+    select: str | None,
+    spec: SplitSpec,
+    caches: Sequence[FeatureCache],
+    shots: Sequence[int | None],
+    memory: int,
 ) -> int:
     """Return the number of folds where none was given."""
     if select is not None:
         return FOLDS if select == "folds" else 0
+    if len(caches) > 1:  # one that will be left out does not decide how the others are judged
+        caches = [own.cache for own in _comparable(Protocol(**vars(spec)), caches, memory)[0]]
     return usual_folds(spec, caches, shots)
 
 

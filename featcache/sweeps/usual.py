@@ -38,10 +38,17 @@ def usual_heads(
     """
     said = [name for name, value in axes.items() if value is not None]
     found = [head for head in KINDS if all(name in settings_for(head) for name in said)]
-    sizes = (4 * len(cache) * int(np.prod(cache.layers[name].shape)) * cache.views for cache, name in layers)
-    if max(sizes) > memory // 2:
-        found = [head for head in found if head != "logistic"]
+    if "logistic" in found and not all(_fits(cache, name, memory // 2) for cache, name in layers):
+        found.remove("logistic")
     return found or [KINDS[0]]
+
+
+def _fits(cache: FeatureCache, layer: str, memory: int) -> bool:
+    """Return whether all features of a layer fit in memory, and so does what solving a logistic head takes."""
+    from featcache.solvers.logistic import bytes_of_one
+
+    rows, width = len(cache) * cache.views, int(np.prod(cache.layers[layer].shape))
+    return max(4 * rows * width, bytes_of_one(rows, width, len(cache.classes))) <= memory
 
 
 def usual_folds(spec: SplitSpec, caches: Sequence[FeatureCache], shots: Sequence[int | None]) -> int:

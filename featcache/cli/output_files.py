@@ -1,0 +1,53 @@
+"""Files that a command writes beside its text: of the kind asked for, and never in the place of what it reads."""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from featcache.errors import UsageError
+
+
+def require_output(option: str, path: Path, endings: Sequence[str], inputs: Iterable[str]) -> None:
+    """Refuse a file that would replace an input, or something of another kind.
+
+    Parameters
+    ----------
+    option
+        Such as ``--csv``.
+    path
+        What it names; a file of one of the `endings` that is there is replaced.
+    endings
+        How it may end, such as ``.csv``.
+    inputs
+        What the command reads: files, folders, and specs of datasets such as ``csv:labels.csv``.
+
+    Raises
+    ------
+    UsageError
+        If it ends otherwise, is one of the inputs, or lies in a folder of featcache's, such as the classifier's.
+    """
+    if path.suffix.casefold() not in endings:
+        raise UsageError(f"{option} {path}: expected a file that ends in {' or '.join(endings)}")
+    for name in inputs:
+        for given in {name, name.split(":", 1)[-1].split("?", 1)[0]}:
+            if _is_same(path, given):
+                raise UsageError(
+                    f"{option} {path} is what is read here, and would be replaced; name another file"
+                )
+            if _is_ours(Path(given)) and _is_same(path.parent, given):
+                raise UsageError(
+                    f"{option} {path} lies in {given}, a folder of featcache's own files; name a file outside"
+                )
+
+
+def _is_same(path: Path, given: str) -> bool:
+    with suppress(OSError, ValueError):
+        return os.path.samefile(path, given)
+    return False
+
+
+def _is_ours(folder: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return any((folder / name).exists() for name in ("classifier.json", "results.jsonl"))
+    return False
