@@ -57,6 +57,9 @@ def command(
     from featcache.classifier.classifier import Classifier
 
     if errors is not None:
+        from featcache.classifier.scored_images import errors_format
+
+        errors_format(errors)
         given = [each for each in (classifier, photos, cache) if each is not None]
         require_output("--errors", errors, (".csv", ".json"), map(str, given))
     loaded = Classifier.load(classifier)

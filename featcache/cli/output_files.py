@@ -18,17 +18,21 @@ def require_output(option: str, path: Path, endings: Sequence[str], inputs: Iter
     path
         What it names; a file of one of the `endings` that is there is replaced.
     endings
-        How it may end, such as ``.csv``.
+        How a file ends that may be replaced, such as ``.csv``.
     inputs
         What the command reads: files, folders, and specs of datasets such as ``csv:labels.csv``.
 
     Raises
     ------
     UsageError
-        If it ends otherwise, is one of the inputs, or lies in a folder of featcache's, such as the classifier's.
+        If it is there and ends otherwise, is one of the inputs, or lies in a folder of featcache's own files, such as
+        the classifier's.
     """
-    if path.suffix.casefold() not in endings:
-        raise UsageError(f"{option} {path}: expected a file that ends in {' or '.join(endings)}")
+    if path.suffix.casefold() not in endings and path.is_file():
+        raise UsageError(
+            f"{option} {path}: it is there and does not end in {' or '.join(endings)}, so it may be something else; "
+            "remove it, or name another file"
+        )
     for name in inputs:
         for given in {name, name.split(":", 1)[-1].split("?", 1)[0]}:
             if _is_same(path, given):

@@ -63,7 +63,7 @@ def test_errors_go_to_a_file(cli, mixed_up):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--errors", "wrong.txt"), r"--errors wrong\.txt: expected a file that ends in \.csv or \.json"),
+        (("--errors", "wrong.txt"), r"errors wrong\.txt: expected a file that ends in \.csv or \.json"),
         (("new", "--cache", "x.h5"), r"new and --cache x\.h5: expected one of them"),
     ],
 )
