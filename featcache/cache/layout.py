@@ -153,9 +153,13 @@ def decode_ids(column: np.ndarray) -> tuple[str, ...]:
     return tuple(name.decode("utf-8", "surrogateescape") for name in column.tolist())
 
 
+PARTIAL, PREVIOUS = ".partial.h5", ".previous.h5"
+"""How the names of an extraction's own files end."""
+
+
 def partial_path(path: Path) -> Path:
     """Return the name under which `path` is written until it is complete."""
-    return path.with_name(f"{path.name.removesuffix('.h5')}.partial.h5")
+    return path.with_name(path.name.removesuffix(".h5") + PARTIAL)
 
 
 def fresh_path(path: Path) -> Path:
@@ -165,7 +169,7 @@ def fresh_path(path: Path) -> Path:
 
 def previous_path(path: Path) -> Path:
     """Return the name under which an unfinished cache of older images is kept until `path` is complete."""
-    return path.with_name(f"{path.name.removesuffix('.h5')}.previous.h5")
+    return path.with_name(path.name.removesuffix(".h5") + PREVIOUS)
 
 
 def build_identity(

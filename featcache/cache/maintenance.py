@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from featcache.cache.header import MAGIC
-from featcache.cache.layout import fresh_path, partial_path, previous_path
+from featcache.cache.layout import PARTIAL, PREVIOUS, fresh_path, partial_path, previous_path
 from featcache.cache.reader import A_CACHE, FeatureCache, share_written
-from featcache.cache.set_aside import PARTIAL, PREVIOUS, is_finished, remove_set_aside, was_set_aside
+from featcache.cache.set_aside import is_finished, remove_set_aside, was_set_aside
 from featcache.cache.verification import Verification
 from featcache.core.disk.lock import WriteLock, is_held
 from featcache.core.disk.names import read_file, require_file, require_folder

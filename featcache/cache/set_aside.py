@@ -10,13 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from featcache.cache.header import MAGIC
-from featcache.cache.layout import partial_path, previous_path
+from featcache.cache.layout import PARTIAL, PREVIOUS, partial_path, previous_path
 from featcache.cache.reader import FeatureCache
 from featcache.core.disk.names import read_file
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.errors import FeatcacheError, UsageError
 
-PARTIAL, PREVIOUS = ".partial.h5", ".previous.h5"
 RESERVED = (PARTIAL, PREVIOUS)
 """How the names of an extraction's own files end."""
 
@@ -67,10 +66,8 @@ def set_aside(target: Path, dataset: str) -> None:
     """
     unfinished, previous = partial_path(target), previous_path(target)
     with FeatureCache(unfinished) as cache:
-        complete = bool(cache.written().all())
-        if (
-            complete and cache.identity["dataset"]["spec"] != dataset
-        ):  # not even of an earlier state of the same images
+        # Of another dataset it is not even an earlier state of the same images.
+        if cache.written().all() and cache.identity["dataset"]["spec"] != dataset:
             raise _in_the_way(unfinished, target, "is a finished cache")
     refuse_finished(unfinished, target)
     if os.path.lexists(previous) and not was_set_aside(previous):

@@ -120,11 +120,12 @@ def _no_rows(width: int) -> Any:
 
 def _strength(
     candidates: Sequence[Settings],
-    by_fold: "Sequence[Sequence[tuple[Fit, np.ndarray]]]",
+    by_fold: "Sequence[Sequence[Fit]]",
+    folds: Sequence[np.ndarray],
     plain: "FeatureRows",
     classes: int,
 ) -> int:
-    """Return which of the candidates, strongest penalty first, to take: fits by fold, each with its held-out rows.
+    """Return which of the candidates, strongest penalty first, to take, from their fits without each fold.
 
     The one whose mean loss over the folds is the least; of ``logistic`` the strongest within one standard error of it,
     as in `featcache.sweeps.simplest` (outputs of ``ridge`` are no logits, and lose with every penalty). The share of
@@ -137,24 +138,22 @@ def _strength(
     from featcache.heads.validation_scores import row_losses_and_scores
     from featcache.metrics.comparison import within_one_error
 
-    means = np.nanmean([[fit.val_loss for fit, _ in fits] for fits in by_fold], axis=1)
+    means = np.nanmean([[fit.val_loss for fit in fits] for fits in by_fold], axis=1)
     best = int(np.argmin(means))
     if candidates[best].head != "logistic":
         return best
-    held = [np.flatnonzero(rows) for _, rows in by_fold[0]]
     parts = [
         FeatureRows(
             ArrayTable(plain.table.take(rows)), plain.labels[rows], np.ones((1, len(rows)), np.float32)
         )
-        for rows in held
+        for rows in map(np.flatnonzero, folds)
     ]
 
     def losses(number: int) -> np.ndarray:
-        own = [fit.parameters for fit, _ in by_fold[number]]
         return np.concatenate(
             [
-                row_losses_and_scores(candidates[number], parameters, part, classes=classes)[0]
-                for parameters, part in zip(own, parts, strict=True)
+                row_losses_and_scores(candidates[number], fit.parameters, part, classes=classes)[0]
+                for fit, part in zip(by_fold[number], parts, strict=True)
             ]
         )
 
@@ -216,10 +215,7 @@ def fit_at_once(
     )
     best = 0
     if count > 1:
-        by_fold = [
-            list(zip(fits[start + 2 : start + heads], folds, strict=True))
-            for start in range(0, len(fits), heads)
-        ]
-        best = _strength(candidates, by_fold, plain, classes)
+        by_fold = [fits[start + 2 : start + heads] for start in range(0, len(fits), heads)]
+        best = _strength(candidates, by_fold, folds, plain, classes)
     one, everything, *without = fits[best * heads : (best + 1) * heads]
     return candidates[best], one, RefittedHeads([everything], without, rows, fold_of)

@@ -219,6 +219,7 @@ def _weights() -> Iterator[Diagnosis]:
 
 
 def _folder(folder: Path) -> Iterator[Diagnosis]:
+    from featcache.cache.layout import PARTIAL
     from featcache.cache.set_aside import is_finished
     from featcache.core.disk.lock import owner_of
 
@@ -232,7 +233,7 @@ def _folder(folder: Path) -> Iterator[Diagnosis]:
     )
     for record in sorted(folder.glob("*.h5.owner.json")):
         yield Diagnosis("lock", "note", f"{record.name}: {owner_of(record)}", "left")
-    for unfinished in sorted(path for path in folder.glob("*.partial.h5") if not is_finished(path)):
+    for unfinished in sorted(path for path in folder.glob(f"*{PARTIAL}") if not is_finished(path)):
         yield Diagnosis(
             "unfinished",
             "note",

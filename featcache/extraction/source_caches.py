@@ -10,8 +10,8 @@ import numpy as np
 
 from featcache.cache import FeatureCache, RowTable, partial_path
 from featcache.cache.checksums import PRESENT
-from featcache.cache.layout import previous_path
-from featcache.cache.set_aside import PARTIAL, PREVIOUS, is_finished, refuse_finished
+from featcache.cache.layout import PARTIAL, PREVIOUS, previous_path
+from featcache.cache.set_aside import is_finished, refuse_finished
 from featcache.core.environment import home
 from featcache.core.warning import warn
 from featcache.errors import DataError, IdentityError, IntegrityError

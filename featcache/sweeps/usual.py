@@ -7,6 +7,7 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.refitting import FOLDS, folds_for
 from featcache.heads.settings import settings_for
+from featcache.solvers.logistic import bytes_of_one
 from featcache.splits.selection import SplitSpec, select_named_rows
 from featcache.sweeps.axes import Given
 
@@ -45,8 +46,6 @@ def usual_heads(
 
 def _fits(cache: FeatureCache, layer: str, memory: int) -> bool:
     """Return whether all features of a layer fit in memory, and so does what solving a logistic head takes."""
-    from featcache.solvers.logistic import bytes_of_one
-
     rows, width = len(cache) * cache.views, int(np.prod(cache.layers[layer].shape))
     return max(4 * rows * width, bytes_of_one(rows, width, len(cache.classes))) <= memory
 

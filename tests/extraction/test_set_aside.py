@@ -3,13 +3,12 @@
 import shutil
 
 import pytest
-from helpers.fake_network import FakeNetwork
+from helpers.fake_extractions import extract, extract_until
 from helpers.photo_folders import save_photo
 
-import featcache
 from featcache.cache import FeatureCache, partial_path
 from featcache.cache.layout import previous_path
-from featcache.errors import Interrupted, UsageError
+from featcache.errors import UsageError
 
 
 def photo_folder(folder, first=0, last=2):
@@ -17,21 +16,6 @@ def photo_folder(folder, first=0, last=2):
         for name in ("cat", "dog"):
             save_photo(folder / "train" / name / f"{number}.png")
     return folder
-
-
-def extract(photos, target, **options):
-    return featcache.extract(photos, backbone=FakeNetwork(), output=target, workers=1, **options)
-
-
-def extract_until(photos, target, done):
-    seen = []
-    with pytest.raises(Interrupted):
-        extract(
-            photos,
-            target,
-            on_progress=lambda progress: seen.append((progress.stage, progress.done)),
-            stop=lambda: seen[-1][0] == "compute" and seen[-1][1] >= done,
-        )
 
 
 @pytest.mark.parametrize("name", ["a.previous.h5", "a.partial.h5", "A.Previous.h5"])

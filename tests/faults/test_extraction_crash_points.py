@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.fake_network import FakeNetwork, expected
+from helpers.fake_extractions import extract, extract_until
+from helpers.fake_network import expected
 from helpers.photo_folders import save_photo
 from helpers.recording import Disk, Op, lay_down, record
 
-import featcache
 from featcache.core.disk import files as cache_files
-from featcache.errors import Interrupted
 
 PROGRAM = """
 import sys
@@ -32,22 +31,6 @@ def add(photos: Path, first: int, last: int) -> None:
     for number in range(first, last):
         for name in ("cat", "dog"):
             save_photo(photos / "train" / name / f"{number}.png")
-
-
-def extract(photos: Path, target: Path, **options):
-    return featcache.extract(photos, backbone=FakeNetwork(), output=target, workers=1, **options)
-
-
-def extract_until(photos: Path, target: Path, done: int) -> None:
-    """Stop as a signal would, once that many rows are there."""
-    seen = []
-    with pytest.raises(Interrupted):
-        extract(
-            photos,
-            target,
-            on_progress=lambda progress: seen.append((progress.stage, progress.done)),
-            stop=lambda: seen[-1][0] == "compute" and seen[-1][1] >= done,
-        )
 
 
 @pytest.fixture(scope="module")
