@@ -15,9 +15,10 @@ from featcache.datasets.formats.table import open_table
 from featcache.datasets.formats.table_rows import READERS
 from featcache.datasets.formats.tar import open_tar
 from featcache.datasets.formats.tfds import open_tfds
+from featcache.datasets.spec_options import LABEL_FROM, with_option
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 
-__all__ = ["Dataset", "Record", "open_dataset"]
+__all__ = ["Dataset", "Record", "labelled_from", "open_dataset"]
 
 _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
     "folder": open_folder,
@@ -40,7 +41,10 @@ _MARKS = {
 
 @checked_types()
 def open_dataset(
-    spec: str | os.PathLike[str] | Dataset, *, data_dir: str | os.PathLike[str] | None = None
+    spec: str | os.PathLike[str] | Dataset,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    label_from: str | None = None,
 ) -> Dataset:
     """Scan a dataset without reading its images.
 
@@ -51,15 +55,19 @@ def open_dataset(
         ``"tar:SHARDS"``; ``"hf:PATH"``. A dataset that is open already is returned.
     data_dir
         Folder of prepared TFDS datasets: the same as ``?data_dir=`` behind ``"tfds:NAME"``.
+    label_from
+        Template or regular expression by which the names of a folder's files tell their labels, such as
+        ``"{label}_{}.jpg"``: the same as ``?label_from=`` behind ``"folder:PATH"``.
 
     Raises
     ------
     UsageError
         If the spec's kind is unknown, or missing for a path that is no folder; if `data_dir` is given for a dataset
-        that is not of TFDS.
+        that is not of TFDS, or `label_from` for one that is no folder.
     DataError
         If the dataset is missing, empty or not usable.
     """
+    spec = labelled_from(spec, label_from)
     opened = isinstance(spec, Dataset)
     name = spec.spec if opened else os.fspath(spec)
     kind, colon, rest = name.partition(":")
@@ -78,6 +86,17 @@ def open_dataset(
             raise UsageError(f"dataset {name!r}: no source {kind!r}; a dataset of TFDS is tfds:{name}")
         raise UsageError(f"dataset {name!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
     return _open_path(name)
+
+
+def labelled_from(
+    spec: str | os.PathLike[str] | Dataset, label_from: str | None
+) -> str | os.PathLike[str] | Dataset:
+    """Return a spec with ``?label_from=`` in it, if one is given; raises `UsageError` where that does not belong."""
+    if label_from is None:
+        return spec
+    if isinstance(spec, Dataset):
+        raise UsageError(f"{spelled(LABEL_FROM)} {label_from!r}: {spec.spec!r} is open already; leave it out")
+    return with_option(spec, LABEL_FROM, label_from, tuple(_SOURCES))
 
 
 def _open_path(path: str) -> Dataset:

@@ -1,4 +1,4 @@
-"""Folders of images: ``root/split/class/*.jpg`` or ``root/class/*.jpg``."""
+"""Folders of images: ``root/split/class/*.jpg`` or ``root/class/*.jpg``; or labels in the files' names."""
 
 import os
 import re
@@ -12,7 +12,11 @@ from featcache.core.disk.names import NotRegularError, no_folder, open_regular_f
 from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state, size_and_times
+from featcache.datasets.labels.file_names import NamePattern
+from featcache.datasets.labels.name_forms import in_words as form_in_words
+from featcache.datasets.labels.name_forms import told_classes
 from featcache.datasets.left_out import LeftOut, in_words
+from featcache.datasets.spec_options import LABEL_FROM, read_options
 from featcache.errors import DataError, ImageError
 from featcache.images.limits import require_readable_size
 from featcache.images.names import is_image_name
@@ -30,6 +34,14 @@ class _Found:
     size: int
     mtime_ns: int
     state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    image: _Found
+    label: str
+    split: str
+    group: str = ""
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -51,10 +63,13 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     in natural order; a class folder may hold folders of its own. Folders that stand for the same split (``val/`` and
     ``dev/``) are taken together.
 
+    With ``?label_from=PATTERN`` behind the path the files' names tell the classes, in whatever folders they are
+    (`featcache.datasets.labels.file_names`).
+
     Parameters
     ----------
     path
-        The folder; ``~`` is expanded.
+        The folder, ``~`` is expanded; and options (`featcache.datasets.spec_options`).
     least_classes
         2 for training; where photos are only scored, 1 is enough.
 
@@ -63,41 +78,63 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     MissingFileError
         If it does not exist.
     DataError
-        If it holds no images, no class folders, or fewer classes.
+        If it holds no images, no class folders, or fewer classes; if a name tells no label.
+    UsageError
+        If an option is unknown, or its value cannot be used.
     """
-    root = Path(path).expanduser()
+    place, options = read_options(path)
+    root = Path(place).expanduser()
+    pattern = NamePattern.parse(options[LABEL_FROM]) if LABEL_FROM in options else None
     _require_folder(root)
     skipped = LeftOut()
+    found = _by_folders(root, skipped) if pattern is None else _by_names(root, pattern, skipped)
+    classes = sorted({own.label for own in found}, key=natural_key)
+    _refuse_unusable(root, classes, skipped, least_classes, named=pattern is not None)
+    if unread := skipped.unread():
+        warn(in_words(unread))  # in the words of the line that extractions print
+    labels = {name: index for index, name in enumerate(classes)}
+    folders = {os.path.dirname(own.image.path) for own in found}
+    below = {folder: _below(folder, root) for folder in folders}
+    return Dataset(
+        spec=f"folder:{path}" if options else path,
+        name=root.resolve().name or "dataset",
+        classes=tuple(classes),
+        records=[_record(own, below, labels[own.label]) for own in found],
+        skipped=skipped.reasons(),
+        location=f"folder:{root.resolve()}",
+        why_absent=partial(_why_absent, root),
+    )
+
+
+def _by_folders(root: Path, skipped: LeftOut) -> list[_Labelled]:
+    """Return the images with the class folders they are in; class folders without images are counted."""
     folders = [
         (split, name, folder)
         for split, above in _split_folders(root, skipped)
         for name, folder in _class_folders(above, skipped)
     ]
     found = [
-        (split, name, image)
+        _Labelled(image, name, split)
         for split, name, folder in folders
         for image in _images(folder, skipped, (_inode(root), _inode(folder.parent)))
     ]
-    classes = sorted({name for _, name, _ in found}, key=natural_key)
-    hollow = sorted({n for _, n, _ in folders} - {*classes}, key=natural_key)
+    hollow = sorted({n for _, n, _ in folders} - {own.label for own in found}, key=natural_key)
     skipped.folders("class folder", "without images", hollow)
-    _refuse_unusable(root, classes, skipped, least_classes)
-    if unread := skipped.unread():
-        warn(in_words(unread))  # in the words of the line that extractions print
-    labels = {name: index for index, name in enumerate(classes)}
-    below = {
-        folder: _below(folder, root) for folder in {os.path.dirname(image.path) for _, _, image in found}
-    }
-    records = [_record(image, below, labels[name], split) for split, name, image in found]
-    return Dataset(
-        spec=path,
-        name=root.resolve().name or "dataset",
-        classes=tuple(classes),
-        records=records,
-        skipped=skipped.reasons(),
-        location=f"folder:{root.resolve()}",
-        why_absent=partial(_why_absent, root),
-    )
+    return found
+
+
+def _by_names(root: Path, pattern: NamePattern, skipped: LeftOut) -> list[_Labelled]:
+    """Return the images with the labels that their names tell, in whatever folders they are."""
+    found = [
+        (split, image)
+        for split, above in _split_folders(root, skipped)
+        for image in _images(above, skipped, () if above == root else (_inode(root),))
+    ]
+    told = pattern.require([_below(image.path, root) for _, image in found], root)
+    return [
+        _Labelled(image, own.label, own.split or split, own.group)
+        for (split, image), own in zip(found, told, strict=True)
+    ]
 
 
 def read_regular_file(path: str) -> bytes:
@@ -173,12 +210,14 @@ def _below(folder: str, root: Path) -> str:
     return Path(folder).relative_to(root).as_posix()
 
 
-def _record(found: _Found, below: dict[str, str], label: int, split: str) -> Record:
+def _record(labelled: _Labelled, below: dict[str, str], label: int) -> Record:
+    found = labelled.image
     folder, name = os.path.split(found.path)
     return Record(
-        id=f"{below[folder]}/{name}",
+        id=name if below[folder] == "." else f"{below[folder]}/{name}",
         label=label,
-        split=split,
+        split=labelled.split,
+        group=labelled.group,
         read=partial(read_regular_file, found.path),
         size=found.size,
         mtime_ns=found.mtime_ns,
@@ -292,12 +331,32 @@ def _why_absent(root: Path, name: str) -> str:
     return no_folder(place) or (f"{place} is a folder now" if os.path.isdir(place) else "")
 
 
-def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: int) -> None:
+def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: int, *, named: bool) -> None:
+    if len(classes) >= max(least, 1):
+        return
     reasons = skipped.reasons()
     found = f"; left out: {in_words(reasons)}" if reasons else ""
-    if not classes:
-        raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{found}")
-    if len(classes) < least:
+    if named:
         raise DataError(
-            f"{root} holds one class ({classes[0]}); a classifier needs at least two; {LAYOUTS}{found}"
+            f"{root} holds one class ({classes[0]}) by its files' names; a classifier needs at least two{found}"
+            if classes
+            else f"{root} holds no images{found}"
         )
+    hint = _form_of_names(root)
+    if not classes:
+        raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{found}{hint}")
+    raise DataError(
+        f"{root} holds one class ({classes[0]}); a classifier needs at least two; {LAYOUTS}{found}{hint}"
+    )
+
+
+def _form_of_names(root: Path) -> str:
+    """Return a hint at the option that reads the labels in the files' names, where they have a form that tells some."""
+    ignored = LeftOut()
+    images = [
+        os.path.basename(image.path)
+        for _, above in _split_folders(root, ignored)
+        for image in _images(above, ignored, () if above == root else (_inode(root),))
+    ]
+    told = told_classes(images) if images else None
+    return f". The files' names tell classes: {form_in_words(*told)}" if told else ""

@@ -22,7 +22,7 @@ from featcache.core.disk.names import DANGLING, NOTHING, described, kind_of, ope
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
 from featcache.datasets.file_state import file_state, size_and_times
 from featcache.datasets.formats.folder import natural_key, read_extent
-from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
+from featcache.datasets.labels.tar_labels import READERS, Label, as_indices, class_names
 from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.images.limits import MAX_FILE_BYTES
 from featcache.splits.slices import SPLITS

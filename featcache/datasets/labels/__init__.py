@@ -1,0 +1,1 @@
+"""What says the label of an image: names of files, cells of tables, lists of classes."""
