@@ -45,6 +45,7 @@ def check_dataset(
     spec: str | Path | Dataset,
     *,
     data_dir: str | os.PathLike[str] | None = None,
+    label_from: str | None = None,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> DatasetCheck:
@@ -54,8 +55,8 @@ def check_dataset(
     ----------
     spec
         As for `featcache.extract`, or an opened dataset.
-    data_dir
-        Where TFDS's datasets are prepared; see `featcache.open_dataset`.
+    data_dir, label_from
+        See `featcache.open_dataset`.
     workers
         Threads; one per core by default.
     on_progress
@@ -81,7 +82,7 @@ def check_dataset(
     """
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers}: expected at least 1")
-    data = open_dataset(spec, data_dir=data_dir)
+    data = open_dataset(spec, data_dir=data_dir, label_from=label_from)
     progress = Progress("check", total=len(data.records))
     looks = []
     for look in ordered_map(_look, data.records, workers=workers or default_workers(), ahead=64):

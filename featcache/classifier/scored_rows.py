@@ -12,6 +12,7 @@ from featcache.core.disk.names import read_file
 from featcache.core.environment import home
 from featcache.core.identity import sha256_json
 from featcache.datasets import Dataset, open_dataset
+from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import open_folder
 from featcache.datasets.formats.table import open_table
 from featcache.errors import DataError, MissingFileError, UsageError
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 Photos = str | os.PathLike[str] | FeatureCache | Dataset | None
 """What can be scored: a cache, a dataset, or ``None`` for the cache that the classifier was trained on."""
 
-_ONE_CLASS: Mapping[str, Callable[..., Dataset]] = {"folder": open_folder, "csv": open_table}
+_ONE_CLASS: Mapping[str, Callable[..., Dataset]] = {
+    "folder": open_folder,
+    "csv": open_table,
+    "coco": open_coco,
+}
 """Kinds of datasets that can be opened with a single class."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"

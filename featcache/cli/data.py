@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.cli.extract import DATASET
+from featcache.cli.extract import DATASET, LabelFrom
 from featcache.core.tasks import MULTICLASS
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ group = typer.Typer(
 def check_(
     dataset: Annotated[str, typer.Argument(help=DATASET)],
     data_dir: Annotated[Path | None, typer.Option(help="Where TFDS's datasets are prepared.")] = None,
+    label_from: LabelFrom = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 if an image is unreadable or in several splits.")
     ] = False,
@@ -47,7 +48,9 @@ def check_(
     from featcache.checks.dataset import check_dataset
 
     with console.progress() as on_progress:
-        found = check_dataset(dataset, data_dir=data_dir, workers=workers, on_progress=on_progress)
+        found = check_dataset(
+            dataset, data_dir=data_dir, label_from=label_from, workers=workers, on_progress=on_progress
+        )
     console.result(printable(found.to_json()), lines(found))
     if strict:
         found.require_sound()

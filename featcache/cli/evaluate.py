@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.extract import LabelFrom
 from featcache.cli.output_files import require_output
 from featcache.cli.train_head import score_text
 from featcache.core.display import percent, percents
@@ -33,6 +34,7 @@ def command(
         ),
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Cache to score on, in the place of PHOTOS.")] = None,
+    label_from: LabelFrom = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -64,6 +66,8 @@ def command(
         require_output("--errors", errors, (".csv", ".json"), map(str, given))
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
+    if label_from is not None:
+        photos = _named(photos, label_from)
     with console.progress() as on_progress:
         evaluation = loaded.evaluate(photos or cache, split, tta=tta, on_progress=on_progress)
     count = None if errors is None else evaluation.write_errors(errors)
@@ -82,6 +86,15 @@ def command(
             f"warning: {evaluation.seen} of these {evaluation.count} images trained it or chose its epoch: their score "
             "is too good for new images"
         )
+
+
+def _named(photos: str | None, label_from: str) -> str:
+    """Return the photos with the option that reads labels in their names."""
+    from featcache.datasets import labelled_from
+
+    if photos is None:
+        raise UsageError(f"--label-from {label_from!r} is for photos, and none are given; name their folder")
+    return str(labelled_from(photos, label_from))
 
 
 def _refuse_contradictions(

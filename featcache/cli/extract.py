@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 NAME = "extract"
 DATASET = (
-    "A folder of class folders, with or without train/ and test/ above them; or csv:TABLE, lists:PATH, "
+    "A folder of class folders, with or without train/ and test/ above them; or csv:TABLE, coco:JSON, lists:PATH, "
     "tfds:NAME, tar:SHARDS, hf:PATH."
 )
+LabelFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="How names of files tell labels: a template, '{label}_{}.jpg', or a regular expression with a group.",
+        rich_help_panel="Data",
+    ),
+]
 
 
 @with_options(
@@ -72,6 +79,7 @@ def command(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where TFDS's datasets are prepared.", rich_help_panel="Data")
     ] = None,
+    label_from: LabelFrom = None,
     split: Annotated[
         str | None,
         typer.Option(help="Only a split or slice, as train[:10%] or [:100].", rich_help_panel="Data"),
@@ -133,6 +141,7 @@ def command(
         "test_fraction": test_fraction,
         "seed": seed,
         "data_dir": data_dir,
+        "label_from": label_from,
         "split": split,
         "shard": shard,
         "reuse": reuse or (),

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from featcache.core.argument_types import checked_types, spelled
 from featcache.datasets.dataset import Dataset, Record
+from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import open_folder
 from featcache.datasets.formats.huggingface import open_hf
 from featcache.datasets.formats.split_lists import open_lists
@@ -23,13 +24,14 @@ __all__ = ["Dataset", "Record", "labelled_from", "open_dataset"]
 _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
     "folder": open_folder,
     "csv": open_table,
+    "coco": open_coco,
     "lists": open_lists,
     "tfds": open_tfds,
     "tar": open_tar,
     "hf": open_hf,
 }
 
-_SUFFIXES = {**dict.fromkeys(READERS, "csv"), ".tar": "tar", ".arrow": "hf"}
+_SUFFIXES = {**dict.fromkeys(READERS, "csv"), ".json": "coco", ".tar": "tar", ".arrow": "hf"}
 """The kind of dataset that a file's suffix suggests, for error messages."""
 
 _MARKS = {
@@ -37,6 +39,11 @@ _MARKS = {
     "lists": (("meta/train.txt",), ("train.txt", "images")),
 }
 """Files by which a folder is recognised as another kind of dataset than class folders, for error messages."""
+
+_TABLES = tuple(
+    f"{above}metadata.{suffix}" for above in ("", "train/") for suffix in ("jsonl", "csv", "parquet")
+)
+"""Tables beside images by which the Hugging Face library's image folders are labelled, for error messages."""
 
 
 @checked_types()
@@ -51,7 +58,7 @@ def open_dataset(
     Parameters
     ----------
     spec
-        ``"folder:PATH"``, or a path alone; ``"csv:TABLE"``; ``"lists:PATH"``; ``"tfds:NAME"``;
+        ``"folder:PATH"``, or a path alone; ``"csv:TABLE"``; ``"coco:FILE"``; ``"lists:PATH"``; ``"tfds:NAME"``;
         ``"tar:SHARDS"``; ``"hf:PATH"``. A dataset that is open already is returned.
     data_dir
         Folder of prepared TFDS datasets: the same as ``?data_dir=`` behind ``"tfds:NAME"``.
@@ -112,18 +119,19 @@ def _open_path(path: str) -> Dataset:
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None
         raise
     except DataError as error:
-        if kind := _kind_of(Path(path).expanduser()):
-            raise DataError(f"{error}. Did you mean {kind}:{path}?") from None
+        if meant := _other_spec(Path(path).expanduser(), path):
+            raise DataError(f"{error}. Did you mean {meant}?") from None
         raise
 
 
-def _kind_of(folder: Path) -> str | None:
-    """Return the kind of dataset that a folder looks like, by the names in it."""
+def _other_spec(folder: Path, path: str) -> str | None:
+    """Return the spec of the dataset that a folder looks like, by the names in it."""
     if os.path.exists(folder / "features.json"):  # of TFDS, whose dataset_info.json is another
         return None
     found = (
-        kind
+        f"{kind}:{path}"
         for kind, marks in _MARKS.items()
         if any(all(os.path.exists(folder / name) for name in names) for names in marks)
     )
-    return next(found, None)
+    tables = (f"csv:{os.path.join(path, name)}" for name in _TABLES if os.path.isfile(folder / name))
+    return next(found, None) or next(tables, None)

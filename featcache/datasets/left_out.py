@@ -1,6 +1,7 @@
 """Why files of a folder are no records: counts of reasons, with the names of pictures whose format is not read."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from featcache.core.display import some
 from featcache.images.names import unread_format
@@ -49,3 +50,9 @@ def _convert(unread: str, names: list[str]) -> str:
 def in_words(reasons: dict[str, int]) -> str:
     """Return reasons as one text, such as ``"2 hidden, 1 not in a class folder"``."""
     return ", ".join(f"{count} {why}" for why, count in reasons.items())
+
+
+def without_images(classes: Sequence[str]) -> dict[str, int]:
+    """Return the reason for which classes are left out that are named and that no image has."""
+    several = "es" if len(classes) > 1 else ""
+    return {f"class{several} without images ({some(classes)})": len(classes)} if classes else {}

@@ -62,6 +62,20 @@ def confusable(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
+def told_apart(names: Sequence[str]) -> str:
+    r"""Return `confusable` names for a message: those that look the same with the numbers of their letters.
+
+    Examples
+    --------
+    >>> told_apart(("cat", "Cat"))
+    "'cat' and 'Cat'"
+    >>> print(told_apart(("caf\u00e9", "cafe\u0301")))
+    'caf\xe9' and 'cafe\u0301'
+    """
+    looks = {unicodedata.normalize("NFKC", name) for name in names}
+    return " and ".join(map(repr if len(looks) == len(names) else ascii, names))
+
+
 def _folded(name: str) -> str:
     if name.isascii():  # by far the most, and at once
         return name.casefold().strip()

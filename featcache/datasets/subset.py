@@ -68,7 +68,7 @@ def _spell_slice(split: str) -> str:
 
 
 def open_subset(
-    dataset: str | Path | Dataset,
+    dataset: str | os.PathLike[str] | Dataset,
     shard: str | None = None,
     split: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,

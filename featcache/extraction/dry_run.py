@@ -16,7 +16,7 @@ from featcache.cache import partial_path
 from featcache.cache.layout import build_identity, needed_bytes
 from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS
-from featcache.datasets import Dataset
+from featcache.datasets import Dataset, labelled_from
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.plan import build_plan
 from featcache.extraction.resolved import resolve
@@ -98,6 +98,7 @@ def plan_extraction(
     test_fraction: float = 0.2,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    label_from: str | None = None,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -111,7 +112,8 @@ def plan_extraction(
     Parameters
     ----------
     dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
-views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, verify, overwrite, batch_size, workers
+views, augment, view_seed, test_fraction, seed, data_dir, label_from, split, shard, reuse, verify, overwrite, \
+batch_size, workers
         See `featcache.extract`.
     """
     arguments = ExtractionArguments(
@@ -138,7 +140,7 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
         batch_size=batch_size,
         workers=workers,
     )
-    data, part = arguments.open(dataset)
+    data, part = arguments.open(labelled_from(dataset, label_from))
     resolved = resolve(arguments.spec)
     target = arguments.target(data, part, resolved)
     return _report(

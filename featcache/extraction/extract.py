@@ -20,7 +20,7 @@ from featcache.cache.set_aside import remove_set_aside, set_aside
 from featcache.core.argument_types import checked_types
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.warning import warn_all
-from featcache.datasets import Dataset
+from featcache.datasets import Dataset, labelled_from
 from featcache.datasets.formats.arrays import named_or_given
 from featcache.errors import DataError, ImageError, Interrupted
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
@@ -70,6 +70,7 @@ def extract(
     test_fraction: float = 0.2,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    label_from: str | None = None,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -126,6 +127,8 @@ def extract(
         How a dataset without splits is divided into train and test.
     data_dir
         Where TFDS's datasets are prepared; see `featcache.open_dataset`.
+    label_from
+        How the names of a folder's files tell their labels, as ``"{label}_{}.jpg"``; see `featcache.open_dataset`.
     split
         A split of the dataset, or a slice such as ``"train[:10%]"`` or ``"[:100]"`` (of all), cut over its records in
         their order (see `featcache.splits.slices`): only these are read. Training and test rows
@@ -172,6 +175,8 @@ def extract(
         If `stop` returned true.
     """
     started = time.monotonic()
+    given = named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
+    source = labelled_from(given, label_from)
     arguments = ExtractionArguments(
         spec=ExtractionSpec(
             backbone=backbone,
@@ -196,9 +201,7 @@ def extract(
         batch_size=batch_size,
         workers=workers,
     )
-    data, part = arguments.open(
-        named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
-    )
+    data, part = arguments.open(source)
     report = _reporter(on_progress, stop)
     failures: dict[int, ImageError] = {}
     if unchanged := unchanged_cache(arguments, data, part, report, failures):

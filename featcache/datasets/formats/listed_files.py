@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from featcache.core.tasks import MULTICLASS
-from featcache.core.warning import warn
+from featcache.core.warning import warn, warn_all
 from featcache.datasets.dataset import Dataset, Record, space_at_end
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
+from featcache.datasets.names import confusable, told_apart
 from featcache.errors import DataError, MissingFileError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -105,6 +106,7 @@ def to_dataset(
             f"looked for as {first.path}{space_at_end(first.path)}; {lookup}"
         )
     _tell_what_is_elsewhere(entries, os.path.abspath(folder), spec)
+    warn_all(f"{spec}: {note}" for note in confused(entries, files, classes))
     records = [
         Record(
             id=own,
@@ -120,6 +122,29 @@ def to_dataset(
         for entry, own, file in zip(entries, ids, files, strict=True)
     ]
     return Dataset(spec, name, tuple(classes), records, dict(skipped or {}), task, location)
+
+
+def confused(
+    entries: Sequence[Entry], files: Sequence[os.stat_result | None], classes: Sequence[str]
+) -> Iterator[str]:
+    """Yield what looks like one class or one file under several names, as notes for the user.
+
+    Names of files that are all there, each another, are their owner's business.
+    """
+    for group in confusable(classes):
+        yield (
+            f"classes {told_apart(group)} differ only in case, blanks or the form of their letters; if they are one, "
+            "write it the same way everywhere"
+        )
+    place = {entry.id: number for number, entry in enumerate(entries)}
+    for group in confusable(place):
+        there = [files[place[name]] for name in group]
+        if None in there or len({(file.st_dev, file.st_ino) for file in there if file}) < len(group):
+            lines = " and ".join(entries[place[name]].place for name in group[:2])
+            yield (
+                f"paths {told_apart(group)} ({lines}) differ only in case, blanks or the form of their letters, and "
+                "are not files of their own; write what the file is called"
+            )
 
 
 def order_classes(labels: Iterable[str], *, where: object) -> list[str]:

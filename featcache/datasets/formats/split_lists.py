@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featcache.core.disk.names import require_file, require_folder
-from featcache.core.display import some
 from featcache.datasets.dataset import Dataset, access_errors
 from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
+from featcache.datasets.left_out import without_images
 from featcache.errors import DataError, MissingFileError, did_you_mean
 from featcache.images.names import EXTENSIONS
 from featcache.splits.slices import SPLITS
@@ -62,8 +62,7 @@ def open_lists(path: str) -> Dataset:
     _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files)
     entries, classes = _name_classes(entries, folder)
     present = {entry.label for entry in entries}
-    if absent := [name for name in classes if name not in present]:
-        skipped[f"class{'es' if len(absent) > 1 else ''} without images ({some(absent)})"] = len(absent)
+    skipped.update(without_images([name for name in classes if name not in present]))
     return to_dataset(
         entries,
         [name for name in classes if name in present],

@@ -8,17 +8,22 @@ and ``%25`` for ``%``.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from featcache.core.disk.names import require_file
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
+from featcache.core.warning import warn, warn_all
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, space_at_end
 from featcache.datasets.formats.listed_files import Entry, to_dataset
-from featcache.datasets.formats.table_labels import as_text, read_labels
+from featcache.datasets.formats.table_labels import read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
+from featcache.datasets.labels.cells import as_text, read_separator
+from featcache.datasets.labels.class_names import read_class_names
+from featcache.datasets.labels.columns import stand_in
+from featcache.datasets.left_out import without_images
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
@@ -26,7 +31,7 @@ ROLES = ("path", "label", "split", "group")
 """Roles of columns; a column with such a name has that role by default."""
 
 _REQUIRED = ROLES[:2]
-_OPTIONS = (*ROLES, "task", "root", "delimiter")
+_OPTIONS = (*ROLES, "task", "root", "delimiter", "sep", "names")
 _TASK_WORDS = {
     **dict.fromkeys(("regression", "number", "float"), REGRESSION),
     **dict.fromkeys(("multilabel", "multi-label", "multi_label", "answer", "tags"), MULTILABEL),
@@ -54,6 +59,10 @@ class TableSpec:
     task
         One of `featcache.core.tasks.TASKS`; ``None``: see
         `featcache.datasets.formats.table_labels.read_labels`.
+    separator
+        The sign between labels of a cell; ``""`` where there is one label in each.
+    names
+        File with the names of the classes, relative to the table's folder; ``""`` where labels are names themselves.
     """
 
     file: Path
@@ -61,6 +70,8 @@ class TableSpec:
     root: str = ""
     delimiter: str | None = None
     task: str | None = None
+    separator: str = ""
+    names: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "TableSpec":
@@ -82,13 +93,37 @@ class TableSpec:
         if task is not None and task not in TASKS:
             word = _TASK_WORDS.get(task.casefold(), task)
             raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
-        return cls(Path(file if mark else text).expanduser(), options, root, delimiter, task)
+        separator, names = read_separator(options.pop("sep", "")), options.pop("names", "")
+        return cls(
+            Path(file if mark else text).expanduser(), options, root, delimiter, task, separator, names
+        )
 
     @property
     def name(self) -> str:
         """Short name for output files: of the table, its format, and the labels that were asked for."""
         label = re.sub(r"[^\w.+-]+", "-", self.columns.get("label", "").replace(",", "+")).strip("-")
         return "-".join(filter(None, [self.file.stem, self.file.suffix[1:], label[:60]]))
+
+    def with_stand_ins(self, table: Table) -> "TableSpec":
+        """Return the spec with the columns named that are plainly meant, such as ``file_name``; a warning says which.
+
+        Raises
+        ------
+        DataError
+            If it can be several.
+        """
+        missing = [role for role in _REQUIRED if role not in (*self.columns, *table.columns)]
+        columns = dict(self.columns)
+        taken = [*_names(columns.get("label", ""), table), *columns.values(), *ROLES]
+        for role in missing:
+            if name := stand_in(role, table.columns, self.file, taken):
+                columns[role] = name
+                taken.append(name)
+        if found := [role for role in missing if role in columns]:
+            said = " and ".join(f"{columns[role]!r} for the {role}" for role in found)
+            others = ", ".join(f"{role}=COLUMN" for role in found)
+            warn(f"csv:{self.file}: takes the column {said}, as none has that name; {others} names another")
+        return replace(self, columns=columns)
 
     def resolve(self, table: Table) -> tuple[dict[str, str], list[str]]:
         """Return the name of the column for each meaning that the table has one for, and those of the labels.
@@ -132,7 +167,7 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
     Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
     others. Paths are relative to the table's folder, or to ``root``. Labels are text, or whole numbers: classes are in
     natural order, as those of folders, or by value. Numbers with fractions make
-    a regression, several columns a multilabel dataset or a regression: see
+    a regression, several columns classes, a multilabel dataset or a regression: see
     `featcache.datasets.formats.table_labels.read_labels`. Spaces around labels, splits and groups do not count. Without
     a split column the dataset is divided like a folder without split folders, whole groups on one side.
 
@@ -161,7 +196,7 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         missing = f"no file {spec.file}{space_at_end(spec.file)}; expected {_EXPECTED}"
         require_file(spec.file, _EXPECTED, missing=missing)
     table = open_table_file(spec.file, spec.delimiter)
-    columns, labels = spec.resolve(table)
+    columns, labels = spec.with_stand_ins(table).resolve(table)
     root = spec.file.parent / Path(spec.root).expanduser()
     if not root.is_dir():
         raise MissingFileError(
@@ -176,7 +211,10 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         [values[len(columns) :] for _, values in rows],
         task=spec.task,
         file=spec.file,
+        separator=spec.separator,
+        names=read_class_names(spec.file.parent / Path(spec.names).expanduser()) if spec.names else None,
     )
+    warn_all(f"csv:{spec.file}: {note}" for note in known.notes)
     entries = [
         _entry(place, dict(zip(columns, values[: len(columns)], strict=True)), columns, root, label, target)
         for (place, values), label, target in zip(rows, known.labels, known.targets, strict=True)
@@ -191,6 +229,7 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         location=f"csv:{spec.file.resolve()}?root={root.resolve()}",
         folder=root,
         least_classes=least_classes,
+        skipped=without_images(known.absent),
     )
 
 

@@ -2,46 +2,37 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.datasets.formats.listed_files import order_classes
-from featcache.datasets.names import shown, why_not_kept
+from featcache.datasets.labels.answers import (
+    Asked,
+    Labels,
+    one_of,
+    read_separated,
+    read_tags,
+    require_variety,
+    sign_between,
+)
+from featcache.datasets.labels.cells import as_text, combined, lists_in_text
+from featcache.datasets.labels.class_names import ClassNames
 from featcache.errors import DataError, UsageError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_EXACT = 2.0**53
+"""Below it, a number in double precision is one whole number and no other."""
 _LARGEST = float(np.finfo(np.float32).max)
 _WORDS = {"true": 1.0, "false": 0.0}
 _WHAT = {MULTILABEL: "answer (0 or 1)", REGRESSION: "number"}
+_SEVERAL = "; where cells hold several labels, say what is between them: sep=SIGN"
 _MOST, _FEWEST = 0.9, 11
 """Share of numbers, and number of rows, from which on a value that is no number is refused as a mistake."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The labels of a table's rows, in order.
-
-    Parameters
-    ----------
-    task
-        One of `featcache.core.tasks.TASKS`.
-    classes
-        Names of the classes (multiclass), of the labels (multilabel), or of the targets (regression).
-    labels
-        Name of each row's class; empty text in the other tasks.
-    targets
-        Labels 0 or 1, or numbers, of each row; ``None`` in a multiclass task.
-    """
-
-    task: str
-    classes: tuple[str, ...]
-    labels: Sequence[str]
-    targets: Sequence[tuple[float, ...] | None]
 
 
 def read_labels(
@@ -51,13 +42,18 @@ def read_labels(
     *,
     task: str | None,
     file: Path,
+    separator: str = "",
+    names: ClassNames | None = None,
 ) -> Labels:
     """Decide the task of the label columns, and read them.
 
-    One column is multiclass, unless its values are numbers, one of them with a fraction: that is a regression. Where at
-    least 9 in 10 of more than 10 values are such numbers, a value that is no number is refused: taken for a class, it
-    would make every number a class of its own. Lists of names in one column are multilabel: the names that are right
-    for the image. Several columns of only 0 and 1 are multilabel too, and several other columns a regression.
+    One column is multiclass, unless its values are numbers, one of them with a fraction: that is a regression. Numbers
+    without any (``0.0``, ``1.0``: a data frame had a gap once) are whole numbers, and classes. Where at least 9 in 10
+    of more than 10 values are numbers, some not written as whole ones, a value that is no number is refused: taken for
+    a class, it would make every number a class of its own. Lists of names in one column, also as the text of a cell,
+    are multilabel: the names that are right for the image. So are cells with a sign between labels, where `separator`
+    or the task says so. Several columns of only 0 and 1 are multiclass where exactly one in each row is 1, otherwise
+    multilabel, and several other columns a regression.
 
     Parameters
     ----------
@@ -71,49 +67,83 @@ def read_labels(
         The task, if the user gave it.
     file
         The table, for messages.
+    separator
+        The sign between the labels of a cell; ``""`` where there is one label in each.
+    names
+        Names of classes, where labels are their numbers.
 
     Raises
     ------
     UsageError
-        If several columns are to be one class.
+        If several columns are to be one class and a row is not 1 in exactly one; if an option does not fit the labels.
     DataError
         If a value is missing or not of its kind, with its place; if all images have the same labels.
     """
     where = [[f"{place}, column {column}" for column in columns] for place in places]
-    if len(columns) == 1 and any(isinstance(row[0], list | tuple) for row in values):
-        return _tags([row[0] for row in values], [row[0] for row in where], task, columns[0], file)
-    if len(columns) > 1 or task in (MULTILABEL, REGRESSION):
+    if len(columns) > 1:
+        _refuse_option(len(columns) > 1, columns, file, separator, names)
         return _targets(columns, where, values, task, file)
-    names = [as_text(row[0], "label", place[0]) for row, place in zip(values, where, strict=True)]
-    if task is None and _are_measurements(names, [place[0] for place in where]):
-        return _targets(columns, where, values, REGRESSION, file)
-    return Labels(MULTICLASS, tuple(order_classes(names, where=file)), names, [None] * len(names))
+    column, first = [row[0] for row in values], [row[0] for row in where]
+    asked = Asked(task, columns[0], file, names)
+    if separator:
+        return read_separated(column, first, asked, separator)
+    if task != MULTICLASS and (lists := lists_in_text(column)) is not None:
+        column = lists
+    if any(isinstance(value, list | tuple) for value in column):
+        return read_tags(column, first, asked)
+    if task == MULTILABEL and (sign := sign_between(column)):
+        note = f"{sign.example}: cells of column {columns[0]} hold several labels, taken apart as {sign.option} says"
+        return read_separated(column, first, asked, sign.separator, (note,))
+    if task in (MULTILABEL, REGRESSION):
+        _refuse_option(task == REGRESSION, columns, file, separator, names)
+        return _targets(columns, where, values, task, file)
+    texts = [as_text(value, "label", place) for value, place in zip(column, first, strict=True)]
+    return _classes(texts, first, asked)
 
 
-def as_text(value: Any, role: str, where: str) -> str:
-    """Return a value as text; only a group may be empty.
+def _refuse_option(
+    wrong: bool, columns: Sequence[str], file: Path, separator: str, names: ClassNames | None
+) -> None:
+    given = [option for option, value in (("sep", separator), ("names", names)) if value]
+    if wrong and given:
+        raise UsageError(
+            f"dataset 'csv:{file}': {given[0]}= is for one column of classes or answers, not for "
+            f"{', '.join(columns)} as {'a number' if len(columns) == 1 else 'one each'}; leave it out"
+        )
 
-    Raises
-    ------
-    DataError
-        If it is missing, or cannot be text.
-    """
-    if isinstance(value, bool):
-        value = str(value).lower()
-    elif isinstance(value, float):
-        value = "" if value != value else repr(value)  # not a number: how data frames write what is missing
-    elif isinstance(value, int):
-        value = str(value)
-    elif value is not None and not isinstance(value, str):
-        raise DataError(f"{where}: a value of type {type(value).__name__}; expected text")
-    found = value or ""
-    found = found if role == "path" else found.strip()
-    if not found and role != "group":
-        raise DataError(f"{where}: no {role}; expected one in every row")
-    if why := why_not_kept(found):
-        advice = "; is this a UTF-16 file? save it as UTF-8" if "\0" in found else ""
-        raise DataError(f"{where}: {shown(found)} {why}{advice}")
-    return found
+
+# Multiclass -------------------------------------------------------------------------------------------------
+
+
+def _classes(texts: list[str], where: Sequence[str], asked: Asked) -> Labels:
+    """Read a column with one label in each cell, which may turn out to hold numbers."""
+    if asked.names is not None:
+        texts = [row[0] for row in asked.names.name([[text] for text in texts], where)]
+        classes, absent = asked.names.order(texts)
+        return Labels(MULTICLASS, tuple(classes), texts, [None] * len(texts), absent=tuple(absent))
+    notes = []
+    if asked.task is None and _are_measurements(texts, where):
+        numbers = [float(text) for text in texts]
+        if not all(abs(number) < _EXACT and number.is_integer() for number in numbers):
+            rows = [[text] for text in texts]
+            return _targets([asked.column], [[place] for place in where], rows, REGRESSION, asked.file)
+        before, texts = texts, [str(int(number)) for number in numbers]
+        odd = next(text for text in before if not _WHOLE.fullmatch(text))
+        classes = order_classes(texts, where=asked.file)
+        notes.append(
+            f"column {asked.column} holds whole numbers ({odd} is {int(float(odd))}): {len(classes)} classes, "
+            f"{some(classes)}; task=numbers takes them as numbers"
+        )
+    elif asked.task is None and (sign := combined(texts)):
+        several, different = sign.cells
+        notes.append(
+            f"{several} of {different} labels in column {asked.column} look like several of {sign.labels} labels "
+            f"({sign.example}), and each is a class of its own; {sign.option} takes them apart, task=classes leaves "
+            "them as they are"
+        )
+    return Labels(
+        MULTICLASS, tuple(order_classes(texts, where=asked.file)), texts, [None] * len(texts), tuple(notes)
+    )
 
 
 # Multilabel and regression ----------------------------------------------------------------------------------------
@@ -147,12 +177,7 @@ def _targets(
     task: str | None,
     file: Path,
 ) -> Labels:
-    if task == MULTICLASS:
-        raise UsageError(
-            f"dataset 'csv:{file}': task=classes takes one column of labels, not {', '.join(columns)}; "
-            "one column for each class is task=answers"
-        )
-    kind = task or REGRESSION
+    kind = MULTILABEL if task == MULTICLASS else task or REGRESSION
     rows = [
         tuple(_number(value, kind, place) for value, place in zip(row, places, strict=True))
         for row, places in zip(values, where, strict=True)
@@ -165,8 +190,18 @@ def _targets(
         raise DataError(
             f"{where[row][column]}: {rows[row][column]:g} is no answer; expected 0 or 1, true or false"
         )
+    if len(columns) > 1 and (task == MULTICLASS or (task is None and yes_or_no)):
+        wrong = next((row for row, own in enumerate(rows) if sum(own) != 1), None)
+        if wrong is None and (task == MULTICLASS or len(set(rows)) > 1):
+            return one_of(columns, rows, said=task is None)
+        if task == MULTICLASS and wrong is not None:
+            raise UsageError(
+                f"dataset 'csv:{file}': task=classes takes one column of labels, or one for each class with exactly "
+                f"one 1 in every row; {where[wrong][0].rpartition(', ')[0]} has {sum(rows[wrong]):g}; several labels "
+                "for an image, or none, are task=answers"
+            )
     found = MULTILABEL if task is None and yes_or_no else kind
-    return _require_variety(Labels(found, tuple(columns), [""] * len(rows), rows), file)
+    return require_variety(Labels(found, tuple(columns), [""] * len(rows), rows), file)
 
 
 def _number(value: Any, task: str, where: str) -> float:
@@ -178,39 +213,9 @@ def _number(value: Any, task: str, where: str) -> float:
         if not _NUMBER.fullmatch(text):
             raise DataError(
                 f"{where}: {text!r} is no {_WHAT[task]}; expected one in every row, or one column of classes"
+                f"{_SEVERAL if task == MULTILABEL else ''}"
             )
         number = float(text)
     if abs(number) > _LARGEST:
         raise DataError(f"{where}: {text} is too large; numbers are kept in single precision, up to 3e38")
     return number
-
-
-def _tags(values: Sequence[Any], where: Sequence[str], task: str | None, column: str, file: Path) -> Labels:
-    """Read lists of names as multilabel targets."""
-    if task in (MULTICLASS, REGRESSION):
-        raise UsageError(
-            f"dataset 'csv:{file}', column {column}: lists of names are multilabel (task=answers), not task={task}"
-        )
-    rows = []
-    for value, place in zip(values, where, strict=True):
-        if not isinstance(value, list | tuple):
-            raise DataError(
-                f"{place}: {value!r} is no list, and others in this column are; expected lists of names"
-            )
-        if wrong := [name for name in value if not isinstance(name, str)]:
-            raise DataError(
-                f"{place}: {wrong[0]!r} in a list is no name; expected lists of names, or a column for each answer"
-            )
-        rows.append({as_text(name, "label", place) for name in value})
-    names = order_classes(set().union(*rows), where=file)
-    targets = [tuple(float(name in row) for name in names) for row in rows]
-    return _require_variety(Labels(MULTILABEL, tuple(names), [""] * len(rows), targets), file)
-
-
-def _require_variety(found: Labels, file: Path) -> Labels:
-    if len(set(found.targets)) < 2:
-        raise DataError(
-            f"{file}: all images have the same {found.task} ({', '.join(found.classes[:5]) or 'none'}); "
-            "there is nothing to learn"
-        )
-    return found

@@ -53,7 +53,10 @@ def open_table_file(path: Path, delimiter: str | None = None) -> Table:
     """
     suffix = path.suffix.casefold()
     if suffix not in READERS:
-        raise UsageError(f"{path} is no table by its suffix {suffix!r}; {did_you_mean(suffix, READERS)}")
+        hint = f"; annotations in COCO's form are coco:{path}" if suffix == ".json" else ""
+        raise UsageError(
+            f"{path} is no table by its suffix {suffix!r}; {did_you_mean(suffix, READERS)}{hint}"
+        )
     if delimiter is not None and suffix not in _SEPARATED:
         raise UsageError(f"{path}: a delimiter was given, which {suffix} files do not have; leave it out")
     return READERS[suffix](path) if delimiter is None else _open_csv(path, delimiter)

@@ -335,7 +335,7 @@ BAD = {
     "blank": ("\n\n", r"photos\.csv is empty"),
     "header only": ("path,label\n", "has a header and no rows"),
     "missing column": (
-        "path,lable\na.jpg,cat\n",
+        "path,lable,x\na.jpg,cat,1\n",
         r"photos\.csv, line 1: no column 'label' for the label; did you mean 'lable'\?; name another one with "
         r"csv:.*photos\.csv\?label=COLUMN",
     ),

@@ -1,0 +1,47 @@
+"""Columns of tables under the names that other tools give them, taken where it is plain which one is meant."""
+
+from collections.abc import Sequence
+
+from featcache.core.display import some
+from featcache.errors import DataError
+
+STAND_INS = {
+    "path": ("path", "file_name", "filename", "file", "image", "image_path", "filepath", "file_path", "img"),
+    "label": ("label", "labels", "class", "class_name", "category", "target", "tags"),
+}
+"""Names of columns that are taken for a path or a label where no column has that very name."""
+
+
+def stand_in(role: str, columns: Sequence[str], file: object, taken: Sequence[str] = ()) -> str | None:
+    """Return the column that is taken for one of a role; ``None`` where none is.
+
+    Parameters
+    ----------
+    role
+        ``"path"`` or ``"label"``, of which no column has the name.
+    columns
+        Names of the table's columns.
+    file
+        The table, for messages.
+    taken
+        Columns that are something else.
+
+    Raises
+    ------
+    DataError
+        If it can be several columns.
+    """
+    left = [name for name in columns if name not in taken]
+    found = [name for name in left if _plain(name) in STAND_INS[role]]
+    if role == "label" and not found and len(left) == 1 and len(columns) == 2:
+        found = left
+    if len(found) > 1:
+        raise DataError(
+            f"{file}, line 1: no column {role!r}, and {some([repr(name) for name in found])} can each be it; "
+            f"name one with csv:{file}?{role}={found[0]}"
+        )
+    return found[0] if found else None
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold().replace(" ", "_").replace("-", "_")
