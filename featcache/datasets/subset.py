@@ -3,7 +3,6 @@
 import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 

@@ -145,7 +145,8 @@ def _read(file: Path) -> tuple[dict[int, str], dict[int, str], Held]:
         raise DataError(f"{file}: two categories have one name; give each its own")
     found: dict[int, dict[int, None]] = {}
     for number, own in enumerate(_rows(document, "annotations", file)):
-        image, category = own.get("image_id"), own.get("category_id")
+        image: Any = own.get("image_id")
+        category: Any = own.get("category_id")
         for value, known, what in ((image, images, "image"), (category, categories, "category")):
             if type(value) is not int or value not in known:
                 raise DataError(

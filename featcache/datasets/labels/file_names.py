@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from featcache.core.argument_types import spelled
 from featcache.core.child_process import child_process
@@ -178,7 +178,7 @@ class NamePattern:
                     f"{spelled('label_from')} {self.text!r}: no process could be started to search in: {error}; use a "
                     f"template with at most {_PLAIN} placeholders, such as '{{label}}_{{}}.jpg'"
                 ) from error
-        found = json.loads(answer) if answer else {"slow": None}
+        found: dict[str, Any] = json.loads(answer) if answer else {"slow": None}
         if "slow" in found:
             where = "" if found["slow"] is None else f", and {names[found['slow']]!r} was not done"
             raise _refusal(

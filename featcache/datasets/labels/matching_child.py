@@ -6,6 +6,7 @@ time was over.
 """
 
 import json
+import math
 import re
 import signal
 import sys
@@ -17,7 +18,7 @@ class SlowError(Exception):
     """The time is over."""
 
 
-def main(seconds: int) -> dict[str, Any]:
+def main(seconds: float) -> dict[str, Any]:
     """Return the answer to the question on standard input.
 
     Parameters
@@ -61,8 +62,8 @@ def _start(arguments: list[str]) -> None:
     sys.path += packages
     from featcache.core.child_process import limit_process
 
-    limit_process(2 * int(seconds), int(memory))
-    json.dump(main(int(seconds)), sys.stdout)
+    limit_process(2 * math.ceil(float(seconds)) + 1, int(memory))  # where the signal is not looked for
+    json.dump(main(float(seconds)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -457,8 +457,8 @@ JSON = '{"path": "a.jpg", "label": "cat"}\n'
         ),
         (JSON + '{"path": "\\ud800.jpg", "label": "a"}', "line 2, column path: .* half of a surrogate pair"),
         (
-            '{"file": "a.jpg", "label": 1}',
-            r"no column 'path' for the path; known: file, label; name another one",
+            '{"photo": "a.jpg", "label": 1}',
+            r"no column 'path' for the path; known: photo, label; name another one",
         ),
     ],
 )
@@ -482,7 +482,10 @@ def test_parquet_that_cannot_be_used(tmp_path):
             {"path": ["a.jpg", "b.jpg"], "label": [[0, 1], [1, 0]]},
             "row 1, column label: 0 in a list is no name; expected lists of names, or a column for each answer",
         ),
-        ({"path": ["a.jpg"], "labels": ["cat"]}, "no column 'label' for the label; did you mean 'labels'"),
+        (
+            {"path": ["a.jpg"], "lable": ["cat"], "x": [1]},
+            "no column 'label' for the label; did you mean 'lable'",
+        ),
     ):
         with pytest.raises(DataError, match=says):
             open_dataset(write_parquet(tmp_path, columns))

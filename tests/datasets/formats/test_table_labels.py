@@ -24,15 +24,15 @@ def learnt(dataset) -> list:
     return [record.target for record in dataset.records]
 
 
-TABLE = "path,smiling,hat,age\na.jpg,1,0,31\nb.jpg,true,False,4.5\nc.jpg,0,1,-2e1\n"
+TABLE = "path,smiling,hat,age,both\na.jpg,1,0,31,1\nb.jpg,true,False,4.5,true\nc.jpg,0,1,-2e1,1\n"
 
 
 @pytest.mark.parametrize(
     ("query", "task", "names", "targets"),
     [
-        ("label=smiling,hat", "answers", ("smiling", "hat"), [(1, 0), (1, 0), (0, 1)]),
-        ("label= smiling , hat", "answers", ("smiling", "hat"), [(1, 0), (1, 0), (0, 1)]),
-        ("label=hat,smiling", "answers", ("hat", "smiling"), [(0, 1), (0, 1), (1, 0)]),
+        ("label=smiling,hat&task=answers", "answers", ("smiling", "hat"), [(1, 0), (1, 0), (0, 1)]),
+        ("label= smiling , both", "answers", ("smiling", "both"), [(1, 1), (1, 1), (0, 1)]),
+        ("label=both,smiling", "answers", ("both", "smiling"), [(1, 1), (1, 1), (1, 0)]),
         ("label=age", "numbers", ("age",), [(31,), (4.5,), (-20,)]),
         ("label=age,hat", "numbers", ("age", "hat"), [(31, 0), (4.5, 0), (-20, 1)]),
         ("label=smiling&task=answers", "answers", ("smiling",), [(1,), (1,), (0,)]),
@@ -127,9 +127,10 @@ def test_lists_in_parquet(tmp_path):
         ),
         (
             TABLE,
-            "smiling,hat&task=classes",
+            "smiling,both&task=classes",
             UsageError,
-            r"task=classes takes one column of labels, not smiling, hat",
+            r"task=classes takes one column of labels, or one for each class with exactly one 1 in every row; "
+            r".*photos\.csv, line 2 has 2; several labels for an image, or none, are task=answers",
         ),
         (TABLE, "smiling,hut", DataError, r"line 1: no column 'hut' for the label; did you mean 'hat'"),
         (
