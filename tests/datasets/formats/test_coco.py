@@ -60,9 +60,9 @@ def test_photos_of_one_category_each_have_classes(tmp_path):
     )
     assert (data.spec, data.skipped) == (spec, {"class without images (horse)": 1})
     assert (data.records[0].id, data.records[0].read()) == ("0.jpg", b"0")
-    assert (
-        words
-        == f"{spec}: every photo is of one category: 2 classes; task=answers takes the categories as answers, any number for a photo"
+    assert words == (
+        f"{spec}: every photo is of one category: 2 classes; task=answers takes the categories as answers, any "
+        "number for a photo"
     )
 
 
