@@ -42,6 +42,15 @@ def read_options(text: str, known: Sequence[str] = FOLDER_OPTIONS) -> tuple[str,
     return text[: start.start()], options
 
 
+def why_not_text(value: str) -> str:
+    """Return why a value cannot stand in a spec, as the end of a sentence about it; nothing if it can."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"holds what is no text at position {error.start + 1}; write it in UTF-8, or as {{}} or ."
+    return ""
+
+
 def with_option(spec: str | os.PathLike[str], key: str, value: str, kinds: Sequence[str]) -> str:
     """Return the spec of a folder with an option behind it.
 
@@ -63,6 +72,8 @@ def with_option(spec: str | os.PathLike[str], key: str, value: str, kinds: Seque
     kind, colon, _ = name.partition(":")
     if colon and kind in kinds and kind != "folder":
         raise UsageError(f"{spelled(key)} {value!r}: it is for folders, and {name!r} is none; leave it out")
+    if why := why_not_text(value):
+        raise UsageError(f"{spelled(key)} {value!r}: it {why}")
     path, options = read_options(name)
     if key in options:
         raise UsageError(

@@ -88,6 +88,12 @@ def read_labels(
     if separator:
         return read_separated(column, first, asked, separator)
     if task != MULTICLASS and (lists := lists_in_text(column)) is not None:
+        wrong = next((row for row, value in enumerate(lists) if not isinstance(value, list | tuple)), None)
+        if wrong is not None:
+            raise DataError(
+                f"{first[wrong]}: {lists[wrong]!r} is no list, and others in this column are; correct it, or say "
+                "?task=classes, which takes each text for a class"
+            )
         column = lists
     if any(isinstance(value, list | tuple) for value in column):
         return read_tags(column, first, asked)

@@ -131,6 +131,8 @@ def combined(cells: Iterable[str]) -> Combined | None:
     """
     different = list(dict.fromkeys(cells))
     for separator in SEPARATORS:
+        if not any(separator in cell for cell in different):
+            continue
         parts = {cell: split_cell(cell, separator) for cell in different}
         several = {cell: own for cell, own in parts.items() if len(own) > 1}
         if several and _RULES.get(separator, _alone_or_many)(several, parts):

@@ -184,6 +184,8 @@ def test_the_option_is_for_folders(tmp_path):
         UsageError, match=r"label_from '\{label\}': it is for folders, and 'csv:x\.csv' is none"
     ):
         open_dataset("csv:x.csv", label_from="{label}")
+    with pytest.raises(UsageError, match=r"it holds what is no text at position 2; write it in UTF-8"):
+        open_dataset("x", label_from="(\udcff)")
     with pytest.raises(UsageError, match="says label_from=a itself; leave one out"):
         open_dataset("folder:x?label_from=a", label_from="{label}")
     with pytest.raises(UsageError, match=r"no option 'labels_from'; did you mean 'label_from'\?"):
