@@ -2,7 +2,8 @@
 
 As Food-101 is unpacked: ``images/CLASS/NUMBER.jpg``, ``meta/train.txt`` and ``meta/test.txt`` with a line
 ``CLASS/NUMBER`` for each image, and ``meta/classes.txt`` with the names of the classes. Or lists beside the images, as
-they are written for Caffe: ``train.txt``, ``val.txt``, ``test.txt`` with lines ``path label``.
+they are written for Caffe: ``train.txt``, ``val.txt``, ``test.txt`` with lines ``path label``. Or as Oxford's pets and
+CUB-200-2011 are unpacked (`featcache.datasets.formats.joined_lists`).
 """
 
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from featcache.core.disk.names import require_file, require_folder
 from featcache.datasets.dataset import Dataset, access_errors
+from featcache.datasets.formats.joined_lists import IMAGES, are_joined, joined_entries, pet_label
 from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.datasets.left_out import without_images
@@ -22,10 +24,13 @@ from featcache.images.names import EXTENSIONS
 from featcache.splits.slices import SPLITS
 
 LAYOUTS = (
-    "expected meta/train.txt and meta/test.txt beside images/, or train.txt, val.txt, test.txt in the folder"
+    "expected meta/train.txt and meta/test.txt beside images/, or train.txt, val.txt, test.txt in the folder, or "
+    "images.txt, image_class_labels.txt and classes.txt"
 )
 _CLASS_FILES = ("classes.txt", "labels.txt")
 _NUMBER = re.compile("[0-9]{1,9}")
+_ALL_BUT_TEST = "trainval.txt"
+"""Where it is not beside lists of its two parts, as in the Pascal challenge, it is the training list."""
 _NO_FILE = "in a list, without a file"
 
 
@@ -55,12 +60,10 @@ def open_lists(path: str) -> Dataset:
     """
     root = Path(path).expanduser()
     with access_errors(root):
-        folder, lists = _find_lists(root)
+        require_folder(root, f"a folder of split lists; {LAYOUTS}", missing=f"no folder {root}; {LAYOUTS}")
     files = _Files(tuple(str(base) for base in (root / "images", root) if base.is_dir()))
     skipped: Counter[str] = Counter()
-    entries = [entry for list_file, split in lists for entry in _entries(list_file, split, files, skipped)]
-    _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files)
-    entries, classes = _name_classes(entries, folder)
+    entries, classes = (_joined if are_joined(root) else _listed)(root, files, skipped)
     present = {entry.label for entry in entries}
     skipped.update(without_images([name for name in classes if name not in present]))
     return to_dataset(
@@ -75,12 +78,27 @@ def open_lists(path: str) -> Dataset:
     )
 
 
+def _joined(root: Path, files: "_Files", skipped: Counter[str]) -> tuple[Sequence[Entry], list[str]]:
+    entries, classes = joined_entries(root, files.find, skipped, _NO_FILE)
+    _refuse_unusable(entries, skipped, [str(root / IMAGES)], files)
+    return entries, classes
+
+
+def _listed(root: Path, files: "_Files", skipped: Counter[str]) -> tuple[Sequence[Entry], list[str]]:
+    with access_errors(root):
+        folder, lists = _find_lists(root)
+    entries = [entry for list_file, split in lists for entry in _entries(list_file, split, files, skipped)]
+    _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files)
+    return _name_classes(entries, folder)
+
+
 def _find_lists(root: Path) -> tuple[Path, list[tuple[Path, str]]]:
     """Return the folder of the lists, and each list with its split."""
-    require_folder(root, f"a folder of split lists; {LAYOUTS}", missing=f"no folder {root}; {LAYOUTS}")
-    for folder in (root / "meta", root):
+    for folder in (root / "meta", root, root / "annotations"):
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
         splits = {name: SPLITS.get(Path(name).stem.casefold()) for name in names if name.endswith(".txt")}
+        if _ALL_BUT_TEST in splits and not {"train", "val"} & {*splits.values()}:
+            splits[_ALL_BUT_TEST] = "train"
         if lists := [(folder / name, split) for name, split in splits.items() if split]:
             for list_file, _ in lists:
                 require_file(list_file, "a split list")
@@ -167,6 +185,8 @@ def _find(line: str, files: _Files) -> tuple[str, str, str] | None:
     """Return name, path and label (``""`` if there is none) of a line; names may hold spaces."""
     if "\t" not in line and (found := files.find(line)):
         return *found, ""
+    if (pet := pet_label(line)) and (found := files.find(pet[0])):
+        return *found, pet[1]
     name, _, label = line.rpartition("\t") if "\t" in line else _last_word(line)
     found = files.find(name.strip()) if name else None
     return (*found, label.strip()) if found else None

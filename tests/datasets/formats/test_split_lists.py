@@ -1,31 +1,14 @@
 """Split lists: Food-101 as it is unpacked, lists in the style of Caffe, and what is refused."""
 
 import os
-from pathlib import Path
 
 import pytest
+from helpers.split_lists import lay_out, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featcache.datasets import open_dataset
 from featcache.errors import DataError, MissingFileError
-
-
-def lay_out(root: Path, files: str, **lists: str) -> str:
-    """Write images (empty but for their name) and lists, ``meta__train`` for ``meta/train.txt``; return the spec."""
-    for name in files.split():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(name)
-    for name, text in lists.items():
-        path = root / f"{name.replace('__', '/')}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return f"lists:{root}"
-
-
-def rows(dataset) -> list[tuple[str, str, str]]:
-    return [(record.id, record.split, dataset.classes[record.label]) for record in dataset.records]
-
 
 IMAGES = "images/pie/1.jpg images/pie/2.jpg images/soup/3.jpg images/soup/4.jpg"
 TRAIN, TEST = "pie/1\nsoup/3\n", "pie/2\nsoup/4\n"
