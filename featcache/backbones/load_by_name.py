@@ -6,6 +6,7 @@ from featcache.backbones import finetuned
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights import download
+from featcache.backbones.weights.levels import split_part
 from featcache.backbones.weights.loading import load_file, load_random
 from featcache.core.disk.names import require_file
 
@@ -17,9 +18,10 @@ def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
         return load_random(wanted)
     if weights is None:
         return load_file(wanted, download.obtain(wanted), tag=wanted.tag)
-    path = Path(weights).expanduser()
+    path, part = split_part(weights)
     missing = f"no weights file {path}; pass --weights the path of an existing file"
     require_file(path, "a weights file", missing=missing)
     if about := finetuned.read_metadata(path):
         return finetuned.load_finetuned(path, about, arch=wanted.arch)
-    return load_file(wanted, path, tag=wanted.tag if download.is_pinned(wanted, path) else "custom")
+    published = part is None and download.is_pinned(wanted, path)
+    return load_file(wanted, path, tag=wanted.tag if published else "custom", part=part)
