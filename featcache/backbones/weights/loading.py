@@ -13,7 +13,7 @@ from featcache.backbones.family import Family, Pretrained
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import family_of
 from featcache.backbones.weights.key_mapping import KeyTable, convert
-from featcache.backbones.weights.levels import Levels, Tensors
+from featcache.backbones.weights.levels import WRAPPERS, Levels, Tensors
 from featcache.backbones.weights.own_constants import take_constants
 from featcache.backbones.weights.partial_fit import Fit, fit, required_stages
 from featcache.backbones.weights.readers import check_finite, read_levels
@@ -25,6 +25,7 @@ from featcache.backbones.weights.readings import (
     find_readings,
     has_precedence,
     listed,
+    other_readings,
     remarks,
     unknown_part,
 )
@@ -83,7 +84,7 @@ def _load_own(
             if tag != "custom":
                 raise
         else:
-            return replace(whole, remarks=_rivals(levels, family, pretrained, path))
+            return replace(whole, remarks=_of_levels(levels, family, pretrained, path))
     return _load_fitting(pretrained, levels, path, part)
 
 
@@ -98,19 +99,19 @@ def _load_whole(pretrained: Pretrained, given: Tensors, path: Path, tag: str) ->
     return LoadedBackbone(family, pretrained, tag, graphdef, fill_state(state, tensors), tensors, str(path))
 
 
-def _rivals(levels: Levels, family: Family, pretrained: Pretrained, path: Path) -> tuple[str, ...]:
-    """Refuse a checkpoint whose other levels fit too, unless the first has precedence; return what to say then."""
-    if "" in levels.sets or len(levels.sets) == 1:
+def _of_levels(levels: Levels, family: Family, pretrained: Pretrained, path: Path) -> tuple[str, ...]:
+    """Return what to say of the level that fits as it is; refuse if others fit too and it has no precedence."""
+    level = next(iter(levels.sets))
+    if not level:
         return ()
     table, network = _table(family, pretrained), _whole_network(family, pretrained)
-    first, *others = find_readings(levels, table)
-    fits = [each for each in others if each.level != first.level and fit(network, table, each.tensors)]
-    if fits and not has_precedence(first, fits):
-        raise ambiguous(path, [first, *fits])
-    return tuple(
-        f"the weights under {first.level!r} are taken; those of the last step are --weights {path}#{each.part}"
-        for each in fits[:1]
-    )
+    chosen, rivals = other_readings(find_readings(levels, table), network, table)
+    if rivals and not has_precedence(chosen, rivals):
+        raise ambiguous(path, [chosen, *rivals])
+    if rivals:
+        last = f"--weights {path}#{rivals[0].part}"
+        return (f"the weights under {level!r} are taken; those of the last step are {last}",)
+    return () if level in WRAPPERS else (f"the weights under {level!r} are taken",)
 
 
 def _load_fitting(pretrained: Pretrained, levels: Levels, path: Path, part: str | None) -> LoadedBackbone:

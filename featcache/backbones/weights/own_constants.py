@@ -67,9 +67,9 @@ def _unclear(path: Path, pretrained: Pretrained, own: Tensors) -> WeightsError:
     values = "; ".join(f"{name} is {_shown(np.ravel(tensor))}" for name, tensor in own.items())
     return WeightsError(
         f"{path} normalises its input by values of its own ({values}), not by those of {pretrained.name}. To take "
-        f"them as the transforms, choose how the network was built: with weights=None, --weights {path}#{NORMALIZATION}; with "
-        f"weights='imagenet', which divides by the root of ImageNet's deviation once more, --weights "
-        f"{path}#{NORMALIZATION_OF_IMAGENET}"
+        "them as the transforms, choose how the network was built: with weights=None, "
+        f"--weights {path}#{NORMALIZATION}; with weights='imagenet', which divides by the root of ImageNet's "
+        f"deviation once more, --weights {path}#{NORMALIZATION_OF_IMAGENET}"
     )
 
 

@@ -123,13 +123,8 @@ def fit(network: Backbone, table: KeyTable, given: Tensors, others: Iterable[str
     used = {found.theirs[name] for stage in found.stages if stage in kept for name in found.stages[stage]}
     behind = [name for name in found.theirs.values() if name not in used]
     left = [name for name in given if name in {*found.foreign, *behind}]
-    missing = [
-        name
-        for stage in found.stages
-        if stage not in kept
-        for name in found.stages[stage]
-        if name not in found.theirs
-    ]
+    ends_at = next((stage for stage in found.stages if stage not in kept), None)
+    missing = [name for name in found.stages.get(ends_at or "", ()) if name not in found.theirs]
     return Fit({name: given[name] for name in given if name in used}, end, (*left, *others), tuple(missing))
 
 
@@ -168,7 +163,7 @@ def surplus(network: Backbone, table: KeyTable, kept: set[str], found: Match) ->
     """Return the foreign tensors that are of the network's kind: of a deeper variant, or a kept stage's surplus."""
     required = set(required_stages(network))
     used = [names for stage, names in found.stages.items() if stage in kept & required]
-    forms = {_form(found.theirs[ours]) for names in used for ours in names}
+    forms = {_form(found.theirs[ours]) for names in used for ours in names if ours in found.theirs}
     counted = "|".join(table.numbered) or "(?!)"  # an own classifier's layers are counted on
 
     def is_surplus(name: str) -> bool:
@@ -194,5 +189,5 @@ def _form(name: str) -> str:
 
 def _has_longer_head(found: Match) -> bool:
     """Whether the file's classifier has layers that the network's has not, so that what fits by chance is not it."""
-    heads = {found.theirs[ours].partition(".")[0] for ours in found.stages.get("logits", ())}
+    heads = {found.theirs[ours].partition(".")[0] for ours in found.stages["logits"]}
     return any(name.partition(".")[0] in heads for name in found.foreign)

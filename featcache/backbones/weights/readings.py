@@ -110,6 +110,20 @@ def choose(
     return fitting[0] if fitting else None
 
 
+def other_readings(
+    readings: list[Reading], network: Backbone, table: KeyTable
+) -> tuple[Reading, list[Reading]]:
+    """Return the first reading and those of other levels that fit too and hold other values."""
+    first, *rest = readings
+    known = fit(network, table, first.tensors, first.others)
+    others = []
+    for reading in rest:
+        fits = fit(network, table, reading.tensors, reading.others) if reading.level != first.level else None
+        if fits and not (known and _same(fits, known)):
+            others.append(reading)
+    return first, others
+
+
 def _same(first: Fit, second: Fit) -> bool:
     """Whether two readings give the same stages the same values."""
     if first.end != second.end or first.given.keys() != second.given.keys():
