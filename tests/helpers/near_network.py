@@ -1,20 +1,27 @@
 """A narrow network that has layouts of PyTorch and Keras, and what people make of such a model in both."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from flax import nnx
 
-from featcache.backbones import registry
+from featcache.backbones import load, registry
 from featcache.backbones.chain import Backbone
 from featcache.backbones.family import Family
+from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.nn.basic import ConvNorm, Dense, GlobalAveragePool, relu6
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights.key_mapping import KeyTable, keras_leaf, torch_leaf
+from featcache.errors import FeatcacheWarning
 from helpers.support import keras
+
+Tensors = dict[str, np.ndarray]
 
 WIDTHS = (4, 6, 8)
 SIZE = 8
@@ -89,7 +96,7 @@ def registered() -> Iterator[None]:
         registry.pretrained_weights.cache_clear()
 
 
-def torch_tensors(classes: int | None = 10, seed: int = 0) -> dict[str, np.ndarray]:
+def torch_tensors(classes: int | None = 10, seed: int = 0) -> Tensors:
     """A state dict of the whole network, or without classifier."""
     rng = np.random.default_rng(seed)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -125,3 +132,41 @@ def keras_base(name: str = "base", blocks: int = len(WIDTHS), seed: int = 0) -> 
 def dense(units: int, **options: Any) -> Any:
     """A dense layer of zeros: drawing random numbers compiles a generator for each shape."""
     return keras().layers.Dense(units, kernel_initializer="zeros", **options)
+
+
+def loaded(name: str, path: Path | str) -> tuple[LoadedBackbone, list[str]]:
+    """The network and what was said, without the folder."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network = load(name, weights=path)
+    assert all(issubclass(each.category, FeatcacheWarning) for each in caught)
+    return network, [str(each.message).replace(f"{Path(path).parent}/", "") for each in caught]
+
+
+def saved(folder: Path, tensors: Tensors, name: str = "w.safetensors") -> Path:
+    path = folder / name
+    safetensors.numpy.save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, path)
+    return path
+
+
+def prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {prefix + name: value for name, value in tensors.items()}
+
+
+def ones(**shapes: tuple[int, ...]) -> Tensors:
+    return {name.replace("__", "."): np.ones(shape, np.float32) for name, shape in shapes.items()}
+
+
+def assert_features_of(network: LoadedBackbone, original: LoadedBackbone) -> None:
+    """Every tensor up to the pooling is the original's, bit for bit."""
+    names = [name for name in original.tensors if not name.startswith("logits.")]
+    assert names == [name for name in network.tensors if not name.startswith("logits.")]
+    assert len(names) == 5 * len(WIDTHS)
+    for name in names:
+        assert network.tensors[name].tobytes() == original.tensors[name].tobytes(), name
+
+
+def load_quietly(name: str, path: str) -> LoadedBackbone:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FeatcacheWarning)
+        return load(name, weights=path)
