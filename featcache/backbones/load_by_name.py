@@ -11,8 +11,12 @@ from featcache.backbones.weights.loading import load_file, load_random
 from featcache.core.disk.names import require_file
 
 
-def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
-    """Load a backbone as `featcache.backbones.load` does, where neither name nor weights are a classifier's folder."""
+def load_named(name: str, weights: str | Path | None = None, *, recorded: bool = False) -> LoadedBackbone:
+    """Load a backbone as `featcache.backbones.load` does, where neither name nor weights are a classifier's folder.
+
+    With `recorded`, `weights` are what a classifier names: of several levels of a checkpoint, the first is meant, as
+    before there was a choice; the classifier's identity tells whether these are its weights.
+    """
     wanted = resolve(name)
     if weights == "random":
         return load_random(wanted)
@@ -24,4 +28,4 @@ def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
     if about := finetuned.read_metadata(path):
         return finetuned.load_finetuned(path, about, arch=wanted.arch)
     published = part is None and download.is_pinned(wanted, path)
-    return load_file(wanted, path, tag=wanted.tag if published else "custom", part=part)
+    return load_file(wanted, path, tag=wanted.tag if published else "custom", part=part, first=recorded)

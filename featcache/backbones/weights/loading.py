@@ -32,7 +32,9 @@ from featcache.backbones.weights.readings import (
 from featcache.errors import WeightsError
 
 
-def load_file(pretrained: Pretrained, path: Path, *, tag: str, part: str | None = None) -> LoadedBackbone:
+def load_file(
+    pretrained: Pretrained, path: Path, *, tag: str, part: str | None = None, first: bool = False
+) -> LoadedBackbone:
     """Load weights from a file in the layout of `pretrained`; see `featcache.backbones.load`.
 
     A user's file may have another number of classes than the original, or no classifier at all
@@ -49,6 +51,8 @@ def load_file(pretrained: Pretrained, path: Path, *, tag: str, part: str | None 
         Of the new network; ``"custom"`` for a user's file.
     part
         Which of several sets of weights in the file is meant; see `featcache.backbones.weights.levels`.
+    first
+        Whether the first level of a checkpoint is meant if it fits as it is, though others fit too.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def load_file(pretrained: Pretrained, path: Path, *, tag: str, part: str | None 
     if tag == "custom":
         table = _table(family, pretrained)
         pretrained, levels, part, told = take_constants(pretrained, table, levels, path, part)
-    network = _load_own(pretrained, levels, path, tag, part)
+    network = _load_own(pretrained, levels, path, tag, part, first=first)
     return replace(
         network,
         remarks=tuple(f"{path}: {clause}" for clause in (*told, *network.remarks)),
@@ -71,7 +75,7 @@ def load_file(pretrained: Pretrained, path: Path, *, tag: str, part: str | None 
 
 
 def _load_own(
-    pretrained: Pretrained, levels: Levels, path: Path, tag: str, part: str | None
+    pretrained: Pretrained, levels: Levels, path: Path, tag: str, part: str | None, *, first: bool
 ) -> LoadedBackbone:
     """Load a file as it is, or else, of a user's, what fits of it."""
     family = family_of(pretrained)
@@ -84,7 +88,7 @@ def _load_own(
             if tag != "custom":
                 raise
         else:
-            return replace(whole, remarks=_of_levels(levels, family, pretrained, path))
+            return whole if first else replace(whole, remarks=_of_levels(levels, family, pretrained, path))
     return _load_fitting(pretrained, levels, path, part)
 
 

@@ -176,12 +176,15 @@ def _state_dicts(content: Any) -> dict[str, dict[str, Tensor]]:
             f"it holds a value of type {_kind(content)}, not a dictionary of tensors", _STATE_DICT_ONLY
         )
     known = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
-    others = [key for key, value in content.items() if key not in known and _is_state_dict(value)]
-    if not known + others:
-        return {"": _checked(content)}
     # Of the known ones the first is what counts, and must be as it should be; others may be anything.
-    first = {key: _checked(content[key]) for key in known[:1]}
-    return first | {key: content[key] for key in known[1:] + others if _is_state_dict(content[key])}
+    found = {key: _checked(content[key]) for key in known[:1]}
+    for key in dict.fromkeys((*known[1:], *content)):
+        value = {} if key in found else content[key]
+        if _is_state_dict(value):
+            found[key] = value
+        elif isinstance(value, dict):
+            found |= {f"{key}.{name}": inner for name, inner in value.items() if _is_state_dict(inner)}
+    return found or {"": _checked(content)}
 
 
 def _is_state_dict(value: Any) -> bool:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from helpers import near_network
 from helpers.near_network import (
-    Tensors,
     assert_features_of,
     dense,
     keras_base,
@@ -19,9 +18,10 @@ from helpers.near_network import (
     torch_tensors,
 )
 from helpers.support import keras
-from helpers.torch_writer import Checkpoint, checkpoint, legacy, zipped
+from helpers.torch_writer import Checkpoint, checkpoint, legacy, storage, tensor, zipped
 
 from featcache.backbones import load
+from featcache.backbones.load_from_classifier import load_recorded
 from featcache.errors import WeightsError
 from featcache.extraction.spec import ExtractionSpec
 
@@ -39,23 +39,21 @@ FEATURES = torch_tensors(None)
 # PyTorch: levels of checkpoints
 
 
-def levels(**of: Tensors | Any) -> bytes:
-    """A checkpoint with a state dict under each name; what is no dict of arrays stays as it is."""
-    content: dict[str, Any] = {}
+def levels(**of: Any) -> bytes:
+    """A checkpoint of torch with arrays at any depth."""
     storages: dict[str, np.ndarray] = {}
-    for level, value in of.items():
-        if not (isinstance(value, dict) and any(isinstance(each, np.ndarray) for each in value.values())):
-            content[level] = value
-            continue
-        one = checkpoint({f"{level}/{name}": array for name, array in value.items()})
-        renamed = {key: f"{level}{key}" for key in one.storages}
-        for key, call in one.content.items():
-            storage = call.arguments[0]
-            identity = storage.identity
-            storage.identity = (*identity[:2], renamed[identity[2]], *identity[3:])
-            content.setdefault(level, {})[key.partition("/")[2]] = call
-        storages |= {renamed[key]: array for key, array in one.storages.items()}
-    return zipped(Checkpoint(content, storages))
+
+    def content(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: content(each) for key, each in value.items()}
+        if not isinstance(value, np.ndarray):
+            return value
+        key = str(len(storages))
+        storages[key] = np.ravel(value)
+        where = storage(key, value.dtype.name, value.size)
+        return tensor(where, value.shape, tuple(step // value.itemsize for step in value.strides))
+
+    return zipped(Checkpoint(content(of), storages))
 
 
 LIGHTNING = {
@@ -93,6 +91,7 @@ OTHER = torch_tensors(seed=1)
                 "(no part of near up to 'logits')"
             ],
         ),
+        ({"checkpoint": {"net": torch_tensors()}}, ["the weights under 'checkpoint.net' are taken"]),
         (  # self-supervised: the centre of the loss is no other set of weights
             {"encoder": prefixed("backbone.", FEATURES), "loss": ones(center=(1, 8))},
             ["the weights under 'encoder' are taken; the prefix 'backbone.' is taken off all 18 names"],
@@ -128,6 +127,11 @@ def test_levels_of_checkpoints(tmp_path, content, said):
             ["model", "ema"],
         ),
         (
+            {"model": OTHER, "ema": {"module": torch_tensors(), "updates": 7}},
+            "those under 'model' or those under 'ema.module'",
+            ["model", "ema.module"],
+        ),
+        (
             {"student": OTHER, "teacher": prefixed("backbone.", torch_tensors())},
             "those under 'student' or those under 'teacher.backbone'",
             ["student", "teacher.backbone"],
@@ -158,6 +162,13 @@ def test_several_sets_that_fit_are_refused_with_what_chooses_each(tmp_path, cont
         ]
         assert len(matching) == 1, seed
         assert found[matching[0]].weights_path == f"{path}#{matching[0]}"
+
+
+def test_a_classifier_of_before_names_the_level_that_was_read_then(tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(levels(model=torch_tensors(), ema=OTHER))
+    before = load("near", weights=saved(tmp_path, torch_tensors(), "original"))
+    assert_features_of(load_recorded("near.custom", str(path)), before)
 
 
 def test_names_with_and_without_a_prefix_are_two_sets(tmp_path):
@@ -208,6 +219,7 @@ def test_two_bases_that_fit_are_refused_with_what_chooses_each(tmp_path):
 def test_the_part_of_a_file_is_part_of_what_is_asked_for(tmp_path):
     path = saved(tmp_path, torch_tensors())
     digests = {
-        ExtractionSpec(backbone="near", weights=f"{path}{part}").digest() for part in ("", "#ema", "#model")
+        ExtractionSpec(backbone="near", layers=("pool",), weights=f"{path}{part}").digest()
+        for part in ("", "#ema", "#model")
     }
     assert len(digests - {None}) == 3
