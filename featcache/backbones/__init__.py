@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featcache.backbones.input_size import ImageSize, read_size, with_size
-from featcache.backbones.registry import DEFAULT, resolve
+from featcache.backbones.registry import DEFAULT, resolve, taken_as
 from featcache.core.argument_types import checked_types
 from featcache.core.forked import require_jax
+from featcache.core.warning import warn_all
 from featcache.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def load(
     weights
         A file of this architecture in the layout of its pretrained weights, instead of the pinned one; or one
         that fine-tuning wrote, or the folder of such a classifier; ``"random"`` for random weights (for
-        tests).
+        tests). A prefix of all names and what lies behind the features are left out, with a
+        `featcache.FeatcacheWarning`; ``FILE#PART`` chooses one of several sets of weights in a file.
     image_size
         Input size in pixels instead of the one that belongs to the weights: a number (square), ``(height,
         width)``, or text such as ``"150x200"``. The other transforms stay.
@@ -86,4 +88,7 @@ def _load(name: str, weights: str | Path | None) -> "LoadedBackbone":
         return load_folder(folder or Path(name))
     if weights is not None and weights != "random" and (folder := _classifier_at(weights)):
         return load_folder(folder, arch=resolve(name).arch)
-    return load_named(name, weights)
+    network = load_named(name, weights)
+    # Not said again of a classifier's own backbone, for which `load_named` is called elsewhere.
+    warn_all([*taken_as(name), *network.remarks])
+    return network

@@ -6,20 +6,26 @@ from featcache.backbones import finetuned
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights import download
+from featcache.backbones.weights.levels import split_part
 from featcache.backbones.weights.loading import load_file, load_random
 from featcache.core.disk.names import require_file
 
 
-def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
-    """Load a backbone as `featcache.backbones.load` does, where neither name nor weights are a classifier's folder."""
+def load_named(name: str, weights: str | Path | None = None, *, recorded: bool = False) -> LoadedBackbone:
+    """Load a backbone as `featcache.backbones.load` does, where neither name nor weights are a classifier's folder.
+
+    With `recorded`, `weights` are what a classifier names: of several levels of a checkpoint, the first is meant, as
+    before there was a choice; the classifier's identity tells whether these are its weights.
+    """
     wanted = resolve(name)
     if weights == "random":
         return load_random(wanted)
     if weights is None:
         return load_file(wanted, download.obtain(wanted), tag=wanted.tag)
-    path = Path(weights).expanduser()
+    path, part = split_part(weights)
     missing = f"no weights file {path}; pass --weights the path of an existing file"
     require_file(path, "a weights file", missing=missing)
     if about := finetuned.read_metadata(path):
         return finetuned.load_finetuned(path, about, arch=wanted.arch)
-    return load_file(wanted, path, tag=wanted.tag if download.is_pinned(wanted, path) else "custom")
+    published = part is None and download.is_pinned(wanted, path)
+    return load_file(wanted, path, tag=wanted.tag if published else "custom", part=part, first=recorded)

@@ -72,7 +72,7 @@ def load_recorded(backbone: str, weights: str | None, *, base: str | None = None
     """
     arch, _, tag = backbone.rpartition(".")
     if weights is not None:
-        return load_named(base or arch, weights)
+        return load_named(base or arch, weights, recorded=True)
     if tag == TUNED:
         raise WeightsError(
             f"the weights of {backbone} were changed by fine-tuning and not kept with the classifier; extract with "

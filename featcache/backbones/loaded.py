@@ -16,7 +16,7 @@ from featcache.backbones.layer import Layer, make_layer, split_layer
 from featcache.backbones.shape_inference import tapped_shapes
 from featcache.core.identity import Recipe, sha256_tensors
 from featcache.core.jit_options import cpu_options
-from featcache.errors import UsageError, did_you_mean
+from featcache.errors import UnknownNameError, UsageError, WeightsError, did_you_mean
 from featcache.images.transforms import Transforms, normalisation
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
@@ -39,7 +39,11 @@ class LoadedBackbone:
     tensors
         Our names to parameters and statistics.
     weights_path
-        The file they were read from, if any.
+        The file they were read from, if any; ``FILE#PART`` where a part of it was chosen.
+    remarks
+        What a user is told of a file that was not taken as it is: a prefix of its names, what was left out.
+    ends_because
+        Why the network ends before the stages that its architecture has, where the file is the reason.
     """
 
     family: Family
@@ -49,6 +53,8 @@ class LoadedBackbone:
     state: Any
     tensors: Mapping[str, np.ndarray]
     weights_path: str | None
+    remarks: tuple[str, ...] = field(default=(), compare=False)
+    ends_because: str = field(default="", compare=False)
     _compiled: dict[Any, Features] = field(default_factory=dict, init=False, repr=False, compare=False)
     _shapes: dict[Any, dict[str, tuple[int, ...]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -90,16 +96,31 @@ class LoadedBackbone:
         ------
         UnknownNameError
             With the nearest stage names.
+        WeightsError
+            If the weights file has nothing for a stage, or a classifier of its own in its place.
         UsageError
             If a pooling does not fit, or two texts mean the same layer.
         """
-        parts = [(self.network.resolve(stage), pooling) for stage, pooling in map(split_layer, texts)]
+        parts = [(self._resolve(stage), pooling) for stage, pooling in map(split_layer, texts)]
         shapes = self.shapes([point for point, _ in parts], transforms)
         prefix = self.network.prefix_tokens
         layers = [make_layer(point, pooling, shapes[point], prefix) for point, pooling in parts]
         if len(set(layers)) < len(layers):
             raise UsageError(f"layers {', '.join(texts)} name the same one twice; give each once")
         return layers
+
+    def _resolve(self, stage: str) -> str:
+        try:
+            return self.network.resolve(stage)
+        except UnknownNameError:
+            if not self.ends_because:
+                raise
+            whole = nnx.eval_shape(lambda: self.family.build(self.pretrained.config, None))
+            whole.resolve(stage)
+            last = self.network.order[-1]
+            raise WeightsError(
+                f"no stage {stage!r}: {self.ends_because}; ask for {last!r} or a stage before it"
+            ) from None
 
     def shapes(
         self, points: Sequence[str], transforms: Transforms | None = None

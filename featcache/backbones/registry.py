@@ -5,6 +5,7 @@ A family is one file in ``featcache/backbones/families`` that defines ``FAMILY``
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
@@ -63,6 +64,26 @@ def resolve(name: str) -> "Pretrained":
         if tag in ("", weights.tag):
             return weights
     raise UnknownNameError(f"no weights {tag!r} of {ours}; {did_you_mean(tag, [w.tag for w in candidates])}")
+
+
+def taken_as(name: str) -> list[str]:
+    """Return what to say of a name that is another framework's, while the default weights are not that one's.
+
+    ``MobileNetV2`` is how Keras spells it, and ``mobilenetv2_100`` timm, but a bare name means the default weights.
+    """
+    weights, (arch, _, tag) = resolve(name), name.partition(".")
+    if tag or arch == weights.arch:
+        return []
+    layout = "keras" if re.search("[A-Z]", arch) and not {"_", "-"} & {*arch} else "timm"
+    if layout == "timm" and _plain(arch) == _plain(weights.arch):
+        return []
+    theirs = [w for w in pretrained_weights().values() if w.arch == weights.arch and w.layout == layout]
+    if not theirs or weights.layout == layout:
+        return []
+    source = {"keras": "Keras", "timm": "timm"}[layout]
+    return [
+        f"{name}: taken as {weights.name}, the weights of {weights.source}; those of {source} are {theirs[0].name}"
+    ]
 
 
 def family_of(pretrained: "Pretrained") -> "Family":

@@ -260,9 +260,10 @@ def backbone_predictor(
     network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
     network = with_size(network, image_size)
     if "logits" not in network.network.order:
+        why = f" ({network.ends_because})" if network.ends_because else ""
         raise UsageError(
-            f"{network.name} has no classes of its own, only features: train a head on them (featcache train-head), "
-            "or name the folder of a classifier (featcache predict FOLDER PHOTO)"
+            f"{network.name} has no classes of its own, only features{why}: train a head on them (featcache "
+            "train-head), or name the folder of a classifier (featcache predict FOLDER PHOTO)"
         )
     return Predictor(
         extraction=resolve(ExtractionSpec(backbone=network, layers=("logits",), image_statistics=False)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from featcache.backbones import classifier_folder
 from featcache.backbones.input_size import ImageSize, read_size
+from featcache.backbones.weights.levels import split_part
 from featcache.backbones.weights.lock_file import lock_file
 from featcache.cache.layout import STORED_DTYPES
 from featcache.core.argument_types import spelled
@@ -78,7 +79,7 @@ class ExtractionSpec:
         """
         if not isinstance(self.backbone, str) or self.weights == "random":
             return None
-        weights = Path(self.weights).expanduser() if self.weights is not None else None
+        weights, part = split_part(self.weights) if self.weights is not None else (None, None)
         if weights is not None and not weights.is_file():
             return None
         folder = classifier_folder(self.backbone)
@@ -87,7 +88,7 @@ class ExtractionSpec:
                 # Another classifier may lie in the same folder later; its document holds a hash of each file.
                 "backbone": _digest_of(folder / DOCUMENT) if folder else self.backbone,
                 "layers": list(self.layers),
-                "weights": _digest_of(weights) if weights else None,
+                "weights": _digest_of(weights) + (f"#{part}" if part else "") if weights else None,
                 # The lock file holds the hashes of weights that are published without one.
                 "recorded": _digest_of(lock_file()) if lock_file().is_file() else None,
                 "transforms": self.transforms.to_json() if self.transforms else None,

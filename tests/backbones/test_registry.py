@@ -17,9 +17,9 @@ from featcache.backbones.family import Download, Family, PackageFile
 from featcache.backbones.input_size import read_size, with_size
 from featcache.backbones.layer import make_layer
 from featcache.backbones.macs import count_macs
-from featcache.backbones.registry import DEFAULT, families, family_of, pretrained_weights, resolve
+from featcache.backbones.registry import DEFAULT, families, family_of, pretrained_weights, resolve, taken_as
 from featcache.core.identity import differences
-from featcache.errors import DataError, MissingFileError, UnknownNameError, UsageError
+from featcache.errors import DataError, FeatcacheWarning, MissingFileError, UnknownNameError, UsageError
 from featcache.images.transforms import Transforms
 
 WEIGHTS = pytest.mark.parametrize("weights", pretrained_weights().values(), ids=lambda w: w.name)
@@ -41,6 +41,33 @@ WEIGHTS = pytest.mark.parametrize("weights", pretrained_weights().values(), ids=
 )
 def test_names_that_people_know(name, expected):
     assert resolve(name) is pretrained_weights()[expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "MobileNetV2",
+            "MobileNetV2: taken as mobilenet_v2.tv_in1k, the weights of torchvision IMAGENET1K_V1; those of Keras are "
+            "mobilenet_v2.keras_in1k_224",
+        ),
+        (
+            "mobilenetv2_100",
+            "mobilenetv2_100: taken as mobilenet_v2.tv_in1k, the weights of torchvision IMAGENET1K_V1; those of timm "
+            "are mobilenet_v2.ra_in1k",
+        ),
+        ("mobilenet_v2", None),
+        ("mobilenet-v2", None),
+        ("MobileNetV2.tv_in1k", None),
+        ("ResNet50", None),
+        ("EfficientNetLite2", None),
+    ],
+)
+def test_a_name_of_another_framework_says_whose_weights_are_taken(name, says):
+    assert taken_as(name) == ([says] if says else [])
+    if says:
+        with pytest.warns(FeatcacheWarning, match=re.escape(says)):
+            load(name, weights="random")
 
 
 @pytest.mark.parametrize(

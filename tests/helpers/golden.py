@@ -98,7 +98,7 @@ def difference(actual: np.ndarray, expected: dict[str, Any]) -> float:
 
 
 def assert_mapping_is_strict(name: str, folder: Path) -> None:
-    """Remove, add and reshape one tensor of the reference's file: each is refused by name."""
+    """Remove, add (to a layer) and reshape one tensor of the reference's file: each is refused by name."""
     given = tensors(name)
     middle = [tensor for tensor, value in given.items() if value.ndim >= 2][len(given) // 8]
 
@@ -110,6 +110,7 @@ def assert_mapping_is_strict(name: str, folder: Path) -> None:
 
     without = {tensor: value for tensor, value in given.items() if tensor != middle}
     refused(without, r"does not fit this network: 1 missing \(")
-    refused(given | {"surplus.weight": np.zeros(3, np.float32)}, r"1 unknown \(surplus.weight\)")
+    surplus = f"{middle.rpartition('.')[0]}.surplus"
+    refused(given | {surplus: np.zeros(3, np.float32)}, rf"1 unknown \({re.escape(surplus)}\)")
     longer = np.concatenate([given[middle], given[middle]])
     refused(given | {middle: longer}, r"1 wrong shape \(.* is \(.*\), expected \(")

@@ -3,8 +3,9 @@
 Both layouts give the same names, ``{layer}.{leaf}``, with one set of leaf names: kernel, bias, gamma, beta,
 moving_mean, moving_variance, depthwise_kernel, pointwise_kernel, mean, variance, count; others stay as they
 are. A ``/`` in a layer's name, which Keras 3 forbids, becomes ``_``. A layer inside of a nested model goes by
-its own name. Nothing is deserialised as a model: ``model_config`` and ``config.json``, which may hold code,
-are never read. The state of optimizers and of random generators is left out.
+its own name; the nested models are sets of their own beside the whole file. Nothing is deserialised as a model:
+``model_config`` and ``config.json``, which may hold code, are never read. The state of optimizers and of random
+generators is left out.
 
 One ambiguity of the old layout remains: Keras 3 writes a depthwise kernel into it as ``kernel`` (TensorFlow's Keras
 wrote ``depthwise_kernel``), and only the model's configuration says of which class the layer is.
@@ -21,6 +22,7 @@ from typing import BinaryIO
 import numpy as np
 
 from featcache.backbones.weights.hdf5_manifest import Manifest, Window, read_dataset, read_manifest
+from featcache.backbones.weights.levels import Levels
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
 from featcache.backbones.weights.zip_entries import zip_entries
 
@@ -60,7 +62,7 @@ _RENAMED = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_
 _MODEL_ITSELF = "top_level_model_weights"
 
 
-def read_keras_hdf5(file: BinaryIO) -> dict[str, np.ndarray]:
+def read_keras_hdf5(file: BinaryIO) -> Levels:
     """Read a Keras ``.h5`` or ``.weights.h5`` file.
 
     Parameters
@@ -70,13 +72,14 @@ def read_keras_hdf5(file: BinaryIO) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    dict of str to np.ndarray
-        ``{layer}.{leaf}`` to an array of its own; NaN is allowed.
+    Levels
+        The whole file under ``""`` and each nested model by its name, ``{layer}.{leaf}`` to an array of its own;
+        NaN is allowed. There is no ``""`` where layers of two nested models have the same names.
 
     Raises
     ------
     MalformedError
-        The file is damaged, has anything but plain named tensors of Keras, or two of one name.
+        The file is damaged, has anything but plain named tensors of Keras, or two of one name in one model.
 
     References
     ----------
@@ -85,7 +88,7 @@ def read_keras_hdf5(file: BinaryIO) -> dict[str, np.ndarray]:
     return _read(file, Window(0, os.fstat(file.fileno()).st_size))
 
 
-def read_keras_archive(file: BinaryIO) -> dict[str, np.ndarray]:
+def read_keras_archive(file: BinaryIO) -> Levels:
     """Read the weights of a ``.keras`` archive where they lie in it; the archive's checksum is verified.
 
     Parameters
@@ -95,7 +98,7 @@ def read_keras_archive(file: BinaryIO) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    dict of str to np.ndarray
+    Levels
         As from `read_keras_hdf5`.
 
     Raises
@@ -134,25 +137,40 @@ def _checksum(file: BinaryIO, window: Window) -> int:
     return -1 if left else checksum
 
 
-def _read(file: BinaryIO, window: Window) -> dict[str, np.ndarray]:
+def _read(file: BinaryIO, window: Window) -> Levels:
     manifest = read_manifest(file, window)
-    tensors: dict[str, np.ndarray] = {}
-    for name, path in _names(manifest):
-        if name in tensors:
-            raise MalformedError(
-                f"two tensors are named {shorten(name)}, the second is {shorten(path)}",
-                "rename one of the layers and save it again",
-            )
+    whole: dict[str, np.ndarray] = {}
+    models: dict[str, dict[str, np.ndarray]] = {}
+    doubled = None
+    for name, path, model in _names(manifest):
+        if name in whole:
+            doubled = (name, path)
+        inner = models.setdefault(model, {})
+        if name in inner:
+            raise doubled_name(name, path)
         if path not in manifest.datasets:
             raise MalformedError(f"weight {shorten(path)} is listed but absent")
-        tensors[name] = read_dataset(file, window, manifest.datasets[path])
-    if not tensors:
+        inner[name] = whole[name] = read_dataset(file, window, manifest.datasets[path])
+    if not whole:
         raise MalformedError("it holds no weights", _SAVE_AGAIN)
-    return tensors
+    if doubled:
+        return Levels(models, doubled)
+    return Levels({"": whole} | {model: inner for model, inner in models.items() if model})
 
 
-def _names(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Yield the name and path of each tensor."""
+def doubled_name(name: str, path: str) -> MalformedError:
+    """Return the error that a file has two tensors of one name, the second at `path`."""
+    return MalformedError(
+        f"two tensors are named {shorten(name)}, the second is {shorten(path)}",
+        "rename one of the layers and save it again",
+    )
+
+
+# Names of tensors, their paths, and the outermost nested model that they are in ("" for none)
+_Names = Iterator[tuple[str, str, str]]
+
+
+def _names(manifest: Manifest) -> _Names:
     for root in ("", "/model_weights"):  # weights alone, a whole model
         if "layer_names" in manifest.groups.get(root or "/", {}):
             return _legacy_names(manifest, root)
@@ -162,7 +180,7 @@ def _names(manifest: Manifest) -> Iterator[tuple[str, str]]:
 # The old layout: /LAYER with the attribute weight_names, and the weights under these names in it
 
 
-def _legacy_names(manifest: Manifest, root: str) -> Iterator[tuple[str, str]]:
+def _legacy_names(manifest: Manifest, root: str) -> _Names:
     layers = list(manifest.groups[root or "/"]["layer_names"])
     if f"{root}/{_MODEL_ITSELF}" in manifest.groups:
         layers.append(_MODEL_ITSELF)
@@ -172,8 +190,9 @@ def _legacy_names(manifest: Manifest, root: str) -> Iterator[tuple[str, str]]:
             raise MalformedError(f"layer {shorten(layer)} is listed but absent")
         weights = manifest.groups[path]["weight_names"]
         scopes = {_split(weight)[0] for weight in weights}
+        nested = len(scopes) > 1
         for weight in weights:
-            yield _legacy_name(layer, weight, nested=len(scopes) > 1), f"{path}/{weight}"
+            yield _legacy_name(layer, weight, nested=nested), f"{path}/{weight}", layer if nested else ""
 
 
 def _legacy_name(layer: str, weight: str, *, nested: bool) -> str:
@@ -199,10 +218,14 @@ def _split(weight: str) -> tuple[str, str]:
     return scope, leaf
 
 
+# TensorFlow 2.13 wrote the second for layers.
+_COLLECTIONS = ("layers", "_layer_checkpoint_dependencies")
+
+
 # The new layout: …/CLASS_N/vars with the attribute name, and the variables in it as "0", "1", …
 
 
-def _positional_names(manifest: Manifest) -> Iterator[tuple[str, str]]:
+def _positional_names(manifest: Manifest) -> _Names:
     layers: dict[str, list[str]] = {}
     for path in manifest.datasets:
         layers.setdefault(path.rpartition("/")[0], []).append(path)
@@ -219,7 +242,16 @@ def _positional_names(manifest: Manifest) -> Iterator[tuple[str, str]]:
                 f"layer {shorten(parent)} has no name (an older Keras 3 wrote none)", _SAVE_AGAIN
             )
         for leaf, path in _leaves(kind, layers[group]):
-            yield f"{name[0].replace('/', '_')}.{leaf}", path
+            yield f"{name[0].replace('/', '_')}.{leaf}", path, _model_of(manifest, group)
+
+
+def _model_of(manifest: Manifest, group: str) -> str:
+    """Return the name of the outermost nested model of a layer's variables, such as `/layers/functional`."""
+    _, collection, model, *inner = [*group.split("/"), "", ""]
+    if collection not in _COLLECTIONS or not set(_COLLECTIONS) & set(inner):
+        return ""
+    named = manifest.groups.get(f"/{collection}/{model}/vars", {}).get("name", [])
+    return named[0] if named else model
 
 
 def _leaves(kind: str, paths: list[str]) -> Iterator[tuple[str, str]]:

@@ -61,8 +61,16 @@ class KeyTable:
     def _to_our_layout(self, name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
         for pattern, layout in self.layouts:
             if re.fullmatch(pattern, name):
-                return name, layout(tensor)
+                try:
+                    return name, layout(tensor)
+                except (ValueError, IndexError):  # of a foreign layer: its shape is reported as it is
+                    return name, tensor
         return name, tensor
+
+    def knows(self, name: str) -> bool:
+        """Whether the table has a row for such a name, be there such a module in this network or not."""
+        module = name.rpartition(".")[0]
+        return any(re.fullmatch(pattern, module) for pattern, _ in self.modules)
 
     def renumber(self, names: Iterable[str]) -> dict[str, str]:
         """Return each of a file's names with the automatic numbers counted from 0."""
@@ -81,6 +89,11 @@ class KeyTable:
     def constant(self, name: str) -> tuple[float, ...] | None:
         """Return the values that this tensor of the file must hold, if it is a constant."""
         return next((values for pattern, values in self.constants if re.fullmatch(pattern, name)), None)
+
+    def agrees(self, name: str, tensor: np.ndarray) -> bool:
+        """Whether a tensor is no constant, or holds the values that it must."""
+        values = self.constant(name)
+        return values is None or _equals(tensor, values)
 
     def ignores(self, name: str) -> bool:
         """Whether a tensor of the file is left out on purpose."""
@@ -142,7 +155,7 @@ def convert(
         if table.ignores(name):
             continue
         if (values := table.constant(name)) is not None:
-            if not _equals(tensor, values):
+            if not table.agrees(name, tensor):
                 other.append(f"{name}, expected {', '.join(map(str, values))}")
             continue
         translated = table.translate(names[name], tensor)

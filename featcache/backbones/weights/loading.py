@@ -1,6 +1,5 @@
 """Build a network abstractly and fill it with tensors; every name and shape is checked."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,39 +13,185 @@ from featcache.backbones.family import Family, Pretrained
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import family_of
 from featcache.backbones.weights.key_mapping import KeyTable, convert
-from featcache.backbones.weights.readers import read_tensors
+from featcache.backbones.weights.levels import WRAPPERS, Levels, Tensors
+from featcache.backbones.weights.own_constants import take_constants
+from featcache.backbones.weights.partial_fit import Fit, fit, required_stages
+from featcache.backbones.weights.readers import check_finite, read_levels
+from featcache.backbones.weights.readings import (
+    Reading,
+    ambiguous,
+    best,
+    choose,
+    find_readings,
+    has_precedence,
+    listed,
+    other_readings,
+    remarks,
+    unknown_part,
+)
 from featcache.errors import WeightsError
 
-Tensors = Mapping[str, np.ndarray]
 
-
-def load_file(pretrained: Pretrained, path: Path, *, tag: str) -> LoadedBackbone:
+def load_file(
+    pretrained: Pretrained, path: Path, *, tag: str, part: str | None = None, first: bool = False
+) -> LoadedBackbone:
     """Load weights from a file in the layout of `pretrained`; see `featcache.backbones.load`.
 
     A user's file may have another number of classes than the original, or no classifier at all
-    (``notop``, ``num_classes=0``): the chain then ends before the first stage that the file lacks.
+    (``notop``, ``num_classes=0``): the chain then ends before the first stage that the file lacks. So it does before
+    a classifier of another model; what is left out is in `LoadedBackbone.remarks`.
+
+    Parameters
+    ----------
+    pretrained
+        The weights whose layout and transforms the file has.
+    path
+        The file.
+    tag
+        Of the new network; ``"custom"`` for a user's file.
+    part
+        Which of several sets of weights in the file is meant; see `featcache.backbones.weights.levels`.
+    first
+        Whether the first level of a checkpoint is meant if it fits as it is, though others fit too.
 
     Raises
     ------
     WeightsError
-        If the file cannot be read, or does not fit; if it fits other weights of this architecture, it names them.
+        If the file cannot be read, does not fit, or fits in several ways; if it fits other weights of this
+        architecture, it names them.
     """
+    levels = read_levels(path)
     family = family_of(pretrained)
-    given = read_tensors(path)
+    chosen, told = part, []
+    if tag == "custom":
+        table = _table(family, pretrained)
+        pretrained, levels, part, told = take_constants(pretrained, table, levels, path, part)
+    network = _load_own(pretrained, levels, path, tag, part, first=first)
+    return replace(
+        network,
+        remarks=tuple(f"{path}: {clause}" for clause in (*told, *network.remarks)),
+        weights_path=f"{path}#{chosen}" if chosen else str(path),
+    )
+
+
+def _load_own(
+    pretrained: Pretrained, levels: Levels, path: Path, tag: str, part: str | None, *, first: bool
+) -> LoadedBackbone:
+    """Load a file as it is, or else, of a user's, what fits of it."""
+    family = family_of(pretrained)
+    if part is None and not levels.doubled:
+        given = next(iter(levels.sets.values()))
+        check_finite(given, path)
+        try:
+            whole = _load_whole(pretrained, given, path, tag)
+        except WeightsError:
+            if tag != "custom":
+                raise
+        else:
+            return whole if first else replace(whole, remarks=_of_levels(levels, family, pretrained, path))
+    return _load_fitting(pretrained, levels, path, part)
+
+
+def _load_whole(pretrained: Pretrained, given: Tensors, path: Path, tag: str) -> LoadedBackbone:
+    """Load a file whose every tensor is one of the network's."""
+    family = family_of(pretrained)
     own = tag == "custom"
     if own:
         pretrained = _with_classes(family, pretrained, given)
     graphdef, state, shapes = _abstract(family, pretrained, given if own else None)
-    try:
-        tensors = convert(given, _table(family, pretrained), shapes, origin=str(path))
-    except WeightsError as error:
-        if fitting := [other.name for other in _siblings(family, pretrained) if _fits(family, other, given)]:
-            raise WeightsError(
-                f"{path} has the layout of {fitting[0]}, not of {pretrained.name}; name it as the backbone: "
-                f"{fitting[0]}"
-            ) from error
-        raise
+    tensors = convert(given, _table(family, pretrained), shapes, origin=str(path))
     return LoadedBackbone(family, pretrained, tag, graphdef, fill_state(state, tensors), tensors, str(path))
+
+
+def _of_levels(levels: Levels, family: Family, pretrained: Pretrained, path: Path) -> tuple[str, ...]:
+    """Return what to say of the level that fits as it is; refuse if others fit too and it has no precedence."""
+    level = next(iter(levels.sets))
+    if not level:
+        return ()
+    table, network = _table(family, pretrained), _whole_network(family, pretrained)
+    chosen, rivals = other_readings(find_readings(levels, table), network, table)
+    if rivals and not has_precedence(chosen, rivals):
+        raise ambiguous(path, [chosen, *rivals])
+    if rivals:
+        last = f"--weights {path}#{rivals[0].part}"
+        return (f"the weights under {level!r} are taken; those of the last step are {last}",)
+    return () if level in WRAPPERS else (f"the weights under {level!r} are taken",)
+
+
+def _load_fitting(pretrained: Pretrained, levels: Levels, path: Path, part: str | None) -> LoadedBackbone:
+    """Load what fits of a user's file: under a level, without a prefix, up to a stage."""
+    family = family_of(pretrained)
+    table, network = _table(family, pretrained), _whole_network(family, pretrained)
+    readings = find_readings(levels, table, part)
+    if not readings:
+        raise unknown_part(path, part or "", levels, table)
+    if (chosen := choose(path, readings, network, table)) is None:
+        raise _refusal(pretrained, levels, path, readings, part)
+    reading, fits = chosen
+    check_finite(reading.tensors, path)
+    kept = network.order[: fits.end]
+    if "logits" in kept:
+        pretrained = _with_classes(family, pretrained, fits.given)
+        network = _whole_network(family, pretrained)
+    ended = network.without(network.order[fits.end :]) if len(kept) < len(network.order) else network
+    graphdef, state = nnx.split(ended)
+    tensors = convert(fits.given, table, shapes_of(state), origin=str(path))
+    told = remarks(reading, fits, pretrained.arch, network)
+    return LoadedBackbone(
+        family,
+        pretrained,
+        "custom",
+        graphdef,
+        fill_state(state, tensors),
+        tensors,
+        str(path),
+        remarks=("; ".join(told),) if told else (),
+        ends_because=_why_it_ends(path, fits, network),
+    )
+
+
+def _why_it_ends(path: Path, fits: Fit, network: Backbone) -> str:
+    last = network.order[fits.end - 1]
+    if fits.end < len(required_stages(network)):
+        return f"{path} lacks {listed(fits.missing)}, so that the network ends after {last!r}"
+    if fits.left_out:
+        return (
+            f"the classifier in {path} is its own ({listed(fits.left_out)}), not that of this network, which ends "
+            f"after {last!r}"
+        )
+    return ""
+
+
+def _refusal(
+    pretrained: Pretrained, levels: Levels, path: Path, readings: list[Reading], part: str | None
+) -> WeightsError:
+    """Return the error that says why a file does not fit, or what it fits."""
+    family = family_of(pretrained)
+    for other in _siblings(family, pretrained):
+        table, whole = _table(family, other), _whole_network(family, other)
+        if any(fit(whole, table, each.tensors, each.others) for each in find_readings(levels, table, part)):
+            return WeightsError(
+                f"{path} has the layout of {other.name}, not of {pretrained.name}; name it as the backbone: "
+                f"{other.name}"
+            )
+    network = _whole_network(family, pretrained)
+    table = _table(family, pretrained)
+    reading, near = best(readings, network, table)
+    origin = f"{path} (its names without '{reading.prefix}.')" if reading.prefix else str(path)
+    try:
+        if near:
+            end = len(required_stages(network))
+            features = network.without(network.order[end:]) if end < len(network.order) else network
+            convert(near, table, shapes_of(nnx.state(features)), origin=origin)
+        _load_whole(pretrained, reading.tensors, path, "custom")
+    except WeightsError as error:
+        return error
+    return WeightsError(f"{origin} does not fit this network; give the weights of {pretrained.arch}")
+
+
+def _whole_network(family: Family, pretrained: Pretrained) -> Backbone:
+    """Return the network with shapes in place of parameters."""
+    return nnx.eval_shape(lambda: family.build(pretrained.config, None))
 
 
 def _table(family: Family, pretrained: Pretrained) -> KeyTable:
@@ -73,16 +218,6 @@ def _siblings(family: Family, pretrained: Pretrained) -> list[Pretrained]:
     """Return the first weights of each other layout of the architecture."""
     others = [w for w in family.pretrained if w.arch == pretrained.arch and w.layout != pretrained.layout]
     return list({w.layout: w for w in reversed(others)}.values())[::-1]
-
-
-def _fits(family: Family, pretrained: Pretrained, given: Tensors) -> bool:
-    pretrained = _with_classes(family, pretrained, given)
-    shapes = _abstract(family, pretrained, given)[2]
-    try:
-        convert(given, _table(family, pretrained), shapes, origin="")
-    except WeightsError:
-        return False
-    return True
 
 
 def load_random(pretrained: Pretrained) -> LoadedBackbone:

@@ -18,9 +18,11 @@ import safetensors
 
 from featcache.backbones.weights.keras_files import (
     WEIGHTS_ENTRY,
+    doubled_name,
     read_keras_archive,
     read_keras_hdf5,
 )
+from featcache.backbones.weights.levels import Levels
 from featcache.backbones.weights.torch_files import read_torch_legacy, read_torch_zip
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
 from featcache.backbones.weights.zip_entries import zip_entries
@@ -67,7 +69,7 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         Every tensor under its name in the file (of Keras ``{layer}.{leaf}``, see
         `featcache.backbones.weights.keras_files`), with its shape and dtype there (bfloat16 as
         `ml_dtypes.bfloat16`): C-contiguous, aligned arrays that keep nothing else of the file in memory.
-        A training checkpoint's wrapping (`featcache.backbones.weights.torch_files.WRAPPERS`) is taken off.
+        A training checkpoint's wrapping (`featcache.backbones.weights.levels.WRAPPERS`) is taken off.
 
     Raises
     ------
@@ -81,9 +83,35 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     >>> tensors["features.0.0.weight"].shape  # doctest: +SKIP
     (32, 3, 3, 3)
     """
+    levels = read_levels(path)
+    if levels.doubled:
+        raise WeightsError(f"{path}: {doubled_name(*levels.doubled)}")
+    tensors = dict(next(iter(levels.sets.values())))
+    check_finite(tensors, path)
+    return tensors
+
+
+def read_levels(path: str | Path) -> Levels:
+    """Read all sets of tensors of a weights file: levels of a checkpoint, models inside of a Keras model.
+
+    Parameters
+    ----------
+    path
+        As for `read_tensors`.
+
+    Returns
+    -------
+    Levels
+        The first is what `read_tensors` returns; NaN is allowed.
+
+    Raises
+    ------
+    WeightsError
+        As for `read_tensors`, but for NaN and infinite values.
+    """
     path = Path(path)
     try:
-        tensors = _read(path)
+        return _read(path)
     except MalformedError as error:
         raise WeightsError(f"{path}: {error}") from error
     except MissingFileError as error:
@@ -94,8 +122,6 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path} does not fit into memory; use a machine with more of it") from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-    check_finite(tensors, path)
-    return tensors
 
 
 def check_finite(tensors: Mapping[str, np.ndarray], path: str | Path) -> None:
@@ -173,7 +199,7 @@ def _is_float(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.inexact) or array.dtype == ml_dtypes.bfloat16
 
 
-def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_zip(file: BinaryIO) -> Levels:
     """Read a zip archive of Keras or torch, recognised by its entries."""
     names = {entry.filename for entry in zip_entries(file)}
     if names & {WEIGHTS_ENTRY, "config.json"}:
@@ -181,13 +207,13 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
     return _from_bytes(read_torch_zip)(file)
 
 
-_Reader = Callable[[BinaryIO], dict[str, np.ndarray]]
+_Reader = Callable[[BinaryIO], Levels]
 
 
-def _from_bytes(read: Callable[[bytes], dict[str, np.ndarray]]) -> _Reader:
+def _from_bytes(read: Callable[[bytes], Levels]) -> _Reader:
     """Return a reader of open files that calls a reader of bytes."""
 
-    def read_file(file: BinaryIO) -> dict[str, np.ndarray]:
+    def read_file(file: BinaryIO) -> Levels:
         file.seek(0)
         return read(file.read())
 
@@ -200,7 +226,7 @@ _READERS: tuple[tuple[bytes, _Reader], ...] = (
     (rb"PK\x03\x04", _read_zip),
     (rb"\x80[\x02-\x05]", _from_bytes(read_torch_legacy)),
     (rb"\x89HDF\r\n\x1a\n", read_keras_hdf5),
-    (rb".{3}[\x00-\x05]\x00{4}\{", _from_bytes(read_safetensors)),
+    (rb".{3}[\x00-\x05]\x00{4}\{", _from_bytes(lambda data: Levels({"": read_safetensors(data)}))),
 )
 
 # The first bytes of what is often found in the place of weights, what it is, and what to do next.
@@ -224,7 +250,7 @@ _IMPOSTORS = (
 )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path) -> Levels:
     missing = f"{path}: no such file; check the path, or download the weights first"
     require_file(path, "a weights file", missing=missing, error=WeightsError)
     with os.fdopen(open_regular_file(path)[0], "rb") as file:

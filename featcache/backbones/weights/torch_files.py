@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.backbones.weights.levels import WRAPPERS, Levels
 from featcache.backbones.weights.torch_pickle import (
     MalformedError,
     NumberKey,
@@ -27,9 +28,6 @@ from featcache.backbones.weights.zip_entries import zip_entries
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 TORCH_PROTOCOL = 1001
 
-# Where a training checkpoint keeps its weights; averaged ones first, the order of timm's loader.
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-
 # Tensors may share a storage (tied weights), but must not turn a small file into a large memory.
 MAX_EXPANSION = 8
 
@@ -37,7 +35,7 @@ _STATE_DICT_ONLY = "save the weights alone: torch.save(model.state_dict(), path)
 _INCOMPLETE = "the download is incomplete: delete it and download it again"
 
 
-def read_torch_legacy(data: bytes) -> dict[str, np.ndarray]:
+def read_torch_legacy(data: bytes) -> Levels:
     """Read a checkpoint in the format that ``torch.save`` wrote before 1.6.
 
     The file is five pickle streams (magic number, protocol, system, object, storage keys), then for each
@@ -50,8 +48,8 @@ def read_torch_legacy(data: bytes) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    dict of str to np.ndarray
-        The tensors in the file's order, each an array of its own; NaN is allowed.
+    Levels
+        The tensors of each level in the file's order, each an array of its own; NaN is allowed.
 
     Raises
     ------
@@ -76,10 +74,10 @@ def read_torch_legacy(data: bytes) -> dict[str, np.ndarray]:
     content = read_stream(data, system.end)
     keys = read_stream(data, content.end)
     blobs = _legacy_blobs(data, keys.value, keys.end, content.storages)
-    return _arrays(_state_dict(content.value), blobs, len(data))
+    return _arrays(_state_dicts(content.value), blobs, len(data))
 
 
-def read_torch_zip(data: bytes) -> dict[str, np.ndarray]:
+def read_torch_zip(data: bytes) -> Levels:
     """Read a checkpoint in the format that ``torch.save`` writes since 1.6.
 
     The file is a zip archive of one folder with ``data.pkl`` (the object), ``byteorder`` (since 2.1) and
@@ -92,8 +90,8 @@ def read_torch_zip(data: bytes) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    dict of str to np.ndarray
-        The tensors in the file's order, each an array of its own; NaN is allowed.
+    Levels
+        The tensors of each level in the file's order, each an array of its own; NaN is allowed.
 
     Raises
     ------
@@ -118,7 +116,7 @@ def read_torch_zip(data: bytes) -> dict[str, np.ndarray]:
         if entry is None or entry.file_size != storage.count * storage.dtype.itemsize:
             raise MalformedError(f"storage {shorten(key)} is absent or of another size than declared")
         blobs[key] = _entry(data, entry)
-    return _arrays(_state_dict(content.value), blobs, len(data))
+    return _arrays(_state_dicts(content.value), blobs, len(data))
 
 
 def _legacy_blobs(
@@ -171,13 +169,35 @@ def _entry(data: bytes, entry: zipfile.ZipInfo) -> memoryview:
     return view
 
 
-def _state_dict(content: Any) -> dict[str, Tensor]:
-    """Return the named tensors of a checkpoint's object, without one known wrapping."""
+def _state_dicts(content: Any) -> dict[str, dict[str, Tensor]]:
+    """Return the named tensors of a checkpoint's object by level, or under ``""`` where it has none."""
     if not isinstance(content, dict):
         raise MalformedError(
             f"it holds a value of type {_kind(content)}, not a dictionary of tensors", _STATE_DICT_ONLY
         )
-    weights = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
+    known = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
+    # Of the known ones the first is what counts, and must be as it should be; others may be anything.
+    found = {key: _checked(content[key]) for key in known[:1]}
+    for key in dict.fromkeys((*known[1:], *content)):
+        value = {} if key in found else content[key]
+        if _is_state_dict(value):
+            found[key] = value
+        elif isinstance(value, dict):
+            found |= {f"{key}.{name}": inner for name, inner in value.items() if _is_state_dict(inner)}
+    return found or {"": _checked(content)}
+
+
+def _is_state_dict(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(
+            isinstance(tensor, Tensor) and not isinstance(name, NumberKey) for name, tensor in value.items()
+        )
+    )
+
+
+def _checked(weights: dict[str, Any]) -> dict[str, Tensor]:
     for name, value in weights.items():
         if isinstance(name, NumberKey):
             raise MalformedError(f"a tensor is named by the {name[:80]}", _STATE_DICT_ONLY)
@@ -193,15 +213,21 @@ def _kind(value: Any) -> str:
 
 
 def _arrays(
-    tensors: Mapping[str, Tensor], blobs: Mapping[str, bytes | memoryview], size: int
-) -> dict[str, np.ndarray]:
+    levels: Mapping[str, Mapping[str, Tensor]], blobs: Mapping[str, bytes | memoryview], size: int
+) -> Levels:
     """Copy tensors out of their storages, given the bytes of each storage and the size of the file."""
-    for name, tensor in tensors.items():
+    named = [pair for tensors in levels.values() for pair in tensors.items()]
+    for name, tensor in named:
         _check_bounds(name, tensor)
-    total = sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for tensor in tensors.values())
+    total = sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for _, tensor in named)
     if total > MAX_EXPANSION * size:
         raise MalformedError(f"its tensors would take {total:,} bytes, but the file has {size:,}")
-    return {name: _array(tensor, blobs[tensor.storage.key]) for name, tensor in tensors.items()}
+    return Levels(
+        {
+            level: {name: _array(tensor, blobs[tensor.storage.key]) for name, tensor in tensors.items()}
+            for level, tensors in levels.items()
+        }
+    )
 
 
 def _check_bounds(name: str, tensor: Tensor) -> None:
