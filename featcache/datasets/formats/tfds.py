@@ -20,16 +20,16 @@ from featcache.core.environment import offline
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.arrow_files import require_sound_parquet
-from featcache.datasets.formats.tfds_array_record import require_small_chunks
-from featcache.datasets.formats.tfds_metadata import checked_builder, read_info, require_files_inside
-from featcache.datasets.formats.tfds_prepared import (
+from featcache.datasets.tfds.array_record import require_small_chunks
+from featcache.datasets.tfds.metadata import checked_builder, read_info, require_files_inside
+from featcache.datasets.tfds.prepared import (
     TfdsSpec,
     find_prepared,
     prepared_names,
     prepared_versions,
     require_readable,
 )
-from featcache.datasets.formats.tfds_readahead import ReadAhead
+from featcache.datasets.tfds.readahead import ReadAhead
 from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean, first_line
 from featcache.splits.slices import SPLITS
 

@@ -15,8 +15,8 @@ from helpers.shape_pictures import COUNTS, NAMES, picture
 from featcache.datasets import file_state, open_dataset
 from featcache.datasets.formats import tfds
 from featcache.datasets.formats.tfds import open_tfds
-from featcache.datasets.formats.tfds_prepared import TfdsSpec, find_prepared
-from featcache.datasets.formats.tfds_readahead import MOST, MOST_BYTES, ReadAhead
+from featcache.datasets.tfds.prepared import TfdsSpec, find_prepared
+from featcache.datasets.tfds.readahead import MOST, MOST_BYTES, ReadAhead
 from featcache.errors import DataError, MissingFileError, UsageError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from featcache.datasets.formats.folder import natural_key
-from featcache.datasets.formats.tfds_metadata import INFO
+from featcache.datasets.tfds.metadata import INFO
 from featcache.errors import DataError, UsageError, did_you_mean
 
 EXPECTED = "expected tfds:NAME[/CONFIG][:VERSION][?OPTION=VALUE&…] such as tfds:cats_vs_dogs:4.0.1?data_dir=/data/tfds"
@@ -132,7 +132,7 @@ def require_readable(folder: Path, info: Mapping[str, Any]) -> None:
     folder
         Where it is prepared.
     info
-        What it says of itself, see `featcache.datasets.formats.tfds_metadata.read_info`.
+        What it says of itself, see `featcache.datasets.tfds.metadata.read_info`.
 
     Raises
     ------

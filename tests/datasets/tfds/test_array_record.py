@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from featcache.datasets.formats.tfds_array_record import MOST_UNPACKED, _chunks, require_small_chunks
+from featcache.datasets.tfds.array_record import MOST_UNPACKED, _chunks, require_small_chunks
 from featcache.errors import DataError
 
 array_record = pytest.importorskip(

@@ -1,0 +1,1 @@
+"""Files of datasets that TFDS prepared, read without TensorFlow."""
