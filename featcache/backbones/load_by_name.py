@@ -7,7 +7,7 @@ from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights import download
 from featcache.backbones.weights.loading import load_file, load_random
-from featcache.core.disk.names import require_file
+from featcache.core.disk.names import expanded, require_file
 
 
 def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
@@ -17,7 +17,7 @@ def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
         return load_random(wanted)
     if weights is None:
         return load_file(wanted, download.obtain(wanted), tag=wanted.tag)
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     missing = f"no weights file {path}; pass --weights the path of an existing file"
     require_file(path, "a weights file", missing=missing)
     if about := finetuned.read_metadata(path):

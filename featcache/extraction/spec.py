@@ -14,6 +14,7 @@ from featcache.backbones.weights.lock_file import lock_file
 from featcache.cache.layout import STORED_DTYPES
 from featcache.core.argument_types import spelled
 from featcache.core.classifier_folder import DOCUMENT
+from featcache.core.disk.names import expanded
 from featcache.core.disk.storage import storage_errors
 from featcache.core.identity import sha256_file, sha256_json
 from featcache.errors import UsageError, did_you_mean
@@ -78,7 +79,7 @@ class ExtractionSpec:
         """
         if not isinstance(self.backbone, str) or self.weights == "random":
             return None
-        weights = Path(self.weights).expanduser() if self.weights is not None else None
+        weights = expanded(self.weights) if self.weights is not None else None
         if weights is not None and not weights.is_file():
             return None
         folder = classifier_folder(self.backbone)

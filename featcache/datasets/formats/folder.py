@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
+from featcache.core.disk.names import NotRegularError, expanded, no_folder, open_regular_file, require_folder
 from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state, size_and_times
@@ -65,7 +65,7 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     DataError
         If it holds no images, no class folders, or fewer classes.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     _require_folder(root)
     skipped = LeftOut()
     folders = [

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from featcache.core.disk.names import require_file
+from featcache.core.disk.names import expanded, require_file
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, space_at_end
 from featcache.datasets.formats.listed_files import Entry, to_dataset
@@ -82,7 +82,7 @@ class TableSpec:
         if task is not None and task not in TASKS:
             word = _TASK_WORDS.get(task.casefold(), task)
             raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
-        return cls(Path(file if mark else text).expanduser(), options, root, delimiter, task)
+        return cls(expanded(file if mark else text), options, root, delimiter, task)
 
     @property
     def name(self) -> str:
@@ -162,7 +162,7 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         require_file(spec.file, _EXPECTED, missing=missing)
     table = open_table_file(spec.file, spec.delimiter)
     columns, labels = spec.resolve(table)
-    root = spec.file.parent / Path(spec.root).expanduser()
+    root = spec.file.parent / expanded(spec.root)
     if not root.is_dir():
         raise MissingFileError(
             f"no folder {root}, which root={spec.root} names; it is relative to the table's folder"
