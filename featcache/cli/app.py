@@ -207,9 +207,9 @@ def _refused(error: OSError, as_json: bool) -> int:
         unprinted = output_error(error)
         drop_output()
         return _fail("StorageError", str(unprinted), 1, as_json=False)
-    named = isinstance(error.filename, str | bytes)
-    if named or is_of_storage(error):
-        path = Path(os.fsdecode(error.filename)) if named else Path(_UNNAMED)
+    name = error.filename if isinstance(error.filename, str | bytes) else None
+    if name is not None or is_of_storage(error):
+        path = Path(_UNNAMED if name is None else os.fsdecode(name))
         message = str(storage_error(error, path, "use"))
     else:
         message = f"the system or a library could not read or write something: {first_line(error)}; {_WHERE}"
