@@ -67,6 +67,7 @@ def test_a_place_that_cannot_be_written_is_told(target):
         UsageError, match=r"output \S+ is a folder, expected a file or nothing; name another file"
     ):
         GrowingFile(target.parent)
+    target.unlink()
     os.mkfifo(target)
     with pytest.raises(
         UsageError, match=r"output .*table\.csv is a FIFO, expected a file or nothing; name another"
