@@ -59,7 +59,7 @@ def repair(path: str | os.PathLike[str]) -> Verification:
     StorageError
         If the disk is read-only or failing.
     """
-    target = Path(path)
+    target = _named(path)
     if not target.is_file():
         remove_traces(target)
         verify(target)  # raises, and tells an unfinished cache from none
@@ -147,7 +147,16 @@ def describe(path: str | os.PathLike[str]) -> CacheInfo:
 def list_caches(folder: str | os.PathLike[str] = ".") -> list[CacheInfo]:
     """Describe every cache in a folder, unfinished ones included; other HDF5 files are left out."""
     paths = (path for path in _files(Path(folder)) if path.suffix == ".h5" and _is_ours(path) is not False)
-    return [describe(path) for path in paths if not path.name.endswith(PREVIOUS) or is_finished(path)]
+    found = (_described(path) for path in paths if not path.name.endswith(PREVIOUS) or is_finished(path))
+    return [info for info in found if info is not None]
+
+
+def _described(path: Path) -> CacheInfo | None:
+    """Describe a file of a listing; ``None`` if it has vanished since."""
+    try:
+        return describe(path)
+    except FileNotFoundError:
+        return None
 
 
 def find_leftovers(folder: str | os.PathLike[str] = ".") -> list[Leftover]:
@@ -214,7 +223,7 @@ def remove(path: str | os.PathLike[str]) -> None:
     StorageError
         If the disk is read-only or failing; a full one is no obstacle.
     """
-    target = Path(path)
+    target = _named(path)
     with storage_errors(target, "find"):
         own = [p for p in (partial_path(target), previous_path(target)) if p.is_file() and not is_finished(p)]
         paths = [p for p in (target,) if p.is_file()] + own
@@ -246,6 +255,14 @@ def remove_traces(target: Path) -> None:
                 fresh.unlink(missing_ok=True)
                 if target.exists() and not partial_path(target).exists():
                     remove_set_aside(target)
+
+
+def _named(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a cache; raise where it has no name that others could be made of, as ``.`` and ``/``."""
+    target = Path(path)
+    if not target.name:
+        require_file(target, A_CACHE)
+    return target
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -284,10 +301,10 @@ def _leftovers_of(target: Path) -> Iterator[Leftover]:
     partial, previous = partial_path(target), previous_path(target)
     going_on = partial.is_file() and _is_ours(partial) and not is_finished(partial)
     if going_on:
-        info = describe(partial)
-        yield _leftover(
-            partial, f"unfinished extraction ({info.detail})", removable=info.state == "unreadable"
-        )
+        info = _described(partial)
+        if info is not None:
+            reason = f"unfinished extraction ({info.detail})"
+            yield _leftover(partial, reason, removable=info.state == "unreadable")
     if previous.is_file() and was_set_aside(previous):
         superseded = target.is_file() and not going_on
         reason = "older rows of an extraction that has finished" if superseded else "older rows to be copied"
@@ -304,4 +321,7 @@ def _leftovers_of(target: Path) -> Iterator[Leftover]:
 
 
 def _leftover(path: Path, reason: str, *, removable: bool) -> Leftover:
-    return Leftover(path, path.stat().st_size, reason, removable)
+    size = 0
+    with suppress(FileNotFoundError):  # another process has removed it just now
+        size = path.stat().st_size
+    return Leftover(path, size, reason, removable)

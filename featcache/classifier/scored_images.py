@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featcache.core.disk.files import replace_file
+from featcache.core.disk.names import FILE, require_free
 from featcache.core.disk.storage import storage_errors
 from featcache.core.display import data_frame
 from featcache.core.documents.csv_text import csv_row
@@ -118,12 +119,14 @@ class ScoredImages:
         Raises
         ------
         UsageError
-            If it ends in anything else.
+            If it ends in anything else, or something else than a file is there.
         StorageError
             If it cannot be written.
         """
         write = errors_format(path)
-        with storage_errors(Path(path)):
+        another = "name another file"
+        require_free(path, FILE, elsewhere=another)
+        with storage_errors(Path(path), elsewhere=another):
             replace_file(Path(path), write(self))
         return len(self.wrong)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from featcache.cache import FeatureCache
 from featcache.classifier.seen_images import count_seen
-from featcache.core.disk.names import read_file
+from featcache.core.disk.names import expanded, read_file
+from featcache.core.disk.storage import OTHER_HOME, advising
 from featcache.core.environment import home
 from featcache.core.identity import sha256_json
 from featcache.datasets import Dataset, open_dataset
@@ -71,7 +72,7 @@ def features_of(
 
 
 def _is_cache(given: str) -> bool:
-    path = Path(given).expanduser()
+    path = expanded(given)
     if path.suffix == ".h5":
         return True
     try:
@@ -87,7 +88,7 @@ def _dataset(given: str | os.PathLike[str] | Dataset) -> Dataset:
     kind, colon, rest = os.fspath(given).partition(":")
     if colon and kind in _ONE_CLASS:
         return _ONE_CLASS[kind](rest, least_classes=1)
-    if Path(given).expanduser().is_dir():
+    if expanded(given).is_dir():
         with suppress(DataError):  # which is raised again, with a hint at the kind that is meant
             return open_folder(os.fspath(given), least_classes=1)
     return open_dataset(given)
@@ -109,22 +110,23 @@ def _extracted(
     drawn = {} if views.count == 1 else {"augment": views.augmentation, "view_seed": views.seed}
     what = [data.location or data.spec, classifier.fingerprint, views.to_json()]
     name = f"{data.name}-{backbone_label(predictor.network)}-{sha256_json(what)[:8]}.h5"
-    done = extract(
-        data,
-        backbone=predictor.network,
-        layers=spec.layers or ("pool",),
-        transforms=predictor.transforms,
-        dtype=spec.dtype,
-        compute_dtype=spec.compute_dtype,
-        image_statistics=spec.image_statistics,
-        views=views.count,
-        **drawn,
-        test_fraction=0.0,
-        output=home() / "caches" / name,
-        reuse=_training_cache(classifier, predictor),
-        overwrite=True,
-        on_progress=on_progress,
-    )
+    with advising(OTHER_HOME):
+        done = extract(
+            data,
+            backbone=predictor.network,
+            layers=spec.layers or ("pool",),
+            transforms=predictor.transforms,
+            dtype=spec.dtype,
+            compute_dtype=spec.compute_dtype,
+            image_statistics=spec.image_statistics,
+            views=views.count,
+            **drawn,
+            test_fraction=0.0,
+            output=home() / "caches" / name,
+            reuse=_training_cache(classifier, predictor),
+            overwrite=True,
+            on_progress=on_progress,
+        )
     return done.cache
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from featcache.classifier.prediction import Prediction
+from featcache.core.disk.files import give_name
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.core.disk.temporaries import held_file
 
@@ -122,8 +123,7 @@ class SortedPhotos:
                 with suppress(OSError):
                     shutil.copystat(photo, stream.name)
                 # Whoever has made a file of that name meanwhile keeps it.
-                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-                os.replace(stream.name, target)
+                give_name(Path(stream.name), target)
                 self.copied += 1
             except FileExistsError:
                 os.unlink(stream.name)

@@ -42,10 +42,12 @@ from featcache.core.argument_types import named_as_options
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.core.version import __version__
-from featcache.errors import FeatcacheError, FeatcacheWarning
+from featcache.errors import FeatcacheError, FeatcacheWarning, first_line
 
 INTERRUPTED = 130
 PACKAGE = Path(__file__).parents[1]
+_UNNAMED = "a file, which the system does not name"
+_WHERE = "look at the files and disks that the command uses; FEATCACHE_DEBUG=1 shows where it happened"
 
 app = typer.Typer(
     name="featcache",
@@ -177,8 +179,17 @@ def _run(arguments: list[str]) -> int:
 
 def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
     console = active() or Console(as_json=as_json)
-    console.fail(kind, message)
+    console.fail(kind, message + _gone())
     return code
+
+
+def _gone() -> str:
+    """Say where the folder that this runs in was deleted: then no name in it means anything."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "; the folder that this runs in is gone: change to another one (cd)"
+    return ""
 
 
 def _interrupted(as_json: bool) -> int:
@@ -190,14 +201,19 @@ def _interrupted(as_json: bool) -> int:
 
 def _refused(error: OSError, as_json: bool) -> int:
     """Say what the system refused where no function did: with whatever path the system gives."""
-    if os.environ.get("FEATCACHE_DEBUG") or not is_of_storage(error):
-        return _unexpected(error, as_json)
+    if os.environ.get("FEATCACHE_DEBUG"):
+        raise error
     if error.filename is None and active() is None:  # typer prints help and the version itself
         unprinted = output_error(error)
         drop_output()
         return _fail("StorageError", str(unprinted), 1, as_json=False)
-    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else Path.cwd()
-    return _fail("StorageError", str(storage_error(error, path, "use")), 1, as_json)
+    name = error.filename if isinstance(error.filename, str | bytes) else None
+    if name is not None or is_of_storage(error):
+        path = Path(_UNNAMED if name is None else os.fsdecode(name))
+        message = str(storage_error(error, path, "use"))
+    else:
+        message = f"the system or a library could not read or write something: {first_line(error)}; {_WHERE}"
+    return _fail("StorageError", message, 1, as_json)
 
 
 def _unexpected(error: Exception, as_json: bool) -> int:
@@ -214,6 +230,8 @@ def _unexpected(error: Exception, as_json: bool) -> int:
         return _fail("UsageError", f"{text()} (see {command} --help)", code, as_json)
     if os.environ.get("FEATCACHE_DEBUG"):
         raise error
+    if isinstance(error, MemoryError):
+        return _fail(kind, "memory has run out; close other programs, or ask for less at once", 1, as_json)
     message = f"unexpected {kind}: {error}. Set FEATCACHE_DEBUG=1 to see the traceback, and report it"
     return _fail(kind, message, 1, as_json)
 

@@ -1,5 +1,6 @@
 """``featcache cache``: list, check, repair, export and delete cache files."""
 
+import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -223,7 +224,7 @@ def _in_home(*, delete: bool, verbose: bool) -> "list[Leftover]":
     from featcache.cache import find_leftovers, gc
     from featcache.core.environment import home
 
-    folders = [place for name in ("weights", "hashes") if (place := home() / name).is_dir()]
+    folders = [place for name in ("weights", "hashes") if os.path.isdir(place := home() / name)]
     if delete:
         return [left for place in folders for left in gc(place)]
     return [left for place in folders for left in find_leftovers(place) if left.removable or verbose]

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, table
-from featcache.core.disk.names import require_folder
+from featcache.core.disk.names import FOLDER, kind_of, require_folder
 from featcache.core.disk.storage import storage_errors
 from featcache.core.environment import home, offline
 from featcache.core.version import __version__
@@ -167,19 +167,29 @@ def _devices() -> Iterator[Diagnosis]:
 
 
 def _home() -> Iterator[Diagnosis]:
-    place = home()
-    existing = next(p for p in (place, *place.absolute().parents) if p.exists())
-    if not os.access(existing, os.W_OK):
-        yield Diagnosis(
-            "home", "note", f"{place} cannot be written, so downloads cannot be stored; set FEATCACHE_HOME"
-        )
-    else:
-        yield Diagnosis(
-            "home", "ok", f"{place}{'' if place.exists() else ' (not made yet)'}{_free(existing)}"
-        )
+    yield _place_of_home(home())
     yield Diagnosis(
         "network", "note" if offline() else "ok", "FEATCACHE_OFFLINE is set" if offline() else "allowed"
     )
+
+
+def _place_of_home(place: Path) -> Diagnosis:
+    try:
+        kind = kind_of(place)
+        existing = next(p for p in (place, *place.absolute().parents) if os.path.exists(p))
+        free = _free(existing)
+    except OSError as error:
+        return Diagnosis(
+            "home", "note", f"{place} cannot be used: {error.strerror or error}; set FEATCACHE_HOME"
+        )
+    if not os.access(existing, os.W_OK) or not existing.is_dir():
+        why = f" ({existing} is {kind_of(existing)}, no folder)" if not existing.is_dir() else ""
+        detail = f"{place} cannot be written{why}, so downloads cannot be stored; set FEATCACHE_HOME"
+        return Diagnosis("home", "note", detail)
+    if not place.is_absolute():
+        detail = f"{place} is below whatever folder a command is run in; set FEATCACHE_HOME to a whole path"
+        return Diagnosis("home", "note", detail)
+    return Diagnosis("home", "ok", f"{place}{'' if kind == FOLDER else ' (not made yet)'}{free}")
 
 
 def _free(place: Path) -> str:

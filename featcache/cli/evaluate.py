@@ -70,8 +70,8 @@ def command(
         photos = _named(photos, label_from)
     with console.progress() as on_progress:
         evaluation = loaded.evaluate(photos or cache, split, tta=tta, on_progress=on_progress)
-    count = None if errors is None else evaluation.write_errors(errors)
     console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
+    count = None if errors is None else evaluation.write_errors(errors)  # last: it may fail, scores are there
     if evaluation.note:
         console.note(evaluation.note)
     if count is not None:

@@ -1,11 +1,16 @@
 """Files that a command writes beside its text: of the kind asked for, and never in the place of what it reads."""
 
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from featcache.core.disk.names import FILE, FOLDER, kind_of, no_folder, require_free
+from featcache.core.disk.storage import storage_error
 from featcache.errors import UsageError
+
+_ANOTHER = "name another file"
 
 
 def require_output(option: str, path: Path, endings: Sequence[str], inputs: Iterable[str]) -> None:
@@ -25,24 +30,37 @@ def require_output(option: str, path: Path, endings: Sequence[str], inputs: Iter
     Raises
     ------
     UsageError
-        If it is there and ends otherwise, is one of the inputs, or lies in a folder of featcache's own files, such as
-        the classifier's.
+        If it is there and ends otherwise or is no file, is one of the inputs, or lies in a folder of featcache's own
+        files, such as the classifier's.
+    StorageError
+        If it can have no such name, or its folder is missing: what is computed for it would be lost.
     """
+    require_free(path, FILE, elsewhere=_ANOTHER)
     if path.suffix.casefold() not in endings and path.is_file():
         raise UsageError(
             f"{option} {path}: it is there and does not end in {' or '.join(endings)}, so it may be something else; "
-            "remove it, or name another file"
+            f"remove it, or {_ANOTHER}"
         )
+    _require_its_folder(path)
     for name in inputs:
         for given in {name, name.split(":", 1)[-1].split("?", 1)[0]}:
             if _is_same(path, given):
-                raise UsageError(
-                    f"{option} {path} is what is read here, and would be replaced; name another file"
-                )
+                raise UsageError(f"{option} {path} is what is read here, and would be replaced; {_ANOTHER}")
             if _is_ours(Path(given)) and _is_same(path.parent, given):
                 raise UsageError(
                     f"{option} {path} lies in {given}, a folder of featcache's own files; name a file outside"
                 )
+
+
+def _require_its_folder(path: Path) -> None:
+    """Say before anything is computed that a file's folder is not there."""
+    try:
+        kind = kind_of(path.parent)
+    except OSError:  # what cannot be looked at may be written all the same
+        return
+    if kind != FOLDER:
+        number = errno.ENOTDIR if kind == FILE or no_folder(path.parent) else errno.ENOENT
+        raise storage_error(OSError(number, os.strerror(number)), path, elsewhere=_ANOTHER)
 
 
 def _is_same(path: Path, given: str) -> bool:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from featcache.cli.console import escaped
 from featcache.core.disk.growing_file import GrowingFile
+from featcache.core.disk.names import FOLDER, no_folder, require_free, resolved
+from featcache.core.disk.storage import ELSEWHERE
 from featcache.core.documents.csv_text import csv_row
 from featcache.core.documents.json_text import to_text
 from featcache.core.tasks import MULTILABEL, REGRESSION, TASK_NAMES
@@ -141,11 +143,16 @@ def sorted_lines(sorter: "SortedPhotos") -> list[str]:
 
 
 def require_apart(folder: Path, given: Sequence[str]) -> None:
-    """Refuse a folder for sorted photos within one whose photos are classified: the next run would take both."""
+    """Refuse what is no folder, or within one whose photos are classified: the next run would take both."""
     from featcache.classifier.photos import local_path
 
+    elsewhere = ELSEWHERE.replace("--output", "--copy-to")
+    blocked = no_folder(folder)
+    if blocked:
+        raise UsageError(f"--copy-to {folder}: {blocked}; {elsewhere}")
+    require_free(folder, FOLDER, elsewhere=elsewhere)
     for path in map(local_path, given):
-        if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+        if path.is_dir() and resolved(folder).is_relative_to(resolved(path)):
             raise UsageError(
                 f"--copy-to {folder} lies in {path}, whose photos are classified: the next run would classify the "
                 "sorted ones, too; name a folder outside"

@@ -75,9 +75,9 @@ def enable_compilation_cache() -> Path | None:
     Path or None
         The folder of the programs; ``None`` if they are not kept, for the reason that ``featcache doctor`` says.
     """
-    folder = programs_folder()
     if why_not() is not None:
         return None
+    folder = programs_folder()
     try:
         folder.parent.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         for each in (folder.parent, folder):
@@ -141,7 +141,12 @@ def why_not() -> str | None:
         return own
     if _version("jaxlib") == "none":
         return "jaxlib is not installed"
-    return _unsafe(programs_folder())
+    try:
+        return _unsafe(programs_folder())
+    except (
+        OSError
+    ) as error:  # FEATCACHE_HOME is a name that no file can have, or relative to a folder that is gone
+        return f"{home()} cannot be looked at: {error.strerror}"
 
 
 def _own_cache() -> str | None:
@@ -198,8 +203,8 @@ def _others_may_write(status: os.stat_result, *, top: bool) -> str | None:
 
 def list_programs() -> list[Programs]:
     """Describe each folder of programs of this user."""
-    mine = programs_folder()
     with suppress(OSError):
+        mine = programs_folder()
         return [_describe(path, here=path == mine) for path in sorted(mine.parent.iterdir()) if _ours(path)]
     return []
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from featcache.core.disk.names import expanded
+
 
 def home() -> Path:
     """Return the folder for weights and shared state.
@@ -11,9 +13,9 @@ def home() -> Path:
     here.
     """
     if own := os.environ.get("FEATCACHE_HOME"):
-        return Path(own).expanduser()
+        return expanded(own)
     if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg).expanduser() / "featcache"
+        return expanded(xdg) / "featcache"
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("featcache"))

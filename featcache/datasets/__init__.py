@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from featcache.core.argument_types import checked_types, spelled
+from featcache.core.disk.names import expanded
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import open_folder
@@ -110,7 +111,7 @@ def _open_path(path: str) -> Dataset:
     """Open a folder of class folders; for any other path, name the likely kind in the error."""
     file, mark, _ = path.rpartition("?")  # options may stand behind it already
     meant = _SUFFIXES.get(Path(file if mark else path).suffix.casefold())
-    if meant and not Path(path).expanduser().is_dir():
+    if meant and not expanded(path).is_dir():
         raise UsageError(f"dataset {path!r} says no kind and is no folder; did you mean {meant}:{path}?")
     try:
         return open_folder(path)
@@ -119,7 +120,7 @@ def _open_path(path: str) -> Dataset:
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None
         raise
     except DataError as error:
-        if meant := _other_spec(Path(path).expanduser(), path):
+        if meant := _other_spec(expanded(path), path):
             raise DataError(f"{error}. Did you mean {meant}?") from None
         raise
 

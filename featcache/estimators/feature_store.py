@@ -10,6 +10,7 @@ import numpy as np
 from filelock import FileLock
 
 from featcache.cache import FeatureCache
+from featcache.core.disk.names import expanded
 from featcache.core.disk.storage import storage_errors
 from featcache.core.parallel import default_workers
 from featcache.datasets import Dataset, Record
@@ -42,7 +43,7 @@ class FeatureStore:
     @classmethod
     def at(cls, place: str | os.PathLike[str]) -> "FeatureStore":
         """Return the store of a folder; or of a cache file and the folder ``NAME.more`` beside it."""
-        path = Path(place).expanduser()
+        path = expanded(place)
         return cls(path.with_suffix(".more"), path) if path.suffix == ".h5" else cls(path)
 
     def features(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.disk.names import expanded
 from featcache.datasets import Record
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.arrays import encode_pixels
@@ -37,7 +38,7 @@ def records_of(images: Any) -> Iterator[Record]:
             _require_uint8_image(image)
             yield Record(f"image {number}", 0, "train", partial(encode_pixels, image))
         elif isinstance(image, str | os.PathLike):
-            yield _file_record(Path(image).expanduser().absolute())
+            yield _file_record(expanded(image).absolute())
         else:
             raise UsageError(f"an image of type {type(image).__name__}; {EXPECTED}")
 

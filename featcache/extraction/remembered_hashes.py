@@ -98,7 +98,11 @@ def list_remembered() -> list[RememberedHashes]:
     except OSError:  # no folder, or another user's: nothing of ours to clear
         return []
     ours = [path for path in paths if re.fullmatch("[0-9a-f]{64}", path.name) and path.is_file()]
-    return [RememberedHashes(path, path.stat().st_size, _why_useless(path)) for path in ours]
+    found = []
+    for path in ours:
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it just now
+            found.append(RememberedHashes(path, path.stat().st_size, _why_useless(path)))
+    return found
 
 
 def _why_useless(path: Path) -> str:

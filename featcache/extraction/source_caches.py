@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,10 @@ def caches_in(
 
     With `tell`, files that cannot be used are named in a warning. In a user's own folder they may be anything.
     """
-    caches = []
-    for path in sorted(folder.glob("*.h5")):
+    caches, paths = [], []
+    with suppress(OSError):  # FEATCACHE_HOME may be what no folder can be
+        paths = sorted(folder.glob("*.h5"))
+    for path in paths:
         reserved = path.name.endswith((PARTIAL, PREVIOUS))
         if _place(path) in known or (reserved and not is_finished(path)):
             continue

@@ -1,6 +1,7 @@
 """The extraction spec: validated arguments that decide what is stored, before any network is loaded."""
 
 import hashlib
+import os
 import reprlib
 from dataclasses import dataclass
 from functools import cache
@@ -90,7 +91,7 @@ class ExtractionSpec:
                 "layers": list(self.layers),
                 "weights": _digest_of(weights) + (f"#{part}" if part else "") if weights else None,
                 # The lock file holds the hashes of weights that are published without one.
-                "recorded": _digest_of(lock_file()) if lock_file().is_file() else None,
+                "recorded": _digest_of(lock_file()) if os.path.isfile(lock_file()) else None,
                 "transforms": self.transforms.to_json() if self.transforms else None,
                 "dtype": self.dtype,
                 "compute_dtype": self.compute_dtype,

@@ -93,6 +93,33 @@ def test_where_the_disk_has_no_hard_links_they_are_copied(photos, tmp_path, monk
     assert [*copy.parent.iterdir()] == [copy]
 
 
+@pytest.mark.parametrize("has_renameat2", [True, False])
+@pytest.mark.parametrize("ending", [OSError(errno.EIO, os.strerror(errno.EIO)), KeyboardInterrupt()], ids=str)
+def test_a_copy_that_fails_at_the_end_leaves_no_empty_photo(
+    photos, tmp_path, monkeypatch, has_renameat2, ending
+):
+    """Every later run would take that for another photo of the name, and leave the photo out."""
+
+    def other_disk(*paths):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    def failing(*paths):
+        raise ending
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", other_disk)
+        if has_renameat2:
+            patched.setattr("featcache.classifier.sorted_photos.give_name", failing)
+        else:
+            patched.setattr("ctypes.CDLL", other_disk)
+            patched.setattr(os, "replace", failing)
+        with pytest.raises(StorageError if isinstance(ending, OSError) else KeyboardInterrupt):
+            sort(tmp_path / "out", [answer(photos[2])])
+    assert tree(tmp_path / "out") == {}
+    found = sort(tmp_path / "out", [answer(photos[2])])
+    assert (tree(tmp_path / "out"), found.taken) == ({"cat/2.jpg": "pixels of b/2.jpg"}, [])
+
+
 def test_a_place_that_cannot_be_written_is_told(photos, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "cat").write_text("a file")

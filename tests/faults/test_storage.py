@@ -230,3 +230,84 @@ def test_without_permission(tmp_path):
         "cannot read secret.h5: Permission denied [errno 13, EACCES]; your permissions do not allow that: have "
         "them changed",
     ]
+
+
+SIDE_COMMANDS = """
+from helpers.feature_caches import blobs, feature_cache
+from featcache.cli.app import run
+import contextlib, io, re
+
+os.chdir(target.parent)
+features, labels = blobs(24)
+feature_cache(target, features, labels, ["train"] * 16 + ["test"] * 8).close()
+assert run(["train-head", "a.h5", "--head", "prototype", "-o", "c", "-q"]) == 0
+want.create(Path("b.h5")).close()
+Path("photos").mkdir()
+COMMANDS = {
+    "train-head a.h5 --head prototype -o new": "cannot write the classifier to new",
+    "train-head a.h5 --head prototype -o c": "cannot write the classifier to c",
+    "sweep a.h5 --head prototype -o new": "cannot write new",
+    "evaluate c --errors e.csv": "cannot write e.csv",
+    "evaluate c --errors e.json": "cannot write e.json",
+    "cache export a.h5 e.npz": "cannot write e.npz",
+    "cache export a.h5 e.parquet": "cannot write e.parquet",
+    "predict c photos/x.png --csv p.csv": "cannot write p.csv",
+    "predict c photos/x.png --jsonl p.jsonl": "cannot write p.jsonl",
+}
+REMOVERS = {"cache rm a.h5": "cannot change a.h5", "cache gc --delete --unfinished": "cannot change b.h5"}
+READERS = ("evaluate c", "cache ls", "cache info a.h5", "cache verify a.h5", "cache repair a.h5", "doctor", "cache gc")
+
+
+def tried(line, code, told, number):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        found = run(line.split())
+    errors = [each for each in err.getvalue().splitlines() if each.startswith("error: ")]
+    assert found == code, (line, found, err.getvalue())
+    assert len(errors) == bool(code), (line, err.getvalue())
+    if code:
+        assert errors[0].startswith(f"error: {told}") and f"[errno {number}, " in errors[0], errors
+    assert not re.search("unexpected|report it|Traceback", err.getvalue()), err.getvalue()
+
+
+def listing():
+    return {path: path.stat().st_mtime_ns for path in sorted(Path().rglob("*")) if path.is_file()}
+
+
+from helpers.photo_folders import save_photo
+save_photo(Path("photos/x.png"))
+before = listing()
+"""
+
+SIDE_READ_ONLY = """
+subprocess.run(["mount", "-o", "remount,ro", str(target.parent)], check=True)
+for line, told in {**COMMANDS, **REMOVERS}.items():
+    tried(line, 1, told, 30)
+for line in READERS:
+    # An intact cache needs no repair, but whoever repairs holds it.
+    tried(line, line.startswith("cache repair"), "cannot change a.h5", 30)
+assert listing() == before
+"""
+
+SIDE_FULL = """
+with open("filler", "ab", buffering=0) as stream:
+    try:
+        while stream.write(bytes(4096)):
+            pass
+    except OSError:
+        pass
+for line, told in COMMANDS.items():
+    if not line.startswith("predict"):  # an empty file fits; the first row does not, and no network is here to make one
+        tried(line, 1, told, 28)
+for line in READERS:
+    tried(line, 0, "", 0)
+assert {path: time for path, time in listing().items() if path.name != "filler"} == before
+for line in REMOVERS:
+    tried(line, 0, "", 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disk", [SIDE_READ_ONLY, SIDE_FULL], ids=["read-only", "full"])
+def test_side_commands_on_a_real_disk(disk, tmp_path):
+    run_on_small_disk(PREAMBLE + SIDE_COMMANDS + disk, tmp_path, size="1m")

@@ -7,6 +7,7 @@ sha256 is not published, that of the first file seen is recorded
 
 import hashlib
 import importlib.util
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ def locate(pretrained: Pretrained) -> Path | None:
             inside = Path(folder) / pretrained.file.path
             if inside.is_file():
                 return inside
-    return kept if kept.is_file() else None
+    return kept if os.path.isfile(kept) else None
 
 
 def obtain(pretrained: Pretrained) -> Path:

@@ -44,7 +44,7 @@ def split_part(weights: str | os.PathLike[str]) -> tuple[Path, str | None]:
 
     A file whose own name has a ``#`` is taken as it is.
     """
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     before, sign, part = str(path).rpartition("#")
     if not (sign and part and before) or os.path.lexists(path) or not os.path.lexists(before):
         return path, None

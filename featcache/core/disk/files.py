@@ -202,14 +202,51 @@ def exchange(one: Path, other: Path) -> bool:
     OSError
         If one of them is not there, or the file system refuses.
     """
+    return _renamed(one, other, _EXCHANGE)
+
+
+def give_name(source: Path, target: Path) -> None:
+    """Give a file its name at one blow, unless something has that name.
+
+    Raises
+    ------
+    FileExistsError
+        If something has.
+    OSError
+        If the file system refuses; both are as they were.
+    """
+    if _renamed(source, target, _NO_REPLACE):
+        return
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # there are no hard links, either: whoever comes between takes the name for taken
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            os.replace(source, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(target)
+            raise
+    else:
+        with suppress(OSError):  # its own name is a temporary one
+            os.unlink(source)
+
+
+_NO_REPLACE, _EXCHANGE = 1, 2  # RENAME_NOREPLACE, RENAME_EXCHANGE
+
+
+def _renamed(one: Path, other: Path, flags: int) -> bool:
+    """Call ``renameat2``; false where the system has none, or the file system does not know the flags."""
     import ctypes
 
-    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    here = -100  # AT_FDCWD
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, TypeError, AttributeError):  # no Linux, or its C library is older than 2018
         return False
-    if rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(swap)) == 0:
+    if rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(flags)) == 0:
         return True
     number = ctypes.get_errno()
     if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):

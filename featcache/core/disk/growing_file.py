@@ -7,9 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from featcache.core.disk.kernel_locks import is_named, try_lock
+from featcache.core.disk.names import FILE, require_free
 from featcache.core.disk.storage import storage_errors
 from featcache.core.disk.syncing import sync_file, sync_folder
 from featcache.errors import LockedError
+
+_ANOTHER = "name another file"
 
 
 class GrowingFile:
@@ -22,23 +25,24 @@ class GrowingFile:
     Parameters
     ----------
     path
-        The file; what is there is replaced at the end.
+        The file; what is there is replaced at the end, if it is one.
 
     Raises
     ------
     LockedError
         If another process is writing it.
+    UsageError
+        If something else than a file is there.
     StorageError
         If it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        require_free(path, FILE, elsewhere=_ANOTHER)
         self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         self.size = 0
-        with storage_errors(path):
-            if path.is_dir():
-                raise IsADirectoryError(21, "Is a directory", str(path))
+        with storage_errors(path, elsewhere=_ANOTHER):
             self._descriptor = self._open()
 
     def _open(self) -> int:
@@ -66,7 +70,7 @@ class GrowingFile:
             If it cannot be written.
         """
         view = memoryview(content)
-        with storage_errors(self.path):
+        with storage_errors(self.path, elsewhere=_ANOTHER):
             while view:
                 view = view[os.write(self._descriptor, view) :]
         self.size += len(content)
@@ -92,7 +96,7 @@ class GrowingFile:
             os.close(self._descriptor)
 
     def _finish(self) -> None:
-        with storage_errors(self.path):
+        with storage_errors(self.path, elsewhere=_ANOTHER):
             sync_file(self._descriptor)
             os.replace(self.partial, self.path)
             sync_folder(self.path.parent)

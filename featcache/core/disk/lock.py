@@ -69,6 +69,7 @@ class WriteLock:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
+            self._require_possible()
             raise LockedError(self._message(_read(self.record))) from None
         except NotImplementedError as error:
             raise self._failure(OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))) from error
@@ -81,6 +82,18 @@ class WriteLock:
             self._release()
             raise
         return self
+
+    def _require_possible(self) -> None:
+        """Raise where no file can be made, as in a folder just deleted: filelock takes that for a held lock."""
+        if os.path.lexists(self.lock_file) or os.path.lexists(self.record):
+            return
+        try:
+            os.close(os.open(self.record, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise self._failure(error) from error
+        self.record.unlink(missing_ok=True)
 
     def __exit__(self, *error: object) -> None:
         # A record that cannot be removed is one of a process that is gone, and is taken over as such.

@@ -214,6 +214,11 @@ def read_file(path: Name, most: int = -1) -> bytes:
         return stream.read(most)
 
 
+def expanded(path: Name) -> Path:
+    """Return a path with its ``~`` expanded; the home of nobody stays as it is written, and nothing has that name."""
+    return Path(os.path.expanduser(path))
+
+
 def resolved(path: Name) -> Path:
     """Return a path with its links followed, as far as they lead somewhere: a loop stays as it is."""
     return Path(os.path.realpath(path))

@@ -16,6 +16,13 @@ OTHER_HOME = "set FEATCACHE_HOME to another folder"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TAKEN = "something else has that name: move it away"
 _FORBIDDEN = "your permissions do not allow that: have them changed"
+_UNSUPPORTED = "the file system there cannot do that, as some of network, cloud and FAT disks cannot"
+_DAMAGED = "the file system is damaged: have it checked (fsck)"
+_ON_LINUX = {
+    "EUCLEAN": _DAMAGED,
+    "ENOMEDIUM": "there is no disk in the drive",
+    "EREMOTEIO": "the network file system reports a failure: look at the system's log",
+}
 _ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "your quota is used up: free some space",
@@ -32,7 +39,20 @@ _ADVICE = {
     errno.ENOTEMPTY: _TAKEN,
     errno.ELOOP: "a link leads back to itself: remove it",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTCONN: "the server or program behind that file system is gone: mount it again",
+    errno.ENODEV: "the device behind that is gone: look whether it is plugged in and mounted",
+    errno.ENXIO: "the device behind that is gone: look whether it is plugged in and mounted",
+    errno.EBUSY: "another program is using it: wait for it, or end it",
+    errno.ETXTBSY: "another program is using it: wait for it, or end it",
+    errno.EINVAL: _UNSUPPORTED,
+    errno.ENOSYS: _UNSUPPORTED,
+    errno.EOPNOTSUPP: _UNSUPPORTED,
+    errno.ENOLCK: _UNSUPPORTED,
+    errno.EMLINK: "there are too many links to it, or folders in it: remove some",
+    errno.EBADMSG: _DAMAGED,
+    errno.EILSEQ: "the file system takes no such characters: choose another name",
 }
+_ADVICE.update({getattr(errno, name): text for name, text in _ON_LINUX.items() if hasattr(errno, name)})
 _ADVICE_ABOUT_THE_PROCESS = {
     errno.EMFILE: "too many files are open: close some, or raise the limit (ulimit -n)",
     errno.ENFILE: "too many files are open: close some programs",
@@ -89,6 +109,16 @@ def storage_error(
     answer = StorageError(f"cannot {verb} {path}: {reason}{number}; {advice}{rest}")
     answer.errno = error.errno
     return answer
+
+
+@contextmanager
+def advising(instead: str) -> Iterator[None]:
+    """Let errors advise something else than `ELSEWHERE`, where the place is not chosen by that option."""
+    try:
+        yield
+    except FeatcacheError as error:
+        error.args = (str(error).replace(ELSEWHERE, instead),)
+        raise
 
 
 @contextmanager

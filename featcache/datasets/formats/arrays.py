@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from featcache.core.argument_types import checked_types
+from featcache.core.disk.names import expanded
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
@@ -243,7 +244,7 @@ def _reader(item: Any, name: str) -> Callable[[], bytes]:
 
 
 def _of_file(path: Path, name: str, label: int, split: str) -> Record:
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     try:
         status = path.stat()
     except OSError as error:
@@ -262,9 +263,7 @@ def _of_file(path: Path, name: str, label: int, split: str) -> Record:
 
 def _location(items: Sequence[Any]) -> str:
     """Return the folder that all files among the images are below; nothing where there is none."""
-    folders = {
-        Path(item).expanduser().absolute().parent for item in items if isinstance(item, str | os.PathLike)
-    }
+    folders = {expanded(item).absolute().parent for item in items if isinstance(item, str | os.PathLike)}
     try:
         return f"files:{os.path.realpath(os.path.commonpath(folders))}"
     except ValueError:  # no folder, or on several drives

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featcache.core.disk.names import read_file, require_file
+from featcache.core.disk.names import expanded, read_file, require_file
 from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS, MULTILABEL
 from featcache.core.warning import warn
@@ -58,12 +58,12 @@ def open_coco(text: str, *, least_classes: int = 2) -> Dataset:
         If the file is no such JSON, is too large, or names an image or a category that it does not have.
     """
     name, options = read_options(text, _OPTIONS)
-    file, task = Path(name).expanduser(), options.get("task")
+    file, task = expanded(name), options.get("task")
     if task is not None and task not in _TASKS:
         raise UsageError(f"dataset {'coco:' + text!r}: no task {task!r}; {did_you_mean(task, _TASKS)}")
     with access_errors(file):
         require_file(file, _EXPECTED, missing=f"no file {file}; expected {_EXPECTED}")
-    root = file.parent / Path(options.get("root", "")).expanduser()
+    root = file.parent / expanded(options.get("root", ""))
     if not root.is_dir():
         raise MissingFileError(f"no folder {root}, which root= names; it is relative to the folder of {file}")
     images, categories, found = _read(file)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
+from featcache.core.disk.names import NotRegularError, expanded, no_folder, open_regular_file, require_folder
 from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state, size_and_times
@@ -83,7 +83,7 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         If an option is unknown, or its value cannot be used.
     """
     place, options = read_options(path)
-    root = Path(place).expanduser()
+    root = expanded(place)
     pattern = NamePattern.parse(options[LABEL_FROM]) if LABEL_FROM in options else None
     _require_folder(root)
     skipped = LeftOut()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from featcache.core.disk.names import require_file
+from featcache.core.disk.names import expanded, require_file
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
 from featcache.datasets.formats.folder import natural_key
@@ -72,7 +72,7 @@ class HfSpec:
         for key, value in pairs:
             if key not in _OPTIONS or not value:
                 raise UsageError(f"hf:{text}: option {key}={value}; {did_you_mean(key, _OPTIONS)}")
-        return cls(text, Path(path).expanduser(), **dict(pairs))
+        return cls(text, expanded(path), **dict(pairs))
 
 
 def open_hf(text: str) -> Dataset:

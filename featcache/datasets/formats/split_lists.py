@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from featcache.core.disk.names import require_file, require_folder
+from featcache.core.disk.names import expanded, require_file, require_folder
 from featcache.datasets.dataset import Dataset, access_errors
 from featcache.datasets.formats.joined_lists import IMAGES, are_joined, joined_entries, pet_label
 from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
@@ -58,7 +58,7 @@ def open_lists(path: str) -> Dataset:
         If there are no lists or nothing in them, an entry can mean two files, has no class or an unknown one, is in
         two lists, or there is a single class.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     with access_errors(root):
         require_folder(root, f"a folder of split lists; {LAYOUTS}", missing=f"no folder {root}; {LAYOUTS}")
     files = _Files(tuple(str(base) for base in (root / "images", root) if base.is_dir()))

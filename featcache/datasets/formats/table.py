@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from featcache.core.disk.names import require_file
+from featcache.core.disk.names import expanded, require_file
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
 from featcache.core.warning import warn, warn_all
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, space_at_end
@@ -94,9 +94,7 @@ class TableSpec:
             word = _TASK_WORDS.get(task.casefold(), task)
             raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
         separator, names = read_separator(options.pop("sep", "")), options.pop("names", "")
-        return cls(
-            Path(file if mark else text).expanduser(), options, root, delimiter, task, separator, names
-        )
+        return cls(expanded(file if mark else text), options, root, delimiter, task, separator, names)
 
     @property
     def name(self) -> str:
@@ -197,7 +195,7 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         require_file(spec.file, _EXPECTED, missing=missing)
     table = open_table_file(spec.file, spec.delimiter)
     columns, labels = spec.with_stand_ins(table).resolve(table)
-    root = spec.file.parent / Path(spec.root).expanduser()
+    root = spec.file.parent / expanded(spec.root)
     if not root.is_dir():
         raise MissingFileError(
             f"no folder {root}, which root={spec.root} names; it is relative to the table's folder"
@@ -212,7 +210,7 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         task=spec.task,
         file=spec.file,
         separator=spec.separator,
-        names=read_class_names(spec.file.parent / Path(spec.names).expanduser()) if spec.names else None,
+        names=read_class_names(spec.file.parent / expanded(spec.names)) if spec.names else None,
     )
     warn_all(f"csv:{spec.file}: {note}" for note in known.notes)
     entries = [

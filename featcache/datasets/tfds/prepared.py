@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from featcache.core.disk.names import expanded
 from featcache.datasets.formats.folder import natural_key
 from featcache.datasets.tfds.metadata import INFO
 from featcache.errors import DataError, UsageError, did_you_mean
@@ -22,7 +23,7 @@ _YES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": 
 
 def default_data_dir() -> Path:
     """``$TFDS_DATA_DIR``, else ``~/tensorflow_datasets``, as TFDS has it."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class TfdsSpec:
             match[1],
             match[2] or "",
             match[3] or "",
-            Path(given).expanduser() if given else default_data_dir(),
+            expanded(given) if given else default_data_dir(),
             _YES[download],
             **options,
         )

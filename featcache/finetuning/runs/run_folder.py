@@ -107,6 +107,7 @@ class RunFolder:
             If it cannot be written.
         """
         target = resolved(path)  # a link stays, and what it leads to is used
+        _require_text(target)
         with (
             storage_errors(target, "create", elsewhere=ELSEWHERE),
             made_folder(target.parent),
@@ -234,6 +235,16 @@ def _require_room(target: Path, *, overwrite: bool) -> None:
         raise UsageError(
             f"{target} holds {state} run; continue it with --resume, or start anew with --overwrite"
         )
+
+
+def _require_text(target: Path) -> None:
+    """Refuse a path that the library of checkpoints cannot take, before anything is trained."""
+    try:
+        str(target).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"output {target}: a part of its path is no UTF-8 text, which checkpoints need; {ELSEWHERE}"
+        ) from error
 
 
 def _create_run(target: Path, identity: Mapping[str, Any]) -> None:

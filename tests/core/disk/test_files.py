@@ -1,5 +1,6 @@
 """A file is replaced durably, at once or not at all, and nothing is left beside it."""
 
+import ctypes
 import errno
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from featcache.core.disk import files
 from featcache.core.disk.files import (
     exchange,
+    give_name,
     made_folder,
     make_folder,
     replace_file,
@@ -151,8 +153,6 @@ def test_two_folders_swap_their_names(tmp_path):
 
 
 def test_where_the_system_cannot_swap_it_says_so(tmp_path, monkeypatch):
-    import ctypes
-
     class Library:
         """A C library, first of a file system that cannot, then of before 2018."""
 
@@ -187,3 +187,24 @@ def test_what_the_system_refuses_is_told_with_the_path_and_what_to_do():
     with pytest.raises(IntegrityError) as passed, storage_errors(Path("/x/a")):
         raise own
     assert passed.value is own
+
+
+@pytest.mark.parametrize("way", ["renameat2", "link", "neither"])
+def test_a_name_is_given_at_one_blow_and_never_taken(tmp_path, monkeypatch, way):
+    source, target, taken = (tmp_path / name for name in ("source", "target", "taken"))
+    source.write_text("new")
+    taken.write_text("kept")
+
+    def refused(*arguments, **options):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if way != "renameat2":
+        monkeypatch.setattr(ctypes, "CDLL", refused)
+    if way == "neither":
+        monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(FileExistsError):
+        give_name(source, taken)
+    assert (source.read_text(), taken.read_text()) == ("new", "kept")
+    give_name(source, target)
+    assert target.read_text() == "new"
+    assert not source.exists()

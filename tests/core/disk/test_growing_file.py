@@ -1,9 +1,11 @@
 """A file that is written bit by bit: read meanwhile, whole under its name, kept where it ends early."""
 
+import os
+
 import pytest
 
 from featcache.core.disk.growing_file import GrowingFile
-from featcache.errors import LockedError, StorageError
+from featcache.errors import LockedError, StorageError, UsageError
 
 
 @pytest.fixture
@@ -61,8 +63,16 @@ def test_one_process_writes_it(target):
 
 
 def test_a_place_that_cannot_be_written_is_told(target):
-    with pytest.raises(StorageError, match=r"cannot write .*: Is a directory"):
+    with pytest.raises(
+        UsageError, match=r"output \S+ is a folder, expected a file or nothing; name another file"
+    ):
         GrowingFile(target.parent)
+    target.unlink()
+    os.mkfifo(target)
+    with pytest.raises(
+        UsageError, match=r"output .*table\.csv is a FIFO, expected a file or nothing; name another"
+    ):
+        GrowingFile(target)
     with pytest.raises(StorageError, match=r"cannot write .*no/table\.csv: No such file"):
         GrowingFile(target.parent / "no" / "table.csv")
 
