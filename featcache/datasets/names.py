@@ -1,6 +1,7 @@
 """Names of images, classes and splits: what a cache cannot store as it was given is refused before any work."""
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 from featcache.errors import DataError
 
@@ -32,6 +33,54 @@ def why_not_kept(name: str) -> str:
 def shown(name: str) -> str:
     """Return a name for a message: quoted, and the beginning of a long one."""
     return repr(name if len(name) <= 100 else f"{name[:80]}…")
+
+
+def confusable(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the groups of different names that people take for one.
+
+    Names of a group are equal once their Unicode form (NFKC), upper and lower case, and spaces around them do not
+    count: what one system writes as ``"é"``, another writes as ``"e"`` with an accent behind it.
+
+    Parameters
+    ----------
+    names
+        Of classes, folders or files; the same name may come again.
+
+    Returns
+    -------
+    list of tuple
+        Of two names or more each; groups, and names in them, in the order in which they come first.
+
+    Examples
+    --------
+    >>> confusable(["cat", "dog", "Cat", "cat ", "cat"])
+    [('cat', 'Cat', 'cat ')]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(_folded(name), []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def told_apart(names: Sequence[str]) -> str:
+    r"""Return `confusable` names for a message: those that look the same with the numbers of their letters.
+
+    Examples
+    --------
+    >>> told_apart(("cat", "Cat"))
+    "'cat' and 'Cat'"
+    >>> print(told_apart(("caf\u00e9", "cafe\u0301")))
+    'caf\xe9' and 'cafe\u0301'
+    """
+    looks = {unicodedata.normalize("NFKC", name) for name in names}
+    return " and ".join(map(repr if len(looks) == len(names) else ascii, names))
+
+
+def _folded(name: str) -> str:
+    if name.isascii():  # by far the most, and at once
+        return name.casefold().strip()
+    # Twice: what folding the case leaves may have another form.
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
 def require_kept(ids: Sequence[str], spec: str) -> None:

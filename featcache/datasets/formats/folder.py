@@ -9,14 +9,20 @@ from functools import partial
 from pathlib import Path
 
 from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
+from featcache.core.display import some
 from featcache.core.warning import warn
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
+from featcache.datasets.dataset import Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state, size_and_times
+from featcache.datasets.layouts.chosen import chosen_layout, read_level, read_splits
+from featcache.datasets.layouts.layout import Layout
+from featcache.datasets.layouts.tree import count_images, split_files, tree
 from featcache.datasets.left_out import LeftOut, in_words
+from featcache.datasets.names import confusable, told_apart
+from featcache.datasets.spec_options import CLASSES_AT, read_options
+from featcache.datasets.spec_options import SPLITS as SPLITS_OPTION
 from featcache.errors import DataError, ImageError
 from featcache.images.limits import require_readable_size
 from featcache.images.names import is_image_name
-from featcache.splits.slices import SPLITS
 
 _MOST_DIGITS = 1000
 """Of a number in a name; Python converts no more than 4300, and takes long for many."""
@@ -43,7 +49,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
-    """Scan a folder of class folders, with or without split folders above them.
+    """Scan a folder of class folders, with or without split folders above them (`featcache.datasets.layouts`).
 
     Hidden files and folders, and files that are not images by their extension are left out and counted; nothing is
     opened. What has an image's name and is no regular file (a broken link, a FIFO, a folder without images) is a record
@@ -54,7 +60,7 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     Parameters
     ----------
     path
-        The folder; ``~`` is expanded.
+        The folder, ``~`` is expanded; and options, ``?splits=`` and ``?classes_at=``.
     least_classes
         2 for training; where photos are only scored, 1 is enough.
 
@@ -65,14 +71,12 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     DataError
         If it holds no images, no class folders, or fewer classes.
     """
-    root = Path(path).expanduser()
+    place, options = (path, {}) if os.path.isdir(os.path.expanduser(path)) else read_options(path)
+    root = Path(place).expanduser()
     _require_folder(root)
     skipped = LeftOut()
-    folders = [
-        (split, name, folder)
-        for split, above in _split_folders(root, skipped)
-        for name, folder in _class_folders(above, skipped)
-    ]
+    layout = _layout(root, options, one_class=least_classes < 2)
+    folders = _class_folders(root, layout, skipped)
     found = [
         (split, name, image)
         for split, name, folder in folders
@@ -82,6 +86,9 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     hollow = sorted({n for _, n, _ in folders} - {*classes}, key=natural_key)
     skipped.folders("class folder", "without images", hollow)
     _refuse_unusable(root, classes, skipped, least_classes)
+    for told in (layout.said, *_alike(root, classes)):
+        if told:
+            warn(told)
     if unread := skipped.unread():
         warn(in_words(unread))  # in the words of the line that extractions print
     labels = {name: index for index, name in enumerate(classes)}
@@ -90,7 +97,7 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
     }
     records = [_record(image, below, labels[name], split) for split, name, image in found]
     return Dataset(
-        spec=path,
+        spec=f"folder:{path}" if options else path,
         name=root.resolve().name or "dataset",
         classes=tuple(classes),
         records=records,
@@ -186,23 +193,45 @@ def _record(found: _Found, below: dict[str, str], label: int, split: str) -> Rec
     )
 
 
-def _split_folders(root: Path, skipped: LeftOut) -> list[tuple[str, Path]]:
-    """Return the folders that hold class folders, each with the split it stands for."""
-    folders = [Path(entry.path) for entry in _entries(root, LeftOut()) if _is_folder(entry)]
-    named = [(SPLITS[f.name.casefold()], f) for f in folders if f.name.casefold() in SPLITS]
-    if not any(split == "train" for split, _ in named):
-        return [(UNSPLIT, root)]
-    beside = [folder.name for folder in folders if folder.name.casefold() not in SPLITS]
-    skipped.folders("folder", "beside the splits", beside)
-    return named
+def _layout(root: Path, options: dict[str, str], *, one_class: bool) -> Layout:
+    """Return what the folders are, by the options if there are any."""
+    splits, level = options.get(SPLITS_OPTION), options.get(CLASSES_AT)
+    layout = chosen_layout(
+        tree(count_images(root, natural_key)),
+        str(root),
+        splits=None if splits is None else read_splits(splits),
+        classes_at=None if level is None else read_level(level),
+        one_class=one_class,
+    )
+    if layout.wrapper and (files := split_files(root, layout.wrapper)):
+        several = len(files) > 1
+        raise DataError(
+            f"{root} holds one folder of images, {layout.wrapper}/, and beside it {some(files, 3)}, which may tell the "
+            f"splits; to leave {'them' if several else 'it'} aside, name the folder itself ({root}/{layout.wrapper}); "
+            f"{LAYOUTS}"
+        )
+    return layout
 
 
-def _class_folders(folder: Path, skipped: LeftOut) -> Iterator[tuple[str, Path]]:
-    for entry in _entries(folder, skipped):
-        if _is_folder(entry):
-            yield entry.name, Path(entry.path)
-        else:
-            skipped["not in a class folder"] += 1
+def _class_folders(root: Path, layout: Layout, skipped: LeftOut) -> list[tuple[str, str, Path]]:
+    """Return split, class and place of each class folder, and count what is left out beside them."""
+    for above in layout.above:
+        loose = sum(not _is_folder(entry) for entry in _entries(root / above, skipped))
+        if loose:
+            skipped["not in a class folder"] += loose
+    skipped.folders("folder", "beside the splits", list(layout.beside))
+    for path, count in layout.unlabelled:
+        skipped[f"without labels ({path}/)"] = count
+    return [(part.split, part.label, root / part.path) for part in layout.parts]
+
+
+def _alike(root: Path, classes: list[str]) -> list[str]:
+    """Return what is said of class folders that people take for one."""
+    return [
+        f"{root}: the class folders {told_apart(group)} differ only in case, blanks or the form of their letters; if "
+        "they are one class, give them one name"
+        for group in confusable(classes)
+    ]
 
 
 def _images(folder: Path, skipped: LeftOut, above: tuple[tuple[int, int], ...]) -> Iterator[_Found]:
