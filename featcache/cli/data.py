@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.cli.extract import DATASET
+from featcache.cli.extract import DATASET, ClassesAt, Splits
 from featcache.core.tasks import MULTICLASS
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ group = typer.Typer(
 def check_(
     dataset: Annotated[str, typer.Argument(help=DATASET)],
     data_dir: Annotated[Path | None, typer.Option(help="Where TFDS's datasets are prepared.")] = None,
+    splits: Splits = None,
+    classes_at: ClassesAt = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 if an image is unreadable or in several splits.")
     ] = False,
@@ -47,7 +49,14 @@ def check_(
     from featcache.checks.dataset import check_dataset
 
     with console.progress() as on_progress:
-        found = check_dataset(dataset, data_dir=data_dir, workers=workers, on_progress=on_progress)
+        found = check_dataset(
+            dataset,
+            data_dir=data_dir,
+            splits=splits,
+            classes_at=classes_at,
+            workers=workers,
+            on_progress=on_progress,
+        )
     console.result(printable(found.to_json()), lines(found))
     if strict:
         found.require_sound()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.extract import ClassesAt, Splits
 from featcache.cli.output_files import require_output
 from featcache.cli.train_head import score_text
 from featcache.core.display import percent, percents
@@ -33,6 +34,8 @@ def command(
         ),
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Cache to score on, in the place of PHOTOS.")] = None,
+    splits: Splits = None,
+    classes_at: ClassesAt = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -64,6 +67,8 @@ def command(
         require_output("--errors", errors, (".csv", ".json"), map(str, given))
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
+    if splits is not None or classes_at is not None:
+        photos = _laid_out(photos, splits, classes_at)
     with console.progress() as on_progress:
         evaluation = loaded.evaluate(photos or cache, split, tta=tta, on_progress=on_progress)
     count = None if errors is None else evaluation.write_errors(errors)
@@ -82,6 +87,16 @@ def command(
             f"warning: {evaluation.seen} of these {evaluation.count} images trained it or chose its epoch: their score "
             "is too good for new images"
         )
+
+
+def _laid_out(photos: str | None, splits: str | None, classes_at: int | None) -> str:
+    """Return the photos with the options that say what their folders are."""
+    from featcache.datasets import laid_out
+
+    if photos is None:
+        given = f"--splits {splits}" if splits is not None else f"--classes-at {classes_at}"
+        raise UsageError(f"{given}: it is for photos, and none are given; name their folder")
+    return str(laid_out(photos, splits, classes_at))
 
 
 def _refuse_contradictions(

@@ -20,6 +20,19 @@ DATASET = (
     "tfds:NAME, tar:SHARDS, hf:PATH."
 )
 
+Splits = Annotated[
+    str | None,
+    typer.Option(
+        help="Which folders are splits, as train=training_set,test=test_set; or none.", rich_help_panel="Data"
+    ),
+]
+ClassesAt = Annotated[
+    int | None,
+    typer.Option(
+        help="Level of the class folders: 1 for those in the dataset's own.", rich_help_panel="Data"
+    ),
+]
+
 
 @with_options(
     common=("backbone", "layer", "views", "split", "output", "workers", "dry_run", "overwrite"),
@@ -72,6 +85,8 @@ def command(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where TFDS's datasets are prepared.", rich_help_panel="Data")
     ] = None,
+    splits: Splits = None,
+    classes_at: ClassesAt = None,
     split: Annotated[
         str | None,
         typer.Option(help="Only a split or slice, as train[:10%] or [:100].", rich_help_panel="Data"),
@@ -133,6 +148,8 @@ def command(
         "test_fraction": test_fraction,
         "seed": seed,
         "data_dir": data_dir,
+        "splits": splits,
+        "classes_at": classes_at,
         "split": split,
         "shard": shard,
         "reuse": reuse or (),

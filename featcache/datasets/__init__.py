@@ -15,9 +15,11 @@ from featcache.datasets.formats.table import open_table
 from featcache.datasets.formats.table_rows import READERS
 from featcache.datasets.formats.tar import open_tar
 from featcache.datasets.formats.tfds import open_tfds
+from featcache.datasets.layouts.layout import in_text
+from featcache.datasets.spec_options import CLASSES_AT, SPLITS, with_option
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 
-__all__ = ["Dataset", "Record", "open_dataset"]
+__all__ = ["Dataset", "Record", "laid_out", "open_dataset"]
 
 _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
     "folder": open_folder,
@@ -38,9 +40,13 @@ _MARKS = {
 """Files by which a folder is recognised as another kind of dataset than class folders, for error messages."""
 
 
-@checked_types()
+@checked_types(but=("splits",))
 def open_dataset(
-    spec: str | os.PathLike[str] | Dataset, *, data_dir: str | os.PathLike[str] | None = None
+    spec: str | os.PathLike[str] | Dataset,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
 ) -> Dataset:
     """Scan a dataset without reading its images.
 
@@ -51,15 +57,22 @@ def open_dataset(
         ``"tar:SHARDS"``; ``"hf:PATH"``. A dataset that is open already is returned.
     data_dir
         Folder of prepared TFDS datasets: the same as ``?data_dir=`` behind ``"tfds:NAME"``.
+    splits
+        Which folders of a folder are which split: ``"train=training_set,test=test_set"``, a mapping from splits to
+        folders, or ``"none"``; the same as ``?splits=`` behind ``"folder:PATH"``.
+    classes_at
+        Level of the class folders of a folder, 1 for those in it: the same as ``?classes_at=`` behind
+        ``"folder:PATH"``.
 
     Raises
     ------
     UsageError
         If the spec's kind is unknown, or missing for a path that is no folder; if `data_dir` is given for a dataset
-        that is not of TFDS.
+        that is not of TFDS, or `splits` or `classes_at` for one that is no folder.
     DataError
         If the dataset is missing, empty or not usable.
     """
+    spec = laid_out(spec, splits, classes_at)
     opened = isinstance(spec, Dataset)
     name = spec.spec if opened else os.fspath(spec)
     kind, colon, rest = name.partition(":")
@@ -78,6 +91,26 @@ def open_dataset(
             raise UsageError(f"dataset {name!r}: no source {kind!r}; a dataset of TFDS is tfds:{name}")
         raise UsageError(f"dataset {name!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
     return _open_path(name)
+
+
+def laid_out(
+    spec: str | os.PathLike[str] | Dataset, splits: str | Mapping[str, str] | None, classes_at: int | None
+) -> str | os.PathLike[str] | Dataset:
+    """Return a spec with ``?splits=`` and ``?classes_at=`` in it, if they are given; see `open_dataset`.
+
+    Raises
+    ------
+    UsageError
+        If they are given for what is no folder, is open already, or says them itself.
+    """
+    named = splits if isinstance(splits, str | None) else in_text({f: s for s, f in splits.items()})
+    options = {SPLITS: named, CLASSES_AT: None if classes_at is None else str(classes_at)}
+    for key, value in options.items():
+        if value is not None:
+            if isinstance(spec, Dataset):
+                raise UsageError(f"{spelled(key)} {value}: {spec.spec!r} is open already; leave it out")
+            spec = with_option(spec, key, value, tuple(_SOURCES))
+    return spec
 
 
 def _open_path(path: str) -> Dataset:

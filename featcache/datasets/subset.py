@@ -3,7 +3,6 @@
 import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -68,7 +67,7 @@ def _spell_slice(split: str) -> str:
 
 
 def open_subset(
-    dataset: str | Path | Dataset,
+    dataset: str | os.PathLike[str] | Dataset,
     shard: str | None = None,
     split: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,

@@ -68,7 +68,7 @@ class ExtractionArguments:
         """Number of threads that read and decode images."""
         return self.workers or default_workers()
 
-    def open(self, source: str | Path | Dataset) -> tuple[Dataset, Subset]:
+    def open(self, source: str | os.PathLike[str] | Dataset) -> tuple[Dataset, Subset]:
         """Open the requested part of a dataset; returns it with the description of that part."""
         return open_subset(source, self.shard, self.split, self.data_dir)
 

@@ -16,7 +16,7 @@ from featcache.cache import partial_path
 from featcache.cache.layout import build_identity, needed_bytes
 from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS
-from featcache.datasets import Dataset
+from featcache.datasets import Dataset, laid_out
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.plan import build_plan
 from featcache.extraction.resolved import resolve
@@ -79,7 +79,7 @@ class PlanReport:
         return {**asdict(self), "path": str(self.path)}
 
 
-@checked_types(but=("views", "view_seed", "image_size"))
+@checked_types(but=("views", "view_seed", "image_size", "splits"))
 def plan_extraction(
     dataset: str | Path | Dataset,
     *,
@@ -98,6 +98,8 @@ def plan_extraction(
     test_fraction: float = 0.2,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -111,7 +113,8 @@ def plan_extraction(
     Parameters
     ----------
     dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
-views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, verify, overwrite, batch_size, workers
+views, augment, view_seed, test_fraction, seed, data_dir, splits, classes_at, split, shard, reuse, verify, overwrite, \
+batch_size, workers
         See `featcache.extract`.
     """
     arguments = ExtractionArguments(
@@ -138,7 +141,7 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
         batch_size=batch_size,
         workers=workers,
     )
-    data, part = arguments.open(dataset)
+    data, part = arguments.open(laid_out(dataset, splits, classes_at))
     resolved = resolve(arguments.spec)
     target = arguments.target(data, part, resolved)
     return _report(

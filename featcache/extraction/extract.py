@@ -20,7 +20,7 @@ from featcache.cache.set_aside import remove_set_aside, set_aside
 from featcache.core.argument_types import checked_types
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.warning import warn_all
-from featcache.datasets import Dataset
+from featcache.datasets import Dataset, laid_out
 from featcache.datasets.formats.arrays import named_or_given
 from featcache.errors import DataError, ImageError, Interrupted
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
@@ -53,7 +53,7 @@ def extract(
     images: Any = None,
     labels: Iterable[Any] | None = None,
     classes: Sequence[str] | None = None,
-    splits: str | Iterable[str] | None = None,
+    splits: str | Iterable[str] | Mapping[str, str] | None = None,
     ids: Iterable[str] | None = None,
     backbone: "str | LoadedBackbone" = DEFAULT,
     layers: Sequence[str] = ("pool",),
@@ -70,6 +70,7 @@ def extract(
     test_fraction: float = 0.2,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    classes_at: int | None = None,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -92,7 +93,8 @@ def extract(
         A spec (``"photos/"``, ``"folder:photos"``) or an opened dataset.
     images, labels, classes, splits, ids
         Instead of a dataset, pictures that are in memory (arrays, encoded bytes, PIL images) or paths, one label for
-        each, and optional classes, splits and ids; see `featcache.open_arrays`.
+        each, and optional classes, splits and ids; see `featcache.open_arrays`. With a folder, `splits` says which
+        of its folders are which split, as ``"train=training_set,test=test_set"``; see `featcache.open_dataset`.
     backbone
         ``arch`` or ``arch.tag``, or a loaded backbone.
     layers
@@ -126,6 +128,8 @@ def extract(
         How a dataset without splits is divided into train and test.
     data_dir
         Where TFDS's datasets are prepared; see `featcache.open_dataset`.
+    classes_at
+        Level of the class folders of a folder; see `featcache.open_dataset`.
     split
         A split of the dataset, or a slice such as ``"train[:10%]"`` or ``"[:100]"`` (of all), cut over its records in
         their order (see `featcache.splits.slices`): only these are read. Training and test rows
@@ -172,6 +176,9 @@ def extract(
         If `stop` returned true.
     """
     started = time.monotonic()
+    layout = splits if images is None and isinstance(splits, str | Mapping) else None
+    about = {"classes": classes, "splits": None if layout is not None else splits, "ids": ids}
+    source = laid_out(named_or_given(dataset, images, labels, **about), layout, classes_at)
     arguments = ExtractionArguments(
         spec=ExtractionSpec(
             backbone=backbone,
@@ -196,9 +203,7 @@ def extract(
         batch_size=batch_size,
         workers=workers,
     )
-    data, part = arguments.open(
-        named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
-    )
+    data, part = arguments.open(source)
     report = _reporter(on_progress, stop)
     failures: dict[int, ImageError] = {}
     if unchanged := unchanged_cache(arguments, data, part, report, failures):

@@ -47,7 +47,9 @@ class _Below:
 
 
 def _splits_below(folders: Sequence[Folder]) -> _Below:
-    words = {name: split for f in folders for name in sorted(f.names) if (split := split_of(name))}
+    order = ("train", "val", "test").index
+    found = {name: split for f in folders for name in sorted(f.names) if (split := split_of(name))}
+    words = dict(sorted(found.items(), key=lambda item: order(item[1])))
     some_ = [f for f in folders if len({words[name] for name in f.names if name in words}) > 1]
     only = [f for f in folders if not f.images and f.names and f.names <= words.keys()]
     return _Below(some_, only, words)
