@@ -106,8 +106,10 @@ def _flat_train(top: Folder, exact: Sequence[Folder], others: Sequence[Folder], 
 
 
 def _said_splits(place: str, splits: Splits) -> str:
-    taken = ", ".join(f"{f.path}/ is taken as {split}" for split, f in splits if f.total)
-    return f"{place}: {taken} (to choose: {option(splits={f.path: split for split, f in splits if f.total})})"
+    order = ("train", "val", "test").index
+    live = sorted(((split, f) for split, f in splits if f.total), key=lambda found: order(found[0]))
+    taken = ", ".join(f"{f.path}/ is taken as {split}" for split, f in live)
+    return f"{place}: {taken} (to choose: {option(splits={f.path: split for split, f in live})})"
 
 
 # Classes ------------------------------------------------------------------------------------------------------
@@ -188,7 +190,7 @@ def class_folders(splits: Splits, place: str, *, one_class: bool = False, said: 
     parts = tuple(Part(f.path, split, f.name) for split, above in taken for f in above.folders)
     flat = [] if not parts else [f for split, f in inner if (split, f) not in taken]
     moved = [new for (_, old), (_, new) in zip(splits, inner, strict=True) if new is not old and new.live]
-    if moved and not said:
+    if moved and parts and not said:
         said = f"{place}: the class folders are taken from {listed(moved)} {_choose(parts[0].path.count('/') + 1)}"
     return Layout(
         parts,
