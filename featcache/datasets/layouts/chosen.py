@@ -9,7 +9,7 @@ from featcache.core.display import some
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.layouts.layout import NO_SPLITS, Layout, Part
 from featcache.datasets.layouts.reading import class_folders, read_layout
-from featcache.datasets.layouts.split_words import exact_split, split_of
+from featcache.datasets.layouts.split_words import split_of
 from featcache.datasets.layouts.tree import Folder
 from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
@@ -140,12 +140,11 @@ def _parts(folder: Folder, chosen: _Chosen, split: str = UNSPLIT, label: str = "
 def _named_like_splits(root: Folder, level: int) -> dict[str, str]:
     """Return the splits that stand above the class folders by their names, or else directly below them."""
     for depth in (*range(1, level), level + 1):
-        folders = [f for f in root.walk() if f.level == depth and f.total]
+        folders = [f for f in root.walk() if f.level == depth and (f.live if depth < level else f.total)]
         words = {f.path: split for f in folders if (split := split_of(f.name))}
-        exact = any(exact_split(f.name) == "train" for f in folders)
         whole = bool(words) and len(words) == len(folders)
         parents = [f for f in root.walk() if f.level == depth - 1 and f.total]
-        if depth < level and (whole or exact):
+        if depth < level and (whole or "train" in words.values()):
             return words
         if depth > level and whole and len({*words.values()}) > 1 and not any(f.images for f in parents):
             return words

@@ -69,7 +69,8 @@ def split_within(name: str) -> str | None:
 def says_nothing(name: str) -> bool:
     """Return whether a folder's name is no class's: ``images``, ``test_data``, ``unlabelled``."""
     words = _words(name)
-    return split_of(name) is not None or "".join(words) in UNLABELLED or FILLERS.issuperset(words)
+    bare = bool(words) and FILLERS.issuperset(words)
+    return split_of(name) is not None or "".join(words) in UNLABELLED or bare
 
 
 def _words(name: str) -> list[str]:

@@ -16,6 +16,8 @@ from featcache.datasets.layouts.layout import Layout
 from featcache.datasets.layouts.reading import read_layout
 from featcache.datasets.layouts.tree import tree
 from featcache.errors import DataError, UsageError
+from featcache.extraction.dry_run import plan_extraction
+from featcache.extraction.extract import extract
 
 
 def folders(root: Path, *paths: str, count: int = 2) -> Path:
@@ -156,8 +158,8 @@ def test_plain_layouts_are_taken_and_said(tmp_path, name):
 def test_what_a_message_says_chooses_the_same_in_silence(tmp_path, name):
     root = folders(tmp_path / "p", *TAKEN[name][0])
     plain, said = opened(root)
-    given = options(re.search(r"\(to choose: ([^)]*)\)", said[0])[1])
-    chosen, said = opened(root, **given)
+    (choice,) = re.findall(r"\(to choose: ([^)]*)\)", said[0])
+    chosen, said = opened(root, **options(choice))
     assert said == []
     assert [(r.id, r.split, r.label) for r in chosen.records] == [
         (r.id, r.split, r.label) for r in plain.records
@@ -347,6 +349,25 @@ def test_a_folder_whose_name_looks_like_options_is_itself(tmp_path):
     root = folders(tmp_path / "p?classes_at=2", "a", "b")
     assert taken(open_dataset(root)) == {"a =  a", "b =  b"}
     assert open_dataset(root).spec == str(root)
+
+
+def test_splits_above_a_chosen_level_are_those_that_their_names_say(tmp_path):
+    root = folders(tmp_path, "training_set/a", "training_set/b", "test_set/a", "extra/a", "single_prediction")
+    data = open_dataset(root, classes_at=2)
+    assert taken(data) == {"training_set/a = train a", "training_set/b = train b", "test_set/a = test a"}
+    assert data.skipped == {"folders beside the splits (extra/, single_prediction/)": 2}
+
+
+def test_an_extraction_takes_the_options(tmp_path):
+    root = folders(tmp_path, "a", "b")
+    with pytest.raises(UsageError, match=r"splits: no folder c in .*; known: a, b"):
+        extract(root, splits={"train": "c"})
+    with pytest.raises(DataError, match=r"classes_at 2: no class folder of images is there"):
+        plan_extraction(root, classes_at=2)
+    with pytest.raises(
+        UsageError, match=r"splits given with a dataset, which has its own; they go with images="
+    ):
+        extract(root, splits=["train", "test"])
 
 
 def test_no_folder_is_a_split_where_none_is_said(tmp_path):
