@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,12 +40,14 @@ _NAMED = {
 _FORMAT_OF = {extension: name for name, extensions in _NAMED.items() for extension in extensions.split()}
 
 
-@checked_types()
+@checked_types(but=("splits",))
 def check_dataset(
     spec: str | Path | Dataset,
     *,
     data_dir: str | os.PathLike[str] | None = None,
     label_from: str | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> DatasetCheck:
@@ -55,7 +57,7 @@ def check_dataset(
     ----------
     spec
         As for `featcache.extract`, or an opened dataset.
-    data_dir, label_from
+    data_dir, label_from, splits, classes_at
         See `featcache.open_dataset`.
     workers
         Threads; one per core by default.
@@ -82,7 +84,9 @@ def check_dataset(
     """
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers}: expected at least 1")
-    data = open_dataset(spec, data_dir=data_dir, label_from=label_from)
+    data = open_dataset(
+        spec, data_dir=data_dir, label_from=label_from, splits=splits, classes_at=classes_at
+    )
     progress = Progress("check", total=len(data.records))
     looks = []
     for look in ordered_map(_look, data.records, workers=workers or default_workers(), ahead=64):

@@ -16,6 +16,7 @@ from featcache.datasets import Dataset, open_dataset
 from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import open_folder
 from featcache.datasets.formats.table import open_table
+from featcache.datasets.spec_options import read_options
 from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.splits.selection import NONE
 from featcache.splits.slices import ALL
@@ -108,7 +109,9 @@ def _extracted(
     spec = predictor.extraction.spec
     views = spec.views
     drawn = {} if views.count == 1 else {"augment": views.augmentation, "view_seed": views.seed}
-    what = [data.location or data.spec, classifier.fingerprint, views.to_json()]
+    _, options = read_options(data.spec)  # another layout of the same folder has other rows
+    where = [data.location or data.spec, *([options] if options else [])]
+    what = [*where, classifier.fingerprint, views.to_json()]
     name = f"{data.name}-{backbone_label(predictor.network)}-{sha256_json(what)[:8]}.h5"
     with advising(OTHER_HOME):
         done = extract(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.cli.extract import DATASET, LabelFrom
+from featcache.cli.extract import DATASET, ClassesAt, LabelFrom, Splits
 from featcache.core.tasks import MULTICLASS
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def check_(
     dataset: Annotated[str, typer.Argument(help=DATASET)],
     data_dir: Annotated[Path | None, typer.Option(help="Where TFDS's datasets are prepared.")] = None,
     label_from: LabelFrom = None,
+    splits: Splits = None,
+    classes_at: ClassesAt = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 if an image is unreadable or in several splits.")
     ] = False,
@@ -49,7 +51,13 @@ def check_(
 
     with console.progress() as on_progress:
         found = check_dataset(
-            dataset, data_dir=data_dir, label_from=label_from, workers=workers, on_progress=on_progress
+            dataset,
+            data_dir=data_dir,
+            label_from=label_from,
+            splits=splits,
+            classes_at=classes_at,
+            workers=workers,
+            on_progress=on_progress,
         )
     console.result(printable(found.to_json()), lines(found))
     if strict:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.cli.extract import LabelFrom
+from featcache.cli.extract import ClassesAt, LabelFrom, Splits
 from featcache.cli.output_files import require_output
 from featcache.cli.train_head import score_text
 from featcache.core.display import percent, percents
@@ -35,6 +35,8 @@ def command(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Cache to score on, in the place of PHOTOS.")] = None,
     label_from: LabelFrom = None,
+    splits: Splits = None,
+    classes_at: ClassesAt = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -66,8 +68,7 @@ def command(
         require_output("--errors", errors, (".csv", ".json"), map(str, given))
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
-    if label_from is not None:
-        photos = _named(photos, label_from)
+    photos = _with_options(photos, label_from, splits, classes_at)
     with console.progress() as on_progress:
         evaluation = loaded.evaluate(photos or cache, split, tta=tta, on_progress=on_progress)
     console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
@@ -88,13 +89,19 @@ def command(
         )
 
 
-def _named(photos: str | None, label_from: str) -> str:
-    """Return the photos with the option that reads labels in their names."""
-    from featcache.datasets import labelled_from
+def _with_options(
+    photos: str | None, label_from: str | None, splits: str | None, classes_at: int | None
+) -> str | None:
+    """Return the photos with the options that say how their folder is read."""
+    from featcache.datasets import folder_spec
 
+    given = {"--label-from": label_from, "--splits": splits, "--classes-at": classes_at}
+    first = next((f"{option} {value}" for option, value in given.items() if value is not None), None)
+    if first is None:
+        return photos
     if photos is None:
-        raise UsageError(f"--label-from {label_from!r} is for photos, and none are given; name their folder")
-    return str(labelled_from(photos, label_from))
+        raise UsageError(f"{first}: it is for photos, and none are given; name their folder")
+    return str(folder_spec(photos, label_from=label_from, splits=splits, classes_at=classes_at))
 
 
 def _refuse_contradictions(

@@ -27,6 +27,19 @@ LabelFrom = Annotated[
     ),
 ]
 
+Splits = Annotated[
+    str | None,
+    typer.Option(
+        help="Which folders are splits, as train=training_set,test=test_set; or none.", rich_help_panel="Data"
+    ),
+]
+ClassesAt = Annotated[
+    int | None,
+    typer.Option(
+        help="Level of the class folders: 1 for those in the dataset's own.", rich_help_panel="Data"
+    ),
+]
+
 
 @with_options(
     common=("backbone", "layer", "views", "split", "output", "workers", "dry_run", "overwrite"),
@@ -80,6 +93,8 @@ def command(
         Path | None, typer.Option(help="Where TFDS's datasets are prepared.", rich_help_panel="Data")
     ] = None,
     label_from: LabelFrom = None,
+    splits: Splits = None,
+    classes_at: ClassesAt = None,
     split: Annotated[
         str | None,
         typer.Option(help="Only a split or slice, as train[:10%] or [:100].", rich_help_panel="Data"),
@@ -142,6 +157,8 @@ def command(
         "seed": seed,
         "data_dir": data_dir,
         "label_from": label_from,
+        "splits": splits,
+        "classes_at": classes_at,
         "split": split,
         "shard": shard,
         "reuse": reuse or (),

@@ -17,10 +17,11 @@ from featcache.datasets.formats.table import open_table
 from featcache.datasets.formats.table_rows import READERS
 from featcache.datasets.formats.tar import open_tar
 from featcache.datasets.formats.tfds import open_tfds
-from featcache.datasets.spec_options import LABEL_FROM, with_option
+from featcache.datasets.layouts.layout import in_text
+from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, with_option
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 
-__all__ = ["Dataset", "Record", "labelled_from", "open_dataset"]
+__all__ = ["Dataset", "Record", "folder_spec", "open_dataset"]
 
 _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
     "folder": open_folder,
@@ -47,12 +48,14 @@ _TABLES = tuple(
 """Tables beside images by which the Hugging Face library's image folders are labelled, for error messages."""
 
 
-@checked_types()
+@checked_types(but=("splits",))
 def open_dataset(
     spec: str | os.PathLike[str] | Dataset,
     *,
     data_dir: str | os.PathLike[str] | None = None,
     label_from: str | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
 ) -> Dataset:
     """Scan a dataset without reading its images.
 
@@ -66,16 +69,22 @@ def open_dataset(
     label_from
         Template or regular expression by which the names of a folder's files tell their labels, such as
         ``"{label}_{}.jpg"``: the same as ``?label_from=`` behind ``"folder:PATH"``.
+    splits
+        Which folders of a folder are which split: ``"train=training_set,test=test_set"``, a mapping from splits to
+        folders, or ``"none"``; the same as ``?splits=`` behind ``"folder:PATH"``.
+    classes_at
+        Level of the class folders of a folder, 1 for those in it: the same as ``?classes_at=`` behind
+        ``"folder:PATH"``.
 
     Raises
     ------
     UsageError
         If the spec's kind is unknown, or missing for a path that is no folder; if `data_dir` is given for a dataset
-        that is not of TFDS, or `label_from` for one that is no folder.
+        that is not of TFDS, or `label_from`, `splits` or `classes_at` for one that is no folder.
     DataError
         If the dataset is missing, empty or not usable.
     """
-    spec = labelled_from(spec, label_from)
+    spec = folder_spec(spec, label_from=label_from, splits=splits, classes_at=classes_at)
     opened = isinstance(spec, Dataset)
     name = spec.spec if opened else os.fspath(spec)
     kind, colon, rest = name.partition(":")
@@ -96,15 +105,28 @@ def open_dataset(
     return _open_path(name)
 
 
-def labelled_from(
-    spec: str | os.PathLike[str] | Dataset, label_from: str | None
+def folder_spec(
+    spec: str | os.PathLike[str] | Dataset,
+    *,
+    label_from: str | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
 ) -> str | os.PathLike[str] | Dataset:
-    """Return a spec with ``?label_from=`` in it, if one is given; raises `UsageError` where that does not belong."""
-    if label_from is None:
-        return spec
-    if isinstance(spec, Dataset):
-        raise UsageError(f"{spelled(LABEL_FROM)} {label_from!r}: {spec.spec!r} is open already; leave it out")
-    return with_option(spec, LABEL_FROM, label_from, tuple(_SOURCES))
+    """Return a folder's spec with the options in it that say how it is read; see `open_dataset`.
+
+    Raises
+    ------
+    UsageError
+        If one is given for what is no folder, is open already, or says it itself.
+    """
+    named = splits if isinstance(splits, str | None) else in_text({f: s for s, f in splits.items()})
+    level = None if classes_at is None else str(classes_at)
+    for key, value in {LABEL_FROM: label_from, SPLITS: named, CLASSES_AT: level}.items():
+        if value is not None:
+            if isinstance(spec, Dataset):
+                raise UsageError(f"{spelled(key)} {value}: {spec.spec!r} is open already; leave it out")
+            spec = with_option(spec, key, value, tuple(_SOURCES))
+    return spec
 
 
 def _open_path(path: str) -> Dataset:

@@ -1,5 +1,6 @@
 """Names of images, classes and splits: what a cache cannot store as it was given is refused before any work."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -7,6 +8,8 @@ from featcache.errors import DataError
 
 MOST = 10_000
 """Longest name in characters."""
+_MOST_DIGITS = 1000
+"""Of a number in a name; Python converts no more than 4300, and takes long for many."""
 
 
 def why_not_kept(name: str) -> str:
@@ -96,3 +99,13 @@ def require_kept(ids: Sequence[str], spec: str) -> None:
     for row, name in enumerate(ids):
         if why := why_not_kept(name):
             raise DataError(f"{spec}: the name of image {row}, {shown(name)}, {why}")
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key in which numbers count as numbers: 1, 2, 10 and not 1, 10, 2."""
+    parts = (part for part in re.split(r"(\d+)", name) if part)
+    numbers_as_numbers = (
+        (0, int(part), "") if part.isdecimal() and len(part) <= _MOST_DIGITS else (1, 0, part.casefold())
+        for part in parts
+    )
+    return (*numbers_as_numbers, (2, 0, name))

@@ -1,4 +1,4 @@
-"""Options behind a folder in a spec, ``folder:photos?label_from={label}_{}.jpg``: read, and written."""
+"""Options behind a folder in a spec, ``folder:photos?classes_at=2``: read, and written."""
 
 import os
 import re
@@ -9,7 +9,9 @@ from featcache.core.argument_types import spelled
 from featcache.errors import UsageError, did_you_mean
 
 LABEL_FROM = "label_from"
-FOLDER_OPTIONS = (LABEL_FROM,)
+SPLITS = "splits"
+CLASSES_AT = "classes_at"
+FOLDER_OPTIONS = (LABEL_FROM, SPLITS, CLASSES_AT)
 _SAFE = "{}()[]<>^$*+.,:;!|/\\=@'\" "
 """Signs that stay as they are in a value: those of expressions and templates, but for ``?``, ``&``, ``#`` and ``%``."""
 

@@ -16,7 +16,7 @@ from featcache.cache import partial_path
 from featcache.cache.layout import build_identity, needed_bytes
 from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS
-from featcache.datasets import Dataset, labelled_from
+from featcache.datasets import Dataset, folder_spec
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.plan import build_plan
 from featcache.extraction.resolved import resolve
@@ -79,7 +79,7 @@ class PlanReport:
         return {**asdict(self), "path": str(self.path)}
 
 
-@checked_types(but=("views", "view_seed", "image_size"))
+@checked_types(but=("views", "view_seed", "image_size", "splits"))
 def plan_extraction(
     dataset: str | Path | Dataset,
     *,
@@ -99,6 +99,8 @@ def plan_extraction(
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     label_from: str | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -112,8 +114,8 @@ def plan_extraction(
     Parameters
     ----------
     dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
-views, augment, view_seed, test_fraction, seed, data_dir, label_from, split, shard, reuse, verify, overwrite, \
-batch_size, workers
+views, augment, view_seed, test_fraction, seed, data_dir, label_from, splits, classes_at, split, shard, reuse, verify, \
+overwrite, batch_size, workers
         See `featcache.extract`.
     """
     arguments = ExtractionArguments(
@@ -140,7 +142,9 @@ batch_size, workers
         batch_size=batch_size,
         workers=workers,
     )
-    data, part = arguments.open(labelled_from(dataset, label_from))
+    data, part = arguments.open(
+        folder_spec(dataset, label_from=label_from, splits=splits, classes_at=classes_at)
+    )
     resolved = resolve(arguments.spec)
     target = arguments.target(data, part, resolved)
     return _report(

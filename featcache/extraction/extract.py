@@ -20,7 +20,7 @@ from featcache.cache.set_aside import remove_set_aside, set_aside
 from featcache.core.argument_types import checked_types
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.warning import warn_all
-from featcache.datasets import Dataset, labelled_from
+from featcache.datasets import Dataset, folder_spec
 from featcache.datasets.formats.arrays import named_or_given
 from featcache.errors import DataError, ImageError, Interrupted
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
@@ -53,7 +53,7 @@ def extract(
     images: Any = None,
     labels: Iterable[Any] | None = None,
     classes: Sequence[str] | None = None,
-    splits: str | Iterable[str] | None = None,
+    splits: str | Iterable[str] | Mapping[str, str] | None = None,
     ids: Iterable[str] | None = None,
     backbone: "str | LoadedBackbone" = DEFAULT,
     layers: Sequence[str] = ("pool",),
@@ -71,6 +71,7 @@ def extract(
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     label_from: str | None = None,
+    classes_at: int | None = None,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -93,7 +94,8 @@ def extract(
         A spec (``"photos/"``, ``"folder:photos"``) or an opened dataset.
     images, labels, classes, splits, ids
         Instead of a dataset, pictures that are in memory (arrays, encoded bytes, PIL images) or paths, one label for
-        each, and optional classes, splits and ids; see `featcache.open_arrays`.
+        each, and optional classes, splits and ids; see `featcache.open_arrays`. With a folder, `splits` says which
+        of its folders are which split, as ``"train=training_set,test=test_set"``; see `featcache.open_dataset`.
     backbone
         ``arch`` or ``arch.tag``, or a loaded backbone.
     layers
@@ -129,6 +131,8 @@ def extract(
         Where TFDS's datasets are prepared; see `featcache.open_dataset`.
     label_from
         How the names of a folder's files tell their labels, as ``"{label}_{}.jpg"``; see `featcache.open_dataset`.
+    classes_at
+        Level of the class folders of a folder; see `featcache.open_dataset`.
     split
         A split of the dataset, or a slice such as ``"train[:10%]"`` or ``"[:100]"`` (of all), cut over its records in
         their order (see `featcache.splits.slices`): only these are read. Training and test rows
@@ -175,8 +179,10 @@ def extract(
         If `stop` returned true.
     """
     started = time.monotonic()
-    given = named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
-    source = labelled_from(given, label_from)
+    layout = splits if images is None and isinstance(splits, str | Mapping) else None
+    about = {"classes": classes, "splits": None if layout is not None else splits, "ids": ids}
+    given = named_or_given(dataset, images, labels, **about)
+    source = folder_spec(given, label_from=label_from, splits=layout, classes_at=classes_at)
     arguments = ExtractionArguments(
         spec=ExtractionSpec(
             backbone=backbone,

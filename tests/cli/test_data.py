@@ -120,3 +120,23 @@ def test_pictures_of_formats_that_are_not_read_are_told_once(cli, photos):
     assert (
         "  left out    1 HEIC file (IMG_1.HEIC): unsupported format; convert it to one of JPEG, " in ran.out
     )
+
+
+def test_what_folders_are_taken_for_is_said_and_can_be_chosen(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo_folder(Path("p"), {"training_set/cat": 1, "training_set/dog": 1, "test_set/cat": 1})
+    ran = cli("data", "check", "p")
+    assert "  all                     2     1" in ran.out.splitlines()
+    assert (
+        "warning: p: training_set/ is taken as train, test_set/ is taken as test (to choose: --splits "
+        in ran.err
+    )
+    ran = cli("data", "check", "p", "--splits", "train=training_set,exam=test_set")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("folder:p?splits=train=training_set,exam=test_set: 3 images, 2 classes")
+    ran = cli("data", "check", "p", "--classes-at", "3")
+    assert (ran.code, ran.out) == (3, "")
+    assert (
+        "p: --classes-at 3: no class folder of images is there; the folders of images reach down to level 2"
+        in ran.err
+    )

@@ -1,67 +1,48 @@
-"""Folders of images: ``root/split/class/*.jpg`` or ``root/class/*.jpg``; or labels in the files' names."""
+"""Folders of images: ``root/split/class/*.jpg`` or ``root/class/*.jpg``."""
 
 import os
-import re
-import stat
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from featcache.core.disk.names import NotRegularError, expanded, no_folder, open_regular_file, require_folder
+from featcache.core.disk.names import expanded, no_folder, require_folder
+from featcache.core.display import some
 from featcache.core.warning import warn
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
-from featcache.datasets.file_state import file_state, size_and_times
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, features_alone, space_at_end
+from featcache.datasets.file_bytes import read_regular_file
+from featcache.datasets.folder_files import FoundImage, entries_of, images_below, inode, is_folder
 from featcache.datasets.labels.file_names import NamePattern
 from featcache.datasets.labels.name_forms import in_words as form_in_words
 from featcache.datasets.labels.name_forms import told_classes
-from featcache.datasets.left_out import LeftOut, in_words
-from featcache.datasets.spec_options import LABEL_FROM, read_options
-from featcache.errors import DataError, ImageError
-from featcache.images.limits import require_readable_size
-from featcache.images.names import is_image_name
-from featcache.splits.slices import SPLITS
-
-_MOST_DIGITS = 1000
-"""Of a number in a name; Python converts no more than 4300, and takes long for many."""
+from featcache.datasets.layouts.chosen import chosen_layout, read_level, read_splits
+from featcache.datasets.layouts.layout import Layout
+from featcache.datasets.layouts.split_words import split_of
+from featcache.datasets.layouts.tree import count_images, split_files, tree
+from featcache.datasets.left_out import LeftOut, in_words, refuse_vanished
+from featcache.datasets.names import confusable, natural_key, told_apart
+from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, read_options
+from featcache.errors import DataError, UsageError
 
 LAYOUTS = "expected ROOT/CLASS/image.jpg or ROOT/{train,val,test}/CLASS/image.jpg"
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    path: str
-    size: int
-    mtime_ns: int
-    state: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class _Labelled:
-    image: _Found
+    image: FoundImage
     label: str
     split: str
     group: str = ""
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key in which numbers count as numbers: 1, 2, 10 and not 1, 10, 2."""
-    parts = (part for part in re.split(r"(\d+)", name) if part)
-    numbers_as_numbers = (
-        (0, int(part), "") if part.isdecimal() and len(part) <= _MOST_DIGITS else (1, 0, part.casefold())
-        for part in parts
-    )
-    return (*numbers_as_numbers, (2, 0, name))
-
-
-def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
-    """Scan a folder of class folders, with or without split folders above them.
+def open_folder(path: str, *, least_classes: int = 2, allow_empty_classes: bool = False) -> Dataset:
+    """Scan a folder of class folders, with or without split folders above them (`featcache.datasets.layouts`).
 
     Hidden files and folders, and files that are not images by their extension are left out and counted; nothing is
-    opened. What has an image's name and is no regular file (a broken link, a FIFO, a folder without images) is a record
-    that cannot be read: a photo may be in its place again. Classes are the names of the class folders over all splits,
-    in natural order; a class folder may hold folders of its own. Folders that stand for the same split (``val/`` and
-    ``dev/``) are taken together.
+    opened but files without extension, whose first bytes tell. What has an image's name and is no regular file (a
+    broken link, a FIFO, a folder without images) is a record that cannot be read: a photo may be in its place again.
+    Classes are the names of the class folders over all splits, in natural order; a class folder may hold folders of its
+    own. Folders that stand for the same split (``val/`` and ``dev/``) are taken together.
 
     With ``?label_from=PATTERN`` behind the path the files' names tell the classes, in whatever folders they are
     (`featcache.datasets.labels.file_names`).
@@ -72,29 +53,31 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         The folder, ``~`` is expanded; and options (`featcache.datasets.spec_options`).
     least_classes
         2 for training; where photos are only scored, 1 is enough.
+    allow_empty_classes
+        Whether to go on without a class folder in which there are pictures, and none of them is read.
 
     Raises
     ------
     MissingFileError
         If it does not exist.
     DataError
-        If it holds no images, no class folders, or fewer classes; if a name tells no label.
+        If it holds no images, no class folders, or fewer classes; if a class would vanish, or folders can be read in
+        two ways; if a name tells no label.
     UsageError
         If an option is unknown, or its value cannot be used.
     """
-    place, options = read_options(path)
+    place, options = (path, {}) if os.path.isdir(expanded(path)) else read_options(path)
     root = expanded(place)
-    pattern = NamePattern.parse(options[LABEL_FROM]) if LABEL_FROM in options else None
     _require_folder(root)
     skipped = LeftOut()
-    found = _by_folders(root, skipped) if pattern is None else _by_names(root, pattern, skipped)
+    read = _by_names if LABEL_FROM in options else partial(_by_folders, allow_empty_classes=allow_empty_classes)
+    found = read(root, options, skipped, least_classes=least_classes)
     classes = sorted({own.label for own in found}, key=natural_key)
-    _refuse_unusable(root, classes, skipped, least_classes, named=pattern is not None)
-    if unread := skipped.unread():
-        warn(in_words(unread))  # in the words of the line that extractions print
+    for told in _alike(root, classes):
+        warn(told)
+    skipped.tell()
     labels = {name: index for index, name in enumerate(classes)}
-    folders = {os.path.dirname(own.image.path) for own in found}
-    below = {folder: _below(folder, root) for folder in folders}
+    below = {folder: _below(folder, root) for folder in {os.path.dirname(own.image.path) for own in found}}
     return Dataset(
         spec=f"folder:{path}" if options else path,
         name=root.resolve().name or "dataset",
@@ -102,102 +85,23 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         records=[_record(own, below, labels[own.label]) for own in found],
         skipped=skipped.reasons(),
         location=f"folder:{root.resolve()}",
-        why_absent=partial(_why_absent, root),
+        why_absent=partial(why_absent, root),
     )
 
 
-def _by_folders(root: Path, skipped: LeftOut) -> list[_Labelled]:
-    """Return the images with the class folders they are in; class folders without images are counted."""
-    folders = [
-        (split, name, folder)
-        for split, above in _split_folders(root, skipped)
-        for name, folder in _class_folders(above, skipped)
-    ]
-    found = [
-        _Labelled(image, name, split)
-        for split, name, folder in folders
-        for image in _images(folder, skipped, (_inode(root), _inode(folder.parent)))
-    ]
-    hollow = sorted({n for _, n, _ in folders} - {own.label for own in found}, key=natural_key)
-    skipped.folders("class folder", "without images", hollow)
-    return found
-
-
-def _by_names(root: Path, pattern: NamePattern, skipped: LeftOut) -> list[_Labelled]:
-    """Return the images with the labels that their names tell, in whatever folders they are."""
-    found = [
-        (split, image)
-        for split, above in _split_folders(root, skipped)
-        for image in _images(above, skipped, () if above == root else (_inode(root),))
-    ]
-    told = pattern.require([_below(image.path, root) for _, image in found], root)
-    return [
-        _Labelled(image, own.label, own.split or split, own.group)
-        for (split, image), own in zip(found, told, strict=True)
-    ]
-
-
-def read_regular_file(path: str) -> bytes:
-    """Return a file's bytes; refuses what is no regular file, see `open_regular_file`.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    ImageError
-        It is larger than any image that is read, or a FIFO, a socket or a device.
-    """
-    try:
-        descriptor, status = open_regular_file(path)
-    except NotRegularError as error:
-        raise ImageError("not a regular file", str(error)) from error
-    # Not through a file object: it asks the system twice as often, and between threads every question costs a turn.
-    try:
-        require_readable_size(status.st_size)  # a sparse file may claim terabytes
-        data = os.read(descriptor, status.st_size)
-        while len(data) < status.st_size and (more := os.read(descriptor, 2**24)):  # one read ends at 2 GiB
-            data += more
-        return data
-    finally:
-        os.close(descriptor)
-
-
-def read_extent(path: str, offset: int, size: int, written: tuple[int, int, int] | None = None) -> bytes:
-    """Return a part of a file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    offset, size
-        In bytes.
-    written
-        Size and times of the file in which that place was found (`featcache.datasets.file_state.size_and_times`).
-
-    Raises
-    ------
-    OSError
-        The file cannot be read, is another one by now, or ends before.
-    """
-    descriptor, status = open_regular_file(path)
-    cut = f"{path} ends within the image at byte {offset}: it was cut after it was indexed"
-    try:
-        if status.st_size < offset + size:
-            raise OSError(cut)
-        if written is not None and size_and_times(status) != written:
-            raise OSError(f"{path} was changed after it was indexed")
-        data = os.pread(descriptor, size, offset)
-    finally:
-        os.close(descriptor)
-    if len(data) != size:
-        raise OSError(cut)
-    return data
-
-
-def image_files(folder: Path) -> tuple[list[Path], LeftOut]:
-    """Return the images below a folder in natural order, and why other files were left out."""
+def image_records(root: Path) -> tuple[list[Record], LeftOut]:
+    """Return a record without label of each image below a folder, and why other files were left out."""
+    _require_folder(root)
     skipped = LeftOut()
-    return [Path(found.path) for found in _images(folder, skipped, ())], skipped
+    found = [_Labelled(image, "", UNSPLIT) for image in images_below(root, skipped)]
+    below = {folder: _below(folder, root) for folder in {os.path.dirname(own.image.path) for own in found}}
+    return [_record(own, below, -1) for own in found], skipped
+
+
+def why_absent(root: Path, name: str) -> str:
+    """Return why an image without a record may be there nevertheless: what is in its place, or in that of a folder."""
+    place = os.path.join(root, name)
+    return no_folder(place) or (f"{place} is a folder now" if os.path.isdir(place) else "")
 
 
 def _require_folder(root: Path) -> None:
@@ -210,153 +114,166 @@ def _below(folder: str, root: Path) -> str:
     return Path(folder).relative_to(root).as_posix()
 
 
-def _record(labelled: _Labelled, below: dict[str, str], label: int) -> Record:
-    found = labelled.image
-    folder, name = os.path.split(found.path)
+def _record(found: _Labelled, below: dict[str, str], label: int) -> Record:
+    folder, name = os.path.split(found.image.path)
     return Record(
         id=name if below[folder] == "." else f"{below[folder]}/{name}",
         label=label,
-        split=labelled.split,
-        group=labelled.group,
-        read=partial(read_regular_file, found.path),
-        size=found.size,
-        mtime_ns=found.mtime_ns,
-        state=found.state,
+        split=found.split,
+        read=partial(read_regular_file, found.image.path),
+        size=found.image.size,
+        mtime_ns=found.image.mtime_ns,
+        group=found.group,
+        state=found.image.state,
     )
 
 
-def _split_folders(root: Path, skipped: LeftOut) -> list[tuple[str, Path]]:
-    """Return the folders that hold class folders, each with the split it stands for."""
-    folders = [Path(entry.path) for entry in _entries(root, LeftOut()) if _is_folder(entry)]
-    named = [(SPLITS[f.name.casefold()], f) for f in folders if f.name.casefold() in SPLITS]
-    if not any(split == "train" for split, _ in named):
-        return [(UNSPLIT, root)]
-    beside = [folder.name for folder in folders if folder.name.casefold() not in SPLITS]
-    skipped.folders("folder", "beside the splits", beside)
-    return named
+# Classes by folders -------------------------------------------------------------------------------------------
 
 
-def _class_folders(folder: Path, skipped: LeftOut) -> Iterator[tuple[str, Path]]:
-    for entry in _entries(folder, skipped):
-        if _is_folder(entry):
-            yield entry.name, Path(entry.path)
-        else:
-            skipped["not in a class folder"] += 1
-
-
-def _images(folder: Path, skipped: LeftOut, above: tuple[tuple[int, int], ...]) -> Iterator[_Found]:
-    """Yield the images below a folder, depth first; folders may be nested as deep as the system allows."""
-    entered: dict[tuple[int, int], Iterator[os.DirEntry[str]]] = {}  # the innermost folder last
-    hollow: dict[tuple[int, int], str] = {}  # of these, folders in the place of an image, without one so far
-
-    def enter(folder: str | Path, *, instead: bool = False) -> bool:
-        # As text below the first: a path object is slow to make of a long one.
-        here = _inode(folder)
-        if here in above or here in entered:
-            return False
-        entered[here] = _entries(folder, skipped)
-        if instead:
-            hollow[here] = str(folder)
-        return True
-
-    enter(folder)
-    while entered:
-        innermost = next(reversed(entered))
-        entry = next(entered[innermost], None)
-        if entry is None:
-            del entered[innermost]
-            if innermost in hollow:
-                yield _Found(hollow.pop(innermost), 0, 0, b"")
-        elif _is_folder(entry):
-            if enter(entry.path, instead=is_image_name(entry.name)):
-                continue
-            if is_image_name(entry.name):
-                yield _Found(entry.path, 0, 0, b"")
-            else:
-                skipped["link back to a folder above"] += 1
-        elif not is_image_name(entry.name):
-            skipped.no_image(entry.name)
-        else:
-            hollow.clear()
-            yield _found(entry)
-
-
-def _found(entry: os.DirEntry[str]) -> _Found:
-    """Return a file with its state, without one where it is there and cannot be read as a file."""
+def _by_folders(
+    root: Path, options: dict[str, str], skipped: LeftOut, *, least_classes: int, allow_empty_classes: bool
+) -> list[_Labelled]:
+    """Return the images with the class folders they are in; class folders without images are counted."""
     try:
-        status = entry.stat()
-    except OSError:  # a broken link, or it was taken away after it was listed
-        return _Found(entry.path, 0, 0, b"")
-    if not stat.S_ISREG(status.st_mode):
-        return _Found(entry.path, 0, 0, b"")
-    return _Found(entry.path, status.st_size, status.st_mtime_ns, file_state(status))
+        layout = _layout(root, options, one_class=least_classes < 2)
+    except DataError as error:
+        if hint := _form_of_names(root):
+            raise DataError(f"{error}{hint}") from None
+        raise
+    folders = _class_folders(root, layout, skipped)
+    found: list[_Labelled] = []
+    vanished: dict[str, LeftOut] = {}
+    for split, name, folder in folders:
+        own = LeftOut()
+        images = list(images_below(folder, own, (inode(root), inode(folder.parent))))
+        found += (_Labelled(image, name, split) for image in images)
+        if not images and own.unread_formats():
+            vanished[_below(str(folder), root)] = own
+        skipped.include(own)
+    classes = {own.label for own in found}
+    hollow = sorted({n for _, n, _ in folders} - classes, key=natural_key)
+    skipped.folders("class folder", "without images", hollow)
+    if classes and not allow_empty_classes:
+        refuse_vanished(root, vanished)
+    _refuse_unusable(root, [*classes], skipped, least_classes)
+    if layout.said:
+        warn(layout.said)
+    return found
 
 
-def _inode(folder: str | Path) -> tuple[int, int]:
-    with access_errors(folder, "open"):
-        status = os.stat(folder)
-    return status.st_dev, status.st_ino
+def _layout(root: Path, options: dict[str, str], *, one_class: bool) -> Layout:
+    """Return what the folders are, by the options if there are any."""
+    splits, level = options.get(SPLITS), options.get(CLASSES_AT)
+    layout = chosen_layout(
+        tree(count_images(root, natural_key)),
+        str(root),
+        splits=None if splits is None else read_splits(splits),
+        classes_at=None if level is None else read_level(level),
+        one_class=one_class,
+    )
+    if layout.wrapper and (files := split_files(root, layout.wrapper)):
+        several = len(files) > 1
+        raise DataError(
+            f"{root} holds one folder of images, {layout.wrapper}/, and beside it {some(files, 3)}, which may tell the "
+            f"splits; to leave {'them' if several else 'it'} aside, name the folder itself ({root}/{layout.wrapper}); "
+            f"{LAYOUTS}"
+        )
+    return layout
 
 
-def _entries(folder: str | Path, skipped: LeftOut) -> Iterator[os.DirEntry[str]]:
-    """Yield visible folders, regular files (links followed) and whatever has an image's name; count the others."""
-    with access_errors(folder, "list"), os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: natural_key(entry.name))
-    for entry in entries:
-        if entry.name.startswith((".", "__MACOSX")):
-            skipped["hidden"] += 1
-        elif _is_folder(entry) or _is_file(entry) or is_image_name(entry.name):
-            yield entry
-        else:
-            skipped["no regular file (FIFO, device or broken link)"] += 1
+def _class_folders(root: Path, layout: Layout, skipped: LeftOut) -> list[tuple[str, str, Path]]:
+    """Return split, class and place of each class folder, and count what is left out beside them."""
+    for above in layout.above:
+        loose = sum(not is_folder(entry) for entry in entries_of(root / above, skipped))
+        if loose:
+            skipped["not in a class folder"] += loose
+    skipped.folders("folder", "beside the splits", list(layout.beside))
+    for path, count in layout.unlabelled:
+        skipped[f"without labels ({path}/)"] = count
+    return [(part.split, part.label, root / part.path) for part in layout.parts]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
+def _alike(root: Path, classes: Sequence[str]) -> list[str]:
+    """Return what is said of classes that people take for one."""
+    return [
+        f"{root}: the class folders {told_apart(group)} differ only in case, blanks or the form of their letters; if "
+        "they are one class, give them one name"
+        for group in confusable(classes)
+    ]
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
-
-
-def _why_absent(root: Path, name: str) -> str:
-    """Return why an image without a record may be there nevertheless: what is in its place, or in that of a folder."""
-    place = os.path.join(root, name)
-    return no_folder(place) or (f"{place} is a folder now" if os.path.isdir(place) else "")
-
-
-def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: int, *, named: bool) -> None:
+def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: int) -> None:
     if len(classes) >= max(least, 1):
         return
     reasons = skipped.reasons()
     found = f"; left out: {in_words(reasons)}" if reasons else ""
-    if named:
-        raise DataError(
-            f"{root} holds one class ({classes[0]}) by its files' names; a classifier needs at least two{found}"
-            if classes
-            else f"{root} holds no images{found}"
-        )
     hint = _form_of_names(root)
     if not classes:
-        raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{found}{hint}")
+        alone = f"; {features_alone(str(root))}" if skipped["not in a class folder"] else ""
+        raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{alone}{found}{hint}")
     raise DataError(
-        f"{root} holds one class ({classes[0]}); a classifier needs at least two; {LAYOUTS}{found}{hint}"
+        f"{root} holds one class ({classes[0]}); a classifier needs at least two; {LAYOUTS}; "
+        f"{features_alone(str(root))}{found}{hint}"
     )
 
 
 def _form_of_names(root: Path) -> str:
     """Return a hint at the option that reads the labels in the files' names, where they have a form that tells some."""
-    ignored = LeftOut()
-    images = [
-        os.path.basename(image.path)
-        for _, above in _split_folders(root, ignored)
-        for image in _images(above, ignored, () if above == root else (_inode(root),))
-    ]
-    told = told_classes(images) if images else None
+    names = [os.path.basename(image.path) for image in images_below(root, LeftOut())]
+    told = told_classes(names) if names else None
     return f". The files' names tell classes: {form_in_words(*told)}" if told else ""
+
+
+# Classes by names ---------------------------------------------------------------------------------------------
+
+
+def _by_names(root: Path, options: dict[str, str], skipped: LeftOut, *, least_classes: int) -> list[_Labelled]:
+    """Return the images with the labels that their names tell, in whatever folders they are."""
+    pattern = NamePattern.parse(options[LABEL_FROM])
+    if CLASSES_AT in options:
+        raise UsageError(
+            f"dataset {str(root)!r}: label_from takes the classes from the files' names, and classes_at from the "
+            "folders; give one of them"
+        )
+    found = [
+        (split, image)
+        for split, above in _split_folders(root, options.get(SPLITS), skipped)
+        for image in images_below(above, skipped, () if above == root else (inode(root),))
+    ]
+    told = pattern.require([_below(image.path, root) for _, image in found], root)
+    labelled = [
+        _Labelled(image, own.label, own.split or split, own.group)
+        for (split, image), own in zip(found, told, strict=True)
+    ]
+    _refuse_few(root, {own.label for own in labelled}, skipped, least_classes)
+    return labelled
+
+
+def _split_folders(root: Path, chosen: str | None, skipped: LeftOut) -> list[tuple[str, Path]]:
+    """Return the folders that are splits, by the option or by their names; one of them trains, or none is a split."""
+    folders = [Path(entry.path) for entry in entries_of(root, LeftOut()) if is_folder(entry)]
+    if chosen is not None:
+        named = [(split, root / folder) for folder, split in read_splits(chosen).items()]
+        if missing := [str(folder) for _, folder in named if not folder.is_dir()]:
+            raise UsageError(f"dataset {str(root)!r}: splits={chosen}: there is no folder {missing[0]}")
+    else:
+        named = [(split, folder) for folder in folders if (split := split_of(folder.name))]
+        if not any(split == "train" for split, _ in named):
+            named = []
+    taken = {folder for _, folder in named}
+    if named:
+        skipped.folders("folder", "beside the splits", [f.name for f in folders if f not in taken])
+    return named or [(UNSPLIT, root)]
+
+
+def _refuse_few(root: Path, classes: set[str], skipped: LeftOut, least: int) -> None:
+    if len(classes) >= max(least, 1):
+        return
+    reasons = skipped.reasons()
+    found = f"; left out: {in_words(reasons)}" if reasons else ""
+    raise DataError(
+        f"{root} holds one class ({min(classes)}) by its files' names; a classifier needs at least two{found}"
+        if classes
+        else f"{root} holds no images{found}"
+    )

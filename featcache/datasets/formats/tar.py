@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from featcache.core.disk.names import DANGLING, NOTHING, described, kind_of, open_regular_file, require_file
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
+from featcache.datasets.dataset import Dataset, Record, access_errors
 from featcache.datasets.file_state import file_state, size_and_times
 from featcache.datasets.formats.folder import natural_key, read_extent
 from featcache.datasets.labels.tar_labels import READERS, Label, as_indices, class_names
+from featcache.datasets.layouts.shard_splits import splits_by_names
 from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.images.limits import MAX_FILE_BYTES
 from featcache.splits.slices import SPLITS
@@ -68,7 +69,9 @@ def open_tar(pattern: str) -> Dataset:
 
     Class names are the lines of a ``classes.txt`` beside the first shard, into which numbers are indices;
     without one they are the labels' own texts, in natural order. A sample's split is that of its ``.json``,
-    else the shard's file name begins with it (``train-000.tar``), else there is none.
+    else the shard's file name begins with it (``train-000.tar``). Where neither says any, it is the word in the names
+    of all shards or of their folders (``flowers-val-000.tar``), or the folder of the sample (``val/1.jpg``), if these
+    are of several splits; else there is none.
 
     Left out and counted: samples without an image, with several, without a label or with one that cannot be
     read; members that are links, devices or sparse, whose names are absolute or climb with ``..``, or that are
@@ -97,13 +100,17 @@ def open_tar(pattern: str) -> Dataset:
     for shard in shards:
         with access_errors(shard):
             samples += _samples(shard, skipped)
-    names = class_names(shards[0].parent / "classes.txt")
-    classes, labels = as_indices([sample.label for sample in samples], names)
+    listed = class_names(shards[0].parent / "classes.txt")
+    classes, labels = as_indices([sample.label for sample in samples], listed)
     _refuse_unusable(pattern, samples, classes, skipped)
     root = Path(os.path.commonpath([shard.parent for shard in shards]))
-    parts = {shard: (shard.relative_to(root).as_posix(), _split_of(shard)) for shard in shards}
+    names = {shard: shard.relative_to(root).as_posix() for shard in shards}
+    split_of = splits_by_names(
+        [(names[sample.shard], sample.image.name, sample.label.split) for sample in samples], f"tar:{pattern}"
+    )
     records = [
-        _record(sample, label, *parts[sample.shard]) for sample, label in zip(samples, labels, strict=True)
+        _record(sample, label, names[sample.shard], split)
+        for sample, label, split in zip(samples, labels, split_of, strict=True)
     ]
     return Dataset(
         spec=f"tar:{pattern}",
@@ -126,11 +133,6 @@ def _record(sample: _Sample, label: int, shard: str, split: str) -> Record:
         mtime_ns=sample.written[1],
         state=sample.state,
     )
-
-
-def _split_of(shard: Path) -> str:
-    prefix = re.match(r"[a-z]+(?=[-_.])", shard.name.casefold())
-    return SPLITS.get(prefix[0], UNSPLIT) if prefix else UNSPLIT
 
 
 # Shards -----------------------------------------------------------------------------------------------------

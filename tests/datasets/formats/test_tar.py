@@ -566,3 +566,42 @@ def test_a_shard_that_cannot_be_read_is_told(tmp_path, monkeypatch):
         DataError, match=r"cannot read .*s\.tar: Input/output error \[errno 5, EIO\]; the disk rep"
     ):
         open_tar(str(path))
+
+
+# Splits by names --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "splits", "words"),
+    [
+        (["pets-train-0.tar", "pets-val-0.tar"], ["train", "val"], "pets-train-0.tar as train; pets-val-0.tar as val"),
+        (["Training/0.tar", "holdout/0.tar"], ["train", "test"], "holdout/0.tar as test; Training/0.tar as train"),
+        (["pets_testset.tar", "pets_trainset.tar"], ["test", "train"], "pets_testset.tar as test; pets_trainset.tar as "
+         "train"),
+        (["pets-train-0.tar", "pets-train-1.tar"], [UNSPLIT] * 2, ""),
+        (["pets-train-0.tar", "pets-extra-0.tar"], [UNSPLIT] * 2, ""),
+        (["train-0.tar", "pets-val-0.tar"], ["train", UNSPLIT], ""),
+    ],
+)  # fmt: skip
+def test_names_of_all_shards_tell_the_splits_where_there_are_several(tmp_path, recwarn, names, splits, words):
+    for name in names:
+        shard(tmp_path / name, PETS)
+    found = open_tar(f"{tmp_path}/{{{','.join(names)}}}")
+    assert [record.split for record in found.records[::2]] == splits
+    said = [str(each.message).replace(str(tmp_path), "P") for each in recwarn]
+    assert said == (
+        [f"tar:P/{{{','.join(names)}}}: splits are taken from the names: {words}"] if words else []
+    )
+
+
+def test_folders_of_samples_tell_the_splits_where_there_are_several(tmp_path, recwarn):
+    members = {
+        f"{split}_set/{name}": content for split in ("train", "test") for name, content in PETS.items()
+    }
+    found = open_tar(str(shard(tmp_path / "pets.tar", members)))
+    assert [record.split for record in found.records] == ["train", "train", "test", "test"]
+    assert str(recwarn[0].message).endswith(
+        "splits are taken from the names: test_set as test; train_set as train"
+    )
+    shard(tmp_path / "pets.tar", {f"test/{name}": content for name, content in PETS.items()})
+    assert open_tar(str(tmp_path / "pets.tar")).splits == (UNSPLIT,)
