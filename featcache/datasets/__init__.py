@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,11 +11,13 @@ from featcache.core.argument_types import checked_types, spelled
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.formats.folder import open_folder
 from featcache.datasets.formats.huggingface import open_hf
+from featcache.datasets.formats.photos import open_photo_lists, open_photos
 from featcache.datasets.formats.split_lists import open_lists
 from featcache.datasets.formats.table import open_table
 from featcache.datasets.formats.table_rows import READERS
 from featcache.datasets.formats.tar import open_tar
 from featcache.datasets.formats.tfds import open_tfds
+from featcache.datasets.unlabelled import without_labels
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 
 __all__ = ["Dataset", "Record", "open_dataset"]
@@ -28,6 +31,14 @@ _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
     "hf": open_hf,
 }
 
+_UNLABELLED: Mapping[str, Callable[[str], Dataset]] = {
+    "folder": open_photos,
+    "csv": partial(open_table, unlabelled=True),
+    "lists": open_photo_lists,
+    "tar": partial(open_tar, unlabelled=True),
+}
+"""Sources that need no labels; those of the others are left out."""
+
 _SUFFIXES = {**dict.fromkeys(READERS, "csv"), ".tar": "tar", ".arrow": "hf"}
 """The kind of dataset that a file's suffix suggests, for error messages."""
 
@@ -40,7 +51,11 @@ _MARKS = {
 
 @checked_types()
 def open_dataset(
-    spec: str | os.PathLike[str] | Dataset, *, data_dir: str | os.PathLike[str] | None = None
+    spec: str | os.PathLike[str] | Dataset,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    unlabelled: bool = False,
+    allow_empty_classes: bool = False,
 ) -> Dataset:
     """Scan a dataset without reading its images.
 
@@ -51,6 +66,12 @@ def open_dataset(
         ``"tar:SHARDS"``; ``"hf:PATH"``. A dataset that is open already is returned.
     data_dir
         Folder of prepared TFDS datasets: the same as ``?data_dir=`` behind ``"tfds:NAME"``.
+    unlabelled
+        Whether to open images without their labels, which need not be there: a folder of any depth, a table with a
+        column of paths alone, ``"lists:FILE"`` with a path in each line, shards of images alone. For similarity search,
+        clustering and predictions; heads are not trained on them.
+    allow_empty_classes
+        Whether to open a folder in which no picture of a class can be read, such as HEICs where nothing reads them.
 
     Raises
     ------
@@ -69,25 +90,32 @@ def open_dataset(
             raise UsageError(f"{spelled('data_dir')} {os.fspath(data_dir)}: {name!r} {why}; leave it out")
         rest += f"{'&' if '?' in rest else '?'}data_dir={quote(os.fspath(data_dir))}"
     if opened:
-        return spec
+        return without_labels(spec) if unlabelled else spec
     if colon and kind in _SOURCES:
-        return _SOURCES[kind](rest)
+        if unlabelled:
+            return without_labels(_UNLABELLED.get(kind, _SOURCES[kind])(rest))
+        return (
+            open_folder(rest, allow_empty_classes=True)
+            if kind == "folder" and allow_empty_classes
+            else _SOURCES[kind](rest)
+        )
     # A one-letter kind is a Windows drive, and one with a slash is a path that contains a colon.
     if colon and len(kind) > 1 and "/" not in kind and "\\" not in kind:
         if re.fullmatch(r"\d+\.\d+\.\d+", rest):
             raise UsageError(f"dataset {name!r}: no source {kind!r}; a dataset of TFDS is tfds:{name}")
         raise UsageError(f"dataset {name!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
-    return _open_path(name)
+    return _open_path(name, unlabelled=unlabelled, allow_empty_classes=allow_empty_classes)
 
 
-def _open_path(path: str) -> Dataset:
+def _open_path(path: str, *, unlabelled: bool, allow_empty_classes: bool) -> Dataset:
     """Open a folder of class folders; for any other path, name the likely kind in the error."""
     file, mark, _ = path.rpartition("?")  # options may stand behind it already
-    meant = _SUFFIXES.get(Path(file if mark else path).suffix.casefold())
+    suffix = Path(file if mark else path).suffix.casefold()
+    meant = "lists" if unlabelled and suffix == ".txt" else _SUFFIXES.get(suffix)
     if meant and not Path(path).expanduser().is_dir():
         raise UsageError(f"dataset {path!r} says no kind and is no folder; did you mean {meant}:{path}?")
     try:
-        return open_folder(path)
+        return open_photos(path) if unlabelled else open_folder(path, allow_empty_classes=allow_empty_classes)
     except MissingFileError as error:
         if re.fullmatch(r"[a-z]\w*", path):
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None

@@ -89,6 +89,7 @@ def plan_extraction(
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
+    rgb: str | None = None,
     transforms: Transforms | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
@@ -98,6 +99,8 @@ def plan_extraction(
     test_fraction: float = 0.2,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    unlabelled: bool = False,
+    allow_empty_classes: bool = False,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -110,8 +113,9 @@ def plan_extraction(
 
     Parameters
     ----------
-    dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
-views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, verify, overwrite, batch_size, workers
+    dataset, backbone, layers, image_statistics, output, weights, image_size, rgb, transforms, dtype, compute_dtype, \
+views, augment, view_seed, test_fraction, seed, data_dir, unlabelled, allow_empty_classes, split, shard, reuse, \
+verify, overwrite, batch_size, workers
         See `featcache.extract`.
     """
     arguments = ExtractionArguments(
@@ -123,6 +127,7 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
             dtype=dtype,
             compute_dtype=compute_dtype,
             image_size=image_size,
+            rgb=rgb,
             image_statistics=image_statistics,
             views=Views.of(views, augment, view_seed),
         ),
@@ -130,6 +135,8 @@ views, augment, view_seed, test_fraction, seed, data_dir, split, shard, reuse, v
         test_fraction=test_fraction,
         seed=seed,
         data_dir=data_dir,
+        unlabelled=unlabelled,
+        allow_empty_classes=allow_empty_classes,
         split=split,
         shard=shard,
         reuse=reuse,

@@ -61,6 +61,7 @@ def extract(
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
+    rgb: str | None = None,
     transforms: Transforms | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
@@ -70,6 +71,8 @@ def extract(
     test_fraction: float = 0.2,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    unlabelled: bool = False,
+    allow_empty_classes: bool = False,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -92,7 +95,7 @@ def extract(
         A spec (``"photos/"``, ``"folder:photos"``) or an opened dataset.
     images, labels, classes, splits, ids
         Instead of a dataset, pictures that are in memory (arrays, encoded bytes, PIL images) or paths, one label for
-        each, and optional classes, splits and ids; see `featcache.open_arrays`.
+        each, and optional classes, splits and ids; see `featcache.open_arrays`. `unlabelled` images have no labels.
     backbone
         ``arch`` or ``arch.tag``, or a loaded backbone.
     layers
@@ -108,6 +111,9 @@ def extract(
     image_size
         Input size in pixels instead of the one that belongs to the weights: a number (square), ``(height,
         width)``, or text such as ``"150x200"``. It also replaces that of a loaded backbone, and of `transforms`.
+    rgb
+        The rule for pictures that are not plain RGB instead of the one that belongs to the weights, such as
+        ``"range=0:4095"`` for 16-bit grey that uses 12 bits; see `featcache.images.transforms.Transforms`.
     transforms
         Preprocessing to use instead of the one that belongs to the weights.
     dtype
@@ -126,6 +132,11 @@ def extract(
         How a dataset without splits is divided into train and test.
     data_dir
         Where TFDS's datasets are prepared; see `featcache.open_dataset`.
+    unlabelled
+        Extract images without their labels, which need not be there: for `featcache.FeatureCache` and
+        `Classifier.predict`; heads refuse such a cache. See `featcache.open_dataset`.
+    allow_empty_classes
+        Go on without a class of which no picture can be read; see there.
     split
         A split of the dataset, or a slice such as ``"train[:10%]"`` or ``"[:100]"`` (of all), cut over its records in
         their order (see `featcache.splits.slices`): only these are read. Training and test rows
@@ -181,6 +192,7 @@ def extract(
             dtype=dtype,
             compute_dtype=compute_dtype,
             image_size=image_size,
+            rgb=rgb,
             image_statistics=image_statistics,
             views=Views.of(views, augment, view_seed),
         ),
@@ -188,6 +200,8 @@ def extract(
         test_fraction=test_fraction,
         seed=seed,
         data_dir=data_dir,
+        unlabelled=unlabelled,
+        allow_empty_classes=allow_empty_classes,
         split=split,
         shard=shard,
         reuse=reuse,
@@ -197,7 +211,9 @@ def extract(
         workers=workers,
     )
     data, part = arguments.open(
-        named_or_given(dataset, images, labels, classes=classes, splits=splits, ids=ids)
+        named_or_given(
+            dataset, images, labels, unlabelled=unlabelled, classes=classes, splits=splits, ids=ids
+        )
     )
     report = _reporter(on_progress, stop)
     failures: dict[int, ImageError] = {}

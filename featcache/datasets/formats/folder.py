@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
-from featcache.core.warning import warn
+from featcache.datasets.bare_files import format_without_extension
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state, size_and_times
-from featcache.datasets.left_out import LeftOut, in_words
+from featcache.datasets.left_out import LeftOut, in_words, refuse_vanished
+from featcache.datasets.unlabelled import features_alone
 from featcache.errors import DataError, ImageError
 from featcache.images.limits import require_readable_size
 from featcache.images.names import is_image_name
+from featcache.images.signatures import is_read
 from featcache.splits.slices import SPLITS
 
 _MOST_DIGITS = 1000
@@ -42,14 +44,14 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     return (*numbers_as_numbers, (2, 0, name))
 
 
-def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
+def open_folder(path: str, *, least_classes: int = 2, allow_empty_classes: bool = False) -> Dataset:
     """Scan a folder of class folders, with or without split folders above them.
 
     Hidden files and folders, and files that are not images by their extension are left out and counted; nothing is
-    opened. What has an image's name and is no regular file (a broken link, a FIFO, a folder without images) is a record
-    that cannot be read: a photo may be in its place again. Classes are the names of the class folders over all splits,
-    in natural order; a class folder may hold folders of its own. Folders that stand for the same split (``val/`` and
-    ``dev/``) are taken together.
+    opened but files without extension, whose first bytes tell. What has an image's name and is no regular file (a
+    broken link, a FIFO, a folder without images) is a record that cannot be read: a photo may be in its place again.
+    Classes are the names of the class folders over all splits, in natural order; a class folder may hold folders of its
+    own. Folders that stand for the same split (``val/`` and ``dev/``) are taken together.
 
     Parameters
     ----------
@@ -57,13 +59,15 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         The folder; ``~`` is expanded.
     least_classes
         2 for training; where photos are only scored, 1 is enough.
+    allow_empty_classes
+        Whether to go on without a class folder in which there are pictures, and none of them is read.
 
     Raises
     ------
     MissingFileError
         If it does not exist.
     DataError
-        If it holds no images, no class folders, or fewer classes.
+        If it holds no images, no class folders, or fewer classes; if a class would vanish.
     """
     root = Path(path).expanduser()
     _require_folder(root)
@@ -73,17 +77,22 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         for split, above in _split_folders(root, skipped)
         for name, folder in _class_folders(above, skipped)
     ]
-    found = [
-        (split, name, image)
-        for split, name, folder in folders
-        for image in _images(folder, skipped, (_inode(root), _inode(folder.parent)))
-    ]
+    found: list[tuple[str, str, _Found]] = []
+    vanished: dict[str, LeftOut] = {}
+    for split, name, folder in folders:
+        own = LeftOut()
+        images = list(_images(folder, own, (_inode(root), _inode(folder.parent))))
+        found += ((split, name, image) for image in images)
+        if not images and own.unread_formats():
+            vanished[_below(str(folder), root)] = own
+        skipped.include(own)
     classes = sorted({name for _, name, _ in found}, key=natural_key)
     hollow = sorted({n for _, n, _ in folders} - {*classes}, key=natural_key)
     skipped.folders("class folder", "without images", hollow)
+    if classes and not allow_empty_classes:
+        refuse_vanished(root, vanished)
     _refuse_unusable(root, classes, skipped, least_classes)
-    if unread := skipped.unread():
-        warn(in_words(unread))  # in the words of the line that extractions print
+    skipped.tell()
     labels = {name: index for index, name in enumerate(classes)}
     below = {
         folder: _below(folder, root) for folder in {os.path.dirname(image.path) for _, _, image in found}
@@ -96,7 +105,7 @@ def open_folder(path: str, *, least_classes: int = 2) -> Dataset:
         records=records,
         skipped=skipped.reasons(),
         location=f"folder:{root.resolve()}",
-        why_absent=partial(_why_absent, root),
+        why_absent=partial(why_absent, root),
     )
 
 
@@ -163,6 +172,15 @@ def image_files(folder: Path) -> tuple[list[Path], LeftOut]:
     return [Path(found.path) for found in _images(folder, skipped, ())], skipped
 
 
+def image_records(root: Path) -> tuple[list[Record], LeftOut]:
+    """Return a record without label of each image below a folder, and why other files were left out."""
+    _require_folder(root)
+    skipped = LeftOut()
+    found = list(_images(root, skipped, ()))
+    below = {folder: _below(folder, root) for folder in {os.path.dirname(image.path) for image in found}}
+    return [_record(image, below, -1, UNSPLIT) for image in found], skipped
+
+
 def _require_folder(root: Path) -> None:
     with access_errors(root, "open the dataset folder"):
         missing = f"no dataset folder {root}{space_at_end(root)}; {LAYOUTS}"
@@ -176,7 +194,7 @@ def _below(folder: str, root: Path) -> str:
 def _record(found: _Found, below: dict[str, str], label: int, split: str) -> Record:
     folder, name = os.path.split(found.path)
     return Record(
-        id=f"{below[folder]}/{name}",
+        id=name if below[folder] == "." else f"{below[folder]}/{name}",
         label=label,
         split=split,
         read=partial(read_regular_file, found.path),
@@ -235,11 +253,21 @@ def _images(folder: Path, skipped: LeftOut, above: tuple[tuple[int, int], ...]) 
                 yield _Found(entry.path, 0, 0, b"")
             else:
                 skipped["link back to a folder above"] += 1
-        elif not is_image_name(entry.name):
-            skipped.no_image(entry.name)
+        elif not is_image_name(entry.name) and not _is_bare_image(entry, skipped):
+            continue
         else:
             hollow.clear()
             yield _found(entry)
+
+
+def _is_bare_image(entry: os.DirEntry[str], skipped: LeftOut) -> bool:
+    """Return whether a file without extension begins as a picture that is read; counts what is none."""
+    kind = format_without_extension(entry.path)
+    if kind is None or not is_read(kind):
+        skipped.no_image(entry.name, kind)
+        return False
+    skipped.bare.append(entry.name)
+    return True
 
 
 def _found(entry: os.DirEntry[str]) -> _Found:
@@ -286,7 +314,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _why_absent(root: Path, name: str) -> str:
+def why_absent(root: Path, name: str) -> str:
     """Return why an image without a record may be there nevertheless: what is in its place, or in that of a folder."""
     place = os.path.join(root, name)
     return no_folder(place) or (f"{place} is a folder now" if os.path.isdir(place) else "")
@@ -296,8 +324,10 @@ def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: in
     reasons = skipped.reasons()
     found = f"; left out: {in_words(reasons)}" if reasons else ""
     if not classes:
-        raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{found}")
+        alone = f"; {features_alone(str(root))}" if skipped["not in a class folder"] else ""
+        raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{alone}{found}")
     if len(classes) < least:
         raise DataError(
-            f"{root} holds one class ({classes[0]}); a classifier needs at least two; {LAYOUTS}{found}"
+            f"{root} holds one class ({classes[0]}); a classifier needs at least two; {LAYOUTS}; "
+            f"{features_alone(str(root))}{found}"
         )

@@ -14,9 +14,12 @@ from pathlib import Path
 
 from featcache.core.disk.names import require_file, require_folder
 from featcache.core.display import some
+from featcache.core.tasks import MULTICLASS, UNLABELLED
+from featcache.datasets.bare_files import format_without_extension
 from featcache.datasets.dataset import Dataset, access_errors
 from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
+from featcache.datasets.unlabelled import features_alone
 from featcache.errors import DataError, MissingFileError, did_you_mean
 from featcache.images.names import EXTENSIONS
 from featcache.splits.slices import SPLITS
@@ -29,7 +32,7 @@ _NUMBER = re.compile("[0-9]{1,9}")
 _NO_FILE = "in a list, without a file"
 
 
-def open_lists(path: str) -> Dataset:
+def open_lists(path: str, *, unlabelled: bool = False) -> Dataset:
     """Read split lists and find the images they name; nothing is opened but the lists.
 
     A line names one image: relative to ``images/`` where there is such a folder, otherwise (or where it is not found
@@ -44,6 +47,8 @@ def open_lists(path: str) -> Dataset:
     ----------
     path
         The folder; ``~`` is expanded.
+    unlabelled
+        Whether to leave labels out, which need not be there then.
 
     Raises
     ------
@@ -58,9 +63,13 @@ def open_lists(path: str) -> Dataset:
         folder, lists = _find_lists(root)
     files = _Files(tuple(str(base) for base in (root / "images", root) if base.is_dir()))
     skipped: Counter[str] = Counter()
-    entries = [entry for list_file, split in lists for entry in _entries(list_file, split, files, skipped)]
+    entries = [
+        entry
+        for list_file, split in lists
+        for entry in _entries(list_file, split, files, skipped, unlabelled=unlabelled)
+    ]
     _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files)
-    entries, classes = _name_classes(entries, folder)
+    entries, classes = (entries, []) if unlabelled else _name_classes(entries, folder)
     present = {entry.label for entry in entries}
     if absent := [name for name in classes if name not in present]:
         skipped[f"class{'es' if len(absent) > 1 else ''} without images ({some(absent)})"] = len(absent)
@@ -73,6 +82,7 @@ def open_lists(path: str) -> Dataset:
         location=f"lists:{root.resolve()}",
         folder=root,
         skipped=skipped,
+        task=UNLABELLED if unlabelled else MULTICLASS,
     )
 
 
@@ -109,6 +119,8 @@ class _Files:
                 raise DataError(
                     f"{name!r} in a list can mean {' or '.join(map(repr, found))} in {folder}; write the suffix too"
                 )
+            if not found and format_without_extension(os.path.join(folder, last)):
+                found = [last]
             if found:
                 full = last if last in found else found[0]
                 return os.path.join(above, full), os.path.join(folder, full)
@@ -137,7 +149,9 @@ def _listdir(folder: str) -> list[str]:
 # Lines ------------------------------------------------------------------------------------------------------
 
 
-def _entries(list_file: Path, split: str, files: _Files, skipped: Counter[str]) -> Iterator[Entry]:
+def _entries(
+    list_file: Path, split: str, files: _Files, skipped: Counter[str], *, unlabelled: bool = False
+) -> Iterator[Entry]:
     labelled: dict[bool, str] = {}
     for number, text in text_lines(list_file):
         line = text.strip()
@@ -149,6 +163,9 @@ def _entries(list_file: Path, split: str, files: _Files, skipped: Counter[str]) 
             skipped[_NO_FILE] += 1
             continue
         name, path, label = found
+        if unlabelled:
+            yield Entry(place=place, id=name, path=path, label="", split=split)
+            continue
         if other := labelled.get(not label):
             with_label, without = (place, other) if label else (other, place)
             raise DataError(
@@ -159,7 +176,7 @@ def _entries(list_file: Path, split: str, files: _Files, skipped: Counter[str]) 
         if not label:
             raise DataError(
                 f"{place}: {line!r} has no label and is in no folder that would be one; expected 'CLASS/IMAGE', or "
-                "'IMAGE LABEL'"
+                f"'IMAGE LABEL'; {features_alone(f'lists:{list_file.parent}')}"
             )
         yield Entry(place=place, id=name, path=path, label=label, split=split)
 
