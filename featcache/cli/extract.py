@@ -190,8 +190,8 @@ def next_step(done: "Extraction", *, shard: str | None = None) -> str:
         )
     if done.cache.task == UNLABELLED:
         return (
-            f"next: featcache predict CLASSIFIER {path}, or featcache.FeatureCache({str(done.path)!r}).features() for "
-            "similarity search and clustering"
+            f"next: featcache predict CLASSIFIER {path}, or similarity search and clustering in Python "
+            f"(featcache.FeatureCache({str(done.path)!r}))"
         )
     layers = [name for name in done.cache.layers if not name.startswith("image:")]
     if all(name.endswith(":map") for name in layers):

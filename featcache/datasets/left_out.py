@@ -72,12 +72,16 @@ class LeftOut(Counter[str]):
 
     def reasons(self) -> dict[str, int]:
         """Return all reasons, the longest last."""
-        return {**self, **_no_images(self.endings), **self.unread()}
+        return {**_no_images(self.endings), **self, **self.unread()}
 
     def tell(self) -> None:
         """Warn of pictures whose format is not read, and of files that are pictures by their first bytes alone."""
         if unread := self.unread():
             warn(in_words(unread))  # in the words of the line that extractions print
+        self.tell_bare()
+
+    def tell_bare(self) -> None:
+        """Warn of files that are pictures by their first bytes alone."""
         if self.bare:
             several = len(self.bare) > 1
             warn(

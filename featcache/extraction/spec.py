@@ -33,8 +33,8 @@ class ExtractionSpec:
     Parameters
     ----------
     backbone, layers, weights, transforms, dtype, compute_dtype, image_size, rgb, image_statistics
-        See `featcache.extract`; the size is stored as height and width, also in `transforms`, as is the rule. Naming the
-        layer of the image statistics is the same as `image_statistics`.
+        See `featcache.extract`; the size is stored as height and width, also in `transforms`, as is the rule. Naming
+        the layer of the image statistics is the same as `image_statistics`.
     views
         The views of each image.
     """

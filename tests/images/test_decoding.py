@@ -418,7 +418,7 @@ def test_truncation_is_called_by_its_name():
         (b"BMW, a car\n", "^damaged: BMP of 11 bytes: |^truncated: BMP of 11 bytes: "),
     ],
 )
-def test_what_is_no_readable_image_is_named(data, text):
+def test_what_is_no_readable_image_is_named(data, text, without_plugins):
     with pytest.raises(ImageError, match=text):
         decode(data, PLAIN)
 
