@@ -27,8 +27,10 @@ def cache_among(images: Any) -> FeatureCache | None:
         return cache_among(images[0])
     if isinstance(images, FeatureCache):
         return images
-    is_path = isinstance(images, str | os.PathLike) and Path(images).suffix == ".h5"
-    return FeatureCache(Path(images)) if is_path else None
+    if not isinstance(images, str | os.PathLike):
+        return None
+    path = Path(os.fspath(images))
+    return FeatureCache(path) if path.suffix == ".h5" else None
 
 
 def stream_cached(
@@ -66,7 +68,7 @@ def _stream(classifier: "Classifier", cache: FeatureCache, top: int, averaged: b
         read_values,
         classes=classifier.classes,
         task=classifier.task,
-        threshold=classifier.calibration.threshold,
+        threshold=classifier.calibration.threshold or 0.0,
         top=top,
     )
     reasons = dict(enumerate(QUARANTINE_REASONS, start=1))

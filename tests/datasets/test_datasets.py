@@ -471,7 +471,8 @@ def test_pictures_of_formats_that_are_not_read_are_named(tmp_path, without_plugi
     touch(tmp_path, "cat/a.jpg", "dog/b.jpg", *heic, "dog/c.heif", "dog/d.jxl", "dog/notes.txt")
     with pytest.warns(FeatcacheWarning) as told:
         found = open_dataset(str(tmp_path))
-    heics = f"HEIC files (IMG_2.HEIC, IMG_3.HEIC, IMG_4.HEIC, …): {CONVERT.format('them')}{INSTALL.format('HEIC', 'heif')}"
+    heif = INSTALL.format("HEIC", "heif")
+    heics = f"HEIC files (IMG_2.HEIC, IMG_3.HEIC, IMG_4.HEIC, …): {CONVERT.format('them')}{heif}"
     one = f"JPEG XL file (d.jxl): {CONVERT.format('it')}{INSTALL.format('JPEG XL', 'jxl')}"
     assert found.skipped == {"not an image by its name (.txt)": 1, heics: 5, one: 1}
     assert [str(each.message) for each in told] == [f"5 {heics}, 1 {one}"]

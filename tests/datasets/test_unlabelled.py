@@ -113,7 +113,7 @@ def test_pictures_in_memory_keep_their_ids():
     found = open_arrays(pictures, ids=["a", "b"], splits="test", unlabelled=True)
     assert [(record.id, record.split) for record in found.records] == [("a", "test"), ("b", "test")]
     with pytest.raises(
-        UsageError, match="^images without labels; expected one label per image, or unlabelled=True"
+        UsageError, match=r"^images without labels; expected one label per image, or unlabelled=True"
     ):
         open_arrays(pictures)
 
@@ -146,7 +146,7 @@ def test_refusals_of_labels_name_the_option(tmp_path, situation):
 
 
 NOTHING = {
-    "no folder": ("none", MissingFileError, "no dataset folder .*none"),
+    "no folder": ("none", MissingFileError, r"no dataset folder .*none"),
     "empty": ("empty", DataError, "empty holds no images; expected some, in the folder or those below it$"),
     "texts": ("texts", DataError, r"holds no images; .*; left out: 1 not an image by its name \(\.txt\)$"),
     "no list": ("lists:none.txt", MissingFileError, r"no list .*none\.txt; expected a text file of paths"),

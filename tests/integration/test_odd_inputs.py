@@ -24,7 +24,10 @@ from PIL import Image
 from featcache import DatasetCheck, Extraction, check_dataset, extract, open_dataset
 
 # Pillow warns about broken tag tables; no thread-safe way to silence that exists before Python 3.14.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
+    pytest.mark.usefixtures("without_plugins"),
+]
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "images.md"
 ODD_FILES = Path(__file__).parents[3] / "shared" / "data" / "odd_files"
