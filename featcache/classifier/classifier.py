@@ -295,7 +295,7 @@ class Classifier:
     @checked_types()
     def stream(self, images: Any, *, top: int = 5, tta: bool | None = None) -> Iterator[Any]:
         """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
-        from featcache.classifier.cached_images import cache_among, stream_cached
+        from featcache.classifier.prediction import cache_among, stream_cached
 
         if (cache := cache_among(images)) is not None:
             return stream_cached(self, cache, top=top, tta=tta)

@@ -125,8 +125,8 @@ def _source(
         raise UsageError(
             f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"
         )
-    from featcache.classifier.cached_images import cache_among, stream_cached
     from featcache.classifier.classifier import Classifier
+    from featcache.classifier.prediction import cache_among, stream_cached
 
     classifier = Classifier.load(Path(folder))
     if (cache := cache_among(images)) is not None:

@@ -11,13 +11,12 @@ from featcache.core.argument_types import checked_types, spelled
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.formats.folder import open_folder
 from featcache.datasets.formats.huggingface import open_hf
-from featcache.datasets.formats.photos import open_photo_lists, open_photos
 from featcache.datasets.formats.split_lists import open_lists
 from featcache.datasets.formats.table import open_table
 from featcache.datasets.formats.table_rows import READERS
 from featcache.datasets.formats.tar import open_tar
 from featcache.datasets.formats.tfds import open_tfds
-from featcache.datasets.unlabelled import without_labels
+from featcache.datasets.unlabelled import open_photo_lists, open_photos, without_labels
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 
 __all__ = ["Dataset", "Record", "open_dataset"]

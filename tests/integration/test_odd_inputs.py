@@ -8,6 +8,7 @@ import io
 import os
 import re
 import struct
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,10 +25,7 @@ from PIL import Image
 from featcache import DatasetCheck, Extraction, check_dataset, extract, open_dataset
 
 # Pillow warns about broken tag tables; no thread-safe way to silence that exists before Python 3.14.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
-    pytest.mark.usefixtures("without_plugins"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "images.md"
 ODD_FILES = Path(__file__).parents[3] / "shared" / "data" / "odd_files"
@@ -261,6 +259,8 @@ def outcome(tmp_path_factory) -> Outcome:
     root = tmp_path_factory.mktemp("odd")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEATCACHE_HOME", str(root / "home"))
+        for name in ("pillow_heif", "pillow_jxl"):  # as where neither is installed
+            patch.setitem(sys.modules, name, None)
         folder = photo_folder(root / "set", {"train/plain": 2}) / "train" / "odd"
         folder.mkdir()
         for one in INPUTS.values():

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
 from featcache.datasets.bare_files import format_without_extension
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, features_alone, space_at_end
 from featcache.datasets.file_state import file_state, size_and_times
 from featcache.datasets.left_out import LeftOut, in_words, refuse_vanished
-from featcache.datasets.unlabelled import features_alone
 from featcache.errors import DataError, ImageError
 from featcache.images.limits import require_readable_size
 from featcache.images.names import is_image_name

@@ -10,10 +10,9 @@ from functools import partial
 
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.core.warning import warn
-from featcache.datasets.dataset import Dataset, Record, space_at_end
+from featcache.datasets.dataset import Dataset, Record, features_alone, space_at_end
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.folder import natural_key, read_regular_file
-from featcache.datasets.unlabelled import features_alone
 from featcache.errors import DataError, MissingFileError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")

@@ -16,10 +16,9 @@ from featcache.core.disk.names import require_file, require_folder
 from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.datasets.bare_files import format_without_extension
-from featcache.datasets.dataset import Dataset, access_errors
+from featcache.datasets.dataset import Dataset, access_errors, features_alone
 from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
-from featcache.datasets.unlabelled import features_alone
 from featcache.errors import DataError, MissingFileError, did_you_mean
 from featcache.images.names import EXTENSIONS
 from featcache.splits.slices import SPLITS

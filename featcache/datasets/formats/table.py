@@ -15,11 +15,10 @@ from urllib.parse import unquote
 
 from featcache.core.disk.names import require_file
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS, UNLABELLED
-from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, space_at_end
+from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, features_alone, space_at_end
 from featcache.datasets.formats.listed_files import Entry, to_dataset
 from featcache.datasets.formats.table_labels import Labels, as_text, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
-from featcache.datasets.unlabelled import features_alone
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 

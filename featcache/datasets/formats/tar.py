@@ -20,11 +20,10 @@ from typing import BinaryIO, NamedTuple
 
 from featcache.core.disk.names import DANGLING, NOTHING, described, kind_of, open_regular_file, require_file
 from featcache.core.tasks import MULTICLASS, UNLABELLED
-from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors
+from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, features_alone
 from featcache.datasets.file_state import file_state, size_and_times
 from featcache.datasets.formats.folder import natural_key, read_extent
 from featcache.datasets.formats.tar_labels import READERS, Label, as_indices, class_names
-from featcache.datasets.unlabelled import features_alone
 from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.images.limits import MAX_FILE_BYTES
 from featcache.splits.slices import SPLITS
