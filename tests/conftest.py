@@ -67,6 +67,13 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("FEATCACHE_OFFLINE", "1")
 
 
+@pytest.fixture
+def without_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HEIC and JPEG XL as where nothing that opens them is installed."""
+    for name in ("pillow_heif", "pillow_jxl"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
 @pytest.fixture(scope="session")
 def network():
     """EfficientNet-Lite0 on 64×64 pixels, so that compiling and running it take seconds."""

@@ -10,12 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from featcache.cache.header import Header
+from featcache.cache.header import Header, version_of
 from featcache.cache.layout import FORMAT, RowTable, storage_plan
 from featcache.cache.memory_file import MemoryFile
 from featcache.core.disk.files import PinnedFile, reserve, write_at
 from featcache.core.disk.syncing import sync_file
-from featcache.core.identity import FORMAT_VERSION
 
 # Large datasets start on a page of their own: writing rows then never writes a page that holds HDF5's
 # headers, and mapped rows are aligned. The user block must be a multiple of it.
@@ -80,7 +79,7 @@ def build_image(identity: Mapping[str, Any], rows: RowTable) -> tuple[MemoryFile
     )
     with created as file:
         file.attrs["format"] = FORMAT
-        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["format_version"] = version_of(identity)
         for name, (shape, dtype) in plan.items():
             _preallocate(file, name, shape, dtype)
         file["identity"] = document
@@ -91,7 +90,7 @@ def build_image(identity: Mapping[str, Any], rows: RowTable) -> tuple[MemoryFile
         image.place(spans[name][0], values)
     header = Header(start, image.size, spans)
     header = replace(header, sha256=header.digest(image))
-    image.place(0, np.frombuffer(header.encode(), np.uint8))
+    image.place(0, np.frombuffer(header.encode(version_of(identity)), np.uint8))
     return image, header
 
 

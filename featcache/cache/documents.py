@@ -25,7 +25,7 @@ from featcache.core.documents.kinds import (
     shown,
 )
 from featcache.core.documents.recipe import MOST_VIEWS, RECIPE
-from featcache.core.tasks import MULTICLASS, MULTILABEL, TASKS
+from featcache.core.tasks import MULTICLASS, MULTILABEL, TASKS, UNLABELLED
 from featcache.errors import IntegrityError, UsageError
 
 START_AGAIN = "restore it from a copy, or delete it and run the same featcache extract command again"
@@ -53,7 +53,7 @@ DATASET = Record(
         "splits": Items(Text(), most=2**15, distinct=True),
         "rule": Maybe(Record({}, {"rule": Text(), "test_fraction": Number(0, 1), "seed": Whole()})),
     },
-    {"task": Text(choices=TASKS), "slice": Text()},
+    {"task": Text(choices=(*TASKS, UNLABELLED)), "slice": Text()},
 )
 
 _GROUP_NAMES = Text(pattern=r"\|S[1-9][0-9]{0,5}", means="|S and a number of bytes")
@@ -180,7 +180,10 @@ def _check_agreement(identity: Mapping[str, Any]) -> None:
                 "holds rows of several lengths, expected one", f"provenance.probes.{printable(name)}"
             )
     dataset, columns = identity["dataset"], identity["rows"].get("columns", {})
-    targets = [len(dataset["classes"])] if dataset.get("task", MULTICLASS) != MULTICLASS else None
+    task = dataset.get("task", MULTICLASS)
+    if task == UNLABELLED and dataset["classes"]:
+        raise Misfit("holds names, expected none of an unlabelled dataset", "dataset.classes")
+    targets = [len(dataset["classes"])] if task not in (MULTICLASS, UNLABELLED) else None
     found = columns["target"]["shape"] if "target" in columns else None
     if found != targets:
         expected = "no such column" if targets is None else f"{targets}, a target for each name"

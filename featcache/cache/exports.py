@@ -60,8 +60,12 @@ def to_parquet(cache: "FeatureCache", path: str | os.PathLike[str]) -> Path:
         "id": names,
         **(
             {"class": classes[columns["label"]].tolist(), "label": columns["label"]}
-            if targets is None
-            else {f"target/{name}": targets[:, number] for number, name in enumerate(classes)}
+            if targets is None and len(classes)
+            else {
+                f"target/{name}": targets[:, number]
+                for number, name in enumerate(classes)
+                if targets is not None
+            }
         ),
         **({"group": columns["group"].tolist()} if "group" in columns else {}),
         "split": columns["split"].tolist(),

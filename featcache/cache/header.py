@@ -19,9 +19,13 @@ from featcache.core.disk.contents import looks_like
 from featcache.core.disk.files import PinnedFile
 from featcache.core.documents.json_text import MOST_BYTES, parse
 from featcache.core.identity import FORMAT_VERSION, canonical_json
+from featcache.core.tasks import UNLABELLED
 from featcache.errors import IntegrityError
 
 MAGIC = b"featcache "
+
+NEWEST_VERSION = 2
+"""Of unlabelled caches, whose task readers of version 1 do not know; all others are of `FORMAT_VERSION`."""
 
 _STEP = 1 << 20
 _LONGEST = 1 << 24
@@ -55,11 +59,11 @@ class Header:
     datasets: Mapping[str, tuple[int, int]]
     sha256: str = ""
 
-    def encode(self) -> bytes:
-        """Return the text, padded with zeros to `start` bytes."""
+    def encode(self, version: int = FORMAT_VERSION) -> bytes:
+        """Return the text, padded with zeros to `start` bytes; `version` is that of the format."""
         body = canonical_json({**vars(self), "datasets": {k: list(v) for k, v in self.datasets.items()}})
         check = hashlib.sha256(body).hexdigest().encode()
-        return (b"%b%d\n%b\n%b\n" % (MAGIC, FORMAT_VERSION, check, body)).ljust(self.start, b"\0")
+        return (b"%b%d\n%b\n%b\n" % (MAGIC, version, check, body)).ljust(self.start, b"\0")
 
     def ranges_without(self, left_out: Callable[[str], bool]) -> Iterator[tuple[int, int]]:
         """Yield (first, last) of the bytes from `start` on that belong to no dataset of the given paths."""
@@ -80,6 +84,11 @@ class Header:
         return digest.hexdigest()
 
 
+def version_of(identity: Mapping[str, Any]) -> int:
+    """Return the version of the format that a cache of this identity is written in: the oldest that can hold it."""
+    return NEWEST_VERSION if identity["dataset"].get("task") == UNLABELLED else FORMAT_VERSION
+
+
 def changes(path: str) -> bool:
     """Return whether a dataset's bytes are written row by row, after the file was created."""
     return path.startswith(("features/", "crc32/")) or path == "rows/status"
@@ -95,12 +104,12 @@ def read_header(file: PinnedFile) -> Header:
     """
     lines = _first_lines(file)
     version = lines[0].removeprefix(MAGIC)
-    if version.isdigit() and int(version) > FORMAT_VERSION:
+    if version.isdigit() and int(version) > NEWEST_VERSION:
         raise IntegrityError(
-            f"{file.path} has format version {int(version)}, this featcache reads up to {FORMAT_VERSION}: "
+            f"{file.path} has format version {int(version)}, this featcache reads up to {NEWEST_VERSION}: "
             "upgrade featcache"
         )
-    if len(lines) < 4 or version != b"%d" % FORMAT_VERSION:
+    if len(lines) < 4 or version not in (b"%d" % FORMAT_VERSION, b"%d" % NEWEST_VERSION):
         raise IntegrityError(f"{file.path}: the header is damaged; {START_AGAIN}")
     if hashlib.sha256(lines[2]).hexdigest().encode() != lines[1]:
         raise IntegrityError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks.dataset_report import SMALL, Copies, DatasetCheck, Quartiles
+from featcache.checks.dataset_report import SENSOR_BITS, SMALL, Copies, DatasetCheck, Quartiles
 from featcache.checks.rows import WHOLE, Finding, class_counts, duplicates
 from featcache.core.argument_types import checked_types
 from featcache.core.parallel import default_workers, ordered_map
@@ -36,6 +36,8 @@ _NAMED = {
     "TIFF": ".tif .tiff",
     "PPM": ".ppm .pgm .pbm .pnm",
     "AVIF": ".avif",
+    "HEIC": ".heic .heics .heif .heifs .hif",
+    "JPEG XL": ".jxl",
 }
 _FORMAT_OF = {extension: name for name, extensions in _NAMED.items() for extension in extensions.split()}
 
@@ -48,6 +50,8 @@ def check_dataset(
     label_from: str | None = None,
     splits: str | Mapping[str, str] | None = None,
     classes_at: int | None = None,
+    unlabelled: bool = False,
+    allow_empty_classes: bool = False,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> DatasetCheck:
@@ -57,7 +61,7 @@ def check_dataset(
     ----------
     spec
         As for `featcache.extract`, or an opened dataset.
-    data_dir, label_from, splits, classes_at
+    data_dir, label_from, splits, classes_at, unlabelled, allow_empty_classes
         See `featcache.open_dataset`.
     workers
         Threads; one per core by default.
@@ -85,7 +89,13 @@ def check_dataset(
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers}: expected at least 1")
     data = open_dataset(
-        spec, data_dir=data_dir, label_from=label_from, splits=splits, classes_at=classes_at
+        spec,
+        data_dir=data_dir,
+        label_from=label_from,
+        splits=splits,
+        classes_at=classes_at,
+        unlabelled=unlabelled,
+        allow_empty_classes=allow_empty_classes,
     )
     progress = Progress("check", total=len(data.records))
     looks = []
@@ -136,6 +146,7 @@ def _summary(data: Dataset, looks: Sequence[_Look]) -> DatasetCheck:
     rows = [number for number, look in enumerate(looks) if look.facts is not None]
     good = [(data.records[row], looks[row].facts) for row in rows]
     pictures = [facts for _, facts in good if facts is not None]
+    deep = {record.id: facts.largest for record, facts in good if facts is not None and facts.largest}
     return DatasetCheck(
         spec=data.spec,
         images=len(both),
@@ -161,6 +172,8 @@ def _summary(data: Dataset, looks: Sequence[_Look]) -> DatasetCheck:
         skipped=dict(data.skipped),
         copies=_copies(data, looks, rows),
         findings=tuple(_findings(data, looks, rows)),
+        deep=len(deep),
+        shallow=deep if max(deep.values(), default=0) < 2 ** SENSOR_BITS[-1] else {},
     )
 
 

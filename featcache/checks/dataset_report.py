@@ -10,6 +10,8 @@ from featcache.checks.rows import Finding
 from featcache.errors import DataError
 
 JSON_VERSION = 1
+SENSOR_BITS = (8, 10, 12, 14)
+"""Bits that cameras, microscopes and scanners use of the 16 that they store."""
 SMALL = 224
 """Pixels of the shorter side below which most networks have to enlarge a picture."""
 
@@ -104,6 +106,10 @@ class DatasetCheck:
         Images of the same bytes.
     findings
         Probable mistakes in splits and classes.
+    deep
+        Pictures of 16-bit grey.
+    shallow
+        Id and largest value of those, if all of them use fewer than 16 bits; empty otherwise.
     """
 
     spec: str
@@ -126,6 +132,14 @@ class DatasetCheck:
     skipped: Mapping[str, int]
     copies: tuple[Copies, ...] = field(repr=False)
     findings: tuple[Finding, ...]
+    deep: int = 0
+    shallow: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    @property
+    def bits(self) -> int:
+        """The bits that the values of 16-bit grey take where they do not take all, as sensors have them; else 0."""
+        used = max(self.shallow.values(), default=0).bit_length()
+        return next((bits for bits in SENSOR_BITS if bits >= used), 16) if used else 0
 
     @property
     def leaks(self) -> tuple[Copies, ...]:
@@ -179,6 +193,7 @@ class DatasetCheck:
                 for name, (reason, detail) in self.unreadable.items()
             },
             "copies": [found.to_json() for found in self.copies],
+            "bits": self.bits,
             "missing": self.missing,
             "imbalance": {split: round(ratio, 3) for split, ratio in self.imbalance.items()},
         }

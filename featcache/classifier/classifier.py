@@ -277,7 +277,8 @@ class Classifier:
         ----------
         images
             A path, a folder, a ``file://`` URL, encoded bytes, a PIL image, a uint8 array ``[H, W, 3]``, or an iterable
-            of these.
+            of these. Or a cache of the same recipe, labelled or not (`featcache.FeatureCache`, or the path of its
+            ``.h5`` file): its features are read, no image.
         top
             Number of classes to return for each.
         tta
@@ -289,11 +290,15 @@ class Classifier:
         list of featcache.classifier.prediction.Prediction
             In the order of the images; one that cannot be read has its `error` set and no classes.
         """
-        return self._averaging(tta).predict(images, top=top)
+        return list(self.stream(images, top=top, tta=tta))
 
     @checked_types()
     def stream(self, images: Any, *, top: int = 5, tta: bool | None = None) -> Iterator[Any]:
         """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
+        from featcache.classifier.prediction import cache_among, stream_cached
+
+        if (cache := cache_among(images)) is not None:
+            return stream_cached(self, cache, top=top, tta=tta)
         return self._averaging(tta).stream(images, top=top)
 
     @checked_types()

@@ -15,7 +15,7 @@ from featcache.classifier.scored_rows import Photos, described, features_of, row
 from featcache.classifier.seen_images import count_seen
 from featcache.classifier.view_features import require_several
 from featcache.core.identity import differences
-from featcache.core.tasks import MULTICLASS, TASK_NAMES
+from featcache.core.tasks import MULTICLASS, TASK_NAMES, require_labels
 from featcache.errors import IdentityError, UsageError
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
@@ -104,6 +104,7 @@ def evaluate_classifier(
 ) -> ClassifierEvaluation | Any:
     """Score a classifier on photos; see `featcache.classifier.classifier.Classifier.evaluate`."""
     opened = features_of(classifier, photos, predictor, on_progress=on_progress)
+    require_labels(opened, "an evaluation")
     require_same_features(classifier, opened)
     if tta:
         require_several(opened, classifier.layer)

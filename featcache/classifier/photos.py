@@ -16,8 +16,9 @@ from PIL import Image
 from featcache.core.disk.names import require_file
 from featcache.core.warning import warn
 from featcache.datasets.dataset import why_unread
+from featcache.datasets.file_bytes import read_regular_file
+from featcache.datasets.folder_files import image_files
 from featcache.datasets.formats.arrays import encode_pil, encode_pixels
-from featcache.datasets.formats.folder import image_files, read_regular_file
 from featcache.datasets.left_out import in_words
 from featcache.errors import MissingFileError, UsageError
 from featcache.images.limits import require_readable_size, room_for_file
@@ -121,6 +122,7 @@ def _of_path(path: Path) -> Iterator[Photo]:
             raise MissingFileError(f"no images in {path}" + (f"; left out: {unread}" if unread else ""))
         if unread:
             warn(f"left out: {unread}")
+        left_out.tell_bare()
         for file in files:
             yield Photo(str(file), partial(_of_file, file))
     else:

@@ -17,7 +17,7 @@ from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.replacing import save_keeping_better
 from featcache.classifier.view_features import require_several, view_features, views_used, with_views
 from featcache.core.schema import spelled_out
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, require_labels
 from featcache.core.warning import warn_all
 from featcache.errors import DataError
 from featcache.heads.settings import (
@@ -113,6 +113,7 @@ def train_head(
     """
     require_accuracy(reject_accuracy)
     opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+    require_labels(opened, "a head")
     reading = TASK_TYPES[opened.task]
     arguments = {
         **settings,

@@ -262,7 +262,8 @@ def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
         f"{about.images} images, {_megabytes(about.nbytes)}",
         f"  dataset     {escaped(about.dataset)}" + (f", {dataset['slice']}" if "slice" in dataset else ""),
         "  splits      " + ", ".join(f"{name} {count}" for name, count in about.splits.items()),
-        f"  {dataset.get('task', MULTICLASS):<11} {about.classes}: "
+        f"  {dataset.get('task', MULTICLASS):<11} "
+        + (f"{about.classes}: " if about.classes else "no labels")
         + escaped(", ".join(dataset["classes"][:most]))
         + (", …" if about.classes > most else ""),
         f"  backbone    {about.backbone}, weights {recipe['backbone']['weights_sha256'][:12]}…",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.cli.extract import DATASET, ClassesAt, LabelFrom, Splits
-from featcache.core.tasks import MULTICLASS
+from featcache.cli.extract import DATASET, AllowEmptyClasses, ClassesAt, LabelFrom, Splits, Unlabelled
+from featcache.core.tasks import MULTICLASS, UNLABELLED
 
 if TYPE_CHECKING:
     from featcache.checks.dataset_report import Copies, DatasetCheck, Quartiles
@@ -34,6 +34,8 @@ def check_(
     label_from: LabelFrom = None,
     splits: Splits = None,
     classes_at: ClassesAt = None,
+    unlabelled: Unlabelled = False,
+    allow_empty_classes: AllowEmptyClasses = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 if an image is unreadable or in several splits.")
     ] = False,
@@ -56,6 +58,8 @@ def check_(
             label_from=label_from,
             splits=splits,
             classes_at=classes_at,
+            unlabelled=unlabelled,
+            allow_empty_classes=allow_empty_classes,
             workers=workers,
             on_progress=on_progress,
         )
@@ -76,7 +80,7 @@ def printable(value: Any) -> Any:
 def lines(found: "DatasetCheck") -> list[str]:
     """Return a dataset check as lines of text."""
     readable = found.images - len(found.unreadable)
-    kinds = f"{len(found.classes)} {found.task}"
+    kinds = "without labels" if found.task == UNLABELLED else f"{len(found.classes)} {found.task}"
     bad = f" ({readable} of them readable)" if found.unreadable else ""
     return [
         f"{escaped(found.spec)}: {found.images} images{bad}, {kinds}, {found.total_bytes / 1e6:.1f} MB",
@@ -114,9 +118,27 @@ def _pictures(found: "DatasetCheck") -> list[str]:
         f"  {'pixels':<12}{size}{small}",
         f"  {'bytes':<12}{nbytes}",
         *_count_line("turned", turned),
+        *_shallow(found),
         *(
             [f"  {'transparent':<12}{found.transparent}, which are laid on white"]
             if found.transparent
+            else []
+        ),
+    ]
+
+
+def _shallow(found: "DatasetCheck") -> list[str]:
+    """Return what to do with 16-bit grey that uses fewer bits, and is nearly black as it stands."""
+    if not found.shallow:
+        return []
+    return [
+        f"  {'16 bits':<12}{len(found.shallow)} of {found.deep} grey pictures use no more than {found.bits} bits "
+        f"(largest value {max(found.shallow.values())}), and are dark as they stand; featcache extract --rgb "
+        f"range=0:{2**found.bits - 1} scales them:",
+        *(f"    {escaped(name)}: {value}" for name, value in list(found.shallow.items())[:FEW]),
+        *(
+            [f"    … and {len(found.shallow) - FEW} more (--json lists all)"]
+            if len(found.shallow) > FEW
             else []
         ),
     ]

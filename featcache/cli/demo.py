@@ -129,7 +129,7 @@ def run_demo(
         Called as the extraction proceeds.
     """
     from featcache.classifier.train_head import train_head
-    from featcache.datasets.formats.folder import image_files
+    from featcache.datasets.folder_files import image_files
     from featcache.extraction.extract import extract
 
     started = time.monotonic()

@@ -1,6 +1,6 @@
 """``featcache extract``: run a backbone over a dataset and write a cache."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,12 +9,14 @@ import typer
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, shares
 from featcache.cli.options import with_options
 from featcache.cli.signals import stop_gently
+from featcache.core.tasks import UNLABELLED
 
 if TYPE_CHECKING:
     from featcache.extraction.dry_run import PlanReport
     from featcache.extraction.result import Extraction
 
 NAME = "extract"
+_NO_LABELS = "for predictions, similarity search and clustering"
 DATASET = (
     "A folder of class folders, with or without train/ and test/ above them; or csv:TABLE, coco:JSON, lists:PATH, "
     "tfds:NAME, tar:SHARDS, hf:PATH."
@@ -37,6 +39,18 @@ ClassesAt = Annotated[
     int | None,
     typer.Option(
         help="Level of the class folders: 1 for those in the dataset's own.", rich_help_panel="Data"
+    ),
+]
+Unlabelled = Annotated[
+    bool,
+    typer.Option("--unlabelled", help="Take images without labels, from any folder.", rich_help_panel="Data"),
+]
+AllowEmptyClasses = Annotated[
+    bool,
+    typer.Option(
+        "--allow-empty-classes",
+        help="Go on without classes of which no picture is read.",
+        rich_help_panel="Data",
     ),
 ]
 
@@ -85,6 +99,15 @@ def command(
         ),
     ] = "flip,random-resized-crop",
     view_seed: Annotated[int, typer.Option(help="Seed of the drawn views.", rich_help_panel="Views")] = 0,
+    rgb: Annotated[
+        str | None,
+        typer.Option(
+            help="Rule for other pictures than RGB: white, drop, or range=0:4095 of 16-bit grey.",
+            rich_help_panel="Backbone",
+        ),
+    ] = None,
+    unlabelled: Unlabelled = False,
+    allow_empty_classes: AllowEmptyClasses = False,
     test_fraction: Annotated[
         float, typer.Option(help="Test share of a dataset without splits.", rich_help_panel="Data")
     ] = 0.2,
@@ -148,6 +171,7 @@ def command(
         "output": output,
         "weights": weights,
         "image_size": image_size,
+        "rgb": rgb,
         "dtype": dtype,
         "compute_dtype": compute_dtype,
         "views": views,
@@ -159,6 +183,8 @@ def command(
         "label_from": label_from,
         "splits": splits,
         "classes_at": classes_at,
+        "unlabelled": unlabelled,
+        "allow_empty_classes": allow_empty_classes,
         "split": split,
         "shard": shard,
         "reuse": reuse or (),
@@ -188,6 +214,11 @@ def next_step(done: "Extraction", *, shard: str | None = None) -> str:
         return (
             "next: the other shards, then the same command without --shard in this folder, which joins them"
         )
+    if done.cache.task == UNLABELLED:
+        return (
+            f"next: featcache predict CLASSIFIER {path}, or similarity search and clustering in Python "
+            f"(featcache.FeatureCache({str(done.path)!r}))"
+        )
     layers = [name for name in done.cache.layers if not name.startswith("image:")]
     if all(name.endswith(":map") for name in layers):
         return f"next: featcache finetune CLASSIFIER --cache {path}  (CLASSIFIER: of featcache train-head, same photos)"
@@ -202,7 +233,7 @@ def plan_lines(plan: "PlanReport") -> list[str]:
     cost = f" ({plan.views} times the features of plain images)" if plan.views > 1 else ""
     return [
         f"{escaped(str(plan.path))} would hold {plan.images} images{several}, {plan.bytes / 1e6:.1f} MB{cost}",
-        f"  {plan.task:<9} {plan.classes}",
+        f"  {plan.task:<9} " + (_NO_LABELS if plan.task == UNLABELLED else str(plan.classes)),
         f"  features  {parts}",
         *_dropped_lines(plan.dropped),
         f"  time      about {plan.seconds:.0f} s, and a few seconds to start",
@@ -262,9 +293,7 @@ def lines(done: "Extraction") -> list[str]:
     text = [
         f"{escaped(str(done.path))}: {done.images} images, {kept}, {megabytes:.1f} MB, {cache.backbone}",
         "  splits    " + ", ".join(f"{name} {count}" for name, count in counts.items()),
-        f"  {cache.task:<9} {len(cache.classes)}: "
-        + escaped(", ".join(cache.classes[:10]))
-        + (", …" if len(cache.classes) > 10 else ""),
+        f"  {cache.task:<9} " + _class_names(cache.task, cache.classes),
         *([f"  views     {views_of(cache.identity['recipe'])}"] if cache.views > 1 else []),
         "  features  "
         + ", ".join(
@@ -285,6 +314,12 @@ def lines(done: "Extraction") -> list[str]:
         again = sum(name not in done.quarantined for name in done.retried)
         text.append(f"  retried   {len(done.retried)} that could not be read before: {again} can be read now")
     return text + [f"  {line}" for line in unreadable_lines(done.quarantined, details=done.details)]
+
+
+def _class_names(task: str, classes: Sequence[str]) -> str:
+    if task == UNLABELLED:
+        return _NO_LABELS
+    return f"{len(classes)}: " + escaped(", ".join(classes[:10])) + (", …" if len(classes) > 10 else "")
 
 
 def quarantine_json(quarantined: Mapping[str, str]) -> dict[str, dict[str, str]]:

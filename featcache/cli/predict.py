@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ _MOST_COUNTED = 12
 
 def command(
     paths: Annotated[
-        list[str], typer.Argument(help="A classifier folder, then images or folders of images.")
+        list[str], typer.Argument(help="A classifier folder, then images, folders of images, or a cache.")
     ],
     backbone: Annotated[
         str | None,
@@ -73,7 +73,11 @@ def command(
     if copy_to is not None:
         require_apart(copy_to, images)
         require_classes(source.task)
-    photos = _photos(images)
+    photos = source.photos if source.photos is not None else _photos(images)
+    if copy_to is not None and source.photos is not None:
+        raise UsageError(
+            f"--copy-to copies photos, and {images[0]} holds features alone; name the photos instead"
+        )
     shown = top or (1 if source.task == MULTICLASS else 5)
     files = PredictionFiles(source.task, source.classes, min(shown, len(source.classes)), csv, jsonl)
     if copy_to is not None:
@@ -93,11 +97,12 @@ def command(
 
 @dataclass(frozen=True)
 class _Source:
-    """What classifies: `stream` gives predictions as they are computed."""
+    """What classifies: `stream` gives predictions as they are computed; of a cache, it has the photos' names, too."""
 
     task: str
     classes: Sequence[str]
     stream: "Callable[..., Iterator[Prediction]]"
+    photos: "Sequence[Photo] | None" = None
 
 
 def _source(
@@ -121,9 +126,24 @@ def _source(
             f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"
         )
     from featcache.classifier.classifier import Classifier
+    from featcache.classifier.prediction import cache_among, stream_cached
 
     classifier = Classifier.load(Path(folder))
+    if (cache := cache_among(images)) is not None:
+        from featcache.classifier.photos import Photo
+
+        names = [Photo(name, _unread) for name in cache.ids]
+        return _Source(
+            classifier.task,
+            classifier.classes,
+            lambda photos, **asked: stream_cached(classifier, cache, tta=tta, **asked),
+            names,
+        ), images
     return _Source(classifier.task, classifier.classes, partial(classifier.stream, tta=tta)), images
+
+
+def _unread(*_: object) -> Any:
+    raise UsageError("features of a cache are used, no photo is read")
 
 
 def _refuse_photos_alone(given: str) -> None:

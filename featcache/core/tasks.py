@@ -2,15 +2,46 @@
 
 from typing import Any
 
+from featcache.core.argument_types import spelled
 from featcache.errors import UsageError
 
 MULTICLASS, MULTILABEL, REGRESSION = "classes", "answers", "numbers"
 TASKS = (MULTICLASS, MULTILABEL, REGRESSION)
-TASK_NAMES = {MULTICLASS: "multiclass", MULTILABEL: "multilabel", REGRESSION: "regression"}
+UNLABELLED = "unlabelled"
+TASK_NAMES = {
+    MULTICLASS: "multiclass",
+    MULTILABEL: "multilabel",
+    REGRESSION: "regression",
+    UNLABELLED: UNLABELLED,
+}
 """Multiclass: one class for each image. Multilabel: any number of labels for each. Regression: numbers.
 
-Files store `TASKS`; messages use `TASK_NAMES`.
+Files store `TASKS`, or `UNLABELLED` where there is nothing to learn; messages use `TASK_NAMES`.
 """
+
+
+def require_labels(held: Any, what: str) -> None:
+    """Refuse a cache or a dataset whose images have no labels.
+
+    Parameters
+    ----------
+    held
+        An object with ``task``, and a ``path`` or a ``spec``.
+    what
+        What needs labels, such as ``"a head"``.
+
+    Raises
+    ------
+    UsageError
+        If it is unlabelled.
+    """
+    if held.task == UNLABELLED:
+        name = getattr(held, "path", None) or held.spec
+        raise UsageError(
+            f"{name} holds images without labels, and {what} needs them: extract again without "
+            f"{spelled('unlabelled')}, from class folders or a table with a column of labels (features are copied, "
+            "none is computed anew). As it is, it serves featcache predict, similarity search and clustering"
+        )
 
 
 def require_classes(held: Any, what: str) -> None:
@@ -26,8 +57,9 @@ def require_classes(held: Any, what: str) -> None:
     Raises
     ------
     UsageError
-        If it is multilabel or regression.
+        If it is multilabel, regression or unlabelled.
     """
+    require_labels(held, what)
     if held.task != MULTICLASS:
         name = getattr(held, "path", None) or held.spec
         raise UsageError(

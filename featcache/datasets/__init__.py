@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from featcache.datasets.formats.tar import open_tar
 from featcache.datasets.formats.tfds import open_tfds
 from featcache.datasets.layouts.layout import in_text
 from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, with_option
+from featcache.datasets.unlabelled import open_photo_lists, open_photos, without_labels
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 
 __all__ = ["Dataset", "Record", "folder_spec", "open_dataset"]
@@ -32,6 +34,14 @@ _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
     "tar": open_tar,
     "hf": open_hf,
 }
+
+_UNLABELLED: Mapping[str, Callable[[str], Dataset]] = {
+    "folder": open_photos,
+    "csv": partial(open_table, unlabelled=True),
+    "lists": open_photo_lists,
+    "tar": partial(open_tar, unlabelled=True),
+}
+"""Sources that need no labels; those of the others are left out."""
 
 _SUFFIXES = {**dict.fromkeys(READERS, "csv"), ".json": "coco", ".tar": "tar", ".arrow": "hf"}
 """The kind of dataset that a file's suffix suggests, for error messages."""
@@ -56,6 +66,8 @@ def open_dataset(
     label_from: str | None = None,
     splits: str | Mapping[str, str] | None = None,
     classes_at: int | None = None,
+    unlabelled: bool = False,
+    allow_empty_classes: bool = False,
 ) -> Dataset:
     """Scan a dataset without reading its images.
 
@@ -75,6 +87,12 @@ def open_dataset(
     classes_at
         Level of the class folders of a folder, 1 for those in it: the same as ``?classes_at=`` behind
         ``"folder:PATH"``.
+    unlabelled
+        Whether to open images without their labels, which need not be there: a folder of any depth, a table with a
+        column of paths alone, ``"lists:FILE"`` with a path in each line, shards of images alone. For similarity search,
+        clustering and predictions; heads are not trained on them.
+    allow_empty_classes
+        Whether to open a folder in which no picture of a class can be read, such as HEICs where nothing reads them.
 
     Raises
     ------
@@ -94,15 +112,21 @@ def open_dataset(
             raise UsageError(f"{spelled('data_dir')} {os.fspath(data_dir)}: {name!r} {why}; leave it out")
         rest += f"{'&' if '?' in rest else '?'}data_dir={quote(os.fspath(data_dir))}"
     if opened:
-        return spec
+        return without_labels(spec) if unlabelled else spec
     if colon and kind in _SOURCES:
-        return _SOURCES[kind](rest)
+        if unlabelled:
+            return without_labels(_UNLABELLED.get(kind, _SOURCES[kind])(rest))
+        return (
+            open_folder(rest, allow_empty_classes=True)
+            if kind == "folder" and allow_empty_classes
+            else _SOURCES[kind](rest)
+        )
     # A one-letter kind is a Windows drive, and one with a slash is a path that contains a colon.
     if colon and len(kind) > 1 and "/" not in kind and "\\" not in kind:
         if re.fullmatch(r"\d+\.\d+\.\d+", rest):
             raise UsageError(f"dataset {name!r}: no source {kind!r}; a dataset of TFDS is tfds:{name}")
         raise UsageError(f"dataset {name!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
-    return _open_path(name)
+    return _open_path(name, unlabelled=unlabelled, allow_empty_classes=allow_empty_classes)
 
 
 def folder_spec(
@@ -129,14 +153,15 @@ def folder_spec(
     return spec
 
 
-def _open_path(path: str) -> Dataset:
+def _open_path(path: str, *, unlabelled: bool, allow_empty_classes: bool) -> Dataset:
     """Open a folder of class folders; for any other path, name the likely kind in the error."""
     file, mark, _ = path.rpartition("?")  # options may stand behind it already
-    meant = _SUFFIXES.get(Path(file if mark else path).suffix.casefold())
+    suffix = Path(file if mark else path).suffix.casefold()
+    meant = "lists" if unlabelled and suffix == ".txt" else _SUFFIXES.get(suffix)
     if meant and not expanded(path).is_dir():
         raise UsageError(f"dataset {path!r} says no kind and is no folder; did you mean {meant}:{path}?")
     try:
-        return open_folder(path)
+        return open_photos(path) if unlabelled else open_folder(path, allow_empty_classes=allow_empty_classes)
     except MissingFileError as error:
         if re.fullmatch(r"[a-z]\w*", path):
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from featcache.core.argument_types import spelled
 from featcache.core.disk.storage import storage_error
 from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS
@@ -20,6 +21,13 @@ def space_at_end(path: str | os.PathLike[str]) -> str:
     """Return a hint for messages about a missing path whose name ends in a space; ``""`` for others."""
     name = os.fspath(path)
     return f" ({name!r} ends in a space)" if name != name.rstrip() else ""
+
+
+def features_alone(spec: str) -> str:
+    """Return how features of images without labels are had, as the end of an error about their labels."""
+    if spelled("unlabelled").startswith("--"):
+        return f"for features without labels: featcache extract {spec} --unlabelled"
+    return f"for features without labels: featcache.extract({spec!r}, unlabelled=True)"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.datasets.dataset import why_unread
-from featcache.datasets.formats.folder import read_regular_file
+from featcache.datasets.file_bytes import read_regular_file
 from featcache.errors import DataError, ImageError
 
 MAX_BYTES = 2**26

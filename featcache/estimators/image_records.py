@@ -10,9 +10,9 @@ import numpy as np
 
 from featcache.core.disk.names import expanded
 from featcache.datasets import Record
+from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.file_state import file_state
 from featcache.datasets.formats.arrays import encode_pixels
-from featcache.datasets.formats.folder import read_regular_file
 from featcache.errors import MissingFileError, UsageError
 
 EXPECTED = "give a list of paths or of uint8 arrays [H, W, 3], or one uint8 array [N, H, W, 3]"

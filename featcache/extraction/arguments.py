@@ -10,7 +10,7 @@ from typing import Any
 from featcache.cache import FeatureCache, RowTable
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
-from featcache.datasets import Dataset
+from featcache.datasets import Dataset, open_dataset
 from featcache.datasets.subset import Subset, open_subset
 from featcache.errors import ImageError, UsageError
 from featcache.extraction.content_hashes import hash_records
@@ -30,7 +30,8 @@ class ExtractionArguments:
     ----------
     spec
         The arguments that decide what is computed.
-    output, test_fraction, seed, data_dir, split, shard, reuse, verify, overwrite, batch_size, workers
+    output, test_fraction, seed, data_dir, unlabelled, allow_empty_classes, split, shard, reuse, verify, overwrite, \
+batch_size, workers
         See `featcache.extract`.
 
     Raises
@@ -44,6 +45,8 @@ class ExtractionArguments:
     test_fraction: float
     seed: int
     data_dir: str | os.PathLike[str] | None
+    unlabelled: bool
+    allow_empty_classes: bool
     split: str | None
     shard: str | None
     reuse: Sequence[str | os.PathLike[str]]
@@ -70,7 +73,13 @@ class ExtractionArguments:
 
     def open(self, source: str | os.PathLike[str] | Dataset) -> tuple[Dataset, Subset]:
         """Open the requested part of a dataset; returns it with the description of that part."""
-        return open_subset(source, self.shard, self.split, self.data_dir)
+        data = open_dataset(
+            source,
+            data_dir=self.data_dir,
+            unlabelled=self.unlabelled,
+            allow_empty_classes=self.allow_empty_classes,
+        )
+        return open_subset(data, self.shard, self.split)
 
     def target(self, data: Dataset, part: Subset, resolved: ResolvedExtraction) -> Path:
         """Return the path of the cache."""

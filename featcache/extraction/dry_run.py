@@ -89,6 +89,7 @@ def plan_extraction(
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
+    rgb: str | None = None,
     transforms: Transforms | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
@@ -101,6 +102,8 @@ def plan_extraction(
     label_from: str | None = None,
     splits: str | Mapping[str, str] | None = None,
     classes_at: int | None = None,
+    unlabelled: bool = False,
+    allow_empty_classes: bool = False,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -113,9 +116,9 @@ def plan_extraction(
 
     Parameters
     ----------
-    dataset, backbone, layers, image_statistics, output, weights, image_size, transforms, dtype, compute_dtype, \
-views, augment, view_seed, test_fraction, seed, data_dir, label_from, splits, classes_at, split, shard, reuse, verify, \
-overwrite, batch_size, workers
+    dataset, backbone, layers, image_statistics, output, weights, image_size, rgb, transforms, dtype, compute_dtype, \
+views, augment, view_seed, test_fraction, seed, data_dir, label_from, splits, classes_at, unlabelled, \
+allow_empty_classes, split, shard, reuse, verify, overwrite, batch_size, workers
         See `featcache.extract`.
     """
     arguments = ExtractionArguments(
@@ -127,6 +130,7 @@ overwrite, batch_size, workers
             dtype=dtype,
             compute_dtype=compute_dtype,
             image_size=image_size,
+            rgb=rgb,
             image_statistics=image_statistics,
             views=Views.of(views, augment, view_seed),
         ),
@@ -134,6 +138,8 @@ overwrite, batch_size, workers
         test_fraction=test_fraction,
         seed=seed,
         data_dir=data_dir,
+        unlabelled=unlabelled,
+        allow_empty_classes=allow_empty_classes,
         split=split,
         shard=shard,
         reuse=reuse,

@@ -61,6 +61,7 @@ def extract(
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
+    rgb: str | None = None,
     transforms: Transforms | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
@@ -72,6 +73,8 @@ def extract(
     data_dir: str | os.PathLike[str] | None = None,
     label_from: str | None = None,
     classes_at: int | None = None,
+    unlabelled: bool = False,
+    allow_empty_classes: bool = False,
     split: str | None = None,
     shard: str | None = None,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -96,6 +99,7 @@ def extract(
         Instead of a dataset, pictures that are in memory (arrays, encoded bytes, PIL images) or paths, one label for
         each, and optional classes, splits and ids; see `featcache.open_arrays`. With a folder, `splits` says which
         of its folders are which split, as ``"train=training_set,test=test_set"``; see `featcache.open_dataset`.
+        `unlabelled` images have no labels.
     backbone
         ``arch`` or ``arch.tag``, or a loaded backbone.
     layers
@@ -111,6 +115,9 @@ def extract(
     image_size
         Input size in pixels instead of the one that belongs to the weights: a number (square), ``(height,
         width)``, or text such as ``"150x200"``. It also replaces that of a loaded backbone, and of `transforms`.
+    rgb
+        The rule for pictures that are not plain RGB instead of the one that belongs to the weights, such as
+        ``"range=0:4095"`` for 16-bit grey that uses 12 bits; see `featcache.images.transforms.Transforms`.
     transforms
         Preprocessing to use instead of the one that belongs to the weights.
     dtype
@@ -133,6 +140,11 @@ def extract(
         How the names of a folder's files tell their labels, as ``"{label}_{}.jpg"``; see `featcache.open_dataset`.
     classes_at
         Level of the class folders of a folder; see `featcache.open_dataset`.
+    unlabelled
+        Extract images without their labels, which need not be there: for `featcache.FeatureCache` and
+        `Classifier.predict`; heads refuse such a cache. See `featcache.open_dataset`.
+    allow_empty_classes
+        Go on without a class of which no picture can be read; see there.
     split
         A split of the dataset, or a slice such as ``"train[:10%]"`` or ``"[:100]"`` (of all), cut over its records in
         their order (see `featcache.splits.slices`): only these are read. Training and test rows
@@ -181,7 +193,7 @@ def extract(
     started = time.monotonic()
     layout = splits if images is None and isinstance(splits, str | Mapping) else None
     about = {"classes": classes, "splits": None if layout is not None else splits, "ids": ids}
-    given = named_or_given(dataset, images, labels, **about)
+    given = named_or_given(dataset, images, labels, unlabelled=unlabelled, **about)
     source = folder_spec(given, label_from=label_from, splits=layout, classes_at=classes_at)
     arguments = ExtractionArguments(
         spec=ExtractionSpec(
@@ -192,6 +204,7 @@ def extract(
             dtype=dtype,
             compute_dtype=compute_dtype,
             image_size=image_size,
+            rgb=rgb,
             image_statistics=image_statistics,
             views=Views.of(views, augment, view_seed),
         ),
@@ -199,6 +212,8 @@ def extract(
         test_fraction=test_fraction,
         seed=seed,
         data_dir=data_dir,
+        unlabelled=unlabelled,
+        allow_empty_classes=allow_empty_classes,
         split=split,
         shard=shard,
         reuse=reuse,

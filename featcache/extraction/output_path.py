@@ -10,6 +10,7 @@ from featcache.core.disk.files import make_folder
 from featcache.core.disk.names import FILE, expanded, require_free
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.core.identity import sha256_json
+from featcache.core.tasks import UNLABELLED
 from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset
 from featcache.errors import UsageError
@@ -27,7 +28,8 @@ def output_path(
     """
     if output is not None:
         return _require_h5(expanded(output))
-    return _require_h5(Path(f"{data.name}-{backbone}{suffix_of(spec)}{part.suffix}.h5"))
+    name = f"{data.name}-unlabelled" if data.task == UNLABELLED else data.name
+    return _require_h5(Path(f"{name}-{backbone}{suffix_of(spec)}{part.suffix}.h5"))
 
 
 def suffix_of(spec: ExtractionSpec) -> str:
@@ -44,6 +46,7 @@ def suffix_of(spec: ExtractionSpec) -> str:
         ""
         if spec.image_size is None
         else "x".join(map(str, dict.fromkeys(read_size(spec.image_size)))) + "px",
+        "" if spec.rgb is None else _short(f"rgb-{spec.rgb}"),
         "" if spec.transforms is None else f"transforms-{sha256_json(spec.transforms.to_json())[:8]}",
         "" if views.count == 1 else f"{views.count}views",
         "" if views.count == 1 or views.augmentation == standard else _short(str(views.augmentation)),

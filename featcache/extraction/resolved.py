@@ -95,9 +95,17 @@ class ResolvedExtraction:
 
 def resolve(spec: ExtractionSpec) -> ResolvedExtraction:
     """Load the network and its layers; raises the errors of `featcache.load_backbone`."""
-    network = with_size(_loaded(spec.backbone, spec.weights), spec.image_size)
+    network = _with_rgb(with_size(_loaded(spec.backbone, spec.weights), spec.image_size), spec.rgb)
     layers = tuple(network.layers(spec.layers, spec.transforms)) if spec.layers else ()
     return ResolvedExtraction(spec=spec, network=network, layers=layers, digest=spec.digest())
+
+
+def _with_rgb(network: "LoadedBackbone", rule: str | None) -> "LoadedBackbone":
+    """Return the backbone with another RGB rule in its transforms, and therefore in its recipe."""
+    if rule is None:
+        return network
+    own = network.pretrained
+    return replace(network, pretrained=replace(own, transforms=own.transforms.with_rgb(rule)))
 
 
 def _loaded(backbone: "str | LoadedBackbone", weights: str | Path | None) -> "LoadedBackbone":

@@ -9,11 +9,12 @@ import numpy as np
 
 from featcache.cache import RowTable
 from featcache.cache.layout import table_digest
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.datasets import Dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.file_state import recorded_time
 from featcache.errors import DataError
+from featcache.splits.slices import ALL
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
 
 UNREADABLE = b"\0" * 32
@@ -96,7 +97,9 @@ def build_rows(
     labels = np.array([record.label for record in records], np.int32)
     targets = _targets(dataset)
     names, told = [record.split for record in records], None
-    if UNSPLIT in names:
+    if dataset.task == UNLABELLED:  # nothing to hold out
+        names = [name or ALL for name in names]
+    elif UNSPLIT in names:
         test, told = _drawn(
             dataset, hashes, labels if targets is None else strata(dataset.task, targets), rule
         )
@@ -138,7 +141,7 @@ def _as_before_copies(
 
 
 def _targets(dataset: Dataset) -> np.ndarray | None:
-    if dataset.task == MULTICLASS:
+    if dataset.task in (MULTICLASS, UNLABELLED):
         return None
     return np.array([record.target for record in dataset.records], np.float32)
 

@@ -20,6 +20,7 @@ from featcache.core.disk.storage import storage_errors
 from featcache.core.identity import sha256_file, sha256_json
 from featcache.errors import UsageError, did_you_mean
 from featcache.images.colour_statistics import LAYER as STATISTICS
+from featcache.images.rgb import RgbRule
 from featcache.images.transforms import Transforms
 from featcache.images.views import PLAIN, Views
 
@@ -33,9 +34,9 @@ class ExtractionSpec:
 
     Parameters
     ----------
-    backbone, layers, weights, transforms, dtype, compute_dtype, image_size, image_statistics
-        See `featcache.extract`; the size is stored as height and width, also in `transforms`. Naming the layer
-        of the image statistics is the same as `image_statistics`.
+    backbone, layers, weights, transforms, dtype, compute_dtype, image_size, rgb, image_statistics
+        See `featcache.extract`; the size is stored as height and width, also in `transforms`, as is the rule. Naming
+        the layer of the image statistics is the same as `image_statistics`.
     views
         The views of each image.
     """
@@ -47,6 +48,7 @@ class ExtractionSpec:
     dtype: str = "float32"
     compute_dtype: str = "float32"
     image_size: ImageSize | None = None
+    rgb: str | None = None
     image_statistics: bool = True
     views: Views = PLAIN
 
@@ -64,6 +66,10 @@ class ExtractionSpec:
             object.__setattr__(self, "image_size", size)
             if self.transforms is not None:
                 object.__setattr__(self, "transforms", self.transforms.with_size(*size))
+        if self.rgb is not None:
+            RgbRule.parse(self.rgb)
+            if self.transforms is not None:
+                object.__setattr__(self, "transforms", self.transforms.with_rgb(self.rgb))
         if self.dtype not in STORED_DTYPES:
             raise UsageError(f"no stored dtype {self.dtype!r}; {did_you_mean(self.dtype, STORED_DTYPES)}")
 
@@ -96,6 +102,7 @@ class ExtractionSpec:
                 "dtype": self.dtype,
                 "compute_dtype": self.compute_dtype,
                 "image_size": self.image_size,
+                "rgb": self.rgb,
                 "image_statistics": self.image_statistics,
                 "views": self.views.to_json(),
                 "code": code_digest(),

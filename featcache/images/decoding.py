@@ -6,7 +6,6 @@ decoded whole (``draft()`` would change them); ICC profiles are ignored, as torc
 """
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -17,7 +16,9 @@ from featcache.core.disk.contents import looks_like
 from featcache.errors import ImageError
 from featcache.images.limits import LARGE_PIXELS, require_readable_size, room_to_decode
 from featcache.images.loading import load_pixels
-from featcache.images.rgb import strips, to_rgb
+from featcache.images.plugins import open_with_plugin
+from featcache.images.rgb import largest_sample, strips, to_rgb
+from featcache.images.signatures import WITH_PLUGIN, format_name, is_read, way_out
 from featcache.images.work import open_stream, require_feasible
 
 QUARANTINE_REASONS = (
@@ -48,36 +49,6 @@ REASONS_OF_READING = TEMPORARY_REASONS | {"not a regular file", "outside the dat
 MAX_PIXELS = 178_956_970
 """Width × height above which a picture is refused before any pixel is decoded (Pillow's own error limit)."""
 
-READABLE = {
-    "JPEG": rb"\xff\xd8\xff",  # MPO (stereo pairs, phone portraits) is a JPEG with more pictures behind it
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "WEBP": rb"RIFF....WEBP",
-    "GIF": rb"GIF8[79]a",
-    "BMP": rb"BM",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "PPM": rb"P[1-6]\s",
-    "AVIF": rb"....ftyp(?:avi[fs]|m[is]f1.{4,40}?avi[fs])",
-}
-"""Formats that are read, and how their files begin."""
-
-_REFUSED = {
-    "HEIC": rb"....ftyp(?:hei|hev|m[is]f1)",
-    "MP4 or QuickTime video": rb"....ftyp",
-    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
-    "JPEG XL": rb"\0\0\0\x0cJXL |\xff\x0a",
-    "Photoshop": rb"8BPS",
-    "ICO": rb"\0\0[\1\2]\0",
-    "SVG": rb"\s*(?:<\?xml.{0,500}?)?<svg",
-    "PDF": rb"%PDF",
-    "PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",
-    "PAM or PFM": rb"P[7fF]\s",
-    "OpenEXR": rb"v/1\x01",
-    "DICOM": rb".{128}DICM",
-}
-_NAMES = (*READABLE, *_REFUSED)
-_SIGNATURE = re.compile(
-    b"|".join(b"(%b)" % pattern for pattern in (*READABLE.values(), *_REFUSED.values())), re.DOTALL
-)
 _ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
 
 _UPRIGHT = {
@@ -104,7 +75,7 @@ def read(
     exif
         ``apply`` or ``ignore``, see `featcache.images.transforms.Transforms`.
     rgb
-        ``white`` or ``drop``, see there.
+        The rule of `featcache.images.rgb`, such as ``white``.
     finish
         What to do with the RGB picture before it becomes an array, such as a resize.
 
@@ -150,6 +121,8 @@ class PictureFacts:
         Whether any of it may be transparent.
     several
         Whether it has more frames, pages or pictures than the one that is taken.
+    largest
+        The largest value of 16-bit grey; 0 of other pictures.
     """
 
     format: str
@@ -159,6 +132,7 @@ class PictureFacts:
     orientation: int
     transparent: bool
     several: bool
+    largest: int = 0
 
 
 def examine(data: bytes) -> PictureFacts:
@@ -180,6 +154,8 @@ def examine(data: bytes) -> PictureFacts:
         mode = image.mode  # as stored: loading the pixels replaces that of some
         with room_to_decode(require_feasible(name, image, data, turn=False, whole=False)):
             image, turn = _load(image, data, "apply")
+            mode = mode or image.mode
+            largest = largest_sample(image)
             transparent = image.has_transparency_data
             image = to_rgb(image, "white")
         width, height = image.size if turn not in _ON_ITS_SIDE else image.size[::-1]
@@ -193,6 +169,7 @@ def examine(data: bytes) -> PictureFacts:
         orientation=_orientation(untouched),
         transparent=transparent,
         several=_has_several(untouched),
+        largest=largest,
     )
 
 
@@ -234,14 +211,13 @@ def _format_of(data: bytes) -> str:
     require_readable_size(len(data))
     if not data:
         raise ImageError("empty file", "0 bytes; copy or download it again")
-    match = _SIGNATURE.match(data)
-    if match is None:
+    name = format_name(data)
+    if name is None:
         raise ImageError(
             "not an image", f"{looks_like(data) or 'no known image format'}; copy or download it again"
         )
-    name = _NAMES[(match.lastindex or 1) - 1]
-    if name in _REFUSED:
-        raise ImageError("unsupported format", f"{name}; convert it to one of {', '.join(READABLE)}")
+    if not is_read(name):
+        raise ImageError("unsupported format", f"{name}; convert it to {way_out(name)}")
     return name
 
 
@@ -251,13 +227,18 @@ def _open(name: str, data: bytes) -> Image.Image:
     The plugin is called directly. `Image.open` would only try it the same way, but swallow the error that
     tells a truncated file from a damaged one, and warn about large pictures in a way no thread can silence.
     """
+    if name in WITH_PLUGIN:
+        return _within_limit(open_with_plugin(name, data))
     if name not in Image.OPEN:
         Image.init()
     opener, accept = Image.OPEN.get(name, (None, None))
     verdict = accept(bytes(data[:16])) if accept else True
     if opener is None or isinstance(verdict, str):
         raise ImageError("unsupported format", f"this Pillow was built without {name}; install a full wheel")
-    image = opener(open_stream(name, data), "")
+    return _within_limit(opener(open_stream(name, data), ""))
+
+
+def _within_limit(image: Image.Image) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("too many pixels", f"{width}×{height}, at most {MAX_PIXELS:,} are read; shrink it")

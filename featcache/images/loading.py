@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from featcache.images.limits import LARGE_PIXELS
+from featcache.images.plugins import JPEG_XL, decode_jpeg_xl
 
 
 def load_pixels(image: Image.Image, data: bytes) -> Image.Image:
@@ -16,6 +17,8 @@ def load_pixels(image: Image.Image, data: bytes) -> Image.Image:
     data
         The encoded image.
     """
+    if image.format == JPEG_XL:
+        return decode_jpeg_xl(image, data)
     if image.width * image.height > LARGE_PIXELS:
         if image.format == "WEBP" and hasattr(image, "_decoder"):
             return _first_webp_frame(image)

@@ -4,6 +4,8 @@ import os
 from itertools import islice
 from pathlib import Path
 
+from featcache.images.signatures import is_read
+
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
@@ -11,7 +13,7 @@ EXTENSIONS = frozenset(
 """Of files that are taken for images; their content decides the format."""
 
 _UNREAD = {
-    "HEIC": ".heic .heif .hif",
+    "HEIC": ".heic .heics .heif .heifs .hif",
     "JPEG 2000": ".jp2 .j2k .jpf .jpx .j2c",
     "JPEG XL": ".jxl",
     "camera RAW": ".dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef .srw",
@@ -25,13 +27,15 @@ _UNREAD_FORMATS = {end: name for name, ends in _UNREAD.items() for end in ends.s
 
 
 def is_image_name(name: str) -> bool:
-    """Return whether a file of this name is taken for an image."""
-    return os.path.splitext(name)[1].casefold() in EXTENSIONS
+    """Return whether a file of this name is taken for an image; a HEIC is where what opens it is installed."""
+    ending = os.path.splitext(name)[1].casefold()
+    return ending in EXTENSIONS or (ending in _UNREAD_FORMATS and is_read(_UNREAD_FORMATS[ending]))
 
 
 def unread_format(name: str) -> str | None:
     """Return the format of a picture that is not read, such as ``"HEIC"``, by its name; ``None`` of other files."""
-    return _UNREAD_FORMATS.get(os.path.splitext(name)[1].casefold())
+    found = _UNREAD_FORMATS.get(os.path.splitext(name)[1].casefold())
+    return None if found is None or is_read(found) else found
 
 
 def holds_images(folder: str | Path) -> bool:

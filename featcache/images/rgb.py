@@ -1,12 +1,77 @@
-"""The RGB rule: pictures of every mode as 8-bit RGB, large ones strip by strip so that no second copy is made."""
+"""The RGB rule: pictures of every mode as 8-bit RGB, large ones strip by strip so that no second copy is made.
 
+A rule is ``white`` or ``drop``, for transparency; with ``,range=LOW:HIGH`` behind it, 16-bit grey from LOW to HIGH
+becomes 0 to 255, and what is outside is cut off.
+"""
+
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from featcache.errors import ImageError
+from featcache.errors import ImageError, UsageError, did_you_mean
 from featcache.images.limits import LARGE_PIXELS
+
+_TRANSPARENCY = ("white", "drop")
+_RANGE = re.compile(r"range=([0-9]{1,5}):([0-9]{1,5})")
+_HIGHEST = 2**16 - 1
+
+
+@dataclass(frozen=True)
+class RgbRule:
+    """A rule, read.
+
+    Parameters
+    ----------
+    transparency
+        ``white``: composited over it; ``drop``: the alpha is left out.
+    bounds
+        The values of 16-bit grey that become 0 and 255; ``None`` for the whole of what the format can hold.
+    """
+
+    transparency: str = "white"
+    bounds: tuple[int, int] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "RgbRule":
+        """Read ``white``, ``drop``, ``range=0:4095`` or ``drop,range=0:4095``.
+
+        Raises
+        ------
+        UsageError
+            If it is no rule.
+
+        Examples
+        --------
+        >>> str(RgbRule.parse("range=0:4095"))
+        'white,range=0:4095'
+        """
+        words = [word.strip() for word in str(text).split(",")]
+        found: dict[str, Any] = {}
+        for word in words:
+            key, value = ("bounds", _bounds(word, text)) if "range" in word else ("transparency", word)
+            if key in found or (key == "transparency" and word not in _TRANSPARENCY):
+                hint = did_you_mean(word, (*_TRANSPARENCY, "range=0:4095"))
+                raise UsageError(f"rgb is {text!r}, which is unknown; {hint}")
+            found[key] = value
+        return cls(**found)
+
+    def __str__(self) -> str:
+        return self.transparency + (f",range={self.bounds[0]}:{self.bounds[1]}" if self.bounds else "")
+
+
+def _bounds(word: str, text: str) -> tuple[int, int] | None:
+    match = _RANGE.fullmatch(word)
+    low, high = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not low < high <= _HIGHEST:
+        raise UsageError(
+            f"rgb is {text!r}; expected range=LOW:HIGH with 0 <= LOW < HIGH <= {_HIGHEST}, such as range=0:4095 for "
+            "16-bit grey that uses 12 bits"
+        )
+    return None if (low, high) == (0, _HIGHEST) else (low, high)  # which is the rule without a range
 
 
 def to_rgb(image: Image.Image, rule: str) -> Image.Image:
@@ -19,11 +84,11 @@ def to_rgb(image: Image.Image, rule: str) -> Image.Image:
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    white = rule == "white" and image.has_transparency_data
+    own = RgbRule.parse(rule)
+    white = own.transparency == "white" and image.has_transparency_data
     if _is_sixteen_bits(image):
-        return _in_strips(
-            image, _sixteen_to_eight_bits(image, image.info.get("transparency") if white else None)
-        )
+        transparent = image.info.get("transparency") if white else None
+        return _in_strips(image, _sixteen_to_eight_bits(image, transparent, own.bounds))
     if image.mode in ("I", "F"):
         kind = f"{image.mode} {image.format}"
         raise ImageError("unsupported pixels", f"{kind} of 32 bits; convert it to 8 or 16 bits")
@@ -65,18 +130,32 @@ def _is_sixteen_bits(image: Image.Image) -> bool:
     return image.mode.startswith("I;16") or f"{image.mode} {image.format}" in ("I PNG", "I PPM")
 
 
+def largest_sample(image: Image.Image) -> int:
+    """Return the largest value of decoded 16-bit grey that could be 65535; 0 of every other picture."""
+    if not _is_sixteen_bits(image) or _full(image) < _HIGHEST:
+        return 0
+    return max(int(np.asarray(image.crop(box)).max()) for box in strips(image))
+
+
+def _full(image: Image.Image) -> int:
+    """Return the largest value that 16-bit grey can have: Pillow passes the 12 bits of some TIFFs on as they are."""
+    return 2 ** getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))[0] - 1
+
+
 def _sixteen_to_eight_bits(
-    image: Image.Image, transparent: int | None
+    image: Image.Image, transparent: int | None, bounds: tuple[int, int] | None
 ) -> Callable[[Image.Image], Image.Image]:
     """Return the scaling of 16-bit grey to 8 bits, value / 257 rounded; Pillow's convert() clips: most turns white.
 
-    The transparent value becomes white.
+    The transparent value becomes white. Values outside of `bounds` become black or white.
     """
-    tags = getattr(image, "tag_v2", {})  # TIFF: Pillow passes 12 bits and "white is zero" on as they are
-    full = 2 ** tags.get(ExifTags.Base.BitsPerSample, (16,))[0] - 1
-    inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
+    # TIFF: Pillow passes "white is zero" on as it is.
+    inverted = getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == 0
+    low, high = bounds or (0, _full(image))
+    full = high - low
 
     def scale(values: np.ndarray) -> np.ndarray:
+        values = values if bounds is None else np.clip(values, low, high) - low
         grey = (values.astype(np.uint32) * 255 + full // 2) // full
         return (255 - grey if inverted else grey).astype(np.uint8)
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from featcache.errors import UsageError, did_you_mean
+from featcache.images.rgb import RgbRule
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -29,7 +30,6 @@ _WORDS = {
     "interpolation": tuple(_RESAMPLING),
     "channel_order": ("rgb", "bgr"),
     "exif": ("apply", "ignore"),
-    "rgb": ("white", "drop"),
 }
 
 
@@ -62,7 +62,8 @@ class Transforms:
     rgb
         The one rule for pictures that are not plain RGB. Transparency is composited over ``white``, or the
         alpha is ``drop``-ped as torchvision and Keras do; grey is replicated; 16-bit grey is scaled to 8
-        bits; CMYK, YCbCr and LAB go through Pillow's conversion; 32-bit integers and floats are refused.
+        bits, with ``range=0:4095`` (``white,range=0:4095``) from those values alone; CMYK, YCbCr and LAB go
+        through Pillow's conversion; 32-bit integers and floats are refused.
 
     Raises
     ------
@@ -89,6 +90,7 @@ class Transforms:
             if getattr(self, name) not in words:
                 given = getattr(self, name)
                 raise UsageError(f"{name} is {given!r}, which is unknown; {did_you_mean(str(given), words)}")
+        object.__setattr__(self, "rgb", str(RgbRule.parse(self.rgb)))
         if self.antialias is not True:
             raise UsageError(
                 f"antialias is {self.antialias!r}, but only True is supported: Pillow always antialiases"
@@ -133,6 +135,13 @@ class Transforms:
         """Return the same transforms for another input size, in pixels."""
         return replace(self, input_size=(height, width))
 
+    def with_rgb(self, rule: str) -> Self:
+        """Return the same transforms with another RGB rule; a range alone keeps what becomes of transparency."""
+        own, given = RgbRule.parse(self.rgb), RgbRule.parse(rule)
+        if rule.strip().startswith("range=") and "," not in rule:
+            given = replace(given, transparency=own.transparency)
+        return replace(self, rgb=str(given))
+
     def describe(self) -> str:
         """Return a description in one line."""
         height, width = self.input_size
@@ -143,7 +152,10 @@ class Transforms:
             "crop_or_pad": f"central crop or zero padding to {height}×{width}",
         }[self.crop_mode]
         mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
-        alpha = "transparency over white" if self.rgb == "white" else "transparency dropped"
+        rule = RgbRule.parse(self.rgb)
+        alpha = "transparency over white" if rule.transparency == "white" else "transparency dropped"
+        if rule.bounds:
+            alpha += f", 16-bit grey from {rule.bounds[0]} to {rule.bounds[1]}"
         order = self.channel_order.upper()
         return f"{geometry}, {order}, mean ({mean}), std ({std}), EXIF rotation: {self.exif}, {alpha}"
 

@@ -41,6 +41,7 @@ _COVERED = 5
 
 _SCAN, _COMMENT = re.compile(b"\xff\xda\0"), re.compile(b"#")
 _RATIONAL_KINDS, _BYTE_KINDS = (5, 10), (1, 2, 6, 7)
+_DECODERS = {"WEBP": 8, "AVIF": 12, "HEIC": 10, "JPEG XL": 24}
 _IN_PYTHON = {"ppm": 8, "ppm_plain": 8, "bmp_rle": 3}
 """Decoders that Pillow has in Python, and the bytes of a pixel that they hold beside the picture."""
 
@@ -182,7 +183,7 @@ def _check_parts(name: str, image: Image.Image, data: bytes, pixels: int) -> Non
             raise too_much_work(name, f"{len(tiles):,} strips that overlap")
     if codec == "bmp_rle" and len(data) / 6e6 + pixels / 16e6 > MAX_SECONDS:
         raise too_much_work(name, f"{image.width}×{image.height} run-length encoded pixels")
-    if (size := len(image.info.get("exif", b""))) > _MAX_EXIF:
+    if (size := len(image.info.get("exif") or b"")) > _MAX_EXIF:
         raise too_much_work(name, f"{size:,} bytes of EXIF")
     stream = getattr(image, "fp", None)
     if isinstance(stream, CountedReads):
@@ -240,7 +241,7 @@ def _decoder_bytes(name: str, image: Image.Image, scans: int) -> float:
     if name == "TIFF":
         return _libtiff_bytes(image) + _stored_bytes(image) * (_number(image, 274, 1) != 1)
     tiles = getattr(image, "tile", ())
-    return {"WEBP": 8, "AVIF": 12}.get(name) or _IN_PYTHON.get(tiles[0][0] if tiles else "", 0)
+    return _DECODERS.get(name) or _IN_PYTHON.get(tiles[0][0] if tiles else "", 0)
 
 
 def _libtiff_bytes(image: Image.Image) -> float:

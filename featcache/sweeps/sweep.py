@@ -14,7 +14,7 @@ from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.replacing import save_keeping_better
 from featcache.classifier.view_features import with_views
 from featcache.core.argument_types import checked_types
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, require_labels
 from featcache.core.warning import warn_all
 from featcache.errors import IntegrityError, UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings
@@ -155,6 +155,8 @@ def sweep(
     require_accuracy(reject_accuracy)
     given = [caches] if isinstance(caches, str | os.PathLike | FeatureCache) else list(caches)
     opened, left_out = _open(given)
+    for cache in opened:
+        require_labels(cache, "a sweep")
     spec = SplitSpec(train, val, test, val_fraction, group_by, seed, shuffle_slices)
     if folds is None:
         folds = _folds(select, spec, opened, shot_counts, limit)

@@ -245,8 +245,8 @@ def test_another_hdf5_file_is_no_cache(tmp_path):
 
 def test_a_newer_version_asks_for_an_upgrade(cache):
     newer = cache.path.with_name("newer.h5")
-    newer.write_bytes(cache.path.read_bytes().replace(b"featcache 1", b"featcache 2", 1))
-    with pytest.raises(IntegrityError, match="version 2, this featcache reads up to 1: upgrade featcache"):
+    newer.write_bytes(cache.path.read_bytes().replace(b"featcache 1", b"featcache 3", 1))
+    with pytest.raises(IntegrityError, match="version 3, this featcache reads up to 2: upgrade featcache"):
         FeatureCache(newer)
 
 

@@ -163,7 +163,7 @@ def test_a_file_that_vanished_is_unreadable_with_the_system_s_reason(photos):
 
 def test_files_left_out_by_the_source_are_passed_on(photos):
     (photos / "train/cat/notes.txt").touch()
-    assert check_dataset(photos).skipped == {"not an image by its name": 1}
+    assert check_dataset(photos).skipped == {"not an image by its name (.txt)": 1}
 
 
 # Copies and classes -------------------------------------------------------------------------------------------

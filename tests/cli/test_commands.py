@@ -56,7 +56,7 @@ def test_extract_as_text(cli, photos, network):
     ]
     assert re.match(r"  time +\d+\.\d s, \d+ images/s \(decode \d+ %, network \d+ %, write \d+ %\)", lines[4])
     assert lines[-3:] == [
-        "  left out  1 not an image by its name",
+        "  left out  1 not an image by its name (.txt)",
         "  unreadable 1 (they have no features):",
         r"    train/cat/bad\nname.jpg: not an image",
     ]

@@ -54,7 +54,7 @@ def test_what_is_wrong_is_listed_and_is_no_failure(cli, photos):
     )
     unreadable = said[said.index("  unreadable  1 (an extraction leaves them out):") + 1]
     assert unreadable.startswith(r"    train/cat/bad\nname.jpg: not an image: text")
-    assert "  left out    1 not an image by its name" in said
+    assert "  left out    1 not an image by its name (.txt)" in said
     assert said[said.index("  copies      1 (images of the same bytes):") + 1] == (
         "    test/cat/leak.png = train/cat/0.png (several splits)"
     )
@@ -113,7 +113,7 @@ def test_pillows_warnings_become_one_of_ours(cli, tmp_path):
     assert cli("data", "check", tmp_path / "set", "--quiet").err == ""
 
 
-def test_pictures_of_formats_that_are_not_read_are_told_once(cli, photos):
+def test_pictures_of_formats_that_are_not_read_are_told_once(cli, photos, without_plugins):
     (photos / "train/cat/IMG_1.HEIC").touch()
     ran = cli("data", "check", "photos")
     assert (ran.code, ran.err) == (0, "")

@@ -9,7 +9,7 @@ from featcache.cli import extract, finetune, train_head
 
 
 def extraction(*layers: str) -> Any:
-    return SimpleNamespace(path="x.h5", cache=SimpleNamespace(layers=dict.fromkeys(layers)))
+    return SimpleNamespace(path="x.h5", cache=SimpleNamespace(task="classes", layers=dict.fromkeys(layers)))
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,7 @@ def test_without_files_there_is_nothing_to_go_on_for(trained, want, unread, monk
     assert len(seen) == 1
 
 
-def test_photos_in_a_folder_whose_format_is_not_read_are_told(cli, trained, want, known):
+def test_photos_in_a_folder_whose_format_is_not_read_are_told(cli, trained, want, known, without_plugins):
     for name in ("IMG_1.HEIC", "IMG_2.HEIC"):
         Path("new", name).touch()
     ran = cli("predict", trained.folder, "new", "--csv", "all.csv", "--copy-to", "sorted")

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from featcache.datasets import file_state, open_dataset
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
-from featcache.datasets.formats.folder import image_files, natural_key, read_regular_file
+from featcache.datasets.file_bytes import read_regular_file
+from featcache.datasets.folder_files import image_files
+from featcache.datasets.names import natural_key
 from featcache.errors import DataError, FeatcacheWarning, ImageError, MissingFileError, UsageError
 from featcache.extraction.row_table import SplitRule, build_rows
 
@@ -197,7 +199,10 @@ def test_files_that_are_no_images_by_their_names_are_counted(tmp_path):
     )
     found = open_dataset(str(tmp_path))
     assert [record.id for record in found.records] == ["cat/a.jpg", "cat/b.JPEG", "dog/c.png"]
-    assert found.skipped == {"not an image by its name": 3, "not in a class folder": 1}
+    assert found.skipped == {
+        "not images by their names (1 without extension, 1 .csv, 1 .db)": 3,
+        "not in a class folder": 1,
+    }
 
 
 def test_folders_beside_the_splits_are_named(tmp_path):
@@ -456,24 +461,26 @@ def test_image_files_of_any_folder(tmp_path):
     touch(tmp_path, "10.jpg", "2.jpg", "below/1.png", "notes.txt", ".hidden.jpg")
     files, skipped = image_files(tmp_path)
     assert [str(file.relative_to(tmp_path)) for file in files] == ["2.jpg", "10.jpg", "below/1.png"]
-    assert skipped.reasons() == {"hidden": 1, "not an image by its name": 1}
+    assert skipped.reasons() == {"hidden": 1, "not an image by its name (.txt)": 1}
 
 
 CONVERT = "unsupported format; convert {} to one of JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM, AVIF"
+INSTALL = ", or install what opens {}: pip install 'featcache[{}]'"
 
 
-def test_pictures_of_formats_that_are_not_read_are_named(tmp_path):
+def test_pictures_of_formats_that_are_not_read_are_named(tmp_path, without_plugins):
     heic = [f"cat/IMG_{number}.HEIC" for number in (10, 2, 3, 4)]
     touch(tmp_path, "cat/a.jpg", "dog/b.jpg", *heic, "dog/c.heif", "dog/d.jxl", "dog/notes.txt")
     with pytest.warns(FeatcacheWarning) as told:
         found = open_dataset(str(tmp_path))
-    heics = f"HEIC files (IMG_2.HEIC, IMG_3.HEIC, IMG_4.HEIC, …): {CONVERT.format('them')}"
-    one = f"JPEG XL file (d.jxl): {CONVERT.format('it')}"
-    assert found.skipped == {"not an image by its name": 1, heics: 5, one: 1}
+    heif = INSTALL.format("HEIC", "heif")
+    heics = f"HEIC files (IMG_2.HEIC, IMG_3.HEIC, IMG_4.HEIC, …): {CONVERT.format('them')}{heif}"
+    one = f"JPEG XL file (d.jxl): {CONVERT.format('it')}{INSTALL.format('JPEG XL', 'jxl')}"
+    assert found.skipped == {"not an image by its name (.txt)": 1, heics: 5, one: 1}
     assert [str(each.message) for each in told] == [f"5 {heics}, 1 {one}"]
 
 
-def test_a_folder_of_such_pictures_alone_says_so(tmp_path):
+def test_a_folder_of_such_pictures_alone_says_so(tmp_path, without_plugins):
     touch(tmp_path, "cat/1.heic", "dog/2.heic")
     with pytest.raises(
         DataError, match=r"left out: 2 class folders .*, 2 HEIC files \(1\.heic, 2\.heic\): unsupported"
@@ -484,7 +491,7 @@ def test_a_folder_of_such_pictures_alone_says_so(tmp_path):
 @pytest.mark.parametrize(
     "name", ["a.heic", "a.HEIF", "a.jp2", "a.jxl", "a.psd", "a.svg", "a.pam", "a.exr", "a.dcm", "a.CR2"]
 )
-def test_every_picture_that_is_refused_is_known_by_its_name(tmp_path, name):
+def test_every_picture_that_is_refused_is_known_by_its_name(tmp_path, name, without_plugins):
     touch(tmp_path, name, "b.png")
     files, skipped = image_files(tmp_path)
     assert [file.name for file in files] == ["b.png"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from featcache.datasets.formats.folder import read_extent, read_regular_file
+from featcache.datasets.file_bytes import read_extent, read_regular_file
 from featcache.datasets.inside import is_inside
 from featcache.errors import ImageError
 

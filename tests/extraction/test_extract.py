@@ -465,4 +465,4 @@ def test_progress_counts_every_image_once_and_ends_at_the_total(run, photos):
 
 def test_what_the_source_left_out_is_passed_on(run, photos):
     (photos / "train" / "cat" / "notes.txt").touch()
-    assert run(photos).skipped == {"not an image by its name": 1}
+    assert run(photos).skipped == {"not an image by its name (.txt)": 1}

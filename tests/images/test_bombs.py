@@ -258,7 +258,7 @@ def test_damage_is_named_the_same_in_strips(strips):
 
 
 def test_a_sparse_file_of_terabytes_is_not_read(tmp_path):
-    from featcache.datasets.formats.folder import read_regular_file
+    from featcache.datasets.file_bytes import read_regular_file
 
     path = tmp_path / "x.png"
     with path.open("wb") as stream:

@@ -18,6 +18,7 @@ from featcache.errors import ImageError
 from featcache.images import decoding
 from featcache.images.decoding import MAX_PIXELS, QUARANTINE_REASONS
 from featcache.images.resizing import decode, prepare
+from featcache.images.signatures import READABLE
 from featcache.images.transforms import Transforms
 
 # Pillow warns about broken tag tables; no thread-safe way to silence that exists before Python 3.14.
@@ -233,7 +234,7 @@ def test_mpo_is_read_as_its_first_picture():
     np.testing.assert_array_equal(decode(data, PLAIN), decode(encode(smooth(), "JPEG", quality=95), PLAIN))
 
 
-@pytest.mark.parametrize("kind", decoding.READABLE)
+@pytest.mark.parametrize("kind", READABLE)
 def test_every_readable_format_is_read(kind):
     Image.init()
     if kind not in Image.SAVE:
@@ -417,7 +418,7 @@ def test_truncation_is_called_by_its_name():
         (b"BMW, a car\n", "^damaged: BMP of 11 bytes: |^truncated: BMP of 11 bytes: "),
     ],
 )
-def test_what_is_no_readable_image_is_named(data, text):
+def test_what_is_no_readable_image_is_named(data, text, without_plugins):
     with pytest.raises(ImageError, match=text):
         decode(data, PLAIN)
 

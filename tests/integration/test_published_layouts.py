@@ -40,7 +40,10 @@ EXPECTED: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         {"train": 4, "val": 4},
     ),
 }
-"""Of each layout, in the order of the page: its classes, and how many labels each split has ("": none): two of an image in two classes."""
+"""Of each layout, in the order of the page: its classes, and how many labels each split has (without a name: none).
+
+An image in two classes has two.
+"""
 
 
 def test_there_is_a_command_for_every_layout():

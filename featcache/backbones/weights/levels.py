@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from featcache.core.disk.names import expanded
+
 Tensors = Mapping[str, np.ndarray]
 
 AVERAGED = ("state_dict_ema", "model_ema")

@@ -20,23 +20,29 @@ from PIL import Image, ImageOps
 
 from featcache.core.argument_types import checked_types
 from featcache.core.disk.names import expanded
+from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
+from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.file_state import file_state
-from featcache.datasets.formats.folder import natural_key, read_regular_file
-from featcache.datasets.names import shown, why_not_kept
+from featcache.datasets.names import natural_key, shown, why_not_kept
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
 EXPECTED = "expected uint8 arrays [N, H, W, 3] or [N, H, W], or a list of pictures (arrays, paths, bytes, PIL images)"
 
+_NO_LABELS = (
+    "images without labels; expected one label per image, or unlabelled=True. Features alone are computed by "
+    "featcache.FeatureExtractor().transform(images), too"
+)
 _MOST_NUMBER = 10**18
 
 
 @checked_types(but=("splits", "name"))
 def open_arrays(
     images: Any,
-    labels: Iterable[Any],
+    labels: Iterable[Any] | None = None,
     *,
+    unlabelled: bool = False,
     classes: Sequence[str] | None = None,
     splits: str | Iterable[str] | None = None,
     ids: Iterable[str] | None = None,
@@ -54,7 +60,9 @@ def open_arrays(
         extraction: those are quarantined as "changed during extraction".
     labels
         One per image: class names, or whole numbers. Numbers are indices into `classes`; without `classes` each
-        number's text is a class's name.
+        number's text is a class's name. None where they are `unlabelled`.
+    unlabelled
+        Whether to take images without labels, for similarity search, clustering and predictions.
     classes
         Class names in the order wanted; by default those of `labels` in natural order.
     splits
@@ -88,20 +96,24 @@ def open_arrays(
     (('cat', 'dog'), ['0', '1'])
     """
     items = _items(images)
-    values = _matching("labels", labels, len(items))
+    if labels is None and not unlabelled:
+        raise UsageError(_NO_LABELS)
+    values = None if unlabelled else _matching("labels", labels, len(items))
     if not items:
         raise DataError(f"no images; {EXPECTED}")
-    names, numbers = _label_indices(values, classes)
-    if len(names) < 2:
-        raise DataError(f"one class ({values[0]}); a classifier needs at least two")
-    parts = _splits(splits, len(items))
-    found = _ids(ids, items)
+    names, numbers = ((), [-1] * len(items)) if values is None else _labels_of(values, classes)
+    parts, found = _splits(splits, len(items)), _ids(ids, items)
     records = [
         _record(item, name, label, split)
         for item, name, label, split in zip(items, found, numbers, parts, strict=True)
     ]
     return Dataset(
-        spec=f"arrays:{name}", name=name, classes=names, records=records, location=_location(items)
+        spec=f"arrays:{name}",
+        name=name,
+        classes=names,
+        records=records,
+        task=UNLABELLED if unlabelled else MULTICLASS,
+        location=_location(items),
     )
 
 
@@ -109,6 +121,8 @@ def named_or_given(
     dataset: str | Path | Dataset | None,
     images: Any,
     labels: Iterable[Any] | None,
+    *,
+    unlabelled: bool = False,
     **about: Any,
 ) -> str | Path | Dataset:
     """Return the dataset that a caller names, or that `open_arrays` makes of the images; `about` are its arguments.
@@ -136,12 +150,7 @@ def named_or_given(
                 "in memory go with images= and labels="
             )
         return dataset
-    if labels is None:
-        raise UsageError(
-            "images without labels; expected one label per image. Features alone are computed by "
-            "featcache.FeatureExtractor().transform(images)"
-        )
-    return open_arrays(images, labels, **about)
+    return open_arrays(images, labels, unlabelled=unlabelled, **about)
 
 
 def encode_pixels(picture: np.ndarray) -> bytes:
@@ -285,6 +294,14 @@ def _matching(what: str, values: Any, count: int) -> list[Any]:
     if len(found) != count:
         raise UsageError(f"{len(found)} {what} for {count} images; expected one per image")
     return found
+
+
+def _labels_of(values: list[Any], classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:
+    names, numbers = _label_indices(values, classes)
+    if len(names) < 2:
+        alone = "for features without labels: unlabelled=True"
+        raise DataError(f"one class ({values[0]}); a classifier needs at least two; {alone}")
+    return names, numbers
 
 
 def _label_indices(labels: list[Any], classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:

@@ -70,7 +70,9 @@ def open_folder(path: str, *, least_classes: int = 2, allow_empty_classes: bool 
     root = expanded(place)
     _require_folder(root)
     skipped = LeftOut()
-    read = _by_names if LABEL_FROM in options else partial(_by_folders, allow_empty_classes=allow_empty_classes)
+    read = (
+        _by_names if LABEL_FROM in options else partial(_by_folders, allow_empty_classes=allow_empty_classes)
+    )
     found = read(root, options, skipped, least_classes=least_classes)
     classes = sorted({own.label for own in found}, key=natural_key)
     for told in _alike(root, classes):
@@ -228,7 +230,9 @@ def _form_of_names(root: Path) -> str:
 # Classes by names ---------------------------------------------------------------------------------------------
 
 
-def _by_names(root: Path, options: dict[str, str], skipped: LeftOut, *, least_classes: int) -> list[_Labelled]:
+def _by_names(
+    root: Path, options: dict[str, str], skipped: LeftOut, *, least_classes: int
+) -> list[_Labelled]:
     """Return the images with the labels that their names tell, in whatever folders they are."""
     pattern = NamePattern.parse(options[LABEL_FROM])
     if CLASSES_AT in options:

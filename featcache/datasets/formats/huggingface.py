@@ -20,10 +20,10 @@ from urllib.parse import parse_qsl
 from featcache.core.disk.names import expanded, require_file
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
-from featcache.datasets.formats.folder import natural_key
 from featcache.datasets.formats.huggingface_rows import Column, Source, Split, open_sources, read_rows
 from featcache.datasets.formats.listed_files import order_classes
 from featcache.datasets.inside import is_inside, read_document
+from featcache.datasets.names import natural_key
 from featcache.errors import DataError, FeatcacheError, UsageError, did_you_mean, first_line
 from featcache.splits.slices import SPLITS
 

@@ -15,9 +15,9 @@ from featcache.core.disk.names import open_regular_file
 from featcache.core.disk.storage import OTHER_HOME, storage_errors
 from featcache.core.environment import home
 from featcache.datasets.dataset import Record
+from featcache.datasets.file_bytes import read_extent, read_regular_file
 from featcache.datasets.file_state import file_state, size_and_times, state_digest
 from featcache.datasets.formats.arrow_files import ArrowRows, arrow_columns, arrow_rows, copy_parquet
-from featcache.datasets.formats.folder import read_extent, read_regular_file
 from featcache.datasets.inside import is_below
 from featcache.errors import DataError, ImageError
 from featcache.splits.slices import SPLITS

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.core.warning import warn, warn_all
-from featcache.datasets.dataset import Dataset, Record, space_at_end
+from featcache.datasets.dataset import Dataset, Record, features_alone, space_at_end
+from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.file_state import file_state
-from featcache.datasets.formats.folder import natural_key, read_regular_file
-from featcache.datasets.names import confusable, told_apart
+from featcache.datasets.names import confusable, natural_key, told_apart
 from featcache.errors import DataError, MissingFileError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -95,7 +95,9 @@ def to_dataset(
     """
     _refuse_contradictions(entries)
     if task == MULTICLASS and len(classes) < least_classes:
-        raise DataError(f"{spec} holds one class ({classes[0]}); a classifier needs at least two")
+        raise DataError(
+            f"{spec} holds one class ({classes[0]}); a classifier needs at least two; {features_alone(spec)}"
+        )
     labels = {label: index for index, label in enumerate(classes)}
     ids = unique_ids([entry.id for entry in entries])
     files = [_regular_file(entry.path) for entry in entries]
@@ -110,7 +112,7 @@ def to_dataset(
     records = [
         Record(
             id=own,
-            label=labels[entry.label] if entry.target is None else -1,
+            label=labels[entry.label] if entry.target is None and task != UNLABELLED else -1,
             split=entry.split,
             read=partial(read_regular_file, entry.path),
             size=file.st_size if file else 0,

@@ -11,10 +11,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from featcache.core.disk.names import expanded, require_file, require_folder
-from featcache.datasets.dataset import Dataset, access_errors
+from featcache.core.tasks import MULTICLASS, UNLABELLED
+from featcache.datasets.bare_files import format_without_extension
+from featcache.datasets.dataset import Dataset, access_errors, features_alone
 from featcache.datasets.formats.joined_lists import IMAGES, are_joined, joined_entries, pet_label
 from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
@@ -34,7 +37,7 @@ _ALL_BUT_TEST = "trainval.txt"
 _NO_FILE = "in a list, without a file"
 
 
-def open_lists(path: str) -> Dataset:
+def open_lists(path: str, *, unlabelled: bool = False) -> Dataset:
     """Read split lists and find the images they name; nothing is opened but the lists.
 
     A line names one image: relative to ``images/`` where there is such a folder, otherwise (or where it is not found
@@ -49,6 +52,8 @@ def open_lists(path: str) -> Dataset:
     ----------
     path
         The folder; ``~`` is expanded.
+    unlabelled
+        Whether to leave labels out, which need not be there then.
 
     Raises
     ------
@@ -63,7 +68,9 @@ def open_lists(path: str) -> Dataset:
         require_folder(root, f"a folder of split lists; {LAYOUTS}", missing=f"no folder {root}; {LAYOUTS}")
     files = _Files(tuple(str(base) for base in (root / "images", root) if base.is_dir()))
     skipped: Counter[str] = Counter()
-    entries, classes = (_joined if are_joined(root) else _listed)(root, files, skipped)
+    read = _joined if are_joined(root) else partial(_listed, unlabelled=unlabelled)
+    entries, classes = read(root, files, skipped)
+    classes = [] if unlabelled else classes
     present = {entry.label for entry in entries}
     skipped.update(without_images([name for name in classes if name not in present]))
     return to_dataset(
@@ -75,6 +82,7 @@ def open_lists(path: str) -> Dataset:
         location=f"lists:{root.resolve()}",
         folder=root,
         skipped=skipped,
+        task=UNLABELLED if unlabelled else MULTICLASS,
     )
 
 
@@ -84,12 +92,18 @@ def _joined(root: Path, files: "_Files", skipped: Counter[str]) -> tuple[Sequenc
     return entries, classes
 
 
-def _listed(root: Path, files: "_Files", skipped: Counter[str]) -> tuple[Sequence[Entry], list[str]]:
+def _listed(
+    root: Path, files: "_Files", skipped: Counter[str], *, unlabelled: bool
+) -> tuple[Sequence[Entry], list[str]]:
     with access_errors(root):
         folder, lists = _find_lists(root)
-    entries = [entry for list_file, split in lists for entry in _entries(list_file, split, files, skipped)]
+    entries = [
+        entry
+        for list_file, split in lists
+        for entry in _entries(list_file, split, files, skipped, unlabelled=unlabelled)
+    ]
     _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files)
-    return _name_classes(entries, folder)
+    return (entries, []) if unlabelled else _name_classes(entries, folder)
 
 
 def _find_lists(root: Path) -> tuple[Path, list[tuple[Path, str]]]:
@@ -126,6 +140,8 @@ class _Files:
                 raise DataError(
                     f"{name!r} in a list can mean {' or '.join(map(repr, found))} in {folder}; write the suffix too"
                 )
+            if not found and format_without_extension(os.path.join(folder, last)):
+                found = [last]
             if found:
                 full = last if last in found else found[0]
                 return os.path.join(above, full), os.path.join(folder, full)
@@ -154,7 +170,9 @@ def _listdir(folder: str) -> list[str]:
 # Lines ------------------------------------------------------------------------------------------------------
 
 
-def _entries(list_file: Path, split: str, files: _Files, skipped: Counter[str]) -> Iterator[Entry]:
+def _entries(
+    list_file: Path, split: str, files: _Files, skipped: Counter[str], *, unlabelled: bool = False
+) -> Iterator[Entry]:
     labelled: dict[bool, str] = {}
     for number, text in text_lines(list_file):
         line = text.strip()
@@ -166,6 +184,9 @@ def _entries(list_file: Path, split: str, files: _Files, skipped: Counter[str]) 
             skipped[_NO_FILE] += 1
             continue
         name, path, label = found
+        if unlabelled:
+            yield Entry(place=place, id=name, path=path, label="", split=split)
+            continue
         if other := labelled.get(not label):
             with_label, without = (place, other) if label else (other, place)
             raise DataError(
@@ -176,7 +197,7 @@ def _entries(list_file: Path, split: str, files: _Files, skipped: Counter[str]) 
         if not label:
             raise DataError(
                 f"{place}: {line!r} has no label and is in no folder that would be one; expected 'CLASS/IMAGE', or "
-                "'IMAGE LABEL'"
+                f"'IMAGE LABEL'; {features_alone(f'lists:{list_file.parent}')}"
             )
         yield Entry(place=place, id=name, path=path, label=label, split=split)
 

@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from featcache.core.disk.names import expanded, require_file
-from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS, UNLABELLED
 from featcache.core.warning import warn, warn_all
-from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, space_at_end
+from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, features_alone, space_at_end
 from featcache.datasets.formats.listed_files import Entry, to_dataset
-from featcache.datasets.formats.table_labels import read_labels
+from featcache.datasets.formats.table_labels import Labels, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
 from featcache.datasets.labels.cells import as_text, read_separator
 from featcache.datasets.labels.class_names import read_class_names
@@ -102,7 +102,7 @@ class TableSpec:
         label = re.sub(r"[^\w.+-]+", "-", self.columns.get("label", "").replace(",", "+")).strip("-")
         return "-".join(filter(None, [self.file.stem, self.file.suffix[1:], label[:60]]))
 
-    def with_stand_ins(self, table: Table) -> "TableSpec":
+    def with_stand_ins(self, table: Table, *, unlabelled: bool = False) -> "TableSpec":
         """Return the spec with the columns named that are plainly meant, such as ``file_name``; a warning says which.
 
         Raises
@@ -110,7 +110,8 @@ class TableSpec:
         DataError
             If it can be several.
         """
-        missing = [role for role in _REQUIRED if role not in (*self.columns, *table.columns)]
+        needed = _REQUIRED[:1] if unlabelled else _REQUIRED
+        missing = [role for role in needed if role not in (*self.columns, *table.columns)]
         columns = dict(self.columns)
         taken = [*_names(columns.get("label", ""), table), *columns.values(), *ROLES]
         for role in missing:
@@ -123,7 +124,7 @@ class TableSpec:
             warn(f"csv:{self.file}: takes the column {said}, as none has that name; {others} names another")
         return replace(self, columns=columns)
 
-    def resolve(self, table: Table) -> tuple[dict[str, str], list[str]]:
+    def resolve(self, table: Table, *, unlabelled: bool = False) -> tuple[dict[str, str], list[str]]:
         """Return the name of the column for each meaning that the table has one for, and those of the labels.
 
         Raises
@@ -137,6 +138,8 @@ class TableSpec:
             if role != "label" and name and (name in table.columns or role in (*self.columns, *_REQUIRED)):
                 self._require(name, role, table)
                 found[role] = name
+        if unlabelled:
+            return found, []
         label = self.columns.get("label", "label")
         labels = [label] if label in table.columns else _names(label, table) or [label]
         for name in labels:
@@ -154,12 +157,14 @@ class TableSpec:
         hint = f"name another one with csv:{self.file}?{role}=COLUMN"
         if table.delimiter and len(table.columns) == 1:
             hint = f"if its values are separated otherwise than by {table.delimiter!r}, add ?delimiter=; (or tab)"
+        alone = f"; {features_alone(f'csv:{self.file}')}" if role == "label" else ""
         raise DataError(
             f"{self.file}, line 1: no column {name!r} for the {role}; {did_you_mean(name, table.columns)}; {hint}"
+            f"{alone}"
         )
 
 
-def open_table(text: str, *, least_classes: int = 2) -> Dataset:
+def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -> Dataset:
     """Open a table of images; no image is read, and no value is interpreted as code.
 
     Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
@@ -178,6 +183,8 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         What follows ``csv:`` in a spec, such as ``"photos.csv?path=file&label=species&root=images"``.
     least_classes
         2 for training; where photos are only scored, 1 is enough.
+    unlabelled
+        Whether to read paths, splits and groups alone.
 
     Raises
     ------
@@ -194,7 +201,7 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         missing = f"no file {spec.file}{space_at_end(spec.file)}; expected {_EXPECTED}"
         require_file(spec.file, _EXPECTED, missing=missing)
     table = open_table_file(spec.file, spec.delimiter)
-    columns, labels = spec.with_stand_ins(table).resolve(table)
+    columns, labels = spec.with_stand_ins(table, unlabelled=unlabelled).resolve(table, unlabelled=unlabelled)
     root = spec.file.parent / expanded(spec.root)
     if not root.is_dir():
         raise MissingFileError(
@@ -203,14 +210,18 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
     rows = list(table.rows([*columns.values(), *labels]))
     if not rows:
         raise DataError(f"{spec.file} has a header and no rows; expected one for each image")
-    known = read_labels(
-        labels,
-        [place for place, _ in rows],
-        [values[len(columns) :] for _, values in rows],
-        task=spec.task,
-        file=spec.file,
-        separator=spec.separator,
-        names=read_class_names(spec.file.parent / expanded(spec.names)) if spec.names else None,
+    known = (
+        Labels(UNLABELLED, (), [""] * len(rows), [None] * len(rows))
+        if unlabelled
+        else read_labels(
+            labels,
+            [place for place, _ in rows],
+            [values[len(columns) :] for _, values in rows],
+            task=spec.task,
+            file=spec.file,
+            separator=spec.separator,
+            names=read_class_names(spec.file.parent / expanded(spec.names)) if spec.names else None,
+        )
     )
     warn_all(f"csv:{spec.file}: {note}" for note in known.notes)
     entries = [

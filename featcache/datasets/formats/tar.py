@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from featcache.core.disk.names import DANGLING, NOTHING, described, kind_of, open_regular_file, require_file
-from featcache.datasets.dataset import Dataset, Record, access_errors
+from featcache.core.tasks import MULTICLASS, UNLABELLED
+from featcache.datasets.dataset import Dataset, Record, access_errors, features_alone
+from featcache.datasets.file_bytes import read_extent
 from featcache.datasets.file_state import file_state, size_and_times
-from featcache.datasets.formats.folder import natural_key, read_extent
 from featcache.datasets.labels.tar_labels import READERS, Label, as_indices, class_names
 from featcache.datasets.layouts.shard_splits import splits_by_names
+from featcache.datasets.names import natural_key
 from featcache.errors import DataError, MissingFileError, UsageError
 from featcache.images.limits import MAX_FILE_BYTES
 from featcache.splits.slices import SPLITS
@@ -64,7 +66,7 @@ class _Sample:
     state: bytes
 
 
-def open_tar(pattern: str) -> Dataset:
+def open_tar(pattern: str, *, unlabelled: bool = False) -> Dataset:
     """Index tar shards without extracting them.
 
     Class names are the lines of a ``classes.txt`` beside the first shard, into which numbers are indices;
@@ -82,6 +84,8 @@ def open_tar(pattern: str) -> Dataset:
     pattern
         A file, a folder (its ``*.tar``), or a name with brace ranges (``{000..009}``, ``{a,b}``) or wildcards;
         ``~`` is expanded.
+    unlabelled
+        Whether to leave labels out, which need not be there then.
 
     Raises
     ------
@@ -99,9 +103,12 @@ def open_tar(pattern: str) -> Dataset:
     samples: list[_Sample] = []
     for shard in shards:
         with access_errors(shard):
-            samples += _samples(shard, skipped)
-    listed = class_names(shards[0].parent / "classes.txt")
-    classes, labels = as_indices([sample.label for sample in samples], listed)
+            samples += _samples(shard, skipped, unlabelled=unlabelled)
+    if unlabelled:
+        classes, labels = (), [-1] * len(samples)
+    else:
+        listed = class_names(shards[0].parent / "classes.txt")
+        classes, labels = as_indices([sample.label for sample in samples], listed)
     _refuse_unusable(pattern, samples, classes, skipped)
     root = Path(os.path.commonpath([shard.parent for shard in shards]))
     names = {shard: shard.relative_to(root).as_posix() for shard in shards}
@@ -118,6 +125,7 @@ def open_tar(pattern: str) -> Dataset:
         classes=classes,
         records=records,
         skipped=dict(skipped),
+        task=UNLABELLED if unlabelled else MULTICLASS,
         location=f"tar:{root.resolve()}",
     )
 
@@ -254,7 +262,7 @@ def _text(field: bytes | bytearray, encoding: str, errors: str) -> str:
     return field.partition(b"\0")[0].decode(encoding, errors)
 
 
-def _samples(shard: Path, skipped: Counter[str]) -> Iterator[_Sample]:
+def _samples(shard: Path, skipped: Counter[str], *, unlabelled: bool = False) -> Iterator[_Sample]:
     require_file(shard, f"a shard; {EXPECTED}")
     descriptor, status = open_regular_file(shard)
     with os.fdopen(descriptor, "rb") as stream:
@@ -273,7 +281,7 @@ def _samples(shard: Path, skipped: Counter[str]) -> Iterator[_Sample]:
             raise DataError(f"{shard} was changed while its headers were read; run the command again")
         state = file_state(status)
         for fields in grouped.values():
-            found = _sample_of(fields, shard, stream.fileno())
+            found = _sample_of(fields, shard, stream.fileno(), unlabelled=unlabelled)
             if isinstance(found, str):
                 skipped[found] += 1
             else:
@@ -356,11 +364,15 @@ def _unusable(member: tarfile.TarInfo, extension: str) -> str | None:
     return None
 
 
-def _sample_of(fields: dict[str, _Extent], shard: Path, descriptor: int) -> tuple[_Extent, Label] | str:
+def _sample_of(
+    fields: dict[str, _Extent], shard: Path, descriptor: int, *, unlabelled: bool
+) -> tuple[_Extent, Label] | str:
     """Return a sample's image and label, or why it has none."""
     images = [extent for extension, extent in fields.items() if extension in IMAGES]
     if len(images) != 1:
         return "sample without an image" if not images else "sample with several images"
+    if unlabelled:
+        return images[0], Label("", None, "")
     value: int | str | None = None
     split: str | None = None
     for extension in ("json", "cls"):  # .cls last: it is the label, the other may say more
@@ -380,10 +392,10 @@ def _refuse_unusable(
     pattern: str, samples: Sequence[_Sample], classes: Sequence[str], skipped: Counter[str]
 ) -> None:
     found = "; left out: " + ", ".join(f"{n} {why}" for why, n in skipped.items()) if skipped else ""
-    layout = "expected members such as 0001.jpg with 0001.cls or 0001.json"
+    alone = features_alone(f"tar:{pattern}")
+    layout = f"expected members such as 0001.jpg with 0001.cls or 0001.json; {alone}"
     if not samples:
         raise DataError(f"tar:{pattern} holds no labelled images; {layout}{found}")
     if len(classes) == 1:
-        raise DataError(
-            f"tar:{pattern} holds one class ({classes[0]}); a classifier needs at least two; {layout}{found}"
-        )
+        one = f"holds one class ({classes[0]}); a classifier needs at least two"
+        raise DataError(f"tar:{pattern} {one}; {layout}{found}")

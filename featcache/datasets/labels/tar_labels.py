@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from featcache.datasets.dataset import access_errors
-from featcache.datasets.formats.folder import natural_key
 from featcache.datasets.inside import is_inside
+from featcache.datasets.names import natural_key
 from featcache.errors import DataError, did_you_mean
 
 

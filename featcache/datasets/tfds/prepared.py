@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from featcache.core.disk.names import expanded
-from featcache.datasets.formats.folder import natural_key
+from featcache.datasets.names import natural_key
 from featcache.datasets.tfds.metadata import INFO
 from featcache.errors import DataError, UsageError, did_you_mean
 

@@ -1,0 +1,102 @@
+"""Datasets without labels: for similarity search, clustering and predictions, not for heads."""
+
+import os
+from dataclasses import replace
+from functools import partial
+
+from featcache.core.disk.names import expanded, require_file
+from featcache.core.tasks import UNLABELLED
+from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
+from featcache.datasets.formats.folder import image_records, why_absent
+from featcache.datasets.formats.listed_files import Entry, to_dataset
+from featcache.datasets.formats.split_lists import open_lists
+from featcache.datasets.formats.text_lines import text_lines
+from featcache.datasets.left_out import in_words
+from featcache.errors import DataError
+
+
+def without_labels(data: Dataset) -> Dataset:
+    """Return the same images under the same ids and splits, without their labels."""
+    if data.task == UNLABELLED:
+        return data
+    records = [replace(record, label=-1, target=None) for record in data.records]
+    return replace(data, classes=(), records=records, task=UNLABELLED)
+
+
+def open_photos(path: str) -> Dataset:
+    """Take every image below a folder, however deep; its folders are neither classes nor splits.
+
+    Parameters
+    ----------
+    path
+        The folder; ``~`` is expanded.
+
+    Raises
+    ------
+    MissingFileError
+        If it does not exist.
+    DataError
+        If it holds no images.
+    """
+    root = expanded(path)
+    records, skipped = image_records(root)
+    reasons = skipped.reasons()
+    if not records:
+        found = f"; left out: {in_words(reasons)}" if reasons else ""
+        raise DataError(f"{root} holds no images; expected some, in the folder or those below it{found}")
+    skipped.tell()
+    return Dataset(
+        spec=path,
+        name=root.resolve().name or "dataset",
+        classes=(),
+        records=records,
+        skipped=reasons,
+        task=UNLABELLED,
+        location=f"folder:{root.resolve()}",
+        why_absent=partial(why_absent, root),
+    )
+
+
+def open_photo_lists(path: str) -> Dataset:
+    """Take the images that split lists name, or a text file with a path in each line, relative to the file's folder.
+
+    Parameters
+    ----------
+    path
+        The folder of split lists, or the text file; ``~`` is expanded.
+
+    Raises
+    ------
+    MissingFileError
+        If it does not exist, or no image does.
+    DataError
+        If nothing is named, or the list cannot be read.
+    """
+    file = expanded(path)
+    if file.is_dir():
+        return open_lists(path, unlabelled=True)
+    with access_errors(file):
+        require_file(file, "a list of images", missing=f"no list {file}; expected a text file of paths")
+    entries = [
+        Entry(
+            place=f"{file}, line {number}",
+            id=line,
+            path=os.path.join(file.parent, line),
+            label="",
+            split=UNSPLIT,
+        )
+        for number, text in text_lines(file)
+        if (line := text.strip())
+    ]
+    if not entries:
+        raise DataError(f"{file}: no entries; expected the path of an image in each line")
+    return to_dataset(
+        entries,
+        (),
+        spec=f"lists:{path}",
+        name=file.stem,
+        lookup="paths are relative to the list's folder",
+        location=f"lists:{file.resolve()}",
+        folder=file.parent,
+        task=UNLABELLED,
+    )
