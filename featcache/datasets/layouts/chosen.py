@@ -99,9 +99,8 @@ def chosen_layout(
     if classes_at is None:
         assert splits is not None
         return _below_splits(root, place, splits, one_class=one_class)
-    if splits is None:
-        splits = _named_like_splits(root, classes_at)
-    parts = tuple(_parts(root, _Chosen(splits, classes_at)))
+    named = _named_like_splits(root, classes_at) if splits is None else splits
+    parts = tuple(_parts(root, _Chosen(named, classes_at)))
     deepest = max((f.level for f in root.walk() if f.total), default=0)
     if not any(part.path in _live_paths(root) for part in parts):
         raise DataError(
