@@ -16,7 +16,7 @@ def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
     if weights == "random":
         return load_random(wanted)
     if weights is None:
-        return load_file(wanted, download.obtain(wanted), tag=wanted.tag)
+        return download.obtain(wanted, lambda path: load_file(wanted, path, tag=wanted.tag))
     path = Path(weights).expanduser()
     missing = f"no weights file {path}; pass --weights the path of an existing file"
     require_file(path, "a weights file", missing=missing)

@@ -1,4 +1,4 @@
-"""``featcache backbones`` lists the backbones; ``featcache backbones show`` shows one stage by stage."""
+"""``featcache backbones`` lists the backbones; ``show`` shows one stage by stage, ``forget`` releases a record."""
 
 import shutil
 import sys
@@ -94,6 +94,41 @@ def show_(
     size = "" if image_size is None else f" --image-size {image_size}"
     again = escaped(name) if summary.weights_path else summary.pretrained.name
     console.note(f"next: featcache extract DATASET -b {again}{size} -l STAGE")
+
+
+@group.command("forget")
+def forget_(
+    name: Annotated[str, typer.Argument(help="Weights, as ARCH, ARCH.TAG or an alias; or the file's name.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Release the record of a weights file, so that the next file of that name is recorded anew.
+
+    Where no whole sha256 is published, that of the first file that could be loaded is recorded in the lock file, and
+    another one is refused. If the record is of a wrong file, or the publisher changed the file, this releases it. The
+    file itself stays where it is.
+    """
+    console = Console(f"{NAME} forget", as_json=as_json, quiet=quiet, verbose=verbose)
+    from dataclasses import asdict
+
+    from featcache.backbones.registry import resolve
+    from featcache.backbones.weights.lock_file import forget, lock_file, read_record
+    from featcache.core.environment import weights_folder
+
+    filename = name if read_record(name) is not None else resolve(name).file.filename
+    record, lock = forget(filename), lock_file()
+    about = {"file": filename, "lock": str(lock), "released": None if record is None else asdict(record)}
+    if record is None:
+        console.result(about, [f"nothing is recorded of {escaped(filename)} in {escaped(str(lock))}"])
+        return
+    text = f"released {escaped(filename)}: sha256 {record.sha256}, {record.size:,} bytes, recorded on {record.date}"
+    console.result(about, [f"{text} in {escaped(str(lock))}"])
+    if (weights_folder() / filename).exists():
+        console.note(
+            f"{escaped(str(weights_folder() / filename))} stays, and is recorded when it is next loaded; delete it if "
+            "it is a broken one"
+        )
 
 
 def _entry(weights: "Pretrained") -> dict[str, Any]:
