@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from featcache.backbones import finetuned
+from featcache.backbones.family import Pretrained
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights import download
 from featcache.backbones.weights.loading import load_file, load_random
+from featcache.backbones.weights.other_sizes import of_other_size
 from featcache.core.disk.names import require_file
+from featcache.errors import WeightsError
 
 
 def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
@@ -16,10 +19,19 @@ def load_named(name: str, weights: str | Path | None = None) -> LoadedBackbone:
     if weights == "random":
         return load_random(wanted)
     if weights is None:
-        return download.obtain(wanted, lambda path: load_file(wanted, path, tag=wanted.tag))
+        return download.obtain(wanted, lambda path: _load(wanted, path, wanted.tag))
     path = Path(weights).expanduser()
     missing = f"no weights file {path}; pass --weights the path of an existing file"
     require_file(path, "a weights file", missing=missing)
     if about := finetuned.read_metadata(path):
         return finetuned.load_finetuned(path, about, arch=wanted.arch)
-    return load_file(wanted, path, tag=wanted.tag if download.is_pinned(wanted, path) else "custom")
+    return _load(wanted, path, wanted.tag if download.is_pinned(wanted, path) else "custom")
+
+
+def _load(wanted: Pretrained, path: Path, tag: str) -> LoadedBackbone:
+    try:
+        return load_file(wanted, path, tag=tag)
+    except WeightsError as error:
+        if better := of_other_size(wanted, path):
+            raise better from error
+        raise
