@@ -10,9 +10,9 @@ import numpy as np
 
 from featcache.backbones.input_size import ImageSize, with_size
 from featcache.classifier.photos import Photo, photos_of
-from featcache.core.identity import differences
+from featcache.core.identity import LayerIdentity, differences
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
-from featcache.errors import IdentityError, ImageError, UsageError
+from featcache.errors import IdentityError, ImageError, UnknownNameError, UsageError
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
@@ -211,7 +211,9 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
         compute_dtype=classifier.recipe["compute_dtype"],
         stored_dtype=classifier.recipe["stored_dtype"],
     )
-    if recipe.fingerprint(classifier.layer) != classifier.fingerprint:
+    here = LayerIdentity(recipe.to_json(), classifier.layer, _weights_to(network, classifier.layer))
+    same = recipe.fingerprint(classifier.layer) == classifier.fingerprint
+    if not same and not classifier.features_identity.same_as(here):
         lines = differences(classifier.recipe, recipe.to_json())
         raise IdentityError(
             "the backbone on this machine gives other features than the classifier was trained on:\n  "
@@ -233,6 +235,13 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
         threshold=classifier.calibration.threshold or 0.0,
         task=classifier.task,
     )
+
+
+def _weights_to(network: "LoadedBackbone", layer: str) -> str | None:
+    try:
+        return network.weights_sha256_to(layer)
+    except UnknownNameError:  # the network ends before it
+        return None
 
 
 def backbone_predictor(

@@ -77,7 +77,13 @@ class ResolvedExtraction:
         if self.image_statistics:
             shapes, views = shapes | {STATISTICS: (WIDTH,)}, views | {STATISTICS: 1}
         return {
-            name: LayerSpec(shapes[name], self.spec.dtype, self._recipe.fingerprint(name), count)
+            name: LayerSpec(
+                shapes[name],
+                self.spec.dtype,
+                self._recipe.fingerprint(name),
+                count,
+                self.network.weights_sha256_to(name),
+            )
             for name, count in views.items()
         }
 
