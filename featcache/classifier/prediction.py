@@ -249,25 +249,28 @@ def backbone_predictor(
     *,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
+    transforms: str | None = None,
 ) -> Predictor:
     """Return a predictor of a backbone's own classes (ImageNet).
 
     Parameters
     ----------
-    backbone, weights, image_size
-        See `featcache.extract`.
+    backbone, weights, image_size, transforms
+        See `featcache.extract`; transforms are named.
 
     Raises
     ------
     UsageError
-        If `image_size` is invalid or impossible for the network, or the network has no classes of its own.
+        If `transforms` or `image_size` is invalid or impossible for the network, or the network has no classes of
+        its own.
     """
     from featcache.backbones import load
     from featcache.backbones.imagenet_classes import class_names
+    from featcache.backbones.protocols import with_transforms
     from featcache.heads.probabilities import softmax
 
     network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
-    network = with_size(network, image_size)
+    network = with_size(with_transforms(network, transforms), image_size)
     if "logits" not in network.network.order:
         raise UsageError(
             f"{network.name} has no classes of its own, only features: train a head on them (featcache train-head), "

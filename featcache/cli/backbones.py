@@ -199,7 +199,35 @@ def _about(summary: "BackboneSummary") -> dict[str, Any]:
         "aliases": aliases_of(weights.arch),
         "transforms": transforms.to_json(),
         "transforms_text": transforms.describe(),
+        "protocol": _protocol(weights),
     }
+
+
+def _protocol(weights: "Pretrained") -> dict[str, Any] | None:
+    """Return how the accuracy was measured as JSON values; ``None`` if that is not known."""
+    from featcache.backbones.protocols import protocol_of
+
+    if (protocol := protocol_of(weights)) is None:
+        return None
+    known = protocol.transforms
+    return {
+        "words": protocol.words,
+        "transforms": None if known is None else known.to_json(),
+        "same": known == weights.transforms,
+    }
+
+
+def _protocol_text(weights: "Pretrained") -> str:
+    from featcache.backbones.protocols import protocol_of
+
+    protocol = protocol_of(weights)
+    if protocol is None:
+        return "not known; the accuracy may not be that of these transforms"
+    if protocol.transforms == weights.transforms:
+        return protocol.words
+    if protocol.transforms is None:
+        return f"{protocol.words}; these transforms crop nothing: a centre crop is --transforms center:0.875"
+    return f"{protocol.words}, not with these transforms: for those, --transforms published"
 
 
 def _head_lines(about: dict[str, Any], summary: "BackboneSummary", width: int | None) -> list[str]:
@@ -215,6 +243,7 @@ def _head_lines(about: dict[str, Any], summary: "BackboneSummary", width: int | 
         "top-1": f"{_percent(about['top1'])} on ImageNet as published, at {_pixels(about['input_size'])}"
         if about["top1"]
         else NONE,
+        "protocol": _protocol_text(summary.pretrained) if about["top1"] else "",
         "tags": ", ".join([f"{default} (default)", *others]),
         "also named": ", ".join(about["aliases"]),
         "layer": f"{layer}, {summary.features} features",

@@ -89,7 +89,7 @@ def plan_extraction(
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
-    transforms: Transforms | None = None,
+    transforms: Transforms | str | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
     views: int = 1,

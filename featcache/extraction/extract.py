@@ -61,7 +61,7 @@ def extract(
     output: str | os.PathLike[str] | None = None,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
-    transforms: Transforms | None = None,
+    transforms: Transforms | str | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
     views: int = 1,
@@ -109,7 +109,9 @@ def extract(
         Input size in pixels instead of the one that belongs to the weights: a number (square), ``(height,
         width)``, or text such as ``"150x200"``. It also replaces that of a loaded backbone, and of `transforms`.
     transforms
-        Preprocessing to use instead of the one that belongs to the weights.
+        Preprocessing to use instead of the one that belongs to the weights; or ``"published"``, with which their
+        published accuracy was measured, ``"center:0.875"`` or ``"squash:0.875"`` (see
+        `featcache.backbones.protocols.named_transforms`).
     dtype
         Stored dtype: ``"float32"`` or ``"float16"``.
     compute_dtype
