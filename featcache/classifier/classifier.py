@@ -105,8 +105,8 @@ class Classifier:
     task: str = MULTICLASS
     seen: np.ndarray | None = field(default=None, repr=False, compare=False)
     judged: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
-    layer_weights_sha256: str | None = None
     network: "LoadedBackbone | None" = field(default=None, repr=False, compare=False)
+    layer_weights_sha256: str | None = None
 
     def __repr__(self) -> str:
         return classifier_text(self)

@@ -2,8 +2,8 @@
 
 Such a file is trusted when it is first loaded, after whatever is published of it was checked. Its sha256 is recorded
 then, so that another file of the same name is noticed later. A record that turns out to be of a wrong file can be
-released (`forget`). The lock file is in the weights folder and readable for
-people: one entry for each file name, sorted.
+released (`forget`). The lock file is in the weights folder and readable for people: one entry for each file name,
+sorted.
 """
 
 import json

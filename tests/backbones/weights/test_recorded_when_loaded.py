@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -215,6 +216,18 @@ def test_nothing_to_release_is_said_and_nothing_written(capsys):
 def test_an_unknown_name_is_refused_with_the_nearest(capsys):
     assert main(["backbones", "forget", "narow"]) != 0
     assert "did you mean 'narrow'?" in capsys.readouterr().err
+
+
+def test_releasing_and_recording_at_once_loses_nothing():
+    """Each change reads and writes the whole file, under the same lock."""
+    records = [LockRecord("https://here", "cd" * 32, number, "2026-03-01", "nothing") for number in range(20)]
+    for record in records[:10]:
+        remember(f"file-{record.size}", record)
+    with ThreadPoolExecutor(4) as pool:
+        gone = pool.map(lambda record: forget(f"file-{record.size}"), records[:10])
+        held = pool.map(lambda record: remember(f"file-{record.size}", record), records[10:])
+        assert [*gone, *held] == records
+    assert sorted(json.loads(lock_file().read_text())) == sorted(f"file-{number}" for number in range(10, 20))
 
 
 def test_a_record_that_cannot_be_released_stays(monkeypatch):
