@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from featcache.backbones import finetuned
+from featcache.backbones.family import Pretrained
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights import download
 from featcache.backbones.weights.levels import split_part
 from featcache.backbones.weights.loading import load_file, load_random
+from featcache.backbones.weights.other_sizes import of_other_size
 from featcache.core.disk.names import require_file
+from featcache.errors import WeightsError
 
 
 def load_named(name: str, weights: str | Path | None = None, *, recorded: bool = False) -> LoadedBackbone:
@@ -21,11 +24,22 @@ def load_named(name: str, weights: str | Path | None = None, *, recorded: bool =
     if weights == "random":
         return load_random(wanted)
     if weights is None:
-        return load_file(wanted, download.obtain(wanted), tag=wanted.tag)
+        return download.obtain(wanted, lambda path: _load(wanted, path, wanted.tag))
     path, part = split_part(weights)
     missing = f"no weights file {path}; pass --weights the path of an existing file"
     require_file(path, "a weights file", missing=missing)
     if about := finetuned.read_metadata(path):
         return finetuned.load_finetuned(path, about, arch=wanted.arch)
     published = part is None and download.is_pinned(wanted, path)
-    return load_file(wanted, path, tag=wanted.tag if published else "custom", part=part, first=recorded)
+    return _load(wanted, path, wanted.tag if published else "custom", part=part, first=recorded)
+
+
+def _load(
+    wanted: Pretrained, path: Path, tag: str, *, part: str | None = None, first: bool = False
+) -> LoadedBackbone:
+    try:
+        return load_file(wanted, path, tag=tag, part=part, first=first)
+    except WeightsError as error:
+        if better := of_other_size(wanted, path):
+            raise better from error
+        raise

@@ -8,8 +8,8 @@ from featcache.backbones.load_by_name import load_named
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import TUNED
 from featcache.core.classifier_folder import own_weights, read_beside_document
-from featcache.core.identity import differences
-from featcache.errors import IdentityError, WeightsError
+from featcache.core.identity import LayerIdentity, differences
+from featcache.errors import IdentityError, UnknownNameError, WeightsError
 from featcache.images.transforms import Transforms
 
 
@@ -45,11 +45,25 @@ def _load(folder: Path, document: dict[str, Any], arch: str | None) -> LoadedBac
     network = load_recorded(document["backbone"], own_weights(folder, document), base=base)
     recipe = document["recipe"]
     lines = differences(recipe["backbone"], network.recipe().to_json()["backbone"])
-    if lines:
+    if lines and not _same_to_layer(document, network):
         text = "\n  ".join(lines).replace("in the cache", "in the classifier").replace("asked for", "here")
         raise IdentityError(f"the backbone here is not the one that {folder} was trained on:\n  {text}")
     transforms = Transforms.from_json(dict(recipe["transforms"]))
     return replace(network, pretrained=replace(network.pretrained, transforms=transforms))
+
+
+def _same_to_layer(document: dict[str, Any], network: LoadedBackbone) -> bool:
+    """Return whether a network gives a classifier's features, although it differs behind their layer."""
+    layer = document["layer"]
+    try:
+        digest = network.weights_sha256_to(layer)
+    except UnknownNameError:
+        return False
+    here = {"backbone": network.recipe().to_json()["backbone"]}
+    recorded = {"backbone": document["recipe"]["backbone"]}
+    return LayerIdentity(recorded, layer, document.get("layer_weights_sha256")).same_as(
+        LayerIdentity(here, layer, digest)
+    )
 
 
 def load_recorded(backbone: str, weights: str | None, *, base: str | None = None) -> LoadedBackbone:

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from featcache.backbones.chain import Backbone
+from featcache.backbones.chain import Backbone, variables
 from featcache.backbones.family import Family, Pretrained
 from featcache.backbones.layer import Layer, make_layer, split_layer
 from featcache.backbones.shape_inference import tapped_shapes
 from featcache.core.identity import Recipe, sha256_tensors
 from featcache.core.jit_options import cpu_options
 from featcache.errors import UnknownNameError, UsageError, WeightsError, did_you_mean
+from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.transforms import Transforms, normalisation
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
@@ -60,6 +61,8 @@ class LoadedBackbone:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    _digests: dict[frozenset[str], str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
     def __repr__(self) -> str:
         count = sum(value.size for value in self.tensors.values())
         size = "×".join(map(str, self.transforms.input_size))
@@ -83,6 +86,28 @@ class LoadedBackbone:
     def weights_sha256(self) -> str:
         """Hash of the loaded tensors (not of the file)."""
         return sha256_tensors(self.tensors.items())
+
+    def weights_sha256_to(self, layer: str) -> str:
+        """Hash of the tensors of the stages as far as a layer, such as ``"block_13_expand_relu:avg"``.
+
+        That of no tensors for the statistics of images, which no weights decide.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such stage.
+        """
+        if layer == STATISTICS:
+            return sha256_tensors(())
+        chain = self.network
+        last = chain.order.index(chain.stage_of(chain.resolve(split_layer(layer)[0])))
+        kept = chain.order[: last + 1]
+        names = frozenset(name for name, (path, _) in variables(self.state).items() if str(path[1]) in kept)
+        if len(names) == len(self.tensors):
+            return self.weights_sha256
+        if names not in self._digests:
+            self._digests[names] = sha256_tensors((name, self.tensors[name]) for name in names)
+        return self._digests[names]
 
     @cached_property
     def network(self) -> Backbone:

@@ -43,7 +43,7 @@ LAYER = Record(
         "dtype": Text(choices=("float32", "float16")),
         "fingerprint": SHA256,
     },
-    {"views": Whole(1, MOST_VIEWS)},
+    {"views": Whole(1, MOST_VIEWS), "weights_sha256": SHA256},
 )
 
 DATASET = Record(

@@ -42,12 +42,15 @@ class LayerSpec:
         Of the features.
     views
         Number of views in a row, one after another.
+    weights_sha256
+        See `featcache.core.identity.LayerIdentity`; ``None`` in caches of earlier versions.
     """
 
     shape: tuple[int, ...]
     dtype: str
     fingerprint: str
     views: int = 1
+    weights_sha256: str | None = None
 
     @property
     def stored(self) -> np.dtype:
@@ -67,12 +70,20 @@ class LayerSpec:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         several = {"views": self.views} if self.views > 1 else {}
-        return {"shape": list(self.shape), "dtype": self.dtype, "fingerprint": self.fingerprint} | several
+        weights = {} if self.weights_sha256 is None else {"weights_sha256": self.weights_sha256}
+        plain = {"shape": list(self.shape), "dtype": self.dtype, "fingerprint": self.fingerprint}
+        return plain | weights | several
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "LayerSpec":
         """Rebuild from `to_json`'s values."""
-        return cls(tuple(value["shape"]), value["dtype"], value["fingerprint"], value.get("views", 1))
+        return cls(
+            tuple(value["shape"]),
+            value["dtype"],
+            value["fingerprint"],
+            value.get("views", 1),
+            value.get("weights_sha256"),
+        )
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from featcache.core.classifier_folder import (
     read_folder,
     write_folder,
 )
+from featcache.core.identity import LayerIdentity
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import UsageError
 from featcache.heads.fitted_head import FittedHead
@@ -60,6 +61,9 @@ class Classifier:
         Everything that determines the features.
     layer, fingerprint
         The layer that it was trained on, and its fingerprint; features with another fingerprint are refused.
+    layer_weights_sha256
+        Of the weights as far as the layer, see `featcache.core.identity.LayerIdentity`; ``None`` in classifiers of
+        earlier versions.
     head
         Kind of head.
     parameters
@@ -102,6 +106,7 @@ class Classifier:
     seen: np.ndarray | None = field(default=None, repr=False, compare=False)
     judged: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
     network: "LoadedBackbone | None" = field(default=None, repr=False, compare=False)
+    layer_weights_sha256: str | None = None
 
     def __repr__(self) -> str:
         return classifier_text(self)
@@ -334,12 +339,15 @@ class Classifier:
         return Path(folder)
 
     def _document(self) -> dict[str, Any]:
+        digest = self.layer_weights_sha256
+        own = {} if digest is None else {"layer_weights_sha256": digest}
         return {
             "backbone": self.backbone if self.network is None else tuned_name(self),
             "weights": self.weights,
             "recipe": dict(self.recipe),
             "layer": self.layer,
             "fingerprint": self.fingerprint,
+            **own,
             "head": self.head,
             "task": self.task,
             "classes": list(self.classes),
@@ -369,11 +377,17 @@ class Classifier:
             weights=own_weights(Path(folder), document),
             classes=tuple(document["classes"]),
             task=document.get("task", MULTICLASS),
+            layer_weights_sha256=document.get("layer_weights_sha256"),
             calibration=Calibration.from_json(document.get("calibration")),
             seen=tensors.get(SEEN),
             parameters=head_tensors(tensors),
             judged=head_tensors(tensors, JUDGED) or None,
         )
+
+    @property
+    def features_identity(self) -> LayerIdentity:
+        """What decides the features that the head was trained on, whatever lies behind their layer."""
+        return LayerIdentity(self.recipe, self.layer, self.layer_weights_sha256)
 
     def before_refit(self) -> "Classifier":
         """Return the classifier whose head has not learnt from validation rows, which can still judge it."""

@@ -242,6 +242,7 @@ def make_classifier(
         recipe=cache.recipe,
         layer=layer,
         fingerprint=cache.layers[layer].fingerprint,
+        layer_weights_sha256=cache.layers[layer].weights_sha256,
         head=settings.head,
         parameters=parameters,
         classes=cache.classes,

@@ -14,9 +14,9 @@ from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
 from featcache.classifier.photos import Photo, photos_of
 from featcache.classifier.view_features import require_several
-from featcache.core.identity import differences
+from featcache.core.identity import LayerIdentity, differences
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
-from featcache.errors import IdentityError, ImageError, UsageError
+from featcache.errors import IdentityError, ImageError, UnknownNameError, UsageError
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
@@ -216,7 +216,9 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
         compute_dtype=classifier.recipe["compute_dtype"],
         stored_dtype=classifier.recipe["stored_dtype"],
     )
-    if recipe.fingerprint(classifier.layer) != classifier.fingerprint:
+    here = LayerIdentity(recipe.to_json(), classifier.layer, _weights_to(network, classifier.layer))
+    same = recipe.fingerprint(classifier.layer) == classifier.fingerprint
+    if not same and not classifier.features_identity.same_as(here):
         lines = differences(classifier.recipe, recipe.to_json())
         raise IdentityError(
             "the backbone on this machine gives other features than the classifier was trained on:\n  "
@@ -240,30 +242,40 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
     )
 
 
+def _weights_to(network: "LoadedBackbone", layer: str) -> str | None:
+    try:
+        return network.weights_sha256_to(layer)
+    except UnknownNameError:  # the network ends before it
+        return None
+
+
 def backbone_predictor(
     backbone: "str | LoadedBackbone",
     *,
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
+    transforms: str | None = None,
 ) -> Predictor:
     """Return a predictor of a backbone's own classes (ImageNet).
 
     Parameters
     ----------
-    backbone, weights, image_size
-        See `featcache.extract`.
+    backbone, weights, image_size, transforms
+        See `featcache.extract`; transforms are named.
 
     Raises
     ------
     UsageError
-        If `image_size` is invalid or impossible for the network, or the network has no classes of its own.
+        If `transforms` or `image_size` is invalid or impossible for the network, or the network has no classes of
+        its own.
     """
     from featcache.backbones import load
     from featcache.backbones.imagenet_classes import class_names
+    from featcache.backbones.protocols import with_transforms
     from featcache.heads.probabilities import softmax
 
     network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
-    network = with_size(network, image_size)
+    network = with_size(with_transforms(network, transforms), image_size)
     if "logits" not in network.network.order:
         why = f" ({network.ends_because})" if network.ends_because else ""
         raise UsageError(

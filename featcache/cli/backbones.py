@@ -1,4 +1,4 @@
-"""``featcache backbones`` lists the backbones; ``featcache backbones show`` shows one stage by stage."""
+"""``featcache backbones`` lists the backbones; ``show`` shows one stage by stage, ``forget`` releases a record."""
 
 import shutil
 import sys
@@ -96,6 +96,41 @@ def show_(
     console.note(f"next: featcache extract DATASET -b {again}{size} -l STAGE")
 
 
+@group.command("forget")
+def forget_(
+    name: Annotated[str, typer.Argument(help="Weights, as ARCH, ARCH.TAG or an alias; or the file's name.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Release the record of a weights file, so that the next file of that name is recorded anew.
+
+    Where no whole sha256 is published, that of the first file that could be loaded is recorded in the lock file, and
+    another one is refused. If the record is of a wrong file, or the publisher changed the file, this releases it. The
+    file itself stays where it is.
+    """
+    console = Console(f"{NAME} forget", as_json=as_json, quiet=quiet, verbose=verbose)
+    from dataclasses import asdict
+
+    from featcache.backbones.registry import resolve
+    from featcache.backbones.weights.lock_file import forget, lock_file, read_record
+    from featcache.core.environment import weights_folder
+
+    filename = name if read_record(name) is not None else resolve(name).file.filename
+    record, lock = forget(filename), lock_file()
+    about = {"file": filename, "lock": str(lock), "released": None if record is None else asdict(record)}
+    if record is None:
+        console.result(about, [f"nothing is recorded of {escaped(filename)} in {escaped(str(lock))}"])
+        return
+    text = f"released {escaped(filename)}: sha256 {record.sha256}, {record.size:,} bytes, recorded on {record.date}"
+    console.result(about, [f"{text} in {escaped(str(lock))}"])
+    if (weights_folder() / filename).exists():
+        console.note(
+            f"{escaped(str(weights_folder() / filename))} stays, and is recorded when it is next loaded; delete it if "
+            "it is a broken one"
+        )
+
+
 def _entry(weights: "Pretrained") -> dict[str, Any]:
     """Return the JSON values on weights that both commands share."""
     from featcache.backbones.catalogue import is_default
@@ -164,7 +199,35 @@ def _about(summary: "BackboneSummary") -> dict[str, Any]:
         "aliases": aliases_of(weights.arch),
         "transforms": transforms.to_json(),
         "transforms_text": transforms.describe(),
+        "protocol": _protocol(weights),
     }
+
+
+def _protocol(weights: "Pretrained") -> dict[str, Any] | None:
+    """Return how the accuracy was measured as JSON values; ``None`` if that is not known."""
+    from featcache.backbones.protocols import protocol_of
+
+    if (protocol := protocol_of(weights)) is None:
+        return None
+    known = protocol.transforms
+    return {
+        "words": protocol.words,
+        "transforms": None if known is None else known.to_json(),
+        "same": known == weights.transforms,
+    }
+
+
+def _protocol_text(weights: "Pretrained") -> str:
+    from featcache.backbones.protocols import protocol_of
+
+    protocol = protocol_of(weights)
+    if protocol is None:
+        return "not known; the accuracy may not be that of these transforms"
+    if protocol.transforms == weights.transforms:
+        return protocol.words
+    if protocol.transforms is None:
+        return f"{protocol.words}; these transforms crop nothing: a centre crop is --transforms center:0.875"
+    return f"{protocol.words}, not with these transforms: for those, --transforms published"
 
 
 def _head_lines(about: dict[str, Any], summary: "BackboneSummary", width: int | None) -> list[str]:
@@ -180,6 +243,7 @@ def _head_lines(about: dict[str, Any], summary: "BackboneSummary", width: int | 
         "top-1": f"{_percent(about['top1'])} on ImageNet as published, at {_pixels(about['input_size'])}"
         if about["top1"]
         else NONE,
+        "protocol": _protocol_text(summary.pretrained) if about["top1"] else "",
         "tags": ", ".join([f"{default} (default)", *others]),
         "also named": ", ".join(about["aliases"]),
         "layer": f"{layer}, {summary.features} features",

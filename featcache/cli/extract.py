@@ -84,6 +84,13 @@ def command(
             rich_help_panel="Backbone",
         ),
     ] = None,
+    transforms: Annotated[
+        str | None,
+        typer.Option(
+            help="published, center:CROP_PCT or squash:CROP_PCT [default: what belongs to the weights].",
+            rich_help_panel="Backbone",
+        ),
+    ] = None,
     dtype: Annotated[
         str, typer.Option(help="Stored dtype: float32 or float16.", rich_help_panel="Output")
     ] = "float32",
@@ -172,6 +179,7 @@ def command(
         "weights": weights,
         "image_size": image_size,
         "rgb": rgb,
+        "transforms": transforms,
         "dtype": dtype,
         "compute_dtype": compute_dtype,
         "views": views,

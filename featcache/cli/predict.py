@@ -41,6 +41,9 @@ def command(
     image_size: Annotated[
         str | None, typer.Option(help="Pixels for --backbone, as SIZE or HEIGHTxWIDTH.")
     ] = None,
+    transforms: Annotated[
+        str | None, typer.Option(help="published, center:CROP_PCT or squash:CROP_PCT for --backbone.")
+    ] = None,
     top: Annotated[
         int | None,
         typer.Option(help="Number of classes for each photo [default: 1; 5 with --json or --jsonl]."),
@@ -69,7 +72,9 @@ def command(
     for option, file, endings in (("--csv", csv, (".csv",)), ("--jsonl", jsonl, (".jsonl", ".ndjson"))):
         if file is not None:
             require_output(option, file, endings, paths)
-    source, images = _source(paths, backbone, weights, image_size, tta)
+    source, images = _source(
+        paths, backbone, tta, weights=weights, image_size=image_size, transforms=transforms
+    )
     if copy_to is not None:
         require_apart(copy_to, images)
         require_classes(source.task)
@@ -106,9 +111,9 @@ class _Source:
 
 
 def _source(
-    paths: list[str], backbone: str | None, weights: str | None, image_size: str | None, tta: bool | None
+    paths: list[str], backbone: str | None, tta: bool | None, **options: str | None
 ) -> tuple[_Source, list[str]]:
-    """Return the classifier or backbone, and the paths of the photos."""
+    """Return the classifier or backbone, and the paths of the photos; `options` are those of `backbone_predictor`."""
     if backbone is not None:
         from featcache.classifier.prediction import backbone_predictor
 
@@ -116,9 +121,9 @@ def _source(
             raise UsageError(
                 "--tta averages over the views that a classifier remembers; give its folder, no --backbone"
             )
-        predictor = backbone_predictor(backbone, weights=weights, image_size=image_size)
+        predictor = backbone_predictor(backbone, **options)
         return _Source(predictor.task, predictor.classes, predictor.stream), paths
-    _refuse_for_classifiers(weights=weights, image_size=image_size)
+    _refuse_for_classifiers(**options)
     folder, *images = paths
     if not images:
         _refuse_photos_alone(folder)

@@ -134,6 +134,42 @@ def fingerprint(recipe: Mapping[str, Any], layer: str) -> str:
     return sha256_json({**recipe, "layer": layer})
 
 
+@dataclass(frozen=True)
+class LayerIdentity:
+    """What decides a layer's features if what lies behind the layer is left aside.
+
+    The fingerprint covers all weights. Features of other fingerprints are still the same where the weights agree as far
+    as the layer, such as those of files with and without the original classifier.
+
+    Parameters
+    ----------
+    recipe
+        As `Recipe.to_json` gives it.
+    layer
+        The layer's name.
+    weights_sha256
+        `sha256_tensors` of the parameters and statistics of the stages as far as the layer; ``None`` where it is not
+        known, as in caches and classifiers of earlier versions.
+    """
+
+    recipe: Mapping[str, Any]
+    layer: str
+    weights_sha256: str | None
+
+    def same_as(self, other: "LayerIdentity") -> bool:
+        """Return whether the features are known to be the same, whatever lies behind the layer."""
+        if self.weights_sha256 is None or other.weights_sha256 is None:
+            return False
+        return self._as_far_as_the_layer() == other._as_far_as_the_layer()
+
+    def _as_far_as_the_layer(self) -> str:
+        backbone = self.recipe["backbone"]
+        # The number of classes shapes the classifier alone; if the layer is behind that, its kernel is in the hash.
+        config = {name: value for name, value in backbone["config"].items() if name != "classes"}
+        own = {**backbone, "config": config, "weights_sha256": self.weights_sha256}
+        return fingerprint({**self.recipe, "backbone": own}, self.layer)
+
+
 def plain_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe (as `Recipe.to_json` gives it) for plain images alone, whatever views it asks for."""
     return {**recipe, "views": dict(PLAIN_VIEWS)}

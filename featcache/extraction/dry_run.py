@@ -90,7 +90,7 @@ def plan_extraction(
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
     rgb: str | None = None,
-    transforms: Transforms | None = None,
+    transforms: Transforms | str | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
     views: int = 1,

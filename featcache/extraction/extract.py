@@ -62,7 +62,7 @@ def extract(
     weights: str | Path | None = None,
     image_size: ImageSize | None = None,
     rgb: str | None = None,
-    transforms: Transforms | None = None,
+    transforms: Transforms | str | None = None,
     dtype: str = "float32",
     compute_dtype: str = "float32",
     views: int = 1,
@@ -119,7 +119,9 @@ def extract(
         The rule for pictures that are not plain RGB instead of the one that belongs to the weights, such as
         ``"range=0:4095"`` for 16-bit grey that uses 12 bits; see `featcache.images.transforms.Transforms`.
     transforms
-        Preprocessing to use instead of the one that belongs to the weights.
+        Preprocessing to use instead of the one that belongs to the weights; or ``"published"``, with which their
+        published accuracy was measured, ``"center:0.875"`` or ``"squash:0.875"`` (see
+        `featcache.backbones.protocols.named_transforms`).
     dtype
         Stored dtype: ``"float32"`` or ``"float16"``.
     compute_dtype

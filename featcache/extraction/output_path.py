@@ -16,6 +16,7 @@ from featcache.datasets.subset import Subset
 from featcache.errors import UsageError
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.augmentation import Augmentation
+from featcache.images.transforms import Transforms
 from featcache.images.views import DEFAULT
 
 
@@ -47,7 +48,7 @@ def suffix_of(spec: ExtractionSpec) -> str:
         if spec.image_size is None
         else "x".join(map(str, dict.fromkeys(read_size(spec.image_size)))) + "px",
         "" if spec.rgb is None else _short(f"rgb-{spec.rgb}"),
-        "" if spec.transforms is None else f"transforms-{sha256_json(spec.transforms.to_json())[:8]}",
+        "" if spec.transforms is None else f"transforms-{_transforms_of(spec.transforms)}",
         "" if views.count == 1 else f"{views.count}views",
         "" if views.count == 1 or views.augmentation == standard else _short(str(views.augmentation)),
         f"seed{views.seed}" if views.count > 1 and views.seed else "",
@@ -55,6 +56,12 @@ def suffix_of(spec: ExtractionSpec) -> str:
         "" if spec.compute_dtype == "float32" else f"computed-{spec.compute_dtype}",
     ]
     return "".join(f"-{part}" for part in parts if part)
+
+
+def _transforms_of(transforms: Transforms | str) -> str:
+    if isinstance(transforms, str):
+        return _short(transforms)
+    return sha256_json(transforms.to_json())[:8]
 
 
 def _short(text: str) -> str:

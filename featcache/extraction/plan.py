@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.cache import LayerSpec
 from featcache.cache.layout import layers_of
-from featcache.core.identity import differences
+from featcache.core.identity import LayerIdentity, differences
 from featcache.errors import IdentityError
 from featcache.extraction.row_table import UNREADABLE
 
@@ -90,10 +90,21 @@ def build_plan(hashes: Sequence[bytes], done: np.ndarray, sources: Sequence[Reus
 
 
 def serves(identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec]) -> bool:
-    """Return whether a cache of this identity has the requested recipe and holds all requested layers."""
-    held = {name: spec.fingerprint for name, spec in layers_of(identity).items()}
-    return identity["recipe"] == recipe and all(
-        held.get(name) == spec.fingerprint for name, spec in layers.items()
+    """Return whether a cache of this identity has the requested recipe and holds all requested layers.
+
+    Of the weights, those as far as each layer count; see `featcache.core.identity.LayerIdentity`.
+    """
+    held = layers_of(identity)
+    if identity["recipe"] == recipe:
+        return all(
+            name in held and held[name].fingerprint == spec.fingerprint for name, spec in layers.items()
+        )
+    theirs = {
+        name: LayerIdentity(identity["recipe"], name, spec.weights_sha256) for name, spec in held.items()
+    }
+    return bool(layers) and all(
+        name in theirs and theirs[name].same_as(LayerIdentity(recipe, name, spec.weights_sha256))
+        for name, spec in layers.items()
     )
 
 
@@ -107,13 +118,19 @@ def refuse_difference(
     IdentityError
         With the differences.
     """
-    if serves(identity, recipe, layers):
-        return
+    if not serves(identity, recipe, layers):
+        raise difference(path, identity, recipe, layers)
+
+
+def difference(
+    path: Path, identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mapping[str, LayerSpec]
+) -> IdentityError:
+    """Return the error for a cache that holds other features than asked for, with the differing fields."""
     lines = differences(identity["recipe"], recipe)
     held = layers_of(identity)
     if any(name not in held for name in layers):
         lines.append(f"layers: {', '.join(held)} in the cache, {', '.join(layers)} asked for")
-    raise IdentityError(
+    return IdentityError(
         f"{path} holds other features than asked for:\n  "
         + "\n  ".join(lines)
         + "\nwrite to another file with --output, or replace it with --overwrite"

@@ -46,7 +46,7 @@ class ResolvedExtraction:
     @property
     def transforms(self) -> Transforms:
         """The preprocessing of images."""
-        return self.spec.transforms or self.network.transforms
+        return _record_of(self.spec) or self.network.transforms
 
     @property
     def compute_dtype(self) -> str:
@@ -71,20 +71,26 @@ class ResolvedExtraction:
     @cached_property
     def specs(self) -> Mapping[str, LayerSpec]:
         """Shape, dtype and fingerprint of each layer, including the image statistics."""
-        shapes = self.network.feature_shapes(self.layers, self.spec.transforms)
+        shapes = self.network.feature_shapes(self.layers, _record_of(self.spec))
         # Image statistics are computed from the plain view only.
         views = {str(layer): self.views.count for layer in self.layers}
         if self.image_statistics:
             shapes, views = shapes | {STATISTICS: (WIDTH,)}, views | {STATISTICS: 1}
         return {
-            name: LayerSpec(shapes[name], self.spec.dtype, self._recipe.fingerprint(name), count)
+            name: LayerSpec(
+                shapes[name],
+                self.spec.dtype,
+                self._recipe.fingerprint(name),
+                count,
+                self.network.weights_sha256_to(name),
+            )
             for name, count in views.items()
         }
 
     @cached_property
     def _recipe(self) -> Recipe:
         plain = self.network.recipe(
-            transforms=self.spec.transforms, compute_dtype=self.compute_dtype, stored_dtype=self.spec.dtype
+            transforms=_record_of(self.spec), compute_dtype=self.compute_dtype, stored_dtype=self.spec.dtype
         )
         return replace(plain, views=self.views.to_json())
 
@@ -95,9 +101,21 @@ class ResolvedExtraction:
 
 def resolve(spec: ExtractionSpec) -> ResolvedExtraction:
     """Load the network and its layers; raises the errors of `featcache.load_backbone`."""
-    network = _with_rgb(with_size(_loaded(spec.backbone, spec.weights), spec.image_size), spec.rgb)
-    layers = tuple(network.layers(spec.layers, spec.transforms)) if spec.layers else ()
-    return ResolvedExtraction(spec=spec, network=network, layers=layers, digest=spec.digest())
+    network, digest = _loaded(spec.backbone, spec.weights), spec.digest
+    if isinstance(spec.transforms, str):
+        from featcache.backbones.protocols import with_transforms
+
+        network = with_transforms(network, spec.transforms)
+        spec = replace(spec, transforms=None)
+    network = _with_rgb(with_size(network, spec.image_size), spec.rgb)
+    layers = tuple(network.layers(spec.layers, _record_of(spec))) if spec.layers else ()
+    return ResolvedExtraction(spec=spec, network=network, layers=layers, digest=digest())
+
+
+def _record_of(spec: ExtractionSpec) -> Transforms | None:
+    """Return the transforms of a resolved spec: those with a name have become the network's own."""
+    assert not isinstance(spec.transforms, str)
+    return spec.transforms
 
 
 def _with_rgb(network: "LoadedBackbone", rule: str | None) -> "LoadedBackbone":

@@ -15,8 +15,8 @@ from featcache.cache.layout import PARTIAL, PREVIOUS, previous_path
 from featcache.cache.set_aside import is_finished, refuse_finished
 from featcache.core.environment import home
 from featcache.core.warning import warn
-from featcache.errors import DataError, IdentityError, IntegrityError
-from featcache.extraction.plan import ReusableRows, refuse_difference, serves
+from featcache.errors import DataError, IdentityError, IntegrityError, UnknownNameError
+from featcache.extraction.plan import ReusableRows, difference, refuse_difference, serves
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.row_table import UNREADABLE
 from featcache.images.colour_statistics import LAYER as STATISTICS
@@ -49,14 +49,30 @@ def own_caches(target: Path, resolved: ResolvedExtraction, *, overwrite: bool) -
             if path == target and not overwrite:
                 raise
             continue
-        if not serves(found.identity, resolved.recipe, resolved.specs):
+        if not _serves_whole(found, resolved):
             if path != target:
                 refuse_finished(path, target)
             if overwrite:
                 continue
-            refuse_difference(path, found.identity, resolved.recipe, resolved.specs)
+            raise difference(path, found.identity, resolved.recipe, resolved.specs)
         caches.append(found)
     return caches
+
+
+def _serves_whole(cache: FeatureCache, resolved: ResolvedExtraction) -> bool:
+    """Return whether a cache serves a request, and whether the layers that it holds beyond it are those of the network.
+
+    They are kept, and weights that agree as far as one layer may differ behind it.
+    """
+    if not serves(cache.identity, resolved.recipe, resolved.specs):
+        return False
+    if cache.identity["recipe"] == resolved.recipe:
+        return True
+    try:
+        whole = with_layers_of(resolved, [cache])
+    except UnknownNameError:  # the network ends before a layer that the cache holds
+        return False
+    return serves(cache.identity, whole.recipe, whole.specs)
 
 
 def named_caches(paths: Sequence[str | os.PathLike[str]], resolved: ResolvedExtraction) -> list[FeatureCache]:

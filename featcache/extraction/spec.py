@@ -20,6 +20,7 @@ from featcache.core.disk.storage import storage_errors
 from featcache.core.identity import sha256_file, sha256_json
 from featcache.errors import UsageError, did_you_mean
 from featcache.images.colour_statistics import LAYER as STATISTICS
+from featcache.images.named_transforms import read_name
 from featcache.images.rgb import RgbRule
 from featcache.images.transforms import Transforms
 from featcache.images.views import PLAIN, Views
@@ -44,7 +45,7 @@ class ExtractionSpec:
     backbone: "str | LoadedBackbone"
     layers: tuple[str, ...]
     weights: str | Path | None = None
-    transforms: Transforms | None = None
+    transforms: Transforms | str | None = None
     dtype: str = "float32"
     compute_dtype: str = "float32"
     image_size: ImageSize | None = None
@@ -64,12 +65,14 @@ class ExtractionSpec:
             # Normalised, so that 150 and "150x150" have the same digest.
             size = read_size(self.image_size)
             object.__setattr__(self, "image_size", size)
-            if self.transforms is not None:
+            if isinstance(self.transforms, Transforms):
                 object.__setattr__(self, "transforms", self.transforms.with_size(*size))
         if self.rgb is not None:
             RgbRule.parse(self.rgb)
-            if self.transforms is not None:
+            if isinstance(self.transforms, Transforms):
                 object.__setattr__(self, "transforms", self.transforms.with_rgb(self.rgb))
+        if isinstance(self.transforms, str):
+            read_name(self.transforms)
         if self.dtype not in STORED_DTYPES:
             raise UsageError(f"no stored dtype {self.dtype!r}; {did_you_mean(self.dtype, STORED_DTYPES)}")
 
@@ -98,7 +101,9 @@ class ExtractionSpec:
                 "weights": _digest_of(weights) + (f"#{part}" if part else "") if weights else None,
                 # The lock file holds the hashes of weights that are published without one.
                 "recorded": _digest_of(lock_file()) if os.path.isfile(lock_file()) else None,
-                "transforms": self.transforms.to_json() if self.transforms else None,
+                "transforms": self.transforms.to_json()
+                if isinstance(self.transforms, Transforms)
+                else self.transforms,
                 "dtype": self.dtype,
                 "compute_dtype": self.compute_dtype,
                 "image_size": self.image_size,

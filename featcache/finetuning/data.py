@@ -3,7 +3,7 @@
 Rows are split as they were for the head: otherwise the head could have seen images that it is tested on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from featcache.backbones.layer import split_layer
 from featcache.cache import FeatureCache
 from featcache.cache.layout import RowTable, table_digest
 from featcache.classifier.classifier import Classifier
-from featcache.core.identity import differences
+from featcache.core.identity import LayerIdentity, differences
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
 from featcache.core.tasks import MULTICLASS, require_classes
@@ -190,7 +190,7 @@ def from_cut(
     """
     require_classes(cache, "fine-tuning")
     order = _class_order(classifier, cache.classes, str(cache.path))
-    _require_same_network(classifier, cache)
+    _require_same_network(classifier, network, cache, layer)
     name = _map_layer(network, cache, layer)
     return FineTuningData(
         rows=_select(classifier, cache),
@@ -253,19 +253,38 @@ def _class_order(classifier: Classifier, classes: Sequence[str], spec: str) -> n
     return np.array([classifier.classes.index(name) for name in classes], np.int32)
 
 
-def _require_same_network(classifier: Classifier, cache: FeatureCache) -> None:
+def _require_same_network(
+    classifier: Classifier, network: "LoadedBackbone", cache: FeatureCache, layer: str | None
+) -> None:
     """Refuse a cut of other weights or transforms; stored dtype and number of views may differ."""
     free = ("stored_dtype", "views")
     have, want = (
         {key: value for key, value in recipe.items() if key not in free}
         for recipe in (cache.recipe, classifier.recipe)
     )
-    if lines := differences(have, want):
+    lines = differences(have, want)
+    if lines and not _same_to_cut(network, cache, layer, have, want):
         raise IdentityError(
             f"{cache.path} was made by another network than the classifier's:\n  "
             + "\n  ".join(line.replace("asked for", "in the classifier") for line in lines)
             + "\nextract it again with the classifier's own backbone"
         )
+
+
+def _same_to_cut(
+    network: "LoadedBackbone",
+    cache: FeatureCache,
+    layer: str | None,
+    have: Mapping[str, Any],
+    want: Mapping[str, Any],
+) -> bool:
+    """Return whether two recipes that differ mean the same network as far as the cut."""
+    try:
+        name = _map_layer(network, cache, layer)
+    except UsageError:
+        return False
+    mine = LayerIdentity(want, name, network.weights_sha256_to(name))
+    return mine.same_as(LayerIdentity(have, name, cache.layers[name].weights_sha256))
 
 
 def _map_layer(network: "LoadedBackbone", cache: FeatureCache, layer: str | None) -> str:

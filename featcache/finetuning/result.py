@@ -244,6 +244,7 @@ def _classifier(setup: FineTuningSetup, loop: Loop, start: Classifier) -> Classi
         network=network,
         recipe=recipe.to_json(),
         fingerprint=recipe.fingerprint(start.layer),
+        layer_weights_sha256=network.weights_sha256_to(start.layer),
         parameters=head,
         metrics={},
         seen=seen,

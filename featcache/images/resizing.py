@@ -108,12 +108,20 @@ def _resized_size(image_size: tuple[int, int], transforms: Transforms) -> tuple[
     return to_height, int(to_height * width / height)
 
 
+def _central(image: Image.Image, share: float) -> Image.Image:
+    """Return the central share of both sides, the margins rounded down as ``tf.image.central_crop`` does."""
+    if share == 1:
+        return image
+    left, top = (int((side - side * share) / 2) for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top))
+
+
 def _fit(image: Image.Image, transforms: Transforms) -> Image.Image:
     """Resize and crop (or pad) to exactly the input size."""
     height, width = transforms.input_size
     method = _RESAMPLING[transforms.interpolation]
     if transforms.crop_mode == "squash":
-        return image.resize((width, height), method)
+        return _central(image, transforms.crop_pct).resize((width, height), method)
     if transforms.crop_mode == "crop_or_pad":
         # Truncation towards zero puts the odd pixel right and below in both directions, as tf.image does.
         left, top = int((image.width - width) / 2), int((image.height - height) / 2)

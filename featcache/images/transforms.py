@@ -42,7 +42,8 @@ class Transforms:
     input_size
         Height and width of the network's input, in pixels.
     crop_pct
-        ``center`` only: the short side is resized to ``floor(size / crop_pct)`` before the crop.
+        ``center``: the short side is resized to ``floor(size / crop_pct)`` before the crop. ``squash``: the share of
+        both sides that is kept around the centre, as ``tf.image.central_crop`` does it.
     crop_mode
         ``center``: resize the short side, crop the centre (the presets of timm and torchvision). Where height
         and width differ, the picture just covers ``floor(size / crop_pct)`` both ways, as timm does it.
@@ -146,9 +147,10 @@ class Transforms:
         """Return a description in one line."""
         height, width = self.input_size
         resized = "×".join(str(side) for side in _scaled_size(self))
+        share = "" if self.crop_pct == 1 else f"central {100 * self.crop_pct:g} % of both sides "
         geometry = {
             "center": f"resized to cover {resized} ({self.interpolation}), centre crop {height}×{width}",
-            "squash": f"resized to {height}×{width} ({self.interpolation})",
+            "squash": f"{share}resized to {height}×{width} ({self.interpolation})",
             "crop_or_pad": f"central crop or zero padding to {height}×{width}",
         }[self.crop_mode]
         mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
@@ -182,7 +184,7 @@ def _check_ranges(given: Transforms) -> None:
         raise UsageError(f"input_size is {given.input_size}, both sides have to be at least 1 pixel")
     if not 0 < given.crop_pct <= 1:
         raise UsageError(f"crop_pct is {given.crop_pct}, expected 0 < crop_pct <= 1")
-    if given.crop_mode != "center" and given.crop_pct != 1:
+    if given.crop_mode == "crop_or_pad" and given.crop_pct != 1:
         raise UsageError(f"crop_pct {given.crop_pct} means nothing with crop_mode {given.crop_mode!r}; use 1")
     if min(given.std) <= 0:
         raise UsageError(f"std is {given.std}, every value has to be above 0")

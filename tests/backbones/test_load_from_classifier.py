@@ -273,8 +273,10 @@ def test_a_named_backbone_that_became_another_is_refused(plain, original, tmp_pa
     path = str(tmp_path / "file.safetensors")
     folder = replace(plain, backbone=f"{NAME}.custom", weights=path).save(tmp_path / "mine")
     assert load(str(folder)).transforms == original.transforms
-    changed = with_tensors(original, {"logits.bias": np.ones(1000)})
-    save_finetuned(path, changed)
+    save_finetuned(path, with_tensors(original, {"logits.bias": np.ones(1000)}))
+    assert load(str(folder)).transforms == original.transforms  # it lies behind the layer
+    first = next(iter(original.tensors))
+    save_finetuned(path, with_tensors(original, {first: original.tensors[first] + 1}))
     with pytest.raises(IdentityError, match=r"the backbone here is not the one that .*mine was trained on"):
         load(str(folder))
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,6 @@ from featcache.backbones.input_size import with_size
 from featcache.backbones.layer import Layer
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.nn.basic import Conv, Dense, GlobalAveragePool
-from featcache.backbones.weights.download import obtain
 from featcache.backbones.weights.readers import read_tensors
 from featcache.errors import UnknownNameError, UsageError
 
@@ -397,7 +397,7 @@ def test_fingerprint_changes_with_all_that_decides_the_numbers():
 def test_fingerprint_does_not_depend_on_the_path_or_the_file_format(tmp_path):
     loaded = lite0()
     path = tmp_path / "elsewhere.safetensors"
-    safetensors.numpy.save_file(read_tensors(obtain(loaded.pretrained)), path)
+    safetensors.numpy.save_file(read_tensors(Path(loaded.weights_path)), path)
     again = load("efficientnet_lite0", weights=path)
     assert (loaded.name, again.name) == ("efficientnet_lite0.tf_in1k", "efficientnet_lite0.custom")
     assert again.weights_path == str(path) != loaded.weights_path

@@ -230,6 +230,9 @@ def test_show_as_json_is_the_python_api(cli):
     assert summary.items() <= result.items()
     others = {name: result[name] for name in result.keys() - entry.keys() - summary.keys()}
     assert others.pop("transforms")["input_size"] == result["image_size"] == [96, 64]
+    protocol = others.pop("protocol")
+    assert (protocol["same"], protocol["words"]) == (True, "torchvision measured with these transforms")
+    assert protocol["transforms"] == resolve("mobilenet_v2.tv_in1k").transforms.to_json()
     assert others.pop("aliases") == listing.aliases_of("mobilenet_v2")
     assert others == {
         "family": "mobilenet_v2",

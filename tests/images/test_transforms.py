@@ -66,7 +66,10 @@ def test_numbers_are_plain_python_whatever_came_in():
         ({"crop_pct": 1.1}, "crop_pct is 1.1"),
         ({"crop_pct": math.nan}, "crop_pct is nan"),
         ({"crop_pct": "big"}, "need numbers"),
-        ({"crop_pct": 0.875, "crop_mode": "squash"}, "means nothing with crop_mode 'squash'; use 1"),
+        (
+            {"crop_pct": 0.875, "crop_mode": "crop_or_pad"},
+            "means nothing with crop_mode 'crop_or_pad'; use 1",
+        ),
         ({"crop_mode": "centre"}, "crop_mode is 'centre', which is unknown; did you mean 'center'"),
         ({"interpolation": "bicubik"}, "did you mean 'bicubic'"),
         ({"interpolation": 3}, "interpolation is 3, which is unknown; known: bilinear, bicubic"),

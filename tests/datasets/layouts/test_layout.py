@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featcache.core.argument_types import named_as_options
-from featcache.datasets import Dataset, laid_out, open_dataset
+from featcache.datasets import Dataset, folder_spec, open_dataset
 from featcache.datasets.layouts.layout import Layout
 from featcache.datasets.layouts.reading import read_layout
 from featcache.datasets.layouts.tree import tree
@@ -409,8 +409,8 @@ def test_every_tree_is_taken_once_or_refused(paths: Sequence[str]):
     assert len({part.split == "" for part in layout.parts}) <= 1
 
 
-def test_laid_out_leaves_a_spec_alone_without_options():
-    assert laid_out("photos", None, None) == "photos"
+def test_a_spec_is_left_alone_without_options():
+    assert folder_spec("photos") == "photos"
 
 
 # Classes that people take for one -----------------------------------------------------------------------------
