@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 from PIL import Image
 
+from featcache.core.disk.file_urls import local_path
 from featcache.core.disk.names import require_file
 from featcache.core.warning import warn
 from featcache.datasets.dataset import why_unread
@@ -87,30 +86,6 @@ def _photos(image: Any, number: int) -> Iterator[Photo]:
 
 def _no_photo(given: Any) -> UsageError:
     return UsageError(f"images of type {type(given).__name__}; {EXPECTED}")
-
-
-def local_path(given: str | os.PathLike[str]) -> Path:
-    """Return the path of a file or folder, also of one that is given as a ``file://`` URL.
-
-    Raises
-    ------
-    UsageError
-        If it is the URL of something else.
-    """
-    text = given if isinstance(given, str) else ""
-    scheme = text.partition("://")[0].casefold() if "://" in text else ""
-    if scheme in ("http", "https", "ftp", "s3", "gs"):
-        raise UsageError(
-            f"{text}: photos are not downloaded; save it first (curl -O {text}) and name the file, or give its bytes"
-        )
-    if scheme != "file":
-        return Path(given)
-    parts = urlsplit(text)
-    if parts.netloc not in ("", "localhost"):
-        raise UsageError(f"{text}: the file is on another machine, {parts.netloc}; expected file:///PATH")
-    return Path(
-        url2pathname(parts.path) if os.name == "nt" else unquote(parts.path, errors="surrogateescape")
-    )
 
 
 def _of_path(path: Path) -> Iterator[Photo]:

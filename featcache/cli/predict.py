@@ -128,8 +128,8 @@ def _source(
 
 def _refuse_photos_alone(given: str) -> None:
     """Refuse photos without a classifier, which was forgotten."""
-    from featcache.classifier.photos import local_path
     from featcache.core.classifier_folder import DOCUMENT
+    from featcache.core.disk.file_urls import local_path
     from featcache.images.names import holds_images, is_image_name
 
     path = local_path(given)

@@ -14,9 +14,14 @@ from pathlib import Path
 
 from featcache.core.disk.names import require_file, require_folder
 from featcache.core.display import some
+from featcache.core.warning import warn
 from featcache.datasets.dataset import Dataset, access_errors
-from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
+from featcache.datasets.formats.listed_files import Entry, order_classes, tell_spellings, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
+from featcache.datasets.paths.finding import taken_twice
+from featcache.datasets.paths.near import described
+from featcache.datasets.paths.options import PathOptions, read_roots, split_options
+from featcache.datasets.paths.spelling import Spellings, fold, plain
 from featcache.errors import DataError, MissingFileError, did_you_mean
 from featcache.images.names import EXTENSIONS
 from featcache.splits.slices import SPLITS
@@ -38,12 +43,14 @@ def open_lists(path: str) -> Dataset:
     from 1 where the numbers go from 1 to the number of classes; other text is the name itself. Without
     ``classes.txt`` (or ``labels.txt``), classes are in natural order, or by value.
 
-    Entries without a file are left out and counted.
+    Entries without a file are left out and counted; a warning says which option would find them. What differs from a
+    file's name in spelling alone (case, backslashes, ``%20``, blanks, the form of letters) is taken, with a warning.
 
     Parameters
     ----------
     path
-        The folder; ``~`` is expanded.
+        The folder; ``~`` is expanded. Options may stand behind it: ``?root=FOLDER`` for the images, ``suffix=.jpg``,
+        ``map=OLD:NEW`` (`featcache.datasets.paths.options`).
 
     Raises
     ------
@@ -53,13 +60,15 @@ def open_lists(path: str) -> Dataset:
         If there are no lists or nothing in them, an entry can mean two files, has no class or an unknown one, is in
         two lists, or there is a single class.
     """
-    root = Path(path).expanduser()
+    plain_path, options = split_options(path)
+    root, paths = Path(plain_path).expanduser(), PathOptions.read(options.get("suffix"), options.get("map"))
     with access_errors(root):
         folder, lists = _find_lists(root)
-    files = _Files(tuple(str(base) for base in (root / "images", root) if base.is_dir()))
+    files = _Files(_bases(root, options.get("root", "")), paths)
     skipped: Counter[str] = Counter()
     entries = [entry for list_file, split in lists for entry in _entries(list_file, split, files, skipped)]
-    _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files)
+    entries = _without_doubtful(entries, files, skipped, f"lists:{path}")
+    _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files, f"lists:{path}", root)
     entries, classes = _name_classes(entries, folder)
     present = {entry.label for entry in entries}
     if absent := [name for name in classes if name not in present]:
@@ -70,10 +79,17 @@ def open_lists(path: str) -> Dataset:
         spec=f"lists:{path}",
         name=root.resolve().name or "dataset",
         lookup=LAYOUTS,
-        location=f"lists:{root.resolve()}",
+        location=f"lists:{root.resolve()}" + "".join(f"?{key}={value}" for key, value in options.items()),
         folder=root,
         skipped=skipped,
     )
+
+
+def _bases(root: Path, given: str) -> tuple[str, ...]:
+    """Return the folders that entries are relative to."""
+    if given:
+        return tuple(str(base) for base in read_roots(given, root, "the lists' folder"))
+    return tuple(str(base) for base in (root / "images", root) if base.is_dir())
 
 
 def _find_lists(root: Path) -> tuple[Path, list[tuple[Path, str]]]:
@@ -97,15 +113,44 @@ class _Files:
     """Finds images by names without suffix; every folder is listed once."""
 
     bases: tuple[str, ...]
+    paths: PathOptions = field(default_factory=PathOptions)
     listed: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    folded: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    spellings: Spellings = field(default_factory=Spellings)
+    led: dict[str, bool] = field(default_factory=dict)
+    """Names, as written, that were found by an option, or (true) in another spelling."""
+    missing: list[str] = field(default_factory=list)
 
     def find(self, name: str) -> tuple[str, str] | None:
         """Return the name with its suffix, and the path; ``None`` where there is no such image."""
+        for own in (own for group in self.paths.names(name) for own in group):
+            if found := self._exact(own):
+                if own != name:
+                    self.led[name] = False
+                return found
+        return None
+
+    def find_spelled(self, name: str) -> tuple[str, str] | None:
+        """Return the one image that a name is another spelling of, with or without suffix."""
+        for own in (own for group in self.paths.names(name) for own in group):
+            for base in self.bases:
+                above, last = os.path.split(plain(own))
+                folder = self.spellings.find(base, above)
+                names = self._folded(folder).get(fold(last), set()) if folder else set()
+                if folder and len(names) == 1:
+                    full = next(iter(names))
+                    self.led[name] = True
+                    return os.path.relpath(os.path.join(folder, full), base), os.path.join(folder, full)
+        return None
+
+    def _exact(self, name: str) -> tuple[str, str] | None:
         above, last = os.path.split(name)
         for base in self.bases:
             folder = os.path.join(base, above)
             found = self._names(folder).get(last, [])
             if len(found) > 1 and last not in found:
+                if own := self._by_suffix(last, found):
+                    return os.path.join(above, own), os.path.join(folder, own)
                 raise DataError(
                     f"{name!r} in a list can mean {' or '.join(map(repr, found))} in {folder}; write the suffix too"
                 )
@@ -113,6 +158,11 @@ class _Files:
                 full = last if last in found else found[0]
                 return os.path.join(above, full), os.path.join(folder, full)
         return None
+
+    def _by_suffix(self, last: str, found: Sequence[str]) -> str | None:
+        """Return the one of several files that the option ``suffix`` means."""
+        meant = [last + suffix for suffix in self.paths.suffixes if last + suffix in found]
+        return meant[0] if len(meant) == 1 else None
 
     def _names(self, folder: str) -> dict[str, list[str]]:
         """Return the files of a folder under their names, and images also without their suffix."""
@@ -125,6 +175,15 @@ class _Files:
                     names[stem].append(name)
             self.listed[folder] = dict(names)
         return self.listed[folder]
+
+    def _folded(self, folder: str) -> dict[str, set[str]]:
+        """Return the files of a folder under what all spellings of their names have in common."""
+        if folder not in self.folded:
+            names: defaultdict[str, set[str]] = defaultdict(set)
+            for name, files in self._names(folder).items():
+                names[fold(name)].update(files)
+            self.folded[folder] = dict(names)
+        return self.folded[folder]
 
 
 def _listdir(folder: str) -> list[str]:
@@ -148,7 +207,7 @@ def _entries(list_file: Path, split: str, files: _Files, skipped: Counter[str]) 
         if found is None:
             skipped[_NO_FILE] += 1
             continue
-        name, path, label = found
+        name, path, label, written = found
         if other := labelled.get(not label):
             with_label, without = (place, other) if label else (other, place)
             raise DataError(
@@ -161,16 +220,37 @@ def _entries(list_file: Path, split: str, files: _Files, skipped: Counter[str]) 
                 f"{place}: {line!r} has no label and is in no folder that would be one; expected 'CLASS/IMAGE', or "
                 "'IMAGE LABEL'"
             )
-        yield Entry(place=place, id=name, path=path, label=label, split=split)
+        given = written if written in files.led else ""
+        yield Entry(place=place, id=name, path=path, label=label, split=split, given=given)
 
 
-def _find(line: str, files: _Files) -> tuple[str, str, str] | None:
-    """Return name, path and label (``""`` if there is none) of a line; names may hold spaces."""
-    if "\t" not in line and (found := files.find(line)):
-        return *found, ""
+def _find(line: str, files: _Files) -> tuple[str, str, str, str] | None:
+    """Return name, path, label (``""`` if there is none) and written name of a line; names may hold spaces."""
     name, _, label = line.rpartition("\t") if "\t" in line else _last_word(line)
-    found = files.find(name.strip()) if name else None
-    return (*found, label.strip()) if found else None
+    name = name.strip()
+    for find in (files.find, files.find_spelled):
+        if "\t" not in line and (found := find(line)):
+            return *found, "", line
+        if name and (found := find(name)):
+            return *found, label.strip(), name
+    files.missing.append(name or line)
+    return None
+
+
+def _without_doubtful(
+    entries: Sequence[Entry], files: _Files, skipped: Counter[str], spec: str
+) -> Sequence[Entry]:
+    """Leave out entries in another spelling that name the file of another entry, too; tell of those that stay."""
+    spelled = [files.led.get(entry.given, False) for entry in entries]
+    doubtful = {*taken_twice([entry.path for entry in entries], spelled)}
+    if doubtful:
+        skipped[_NO_FILE] += len(doubtful)
+    tell_spellings(
+        [entry for number, entry in enumerate(entries) if spelled[number] and number not in doubtful],
+        len(entries),
+        spec,
+    )
+    return [entry for number, entry in enumerate(entries) if number not in doubtful]
 
 
 def _last_word(line: str) -> tuple[str, str, str]:
@@ -179,15 +259,28 @@ def _last_word(line: str) -> tuple[str, str, str]:
 
 
 def _refuse_unusable(
-    entries: Sequence[Entry], skipped: Mapping[str, int], lists: Sequence[str], files: _Files
+    entries: Sequence[Entry],
+    skipped: Mapping[str, int],
+    lists: Sequence[str],
+    files: _Files,
+    spec: str,
+    root: Path,
 ) -> None:
-    if entries:
-        return
     names = ", ".join(lists)
-    if not skipped:
+    if not entries and not skipped:
         raise DataError(f"{names}: no entries; expected a line for each image")
+    if not files.missing:
+        return
+    near = described(files.missing, str(root), files.bases[0], spec, some_exist=bool(entries))
+    if entries:
+        if near.mends:
+            warn(
+                f"{spec}: {len(files.missing)} entries have no file, such as {files.missing[0]!r}; {near.text}"
+            )
+        return
     raise MissingFileError(
-        f"{names}: not one of {skipped[_NO_FILE]} entries has a file below {' or '.join(files.bases)}; {LAYOUTS}"
+        f"{names}: not one of {skipped[_NO_FILE]} entries has a file below {' or '.join(files.bases)}; "
+        f"{near.text if near.mends else LAYOUTS}"
     )
 
 

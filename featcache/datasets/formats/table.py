@@ -19,14 +19,16 @@ from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, space_at
 from featcache.datasets.formats.listed_files import Entry, to_dataset
 from featcache.datasets.formats.table_labels import as_text, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
-from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.datasets.paths.finding import Finder
+from featcache.datasets.paths.options import PathOptions, read_roots
+from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
 ROLES = ("path", "label", "split", "group")
 """Roles of columns; a column with such a name has that role by default."""
 
 _REQUIRED = ROLES[:2]
-_OPTIONS = (*ROLES, "task", "root", "delimiter")
+_OPTIONS = (*ROLES, "task", "root", "delimiter", "suffix", "map")
 _TASK_WORDS = {
     **dict.fromkeys(("regression", "number", "float"), REGRESSION),
     **dict.fromkeys(("multilabel", "multi-label", "multi_label", "answer", "tags"), MULTILABEL),
@@ -48,12 +50,15 @@ class TableSpec:
         Names of columns by what they mean (`ROLES`); an empty name says that there is none. Several labels have a
         comma between their names.
     root
-        Folder that paths are relative to: itself relative to the table's own folder, which it is by default.
+        Folder that paths are relative to: itself relative to the table's own folder, which it is by default. Several
+        have a comma between them, or ``*`` in their name.
     delimiter
         One character between values; ``None`` for the usual one of the format.
     task
         One of `featcache.core.tasks.TASKS`; ``None``: see
         `featcache.datasets.formats.table_labels.read_labels`.
+    paths
+        How given paths become those of this machine: the options ``suffix`` and ``map``.
     """
 
     file: Path
@@ -61,6 +66,7 @@ class TableSpec:
     root: str = ""
     delimiter: str | None = None
     task: str | None = None
+    paths: PathOptions = field(default_factory=PathOptions)
 
     @classmethod
     def parse(cls, text: str) -> "TableSpec":
@@ -82,7 +88,8 @@ class TableSpec:
         if task is not None and task not in TASKS:
             word = _TASK_WORDS.get(task.casefold(), task)
             raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
-        return cls(Path(file if mark else text).expanduser(), options, root, delimiter, task)
+        paths = PathOptions.read(options.pop("suffix", None), options.pop("map", None))
+        return cls(Path(file if mark else text).expanduser(), options, root, delimiter, task, paths=paths)
 
     @property
     def name(self) -> str:
@@ -130,9 +137,11 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
     """Open a table of images; no image is read, and no value is interpreted as code.
 
     Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
-    others. Paths are relative to the table's folder, or to ``root``. Labels are text, or whole numbers: classes are in
-    natural order, as those of folders, or by value. Numbers with fractions make
-    a regression, several columns a multilabel dataset or a regression: see
+    others. Paths are relative to the table's folder, or to ``root``; ``suffix`` and ``map`` mend those that almost fit,
+    and what differs from a file's name in spelling alone is taken, with a warning. Ids are the paths as written.
+
+    Labels are text, or whole numbers: classes are in natural order, as those of folders, or by value. Numbers with
+    fractions make a regression, several columns a multilabel dataset or a regression: see
     `featcache.datasets.formats.table_labels.read_labels`. Spaces around labels, splits and groups do not count. Without
     a split column the dataset is divided like a folder without split folders, whole groups on one side.
 
@@ -162,11 +171,8 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         require_file(spec.file, _EXPECTED, missing=missing)
     table = open_table_file(spec.file, spec.delimiter)
     columns, labels = spec.resolve(table)
-    root = spec.file.parent / Path(spec.root).expanduser()
-    if not root.is_dir():
-        raise MissingFileError(
-            f"no folder {root}, which root={spec.root} names; it is relative to the table's folder"
-        )
+    roots = read_roots(spec.root, spec.file.parent, "the table's folder")
+    root = roots[0]
     rows = list(table.rows([*columns.values(), *labels]))
     if not rows:
         raise DataError(f"{spec.file} has a header and no rows; expected one for each image")
@@ -188,10 +194,17 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         spec=f"csv:{text}",
         name=spec.name,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
-        location=f"csv:{spec.file.resolve()}?root={root.resolve()}",
-        folder=root,
+        location="&".join(
+            filter(None, [f"csv:{spec.file.resolve()}?root={_resolved(roots)}", spec.paths.said()])
+        ),
+        folder=root if len(roots) == 1 else spec.file.parent,
         least_classes=least_classes,
+        finder=Finder([str(root) for root in roots], str(spec.file.parent), spec.paths),
     )
+
+
+def _resolved(roots: list[Path]) -> str:
+    return ",".join(str(root.resolve()) for root in roots)
 
 
 def _refusal(text: str, why: str) -> UsageError:
