@@ -210,10 +210,9 @@ def described(names: Sequence[str], folder: str, root: str, spec: str, *, some_e
     """
     below = os.path.relpath(root, folder)
     for place in dict.fromkeys((folder, root, *_beside(folder))):
-        files = [
-            os.path.normpath(os.path.relpath(os.path.join(place, file), folder))
-            for file in list_images(place)
-        ]
+        above = os.path.relpath(place, folder)
+        files = list_images(place)
+        files = files if above == "." else [f"{above}/{file}" for file in files]
         near = almost_fit(names, files, below)
         if near is not None and near.options:
             return Said(_said(near, spec, below, some_exist), mends=True)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -54,7 +55,8 @@ class PathOptions:
             return None
         for path in (plain(name), unquote(plain(name))):
             if path.startswith(self.old.rstrip("/") + "/"):
-                return os.path.join(self.new, path[len(self.old.rstrip("/")) :].lstrip("/"))
+                rest = path[len(self.old.rstrip("/")) :].lstrip("/")
+                return rest if self.new == "." else os.path.join(self.new, rest)
         return None
 
     def names(self, name: str) -> Iterator[tuple[str, ...]]:
@@ -108,7 +110,8 @@ def read_roots(text: str, base: Path, what: str) -> list[Path]:
     roots: list[Path] = []
     for part in text.split(",") if "," in text else [text]:
         named = base / Path(os.path.expanduser(part.strip()))
-        found = sorted(base.glob(part.strip())) if "*" in part and not named.is_absolute() else [named]
+        matched = sorted(glob(os.path.expanduser(part.strip()), root_dir=base)) if "*" in part else []
+        found = [base / each for each in matched] or [named]
         roots += [folder for folder in found if folder.is_dir()]
         if not any(folder.is_dir() for folder in found):
             near = did_you_mean(named.name, [each.name for each in _folders(named.parent)])
