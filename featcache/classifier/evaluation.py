@@ -1,20 +1,20 @@
 """Score a classifier on photos: check the features' identity, and match labels by name."""
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.backbones.registry import TUNED
 from featcache.cache import FeatureCache
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.scored_images import WORST, Mistake, ScoredImages
 from featcache.classifier.scored_rows import Photos, described, features_of, rows_to_score
 from featcache.classifier.seen_images import count_seen
 from featcache.classifier.view_features import require_several
-from featcache.core.identity import differences
+from featcache.core.identity import differences, first_of
 from featcache.core.tasks import MULTICLASS, TASK_NAMES
 from featcache.errors import IdentityError, UsageError
 from featcache.heads.task_types import TASK_TYPES
@@ -145,17 +145,11 @@ def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None
     lines = differences(cache.recipe, classifier.recipe)
     if held is None:
         lines.append(f"layers: {', '.join(cache.layers)} in the cache, {classifier.layer} asked for")
-    tuned = classifier.backbone.endswith(f".{TUNED}")
-    way_out = (
-        "\nits backbone was fine-tuned: name photos (featcache evaluate CLASSIFIER PHOTOS/), or extract with it "
-        "(featcache extract DATASET --backbone CLASSIFIER) and name that cache with --cache"
-        if tuned
-        else ""
-    )
+    photos = shlex.quote(cache.identity["dataset"]["spec"])
     raise IdentityError(
-        f"{cache.path} holds other features than this classifier was trained on:\n  "
-        + "\n  ".join(lines)
-        + way_out
+        f"{cache.path} holds other features than this classifier was trained on ({first_of(lines)}). Score the photos "
+        f"themselves, featcache evaluate CLASSIFIER {photos}, or make their features with its network, featcache extract "
+        f"{photos} --backbone CLASSIFIER --layer {classifier.layer}"
     )
 
 

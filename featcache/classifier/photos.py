@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from featcache.core.disk.file_urls import local_path
-from featcache.core.disk.names import require_file
+from featcache.core.disk.names import near_names, require_file
 from featcache.core.warning import warn
 from featcache.datasets.dataset import why_unread
 from featcache.datasets.formats.arrays import encode_pil, encode_pixels
@@ -101,8 +101,12 @@ def _of_path(path: Path) -> Iterator[Photo]:
     else:
         # What is there and no file, such as a FIFO, is one photo that cannot be read.
         if not os.path.exists(path):
-            require_file(path, "an image, or a folder of images", missing=f"no image {path}; check the name")
+            require_file(path, "an image, or a folder of images", missing=lambda: _missing(path))
         yield Photo(str(path), partial(_of_file, path))
+
+
+def _missing(path: Path) -> str:
+    return f"no image {path}; {near_names(path) or 'check the name'}"
 
 
 def _of_file(path: Path, transforms: Transforms, views: Views) -> np.ndarray:

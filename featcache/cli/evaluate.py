@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.given_paths import refuse_no_cache, refuse_swapped
 from featcache.cli.output_files import require_output
 from featcache.cli.train_head import score_text
 from featcache.core.display import percent, percents
@@ -62,6 +63,8 @@ def command(
         errors_format(errors)
         given = [each for each in (classifier, photos, cache) if each is not None]
         require_output("--errors", errors, (".csv", ".json"), map(str, given))
+    refuse_swapped(NAME, classifier, photos, cache)
+    refuse_no_cache(cache)
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
     with console.progress() as on_progress:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from featcache.core.argument_types import checked_types, spelled
+from featcache.core.disk.names import near_names
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.formats.folder import open_folder
 from featcache.datasets.formats.huggingface import open_hf
@@ -85,11 +86,14 @@ def _open_path(path: str) -> Dataset:
     file, mark, _ = path.rpartition("?")  # options may stand behind it already
     meant = _SUFFIXES.get(Path(file if mark else path).suffix.casefold())
     if meant and not Path(path).expanduser().is_dir():
+        near = "" if os.path.exists(file if mark else path) else near_names(file if mark else path)
+        if near:
+            raise MissingFileError(f"no dataset {path}; {near}")
         raise UsageError(f"dataset {path!r} says no kind and is no folder; did you mean {meant}:{path}?")
     try:
         return open_folder(path)
     except MissingFileError as error:
-        if re.fullmatch(r"[a-z]\w*", path):
+        if re.fullmatch(r"[a-z]\w*", path) and "did you mean" not in str(error):
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None
         raise
     except DataError as error:

@@ -3,6 +3,7 @@
 Rows are split as they were for the head: otherwise the head could have seen images that it is tested on.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from featcache.backbones.layer import split_layer
 from featcache.cache import FeatureCache
 from featcache.cache.layout import RowTable, table_digest
 from featcache.classifier.classifier import Classifier
-from featcache.core.identity import differences
+from featcache.core.identity import differences, first_of
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
 from featcache.core.tasks import MULTICLASS, require_classes
@@ -262,9 +263,9 @@ def _require_same_network(classifier: Classifier, cache: FeatureCache) -> None:
     )
     if lines := differences(have, want):
         raise IdentityError(
-            f"{cache.path} was made by another network than the classifier's:\n  "
-            + "\n  ".join(line.replace("asked for", "in the classifier") for line in lines)
-            + "\nextract it again with the classifier's own backbone"
+            f"{cache.path} was made by another network than the classifier's "
+            f"({first_of(lines).replace('asked for', 'in the classifier')}). Extract it again with the classifier's own: "
+            f"featcache extract {shlex.quote(cache.identity['dataset']['spec'])} --backbone CLASSIFIER --layer STAGE:map"
         )
 
 

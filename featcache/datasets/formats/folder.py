@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from featcache.core.disk.names import NotRegularError, no_folder, open_regular_file, require_folder
+from featcache.core.disk.names import (
+    NotRegularError,
+    near_names,
+    no_folder,
+    open_regular_file,
+    require_folder,
+)
 from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, space_at_end
 from featcache.datasets.file_state import file_state, size_and_times
 from featcache.datasets.left_out import LeftOut, in_words
 from featcache.errors import DataError, ImageError
+from featcache.images.given_path import PHOTOS, refusal
 from featcache.images.limits import require_readable_size
 from featcache.images.names import is_image_name
 from featcache.splits.slices import SPLITS
@@ -164,8 +171,11 @@ def image_files(folder: Path) -> tuple[list[Path], LeftOut]:
 
 
 def _require_folder(root: Path) -> None:
+    if os.path.isfile(root) and (said := refusal(root, PHOTOS)):
+        raise DataError(said)
     with access_errors(root, "open the dataset folder"):
-        missing = f"no dataset folder {root}{space_at_end(root)}; {LAYOUTS}"
+        near = near_names(root, os.path.isdir) or LAYOUTS
+        missing = f"no dataset folder {root}{space_at_end(root)}; {near}"
         require_folder(root, f"a dataset folder, {LAYOUTS.removeprefix('expected ')}", missing=missing)
 
 
@@ -296,6 +306,8 @@ def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: in
     reasons = skipped.reasons()
     found = f"; left out: {in_words(reasons)}" if reasons else ""
     if not classes:
+        if said := refusal(root, PHOTOS):
+            raise DataError(said)
         raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{found}")
     if len(classes) < least:
         raise DataError(
