@@ -64,8 +64,8 @@ def resolve(name: str) -> "Pretrained":
             raise UnknownNameError(
                 f"{name} is {kind}; name the network that they are of: --backbone NAME --weights {name}"
             )
-        if kind:
-            raise UnknownNameError(refusal(name, CLASSIFIER).replace("no classifier", "no backbone", 1))
+        if name and (said := refusal(name, CLASSIFIER)):
+            raise UnknownNameError(said.replace("no classifier", "no backbone", 1))
         raise UnknownNameError(f"no backbone {name!r}; {did_you_mean(name, known.values())}")
     for weights in candidates:
         if tag in ("", weights.tag):

@@ -1,7 +1,6 @@
 """Read a cache; every row that is returned was checked against its checksum."""
 
 import os
-import re
 import reprlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,13 +11,13 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from featcache.cache.checksums import PRESENT
-from featcache.cache.given_folder import instead_of
+from featcache.cache.given_folder import near_caches, refuse_others
 from featcache.cache.layout import LayerSpec, partial_path
 from featcache.cache.metadata import CacheMetadata
 from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
 from featcache.core.argument_types import checked_types
-from featcache.core.disk.names import near_names, require_file
+from featcache.core.disk.names import require_file
 from featcache.core.identity import fingerprint
 from featcache.errors import (
     DataError,
@@ -28,7 +27,6 @@ from featcache.errors import (
     UsageError,
     did_you_mean,
 )
-from featcache.images.given_path import CACHE, CLASSIFIER, PHOTOS, refusal, what_is
 from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import ALL, rows_in
 
@@ -79,7 +77,7 @@ class FeatureCache(CacheMetadata):
     @checked_types()
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        _refuse_others(self.path)
+        refuse_others(self.path, FeatureCache)
         require_file(self.path, A_CACHE, missing=lambda: _missing(self.path))
         self._stored = StoredRows(self.path)
         layout = self._stored.layout
@@ -373,26 +371,12 @@ def share_written(cache: FeatureCache) -> str:
     return f"{100 * int(written.sum()) // max(1, len(written))} % complete"
 
 
-def _refuse_others(path: Path) -> None:
-    """Raise where photos, a classifier or another thing of featcache's was given in the place of a cache."""
-    if path.is_dir() or path.suffix not in (".h5", ".hdf5"):
-        kind = what_is(path)
-        if kind == PHOTOS:
-            raise DataError(instead_of(path, FeatureCache))
-        if said := refusal(path, CACHE):
-            raise DataError(said)
-
-
 def _missing(path: Path) -> str:
     if not path.name:
         return f"no cache {str(path)!r}; give the path of a file made by featcache extract"
     unfinished = partial_path(path)
     if not unfinished.is_file():
-        if re.match(r"[a-z]{2,8}:", str(path)):
-            return f"no cache {path}; of a dataset of that name, first: featcache extract {path}"
-        output = f" --output {path}" if path.suffix == ".h5" else ""  # another name is no cache's
-        near = near_names(path, lambda place: what_is(place) in (CACHE, CLASSIFIER, PHOTOS))
-        return f"no cache {path}; {near or f'make one with: featcache extract DATASET{output}'}"
+        return f"no cache {path}; {near_caches(path)}"
     try:
         with FeatureCache(unfinished) as cache:
             share = share_written(cache)

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +148,8 @@ def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None
     photos = shlex.quote(cache.identity["dataset"]["spec"])
     raise IdentityError(
         f"{cache.path} holds other features than this classifier was trained on ({first_of(lines)}). Score the photos "
-        f"themselves, featcache evaluate CLASSIFIER {photos}, or make their features with its network, featcache extract "
-        f"{photos} --backbone CLASSIFIER --layer {classifier.layer}"
+        f"themselves, featcache evaluate CLASSIFIER {photos}, or make their features with its network, featcache "
+        f"extract {photos} --backbone CLASSIFIER --layer {classifier.layer}"
     )
 
 
@@ -159,7 +159,7 @@ def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarra
     if cache.task != classifier.task:
         raise UsageError(
             f"{cache.path} has {TASK_NAMES[cache.task]} targets; this classifier's task is "
-            f"{TASK_NAMES[classifier.task]}"
+            f"{TASK_NAMES[classifier.task]}: name photos that are labelled for it"
         )
     if cache.task != MULTICLASS:
         if missing := [name for name in asked if name not in known]:
@@ -171,6 +171,14 @@ def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarra
     if unknown := [name for name in known if name not in asked]:
         raise UsageError(
             f"{cache.path} has classes this classifier does not know: {', '.join(unknown[:5])}; "
-            f"it knows {', '.join(asked[:10])}"
+            f"it knows {', '.join(asked[:10])}; {_way_out(unknown, asked)}"
         )
     return np.array([asked.index(name) for name in known], np.int32)[labels]
+
+
+def _way_out(unknown: Sequence[str], asked: Sequence[str]) -> str:
+    """Return what to do about classes that a classifier does not know: they may be another spelling of its own."""
+    known = {name.casefold().strip(): name for name in asked}
+    if own := known.get(unknown[0].casefold().strip()):
+        return f"write {unknown[0]!r} as {own!r}"
+    return "leave them out, or train a head on them: featcache train-head"

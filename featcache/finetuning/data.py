@@ -262,10 +262,11 @@ def _require_same_network(classifier: Classifier, cache: FeatureCache) -> None:
         for recipe in (cache.recipe, classifier.recipe)
     )
     if lines := differences(have, want):
+        told = first_of(lines).replace("asked for", "in the classifier")
+        photos = shlex.quote(cache.identity["dataset"]["spec"])
         raise IdentityError(
-            f"{cache.path} was made by another network than the classifier's "
-            f"({first_of(lines).replace('asked for', 'in the classifier')}). Extract it again with the classifier's own: "
-            f"featcache extract {shlex.quote(cache.identity['dataset']['spec'])} --backbone CLASSIFIER --layer STAGE:map"
+            f"{cache.path} was made by another network than the classifier's ({told}). Extract it again with the "
+            f"classifier's own: featcache extract {photos} --backbone CLASSIFIER --layer STAGE:map"
         )
 
 
