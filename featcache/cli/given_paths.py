@@ -30,11 +30,16 @@ def refuse_swapped(command: str, first: str | Path, *others: str | Path | None) 
     if found is not None and not is_classifier(Path(first)):
         rest = " ".join([str(first), *(each for each in given if each != found)])
         raise UsageError(f"{found} is a classifier, which comes first: featcache {command} {found} {rest}")
-    if not given and (kind := what_is(first)) in (CACHE, PHOTO, PHOTOS):
-        raise UsageError(
-            f"{first} is {kind}, and the classifier comes first: featcache {command} CLASSIFIER {first}, "
-            "where CLASSIFIER is the folder that featcache train-head made"
-        )
+    if not given and command != "predict" and (kind := what_is(first)) in (CACHE, PHOTO, PHOTOS):
+        raise _classifier_first(command, str(first), kind)
+
+
+def _classifier_first(command: str, first: str, kind: str) -> UsageError:
+    without = " (or without one: --backbone NAME)" if command == "predict" else ""
+    return UsageError(
+        f"{first} is {kind}, and the classifier comes first: featcache {command} CLASSIFIER {first}, "
+        f"where CLASSIFIER is the folder that featcache train-head made{without}"
+    )
 
 
 def refuse_without_classifier(first: str, images: Sequence[str]) -> None:
@@ -52,10 +57,7 @@ def refuse_without_classifier(first: str, images: Sequence[str]) -> None:
         kind = PHOTO if is_image_name(path.name) else kind
         _refuse_backbone(first, images)
     if kind in (PHOTO, PHOTOS):
-        raise UsageError(
-            f"{first} is {kind}, and the classifier comes first: featcache predict CLASSIFIER {first}, "
-            "where CLASSIFIER is the folder that featcache train-head made (or without one: --backbone NAME)"
-        )
+        raise _classifier_first("predict", first, kind)
 
 
 def refuse_no_cache(given: Path | None) -> None:
