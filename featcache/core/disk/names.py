@@ -32,8 +32,8 @@ _KINDS = (
 
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
-_MOST_NAMES = 10_000
-"""Names that are compared with one that is missing."""
+_MOST_NAMES, _MOST_BELOW = 10_000, 1000
+"""Names that are compared with one that is missing, and folders that are looked into."""
 
 Name = str | os.PathLike[str]
 Missing = str | Callable[[], str] | None
@@ -155,6 +155,18 @@ def near_names(path: Name, fits: Callable[[Path], bool] = lambda place: True) ->
         os.path.join(os.path.dirname(os.fspath(path)), name) for name in near if fits(place.parent / name)
     ]
     return f"did you mean {' or '.join(meant[:2])}?" if meant else ""
+
+
+def near_folders(path: Name, fits: Callable[[Path], bool]) -> list[Path]:
+    """Return the folders directly below a path, and the one above it, that fit: where it is one level too high or low."""
+    place = Path(path)
+    try:
+        below = (
+            [place / name for name in sorted(os.listdir(place))[:_MOST_BELOW]] if os.path.isdir(place) else []
+        )
+    except OSError:
+        below = []
+    return [folder for folder in (*below, place.parent) if os.path.isdir(folder) and fits(folder)]
 
 
 def require_free(path: Name, kind: str, *, elsewhere: str, error: type[FeatcacheError] = UsageError) -> None:

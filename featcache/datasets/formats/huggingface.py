@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from featcache.core.disk.names import require_file
+from featcache.core.disk.names import near_folders, near_names, require_file
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
 from featcache.datasets.formats.folder import natural_key
@@ -146,7 +146,7 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
     path = spec.path
     if not path.is_dir():
         missing = (
-            f"nothing at {path}; {EXPECTED}. Nothing is downloaded here: fetch a dataset of the hub once with "
+            f"nothing at {path}; {near_names(path) or EXPECTED + '.'} Nothing is downloaded here: fetch a dataset of the hub once with "
             f"datasets.load_dataset(NAME).save_to_disk(PATH)"
         )
         require_file(path, f"a file or folder; {EXPECTED}", missing=missing)
@@ -156,7 +156,11 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
         return _saved(path)
     found = [file for folder in (path, path / "data") for file in _files(folder)]
     if not found:
-        raise DataError(f"{path} holds no dataset of the Hugging Face library; {EXPECTED}")
+        near = [f"hf:{folder}" for folder in near_folders(path, _is_dataset)]
+        raise DataError(
+            f"{path} holds no dataset of the Hugging Face library; "
+            + (f"did you mean {' or '.join(near[:3])}?" if near else EXPECTED)
+        )
     if len({file.suffix for file in found}) > 1:
         raise UsageError(f"{path} holds .parquet and .arrow files; name those of one kind, {EXPECTED}")
     splits: dict[str, list[Path]] = {}
@@ -165,6 +169,16 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
         known = prefix is not None and prefix[0] in SPLITS
         splits.setdefault(prefix[0] if prefix and known else UNSPLIT, []).append(file)
     return splits
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Return whether a folder is a dataset by the names in it; of Parquet files, by those that name a split."""
+    if any((folder / name).is_file() for name in _SAVED):
+        return True
+    return any(
+        re.match(r"(train|validation|test)[-_.]", file.name)
+        for file in (*_files(folder), *_files(folder / "data"))
+    )
 
 
 def _saved(folder: Path) -> dict[str, list[Path]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from featcache.core.disk.names import require_file
+from featcache.core.disk.names import near_names, require_file
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, space_at_end
 from featcache.datasets.formats.listed_files import Entry, to_dataset
@@ -167,8 +167,7 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
     """
     spec = TableSpec.parse(text)
     with access_errors(spec.file):
-        missing = f"no file {spec.file}{space_at_end(spec.file)}; expected {_EXPECTED}"
-        require_file(spec.file, _EXPECTED, missing=missing)
+        require_file(spec.file, _EXPECTED, missing=lambda: _missing(spec.file))
     table = open_table_file(spec.file, spec.delimiter)
     columns, labels = spec.resolve(table)
     roots = read_roots(spec.root, spec.file.parent, "the table's folder")
@@ -201,6 +200,10 @@ def open_table(text: str, *, least_classes: int = 2) -> Dataset:
         least_classes=least_classes,
         finder=Finder([str(root) for root in roots], str(spec.file.parent), spec.paths),
     )
+
+
+def _missing(file: Path) -> str:
+    return f"no file {file}{space_at_end(file)}; {near_names(file) or f'expected {_EXPECTED}'}"
 
 
 def _resolved(roots: list[Path]) -> str:
