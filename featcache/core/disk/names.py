@@ -158,7 +158,7 @@ def near_names(path: Name, fits: Callable[[Path], bool] = lambda place: True) ->
 
 
 def near_folders(path: Name, fits: Callable[[Path], bool]) -> list[Path]:
-    """Return the folders directly below a path, and the one above it, that fit: where it is one level too high or low."""
+    """Return the folders that fit, of those directly below a path and the one above it: it is one level off."""
     place = Path(path)
     try:
         below = (

@@ -145,8 +145,9 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
     """Return the files of each split."""
     path = spec.path
     if not path.is_dir():
+        expected = near_names(path) or f"{EXPECTED}."
         missing = (
-            f"nothing at {path}; {near_names(path) or EXPECTED + '.'} Nothing is downloaded here: fetch a dataset of the hub once with "
+            f"nothing at {path}; {expected} Nothing is downloaded here: fetch a dataset of the hub once with "
             f"datasets.load_dataset(NAME).save_to_disk(PATH)"
         )
         require_file(path, f"a file or folder; {EXPECTED}", missing=missing)

@@ -101,14 +101,15 @@ def to_dataset(
     MissingFileError
         If not one of the files exists.
     """
-    entries = entries if finder is None else locate(entries, finder, spec)
+    files: list[os.stat_result | None] = [regular_file(entry.path) for entry in entries]
+    if finder is not None:
+        entries, files = locate(entries, files, finder, spec)
     refuse_merged(entries)
     _refuse_contradictions(entries)
     if task == MULTICLASS and len(classes) < least_classes:
         raise DataError(f"{spec} holds one class ({classes[0]}); a classifier needs at least two")
     labels = {label: index for index, label in enumerate(classes)}
     ids = unique_ids([entry.id for entry in entries])
-    files = [regular_file(entry.path) for entry in entries]
     _tell_what_is_missing(entries, files, finder, os.path.abspath(folder), spec, lookup)
     _tell_what_is_elsewhere(entries, os.path.abspath(folder), spec)
     records = [
@@ -169,24 +170,27 @@ def unique_ids(names: Sequence[str]) -> Iterator[str]:
         yield f"{name}#{used[name]}"
 
 
-def locate(entries: Sequence[Entry], finder: Finder, spec: str) -> Sequence[Entry]:
-    """Return entries with the paths of the files that are meant; a warning says which were written otherwise.
+def locate(
+    entries: Sequence[Entry], files: Sequence[os.stat_result | None], finder: Finder, spec: str
+) -> tuple[Sequence[Entry], list[os.stat_result | None]]:
+    """Return entries and files of what is meant by given paths; a warning says which were written otherwise.
 
     Another spelling is not taken for a file that a second row names, too: which of the two is right is not known.
     """
     spelled = [False] * len(entries)
-    located = list(entries)
+    located, found = list(entries), list(files)
     for number, entry in enumerate(entries):
-        if finder.is_plain and regular_file(entry.path):
+        if finder.is_plain and files[number]:
             continue
-        found = finder.find(entry.id, entry.place)
-        if found is not None and found.path != entry.path:
-            located[number] = replace(entry, path=found.path, given=entry.id)
-            spelled[number] = found.spelled
+        meant = finder.find(entry.id, entry.place)
+        if meant is not None and meant.path != entry.path:
+            located[number] = replace(entry, path=meant.path, given=entry.id)
+            found[number] = regular_file(meant.path)
+            spelled[number] = meant.spelled
     for number in list(taken_twice([entry.path for entry in located], spelled)):
-        located[number], spelled[number] = entries[number], False
+        located[number], found[number], spelled[number] = entries[number], files[number], False
     tell_spellings([entry for entry, own in zip(located, spelled, strict=True) if own], len(entries), spec)
-    return located
+    return located, found
 
 
 def tell_spellings(entries: Sequence[Entry], count: int, spec: str) -> None:

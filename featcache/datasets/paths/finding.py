@@ -2,12 +2,13 @@
 
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from featcache.datasets.paths.options import PathOptions
-from featcache.datasets.paths.spelling import Spellings
+from featcache.datasets.paths.spelling import Spellings, entries
 from featcache.errors import DataError
 
 
@@ -45,6 +46,7 @@ class Finder:
     base: str
     options: PathOptions = field(default_factory=PathOptions)
     spellings: Spellings = field(default_factory=Spellings)
+    listed: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     @property
     def is_plain(self) -> bool:
@@ -67,7 +69,7 @@ class Finder:
             If it can be several.
         """
         for group in self.options.names(name):
-            paths = (os.path.join(root, own) for root in self.roots for own in group)
+            paths = (os.path.join(root, own) for own in group for root in self._places(own))
             there = list({os.path.normpath(path): path for path in paths if regular_file(path)}.values())
             if len(there) > 1:
                 raise DataError(
@@ -83,6 +85,18 @@ class Finder:
                     return Found(path, spelled=True)
         return None
 
+    def _places(self, name: str) -> Sequence[str]:
+        """Return the roots that may hold a file; of several, each folder is listed once, instead of asking each root."""
+        if len(self.roots) == 1:
+            return self.roots
+        above, last = os.path.split(name)
+        if above not in self.listed:
+            self.listed[above] = {}
+            for root in self.roots:
+                for own in entries(os.path.join(root, above), sys.maxsize):
+                    self.listed[above].setdefault(own, []).append(root)
+        return self.listed[above].get(last, ())
+
 
 def regular_file(path: str) -> os.stat_result | None:
     """Return what the file system says of a file, by which the next run sees that it need not be read again."""
@@ -95,6 +109,8 @@ def regular_file(path: str) -> os.stat_result | None:
 
 def taken_twice(paths: Sequence[str], spelled: Sequence[bool]) -> Iterator[int]:
     """Yield the positions of paths that are another spelling of a name and those of another row, too."""
+    if not any(spelled):
+        return
     whole = [os.path.normpath(path) for path in paths]
     counts = Counter(whole)
     for number, is_spelled in enumerate(spelled):

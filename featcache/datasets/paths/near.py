@@ -16,7 +16,7 @@ _MOST_FILES, _SECONDS = 200_000, 2.0
 """What is listed at most of a folder; it decides what a message says, and nothing else."""
 _FOLDER_OF_IMAGES = re.compile(r"(jpeg)?(image|img|photo|picture|pic|frame|jpe?g|png)s?", re.IGNORECASE)
 """Name of a folder beside that of a table which is looked into, too."""
-_MOST_NAMES, _MOST_ROOTS, _SHOWN = 500, 20, 3
+_MOST_NAMES, _MOST_ROOTS, _SHOWN = 500, 6, 3
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,7 @@ def _together(best: _Way, ways: Mapping[_Way, Mapping[int, str]]) -> list[_Way]:
     chosen, covered = [best], {*ways[best]}
     for way in sorted(ways, key=lambda way: -len(ways[way])):
         same_place = (way.key, way.value) == (best.key, best.value)
-        roots = {each.value for each in (*chosen, way)}
-        may = same_place or (way.key == best.key == "root" and len(roots) <= _MOST_ROOTS)
+        may = same_place or way.key == best.key == "root"
         if may and not covered & {*ways[way]}:
             chosen.append(way)
             covered |= {*ways[way]}
@@ -184,8 +183,23 @@ def _options(chosen: Sequence[_Way], root: str) -> dict[str, str]:
     suffixes = list(dict.fromkeys(way.suffix for way in chosen if way.suffix))
     options = {"suffix": ",".join(suffixes)} if suffixes else {}
     if key := chosen[0].key:
-        options[key] = ",".join(dict.fromkeys(way.value for way in chosen))
+        values = list(dict.fromkeys(way.value for way in chosen))
+        options[key] = (_pattern(values) if len(values) > _MOST_ROOTS else "") or ",".join(values)
     return options
+
+
+def _pattern(folders: Sequence[str]) -> str:
+    """Return a pattern for the names of many folders; an empty text where they have nothing in common."""
+    before = _common(folders)
+    after = _common([folder[len(before) :][::-1] for folder in folders])[::-1]
+    return f"{before}*{after}" if before or after else ""
+
+
+def _common(texts: Sequence[str]) -> str:
+    """Return the letters that all texts begin with; of names, not of whole folders."""
+    first, last = min(texts), max(texts)
+    same = (number for number, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return first[: next(same, min(len(first), len(last)))]
 
 
 # What is said -----------------------------------------------------------------------------------------------

@@ -18,6 +18,13 @@ def test_roots_that_hold_the_same_name_are_not_put_together():
     assert (near.options, near.fits) == ({"root": "a"}, 2)
 
 
+def test_many_folders_are_named_by_a_pattern():
+    files = [f"images_{n:03}/images/{n}.png" for n in range(12)]
+    near = almost_fit([f"{n}.png" for n in range(12)], files)
+    assert near is not None
+    assert (near.options, near.fits) == ({"root": "images_0*/images"}, 12)
+
+
 def test_many_names_are_looked_at_in_part():
     near = almost_fit([str(n) for n in range(10_000)], [f"x/{n}.png" for n in range(10_000)])
     assert near is not None
