@@ -86,7 +86,7 @@ class Finder:
         return None
 
     def _places(self, name: str) -> Sequence[str]:
-        """Return the roots that may hold a file; of several, each folder is listed once, instead of asking each root."""
+        """Return the roots that may hold a file; of several, each folder is listed once instead of asking all."""
         if len(self.roots) == 1:
             return self.roots
         above, last = os.path.split(name)
