@@ -169,6 +169,12 @@ def near_folders(path: Name, fits: Callable[[Path], bool]) -> list[Path]:
     return [folder for folder in (*below, place.parent) if os.path.isdir(folder) and fits(folder)]
 
 
+def meant_folders(source: str, path: Name, fits: Callable[[Path], bool]) -> str:
+    """Return ``"did you mean hf:flowers?"`` for a source whose path is one folder off, or an empty text."""
+    near = [f"{source}:{folder}" for folder in near_folders(path, fits)]
+    return f"did you mean {' or '.join(near[:3])}?" if near else ""
+
+
 def require_free(path: Name, kind: str, *, elsewhere: str, error: type[FeatcacheError] = UsageError) -> None:
     """Raise unless a file or folder can be written under a name: nothing is there, or one of the same kind.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from featcache.core.disk.names import near_folders, near_names, require_file
+from featcache.core.disk.names import meant_folders, near_names, require_file
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
 from featcache.datasets.formats.folder import natural_key
@@ -157,11 +157,8 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
         return _saved(path)
     found = [file for folder in (path, path / "data") for file in _files(folder)]
     if not found:
-        near = [f"hf:{folder}" for folder in near_folders(path, _is_dataset)]
-        raise DataError(
-            f"{path} holds no dataset of the Hugging Face library; "
-            + (f"did you mean {' or '.join(near[:3])}?" if near else EXPECTED)
-        )
+        near = meant_folders("hf", path, _is_dataset)
+        raise DataError(f"{path} holds no dataset of the Hugging Face library; {near or EXPECTED}")
     if len({file.suffix for file in found}) > 1:
         raise UsageError(f"{path} holds .parquet and .arrow files; name those of one kind, {EXPECTED}")
     splits: dict[str, list[Path]] = {}

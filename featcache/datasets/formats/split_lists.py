@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from featcache.core.disk.names import near_folders, require_file, require_folder
+from featcache.core.disk.names import meant_folders, require_file, require_folder
 from featcache.core.display import some
 from featcache.core.warning import warn
 from featcache.datasets.dataset import Dataset, access_errors
@@ -102,9 +102,7 @@ def _find_lists(root: Path) -> tuple[Path, list[tuple[Path, str]]]:
             for list_file, _ in lists:
                 require_file(list_file, "a split list")
             return folder, sorted(lists, key=lambda each: ("train", "val", "test").index(each[1]))
-    near = near_folders(root, _holds_lists)
-    meant = f"did you mean {' or '.join(f'lists:{folder}' for folder in near[:3])}?" if near else LAYOUTS
-    raise DataError(f"{root} holds no split lists; {meant}")
+    raise DataError(f"{root} holds no split lists; {meant_folders('lists', root, _holds_lists) or LAYOUTS}")
 
 
 def _holds_lists(root: Path) -> bool:

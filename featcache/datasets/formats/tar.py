@@ -23,7 +23,7 @@ from featcache.core.disk.names import (
     NOTHING,
     described,
     kind_of,
-    near_folders,
+    meant_folders,
     near_names,
     open_regular_file,
     require_file,
@@ -152,9 +152,8 @@ def find_shards(pattern: str) -> list[Path]:
         raise UsageError(f"tar:{pattern} stands for more than {MAX_SHARDS} shards; {EXPECTED}")
     shards = [Path(found).absolute() for name in expanded for found in _matches(name)]
     if not shards:
-        near = [f"tar:{folder}" for folder in near_folders(pattern, lambda place: bool(_matches(str(place))))]
-        meant = f"did you mean {' or '.join(near[:3])}?" if near else EXPECTED
-        raise MissingFileError(f"no shard matches tar:{pattern}; {meant}")
+        near = meant_folders("tar", pattern, lambda place: any(map(os.path.isfile, _matches(str(place)))))
+        raise MissingFileError(f"no shard matches tar:{pattern}; {near or EXPECTED}")
     with access_errors(Path(pattern), "find"):
         missing = [shard for shard in shards if kind_of(shard) in (NOTHING, DANGLING)]
     if missing:
