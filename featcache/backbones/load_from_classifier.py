@@ -10,6 +10,7 @@ from featcache.backbones.registry import TUNED
 from featcache.core.classifier_folder import own_weights, read_beside_document
 from featcache.core.identity import LayerIdentity, differences
 from featcache.errors import IdentityError, UnknownNameError, WeightsError
+from featcache.images.given_path import require_classifier
 from featcache.images.transforms import Transforms
 
 
@@ -32,6 +33,7 @@ def load_folder(folder: Path, *, arch: str | None = None) -> LoadedBackbone:
     WeightsError
         If its weights cannot be loaded, or are of another architecture.
     """
+    require_classifier(folder)
     return read_beside_document(folder, lambda document: _load(folder, document, arch))
 
 

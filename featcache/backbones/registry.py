@@ -59,6 +59,14 @@ def resolve(name: str) -> "Pretrained":
     ours = known.get(_plain(arch)) or aliases.get(_plain(arch))
     candidates = [w for w in pretrained_weights().values() if w.arch == ours]
     if not candidates:
+        from featcache.images.given_path import CLASSIFIER, WEIGHTS, refusal, what_is
+
+        if (kind := what_is(name)) == WEIGHTS:
+            raise UnknownNameError(
+                f"{name} is {kind}; name the network that they are of: --backbone NAME --weights {name}"
+            )
+        if name and (said := refusal(name, CLASSIFIER)):
+            raise UnknownNameError(said.replace("no classifier", "no backbone", 1))
         raise UnknownNameError(f"no backbone {name!r}; {did_you_mean(name, known.values())}")
     for weights in candidates:
         if tag in ("", weights.tag):

@@ -1,14 +1,39 @@
-"""What to say where a cache is expected and a folder of photos was given."""
+"""What to say where a cache is expected and a folder of photos, or another thing, was given."""
 
+import re
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from featcache.errors import FeatcacheError
+from featcache.core.disk.names import near_names
+from featcache.errors import DataError, FeatcacheError
+from featcache.images.given_path import CACHE, CLASSIFIER, PHOTOS, refusal, what_is
 
 _MOST = 50
 """Caches that are looked at."""
+
+
+def refuse_others(path: Path, opened: Callable[[Path], Any]) -> None:
+    """Raise `DataError` where photos, a classifier or another thing of featcache's was given in the place of a cache.
+
+    A file that is called as a cache is opened as one.
+    """
+    if path.suffix in (".h5", ".hdf5") and not path.is_dir():
+        return
+    if what_is(path) == PHOTOS:
+        raise DataError(instead_of(path, opened))
+    if said := refusal(path, CACHE):
+        raise DataError(said)
+
+
+def near_caches(path: Path) -> str:
+    """Return what to do about a cache that is not there: the ones of nearly that name, or how to make one."""
+    if re.match(r"[a-z]{2,8}:", str(path)):
+        return f"of a dataset of that name, first: featcache extract {path}"
+    output = f" --output {path}" if path.suffix == ".h5" else ""  # another name is no cache's
+    near = near_names(path, lambda place: what_is(place) in (CACHE, CLASSIFIER, PHOTOS))
+    return near or f"make one with: featcache extract DATASET{output}"
 
 
 def instead_of(folder: Path, opened: Callable[[Path], Any]) -> str:

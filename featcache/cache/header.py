@@ -133,7 +133,13 @@ def _first_lines(file: PinnedFile) -> list[bytes]:
         file.read_into(text, 0)
         start = text.tobytes()
         if not start.startswith(MAGIC):
-            raise IntegrityError(f"{file.path} is no featcache cache: {_what(start)}; {START_AGAIN}")
+            # What is not named as a cache may be anybody's: it is not to be deleted.
+            advice = (
+                START_AGAIN
+                if file.path.suffix == ".h5"
+                else "name the .h5 file that featcache extract writes"
+            )
+            raise IntegrityError(f"{file.path} is no featcache cache: {_what(start)}; {advice}")
         lines = start.split(b"\n", 3)
         if len(lines) == 4 or size >= min(file.size, _LONGEST):
             return lines

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from featcache.cache.checksums import PRESENT
-from featcache.cache.given_folder import instead_of
+from featcache.cache.given_folder import near_caches, refuse_others
 from featcache.cache.layout import LayerSpec, partial_path
 from featcache.cache.metadata import CacheMetadata
 from featcache.cache.row_store import StoredRows
@@ -27,7 +27,6 @@ from featcache.errors import (
     UsageError,
     did_you_mean,
 )
-from featcache.images.names import holds_images
 from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import ALL, rows_in
 
@@ -78,7 +77,7 @@ class FeatureCache(CacheMetadata):
     @checked_types()
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        _refuse_photos(self.path)
+        refuse_others(self.path, FeatureCache)
         require_file(self.path, A_CACHE, missing=lambda: _missing(self.path))
         self._stored = StoredRows(self.path)
         layout = self._stored.layout
@@ -372,17 +371,12 @@ def share_written(cache: FeatureCache) -> str:
     return f"{100 * int(written.sum()) // max(1, len(written))} % complete"
 
 
-def _refuse_photos(path: Path) -> None:
-    if path.is_dir() and holds_images(path):
-        raise DataError(instead_of(path, FeatureCache))
-
-
 def _missing(path: Path) -> str:
     if not path.name:
         return f"no cache {str(path)!r}; give the path of a file made by featcache extract"
     unfinished = partial_path(path)
     if not unfinished.is_file():
-        return f"no cache {path}; make one with: featcache extract DATASET --output {path}"
+        return f"no cache {path}; {near_caches(path)}"
     try:
         with FeatureCache(unfinished) as cache:
             share = share_written(cache)

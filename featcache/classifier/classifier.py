@@ -36,6 +36,7 @@ from featcache.errors import UsageError
 from featcache.heads.fitted_head import FittedHead
 from featcache.heads.settings import Settings, loss_of
 from featcache.heads.task_types import TASK_TYPES
+from featcache.images.given_path import require_classifier
 from featcache.metrics.classification import Scores
 
 if TYPE_CHECKING:
@@ -369,6 +370,7 @@ class Classifier:
         IntegrityError
             If it is damaged or was edited by hand, of a newer version, or holds what no classifier does.
         """
+        require_classifier(Path(folder))
         document, tensors = read_folder(Path(folder))
         check_classifier(Path(folder), document, tensors)
         plain = ("backbone", "recipe", "layer", "fingerprint", "head", "metrics", "training", "provenance")

@@ -1,20 +1,20 @@
 """Score a classifier on photos: check the features' identity, and match labels by name."""
 
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.backbones.registry import TUNED
 from featcache.cache import FeatureCache
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.scored_images import WORST, Mistake, ScoredImages
 from featcache.classifier.scored_rows import Photos, described, features_of, rows_to_score
 from featcache.classifier.seen_images import count_seen
 from featcache.classifier.view_features import require_several
-from featcache.core.identity import LayerIdentity, differences
+from featcache.core.identity import LayerIdentity, differences, first_of
 from featcache.core.tasks import MULTICLASS, TASK_NAMES, require_labels
 from featcache.errors import IdentityError, UsageError
 from featcache.heads.task_types import TASK_TYPES
@@ -148,17 +148,11 @@ def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None
     lines = differences(cache.recipe, classifier.recipe)
     if held is None:
         lines.append(f"layers: {', '.join(cache.layers)} in the cache, {classifier.layer} asked for")
-    tuned = classifier.backbone.endswith(f".{TUNED}")
-    way_out = (
-        "\nits backbone was fine-tuned: name photos (featcache evaluate CLASSIFIER PHOTOS/), or extract with it "
-        "(featcache extract DATASET --backbone CLASSIFIER) and name that cache with --cache"
-        if tuned
-        else ""
-    )
+    photos = shlex.quote(cache.identity["dataset"]["spec"])
     raise IdentityError(
-        f"{cache.path} holds other features than this classifier was trained on:\n  "
-        + "\n  ".join(lines)
-        + way_out
+        f"{cache.path} holds other features than this classifier was trained on ({first_of(lines)}). Score the photos "
+        f"themselves, featcache evaluate CLASSIFIER {photos}, or make their features with its network, featcache "
+        f"extract {photos} --backbone CLASSIFIER --layer {classifier.layer}"
     )
 
 
@@ -168,7 +162,7 @@ def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarra
     if cache.task != classifier.task:
         raise UsageError(
             f"{cache.path} has {TASK_NAMES[cache.task]} targets; this classifier's task is "
-            f"{TASK_NAMES[classifier.task]}"
+            f"{TASK_NAMES[classifier.task]}: name photos that are labelled for it"
         )
     if cache.task != MULTICLASS:
         if missing := [name for name in asked if name not in known]:
@@ -180,6 +174,14 @@ def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarra
     if unknown := [name for name in known if name not in asked]:
         raise UsageError(
             f"{cache.path} has classes this classifier does not know: {', '.join(unknown[:5])}; "
-            f"it knows {', '.join(asked[:10])}"
+            f"it knows {', '.join(asked[:10])}; {_way_out(unknown, asked)}"
         )
     return np.array([asked.index(name) for name in known], np.int32)[labels]
+
+
+def _way_out(unknown: Sequence[str], asked: Sequence[str]) -> str:
+    """Return what to do about classes that a classifier does not know: they may be another spelling of its own."""
+    known = {name.casefold().strip(): name for name in asked}
+    if own := known.get(unknown[0].casefold().strip()):
+        return f"write {unknown[0]!r} as {own!r}"
+    return "leave them out, or train a head on them: featcache train-head"

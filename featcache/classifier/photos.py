@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 from PIL import Image
 
-from featcache.core.disk.names import require_file
+from featcache.core.disk.file_urls import local_path
+from featcache.core.disk.names import near_names, require_file
 from featcache.core.warning import warn
 from featcache.datasets.dataset import why_unread
 from featcache.datasets.file_bytes import read_regular_file
@@ -90,30 +89,6 @@ def _no_photo(given: Any) -> UsageError:
     return UsageError(f"images of type {type(given).__name__}; {EXPECTED}")
 
 
-def local_path(given: str | os.PathLike[str]) -> Path:
-    """Return the path of a file or folder, also of one that is given as a ``file://`` URL.
-
-    Raises
-    ------
-    UsageError
-        If it is the URL of something else.
-    """
-    text = given if isinstance(given, str) else ""
-    scheme = text.partition("://")[0].casefold() if "://" in text else ""
-    if scheme in ("http", "https", "ftp", "s3", "gs"):
-        raise UsageError(
-            f"{text}: photos are not downloaded; save it first (curl -O {text}) and name the file, or give its bytes"
-        )
-    if scheme != "file":
-        return Path(given)
-    parts = urlsplit(text)
-    if parts.netloc not in ("", "localhost"):
-        raise UsageError(f"{text}: the file is on another machine, {parts.netloc}; expected file:///PATH")
-    return Path(
-        url2pathname(parts.path) if os.name == "nt" else unquote(parts.path, errors="surrogateescape")
-    )
-
-
 def _of_path(path: Path) -> Iterator[Photo]:
     if os.path.isdir(path):
         files, left_out = image_files(path)
@@ -128,8 +103,12 @@ def _of_path(path: Path) -> Iterator[Photo]:
     else:
         # What is there and no file, such as a FIFO, is one photo that cannot be read.
         if not os.path.exists(path):
-            require_file(path, "an image, or a folder of images", missing=f"no image {path}; check the name")
+            require_file(path, "an image, or a folder of images", missing=lambda: _missing(path))
         yield Photo(str(path), partial(_of_file, path))
+
+
+def _missing(path: Path) -> str:
+    return f"no image {path}; {near_names(path) or 'check the name'}"
 
 
 def _of_file(path: Path, transforms: Transforms, views: Views) -> np.ndarray:

@@ -8,6 +8,7 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.extract import ClassesAt, LabelFrom, Splits
+from featcache.cli.given_paths import refuse_no_cache, refuse_swapped
 from featcache.cli.output_files import require_output
 from featcache.cli.train_head import score_text
 from featcache.core.display import percent, percents
@@ -66,6 +67,8 @@ def command(
         errors_format(errors)
         given = [each for each in (classifier, photos, cache) if each is not None]
         require_output("--errors", errors, (".csv", ".json"), map(str, given))
+    refuse_swapped(NAME, classifier, photos, cache)
+    refuse_no_cache(cache)
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
     photos = _with_options(photos, label_from, splits, classes_at)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.given_paths import refuse_cache_as_photos, refuse_no_cache, refuse_swapped
 from featcache.cli.options import RejectAccuracy, option, with_options
 from featcache.cli.signals import stop_gently
 from featcache.core.display import SPLIT_WORDS, percent, percents
@@ -75,6 +76,9 @@ def command(
     Stages before --train-from are frozen. It can be stopped at any time; --resume continues it.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    refuse_swapped(NAME, classifier, dataset, cache)
+    refuse_no_cache(cache)
+    refuse_cache_as_photos(classifier, dataset)
     arguments = {"cache": cache, "layer": layer, "rates": rate or (), "workers": workers, **settings}
     if dry_run:
         from featcache.finetuning.dry_run import plan_finetuning

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.cli.given_paths import refuse_no_photo, refuse_without_classifier
 from featcache.cli.output_files import require_output
 from featcache.cli.predict_files import PredictionFiles, prediction_json, require_apart, require_classes
 from featcache.core.display import percent
@@ -125,8 +126,10 @@ def _source(
         return _Source(predictor.task, predictor.classes, predictor.stream), paths
     _refuse_for_classifiers(**options)
     folder, *images = paths
-    if not images:
-        _refuse_photos_alone(folder)
+    from featcache.core.classifier_folder import is_classifier
+
+    refuse_without_classifier(folder, images)
+    if not images and is_classifier(Path(folder)):
         raise UsageError(
             f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"
         )
@@ -144,27 +147,12 @@ def _source(
             lambda photos, **asked: stream_cached(classifier, cache, tta=tta, **asked),
             names,
         ), images
+    refuse_no_photo(folder, images)
     return _Source(classifier.task, classifier.classes, partial(classifier.stream, tta=tta)), images
 
 
 def _unread(*_: object) -> Any:
     raise UsageError("features of a cache are used, no photo is read")
-
-
-def _refuse_photos_alone(given: str) -> None:
-    """Refuse photos without a classifier, which was forgotten."""
-    from featcache.classifier.photos import local_path
-    from featcache.core.classifier_folder import DOCUMENT
-    from featcache.images.names import holds_images, is_image_name
-
-    path = local_path(given)
-    photos = path.is_dir() and not (path / DOCUMENT).exists() and holds_images(path)
-    if photos or (path.is_file() and is_image_name(path.name)):
-        what = "a folder of photos" if photos else "a photo"
-        raise UsageError(
-            f"{given} is {what}, and the classifier comes first: featcache predict CLASSIFIER {given}, "
-            "where CLASSIFIER is the folder that featcache train-head made (or without one: --backbone NAME)"
-        )
 
 
 def _refuse_for_classifiers(**options: str | None) -> None:

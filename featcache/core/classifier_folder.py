@@ -17,7 +17,15 @@ import numpy as np
 from featcache.core.disk.files import made_folder, write_durably
 from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folder
 from featcache.core.disk.kernel_locks import folder_lock
-from featcache.core.disk.names import FOLDER, read_file, require_file, require_folder, require_free, resolved
+from featcache.core.disk.names import (
+    FOLDER,
+    near_names,
+    read_file,
+    require_file,
+    require_folder,
+    require_free,
+    resolved,
+)
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.core.disk.syncing import sync_folder
 from featcache.core.disk.temporaries import held_folder, remove_leftovers
@@ -150,6 +158,11 @@ def read_beside_document(folder: Path, read: Callable[[dict[str, Any]], _T]) -> 
     return _read_steadily(folder, lambda place: read(_read_document(place)))
 
 
+def is_classifier(folder: Path) -> bool:
+    """Return whether there is a classifier in a folder; it may be damaged."""
+    return os.path.isfile(folder / DOCUMENT)
+
+
 def own_weights(folder: Path, document: Mapping[str, Any]) -> str | None:
     """Return where the backbone's weights are: the file beside the document, or the path that the document names."""
     return str((folder / BACKBONE).absolute()) if "backbone_sha256" in document else document["weights"]
@@ -253,7 +266,10 @@ def _read_document(folder: Path) -> dict[str, Any]:
 
 def _checked_document(folder: Path) -> dict[str, Any]:
     path = folder / DOCUMENT
-    missing = f"no classifier in {folder} (no {DOCUMENT}); train one with: featcache train-head CACHE"
+    near = "" if os.path.exists(folder) else near_names(folder, is_classifier)
+    missing = f"no classifier in {folder} (no {DOCUMENT}); " + (
+        near or "train one with: featcache train-head CACHE"
+    )
     require_folder(folder, "a classifier, the folder that featcache train-head writes", missing=missing)
     require_file(path, "a classifier's document", missing=missing)
     with storage_errors(path, "read"):

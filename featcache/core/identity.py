@@ -7,7 +7,7 @@ sha256 of its canonical JSON. `differences` lists the fields in which two identi
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -211,6 +211,12 @@ def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
         for path, old, new in _pairs(have, want)
         if _NOTHING in (old, new) or canonical_json(old) != canonical_json(new)
     ]
+
+
+def first_of(lines: Sequence[str]) -> str:
+    """Return the first of the lines of `differences`, and how many there are beyond it."""
+    more = len(lines) - 1
+    return lines[0] + (f"; and {more} other difference{'s' if more > 1 else ''}" if more else "")
 
 
 def _short(value: Any) -> str:

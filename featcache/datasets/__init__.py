@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from featcache.core.argument_types import checked_types, spelled
-from featcache.core.disk.names import expanded
+from featcache.core.disk.names import expanded, near_names
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import open_folder
@@ -159,11 +159,14 @@ def _open_path(path: str, *, unlabelled: bool, allow_empty_classes: bool) -> Dat
     suffix = Path(file if mark else path).suffix.casefold()
     meant = "lists" if unlabelled and suffix == ".txt" else _SUFFIXES.get(suffix)
     if meant and not expanded(path).is_dir():
+        near = "" if os.path.exists(file if mark else path) else near_names(file if mark else path)
+        if near:
+            raise MissingFileError(f"no dataset {path}; {near}")
         raise UsageError(f"dataset {path!r} says no kind and is no folder; did you mean {meant}:{path}?")
     try:
         return open_photos(path) if unlabelled else open_folder(path, allow_empty_classes=allow_empty_classes)
     except MissingFileError as error:
-        if re.fullmatch(r"[a-z]\w*", path):
+        if re.fullmatch(r"[a-z]\w*", path) and "did you mean" not in str(error):
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None
         raise
     except DataError as error:

@@ -57,7 +57,9 @@ batch_size, workers
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_fraction < 1:
-            raise UsageError(f"test fraction {self.test_fraction} is not in 0..1")
+            raise UsageError(
+                f"test fraction {self.test_fraction} is not in 0..1: expected a share, such as 0.2"
+            )
         require_positive(batch_size=self.batch_size, workers=self.workers)
         self.spec.require_layer()
 

@@ -72,7 +72,7 @@ def _short(text: str) -> str:
 
 def _require_h5(target: Path) -> Path:
     if target.suffix != ".h5":
-        raise UsageError(f"output {target} must end in .h5")
+        raise UsageError(f"output {target} must end in .h5: name it {target.with_suffix('.h5')}")
     require_unreserved(target)
     require_free(target, FILE, elsewhere=ELSEWHERE)
     return target

@@ -3,6 +3,7 @@
 Rows are split as they were for the head: otherwise the head could have seen images that it is tested on.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from featcache.backbones.layer import split_layer
 from featcache.cache import FeatureCache
 from featcache.cache.layout import RowTable, table_digest
 from featcache.classifier.classifier import Classifier
-from featcache.core.identity import LayerIdentity, differences
+from featcache.core.identity import LayerIdentity, differences, first_of
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
 from featcache.core.tasks import MULTICLASS, require_classes
@@ -264,10 +265,11 @@ def _require_same_network(
     )
     lines = differences(have, want)
     if lines and not _same_to_cut(network, cache, layer, have, want):
+        told = first_of(lines).replace("asked for", "in the classifier")
+        photos = shlex.quote(cache.identity["dataset"]["spec"])
         raise IdentityError(
-            f"{cache.path} was made by another network than the classifier's:\n  "
-            + "\n  ".join(line.replace("asked for", "in the classifier") for line in lines)
-            + "\nextract it again with the classifier's own backbone"
+            f"{cache.path} was made by another network than the classifier's ({told}). Extract it again with the "
+            f"classifier's own: featcache extract {photos} --backbone CLASSIFIER --layer STAGE:map"
         )
 
 

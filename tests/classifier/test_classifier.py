@@ -197,9 +197,12 @@ def test_features_of_another_recipe_are_refused_with_the_difference(trained, net
     half = extract(trained.photos, backbone=network, dtype="float16", output=tmp_path / "half.h5")
     with pytest.raises(IdentityError) as refused:
         trained.classifier.evaluate(half)
-    lines = str(refused.value).splitlines()
-    assert "half.h5 holds other features than this classifier was trained on" in lines[0]
-    assert [line.strip() for line in lines[1:]] == ["stored_dtype: float16 in the cache, float32 asked for"]
+    says = (
+        "half.h5 holds other features than this classifier was trained on (stored_dtype: float16 in the cache, float32 "
+        f"asked for). Score the photos themselves, featcache evaluate CLASSIFIER {trained.photos}, or make their "
+        f"features with its network, featcache extract {trained.photos} --backbone CLASSIFIER --layer pool"
+    )
+    assert str(refused.value).endswith(says)
     assert refused.value.exit_code == 4
 
 

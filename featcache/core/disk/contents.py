@@ -7,7 +7,10 @@ import re
 
 _PAGE = rb"\s*<(!doctype|html|head|body|\?xml|error)"
 
+CACHE = "a cache of features"
+
 _LOOKS = (
+    (rb"featcache \d+\n", CACHE),
     (rb"\x89PNG\r\n", "a PNG image"),
     (rb"\xff\xd8\xff", "a JPEG image"),
     (rb"GIF8[79]a", "a GIF image"),

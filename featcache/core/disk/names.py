@@ -4,10 +4,12 @@ Whoever is given a path asks here before it is opened, so that no command waits 
 device for ever, and says what is there instead of calling it missing.
 """
 
+import difflib
 import errno
 import os
 import stat
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from featcache.core.disk.storage import storage_error
@@ -29,6 +31,9 @@ _KINDS = (
 )
 
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+
+_MOST_NAMES, _MOST_BELOW = 10_000, 1000
+"""Names that are compared with one that is missing, and folders that are looked into."""
 
 Name = str | os.PathLike[str]
 Missing = str | Callable[[], str] | None
@@ -127,6 +132,47 @@ def no_folder(path: Name) -> str:
             except OSError as error:
                 return f"{parent} is a link that cannot be followed: {error.strerror}"
     return ""
+
+
+def near_names(path: Name, fits: Callable[[Path], bool] = lambda place: True) -> str:
+    """Return ``"did you mean photos?"`` for a path under which nothing is, by the names beside it; else an empty text.
+
+    Parameters
+    ----------
+    path
+        The path that was given.
+    fits
+        Says of one that is there whether it can be meant.
+    """
+    place = Path(path)
+    try:
+        with os.scandir(place.parent) as found:
+            names = [entry.name for entry in islice(found, _MOST_NAMES)]
+    except (OSError, ValueError):
+        return ""
+    near = difflib.get_close_matches(place.name, names, n=5, cutoff=0.7)
+    meant = [
+        os.path.join(os.path.dirname(os.fspath(path)), name) for name in near if fits(place.parent / name)
+    ]
+    return f"did you mean {' or '.join(meant[:2])}?" if meant else ""
+
+
+def near_folders(path: Name, fits: Callable[[Path], bool]) -> list[Path]:
+    """Return the folders that fit, of those directly below a path and the one above it: it is one level off."""
+    place = Path(path)
+    try:
+        below = (
+            [place / name for name in sorted(os.listdir(place))[:_MOST_BELOW]] if os.path.isdir(place) else []
+        )
+    except OSError:
+        below = []
+    return [folder for folder in (*below, place.parent) if os.path.isdir(folder) and fits(folder)]
+
+
+def meant_folders(source: str, path: Name, fits: Callable[[Path], bool]) -> str:
+    """Return ``"did you mean hf:flowers?"`` for a source whose path is one folder off, or an empty text."""
+    near = [f"{source}:{folder}" for folder in near_folders(path, fits)]
+    return f"did you mean {' or '.join(near[:3])}?" if near else ""
 
 
 def require_free(path: Name, kind: str, *, elsewhere: str, error: type[FeatcacheError] = UsageError) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from featcache.core.disk.names import expanded, no_folder, require_folder
+from featcache.core.disk.names import expanded, near_names, no_folder, require_folder
 from featcache.core.display import some
 from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, features_alone, space_at_end
@@ -23,6 +23,7 @@ from featcache.datasets.left_out import LeftOut, in_words, refuse_vanished
 from featcache.datasets.names import confusable, natural_key, told_apart
 from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, read_options
 from featcache.errors import DataError, UsageError
+from featcache.images.given_path import PHOTOS, refusal
 
 LAYOUTS = "expected ROOT/CLASS/image.jpg or ROOT/{train,val,test}/CLASS/image.jpg"
 
@@ -107,8 +108,11 @@ def why_absent(root: Path, name: str) -> str:
 
 
 def _require_folder(root: Path) -> None:
+    if os.path.isfile(root) and (said := refusal(root, PHOTOS)):
+        raise DataError(said)
     with access_errors(root, "open the dataset folder"):
-        missing = f"no dataset folder {root}{space_at_end(root)}; {LAYOUTS}"
+        near = near_names(root, os.path.isdir) or LAYOUTS
+        missing = f"no dataset folder {root}{space_at_end(root)}; {near}"
         require_folder(root, f"a dataset folder, {LAYOUTS.removeprefix('expected ')}", missing=missing)
 
 
@@ -212,6 +216,8 @@ def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: in
     found = f"; left out: {in_words(reasons)}" if reasons else ""
     hint = _form_of_names(root)
     if not classes:
+        if said := refusal(root, PHOTOS):
+            raise DataError(said)
         alone = f"; {features_alone(str(root))}" if skipped["not in a class folder"] else ""
         raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{alone}{found}{hint}")
     raise DataError(

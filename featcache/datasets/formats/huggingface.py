@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from featcache.core.disk.names import expanded, require_file
+from featcache.core.disk.names import expanded, meant_folders, near_names, require_file
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
 from featcache.datasets.formats.huggingface_rows import Column, Source, Split, open_sources, read_rows
@@ -145,8 +145,9 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
     """Return the files of each split."""
     path = spec.path
     if not path.is_dir():
+        expected = near_names(path) or f"{EXPECTED}."
         missing = (
-            f"nothing at {path}; {EXPECTED}. Nothing is downloaded here: fetch a dataset of the hub once with "
+            f"nothing at {path}; {expected} Nothing is downloaded here: fetch a dataset of the hub once with "
             f"datasets.load_dataset(NAME).save_to_disk(PATH)"
         )
         require_file(path, f"a file or folder; {EXPECTED}", missing=missing)
@@ -156,7 +157,8 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
         return _saved(path)
     found = [file for folder in (path, path / "data") for file in _files(folder)]
     if not found:
-        raise DataError(f"{path} holds no dataset of the Hugging Face library; {EXPECTED}")
+        near = meant_folders("hf", path, _is_dataset)
+        raise DataError(f"{path} holds no dataset of the Hugging Face library; {near or EXPECTED}")
     if len({file.suffix for file in found}) > 1:
         raise UsageError(f"{path} holds .parquet and .arrow files; name those of one kind, {EXPECTED}")
     splits: dict[str, list[Path]] = {}
@@ -165,6 +167,16 @@ def _find(spec: HfSpec) -> Mapping[str, Sequence[Path]]:
         known = prefix is not None and prefix[0] in SPLITS
         splits.setdefault(prefix[0] if prefix and known else UNSPLIT, []).append(file)
     return splits
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Return whether a folder is a dataset by the names in it; of Parquet files, by those that name a split."""
+    if any((folder / name).is_file() for name in _SAVED):
+        return True
+    return any(
+        re.match(r"(train|validation|test)[-_.]", file.name)
+        for file in (*_files(folder), *_files(folder / "data"))
+    )
 
 
 def _saved(folder: Path) -> dict[str, list[Path]]:

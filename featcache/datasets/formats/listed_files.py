@@ -2,10 +2,9 @@
 
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from featcache.core.tasks import MULTICLASS, UNLABELLED
@@ -14,6 +13,8 @@ from featcache.datasets.dataset import Dataset, Record, features_alone, space_at
 from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.file_state import file_state
 from featcache.datasets.names import confusable, natural_key, told_apart
+from featcache.datasets.paths.finding import Finder, regular_file, taken_twice
+from featcache.datasets.paths.near import described
 from featcache.errors import DataError, MissingFileError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -35,6 +36,8 @@ class Entry:
         Name of its class.
     split, group, target
         As in `featcache.datasets.Record`.
+    given
+        The path as it is written, where an option or another spelling led from it to `path`.
     """
 
     place: str
@@ -44,6 +47,7 @@ class Entry:
     split: str = ""
     group: str = ""
     target: tuple[float, ...] | None = None
+    given: str = ""
 
     @property
     def facts(self) -> dict[str, str]:
@@ -64,6 +68,7 @@ def to_dataset(
     skipped: Mapping[str, int] | None = None,
     task: str = MULTICLASS,
     least_classes: int = 2,
+    finder: Finder | None = None,
 ) -> Dataset:
     """Turn rows into records.
 
@@ -85,14 +90,22 @@ def to_dataset(
         Where files are expected. Others are read, too, as the table or list is the user's own; a warning says so once.
     least_classes
         Fewer are refused.
+    finder
+        Finds files that are not at their path, from their id; ``None`` where that was done. A warning says what was
+        found in another spelling, and which option would find what is still missing.
 
     Raises
     ------
     DataError
-        If there are too few classes, or a file is named twice with different labels, splits or groups.
+        If there are too few classes, or a file is named twice with different labels, splits or groups, or by two
+        names that `finder` leads to it.
     MissingFileError
         If not one of the files exists.
     """
+    files: list[os.stat_result | None] = [regular_file(entry.path) for entry in entries]
+    if finder is not None:
+        entries, files = locate(entries, files, finder, spec)
+    refuse_merged(entries)
     _refuse_contradictions(entries)
     if task == MULTICLASS and len(classes) < least_classes:
         raise DataError(
@@ -100,13 +113,7 @@ def to_dataset(
         )
     labels = {label: index for index, label in enumerate(classes)}
     ids = unique_ids([entry.id for entry in entries])
-    files = [_regular_file(entry.path) for entry in entries]
-    if not any(files):
-        first = entries[0]
-        raise MissingFileError(
-            f"{spec}: not one of {len(entries)} images exists; {first.place} names {first.id!r}, "
-            f"looked for as {first.path}{space_at_end(first.path)}; {lookup}"
-        )
+    _tell_what_is_missing(entries, files, finder, os.path.abspath(folder), spec, lookup)
     _tell_what_is_elsewhere(entries, os.path.abspath(folder), spec)
     warn_all(f"{spec}: {note}" for note in confused(entries, files, classes))
     records = [
@@ -190,6 +197,85 @@ def unique_ids(names: Sequence[str]) -> Iterator[str]:
         yield f"{name}#{used[name]}"
 
 
+def locate(
+    entries: Sequence[Entry], files: Sequence[os.stat_result | None], finder: Finder, spec: str
+) -> tuple[Sequence[Entry], list[os.stat_result | None]]:
+    """Return entries and files of what is meant by given paths; a warning says which were written otherwise.
+
+    Another spelling is not taken for a file that a second row names, too: which of the two is right is not known.
+    """
+    spelled = [False] * len(entries)
+    located, found = list(entries), list(files)
+    for number, entry in enumerate(entries):
+        if finder.is_plain and files[number]:
+            continue
+        meant = finder.find(entry.id, entry.place)
+        if meant is not None and meant.path != entry.path:
+            located[number] = replace(entry, path=meant.path, given=entry.id)
+            found[number] = regular_file(meant.path)
+            spelled[number] = meant.spelled
+    for number in list(taken_twice([entry.path for entry in located], spelled)):
+        located[number], found[number], spelled[number] = entries[number], files[number], False
+    tell_spellings([entry for entry, own in zip(located, spelled, strict=True) if own], len(entries), spec)
+    return located, found
+
+
+def tell_spellings(entries: Sequence[Entry], count: int, spec: str) -> None:
+    """Warn of images that were found by another spelling of their names."""
+    if entries:
+        first = entries[0]
+        warn(
+            f"{spec}: {len(entries)} of {count} images are written otherwise than their files are called (case, "
+            f"blanks, slashes, %20 or the form of letters), and taken: {first.place} names {first.given!a}, and "
+            f"{first.path!a} is there"
+        )
+
+
+def refuse_merged(entries: Sequence[Entry]) -> None:
+    """Raise `DataError` if an option leads two given paths to one file."""
+    if not any(entry.given for entry in entries):
+        return
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        other = first.setdefault(os.path.normpath(entry.path), entry)
+        names = other.given or other.id, entry.given or entry.id
+        if names[0] != names[1] and (other.given or entry.given):
+            raise DataError(
+                f"{other.place} names {names[0]!r} and {entry.place} names {names[1]!r}, and by the options both are "
+                f"the file {entry.path}; correct one of the rows, or the option"
+            )
+
+
+def _tell_what_is_missing(
+    entries: Sequence[Entry],
+    files: Sequence[os.stat_result | None],
+    finder: Finder | None,
+    folder: str,
+    spec: str,
+    lookup: str,
+) -> None:
+    """Raise if no image exists; warn if some do not, and an option would find them."""
+    missing = [entry for entry, file in zip(entries, files, strict=True) if not file]
+    if not missing or (finder is None and len(missing) < len(entries)):
+        return
+    none = len(missing) == len(entries)
+    first, near = missing[0], None
+    if finder is not None:
+        names = [entry.id for entry in missing]
+        near = described(names, finder.base, finder.roots[0], spec, some_exist=not none)
+    if none:
+        raise MissingFileError(
+            f"{spec}: not one of {len(entries)} images exists; {first.place} names {first.id!r}, "
+            f"looked for as {first.path}{space_at_end(first.path)}; {near.text if near and near.mends else lookup}"
+            + ("" if near is None or near.mends else f"; {near.text}")
+        )
+    if near is not None and near.mends:
+        warn(
+            f"{spec}: {len(missing)} of {len(entries)} images are missing, such as {first.id!r} ({first.place}); "
+            f"{near.text}"
+        )
+
+
 def _refuse_contradictions(entries: Sequence[Entry]) -> None:
     first: dict[str, Entry] = {}
     for entry in entries:
@@ -212,12 +298,3 @@ def _tell_what_is_elsewhere(entries: Sequence[Entry], folder: str, spec: str) ->
             f"{spec}: {len(elsewhere)} of {len(entries)} images are outside of {folder}, such as "
             f"{elsewhere[0].id!r}; they are read. If this list is not your own, look at what it names"
         )
-
-
-def _regular_file(path: str) -> os.stat_result | None:
-    """Return what the file system says of a file, by which the next run sees that it need not be read again."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status if stat.S_ISREG(status.st_mode) else None

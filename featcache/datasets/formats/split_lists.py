@@ -8,22 +8,25 @@ CUB-200-2011 are unpacked (`featcache.datasets.formats.joined_lists`).
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from featcache.core.disk.names import expanded, require_file, require_folder
+from featcache.core.disk.names import expanded, meant_folders, require_file, require_folder
 from featcache.core.tasks import MULTICLASS, UNLABELLED
-from featcache.datasets.bare_files import format_without_extension
+from featcache.core.warning import warn
 from featcache.datasets.dataset import Dataset, access_errors, features_alone
 from featcache.datasets.formats.joined_lists import IMAGES, are_joined, joined_entries, pet_label
-from featcache.datasets.formats.listed_files import Entry, order_classes, to_dataset
+from featcache.datasets.formats.listed_files import Entry, order_classes, tell_spellings, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.datasets.left_out import without_images
+from featcache.datasets.paths.finding import taken_twice
+from featcache.datasets.paths.listed_images import ListedImages
+from featcache.datasets.paths.near import described
+from featcache.datasets.paths.options import PathOptions, read_roots, split_options
 from featcache.errors import DataError, MissingFileError, did_you_mean
-from featcache.images.names import EXTENSIONS
 from featcache.splits.slices import SPLITS
 
 LAYOUTS = (
@@ -46,12 +49,14 @@ def open_lists(path: str, *, unlabelled: bool = False) -> Dataset:
     from 1 where the numbers go from 1 to the number of classes; other text is the name itself. Without
     ``classes.txt`` (or ``labels.txt``), classes are in natural order, or by value.
 
-    Entries without a file are left out and counted.
+    Entries without a file are left out and counted; a warning says which option would find them. What differs from a
+    file's name in spelling alone (case, backslashes, ``%20``, blanks, the form of letters) is taken, with a warning.
 
     Parameters
     ----------
     path
-        The folder; ``~`` is expanded.
+        The folder; ``~`` is expanded. Options may stand behind it: ``?root=FOLDER`` for the images, ``suffix=.jpg``,
+        ``map=OLD:NEW`` (`featcache.datasets.paths.options`).
     unlabelled
         Whether to leave labels out, which need not be there then.
 
@@ -63,13 +68,14 @@ def open_lists(path: str, *, unlabelled: bool = False) -> Dataset:
         If there are no lists or nothing in them, an entry can mean two files, has no class or an unknown one, is in
         two lists, or there is a single class.
     """
-    root = expanded(path)
+    plain_path, options = split_options(path)
+    root, paths = expanded(plain_path), PathOptions.read(options.get("suffix"), options.get("map"))
     with access_errors(root):
         require_folder(root, f"a folder of split lists; {LAYOUTS}", missing=f"no folder {root}; {LAYOUTS}")
-    files = _Files(tuple(str(base) for base in (root / "images", root) if base.is_dir()))
+    files = ListedImages(_bases(root, options.get("root", "")), paths)
     skipped: Counter[str] = Counter()
     read = _joined if are_joined(root) else partial(_listed, unlabelled=unlabelled)
-    entries, classes = read(root, files, skipped)
+    entries, classes = read(root, files, skipped, f"lists:{path}")
     classes = [] if unlabelled else classes
     present = {entry.label for entry in entries}
     skipped.update(without_images([name for name in classes if name not in present]))
@@ -79,21 +85,23 @@ def open_lists(path: str, *, unlabelled: bool = False) -> Dataset:
         spec=f"lists:{path}",
         name=root.resolve().name or "dataset",
         lookup=LAYOUTS,
-        location=f"lists:{root.resolve()}",
+        location=f"lists:{root.resolve()}" + "".join(f"?{key}={value}" for key, value in options.items()),
         folder=root,
         skipped=skipped,
         task=UNLABELLED if unlabelled else MULTICLASS,
     )
 
 
-def _joined(root: Path, files: "_Files", skipped: Counter[str]) -> tuple[Sequence[Entry], list[str]]:
-    entries, classes = joined_entries(root, files.find, skipped, _NO_FILE)
-    _refuse_unusable(entries, skipped, [str(root / IMAGES)], files)
+def _joined(
+    root: Path, files: ListedImages, skipped: Counter[str], spec: str
+) -> tuple[Sequence[Entry], list[str]]:
+    entries, classes = joined_entries(root, files.find_or_note, skipped, _NO_FILE)
+    _refuse_unusable(entries, skipped, [str(root / IMAGES)], files, spec, root)
     return entries, classes
 
 
 def _listed(
-    root: Path, files: "_Files", skipped: Counter[str], *, unlabelled: bool
+    root: Path, files: ListedImages, skipped: Counter[str], spec: str, *, unlabelled: bool
 ) -> tuple[Sequence[Entry], list[str]]:
     with access_errors(root):
         folder, lists = _find_lists(root)
@@ -102,8 +110,16 @@ def _listed(
         for list_file, split in lists
         for entry in _entries(list_file, split, files, skipped, unlabelled=unlabelled)
     ]
-    _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files)
+    entries = _without_doubtful(entries, files, skipped, spec)
+    _refuse_unusable(entries, skipped, [str(file) for file, _ in lists], files, spec, root)
     return (entries, []) if unlabelled else _name_classes(entries, folder)
+
+
+def _bases(root: Path, given: str) -> tuple[str, ...]:
+    """Return the folders that entries are relative to."""
+    if given:
+        return tuple(str(base) for base in read_roots(given, root, "the lists' folder"))
+    return tuple(str(base) for base in (root / "images", root) if base.is_dir())
 
 
 def _find_lists(root: Path) -> tuple[Path, list[tuple[Path, str]]]:
@@ -117,61 +133,18 @@ def _find_lists(root: Path) -> tuple[Path, list[tuple[Path, str]]]:
             for list_file, _ in lists:
                 require_file(list_file, "a split list")
             return folder, sorted(lists, key=lambda each: ("train", "val", "test").index(each[1]))
-    raise DataError(f"{root} holds no split lists; {LAYOUTS}")
+    raise DataError(f"{root} holds no split lists; {meant_folders('lists', root, _holds_lists) or LAYOUTS}")
 
 
-# Files ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Finds images by names without suffix; every folder is listed once."""
-
-    bases: tuple[str, ...]
-    listed: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-
-    def find(self, name: str) -> tuple[str, str] | None:
-        """Return the name with its suffix, and the path; ``None`` where there is no such image."""
-        above, last = os.path.split(name)
-        for base in self.bases:
-            folder = os.path.join(base, above)
-            found = self._names(folder).get(last, [])
-            if len(found) > 1 and last not in found:
-                raise DataError(
-                    f"{name!r} in a list can mean {' or '.join(map(repr, found))} in {folder}; write the suffix too"
-                )
-            if not found and format_without_extension(os.path.join(folder, last)):
-                found = [last]
-            if found:
-                full = last if last in found else found[0]
-                return os.path.join(above, full), os.path.join(folder, full)
-        return None
-
-    def _names(self, folder: str) -> dict[str, list[str]]:
-        """Return the files of a folder under their names, and images also without their suffix."""
-        if folder not in self.listed:
-            names: defaultdict[str, list[str]] = defaultdict(list)
-            for name in sorted(_listdir(folder)):
-                stem, suffix = os.path.splitext(name)
-                if suffix.casefold() in EXTENSIONS:
-                    names[name].append(name)
-                    names[stem].append(name)
-            self.listed[folder] = dict(names)
-        return self.listed[folder]
-
-
-def _listdir(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (OSError, ValueError):  # an entry may name any folder, also one that no file system takes
-        return []
+def _holds_lists(root: Path) -> bool:
+    return any((folder / "train.txt").is_file() for folder in (root / "meta", root))
 
 
 # Lines ------------------------------------------------------------------------------------------------------
 
 
 def _entries(
-    list_file: Path, split: str, files: _Files, skipped: Counter[str], *, unlabelled: bool = False
+    list_file: Path, split: str, files: ListedImages, skipped: Counter[str], *, unlabelled: bool = False
 ) -> Iterator[Entry]:
     labelled: dict[bool, str] = {}
     for number, text in text_lines(list_file):
@@ -183,9 +156,10 @@ def _entries(
         if found is None:
             skipped[_NO_FILE] += 1
             continue
-        name, path, label = found
+        name, path, label, written = found
+        given = written if written in files.led else ""
         if unlabelled:
-            yield Entry(place=place, id=name, path=path, label="", split=split)
+            yield Entry(place=place, id=name, path=path, label="", split=split, given=given)
             continue
         if other := labelled.get(not label):
             with_label, without = (place, other) if label else (other, place)
@@ -199,18 +173,38 @@ def _entries(
                 f"{place}: {line!r} has no label and is in no folder that would be one; expected 'CLASS/IMAGE', or "
                 f"'IMAGE LABEL'; {features_alone(f'lists:{list_file.parent}')}"
             )
-        yield Entry(place=place, id=name, path=path, label=label, split=split)
+        yield Entry(place=place, id=name, path=path, label=label, split=split, given=given)
 
 
-def _find(line: str, files: _Files) -> tuple[str, str, str] | None:
-    """Return name, path and label (``""`` if there is none) of a line; names may hold spaces."""
-    if "\t" not in line and (found := files.find(line)):
-        return *found, ""
-    if (pet := pet_label(line)) and (found := files.find(pet[0])):
-        return *found, pet[1]
+def _find(line: str, files: ListedImages) -> tuple[str, str, str, str] | None:
+    """Return name, path, label (``""`` if there is none) and written name of a line; names may hold spaces."""
     name, _, label = line.rpartition("\t") if "\t" in line else _last_word(line)
-    found = files.find(name.strip()) if name else None
-    return (*found, label.strip()) if found else None
+    name = name.strip()
+    for find in (files.find, files.find_spelled):
+        if "\t" not in line and (found := find(line)):
+            return *found, "", line
+        if (pet := pet_label(line)) and (found := find(pet[0])):
+            return *found, pet[1], pet[0]
+        if name and (found := find(name)):
+            return *found, label.strip(), name
+    files.missing.append(name or line)
+    return None
+
+
+def _without_doubtful(
+    entries: Sequence[Entry], files: ListedImages, skipped: Counter[str], spec: str
+) -> Sequence[Entry]:
+    """Leave out entries in another spelling that name the file of another entry, too; tell of those that stay."""
+    spelled = [files.led.get(entry.given, False) for entry in entries]
+    doubtful = {*taken_twice([entry.path for entry in entries], spelled)}
+    if doubtful:
+        skipped[_NO_FILE] += len(doubtful)
+    tell_spellings(
+        [entry for number, entry in enumerate(entries) if spelled[number] and number not in doubtful],
+        len(entries),
+        spec,
+    )
+    return [entry for number, entry in enumerate(entries) if number not in doubtful]
 
 
 def _last_word(line: str) -> tuple[str, str, str]:
@@ -219,15 +213,28 @@ def _last_word(line: str) -> tuple[str, str, str]:
 
 
 def _refuse_unusable(
-    entries: Sequence[Entry], skipped: Mapping[str, int], lists: Sequence[str], files: _Files
+    entries: Sequence[Entry],
+    skipped: Mapping[str, int],
+    lists: Sequence[str],
+    files: ListedImages,
+    spec: str,
+    root: Path,
 ) -> None:
-    if entries:
-        return
     names = ", ".join(lists)
-    if not skipped:
+    if not entries and not skipped:
         raise DataError(f"{names}: no entries; expected a line for each image")
+    if not files.missing:
+        return
+    near = described(files.missing, str(root), files.bases[0], spec, some_exist=bool(entries))
+    if entries:
+        if near.mends:
+            warn(
+                f"{spec}: {len(files.missing)} entries have no file, such as {files.missing[0]!r}; {near.text}"
+            )
+        return
     raise MissingFileError(
-        f"{names}: not one of {skipped[_NO_FILE]} entries has a file below {' or '.join(files.bases)}; {LAYOUTS}"
+        f"{names}: not one of {skipped[_NO_FILE]} entries has a file below {' or '.join(files.bases)}; "
+        f"{near.text if near.mends else LAYOUTS}"
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from featcache.core.disk.names import expanded, require_file
+from featcache.core.disk.names import expanded, near_names, require_file
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS, UNLABELLED
 from featcache.core.warning import warn, warn_all
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, features_alone, space_at_end
@@ -24,14 +24,16 @@ from featcache.datasets.labels.cells import as_text, read_separator
 from featcache.datasets.labels.class_names import read_class_names
 from featcache.datasets.labels.columns import stand_in
 from featcache.datasets.left_out import without_images
-from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.datasets.paths.finding import Finder
+from featcache.datasets.paths.options import PathOptions, read_roots
+from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
 ROLES = ("path", "label", "split", "group")
 """Roles of columns; a column with such a name has that role by default."""
 
 _REQUIRED = ROLES[:2]
-_OPTIONS = (*ROLES, "task", "root", "delimiter", "sep", "names")
+_OPTIONS = (*ROLES, "task", "root", "delimiter", "sep", "names", "suffix", "map")
 _TASK_WORDS = {
     **dict.fromkeys(("regression", "number", "float"), REGRESSION),
     **dict.fromkeys(("multilabel", "multi-label", "multi_label", "answer", "tags"), MULTILABEL),
@@ -53,7 +55,8 @@ class TableSpec:
         Names of columns by what they mean (`ROLES`); an empty name says that there is none. Several labels have a
         comma between their names.
     root
-        Folder that paths are relative to: itself relative to the table's own folder, which it is by default.
+        Folder that paths are relative to: itself relative to the table's own folder, which it is by default. Several
+        have a comma between them, or ``*`` in their name.
     delimiter
         One character between values; ``None`` for the usual one of the format.
     task
@@ -63,6 +66,8 @@ class TableSpec:
         The sign between labels of a cell; ``""`` where there is one label in each.
     names
         File with the names of the classes, relative to the table's folder; ``""`` where labels are names themselves.
+    paths
+        How given paths become those of this machine: the options ``suffix`` and ``map``.
     """
 
     file: Path
@@ -72,6 +77,7 @@ class TableSpec:
     task: str | None = None
     separator: str = ""
     names: str = ""
+    paths: PathOptions = field(default_factory=PathOptions)
 
     @classmethod
     def parse(cls, text: str) -> "TableSpec":
@@ -94,7 +100,9 @@ class TableSpec:
             word = _TASK_WORDS.get(task.casefold(), task)
             raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
         separator, names = read_separator(options.pop("sep", "")), options.pop("names", "")
-        return cls(expanded(file if mark else text), options, root, delimiter, task, separator, names)
+        paths = PathOptions.read(options.pop("suffix", None), options.pop("map", None))
+        table = expanded(file if mark else text)
+        return cls(table, options, root, delimiter, task, separator, names, paths)
 
     @property
     def name(self) -> str:
@@ -168,9 +176,11 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
     """Open a table of images; no image is read, and no value is interpreted as code.
 
     Columns ``path`` and ``label`` are needed, ``split`` and ``group`` are used where they are there; options name
-    others. Paths are relative to the table's folder, or to ``root``. Labels are text, or whole numbers: classes are in
-    natural order, as those of folders, or by value. Numbers with fractions make
-    a regression, several columns classes, a multilabel dataset or a regression: see
+    others. Paths are relative to the table's folder, or to ``root``; ``suffix`` and ``map`` mend those that almost fit,
+    and what differs from a file's name in spelling alone is taken, with a warning. Ids are the paths as written.
+
+    Labels are text, or whole numbers: classes are in natural order, as those of folders, or by value. Numbers with
+    fractions make a regression, several columns classes, a multilabel dataset or a regression: see
     `featcache.datasets.formats.table_labels.read_labels`. Spaces around labels, splits and groups do not count. Without
     a split column the dataset is divided like a folder without split folders, whole groups on one side.
 
@@ -198,15 +208,11 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
     """
     spec = TableSpec.parse(text)
     with access_errors(spec.file):
-        missing = f"no file {spec.file}{space_at_end(spec.file)}; expected {_EXPECTED}"
-        require_file(spec.file, _EXPECTED, missing=missing)
+        require_file(spec.file, _EXPECTED, missing=lambda: _missing(spec.file))
     table = open_table_file(spec.file, spec.delimiter)
     columns, labels = spec.with_stand_ins(table, unlabelled=unlabelled).resolve(table, unlabelled=unlabelled)
-    root = spec.file.parent / expanded(spec.root)
-    if not root.is_dir():
-        raise MissingFileError(
-            f"no folder {root}, which root={spec.root} names; it is relative to the table's folder"
-        )
+    roots = read_roots(spec.root, spec.file.parent, "the table's folder")
+    root = roots[0]
     rows = list(table.rows([*columns.values(), *labels]))
     if not rows:
         raise DataError(f"{spec.file} has a header and no rows; expected one for each image")
@@ -235,11 +241,22 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
         spec=f"csv:{text}",
         name=spec.name,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
-        location=f"csv:{spec.file.resolve()}?root={root.resolve()}",
-        folder=root,
+        location="&".join(
+            filter(None, [f"csv:{spec.file.resolve()}?root={_resolved(roots)}", spec.paths.said()])
+        ),
+        folder=root if len(roots) == 1 else spec.file.parent,
         least_classes=least_classes,
         skipped=without_images(known.absent),
+        finder=Finder([str(root) for root in roots], str(spec.file.parent), spec.paths),
     )
+
+
+def _missing(file: Path) -> str:
+    return f"no file {file}{space_at_end(file)}; {near_names(file) or f'expected {_EXPECTED}'}"
+
+
+def _resolved(roots: list[Path]) -> str:
+    return ",".join(str(root.resolve()) for root in roots)
 
 
 def _refusal(text: str, why: str) -> UsageError:

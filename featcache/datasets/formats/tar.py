@@ -18,7 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from featcache.core.disk.names import DANGLING, NOTHING, described, kind_of, open_regular_file, require_file
+from featcache.core.disk.names import (
+    DANGLING,
+    NOTHING,
+    described,
+    kind_of,
+    meant_folders,
+    near_names,
+    open_regular_file,
+    require_file,
+)
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.datasets.dataset import Dataset, Record, access_errors, features_alone
 from featcache.datasets.file_bytes import read_extent
@@ -153,11 +162,13 @@ def find_shards(pattern: str) -> list[Path]:
         raise UsageError(f"tar:{pattern} stands for more than {MAX_SHARDS} shards; {EXPECTED}")
     shards = [Path(found).absolute() for name in expanded for found in _matches(name)]
     if not shards:
-        raise MissingFileError(f"no shard matches tar:{pattern}; {EXPECTED}")
+        near = meant_folders("tar", pattern, lambda place: any(map(os.path.isfile, _matches(str(place)))))
+        raise MissingFileError(f"no shard matches tar:{pattern}; {near or EXPECTED}")
     with access_errors(Path(pattern), "find"):
         missing = [shard for shard in shards if kind_of(shard) in (NOTHING, DANGLING)]
     if missing:
-        rest = f" ({len(missing)} of {len(shards)} missing); {EXPECTED}"
+        near = near_names(missing[0]) if len(shards) == 1 else ""
+        rest = f" ({len(missing)} of {len(shards)} missing); {near or EXPECTED}"
         raise MissingFileError(
             f"{missing[0]} is {described(missing[0], DANGLING)}{rest}"
             if missing[0].is_symlink()

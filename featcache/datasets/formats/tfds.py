@@ -10,12 +10,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from featcache.core.disk.names import FOLDER, described, kind_of
+from featcache.core.disk.names import FOLDER, described, kind_of, near_folders
 from featcache.core.environment import offline
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.file_state import file_state, state_digest
@@ -126,6 +127,10 @@ def _what_is_there(spec: TfdsSpec) -> str:
         )
     if versions := prepared_versions(spec):
         return f" (there is {', '.join(versions)})"
+    if above := near_folders(
+        spec.data_dir, lambda folder: bool(prepared_versions(replace(spec, data_dir=folder)))
+    ):
+        return f" (it is in {above[0]})"
     names = prepared_names(spec.data_dir)
     return f" ({did_you_mean(spec.name, names)})" if names else ""
 

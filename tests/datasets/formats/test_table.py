@@ -414,8 +414,8 @@ BAD = {
         r"not one of 2 images exists; .*line 2 names 'c\.jpg', looked for as /.*/c\.jpg; paths are relative .*\?root=",
     ),
     "spaces behind paths": (
-        "path,label\na.jpg ,cat\nb.jpg ,dog\n",
-        r"line 2 names 'a\.jpg ', looked for as .* \('/.*/a\.jpg ' ends in a space\); paths are",
+        "path,label\nc.jpg ,cat\nd.jpg ,dog\n",
+        r"line 2 names 'c\.jpg ', looked for as .* \('/.*/c\.jpg ' ends in a space\); paths are",
     ),
 }
 

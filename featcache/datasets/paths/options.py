@@ -1,0 +1,166 @@
+"""The options by which given paths are mended: ``suffix=.jpg``, ``root=FOLDER`` and ``map=OLD:NEW``."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from urllib.parse import unquote
+
+from featcache.datasets.paths.spelling import plain
+from featcache.errors import MissingFileError, UsageError, did_you_mean
+from featcache.images.names import is_image_name, unread_format
+
+KEYS = ("suffix", "root", "map")
+_SUFFIX = re.compile(r"\.?\w{1,8}")
+_SEPARATOR = re.compile(r"(?<!^[A-Za-z]):(?!//)|(?<=^[A-Za-z]):(?![\\/])")
+"""The colon between the two parts of a ``map``, which is neither that of a drive, ``C:/``, nor of ``file://``."""
+
+
+@dataclass(frozen=True)
+class PathOptions:
+    """How given paths become paths of this machine.
+
+    Parameters
+    ----------
+    suffixes
+        Endings that a given name may lack, or have another in the place of.
+    old, new
+        Folder that given paths begin with, and the one that is meant; ``None`` where none is replaced.
+    """
+
+    suffixes: tuple[str, ...] = ()
+    old: str | None = None
+    new: str = ""
+
+    @classmethod
+    def read(cls, suffix: str | None = None, map: str | None = None) -> "PathOptions":
+        """Read the values of the options ``suffix`` and ``map``.
+
+        Raises
+        ------
+        UsageError
+            If one is of another form.
+        """
+        old, new = (None, "") if map is None else _read_map(map)
+        return cls(() if suffix is None else _read_suffixes(suffix), old, new)
+
+    def __bool__(self) -> bool:
+        return bool(self.suffixes) or self.old is not None
+
+    def mapped(self, name: str) -> str | None:
+        """Return a given path with its beginning replaced; ``None`` where it begins otherwise."""
+        if self.old is None:
+            return None
+        for path in (plain(name), unquote(plain(name))):
+            if path.startswith(self.old.rstrip("/") + "/"):
+                rest = path[len(self.old.rstrip("/")) :].lstrip("/")
+                return rest if self.new == "." else os.path.join(self.new, rest)
+        return None
+
+    def names(self, name: str) -> Iterator[tuple[str, ...]]:
+        """Yield the names under which a given one may be found, the best first; those of one group are as good."""
+        for own in filter(None, (self.mapped(name), name)):
+            yield (own,)
+            if self.suffixes:
+                yield tuple(own + suffix for suffix in self.suffixes)
+                stem, ending = os.path.splitext(own)
+                if is_image_name(own) or unread_format(own):
+                    yield tuple(stem + suffix for suffix in self.suffixes if suffix != ending)
+
+    def said(self) -> str:
+        """Return the options as they are written, for messages and for what identifies a source."""
+        suffix = f"suffix={','.join(self.suffixes)}" if self.suffixes else ""
+        return "&".join(filter(None, [suffix, "" if self.old is None else f"map={self.old}:{self.new}"]))
+
+
+def _read_suffixes(text: str) -> tuple[str, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if wrong := [part for part in parts if not _SUFFIX.fullmatch(part)]:
+        raise UsageError(f"suffix={text}: {wrong[0]!r} is no ending of a file's name; expected suffix=.jpg")
+    return tuple(dict.fromkeys("." + part.removeprefix(".") for part in parts))
+
+
+def _read_map(text: str) -> tuple[str, str]:
+    found = _SEPARATOR.search(text)
+    if found is None:
+        raise UsageError(
+            f"map={text}: expected map=OLD:NEW, the beginning of the given paths and what it is here"
+        )
+    old, new = plain(text[: found.start()]), text[found.end() :].strip()
+    if not old:
+        raise UsageError(
+            f"map={text}: nothing before the colon; a folder that is missing in front is root={new or 'FOLDER'}"
+        )
+    return old, os.path.expanduser(new)
+
+
+def read_roots(text: str, base: Path, what: str) -> list[Path]:
+    """Return the folders that ``root=`` names, relative to `base`: one, or several with commas or ``*``.
+
+    Raises
+    ------
+    MissingFileError
+        If one does not exist.
+    """
+    whole = base / Path(os.path.expanduser(text))
+    if whole.is_dir():
+        return [whole]
+    roots: list[Path] = []
+    for part in text.split(",") if "," in text else [text]:
+        named = base / Path(os.path.expanduser(part.strip()))
+        matched = sorted(glob(os.path.expanduser(part.strip()), root_dir=base)) if "*" in part else []
+        found = [base / each for each in matched] or [named]
+        roots += [folder for folder in found if folder.is_dir()]
+        if not any(folder.is_dir() for folder in found):
+            near = did_you_mean(named.name, [each.name for each in _folders(named.parent)])
+            hint = f"; {near}" if near.startswith("did") else ""
+            raise MissingFileError(
+                f"no folder {named}, which root={text} names; it is relative to {what}{hint}"
+            )
+    return list(dict.fromkeys(roots))
+
+
+def _folders(place: Path) -> list[Path]:
+    try:
+        return [each for each in place.iterdir() if each.is_dir()]
+    except OSError:
+        return []
+
+
+def split_options(text: str) -> tuple[str, dict[str, str]]:
+    """Return the path in the spec of lists, and the options behind it, which begin where the name of one follows ``?``.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown, given twice, or has no value.
+    """
+    start = re.search(rf"\?(?=(?:{'|'.join(KEYS)})=)", text)
+    options: dict[str, str] = {}
+    for part in [] if start is None else filter(None, text[start.end() :].split("&")):
+        key, _, value = part.partition("=")
+        if key not in KEYS:
+            raise UsageError(
+                f"lists:{text}: no option {key!r}; {did_you_mean(key, KEYS)}; in a value, & is written %26"
+            )
+        if key in options or not value:
+            raise UsageError(
+                f"lists:{text}: option {key} is given twice or has no value; expected {key}=VALUE once"
+            )
+        options[key] = unquote(value)
+    return text if start is None else text[: start.start()], options
+
+
+def with_options(spec: str, options: Mapping[str, str]) -> str:
+    """Return a spec with these options in it, in the place of others of the same names."""
+    head, mark, query = spec.rpartition("?")
+    path, kept = (head, query.split("&")) if mark and (not query or re.match(r"\w+=", query)) else (spec, [])
+    kept = [part for part in kept if part.partition("=")[0] not in options and part]
+    written = [f"{key}={_quoted(value)}" for key, value in options.items()]
+    return f"{path}?{'&'.join([*kept, *written])}"
+
+
+def _quoted(value: str) -> str:
+    return value.replace("%", "%25").replace("&", "%26").replace("?", "%3F")

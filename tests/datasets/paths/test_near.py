@@ -1,0 +1,73 @@
+"""What almost fits, as a pure function of given names and files; a listing that is bounded."""
+
+import pytest
+
+from featcache.datasets.paths.near import almost_fit, list_images
+from featcache.datasets.paths.options import PathOptions, with_options
+
+
+def test_a_name_in_many_folders_is_answered_by_the_folder_that_holds_most():
+    near = almost_fit(["1.jpg", "2.jpg"], ["a/1.jpg", "b/1.jpg", "b/2.jpg"])
+    assert near is not None
+    assert (near.options, near.fits, near.of) == ({"root": "b"}, 2, 2)
+
+
+def test_roots_that_hold_the_same_name_are_not_put_together():
+    near = almost_fit(["1.jpg", "2.jpg", "3.jpg"], ["a/1.jpg", "a/2.jpg", "b/2.jpg", "b/3.jpg"])
+    assert near is not None
+    assert (near.options, near.fits) == ({"root": "a"}, 2)
+
+
+def test_many_folders_are_named_by_a_pattern():
+    files = [f"images_{n:03}/images/{n}.png" for n in range(12)]
+    near = almost_fit([f"{n}.png" for n in range(12)], files)
+    assert near is not None
+    assert (near.options, near.fits) == ({"root": "images_0*/images"}, 12)
+
+
+def test_many_names_are_looked_at_in_part():
+    near = almost_fit([str(n) for n in range(10_000)], [f"x/{n}.png" for n in range(10_000)])
+    assert near is not None
+    assert near.of <= 500
+    assert near.options == {"suffix": ".png", "root": "x"}
+
+
+def test_what_has_no_likeness_fits_nothing():
+    assert almost_fit(["x", "y/z.jpg"], ["a.jpg"]) is None
+    assert almost_fit(["x"], []) is None
+
+
+def test_a_listing_is_bounded_upper_folders_first_and_links_do_not_lead_round(tmp_path):
+    for name in ("a.jpg", "x/b.jpg", "x/y/c.jpg", "x/note.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "x" / "round").symlink_to(tmp_path / "x")
+    assert list_images(str(tmp_path)) == ["a.jpg", "x/b.jpg", "x/y/c.jpg"]
+    assert list_images(str(tmp_path), most=2) == ["a.jpg"]
+    assert list_images(str(tmp_path), seconds=0) == []
+    assert list_images(str(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "mapped"),
+    [
+        ("C:\\x:D:\\y", "C:\\x\\a.jpg", "D:\\y/a.jpg"),
+        ("C:/x:img", "C:/x/a.jpg", "img/a.jpg"),
+        ("C:img", "C/a.jpg", "img/a.jpg"),
+        ("/:img", "/k/a.jpg", "img/k/a.jpg"),
+        ("a:", "a/b.jpg", "b.jpg"),
+        ("file:///d:img", "/d/b.jpg", "img/b.jpg"),
+        ("s3://b/c:img", "s3://b/c/d/e.jpg", "img/d/e.jpg"),
+        ("a b:img", "a%20b/c.jpg", "img/c.jpg"),
+        ("img:new", "images/a.jpg", None),
+        ("img/:new", "img/a.jpg", "new/a.jpg"),
+    ],
+)
+def test_a_map_knows_drives_and_whole_folders(option, name, mapped):
+    assert PathOptions.read(map=option).mapped(name) == mapped
+
+
+def test_options_are_written_so_that_they_are_read_again():
+    assert with_options("csv:t.csv", {"root": "a&b?c%d"}) == "csv:t.csv?root=a%26b%3Fc%25d"
+    assert with_options("csv:we?ird.csv?", {"root": "a"}) == "csv:we?ird.csv?root=a"
+    assert with_options("lists:x?root=a&map=b:c", {"root": "d"}) == "lists:x?map=b:c&root=d"
