@@ -63,8 +63,7 @@ class Classifier:
     layer, fingerprint
         The layer that it was trained on, and its fingerprint; features with another fingerprint are refused.
     layer_weights_sha256
-        Of the weights as far as the layer, see `featcache.core.identity.LayerIdentity`; ``None`` in classifiers of
-        earlier versions.
+        Of the weights as far as the layer (`featcache.core.identity.LayerIdentity`); ``None`` in earlier versions.
     head
         Kind of head.
     parameters
@@ -283,8 +282,7 @@ class Classifier:
         ----------
         images
             A path, a folder, a ``file://`` URL, encoded bytes, a PIL image, a uint8 array ``[H, W, 3]``, or an iterable
-            of these. Or a cache of the same recipe, labelled or not (`featcache.FeatureCache`, or the path of its
-            ``.h5`` file): its features are read, no image.
+            of these; or a cache of the same recipe, labelled or not, whose features are read in place of images.
         top
             Number of classes to return for each.
         tta
@@ -340,15 +338,13 @@ class Classifier:
         return Path(folder)
 
     def _document(self) -> dict[str, Any]:
-        digest = self.layer_weights_sha256
-        own = {} if digest is None else {"layer_weights_sha256": digest}
         return {
             "backbone": self.backbone if self.network is None else tuned_name(self),
             "weights": self.weights,
             "recipe": dict(self.recipe),
             "layer": self.layer,
             "fingerprint": self.fingerprint,
-            **own,
+            **({"layer_weights_sha256": digest} if (digest := self.layer_weights_sha256) else {}),
             "head": self.head,
             "task": self.task,
             "classes": list(self.classes),

@@ -55,7 +55,9 @@ def test_photos_are_scored_by_their_names(cli, photos, trained):
 def test_without_photos_there_are_no_names(cli, photos, trained):
     refused = cli("evaluate", str(trained.folder), *OPTION)
     assert refused.code == 2
-    assert "--label-from '{label}.{}.png' is for photos, and none are given; name their folder" in refused.err
+    assert (
+        "--label-from {label}.{}.png: it is for photos, and none are given; name their folder" in refused.err
+    )
 
 
 def test_names_that_do_not_fit_are_shown_to_the_command(cli, photos):

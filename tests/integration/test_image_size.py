@@ -184,7 +184,7 @@ def test_a_head_is_evaluated_on_caches_of_its_size_only(photos, extracted, usual
     assert classifier.evaluate(extracted).accuracy == pytest.approx(np.mean(right))
     with pytest.raises(
         IdentityError,
-        match=r"usual\.h5 holds .*\n  transforms\.input_size: \[64, 64\] in the cache, \[40, 56\]",
+        match=r"usual\.h5 holds .*\(transforms\.input_size: \[64, 64\] in the cache, \[40, 56\]",
     ):
         classifier.evaluate(usual)
 

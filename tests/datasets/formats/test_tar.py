@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.formats import tar
-from featcache.datasets.formats.tar import expand_braces, open_tar
+from featcache.datasets.formats.shard_names import expand_braces
+from featcache.datasets.formats.tar import open_tar
 from featcache.errors import DataError, MissingFileError, UsageError
 
 BLOCK = tarfile.BLOCKSIZE
