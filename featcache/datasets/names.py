@@ -72,8 +72,8 @@ def told_apart(names: Sequence[str]) -> str:
     --------
     >>> told_apart(("cat", "Cat"))
     "'cat' and 'Cat'"
-    >>> print(told_apart(("caf\u00e9", "cafe\u0301")))
-    'caf\xe9' and 'cafe\u0301'
+    >>> told_apart(("\u00e9", "e\u0301")) == r"'\xe9' and 'e\u0301'"
+    True
     """
     looks = {unicodedata.normalize("NFKC", name) for name in names}
     return " and ".join(map(repr if len(looks) == len(names) else ascii, names))

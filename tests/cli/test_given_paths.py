@@ -83,7 +83,6 @@ ANSWERS = {
     "data check cache.h5": (3, "cache.h5 is a cache of features, no dataset of photos; it holds features already, so train on it: featcache train-head cache.h5"),
     "evaluate classifier sweep": (3, "sweep is the results of a sweep, no dataset of photos; its best head is the classifier sweep/classifier"),
     "finetune classifier cache.h5": (2, "cache.h5 is a cache of features, no photos; to train from it: featcache finetune classifier --cache cache.h5"),
-    "predict classifier cache.h5": (3, "cache.h5 is a cache of features, no photo; to score it: featcache evaluate classifier cache.h5"),
     "predict classifier photos.csv": (3, "photos.csv is a table or a dataset, no photo; to score what it lists: featcache evaluate classifier csv:photos.csv"),
     "predict classifier sweep": (3, "sweep is the results of a sweep, no photo; name photos, or folders of them"),
     # Something else in the place of a backbone.

@@ -196,7 +196,7 @@ def test_never_by_any_source(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("place", PLACES[1:])
 def test_the_cases_would_find_what_trusts_sizes_and_times_alone(place, tmp_path, monkeypatch):
-    monkeypatch.setattr("featcache.datasets.formats.folder.file_state", lambda file: b"%016d" % file.st_size)
+    monkeypatch.setattr("featcache.datasets.folder_files.file_state", lambda file: b"%016d" % file.st_size)
     [how] = outcomes(
         [Case("folder", place, "none", "shared with the cache", "another")], tmp_path, monkeypatch
     ).values()

@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -183,7 +184,10 @@ def test_a_photo_taken_away_between_listing_and_its_state(photos, target, monkey
 
         return Listing(entries)
 
-    monkeypatch.setattr("featcache.datasets.formats.folder.os.scandir", listed)
+    # Only where images are listed: the folders were counted before.
+    monkeypatch.setattr(
+        "featcache.datasets.folder_files.os", SimpleNamespace(**{**vars(os), "scandir": listed})
+    )
     done = extract(photos, target)
     assert (done.temporary, done.dropped) == ({LOST: "unreadable file"}, 0)
 

@@ -18,7 +18,7 @@ from helpers.small_caches import small
 CACHE = "a cache, the file that featcache extract writes"
 CLASSIFIER = "a classifier, the folder that featcache train-head writes"
 PHOTOS = "a dataset folder, ROOT/CLASS/image.jpg or ROOT/{train,val,test}/CLASS/image.jpg"
-NO_CACHE = "no cache gone; make one with: featcache extract DATASET --output gone"
+NO_CACHE = "no cache gone; make one with: featcache extract DATASET"
 NO_CLASSIFIER = "no classifier in gone (no classifier.json); train one with: featcache train-head CACHE"
 NO_PHOTOS = "no dataset folder gone; expected ROOT/CLASS/image.jpg"
 
@@ -41,8 +41,8 @@ class Reads:
 READERS = {
     "extract": Reads("extract {} -o new.h5", "folder", PHOTOS, NO_PHOTOS, code=3),
     "data check": Reads("data check {}", "folder", PHOTOS, NO_PHOTOS, code=3),
-    "train-head": Reads("train-head {} -o new", "file", CACHE, NO_CACHE, "use"),
-    "sweep": Reads("sweep {} -o new", "file", CACHE, NO_CACHE, "use"),
+    "train-head": Reads("train-head {} -o new", "file", CACHE, NO_CACHE),
+    "sweep": Reads("sweep {} -o new", "file", CACHE, NO_CACHE),
     "finetune": Reads("finetune {} photos -o new", "folder", CLASSIFIER, NO_CLASSIFIER),
     "evaluate": Reads("evaluate {}", "folder", CLASSIFIER, NO_CLASSIFIER),
     "predict": Reads("predict {} photos", "folder", CLASSIFIER, NO_CLASSIFIER),
@@ -64,10 +64,10 @@ READERS = {
         "a folder to look for caches in",
         "no folder gone; expected a folder to look for caches in",
     ),
-    "cache info": Reads("cache info {}", "file", CACHE, NO_CACHE, "use"),
-    "cache verify": Reads("cache verify {}", "file", CACHE, NO_CACHE, "use"),
+    "cache info": Reads("cache info {}", "file", CACHE, NO_CACHE),
+    "cache verify": Reads("cache verify {}", "file", CACHE, NO_CACHE),
     "cache repair": Reads("cache repair {}", "file", CACHE, NO_CACHE, "use"),
-    "cache export": Reads("cache export {} new.npz", "file", CACHE, NO_CACHE, "use"),
+    "cache export": Reads("cache export {} new.npz", "file", CACHE, NO_CACHE),
     "cache rm": Reads(
         "cache rm {}",
         "file",
@@ -76,7 +76,7 @@ READERS = {
         "find",
     ),
 }
-READ_NOTHING = {"backbones", "backbones show", "demo"}
+READ_NOTHING = {"backbones", "backbones show", "backbones forget", "demo"}
 
 LONG = "x" * 300
 
@@ -108,8 +108,8 @@ WRITERS = {
     ),
 }
 WRITE_NOTHING = {
-    "backbones", "backbones show", "data check", "doctor", "cache ls", "cache info", "cache verify", "cache rm",
-    "cache gc", "cache repair",
+    "backbones", "backbones show", "backbones forget", "data check", "doctor", "cache ls", "cache info",
+    "cache verify", "cache rm", "cache gc", "cache repair",
 }  # fmt: skip
 
 
