@@ -17,7 +17,6 @@ from featcache.errors import DataError, FeatcacheError, IntegrityError
 
 WANT = small(40, shapes={"pool": (64,), "mixed7": (3, 5)})
 
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("damage") / "a.h5"
@@ -38,13 +37,15 @@ def verdict(path: Path, want: Small) -> str:
 
 def verdicts_of_flips(path: Path, copy: Path, flips: list[tuple[int, int]]) -> Counter:
     """Verdicts on copies of a file with (byte, bit) flipped."""
-    data = bytearray(path.read_bytes())
+    data = path.read_bytes()
     found: Counter[str] = Counter()
-    for position, bit in flips:
-        data[position] ^= 1 << bit
-        copy.write_bytes(data)
-        data[position] ^= 1 << bit
-        found[verdict(copy, WANT)] += 1
+    copy.write_bytes(data)
+    with copy.open("r+b", buffering=0) as stream:  # in place: a disk is waited for where a file is emptied first
+        for position, bit in flips:
+            os.pwrite(stream.fileno(), bytes([data[position] ^ 1 << bit]), position)
+            found[verdict(copy, WANT)] += 1
+            os.pwrite(stream.fileno(), data[position : position + 1], position)
+    assert copy.read_bytes() == data
     return found
 
 
