@@ -17,6 +17,7 @@ from featcache.errors import DataError, FeatcacheError, IntegrityError
 
 WANT = small(40, shapes={"pool": (64,), "mixed7": (3, 5)})
 
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("damage") / "a.h5"
@@ -40,7 +41,8 @@ def verdicts_of_flips(path: Path, copy: Path, flips: list[tuple[int, int]]) -> C
     data = path.read_bytes()
     found: Counter[str] = Counter()
     copy.write_bytes(data)
-    with copy.open("r+b", buffering=0) as stream:  # in place: a disk is waited for where a file is emptied first
+    # In place: where a file is emptied first, the disk is waited for.
+    with copy.open("r+b", buffering=0) as stream:
         for position, bit in flips:
             os.pwrite(stream.fileno(), bytes([data[position] ^ 1 << bit]), position)
             found[verdict(copy, WANT)] += 1
