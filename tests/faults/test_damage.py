@@ -38,13 +38,16 @@ def verdict(path: Path, want: Small) -> str:
 
 def verdicts_of_flips(path: Path, copy: Path, flips: list[tuple[int, int]]) -> Counter:
     """Verdicts on copies of a file with (byte, bit) flipped."""
-    data = bytearray(path.read_bytes())
+    data = path.read_bytes()
     found: Counter[str] = Counter()
-    for position, bit in flips:
-        data[position] ^= 1 << bit
-        copy.write_bytes(data)
-        data[position] ^= 1 << bit
-        found[verdict(copy, WANT)] += 1
+    copy.write_bytes(data)
+    # In place: where a file is emptied first, the disk is waited for.
+    with copy.open("r+b", buffering=0) as stream:
+        for position, bit in flips:
+            os.pwrite(stream.fileno(), bytes([data[position] ^ 1 << bit]), position)
+            found[verdict(copy, WANT)] += 1
+            os.pwrite(stream.fileno(), data[position : position + 1], position)
+    assert copy.read_bytes() == data
     return found
 
 

@@ -1,5 +1,6 @@
 """Hostile and damaged HDF5 files execute nothing, reach no other file, and end in a WeightsError and in time."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -309,6 +310,9 @@ def spliced(data: st.DataObject, original: bytes) -> bytes:
 
 DAMAGES = [flips, cut, spliced]
 
+MANY = int(os.environ.get("FEATCACHE_DAMAGED_FILES", "200"))
+"""Examples of the slow test, each of which starts a process."""
+
 
 def damage_and_read(good: dict[str, bytes], data: st.DataObject) -> None:
     original = good[data.draw(st.sampled_from(sorted(good)))]
@@ -327,7 +331,7 @@ def test_damaged_files_raise_weights_errors_only(good, data):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=MANY, deadline=None)
 @given(data=st.data())
 def test_many_damaged_files_raise_weights_errors_only(good, data):
     damage_and_read(good, data)
