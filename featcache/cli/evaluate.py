@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.cli.extract import ClassesAt, LabelFrom, Splits
+from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.given_paths import refuse_no_cache, refuse_swapped
 from featcache.cli.output_files import require_output
 from featcache.cli.train_head import score_text
@@ -38,6 +38,7 @@ def command(
     label_from: LabelFrom = None,
     splits: Splits = None,
     classes_at: ClassesAt = None,
+    allow_empty_classes: AllowEmptyClasses = False,
     split: Annotated[
         str | None,
         typer.Option(
@@ -73,7 +74,13 @@ def command(
     _refuse_contradictions(loaded, photos, cache, errors)
     photos = _with_options(photos, label_from, splits, classes_at)
     with console.progress() as on_progress:
-        evaluation = loaded.evaluate(photos or cache, split, tta=tta, on_progress=on_progress)
+        evaluation = loaded.evaluate(
+            photos or cache,
+            split,
+            tta=tta,
+            allow_empty_classes=allow_empty_classes,
+            on_progress=on_progress,
+        )
     console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
     count = None if errors is None else evaluation.write_errors(errors)  # last: it may fail, scores are there
     if evaluation.note:

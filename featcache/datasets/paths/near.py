@@ -8,8 +8,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from featcache.datasets.paths.options import with_options
 from featcache.datasets.paths.spelling import fold, plain
+from featcache.datasets.spec_options import with_options
 from featcache.images.names import is_image_name, unread_format
 
 _MOST_FILES, _SECONDS = 200_000, 2.0

@@ -1,11 +1,11 @@
 """One name in two spellings: backslashes, blanks at the ends, ``%20``, upper case, the Unicode form, ``file://``."""
 
 import os
-import unicodedata
 from collections import defaultdict
 from urllib.parse import unquote
 
 from featcache.core.disk.file_urls import local_path
+from featcache.datasets.names import folded
 from featcache.errors import UsageError
 
 _MOST = 200_000
@@ -40,8 +40,8 @@ def fold(part: str) -> str:
     >>> fold("A%20B.JPG ") == fold("a b.jpg"), fold("cafe\u0301") == fold("caf\u00e9")
     (True, True)
     """
-    composed = unicodedata.normalize("NFC", unquote(part).strip())
-    return unicodedata.normalize("NFC", composed.casefold())
+    # NFC, since a raised 2 in a file's name is no other way to write a 2.
+    return folded(unquote(part), "NFC")
 
 
 class Spellings:
