@@ -225,9 +225,12 @@ def _refuse_unusable(
 
 def _form_of_names(root: Path) -> str:
     """Return a hint at the option that reads the labels in the files' names, where they have a form that tells some."""
-    names = [os.path.basename(image.path) for image in images_below(root, LeftOut())]
-    told = told_classes(names) if names else None
-    return f". The files' names tell classes: {form_in_words(*told)}" if told else ""
+    train = [above for split, above in _split_folders(root, None, LeftOut()) if split == "train"]
+    for place in (root, *train):  # those of a test split may only number the images
+        names = [os.path.basename(image.path) for image in images_below(place, LeftOut())]
+        if names and (told := told_classes(names)):
+            return f". The files' names tell classes: {form_in_words(*told)}"
+    return ""
 
 
 # Classes by names ---------------------------------------------------------------------------------------------
