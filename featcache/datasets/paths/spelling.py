@@ -1,6 +1,7 @@
 """One name in two spellings: backslashes, blanks at the ends, ``%20``, upper case, the Unicode form, ``file://``."""
 
 import os
+import sys
 from collections import defaultdict
 from urllib.parse import unquote
 
@@ -74,7 +75,7 @@ class Spellings:
         return self._listed[folder]
 
 
-def entries(folder: str, most: int) -> list[str]:
+def entries(folder: str, most: int = sys.maxsize) -> list[str]:
     """Return the names in a folder; none of one that cannot be listed, or holds more than `most`."""
     found: list[str] = []
     try:
@@ -83,6 +84,6 @@ def entries(folder: str, most: int) -> list[str]:
                 if len(found) == most:
                     return []
                 found.append(entry.name)
-    except (OSError, ValueError):  # a table may name any folder, also one that no file system takes
+    except (OSError, ValueError):  # a table or a list may name any folder, also one that no file system takes
         return []
     return found
