@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def refuse_no_photo(classifier: str, images: Sequence[str]) -> None:
     if kind == UNKNOWN and _DATASET.match(given) and not os.path.isdir(given):
         spec = given if re.match(r"[a-z]{2,8}:", given) else f"csv:{given}"
         raise DataError(
-            f"{given} is a table or a dataset, no photo; to score what it lists: featcache evaluate {classifier} {spec}"
+            f"{given} is a table or a dataset, no photo; to score what it lists: featcache evaluate {classifier} "
+            f"{shlex.quote(spec)}"
         )
     if kind not in (PHOTO, PHOTOS, UNKNOWN):
         raise DataError(f"{given} is {kind}, no photo; name photos, or folders of them")

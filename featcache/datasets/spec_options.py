@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import unquote
 
 from featcache.core.argument_types import spelled
+from featcache.core.disk.names import expanded
 from featcache.errors import UsageError, did_you_mean
 
 LABEL_FROM = "label_from"
@@ -20,7 +21,8 @@ _NOT_PLAIN = re.compile(r"[%&?#\x00-\x1f\x7f]")
 def read_options(kind: str, text: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Return the path in a spec, and the options behind it.
 
-    They begin behind the first ``?`` that the name of one of them follows; any other ``?`` belongs to the path.
+    They begin behind the first ``?`` that the name of one of them follows; any other ``?`` belongs to the path. What is
+    there under the whole text is meant by it.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def read_options(kind: str, text: str, known: Sequence[str]) -> tuple[str, dict[
         If an option is unknown, given twice, or has no value.
     """
     start = re.search(rf"\?(?=(?:{'|'.join(known)})=)", text)
-    if start is None:
+    if start is None or os.path.exists(expanded(text.removeprefix(f"{kind}:"))):
         return text, {}
     spec = text if text.startswith(f"{kind}:") else f"{kind}:{text}"
     return text[: start.start()], parse_options(text[start.end() :], known, spec)

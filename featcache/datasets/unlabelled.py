@@ -42,14 +42,14 @@ def open_photos(path: str) -> Dataset:
     UsageError
         If options stand behind it, which say what its labels and splits are.
     """
-    root = expanded(path)
-    place, options = (path, {}) if root.is_dir() else read_options("folder", path, FOLDER_OPTIONS)
+    place, options = read_options("folder", path, FOLDER_OPTIONS)
     if options:
         raise UsageError(
             f"dataset {path!r}: {', '.join(f'{key}=' for key in options)} says what labels or splits are, and "
             f"{spelled('unlabelled')} takes every image below the folder without; name it alone ({place}), or leave "
             f"{spelled('unlabelled')} out"
         )
+    root = expanded(path)
     records, skipped = image_records(root)
     reasons = skipped.reasons()
     if not records:

@@ -27,6 +27,12 @@ def test_options_are_read_behind_the_path(text, path, options):
     assert read_options("lists", text, KNOWN) == (path, options)
 
 
+@pytest.mark.parametrize("kind", ["", "lists:"])
+def test_a_place_of_the_whole_name_is_meant(tmp_path, kind):
+    (tmp_path / "x?root=a").mkdir()
+    assert read_options("lists", f"{kind}{tmp_path}/x?root=a", KNOWN) == (f"{kind}{tmp_path}/x?root=a", {})
+
+
 @pytest.mark.parametrize("kind", ["folder", "lists", "csv", "coco"])
 @pytest.mark.parametrize("twice", [False, True])
 def test_every_source_refuses_them_in_the_same_words(kind, twice):

@@ -68,9 +68,7 @@ def open_folder(path: str, *, least_classes: int = 2, allow_empty_classes: bool 
     UsageError
         If an option is unknown, or its value cannot be used.
     """
-    place, options = (
-        (path, {}) if os.path.isdir(expanded(path)) else read_options("folder", path, FOLDER_OPTIONS)
-    )
+    place, options = read_options("folder", path, FOLDER_OPTIONS)
     root = expanded(place)
     _require_folder(root)
     skipped = LeftOut()

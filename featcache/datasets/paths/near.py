@@ -258,4 +258,5 @@ def _said(near: Near, spec: str, root: str, some_exist: bool) -> str:
     pairs = ", ".join(f"{file} for {name!r}" for name, file in near.pairs)
     shown = " and ".join(f"{key}={value}" for key, value in options.items())
     share = "them" if near.fits == near.of else f"{near.fits} of {near.of} of them"
-    return f"there is {pairs}; {shown} finds {share}: {shlex.quote(with_options(spec, options))}"
+    find = "find" if len(options) > 1 else "finds"
+    return f"there is {pairs}; {shown} {find} {share}: {shlex.quote(with_options(spec, options))}"
