@@ -72,7 +72,7 @@ def command(
     refuse_no_cache(cache)
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
-    photos = _with_options(photos, label_from, splits, classes_at)
+    photos = _with_options(photos, label_from, splits, classes_at, allow_empty_classes=allow_empty_classes)
     with console.progress() as on_progress:
         evaluation = loaded.evaluate(
             photos or cache,
@@ -100,17 +100,24 @@ def command(
 
 
 def _with_options(
-    photos: str | None, label_from: str | None, splits: str | None, classes_at: int | None
+    photos: str | None,
+    label_from: str | None,
+    splits: str | None,
+    classes_at: int | None,
+    *,
+    allow_empty_classes: bool,
 ) -> str | None:
     """Return the photos with the options that say how their folder is read."""
     from featcache.datasets import folder_spec
 
     given = {"--label-from": label_from, "--splits": splits, "--classes-at": classes_at}
-    first = next((f"{option} {value}" for option, value in given.items() if value is not None), None)
-    if first is None:
-        return photos
+    named = [f"{option} {value}" for option, value in given.items() if value is not None]
     if photos is None:
-        raise UsageError(f"{first}: it is for photos, and none are given; name their folder")
+        if flags := [*named, *(["--allow-empty-classes"] if allow_empty_classes else [])]:
+            raise UsageError(f"{flags[0]}: it is for photos, and none are given; name their folder")
+        return None
+    if not named:
+        return photos
     return str(folder_spec(photos, label_from=label_from, splits=splits, classes_at=classes_at))
 
 
