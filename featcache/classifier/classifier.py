@@ -182,12 +182,7 @@ class Classifier:
         """
         logits, loss = self._finished.raw(features, tta=tta)
         found = calibrated(
-            logits,
-            labels,
-            classes=len(self.classes),
-            loss=loss,
-            accuracy=reject_accuracy,
-            task=self.task,
+            logits, labels, classes=len(self.classes), loss=loss, accuracy=reject_accuracy, task=self.task
         )
         return replace(self, calibration=found)
 
@@ -217,6 +212,7 @@ class Classifier:
         split: str | None = None,
         *,
         tta: bool | None = None,
+        allow_empty_classes: bool = False,
         on_progress: "OnProgress | None" = None,
     ) -> ClassifierEvaluation | Any:
         """Score the classifier on labelled photos, whose features are computed where no cache has them.
@@ -232,6 +228,8 @@ class Classifier:
             ``"test"``, ``"val"`` where there is no test split, or the only split there is.
         tta
             Average over all views of each image; ``None`` for the setting of its training.
+        allow_empty_classes
+            Whether to score a folder in which no picture of a class can be read, without that class.
         on_progress
             Called with a `featcache.core.progress.Progress` as features are computed.
 
@@ -255,6 +253,7 @@ class Classifier:
             split,
             tta=averaged,
             predictor=lambda: self._averaging(averaged),
+            allow_empty_classes=allow_empty_classes,
             on_progress=on_progress,
         )
 

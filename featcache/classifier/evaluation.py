@@ -100,10 +100,13 @@ def evaluate_classifier(
     *,
     tta: bool,
     predictor: "Callable[[], Predictor]",
+    allow_empty_classes: bool = False,
     on_progress: "OnProgress | None" = None,
 ) -> ClassifierEvaluation | Any:
     """Score a classifier on photos; see `featcache.classifier.classifier.Classifier.evaluate`."""
-    opened = features_of(classifier, photos, predictor, on_progress=on_progress)
+    opened = features_of(
+        classifier, photos, predictor, allow_empty_classes=allow_empty_classes, on_progress=on_progress
+    )
     require_labels(opened, "an evaluation")
     require_same_features(classifier, opened)
     if tta:

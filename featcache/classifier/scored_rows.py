@@ -1,8 +1,7 @@
 """What an evaluation scores: the features of the photos that are given, and the rows of them that are meant."""
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,9 @@ from featcache.core.disk.names import expanded, read_file
 from featcache.core.disk.storage import OTHER_HOME, advising
 from featcache.core.environment import home
 from featcache.core.identity import sha256_json
-from featcache.datasets import Dataset, open_dataset
-from featcache.datasets.formats.coco import open_coco
-from featcache.datasets.formats.folder import open_folder
-from featcache.datasets.formats.table import open_table
-from featcache.datasets.spec_options import read_options
-from featcache.errors import DataError, MissingFileError, UsageError
+from featcache.datasets import Dataset, open_to_score
+from featcache.datasets.spec_options import FOLDER_OPTIONS, read_options
+from featcache.errors import MissingFileError, UsageError
 from featcache.splits.selection import NONE
 from featcache.splits.slices import ALL
 
@@ -29,13 +25,6 @@ if TYPE_CHECKING:
 Photos = str | os.PathLike[str] | FeatureCache | Dataset | None
 """What can be scored: a cache, a dataset, or ``None`` for the cache that the classifier was trained on."""
 
-_ONE_CLASS: Mapping[str, Callable[..., Dataset]] = {
-    "folder": open_folder,
-    "csv": open_table,
-    "coco": open_coco,
-}
-"""Kinds of datasets that can be opened with a single class."""
-
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -44,6 +33,7 @@ def features_of(
     given: Photos,
     predictor: "Callable[[], Predictor]",
     *,
+    allow_empty_classes: bool = False,
     on_progress: "OnProgress | None",
 ) -> FeatureCache:
     """Return a cache with the features of the photos: the one given, or one that is made of a dataset.
@@ -54,6 +44,8 @@ def features_of(
         The classifier, and what it is to be scored on.
     predictor
         Loads its backbone; called where features have to be computed.
+    allow_empty_classes
+        Whether photos may be without a class of which no picture can be read.
     on_progress
         Called while they are.
     """
@@ -69,7 +61,12 @@ def features_of(
         return FeatureCache(trained_on)
     if not isinstance(given, Dataset) and _is_cache(os.fspath(given)):
         return FeatureCache(given)
-    return _extracted(classifier, _dataset(given), predictor(), on_progress=on_progress)
+    return _extracted(
+        classifier,
+        open_to_score(given, allow_empty_classes=allow_empty_classes),
+        predictor(),
+        on_progress=on_progress,
+    )
 
 
 def _is_cache(given: str) -> bool:
@@ -80,19 +77,6 @@ def _is_cache(given: str) -> bool:
         return read_file(path, len(_HDF5)) == _HDF5
     except OSError:  # a folder, or the spec of a dataset
         return False
-
-
-def _dataset(given: str | os.PathLike[str] | Dataset) -> Dataset:
-    """Open the photos; a folder or table may hold one class only, which is enough to be scored."""
-    if isinstance(given, Dataset):
-        return given
-    kind, colon, rest = os.fspath(given).partition(":")
-    if colon and kind in _ONE_CLASS:
-        return _ONE_CLASS[kind](rest, least_classes=1)
-    if expanded(given).is_dir():
-        with suppress(DataError):  # which is raised again, with a hint at the kind that is meant
-            return open_folder(os.fspath(given), least_classes=1)
-    return open_dataset(given)
 
 
 def _extracted(
@@ -109,7 +93,9 @@ def _extracted(
     spec = predictor.extraction.spec
     views = spec.views
     drawn = {} if views.count == 1 else {"augment": views.augmentation, "view_seed": views.seed}
-    _, options = read_options(data.spec)  # another layout of the same folder has other rows
+    _, options = read_options(
+        "folder", data.spec, FOLDER_OPTIONS
+    )  # another layout of the same folder has other rows
     where = [data.location or data.spec, *([options] if options else [])]
     what = [*where, classifier.fingerprint, views.to_json()]
     name = f"{data.name}-{backbone_label(predictor.network)}-{sha256_json(what)[:8]}.h5"

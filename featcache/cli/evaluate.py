@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
-from featcache.cli.extract import ClassesAt, LabelFrom, Splits
+from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.given_paths import refuse_no_cache, refuse_swapped
 from featcache.cli.output_files import require_output
 from featcache.cli.train_head import score_text
@@ -38,6 +38,7 @@ def command(
     label_from: LabelFrom = None,
     splits: Splits = None,
     classes_at: ClassesAt = None,
+    allow_empty_classes: AllowEmptyClasses = False,
     split: Annotated[
         str | None,
         typer.Option(
@@ -71,9 +72,15 @@ def command(
     refuse_no_cache(cache)
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
-    photos = _with_options(photos, label_from, splits, classes_at)
+    photos = _with_options(photos, label_from, splits, classes_at, allow_empty_classes=allow_empty_classes)
     with console.progress() as on_progress:
-        evaluation = loaded.evaluate(photos or cache, split, tta=tta, on_progress=on_progress)
+        evaluation = loaded.evaluate(
+            photos or cache,
+            split,
+            tta=tta,
+            allow_empty_classes=allow_empty_classes,
+            on_progress=on_progress,
+        )
     console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
     count = None if errors is None else evaluation.write_errors(errors)  # last: it may fail, scores are there
     if evaluation.note:
@@ -93,17 +100,24 @@ def command(
 
 
 def _with_options(
-    photos: str | None, label_from: str | None, splits: str | None, classes_at: int | None
+    photos: str | None,
+    label_from: str | None,
+    splits: str | None,
+    classes_at: int | None,
+    *,
+    allow_empty_classes: bool,
 ) -> str | None:
     """Return the photos with the options that say how their folder is read."""
     from featcache.datasets import folder_spec
 
     given = {"--label-from": label_from, "--splits": splits, "--classes-at": classes_at}
-    first = next((f"{option} {value}" for option, value in given.items() if value is not None), None)
-    if first is None:
-        return photos
+    named = [f"{option} {value}" for option, value in given.items() if value is not None]
     if photos is None:
-        raise UsageError(f"{first}: it is for photos, and none are given; name their folder")
+        if flags := [*named, *(["--allow-empty-classes"] if allow_empty_classes else [])]:
+            raise UsageError(f"{flags[0]}: it is for photos, and none are given; name their folder")
+        return None
+    if not named:
+        return photos
     return str(folder_spec(photos, label_from=label_from, splits=splits, classes_at=classes_at))
 
 

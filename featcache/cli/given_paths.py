@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,10 +101,11 @@ def refuse_no_photo(classifier: str, images: Sequence[str]) -> None:
     given, kind = images[0], what_is(images[0])
     if kind == CACHE:
         raise DataError(f"{given} is {kind}, no photo; to score it: featcache evaluate {classifier} {given}")
-    if _DATASET.match(given) and not os.path.isdir(given):
+    if kind == UNKNOWN and _DATASET.match(given) and not os.path.isdir(given):
         spec = given if re.match(r"[a-z]{2,8}:", given) else f"csv:{given}"
         raise DataError(
-            f"{given} is a table or a dataset, no photo; to score what it lists: featcache evaluate {classifier} {spec}"
+            f"{given} is a table or a dataset, no photo; to score what it lists: featcache evaluate {classifier} "
+            f"{shlex.quote(spec)}"
         )
     if kind not in (PHOTO, PHOTOS, UNKNOWN):
         raise DataError(f"{given} is {kind}, no photo; name photos, or folders of them")

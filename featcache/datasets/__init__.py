@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from featcache.core.argument_types import checked_types, spelled
 from featcache.core.disk.names import expanded, near_names
+from featcache.core.warning import warn_all
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import open_folder
@@ -19,13 +20,14 @@ from featcache.datasets.formats.table_rows import READERS
 from featcache.datasets.formats.tar import open_tar
 from featcache.datasets.formats.tfds import open_tfds
 from featcache.datasets.layouts.layout import in_text
+from featcache.datasets.names import alike
 from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, with_option
 from featcache.datasets.unlabelled import open_photo_lists, open_photos, without_labels
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 
-__all__ = ["Dataset", "Record", "folder_spec", "open_dataset"]
+__all__ = ["Dataset", "Record", "folder_spec", "open_dataset", "open_to_score"]
 
-_SOURCES: Mapping[str, Callable[[str], Dataset]] = {
+_SOURCES: Mapping[str, Callable[..., Dataset]] = {
     "folder": open_folder,
     "csv": open_table,
     "coco": open_coco,
@@ -34,6 +36,9 @@ _SOURCES: Mapping[str, Callable[[str], Dataset]] = {
     "tar": open_tar,
     "hf": open_hf,
 }
+
+_ONE_CLASS = ("folder", "csv", "coco")
+"""Sources that can be opened with a single class."""
 
 _UNLABELLED: Mapping[str, Callable[[str], Dataset]] = {
     "folder": open_photos,
@@ -105,28 +110,31 @@ def open_dataset(
     spec = folder_spec(spec, label_from=label_from, splits=splits, classes_at=classes_at)
     opened = isinstance(spec, Dataset)
     name = spec.spec if opened else os.fspath(spec)
-    kind, colon, rest = name.partition(":")
+    kind, _, rest = name.partition(":")
     if data_dir is not None:
         if opened or kind != "tfds" or "data_dir=" in rest:
             why = "says where it is itself" if kind == "tfds" else "is no dataset of TFDS (tfds:NAME)"
             raise UsageError(f"{spelled('data_dir')} {os.fspath(data_dir)}: {name!r} {why}; leave it out")
-        rest += f"{'&' if '?' in rest else '?'}data_dir={quote(os.fspath(data_dir))}"
+        name += f"{'&' if '?' in rest else '?'}data_dir={quote(os.fspath(data_dir))}"
     if opened:
         return without_labels(spec) if unlabelled else spec
-    if colon and kind in _SOURCES:
-        if unlabelled:
-            return without_labels(_UNLABELLED.get(kind, _SOURCES[kind])(rest))
-        return (
-            open_folder(rest, allow_empty_classes=True)
-            if kind == "folder" and allow_empty_classes
-            else _SOURCES[kind](rest)
-        )
-    # A one-letter kind is a Windows drive, and one with a slash is a path that contains a colon.
-    if colon and len(kind) > 1 and "/" not in kind and "\\" not in kind:
-        if re.fullmatch(r"\d+\.\d+\.\d+", rest):
-            raise UsageError(f"dataset {name!r}: no source {kind!r}; a dataset of TFDS is tfds:{name}")
-        raise UsageError(f"dataset {name!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
-    return _open_path(name, unlabelled=unlabelled, allow_empty_classes=allow_empty_classes)
+    if unlabelled:
+        return without_labels(_open(name, {**_SOURCES, **_UNLABELLED}))
+    return _told(_open(name, _labelled(allow_empty_classes=allow_empty_classes)))
+
+
+def open_to_score(spec: str | os.PathLike[str] | Dataset, *, allow_empty_classes: bool = False) -> Dataset:
+    """Open labelled photos that a classifier is scored on, for which a folder or a table may hold one class only.
+
+    Parameters
+    ----------
+    spec, allow_empty_classes
+        As of `open_dataset`, which says what is raised, too.
+    """
+    if isinstance(spec, Dataset):
+        return spec
+    sources = _labelled(least_classes=1, allow_empty_classes=allow_empty_classes)
+    return _told(_open(os.fspath(spec), sources))
 
 
 def folder_spec(
@@ -153,18 +161,44 @@ def folder_spec(
     return spec
 
 
-def _open_path(path: str, *, unlabelled: bool, allow_empty_classes: bool) -> Dataset:
-    """Open a folder of class folders; for any other path, name the likely kind in the error."""
+def _told(data: Dataset) -> Dataset:
+    """Warn of classes that people take for one, whatever the source is."""
+    warn_all(f"{data.spec}: {note}" for note in alike(data.classes))
+    return data
+
+
+def _labelled(*, least_classes: int = 2, allow_empty_classes: bool) -> Mapping[str, Callable[[str], Dataset]]:
+    """Return the functions that read labels, by the kind of dataset."""
+    one_class = {kind: partial(_SOURCES[kind], least_classes=least_classes) for kind in _ONE_CLASS}
+    folder = partial(one_class["folder"], allow_empty_classes=allow_empty_classes)
+    return {**_SOURCES, **one_class, "folder": folder}
+
+
+def _open(name: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset:
+    """Open a spec by the function of its kind."""
+    kind, colon, rest = name.partition(":")
+    if colon and kind in sources:
+        return sources[kind](rest)
+    # A one-letter kind is a Windows drive, and one with a slash is a path that contains a colon.
+    if colon and len(kind) > 1 and "/" not in kind and "\\" not in kind:
+        if re.fullmatch(r"\d+\.\d+\.\d+", rest):
+            raise UsageError(f"dataset {name!r}: no source {kind!r}; a dataset of TFDS is tfds:{name}")
+        raise UsageError(f"dataset {name!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
+    return _open_path(name, sources["folder"])
+
+
+def _open_path(path: str, open_: Callable[[str], Dataset]) -> Dataset:
+    """Open a folder; for any other path, name the likely kind in the error."""
     file, mark, _ = path.rpartition("?")  # options may stand behind it already
     suffix = Path(file if mark else path).suffix.casefold()
-    meant = "lists" if unlabelled and suffix == ".txt" else _SUFFIXES.get(suffix)
+    meant = "lists" if open_ is open_photos and suffix == ".txt" else _SUFFIXES.get(suffix)
     if meant and not expanded(path).is_dir():
         near = "" if os.path.exists(file if mark else path) else near_names(file if mark else path)
         if near:
             raise MissingFileError(f"no dataset {path}; {near}")
         raise UsageError(f"dataset {path!r} says no kind and is no folder; did you mean {meant}:{path}?")
     try:
-        return open_photos(path) if unlabelled else open_folder(path, allow_empty_classes=allow_empty_classes)
+        return open_(path)
     except MissingFileError as error:
         if re.fullmatch(r"[a-z]\w*", path) and "did you mean" not in str(error):
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None

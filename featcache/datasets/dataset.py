@@ -1,6 +1,7 @@
 """A dataset: records with lazily read bytes, class names and splits; every input format is opened as one."""
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ def space_at_end(path: str | os.PathLike[str]) -> str:
 def features_alone(spec: str) -> str:
     """Return how features of images without labels are had, as the end of an error about their labels."""
     if spelled("unlabelled").startswith("--"):
-        return f"for features without labels: featcache extract {spec} --unlabelled"
+        return f"for features without labels: featcache extract {shlex.quote(spec)} --unlabelled"
     return f"for features without labels: featcache.extract({spec!r}, unlabelled=True)"
 
 

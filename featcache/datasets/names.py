@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from featcache.errors import DataError
 
@@ -61,8 +62,17 @@ def confusable(names: Iterable[str]) -> list[tuple[str, ...]]:
     """
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        groups.setdefault(_folded(name), []).append(name)
+        groups.setdefault(folded(name), []).append(name)
     return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def alike(classes: Sequence[str]) -> Iterator[str]:
+    """Yield notes for the user on the classes that are `confusable`."""
+    for group in confusable(classes):
+        yield (
+            f"classes {told_apart(group)} differ only in case, blanks or the form of their letters; if they are one, "
+            "write it the same way everywhere"
+        )
 
 
 def told_apart(names: Sequence[str]) -> str:
@@ -79,11 +89,26 @@ def told_apart(names: Sequence[str]) -> str:
     return " and ".join(map(repr if len(looks) == len(names) else ascii, names))
 
 
-def _folded(name: str) -> str:
+def folded(name: str, form: Literal["NFC", "NFKC"] = "NFKC") -> str:
+    r"""Return what names have in common that differ in case, blanks at their ends and Unicode form alone.
+
+    Parameters
+    ----------
+    name
+        Of a class, a folder or a file.
+    form
+        ``"NFKC"`` also takes for one what looks alike, such as a raised 2 and a 2; ``"NFC"`` only what is one letter,
+        however it is stored.
+
+    Examples
+    --------
+    >>> folded("Cafe\u0301 ") == folded("caf\u00e9"), folded("m\u00b2"), folded("m\u00b2", "NFC")
+    (True, 'm2', 'm²')
+    """
     if name.isascii():  # by far the most, and at once
         return name.casefold().strip()
     # Twice: what folding the case leaves may have another form.
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
+    return unicodedata.normalize(form, unicodedata.normalize(form, name).casefold()).strip()
 
 
 def require_kept(ids: Sequence[str], spec: str) -> None:

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from functools import partial
 
+from featcache.core.argument_types import spelled
 from featcache.core.disk.names import expanded, require_file
 from featcache.core.tasks import UNLABELLED
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
@@ -12,7 +13,8 @@ from featcache.datasets.formats.listed_files import Entry, to_dataset
 from featcache.datasets.formats.split_lists import open_lists
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.datasets.left_out import in_words
-from featcache.errors import DataError
+from featcache.datasets.spec_options import FOLDER_OPTIONS, read_options
+from featcache.errors import DataError, UsageError
 
 
 def without_labels(data: Dataset) -> Dataset:
@@ -37,7 +39,16 @@ def open_photos(path: str) -> Dataset:
         If it does not exist.
     DataError
         If it holds no images.
+    UsageError
+        If options stand behind it, which say what its labels and splits are.
     """
+    place, options = read_options("folder", path, FOLDER_OPTIONS)
+    if options:
+        raise UsageError(
+            f"dataset {path!r}: {', '.join(f'{key}=' for key in options)} says what labels or splits are, and "
+            f"{spelled('unlabelled')} takes every image below the folder without; name it alone ({place}), or leave "
+            f"{spelled('unlabelled')} out"
+        )
     root = expanded(path)
     records, skipped = image_records(root)
     reasons = skipped.reasons()

@@ -138,7 +138,8 @@ def prepare_setup(
         data = from_cut(classifier, network, opened, layer)
     else:
         given = classifier.provenance["dataset"] if dataset is None else dataset
-        found = open_dataset(given)
+        # Of a class without a readable picture the classifier decides: all of its own have to be there.
+        found = open_dataset(given, allow_empty_classes=True)
         data = from_photos(classifier, found, report=report, workers=workers)
     if not len(data.rows.val) and not len(data.rows.test):
         raise DataError(

@@ -84,6 +84,7 @@ ANSWERS = {
     "evaluate classifier sweep": (3, "sweep is the results of a sweep, no dataset of photos; its best head is the classifier sweep/classifier"),
     "finetune classifier cache.h5": (2, "cache.h5 is a cache of features, no photos; to train from it: featcache finetune classifier --cache cache.h5"),
     "predict classifier photos.csv": (3, "photos.csv is a table or a dataset, no photo; to score what it lists: featcache evaluate classifier csv:photos.csv"),
+    "predict classifier folder:photos?splits=none": (3, "folder:photos?splits=none is a table or a dataset, no photo; to score what it lists: featcache evaluate classifier 'folder:photos?splits=none'"),
     "predict classifier sweep": (3, "sweep is the results of a sweep, no photo; name photos, or folders of them"),
     # Something else in the place of a backbone.
     "extract photos -b model.keras": (2, "model.keras is a file of a network's weights; name the network that they are of: --backbone NAME --weights model.keras"),

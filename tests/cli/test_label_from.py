@@ -58,6 +58,9 @@ def test_without_photos_there_are_no_names(cli, photos, trained):
     assert (
         "--label-from {label}.{}.png: it is for photos, and none are given; name their folder" in refused.err
     )
+    refused = cli("evaluate", str(trained.folder), "--allow-empty-classes")
+    assert refused.code == 2
+    assert "--allow-empty-classes: it is for photos, and none are given; name their folder" in refused.err
 
 
 def test_names_that_do_not_fit_are_shown_to_the_command(cli, photos):

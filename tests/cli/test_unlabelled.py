@@ -83,6 +83,17 @@ def test_a_vanished_class_names_the_option(cli, tmp_path, monkeypatch, without_p
     assert "1 class folder without images (owl/), 1 HEIC file (1.heic): unsupported format" in ran.out
 
 
+def test_photos_are_scored_without_a_vanished_class(cli, trained, tmp_path, monkeypatch, without_plugins):
+    monkeypatch.chdir(tmp_path)
+    photo_folder(tmp_path / "new", {"cat": 2, "dog": 2, "owl": 0})
+    (tmp_path / "new/owl/1.heic").touch()
+    refused = cli("evaluate", trained.folder, "new")
+    assert (refused.code, refused.out) == (3, "")
+    assert "; to go on without this class add --allow-empty-classes" in refused.err
+    scored = cli("evaluate", trained.folder, "new", "--allow-empty-classes", "--json")
+    assert scored.result["count"] == 4
+
+
 @pytest.mark.usefixtures("folder")
 def test_twelve_bits_of_sixteen_are_named_and_scaled(cli, tmp_path):
     for name, value in (("cat", 4000), ("dog", 100)):

@@ -1,6 +1,7 @@
 """Photos without labels: every place that they may be in, and what refuses them otherwise."""
 
 import io
+import re
 import tarfile
 
 import numpy as np
@@ -162,6 +163,25 @@ NOTHING = {
     ),
     "list without a kind": ("gone.txt", UsageError, r"did you mean lists:.*gone\.txt\?"),
 }
+
+
+@pytest.mark.parametrize("option", ["splits=train=cat", "classes_at=1", "label_from={label}_{}"])
+@pytest.mark.parametrize("kind", ["folder:", ""])
+def test_options_that_tell_labels_are_refused(tmp_path, option, kind):
+    photo_folder(tmp_path / "set", {"cat": 1})
+    name = option.partition("=")[0]
+    with pytest.raises(
+        UsageError,
+        match=rf"{name}= says what labels or splits are, and unlabelled takes every image below the folder without; "
+        rf"name it alone \({re.escape(str(tmp_path))}/set\), or leave unlabelled out$",
+    ):
+        open_dataset(f"{kind}{tmp_path / 'set'}?{option}", unlabelled=True)
+
+
+def test_a_folder_of_such_a_name_is_opened(tmp_path):
+    photo_folder(tmp_path / "set?classes_at=1", {"cat": 1})
+    found = open_dataset(f"folder:{tmp_path}/set?classes_at=1", unlabelled=True)
+    assert [record.id for record in found.records] == ["cat/0.png"]
 
 
 @pytest.mark.parametrize("situation", NOTHING)

@@ -1,9 +1,8 @@
 """A narrow network that has layouts of PyTorch and Keras, and what people make of such a model in both."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import safetensors.numpy
 from flax import nnx
 
-from featcache.backbones import load, registry
+from featcache.backbones import load
 from featcache.backbones.chain import Backbone
 from featcache.backbones.family import Family
 from featcache.backbones.loaded import LoadedBackbone
@@ -19,6 +18,7 @@ from featcache.backbones.nn.basic import ConvNorm, Dense, GlobalAveragePool, rel
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights.key_mapping import KeyTable, keras_leaf, torch_leaf
 from featcache.errors import FeatcacheWarning
+from helpers.known_families import known
 from helpers.support import keras
 
 Tensors = dict[str, np.ndarray]
@@ -83,17 +83,8 @@ PRETRAINED = tuple(
 FAMILY = Family("near", "none", 1, build, {"torch": _torch, "keras": _keras}, PRETRAINED, {"Near": "near"})
 
 
-@contextmanager
-def registered() -> Iterator[None]:
-    """Let featcache know the network."""
-    before = registry.families
-    registry.families = lambda: (*before(), FAMILY)
-    registry.pretrained_weights.cache_clear()
-    try:
-        yield
-    finally:
-        registry.families = before
-        registry.pretrained_weights.cache_clear()
+registered = partial(known, FAMILY)
+"""Context in which featcache knows the network."""
 
 
 def torch_tensors(classes: int | None = 10, seed: int = 0) -> Tensors:

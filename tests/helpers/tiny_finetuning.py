@@ -1,14 +1,12 @@
 """A network of four small stages, photos it can learn, and a head on it: everything compiles in a second."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from flax import nnx
 
-from featcache.backbones import registry
 from featcache.backbones.chain import Backbone, variables
 from featcache.backbones.family import Family
 from featcache.backbones.loaded import LoadedBackbone
@@ -16,6 +14,7 @@ from featcache.backbones.nn.basic import ConvNorm, GlobalAveragePool, relu6
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights.loading import fill_state
 from featcache.classifier.classifier import Classifier
+from helpers.known_families import known
 from helpers.photo_folders import photo_folder
 
 CLASSES = ("cat", "dog", "owl")
@@ -51,17 +50,8 @@ PRETRAINED = replace(
 FAMILY = Family("tiny", "none", 1, build, {}, (PRETRAINED,))
 
 
-@contextmanager
-def registered() -> Iterator[None]:
-    """Let featcache know the tiny network, so that what is saved of it can be loaded."""
-    before = registry.families
-    registry.families = lambda: (*before(), FAMILY)
-    registry.pretrained_weights.cache_clear()
-    try:
-        yield
-    finally:
-        registry.families = before
-        registry.pretrained_weights.cache_clear()
+registered = partial(known, FAMILY)
+"""Context in which featcache knows the tiny network."""
 
 
 def tiny_network(seed: int = 0) -> LoadedBackbone:

@@ -1,21 +1,21 @@
 """A family of tiny networks with published weights of which no hash is: files are written, loaded and recorded."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
 from flax import nnx
 
-from featcache.backbones import registry
 from featcache.backbones.chain import Backbone, variables
 from featcache.backbones.family import Download, Family, Pretrained
 from featcache.backbones.nn.basic import ConvNorm, Dense, GlobalAveragePool, relu6
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights.key_mapping import KeyTable
 from featcache.core.environment import weights_folder
+from helpers.known_families import known
 
 Tensors = dict[str, np.ndarray]
 
@@ -69,17 +69,8 @@ NARROW, WIDE = _weights("narrow", 4), _weights("wide", 8)
 FAMILY = Family("strip", "none", 1, build, {"own": _table}, (NARROW, WIDE))
 
 
-@contextmanager
-def registered() -> Iterator[None]:
-    """Let featcache know the tiny networks."""
-    before = registry.families
-    registry.families = lambda: (*before(), FAMILY)
-    registry.pretrained_weights.cache_clear()
-    try:
-        yield
-    finally:
-        registry.families = before
-        registry.pretrained_weights.cache_clear()
+registered = partial(known, FAMILY)
+"""Context in which featcache knows the tiny networks."""
 
 
 def drawn(

@@ -18,14 +18,16 @@ from featcache.datasets.dataset import Dataset, access_errors
 from featcache.datasets.formats.listed_files import Entry, to_dataset
 from featcache.datasets.left_out import without_images
 from featcache.datasets.names import shown, why_not_kept
+from featcache.datasets.paths.finding import Finder
+from featcache.datasets.paths.options import KEYS, PathOptions, read_roots
 from featcache.datasets.spec_options import read_options
-from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.errors import DataError, UsageError, did_you_mean
 
 MOST_BYTES = 2**29
 """Of a file; the largest of COCO's own has 450 MB."""
 MOST_OBJECTS = 2**24
 MOST_VALUES = 2**27
-_OPTIONS = ("root", "task")
+_OPTIONS = (*KEYS, "task")
 _TASKS = (MULTICLASS, MULTILABEL)
 _KEPT = ("id", "file_name", "image_id", "category_id", "name", "images", "annotations", "categories")
 _EXPECTED = (
@@ -44,7 +46,7 @@ def open_coco(text: str, *, least_classes: int = 2) -> Dataset:
     ----------
     text
         What follows ``coco:`` in a spec: a file, and the options ``root``, the folder of the photos, relative to the
-        file's own; and ``task``.
+        file's own; ``suffix`` and ``map`` (`featcache.datasets.paths.options`); and ``task``.
     least_classes
         2 for training; where photos are only scored, 1 is enough.
 
@@ -57,15 +59,14 @@ def open_coco(text: str, *, least_classes: int = 2) -> Dataset:
     DataError
         If the file is no such JSON, is too large, or names an image or a category that it does not have.
     """
-    name, options = read_options(text, _OPTIONS)
+    name, options = read_options("coco", text, _OPTIONS)
     file, task = expanded(name), options.get("task")
     if task is not None and task not in _TASKS:
         raise UsageError(f"dataset {'coco:' + text!r}: no task {task!r}; {did_you_mean(task, _TASKS)}")
     with access_errors(file):
         require_file(file, _EXPECTED, missing=f"no file {file}; expected {_EXPECTED}")
-    root = file.parent / expanded(options.get("root", ""))
-    if not root.is_dir():
-        raise MissingFileError(f"no folder {root}, which root= names; it is relative to the folder of {file}")
+    roots = read_roots(options.get("root", ""), file.parent, f"the folder of {file}")
+    paths = PathOptions.read(options.get("suffix"), options.get("map"))
     images, categories, found = _read(file)
     several = next((image for image, own in found.items() if len(own) > 1), None)
     if several is not None and task == MULTICLASS:
@@ -88,7 +89,7 @@ def open_coco(text: str, *, least_classes: int = 2) -> Dataset:
         Entry(
             place=f"{file}, image {image}",
             id=images[image],
-            path=os.path.join(root, images[image]),
+            path=os.path.join(roots[0], images[image]),
             label="" if chosen == MULTILABEL else categories[next(iter(found[image]))],
             target=tuple(float(own in found.get(image, ())) for own in used)
             if chosen == MULTILABEL
@@ -103,10 +104,11 @@ def open_coco(text: str, *, least_classes: int = 2) -> Dataset:
         spec=f"coco:{text}",
         name=f"{file.stem}-coco",
         lookup="paths are relative to the JSON's folder, or to another with ?root=FOLDER",
-        location=f"coco:{file.resolve()}?root={root.resolve()}",
-        folder=root,
+        location=paths.location(f"coco:{file.resolve()}", roots),
+        folder=roots[0] if len(roots) == 1 else file.parent,
         skipped=skipped,
         least_classes=least_classes,
+        finder=Finder([str(root) for root in roots], str(file.parent), paths),
     )
 
 

@@ -1,6 +1,7 @@
 """Folders of images: ``root/split/class/*.jpg`` or ``root/class/*.jpg``."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, features_alone, space_at_end
 from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.folder_files import FoundImage, entries_of, images_below, inode, is_folder
-from featcache.datasets.labels.file_names import NamePattern
+from featcache.datasets.labels.file_names import NamePattern, Told
 from featcache.datasets.labels.name_forms import in_words as form_in_words
 from featcache.datasets.labels.name_forms import told_classes
 from featcache.datasets.layouts.chosen import chosen_layout, read_level, read_splits
@@ -20,8 +21,8 @@ from featcache.datasets.layouts.layout import Layout
 from featcache.datasets.layouts.split_words import split_of
 from featcache.datasets.layouts.tree import count_images, split_files, tree
 from featcache.datasets.left_out import LeftOut, in_words, refuse_vanished
-from featcache.datasets.names import confusable, natural_key, told_apart
-from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, read_options
+from featcache.datasets.names import natural_key
+from featcache.datasets.spec_options import CLASSES_AT, FOLDER_OPTIONS, LABEL_FROM, SPLITS, read_options
 from featcache.errors import DataError, UsageError
 from featcache.images.given_path import PHOTOS, refusal
 
@@ -67,7 +68,7 @@ def open_folder(path: str, *, least_classes: int = 2, allow_empty_classes: bool 
     UsageError
         If an option is unknown, or its value cannot be used.
     """
-    place, options = (path, {}) if os.path.isdir(expanded(path)) else read_options(path)
+    place, options = read_options("folder", path, FOLDER_OPTIONS)
     root = expanded(place)
     _require_folder(root)
     skipped = LeftOut()
@@ -76,8 +77,6 @@ def open_folder(path: str, *, least_classes: int = 2, allow_empty_classes: bool 
     )
     found = read(root, options, skipped, least_classes=least_classes)
     classes = sorted({own.label for own in found}, key=natural_key)
-    for told in _alike(root, classes):
-        warn(told)
     skipped.tell()
     labels = {name: index for index, name in enumerate(classes)}
     below = {folder: _below(folder, root) for folder in {os.path.dirname(own.image.path) for own in found}}
@@ -162,7 +161,7 @@ def _by_folders(
     skipped.folders("class folder", "without images", hollow)
     if classes and not allow_empty_classes:
         refuse_vanished(root, vanished)
-    _refuse_unusable(root, [*classes], skipped, least_classes)
+    _refuse_unusable(root, found, skipped, least_classes, by="folders")
     if layout.said:
         warn(layout.said)
     return found
@@ -200,37 +199,36 @@ def _class_folders(root: Path, layout: Layout, skipped: LeftOut) -> list[tuple[s
     return [(part.split, part.label, root / part.path) for part in layout.parts]
 
 
-def _alike(root: Path, classes: Sequence[str]) -> list[str]:
-    """Return what is said of classes that people take for one."""
-    return [
-        f"{root}: the class folders {told_apart(group)} differ only in case, blanks or the form of their letters; if "
-        "they are one class, give them one name"
-        for group in confusable(classes)
-    ]
-
-
-def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: int) -> None:
+def _refuse_unusable(
+    root: Path, found: Sequence[_Labelled], skipped: LeftOut, least: int, *, by: str
+) -> None:
+    """Refuse too few classes; `by` says what tells them: ``"folders"`` or ``"names"``."""
+    classes = {own.label for own in found}
     if len(classes) >= max(least, 1):
         return
+    if not classes and (said := refusal(root, PHOTOS)):
+        raise DataError(said)
     reasons = skipped.reasons()
-    found = f"; left out: {in_words(reasons)}" if reasons else ""
-    hint = _form_of_names(root)
+    rest = f"; left out: {in_words(reasons)}" if reasons else ""
+    alone = f"; {features_alone(str(root))}" if classes or skipped["not in a class folder"] else ""
+    if by == "folders":
+        rest = f"; {LAYOUTS}{alone}{rest}{_form_of_names(root)}"
+    elif classes:
+        rest = f"{alone}{rest}"
     if not classes:
-        if said := refusal(root, PHOTOS):
-            raise DataError(said)
-        alone = f"; {features_alone(str(root))}" if skipped["not in a class folder"] else ""
-        raise DataError(f"{root} holds no images in class folders; {LAYOUTS}{alone}{found}{hint}")
-    raise DataError(
-        f"{root} holds one class ({classes[0]}); a classifier needs at least two; {LAYOUTS}; "
-        f"{features_alone(str(root))}{found}{hint}"
-    )
+        raise DataError(f"{root} holds no images{' in class folders' if by == 'folders' else ''}{rest}")
+    told = " by its files' names" if by == "names" else ""
+    raise DataError(f"{root} holds one class ({min(classes)}){told}; a classifier needs at least two{rest}")
 
 
 def _form_of_names(root: Path) -> str:
     """Return a hint at the option that reads the labels in the files' names, where they have a form that tells some."""
-    names = [os.path.basename(image.path) for image in images_below(root, LeftOut())]
-    told = told_classes(names) if names else None
-    return f". The files' names tell classes: {form_in_words(*told)}" if told else ""
+    train = [above for split, above in _split_folders(root, None, LeftOut()) if split == "train"]
+    for place in (root, *train):  # those of a test split may only number the images
+        names = [os.path.basename(image.path) for image in images_below(place, LeftOut())]
+        if names and (told := told_classes(names)):
+            return f". The files' names tell classes: {form_in_words(*told)}"
+    return ""
 
 
 # Classes by names ---------------------------------------------------------------------------------------------
@@ -247,17 +245,32 @@ def _by_names(
             "folders; give one of them"
         )
     found = [
-        (split, image)
+        (split, above, image)
         for split, above in _split_folders(root, options.get(SPLITS), skipped)
         for image in images_below(above, skipped, () if above == root else (inode(root),))
     ]
-    told = pattern.require([_below(image.path, root) for _, image in found], root)
+    names = [_below(image.path, root) for _, _, image in found]
+    told = pattern.read(names)
+    hollow = _without_labels(found, told)
+    for above, count in hollow.items():
+        skipped[f"without labels ({_below(str(above), root)}/)"] = count
+    kept = [number for number, (_, above, _) in enumerate(found) if above not in hollow]
+    fitting = pattern.require([names[number] for number in kept], [told[number] for number in kept], root)
     labelled = [
-        _Labelled(image, own.label, own.split or split, own.group)
-        for (split, image), own in zip(found, told, strict=True)
+        _Labelled(found[number][2], own.label, own.split or found[number][0], own.group)
+        for number, own in zip(kept, fitting, strict=True)
     ]
-    _refuse_few(root, {own.label for own in labelled}, skipped, least_classes)
+    _refuse_unusable(root, labelled, skipped, least_classes, by="names")
     return labelled
+
+
+def _without_labels(
+    found: Sequence[tuple[str, Path, FoundImage]], told: Sequence[Told | None]
+) -> dict[Path, int]:
+    """Return the folders of test images of which no name tells a label, and how many are in each."""
+    counts = Counter(above for split, above, _ in found if split == "test")
+    labelled = {above for (_, above, _), own in zip(found, told, strict=True) if own is not None}
+    return {above: count for above, count in counts.items() if above not in labelled} if labelled else {}
 
 
 def _split_folders(root: Path, chosen: str | None, skipped: LeftOut) -> list[tuple[str, Path]]:
@@ -275,15 +288,3 @@ def _split_folders(root: Path, chosen: str | None, skipped: LeftOut) -> list[tup
     if named:
         skipped.folders("folder", "beside the splits", [f.name for f in folders if f not in taken])
     return named or [(UNSPLIT, root)]
-
-
-def _refuse_few(root: Path, classes: set[str], skipped: LeftOut, least: int) -> None:
-    if len(classes) >= max(least, 1):
-        return
-    reasons = skipped.reasons()
-    found = f"; left out: {in_words(reasons)}" if reasons else ""
-    raise DataError(
-        f"{root} holds one class ({min(classes)}) by its files' names; a classifier needs at least two{found}"
-        if classes
-        else f"{root} holds no images{found}"
-    )

@@ -131,7 +131,7 @@ def _split_of(own: str, splits: Mapping[str, tuple[str, str]], root: Path) -> st
 def _refuse_one_name_for_two(
     labels: Mapping[str, tuple[str, str]], names: Mapping[str, tuple[str, str]], root: Path
 ) -> None:
-    """Names of the classes above those that images have may repeat, as in the hierarchy of NABirds."""
+    """Refuse one name of two classes that have images; of classes above them, as NABirds has, it may repeat."""
     taken: dict[str, str] = {}
     for number in dict.fromkeys(number for number, _ in labels.values()):
         if number in names and (other := taken.setdefault(names[number][0], number)) != number:

@@ -115,7 +115,7 @@ def to_dataset(
     ids = unique_ids([entry.id for entry in entries])
     _tell_what_is_missing(entries, files, finder, os.path.abspath(folder), spec, lookup)
     _tell_what_is_elsewhere(entries, os.path.abspath(folder), spec)
-    warn_all(f"{spec}: {note}" for note in confused(entries, files, classes))
+    warn_all(f"{spec}: {note}" for note in confused(entries, files))
     records = [
         Record(
             id=own,
@@ -133,18 +133,11 @@ def to_dataset(
     return Dataset(spec, name, tuple(classes), records, dict(skipped or {}), task, location)
 
 
-def confused(
-    entries: Sequence[Entry], files: Sequence[os.stat_result | None], classes: Sequence[str]
-) -> Iterator[str]:
-    """Yield what looks like one class or one file under several names, as notes for the user.
+def confused(entries: Sequence[Entry], files: Sequence[os.stat_result | None]) -> Iterator[str]:
+    """Yield what looks like one file under several names, as notes for the user.
 
     Names of files that are all there, each another, are their owner's business.
     """
-    for group in confusable(classes):
-        yield (
-            f"classes {told_apart(group)} differ only in case, blanks or the form of their letters; if they are one, "
-            "write it the same way everywhere"
-        )
     place = {entry.id: number for number, entry in enumerate(entries)}
     for group in confusable(place):
         there = [files[place[name]] for name in group]

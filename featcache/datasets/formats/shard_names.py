@@ -72,6 +72,3 @@ def _matches(name: str) -> list[str]:
     elif not glob.has_magic(name) or os.path.exists(name):
         return [name]
     return sorted(glob.glob(name), key=natural_key)
-
-
-# Members of a shard -----------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ from featcache.datasets.left_out import without_images
 from featcache.datasets.paths.finding import taken_twice
 from featcache.datasets.paths.listed_images import ListedImages
 from featcache.datasets.paths.near import described
-from featcache.datasets.paths.options import PathOptions, read_roots, split_options
+from featcache.datasets.paths.options import KEYS, PathOptions, read_roots
+from featcache.datasets.spec_options import read_options
 from featcache.errors import DataError, MissingFileError, did_you_mean
 from featcache.splits.slices import SPLITS
 
@@ -68,7 +69,7 @@ def open_lists(path: str, *, unlabelled: bool = False) -> Dataset:
         If there are no lists or nothing in them, an entry can mean two files, has no class or an unknown one, is in
         two lists, or there is a single class.
     """
-    plain_path, options = split_options(path)
+    plain_path, options = read_options("lists", path, KEYS)
     root, paths = expanded(plain_path), PathOptions.read(options.get("suffix"), options.get("map"))
     with access_errors(root):
         require_folder(root, f"a folder of split lists; {LAYOUTS}", missing=f"no folder {root}; {LAYOUTS}")

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from featcache.core.disk.names import expanded, near_names, require_file
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS, UNLABELLED
@@ -26,6 +25,7 @@ from featcache.datasets.labels.columns import stand_in
 from featcache.datasets.left_out import without_images
 from featcache.datasets.paths.finding import Finder
 from featcache.datasets.paths.options import PathOptions, read_roots
+from featcache.datasets.spec_options import parse_options
 from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
@@ -89,7 +89,14 @@ class TableSpec:
             If an option is unknown, given twice, or has no value.
         """
         file, mark, query = text.rpartition("?")
-        options = _read_options(query, text) if mark else {}
+        options = parse_options(
+            query if mark else "",
+            _OPTIONS,
+            f"csv:{text}",
+            may_be_empty=("split", "group"),
+            unknown="a file whose name holds '?' is written with another '?' at its end",
+            twice={"label": "; several columns of labels have a comma between them"},
+        )
         delimiter = options.pop("delimiter", None)
         if delimiter is not None:
             delimiter = "\t" if delimiter == "tab" else delimiter
@@ -241,9 +248,7 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
         spec=f"csv:{text}",
         name=spec.name,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
-        location="&".join(
-            filter(None, [f"csv:{spec.file.resolve()}?root={_resolved(roots)}", spec.paths.said()])
-        ),
+        location=spec.paths.location(f"csv:{spec.file.resolve()}", roots),
         folder=root if len(roots) == 1 else spec.file.parent,
         least_classes=least_classes,
         skipped=without_images(known.absent),
@@ -255,10 +260,6 @@ def _missing(file: Path) -> str:
     return f"no file {file}{space_at_end(file)}; {near_names(file) or f'expected {_EXPECTED}'}"
 
 
-def _resolved(roots: list[Path]) -> str:
-    return ",".join(str(root.resolve()) for root in roots)
-
-
 def _refusal(text: str, why: str) -> UsageError:
     return UsageError(f"dataset {'csv:' + text!r}: {why}")
 
@@ -267,25 +268,6 @@ def _names(text: str, table: Table) -> list[str]:
     """Return the columns between commas, without the spaces around them where no column has those."""
     names = (name if name in table.columns else name.strip() for name in text.split(","))
     return [name for name in names if name]
-
-
-def _read_options(query: str, text: str) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for part in filter(None, query.split("&")):
-        key, equals, value = part.partition("=")
-        if key not in _OPTIONS:
-            raise _refusal(
-                text,
-                f"no option {key!r}; {did_you_mean(key, _OPTIONS)}; "
-                "a file whose name holds '?' is written with another '?' at its end",
-            )
-        if key in options:
-            several = "; several columns of labels have a comma between them" if key == "label" else ""
-            raise _refusal(text, f"option {key} is given twice; give it once{several}")
-        if not equals or (not value and key not in ("split", "group")):
-            raise _refusal(text, f"option {key} has no value; expected {key}=VALUE")
-        options[key] = unquote(value)
-    return options
 
 
 # Values -----------------------------------------------------------------------------------------------------

@@ -115,13 +115,13 @@ class NamePattern:
             found = self._apart(searched)
         return [_told(parts) for parts in found]
 
-    def require(self, names: Sequence[str], folder: Path) -> list[Told]:
+    def require(self, names: Sequence[str], found: Sequence[Told | None], folder: Path) -> list[Told]:
         """Return what each name tells, splits by their usual names.
 
         Parameters
         ----------
-        names
-            As for `read`.
+        names, found
+            Given to `read`, and returned by it.
         folder
             Where they are, for messages.
 
@@ -129,10 +129,7 @@ class NamePattern:
         ------
         DataError
             If the pattern does not fit a name, or what is told cannot be stored, or is no split; shows the first ones.
-        UsageError
-            As `read`.
         """
-        found = self.read(names)
         told = [own for own in found if own is not None]
         option = f"{spelled('label_from')} {self.text!r}"
         if len(told) < len(found):

@@ -16,7 +16,11 @@ WORDS = {
     "holdout": "test",
     "heldout": "test",
 }
-"""Words that mean a split; those of `featcache.splits.slices.SPLITS` are what tables and slices know."""
+"""Words that mean a split in the name of a folder or of a shard.
+
+Tables, lists, slices and what `splits` says know fewer, `featcache.splits.slices.SPLITS`: there a word stands alone,
+and a wrong guess would go unseen, while of a folder what lies in and beside it is looked at, too.
+"""
 
 FILLERS = frozenset(
     {"set", "sets", "subset", "data", "dataset", "datasets", "split", "splits", "seg", "sample", "samples"}

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -93,7 +92,7 @@ class Finder:
         if above not in self.listed:
             self.listed[above] = {}
             for root in self.roots:
-                for own in entries(os.path.join(root, above), sys.maxsize):
+                for own in entries(os.path.join(root, above)):
                     self.listed[above].setdefault(own, []).append(root)
         return self.listed[above].get(last, ())
 

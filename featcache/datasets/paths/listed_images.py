@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from featcache.datasets.bare_files import format_without_extension
 from featcache.datasets.paths.options import PathOptions
-from featcache.datasets.paths.spelling import Spellings, fold, plain
+from featcache.datasets.paths.spelling import Spellings, entries, fold, plain
 from featcache.errors import DataError
 from featcache.images.names import EXTENSIONS
 
@@ -90,7 +90,7 @@ class ListedImages:
         """Return the files of a folder under their names, and images also without their suffix."""
         if folder not in self.listed:
             names: defaultdict[str, list[str]] = defaultdict(list)
-            for name in sorted(_listdir(folder)):
+            for name in sorted(entries(folder)):
                 stem, suffix = os.path.splitext(name)
                 if suffix.casefold() in EXTENSIONS:
                     names[name].append(name)
@@ -106,10 +106,3 @@ class ListedImages:
                 names[fold(name)].update(files)
             self.folded[folder] = dict(names)
         return self.folded[folder]
-
-
-def _listdir(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (OSError, ValueError):  # an entry may name any folder, also one that no file system takes
-        return []

@@ -8,8 +8,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from featcache.datasets.paths.options import with_options
 from featcache.datasets.paths.spelling import fold, plain
+from featcache.datasets.spec_options import with_options
 from featcache.images.names import is_image_name, unread_format
 
 _MOST_FILES, _SECONDS = 200_000, 2.0
@@ -258,4 +258,5 @@ def _said(near: Near, spec: str, root: str, some_exist: bool) -> str:
     pairs = ", ".join(f"{file} for {name!r}" for name, file in near.pairs)
     shown = " and ".join(f"{key}={value}" for key, value in options.items())
     share = "them" if near.fits == near.of else f"{near.fits} of {near.of} of them"
-    return f"there is {pairs}; {shown} finds {share}: {shlex.quote(with_options(spec, options))}"
+    find = "find" if len(options) > 1 else "finds"
+    return f"there is {pairs}; {shown} {find} {share}: {shlex.quote(with_options(spec, options))}"

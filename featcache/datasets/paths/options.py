@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -74,6 +74,11 @@ class PathOptions:
         suffix = f"suffix={','.join(self.suffixes)}" if self.suffixes else ""
         return "&".join(filter(None, [suffix, "" if self.old is None else f"map={self.old}:{self.new}"]))
 
+    def location(self, place: str, roots: Sequence[Path]) -> str:
+        """Return what decides which file a given path is: the list that it stands in, the roots, and the options."""
+        root = ",".join(str(each.resolve()) for each in roots)
+        return "&".join(filter(None, [f"{place}?root={root}", self.said()]))
+
 
 def _read_suffixes(text: str) -> tuple[str, ...]:
     parts = [part.strip() for part in text.split(",")]
@@ -127,40 +132,3 @@ def _folders(place: Path) -> list[Path]:
         return [each for each in place.iterdir() if each.is_dir()]
     except OSError:
         return []
-
-
-def split_options(text: str) -> tuple[str, dict[str, str]]:
-    """Return the path in the spec of lists, and the options behind it, which begin where the name of one follows ``?``.
-
-    Raises
-    ------
-    UsageError
-        If an option is unknown, given twice, or has no value.
-    """
-    start = re.search(rf"\?(?=(?:{'|'.join(KEYS)})=)", text)
-    options: dict[str, str] = {}
-    for part in [] if start is None else filter(None, text[start.end() :].split("&")):
-        key, _, value = part.partition("=")
-        if key not in KEYS:
-            raise UsageError(
-                f"lists:{text}: no option {key!r}; {did_you_mean(key, KEYS)}; in a value, & is written %26"
-            )
-        if key in options or not value:
-            raise UsageError(
-                f"lists:{text}: option {key} is given twice or has no value; expected {key}=VALUE once"
-            )
-        options[key] = unquote(value)
-    return text if start is None else text[: start.start()], options
-
-
-def with_options(spec: str, options: Mapping[str, str]) -> str:
-    """Return a spec with these options in it, in the place of others of the same names."""
-    head, mark, query = spec.rpartition("?")
-    path, kept = (head, query.split("&")) if mark and (not query or re.match(r"\w+=", query)) else (spec, [])
-    kept = [part for part in kept if part.partition("=")[0] not in options and part]
-    written = [f"{key}={_quoted(value)}" for key, value in options.items()]
-    return f"{path}?{'&'.join([*kept, *written])}"
-
-
-def _quoted(value: str) -> str:
-    return value.replace("%", "%25").replace("&", "%26").replace("?", "%3F")

@@ -1,11 +1,12 @@
 """One name in two spellings: backslashes, blanks at the ends, ``%20``, upper case, the Unicode form, ``file://``."""
 
 import os
-import unicodedata
+import sys
 from collections import defaultdict
 from urllib.parse import unquote
 
 from featcache.core.disk.file_urls import local_path
+from featcache.datasets.names import folded
 from featcache.errors import UsageError
 
 _MOST = 200_000
@@ -40,8 +41,8 @@ def fold(part: str) -> str:
     >>> fold("A%20B.JPG ") == fold("a b.jpg"), fold("cafe\u0301") == fold("caf\u00e9")
     (True, True)
     """
-    composed = unicodedata.normalize("NFC", unquote(part).strip())
-    return unicodedata.normalize("NFC", composed.casefold())
+    # NFC, since a raised 2 in a file's name is no other way to write a 2.
+    return folded(unquote(part), "NFC")
 
 
 class Spellings:
@@ -74,7 +75,7 @@ class Spellings:
         return self._listed[folder]
 
 
-def entries(folder: str, most: int) -> list[str]:
+def entries(folder: str, most: int = sys.maxsize) -> list[str]:
     """Return the names in a folder; none of one that cannot be listed, or holds more than `most`."""
     found: list[str] = []
     try:
@@ -83,6 +84,6 @@ def entries(folder: str, most: int) -> list[str]:
                 if len(found) == most:
                     return []
                 found.append(entry.name)
-    except (OSError, ValueError):  # a table may name any folder, also one that no file system takes
+    except (OSError, ValueError):  # a table or a list may name any folder, also one that no file system takes
         return []
     return found

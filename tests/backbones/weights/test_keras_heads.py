@@ -1,12 +1,10 @@
 """Keras models with heads of their own, in all of its formats."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import near_network
 from helpers.near_network import (
     WIDTHS,
     dense,
@@ -18,12 +16,7 @@ from helpers.support import keras
 from featcache.backbones import load
 from featcache.errors import WeightsError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered() -> Iterator[None]:
-    with near_network.registered():
-        yield
-
+pytestmark = pytest.mark.usefixtures("near_is_known")
 
 # Keras: models with heads of their own
 

@@ -1,12 +1,11 @@
 """Keras networks that normalise inside, by other values than those published."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import near_network
 from helpers.near_network import (
     dense,
     keras_base,
@@ -17,12 +16,7 @@ from helpers.support import keras
 from featcache.backbones import load
 from featcache.errors import WeightsError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered() -> Iterator[None]:
-    with near_network.registered():
-        yield
-
+pytestmark = pytest.mark.usefixtures("near_is_known")
 
 # Keras: networks that normalise inside
 

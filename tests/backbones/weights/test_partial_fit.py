@@ -1,11 +1,8 @@
 """Files with a classifier of their own, or cut: what fits up to the features is taken and said."""
 
-from collections.abc import Iterator
-
 import jax
 import numpy as np
 import pytest
-from helpers import near_network
 from helpers.near_network import (
     Tensors,
     assert_features_of,
@@ -21,12 +18,7 @@ from featcache.backbones import load
 from featcache.classifier.prediction import backbone_predictor
 from featcache.errors import UsageError, WeightsError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered() -> Iterator[None]:
-    with near_network.registered():
-        yield
-
+pytestmark = pytest.mark.usefixtures("near_is_known")
 
 # PyTorch: prefixes and classifiers
 

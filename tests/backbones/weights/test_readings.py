@@ -1,11 +1,9 @@
 """Several sets of tensors in a file: levels of checkpoints, models inside of a Keras model, names with prefixes."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import near_network
 from helpers.near_network import (
     assert_features_of,
     dense,
@@ -25,12 +23,7 @@ from featcache.backbones.load_from_classifier import load_recorded
 from featcache.errors import WeightsError
 from featcache.extraction.spec import ExtractionSpec
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered() -> Iterator[None]:
-    with near_network.registered():
-        yield
-
+pytestmark = pytest.mark.usefixtures("near_is_known")
 
 COUNT = len(torch_tensors())
 FEATURES = torch_tensors(None)

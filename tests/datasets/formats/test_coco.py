@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -133,6 +134,36 @@ def test_the_photos_may_be_elsewhere_and_json_alone_is_told(tmp_path):
 def test_what_is_not_of_that_form_is_named(tmp_path, other, says):
     with pytest.raises(DataError, match=says):
         open_dataset(instances(tmp_path, [(0, 17)], changed=other))
+
+
+@pytest.mark.parametrize(
+    ("names", "option"),
+    [
+        (("0", "1"), "root=images&suffix=.jpg"),
+        (("data/0.jpg", "data/1.jpg"), "root=images&map=data:."),
+        (("/kaggle/input/x/0.jpg", "/kaggle/input/x/1.jpg"), "root=images&map=/kaggle/input/x:."),
+        (("0.png", "1.png"), "root=images&suffix=.jpg"),
+        (("images/0.jpg", "images/1.jpg"), "root=."),
+    ],
+)
+def test_paths_that_almost_fit_are_found_by_the_spec_of_the_error(tmp_path, names, option):
+    files = {"images": [{"id": 100 + i, "file_name": name} for i, name in enumerate(names)]}
+    spec = instances(tmp_path, [(0, 17), (1, 18)], images=2, changed=files)
+    with pytest.raises(
+        MissingFileError, match=r"not one of 2 images exists; .*; there is .* finds? (it|them): "
+    ) as told:
+        said(spec)
+    (found,) = shlex.split(str(told.value).rpartition(": ")[2])
+    assert found == f"{spec.partition('?')[0]}?{option}"
+    data, _ = said(found)
+    assert [(record.id, record.read()) for record in data.records] == [(names[0], b"0"), (names[1], b"1")]
+
+
+def test_another_spelling_is_taken_and_said(tmp_path):
+    files = {"images": [{"id": 100, "file_name": "0.JPG"}, {"id": 101, "file_name": r".\1.jpg"}]}
+    data, words = said(instances(tmp_path, [(0, 17), (1, 18)], images=2, changed=files))
+    assert [record.read() for record in data.records] == [b"0", b"1"]
+    assert any("2 of 2 images are written otherwise than their files are called" in one for one in words)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", "\0", '{"images": [' + "9" * 5000 + "]}"])

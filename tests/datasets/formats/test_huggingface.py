@@ -18,7 +18,14 @@ from featcache.datasets import open_dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.formats import huggingface as hf
 from featcache.datasets.formats.huggingface import open_hf
-from featcache.errors import DataError, ImageError, MissingFileError, StorageError, UsageError
+from featcache.errors import (
+    DataError,
+    FeatcacheWarning,
+    ImageError,
+    MissingFileError,
+    StorageError,
+    UsageError,
+)
 
 datasets = pytest.importorskip("datasets", reason="the extra hub is not installed")
 
@@ -88,6 +95,18 @@ def test_the_bytes_are_those_of_the_library_s_own_reader(saved):
     assert [(r.read(), r.label) for r in found.records] == [
         (row["image"]["bytes"], row["label"]) for row in own
     ]
+
+
+def test_classes_that_people_take_for_one_are_named(tmp_path):
+    found = [{"image": {"bytes": picture("train", i), "path": None}, "label": i} for i in range(2)]
+    named = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["owl", "owl "])}
+    )
+    datasets.Dataset.from_list(found, features=named).save_to_disk(tmp_path / "owls")
+    with pytest.warns(
+        FeatcacheWarning, match=r"owls: classes 'owl' and 'owl ' differ only in case, blanks or"
+    ):
+        open_dataset(f"hf:{tmp_path / 'owls'}")
 
 
 def test_a_dataset_saved_alone_has_no_splits(tmp_path):

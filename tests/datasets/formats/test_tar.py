@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from helpers.refusing_disk import refuse_reads
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featcache.datasets import open_dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.formats import tar
 from featcache.datasets.formats.shard_names import expand_braces
 from featcache.datasets.formats.tar import open_tar
-from featcache.errors import DataError, MissingFileError, UsageError
+from featcache.errors import DataError, FeatcacheWarning, MissingFileError, UsageError
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -472,6 +474,18 @@ def test_what_is_no_archive_is_refused_without_blocking(tmp_path):
     (tmp_path / "text.tar").write_text("no archive at all" * 100)
     with pytest.raises(DataError, match="truncated or damaged"):
         open_tar(str(tmp_path / "text.tar"))
+
+
+def test_classes_that_people_take_for_one_are_named(tmp_path):
+    path = shard(tmp_path / "a.tar", {"0.jpg": b"x", "0.cls": "Cat", "1.jpg": b"y", "1.cls": "cat"})
+    with pytest.warns(FeatcacheWarning) as warned:
+        assert open_dataset(f"tar:{path}").classes == ("Cat", "cat")
+    (told,) = (str(one.message) for one in warned)
+    assert re.fullmatch(
+        rf"tar:{re.escape(str(path))}: classes '[Cc]at' and '[Cc]at' differ only in case, blanks or the form of their "
+        "letters; if they are one, write it the same way everywhere",
+        told,
+    )
 
 
 def test_nothing_labelled_and_one_class_are_refused_with_the_counts(tmp_path):

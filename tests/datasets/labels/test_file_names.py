@@ -192,11 +192,37 @@ def test_the_option_is_for_folders(tmp_path):
         open_dataset("folder:x?label_from=a&labels_from=b")
 
 
+@pytest.mark.parametrize("option", [{}, {"splits": "train=train,test=test1"}])
+def test_test_images_that_only_have_numbers_are_left_out(tmp_path, option):
+    tree(tmp_path, "train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg", "test1/2.jpg")
+    data = open_dataset(tmp_path, label_from="{label}.{}.jpg", **option)
+    assert rows(data) == [("train/cat.0.jpg", "cat", "train"), ("train/dog.0.jpg", "dog", "train")]
+    assert data.skipped == {"without labels (test1/)": 2}
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("test1/1.jpg", "test1/cat.9.jpg"), "1 of 4 names do not fit .*: 'test1/1.jpg'; 3 do"),
+        (("val/1.jpg",), "1 of 3 names do not fit .*: 'val/1.jpg'; 2 do"),
+        (("train/1.jpg", "test1/1.jpg"), "1 of 3 names do not fit .*: 'train/1.jpg'; 2 do"),
+    ],
+)
+def test_other_names_that_do_not_fit_stay_an_error(tmp_path, names, says):
+    tree(tmp_path, "train/cat.0.jpg", "train/dog.0.jpg", *names)
+    with pytest.raises(DataError, match=says):
+        open_dataset(tmp_path, label_from="{label}.{}.jpg")
+
+
 # Where they are pointed out ---------------------------------------------------------------------------------
 
 FORMS = {
     "dogs vs cats": (
         ("train/cat.0.jpg", "train/cat.1.jpg", "train/dog.0.jpg", "train/dog.1.jpg"),
+        "cat 2, dog 2",
+    ),
+    "dogs vs cats, with test images": (
+        ("train/cat.0.jpg", "train/cat.1.jpg", "train/dog.0.jpg", "train/dog.1.jpg", "test1/1.jpg"),
         "cat 2, dog 2",
     ),
     "Oxford pets": (tuple(f"images/{name}" for name in PETS), "Abyssinian 2, american_bulldog 2"),

@@ -428,5 +428,9 @@ def test_class_folders_that_differ_in_case_or_form_are_named_as_pairs(tmp_path, 
     data, said = opened(folders(tmp_path / "p", f"train/{one}", "train/lily", f"test/{other}"))
     assert len(data.classes) == 3
     assert len(said) == 1
-    assert "differ only in case, blanks or the form of their letters" in said[0]
+    assert "P: classes '" in said[0]
+    assert (
+        "differ only in case, blanks or the form of their letters; if they are one, write it the same"
+        in said[0]
+    )
     assert {*re.findall(r"'[^']*'", said[0])} == {*re.findall(r"'[^']*'", words)}

@@ -3,7 +3,8 @@
 import pytest
 
 from featcache.datasets.paths.near import almost_fit, list_images
-from featcache.datasets.paths.options import PathOptions, with_options
+from featcache.datasets.paths.options import PathOptions
+from featcache.datasets.spec_options import with_options
 
 
 def test_a_name_in_many_folders_is_answered_by_the_folder_that_holds_most():

@@ -35,7 +35,7 @@ MISFITS = {
     "ids without ending, of files two folders down": (
         "jpg/train/1a.jpg|jpg/train/2b.jpg",
         ["1a", "2b"],
-        "there is jpg/train/1a.jpg for '1a', jpg/train/2b.jpg for '2b'; suffix=.jpg and root=jpg/train finds them",
+        "there is jpg/train/1a.jpg for '1a', jpg/train/2b.jpg for '2b'; suffix=.jpg and root=jpg/train find them",
     ),
     "paths of a drive in the cloud": (
         "img/a.jpg|img/b.jpg",
@@ -75,7 +75,7 @@ MISFITS = {
         "part_1/a.jpg|part_2/b.jpg|part_2/c.jpg",
         ["a", "b", "c"],
         "there is part_1/a.jpg for 'a', part_2/b.jpg for 'b', part_2/c.jpg for 'c'; "
-        "suffix=.jpg and root=part_2,part_1 finds them",
+        "suffix=.jpg and root=part_2,part_1 find them",
     ),
     "of a format that they were converted from": (
         "png/a.png|png/b.png",
@@ -85,7 +85,7 @@ MISFITS = {
     "ids without ending, of two formats": (
         "x/a.jpg|x/b.png",
         ["a", "b"],
-        "there is x/a.jpg for 'a', x/b.png for 'b'; suffix=.jpg,.png and root=x finds them",
+        "there is x/a.jpg for 'a', x/b.png for 'b'; suffix=.jpg,.png and root=x find them",
     ),
 }  # fmt: skip
 
