@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from functools import partial
 
+from featcache.core.argument_types import spelled
 from featcache.core.disk.names import expanded, require_file
 from featcache.core.tasks import UNLABELLED
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors
@@ -12,7 +13,8 @@ from featcache.datasets.formats.listed_files import Entry, to_dataset
 from featcache.datasets.formats.split_lists import open_lists
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.datasets.left_out import in_words
-from featcache.errors import DataError
+from featcache.datasets.spec_options import read_options
+from featcache.errors import DataError, UsageError
 
 
 def without_labels(data: Dataset) -> Dataset:
@@ -37,8 +39,16 @@ def open_photos(path: str) -> Dataset:
         If it does not exist.
     DataError
         If it holds no images.
+    UsageError
+        If it has options, which say what folders are.
     """
     root = expanded(path)
+    if not os.path.isdir(root) and (options := read_options(path)[1]):
+        raise UsageError(
+            f"{' and '.join(map(spelled, options))}: photos without labels ({spelled('unlabelled')}) come from all "
+            f"folders, neither classes nor splits; leave {'it' if len(options) == 1 else 'them'} out, or name "
+            "one folder"
+        )
     records, skipped = image_records(root)
     reasons = skipped.reasons()
     if not records:

@@ -16,7 +16,7 @@ from featcache.datasets.labels.file_names import NamePattern
 from featcache.datasets.labels.name_forms import in_words as form_in_words
 from featcache.datasets.labels.name_forms import told_classes
 from featcache.datasets.layouts.chosen import chosen_layout, read_level, read_splits
-from featcache.datasets.layouts.layout import Layout
+from featcache.datasets.layouts.layout import Layout, option
 from featcache.datasets.layouts.split_words import split_of
 from featcache.datasets.layouts.tree import count_images, split_files, tree
 from featcache.datasets.left_out import LeftOut, in_words, refuse_vanished
@@ -227,10 +227,20 @@ def _refuse_unusable(root: Path, classes: list[str], skipped: LeftOut, least: in
 
 
 def _form_of_names(root: Path) -> str:
-    """Return a hint at the option that reads the labels in the files' names, where they have a form that tells some."""
-    names = [os.path.basename(image.path) for image in images_below(root, LeftOut())]
-    told = told_classes(names) if names else None
-    return f". The files' names tell classes: {form_in_words(*told)}" if told else ""
+    """Return a hint at the option that reads the labels in the files' names, where they have a form that tells some.
+
+    Where the names in the training folder alone have one (``train/cat.0.jpg``, ``test1/1.jpg``), it is named as well.
+    """
+    images = [_below(image.path, root) for image in images_below(root, LeftOut())]
+    if told := told_classes([os.path.basename(name) for name in images]) if images else None:
+        return f". The files' names tell classes: {form_in_words(*told)}"
+    folders = {name.partition("/")[0] for name in images if "/" in name}
+    train = [folder for folder in sorted(folders) if split_of(folder) == "train"]
+    inside = [os.path.basename(name) for name in images if name.startswith(f"{train[0]}/")] if train else []
+    if len(train) == 1 and (told := told_classes(inside)):
+        splits = option(splits={train[0]: "train"})
+        return f". The files' names in {train[0]}/ tell classes: {form_in_words(*told, besides=splits)}"
+    return ""
 
 
 # Classes by names ---------------------------------------------------------------------------------------------
