@@ -18,7 +18,7 @@ from featcache.datasets.labels.name_forms import told_classes
 from featcache.datasets.layouts.chosen import chosen_layout, read_level, read_splits
 from featcache.datasets.layouts.layout import Layout, option
 from featcache.datasets.layouts.split_words import split_of
-from featcache.datasets.layouts.tree import count_images, split_files, tree
+from featcache.datasets.layouts.tree import count_images, split_files, told_beside, tree
 from featcache.datasets.left_out import LeftOut, in_words, refuse_vanished
 from featcache.datasets.names import confusable, natural_key, told_apart
 from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, read_options
@@ -165,6 +165,12 @@ def _by_folders(
     _refuse_unusable(root, [*classes], skipped, least_classes)
     if layout.said:
         warn(layout.said)
+    if SPLITS not in options and not any(own.split for own in found) and (files := told_beside(root)):
+        warn(
+            f"{root}: {some(files, 3)} beside the classes may tell splits and {'are' if len(files) > 1 else 'is'} not "
+            "read: the test images are drawn anew; lists:FOLDER or csv:TABLE reads such files, --splits none (splits= "
+            "in Python) is silent"
+        )
     return found
 
 

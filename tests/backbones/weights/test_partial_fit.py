@@ -201,6 +201,21 @@ def test_quantised_weights_are_refused_whole_or_in_part(tmp_path, kind):
             load("near", weights=saved(tmp_path, tensors))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "features.2.2.fc.weight",
+        "features.1.0.lora_A.weight",
+        "features.3.1.weight_mask",
+        "features.2._orig_mod.0.weight",
+    ],
+)
+def test_layers_of_its_own_inside_of_the_blocks_are_refused_by_name(tmp_path, name):
+    """What stands before the features makes them other features; only what lies behind is left out."""
+    with pytest.raises(WeightsError, match=rf"does not fit this network: 1 unknown \({name}\)"):
+        load("near", weights=saved(tmp_path, {**FEATURES, name: np.ones((2, 2), np.float32)}))
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float64])
 def test_other_precisions_are_taken(tmp_path, kind):
     tensors = {
