@@ -238,7 +238,11 @@ def _form_of_names(root: Path) -> str:
     Where the names in the training folder alone have one (``train/cat.0.jpg``, ``test1/1.jpg``), it is named as well.
     """
     images = [_below(image.path, root) for image in images_below(root, LeftOut())]
-    if told := told_classes([os.path.basename(name) for name in images]) if images else None:
+    above = {part.casefold() for name in images for part in name.split("/")[:-1]}
+    told = told_classes([os.path.basename(name) for name in images]) if images else None
+    if told and {label.casefold() for label in told[1]} <= above:
+        return ""  # folders of these names say it already, and more
+    if told:
         return f". The files' names tell classes: {form_in_words(*told)}"
     folders = {name.partition("/")[0] for name in images if "/" in name}
     train = [folder for folder in sorted(folders) if split_of(folder) == "train"]

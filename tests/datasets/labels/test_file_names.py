@@ -226,6 +226,16 @@ def test_names_in_the_training_folder_alone_are_pointed_out_with_its_split(tmp_p
     assert {record.split for record in data.records} == {"train"}
 
 
+def test_names_that_only_repeat_the_folders_are_not_pointed_out(tmp_path):
+    """Read by the names alone, the splits of these folders would be mixed."""
+    tree(
+        tmp_path,
+        *(f"{set_}/{name}/{name}_{n}.jpg" for set_ in ("lernen", "pruefen") for name in "ab" for n in "12"),
+    )
+    with pytest.raises(DataError, match=r"say which folders are splits: splits train=FOLDER,test=OTHER$"):
+        open_dataset(tmp_path)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_error_of_a_flat_folder_points_out_a_pattern_that_works(tmp_path, form):
     names, classes = FORMS[form]
