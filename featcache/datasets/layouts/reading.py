@@ -10,6 +10,7 @@ from featcache.datasets.layouts.signs import (
     odd_classes,
     require_no_copy_among,
     require_no_split_among,
+    require_no_split_inside,
     require_one_level,
     splits_below_classes,
 )
@@ -134,6 +135,7 @@ def _classes(top: Folder, place: str, like_splits: Sequence[Folder]) -> Layout:
         )
         return Layout(tuple(parts), (top.path, *(c.path for c in top.live)), said=said)
     require_one_level(place, top.live)
+    require_no_split_inside(place, top.live)
     return Layout(
         tuple(Part(f.path, UNSPLIT, f.name) for f in top.folders),
         (top.path,),

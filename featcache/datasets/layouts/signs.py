@@ -138,6 +138,22 @@ def require_no_copy_among(place: str, split: str, folder: Folder) -> None:
     )
 
 
+def require_no_split_inside(place: str, folders: Sequence[Folder]) -> None:
+    """Refuse a class in which a split of classes lies: ``{data/train/{cat,dog}, data_test/cat}``."""
+    inside = [inner for f in folders for inner in f.live if split_of(inner.name) and inner.live]
+    if not inside:
+        return
+    beside = [f for f in folders if split_of(f.name) and f.live]
+    splits = {f.path: split for f in (*inside, *beside) if (split := split_of(f.name))}
+    raise DataError(
+        f"{place}: {listed(inside)} {'is' if len(inside) == 1 else 'are'} named like a split and "
+        f"{'holds' if len(inside) == 1 else 'hold'} folders ({some(sorted({n for f in inside for n in f.names}))}). "
+        f"Either these are the classes ({option(splits=_ordered(splits))}), or the classes are "
+        f"{some([f.name for f in folders])} ({option(splits=NO_SPLITS, classes_at=folders[0].level)}); choose with one "
+        "of these options"
+    )
+
+
 # Names that are hardly those of classes ------------------------------------------------------------------------
 
 _NO_LABELS = frozenset({"unlabelled", "unlabeled", "nolabel", "nolabels"})

@@ -90,6 +90,12 @@ TAKEN = {
         "P: train/ is taken as train, test_data/ is taken as test "
         "(to choose: --splits train=train,test=test_data)",
     ),
+    "the verb": (
+        ["train_set/a", "train_set/b", "validate/a", "tests/b"],
+        ["train_set/a = train a", "train_set/b = train b", "validate/a = val a", "tests/b = test b"],
+        "P: train_set/ is taken as train, validate/ is taken as val, tests/ is taken as test "
+        "(to choose: --splits train=train_set,val=validate,test=tests)",
+    ),
     "no training split": (
         ["val/a", "val/b", "test/a", "test/b"],
         ["val/a = val a", "val/b = val b", "test/a = test a", "test/b = test b"],
@@ -322,6 +328,18 @@ REFUSED = {
         "P: test/, val/ are named like splits and hold folders of the same names as those beside them (cat, dog). "
         "Either they are splits of these classes (--splits train=.,val=val,test=test), or they are classes of their "
         "own (--classes-at 1)" + CUT,
+    ),
+    "a split one level further down than the other": (
+        ["data/train/a", "data/train/b", "data_test/a"],
+        "P: data/train/ is named like a split and holds folders (a, b). Either these are the classes (--splits "
+        "train=data/train,test=data_test), or the classes are data, data_test (--splits none --classes-at 1)"
+        + CUT,
+    ),
+    "two datasets side by side": (
+        ["dogs/train/boxer", "dogs/train/pug", "cats/train/manx"],
+        "P: cats/train/, dogs/train/ are named like a split and hold folders (boxer, manx, pug). Either these are the "
+        "classes (--splits train=cats/train,train=dogs/train), or the classes are cats, dogs (--splits none "
+        "--classes-at 1)" + CUT,
     ),
     "an archive unpacked into its own folder": (
         ["train/cat", "train/dog", "train/train/cat", "train/train/dog"],
