@@ -15,7 +15,7 @@ from featcache.datasets.folder_files import FoundImage, entries_of, images_below
 from featcache.datasets.labels.file_names import NamePattern
 from featcache.datasets.labels.name_forms import in_words as form_in_words
 from featcache.datasets.labels.name_forms import told_classes
-from featcache.datasets.layouts.chosen import chosen_layout, read_level, read_splits
+from featcache.datasets.layouts.chosen import chosen_layout, read_level, read_splits, unusual_splits
 from featcache.datasets.layouts.layout import Layout, option
 from featcache.datasets.layouts.split_words import split_of
 from featcache.datasets.layouts.tree import count_images, split_files, told_beside, tree
@@ -176,11 +176,14 @@ def _by_folders(
 
 def _layout(root: Path, options: dict[str, str], *, one_class: bool) -> Layout:
     """Return what the folders are, by the options if there are any."""
-    splits, level = options.get(SPLITS), options.get(CLASSES_AT)
+    named, level = options.get(SPLITS), options.get(CLASSES_AT)
+    splits = None if named is None else read_splits(named)
+    if splits and (told := unusual_splits(str(root), splits)):
+        warn(told)
     layout = chosen_layout(
         tree(count_images(root, natural_key)),
         str(root),
-        splits=None if splits is None else read_splits(splits),
+        splits=splits,
         classes_at=None if level is None else read_level(level),
         one_class=one_class,
     )

@@ -407,6 +407,27 @@ def test_options_that_cannot_be(tmp_path, given, says):
         open_dataset(root, **given)
 
 
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        (
+            "tain=training_set,test=test_set",
+            "tain is none of train, val and test (did you mean train?): heads do not learn from such images",
+        ),
+        (
+            "train=training_set,museum=test_set",
+            "museum is none of train, val and test: heads do not learn from such images",
+        ),
+        ("training=training_set,holdout=test_set", None),
+    ],
+)
+def test_splits_that_heads_do_not_know_are_said(tmp_path, splits, says):
+    root = folders(tmp_path / "p", "training_set/a", "training_set/b", "test_set/a")
+    data, said = opened(root, splits=splits)
+    assert said == ([f"P: {says}"] if says else [])
+    assert says or {record.split for record in data.records} == {"train", "test"}
+
+
 def test_options_are_for_folders_that_are_not_open_yet(tmp_path):
     data = open_dataset(folders(tmp_path, "a", "b"))
     with pytest.raises(UsageError, match=r"classes_at 1: .* is open already; leave it out"):
