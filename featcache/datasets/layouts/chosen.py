@@ -52,18 +52,16 @@ def read_splits(text: str) -> dict[str, str]:
 
 
 def unusual_splits(place: str, splits: Mapping[str, str]) -> str:
-    """Return what is said of splits on which heads are neither trained nor tested; empty where there are none."""
-    own = sorted({*splits.values()} - {*SPLITS.values()})
-    near = {
-        name: each for name in own for each in get_close_matches(name, [*dict.fromkeys(SPLITS.values())], 1)
-    }
-    typing = f" (did you mean {', '.join(near.values())}?)" if near else ""
-    return (
-        f"{place}: {some(own)} {'are' if len(own) > 1 else 'is'} none of train, val and test{typing}: heads do not learn "
-        "from such images"
-        if own
-        else ""
+    """Return what is said of splits that heads do not know; empty where there are none."""
+    usual = [*dict.fromkeys(SPLITS.values())]
+    own = sorted({*splits.values()}.difference(usual))
+    near = [each for name in own for each in get_close_matches(name, usual, 1)]
+    typing = f" (did you mean {', '.join(near)}?)" if near else ""
+    are = "are" if len(own) > 1 else "is"
+    told = (
+        f"{place}: {some(own)} {are} none of train, val and test{typing}: heads do not learn from such images"
     )
+    return told if own else ""
 
 
 def read_level(text: str) -> int:
