@@ -12,7 +12,7 @@ from featcache.core.disk.names import expanded, near_names
 from featcache.core.warning import warn_all
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.formats.coco import open_coco
-from featcache.datasets.formats.folder import open_folder
+from featcache.datasets.formats.folder import LAYOUTS, open_folder
 from featcache.datasets.formats.huggingface import open_hf
 from featcache.datasets.formats.split_lists import open_lists
 from featcache.datasets.formats.table import open_table
@@ -204,13 +204,13 @@ def _open_path(path: str, open_: Callable[[str], Dataset]) -> Dataset:
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None
         raise
     except DataError as error:
-        if meant := _other_spec(expanded(path), path):
+        if meant := _other_spec(expanded(path), path, any_table=LAYOUTS in str(error)):
             raise DataError(f"{error}. Did you mean {meant}?") from None
         raise
 
 
-def _other_spec(folder: Path, path: str) -> str | None:
-    """Return the spec of the dataset that a folder looks like, by the names in it."""
+def _other_spec(folder: Path, path: str, *, any_table: bool) -> str | None:
+    """Return the spec of the dataset that a folder looks like, by the names in it, or of a table beside its images."""
     if os.path.exists(folder / "features.json"):  # of TFDS, whose dataset_info.json is another
         return None
     found = (
@@ -218,5 +218,11 @@ def _other_spec(folder: Path, path: str) -> str | None:
         for kind, marks in _MARKS.items()
         if any(all(os.path.exists(folder / name) for name in names) for names in marks)
     )
-    tables = (f"csv:{os.path.join(path, name)}" for name in _TABLES if os.path.isfile(folder / name))
+    try:
+        held = sorted(os.listdir(folder))
+    except (OSError, ValueError):
+        return None
+    others = (name for name in held if any_table and Path(name).suffix.casefold() in READERS)
+    names = (*_TABLES, *others)
+    tables = (f"csv:{os.path.join(path, name)}" for name in names if os.path.isfile(folder / name))
     return next(found, None) or next(tables, None)

@@ -102,6 +102,12 @@ def written(options: Mapping[str, str]) -> str:
     )
 
 
+def option_of(spec: str, key: str) -> str:
+    """Return the value of an option in a spec; empty where it has none."""
+    found = re.search(rf"[?&]{key}=([^&]*)", spec)
+    return unquote(found[1]) if found else ""
+
+
 def with_options(spec: str, options: Mapping[str, str]) -> str:
     """Return a spec with these options in it, in the place of others of the same names."""
     head, mark, query = spec.rpartition("?")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers.photo_folders import photo_folder
+from helpers.photo_folders import photo_folder, save_photo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -277,6 +277,34 @@ def test_a_missing_folder(tmp_path):
         MissingFileError, match=r"no dataset folder .*nowhere; expected ROOT/CLASS/image\.jpg"
     ):
         open_dataset(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("name", ["train.csv", "labels.tsv", "list.parquet"])
+def test_a_table_beside_images_without_class_folders_is_pointed_out(tmp_path, name):
+    save_photo(tmp_path / "images" / "1.png")
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match=rf"\. Did you mean csv:{tmp_path / name}\?$"):
+        open_dataset(tmp_path)
+
+
+def test_files_that_may_tell_splits_beside_the_classes_are_not_passed_over(tmp_path):
+    photo_folder(tmp_path, {"cat": 2, "dog": 2})
+    for name in ("train.txt", "readme.txt", "contest.csv", "test.md"):
+        (tmp_path / name).touch()
+    plain = open_dataset(tmp_path)
+    (tmp_path / "test.txt").touch()
+    (tmp_path / "train_test_split.csv").touch()
+    with pytest.warns(FeatcacheWarning) as told:
+        found = open_dataset(tmp_path)
+    assert [str(one.message) for one in told] == [
+        f"{tmp_path}: test.txt, train_test_split.csv beside the classes may tell splits and are not read: the test "
+        "images are drawn anew; lists:FOLDER or csv:TABLE reads such files, --splits none (splits= in Python) is silent"
+    ]
+    silent = open_dataset(tmp_path, splits="none")
+    for other in (found, silent):
+        assert [(r.id, r.label, r.split) for r in other.records] == [
+            (r.id, r.label, r.split) for r in plain.records
+        ]
 
 
 def test_a_file_instead_of_a_folder(tmp_path):

@@ -146,6 +146,22 @@ def test_refusals_of_labels_name_the_option(tmp_path, situation):
         open_dataset(spec)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"splits": "train=cat"}, r"^--splits: photos without labels .* leave it out, or name one folder$"),
+        (
+            {"classes_at": 1, "label_from": "{label}_{}"},
+            r"^--label-from and --classes-at: .* leave them out, or",
+        ),
+    ],
+)
+def test_options_that_say_what_folders_are_do_not_go_with_it(tmp_path, given, says):
+    photo_folder(tmp_path, {"cat": 1, "dog": 1})
+    with named_as_options(), pytest.raises(UsageError, match=says):
+        open_dataset(tmp_path, unlabelled=True, **given)
+
+
 NOTHING = {
     "no folder": ("none", MissingFileError, r"no dataset folder .*none"),
     "empty": ("empty", DataError, "empty holds no images; expected some, in the folder or those below it$"),

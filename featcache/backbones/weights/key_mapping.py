@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featcache.core.display import some
 from featcache.errors import WeightsError
 
 Template = str | Callable[..., str]
@@ -144,7 +145,7 @@ def convert(
     Raises
     ------
     WeightsError
-        Naming all unknown, missing, repeated and ill-shaped tensors at once.
+        Naming all unknown, missing, repeated and ill-shaped tensors at once; if some are whole numbers.
     """
     ours: dict[str, np.ndarray] = {}
     unknown: list[str] = []
@@ -165,6 +166,7 @@ def convert(
             doubled.append(name)
         else:
             ours[translated[0]] = translated[1]
+    _refuse_quantised(origin, ours)
     missing = [name for name in shapes if name not in ours]
     wrong = [
         f"{name} is {ours[name].shape}, expected {shape}"
@@ -185,6 +187,15 @@ def convert(
 def _equals(tensor: np.ndarray, values: tuple[float, ...]) -> bool:
     # Written as float32 and sometimes through a square and a root: 1e-5 is far below a grey level.
     return tensor.size == len(values) and bool(np.allclose(tensor.ravel(), values, rtol=1e-5))
+
+
+def _refuse_quantised(origin: str, ours: Mapping[str, np.ndarray]) -> None:
+    whole = [f"{name} is {tensor.dtype}" for name, tensor in ours.items() if tensor.dtype.kind in "iub"]
+    if whole:
+        raise WeightsError(
+            f"{origin}: {len(whole)} of {len(ours)} tensors are whole numbers ({some(whole)}), as of a quantised one; "
+            "their values need its scales: save the weights before quantisation, as float16 or float32"
+        )
 
 
 def _refuse_mismatch(origin: str, problems: Mapping[str, list[str]]) -> None:

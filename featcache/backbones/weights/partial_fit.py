@@ -163,13 +163,15 @@ def surplus(network: Backbone, table: KeyTable, kept: set[str], found: Match) ->
     """Return the foreign tensors that are of the network's kind: of a deeper variant, or a kept stage's surplus."""
     required = set(required_stages(network))
     used = [names for stage, names in found.stages.items() if stage in kept & required]
-    forms = {_form(found.theirs[ours]) for names in used for ours in names if ours in found.theirs}
+    theirs = [found.theirs[ours] for names in used for ours in names if ours in found.theirs]
+    forms = {_form(name) for name in theirs}
+    blocks = {".".join(name.split(".")[:2]) for name in theirs if name.count(".") > 2}
     counted = "|".join(table.numbered) or "(?!)"  # an own classifier's layers are counted on
 
     def is_surplus(name: str) -> bool:
         if re.fullmatch(rf"({counted})(_\d+)?\..*", name):
             return False
-        if _form(name) in forms:
+        if _form(name) in forms or ".".join(name.split(".")[:2]) in blocks:
             return True
         if not table.knows(name):
             return False

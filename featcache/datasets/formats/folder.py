@@ -16,10 +16,10 @@ from featcache.datasets.folder_files import FoundImage, entries_of, images_below
 from featcache.datasets.labels.file_names import NamePattern, Told
 from featcache.datasets.labels.name_forms import in_words as form_in_words
 from featcache.datasets.labels.name_forms import told_classes
-from featcache.datasets.layouts.chosen import chosen_layout, read_level, read_splits
-from featcache.datasets.layouts.layout import Layout
+from featcache.datasets.layouts.chosen import chosen_layout, read_level, read_splits, unusual_splits
+from featcache.datasets.layouts.layout import Layout, option
 from featcache.datasets.layouts.split_words import split_of
-from featcache.datasets.layouts.tree import count_images, split_files, tree
+from featcache.datasets.layouts.tree import count_images, split_files, told_beside, tree
 from featcache.datasets.left_out import LeftOut, in_words, refuse_vanished
 from featcache.datasets.names import natural_key
 from featcache.datasets.spec_options import CLASSES_AT, FOLDER_OPTIONS, LABEL_FROM, SPLITS, read_options
@@ -164,16 +164,25 @@ def _by_folders(
     _refuse_unusable(root, found, skipped, least_classes, by="folders")
     if layout.said:
         warn(layout.said)
+    if SPLITS not in options and not any(own.split for own in found) and (files := told_beside(root)):
+        warn(
+            f"{root}: {some(files, 3)} beside the classes may tell splits and {'are' if len(files) > 1 else 'is'} not "
+            "read: the test images are drawn anew; lists:FOLDER or csv:TABLE reads such files, --splits none (splits= "
+            "in Python) is silent"
+        )
     return found
 
 
 def _layout(root: Path, options: dict[str, str], *, one_class: bool) -> Layout:
     """Return what the folders are, by the options if there are any."""
-    splits, level = options.get(SPLITS), options.get(CLASSES_AT)
+    named, level = options.get(SPLITS), options.get(CLASSES_AT)
+    splits = None if named is None else read_splits(named)
+    if splits and (told := unusual_splits(str(root), splits)):
+        warn(told)
     layout = chosen_layout(
         tree(count_images(root, natural_key)),
         str(root),
-        splits=None if splits is None else read_splits(splits),
+        splits=splits,
         classes_at=None if level is None else read_level(level),
         one_class=one_class,
     )
@@ -222,12 +231,23 @@ def _refuse_unusable(
 
 
 def _form_of_names(root: Path) -> str:
-    """Return a hint at the option that reads the labels in the files' names, where they have a form that tells some."""
-    train = [above for split, above in _split_folders(root, None, LeftOut()) if split == "train"]
-    for place in (root, *train):  # those of a test split may only number the images
-        names = [os.path.basename(image.path) for image in images_below(place, LeftOut())]
-        if names and (told := told_classes(names)):
-            return f". The files' names tell classes: {form_in_words(*told)}"
+    """Return a hint at the option that reads the labels in the files' names, where they have a form that tells some.
+
+    Where the names in the training folder alone have one (``train/cat.0.jpg``, ``test1/1.jpg``), it is named as well.
+    """
+    images = [_below(image.path, root) for image in images_below(root, LeftOut())]
+    above = {part.casefold() for name in images for part in name.split("/")[:-1]}
+    told = told_classes([os.path.basename(name) for name in images]) if images else None
+    if told and {label.casefold() for label in told[1]} <= above:
+        return ""  # folders of these names say it already, and more
+    if told:
+        return f". The files' names tell classes: {form_in_words(*told)}"
+    folders = {name.partition("/")[0] for name in images if "/" in name}
+    train = [folder for folder in sorted(folders) if split_of(folder) == "train"]
+    inside = [os.path.basename(name) for name in images if name.startswith(f"{train[0]}/")] if train else []
+    if len(train) == 1 and (told := told_classes(inside)):
+        splits = option(splits={train[0]: "train"})
+        return f". The files' names in {train[0]}/ tell classes: {form_in_words(*told, besides=splits)}"
     return ""
 
 

@@ -21,7 +21,7 @@ from featcache.datasets.formats.table_labels import Labels, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
 from featcache.datasets.labels.cells import as_text, read_separator
 from featcache.datasets.labels.class_names import read_class_names
-from featcache.datasets.labels.columns import stand_in
+from featcache.datasets.labels.columns import like_splits, stand_in, unused_splits
 from featcache.datasets.left_out import without_images
 from featcache.datasets.paths.finding import Finder
 from featcache.datasets.paths.options import PathOptions, read_roots
@@ -220,7 +220,9 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
     columns, labels = spec.with_stand_ins(table, unlabelled=unlabelled).resolve(table, unlabelled=unlabelled)
     roots = read_roots(spec.root, spec.file.parent, "the table's folder")
     root = roots[0]
-    rows = list(table.rows([*columns.values(), *labels]))
+    own = [*columns.values(), *labels]
+    more = like_splits(table.columns, own) if "split" not in {*columns, *spec.columns} else []
+    rows = list(table.rows([*own, *more]))
     if not rows:
         raise DataError(f"{spec.file} has a header and no rows; expected one for each image")
     known = (
@@ -229,7 +231,7 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
         else read_labels(
             labels,
             [place for place, _ in rows],
-            [values[len(columns) :] for _, values in rows],
+            [values[len(columns) : len(own)] for _, values in rows],
             task=spec.task,
             file=spec.file,
             separator=spec.separator,
@@ -237,6 +239,7 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
         )
     )
     warn_all(f"csv:{spec.file}: {note}" for note in known.notes)
+    warn_all(unused_splits({n: [v[at] for _, v in rows] for at, n in enumerate(more, len(own))}, spec.file))
     entries = [
         _entry(place, dict(zip(columns, values[: len(columns)], strict=True)), columns, root, label, target)
         for (place, values), label, target in zip(rows, known.labels, known.targets, strict=True)

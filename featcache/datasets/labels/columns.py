@@ -1,15 +1,42 @@
 """Columns of tables under the names that other tools give them, taken where it is plain which one is meant."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from featcache.core.display import some
 from featcache.errors import DataError
+from featcache.splits.slices import SPLITS
 
 STAND_INS = {
     "path": ("path", "file_name", "filename", "file", "image", "image_path", "filepath", "file_path", "img"),
     "label": ("label", "labels", "class", "class_name", "category", "target", "tags"),
 }
 """Names of columns that are taken for a path or a label where no column has that very name."""
+
+
+SPLIT_NAMES = {"set", "subset", "partition", "phase", "data_set", "dataset", "fold", "usage", "mode", "part"}
+"""Names of columns that hold splits where their values are such; none is taken for one unasked."""
+
+
+def like_splits(columns: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Return the columns that may hold splits by their names."""
+    return [
+        name
+        for name in columns
+        if _plain(name) in SPLIT_NAMES and name not in taken and columns.count(name) == 1
+    ]
+
+
+def unused_splits(values: Mapping[str, Sequence[Any]], file: object) -> list[str]:
+    """Return what is said of columns whose values are all splits, several of them, and which nobody named."""
+    held = {name: {str(value).strip() for value in column} for name, column in values.items()}
+    return [
+        f"csv:{file}: column {name!r} holds splits ({some(sorted(own))}) and is not used: the test images are drawn "
+        f"anew; split={name} takes it"
+        for name, own in held.items()
+        if all(value.casefold() in SPLITS for value in own)
+        and len({SPLITS[value.casefold()] for value in own}) > 1
+    ]
 
 
 def stand_in(role: str, columns: Sequence[str], file: object, taken: Sequence[str] = ()) -> str | None:

@@ -47,10 +47,13 @@ def told_classes(names: Sequence[str]) -> tuple[str, Counter[str]] | None:
     return None
 
 
-def in_words(pattern: str, classes: Counter[str]) -> str:
-    """Return what a pattern would give, such as ``"2 classes: cat 12, dog 13"``."""
+def in_words(pattern: str, classes: Counter[str], besides: str = "") -> str:
+    """Return what a pattern would give, such as ``"2 classes: cat 12, dog 13"``; with other options behind it."""
     counts = some([f"{name} {count}" for name, count in sorted(classes.items())])
-    return f"--label-from '{pattern}' (label_from= in Python) would give {len(classes)} classes: {counts}"
+    more = f" {besides}" if besides else ""
+    return (
+        f"--label-from '{pattern}'{more} (label_from= in Python) would give {len(classes)} classes: {counts}"
+    )
 
 
 def _plausible(classes: Counter[str]) -> bool:

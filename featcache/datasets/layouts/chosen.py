@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from urllib.parse import unquote
 
 from featcache.core.argument_types import spelled
@@ -9,7 +10,7 @@ from featcache.core.display import some
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.layouts.layout import NO_SPLITS, Layout, Part
 from featcache.datasets.layouts.reading import class_folders, read_layout
-from featcache.datasets.layouts.split_words import split_of
+from featcache.datasets.layouts.split_words import WORDS, split_of
 from featcache.datasets.layouts.tree import Folder
 from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
@@ -46,8 +47,21 @@ def read_splits(text: str) -> dict[str, str]:
             raise UsageError(
                 f"{spelled('splits')} {text!r}: {folder} stands in it twice; name each folder once"
             )
-        found[folder] = SPLITS.get(split.casefold(), split)
+        found[folder] = WORDS.get(split.casefold(), split)
     return found
+
+
+def unusual_splits(place: str, splits: Mapping[str, str]) -> str:
+    """Return what is said of splits that heads do not know; empty where there are none."""
+    usual = [*dict.fromkeys(SPLITS.values())]
+    own = sorted({*splits.values()}.difference(usual))
+    near = [each for name in own for each in get_close_matches(name, usual, 1)]
+    typing = f" (did you mean {', '.join(near)}?)" if near else ""
+    are = "are" if len(own) > 1 else "is"
+    told = (
+        f"{place}: {some(own)} {are} none of train, val and test{typing}: heads do not learn from such images"
+    )
+    return told if own else ""
 
 
 def read_level(text: str) -> int:

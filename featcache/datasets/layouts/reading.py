@@ -7,7 +7,10 @@ from featcache.core.display import some
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.layouts.layout import Layout, Part, listed, option
 from featcache.datasets.layouts.signs import (
+    odd_classes,
+    require_no_copy_among,
     require_no_split_among,
+    require_no_split_inside,
     require_one_level,
     splits_below_classes,
 )
@@ -105,9 +108,12 @@ def _flat_train(top: Folder, exact: Sequence[Folder], others: Sequence[Folder], 
     )
 
 
+def _order(found: tuple[str, Folder]) -> int:
+    return ("train", "val", "test").index(found[0])
+
+
 def _said_splits(place: str, splits: Splits) -> str:
-    order = ("train", "val", "test").index
-    live = sorted(((split, f) for split, f in splits if f.total), key=lambda found: order(found[0]))
+    live = sorted(((split, f) for split, f in splits if f.total), key=_order)
     taken = ", ".join(f"{f.path}/ is taken as {split}" for split, f in live)
     return f"{place}: {taken} (to choose: {option(splits={f.path: split for split, f in live})})"
 
@@ -129,6 +135,7 @@ def _classes(top: Folder, place: str, like_splits: Sequence[Folder]) -> Layout:
         )
         return Layout(tuple(parts), (top.path, *(c.path for c in top.live)), said=said)
     require_one_level(place, top.live)
+    require_no_split_inside(place, top.live)
     return Layout(
         tuple(Part(f.path, UNSPLIT, f.name) for f in top.folders),
         (top.path,),
@@ -143,7 +150,7 @@ def _said_classes(top: Folder, place: str, like_splits: Sequence[Folder]) -> str
             f"a class; if the images in it have no labels, move it out of the dataset "
             f"{_choose(top.level + 1)}"
         )
-    return _said_inner(place, top.live)
+    return odd_classes(place, top.live) or _said_inner(place, top.live)
 
 
 def _said_inner(place: str, folders: Sequence[Folder]) -> str:
@@ -185,20 +192,31 @@ def class_folders(splits: Splits, place: str, *, one_class: bool = False, said: 
     known = {name for split, f in splits if split == "train" for name in _repeated(split, f).names}
     inner = _below_only([(split, _repeated(split, f, known)) for split, f in splits], one_class=one_class)
     taken = [(split, f) for split, f in inner if _has_labels(split, f, known)]
-    for _, folder in taken:
+    for split, folder in taken:
+        require_no_copy_among(place, split, folder)
         require_one_level(place, folder.live)
     parts = tuple(Part(f.path, split, f.name) for split, above in taken for f in above.folders)
     flat = [] if not parts else [f for split, f in inner if (split, f) not in taken]
     moved = [new for (_, old), (_, new) in zip(splits, inner, strict=True) if new is not old and new.live]
     if moved and parts and not said:
-        said = f"{place}: the class folders are taken from {listed(moved)} {_choose(parts[0].path.count('/') + 1)}"
+        levels = {part.path.count("/") + 1 for part in parts}
+        choose = (
+            _choose(max(levels))
+            if len(levels) == 1
+            else f"(to choose: {option(splits={f.path: split for split, f in sorted(inner, key=_order) if f.total})})"
+        )
+        said = f"{place}: the class folders are taken from {listed(moved)} {choose}"
     return Layout(
         parts,
         above=tuple(f.path for _, f in inner if f not in flat),
         unlabelled=tuple((f.path, f.total) for f in flat),
         said=said
-        or _said_inner(place, [f for split, above in taken if split == "train" for f in above.live]),
+        or _said_of_train(place, [f for split, above in taken if split == "train" for f in above.live]),
     )
+
+
+def _said_of_train(place: str, folders: Sequence[Folder]) -> str:
+    return odd_classes(place, folders) or _said_inner(place, folders)
 
 
 def _repeated(split: str, folder: Folder, known: Collection[str] = ()) -> Folder:
@@ -216,10 +234,19 @@ def _below_only(splits: Splits, *, one_class: bool) -> Splits:
     live = [f for _, f in splits if f.live]
     names = {name for f in live for name in f.names}
     if len(names) != 1 or not all(f.live[0].holds_folders and not f.images for f in live):
-        return splits
+        return [(split, _below_filler(f, live)) for split, f in splits]
     if one_class and not says_nothing(*names):
         return splits
     return [(split, f.live[0] if f.live else f) for split, f in splits]
+
+
+def _below_filler(folder: Folder, splits: Sequence[Folder]) -> Folder:
+    """Return the folder of classes in ``train/images/CLASS`` where other splits have ``test/CLASS``."""
+    only = folder.live[0] if len(folder.live) == 1 and not folder.images else None
+    if only is None or not only.holds_folders or not says_nothing(only.name):
+        return folder
+    elsewhere = {name for f in splits if f is not folder for name in f.names}
+    return only if only.names & elsewhere and only.name not in elsewhere else folder
 
 
 def _has_labels(split: str, folder: Folder, known: set[str]) -> bool:

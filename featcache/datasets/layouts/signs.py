@@ -1,12 +1,13 @@
 """Counter-signs: what tells that the folders of a level are not the classes that they look like."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from featcache.core.argument_types import spelled
 from featcache.core.display import some
 from featcache.datasets.layouts.layout import NO_SPLITS, listed, option
-from featcache.datasets.layouts.split_words import split_of
+from featcache.datasets.layouts.split_words import exact_split, says_nothing, split_of, split_within
 from featcache.datasets.layouts.tree import Folder
 from featcache.errors import DataError
 
@@ -27,14 +28,33 @@ def shared_names(folders: Sequence[Folder]) -> list[str]:
 
 def require_one_level(place: str, folders: Sequence[Folder]) -> None:
     """Refuse folders that may be classes as well as what stands above them, with both readings."""
-    if not (shared := shared_names(folders)):
+    inner = _below_one_name(folders)
+    words = {f.path: split for f in folders if (split := split_within(f.name))}
+    like_splits = len(words) == len(folders) and len({*words.values()}) > 1
+    shared = shared_names(inner)
+    if like_splits and not shared and all(f.holds_folders for f in folders):
+        shared = sorted(set.intersection(*(f.names for f in inner)))
+    if not shared:
         return
-    level = folders[0].level
+    splits = option(splits=_ordered(words)) if like_splits else option(splits="train=FOLDER,test=OTHER")
     raise DataError(
         f"{place}: the folders {listed(folders)} hold folders of the same names ({some(shared)}), so the classes may "
-        f"be {some([folder.name for folder in folders])} ({option(classes_at=level)}) or {some(shared)} "
-        f"({option(classes_at=level + 1)}); choose with one of these options"
+        f"be {some([folder.name for folder in folders])} ({option(classes_at=folders[0].level)}) or {some(shared)} "
+        f"({option(classes_at=inner[0].level + 1)}); choose with one of these options, or say which folders are "
+        f"splits: {splits}"
     )
+
+
+def _below_one_name(folders: Sequence[Folder]) -> Sequence[Folder]:
+    """Return what is below a level that is one folder of the same name in each: ``{amazon,dslr}/images/CLASS``."""
+    inner = [f.live[0] for f in folders if len(f.live) == 1 and not f.images]
+    same = len(inner) == len(folders) > 1 and len({f.name for f in inner}) == 1
+    return inner if same and all(f.holds_folders for f in inner) else folders
+
+
+def _ordered(splits: Mapping[str, str]) -> dict[str, str]:
+    """Return splits of folders in the order in which people name them."""
+    return dict(sorted(splits.items(), key=lambda item: ("train", "val", "test").index(item[1])))
 
 
 @dataclass(frozen=True)
@@ -47,9 +67,8 @@ class _Below:
 
 
 def _splits_below(folders: Sequence[Folder]) -> _Below:
-    order = ("train", "val", "test").index
     found = {name: split for f in folders for name in sorted(f.names) if (split := split_of(name))}
-    words = dict(sorted(found.items(), key=lambda item: order(item[1])))
+    words = _ordered(found)
     some_ = [f for f in folders if len({words[name] for name in f.names if name in words}) > 1]
     only = [f for f in folders if not f.images and f.names and f.names <= words.keys()]
     return _Below(some_, only, words)
@@ -87,15 +106,94 @@ def splits_below_classes(place: str, folders: Sequence[Folder]) -> dict[str, str
 
 
 def require_no_split_among(place: str, named: dict[str, str], folders: Sequence[Folder]) -> None:
-    """Refuse a split folder that stands beside the classes which it holds: ``cat, dog, test/{cat,dog}``."""
+    """Refuse split folders that stand beside the classes which they hold: ``cat, dog, test/{cat,dog}``."""
     classes = {f.name for f in folders if f.name not in named}
-    inside = next((f for f in folders if f.name in named and len(f.names & classes) > 1), None)
+    inside = [f for f in folders if f.name in named and len(f.names & classes) > 1]
+    if not inside:
+        return
+    splits = {f.path: named[f.name] for f in inside}
+    rest = {".": "train" if "train" not in splits.values() else "test", **_ordered(splits)}
+    one = len(inside) == 1
+    shared = sorted({name for f in inside for name in f.names & classes})
+    raise DataError(
+        f"{place}: {listed(inside)} {'is named like a split and holds' if one else 'are named like splits and hold'} "
+        f"folders of the same names as those beside {'it' if one else 'them'} ({some(shared)}). Either "
+        f"{f'it is the {named[inside[0].name]} split' if one else 'they are splits'} of these classes "
+        f"({option(splits=rest)}), or {'it is a class of its own' if one else 'they are classes of their own'} "
+        f"({option(classes_at=inside[0].level)}); choose with one of these options"
+    )
+
+
+def require_no_copy_among(place: str, split: str, folder: Folder) -> None:
+    """Refuse a folder in a split that is named like one and holds the classes beside it: ``train/{cat,dog,train}``."""
+    beside = {f.name for f in folder.live if split_of(f.name) is None}
+    inside = next((f for f in folder.live if split_of(f.name) and len(f.names & beside) > 1), None)
     if inside is None:
         return
-    rest = {".": "train" if named[inside.name] != "train" else "test", inside.name: named[inside.name]}
     raise DataError(
         f"{place}: {inside.path}/ is named like a split and holds folders of the same names as those beside it "
-        f"({some(sorted(inside.names & classes))}). Either it is the {named[inside.name]} split of these classes "
-        f"({option(splits=rest)}), or it is a class of its own ({option(classes_at=inside.level)}); choose with one of "
-        "these options"
+        f"({some(sorted(inside.names & beside))}). Either these are the classes, and the others a copy "
+        f"({option(splits={inside.path: split})}), or it is a class like them ({option(classes_at=inside.level)}); "
+        "choose with one of these options, or move the copy away"
     )
+
+
+def require_no_split_inside(place: str, folders: Sequence[Folder]) -> None:
+    """Refuse a class in which a split of classes lies: ``{data/train/{cat,dog}, data_test/cat}``."""
+    inside = [inner for f in folders for inner in f.live if split_of(inner.name) and inner.live]
+    if not inside:
+        return
+    beside = [f for f in folders if split_of(f.name) and f.live]
+    splits = {f.path: split for f in (*inside, *beside) if (split := split_of(f.name))}
+    raise DataError(
+        f"{place}: {listed(inside)} {'is' if len(inside) == 1 else 'are'} named like a split and "
+        f"{'holds' if len(inside) == 1 else 'hold'} folders ({some(sorted({n for f in inside for n in f.names}))}). "
+        f"Either these are the classes ({option(splits=_ordered(splits))}), or the classes are "
+        f"{some([f.name for f in folders])} ({option(splits=NO_SPLITS, classes_at=folders[0].level)}); choose with one "
+        "of these options"
+    )
+
+
+# Names that are hardly those of classes ------------------------------------------------------------------------
+
+_NO_LABELS = frozenset({"unlabelled", "unlabeled", "nolabel", "nolabels"})
+_MARKS = frozenset({"mask", "label", "annotation", "segmentation", "trimap", "groundtruth", "gt"})
+
+
+def odd_classes(place: str, folders: Sequence[Folder]) -> str:
+    """Return what is said of folders that are taken as classes though their names tell otherwise; empty of others.
+
+    Such are folders without labels, pictures beside their masks, and names of splits and classes in one.
+    """
+    names = {f.name: "".join(c for c in f.name.casefold() if c.isalnum()) for f in folders}
+    choose = f"(to choose: {option(classes_at=folders[0].level)})" if folders else ""
+    if bare := [f for f in folders if names[f.name] in _NO_LABELS]:
+        return (
+            f"{place}: {listed(bare)} is taken as a class by its name; if the images in it have no labels, move it out "
+            f"of the dataset {choose}"
+        )
+    marks = [f for f in folders if names[f.name] in _MARKS or names[f.name].removesuffix("s") in _MARKS]
+    if 0 < len(marks) < len(folders) and all(f in marks or says_nothing(f.name) for f in folders):
+        return (
+            f"{place}: {listed(folders)} are taken as the classes; if {listed(marks)} belongs to the pictures beside "
+            f"it, as masks do, there are no classes here {choose}"
+        )
+    splits = {f.name: split for f in folders if (split := split_within(f.name))}
+    if len(splits) == len(folders) > 2 and len({*splits.values()}) > 1:
+        return (
+            f"{place}: {listed(folders)} are taken as the classes, with the names of splits in theirs"
+            f"{_hint_of_both(folders)} {choose}"
+        )
+    return ""
+
+
+def _hint_of_both(folders: Sequence[Folder]) -> str:
+    """Return the option that takes ``train_cats`` apart, where every name has this form, or ``cats_train``."""
+    for sign in "_- .":
+        parts = [f.name.split(sign) for f in folders]
+        if not all(len(own) == 2 for own in parts):
+            continue
+        for place, pattern in ((0, f"{{split}}{sign}{{label}}/{{}}"), (1, f"{{label}}{sign}{{split}}/{{}}")):
+            if all(exact_split(own[place]) for own in parts) and folders[0].level == 1:
+                return f"; if these are splits, say {spelled('label_from')} '{pattern}'"
+    return ""

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from featcache.datasets.layouts.split_words import names_splits
+from featcache.datasets.layouts.split_words import names_splits, split_within
 from featcache.images.names import is_image_name, unread_format
 
 _DEEPEST = 6
@@ -183,6 +183,19 @@ def split_files(root: Path, top: str) -> list[str]:
         for name in found
         if os.path.splitext(name)[1].casefold() in _TOLD_IN and names_splits(os.path.basename(name))
     )
+
+
+def told_beside(root: Path) -> list[str]:
+    """Return files in a dataset's folder that by their names tell a test or validation split: ``test.txt``."""
+    with suppress(OSError):
+        return sorted(
+            name
+            for name in os.listdir(root)
+            if os.path.splitext(name)[1].casefold() in _TOLD_IN
+            and names_splits(name)
+            and split_within(os.path.splitext(name)[0]) != "train"
+        )
+    return []
 
 
 def _listed_or_none(folder: str) -> list[str]:

@@ -8,8 +8,9 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from featcache.datasets.paths.options import written_map
 from featcache.datasets.paths.spelling import fold, plain
-from featcache.datasets.spec_options import with_options
+from featcache.datasets.spec_options import option_of, with_options
 from featcache.images.names import is_image_name, unread_format
 
 _MOST_FILES, _SECONDS = 200_000, 2.0
@@ -31,12 +32,15 @@ class Near:
         The options that would find most: ``suffix``, ``root``, ``map``.
     fits, of
         How many of the names they would find.
+    also
+        Other options that would find as many, and other files.
     """
 
     pairs: tuple[tuple[str, str], ...]
     options: Mapping[str, str]
     fits: int
     of: int
+    also: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,14 +126,15 @@ def almost_fit(names: Sequence[str], files: Sequence[str], root: str = ".") -> N
             ways[_way(name, file, root)].setdefault(number, file)
     if not ways:
         return None
-    best = max(ways, key=lambda way: len(ways[way]))
+    best, *others = sorted(ways, key=lambda way: (-len(ways[way]), way.key != "", way.value, way.suffix))
     chosen = _together(best, ways)
     fits: dict[int, str] = {}
     for way in chosen:
         fits |= ways[way]
     options = _options(chosen, root)
     pairs = [(names[number], fits[number]) for number in sorted(fits)[:_SHOWN]]
-    return Near(tuple(pairs), options, len(fits), len(names))
+    also = [_options([way], root) for way in others if ways[way].keys() == fits.keys()]
+    return Near(tuple(pairs), options, len(fits), len(names), tuple(filter(None, also)))
 
 
 def _keys(name: str) -> set[str]:
@@ -163,7 +168,7 @@ def _way(name: str, file: str, root: str) -> _Way:
     suffix = os.path.splitext(file)[1] if fold(given[-1]) != fold(there[-1]) else ""
     before, instead = "/".join(given[:-tail]), "/".join(there[:-tail]) or "."
     if before or plain(name).startswith("/"):
-        return _Way("map", f"{before or '/'}:{os.path.relpath(instead, root)}", suffix)
+        return _Way("map", written_map(before or "/", os.path.relpath(instead, root)), suffix)
     return _Way("", "", suffix) if os.path.normpath(root) == instead else _Way("root", instead, suffix)
 
 
@@ -253,10 +258,23 @@ def _beside(folder: str) -> list[str]:
 
 def _said(near: Near, spec: str, root: str, some_exist: bool) -> str:
     options = dict(near.options)
+    pairs = ", ".join(f"{file} for {name!r}" for name, file in near.pairs)
+    if some_exist and "map" in options and option_of(spec, "map"):
+        return (
+            f"there is {pairs}; a source takes one map=, and the images that it finds need the one that is given: "
+            "write these paths like the others"
+        )
     if some_exist and "root" in options:
         options["root"] = f"{root},{options['root']}"
-    pairs = ", ".join(f"{file} for {name!r}" for name, file in near.pairs)
-    shown = " and ".join(f"{key}={value}" for key, value in options.items())
+    if some_exist and "suffix" in options and (given := option_of(spec, "suffix")):
+        options["suffix"] = f"{given},{options['suffix']}"
     share = "them" if near.fits == near.of else f"{near.fits} of {near.of} of them"
     find = "find" if len(options) > 1 else "finds"
-    return f"there is {pairs}; {shown} {find} {share}: {shlex.quote(with_options(spec, options))}"
+    also = (
+        f" ({' or '.join(map(_shown, near.also[:_SHOWN]))} finds as many, other files)" if near.also else ""
+    )
+    return f"there is {pairs}; {_shown(options)} {find} {share}{also}: {shlex.quote(with_options(spec, options))}"
+
+
+def _shown(options: Mapping[str, str]) -> str:
+    return " and ".join(f"{key}={value}" for key, value in options.items())

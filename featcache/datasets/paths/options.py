@@ -17,6 +17,8 @@ _SUFFIX = re.compile(r"\.?\w{1,8}")
 _SEPARATOR = re.compile(r"(?<!^[A-Za-z]):(?!//)|(?<=^[A-Za-z]):(?![\\/])")
 """The colon between the two parts of a ``map``, which is neither that of a drive, ``C:/``, nor of ``file://``."""
 
+_COLON = "%3A"
+
 
 @dataclass(frozen=True)
 class PathOptions:
@@ -72,7 +74,9 @@ class PathOptions:
     def said(self) -> str:
         """Return the options as they are written, for messages and for what identifies a source."""
         suffix = f"suffix={','.join(self.suffixes)}" if self.suffixes else ""
-        return "&".join(filter(None, [suffix, "" if self.old is None else f"map={self.old}:{self.new}"]))
+        return "&".join(
+            filter(None, [suffix, "" if self.old is None else f"map={written_map(self.old, self.new)}"])
+        )
 
     def location(self, place: str, roots: Sequence[Path]) -> str:
         """Return what decides which file a given path is: the list that it stands in, the roots, and the options."""
@@ -93,12 +97,17 @@ def _read_map(text: str) -> tuple[str, str]:
         raise UsageError(
             f"map={text}: expected map=OLD:NEW, the beginning of the given paths and what it is here"
         )
-    old, new = plain(text[: found.start()]), text[found.end() :].strip()
+    old, new = plain(text[: found.start()].replace(_COLON, ":")), text[found.end() :].strip()
     if not old:
         raise UsageError(
             f"map={text}: nothing before the colon; a folder that is missing in front is root={new or 'FOLDER'}"
         )
     return old, os.path.expanduser(new)
+
+
+def written_map(old: str, new: str) -> str:
+    """Return the value of ``map`` for two folders, as it is read again; a colon in the first is written ``%3A``."""
+    return f"{_SEPARATOR.sub(_COLON, old)}:{new}"
 
 
 def read_roots(text: str, base: Path, what: str) -> list[Path]:

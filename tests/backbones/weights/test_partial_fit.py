@@ -182,6 +182,41 @@ def test_what_is_missing_or_another_before_the_features_is_refused(tmp_path, ten
         load("near", weights=saved(tmp_path, tensors))
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.bool_])
+def test_quantised_weights_are_refused_whole_or_in_part(tmp_path, kind):
+    for names in (torch_tensors(), ["features.2.0.weight"]):
+        tensors = torch_tensors()
+        tensors |= {name: tensors[name].astype(kind) for name in names if "tracked" not in name}
+        with pytest.raises(
+            WeightsError, match=r"tensors are whole numbers \(.* is (int8|uint8|bool).* quantisation"
+        ):
+            load("near", weights=saved(tmp_path, tensors))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "features.2.2.fc.weight",
+        "features.1.0.lora_A.weight",
+        "features.3.1.weight_mask",
+        "features.2._orig_mod.0.weight",
+    ],
+)
+def test_layers_of_its_own_inside_of_the_blocks_are_refused_by_name(tmp_path, name):
+    """What stands before the features makes them other features; only what lies behind is left out."""
+    with pytest.raises(WeightsError, match=rf"does not fit this network: 1 unknown \({name}\)"):
+        load("near", weights=saved(tmp_path, {**FEATURES, name: np.ones((2, 2), np.float32)}))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_other_precisions_are_taken(tmp_path, kind):
+    tensors = {
+        name: value.astype(kind) if value.dtype.kind == "f" else value for name, value in FEATURES.items()
+    }
+    _, told = loaded("near", saved(tmp_path, tensors))
+    assert told == []
+
+
 def test_the_classifier_of_another_model_cannot_be_asked_for(tmp_path):
     path = saved(tmp_path, {**FEATURES, **ones(fc__weight=(5, 8))})
     network = load_quietly("near", str(path))

@@ -15,7 +15,14 @@ from featcache.datasets import open_dataset
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.formats.table import TableSpec
 from featcache.datasets.formats.text_lines import LONGEST
-from featcache.errors import DataError, FeatcacheError, MissingExtraError, MissingFileError, UsageError
+from featcache.errors import (
+    DataError,
+    FeatcacheError,
+    FeatcacheWarning,
+    MissingExtraError,
+    MissingFileError,
+    UsageError,
+)
 
 PLAIN = "path,label\na.jpg,cat\nb.jpg,dog\n"
 
@@ -64,6 +71,25 @@ def test_split_and_group_are_used_where_they_are(tmp_path):
     found = open_dataset(table(tmp_path, text, files=("a.jpg", "b.jpg", "c.jpg")))
     assert rows(found) == [("a.jpg", "train", "cat"), ("b.jpg", "val", "dog"), ("c.jpg", "test", "cat")]
     assert [record.group for record in found.records] == ["p1", "", "p1"]
+
+
+@pytest.mark.parametrize("name", ["set", "Subset", "data set", "phase"])
+def test_a_column_of_splits_under_another_name_is_not_passed_over_in_silence(tmp_path, name):
+    spec = table(tmp_path, f"path,{name},label\na.jpg,Train,cat\nb.jpg,test,dog\n")
+    with pytest.warns(FeatcacheWarning) as told:
+        data = open_dataset(spec)
+    assert [str(one.message) for one in told] == [
+        f"{spec}: column {name!r} holds splits (Train, test) and is not used: the test images are drawn anew; "
+        f"split={name} takes it"
+    ]
+    assert {record.split for record in data.records} == {UNSPLIT}
+    assert [record.split for record in open_dataset(f"{spec}?split={name}").records] == ["train", "test"]
+    open_dataset(f"{spec}?split=")  # asked for: in silence
+
+
+@pytest.mark.parametrize("cells", [("1", "2"), ("train", "train"), ("train", "other"), ("", "test")])
+def test_a_column_called_set_that_holds_no_splits_is_let_alone(tmp_path, cells):
+    open_dataset(table(tmp_path, f"path,set,label\na.jpg,{cells[0]},cat\nb.jpg,{cells[1]},dog\n"))
 
 
 def test_options_name_columns_and_the_folder(tmp_path):

@@ -70,6 +70,31 @@ def test_fractions_gaps_and_what_is_asked_for_stay_as_they_were(tmp_path):
             open_dataset(labelled(tmp_path, "0.0", cell, *["1.0"] * 10))
 
 
+@pytest.mark.parametrize("gap", ["nan", "NaN", "<NA>"])
+def test_gaps_among_numbers_are_refused_and_no_class_however_many(tmp_path, gap):
+    with pytest.raises(
+        DataError, match=f"line 4, column label: '{gap}' is no number, and all 8 others but such are"
+    ):
+        open_dataset(labelled(tmp_path, *["0.0", "1.0", gap] * 4))
+    assert gap in open_dataset(labelled(tmp_path, *["0.0", "1.0", gap] * 4, query="?task=classes")).classes
+
+
+def test_a_class_that_is_how_a_data_frame_writes_a_gap_is_said(tmp_path):
+    spec = labelled(tmp_path, *["cat", "dog", "nan"] * 2)
+    data, (words,) = said(spec)
+    assert data.classes == ("cat", "dog", "nan")
+    assert words == (
+        f"{spec}: the label 'nan' of 2 rows in column label is taken as a class, and is how data frames write what is "
+        "missing; if it is, leave these rows out, else task=classes takes it in silence"
+    )
+
+
+@pytest.mark.parametrize("name", ["NA", "None", "null", "N/A", "True", "-1", "10%", "2020-01-01"])
+def test_names_of_classes_that_only_look_odd_are_taken_in_silence(tmp_path, name):
+    data = open_dataset(labelled(tmp_path, *[name, "x"] * 3))
+    assert {name, "x"} == {*data.classes}
+
+
 def test_numbers_too_large_to_be_whole_stay_numbers(tmp_path):
     assert open_dataset(labelled(tmp_path, "1e20", "2e20", "1e20")).task == "numbers"
 

@@ -7,6 +7,7 @@ import pytest
 from helpers.photo_folders import save_photo
 
 import featcache
+from featcache.core.argument_types import named_as_options
 from featcache.datasets import open_dataset
 from featcache.datasets.labels import file_names
 from featcache.datasets.labels.file_names import NamePattern, Told
@@ -235,6 +236,30 @@ FORMS = {
     "number first": (("01-cat.jpg", "02-cat.jpg", "03-dog.png", "04-dog.png"), "cat 2, dog 2"),
     "hash behind": (("cat_a3f.jpg", "cat_b.jpg", "dog_x.jpg", "dog_7.jpg"), "cat 2, dog 2"),
 }
+
+
+@pytest.mark.parametrize("test", ["test", "test1", "testing_set"])
+def test_names_in_the_training_folder_alone_are_pointed_out_with_its_split(tmp_path, test):
+    tree(tmp_path, *(f"train/{name}.{n}.jpg" for name in ("cat", "dog") for n in range(2)), f"{test}/7.jpg")
+    with (
+        pytest.raises(DataError, match=r"The files' names in train/ tell classes: ") as refused,
+        named_as_options(),
+    ):
+        open_dataset(tmp_path)
+    ((pattern, splits),) = re.findall(r"--label-from '(.*)' --splits (\S+) ", str(refused.value))
+    data = open_dataset(tmp_path, label_from=pattern, splits=splits)
+    assert [data.classes[record.label] for record in data.records] == ["cat", "cat", "dog", "dog"]
+    assert {record.split for record in data.records} == {"train"}
+
+
+def test_names_that_only_repeat_the_folders_are_not_pointed_out(tmp_path):
+    """Read by the names alone, the splits of these folders would be mixed."""
+    tree(
+        tmp_path,
+        *(f"{set_}/{name}/{name}_{n}.jpg" for set_ in ("lernen", "pruefen") for name in "ab" for n in "12"),
+    )
+    with pytest.raises(DataError, match=r"say which folders are splits: splits train=FOLDER,test=OTHER$"):
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -46,6 +46,7 @@ def opened(root: Path, **options) -> tuple[Dataset, list[str]]:
 
 
 CUT = "; choose with one of these options"
+OR_SPLITS = f"{CUT}, or say which folders are splits: --splits train=FOLDER,test=OTHER"
 
 # Taken, and said ----------------------------------------------------------------------------------------------
 
@@ -88,6 +89,12 @@ TAKEN = {
         ["train/a = train a", "train/b = train b", "test_data/a = test a"],
         "P: train/ is taken as train, test_data/ is taken as test "
         "(to choose: --splits train=train,test=test_data)",
+    ),
+    "the verb": (
+        ["train_set/a", "train_set/b", "validate/a", "tests/b"],
+        ["train_set/a = train a", "train_set/b = train b", "validate/a = val a", "tests/b = test b"],
+        "P: train_set/ is taken as train, validate/ is taken as val, tests/ is taken as test "
+        "(to choose: --splits train=train_set,val=validate,test=tests)",
     ),
     "no training split": (
         ["val/a", "val/b", "test/a", "test/b"],
@@ -143,6 +150,35 @@ TAKEN = {
         ["animal/cat =  animal", "animal/dog =  animal", "thing/cup =  thing", "thing/pen =  thing"],
         "P: animal, thing are taken as the classes, with the folders in them; if these are the classes (cat, dog, cup, "
         "pen), say --classes-at 2 (to choose: --classes-at 1)",
+    ),
+    "a level of images in one split": (
+        ["train/images/a", "train/images/b", "test/a", "test/b"],
+        ["train/images/a = train a", "train/images/b = train b", "test/a = test a", "test/b = test b"],
+        "P: the class folders are taken from train/images/ (to choose: --splits train=train/images,test=test)",
+    ),
+    "a folder without labels beside classes": (
+        ["labeled/a", "labeled/b", "unlabeled"],
+        ["labeled/a =  labeled", "labeled/b =  labeled", "unlabeled =  unlabeled"],
+        "P: unlabeled/ is taken as a class by its name; if the images in it have no labels, move it out of the dataset "
+        "(to choose: --classes-at 1)",
+    ),
+    "a folder without labels in a split": (
+        ["train/a", "train/b", "train/no_label", "test/a"],
+        ["train/a = train a", "train/b = train b", "train/no_label = train no_label", "test/a = test a"],
+        "P: train/no_label/ is taken as a class by its name; if the images in it have no labels, move it out of the "
+        "dataset (to choose: --classes-at 2)",
+    ),
+    "pictures and their masks": (
+        ["images", "masks"],
+        ["images =  images", "masks =  masks"],
+        "P: images/, masks/ are taken as the classes; if masks/ belongs to the pictures beside it, as masks do, there "
+        "are no classes here (to choose: --classes-at 1)",
+    ),
+    "split and class in one name": (
+        ["train_cats", "train_dogs", "test_cats", "test_dogs"],
+        [f"{name} =  {name}" for name in ("train_cats", "train_dogs", "test_cats", "test_dogs")],
+        "P: test_cats/, test_dogs/, train_cats/, train_dogs/ are taken as the classes, with the names of splits in "
+        "theirs; if these are splits, say --label-from '{split}_{label}/{}' (to choose: --classes-at 1)",
     ),
 }
 
@@ -236,17 +272,17 @@ REFUSED = {
     "years": (
         ["2019/a", "2019/b", "2020/a", "2020/b"],
         "P: the folders 2019/, 2020/ hold folders of the same names (a, b), so the classes may be 2019, 2020 "
-        "(--classes-at 1) or a, b (--classes-at 2)" + CUT,
+        "(--classes-at 1) or a, b (--classes-at 2)" + OR_SPLITS,
     ),
     "sites that lack some classes": (
         ["north/a", "north/b", "south/a", "south/b", "south/c", "west/b", "west/c"],
         "P: the folders north/, south/, west/ hold folders of the same names (a, b, c), so the classes may be north, "
-        "south, west (--classes-at 1) or a, b, c (--classes-at 2)" + CUT,
+        "south, west (--classes-at 1) or a, b, c (--classes-at 2)" + OR_SPLITS,
     ),
     "years in a split": (
         ["train/2019/a", "train/2019/b", "train/2020/a", "train/2020/b"],
         "P: the folders train/2019/, train/2020/ hold folders of the same names (a, b), so the classes may be 2019, "
-        "2020 (--classes-at 2) or a, b (--classes-at 3)" + CUT,
+        "2020 (--classes-at 2) or a, b (--classes-at 3)" + OR_SPLITS,
     ),
     "sites with splits": (
         ["x/train/a", "x/train/b", "x/test/a", "y/train/a", "y/train/b", "y/test/b"],
@@ -274,7 +310,42 @@ REFUSED = {
     "runs": (
         ["test1/a", "test1/b", "test2/a", "test2/b"],
         "P: the folders test1/, test2/ hold folders of the same names (a, b), so the classes may be test1, test2 "
-        "(--classes-at 1) or a, b (--classes-at 2)" + CUT,
+        "(--classes-at 1) or a, b (--classes-at 2)" + OR_SPLITS,
+    ),
+    "domains that hold a level of images": (
+        ["amazon/images/bike", "amazon/images/mug", "dslr/images/bike", "dslr/images/mug"],
+        "P: the folders amazon/, dslr/ hold folders of the same names (bike, mug), so the classes may be amazon, dslr "
+        "(--classes-at 1) or bike, mug (--classes-at 3)" + OR_SPLITS,
+    ),
+    "words of splits in names of another kind": (
+        ["my train/a", "my train/b", "my test/a"],
+        "P: the folders my test/, my train/ hold folders of the same names (a), so the classes may be my test, my "
+        f"train (--classes-at 1) or a (--classes-at 2){CUT}, or say which folders are splits: "
+        "--splits 'train=my train,test=my test'",
+    ),
+    "several splits beside their classes": (
+        ["cat", "dog", "val/cat", "val/dog", "test/cat", "test/dog"],
+        "P: test/, val/ are named like splits and hold folders of the same names as those beside them (cat, dog). "
+        "Either they are splits of these classes (--splits train=.,val=val,test=test), or they are classes of their "
+        "own (--classes-at 1)" + CUT,
+    ),
+    "a split one level further down than the other": (
+        ["data/train/a", "data/train/b", "data_test/a"],
+        "P: data/train/ is named like a split and holds folders (a, b). Either these are the classes (--splits "
+        "train=data/train,test=data_test), or the classes are data, data_test (--splits none --classes-at 1)"
+        + CUT,
+    ),
+    "two datasets side by side": (
+        ["dogs/train/boxer", "dogs/train/pug", "cats/train/manx"],
+        "P: cats/train/, dogs/train/ are named like a split and hold folders (boxer, manx, pug). Either these are the "
+        "classes (--splits train=cats/train,train=dogs/train), or the classes are cats, dogs (--splits none "
+        "--classes-at 1)" + CUT,
+    ),
+    "an archive unpacked into its own folder": (
+        ["train/cat", "train/dog", "train/train/cat", "train/train/dog"],
+        "P: train/train/ is named like a split and holds folders of the same names as those beside it (cat, dog). "
+        "Either these are the classes, and the others a copy (--splits train=train/train), or it is a class like them "
+        f"(--classes-at 2){CUT}, or move the copy away",
     ),
 }
 
@@ -296,6 +367,15 @@ def test_each_reading_can_be_chosen_and_they_differ(tmp_path, name):
     assert len(readings) == (1 if name == "splits without class folders" else 2)
     assert all(readings)
     assert len({frozenset(reading) for reading in readings}) == len(readings)
+
+
+def test_the_hint_at_names_of_split_and_class_reads_both(tmp_path):
+    root = folders(tmp_path / "p", *TAKEN["split and class in one name"][0])
+    data, said = opened(root, label_from="{split}_{label}/{}")
+    assert taken(data) == {
+        f"{split}_{label} = {split} {label}" for split in ("train", "test") for label in ("cats", "dogs")
+    }
+    assert said == []
 
 
 def test_a_list_of_splits_beside_the_only_folder_is_not_passed_over(tmp_path):
@@ -325,6 +405,27 @@ def test_options_that_cannot_be(tmp_path, given, says):
     root = folders(tmp_path, "training_set/a", "training_set/b", "test_set/a")
     with pytest.raises((UsageError, DataError), match=says):
         open_dataset(root, **given)
+
+
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        (
+            "tain=training_set,test=test_set",
+            "tain is none of train, val and test (did you mean train?): heads do not learn from such images",
+        ),
+        (
+            "train=training_set,museum=test_set",
+            "museum is none of train, val and test: heads do not learn from such images",
+        ),
+        ("training=training_set,holdout=test_set", None),
+    ],
+)
+def test_splits_that_heads_do_not_know_are_said(tmp_path, splits, says):
+    root = folders(tmp_path / "p", "training_set/a", "training_set/b", "test_set/a")
+    data, said = opened(root, splits=splits)
+    assert said == ([f"P: {says}"] if says else [])
+    assert says or {record.split for record in data.records} == {"train", "test"}
 
 
 def test_options_are_for_folders_that_are_not_open_yet(tmp_path):

@@ -33,6 +33,24 @@ def test_many_names_are_looked_at_in_part():
     assert near.options == {"suffix": ".png", "root": "x"}
 
 
+def test_other_options_that_find_the_same_names_are_kept():
+    near = almost_fit(["1.jpg", "2.jpg"], ["thumbs/1.jpg", "thumbs/2.jpg", "images/1.jpg", "images/2.jpg"])
+    assert near is not None
+    assert (near.options, near.also) == ({"root": "images"}, ({"root": "thumbs"},))
+    near = almost_fit(["1", "2"], ["1.png", "1.jpg", "2.jpg", "2.png"])
+    assert near is not None
+    assert (near.options, near.also) == ({"suffix": ".jpg"}, ({"suffix": ".png"},))
+    near = almost_fit(["/a/1.jpg", "/b/2.jpg"], ["1.jpg", "2.jpg"])
+    assert near is not None
+    assert near.also == ()  # it finds other names
+
+
+def test_the_root_that_was_given_comes_before_others():
+    near = almost_fit(["1", "2"], ["1.jpg", "2.jpg", "own/1.png", "own/2.png"], root="own")
+    assert near is not None
+    assert near.options == {"suffix": ".png"}
+
+
 def test_what_has_no_likeness_fits_nothing():
     assert almost_fit(["x", "y/z.jpg"], ["a.jpg"]) is None
     assert almost_fit(["x"], []) is None
@@ -60,6 +78,8 @@ def test_a_listing_is_bounded_upper_folders_first_and_links_do_not_lead_round(tm
         ("file:///d:img", "/d/b.jpg", "img/b.jpg"),
         ("s3://b/c:img", "s3://b/c/d/e.jpg", "img/d/e.jpg"),
         ("a b:img", "a%20b/c.jpg", "img/c.jpg"),
+        ("/d/My Drive%3Ax:img", "/d/My Drive:x/c.jpg", "img/c.jpg"),
+        ("/d%3Ax:img", "/d%3Ax/c.jpg", "img/c.jpg"),
         ("img:new", "images/a.jpg", None),
         ("img/:new", "img/a.jpg", "new/a.jpg"),
     ],

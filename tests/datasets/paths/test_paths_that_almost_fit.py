@@ -178,6 +178,46 @@ def test_the_option_replaces_another_root_and_keeps_the_rest(tmp_path):
     assert str(caught.value).endswith(f"csv:{tmp_path}/t.csv?path=file&label=kind&suffix=.jpg&root=img'")
 
 
+ONE_AFTER_ANOTHER = {
+    "another ending": ("1.jpg|2.png", ["1", "2"], "?suffix=.jpg", "suffix=.jpg,.png finds them: "),
+    "two names of a drive": (
+        "1.jpg|2.jpg|3.jpg",
+        ["/a/x/1.jpg", "/a/x/2.jpg", "/b/x/3.jpg"],
+        "?map=/a/x:.",
+        "a source takes one map=, and the images that it finds need the one that is given: write these paths like the "
+        "others",
+    ),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("case", ONE_AFTER_ANOTHER)
+def test_a_second_option_does_not_take_the_first_away(tmp_path, kind, case):
+    files, names, options, shows = ONE_AFTER_ANOTHER[case]
+    lay_out(tmp_path, files)
+    if kind == "lists" and "suffix" in options:
+        pytest.skip("lists always found names without suffix")
+    with pytest.warns(FeatcacheWarning, match=re.escape(shows)) as told:
+        open_dataset(SPECS[kind](tmp_path, names, options))
+    for spec in re.findall(r": ('?csv:\S+)$", str(told[0].message)):
+        records = open_dataset(shlex.split(spec)[0]).records
+        assert [record.read().decode() for record in records] == files.split("|")
+
+
+def test_two_files_for_a_name_are_both_told_and_a_colon_is_read_again(tmp_path):
+    lay_out(tmp_path, "images/1.jpg|images/2.jpg|thumbs/1.jpg|thumbs/2.jpg")
+    with pytest.raises(
+        MissingFileError, match=r"root=images finds them \(root=thumbs finds as many, other files\)"
+    ):
+        open_dataset(csv_of(tmp_path, ["1.jpg", "2.jpg"]))
+    with pytest.raises(MissingFileError, match=r"map=/d/My%3Ax:\. finds them") as told:
+        open_dataset(
+            csv_of(tmp_path, ["/d/My:x/thumbs/1.jpg", "/d/My:x/thumbs/2.jpg"], "?map=/d/My%253Ax/thumbs:no")
+        )
+    (spec,) = re.findall(r": ('?csv:.*)$", str(told.value))
+    assert open_dataset(shlex.split(spec)[0]).records[0].read() == b"thumbs/1.jpg"
+
+
 def test_images_beside_the_tables_folder_are_found(tmp_path):
     lay_out(tmp_path, "images/a.jpg|images/b.jpg|labels/x.txt")
     with pytest.raises(MissingFileError, match=re.escape("there is ../images/a.jpg for 'a.jpg'")) as caught:
