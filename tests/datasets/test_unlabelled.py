@@ -149,10 +149,13 @@ def test_refusals_of_labels_name_the_option(tmp_path, situation):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"splits": "train=cat"}, r"^--splits: photos without labels .* leave it out, or name one folder$"),
+        (
+            {"splits": "train=cat"},
+            r"splits= says what labels or splits are, and --unlabelled takes every image .*; name it alone",
+        ),
         (
             {"classes_at": 1, "label_from": "{label}_{}"},
-            r"^--label-from and --classes-at: .* leave them out, or",
+            r"label_from=, classes_at= says what labels or splits are, .* or leave --unlabelled out$",
         ),
     ],
 )

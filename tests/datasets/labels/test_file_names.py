@@ -222,10 +222,6 @@ FORMS = {
         ("train/cat.0.jpg", "train/cat.1.jpg", "train/dog.0.jpg", "train/dog.1.jpg"),
         "cat 2, dog 2",
     ),
-    "dogs vs cats, with test images": (
-        ("train/cat.0.jpg", "train/cat.1.jpg", "train/dog.0.jpg", "train/dog.1.jpg", "test1/1.jpg"),
-        "cat 2, dog 2",
-    ),
     "Oxford pets": (tuple(f"images/{name}" for name in PETS), "Abyssinian 2, american_bulldog 2"),
     "ImageNet": (
         ("n01440764_18.JPEG", "n01440764_36.JPEG", "n02_1.JPEG", "n02_4.JPEG"),
