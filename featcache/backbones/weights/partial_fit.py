@@ -117,6 +117,9 @@ def fit(network: Backbone, table: KeyTable, given: Tensors, others: Iterable[str
     kept = set(network.order[:end])
     if not kept or surplus(network, table, kept, found):
         return None
+    lacking = {*required_stages(network)} - kept
+    if any(_stage_named(table, name) in lacking for name in (*found.foreign, *others)):
+        return None  # not cut there: its further stages are elsewhere in the file
     if "logits" in kept and _has_longer_head(found):
         end = _before(network, "logits", kept & {*found.stages} - {"logits"})
         kept = set(network.order[:end])
@@ -166,22 +169,30 @@ def surplus(network: Backbone, table: KeyTable, kept: set[str], found: Match) ->
     theirs = [found.theirs[ours] for names in used for ours in names if ours in found.theirs]
     forms = {_form(name) for name in theirs}
     blocks = {".".join(name.split(".")[:2]) for name in theirs if name.count(".") > 2}
+    layers = {name.rpartition(".")[0] for name in theirs}
     counted = "|".join(table.numbered) or "(?!)"  # an own classifier's layers are counted on
 
     def is_surplus(name: str) -> bool:
+        if name.rpartition(".")[0] in layers:
+            return True
         if re.fullmatch(rf"({counted})(_\d+)?\..*", name):
             return False
         if _form(name) in forms or ".".join(name.split(".")[:2]) in blocks:
             return True
         if not table.knows(name):
             return False
-        translated = table.translate(name, np.zeros(0, np.float32))
-        if translated is None:
+        stage = _stage_named(table, name)
+        if stage is None:
             return True
-        stage = translated[0].partition(".")[0]
         return stage in kept & required if stage in network.order else _form(stage) in map(_form, required)
 
     return [name for name in found.foreign if is_surplus(name)]
+
+
+def _stage_named(table: KeyTable, name: str) -> str | None:
+    """Return the stage that a name is of, whether the network has it or not; ``None`` where it is of none."""
+    translated = table.translate(name, np.zeros(0, np.float32)) if table.knows(name) else None
+    return translated[0].partition(".")[0] if translated else None
 
 
 def _form(name: str) -> str:
