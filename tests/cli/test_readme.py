@@ -1,6 +1,7 @@
 """README's commands, read from the page, run one after another in one folder, on small photos and a small network."""
 
 import glob
+import json
 import re
 import shlex
 import tarfile
@@ -42,6 +43,18 @@ def expanded(words: list[str]) -> list[str]:
     ]
 
 
+def instances(names: list[str]) -> dict[str, list[dict[str, object]]]:
+    """Return annotations in COCO's form: one of each photo."""
+    return {
+        "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": CLASSES.index(name.split("/")[0])}
+            for number, name in enumerate(names)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASSES)],
+    }
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """What README's reader has: photos as folders, tables, lists and shards."""
@@ -64,6 +77,11 @@ def folder(tmp_path, monkeypatch) -> Path:
         Path(f"food-101/meta/{part}.txt").write_text(
             "".join(f"{c}/{n}.png\n" for c in CLASSES for n in numbers)
         )
+    Path("pets").mkdir()
+    for name in names:
+        save_photo(Path("pets/images", name.replace("/", "_").replace("png", "jpg")), name)
+    Path("instances.json").write_text(json.dumps(instances(names)))
+    photo_folder(Path("images"), dict.fromkeys(CLASSES, COUNT))
     for shard in range(10):
         Path("label.cls").write_text(CLASSES[shard % 3])
         with tarfile.open(f"shards-{shard:03}.tar", "w") as archive:
