@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,15 +12,18 @@ from featcache.core.argument_types import checked_types, spelled
 from featcache.core.disk.names import expanded, near_names
 from featcache.core.warning import warn_all
 from featcache.datasets.dataset import Dataset, Record
+from featcache.datasets.folder_files import images_below
 from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import LAYOUTS, open_folder
 from featcache.datasets.formats.huggingface import open_hf
 from featcache.datasets.formats.split_lists import open_lists
 from featcache.datasets.formats.table import open_table
 from featcache.datasets.formats.table_rows import READERS
+from featcache.datasets.formats.tables_beside import table_beside
 from featcache.datasets.formats.tar import open_tar
 from featcache.datasets.formats.tfds import open_tfds
 from featcache.datasets.layouts.layout import in_text
+from featcache.datasets.left_out import LeftOut
 from featcache.datasets.names import alike
 from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, with_option
 from featcache.datasets.unlabelled import open_photo_lists, open_photos, without_labels
@@ -53,7 +57,13 @@ _SUFFIXES = {**dict.fromkeys(READERS, "csv"), ".json": "coco", ".tar": "tar", ".
 
 _MARKS = {
     "hf": (("dataset_dict.json",), ("state.json",), ("dataset_info.json",)),
-    "lists": (("meta/train.txt",), ("train.txt", "images")),
+    "lists": (
+        ("meta/train.txt",),
+        ("train.txt", "images"),
+        ("images.txt", "image_class_labels.txt", "classes.txt"),
+        ("annotations/trainval.txt", "images"),
+        ("annotations/train.txt", "images"),
+    ),
 }
 """Files by which a folder is recognised as another kind of dataset than class folders, for error messages."""
 
@@ -214,7 +224,7 @@ def _other_spec(folder: Path, path: str, *, any_table: bool) -> str | None:
     if os.path.exists(folder / "features.json"):  # of TFDS, whose dataset_info.json is another
         return None
     found = (
-        f"{kind}:{path}"
+        shlex.quote(f"{kind}:{path}")
         for kind, marks in _MARKS.items()
         if any(all(os.path.exists(folder / name) for name in names) for names in marks)
     )
@@ -222,7 +232,15 @@ def _other_spec(folder: Path, path: str, *, any_table: bool) -> str | None:
         held = sorted(os.listdir(folder))
     except (OSError, ValueError):
         return None
-    others = (name for name in held if any_table and Path(name).suffix.casefold() in READERS)
-    names = (*_TABLES, *others)
-    tables = (f"csv:{os.path.join(path, name)}" for name in names if os.path.isfile(folder / name))
-    return next(found, None) or next(tables, None)
+    if (kind := next(found, None)) is not None:
+        return kind
+    read = [name for name in held if Path(name).suffix.casefold() in READERS]
+    found_images = images_below(folder, LeftOut()) if read else ()
+    images = {os.path.relpath(each.path, folder): "" for each in found_images}
+    if table := table_beside(folder, path, images):
+        return table.said
+    names = (*_TABLES, *(read if any_table else ()))
+    tables = (
+        shlex.quote(f"csv:{os.path.join(path, name)}") for name in names if os.path.isfile(folder / name)
+    )
+    return next(tables, None)

@@ -13,6 +13,7 @@ from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, features_alone, space_at_end
 from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.folder_files import FoundImage, entries_of, images_below, inode, is_folder
+from featcache.datasets.formats.tables_beside import TableBeside, table_beside
 from featcache.datasets.labels.file_names import NamePattern, Told
 from featcache.datasets.labels.name_forms import in_words as form_in_words
 from featcache.datasets.labels.name_forms import told_classes
@@ -164,13 +165,27 @@ def _by_folders(
     _refuse_unusable(root, found, skipped, least_classes, by="folders")
     if layout.said:
         warn(layout.said)
-    if SPLITS not in options and not any(own.split for own in found) and (files := told_beside(root)):
+    table = None if {SPLITS, CLASSES_AT} & {*options} else _table(root, found)
+    if table:
+        level = {part.path.count("/") + 1 for part in layout.parts}
+        choose = f" (to choose the folders: {option(classes_at=max(level))})" if len(level) == 1 else ""
+        warn(
+            f"{root}: the classes are those of the folders, and {table.name} beside them, which names the images, is "
+            f"not read; if it holds the labels, say {table.said}{choose}"
+        )
+    files = [name for name in told_beside(root) if not table or name != table.name]
+    if SPLITS not in options and not any(own.split for own in found) and files:
         warn(
             f"{root}: {some(files, 3)} beside the classes may tell splits and {'are' if len(files) > 1 else 'is'} not "
             "read: the test images are drawn anew; lists:FOLDER or csv:TABLE reads such files, --splits none (splits= "
             "in Python) is silent"
         )
     return found
+
+
+def _table(root: Path, found: Sequence[_Labelled]) -> TableBeside | None:
+    """Return a table that names the images and tells other classes than their folders do."""
+    return table_beside(root, str(root), {_below(own.image.path, root): own.label for own in found})
 
 
 def _layout(root: Path, options: dict[str, str], *, one_class: bool) -> Layout:

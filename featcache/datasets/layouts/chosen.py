@@ -10,6 +10,7 @@ from featcache.core.display import some
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.layouts.layout import NO_SPLITS, Layout, Part
 from featcache.datasets.layouts.reading import class_folders, read_layout
+from featcache.datasets.layouts.signs import labelled_beside, passed_over
 from featcache.datasets.layouts.split_words import WORDS, split_of
 from featcache.datasets.layouts.tree import Folder
 from featcache.errors import DataError, UsageError, did_you_mean
@@ -121,7 +122,15 @@ def chosen_layout(
             f"{place}: {spelled('classes_at')} {classes_at}: no class folder of images is there"
             f"{' in the splits' if splits else ''}; the folders of images reach down to level {deepest}"
         )
-    return _rest(root, parts)
+    layout = _rest(root, parts)
+    if splits is not None:
+        return layout
+    if not named:
+        return replace(layout, said=passed_over(place, root, classes_at))
+    found = [(named[f.path], f) for f in root.walk() if f.path in named]
+    beside = [f for f in root.walk() if f.path in layout.beside]
+    classes = {part.label for part in parts}
+    return replace(layout, said=labelled_beside(place, found, beside, classes, level=classes_at))
 
 
 def _live_paths(root: Folder) -> set[str]:

@@ -7,6 +7,7 @@ from featcache.core.display import some
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.layouts.layout import Layout, Part, listed, option
 from featcache.datasets.layouts.signs import (
+    labelled_beside,
     odd_classes,
     require_no_copy_among,
     require_no_split_among,
@@ -65,11 +66,11 @@ def _read(top: Folder, place: str, one_class: bool) -> Layout:
     if named and others:
         require_no_split_among(place, named, top.live)
     if any(f.live for f in folders) and ("train" in named.values() if others else several or len(named) == 1):
-        said = _said_splits(place, [(named[f.name], f) for f in folders])
-        if named.keys() == {"test"} or (len(folders) == 1 and "train" not in named.values()):
-            said += f"; for a dataset without splits, name the folder itself ({place}/{folders[0].path})"
-        found = class_folders([(named[f.name], f) for f in folders], place, one_class=one_class, said=said)
-        return replace(found, beside=tuple(f.name for f in others))
+        splits = [(named[f.name], f) for f in folders]
+        said = _said_splits(place, splits)
+        if len(folders) == 1 and not (one_class and "train" in named.values()):
+            said += _instead(place, folders[0])
+        return _beside(place, splits, others, class_folders(splits, place, one_class=one_class, said=said))
     if several and not others:
         raise DataError(
             f"{place}: {listed(folders)} are named like splits and hold images, but no class folders. Either their "
@@ -88,10 +89,21 @@ def _beside_train(top: Folder, exact: Sequence[Folder], place: str, one_class: b
     taken = {exact_split(f.name) for f in exact}
     more = [f for f in others if (split := split_of(f.name)) and split not in taken]
     splits = [(split, f) for f in top.folders if f in exact or f in more if (split := split_of(f.name))]
-    beside = [f.name for f in top.folders if f not in exact and f not in more]
-    said = _said_splits(place, splits) if any(f.live for f in more) else ""
-    found = class_folders(splits, place, one_class=one_class, said=said)
-    return replace(found, beside=tuple(beside))
+    beside = [f for f in top.folders if f not in exact and f not in more]
+    alone = len(top.live) == 1 and bool(top.live[0].live) and not one_class
+    said = _said_splits(place, splits) if alone or any(f.live for f in more) else ""
+    said += _instead(place, top.live[0]) if alone else ""
+    return _beside(place, splits, beside, class_folders(splits, place, one_class=one_class, said=said))
+
+
+def _beside(place: str, splits: Splits, others: Sequence[Folder], found: Layout) -> Layout:
+    """Return the layout of splits with the folders beside them; those that hold the same classes are said."""
+    told = labelled_beside(place, splits, others, {part.label for part in found.parts}, said=found.said)
+    return replace(found, beside=tuple(f.name for f in others), said=told)
+
+
+def _instead(place: str, only: Folder) -> str:
+    return f"; for a dataset without splits, name the folder itself ({place}/{only.path})"
 
 
 def _flat_train(top: Folder, exact: Sequence[Folder], others: Sequence[Folder], place: str) -> Layout:
@@ -127,12 +139,9 @@ def _classes(top: Folder, place: str, like_splits: Sequence[Folder]) -> Layout:
         parts = [
             Part(f.path, below[f.name], c.name) for c in top.folders for f in c.folders if f.name in below
         ]
-        names = [f"{name}/ as {split}" for name, split in below.items()]
-        said = (
-            f"{place}: every class folder holds splits, of which {some(names)} "
-            f"{'are' if len(names) > 1 else 'is'} taken (to choose: "
-            f"{option(splits=below, classes_at=top.level + 1)})"
-        )
+        names = [f"{name}/ is taken as {split}" for name, split in below.items()]
+        choose = option(splits=below, classes_at=top.level + 1)
+        said = f"{place}: in the class folders, {some(names)} (to choose: {choose})"
         return Layout(tuple(parts), (top.path, *(c.path for c in top.live)), said=said)
     require_one_level(place, top.live)
     require_no_split_inside(place, top.live)

@@ -1,7 +1,7 @@
 """Counter-signs: what tells that the folders of a level are not the classes that they look like."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from featcache.core.argument_types import spelled
@@ -30,13 +30,15 @@ def require_one_level(place: str, folders: Sequence[Folder]) -> None:
     """Refuse folders that may be classes as well as what stands above them, with both readings."""
     inner = _below_one_name(folders)
     words = {f.path: split for f in folders if (split := split_within(f.name))}
-    like_splits = len(words) == len(folders) and len({*words.values()}) > 1
+    several = len({*words.values()}) > 1
+    like_splits = several and len(words) == len(folders)
     shared = shared_names(inner)
     if like_splits and not shared and all(f.holds_folders for f in folders):
         shared = sorted(set.intersection(*(f.names for f in inner)))
     if not shared:
         return
-    splits = option(splits=_ordered(words)) if like_splits else option(splits="train=FOLDER,test=OTHER")
+    named = several and "train" in words.values()
+    splits = option(splits=_ordered(words) if like_splits or named else "train=FOLDER,test=OTHER")
     raise DataError(
         f"{place}: the folders {listed(folders)} hold folders of the same names ({some(shared)}), so the classes may "
         f"be {some([folder.name for folder in folders])} ({option(classes_at=folders[0].level)}) or {some(shared)} "
@@ -154,6 +156,83 @@ def require_no_split_inside(place: str, folders: Sequence[Folder]) -> None:
     )
 
 
+# Folders of splits that nobody named as such --------------------------------------------------------------------
+
+
+def labelled_beside(
+    place: str,
+    splits: Sequence[tuple[str, Folder]],
+    others: Sequence[Folder],
+    classes: Set[str],
+    *,
+    said: str = "",
+    level: int | None = None,
+) -> str:
+    """Return what is said of folders beside the splits that hold images of the same classes and are left out.
+
+    Parameters
+    ----------
+    place
+        The dataset's path.
+    splits
+        Folders, each behind its split.
+    others
+        Folders beside them.
+    classes
+        Names of the classes in the splits.
+    said
+        What is said of the splits; the text follows it.
+    level
+        Of the class folders, where that was chosen.
+    """
+    held = {f: _class_folders(f) for f in others}
+    same = [
+        f for f, own in held.items() if not _is_mask(f.name) and (own <= classes or len(own & classes) > 1)
+    ]
+    same = [f for f in same if held[f]]
+    if not same:
+        return said
+    count, one = sum(f.total for f in same), len(same) == 1
+    taken = {f.path: split for split, f in splits if f.total}
+    every = {**taken, **{f.path: split_within(f.name) or "train" for f in same}}
+    more, choose = (option(splits=_ordered(each), classes_at=level) for each in (every, taken))
+    told = (
+        f"{listed(same)} {'is' if one else 'are'} left out, {count} image{'s' if count > 1 else ''} in folders of the "
+        f"same names as the classes; {more} takes {'it' if one else 'them'}, too"
+    )
+    return f"{said}; {told}" if said else f"{place}: {told} (to choose: {choose})"
+
+
+def _class_folders(folder: Folder) -> set[str]:
+    """Return the names of the folders in one, or below levels that are its only folder."""
+    while len(folder.live) == 1 and not folder.images and not folder.live[0].is_flat:
+        folder = folder.live[0]
+    return folder.names
+
+
+def passed_over(place: str, root: Folder, level: int) -> str:
+    """Return what is said where folders above a chosen level of classes are named like splits and taken as none.
+
+    Parameters
+    ----------
+    place
+        The dataset's path.
+    root
+        The folders.
+    level
+        Of the class folders.
+    """
+    for depth in range(1, level):
+        words = {f.path: s for f in root.walk() if f.level == depth and f.live if (s := split_within(f.name))}
+        if len({*words.values()}) > 1:
+            splits, none = (option(splits=each, classes_at=level) for each in (_ordered(words), NO_SPLITS))
+            return (
+                f"{place}: {some([f'{path}/' for path in words])} are named like splits and taken as none: the test "
+                f"images are drawn from all; {splits} takes them as splits (to choose: {none})"
+            )
+    return ""
+
+
 # Names that are hardly those of classes ------------------------------------------------------------------------
 
 _NO_LABELS = frozenset({"unlabelled", "unlabeled", "nolabel", "nolabels"})
@@ -165,14 +244,13 @@ def odd_classes(place: str, folders: Sequence[Folder]) -> str:
 
     Such are folders without labels, pictures beside their masks, and names of splits and classes in one.
     """
-    names = {f.name: "".join(c for c in f.name.casefold() if c.isalnum()) for f in folders}
     choose = f"(to choose: {option(classes_at=folders[0].level)})" if folders else ""
-    if bare := [f for f in folders if names[f.name] in _NO_LABELS]:
+    if bare := [f for f in folders if _plain(f.name) in _NO_LABELS]:
         return (
             f"{place}: {listed(bare)} is taken as a class by its name; if the images in it have no labels, move it out "
             f"of the dataset {choose}"
         )
-    marks = [f for f in folders if names[f.name] in _MARKS or names[f.name].removesuffix("s") in _MARKS]
+    marks = [f for f in folders if _is_mask(f.name)]
     if 0 < len(marks) < len(folders) and all(f in marks or says_nothing(f.name) for f in folders):
         return (
             f"{place}: {listed(folders)} are taken as the classes; if {listed(marks)} belongs to the pictures beside "
@@ -185,6 +263,15 @@ def odd_classes(place: str, folders: Sequence[Folder]) -> str:
             f"{_hint_of_both(folders)} {choose}"
         )
     return ""
+
+
+def _is_mask(name: str) -> bool:
+    plain = _plain(name)
+    return plain in _MARKS or plain.removesuffix("s") in _MARKS
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 def _hint_of_both(folders: Sequence[Folder]) -> str:

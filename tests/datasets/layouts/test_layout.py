@@ -115,7 +115,7 @@ TAKEN = {
             "lily/train = train lily",
             "lily/val = val lily",
         ],
-        "P: every class folder holds splits, of which train/ as train, val/ as val, test/ as test are taken "
+        "P: in the class folders, train/ is taken as train, val/ is taken as val, test/ is taken as test "
         "(to choose: --splits train=train,val=val,test=test --classes-at 1)",
     ),
     "an archive with one folder": (
@@ -212,6 +212,124 @@ def options(text: str) -> dict[str, str | int]:
     return {key: int(value) if key == "classes_at" else value for key, value in read.items()}
 
 
+# What is left out, or not there, and could be missed -----------------------------------------------------------
+
+BESIDE = {
+    "an old test folder": (
+        ["train/a", "train/b", "test_old/a", "test_old/b"],
+        "P: test_old/ is left out, 4 images in folders of the same names as the classes; --splits "
+        "train=train,test=test_old takes it, too (to choose: --splits train=train)",
+        8,
+    ),
+    "a second test folder": (
+        ["train/a", "train/b", "test/a", "test_2/a"],
+        "P: test_2/ is left out, 2 images in folders of the same names as the classes; --splits "
+        "train=train,test=test,test=test_2 takes it, too (to choose: --splits train=train,test=test)",
+        8,
+    ),
+    "extra photos": (
+        ["Training/a", "Training/b", "Validation/a", "Extra/a", "Extra/b"],
+        "P: Extra/ is left out, 4 images in folders of the same names as the classes; --splits "
+        "train=Training,train=Extra,val=Validation takes it, too (to choose: --splits "
+        "train=Training,val=Validation)",
+        10,
+    ),
+    "several, one of them below its own name": (
+        ["train/a", "train/b", "new photos/images/a", "new photos/images/b", "more/a"],
+        "P: more/, new photos/ are left out, 6 images in folders of the same names as the classes; --splits "
+        "'train=train,train=more,train=new photos' takes them, too (to choose: --splits train=train)",
+        10,
+    ),
+    "splits that are said": (
+        ["train_set/a", "train_set/b", "test_set/a", "old_test/a"],
+        "P: train_set/ is taken as train, test_set/ is taken as test (to choose: --splits "
+        "train=train_set,test=test_set); old_test/ is left out, 2 images in folders of the same names as the "
+        "classes; --splits train=train_set,test=test_set,test=old_test takes it, too",
+        8,
+    ),
+    "below an archive's folder": (
+        ["data/train/a", "data/train/b", "data/extra/b"],
+        "P: data/extra/ is left out, 2 images in folders of the same names as the classes; --splits "
+        "train=data/train,train=data/extra takes it, too (to choose: --splits train=data/train)",
+        6,
+    ),
+    "a lone training folder": (
+        ["train/a", "train/b"],
+        "P: train/ is taken as train (to choose: --splits train=train); for a dataset without splits, name the folder "
+        "itself (P/train)",
+        0,
+    ),
+    "a lone training folder below its name": (
+        ["seg_train/a", "seg_train/b"],
+        "P: seg_train/ is taken as train (to choose: --splits train=seg_train); for a dataset without splits, name the "
+        "folder itself (P/seg_train)",
+        0,
+    ),
+    "a lone training folder beside photos without labels": (
+        ["seg_train/a", "seg_train/b", "seg_pred"],
+        "P: seg_train/ is taken as train (to choose: --splits train=seg_train); for a dataset without splits, name the "
+        "folder itself (P/seg_train)",
+        0,
+    ),
+}
+"""Folders, what is said, and how many images there are with what the message offers to take."""
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_could_be_missed_is_said_and_each_option_works(tmp_path, name):
+    paths, words, all_images = BESIDE[name]
+    root = folders(tmp_path / "p", *paths)
+    plain, said = opened(root)
+    assert said == [words]
+    (choice,) = re.findall(r"\(to choose: ([^)]*)\)", words)
+    chosen, said = opened(root, **options(choice))
+    assert (taken(chosen), said) == (taken(plain), [])
+    for more in re.findall(r"; (--splits .*) takes", words):
+        whole, said = opened(root, **options(more))
+        assert (len(whole.records), whole.classes, said) == (all_images, plain.classes, [])
+    for folder in re.findall(r"itself \(P/([^)]*)\)", words):
+        assert {record.split for record in opened(root / folder)[0].records} == {""}
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["train/a", "train/b", "masks/a", "masks/b"],
+        ["train/a", "train/b", "single_prediction"],
+        ["train/a", "train/b", "notes/c"],
+        ["train/a", "train/b", "val/a", "test/b"],
+        ["train/a", "train/b", "test"],
+    ],
+)
+def test_nothing_is_said_of_what_has_no_labels_of_these_classes(tmp_path, paths):
+    assert opened(folders(tmp_path / "p", *paths))[1] == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_mini", "val"), ("train_full", "test"), ("train-small", "validation"), ("my_train", "my test"),
+        ("train_v2", "val_v2", "test_v2"), ("train_mini", "val", "extra"),
+    ],
+)  # fmt: skip
+def test_published_splits_of_any_name_are_offered_and_never_lost_in_silence(tmp_path, names):
+    root = folders(tmp_path / "p", *(f"{name}/{kind}" for name in names for kind in "ab"))
+    with pytest.raises(DataError) as told, named_as_options():
+        open_dataset(root)
+    (offered,) = re.findall(r"say which folders are splits: (.*)", str(told.value))
+    whole, said = opened(root, **options(offered))
+    assert said == []
+    assert {record.id.split("/")[0] for record in whole.records} == {*names} - {"extra"}
+    assert {record.split for record in whole.records} >= {"train"}
+    mixed, (words,) = opened(root, classes_at=2)  # the other option that it offers
+    assert {record.split for record in mixed.records} == {""}
+    (more,) = re.findall(r"drawn from all; (.*) takes them as splits", words)
+    assert taken(opened(root, **options(more))[0]) == taken(whole)
+    (silent,) = re.findall(r"\(to choose: ([^)]*)\)", words)
+    chosen, said = opened(root, **options(silent))
+    assert (taken(chosen), said) == (taken(mixed), [])
+
+
 # As ever ------------------------------------------------------------------------------------------------------
 
 AS_EVER: dict[str, tuple[list[str], list[str]]] = {
@@ -230,10 +348,6 @@ AS_EVER: dict[str, tuple[list[str], list[str]]] = {
     "a new class in test": (
         ["train/a", "train/b", "test/c"],
         ["train/a = train a", "train/b = train b", "test/c = test c"],
-    ),
-    "a second test folder": (
-        ["train/a", "train/b", "test/a", "test_2/a"],
-        ["train/a = train a", "train/b = train b", "test/a = test a"],
     ),
     "domains": (["trainA", "trainB"], ["trainA =  trainA", "trainB =  trainB"]),
 }
