@@ -247,7 +247,7 @@ def _tell_what_is_missing(
     spec: str,
     lookup: str,
 ) -> None:
-    """Raise if no image exists; warn if some do not, and an option would find them."""
+    """Raise if no image exists; warn if some do not, with an option that would find them."""
     missing = [entry for entry, file in zip(entries, files, strict=True) if not file]
     if not missing or (finder is None and len(missing) < len(entries)):
         return
@@ -262,10 +262,10 @@ def _tell_what_is_missing(
             f"looked for as {first.path}{space_at_end(first.path)}; {near.text if near and near.mends else lookup}"
             + ("" if near is None or near.mends else f"; {near.text}")
         )
-    if near is not None and near.mends:
+    if near is not None:
         warn(
             f"{spec}: {len(missing)} of {len(entries)} images are missing, such as {first.id!r} ({first.place}); "
-            f"{near.text}"
+            f"{near.text if near.mends else 'they get no features until they are there'}"
         )
 
 
