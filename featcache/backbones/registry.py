@@ -77,8 +77,8 @@ def resolve(name: str) -> "Pretrained":
 def taken_as(name: str, *, given: bool = False) -> list[str]:
     """Return what to say of a name that is another framework's, while the default weights are not that one's.
 
-    ``MobileNetV2`` is how Keras spells it, and ``mobilenetv2_100`` timm, but a bare name means the default weights. With `given`,
-    weights of the user's own take their place, and the name only says the form of the network.
+    ``MobileNetV2`` is how Keras spells it, and ``mobilenetv2_100`` timm, but a bare name means the default weights.
+    With `given`, weights of the user's own take their place, and the name only says the form of the network.
     """
     weights, (arch, _, tag) = resolve(name), name.partition(".")
     if tag or arch == weights.arch:
