@@ -160,3 +160,15 @@ def test_images_that_are_missing_are_said_where_nothing_resembles_them(table):
         "csv:t.csv: 2 of 4 images are missing, such as '2.jpg' (t.csv, line 4); "
         "they get no features until they are there"
     ]
+
+
+def test_the_folders_above_a_table_are_not_said_with_every_line(tmp_path, table):
+    table("path,label", "x", "y", missing=1)
+    whole = tmp_path / "t.csv"
+    with pytest.warns(FeatcacheWarning, match=r"such as '1\.jpg' \(t\.csv, line 3\)") as warned:
+        open_dataset(f"csv:{whole}")
+    assert str(warned[0].message).count(str(tmp_path)) == 1
+    (tmp_path / "0.jpg").unlink()
+    with pytest.raises(DataError, match=r"exists; t\.csv, line 2 names '0\.jpg', looked for as") as refused:
+        open_dataset(f"csv:{whole}")
+    assert str(refused.value).count(str(tmp_path)) <= 3
