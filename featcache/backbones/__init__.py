@@ -90,5 +90,5 @@ def _load(name: str, weights: str | Path | None) -> "LoadedBackbone":
         return load_folder(folder, arch=resolve(name).arch)
     network = load_named(name, weights)
     # Not said again of a classifier's own backbone, for which `load_named` is called elsewhere.
-    warn_all([*taken_as(name), *network.remarks])
+    warn_all([*taken_as(name, given=weights is not None), *network.remarks])
     return network

@@ -74,10 +74,11 @@ def resolve(name: str) -> "Pretrained":
     raise UnknownNameError(f"no weights {tag!r} of {ours}; {did_you_mean(tag, [w.tag for w in candidates])}")
 
 
-def taken_as(name: str) -> list[str]:
+def taken_as(name: str, *, given: bool = False) -> list[str]:
     """Return what to say of a name that is another framework's, while the default weights are not that one's.
 
     ``MobileNetV2`` is how Keras spells it, and ``mobilenetv2_100`` timm, but a bare name means the default weights.
+    With `given`, weights of the user's own take their place, and the name only says the form of the network.
     """
     weights, (arch, _, tag) = resolve(name), name.partition(".")
     if tag or arch == weights.arch:
@@ -89,6 +90,8 @@ def taken_as(name: str) -> list[str]:
     if not theirs or weights.layout == layout:
         return []
     source = {"keras": "Keras", "timm": "timm"}[layout]
+    if given:
+        return [f"{name}: taken as {weights.name}; the one of {source} is {theirs[0].name}"]
     return [
         f"{name}: taken as {weights.name}, the weights of {weights.source}; those of {source} are {theirs[0].name}"
     ]

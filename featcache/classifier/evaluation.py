@@ -11,7 +11,7 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.scored_images import WORST, Mistake, ScoredImages
-from featcache.classifier.scored_rows import Photos, described, features_of, rows_to_score
+from featcache.classifier.scored_rows import Photos, described, features_of, known_as, rows_to_score
 from featcache.classifier.seen_images import count_seen
 from featcache.classifier.view_features import require_several
 from featcache.core.identity import LayerIdentity, differences, first_of
@@ -153,9 +153,9 @@ def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None
         lines.append(f"layers: {', '.join(cache.layers)} in the cache, {classifier.layer} asked for")
     photos = shlex.quote(cache.identity["dataset"]["spec"])
     raise IdentityError(
-        f"{cache.path} holds other features than this classifier was trained on ({first_of(lines)}). Score the photos "
-        f"themselves, featcache evaluate CLASSIFIER {photos}, or make their features with its network, featcache "
-        f"extract {photos} --backbone CLASSIFIER --layer {classifier.layer}"
+        f"{known_as(cache)} holds other features than this classifier was trained on ({first_of(lines)}). Score the "
+        f"photos themselves, featcache evaluate CLASSIFIER {photos}, or make their features with its network, "
+        f"featcache extract {photos} --backbone CLASSIFIER --layer {classifier.layer}"
     )
 
 
@@ -164,19 +164,19 @@ def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarra
     known, asked = cache.classes, classifier.classes
     if cache.task != classifier.task:
         raise UsageError(
-            f"{cache.path} has {TASK_NAMES[cache.task]} targets; this classifier's task is "
+            f"{known_as(cache)} has {TASK_NAMES[cache.task]} targets; this classifier's task is "
             f"{TASK_NAMES[classifier.task]}: name photos that are labelled for it"
         )
     if cache.task != MULTICLASS:
         if missing := [name for name in asked if name not in known]:
             raise UsageError(
-                f"{cache.path} has no targets {', '.join(missing[:5])}, which this classifier predicts; it holds "
+                f"{known_as(cache)} has no targets {', '.join(missing[:5])}, which this classifier predicts; it holds "
                 f"{', '.join(known[:10])}"
             )
         return labels[:, [known.index(name) for name in asked]]
     if unknown := [name for name in known if name not in asked]:
         raise UsageError(
-            f"{cache.path} has classes this classifier does not know: {', '.join(unknown[:5])}; "
+            f"{known_as(cache)} has classes this classifier does not know: {', '.join(unknown[:5])}; "
             f"it knows {', '.join(asked[:10])}; {_way_out(unknown, asked)}"
         )
     return np.array([asked.index(name) for name in known], np.int32)[labels]

@@ -12,6 +12,7 @@ from featcache.core.disk.storage import OTHER_HOME, advising
 from featcache.core.environment import home
 from featcache.core.identity import sha256_json
 from featcache.datasets import Dataset, open_to_score
+from featcache.datasets.dataset import labels_needed
 from featcache.datasets.spec_options import FOLDER_OPTIONS, read_options
 from featcache.errors import MissingFileError, UsageError
 from featcache.splits.selection import NONE
@@ -61,12 +62,13 @@ def features_of(
         return FeatureCache(trained_on)
     if not isinstance(given, Dataset) and _is_cache(os.fspath(given)):
         return FeatureCache(given)
-    return _extracted(
-        classifier,
-        open_to_score(given, allow_empty_classes=allow_empty_classes),
-        predictor(),
-        on_progress=on_progress,
-    )
+    with labels_needed(_predicted):
+        data = open_to_score(given, allow_empty_classes=allow_empty_classes)
+    return _extracted(classifier, data, predictor(), on_progress=on_progress)
+
+
+def _predicted(spec: str) -> str:
+    return f"photos without labels are classified by Classifier.predict({spec!r})"
 
 
 def _is_cache(given: str) -> bool:
@@ -186,7 +188,7 @@ def _given_split(cache: FeatureCache, splits: tuple[str, ...], *, own: bool) -> 
         return splits[0], f"{splits[0]} was scored, the only split there is"
     readings = ", ".join(f"--split {name} ({len(cache.rows_of(name))} images)" for name in splits)
     raise UsageError(
-        f"{_name(cache)} has no split 'test' and no 'val', so it is not plain what to score; say it: {readings}, or "
+        f"{known_as(cache)} has no split 'test' and no 'val', so it is not plain what to score; say it: {readings}, or "
         f"--split all ({len(cache.rows_of())}){'; or name other photos' if own else ''}"
     )
 
@@ -199,13 +201,13 @@ def _refuse_drawn(classifier: "Classifier", cache: FeatureCache) -> None:
         return
     shares = ", ".join(f"--split {name} ({len(cache.rows_of(name))} images)" for name in cache.splits)
     raise UsageError(
-        f"{_name(cache)} has no splits of its own, and {seen} of its {len(rows)} images trained this classifier or "
+        f"{known_as(cache)} has no splits of its own, and {seen} of its {len(rows)} images trained this classifier or "
         f"chose its epoch, so it is not plain what to score; say it: a share that was drawn, {shares}, or every image, "
         f"--split all ({len(rows)})"
     )
 
 
-def _name(cache: FeatureCache) -> str:
+def known_as(cache: FeatureCache) -> str:
     """Return what the user knows it by: the photos whose features were computed here, else its path."""
     made_here = Path(cache.path).parent == home() / "caches"
     return str(cache.identity["dataset"]["spec"] if made_here else cache.path)

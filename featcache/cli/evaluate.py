@@ -8,7 +8,7 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
-from featcache.cli.given_paths import refuse_no_cache, refuse_swapped
+from featcache.cli.given_paths import refuse_no_cache, refuse_swapped, without_labels
 from featcache.cli.output_files import require_output
 from featcache.cli.train_head import score_text
 from featcache.core.display import percent, percents
@@ -73,7 +73,7 @@ def command(
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
     photos = _with_options(photos, label_from, splits, classes_at, allow_empty_classes=allow_empty_classes)
-    with console.progress() as on_progress:
+    with console.progress() as on_progress, without_labels(classifier):
         evaluation = loaded.evaluate(
             photos or cache,
             split,

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from featcache.errors import DataError, UnknownNameError, UsageError
@@ -29,8 +30,8 @@ def refuse_swapped(command: str, first: str | Path, *others: str | Path | None) 
     given = [str(each) for each in others if each is not None]
     found = next((each for each in given if is_classifier(Path(each))), None)
     if found is not None and not is_classifier(Path(first)):
-        rest = " ".join([str(first), *(each for each in given if each != found)])
-        raise UsageError(f"{found} is a classifier, which comes first: featcache {command} {found} {rest}")
+        right = shlex.join([found, str(first), *(each for each in given if each != found)])
+        raise UsageError(f"{found} is a classifier, which comes first: featcache {command} {right}")
     if not given and command != "predict" and (kind := what_is(first)) in (CACHE, PHOTO, PHOTOS):
         raise _classifier_first(command, str(first), kind)
 
@@ -38,7 +39,7 @@ def refuse_swapped(command: str, first: str | Path, *others: str | Path | None) 
 def _classifier_first(command: str, first: str, kind: str) -> UsageError:
     without = " (or without one: --backbone NAME)" if command == "predict" else ""
     return UsageError(
-        f"{first} is {kind}, and the classifier comes first: featcache {command} CLASSIFIER {first}, "
+        f"{first} is {kind}, and the classifier comes first: featcache {command} CLASSIFIER {shlex.quote(first)}, "
         f"where CLASSIFIER is the folder that featcache train-head made{without}"
     )
 
@@ -75,8 +76,22 @@ def refuse_cache_as_photos(classifier: Path, dataset: str | None) -> None:
 
     if dataset is not None and what_is(dataset) == CACHE:
         raise UsageError(
-            f"{dataset} is {CACHE}, no photos; to train from it: featcache finetune {classifier} --cache {dataset}"
+            f"{dataset} is {CACHE}, no photos; to train from it: featcache finetune "
+            f"{shlex.quote(str(classifier))} --cache {shlex.quote(dataset)}"
         )
+
+
+def without_labels(classifier: Path) -> AbstractContextManager[None]:
+    """Return a context in which a dataset without labels is told how ``featcache predict`` classifies its photos."""
+    from featcache.datasets.dataset import labels_needed
+
+    own = shlex.quote(str(classifier))
+
+    def instead(spec: str) -> str:
+        photos = "PHOTOS" if _DATASET.match(spec) else shlex.quote(spec)
+        return f"to classify photos without labels: featcache predict {own} {photos}"
+
+    return labels_needed(instead)
 
 
 def _refuse_backbone(first: str, images: Sequence[str]) -> None:
@@ -86,7 +101,7 @@ def _refuse_backbone(first: str, images: Sequence[str]) -> None:
         resolve(first)
     except UnknownNameError:
         return
-    shown = " ".join(images) or "PHOTO…"
+    shown = shlex.join(images) or "PHOTO…"
     raise UsageError(
         f"{first} is a backbone, no classifier; for its own classes: featcache predict --backbone {first} {shown}"
     )
@@ -100,12 +115,14 @@ def refuse_no_photo(classifier: str, images: Sequence[str]) -> None:
         return
     given, kind = images[0], what_is(images[0])
     if kind == CACHE:
-        raise DataError(f"{given} is {kind}, no photo; to score it: featcache evaluate {classifier} {given}")
+        raise DataError(
+            f"{given} is {kind}, no photo; to score it: featcache evaluate {shlex.join([classifier, given])}"
+        )
     if kind == UNKNOWN and _DATASET.match(given) and not os.path.isdir(given):
         spec = given if re.match(r"[a-z]{2,8}:", given) else f"csv:{given}"
         raise DataError(
-            f"{given} is a table or a dataset, no photo; to score what it lists: featcache evaluate {classifier} "
-            f"{shlex.quote(spec)}"
+            f"{given} is a table or a dataset, no photo; to score what it lists: featcache evaluate "
+            f"{shlex.join([classifier, spec])}"
         )
     if kind not in (PHOTO, PHOTOS, UNKNOWN):
         raise DataError(f"{given} is {kind}, no photo; name photos, or folders of them")

@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +25,32 @@ def space_at_end(path: str | os.PathLike[str]) -> str:
     return f" ({name!r} ends in a space)" if name != name.rstrip() else ""
 
 
+_WITHOUT_LABELS: ContextVar[Callable[[str], str] | None] = ContextVar("_WITHOUT_LABELS", default=None)
+
+
+@contextmanager
+def labels_needed(instead: Callable[[str], str]) -> Iterator[None]:
+    """Say within what else than an extraction is done with images without labels; the outermost such saying holds.
+
+    Parameters
+    ----------
+    instead
+        Given the spec of the images, returns the end of an error about their labels.
+    """
+    token = _WITHOUT_LABELS.set(_WITHOUT_LABELS.get() or instead)
+    try:
+        yield
+    finally:
+        _WITHOUT_LABELS.reset(token)
+
+
 def features_alone(spec: str) -> str:
-    """Return how features of images without labels are had, as the end of an error about their labels."""
+    """Return how features of images without labels are had, as the end of an error about their labels.
+
+    Where `labels_needed` says what else is done with such images, that is returned.
+    """
+    if instead := _WITHOUT_LABELS.get():
+        return instead(spec)
     if spelled("unlabelled").startswith("--"):
         return f"for features without labels: featcache extract {shlex.quote(spec)} --unlabelled"
     return f"for features without labels: featcache.extract({spec!r}, unlabelled=True)"

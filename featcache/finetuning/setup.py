@@ -15,6 +15,7 @@ from featcache.core.identity import sha256_tensors
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset, open_dataset
+from featcache.datasets.dataset import labels_needed
 from featcache.errors import DataError, UsageError
 from featcache.finetuning.cut import Division, divide
 from featcache.finetuning.data import FineTuningData, from_cut, from_photos
@@ -139,7 +140,8 @@ def prepare_setup(
     else:
         given = classifier.provenance["dataset"] if dataset is None else dataset
         # Of a class without a readable picture the classifier decides: all of its own have to be there.
-        found = open_dataset(given, allow_empty_classes=True)
+        with labels_needed(lambda spec: "fine-tuning learns from labels: name photos that have them"):
+            found = open_dataset(given, allow_empty_classes=True)
         data = from_photos(classifier, found, report=report, workers=workers)
     if not len(data.rows.val) and not len(data.rows.test):
         raise DataError(

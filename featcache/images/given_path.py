@@ -5,6 +5,7 @@ answers are sentences that name the command for what was given, so that a swappe
 """
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -88,39 +89,46 @@ def _made_by(run: Path) -> str:
     return "it has made no classifier yet: go on with featcache finetune … --resume"
 
 
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
 _FOLDER = "name a folder of class folders, ROOT/CLASS/image.jpg"
 _TRAIN = "name the cache, the .h5 file that featcache extract writes"
 
 _ADVICE: Mapping[str, Mapping[str, Callable[[Path], str]]] = {
     CACHE: {
-        CLASSIFIER: lambda path: f"{_TRAIN}; to score it: featcache evaluate {path}",
+        CLASSIFIER: lambda path: f"{_TRAIN}; to score it: featcache evaluate {_quoted(path)}",
         PART: lambda path: _TRAIN,
         SWEEP: lambda path: f"{_TRAIN}; {_best_of(path)}",
         RUN: lambda path: f"{_TRAIN}; {_made_by(path)}",
         PHOTO: lambda path: "features are made of a folder of them: featcache extract FOLDER",
         WEIGHTS: lambda path: (
-            f"make one with them: featcache extract DATASET --backbone NAME --weights {path}"
+            f"make one with them: featcache extract DATASET --backbone NAME --weights {_quoted(path)}"
         ),
     },
     CLASSIFIER: {
-        CACHE: lambda path: f"train one on it: featcache train-head {path}",
+        CACHE: lambda path: f"train one on it: featcache train-head {_quoted(path)}",
         PART: lambda path: f"name its folder, {path.parent}",
         SWEEP: _best_of,
         RUN: _made_by,
-        PHOTOS: lambda path: f"train one: featcache extract {path}, then featcache train-head CACHE",
+        PHOTOS: lambda path: f"train one: featcache extract {_quoted(path)}, then featcache train-head CACHE",
         PHOTO: lambda path: "name the folder that featcache train-head wrote",
         WEIGHTS: lambda path: (
-            f"name the folder that featcache train-head wrote; weights go with featcache extract --weights {path}"
+            "name the folder that featcache train-head wrote; weights go with featcache extract --weights "
+            f"{_quoted(path)}"
         ),
     },
     PHOTOS: {
-        CACHE: lambda path: f"it holds features already, so train on it: featcache train-head {path}",
-        CLASSIFIER: lambda path: f"{_FOLDER}; its network is --backbone {path}",
-        PART: lambda path: f"{_FOLDER}; its network is --backbone {path.parent}",
+        CACHE: lambda path: (
+            f"it holds features already, so train on it: featcache train-head {_quoted(path)}"
+        ),
+        CLASSIFIER: lambda path: f"{_FOLDER}; its network is --backbone {_quoted(path)}",
+        PART: lambda path: f"{_FOLDER}; its network is --backbone {_quoted(path.parent)}",
         SWEEP: _best_of,
         RUN: _made_by,
-        PHOTO: lambda path: f"{_FOLDER}; to classify one photo: featcache predict CLASSIFIER {path}",
-        WEIGHTS: lambda path: f"{_FOLDER}; weights go with --backbone NAME --weights {path}",
+        PHOTO: lambda path: f"{_FOLDER}; to classify one photo: featcache predict CLASSIFIER {_quoted(path)}",
+        WEIGHTS: lambda path: f"{_FOLDER}; weights go with --backbone NAME --weights {_quoted(path)}",
     },
 }
 """What to do, by what is expected and what was given."""

@@ -65,9 +65,24 @@ def test_names_that_people_know(name, expected):
 )
 def test_a_name_of_another_framework_says_whose_weights_are_taken(name, says):
     assert taken_as(name) == ([says] if says else [])
-    if says:
-        with pytest.warns(FeatcacheWarning, match=re.escape(says)):
-            load(name, weights="random")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "MobileNetV2",
+            "MobileNetV2: taken as mobilenet_v2.tv_in1k; the one of Keras is mobilenet_v2.keras_in1k_224",
+        ),
+        (
+            "mobilenetv2_100",
+            "mobilenetv2_100: taken as mobilenet_v2.tv_in1k; the one of timm is mobilenet_v2.ra_in1k",
+        ),
+    ],
+)
+def test_weights_that_are_given_are_not_said_to_be_published_ones(name, says):
+    with pytest.warns(FeatcacheWarning, match=f"^{re.escape(says)}$"):
+        load(name, weights="random")
 
 
 @pytest.mark.parametrize(

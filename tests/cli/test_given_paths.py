@@ -133,3 +133,19 @@ def test_the_features_of_another_backbone_are_refused_in_two_sentences(made, cli
         f"{photos}, or make their features with its network, featcache extract {photos} --backbone CLASSIFIER --layer pool\n"
     )
     assert (ran.code, ran.err) == (4, says)
+
+
+def test_commands_that_are_named_are_quoted_as_a_shell_needs(cli, made, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for old, new in (("photos", "my photos"), ("classifier", "my head"), ("cache.h5", "my cache.h5")):
+        (tmp_path / new).symlink_to(made / old)
+    says = {
+        ("train-head", "my photos"): "first: featcache extract 'my photos'",
+        ("evaluate", "my photos", "my head"): "first: featcache evaluate 'my head' 'my photos'",
+        ("extract", "my cache.h5"): "train on it: featcache train-head 'my cache.h5'",
+        ("train-head", "my head"): "to score it: featcache evaluate 'my head'",
+        ("finetune", "my head", "my cache.h5"): "featcache finetune 'my head' --cache 'my cache.h5'",
+        ("evaluate", "my cache.h5"): "featcache evaluate CLASSIFIER 'my cache.h5'",
+    }
+    for call, words in says.items():
+        assert words in cli(*call).err, call

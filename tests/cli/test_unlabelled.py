@@ -116,3 +116,43 @@ def test_twelve_bits_of_sixteen_are_named_and_scaled(cli, tmp_path):
         cache.features([0], "image:statistics"), image_statistics(white), rtol=1e-5, atol=1e-5
     )
     assert cli("extract", "grey", "--rgb", "range=9:9").code == 2
+
+
+@pytest.mark.usefixtures("folder")
+def test_photos_without_labels_are_led_to_what_takes_them(cli, trained):
+    """No answer leads in a circle: each command that is named is run."""
+    photos = cli("evaluate", trained.folder, "flat")
+    own = f"to classify photos without labels: featcache predict {trained.folder} flat; left out"
+    assert (photos.code, own in photos.err) == (3, True), photos.err
+    assert cli("predict", trained.folder, "flat").code == 0
+    tuned = cli("finetune", trained.folder, "flat")
+    assert (tuned.code, "fine-tuning learns from labels: name photos that have them" in tuned.err) == (
+        3,
+        True,
+    )
+    assert "--unlabelled" not in photos.err + tuned.err
+    assert cli("extract", "flat", "--unlabelled", "--output", "flat-unlabelled.h5").code == 0
+    head = cli("train-head", "flat")
+    assert head.code == 3
+    assert head.err.endswith(
+        "; flat-unlabelled.h5 was made from it without labels, for featcache predict and similarity search; a head "
+        "needs labels: sort the photos into class folders, flat/CLASS/image.jpg, then featcache extract flat\n"
+    )
+    assert cli("predict", trained.folder, "flat-unlabelled.h5").code == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_table_without_labels_is_led_to_predict_as_well(cli, trained, tmp_path):
+    (tmp_path / "t.csv").write_text("path\nflat/0.png\n")
+    ran = cli("evaluate", trained.folder, "csv:t.csv")
+    assert ran.err.endswith(
+        f"; to classify photos without labels: featcache predict {trained.folder} PHOTOS\n"
+    )
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_photos_of_other_classes_are_called_as_they_were_given(cli, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo_folder(tmp_path / "below", {"cat": 2, "emu": 2})
+    ran = cli("evaluate", trained.folder, "below")
+    assert ran.err.startswith("error: below has classes this classifier does not know: emu; it knows")

@@ -247,7 +247,7 @@ def _tell_what_is_missing(
     spec: str,
     lookup: str,
 ) -> None:
-    """Raise if no image exists; warn if some do not, and an option would find them."""
+    """Raise if no image exists; warn if some do not, with an option that would find them."""
     missing = [entry for entry, file in zip(entries, files, strict=True) if not file]
     if not missing or (finder is None and len(missing) < len(entries)):
         return
@@ -258,15 +258,21 @@ def _tell_what_is_missing(
         near = described(names, finder.base, finder.roots[0], spec, some_exist=not none)
     if none:
         raise MissingFileError(
-            f"{spec}: not one of {len(entries)} images exists; {first.place} names {first.id!r}, "
+            f"{spec}: not one of {len(entries)} images exists; {_short(first.place, spec)} names {first.id!r}, "
             f"looked for as {first.path}{space_at_end(first.path)}; {near.text if near and near.mends else lookup}"
             + ("" if near is None or near.mends else f"; {near.text}")
         )
-    if near is not None and near.mends:
+    if near is not None:
         warn(
-            f"{spec}: {len(missing)} of {len(entries)} images are missing, such as {first.id!r} ({first.place}); "
-            f"{near.text}"
+            f"{spec}: {len(missing)} of {len(entries)} images are missing, such as {first.id!r} "
+            f"({_short(first.place, spec)}); {near.text if near.mends else 'they get no features until they are there'}"
         )
+
+
+def _short(place: str, spec: str) -> str:
+    """Return a place in a file without the folders above it, where the spec beside it names them."""
+    file, comma, line = place.rpartition(", ")
+    return f"{os.path.basename(file)}{comma}{line}" if comma and file in spec else place
 
 
 def _refuse_contradictions(entries: Sequence[Entry]) -> None:

@@ -7,12 +7,14 @@ and ``%25`` for ``%``.
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from featcache.core.disk.names import expanded, near_names, require_file
+from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS, UNLABELLED
 from featcache.core.warning import warn, warn_all
 from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, features_alone, space_at_end
@@ -21,11 +23,18 @@ from featcache.datasets.formats.table_labels import Labels, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
 from featcache.datasets.labels.cells import as_text, read_separator
 from featcache.datasets.labels.class_names import read_class_names
-from featcache.datasets.labels.columns import like_splits, stand_in, unused_splits
+from featcache.datasets.labels.columns import (
+    like_splits,
+    other_delimiter,
+    stand_in,
+    unused_splits,
+    yes_or_no_columns,
+)
+from featcache.datasets.labels.gaps import SKIP, labelled_rows, offering_to_skip
 from featcache.datasets.left_out import without_images
 from featcache.datasets.paths.finding import Finder
 from featcache.datasets.paths.options import PathOptions, read_roots
-from featcache.datasets.spec_options import parse_options
+from featcache.datasets.spec_options import parse_options, with_options
 from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
 
@@ -33,7 +42,7 @@ ROLES = ("path", "label", "split", "group")
 """Roles of columns; a column with such a name has that role by default."""
 
 _REQUIRED = ROLES[:2]
-_OPTIONS = (*ROLES, "task", "root", "delimiter", "sep", "names", "suffix", "map")
+_OPTIONS = (*ROLES, "task", "root", "delimiter", "sep", "names", "no_label", "suffix", "map")
 _TASK_WORDS = {
     **dict.fromkeys(("regression", "number", "float"), REGRESSION),
     **dict.fromkeys(("multilabel", "multi-label", "multi_label", "answer", "tags"), MULTILABEL),
@@ -66,8 +75,12 @@ class TableSpec:
         The sign between labels of a cell; ``""`` where there is one label in each.
     names
         File with the names of the classes, relative to the table's folder; ``""`` where labels are names themselves.
+    skips
+        Whether rows without a label are left out: ``no_label=skip``.
     paths
         How given paths become those of this machine: the options ``suffix`` and ``map``.
+    given
+        What it was read from, for messages.
     """
 
     file: Path
@@ -77,7 +90,9 @@ class TableSpec:
     task: str | None = None
     separator: str = ""
     names: str = ""
+    skips: bool = False
     paths: PathOptions = field(default_factory=PathOptions)
+    given: str = field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: str) -> "TableSpec":
@@ -107,9 +122,13 @@ class TableSpec:
             word = _TASK_WORDS.get(task.casefold(), task)
             raise _refusal(text, f"no task {task!r}; {did_you_mean(word, TASKS)}")
         separator, names = read_separator(options.pop("sep", "")), options.pop("names", "")
+        if (no_label := options.pop("no_label", None)) not in (None, "skip"):
+            raise _refusal(
+                text, f"no_label={no_label}: expected no_label=skip, which leaves out rows without a label"
+            )
         paths = PathOptions.read(options.pop("suffix", None), options.pop("map", None))
         table = expanded(file if mark else text)
-        return cls(table, options, root, delimiter, task, separator, names, paths)
+        return cls(table, options, root, delimiter, task, separator, names, no_label == "skip", paths, text)
 
     @property
     def name(self) -> str:
@@ -163,16 +182,30 @@ class TableSpec:
             raise _refusal(f"{self.file}?label={label}", "a column is named twice; name each once")
         return found, labels
 
+    def written(self, options: Mapping[str, str]) -> str:
+        """Return the spec with other options in it, as a shell takes it."""
+        return shlex.quote(with_options(f"csv:{self.given or self.file}", options))
+
     def _require(self, name: str, role: str, table: Table) -> None:
         count = table.columns.count(name)
         if count == 1:
             return
         if count:
             raise DataError(f"{self.file}, line 1: {count} columns are called {name!r}; rename all but one")
-        hint = f"name another one with csv:{self.file}?{role}=COLUMN"
-        if table.delimiter and len(table.columns) == 1:
-            hint = f"if its values are separated otherwise than by {table.delimiter!r}, add ?delimiter=; (or tab)"
-        alone = f"; {features_alone(f'csv:{self.file}')}" if role == "label" else ""
+        hint = f"name another one with {self.written({role: 'COLUMN'})}"
+        if table.delimiter and (sign := other_delimiter(table)):
+            hint = (
+                f"if its values are separated otherwise than by {table.delimiter!r}, say "
+                f"{self.written({'delimiter': sign})}"
+            )
+        elif role == "label" and (marked := yes_or_no_columns(table, [*self.columns.values(), *ROLES])):
+            hint = (
+                f"columns {some(marked)} hold 0 or 1 in every row; if these are the labels, say "
+                f"{self.written({'label': ','.join(marked)})}"
+            )
+        elif role == "label" and not {*table.columns} - {*self.columns.values(), *ROLES}:
+            hint = "no column is left for it"
+        alone = f"; {features_alone(f'csv:{self.given or self.file}')}" if role == "label" else ""
         raise DataError(
             f"{self.file}, line 1: no column {name!r} for the {role}; {did_you_mean(name, table.columns)}; {hint}"
             f"{alone}"
@@ -225,19 +258,23 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
     rows = list(table.rows([*own, *more]))
     if not rows:
         raise DataError(f"{spec.file} has a header and no rows; expected one for each image")
-    known = (
-        Labels(UNLABELLED, (), [""] * len(rows), [None] * len(rows))
-        if unlabelled
-        else read_labels(
-            labels,
-            [place for place, _ in rows],
-            [values[len(columns) : len(own)] for _, values in rows],
-            task=spec.task,
-            file=spec.file,
-            separator=spec.separator,
-            names=read_class_names(spec.file.parent / expanded(spec.names)) if spec.names else None,
-        )
-    )
+    skipped: dict[str, int] = {}
+    if unlabelled:
+        known = Labels(UNLABELLED, (), [""] * len(rows), [None] * len(rows))
+    else:
+        cells = slice(len(columns), len(own))
+        if spec.skips:
+            rows, skipped = labelled_rows(rows, cells, spec.file)
+        with offering_to_skip(rows, cells, lambda: spec.written(SKIP)):
+            known = read_labels(
+                labels,
+                [place for place, _ in rows],
+                [values[cells] for _, values in rows],
+                task=spec.task,
+                file=spec.file,
+                separator=spec.separator,
+                names=read_class_names(spec.file.parent / expanded(spec.names)) if spec.names else None,
+            )
     warn_all(f"csv:{spec.file}: {note}" for note in known.notes)
     warn_all(unused_splits({n: [v[at] for _, v in rows] for at, n in enumerate(more, len(own))}, spec.file))
     entries = [
@@ -254,7 +291,7 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
         location=spec.paths.location(f"csv:{spec.file.resolve()}", roots),
         folder=root if len(roots) == 1 else spec.file.parent,
         least_classes=least_classes,
-        skipped=without_images(known.absent),
+        skipped={**without_images(known.absent), **skipped},
         finder=Finder([str(root) for root in roots], str(spec.file.parent), spec.paths),
     )
 

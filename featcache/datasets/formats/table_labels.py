@@ -21,6 +21,7 @@ from featcache.datasets.labels.answers import (
 )
 from featcache.datasets.labels.cells import as_text, combined, lists_in_text
 from featcache.datasets.labels.class_names import ClassNames
+from featcache.datasets.labels.gaps import GAPS
 from featcache.errors import DataError, UsageError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -31,8 +32,6 @@ _LARGEST = float(np.finfo(np.float32).max)
 _WORDS = {"true": 1.0, "false": 0.0}
 _WHAT = {MULTILABEL: "answer (0 or 1)", REGRESSION: "number"}
 _SEVERAL = "; where cells hold several labels, say what is between them: sep=SIGN"
-_GAPS = {"nan", "<na>"}
-"""How data frames write a missing value as text."""
 _MOST, _FEWEST = 0.9, 11
 """Share of numbers, and number of rows, from which on a value that is no number is refused as a mistake."""
 
@@ -149,10 +148,11 @@ def _classes(texts: list[str], where: Sequence[str], asked: Asked) -> Labels:
             f"({sign.example}), and each is a class of its own; {sign.option} takes them apart, task=classes leaves "
             "them as they are"
         )
-    if asked.task is None and (gap := next((text for text in texts if text.casefold() in _GAPS), None)):
+    if asked.task is None and (gap := next((text for text in texts if text.casefold() in GAPS), None)):
         notes.append(
             f"the label {gap!r} of {texts.count(gap)} rows in column {asked.column} is taken as a class, and is how "
-            "data frames write what is missing; if it is, leave these rows out, else task=classes takes it in silence"
+            "data frames write what is missing; if it is, no_label=skip leaves these rows out, else task=classes "
+            "takes it in silence"
         )
     return Labels(
         MULTICLASS, tuple(order_classes(texts, where=asked.file)), texts, [None] * len(texts), tuple(notes)
@@ -172,20 +172,20 @@ def _are_measurements(names: Sequence[str], where: Sequence[str]) -> bool:
     """
     numbers = [bool(_NUMBER.fullmatch(name)) for name in names]
     count, total = sum(numbers), len(names)
-    gaps = sum(name.casefold() in _GAPS for name in names)
+    gaps = sum(name.casefold() in GAPS for name in names)
     if not any(number and not _WHOLE.fullmatch(name) for name, number in zip(names, numbers, strict=True)):
         return False
     if _MOST * total <= count < total and total >= _FEWEST:
         row = numbers.index(False)
         raise DataError(
             f"{where[row]}: {names[row]!r} is no number, and {count} of {total - 1} others are; correct it, or say "
-            "?task=classes"
+            f"?task=classes, which makes {names[row]!r} and each number a class"
         )
     if count and gaps == total - count > 0:
         row = numbers.index(False)
         raise DataError(
             f"{where[row]}: {names[row]!r} is no number, and all {count} others but such are; it is how data frames "
-            "write what is missing: leave these rows out, or say ?task=classes"
+            f"write what is missing: leave these rows out, or say ?task=classes, which makes {names[row]!r} a class"
         )
     return count == total
 

@@ -1,5 +1,6 @@
 """Read lines of UTF-8 text files; a byte order mark is left out; what is not text is refused."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,10 @@ def _decode(line: bytes, path: Path, number: int) -> str:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
+        utf_16 = number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff"))
+        own, other = shlex.quote(str(path)), shlex.quote(f"{path.with_suffix('')}-utf8{path.suffix}")
         raise DataError(
             f"{path}, line {number} is not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1}); "
-            "save it as UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8 (or -f UTF-16)"
+            f"{'it begins as UTF-16 does; ' if utf_16 else ''}save it as UTF-8, for example with: iconv -f "
+            f"{'UTF-16' if utf_16 else 'WINDOWS-1252'} -t UTF-8 {own} > {other}"
         ) from None

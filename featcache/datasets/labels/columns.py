@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featcache.core.display import some
+from featcache.datasets.formats.table_rows import Table
 from featcache.errors import DataError
 from featcache.splits.slices import SPLITS
 
@@ -16,6 +17,10 @@ STAND_INS = {
 
 SPLIT_NAMES = {"set", "subset", "partition", "phase", "data_set", "dataset", "fold", "usage", "mode", "part"}
 """Names of columns that hold splits where their values are such; none is taken for one unasked."""
+
+
+_YES_OR_NO = {"0", "1", "0.0", "1.0", "true", "false"}
+_DELIMITERS = (";", "\t", "|", ",")
 
 
 def like_splits(columns: Sequence[str], taken: Sequence[str]) -> list[str]:
@@ -68,6 +73,27 @@ def stand_in(role: str, columns: Sequence[str], file: object, taken: Sequence[st
             f"name one with csv:{file}?{role}={found[0]}"
         )
     return found[0] if found else None
+
+
+def yes_or_no_columns(table: Table, taken: Sequence[str]) -> list[str]:
+    """Return the columns of only 0 and 1, which are labels where a column each says one; none where it is one alone."""
+    names = [name for name in table.columns if name not in taken and table.columns.count(name) == 1]
+    left = {name for name in names if "," not in name}
+    try:
+        for _, values in table.rows(names):
+            own = dict(zip(names, values, strict=True))
+            left = {name for name in left if str(own[name]).strip().casefold() in _YES_OR_NO}
+    except DataError:  # of another column than the one that is missing: told when that is found
+        return []
+    return [name for name in names if name in left] if len(left) > 1 else []
+
+
+def other_delimiter(table: Table) -> str:
+    """Return what separates values in the header of a table that seems to have one column; empty where it has one."""
+    if len(table.columns) != 1:
+        return ""
+    sign = next((sign for sign in _DELIMITERS if sign in table.columns[0]), "")
+    return "tab" if sign == "\t" else sign
 
 
 def _plain(name: str) -> str:

@@ -5,10 +5,10 @@ import re
 import shlex
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from featcache.datasets.paths.options import written_map
+from featcache.datasets.paths.options import PathOptions, written_map
 from featcache.datasets.paths.spelling import fold, plain
 from featcache.datasets.spec_options import option_of, with_options
 from featcache.images.names import is_image_name, unread_format
@@ -17,7 +17,7 @@ _MOST_FILES, _SECONDS = 200_000, 2.0
 """What is listed at most of a folder; it decides what a message says, and nothing else."""
 _FOLDER_OF_IMAGES = re.compile(r"(jpeg)?(image|img|photo|picture|pic|frame|jpe?g|png)s?", re.IGNORECASE)
 """Name of a folder beside that of a table which is looked into, too."""
-_MOST_NAMES, _MOST_ROOTS, _SHOWN = 500, 6, 3
+_MOST_NAMES, _MOST_ROOTS, _MOST_WAYS, _SHOWN = 500, 6, 10, 3
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,9 @@ def almost_fit(names: Sequence[str], files: Sequence[str], root: str = ".") -> N
             ways[_way(name, file, root)].setdefault(number, file)
     if not ways:
         return None
+    held = set(map(os.path.normpath, files))
+    for way in sorted(ways, key=lambda way: -len(ways[way]))[:_MOST_WAYS]:
+        ways[way] |= _found(way, names, held, root)
     best, *others = sorted(ways, key=lambda way: (-len(ways[way]), way.key != "", way.value, way.suffix))
     chosen = _together(best, ways)
     fits: dict[int, str] = {}
@@ -170,6 +173,18 @@ def _way(name: str, file: str, root: str) -> _Way:
     if before or plain(name).startswith("/"):
         return _Way("map", written_map(before or "/", os.path.relpath(instead, root)), suffix)
     return _Way("", "", suffix) if os.path.normpath(root) == instead else _Way("root", instead, suffix)
+
+
+def _found(way: _Way, names: Sequence[str], files: Collection[str], root: str) -> dict[int, str]:
+    """Return the file that each name leads to by an option as it is read, also where a nearer one is there."""
+    options = PathOptions.read(way.suffix or None, way.value if way.key == "map" else None)
+    base = way.value if way.key == "root" else root
+    found: dict[int, str] = {}
+    for number, name in enumerate(names):
+        paths = (os.path.normpath(os.path.join(base, own)) for group in options.names(name) for own in group)
+        if path := next((path for path in paths if path in files), ""):
+            found[number] = path
+    return found
 
 
 def _together(best: _Way, ways: Mapping[_Way, Mapping[int, str]]) -> list[_Way]:

@@ -363,7 +363,7 @@ BAD = {
     "missing column": (
         "path,lable,x\na.jpg,cat,1\n",
         r"photos\.csv, line 1: no column 'label' for the label; did you mean 'lable'\?; name another one with "
-        r"csv:.*photos\.csv\?label=COLUMN",
+        r"'csv:.*photos\.csv\?label=COLUMN'",
     ),
     "other delimiter": (
         "path;label\na.jpg;cat\n",

@@ -85,7 +85,7 @@ def test_a_class_that_is_how_a_data_frame_writes_a_gap_is_said(tmp_path):
     assert data.classes == ("cat", "dog", "nan")
     assert words == (
         f"{spec}: the label 'nan' of 2 rows in column label is taken as a class, and is how data frames write what is "
-        "missing; if it is, leave these rows out, else task=classes takes it in silence"
+        "missing; if it is, no_label=skip leaves these rows out, else task=classes takes it in silence"
     )
 
 
@@ -338,7 +338,8 @@ def test_labels_that_are_one_name_are_named_as_a_pair(tmp_path, one, other, show
 def test_paths_that_are_one_file_are_named_as_a_pair(tmp_path):
     table(tmp_path, "path,label", "a.jpg,cat", "b.jpg,dog")
     (tmp_path / "t.csv").write_text("path,label\na.jpg,cat\nA.JPG,cat\nb.jpg,dog\n")
-    _, (words,) = said(f"csv:{tmp_path / 't.csv'}")
+    _, (missing, words) = said(f"csv:{tmp_path / 't.csv'}")
+    assert "1 of 3 images are missing, such as 'A.JPG'" in missing
     assert words.endswith(
         f"paths 'a.jpg' and 'A.JPG' ({tmp_path}/t.csv, line 2 and {tmp_path}/t.csv, line 3) differ only in case, "
         "blanks or the form of their letters, and are not files of their own; write what the file is called"

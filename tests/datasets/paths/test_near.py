@@ -51,6 +51,48 @@ def test_the_root_that_was_given_comes_before_others():
     assert near.options == {"suffix": ".png"}
 
 
+@pytest.mark.parametrize(
+    ("names", "files", "options", "fits"),
+    [
+        (  # 2 of the 4 are in another folder, too, whose path agrees further
+            [f"/drive/train/{n}.jpg" for n in range(4)],
+            [*(f"bt/{n}.jpg" for n in range(4)), "old/train/0.jpg", "old/train/1.jpg"],
+            {"map": "/drive/train:bt"},
+            4,
+        ),
+        (
+            [f"/drive/train/{n}" for n in range(4)],
+            [*(f"bt/{n}.png" for n in range(4)), "old/train/0.png"],
+            {"suffix": ".png", "map": "/drive/train:bt"},
+            4,
+        ),
+        (
+            ["train/0.jpg", "train/1.jpg", "train/2.jpg"],
+            ["bt/0.jpg", "bt/1.jpg", "bt/2.jpg", "x/train/0.jpg"],
+            {"map": "train:bt"},
+            3,
+        ),
+        (
+            ["cat/0.jpg", "cat/1.jpg", "dog/0.jpg"],
+            ["a/cat/0.jpg", "a/cat/1.jpg", "a/dog/0.jpg", "b/a/cat/0.jpg"],
+            {"root": "a"},
+            3,
+        ),
+        (  # what the option does not find is not counted
+            ["/d/0.jpg", "/d/1.jpg", "/e/0.jpg"],
+            ["i/0.jpg", "i/1.jpg"],
+            {"map": "/d:i"},
+            2,
+        ),
+        (["0", "1"], ["0.png", "1.png", "x/0.png"], {"suffix": ".png"}, 2),
+    ],
+)
+def test_the_count_is_of_what_the_option_finds(names, files, options, fits):
+    near = almost_fit(names, files)
+    assert near is not None
+    assert (near.options, near.fits, near.of) == (options, fits, len(names))
+
+
 def test_what_has_no_likeness_fits_nothing():
     assert almost_fit(["x", "y/z.jpg"], ["a.jpg"]) is None
     assert almost_fit(["x"], []) is None
