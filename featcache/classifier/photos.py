@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featcache.classifier.file_objects import is_file_object, read_file_object
 from featcache.core.disk.file_urls import local_path
 from featcache.core.disk.names import near_names, require_file
 from featcache.core.warning import warn
 from featcache.datasets.dataset import why_unread
 from featcache.datasets.file_bytes import read_regular_file
+from featcache.datasets.file_objects import is_file_object, read_file_object
 from featcache.datasets.folder_files import image_files
 from featcache.datasets.formats.arrays import encode_pil, encode_pixels
 from featcache.datasets.left_out import in_words

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from featcache import Classifier
-from featcache.classifier import file_objects
-from featcache.classifier.file_objects import is_file_object, read_file_object
 from featcache.classifier.photos import photos_of
+from featcache.datasets import file_objects
+from featcache.datasets.file_objects import is_file_object, read_file_object
 from featcache.errors import ImageError, UsageError
 
 
