@@ -52,7 +52,7 @@ def check_rows(
     parts
         Name to row numbers, such as ``train``, ``val`` and ``test``; the first is trained on.
     class_weights
-        ``"none"`` or ``"balanced"``, as in `featcache.heads.settings.Settings`.
+        ``"none"``, ``"balanced"`` or weights by class, as in `featcache.heads.settings.Settings`.
 
     Returns
     -------
@@ -246,7 +246,7 @@ def class_counts(
     classes
         Names.
     class_weights
-        ``"none"`` or ``"balanced"``.
+        ``"none"``, ``"balanced"`` or weights by class.
     ratio
         A largest class so many times the smallest is an imbalance, unless classes are weighted.
     least

@@ -280,8 +280,10 @@ class Classifier:
         Parameters
         ----------
         images
-            A path, a folder, a ``file://`` URL, encoded bytes, a PIL image, a uint8 array ``[H, W, 3]``, or an iterable
-            of these; or a cache of the same recipe, labelled or not, whose features are read in place of images.
+            A path, a folder, a ``file://`` URL, encoded bytes, a file object of bytes (``open(path, "rb")``,
+            `io.BytesIO`, an upload; read at once, from its start where it can be rewound), a PIL image, a uint8 array
+            ``[H, W, 3]``, or an iterable of these; or a cache of the same recipe, labelled or not, whose features are
+            read in place of images.
         top
             Number of classes to return for each.
         tta

@@ -36,7 +36,7 @@ SETTINGS_CONTENT = Record(
         name: Maybe(_KINDS[setting.kind]) if setting.optional else _KINDS[setting.kind]
         for name, setting in SETTINGS.items()
     }
-    | {"standardize": Flag()},
+    | {"standardize": Flag(), "class_weights": Text(0, 10_000_000)},  # which may name every class
 )
 """Types of a head's settings; `featcache.heads.settings.Settings` knows their limits."""
 

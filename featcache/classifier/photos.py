@@ -1,4 +1,4 @@
-"""Photos to classify: paths, folders, ``file://`` URLs, bytes, PIL images, arrays, and lists of any of these."""
+"""Photos to classify: paths, folders, ``file://`` URLs, bytes, open files, PIL images, arrays, and lists of these."""
 
 import hashlib
 import os
@@ -16,16 +16,19 @@ from featcache.core.disk.names import near_names, require_file
 from featcache.core.warning import warn
 from featcache.datasets.dataset import why_unread
 from featcache.datasets.file_bytes import read_regular_file
+from featcache.datasets.file_objects import is_file_object, read_file_object
 from featcache.datasets.folder_files import image_files
 from featcache.datasets.formats.arrays import encode_pil, encode_pixels
 from featcache.datasets.left_out import in_words
-from featcache.errors import MissingFileError, UsageError
+from featcache.errors import ImageError, MissingFileError, UsageError
 from featcache.images.limits import require_readable_size, room_for_file
 from featcache.images.resizing import pixels
 from featcache.images.transforms import Transforms
 from featcache.images.views import Views
 
-EXPECTED = "give paths, folders, file:// URLs, bytes, PIL images or uint8 arrays, or a list of them"
+EXPECTED = (
+    "give paths, folders, file:// URLs, bytes, open files, PIL images or uint8 arrays, or a list of them"
+)
 
 Prepare = Callable[[Transforms, Views], np.ndarray]
 """Reads a photo to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]`` of several views; raises `ImageError`."""
@@ -48,7 +51,9 @@ class Photo:
 
 
 def photos_of(images: Any) -> list[Photo]:
-    """Return the photos that are meant, in their order; files in folders in natural order. None of them is read.
+    """Return the photos that are meant, in their order; files in folders in natural order.
+
+    None of them is read but open files, which may be closed soon after.
 
     Raises
     ------
@@ -66,7 +71,8 @@ def photos_of(images: Any) -> list[Photo]:
 
 def _is_one(images: Any) -> bool:
     one = str | os.PathLike | bytes | bytearray | memoryview | Image.Image | Photo
-    return isinstance(images, one) or (isinstance(images, np.ndarray) and images.ndim in (2, 3))
+    array = isinstance(images, np.ndarray) and images.ndim in (2, 3)
+    return isinstance(images, one) or array or is_file_object(images)  # whose lines are no photos
 
 
 def _photos(image: Any, number: int) -> Iterator[Photo]:
@@ -81,6 +87,8 @@ def _photos(image: Any, number: int) -> Iterator[Photo]:
         yield Photo(str(number), partial(_of_bytes, image))
     elif isinstance(image, Image.Image):
         yield Photo(str(number), partial(_of_pil, image))
+    elif is_file_object(image):
+        yield Photo(str(number), partial(_of_file_object, read_file_object(image)))
     else:
         raise _no_photo(image)
 
@@ -125,6 +133,12 @@ def _of_bytes(given: bytes | bytearray | memoryview, transforms: Transforms, vie
     require_readable_size(len(data))
     with room_for_file(len(data)):
         return views.prepare(data, transforms, hashlib.sha256(data).digest())
+
+
+def _of_file_object(found: bytes | ImageError, transforms: Transforms, views: Views) -> np.ndarray:
+    if isinstance(found, ImageError):
+        raise found
+    return _of_bytes(found, transforms, views)
 
 
 def _of_pil(picture: Image.Image, transforms: Transforms, views: Views) -> np.ndarray:

@@ -171,6 +171,7 @@ def fit_at_once(
     *,
     strength: float | None,
     classes: int,
+    names: Sequence[str] = (),
 ) -> "tuple[Settings, Fit, RefittedHeads]":
     """Fit a head that knows no epochs on training rows, on all rows, and without each fold, in one program.
 
@@ -187,8 +188,8 @@ def fit_at_once(
     strength
         Of the penalty; ``None`` chooses it by the folds, for which heads of all `featcache.heads.settings.STRENGTHS`
         are fitted.
-    classes
-        Number of classes or targets.
+    classes, names
+        Number of classes or targets, and what they are called.
 
     Returns
     -------
@@ -212,6 +213,7 @@ def fit_at_once(
         pool._replace(weight=np.tile(weight, (count, 1))),
         plain._replace(weight=np.tile(judged, (count, 1))),
         classes=classes,
+        names=names,
     )
     best = 0
     if count > 1:

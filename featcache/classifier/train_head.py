@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -30,6 +30,7 @@ from featcache.heads.settings import (
 from featcache.heads.target_scaling import labels_to_learn
 from featcache.heads.task_types import TASK_TYPES
 from featcache.heads.usual_settings import for_rows, with_fading_votes
+from featcache.heads.weights_by_class import named_weights, read_weights
 from featcache.splits.selection import Selection, SplitSpec, select_rows
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def train_head(
         If the cache is damaged.
     """
     require_accuracy(reject_accuracy)
+    read_weights(settings.get("class_weights") or "none")  # refused before a file is looked for
     opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
     require_labels(opened, "a head")
     reading = TASK_TYPES[opened.task]
@@ -120,6 +122,7 @@ def train_head(
         "head": reading.head(settings.get("head")),
         "loss": reading.loss(settings.get("loss")),
         "scaling": reading.scaling(settings.get("scaling")),
+        "class_weights": named_weights(settings.get("class_weights"), opened.classes),
     }
     own = with_fading_votes(Settings.from_arguments(arguments))
     name = opened.layer(layer)
@@ -202,7 +205,8 @@ def _fitted(
     strength: float | None,
 ) -> "tuple[Settings, Fit, RefittedHeads | None]":
     """Return the settings with their strength, the head that validation rows judge, and those of all rows."""
-    cache, classes = task.cache, len(task.cache.classes)
+    cache = task.cache
+    names = {"classes": len(cache.classes), "names": cache.classes}
     pool = rows.pool if refit else rows.train
     by_fold = refit and calibrate and cache.task == MULTICLASS
     choosing = settings.head in STRENGTHS and strength is None
@@ -213,23 +217,23 @@ def _fitted(
         learnt = task.learnt(pool)
         plain = learnt if task.views == 1 else task.plain(pool)
         parts = learnt, plain, pool, trained, fold_of
-        settings, fit, refitted = fit_at_once(settings, *parts, strength=strength, classes=classes)
+        settings, fit, refitted = fit_at_once(settings, *parts, strength=strength, **names)
         return settings, fit, refitted if refit else None
-    fit = _fit(settings, classes, task.learnt(rows.train), task.plain(rows.val))
+    fit = _fit(settings, cache.classes, task.learnt(rows.train), task.plain(rows.val))
     if not refit or not (len(rows.val) or by_fold):
         return settings, fit, None
     last = [fit.best_epoch]
     return (
         settings,
         fit,
-        refit_heads([settings], task.learnt(pool), pool, fold_of, last_epochs=last, classes=classes),
+        refit_heads([settings], task.learnt(pool), pool, fold_of, last_epochs=last, **names),
     )
 
 
-def _fit(settings: Settings, classes: int, train: "FeatureRows", val: "FeatureRows") -> "Fit":
+def _fit(settings: Settings, classes: Sequence[str], train: "FeatureRows", val: "FeatureRows") -> "Fit":
     from featcache.solvers.fit import fit_heads
 
-    (fit,) = fit_heads([settings], train, val, classes=classes)
+    (fit,) = fit_heads([settings], train, val, classes=len(classes), names=classes)
     if not fit.best_epoch and settings.head in DESCENT:
         raise DataError(
             f"training diverged at once (learning rate {settings.learning_rate:g}); try a tenth of it"

@@ -89,7 +89,8 @@ def sections(parameters: Sequence[Any]) -> list[tuple[str, list[Any]]]:
 
 def option(setting: Setting) -> inspect.Parameter:
     """Return the option for one value of a setting; of a tuple, text such as ``256,128``."""
-    words = f"{', '.join(setting.choices[:-1])} or {setting.choices[-1]}" if setting.choices else ""
+    known = (*setting.choices, *([setting.beside.expected] if setting.beside else ()))
+    words = f"{', '.join(known[:-1])} or {known[-1]}" if known else ""
     default, hint = setting.public_default, setting.hint
     if setting.kind is tuple:
         default, hint = ",".join(map(str, setting.default)), str
@@ -102,6 +103,7 @@ def option(setting: Setting) -> inspect.Parameter:
 def axis(setting: HeadSetting) -> inspect.Parameter:
     """Return the option for several values of a setting, in the grammar of `featcache.sweeps.axes`."""
     words = ",".join(("true", "false") if setting.kind is bool else setting.choices)
+    words += f", or {setting.beside.expected}" if setting.beside else ""
     words = "such as 256,512x128" if setting.kind is tuple else words
     # ``none`` is a value of optional settings, except those whose missing value stands for a default.
     named = f"{setting.help}, or none" if setting.optional and not setting.otherwise else setting.help

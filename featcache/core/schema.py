@@ -39,6 +39,8 @@ class Setting:
         The section of ``--help`` that it stands in.
     choices
         The words that it may be; none where it is no word.
+    beside
+        What else it may be beside the choices: a form of text.
     limit
         Which values work. ``None`` always does where the type says so.
     sensible
@@ -57,6 +59,7 @@ class Setting:
     help: str
     panel: str
     choices: tuple[str, ...] = ()
+    beside: Limit | None = None
     limit: Limit | None = None
     sensible: Limit | None = None
     otherwise: str = ""
@@ -114,8 +117,10 @@ class Setting:
         UsageError
             Naming the nearest choice.
         """
-        if self.choices and value not in self.choices:
-            raise UsageError(f"no {self.spelled} {value!r}; {did_you_mean(value, self.choices)}")
+        if not self.choices or value in self.choices or (self.beside and self.beside.accepts(value)):
+            return
+        also = f"; or give {self.beside.expected}" if self.beside else ""
+        raise UsageError(f"no {self.spelled} {value!r}; {did_you_mean(value, self.choices)}{also}")
 
     def require_within(self, value: Any) -> None:
         """Refuse a value beyond the limit.

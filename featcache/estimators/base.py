@@ -1,6 +1,6 @@
 """The base class of the head estimators: parameters to settings, fitting, and outputs of a fitted head."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,14 @@ class HeadEstimator(BaseEstimator):
             told | {"val_fraction": share, "hidden": np.atleast_1d(own["hidden"]).tolist()}
         )
 
-    def _fit_head(self, settings: Settings, x: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> None:
+    def _fit_head(
+        self,
+        settings: Settings,
+        x: np.ndarray,
+        labels: np.ndarray,
+        weight: np.ndarray,
+        names: Sequence[str] = (),
+    ) -> None:
         """Fit the head to ``x [N, D]`` and labels ``[N]`` or ``[N, C]``; rows of weight 0 are ignored."""
         from featcache.solvers.fit import fit_heads
 
@@ -91,7 +98,7 @@ class HeadEstimator(BaseEstimator):
             for chosen in (~held & (weight > 0), held)
         )
         classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-        (fit,) = fit_heads([settings], train, val, classes=classes)
+        (fit,) = fit_heads([settings], train, val, classes=classes, names=names)
         if not fit.best_epoch and settings.head in DESCENT:
             raise DataError(
                 f"training diverged at once (learning_rate={settings.learning_rate:g}); try a tenth of it"

@@ -1,6 +1,7 @@
 """A head as a scikit-learn classifier."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -9,10 +10,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from featcache.errors import DataError, UsageError
+from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.estimators.base import HeadEstimator, check_rows, row_weights
 from featcache.heads.probabilities import class_probabilities, sigmoid
 from featcache.heads.settings import DESCENT, loss_of
+from featcache.heads.weights_by_class import named_weights
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -24,6 +26,9 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
     head, loss, learning_rate, epochs and all others
         The settings of `featcache.heads.settings.Settings`, with its defaults. With ``loss="sigmoid"``, ``"linear"``
         and ``"mlp"`` also take multilabel targets: ``y [N, C]`` of 0 and 1.
+    class_weights
+        ``"none"``, ``"balanced"``, or a weight for each class, ``{"cat": 2, "dog": 1}``: keys are classes of `y`, as of
+        scikit-learn's ``class_weight``.
     val_fraction
         Share of the rows held out, stratified, to stop gradient descent early; 0 for none. ``None``: 0.2 where
         that makes at least 50 rows, otherwise none. Only ``"linear"`` and ``"mlp"`` hold out rows.
@@ -48,7 +53,7 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
     head: str = "linear"
     loss: str = "softmax"
     label_smoothing: float = 0.0
-    class_weights: str = "none"
+    class_weights: str | Mapping[Any, float] = "none"
     c: float = 1.0
     neighbours: int = 20
     temperature: float | None = None
@@ -83,7 +88,8 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
         DataError
             If fewer than two classes have rows, or training diverged at once.
         """
-        settings = self._settings()
+        by_class = isinstance(self.class_weights, Mapping)  # which are read once the classes are known
+        settings = self._settings(**({"class_weights": "none"} if by_class else {}))
         x, y = check_rows(self, X, y)
         check_classification_targets(y)
         weight = row_weights(sample_weight, x)
@@ -94,8 +100,21 @@ class HeadClassifier(ClassifierMixin, HeadEstimator):
             self.classes_, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
             labels = numbers.astype(np.int32)
             self._require_two(labels[weight > 0])
-        self._fit_head(settings, x, labels, weight)
+        names = list(map(str, self.classes_.tolist()))
+        settings = replace(settings, class_weights=named_weights(self._weights_by_name(), names))
+        self._fit_head(settings, x, labels, weight, names)
         return self
+
+    def _weights_by_name(self) -> str | dict[str, float]:
+        """Return weights by what the classes are called: keys are classes, as in scikit-learn, not their numbers."""
+        given, classes = self.class_weights, self.classes_.tolist()
+        if isinstance(given, str):
+            return given
+        if unknown := [key for key in given if key not in classes]:
+            raise UsageError(
+                f"class_weights: no class {unknown[0]!r}; {did_you_mean(str(unknown[0]), map(str, classes))}"
+            )
+        return {str(classes[classes.index(key)]): weight for key, weight in given.items()}
 
     def _multilabel_targets(self, y: Any) -> np.ndarray:
         if not self._supports_multilabel:

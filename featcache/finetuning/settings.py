@@ -10,6 +10,7 @@ from featcache.core.schema import Limit, Setting, check_settings, declare, setti
 from featcache.errors import UsageError
 from featcache.heads.settings import AT_LEAST_ONE, NEAREST, POSITIVE, SHARE, STEP, STEPPING, Settings
 from featcache.heads.settings import SETTINGS as HEAD_SETTINGS
+from featcache.heads.weights_by_class import named_weights
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
@@ -154,7 +155,7 @@ class FineTuningArguments(TypedDict, total=False):
     label_smoothing: float
     mixup: float
     dropout: float
-    class_weights: str
+    class_weights: str | Mapping[Any, float]
     batch_size: int
     accumulate: int
     average: float | None
@@ -247,6 +248,7 @@ def tune_settings(
         raise TypeError(f"finetune() got an unexpected keyword argument {name!r}")
     told: dict[str, Any] = {name: setting.public_default for name, setting in SETTINGS.items()} | given
     own = {name: told.pop(name) for name in _OWN}
+    told["class_weights"] = named_weights(told["class_weights"], classifier.classes)
     # Noise and views are settings of training on cached features; fine-tuning has views of its own.
     training = replace(classifier.settings, noise=0.0, views=None, **told)
     augment = own.pop("augment")

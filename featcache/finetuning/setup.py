@@ -25,7 +25,7 @@ from featcache.finetuning.model import Model
 from featcache.finetuning.phases import build_phases, make_model
 from featcache.finetuning.settings import HEAD, FineTuningSettings
 from featcache.finetuning.train_step import Phase, TrainStep
-from featcache.heads.class_weights import balanced_class_weights
+from featcache.heads.class_weights import class_factors
 from featcache.images.augmentation import Augmentation
 
 
@@ -101,7 +101,10 @@ class FineTuningSetup:
             val=self.data.rows.val,
             classes=len(self.classifier.classes),
             row_weights=_row_weights(
-                self.settings.training.class_weights, self.data.labels, self.data.rows.train
+                self.settings.training.class_weights,
+                self.data.labels,
+                self.data.rows.train,
+                self.classifier.classes,
             ),
             drop_last=self.settings.batch_norm == "update",
             devices=DeviceMesh(),
@@ -109,11 +112,11 @@ class FineTuningSetup:
         )
 
 
-def _row_weights(rule: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Return weights float32 ``[N]``: 1, or balanced over the classes of the training rows."""
-    if rule == "none":
+def _row_weights(rule: str, labels: np.ndarray, train: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return weights float32 ``[N]``: 1, balanced over the classes of the training rows, or those of the classes."""
+    factors = class_factors(rule, labels[train], classes=len(names), names=names)
+    if factors is None:
         return np.ones(len(labels), np.float32)
-    factors = balanced_class_weights(labels[train], classes=labels.max() + 1)
     return factors[labels].astype(np.float32)
 
 

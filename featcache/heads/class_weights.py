@@ -1,6 +1,36 @@
-"""How much each class's rows count so that all classes count the same, however rare."""
+"""How much each class's rows count: so that all classes count the same, however rare, or as much as is said."""
+
+from collections.abc import Sequence
 
 import numpy as np
+
+from featcache.heads.weights_by_class import weights_of
+
+
+def class_factors(
+    rule: str, labels: np.ndarray, weight: np.ndarray | None = None, *, classes: int, names: Sequence[str]
+) -> np.ndarray | None:
+    """Return the factor on each class's rows, float64 ``[C]``; ``None`` where all count as they are.
+
+    Parameters
+    ----------
+    rule
+        ``class_weights`` of `featcache.heads.settings.Settings`.
+    labels, weight, classes
+        See `balanced_class_weights`.
+    names
+        Of the classes, by which weights are given.
+
+    Raises
+    ------
+    UsageError
+        Weights name a class that there is not.
+    """
+    if rule == "none":
+        return None
+    if rule == "balanced":
+        return balanced_class_weights(labels, weight, classes=classes)
+    return np.array(weights_of(rule, names))
 
 
 def balanced_class_weights(

@@ -8,6 +8,7 @@ from typing import Any, Self, TypedDict
 from featcache.core.argument_types import spelled
 from featcache.core.schema import Limit, Setting, check_settings, declare, require_sensible, settings_of
 from featcache.errors import UsageError
+from featcache.heads.weights_by_class import EXAMPLE, WORDS, is_weights
 
 # Written out, because the tables themselves need JAX; a test compares them.
 DESCENT = ("linear", "mlp")
@@ -105,7 +106,9 @@ class Settings:
     mixup, noise
         α of mixup, and deviation of noise on the features in units of each feature's own.
     class_weights
-        ``"none"``, or ``"balanced"``: every class counts the same in the loss, however rare.
+        ``"none"``; ``"balanced"``: every class counts the same in the loss, however rare; or how often each class's
+        rows count, ``"daisy=1,roses=5"``, and 1 for classes that are not named. Functions take a mapping too, by name
+        or number of the class: ``{"roses": 5, "daisy": 1}``; see `featcache.heads.weights_by_class`.
     batch_size, epochs
         Rows per step, and the most epochs to run.
     monitor
@@ -203,7 +206,12 @@ class Settings:
     mixup: float = _setting(0.0, "alpha of mixup on features", "Optimisation", limit=NOT_NEGATIVE)
     noise: float = _setting(0.0, "noise on features, in deviations", "Optimisation", limit=NOT_NEGATIVE)
     class_weights: str = _setting(
-        "none", "how classes count in the loss", "Optimisation", heads=FITTED, choices=("none", "balanced")
+        "none",
+        "how classes count in the loss",
+        "Optimisation",
+        heads=FITTED,
+        choices=WORDS,
+        beside=Limit(is_weights, EXAMPLE),
     )
     batch_size: int = _setting(128, "rows per step", "Optimisation", limit=AT_LEAST_ONE, optimizers=STEPPING)
     epochs: int = _setting(
@@ -337,7 +345,7 @@ class HeadArguments(TypedDict, total=False):
     clip: float | None
     mixup: float
     noise: float
-    class_weights: str
+    class_weights: str | Mapping[Any, float]
     batch_size: int
     epochs: int | None
     monitor: str

@@ -12,7 +12,7 @@ import numpy as np
 
 from featcache.core.forked import require_jax
 from featcache.errors import DataError, UsageError
-from featcache.heads.class_weights import balanced_class_weights
+from featcache.heads.class_weights import class_factors
 from featcache.heads.feature_table import DEFAULT_MEMORY, FeatureRows, RowsOf, Solved, unit_rows
 from featcache.heads.settings import CLASS_LOSSES, DESCENT, FITTED, Settings
 from featcache.heads.validation_scores import scores
@@ -57,6 +57,7 @@ def fit_heads(
     classes: int,
     memory: int = DEFAULT_MEMORY,
     last_epochs: Sequence[float] | None = None,
+    names: Sequence[str] = (),
 ) -> list[Fit]:
     """Fit K heads that differ in numbers only (see `featcache.sweeps.trials.Trial.program`).
 
@@ -79,6 +80,8 @@ def fit_heads(
     last_epochs
         K epochs after which heads by gradient descent stop, without changing what a schedule does until then; by
         default they run as their settings say.
+    names
+        Of the classes; only weights by class need them.
 
     Returns
     -------
@@ -99,9 +102,7 @@ def fit_heads(
     if not (train.weight > 0).any(axis=1).all():
         raise DataError("a head has no training rows; ask for fewer folds or another split")
     weight = [
-        row
-        if own.class_weights == "none"
-        else row * balanced_class_weights(train.labels, row, classes=classes)[train.labels]
+        _weighted(own, row, train.labels, classes, names)
         for own, row in zip(settings, train.weight, strict=True)
     ]
     train = train._replace(weight=np.stack(weight).astype(np.float32))
@@ -132,6 +133,19 @@ def fit_heads(
         for k in range(len(settings))
     ]
     return [fits[place] for place in places]
+
+
+def _weighted(
+    settings: Settings, row: np.ndarray, labels: np.ndarray, classes: int, names: Sequence[str]
+) -> np.ndarray:
+    factors = class_factors(settings.class_weights, labels, row, classes=classes, names=names)
+    weight = row if factors is None else row * factors[labels]
+    if not (weight > 0).any():
+        raise DataError(
+            f"all training rows of a head are of classes that weigh 0 ({settings.class_weights}); give one of them a "
+            "weight above 0, or train on other rows"
+        )
+    return weight
 
 
 def _distinct_heads(

@@ -7,12 +7,13 @@
 ``low:high:log``       drawn between low and high, for random search only (likewise ``lin``)
 ``none``               no value, where a setting may have none
 ``512x128``            hidden layers of 512 and 128 units
+``none,a=2,b=3;a=9``   class weights: none, 2 and 3 for classes a and b, and 9 for class a
 =====================  ===================================================================
 """
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,11 @@ from featcache.core.argument_types import KIND_WORDS
 from featcache.core.schema import Setting
 from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import SETTINGS
+from featcache.heads.weights_by_class import NAME as WEIGHTS
+from featcache.heads.weights_by_class import named_weights, weightings
 
-Given = str | float | int | bool | None | Sequence[Any]
-"""An axis as users give it: text in the grammar, one value, or a list of values or texts."""
+Given = str | float | int | bool | None | Sequence[Any] | Mapping[Any, float]
+"""An axis as users give it: text in the grammar, one value, a list of values or texts, or weights by class."""
 
 _RANGE = re.compile(r"([^:,]+):([^:,]+):(log|lin)(\d*)")
 
@@ -95,7 +98,7 @@ def read_axis(name: str, given: Given) -> Axis:
     ranges: list[Range] = []
     parts = given if isinstance(given, list | tuple) and not _is_one_value(setting, given) else [given]
     for part in parts:
-        for item in part.split(",") if isinstance(part, str) else [part]:
+        for item in _items(setting, part) if isinstance(part, str) else [part]:
             _read_item(setting, item, values, ranges)
     for value in values:
         setting.require_sensible(value)
@@ -103,6 +106,30 @@ def read_axis(name: str, given: Given) -> Axis:
     if not unique and not ranges:
         raise UsageError(f"{setting.spelled} {given!r}: no values; {EXAMPLE}")
     return Axis(name, unique, tuple(ranges))
+
+
+def _items(setting: Setting, text: str) -> list[str]:
+    return weightings(text) if setting.name == WEIGHTS and "=" in text else text.split(",")
+
+
+def with_named_weights(axes: Mapping[str, Given], classes: Sequence[str]) -> dict[str, Given]:
+    """Return axes whose class weights, which may be mappings, are texts that name the classes.
+
+    Raises
+    ------
+    UsageError
+        Weights are written wrongly, or name a class that there is not.
+    """
+    given = axes.get(WEIGHTS)
+    if given is None:
+        return dict(axes)
+    parts = given if isinstance(given, list | tuple) else [given]
+    texts = [
+        named_weights(item, classes)
+        for part in parts
+        for item in (_items(SETTINGS[WEIGHTS], part) if isinstance(part, str) else [part])
+    ]
+    return {**axes, WEIGHTS: texts}
 
 
 def _is_one_value(setting: Setting, given: Sequence[Any]) -> bool:

@@ -37,6 +37,7 @@ def fit_trials(group: Sequence[Trial], data: SweepData, memory: int) -> list[Fit
         train,
         val,
         classes=len(data.cache.classes),
+        names=data.cache.classes,
         memory=memory,
     )
 
@@ -139,7 +140,8 @@ def final_heads(
     """
     key: Trial = entry.key
     settings = [replace(key.settings, seed=seed) for seed in range(seeds)]
-    own, options = data.protocol, {"classes": len(data.cache.classes), "memory": memory}
+    own, classes = data.protocol, data.cache.classes
+    options = {"classes": len(classes), "names": classes, "memory": memory}
     by_fold = calibrate and data.cache.task == MULTICLASS
     trials = [replace(key, settings=one) for one in settings]
     if own.folds:

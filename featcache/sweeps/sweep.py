@@ -21,7 +21,7 @@ from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.task_types import TASK_TYPES
 from featcache.heads.usual_settings import for_rows, with_fading_votes
 from featcache.splits.selection import SplitSpec
-from featcache.sweeps.axes import Given, read_bytes
+from featcache.sweeps.axes import Given, read_bytes, with_named_weights
 from featcache.sweeps.choice import choose, finish_winner, fit_trials
 from featcache.sweeps.comparable import cache_names, comparable
 from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
@@ -164,6 +164,7 @@ def sweep(
     data, others = _comparable(protocol, opened, limit)
     opened = [own.cache for own in data]
     task = opened[0].task
+    axes = with_named_weights(axes, opened[0].classes)
     if task == MULTICLASS and axes.get("head") is None:
         layers = [(cache, name) for cache in opened for name in _layers(cache, layer)]
         axes["head"] = usual_heads(axes, layers, limit)

@@ -318,7 +318,7 @@ def test_missing_photos_and_empty_folders(classifier, tmp_path):
 @pytest.mark.parametrize(
     ("images", "says"),
     [
-        (3, "images of type int; give paths, folders, file:// URLs, bytes, PIL images or uint8 arrays"),
+        (3, "images of type int; give paths, folders, file:// URLs, bytes, open files, PIL images or uint8"),
         ([3], "images of type int"),
         ({"a.jpg": 1.5}.items(), "images of type tuple"),
         ("https://a.b/c.jpg", r"https://a\.b/c\.jpg: photos are not downloaded; save it first"),

@@ -89,7 +89,7 @@ def test_numbers_of_numpy_become_pythons():
         (lambda: featcache.sweep(5), "caches 5: expected text, a path or a list of texts or paths"),
         (lambda: featcache.extract("photos", batch_size="x"), "batch_size 'x': expected a whole number or None"),
         (lambda: featcache.extract("photos", layers=5), "layers 5: expected a list of texts"),
-        (lambda: featcache.train_head("x.h5", class_weights={"a": 2}), "class_weights {'a': 2}: expected text; known"),
+        (lambda: featcache.train_head("x.h5", class_weights=5), "class_weights 5: expected none, balanced, or a"),
         (lambda: featcache.train_head("x.h5", hidden="256"), "hidden '256': expected a list of whole numbers"),
         (lambda: featcache.sweep("x.h5", shots=[]), "shots []: expected numbers above 0 and 'all'"),
         (lambda: featcache.sweep("x.h5", trials=0), "trials 0: expected 1 or more"),

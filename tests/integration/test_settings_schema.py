@@ -111,7 +111,7 @@ def test_a_signature_spells_out_every_setting(function, arguments, settings):
         setting = settings[name]
         assert own[name].kind is inspect.Parameter.KEYWORD_ONLY
         assert own[name].default == setting.public_default
-        if setting.kind is not tuple:
+        if setting.kind is not tuple and name != "class_weights":  # also a mapping, which is kept as text
             assert hint == (setting.hint | None if setting.otherwise else setting.hint), name
 
 
