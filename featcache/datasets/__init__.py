@@ -220,7 +220,10 @@ def _open_path(path: str, open_: Callable[[str], Dataset]) -> Dataset:
 
 
 def _other_spec(folder: Path, path: str, *, any_table: bool) -> str | None:
-    """Return the spec of the dataset that a folder looks like, by the names in it, or of a table beside its images."""
+    """Return the spec of the dataset that a folder looks like, by the names in it, or of a table beside its images.
+
+    Where it holds nothing but one folder, as an archive unpacked into its own name does, that is looked at.
+    """
     if os.path.exists(folder / "features.json"):  # of TFDS, whose dataset_info.json is another
         return None
     found = (
@@ -243,4 +246,7 @@ def _other_spec(folder: Path, path: str, *, any_table: bool) -> str | None:
     tables = (
         shlex.quote(f"csv:{os.path.join(path, name)}") for name in names if os.path.isfile(folder / name)
     )
-    return next(tables, None)
+    inner = [name for name in held if not name.startswith((".", "__MACOSX"))]
+    if (meant := next(tables, None)) or len(inner) != 1 or not os.path.isdir(folder / inner[0]):
+        return meant
+    return _other_spec(folder / inner[0], os.path.join(path, inner[0]), any_table=any_table)

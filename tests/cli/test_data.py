@@ -132,7 +132,8 @@ def test_what_folders_are_taken_for_is_said_and_can_be_chosen(cli, tmp_path, mon
         in ran.err
     )
     ran = cli("data", "check", "p", "--splits", "train=training_set,exam=test_set")
-    assert (ran.code, ran.err) == (0, "")
+    said = "warning: p: exam is none of train, val and test: heads do not learn from such images\n"
+    assert (ran.code, ran.err) == (0, said)
     assert ran.out.startswith("folder:p?splits=train=training_set,exam=test_set: 3 images, 2 classes")
     ran = cli("data", "check", "p", "--classes-at", "3")
     assert (ran.code, ran.out) == (3, "")

@@ -13,7 +13,7 @@ from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, features_alone, space_at_end
 from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.folder_files import FoundImage, entries_of, images_below, inode, is_folder
-from featcache.datasets.formats.tables_beside import TableBeside, table_beside
+from featcache.datasets.formats.tables_beside import TableBeside, table_beside, tables_in
 from featcache.datasets.labels.file_names import NamePattern, Told
 from featcache.datasets.labels.name_forms import in_words as form_in_words
 from featcache.datasets.labels.name_forms import told_classes
@@ -165,7 +165,7 @@ def _by_folders(
     _refuse_unusable(root, found, skipped, least_classes, by="folders")
     if layout.said:
         warn(layout.said)
-    table = None if {SPLITS, CLASSES_AT} & {*options} else _table(root, found)
+    table = None if {SPLITS, CLASSES_AT} & {*options} else _table(root, layout.wrapper, found)
     if table:
         level = {part.path.count("/") + 1 for part in layout.parts}
         choose = f" (to choose the folders: {option(classes_at=max(level))})" if len(level) == 1 else ""
@@ -183,9 +183,14 @@ def _by_folders(
     return found
 
 
-def _table(root: Path, found: Sequence[_Labelled]) -> TableBeside | None:
+def _table(root: Path, wrapper: str, found: Sequence[_Labelled]) -> TableBeside | None:
     """Return a table that names the images and tells other classes than their folders do."""
-    return table_beside(root, str(root), {_below(own.image.path, root): own.label for own in found})
+    for base in dict.fromkeys((root, root / wrapper)):
+        if tables_in(base):
+            images = {_below(own.image.path, base): own.label for own in found}
+            if table := table_beside(base, str(base), images):
+                return table
+    return None
 
 
 def _layout(root: Path, options: dict[str, str], *, one_class: bool) -> Layout:

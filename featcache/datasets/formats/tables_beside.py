@@ -70,15 +70,19 @@ def table_beside(root: Path, place: str, images: Mapping[str, str]) -> TableBesi
     images
         The class of each image, by its path relative to the folder; empty where it has none.
     """
-    try:
-        names = [n for n in sorted(os.listdir(root)) if Path(n).suffix.casefold() in READERS and n[0] != "."]
-    except (OSError, ValueError):
-        return None
-    if not names:
-        return None
     known = _Images(images)
-    found = (_read(root / name, place, known) for name in names if os.path.isfile(root / name))
+    found = (_read(root / name, place, known) for name in tables_in(root))
     return next((table for table in found if table), None)
+
+
+def tables_in(root: Path) -> list[str]:
+    """Return the names of the tables in a folder, in order."""
+    try:
+        names = sorted(os.listdir(root))
+    except (OSError, ValueError):
+        return []
+    tables = (name for name in names if Path(name).suffix.casefold() in READERS and not name.startswith("."))
+    return [name for name in tables if os.path.isfile(root / name)]
 
 
 class _Images:

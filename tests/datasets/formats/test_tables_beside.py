@@ -125,6 +125,12 @@ def test_nothing_is_said_of_other_tables(tmp_path, text):
 
 
 FLAT = {
+    "an archive unpacked into its own name": (
+        ["breeds/breeds/train/a.jpg", "breeds/breeds/train/b.jpg"],
+        {"breeds/breeds/labels__csv": "id,breed\na,pug\nb,husky\n"},
+        "csv:P/breeds/breeds/labels.csv?path=id&label=breed&root=train&suffix=.jpg",
+        {"a": "pug", "b": "husky"},
+    ),
     "a blank in the path": (
         ["my images/a.jpg", "my images/b.jpg"],
         {"my labels__csv": "file,breed\na.jpg,pug\nb.jpg,husky\n"},
@@ -196,6 +202,17 @@ def test_published_labels_are_named_and_what_is_named_opens(tmp_path, layout, co
         open_dataset(root)
     (meant,) = re.findall(r"Did you mean ('[^']*'|\S+?)(?: \(or label=.*\))?\?$", str(told.value))
     assert len(pasted(meant)) == count
+
+
+def test_a_table_in_the_only_folder_is_seen(tmp_path):
+    root = folder(tmp_path / "p", [f"archive/{name}" for name in PARTS])
+    rows = "".join(f"{n}.jpg,{k}\n" for n, k in KINDS.items())
+    (root / "archive" / "meta.csv").write_text(f"file,kind\n{rows}")
+    wrapper, told = sorted(said(root), key=lambda text: "meta.csv" in text)
+    assert "the dataset is taken from archive/" in wrapper
+    assert told.endswith("(to choose the folders: --classes-at 2)")
+    (spec,) = re.findall(r"labels, say ('[^']*')", told)
+    assert pasted(spec) == KINDS
 
 
 def test_the_published_skin_lesions_are_not_two_parts_in_silence(tmp_path):
