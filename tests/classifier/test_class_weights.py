@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from featcache import Classifier, HeadClassifier, sweep, train_head
 from featcache.cli.app import app
 from featcache.errors import DataError, UsageError
+from featcache.finetuning.settings import tune_settings
 from featcache.finetuning.setup import _row_weights
 from featcache.heads.feature_table import ArrayTable, FeatureRows
 from featcache.heads.settings import Settings
@@ -138,7 +139,12 @@ def test_rows_of_classes_that_weigh_nothing_cannot_be_learnt():
         fit_heads([Settings(class_weights="a=0")], part, nothing, classes=3, names=("a", "b", "c"))
 
 
-def test_fine_tuning_weighs_rows_by_their_class():
+def test_fine_tuning_weighs_rows_by_their_class(cache):
+    start = train_head(cache, output=None, head="ridge", l2=1.0, **PLAIN)
+    told = tune_settings(start, cached=False, class_weights={"cat": 5, 0: 2})
+    assert told.to_json()["class_weights"] == "ant=2,cat=5"
+    with pytest.raises(UsageError, match="no class 'dog'"):
+        tune_settings(start, cached=False, class_weights={"dog": 5})
     labels, train = np.array([0, 1, 2, 1]), np.array([0, 1, 2])
     assert _row_weights("b=3,c=0", labels, train, ("a", "b", "c")).tolist() == [1, 3, 0, 3]
     assert _row_weights("none", labels, train, ("a", "b", "c")).tolist() == [1, 1, 1, 1]
