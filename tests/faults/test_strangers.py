@@ -59,7 +59,7 @@ def test_cleaning_up_goes_round_them(caches):
 
 
 def test_an_extraction_leaves_them_out(caches):
-    photos = photo_folder(caches / "photos", {"train/cat": 2, "train/dog": 2})
+    photos = photo_folder(caches / "photos", {"cat": 2, "dog": 2})
     (home() / "caches").mkdir(parents=True)
     for name in ("good.h5", "label.h5", "weights.h5"):
         (caches / name).rename(home() / "caches" / name)

@@ -96,7 +96,7 @@ def test_the_published_file_is_read_by_its_names_of_tf_slim():
         "Conv2d_7b_1x1_BatchNorm.moving_mean",
         "Logits.kernel",
     } <= names.keys()
-    values = {name: np.full(shapes[ours], number) for number, (name, ours) in enumerate(names.items())}
+    values = {name: np.full(shapes[ours], float(number)) for number, (name, ours) in enumerate(names.items())}
     converted = convert(values, FAMILY.key_tables["keras"](Config()), shapes, origin="published.h5")
     assert {names[name]: float(value.flat[0]) for name, value in values.items()} == {
         name: float(tensor.flat[0]) for name, tensor in converted.items()
