@@ -302,7 +302,7 @@ class _Described:
     def chain(self) -> Backbone:
         """The network without parameters, up to its last stage."""
         pretrained, through = self.pretrained(), self.about.get("through", "")
-        chain = nnx.eval_shape(lambda: family_of(pretrained).build(pretrained.config, None))
+        chain = family_of(pretrained).abstract(pretrained.config)
         if through not in chain.order:
             raise self.damaged(f"its last stage is {shorten(through)}, which {pretrained.arch} does not have")
         return _as_far_as(chain, through)

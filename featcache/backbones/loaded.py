@@ -140,7 +140,7 @@ class LoadedBackbone:
         except UnknownNameError:
             if not self.ends_because:
                 raise
-            whole = nnx.eval_shape(lambda: self.family.build(self.pretrained.config, None))
+            whole = self.family.abstract(self.pretrained.config)
             whole.resolve(stage)
             last = self.network.order[-1]
             raise WeightsError(

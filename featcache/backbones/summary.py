@@ -187,7 +187,7 @@ def _named(name: str) -> tuple[Pretrained, Backbone, str | None]:
     """The weights that a name means, the chain without its numbers, and the weights' file where it is not theirs."""
     if classifier_folder(name) is None and os.sep not in name:
         pretrained = resolve(name)
-        return pretrained, nnx.eval_shape(lambda: family_of(pretrained).build(pretrained.config, None)), None
+        return pretrained, family_of(pretrained).abstract(pretrained.config), None
     loaded = load(name)
     base = loaded.pretrained
     if loaded.tag == base.tag:

@@ -33,9 +33,8 @@ def near_caches(path: Path) -> str:
     """Return what to do about a cache that is not there: the ones of nearly that name, or how to make one."""
     if re.match(r"[a-z]{2,8}:", str(path)):
         return f"of a dataset of that name, first: featcache extract {shlex.quote(str(path))}"
-    output = (
-        f" --output {shlex.quote(str(path))}" if path.suffix == ".h5" else ""
-    )  # another name is no cache's
+    # Another name is no cache's.
+    output = f" --output {shlex.quote(str(path))}" if path.suffix == ".h5" else ""
     near = near_names(path, lambda place: what_is(place) in (CACHE, CLASSIFIER, PHOTOS))
     return near or f"make one with: featcache extract DATASET{output}"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from featcache.cache import FeatureCache
 from featcache.classifier.seen_images import count_seen
+from featcache.core.disk.contents import HDF5
 from featcache.core.disk.names import expanded, read_file
 from featcache.core.disk.storage import OTHER_HOME, advising
 from featcache.core.environment import home
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 Photos = str | os.PathLike[str] | FeatureCache | Dataset | None
 """What can be scored: a cache, a dataset, or ``None`` for the cache that the classifier was trained on."""
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def features_of(
@@ -76,7 +75,7 @@ def _is_cache(given: str) -> bool:
     if path.suffix == ".h5":
         return True
     try:
-        return read_file(path, len(_HDF5)) == _HDF5
+        return read_file(path, len(HDF5)) == HDF5
     except OSError:  # a folder, or the spec of a dataset
         return False
 
@@ -95,9 +94,8 @@ def _extracted(
     spec = predictor.extraction.spec
     views = spec.views
     drawn = {} if views.count == 1 else {"augment": views.augmentation, "view_seed": views.seed}
-    _, options = read_options(
-        "folder", data.spec, FOLDER_OPTIONS
-    )  # another layout of the same folder has other rows
+    # Another layout of the same folder has other rows.
+    _, options = read_options("folder", data.spec, FOLDER_OPTIONS)
     where = [data.location or data.spec, *([options] if options else [])]
     what = [*where, classifier.fingerprint, views.to_json()]
     name = f"{data.name}-{backbone_label(predictor.network)}-{sha256_json(what)[:8]}.h5"

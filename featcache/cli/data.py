@@ -135,12 +135,7 @@ def _shallow(found: "DatasetCheck") -> list[str]:
         f"  {'16 bits':<12}{len(found.shallow)} of {found.deep} grey pictures use no more than {found.bits} bits "
         f"(largest value {max(found.shallow.values())}), and are dark as they stand; featcache extract --rgb "
         f"range=0:{2**found.bits - 1} scales them:",
-        *(f"    {escaped(name)}: {value}" for name, value in list(found.shallow.items())[:FEW]),
-        *(
-            [f"    … and {len(found.shallow) - FEW} more (--json lists all)"]
-            if len(found.shallow) > FEW
-            else []
-        ),
+        *_items([f"{name}: {value}" for name, value in found.shallow.items()]),
     ]
 
 
@@ -159,12 +154,13 @@ def _count_line(title: str, counts: Mapping[Any, int]) -> list[str]:
 def _list_lines(title: str, meaning: str, items: Sequence[str]) -> list[str]:
     if not items:
         return []
+    return [f"  {title:<12}{len(items)} ({meaning}):", *_items(items)]
+
+
+def _items(items: Sequence[str]) -> list[str]:
+    """Return the first lines of a list, and how many there are beyond them."""
     more = [f"    … and {len(items) - FEW} more (--json lists all)"] if len(items) > FEW else []
-    return [
-        f"  {title:<12}{len(items)} ({meaning}):",
-        *(f"    {escaped(item)}" for item in items[:FEW]),
-        *more,
-    ]
+    return [*(f"    {escaped(item)}" for item in items[:FEW]), *more]
 
 
 def _classes(found: "DatasetCheck") -> list[str]:

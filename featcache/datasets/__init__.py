@@ -12,7 +12,7 @@ from featcache.core.argument_types import checked_types, spelled
 from featcache.core.disk.names import expanded, near_names
 from featcache.core.warning import warn_all
 from featcache.datasets.dataset import Dataset, Record
-from featcache.datasets.folder_files import images_below
+from featcache.datasets.folder_files import images_below, is_hidden
 from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import LAYOUTS, open_folder
 from featcache.datasets.formats.huggingface import open_hf
@@ -246,7 +246,7 @@ def _other_spec(folder: Path, path: str, *, any_table: bool) -> str | None:
     tables = (
         shlex.quote(f"csv:{os.path.join(path, name)}") for name in names if os.path.isfile(folder / name)
     )
-    inner = [name for name in held if not name.startswith((".", "__MACOSX"))]
+    inner = [name for name in held if not is_hidden(name)]
     if (meant := next(tables, None)) or len(inner) != 1 or not os.path.isdir(folder / inner[0]):
         return meant
     return _other_spec(folder / inner[0], os.path.join(path, inner[0]), any_table=any_table)

@@ -121,12 +121,17 @@ def entries_of(folder: str | Path, skipped: LeftOut) -> Iterator[os.DirEntry[str
     with access_errors(folder, "list"), os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: natural_key(entry.name))
     for entry in entries:
-        if entry.name.startswith((".", "__MACOSX")):
+        if is_hidden(entry.name):
             skipped["hidden"] += 1
         elif is_folder(entry) or _is_file(entry) or is_image_name(entry.name):
             yield entry
         else:
             skipped["no regular file (FIFO, device or broken link)"] += 1
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is no part of a dataset, such as what a Mac leaves behind."""
+    return name.startswith((".", "__MACOSX"))
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

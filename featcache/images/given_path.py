@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from featcache.core.classifier_folder import DOCUMENT, is_classifier
-from featcache.core.disk.contents import CACHE, looks_like
+from featcache.core.disk.contents import CACHE, HDF5, looks_like
 from featcache.core.disk.names import read_file
 from featcache.errors import DataError
 from featcache.images.names import holds_images, is_image_name
@@ -27,7 +27,6 @@ UNKNOWN = ""
 _MARKS = (((DOCUMENT,), CLASSIFIER), (("results.jsonl", "summary.json"), SWEEP), (("run.json",), RUN))
 """Files by which a folder is recognised."""
 _WEIGHTS = (".keras", ".safetensors", ".pth", ".pt", ".ckpt")
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def what_is(path: str | os.PathLike[str]) -> str:
@@ -48,7 +47,7 @@ def _what_file(file: Path) -> str:
     start = read_file(file, 512)
     if looks_like(start) == CACHE:
         return CACHE
-    if file.suffix.casefold() in _WEIGHTS or start.startswith(_HDF5):
+    if file.suffix.casefold() in _WEIGHTS or start.startswith(HDF5):
         return WEIGHTS
     return PHOTO if is_image_name(file.name) else UNKNOWN
 

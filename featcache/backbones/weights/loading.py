@@ -108,7 +108,7 @@ def _of_levels(levels: Levels, family: Family, pretrained: Pretrained, path: Pat
     level = next(iter(levels.sets))
     if not level:
         return ()
-    table, network = _table(family, pretrained), _whole_network(family, pretrained)
+    table, network = _table(family, pretrained), family.abstract(pretrained.config)
     chosen, rivals = other_readings(find_readings(levels, table), network, table)
     if rivals and not has_precedence(chosen, rivals):
         raise ambiguous(path, [chosen, *rivals])
@@ -121,18 +121,18 @@ def _of_levels(levels: Levels, family: Family, pretrained: Pretrained, path: Pat
 def _load_fitting(pretrained: Pretrained, levels: Levels, path: Path, part: str | None) -> LoadedBackbone:
     """Load what fits of a user's file: under a level, without a prefix, up to a stage."""
     family = family_of(pretrained)
-    table, network = _table(family, pretrained), _whole_network(family, pretrained)
+    table, network = _table(family, pretrained), family.abstract(pretrained.config)
     readings = find_readings(levels, table, part)
     if not readings:
         raise unknown_part(path, part or "", levels, table)
     if (chosen := choose(path, readings, network, table)) is None:
-        raise _refusal(pretrained, levels, path, readings, part)
+        raise _refusal(pretrained, levels, path, readings, part, network)
     reading, fits = chosen
     check_finite(reading.tensors, path)
     kept = network.order[: fits.end]
     if "logits" in kept:
         pretrained = _with_classes(family, pretrained, fits.given)
-        network = _whole_network(family, pretrained)
+        network = family.abstract(pretrained.config)
     ended = network.without(network.order[fits.end :]) if len(kept) < len(network.order) else network
     graphdef, state = nnx.split(ended)
     tensors = convert(fits.given, table, shapes_of(state), origin=str(path))
@@ -163,18 +163,22 @@ def _why_it_ends(path: Path, fits: Fit, network: Backbone) -> str:
 
 
 def _refusal(
-    pretrained: Pretrained, levels: Levels, path: Path, readings: list[Reading], part: str | None
+    pretrained: Pretrained,
+    levels: Levels,
+    path: Path,
+    readings: list[Reading],
+    part: str | None,
+    network: Backbone,
 ) -> WeightsError:
     """Return the error that says why a file does not fit, or what it fits."""
     family = family_of(pretrained)
     for other in _siblings(family, pretrained):
-        table, whole = _table(family, other), _whole_network(family, other)
+        table, whole = _table(family, other), family.abstract(other.config)
         if any(fit(whole, table, each.tensors, each.others) for each in find_readings(levels, table, part)):
             return WeightsError(
                 f"{path} has the layout of {other.name}, not of {pretrained.name}; name it as the backbone: "
                 f"{other.name}"
             )
-    network = _whole_network(family, pretrained)
     table = _table(family, pretrained)
     reading, near = best(readings, network, table)
     origin = f"{path} (its names without '{reading.prefix}.')" if reading.prefix else str(path)
@@ -187,11 +191,6 @@ def _refusal(
     except WeightsError as error:
         return error
     return WeightsError(f"{origin} does not fit this network; give the weights of {pretrained.arch}")
-
-
-def _whole_network(family: Family, pretrained: Pretrained) -> Backbone:
-    """Return the network with shapes in place of parameters."""
-    return nnx.eval_shape(lambda: family.build(pretrained.config, None))
 
 
 def _table(family: Family, pretrained: Pretrained) -> KeyTable:
@@ -236,8 +235,7 @@ def _abstract(
 
     With `given`, the tensors of a file, the chain ends before the top that the file lacks.
     """
-    # Abstractly: drawing random numbers only to overwrite them takes 8 s, tracing them 1 s.
-    network = nnx.eval_shape(lambda: family.build(pretrained.config, None))
+    network = family.abstract(pretrained.config)
     if given is not None and (lacking := _lacking_top(network, _translated(family, pretrained, given))):
         network = network.without(lacking)
     graphdef, state = nnx.split(network)
@@ -255,7 +253,7 @@ def _lacking_top(network: Backbone, ours: Tensors) -> list[str]:
     if end == len(learnt) or not all(present[:end]):
         return []
     # What is left behind the default layer without anything to learn (flattening for dense layers) goes too.
-    after = network.order.index(network.stage_of(network.resolve("pool"))) + 1
+    after = len(required_stages(network))
     first = network.order.index(learnt[end])
     return [*network.order[after if end and network.order.index(learnt[end - 1]) < after else first :]]
 

@@ -11,6 +11,7 @@ from featcache.backbones.chain import variables
 from featcache.backbones.family import Family, Pretrained
 from featcache.backbones.registry import family_of
 from featcache.backbones.weights.key_mapping import KeyTable
+from featcache.backbones.weights.partial_fit import required_stages
 from featcache.backbones.weights.readers import read_tensors
 from featcache.errors import WeightsError
 
@@ -142,9 +143,8 @@ def _translated(table: KeyTable, name: str, tensor: np.ndarray) -> tuple[str, tu
 
 def _needed(family: Family, weights: Pretrained) -> Shapes:
     """Return our names to the shapes of all stages up to the default layer."""
-    network = nnx.eval_shape(lambda: family.build(weights.config, None))
-    end = network.order.index(network.stage_of(network.resolve("pool"))) + 1
-    stages = network.order[:end]
+    network = family.abstract(weights.config)
+    stages = required_stages(network)
     return {
         name: tuple(leaf.shape)
         for name, (path, leaf) in variables(nnx.state(network)).items()

@@ -26,7 +26,7 @@ from featcache.backbones.weights.levels import Levels
 from featcache.backbones.weights.torch_files import read_torch_legacy, read_torch_zip
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
 from featcache.backbones.weights.zip_entries import zip_entries
-from featcache.core.disk.contents import looks_like
+from featcache.core.disk.contents import HDF5, looks_like
 from featcache.core.disk.names import open_regular_file, require_file
 from featcache.errors import MissingFileError, StorageError, WeightsError
 
@@ -225,7 +225,7 @@ def _from_bytes(read: Callable[[bytes], Levels]) -> _Reader:
 _READERS: tuple[tuple[bytes, _Reader], ...] = (
     (rb"PK\x03\x04", _read_zip),
     (rb"\x80[\x02-\x05]", _from_bytes(read_torch_legacy)),
-    (rb"\x89HDF\r\n\x1a\n", read_keras_hdf5),
+    (HDF5, read_keras_hdf5),
     (rb".{3}[\x00-\x05]\x00{4}\{", _from_bytes(lambda data: Levels({"": read_safetensors(data)}))),
 )
 

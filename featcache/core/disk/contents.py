@@ -8,6 +8,8 @@ import re
 _PAGE = rb"\s*<(!doctype|html|head|body|\?xml|error)"
 
 CACHE = "a cache of features"
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of an HDF5 file."""
 
 _LOOKS = (
     (rb"featcache \d+\n", CACHE),
@@ -20,7 +22,7 @@ _LOOKS = (
     (rb"PK[\x03\x05\x07]", "a zip archive"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed file"),
     (rb".{257}ustar", "a tar archive"),
-    (rb"\x89HDF\r\n\x1a\n", "an HDF5 file of something else"),
+    (HDF5, "an HDF5 file of something else"),
     (rb"\x93NUMPY", "a numpy array"),
     (rb"PAR1", "a Parquet table"),
     (rb"ARROW1", "an Arrow table"),

@@ -80,12 +80,11 @@ def open_folder(path: str, *, least_classes: int = 2, allow_empty_classes: bool 
     classes = sorted({own.label for own in found}, key=natural_key)
     skipped.tell()
     labels = {name: index for index, name in enumerate(classes)}
-    below = {folder: _below(folder, root) for folder in {os.path.dirname(own.image.path) for own in found}}
     return Dataset(
         spec=f"folder:{path}" if options else path,
         name=root.resolve().name or "dataset",
         classes=tuple(classes),
-        records=[_record(own, below, labels[own.label]) for own in found],
+        records=_records(root, found, [labels[own.label] for own in found]),
         skipped=skipped.reasons(),
         location=f"folder:{root.resolve()}",
         why_absent=partial(why_absent, root),
@@ -97,8 +96,7 @@ def image_records(root: Path) -> tuple[list[Record], LeftOut]:
     _require_folder(root)
     skipped = LeftOut()
     found = [_Labelled(image, "", UNSPLIT) for image in images_below(root, skipped)]
-    below = {folder: _below(folder, root) for folder in {os.path.dirname(own.image.path) for own in found}}
-    return [_record(own, below, -1) for own in found], skipped
+    return _records(root, found, [-1] * len(found)), skipped
 
 
 def why_absent(root: Path, name: str) -> str:
@@ -118,6 +116,13 @@ def _require_folder(root: Path) -> None:
 
 def _below(folder: str, root: Path) -> str:
     return Path(folder).relative_to(root).as_posix()
+
+
+def _records(root: Path, found: Sequence[_Labelled], labels: Sequence[int]) -> list[Record]:
+    """Return the records of images, each with the number of its class."""
+    # A path object of each image would be slow; they share few folders.
+    below = {folder: _below(folder, root) for folder in {os.path.dirname(own.image.path) for own in found}}
+    return [_record(own, below, label) for own, label in zip(found, labels, strict=True)]
 
 
 def _record(found: _Labelled, below: dict[str, str], label: int) -> Record:

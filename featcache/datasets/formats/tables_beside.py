@@ -12,7 +12,7 @@ from typing import Any
 from featcache.core.display import some
 from featcache.datasets.formats.table import ROLES, open_table
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
-from featcache.datasets.labels.columns import STAND_INS
+from featcache.datasets.labels.columns import STAND_INS, plain_name
 from featcache.datasets.layouts.split_words import split_of
 from featcache.datasets.spec_options import written
 from featcache.errors import FeatcacheError
@@ -104,9 +104,7 @@ class _Images:
         for paths, bare in ((self._named.get(name), False), (self._stems.get(name) if stems else None, True)):
             fits = {path: os.path.splitext(path)[1] if bare else "" for path in paths or ()}
             fits = {p: end for p, end in fits.items() if f"/{p}".endswith(f"/{given}{end}")}
-            if (
-                len(fits) > 1
-            ):  # such as train/1.png and test/1.png, of which the labels of the first are known
+            if len(fits) > 1:  # train/1.png and test/1.png, of which the labels of the first are known
                 fits = {p: end for p, end in fits.items() if split_of(p.partition("/")[0]) == "train"}
             if len(fits) == 1:
                 path, suffix = next(iter(fits.items()))
@@ -159,7 +157,7 @@ def _path_column(columns: Sequence[str], rows: Sequence[Sequence[Any]], images: 
 
 def _may_name(column: str) -> bool:
     """Return whether a column may hold names of files without their suffix."""
-    plain = column.strip().casefold().replace(" ", "_").replace("-", "_")
+    plain = plain_name(column)
     return plain in _NAMES or plain.endswith(("_id", "_name", "_path", "_file")) or plain.startswith("image")
 
 
@@ -172,13 +170,14 @@ class _Found:
         self.roots: dict[str, None] = {}
         self.suffixes: dict[str, None] = {}
         self.values: dict[str, list[str]] = {n: [] for n in table.columns if n not in (self.path, *ROLES[2:])}
+        places = {name: table.columns.index(name) for name in self.values}
         for row in rows:
             if found := images.find(row[at], stems=_may_name(self.path)):
                 self.classes.append(images.classes[found[0]])
                 self.roots[found[1]] = None
                 self.suffixes[found[2]] = None
                 for name, own in self.values.items():
-                    value = row[table.columns.index(name)]
+                    value = row[places[name]]
                     own.append("" if value is None else str(value).strip())
 
     def says_the_same(self) -> bool:

@@ -28,7 +28,7 @@ def like_splits(columns: Sequence[str], taken: Sequence[str]) -> list[str]:
     return [
         name
         for name in columns
-        if _plain(name) in SPLIT_NAMES and name not in taken and columns.count(name) == 1
+        if plain_name(name) in SPLIT_NAMES and name not in taken and columns.count(name) == 1
     ]
 
 
@@ -64,7 +64,7 @@ def stand_in(role: str, columns: Sequence[str], file: object, taken: Sequence[st
         If it can be several columns.
     """
     left = [name for name in columns if name not in taken]
-    found = [name for name in left if _plain(name) in STAND_INS[role]]
+    found = [name for name in left if plain_name(name) in STAND_INS[role]]
     if role == "label" and not found and len(left) == 1 and len(columns) == 2:
         found = left
     if len(found) > 1:
@@ -96,5 +96,6 @@ def other_delimiter(table: Table) -> str:
     return "tab" if sign == "\t" else sign
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a column's name without what spellings of it differ in: case, blanks and hyphens."""
     return name.strip().casefold().replace(" ", "_").replace("-", "_")

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from featcache.datasets.folder_files import is_folder, is_hidden
 from featcache.datasets.layouts.split_words import names_splits, split_within
 from featcache.images.names import is_image_name, unread_format
 
@@ -147,9 +148,9 @@ def _listed(folder: str) -> tuple[int, int, list[str]]:
     images, bare, folders = 0, 0, []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):
+            if is_hidden(entry.name):
                 continue
-            if _is_folder(entry):
+            if is_folder(entry):
                 folders.append(entry.name)
             elif "." not in entry.name:
                 bare += 1
@@ -203,10 +204,3 @@ def _listed_or_none(folder: str) -> list[str]:
         return _listed(folder)[2]
     except OSError:
         return []
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
