@@ -19,8 +19,11 @@ IMAGES, LABELS, CLASSES, SPLIT = "images.txt", "image_class_labels.txt", "classe
 _SPLITS = {"1": "train", "0": "test"}
 _PET = re.compile(r"(?P<name>(?P<label>\S+)_\d+)((?:\s+\d+){2,3})")
 
-Find = Callable[[str], tuple[str, str] | None]
-"""From the name of an image to its whole name and its path, ``None`` where there is no such file."""
+Find = Callable[[str], tuple[str, str, str] | None]
+"""From the name of an image to its whole name, its path, and the name as written where another one led there.
+
+``None`` where there is no such file.
+"""
 
 
 def are_joined(root: Path) -> bool:
@@ -59,6 +62,7 @@ def joined_entries(
             path=found[1],
             label=_class_of(own, labels, names, root),
             split=UNSPLIT if splits is None else _split_of(own, splits, root),
+            given=found[2],
         )
         for own, (name, place) in _pairs(root / IMAGES, "image").items()
         if (found := _found(name, find, skipped, no_file))
@@ -95,7 +99,7 @@ def _pairs(file: Path, what: str) -> dict[str, tuple[str, str]]:
     return pairs
 
 
-def _found(name: str, find: Find, skipped: Counter[str], no_file: str) -> tuple[str, str] | None:
+def _found(name: str, find: Find, skipped: Counter[str], no_file: str) -> tuple[str, str, str] | None:
     found = find(name)
     if found is None:
         skipped[no_file] += 1

@@ -97,6 +97,7 @@ def _joined(
     root: Path, files: ListedImages, skipped: Counter[str], spec: str
 ) -> tuple[Sequence[Entry], list[str]]:
     entries, classes = joined_entries(root, files.find_or_note, skipped, _NO_FILE)
+    entries = _without_doubtful(entries, files, skipped, spec)
     _refuse_unusable(entries, skipped, [str(root / IMAGES)], files, spec, root)
     return entries, classes
 
@@ -158,7 +159,7 @@ def _entries(
             skipped[_NO_FILE] += 1
             continue
         name, path, label, written = found
-        given = written if written in files.led else ""
+        given = files.given(written)
         if unlabelled:
             yield Entry(place=place, id=name, path=path, label="", split=split, given=given)
             continue

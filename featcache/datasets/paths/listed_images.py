@@ -43,12 +43,17 @@ class ListedImages:
                 return found
         return None
 
-    def find_or_note(self, name: str) -> tuple[str, str] | None:
-        """Return what `find` or `find_spelled` does; a name without an image is noted in `missing`."""
+    def find_or_note(self, name: str) -> tuple[str, str, str] | None:
+        """Return what `find` or `find_spelled` does, and the name if it led elsewhere; without an image it is noted."""
         found = self.find(name) or self.find_spelled(name)
         if found is None:
             self.missing.append(name)
-        return found
+            return None
+        return *found, self.given(name)
+
+    def given(self, name: str) -> str:
+        """Return a name that led to an image by an option or in another spelling; empty of others."""
+        return name if name in self.led else ""
 
     def find_spelled(self, name: str) -> tuple[str, str] | None:
         """Return the one image that a name is another spelling of, with or without suffix."""

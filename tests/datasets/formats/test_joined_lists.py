@@ -4,7 +4,7 @@ import pytest
 from helpers.split_lists import lay_out, rows
 
 from featcache.datasets import open_dataset
-from featcache.errors import DataError, MissingFileError
+from featcache.errors import DataError, FeatcacheWarning, MissingFileError
 
 FILES = "images/001.Auk/a_1.jpg images/001.Auk/a_2.jpg images/002.Owl/o_1.jpg images/002.Owl/o_2.jpg"
 LISTS = {
@@ -54,6 +54,23 @@ def test_without_the_list_of_splits_none_is_given(tmp_path):
 def test_an_image_that_is_gone_is_counted(tmp_path):
     found = open_dataset(lay_out(tmp_path, FILES.replace(" images/002.Owl/o_2.jpg", ""), **LISTS))
     assert len(found.records) == 3
+    assert found.skipped == {"in a list, without a file": 1}
+
+
+def test_an_image_in_another_spelling_is_taken_and_said(tmp_path):
+    lists = {**LISTS, "images": LISTS["images"].replace("002.Owl/o_2.jpg", "002.Owl/O_2.JPG")}
+    with pytest.warns(
+        FeatcacheWarning, match=r"1 of 4 images are written otherwise than their files"
+    ) as said:
+        found = open_dataset(lay_out(tmp_path, FILES, **lists))
+    assert "images.txt, line 4 names '002.Owl/O_2.JPG'" in str(said[0].message)
+    assert rows(found)[-1] == ("002.Owl/o_2.jpg", "test", "002.Owl")
+
+
+def test_another_spelling_of_an_image_that_is_named_too_is_left_out(tmp_path):
+    lists = {**LISTS, "images": LISTS["images"].replace("002.Owl/o_2.jpg", "002.Owl/O_1.JPG")}
+    found = open_dataset(lay_out(tmp_path, FILES, **lists))
+    assert [name for name, _, _ in rows(found)] == ["001.Auk/a_1.jpg", "001.Auk/a_2.jpg", "002.Owl/o_1.jpg"]
     assert found.skipped == {"in a list, without a file": 1}
 
 
