@@ -1,0 +1,1 @@
+"""HTML pages: charts as inline SVG, thumbnails, templates; the same charts as figures of matplotlib."""
