@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from featcache.core.display import escaped, percent, percents
 from featcache.pages.chart import Axis, Chart, Series, Unit
@@ -93,7 +94,7 @@ def slot(chart: Chart) -> float:
         return 1.0
     bars = [series for series in chart.series if series.mark == "bars"]
     places = sorted({float(place) for series in bars for place in series.x if math.isfinite(place)})
-    return min((after - before for before, after in zip(places, places[1:], strict=False)), default=1.0)
+    return min((after - before for before, after in pairwise(places)), default=1.0)
 
 
 def stacks(chart: Chart) -> list[list[tuple[float, float]]]:
@@ -134,7 +135,11 @@ def frame(
     """
     if axis.scale == "categories":
         count = max(1, len(axis.categories))
-        return Frame(-0.5, count - 0.5, tuple((float(i), escaped(n) or NAMELESS) for i, n in enumerate(axis.categories)))
+        return Frame(
+            -0.5,
+            count - 0.5,
+            tuple((float(i), escaped(n) or NAMELESS) for i, n in enumerate(axis.categories)),
+        )
     log = axis.scale == "log"
     fit = [float(v) for v in values if math.isfinite(v) and (v > 0 or not log)]
     whole = bool(fit) and not axis.unit and all(value == round(value) for value in fit)
@@ -187,7 +192,10 @@ def _log_places(low: float, high: float, unit: Unit, most: int) -> list[float]:
     """Return ticks between two ends: as many as there is room for, at round times where they are times."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     shapes = (((1, 2, 5), 1), ((1, 3), 1), *(((1,), every) for every in (1, 2, 3, 5, 10, 20, 50, 100)))
-    grids = [[factor * 10.0**power for power in decades[::every] for factor in factors] for factors, every in shapes]
+    grids = [
+        [factor * 10.0**power for power in decades[::every] for factor in factors]
+        for factors, every in shapes
+    ]
     grids = [*_TIMES, *grids] if unit == "seconds" and low >= _TIMES[0][0] else grids
     places: list[float] = []
     for grid in grids:
@@ -260,7 +268,7 @@ def number_text(value: float, unit: Unit = "") -> str:
         return "no number"
     if unit == "percent":
         return percent(value).replace("-", "−")
-    divisor, ending = _unit(unit, abs(value))
+    divisor, ending = _unit(unit, 2 * abs(value) if unit == "seconds" and value in (60, 3600) else abs(value))
     value = value / divisor
     if abs(value) >= 1e7 or 0 < abs(value) < 1e-4:
         return _power(value) + ending
