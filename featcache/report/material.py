@@ -4,7 +4,7 @@
 part is missing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,8 +66,11 @@ class Material:
         of a regression) and the truth, in the classifier's classes.
     dataset
         The photos; ``None`` where they have moved (`moved` says so).
+    read
+        Returns the encoded bytes of the photo with an id, as they were when its features were computed; raises
+        `ImageError` or ``OSError`` where it is gone or another one. ``None`` without photos.
     moved
-        Why there are no pictures, as a sentence.
+        Why there are no pictures, or of how many, as a sentence.
     sweep, lines
         ``summary.json`` of a sweep, and the rows of its results.
     history
@@ -104,3 +107,4 @@ class Material:
     tsne: bool = False
     notes: list[str] = field(default_factory=list)
     compared: tuple[Contestant, ...] = ()
+    read: Callable[[str], bytes] | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.cache import FeatureCache
-from featcache.core.disk.names import NOTHING, kind_of, near_names
+from featcache.core.disk.names import kind_of, near_names, require_there
 from featcache.core.identity import sha256_json
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError, FeatcacheError, IdentityError, MissingFileError, UsageError
@@ -79,10 +79,8 @@ def open_material(paths: Sequence[Given], wishes: Wishes) -> Material:
     IntegrityError
         If it is damaged.
     """
-    if not paths:
-        raise UsageError(f"no path: expected {EXPECTED}; name one")
     places = [Path(path) for path in paths]
-    kinds = [_kind(place) for place in places]
+    kinds = kinds_of(places)
     first = _OPENING[kinds[0]](places[0], wishes)
     if len(places) == 1:
         return first
@@ -95,18 +93,32 @@ def open_material(paths: Sequence[Given], wishes: Wishes) -> Material:
     return replace(first, compared=_contestants([first, *others], places))
 
 
+def kinds_of(places: Sequence[Path]) -> list[str]:
+    """Return what each path is, in the words of `featcache.images.given_path`; nothing is opened.
+
+    Raises
+    ------
+    UsageError
+        If there is no path.
+    DataError
+        If one is nothing that a report is made of.
+    """
+    if not places:
+        raise UsageError(f"no path: expected {EXPECTED}; name one")
+    return [_kind(place) for place in places]
+
+
 def _kind(place: Path) -> str:
-    if kind_of(place) == NOTHING:
-        raise MissingFileError(
-            f"nothing at {place}; expected {EXPECTED}; {near_names(place) or 'check the name'}"
-        )
+    def missing() -> str:
+        return f"nothing at {place}; expected {EXPECTED}; {near_names(place) or 'check the name'}"
+
+    require_there(place, EXPECTED, missing=missing)
     kind = what_is(place)
     if kind in _OPENING:
         return kind
     if kind == PART:
         raise DataError(f"{place} is {kind}; name its folder, {place.parent}")
-    said = f"{place} is {kind}" if kind else f"{place} is nothing that a report is made of"
-    raise DataError(f"{said}; expected {EXPECTED}")
+    raise DataError(f"{place} is {kind or kind_of(place)}; expected {EXPECTED}; name one")
 
 
 # Each kind ----------------------------------------------------------------------------------------------------
@@ -128,6 +140,7 @@ def _of_classifier(folder: Path, wishes: Wishes) -> Material:
         cache=cache,
         dataset=photos.dataset,
         moved=photos.moved,
+        read=photos.read,
         seed=wishes.seed,
         tsne=wishes.tsne,
         notes=notes,
@@ -199,6 +212,7 @@ def _of_cache(path: Path, wishes: Wishes) -> Material:
         labels=cache.known[rows],
         dataset=photos.dataset,
         moved=photos.moved,
+        read=photos.read,
         seed=wishes.seed,
         tsne=wishes.tsne,
     )

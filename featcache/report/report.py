@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from featcache.core.argument_types import checked_types
 from featcache.core.disk.files import make_folder, replace_file
 from featcache.core.disk.names import FILE, kind_of, read_file, require_free
-from featcache.core.disk.storage import ELSEWHERE, storage_errors
+from featcache.core.disk.storage import storage_errors
 from featcache.core.documents.json_text import plain
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
 from featcache.errors import MissingExtraError, UsageError
-from featcache.report.opening import Wishes, open_material
+from featcache.report.opening import Wishes, kinds_of, open_material
 from featcache.report.section import Section
 from featcache.report.summary import Summary, summarised
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from featcache.report.material import Material
 
 JSON_VERSION = 1
+_ANOTHER = "name another file"
 GENERATOR = b'<meta name="generator" content="featcache report"'
 """By this, a page of ours is told from any other, which is not overwritten."""
 
@@ -95,7 +96,7 @@ class Report:
         Parameters
         ----------
         output
-            The file; missing folders are made.
+            The file; its folder is there.
         overwrite
             Whether to replace a file that is no report, too.
 
@@ -109,8 +110,7 @@ class Report:
         path = Path(output)
         require_writable(path, overwrite=overwrite)
         content = self.html.encode("utf-8", "replace")  # file names that are not UTF-8 hold lone surrogates
-        with storage_errors(path, elsewhere=ELSEWHERE, needs=len(content)):
-            make_folder(path.parent)
+        with storage_errors(path, elsewhere=_ANOTHER, needs=len(content)):
             replace_file(path, content)
         return path
 
@@ -210,9 +210,10 @@ def report(
     require_extra()
     if pictures < 0:
         raise UsageError(f"pictures {pictures}: expected 0 or more")
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    kinds_of([Path(each) for each in paths])
     if output is not None:
         require_writable(Path(output), overwrite=overwrite)
-    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     wishes = Wishes(
         cache=cache,
         photos=photos,
@@ -265,14 +266,14 @@ def _maker(name: str) -> Any:
 
 def require_writable(path: Path, *, overwrite: bool = False) -> None:
     """Raise `UsageError` if something is at a path that a page must not replace."""
-    require_free(path, FILE, elsewhere=ELSEWHERE)
+    require_free(path, FILE, elsewhere=_ANOTHER)
     if overwrite or kind_of(path) != FILE:
         return
-    with storage_errors(path, "look into", elsewhere=ELSEWHERE):
+    with storage_errors(path, "look into", elsewhere=_ANOTHER):
         start = read_file(path, 4096)
     if start and GENERATOR not in start:
         raise UsageError(
-            f"{path} is there and no report of featcache; {ELSEWHERE}, or replace it with --overwrite"
+            f"{path} is there and no report of featcache; {_ANOTHER}, or replace it with --overwrite"
         )
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.core.display import SPLIT_WORDS, percent, percents, some
 from featcache.core.tasks import MULTILABEL, REGRESSION
-from featcache.sweeps.results import shots_text
 
 if TYPE_CHECKING:
     from featcache.report.material import Material
@@ -157,6 +156,8 @@ def _score_facts(task: str, scores: Mapping[str, Any]) -> list[Fact]:
 
 
 def _chosen(sweep: Mapping[str, Any]) -> str:
+    from featcache.sweeps.results import shots_text  # which imports JAX
+
     chosen, shots = sweep["chosen"], shots_text(sweep["chosen"]["shots"])
     which = f"{chosen['head']} on {chosen['cache']} {chosen['layer']}"
     return f"{which} chosen of {sweep['heads']:,} heads ({shots})"
