@@ -1,6 +1,5 @@
 """``featcache report``: one page about a classifier, a sweep, a cache or a fine-tuning run."""
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -131,8 +130,3 @@ def lines(made: "Report", target: Path, figures: Path | None, drawn: int) -> lis
     if figures is not None:
         text.append(f"  figures         {drawn} files in {escaped(str(figures))}")
     return text
-
-
-def hint(path: Path) -> str:
-    """Return the command that shows what another command made."""
-    return f"featcache report {shlex.quote(str(path))}"

@@ -90,10 +90,9 @@ class FinishedSweep:
 
     @property
     def classifier(self) -> Path | None:
-        """Folder of the chosen head, if it was saved: the sweep's own wherever it has been moved to."""
-        named = self.summary.get("classifier")
+        """Folder of the chosen head, if it was saved: the one in this folder, wherever that has been moved to."""
         own = self.folder / "classifier"
-        return own if own.is_dir() else Path(named) if named and os.path.isdir(named) else None
+        return own if self.summary.get("classifier") and own.is_dir() else None
 
 
 def read_sweep(folder: str | os.PathLike[str]) -> FinishedSweep:

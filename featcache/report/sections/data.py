@@ -264,17 +264,14 @@ def _split_of(cache: "FeatureCache", row: int) -> str:
     return _named(cache.splits[cache.split_numbers[row]])
 
 
-def _shown_copies(cache: "FeatureCache", rows: Sequence[int]) -> dict[str, Any]:
-    labels = {tuple(np.atleast_1d(cache.known[row]).tolist()) for row in rows}
-    leaks = _leaks(cache, rows)
-    return {
-        "leaks": leaks,
-        "contradict": len(labels) > 1,
-        "photos": [
-            {"name": cache.ids[row], "split": _split_of(cache, row), "label": _label(cache, row)}
-            for row in rows
-        ],
-    }
+def _shown_copies(cache: "FeatureCache", rows: Sequence[int]) -> tuple[str, str]:
+    """Return what copies are, and their files, splits and labels."""
+    what = ["leak" if _leaks(cache, rows) else "copy"]
+    if len({tuple(np.atleast_1d(cache.known[row]).tolist()) for row in rows}) > 1:
+        what.append("contradictory labels")
+    files = [f"{cache.ids[row]} ({_split_of(cache, row)}, {_label(cache, row)})" for row in rows]
+    more = f", and {len(files) - 5} more" if len(files) > 5 else ""
+    return ", ".join(what), " = ".join(files[:5]) + more
 
 
 def _label(cache: "FeatureCache", row: int) -> str:

@@ -321,7 +321,7 @@ def pictures_of(data: bytes, transforms: "Transforms") -> tuple[Picture, Picture
     order = ", blue first: red and blue are exchanged, as this network expects" if bgr else ""
     after = "×".join(map(str, given.shape[:2]))
     return (
-        _picture(whole, f"The photo, {size} pixels, upright."),
+        _picture(whole, f"The photo, {size} pixels (height × width), upright."),
         _picture(seen, f"What the network gets: {after} pixels{order}."),
     )
 
