@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featcache.core.tasks import REGRESSION
+
 if TYPE_CHECKING:
     from featcache.cache import FeatureCache
     from featcache.classifier.classifier import Classifier
@@ -41,6 +43,12 @@ class Contestant:
     scores: Mapping[str, Any]
     rows_sha256: str | None = None
     right: Any = None
+
+    @property
+    def score(self) -> float | None:
+        """The score that they are compared by: the accuracy, R² of a regression; ``None`` where there is none."""
+        found = self.scores.get("r2" if self.classifier.task == REGRESSION else "accuracy")
+        return float(found) if isinstance(found, int | float) else None
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def _of_classifier(folder: Path, wishes: Wishes) -> Material:
     from featcache.classifier.evaluation import evaluation_of
 
     evaluation = evaluation_of(judge, scored)
-    notes += filter(None, [evaluation.note])
+    notes += [_sentence(evaluation.note)] if evaluation.note else []
     if evaluation.seen and judge is classifier:
         notes.append(
             f"{evaluation.seen} of these {evaluation.count} images trained it or chose its epoch: its scores are too "
@@ -259,6 +259,10 @@ def _score(
         else f"What is shown of {scored.split} rows is the head before it was fitted again on them."
     )
     return before, score_rows(before, cache, wishes.split, tta=before.tta)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _saved(classifier: "Classifier") -> str:

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 _ANOTHER = "name another file"
-GENERATOR = b'<meta name="generator" content="featcache report"'
+GENERATOR = "featcache report"
 """By this, a page of ours is told from any other, which is not overwritten."""
 
 PICTURES = 3000
 """Most pictures on a page."""
 
 SECTIONS = (
+    "compared:section",
     "data:section",
     "recipe:section",
-    "compared:section",
     "leaderboard:section",
     "axes:section",
     "few_shot:section",
@@ -246,13 +246,15 @@ def make_report(material: "Material", *, on_progress: OnProgress | None = None) 
             on_progress(progress)
     summary = summarised(material)
     page = render(
-        "report.html",
+        "page.html",
         packages=("featcache.report",),
         title=summary.title,
-        summary=summary,
+        headline=summary.headline,
+        stats=[(fact.value, fact.name, fact.note) for fact in summary.facts],
+        notes=[*material.notes, *filter(None, [material.moved])],
         sections=sections,
-        material=material,
         sheets=material.sprites.sheets(),
+        generator=GENERATOR,
     )
     return Report(material, summary, tuple(sections), None, page)
 
@@ -271,7 +273,7 @@ def require_writable(path: Path, *, overwrite: bool = False) -> None:
         return
     with storage_errors(path, "look into", elsewhere=_ANOTHER):
         start = read_file(path, 4096)
-    if start and GENERATOR not in start:
+    if start and GENERATOR.encode() not in start:
         raise UsageError(
             f"{path} is there and no report of featcache; {_ANOTHER}, or replace it with --overwrite"
         )

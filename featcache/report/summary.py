@@ -8,6 +8,7 @@ from featcache.core.display import SPLIT_WORDS, percent, percents, some
 from featcache.core.tasks import MULTILABEL, REGRESSION
 
 if TYPE_CHECKING:
+    from featcache.cache import FeatureCache
     from featcache.report.material import Material
 
 
@@ -53,10 +54,10 @@ class Summary:
 
 def summarised(material: "Material") -> Summary:
     """Return the first lines of a page."""
+    if material.compared:
+        return _of_several(material)
     scores = scores_of(material)
     heads, facts = [], []
-    if material.compared:
-        heads.append(f"{len(material.compared)} classifiers compared")
     if scores and material.classifier is not None:
         found = _score_facts(material.classifier.task, scores)
         heads.append(f"{found[0].value} {_of_what(material.classifier.task)} {_rows(scores)}")
@@ -68,14 +69,31 @@ def summarised(material: "Material") -> Summary:
         facts.append(
             Fact("heads", f"{material.sweep['heads']:,}", "Heads that the sweep trained and compared.")
         )
-    if material.cache is not None:
-        facts += _cache_facts(material)
-        if not heads:
-            cache = material.cache
-            heads.append(f"{len(cache):,} photos of {len(cache.classes)} {cache.task}: {some(cache.classes)}")
-    if not heads:
-        heads.append("no scores were saved with it")
-    return Summary(_title(material), "; ".join(heads), tuple(facts))
+    if (cache := material.cache) is not None:
+        facts += _cache_facts(cache)
+        heads = heads or [
+            f"{len(cache):,} photos of {len(cache.classes)} {cache.task}: {some(cache.classes)}"
+        ]
+    return Summary(_title(material), "; ".join(heads or ["No scores were saved with it"]), tuple(facts))
+
+
+def _of_several(material: "Material") -> Summary:
+    """Return the first lines of a comparison: who is first, and the score of each."""
+    order = sorted(material.compared, key=lambda own: -(own.score or 0.0))
+    facts = []
+    for own in order[:6]:
+        task = own.classifier.task
+        shown = "–" if own.score is None else f"{own.score:.4f}" if task == REGRESSION else percent(own.score)
+        what = "R²" if task == REGRESSION else "Accuracy"
+        facts.append(
+            Fact(
+                own.name,
+                shown,
+                f"{what}, {_rows(own.scores)}; {own.classifier.head} on {own.classifier.backbone}.",
+            )
+        )
+    headline = f"{len(order)} classifiers compared: {order[0].name} has the highest score, {facts[0].value}"
+    return Summary(_title(material), headline, tuple(facts))
 
 
 def scores_of(material: "Material") -> Mapping[str, Any]:
@@ -163,13 +181,14 @@ def _chosen(sweep: Mapping[str, Any]) -> str:
     return f"{which} chosen of {sweep['heads']:,} heads ({shots})"
 
 
-def _cache_facts(material: "Material") -> list[Fact]:
-    cache = material.cache
-    if cache is None:
-        return []
+def _cache_facts(cache: "FeatureCache") -> list[Fact]:
     missing = len(cache.quarantined())
     return [
-        Fact("photos", f"{len(cache):,}", f"Of the dataset, {missing:,} of which could not be read."),
+        Fact(
+            "photos",
+            f"{len(cache):,}",
+            f"{missing:,} could not be read." if missing else "All of them could be read.",
+        ),
         Fact(
             "classes" if cache.targets is None else "targets",
             f"{len(cache.classes):,}",

@@ -31,18 +31,10 @@ def section(material: Material) -> Section | None:
         content={
             "drawn": charts,
             "same": same,
-            "columns": (
-                "classifier",
-                "backbone",
-                "layer",
-                "head",
-                _what(order),
-                "95 % interval",
-                "rows",
-                "multiply-adds",
-                "against the first",
-            ),
-            "cells": [_cells(own, costs.get(own.name), against.get(own.name), best) for own in order],
+            "columns": _columns(order, same=same),
+            "cells": [
+                _cells(own, costs.get(own.name), against.get(own.name), best, same=same) for own in order
+            ],
         },
         data={
             "same_rows": same,
@@ -65,7 +57,7 @@ def section(material: Material) -> Section | None:
 
 
 def _score(own: Contestant) -> float:
-    return float(own.scores.get("r2" if own.classifier.task == REGRESSION else "accuracy") or 0.0)
+    return own.score or 0.0
 
 
 def _what(order: Sequence[Contestant]) -> str:
@@ -73,7 +65,7 @@ def _what(order: Sequence[Contestant]) -> str:
 
 
 def _shown(own: Contestant) -> str:
-    if not own.scores:
+    if own.score is None:
         return "–"
     return f"{_score(own):.4f}" if own.classifier.task == REGRESSION else percent(_score(own))
 
@@ -114,8 +106,13 @@ def _headline(order: Sequence[Contestant], against: Any, *, same: bool) -> str:
     return f"{first}, and is not told apart from {', '.join(equal)}"
 
 
+def _columns(order: Sequence[Contestant], *, same: bool) -> tuple[str, ...]:
+    rows = () if same else ("photos",)
+    return "classifier", "made of", _what(order), "95 % interval", *rows, "multiply-adds", "against the first"
+
+
 def _cells(
-    own: Contestant, macs: int | None, against: Comparison | None, best: Contestant
+    own: Contestant, macs: int | None, against: Comparison | None, best: Contestant, *, same: bool
 ) -> tuple[str, ...]:
     interval, split = _interval(own), own.scores.get("split", "")
     rows = f"{own.scores['count']:,} {SPLIT_WORDS.get(split, split)}" if "count" in own.scores else "–"
@@ -123,15 +120,13 @@ def _cells(
     if against is not None:
         low, high = (100 * value for value in against.interval)
         points = f"{-100 * against.difference:+.1f} points ({-high:+.1f} to {-low:+.1f})"
-        told = points if against.told_apart else f"not told apart: {points}"
+        told = points if against.told_apart else f"{points}, not told apart"
     return (
         own.name,
-        own.classifier.backbone,
-        own.classifier.layer,
-        own.classifier.head,
+        f"{own.classifier.head} on {own.classifier.backbone} {own.classifier.layer}",
         _shown(own),
         "–" if interval is None else percents(*interval),
-        rows,
+        *(() if same else (rows,)),
         "–" if macs is None else f"{macs / 1e9:.2f} billion",
         told,
     )

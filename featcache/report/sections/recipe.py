@@ -131,7 +131,10 @@ def _settings(classifier: "Classifier") -> str:
     from featcache.sweeps.lines import varied_settings
 
     told = varied_settings(classifier.settings)
-    return ", ".join(f"{name} {value}" for name, value in told.items()) or "defaults"
+    shown = (
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in told.items()
+    )
+    return ", ".join(shown) or "defaults"
 
 
 def _shape(cache: "FeatureCache", layer: str) -> str:
