@@ -103,7 +103,9 @@ def test_the_numbers_behind_it_are_json(made, page):
 
 def test_a_sweep_a_cache_and_a_comparison_have_pages_too(made):
     swept = report(made / "sweep")
-    assert "chosen of" in swept.summary.headline
+    assert re.search(
+        r"; by (ridge|prototype) on mobilenet_v2.tv_in1k pool, chosen of \d+ heads$", swept.summary.headline
+    )
     alone = report(made / "own.h5", pictures=0)
     assert alone.summary.headline == "105 photos of 3 classes: ant, bee, cat"
     both = report([made / "head", made / "sweep"])
@@ -228,3 +230,8 @@ def test_progress_counts_the_sections(made):
 
 def test_sections_are_named_once():
     assert len(set(SECTIONS)) == len(SECTIONS)
+
+
+def test_it_reads_well_in_a_notebook(page):
+    assert page.summary.headline in page._repr_html_()
+    assert repr(page) == f"Report({page.summary.headline}; {', '.join(each.key for each in page.sections)})"
