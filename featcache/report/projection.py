@@ -1,5 +1,6 @@
 """Features in two dimensions: principal components, or t-SNE by the extra ``tsne``; and how far classes are apart."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ TSNE_WIDTH = 50
 """Principal components that t-SNE starts from, as its authors advise."""
 
 LEAST_FOR_TSNE = 5
+
+EXACT = 1000
+"""Rows or columns up to which all components are computed, of which the first are taken."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,13 @@ def project(features: np.ndarray, *, tsne: bool = False, seed: int = 0) -> Proje
     MissingExtraError
         If openTSNE is asked for and not installed.
     """
-    flat = np.asarray(features).reshape(len(features), -1)
+    flat = np.asarray(features).reshape(len(features), math.prod(np.shape(features)[1:]))
     if tsne:
         embed = _open_tsne()
         if len(flat) >= LEAST_FOR_TSNE:
             start, _ = principal_components(flat, TSNE_WIDTH)
             perplexity = min(30.0, (len(flat) - 1) / 3)
-            found = embed(perplexity=perplexity, random_state=seed, n_jobs=-1).fit(start)
+            found = embed(perplexity=perplexity, random_state=seed, n_jobs=1).fit(start)
             return Projection(np.asarray(found, np.float64), "tsne")
     points, explained = principal_components(flat, 2)
     return Projection(points, "pca", explained)
@@ -113,7 +117,7 @@ def _leading_axes(centred: np.ndarray, count: int) -> np.ndarray:
     From the smaller of XᵀX ``[D, D]`` and XXᵀ ``[n, n]`` where that is small; else by Lanczos' method, which needs only
     products with X: 10,000 rows of 2,048 numbers in seconds.
     """
-    if min(centred.shape) > 1000:
+    if min(centred.shape) > EXACT:
         from scipy.sparse.linalg import svds
 
         start = np.ones(min(centred.shape), centred.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from featcache.core.tasks import MULTICLASS
+from featcache.finetuning.runs.report import best_epoch
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.report.configurations import SCORES, score_text, score_unit
 from featcache.report.material import Material
@@ -125,12 +126,8 @@ def learning(
     values = {name: own for name, own in values.items() if any(map(math.isfinite, own))}
     if not values:
         return None
-    if kept is None and "val_loss" in values:
-        kept = min(
-            (loss, epoch)
-            for loss, epoch in zip(values["val_loss"], epochs, strict=True)
-            if math.isfinite(loss)
-        )[1]
+    if kept is None:
+        kept = best_epoch([{**row, "epoch": epoch} for row, epoch in zip(rows, epochs, strict=True)])
     starts: dict[int, int] = {}
     for row, epoch in zip(rows, epochs, strict=True):
         if row.get("phase"):
@@ -187,7 +184,9 @@ def _headline(one: Learning, task: str) -> str:
     if one.stopped.startswith("diverged"):
         return f"The {one.what} diverged after epoch {last}"
     if one.kept is None:
-        return f"{last} epochs of {one.what}, without validation rows to choose one by"
+        return (
+            f"{last} epoch{'' if last == 1 else 's'} of {one.what}, without validation rows to choose one by"
+        )
     text = f"Epoch {one.kept} of {last} was kept"
     if "val_score" in one.values and one.kept in one.epochs:
         score = one.values["val_score"][one.epochs.index(one.kept)]

@@ -25,6 +25,9 @@ MOST_BYTES = 2**28
 PICTURES = 600
 """Thumbnails asked for at most, mistakes first."""
 
+MIXED = 0.05
+"""Share of another class among the nearest from which it is worth a word."""
+
 LONGEST_NAME = 60
 """Characters of a file's name; of longer ones the end, which tells them apart."""
 
@@ -188,9 +191,9 @@ def _headline(about: Sequence[Surroundings], shown: Shown) -> str:
     own = float(np.average([one.own for one in about], weights=counts))
     text = f"{percent(own)} of a photo's nearest on the map are of its own class"
     worst = max(about, key=lambda one: one.share)
-    if worst.other is not None and worst.share > 0:
-        text += f"; {worst.name} lies among {worst.other} most"
-    return text
+    if worst.other is None or worst.share < MIXED:
+        return f"{text}; no two classes mix much"
+    return f"{text}; most mixed is {worst.name}, {percent(worst.share)} of whose nearest are {worst.other}"
 
 
 def _told(material: Material, shown: Shown, map_: Projection, layer: str) -> list[str]:
