@@ -27,6 +27,7 @@ DISTRIBUTIONS = {
     "matplotlib": "matplotlib",
     "ml_dtypes": "ml_dtypes",
     "numpy": "numpy",
+    "openTSNE": "openTSNE",
     "optax": "optax",
     "orbax": "orbax-checkpoint",
     "pandas": "pandas",
@@ -62,6 +63,7 @@ EXTRAS = {
     "datasets/formats/huggingface.py": "hub",
     "finetuning/runs/report.py": "report",
     "finetuning/runs/tensorboard.py": "tb",
+    "report/projection.py": "tsne",
 }
 # Of no extra: who wants a data frame has it, and the error of who has not says how to install it.
 UNDECLARED = {"core/display.py": "pandas"}
