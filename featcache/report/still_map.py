@@ -15,7 +15,7 @@ _FINE = 2
 _FIRST = ("#3b82c4", "#d9822b", "#2f9e6e", "#c2527a", "#8a6fc9", "#9a7b4f", "#23a0b0", "#a8962a")
 """Told apart on white and on nearly black, at about the same lightness."""
 
-MISTAKE = "#d03b3b"
+MISTAKE = "#e0322f"
 
 
 def colours(count: int) -> list[str]:
@@ -70,7 +70,7 @@ def still_picture(
     arm = radius * 1.7
     for x, y in drawn[wrong].tolist() if wrong is not None else ():
         for slope in (-1, 1):
-            draw.line((x - arm, y - slope * arm, x + arm, y + slope * arm), fill=MISTAKE, width=2 * _FINE)
+            draw.line((x - arm, y - slope * arm, x + arm, y + slope * arm), fill=MISTAKE, width=round(2.5 * _FINE))
     stream = io.BytesIO()
     image.resize((WIDTH, HEIGHT), Image.Resampling.BOX).save(stream, "WEBP", quality=70, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -89,7 +89,7 @@ def test_the_still_picture_has_a_mark_for_each_class_on_no_background(cache):
     picture = np.array(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA")).astype(int)
     assert picture.shape == (feature_map.HEIGHT, feature_map.WIDTH, 4)
     assert picture[0, 0, 3] == 0
-    for colour in (*colours(3), "#d03b3b"):
+    for colour in (*colours(3), "#e0322f"):
         wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
         near = np.abs(picture[..., :3] - wanted).max(axis=2) < 24
         assert (near & (picture[..., 3] > 200)).sum() > 10, colour

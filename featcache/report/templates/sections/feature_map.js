@@ -13,7 +13,7 @@
   const order = data.x.map((_, number) => number).sort((a, b) => data.x[a] - data.x[b]);
   const place = [];
   order.forEach((number, index) => { place[number] = index; });
-  const MARGIN = 12, NEAR = 14;
+  const MARGIN = 12, NEAR = 14, MISTAKE = "#e0322f";
   let scale = 1, left = 0, top = 0, radius = 3, current = -1;
 
   const lowX = Math.min.apply(null, data.x), highX = Math.max.apply(null, data.x);
@@ -25,27 +25,31 @@
     canvas.style.height = height + "px";
     canvas.width = Math.round(width * dense);
     canvas.height = Math.round(height * dense);
-    canvas.getContext("2d").setTransform(dense, 0, 0, dense, 0, 0);
     scale = Math.min((width - 2 * MARGIN) / Math.max(1, highX - lowX),
       (height - 2 * MARGIN) / Math.max(1, highY - lowY));
     left = width / 2 - scale * (lowX + highX) / 2;
     top = height / 2 - scale * (lowY + highY) / 2;
     radius = data.x.length > 2000 ? 2.2 : width < 500 ? 2.6 : 3.6;
-    draw();
+    paint();
   }
 
   function at(number) { return [left + scale * data.x[number], top + scale * data.y[number]]; }
 
   function isShown(number) { return chooser.value === "" || data.label[number] === Number(chooser.value); }
 
-  function draw() {
-    const brush = canvas.getContext("2d");
-    brush.clearRect(0, 0, canvas.width, canvas.height);
+  // All but the ring is drawn once, on a canvas that is not shown: ten thousand points at every move would lag.
+  const ground = document.createElement("canvas");
+
+  function paint() {
+    ground.width = canvas.width;
+    ground.height = canvas.height;
+    const brush = ground.getContext("2d"), dense = window.devicePixelRatio || 1;
+    brush.setTransform(dense, 0, 0, dense, 0, 0);
     // The chosen class is drawn last, over the others, which stay as a faint ground.
     for (const front of [false, true]) {
+      brush.globalAlpha = front ? 0.85 : 0.12;
       for (let number = 0; number < data.x.length; number++) {
         if (isShown(number) !== front) continue;
-        brush.globalAlpha = front ? 0.85 : 0.12;
         brush.fillStyle = data.colours[data.label[number]];
         const [x, y] = at(number);
         brush.beginPath();
@@ -54,19 +58,27 @@
       }
     }
     brush.globalAlpha = 1;
-    brush.strokeStyle = "#d03b3b";
-    brush.lineWidth = 1.6;
+    brush.strokeStyle = MISTAKE;
+    brush.lineWidth = 2;
     for (const number of mistakes) {
       if (isShown(number)) cross(brush, at(number), radius * 1.7);
     }
-    if (current >= 0) {
-      const [x, y] = at(current);
-      brush.strokeStyle = getComputedStyle(figure).color;
-      brush.lineWidth = 2;
-      brush.beginPath();
-      brush.arc(x, y, radius + 4, 0, 2 * Math.PI);
-      brush.stroke();
-    }
+    draw();
+  }
+
+  function draw() {
+    const brush = canvas.getContext("2d"), dense = window.devicePixelRatio || 1;
+    brush.setTransform(1, 0, 0, 1, 0, 0);
+    brush.clearRect(0, 0, canvas.width, canvas.height);
+    if (ground.width && ground.height) brush.drawImage(ground, 0, 0);
+    if (current < 0) return;
+    const [x, y] = at(current);
+    brush.setTransform(dense, 0, 0, dense, 0, 0);
+    brush.strokeStyle = getComputedStyle(figure).color;
+    brush.lineWidth = 2;
+    brush.beginPath();
+    brush.arc(x, y, radius + 4, 0, 2 * Math.PI);
+    brush.stroke();
   }
 
   function cross(brush, [x, y], arm) {
@@ -146,7 +158,7 @@
     event.preventDefault();
   });
   figure.querySelector(".map-next").addEventListener("click", nextMistake);
-  chooser.addEventListener("change", () => { show(-1, false); draw(); });
+  chooser.addEventListener("change", () => { show(-1, false); paint(); });
   window.addEventListener("resize", fit);
 
   still.hidden = true;
