@@ -70,7 +70,9 @@ def still_picture(
     arm = radius * 1.7
     for x, y in drawn[wrong].tolist() if wrong is not None else ():
         for slope in (-1, 1):
-            draw.line((x - arm, y - slope * arm, x + arm, y + slope * arm), fill=MISTAKE, width=round(2.5 * _FINE))
+            draw.line(
+                (x - arm, y - slope * arm, x + arm, y + slope * arm), fill=MISTAKE, width=round(2.5 * _FINE)
+            )
     stream = io.BytesIO()
     image.resize((WIDTH, HEIGHT), Image.Resampling.BOX).save(stream, "WEBP", quality=70, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

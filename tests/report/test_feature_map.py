@@ -178,7 +178,10 @@ def test_answers_and_numbers_have_colours_too(tmp_path):
 def test_one_class_and_few_rows(tmp_path):
     features = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     cache = feature_cache(tmp_path / "a.h5", features, [0, 0, 0], ["train", "train", "test"])
-    assert section(material(cache=cache)).headline == "3 photos of one class"
+    unlabelled = material(cache=cache, labels=np.full(3, -1))
+    assert section(unlabelled).headline == "3 photos without labels"
+    assert section(unlabelled).content["map"]["label"] == [3, 3, 3]
+    assert section(material(cache=cache)).headline == "3 photos of one class, ant"
     assert section(material(cache=cache, rows=cache.rows_of("test"))) is None
     assert section(material(cache=cache, rows=np.array([], int))) is None
     assert section(material()) is None

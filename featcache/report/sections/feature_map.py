@@ -25,6 +25,8 @@ MOST_BYTES = 2**28
 PICTURES = 600
 """Thumbnails asked for at most, mistakes first."""
 
+NO_LABEL = "without label"
+
 MIXED = 0.05
 """Share of another class among the nearest from which it is worth a word."""
 
@@ -142,7 +144,7 @@ def _labels(material: Material, rows: np.ndarray) -> tuple[np.ndarray, tuple[str
     known = np.asarray(cache.known[rows] if material.labels is None else material.labels)
     if known.ndim == 1:
         missing = (known < 0) | (known >= len(classes))
-        named = (*classes, "without label") if missing.any() else tuple(classes)
+        named = (*classes, NO_LABEL) if missing.any() else tuple(classes)
         return np.where(missing, len(classes), known).astype(np.int64), named
     if cache.task == MULTILABEL:
         has = known > 0.5
@@ -186,7 +188,8 @@ def _pictures(material: Material, shown: Shown, ids: Sequence[str]) -> dict[str,
 
 def _headline(about: Sequence[Surroundings], shown: Shown) -> str:
     if len(about) < 2:
-        return f"{len(shown.rows):,} photos of one class" if about else f"{len(shown.rows):,} photos"
+        what = "without labels" if about[0].name == NO_LABEL else f"of one class, {about[0].name}"
+        return f"{len(shown.rows):,} photos {what}"
     counts = np.array([one.count for one in about])
     own = float(np.average([one.own for one in about], weights=counts))
     text = f"{percent(own)} of a photo's nearest on the map are of its own class"
