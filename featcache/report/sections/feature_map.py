@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from featcache.core.display import percent
-from featcache.core.tasks import MULTICLASS, MULTILABEL
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import DataError
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.report.material import Material
@@ -26,6 +26,9 @@ PICTURES = 600
 """Thumbnails asked for at most, mistakes first."""
 
 NO_LABEL = "without label"
+
+KINDS = {MULTILABEL: "first answer", REGRESSION: "quarter of the numbers"}
+"""What colours stand for where they do not stand for classes."""
 
 MIXED = 0.05
 """Share of another class among the nearest from which it is worth a word."""
@@ -48,6 +51,8 @@ class Shown:
         int ``[n]``: the class that the classifier gives; ``None`` where it does not give one.
     of
         How many there were to choose from.
+    kind
+        What a name stands for: a class, or what takes its place in other tasks.
     """
 
     rows: np.ndarray
@@ -55,6 +60,7 @@ class Shown:
     names: tuple[str, ...]
     answers: np.ndarray | None
     of: int
+    kind: str = "class"
 
     @property
     def wrong(self) -> np.ndarray:
@@ -96,7 +102,7 @@ def section(material: Material) -> Section | None:
             "width": WIDTH,
             "height": HEIGHT,
             "told": _told(material, shown, map_, layer),
-            "columns": ("class", "photos", "own class near it", "other class most near it", "mistakes"),
+            "columns": (shown.kind, "photos", "its own near it", "most others near it", "mistakes"),
             "cells": _cells(about, shown),
         },
         data={
@@ -188,14 +194,14 @@ def _pictures(material: Material, shown: Shown, ids: Sequence[str]) -> dict[str,
 
 def _headline(about: Sequence[Surroundings], shown: Shown) -> str:
     if len(about) < 2:
-        what = "without labels" if about[0].name == NO_LABEL else f"of one class, {about[0].name}"
+        what = "without labels" if about[0].name == NO_LABEL else f"of one {shown.kind}, {about[0].name}"
         return f"{len(shown.rows):,} photos {what}"
     counts = np.array([one.count for one in about])
     own = float(np.average([one.own for one in about], weights=counts))
-    text = f"{percent(own)} of a photo's nearest on the map are of its own class"
+    text = f"{percent(own)} of a photo's nearest on the map are of its own {shown.kind}"
     worst = max(about, key=lambda one: one.share)
     if worst.other is None or worst.share < MIXED:
-        return f"{text}; no two classes mix much"
+        return f"{text}; no two mix much"
     return f"{text}; most mixed is {worst.name}, {percent(worst.share)} of whose nearest are {worst.other}"
 
 
@@ -203,7 +209,9 @@ def _told(material: Material, shown: Shown, map_: Projection, layer: str) -> lis
     """Return what the map means and which rows it is of, in sentences."""
     rows = f"{len(shown.rows):,} photos" + (f" of {material.split}" if material.split else "")
     drawn = f", drawn at random from {shown.of:,}" if shown.of > len(shown.rows) else ""
-    told = [f"Each point is a photo: {rows}{drawn}, by its features of layer {layer}."]
+    told = [
+        f"Each point is a photo: {rows}{drawn}, by its features of layer {layer}; its colour is its {shown.kind}."
+    ]
     if map_.method == "pca":
         first, second = map_.explained
         told.append(
