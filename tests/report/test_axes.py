@@ -90,6 +90,16 @@ def test_strengths_over_decades_are_on_a_logarithmic_axis_and_what_is_no_number_
     assert "Each point is one configuration" in found.charts[0].note
 
 
+def test_of_a_random_search_each_configuration_is_a_point():
+    """A line between configurations that differ on every axis would mean nothing."""
+    draw = np.random.default_rng(0)
+    lines = [
+        line("ridge", {"l2": float(a), "noise": float(b)}, float(a)) for a, b in draw.random((9, 2)) + 0.1
+    ]
+    assert [chart.series[0].mark for chart in made(lines).charts] == ["points", "points"]
+    assert made([line("ridge", {"l2": float(a)}, 0.5) for a in (1, 2)]).charts[0].series[0].mark == "line"
+
+
 def test_diverged_heads_are_left_out_and_counted():
     lines = [
         line(

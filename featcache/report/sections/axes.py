@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,8 @@ def section(material: Material) -> Section | None:
     effects = effects_of(tried)
     if not effects:
         return None
-    charts = tuple(_chart(effect, task) for effect in effects[:MOST_CHARTS])
+    varied = Counter(effect.head for effect in effects)
+    charts = tuple(_chart(effect, task, varied[effect.head] > 1) for effect in effects[:MOST_CHARTS])
     return Section(
         key="axes",
         title="Effect of each axis",
@@ -161,14 +163,16 @@ def _scale(effect: Effect) -> Axis:
     return Axis(label)
 
 
-def _chart(effect: Effect, task: str) -> Chart:
+def _chart(effect: Effect, task: str, others: bool) -> Chart:
+    """Return the chart of one axis; `others` says whether more than this one vary."""
     axis = _scale(effect)
     places = range(len(effect.values)) if axis.scale == "categories" else effect.values
-    mark = "points" if axis.scale == "categories" else "line"
+    alone = all(count == 1 for count in effect.counts)  # then the best is the mean
+    # Drawn at random, neighbours on one axis differ on all: a line between them would mean nothing.
+    mark = "points" if axis.scale == "categories" or (alone and others) else "line"
     texts = [_point_text(effect, number, task) for number in range(len(effect.values))]
     best = Series("best", list(places), effect.best, mark=mark, colour=0, texts=texts)
     mean = Series("mean", list(places), effect.mean, mark=mark, colour=-1, texts=texts, dashed=True)
-    alone = all(count == 1 for count in effect.counts)  # then the best is the mean
     return Chart(
         name=re.sub("[^a-z0-9]+", "-", f"axis-{effect.head}-{effect.name}".lower()),
         title=effect.title,
