@@ -15,6 +15,9 @@ from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 SCORES = {MULTICLASS: "accuracy", MULTILABEL: "share of right answers", REGRESSION: "R²"}
 """What a score is called, by task."""
 
+LAST = -1e9
+"""What a cell without a number is sorted by."""
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -128,6 +131,16 @@ def score_text(value: float | None, task: str) -> str:
     if value is None or not math.isfinite(value):
         return "diverged"
     return f"R² {value:.3f}" if task == REGRESSION else percent(value)
+
+
+def cell(text: str, value: float | None) -> dict[str, Any]:
+    """Return a cell of a sortable table: what it shows and what it is sorted by, what has no number last."""
+    return {"text": text, "value": LAST if value is None or not math.isfinite(value) else value}
+
+
+def number_columns(*labels: str) -> tuple[dict[str, str], ...]:
+    """Return columns of a table whose cells stand to the right."""
+    return tuple({"label": label, "kind": "number", "help": ""} for label in labels)
 
 
 def difference_text(value: float, task: str) -> str:

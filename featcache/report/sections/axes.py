@@ -89,7 +89,7 @@ def section(material: Material) -> Section | None:
         title="Effect of each axis",
         headline=_headline(effects, task),
         template="axes.html",
-        content={"charts": charts, "note": _note(tried, effects)},
+        content={"charts": charts, "about": _note(tried, effects)},
         data={"axes": [_json(effect) for effect in effects], "configurations": len(tried)},
         charts=charts,
     )

@@ -266,7 +266,15 @@ def _table(one: Learning, task: str) -> dict[str, Any]:
         )
         for number, epoch in enumerate(one.epochs)
     ]
-    return {"columns": ("epoch", *(words[name] for name in names), ""), "cells": rows}
+    return {
+        "columns": (
+            "epoch",
+            *({"label": words[name], "kind": "number", "help": ""} for name in names),
+            "kept",
+        ),
+        "cells": rows,
+        "strong": tuple(number for number, epoch in enumerate(one.epochs) if epoch == one.kept),
+    }
 
 
 def _json(one: Learning) -> dict[str, Any]:

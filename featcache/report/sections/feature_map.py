@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.display import percent
+from featcache.core.display import escaped, percent
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import DataError
 from featcache.pages.chart import Axis, Chart, Series
@@ -171,14 +171,17 @@ def _data(material: Material, shown: Shown, map_: Projection) -> dict[str, Any]:
         "x": xy[:, 0].tolist(),
         "y": xy[:, 1].tolist(),
         "label": shown.labels.tolist(),
-        "name": [one if len(one) <= LONGEST_NAME else f"…{one[1 - LONGEST_NAME :]}" for one in ids],
-        "classes": list(shown.names),
+        "name": [_short(escaped(one)) for one in ids],
+        "classes": [escaped(name) for name in shown.names],
         "colours": colours(len(shown.names)),
         "pictures": _pictures(material, shown, ids),
     }
-    if shown.answers is not None:
-        found["wrong"] = {str(n): int(shown.answers[n]) for n in np.flatnonzero(shown.wrong)}
-    return found
+    answers = shown.labels if shown.answers is None else shown.answers
+    return found | {"wrong": {str(n): int(answers[n]) for n in np.flatnonzero(shown.wrong)}}
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def _pictures(material: Material, shown: Shown, ids: Sequence[str]) -> dict[str, list[int]]:

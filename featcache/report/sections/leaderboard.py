@@ -7,7 +7,9 @@ from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.report.configurations import (
+    cell,
     entry_name,
+    number_columns,
     same_head,
     score_label,
     score_text,
@@ -40,9 +42,14 @@ def section(material: Material) -> Section | None:
         content={
             "board": board,
             "why": _why(chosen, rows, task),
-            "columns": ("place", score_label(task), "± between trials", "trials", "loss", "what", "verdict"),
+            "columns": (
+                *number_columns("place", score_label(task), "± between trials", "trials", "loss"),
+                "what",
+                "verdict",
+            ),
             "cells": [_cells(row, task) for row in rows],
             "meaning": _MEANING,
+            "strong": tuple(number for number, row in enumerate(rows) if row["verdict"] == CHOSEN),
         },
         data={
             "chosen": _plain(chosen),
@@ -146,12 +153,18 @@ def _why(chosen: Entry, rows: Sequence[Mapping[str, Any]], task: str) -> list[st
 
 
 def _cells(row: Mapping[str, Any], task: str) -> tuple[Any, ...]:
-    spread = "" if row["deviation"] is None or (row["trials"] or 1) < 2 else row["deviation"]
-    if spread != "":
-        spread = f"{spread:.3f}" if task == REGRESSION else f"{100 * spread:.1f}"
+    spread = None if (row["trials"] or 1) < 2 else row["deviation"]
+    width = "" if spread is None else f"{spread:.3f}" if task == REGRESSION else f"{100 * spread:.1f}"
     loss = "" if row["val_loss"] is None else f"{row['val_loss']:.4f}"
-    score = score_text(row["val_accuracy"], task)
-    return (row["place"], score, spread, row["trials"], loss, row["name"], row["verdict"])
+    return (
+        row["place"],
+        cell(score_text(row["val_accuracy"], task), row["val_accuracy"]),
+        cell(width, spread),
+        row["trials"],
+        cell(loss, row["val_loss"]),
+        row["name"],
+        row["verdict"],
+    )
 
 
 def _chart(rows: Sequence[Mapping[str, Any]], chosen: Entry, task: str) -> Chart:

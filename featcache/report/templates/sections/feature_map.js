@@ -7,7 +7,7 @@
   const told = figure.querySelector(".map-told");
   const chooser = figure.querySelector(".map-class");
   const still = figure.querySelector(".map-still");
-  const wrong = data.wrong || {};
+  const wrong = data.wrong;
   const mistakes = Object.keys(wrong).map(Number);
   // From left to right: the order in which the arrow keys go.
   const order = data.x.map((_, number) => number).sort((a, b) => data.x[a] - data.x[b]);
@@ -98,10 +98,9 @@
 
   function photo(number) {
     const found = data.pictures[number];
-    const sheet = found && figure.querySelector('.map-sheets [data-sheet="' + found[0] + '"]');
-    if (!sheet) return null;
+    if (!found) return null;
     const element = document.createElement("div");
-    element.className = "map-photo " + sheet.className;
+    element.className = "map-photo sheet" + found[0];
     element.style.width = found[3] + "px";
     element.style.height = found[4] + "px";
     element.style.backgroundPosition = -found[1] + "px " + -found[2] + "px";
