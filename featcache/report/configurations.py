@@ -140,7 +140,7 @@ def cell(text: str, value: float | None) -> dict[str, Any]:
 
 def number_columns(*labels: str) -> tuple[dict[str, str], ...]:
     """Return columns of a table whose cells stand to the right."""
-    return tuple({"label": label, "kind": "number", "help": ""} for label in labels)
+    return tuple({"label": label, "kind": "number"} for label in labels)
 
 
 def difference_text(value: float, task: str) -> str:

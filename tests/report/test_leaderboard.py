@@ -68,7 +68,7 @@ def test_the_chart_shows_the_scores_in_order_and_the_whiskers(made):
     assert "not told apart" in near.texts[0]
     assert series["worse"].high[0] < 0.9
     cells = found.content["cells"]
-    assert [row[1] for row in cells] == ["92.0 %", "90.0 %", "88.0 %", "54.0 %", "diverged"]
+    assert [row[1]["text"] for row in cells] == ["92.0 %", "90.0 %", "88.0 %", "54.0 %", "diverged"]
 
 
 def test_it_says_what_was_chosen_and_why(made):

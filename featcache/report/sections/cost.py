@@ -12,8 +12,10 @@ from featcache.pages.chart import Axis, Chart, Series
 from featcache.report.configurations import (
     Configuration,
     cache_name,
+    cell,
     finished,
     most_shots,
+    number_columns,
     read_configurations,
     score_label,
     score_text,
@@ -81,10 +83,7 @@ def section(material: Material) -> Section | None:
             "chart_of_cost": chart,
             "columns": (
                 "backbone",
-                score_label(task),
-                "million MACs",
-                "million parameters",
-                "pixels",
+                *number_columns(score_label(task), "million MACs", "million parameters", "pixels"),
                 "front",
             ),
             "cells": [_cells(one, leading, task) for one in found],
@@ -201,13 +200,15 @@ def _headline(leading: Sequence[Backbone], known: Sequence[Backbone], task: str)
     return f"Worth their cost, from cheap to dear: {names}; the best takes {times:.1f} times the work of the cheapest"
 
 
-def _cells(one: Backbone, leading: Sequence[Backbone], task: str) -> tuple[str, ...]:
-    score = score_text(one.best.score, task)
+def _cells(one: Backbone, leading: Sequence[Backbone], task: str) -> tuple[Any, ...]:
+    score = cell(score_text(one.best.score, task), one.best.score)
     if one.cost is None:
-        return (one.name, score, "", "", "", "not known")
+        return (one.name, score, *(cell("", None) for _ in range(3)), "not known")
     height, width = one.cost.image_size
-    work, size = f"{one.cost.macs / 1e6:,.0f}", f"{one.cost.parameters / 1e6:.1f}"
-    return (one.name, score, work, size, f"{height} × {width}", "yes" if one in leading else "no")
+    work = cell(f"{one.cost.macs / 1e6:,.0f}", one.cost.macs)
+    size = cell(f"{one.cost.parameters / 1e6:.1f}", one.cost.parameters)
+    pixels = cell(f"{height} × {width}", height * width)
+    return (one.name, score, work, size, pixels, "yes" if one in leading else "no")
 
 
 def _json(one: Backbone, leading: Sequence[Backbone]) -> dict[str, Any]:

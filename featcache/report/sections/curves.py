@@ -10,7 +10,7 @@ import numpy as np
 from featcache.core.tasks import MULTICLASS
 from featcache.finetuning.runs.report import best_epoch
 from featcache.pages.chart import Axis, Chart, Series
-from featcache.report.configurations import SCORES, score_text, score_unit
+from featcache.report.configurations import SCORES, cell, number_columns, score_text, score_unit
 from featcache.report.material import Material
 from featcache.report.section import Section
 
@@ -253,25 +253,21 @@ def _table(one: Learning, task: str) -> dict[str, Any]:
     }
     names = [name for name in words if name in one.values]
 
-    def cell(name: str, value: float) -> str:
+    def shown(name: str, value: float) -> dict[str, Any]:
         if not math.isfinite(value):
-            return ""
-        return f"{value:.4f}" if name.endswith("loss") else score_text(value, task)
+            return cell("", None)
+        return cell(f"{value:.4f}" if name.endswith("loss") else score_text(value, task), value)
 
     rows = [
         (
             epoch,
-            *(cell(name, one.values[name][number]) for name in names),
+            *(shown(name, one.values[name][number]) for name in names),
             "kept" if epoch == one.kept else "",
         )
         for number, epoch in enumerate(one.epochs)
     ]
     return {
-        "columns": (
-            "epoch",
-            *({"label": words[name], "kind": "number", "help": ""} for name in names),
-            "kept",
-        ),
+        "columns": (*number_columns("epoch", *(words[name] for name in names)), "kept"),
         "cells": rows,
         "strong": tuple(number for number, epoch in enumerate(one.epochs) if epoch == one.kept),
     }

@@ -11,6 +11,7 @@ from featcache.core.display import escaped, percent
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import DataError
 from featcache.pages.chart import Axis, Chart, Series
+from featcache.report.configurations import cell, number_columns
 from featcache.report.material import Material
 from featcache.report.projection import Projection, Surroundings, project, surroundings
 from featcache.report.section import Section
@@ -102,7 +103,10 @@ def section(material: Material) -> Section | None:
             "width": WIDTH,
             "height": HEIGHT,
             "told": _told(material, shown, map_, layer),
-            "columns": (shown.kind, "photos", "its own near it", "most others near it", "mistakes"),
+            "columns": (
+                shown.kind,
+                *number_columns("photos", "its own near it", "most others near it", "mistakes"),
+            ),
             "cells": _cells(about, shown),
         },
         data={
@@ -241,8 +245,9 @@ def _cells(about: Sequence[Surroundings], shown: Shown) -> list[tuple[Any, ...]]
     rows = []
     for one in about:
         other = f"{one.other} ({percent(one.share)})" if one.other is not None else "none"
-        wrong = "" if shown.answers is None else int(shown.wrong[shown.labels == one.number].sum())
-        rows.append((one.name, one.count, percent(one.own), other, wrong))
+        wrong = int(shown.wrong[shown.labels == one.number].sum()) if shown.answers is not None else None
+        share, others = cell(percent(one.own), one.own), cell(other, one.share)
+        rows.append((one.name, one.count, share, others, wrong))
     return rows
 
 

@@ -9,7 +9,9 @@ from featcache.core.tasks import MULTICLASS
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.report.configurations import (
     Configuration,
+    cell,
     difference_text,
+    number_columns,
     read_configurations,
     score_label,
     score_text,
@@ -39,7 +41,7 @@ def section(material: Material) -> Section | None:
         template="few_shot.html",
         content={
             "chart_of_shots": chart,
-            "columns": ("photos of each class", *lines, "test, of the choice"),
+            "columns": number_columns("photos of each class", *lines, "test, of the choice"),
             "cells": [_cells(number, few, lines, tests, task) for number, few in enumerate(shots)],
         },
         data={
@@ -138,12 +140,17 @@ def _cells(
     lines: Mapping[str, Sequence[Configuration | None]],
     tests: Mapping[int | None, Mapping[str, Any] | None],
     task: str,
-) -> tuple[str, ...]:
+) -> tuple[Any, ...]:
     test = tests.get(few)
     told = "" if test is None else score_text(test["mean"], task)
     if test is not None and task == MULTICLASS:
         told += f" ({percents(*test['interval'])})"
-    return (_word(few), *(_spread(line[number], task) for line in lines.values()), told)
+    scores = (line[number] for line in lines.values())
+    return (
+        cell(_word(few), number),
+        *(cell(_spread(one, task), one.score if one else None) for one in scores),
+        cell(told, test["mean"] if test else None),
+    )
 
 
 def _headline(
