@@ -54,8 +54,8 @@ def test_best_and_mean_are_over_the_other_axes():
     assert scaling["counts"] == [3, 3]
     assert [one["axis"] for one in found.data["axes"]] == ["l2", "scaling"]  # what matters most is first
     assert found.headline == (
-        "What matters most is l2 of ridge heads: at best 86.0 % with 1, 78.0 % with 0.0001; least scaling of ridge "
-        "heads, 5.0 percentage points"
+        "What matters most is l2 of ridge heads: at best 86.0 % with 1, 78.0 % with 0.0001; scaling of "
+        "ridge heads matters least, 5.0 percentage points"
     )
 
 

@@ -54,8 +54,8 @@ def test_it_says_what_more_photos_give():
     )
     assert texts(found)[0] == (
         "1",
-        "40.0 % (30.0 % to 50.0 % over 3 seeds)",
-        "46.0 % (45.0 % to 47.0 % over 3 seeds)",
+        "40.0 % (30.0–50.0 %)",
+        "46.0 % (45.0–47.0 %)",
         "",
     )
     assert texts(found)[2][2:] == ("diverged", "85.0 % (80.0–89.0 %)")

@@ -54,7 +54,7 @@ def test_the_verdicts_are_those_of_the_comparisons_on_the_same_rows(made):
 def test_the_chart_shows_the_scores_in_order_and_the_whiskers(made):
     found = section(material(sweep=made))
     (board,) = found.charts
-    assert board.y.categories[::-1] == (
+    assert board.y.categories == (
         "logistic, c 10",
         "logistic, c 0.1",
         "logistic, c 1",
@@ -68,7 +68,7 @@ def test_the_chart_shows_the_scores_in_order_and_the_whiskers(made):
     assert "not told apart" in near.texts[0]
     assert series["worse"].high[0] < 0.9
     cells = found.content["cells"]
-    assert [row[1]["text"] for row in cells] == ["92.0 %", "90.0 %", "88.0 %", "54.0 %", "diverged"]
+    assert [row[2]["text"] for row in cells] == ["92.0 %", "90.0 %", "88.0 %", "54.0 %", "diverged"]
 
 
 def test_it_says_what_was_chosen_and_why(made):
@@ -98,7 +98,7 @@ def test_the_chosen_one_is_shown_however_far_down_it_is():
     found = section(material(sweep=summary(board, own)))
     assert len(found.data["rows"]) == 41
     assert len(found.charts[0].y.categories) == DRAWN + 1
-    assert found.charts[0].y.categories[0] == "ridge, l2 99"
+    assert found.charts[0].y.categories[-1] == "ridge, l2 99"
 
 
 def test_scores_of_regression_are_no_shares():

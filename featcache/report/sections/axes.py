@@ -214,17 +214,19 @@ def _headline(effects: Sequence[Effect], task: str) -> str:
         f"{score_text(most.best[low], task)} with {most.texts[low]}"
     )
     if len(effects) > 1:
-        text += f"; least {least.title}, {difference_text(least.difference, task)}"
+        text += f"; {least.title} matters least, {difference_text(least.difference, task)}"
     return text
 
 
 def _note(tried: Sequence[Configuration], effects: Sequence[Effect]) -> str:
     rows = "all training rows" if tried[0].shots is None else f"{tried[0].shots} shots of each class"
+    diverged = len(tried) - len(finished(tried))
+    lost = f"; {diverged} diverged" if diverged else ""
     few = f" The {MOST_CHARTS} axes that matter most are drawn." if len(effects) > MOST_CHARTS else ""
     return (
         f"{len(tried)} configurations trained on {rows}, each with the mean of its seeds and folds on validation "
-        f"rows; {len(finished(tried))} did not diverge. For each value of an axis: the best and the mean over all "
-        "other axes. The best of many is best partly by chance, so small differences mean nothing." + few
+        f"rows{lost}. For each value of an axis: the best and the mean over all other axes. The best of many is best "
+        "partly by chance, so small differences mean nothing." + few
     )
 
 

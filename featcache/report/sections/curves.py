@@ -174,7 +174,7 @@ def _chart(one: Learning, key: str, axis: Axis) -> Chart:
 _NOTES = {
     "loss": "Mean over all rows of a part after each epoch; lower is better. Training rows teach, validation rows "
     "choose the epoch that is kept.",
-    "score": "Share or R² on all rows of a part after each epoch; higher is better. Validation rows chose the epoch, "
+    "score": "On all rows of a part after each epoch; higher is better. Validation rows chose the epoch, "
     "so its score is a little too good.",
 }
 

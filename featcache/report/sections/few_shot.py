@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featcache.core.display import percents
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.report.configurations import (
     Configuration,
@@ -33,7 +33,7 @@ def section(material: Material) -> Section | None:
         return None
     lines = {head: _line(head, tried, shots) for head in dict.fromkeys(one.head for one in tried)}
     tests = {choice.get("shots"): choice.get("test") for choice in material.sweep.get("shots") or ()}
-    chart = _chart(lines, shots, tests, task)
+    chart, tested = _chart(lines, shots, tests, task), any(tests.values())
     return Section(
         key="few-shot",
         title="Few photos",
@@ -41,8 +41,11 @@ def section(material: Material) -> Section | None:
         template="few_shot.html",
         content={
             "chart_of_shots": chart,
-            "columns": number_columns("photos of each class", *lines, "test, of the choice"),
-            "cells": [_cells(number, few, lines, tests, task) for number, few in enumerate(shots)],
+            "columns": number_columns("photos of each class", *lines, *(("test, of the choice",) * tested)),
+            "cells": [
+                _cells(number, few, lines, tests, task)[: 1 + len(lines) + tested]
+                for number, few in enumerate(shots)
+            ],
         },
         data={
             "shots": shots,
@@ -130,8 +133,9 @@ def _spread(one: Configuration | None, task: str) -> str:
         return "diverged"
     if len(one.by_seed) < 2:
         return score_text(one.score, task)
-    low, high = (score_text(own(one.by_seed), task) for own in (min, max))
-    return f"{score_text(one.score, task)} ({low} to {high} over {len(one.by_seed)} seeds)"
+    low, high = min(one.by_seed), max(one.by_seed)
+    ends = f"{low:.3f} to {high:.3f}" if task == REGRESSION else percents(low, high)
+    return f"{score_text(one.score, task)} ({ends})"
 
 
 def _cells(

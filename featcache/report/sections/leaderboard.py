@@ -43,9 +43,11 @@ def section(material: Material) -> Section | None:
             "board": board,
             "why": _why(chosen, rows, task),
             "columns": (
-                *number_columns("place", score_label(task), "± between trials", "trials", "loss"),
+                *number_columns("place"),
                 "what",
+                *number_columns(score_label(task), "± between trials"),
                 "verdict",
+                *number_columns("loss", "trials"),
             ),
             "cells": [_cells(row, task) for row in rows],
             "meaning": _MEANING,
@@ -158,20 +160,19 @@ def _cells(row: Mapping[str, Any], task: str) -> tuple[Any, ...]:
     loss = "" if row["val_loss"] is None else f"{row['val_loss']:.4f}"
     return (
         row["place"],
+        row["name"],
         cell(score_text(row["val_accuracy"], task), row["val_accuracy"]),
         cell(width, spread),
-        row["trials"],
-        cell(loss, row["val_loss"]),
-        row["name"],
         row["verdict"],
+        cell(loss, row["val_loss"]),
+        row["trials"],
     )
 
 
 def _chart(rows: Sequence[Mapping[str, Any]], chosen: Entry, task: str) -> Chart:
     shown = [row for row in rows if row["val_accuracy"] is not None]
     shown = [row for place, row in enumerate(shown) if place < DRAWN or row["verdict"] == CHOSEN]
-    # The first place is drawn at the top.
-    places = {row["place"]: len(shown) - 1 - number for number, row in enumerate(shown)}
+    places = {row["place"]: number for number, row in enumerate(shown)}
     kinds = [(CHOSEN, 0), (ALIKE, 1), (APART, 2), (FIRST, 3), (OTHER, -1)]
     series = []
     for kind, colour in kinds:
@@ -190,7 +191,7 @@ def _chart(rows: Sequence[Mapping[str, Any]], chosen: Entry, task: str) -> Chart
                     texts=[_point_text(row, task) for row in own],
                 )
             )
-    names = tuple(row["name"] for row in reversed(shown))
+    names = tuple(row["name"] for row in shown)
     line = ((chosen["val_accuracy"], "chosen"),) if len(shown) > 1 else ()
     return Chart(
         name="leaderboard",
