@@ -254,7 +254,7 @@ def _cells(about: Sequence[Surroundings], shown: Shown) -> list[tuple[Any, ...]]
 def _chart(shown: Shown, map_: Projection) -> Chart:
     """Return the map as a chart, for figures."""
     label = "principal component {}" if map_.method == "pca" else "t-SNE {}"
-    shares = [f", {percent(share)} of the variance" for share in map_.explained] or ["", ""]
+    shares = [f" ({percent(share)})" for share in map_.explained] or ["", ""]
     series = [
         Series(name, *map_.points[shown.labels == number].T.tolist(), mark="points")
         for number, name in enumerate(shown.names)
@@ -268,7 +268,8 @@ def _chart(shown: Shown, map_: Projection) -> Chart:
         x=Axis(label.format(1) + shares[0]),
         y=Axis(label.format(2) + shares[1]),
         series=tuple(series),
-        note=f"{len(shown.rows):,} photos by their features.",
+        note=f"{len(shown.rows):,} photos by their features"
+        + ("; in brackets the share of the variance." if map_.explained else "."),
         wide=True,
     )
 
