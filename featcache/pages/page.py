@@ -116,7 +116,7 @@ def _file(made: "Environment", name: str, tag: str) -> "Markup":
     """Return a file of the packages, as it is, in its element."""
     from markupsafe import Markup
 
-    return Markup(f"<{tag}>{_source(made, name)}</{tag}>")  # noqa: S704 - a file of the package
+    return Markup(f"<{tag}>{_source(made, name)}</{tag}>")
 
 
 def _policy(made: "Environment") -> str:
@@ -134,7 +134,7 @@ def _section_body(made: "Environment", section: Any) -> "Markup":
     from markupsafe import Markup
 
     text = made.get_template(section.template).render(section=section, **section.content)
-    return Markup(text)  # noqa: S704 - the outcome of an escaping template
+    return Markup(text)
 
 
 def _sort_value(cell: Any) -> Any:
@@ -152,6 +152,8 @@ def _cell_text(cell: Any, kind: str) -> Any:
         return cell["text"] if "text" in cell else _cell_text(cell.get("value"), kind)
     if cell is None:
         return "–"
-    if isinstance(cell, bool) or isinstance(cell, str):
-        return cell if isinstance(cell, str) else ("yes" if cell else "no")
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
     return number_text(float(cell), "percent" if kind == "percent" else "")

@@ -111,7 +111,7 @@ class Sprites:
         return encoded
 
     def _sheet(self, thumbnails: list[np.ndarray]) -> np.ndarray:
-        """Return one sheet, uint8 ``[H, W, 3]``; cells are filled up with the thumbnail's edges, which cost no bytes."""
+        """Return one sheet, uint8 ``[H, W, 3]``; cells are filled up with edges, which cost no bytes."""
         cell, rows = self._cell, -(-len(thumbnails) // _ACROSS)
         sheet = np.full((rows * cell, min(len(thumbnails), _ACROSS) * cell, 3), 128, np.uint8)
         for number, pixels in enumerate(thumbnails):
