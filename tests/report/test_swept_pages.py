@@ -10,7 +10,7 @@ from helpers.feature_caches import feature_cache
 from helpers.made_sweeps import HOSTILE, MadePhotos, entry, line, material, summary
 
 from featcache.core.display import escaped
-from featcache.report.sections import axes, curves, feature_map, few_shot, leaderboard
+from featcache.report.sections import axes, cost, curves, feature_map, few_shot, leaderboard
 
 pytest.importorskip("jinja2", reason="jinja2, the extra `report`, is not installed")
 
@@ -126,3 +126,18 @@ def test_the_map_is_on_the_page_with_hostile_names(mapped):
     (canvas,) = (own for tag, own in read.elements if tag == "canvas")
     assert "hidden" in canvas  # until a script draws on it
     assert "A cross marks 1 mistake of the classifier." in read.shown
+
+
+def test_costs_stand_on_the_page():
+    from featcache.backbones.registry import pretrained_weights
+
+    known = sorted(pretrained_weights().values(), key=lambda own: own.macs)
+    tried = {known[0].name: 0.8, known[-1].name: 0.9, "<b>my.custom": 0.7}
+    lines = tuple(
+        line("ridge", {}, score, backbone=name, cache=f"/gone/{name}") for name, score in tried.items()
+    )
+    read = Read(page([cost.section(material(sweep={"task": "classes", "chosen": None}, lines=lines))]))
+    for own in (known[0], known[-1]):
+        assert own.name in read.shown
+        assert f"{own.macs / 1e6:,.0f}" in read.shown
+    assert "The cost of <b>my.custom is not known" in read.shown
