@@ -27,6 +27,7 @@ DISTRIBUTIONS = {
     "matplotlib": "matplotlib",
     "ml_dtypes": "ml_dtypes",
     "numpy": "numpy",
+    "openTSNE": "openTSNE",
     "optax": "optax",
     "orbax": "orbax-checkpoint",
     "pandas": "pandas",
@@ -65,6 +66,7 @@ EXTRAS = {
     "pages/page.py": "report",
     "pages/svg.py": "report",
     "finetuning/runs/tensorboard.py": "tb",
+    "report/projection.py": "tsne",
 }
 # Of no extra: who wants a data frame has it, and the error of who has not says how to install it.
 UNDECLARED = {"core/display.py": "pandas"}
