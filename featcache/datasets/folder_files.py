@@ -1,4 +1,4 @@
-"""The images below a folder, in natural order; no file is opened but those without an extension."""
+"""The images below a folder, in natural order; no file is opened but those whose names tell no image that is read."""
 
 import os
 import stat
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.datasets.bare_files import format_without_extension
+from featcache.datasets.bare_files import format_by_content
 from featcache.datasets.dataset import access_errors
 from featcache.datasets.file_state import file_state
 from featcache.datasets.left_out import LeftOut
@@ -81,20 +81,20 @@ def images_below(
                 yield FoundImage(entry.path, 0, 0, b"")
             else:
                 skipped["link back to a folder above"] += 1
-        elif not is_image_name(entry.name) and not _is_bare_image(entry, skipped):
+        elif not is_image_name(entry.name) and not _is_image_by_content(entry, skipped):
             continue
         else:
             hollow.clear()
             yield _found(entry)
 
 
-def _is_bare_image(entry: os.DirEntry[str], skipped: LeftOut) -> bool:
-    """Return whether a file without extension begins as a picture that is read; counts what is none."""
-    kind = format_without_extension(entry.path)
+def _is_image_by_content(entry: os.DirEntry[str], skipped: LeftOut) -> bool:
+    """Return whether a file begins as a picture that is read, though its name tells none; counts what is none."""
+    kind = format_by_content(entry.path)
     if kind is None or not is_read(kind):
         skipped.no_image(entry.name, kind)
         return False
-    skipped.bare.append(entry.name)
+    skipped.by_content(entry.name, kind)
     return True
 
 

@@ -193,6 +193,81 @@ def test_a_heic_without_extension_is_named(tmp_path):
         open_dataset(str(tmp_path))
 
 
+MISNAMED = {
+    "a phone's JPEG": (".HEIC", "JPEG", "1 file is called .HEIC and is a JPEG: read as what it is (a.HEIC)"),
+    "a PNG called .jp2": (".jp2", "PNG", "1 file is called .jp2 and is a PNG: read as what it is (a.jp2)"),
+    "a WebP called .jxl": (".jxl", "WebP", "1 file is called .jxl and is a WEBP: read as what it is (a.jxl)"),
+    "an AVIF called .heif": (
+        ".heif",
+        "AVIF",
+        "1 file is called .heif and is an AVIF: read as what it is (a.heif)",
+    ),
+    "a JPEG called .dng": (".dng", "JPEG", "1 file is called .dng and is a JPEG: read as what it is (a.dng)"),
+    "a TIFF called .psd": (".psd", "TIFF", "1 file is called .psd and is a TIFF: read as what it is (a.psd)"),
+}
+
+
+@pytest.mark.parametrize("situation", MISNAMED)
+def test_a_picture_by_another_formats_name_is_read_by_its_content(tmp_path, situation):
+    ending, kind, told = MISNAMED[situation]
+    tree(tmp_path, *BASIS)
+    (tmp_path / "tulips").mkdir()
+    (tmp_path / "tulips" / f"a{ending}").write_bytes(BEGINNINGS[kind])
+    with pytest.warns(FeatcacheWarning, match=f"^{re.escape(told)}$"):
+        found = open_dataset(str(tmp_path))
+    assert found.classes == ("cat", "dog", "tulips")
+    assert [record.id for record in found.records] == ["cat/1.jpg", "dog/1.jpg", f"tulips/a{ending}"]
+    assert not found.skipped
+
+
+def test_several_such_files_are_counted_by_name_and_format(tmp_path):
+    tree(tmp_path, *BASIS)
+    for name, kind in (("1.heic", "JPEG"), ("2.HEIC", "JPEG"), ("3.heic", "PNG")):
+        (tmp_path / "cat" / name).write_bytes(BEGINNINGS[kind])
+    with pytest.warns(FeatcacheWarning) as told:
+        open_dataset(str(tmp_path))
+    assert [str(each.message) for each in told] == [
+        "2 files are called .heic and are JPEG files: read as what they are (1.heic, 2.HEIC)",
+        "1 file is called .heic and is a PNG: read as what it is (3.heic)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("a.heic", b"\0\0\0\x1cftypheic\0\0\0\0mif1heic"),
+        ("a.heic", b"\0\0\0\x1cftypisom\0\0\0\0isomiso2"),
+        ("a.jxl", b"\xff\x0a\0\0"),
+        ("a.dng", BEGINNINGS["TIFF"]),  # as all of them begin
+        ("a.dcm", BEGINNINGS["TIFF"]),  # a file that is both
+        ("a.svg", b"<svg>"),
+        ("a.heic", b""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::featcache.FeatcacheWarning")
+def test_pictures_of_unread_formats_stay_left_out(tmp_path, name, start):
+    tree(tmp_path, *BASIS)
+    (tmp_path / "cat" / name).write_bytes(start)
+    found = open_dataset(str(tmp_path))
+    assert [record.id for record in found.records] == list(BASIS)
+    assert [why.partition(":")[0][-len(name) - 1 : -1] for why in found.skipped] == [name]
+
+
+def test_lists_and_photos_to_predict_read_them_too(tmp_path):
+    tree(tmp_path, *BASIS, "cat/3.jpg")
+    for name, kind in (("2.heic", "JPEG"), ("3.heic", "JPEG")):
+        (tmp_path / "cat" / name).write_bytes(BEGINNINGS[kind])
+    (tmp_path / "cat" / "4.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic")
+    (tmp_path / "train.txt").write_text("cat/2.heic\ncat/3\ncat/3.heic\ncat/4\ndog/1\n")
+    found = open_dataset(f"lists:{tmp_path}")
+    assert [record.id for record in found.records] == ["cat/2.heic", "cat/3.jpg", "cat/3.heic", "dog/1.jpg"]
+    (tmp_path / "train.txt").write_text("cat/2\ndog/1\n")
+    assert [record.id for record in open_dataset(f"lists:{tmp_path}").records] == ["cat/2.heic", "dog/1.jpg"]
+    files, left_out = image_files(tmp_path / "cat")
+    assert [file.name for file in files] == ["1.jpg", "2.heic", "3.heic", "3.jpg"]
+    assert left_out.misnamed == {(".heic", "JPEG"): ["2.heic", "3.heic"]}
+
+
 def test_photos_to_predict_and_lists_take_files_without_extension_too(tmp_path):
     tree(tmp_path, "1.jpg", "cat/1.jpg", "dog/1.jpg")
     (tmp_path / "2").write_bytes(BEGINNINGS["PNG"])
