@@ -29,7 +29,7 @@ from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, with
 from featcache.datasets.unlabelled import open_photo_lists, open_photos, without_labels
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 
-__all__ = ["Dataset", "Record", "folder_spec", "open_dataset", "open_to_score"]
+__all__ = ["Dataset", "Record", "folder_spec", "open_dataset", "open_to_score", "photos_spec"]
 
 _SOURCES: Mapping[str, Callable[..., Dataset]] = {
     "folder": open_folder,
@@ -169,6 +169,32 @@ def folder_spec(
                 raise UsageError(f"{spelled(key)} {value}: {spec.spec!r} is open already; leave it out")
             spec = with_option(spec, key, value, tuple(_SOURCES))
     return spec
+
+
+def photos_spec(
+    photos: str | os.PathLike[str] | Dataset | None,
+    *,
+    label_from: str | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
+    allow_empty_classes: bool = False,
+) -> str | os.PathLike[str] | Dataset | None:
+    """Return `folder_spec` of photos that need not be given; without them, options for them are refused.
+
+    Raises
+    ------
+    UsageError
+        If one is given without photos, or for what is no folder.
+    """
+    if photos is not None:
+        return folder_spec(photos, label_from=label_from, splits=splits, classes_at=classes_at)
+    given = {"label_from": label_from, "splits": splits, "classes_at": classes_at}
+    named = [f"{spelled(name)} {value}" for name, value in given.items() if value is not None]
+    if allow_empty_classes:
+        named.append(spelled("allow_empty_classes"))
+    if named:
+        raise UsageError(f"{named[0]}: it is for photos, and none are given; name their folder")
+    return None
 
 
 def _told(data: Dataset) -> Dataset:
