@@ -14,6 +14,19 @@ from featcache.datasets.names import natural_key
 from featcache.images.names import is_image_name
 from featcache.images.signatures import is_read
 
+_OF_SYSTEMS = frozenset(
+    {
+        "@eadir",
+        "@tmp",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+        "~snapshot",
+    }  # Synology, QNAP, NetApp
+    | {"$recycle.bin", "system volume information", "lost+found", "__pycache__"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
@@ -121,7 +134,9 @@ def entries_of(folder: str | Path, skipped: LeftOut) -> Iterator[os.DirEntry[str
     with access_errors(folder, "list"), os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: natural_key(entry.name))
     for entry in entries:
-        if is_hidden(entry.name):
+        if _is_of_system(entry.name):
+            skipped[f"folder of a system ({entry.name}/)"] += 1
+        elif is_hidden(entry.name):
             skipped["hidden"] += 1
         elif is_folder(entry) or _is_file(entry) or is_image_name(entry.name):
             yield entry
@@ -131,7 +146,12 @@ def entries_of(folder: str | Path, skipped: LeftOut) -> Iterator[os.DirEntry[str
 
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder of this name is no part of a dataset, such as what a Mac leaves behind."""
-    return name.startswith((".", "__MACOSX"))
+    return name.startswith((".", "__MACOSX")) or _is_of_system(name)
+
+
+def _is_of_system(name: str) -> bool:
+    """Return whether a folder is called as those that network disks, Windows and Linux keep for themselves."""
+    return name.casefold() in _OF_SYSTEMS
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

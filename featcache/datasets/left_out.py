@@ -9,7 +9,7 @@ from featcache.core.argument_types import spelled
 from featcache.core.display import some
 from featcache.core.warning import warn, warn_all
 from featcache.errors import DataError
-from featcache.images.names import unread_format
+from featcache.images.names import may_hold_pictures, unread_format
 from featcache.images.signatures import WITH_PLUGIN, way_out
 
 _MOST_ENDINGS = 8
@@ -90,6 +90,13 @@ class LeftOut(Counter[str]):
         """Return the formats that are not read, and how many pictures are of each."""
         return {own: len(names) for own, names in self._unread.items()}
 
+    def unread_pictures(self) -> dict[str, int]:
+        """Return what holds pictures that are not read: their formats, and extensions of arrays and videos."""
+        others = {
+            ending: count for ending, count in sorted(self.endings.items()) if may_hold_pictures(ending)
+        }
+        return {**self.unread_formats(), **others}
+
     def reasons(self) -> dict[str, int]:
         """Return all reasons, the longest last."""
         return {**_no_images(self.endings), **self, **self.unread()}
@@ -157,7 +164,7 @@ def without_images(classes: Sequence[str]) -> dict[str, int]:
 
 
 def refuse_vanished(root: Path, vanished: Mapping[str, LeftOut]) -> None:
-    """Refuse class folders that hold pictures, none of which is read.
+    """Refuse class folders that hold pictures, or arrays or videos of them, none of which is read.
 
     Parameters
     ----------
@@ -173,7 +180,7 @@ def refuse_vanished(root: Path, vanished: Mapping[str, LeftOut]) -> None:
     """
     if not vanished:
         return
-    counts = {name: own.unread_formats() for name, own in vanished.items()}
+    counts = {name: own.unread_pictures() for name, own in vanished.items()}
     held = [f"{name}/: {', '.join(f'{n} {kind}' for kind, n in own.items())}" for name, own in counts.items()]
     kinds = dict.fromkeys(kind for own in counts.values() for kind in own)
     first = next((kind for kind in kinds if kind in WITH_PLUGIN), next(iter(kinds)))

@@ -93,6 +93,21 @@ VANISHED = {
         "1 class folder would be empty, as no picture in it is read (tulips/: 1 DICOM, 1 HEIC); convert those to "
         f"{HEIF}; {ALLOW.format('this class')}",
     ),
+    "arrays": (
+        ["tulips/1.npy", "tulips/2.NPY"],
+        f"1 class folder would be empty, as no picture in it is read (tulips/: 2 .npy); convert those to {FORMATS}; "
+        f"{ALLOW.format('this class')}",
+    ),
+    "videos": (
+        ["tulips/1.mp4", "tulips/2.mov", "tulips/notes.txt"],
+        "1 class folder would be empty, as no picture in it is read (tulips/: 1 .mov, 1 .mp4); convert those to "
+        f"{FORMATS}; {ALLOW.format('this class')}",
+    ),
+    "volumes beside photos of phones": (
+        ["tulips/1.heic", "tulips/1.nii"],
+        "1 class folder would be empty, as no picture in it is read (tulips/: 1 HEIC, 1 .nii); convert those to "
+        f"{HEIF}; {ALLOW.format('this class')}",
+    ),
     "nested": (
         ["tulips/2021/1.psd"],
         "1 class folder would be empty, as no picture in it is read (tulips/: 1 Photoshop); convert those to "
@@ -113,6 +128,31 @@ def test_a_class_that_would_vanish_is_refused_unless_allowed(tmp_path, situation
         found = open_dataset(spec, allow_empty_classes=True)
         assert found.classes == ("cat", "dog")
         assert any(why.startswith("class folder") for why in found.skipped)
+
+
+SYSTEM = ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@Recycle")
+
+
+@pytest.mark.parametrize("name", SYSTEM)
+def test_folders_of_systems_are_no_classes_and_a_line(tmp_path, name):
+    tree(tmp_path, *BASIS, f"{name}/1.jpg", f"cat/{name}/1.jpg/SYNOPHOTO_THUMB_M.jpg", f"dog/{name}/1.heic")
+    found = open_dataset(str(tmp_path))
+    assert [record.id for record in found.records] == list(BASIS)
+    assert found.skipped == {f"folder of a system ({name}/)": 3}
+
+
+def test_folders_of_systems_hide_no_layout(tmp_path):
+    tree(tmp_path, *(f"unpacked/{split}/{name}" for split in ("train", "test") for name in BASIS))
+    tree(tmp_path, "@eaDir/1.jpg", "unpacked/@eaDir/2.jpg", "__MACOSX/1.jpg", ".thumbnails/1.jpg")
+    with pytest.warns(
+        FeatcacheWarning, match=r"the dataset is taken from unpacked/, the only folder of images in it"
+    ):
+        found = open_dataset(str(tmp_path))
+    assert {record.split for record in found.records} == {"train", "test"}
+    assert found.skipped == {
+        "folder of a system (@eaDir/)": 1,
+        "hidden": 2,
+    }  # in the folders above the splits
 
 
 def test_a_class_that_would_vanish_from_one_split_is_refused_too(tmp_path):
