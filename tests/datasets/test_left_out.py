@@ -308,6 +308,16 @@ def test_lists_and_photos_to_predict_read_them_too(tmp_path):
     assert left_out.misnamed == {(".heic", "JPEG"): ["2.heic", "3.heic"]}
 
 
+def test_lists_name_photos_that_a_plugin_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr("featcache.images.names.is_read", lambda kind: kind == "HEIC")
+    tree(tmp_path, *BASIS)
+    for name in ("1", "2", "3"):
+        (tmp_path / "cat" / f"{name}.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic")
+    (tmp_path / "train.txt").write_text("cat/1\ncat/2\ncat/3.heic\ndog/1\n")
+    found = open_dataset(f"lists:{tmp_path}")
+    assert [record.id for record in found.records] == ["cat/1.jpg", "cat/2.heic", "cat/3.heic", "dog/1.jpg"]
+
+
 def test_photos_to_predict_and_lists_take_files_without_extension_too(tmp_path):
     tree(tmp_path, "1.jpg", "cat/1.jpg", "dog/1.jpg")
     (tmp_path / "2").write_bytes(BEGINNINGS["PNG"])

@@ -9,12 +9,14 @@ from featcache.datasets.bare_files import format_by_content
 from featcache.datasets.paths.options import PathOptions
 from featcache.datasets.paths.spelling import Spellings, entries, fold, plain
 from featcache.errors import DataError
-from featcache.images.names import EXTENSIONS, unread_format
+from featcache.images.names import EXTENSIONS, is_image_name, unread_format
 from featcache.images.signatures import is_read
 
 
 def _is_image(path: str) -> bool:
-    """Return whether a file whose name does not tell it begins as a picture; with an extension, as one that is read."""
+    """Return whether a file that has none of the usual extensions is an image that is read, by its name or content."""
+    if is_image_name(path):
+        return os.path.isfile(path)
     found = format_by_content(path)
     return found is not None and (is_read(found) or not unread_format(path))
 
@@ -102,15 +104,17 @@ class ListedImages:
         """Return the files of a folder under their names, and images also without their suffix."""
         if folder not in self.listed:
             names: defaultdict[str, list[str]] = defaultdict(list)
-            misnamed: list[str] = []
+            others: list[str] = []
             for name in sorted(entries(folder)):
                 stem, suffix = os.path.splitext(name)
                 if suffix.casefold() in EXTENSIONS:
                     names[name].append(name)
                     names[stem].append(name)
-                elif unread_format(name):
-                    misnamed.append(name)
-            for name in misnamed:  # a JPEG called .heic is meant by a bare name only where nothing else is
+                elif unread_format(name) or is_image_name(name):
+                    others.append(name)
+            for (
+                name
+            ) in others:  # a HEIC, or a JPEG called so, is meant by a bare name only where nothing else is
                 if os.path.splitext(name)[0] not in names and _is_image(os.path.join(folder, name)):
                     names[os.path.splitext(name)[0]] = [name]
             self.listed[folder] = dict(names)
