@@ -87,12 +87,15 @@ def test_of_classes_that_cannot_be_read_the_classifier_decides(classifier, photo
 SPLITS = {"train": "2019", "val": "2020", "test": "2021"}
 
 
-def test_options_say_how_the_folder_is_read(classifier, photos):
-    options = {"train_from": "head", "augment": "none", "splits": SPLITS, "classes_at": 2}
-    plan = plan_finetuning(classifier, photos, **options)
-    assert (plan.train, plan.val, plan.test) == (15, 12, 12)
-    done = finetune(classifier, photos, epochs=1, output=None, **options)
-    assert done.tuned.count == 12
+@pytest.mark.parametrize("start", [finetune, plan_finetuning])
+def test_options_say_how_the_folder_is_read(classifier, photos, start):
+    for options, told in (
+        ({"splits": {"train": "2019", "test": "2022"}}, r"splits: no folder 2022 in .*; did you mean '2021'"),
+        ({"splits": SPLITS, "classes_at": 7}, "classes_at 7: no class folder of images is there"),
+        ({"label_from": "{label}-{}.png"}, r"39 of 39 names do not fit label_from '\{label\}-\{\}\.png'"),
+    ):
+        with pytest.raises((DataError, UsageError), match=told):
+            start(classifier, photos, **options)
 
 
 @pytest.mark.parametrize("start", [finetune, plan_finetuning])
