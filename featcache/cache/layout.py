@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.identity import canonical_json
+from featcache.core.identity import LayerIdentity, canonical_json
 
 FORMAT = "featcache"
 STORED_DTYPES = ("float32", "float16")
@@ -51,6 +51,10 @@ class LayerSpec:
     fingerprint: str
     views: int = 1
     weights_sha256: str | None = None
+
+    def identity(self, recipe: Mapping[str, Any], name: str) -> LayerIdentity:
+        """Return what decides the features of the layer of this name under a recipe, as `Recipe.to_json` gives it."""
+        return LayerIdentity(recipe, name, self.weights_sha256, self.fingerprint)
 
     @property
     def stored(self) -> np.dtype:

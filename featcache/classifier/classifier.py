@@ -386,7 +386,7 @@ class Classifier:
     @property
     def features_identity(self) -> LayerIdentity:
         """What decides the features that the head was trained on, whatever lies behind their layer."""
-        return LayerIdentity(self.recipe, self.layer, self.layer_weights_sha256)
+        return LayerIdentity(self.recipe, self.layer, self.layer_weights_sha256, self.fingerprint)
 
     def before_refit(self) -> "Classifier":
         """Return the classifier whose head has not learnt from validation rows, which can still judge it."""

@@ -21,7 +21,7 @@ from featcache.classifier.scored_rows import (
 )
 from featcache.classifier.seen_images import count_seen
 from featcache.classifier.view_features import require_several
-from featcache.core.identity import LayerIdentity, differences, first_of
+from featcache.core.identity import differences, first_of
 from featcache.core.tasks import MULTICLASS, TASK_NAMES, require_labels
 from featcache.errors import IdentityError, UsageError
 from featcache.heads.task_types import TASK_TYPES
@@ -185,10 +185,10 @@ def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None
         With the differences, field by field.
     """
     held = cache.layers.get(classifier.layer)
-    if held is not None:
-        found = LayerIdentity(cache.recipe, classifier.layer, held.weights_sha256)
-        if held.fingerprint == classifier.fingerprint or classifier.features_identity.same_as(found):
-            return
+    if held is not None and classifier.features_identity.same_as(
+        held.identity(cache.recipe, classifier.layer)
+    ):
+        return
     lines = differences(cache.recipe, classifier.recipe)
     if held is None:
         lines.append(f"layers: {', '.join(cache.layers)} in the cache, {classifier.layer} asked for")

@@ -105,7 +105,7 @@ def _of_path(path: Path) -> Iterator[Photo]:
             raise MissingFileError(f"no images in {path}" + (f"; left out: {unread}" if unread else ""))
         if unread:
             warn(f"left out: {unread}")
-        left_out.tell_bare()
+        left_out.tell_by_content()
         for file in files:
             yield Photo(str(file), partial(_of_file, file))
     else:

@@ -216,9 +216,9 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
         compute_dtype=classifier.recipe["compute_dtype"],
         stored_dtype=classifier.recipe["stored_dtype"],
     )
-    here = LayerIdentity(recipe.to_json(), classifier.layer, _weights_to(network, classifier.layer))
-    same = recipe.fingerprint(classifier.layer) == classifier.fingerprint
-    if not same and not classifier.features_identity.same_as(here):
+    layer = classifier.layer
+    here = LayerIdentity(recipe.to_json(), layer, _weights_to(network, layer), recipe.fingerprint(layer))
+    if not classifier.features_identity.same_as(here):
         lines = differences(classifier.recipe, recipe.to_json())
         raise IdentityError(
             "the backbone on this machine gives other features than the classifier was trained on:\n  "

@@ -10,8 +10,8 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.seen_images import count_seen
-from featcache.core.disk.contents import HDF5
-from featcache.core.disk.names import expanded, read_file
+from featcache.core.disk.contents import CACHE
+from featcache.core.disk.names import expanded
 from featcache.core.disk.storage import OTHER_HOME, advising
 from featcache.core.environment import home
 from featcache.core.identity import sha256_json
@@ -19,6 +19,7 @@ from featcache.datasets import Dataset, open_to_score
 from featcache.datasets.dataset import labels_needed
 from featcache.datasets.spec_options import FOLDER_OPTIONS, read_options
 from featcache.errors import MissingFileError, UsageError
+from featcache.images.given_path import what_is
 from featcache.splits.selection import NONE
 from featcache.splits.slices import ALL
 
@@ -106,12 +107,7 @@ def _predicted(spec: str) -> str:
 
 def _is_cache(given: str) -> bool:
     path = expanded(given)
-    if path.suffix == ".h5":
-        return True
-    try:
-        return read_file(path, len(HDF5)) == HDF5
-    except OSError:  # a folder, or the spec of a dataset
-        return False
+    return path.suffix == ".h5" or (os.path.isfile(path) and what_is(path) == CACHE)
 
 
 def _extracted(

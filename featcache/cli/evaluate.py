@@ -61,6 +61,7 @@ def command(
     """Score a classifier: accuracy, scores of each class, confusion matrix, the photos it gets wrong."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.classifier.classifier import Classifier
+    from featcache.datasets import photos_spec
 
     if errors is not None:
         from featcache.classifier.scored_images import errors_format
@@ -72,10 +73,16 @@ def command(
     refuse_no_cache(cache)
     loaded = Classifier.load(classifier)
     _refuse_contradictions(loaded, photos, cache, errors)
-    photos = _with_options(photos, label_from, splits, classes_at, allow_empty_classes=allow_empty_classes)
+    spec = photos_spec(
+        photos,
+        label_from=label_from,
+        splits=splits,
+        classes_at=classes_at,
+        allow_empty_classes=allow_empty_classes,
+    )
     with console.progress() as on_progress, without_labels(classifier):
         evaluation = loaded.evaluate(
-            photos or cache,
+            spec or cache,
             split,
             tta=tta,
             allow_empty_classes=allow_empty_classes,
@@ -99,28 +106,6 @@ def command(
         )
     if photos is None and cache is None and errors is None:
         console.note(to_see(classifier))
-
-
-def _with_options(
-    photos: str | None,
-    label_from: str | None,
-    splits: str | None,
-    classes_at: int | None,
-    *,
-    allow_empty_classes: bool,
-) -> str | None:
-    """Return the photos with the options that say how their folder is read."""
-    from featcache.datasets import folder_spec
-
-    given = {"--label-from": label_from, "--splits": splits, "--classes-at": classes_at}
-    named = [f"{option} {value}" for option, value in given.items() if value is not None]
-    if photos is None:
-        if flags := [*named, *(["--allow-empty-classes"] if allow_empty_classes else [])]:
-            raise UsageError(f"{flags[0]}: it is for photos, and none are given; name their folder")
-        return None
-    if not named:
-        return photos
-    return str(folder_spec(photos, label_from=label_from, splits=splits, classes_at=classes_at))
 
 
 def _refuse_contradictions(

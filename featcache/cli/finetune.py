@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.given_paths import refuse_cache_as_photos, refuse_no_cache, refuse_swapped
 from featcache.cli.options import RejectAccuracy, option, with_options
 from featcache.cli.signals import stop_gently
@@ -38,6 +39,10 @@ def command(
         str | None,
         typer.Option("--layer", "-l", help="Layer of --cache to train from.", rich_help_panel="Data"),
     ] = None,
+    label_from: LabelFrom = None,
+    splits: Splits = None,
+    classes_at: ClassesAt = None,
+    allow_empty_classes: AllowEmptyClasses = False,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the classifier; checkpoints go to OUTPUT.run.")
     ] = Path("finetuned"),
@@ -79,7 +84,17 @@ def command(
     refuse_swapped(NAME, classifier, dataset, cache)
     refuse_no_cache(cache)
     refuse_cache_as_photos(classifier, dataset)
-    arguments = {"cache": cache, "layer": layer, "rates": rate or (), "workers": workers, **settings}
+    arguments = {
+        "cache": cache,
+        "layer": layer,
+        "label_from": label_from,
+        "splits": splits,
+        "classes_at": classes_at,
+        "allow_empty_classes": allow_empty_classes,
+        "rates": rate or (),
+        "workers": workers,
+        **settings,
+    }
     if dry_run:
         from featcache.finetuning.dry_run import plan_finetuning
 

@@ -150,14 +150,19 @@ class LayerIdentity:
     weights_sha256
         `sha256_tensors` of the parameters and statistics of the stages as far as the layer; ``None`` where it is not
         known, as in caches and classifiers of earlier versions.
+    fingerprint
+        Of the features, where it was recorded: those of one fingerprint are the same.
     """
 
     recipe: Mapping[str, Any]
     layer: str
     weights_sha256: str | None
+    fingerprint: str | None = None
 
     def same_as(self, other: "LayerIdentity") -> bool:
-        """Return whether the features are known to be the same, whatever lies behind the layer."""
+        """Return whether the features are known to be the same, by their fingerprint or as far as the layer."""
+        if self.fingerprint is not None and self.fingerprint == other.fingerprint:
+            return True
         if self.weights_sha256 is None or other.weights_sha256 is None:
             return False
         return self._as_far_as_the_layer() == other._as_far_as_the_layer()

@@ -10,13 +10,14 @@ from urllib.parse import quote
 
 from featcache.core.argument_types import checked_types, spelled
 from featcache.core.disk.names import expanded, near_names
-from featcache.core.warning import warn_all
+from featcache.core.warning import warn, warn_all
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.folder_files import images_below, is_hidden
 from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import LAYOUTS, open_folder
 from featcache.datasets.formats.huggingface import open_hf
 from featcache.datasets.formats.split_lists import open_lists
+from featcache.datasets.formats.split_tables import metadata_of_splits, tables_of_splits
 from featcache.datasets.formats.table import open_table
 from featcache.datasets.formats.table_rows import READERS
 from featcache.datasets.formats.tables_beside import table_beside
@@ -29,7 +30,7 @@ from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, with
 from featcache.datasets.unlabelled import open_photo_lists, open_photos, without_labels
 from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
 
-__all__ = ["Dataset", "Record", "folder_spec", "open_dataset", "open_to_score"]
+__all__ = ["Dataset", "Record", "folder_spec", "open_dataset", "open_to_score", "photos_spec"]
 
 _SOURCES: Mapping[str, Callable[..., Dataset]] = {
     "folder": open_folder,
@@ -63,6 +64,11 @@ _MARKS = {
         ("images.txt", "image_class_labels.txt", "classes.txt"),
         ("annotations/trainval.txt", "images"),
         ("annotations/train.txt", "images"),
+        ("setid.mat", "imagelabels.mat"),
+        ("devkit/cars_train_annos.mat",),
+        ("cars_train_annos.mat",),
+        ("cars_annos.mat",),
+        ("train_list.mat", "test_list.mat"),
     ),
 }
 """Files by which a folder is recognised as another kind of dataset than class folders, for error messages."""
@@ -171,6 +177,32 @@ def folder_spec(
     return spec
 
 
+def photos_spec(
+    photos: str | os.PathLike[str] | Dataset | None,
+    *,
+    label_from: str | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
+    allow_empty_classes: bool = False,
+) -> str | os.PathLike[str] | Dataset | None:
+    """Return `folder_spec` of photos that need not be given; without them, options for them are refused.
+
+    Raises
+    ------
+    UsageError
+        If one is given without photos, or for what is no folder.
+    """
+    if photos is not None:
+        return folder_spec(photos, label_from=label_from, splits=splits, classes_at=classes_at)
+    given = {"label_from": label_from, "splits": splits, "classes_at": classes_at}
+    named = [f"{spelled(name)} {value}" for name, value in given.items() if value is not None]
+    if allow_empty_classes:
+        named.append(spelled("allow_empty_classes"))
+    if named:
+        raise UsageError(f"{named[0]}: it is for photos, and none are given; name their folder")
+    return None
+
+
 def _told(data: Dataset) -> Dataset:
     """Warn of classes that people take for one, whatever the source is."""
     warn_all(f"{data.spec}: {note}" for note in alike(data.classes))
@@ -194,11 +226,11 @@ def _open(name: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset
         if re.fullmatch(r"\d+\.\d+\.\d+", rest):
             raise UsageError(f"dataset {name!r}: no source {kind!r}; a dataset of TFDS is tfds:{name}")
         raise UsageError(f"dataset {name!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
-    return _open_path(name, sources["folder"])
+    return _open_path(name, sources["folder"], sources["csv"])
 
 
-def _open_path(path: str, open_: Callable[[str], Dataset]) -> Dataset:
-    """Open a folder; for any other path, name the likely kind in the error."""
+def _open_path(path: str, open_: Callable[[str], Dataset], open_csv: Callable[[str], Dataset]) -> Dataset:
+    """Open a folder, or the tables in its splits that label it; for any other path, the error names the likely kind."""
     file, mark, _ = path.rpartition("?")  # options may stand behind it already
     suffix = Path(file if mark else path).suffix.casefold()
     meant = "lists" if open_ is open_photos and suffix == ".txt" else _SUFFIXES.get(suffix)
@@ -214,9 +246,21 @@ def _open_path(path: str, open_: Callable[[str], Dataset]) -> Dataset:
             raise MissingFileError(f"{error}; a dataset of TFDS would be tfds:{path}") from None
         raise
     except DataError as error:
+        if found := _by_metadata(path, open_csv):
+            return found
         if meant := _other_spec(expanded(path), path, any_table=LAYOUTS in str(error)):
             raise DataError(f"{error}. Did you mean {meant}?") from None
         raise
+
+
+def _by_metadata(path: str, open_csv: Callable[[str], Dataset]) -> Dataset | None:
+    """Open a folder whose splits each hold a table that labels the images beside it; ``None`` where it is none such."""
+    if not (name := metadata_of_splits(expanded(path))):
+        return None
+    tables = os.path.join(path, "*", name)
+    found = open_csv(tables)
+    warn(f"{path}: labels are those of {name} in its splits, as {shlex.quote(f'csv:{tables}')} reads them")
+    return found
 
 
 def _other_spec(folder: Path, path: str, *, any_table: bool) -> str | None:
@@ -242,6 +286,8 @@ def _other_spec(folder: Path, path: str, *, any_table: bool) -> str | None:
     images = {os.path.relpath(each.path, folder): "" for each in found_images}
     if table := table_beside(folder, path, images):
         return table.said
+    if several := tables_of_splits(folder):
+        return shlex.quote(f"csv:{os.path.join(path, '*', several)}")
     names = (*_TABLES, *(read if any_table else ()))
     tables = (
         shlex.quote(f"csv:{os.path.join(path, name)}") for name in names if os.path.isfile(folder / name)

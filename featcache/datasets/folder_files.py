@@ -1,4 +1,4 @@
-"""The images below a folder, in natural order; no file is opened but those without an extension."""
+"""The images below a folder, in natural order; no file is opened but those whose names tell no image that is read."""
 
 import os
 import stat
@@ -6,13 +6,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.datasets.bare_files import format_without_extension
+from featcache.datasets.bare_files import format_by_content
 from featcache.datasets.dataset import access_errors
 from featcache.datasets.file_state import file_state
 from featcache.datasets.left_out import LeftOut
 from featcache.datasets.names import natural_key
 from featcache.images.names import is_image_name
 from featcache.images.signatures import is_read
+
+_OF_SYSTEMS = frozenset(
+    {
+        "@eadir",
+        "@tmp",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+        "~snapshot",
+    }  # Synology, QNAP, NetApp
+    | {"$recycle.bin", "system volume information", "lost+found", "__pycache__"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +94,20 @@ def images_below(
                 yield FoundImage(entry.path, 0, 0, b"")
             else:
                 skipped["link back to a folder above"] += 1
-        elif not is_image_name(entry.name) and not _is_bare_image(entry, skipped):
+        elif not is_image_name(entry.name) and not _is_image_by_content(entry, skipped):
             continue
         else:
             hollow.clear()
             yield _found(entry)
 
 
-def _is_bare_image(entry: os.DirEntry[str], skipped: LeftOut) -> bool:
-    """Return whether a file without extension begins as a picture that is read; counts what is none."""
-    kind = format_without_extension(entry.path)
+def _is_image_by_content(entry: os.DirEntry[str], skipped: LeftOut) -> bool:
+    """Return whether a file begins as a picture that is read, though its name tells none; counts what is none."""
+    kind = format_by_content(entry.path)
     if kind is None or not is_read(kind):
         skipped.no_image(entry.name, kind)
         return False
-    skipped.bare.append(entry.name)
+    skipped.by_content(entry.name, kind)
     return True
 
 
@@ -121,7 +134,9 @@ def entries_of(folder: str | Path, skipped: LeftOut) -> Iterator[os.DirEntry[str
     with access_errors(folder, "list"), os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: natural_key(entry.name))
     for entry in entries:
-        if is_hidden(entry.name):
+        if _is_of_system(entry.name):
+            skipped[f"folder of a system ({entry.name}/)"] += 1
+        elif is_hidden(entry.name):
             skipped["hidden"] += 1
         elif is_folder(entry) or _is_file(entry) or is_image_name(entry.name):
             yield entry
@@ -131,7 +146,12 @@ def entries_of(folder: str | Path, skipped: LeftOut) -> Iterator[os.DirEntry[str
 
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder of this name is no part of a dataset, such as what a Mac leaves behind."""
-    return name.startswith((".", "__MACOSX"))
+    return name.startswith((".", "__MACOSX")) or _is_of_system(name)
+
+
+def _is_of_system(name: str) -> bool:
+    """Return whether a folder is called as those that network disks, Windows and Linux keep for themselves."""
+    return name.casefold() in _OF_SYSTEMS
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

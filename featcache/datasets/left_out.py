@@ -7,9 +7,9 @@ from pathlib import Path
 
 from featcache.core.argument_types import spelled
 from featcache.core.display import some
-from featcache.core.warning import warn
+from featcache.core.warning import warn, warn_all
 from featcache.errors import DataError
-from featcache.images.names import unread_format
+from featcache.images.names import may_hold_pictures, unread_format
 from featcache.images.signatures import WITH_PLUGIN, way_out
 
 _MOST_ENDINGS = 8
@@ -25,12 +25,15 @@ class LeftOut(Counter[str]):
         Extension to number of files that are no pictures.
     bare
         Names of files without extension that are pictures by their first bytes, and taken.
+    misnamed
+        Extension of a format that is not read, and the format that is in files of this name, to their names; taken.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.endings: Counter[str] = Counter()
         self.bare: list[str] = []
+        self.misnamed: dict[tuple[str, str], list[str]] = {}
         self._unread: dict[str, list[str]] = {}
 
     def no_image(self, name: str, found: str | None = None) -> None:
@@ -48,11 +51,28 @@ class LeftOut(Counter[str]):
         else:
             self._unread.setdefault(unread, []).append(name)
 
+    def by_content(self, name: str, found: str) -> None:
+        """Note a file that is taken as the picture that its first bytes tell.
+
+        Parameters
+        ----------
+        name
+            Its name, without extension or with that of a format that is not read.
+        found
+            The format.
+        """
+        if ending := os.path.splitext(name)[1].casefold():
+            self.misnamed.setdefault((ending, found), []).append(name)
+        else:
+            self.bare.append(name)
+
     def include(self, other: "LeftOut") -> None:
         """Count what another has counted, too."""
         self.update(other)
         self.endings.update(other.endings)
         self.bare += other.bare
+        for key, names in other.misnamed.items():
+            self.misnamed.setdefault(key, []).extend(names)
         for unread, names in other._unread.items():
             self._unread.setdefault(unread, []).extend(names)
 
@@ -70,6 +90,13 @@ class LeftOut(Counter[str]):
         """Return the formats that are not read, and how many pictures are of each."""
         return {own: len(names) for own, names in self._unread.items()}
 
+    def unread_pictures(self) -> dict[str, int]:
+        """Return what holds pictures that are not read: their formats, and extensions of arrays and videos."""
+        others = {
+            ending: count for ending, count in sorted(self.endings.items()) if may_hold_pictures(ending)
+        }
+        return {**self.unread_formats(), **others}
+
     def reasons(self) -> dict[str, int]:
         """Return all reasons, the longest last."""
         return {**_no_images(self.endings), **self, **self.unread()}
@@ -78,16 +105,26 @@ class LeftOut(Counter[str]):
         """Warn of pictures whose format is not read, and of files that are pictures by their first bytes alone."""
         if unread := self.unread():
             warn(in_words(unread))  # in the words of the line that extractions print
-        self.tell_bare()
+        self.tell_by_content()
 
-    def tell_bare(self) -> None:
+    def tell_by_content(self) -> None:
         """Warn of files that are pictures by their first bytes alone."""
+        warn_all(_misnamed(found, names) for (_, found), names in self.misnamed.items())
         if self.bare:
             several = len(self.bare) > 1
             warn(
                 f"{len(self.bare)} file{'s' if several else ''} without extension ({some(self.bare, 3)}) "
                 f"{'are images' if several else 'is an image'} by the first bytes, and taken"
             )
+
+
+def _misnamed(found: str, names: list[str]) -> str:
+    """Return what is said of files of one extension that are of another format."""
+    ending = os.path.splitext(names[0])[1]
+    if len(names) > 1:
+        return f"{len(names)} files are called {ending} and are {found} files: read as what they are ({some(names, 3)})"
+    article = "an" if found == "AVIF" else "a"
+    return f"1 file is called {ending} and is {article} {found}: read as what it is ({names[0]})"
 
 
 def by_extension(endings: Mapping[str, int]) -> str:
@@ -127,7 +164,7 @@ def without_images(classes: Sequence[str]) -> dict[str, int]:
 
 
 def refuse_vanished(root: Path, vanished: Mapping[str, LeftOut]) -> None:
-    """Refuse class folders that hold pictures, none of which is read.
+    """Refuse class folders that hold pictures, or arrays or videos of them, none of which is read.
 
     Parameters
     ----------
@@ -143,7 +180,7 @@ def refuse_vanished(root: Path, vanished: Mapping[str, LeftOut]) -> None:
     """
     if not vanished:
         return
-    counts = {name: own.unread_formats() for name, own in vanished.items()}
+    counts = {name: own.unread_pictures() for name, own in vanished.items()}
     held = [f"{name}/: {', '.join(f'{n} {kind}' for kind, n in own.items())}" for name, own in counts.items()]
     kinds = dict.fromkeys(kind for own in counts.values() for kind in own)
     first = next((kind for kind in kinds if kind in WITH_PLUGIN), next(iter(kinds)))

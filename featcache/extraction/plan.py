@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.cache import LayerSpec
 from featcache.cache.layout import layers_of
-from featcache.core.identity import LayerIdentity, differences
+from featcache.core.identity import differences
 from featcache.errors import IdentityError
 from featcache.extraction.row_table import UNREADABLE
 
@@ -94,16 +94,9 @@ def serves(identity: Mapping[str, Any], recipe: Mapping[str, Any], layers: Mappi
 
     Of the weights, those as far as each layer count; see `featcache.core.identity.LayerIdentity`.
     """
-    held = layers_of(identity)
-    if identity["recipe"] == recipe:
-        return all(
-            name in held and held[name].fingerprint == spec.fingerprint for name, spec in layers.items()
-        )
-    theirs = {
-        name: LayerIdentity(identity["recipe"], name, spec.weights_sha256) for name, spec in held.items()
-    }
-    return bool(layers) and all(
-        name in theirs and theirs[name].same_as(LayerIdentity(recipe, name, spec.weights_sha256))
+    held, theirs = layers_of(identity), identity["recipe"]
+    return (bool(layers) or theirs == recipe) and all(
+        name in held and held[name].identity(theirs, name).same_as(spec.identity(recipe, name))
         for name, spec in layers.items()
     )
 

@@ -286,7 +286,7 @@ def _same_to_cut(
     except UsageError:
         return False
     mine = LayerIdentity(want, name, network.weights_sha256_to(name))
-    return mine.same_as(LayerIdentity(have, name, cache.layers[name].weights_sha256))
+    return mine.same_as(cache.layers[name].identity(have, name))
 
 
 def _map_layer(network: "LoadedBackbone", cache: FeatureCache, layer: str | None) -> str:

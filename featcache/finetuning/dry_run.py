@@ -14,7 +14,7 @@ from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.core.argument_types import checked_types
 from featcache.core.progress import OnProgress, Progress
-from featcache.datasets import Dataset
+from featcache.datasets import Dataset, photos_spec
 from featcache.finetuning.data import extracted_slice
 from featcache.finetuning.inputs import Batch, PhotoInputs, batches
 from featcache.finetuning.loop import Loop
@@ -68,13 +68,17 @@ class FineTuningPlan:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
 
-@checked_types()
+@checked_types(but=("splits",))
 def plan_finetuning(
     classifier: str | os.PathLike[str] | Classifier,
     dataset: str | Path | Dataset | None = None,
     *,
     cache: str | os.PathLike[str] | FeatureCache | None = None,
     layer: str | None = None,
+    label_from: str | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
+    allow_empty_classes: bool = False,
     augment: str | None = None,
     compute_dtype: str | None = None,
     rates: Mapping[str, float] | Sequence[str] = (),
@@ -86,9 +90,17 @@ def plan_finetuning(
 
     Parameters
     ----------
-    classifier, dataset, cache, layer, augment, compute_dtype, rates, workers, on_progress, **arguments
+    classifier, dataset, cache, layer, label_from, splits, classes_at, allow_empty_classes, augment, compute_dtype, \
+    rates, workers, on_progress, **arguments
         See `featcache.finetune`.
     """
+    photos = photos_spec(
+        dataset,
+        label_from=label_from,
+        splits=splits,
+        classes_at=classes_at,
+        allow_empty_classes=allow_empty_classes,
+    )
     start = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     report = on_progress or (lambda progress: None)
     settings = tune_settings(
@@ -99,7 +111,16 @@ def plan_finetuning(
         rates=rates,
         **arguments,
     )
-    setup = prepare_setup(start, dataset, settings, cache=cache, layer=layer, report=report, workers=workers)
+    setup = prepare_setup(
+        start,
+        photos,
+        settings,
+        cache=cache,
+        layer=layer,
+        allow_empty_classes=allow_empty_classes,
+        report=report,
+        workers=workers,
+    )
     report(Progress("measure"))
     return _make_plan(setup, start)
 

@@ -14,7 +14,7 @@ from featcache.core.disk.names import resolved
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.schema import spelled_out
 from featcache.core.warning import warn_all
-from featcache.datasets import Dataset
+from featcache.datasets import Dataset, photos_spec
 from featcache.errors import UsageError
 from featcache.finetuning.settings import SETTINGS, FineTuningArguments, tune_settings
 
@@ -31,6 +31,10 @@ def finetune(
     *,
     cache: str | os.PathLike[str] | FeatureCache | None = None,
     layer: str | None = None,
+    label_from: str | None = None,
+    splits: str | Mapping[str, str] | None = None,
+    classes_at: int | None = None,
+    allow_empty_classes: bool = False,
     output: str | os.PathLike[str] | None = "finetuned",
     reject_accuracy: float = 0.95,
     checkpoint_minutes: float = 10.0,
@@ -55,6 +59,9 @@ def finetune(
     cache, layer
         Train from a cached cut instead: the output of a stage, as ``extract(layers=("block_13:map",))`` caches it.
         No photo is decoded, and the frozen part never runs.
+    label_from, splits, classes_at, allow_empty_classes
+        How a folder of photos is read, as `featcache.extract` takes them; the photos that the classifier was trained on
+        are read as they were then.
     output
         Folder for the classifier; checkpoints and history go into ``OUTPUT.run``. ``None`` to save nothing.
     reject_accuracy
@@ -108,9 +115,10 @@ def finetune(
     Raises
     ------
     UsageError
-        If a setting has an invalid value, a stage or pattern does not exist, or the classes differ.
+        If a setting has an invalid value, a stage or pattern does not exist, or the classes differ; if an option for
+        photos is given without them, or for what is no folder.
     DataError
-        If there are no training rows.
+        If there are no training rows, or a class would vanish from the photos.
     IdentityError
         If the cached cut is of other weights, or the run to resume is of other settings.
     WeightsError
@@ -120,6 +128,13 @@ def finetune(
     """
     started = time.monotonic()
     require_accuracy(reject_accuracy)
+    photos = photos_spec(
+        dataset,
+        label_from=label_from,
+        splits=splits,
+        classes_at=classes_at,
+        allow_empty_classes=allow_empty_classes,
+    )
     if output is not None:
         require_place(resolved(output))  # now, not after hours of training
     given = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
@@ -134,7 +149,16 @@ def finetune(
 
     if tensorboard:
         require_package()  # before a run is replaced
-    setup = prepare_setup(start, dataset, chosen, cache=cache, layer=layer, report=report, workers=workers)
+    setup = prepare_setup(
+        start,
+        photos,
+        chosen,
+        cache=cache,
+        layer=layer,
+        allow_empty_classes=allow_empty_classes,
+        report=report,
+        workers=workers,
+    )
     folder = None
     if output is not None:
         place = run_place(output)

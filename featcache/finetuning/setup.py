@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,11 +121,12 @@ def _row_weights(rule: str, labels: np.ndarray, train: np.ndarray, names: Sequen
 
 def prepare_setup(
     classifier: Classifier,
-    dataset: str | Path | Dataset | None,
+    dataset: str | os.PathLike[str] | Dataset | None,
     settings: FineTuningSettings,
     *,
     cache: str | os.PathLike[str] | FeatureCache | None,
     layer: str | None,
+    allow_empty_classes: bool = False,
     report: OnProgress,
     workers: int | None,
 ) -> FineTuningSetup:
@@ -141,10 +141,12 @@ def prepare_setup(
         opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
         data = from_cut(classifier, network, opened, layer)
     else:
-        given = classifier.provenance["dataset"] if dataset is None else dataset
-        # Of a class without a readable picture the classifier decides: all of its own have to be there.
+        # What may be left out of the photos that it was trained on, the extraction was told.
+        given, allowed = (
+            (classifier.provenance["dataset"], True) if dataset is None else (dataset, allow_empty_classes)
+        )
         with labels_needed(lambda spec: "fine-tuning learns from labels: name photos that have them"):
-            found = open_dataset(given, allow_empty_classes=True)
+            found = open_dataset(given, allow_empty_classes=allowed)
         data = from_photos(classifier, found, report=report, workers=workers)
     if not len(data.rows.val) and not len(data.rows.test):
         raise DataError(

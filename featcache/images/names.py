@@ -23,6 +23,12 @@ _UNREAD = {
     "OpenEXR": ".exr",
     "DICOM": ".dcm",
 }
+_OTHER_PICTURES = frozenset(
+    {".npy", ".npz", ".nii", ".nrrd", ".mha"}
+    | {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"}
+)
+"""Of arrays, volumes and videos: no images, and pictures are in them."""
+
 _UNREAD_FORMATS = {end: name for name, ends in _UNREAD.items() for end in ends.split()}
 
 
@@ -36,6 +42,11 @@ def unread_format(name: str) -> str | None:
     """Return the format of a picture that is not read, such as ``"HEIC"``, by its name; ``None`` of other files."""
     found = _UNREAD_FORMATS.get(os.path.splitext(name)[1].casefold())
     return None if found is None or is_read(found) else found
+
+
+def may_hold_pictures(ending: str) -> bool:
+    """Return whether files of an extension are arrays, volumes or videos, of which images can be made."""
+    return ending.casefold() in _OTHER_PICTURES
 
 
 def holds_images(folder: str | Path) -> bool:

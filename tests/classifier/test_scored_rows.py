@@ -43,6 +43,20 @@ def test_of_photos_without_splits_every_one_is_scored(classifier, cache):
     assert classifier.evaluate(cache(["train"] * 9 + ["test"] * 9, drawn=True), "test").count == 9
 
 
+@pytest.mark.parametrize("name", ["features", "features.bin", "other.hdf5"])
+def test_a_cache_is_known_by_its_content_whatever_it_is_called(classifier, cache, tmp_path, name):
+    place = cache(["train"] * 6 + ["test"] * 3).path.rename(tmp_path / name)
+    assert classifier.evaluate(place).count == 3
+
+
+def test_other_files_of_its_container_are_none(classifier, tmp_path):
+    (tmp_path / "weights.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(504))
+    with pytest.raises(
+        DataError, match=r"weights\.hdf5 is a file of a network's weights, no dataset of photos"
+    ):
+        classifier.evaluate(tmp_path / "weights.hdf5")
+
+
 @pytest.mark.parametrize(
     ("splits", "split", "note"),
     [

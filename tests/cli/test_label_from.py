@@ -63,6 +63,19 @@ def test_without_photos_there_are_no_names(cli, photos, trained):
     assert "--allow-empty-classes: it is for photos, and none are given; name their folder" in refused.err
 
 
+def test_fine_tuning_takes_the_options_too(cli, photos, trained):
+    for number in range(12):
+        save_photo(photos / f"owl.{number}.png", f"owl/{number}.png")
+    planned = cli(
+        "finetune", str(trained.folder), "photos", *OPTION, "--train-from", "head", "--dry-run", "--json"
+    )
+    assert sum(planned.result[split] for split in ("train", "val", "test")) == 36
+    for options in (OPTION, ("--splits", "none"), ("--classes-at", "2"), ("--allow-empty-classes",)):
+        refused = cli("finetune", str(trained.folder), *options)
+        assert refused.code == 2
+        assert f"{' '.join(options)}: it is for photos, and none are given; name their folder" in refused.err
+
+
 def test_names_that_do_not_fit_are_shown_to_the_command(cli, photos):
     save_photo(photos / "7.png", "cat/7.png")
     ran = cli("data", "check", "photos", *OPTION)

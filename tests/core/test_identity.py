@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.core.identity import (
+    LayerIdentity,
     Recipe,
     canonical_json,
     differences,
@@ -165,6 +166,31 @@ def test_every_field_changes_the_fingerprint_and_is_named_as_different():
 def test_the_layer_changes_the_fingerprint():
     assert RECIPE.fingerprint("pool") != RECIPE.fingerprint("pool:flatten")
     assert RECIPE.fingerprint("pool") == fingerprint(RECIPE.to_json(), "pool")
+
+
+def test_features_are_the_same_by_fingerprint_or_as_far_as_the_layer():
+    recipe = Recipe("vgg16", 1, {"classes": 1000}, "ab" * 32, {"crop_pct": 0.875}).to_json()
+    headless = {
+        **recipe,
+        "backbone": {**recipe["backbone"], "config": {"classes": 0}, "weights_sha256": "cd" * 32},
+    }
+    other = {**recipe, "stored_dtype": "float16"}
+    one = LayerIdentity(recipe, "pool", "01" * 32, "aa")
+    same = (
+        LayerIdentity(other, "image:statistics", None, "aa"),  # one fingerprint says it all
+        LayerIdentity(headless, "pool", "01" * 32, "bb"),
+        LayerIdentity(headless, "pool", "01" * 32),
+    )
+    differs = (
+        LayerIdentity(headless, "pool", "02" * 32, "bb"),
+        LayerIdentity(headless, "pool", None, "bb"),
+        LayerIdentity(headless, "logits", "01" * 32, "bb"),
+        LayerIdentity(other, "pool", "01" * 32, "bb"),
+    )
+    assert all(one.same_as(each) and each.same_as(one) for each in same)
+    assert not any(one.same_as(each) or each.same_as(one) for each in differs)
+    unknown = LayerIdentity(recipe, "pool", None)  # nothing is recorded of either
+    assert not unknown.same_as(unknown)
 
 
 def test_a_recipe_survives_json():

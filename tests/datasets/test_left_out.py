@@ -93,6 +93,21 @@ VANISHED = {
         "1 class folder would be empty, as no picture in it is read (tulips/: 1 DICOM, 1 HEIC); convert those to "
         f"{HEIF}; {ALLOW.format('this class')}",
     ),
+    "arrays": (
+        ["tulips/1.npy", "tulips/2.NPY"],
+        f"1 class folder would be empty, as no picture in it is read (tulips/: 2 .npy); convert those to {FORMATS}; "
+        f"{ALLOW.format('this class')}",
+    ),
+    "videos": (
+        ["tulips/1.mp4", "tulips/2.mov", "tulips/notes.txt"],
+        "1 class folder would be empty, as no picture in it is read (tulips/: 1 .mov, 1 .mp4); convert those to "
+        f"{FORMATS}; {ALLOW.format('this class')}",
+    ),
+    "volumes beside photos of phones": (
+        ["tulips/1.heic", "tulips/1.nii"],
+        "1 class folder would be empty, as no picture in it is read (tulips/: 1 HEIC, 1 .nii); convert those to "
+        f"{HEIF}; {ALLOW.format('this class')}",
+    ),
     "nested": (
         ["tulips/2021/1.psd"],
         "1 class folder would be empty, as no picture in it is read (tulips/: 1 Photoshop); convert those to "
@@ -113,6 +128,31 @@ def test_a_class_that_would_vanish_is_refused_unless_allowed(tmp_path, situation
         found = open_dataset(spec, allow_empty_classes=True)
         assert found.classes == ("cat", "dog")
         assert any(why.startswith("class folder") for why in found.skipped)
+
+
+SYSTEM = ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@Recycle")
+
+
+@pytest.mark.parametrize("name", SYSTEM)
+def test_folders_of_systems_are_no_classes_and_a_line(tmp_path, name):
+    tree(tmp_path, *BASIS, f"{name}/1.jpg", f"cat/{name}/1.jpg/SYNOPHOTO_THUMB_M.jpg", f"dog/{name}/1.heic")
+    found = open_dataset(str(tmp_path))
+    assert [record.id for record in found.records] == list(BASIS)
+    assert found.skipped == {f"folder of a system ({name}/)": 3}
+
+
+def test_folders_of_systems_hide_no_layout(tmp_path):
+    tree(tmp_path, *(f"unpacked/{split}/{name}" for split in ("train", "test") for name in BASIS))
+    tree(tmp_path, "@eaDir/1.jpg", "unpacked/@eaDir/2.jpg", "__MACOSX/1.jpg", ".thumbnails/1.jpg")
+    with pytest.warns(
+        FeatcacheWarning, match=r"the dataset is taken from unpacked/, the only folder of images in it"
+    ):
+        found = open_dataset(str(tmp_path))
+    assert {record.split for record in found.records} == {"train", "test"}
+    assert found.skipped == {
+        "folder of a system (@eaDir/)": 1,
+        "hidden": 2,
+    }  # in the folders above the splits
 
 
 def test_a_class_that_would_vanish_from_one_split_is_refused_too(tmp_path):
@@ -191,6 +231,91 @@ def test_a_heic_without_extension_is_named(tmp_path):
         FeatcacheWarning, match=re.escape("HEIC file (IMG_1): unsupported format; convert it to")
     ):
         open_dataset(str(tmp_path))
+
+
+MISNAMED = {
+    "a phone's JPEG": (".HEIC", "JPEG", "1 file is called .HEIC and is a JPEG: read as what it is (a.HEIC)"),
+    "a PNG called .jp2": (".jp2", "PNG", "1 file is called .jp2 and is a PNG: read as what it is (a.jp2)"),
+    "a WebP called .jxl": (".jxl", "WebP", "1 file is called .jxl and is a WEBP: read as what it is (a.jxl)"),
+    "an AVIF called .heif": (
+        ".heif",
+        "AVIF",
+        "1 file is called .heif and is an AVIF: read as what it is (a.heif)",
+    ),
+    "a JPEG called .dng": (".dng", "JPEG", "1 file is called .dng and is a JPEG: read as what it is (a.dng)"),
+    "a TIFF called .psd": (".psd", "TIFF", "1 file is called .psd and is a TIFF: read as what it is (a.psd)"),
+}
+
+
+@pytest.mark.parametrize("situation", MISNAMED)
+def test_a_picture_by_another_formats_name_is_read_by_its_content(tmp_path, situation):
+    ending, kind, told = MISNAMED[situation]
+    tree(tmp_path, *BASIS)
+    (tmp_path / "tulips").mkdir()
+    (tmp_path / "tulips" / f"a{ending}").write_bytes(BEGINNINGS[kind])
+    with pytest.warns(FeatcacheWarning, match=f"^{re.escape(told)}$"):
+        found = open_dataset(str(tmp_path))
+    assert found.classes == ("cat", "dog", "tulips")
+    assert [record.id for record in found.records] == ["cat/1.jpg", "dog/1.jpg", f"tulips/a{ending}"]
+    assert not found.skipped
+
+
+def test_several_such_files_are_counted_by_name_and_format(tmp_path):
+    tree(tmp_path, *BASIS)
+    for name, kind in (("1.heic", "JPEG"), ("2.HEIC", "JPEG"), ("3.heic", "PNG")):
+        (tmp_path / "cat" / name).write_bytes(BEGINNINGS[kind])
+    with pytest.warns(FeatcacheWarning) as told:
+        open_dataset(str(tmp_path))
+    assert [str(each.message) for each in told] == [
+        "2 files are called .heic and are JPEG files: read as what they are (1.heic, 2.HEIC)",
+        "1 file is called .heic and is a PNG: read as what it is (3.heic)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("a.heic", b"\0\0\0\x1cftypheic\0\0\0\0mif1heic"),
+        ("a.heic", b"\0\0\0\x1cftypisom\0\0\0\0isomiso2"),
+        ("a.jxl", b"\xff\x0a\0\0"),
+        ("a.dng", BEGINNINGS["TIFF"]),  # as all of them begin
+        ("a.dcm", BEGINNINGS["TIFF"]),  # a file that is both
+        ("a.svg", b"<svg>"),
+        ("a.heic", b""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::featcache.FeatcacheWarning")
+def test_pictures_of_unread_formats_stay_left_out(tmp_path, name, start):
+    tree(tmp_path, *BASIS)
+    (tmp_path / "cat" / name).write_bytes(start)
+    found = open_dataset(str(tmp_path))
+    assert [record.id for record in found.records] == list(BASIS)
+    assert [why.partition(":")[0][-len(name) - 1 : -1] for why in found.skipped] == [name]
+
+
+def test_lists_and_photos_to_predict_read_them_too(tmp_path):
+    tree(tmp_path, *BASIS, "cat/3.jpg")
+    for name, kind in (("2.heic", "JPEG"), ("3.heic", "JPEG")):
+        (tmp_path / "cat" / name).write_bytes(BEGINNINGS[kind])
+    (tmp_path / "cat" / "4.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic")
+    (tmp_path / "train.txt").write_text("cat/2.heic\ncat/3\ncat/3.heic\ncat/4\ndog/1\n")
+    found = open_dataset(f"lists:{tmp_path}")
+    assert [record.id for record in found.records] == ["cat/2.heic", "cat/3.jpg", "cat/3.heic", "dog/1.jpg"]
+    (tmp_path / "train.txt").write_text("cat/2\ndog/1\n")
+    assert [record.id for record in open_dataset(f"lists:{tmp_path}").records] == ["cat/2.heic", "dog/1.jpg"]
+    files, left_out = image_files(tmp_path / "cat")
+    assert [file.name for file in files] == ["1.jpg", "2.heic", "3.heic", "3.jpg"]
+    assert left_out.misnamed == {(".heic", "JPEG"): ["2.heic", "3.heic"]}
+
+
+def test_lists_name_photos_that_a_plugin_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr("featcache.images.names.is_read", lambda kind: kind == "HEIC")
+    tree(tmp_path, *BASIS)
+    for name in ("1", "2", "3"):
+        (tmp_path / "cat" / f"{name}.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic")
+    (tmp_path / "train.txt").write_text("cat/1\ncat/2\ncat/3.heic\ndog/1\n")
+    found = open_dataset(f"lists:{tmp_path}")
+    assert [record.id for record in found.records] == ["cat/1.jpg", "cat/2.heic", "cat/3.heic", "dog/1.jpg"]
 
 
 def test_photos_to_predict_and_lists_take_files_without_extension_too(tmp_path):

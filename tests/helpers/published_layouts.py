@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
 
 @cache
@@ -27,6 +29,12 @@ def _text(root: Path, name: str, text: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+def _matlab(root: Path, name: str, **variables: np.ndarray) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, variables, do_compression=True)
 
 
 def dogs_vs_cats(root: Path) -> None:
@@ -191,6 +199,32 @@ def oxford_flowers(root: Path) -> None:
     )
 
 
+def oxford_flowers_of_the_publisher(root: Path) -> None:
+    """Oxford's 102 flowers as published: numbered images, labels and splits in MATLAB files."""
+    _images(root / "flowers-102", (f"jpg/image_{n:05d}.jpg" for n in range(1, 7)))
+    _matlab(root / "flowers-102", "imagelabels.mat", labels=np.array([[1, 10, 1, 2, 10, 2]], np.uint8))
+    splits = {"trnid": [[1, 2, 4]], "valid": [[3]], "tstid": [[6, 5]]}
+    _matlab(
+        root / "flowers-102", "setid.mat", **{name: np.array(own, np.uint16) for name, own in splits.items()}
+    )
+
+
+def stanford_cars_of_the_publisher(root: Path) -> None:
+    """Stanford's cars as published: structures of boxes, classes and names in MATLAB files of a "devkit"."""
+    place = root / "stanford_cars"
+    _images(place, (f"cars_{split}/{n:05d}.jpg" for split in ("train", "test") for n in range(1, 5)))
+    names = np.array([["Volvo 240 Sedan 1993", "AM General Hummer SUV 2000"]], object)
+    _matlab(place, "devkit/cars_meta.mat", class_names=names)
+    kinds = [(name, "u1") for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class")]
+    for file in ("devkit/cars_train_annos", "cars_test_annos_withlabels"):
+        rows = [(1, 2, 30, 40, 1 + n % 2, f"{n:05d}.jpg") for n in range(1, 5)]
+        _matlab(place, f"{file}.mat", annotations=np.array([rows], [*kinds, ("fname", object)]))
+    rows = [(1, 2, 30, 40, f"{n:05d}.jpg") for n in range(1, 5)]
+    _matlab(
+        place, "devkit/cars_test_annos.mat", annotations=np.array([rows], [*kinds[:-1], ("fname", object)])
+    )
+
+
 def caltech_101(root: Path) -> None:
     """Caltech-101: folders of classes."""
     kinds = ("accordion", "airplanes", "BACKGROUND_Google")
@@ -228,6 +262,17 @@ def isic_2019(root: Path) -> None:
     _images(root / "isic2019", (f"ISIC_2019_Training_Input/ISIC_{n:07d}.jpg" for n in range(6)))
     rows = "".join(f"ISIC_{n:07d},{','.join(str(float(n % 3 == k)) for k in range(3))}\n" for n in range(6))
     _text(root / "isic2019", "ISIC_2019_Training_GroundTruth.csv", f"image,{','.join(kinds)}\n{rows}")
+
+
+def image_folder_of_hugging_face(root: Path) -> None:
+    """The Hugging Face library's ``imagefolder``: a table of labels in each split folder, names of its own files."""
+    for split in ("train", "validation", "test"):
+        names = [f"{n:04d}.png" for n in range(1, 5)]
+        _images(root / "imagefolder", (f"{split}/{name}" for name in names))
+        rows = ({"file_name": name, "label": ("cat", "dog")[n % 2]} for n, name in enumerate(names))
+        _text(
+            root / "imagefolder", f"{split}/metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
+        )
 
 
 def _coco(images: list[str], labels: list[tuple[int, int]], categories: dict[int, str]) -> str:
@@ -289,12 +334,15 @@ LAYOUTS: tuple[Callable[[Path], None], ...] = (
     cub_200,
     stanford_dogs,
     stanford_cars,
+    stanford_cars_of_the_publisher,
     oxford_pets,
     oxford_flowers,
+    oxford_flowers_of_the_publisher,
     caltech_101,
     eurosat,
     food_101,
     isic_2019,
+    image_folder_of_hugging_face,
     coco_animals,
     inaturalist_2018,
     inaturalist_2021,

@@ -27,12 +27,18 @@ EXPECTED: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "cub_200": (("001.Auk", "002.Owl"), {"train": 2, "test": 2}),
     "stanford_dogs": (("n02085620-Chihuahua", "n02115641-dingo"), {"": 4}),
     "stanford_cars": (("AM General Hummer SUV 2000", "Volvo 240 Sedan 1993"), {"train": 4, "test": 4}),
+    "stanford_cars_of_the_publisher": (
+        ("Volvo 240 Sedan 1993", "AM General Hummer SUV 2000"),
+        {"train": 4, "test": 4},
+    ),
     "oxford_pets": (("Abyssinian", "american_bulldog"), {"train": 4, "test": 4}),
     "oxford_flowers": (("1", "2", "10"), {"train": 6, "val": 6, "test": 6}),
+    "oxford_flowers_of_the_publisher": (("1", "2", "10"), {"train": 3, "val": 1, "test": 2}),
     "caltech_101": (("accordion", "airplanes", "BACKGROUND_Google"), {"": 6}),
     "eurosat": (("AnnualCrop", "SeaLake"), {"": 4}),
     "food_101": (("apple_pie", "waffles"), {"train": 2, "test": 2}),
     "isic_2019": (("MEL", "NV", "BCC"), {"": 6}),
+    "image_folder_of_hugging_face": (("cat", "dog"), {"train": 4, "val": 4, "test": 4}),
     "coco_animals": (("cat", "dog", "giraffe"), {"": 5}),
     "inaturalist_2018": (("6020", "7477"), {"": 4}),
     "inaturalist_2021": (

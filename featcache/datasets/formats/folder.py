@@ -159,7 +159,7 @@ def _by_folders(
         own = LeftOut()
         images = list(images_below(folder, own, (inode(root), inode(folder.parent))))
         found += (_Labelled(image, name, split) for image in images)
-        if not images and own.unread_formats():
+        if not images and own.unread_pictures():
             vanished[_below(str(folder), root)] = own
         skipped.include(own)
     classes = {own.label for own in found}

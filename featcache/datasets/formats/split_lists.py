@@ -3,13 +3,14 @@
 As Food-101 is unpacked: ``images/CLASS/NUMBER.jpg``, ``meta/train.txt`` and ``meta/test.txt`` with a line
 ``CLASS/NUMBER`` for each image, and ``meta/classes.txt`` with the names of the classes. Or lists beside the images, as
 they are written for Caffe: ``train.txt``, ``val.txt``, ``test.txt`` with lines ``path label``. Or as Oxford's pets and
-CUB-200-2011 are unpacked (`featcache.datasets.formats.joined_lists`).
+CUB-200-2011 are unpacked (`featcache.datasets.formats.joined_lists`), or Oxford's flowers and Stanford's cars
+(`featcache.datasets.matlab.mat_lists`).
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ from featcache.core.disk.names import expanded, meant_folders, require_file, req
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.core.warning import warn
 from featcache.datasets.dataset import Dataset, access_errors, features_alone
-from featcache.datasets.formats.joined_lists import IMAGES, are_joined, joined_entries, pet_label
+from featcache.datasets.formats.joined_lists import IMAGES, Find, are_joined, joined_entries, pet_label
 from featcache.datasets.formats.listed_files import Entry, order_classes, tell_spellings, to_dataset
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.datasets.left_out import without_images
+from featcache.datasets.matlab.mat_lists import are_mat_lists, mat_entries
 from featcache.datasets.paths.finding import taken_twice
 from featcache.datasets.paths.listed_images import ListedImages
 from featcache.datasets.paths.near import described
@@ -39,6 +41,8 @@ _NUMBER = re.compile("[0-9]{1,9}")
 _ALL_BUT_TEST = "trainval.txt"
 """Where it is not beside lists of its two parts, as in the Pascal challenge, it is the training list."""
 _NO_FILE = "in a list, without a file"
+
+_Read = Callable[[Path, ListedImages, Counter[str], str], tuple[Sequence[Entry], list[str]]]
 
 
 def open_lists(path: str, *, unlabelled: bool = False) -> Dataset:
@@ -75,7 +79,7 @@ def open_lists(path: str, *, unlabelled: bool = False) -> Dataset:
         require_folder(root, f"a folder of split lists; {LAYOUTS}", missing=f"no folder {root}; {LAYOUTS}")
     files = ListedImages(_bases(root, options.get("root", "")), paths)
     skipped: Counter[str] = Counter()
-    read = _joined if are_joined(root) else partial(_listed, unlabelled=unlabelled)
+    read = _reader(root) or partial(_listed, unlabelled=unlabelled)
     entries, classes = read(root, files, skipped, f"lists:{path}")
     classes = [] if unlabelled else classes
     present = {entry.label for entry in entries}
@@ -93,12 +97,25 @@ def open_lists(path: str, *, unlabelled: bool = False) -> Dataset:
     )
 
 
+def _reader(root: Path) -> _Read | None:
+    """Return what reads the lists of a folder that are no text files of images alone; ``None`` where they are such."""
+    if are_joined(root):
+        return partial(_joined, entries_of=joined_entries, lists=root / IMAGES)
+    return partial(_joined, entries_of=mat_entries, lists=root) if are_mat_lists(root) else None
+
+
 def _joined(
-    root: Path, files: ListedImages, skipped: Counter[str], spec: str
+    root: Path,
+    files: ListedImages,
+    skipped: Counter[str],
+    spec: str,
+    *,
+    entries_of: Callable[[Path, Find, Counter[str], str], tuple[Sequence[Entry], list[str]]],
+    lists: Path,
 ) -> tuple[Sequence[Entry], list[str]]:
-    entries, classes = joined_entries(root, files.find_or_note, skipped, _NO_FILE)
+    entries, classes = entries_of(root, files.find_or_note, skipped, _NO_FILE)
     entries = _without_doubtful(entries, files, skipped, spec)
-    _refuse_unusable(entries, skipped, [str(root / IMAGES)], files, spec, root)
+    _refuse_unusable(entries, skipped, [str(lists)], files, spec, root)
     return entries, classes
 
 

@@ -2,7 +2,7 @@
 
 A spec is ``csv:FILE`` or ``csv:FILE?OPTION=VALUE&OPTION=VALUE``. The options begin behind the last ``?``, so that a
 file whose own name holds one is written with another at its end; in values, ``%26`` stands for ``&``, ``%3F`` for ``?``
-and ``%25`` for ``%``.
+and ``%25`` for ``%``. ``csv:FOLDER/*/NAME`` reads one table in each folder (`featcache.datasets.formats.split_tables`).
 """
 
 import os
@@ -17,8 +17,9 @@ from featcache.core.disk.names import expanded, near_names, require_file
 from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS, UNLABELLED
 from featcache.core.warning import warn, warn_all
-from featcache.datasets.dataset import UNSPLIT, Dataset, access_errors, features_alone, space_at_end
+from featcache.datasets.dataset import Dataset, access_errors, features_alone, space_at_end
 from featcache.datasets.formats.listed_files import Entry, to_dataset
+from featcache.datasets.formats.split_tables import OpenTable, are_several, base_of, open_tables
 from featcache.datasets.formats.table_labels import Labels, read_labels
 from featcache.datasets.formats.table_rows import READERS, Table, open_table_file
 from featcache.datasets.labels.cells import as_text, read_separator
@@ -129,6 +130,19 @@ class TableSpec:
         paths = PathOptions.read(options.pop("suffix", None), options.pop("map", None))
         table = expanded(file if mark else text)
         return cls(table, options, root, delimiter, task, separator, names, no_label == "skip", paths, text)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that paths, names of classes and roots are relative to."""
+        return base_of(self.file)
+
+    def open(self) -> OpenTable:
+        """Read the header of the table, or of the several that its path means."""
+        if are_several(self.file):
+            return open_tables(self.file, self.delimiter)
+        with access_errors(self.file):
+            require_file(self.file, _EXPECTED, missing=lambda: _missing(self.file))
+        return OpenTable(open_table_file(self.file, self.delimiter))
 
     @property
     def name(self) -> str:
@@ -247,24 +261,24 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
         fewer classes.
     """
     spec = TableSpec.parse(text)
-    with access_errors(spec.file):
-        require_file(spec.file, _EXPECTED, missing=lambda: _missing(spec.file))
-    table = open_table_file(spec.file, spec.delimiter)
+    opened = spec.open()
+    table = opened.table
     columns, labels = spec.with_stand_ins(table, unlabelled=unlabelled).resolve(table, unlabelled=unlabelled)
-    roots = read_roots(spec.root, spec.file.parent, "the table's folder")
+    roots = read_roots(spec.root, spec.folder, "the table's folder")
     root = roots[0]
     own = [*columns.values(), *labels]
     more = like_splits(table.columns, own) if "split" not in {*columns, *spec.columns} else []
     rows = list(table.rows([*own, *more]))
     if not rows:
         raise DataError(f"{spec.file} has a header and no rows; expected one for each image")
-    skipped: dict[str, int] = {}
+    skipped = dict(opened.skipped)
     if unlabelled:
         known = Labels(UNLABELLED, (), [""] * len(rows), [None] * len(rows))
     else:
         cells = slice(len(columns), len(own))
         if spec.skips:
-            rows, skipped = labelled_rows(rows, cells, spec.file)
+            rows, unlabelled_rows = labelled_rows(rows, cells, spec.file)
+            skipped |= unlabelled_rows
         with offering_to_skip(rows, cells, lambda: spec.written(SKIP)):
             known = read_labels(
                 labels,
@@ -273,12 +287,20 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
                 task=spec.task,
                 file=spec.file,
                 separator=spec.separator,
-                names=read_class_names(spec.file.parent / expanded(spec.names)) if spec.names else None,
+                names=read_class_names(spec.folder / expanded(spec.names)) if spec.names else None,
             )
     warn_all(f"csv:{spec.file}: {note}" for note in known.notes)
     warn_all(unused_splits({n: [v[at] for _, v in rows] for at, n in enumerate(more, len(own))}, spec.file))
     entries = [
-        _entry(place, dict(zip(columns, values[: len(columns)], strict=True)), columns, root, label, target)
+        _entry(
+            place,
+            dict(zip(columns, values[: len(columns)], strict=True)),
+            columns,
+            root,
+            label,
+            target,
+            opened,
+        )
         for (place, values), label, target in zip(rows, known.labels, known.targets, strict=True)
     ]
     return to_dataset(
@@ -289,10 +311,10 @@ def open_table(text: str, *, least_classes: int = 2, unlabelled: bool = False) -
         name=spec.name,
         lookup="paths are relative to the table's folder, or to another with ?root=FOLDER",
         location=spec.paths.location(f"csv:{spec.file.resolve()}", roots),
-        folder=root if len(roots) == 1 else spec.file.parent,
+        folder=root if len(roots) == 1 else spec.folder,
         least_classes=least_classes,
         skipped={**without_images(known.absent), **skipped},
-        finder=Finder([str(root) for root in roots], str(spec.file.parent), spec.paths),
+        finder=Finder([str(root) for root in roots], str(spec.folder), spec.paths),
     )
 
 
@@ -320,17 +342,20 @@ def _entry(
     root: Path,
     label: str,
     target: tuple[float, ...] | None,
+    opened: OpenTable,
 ) -> Entry:
     def text(role: str) -> str:
         return as_text(row[role], role, f"{place}, column {columns[role]}") if role in columns else ""
 
-    name = text("path")
+    name = opened.name_of(place, text("path"))
     return Entry(
         place=place,
         id=name,
         path=os.path.join(root, name),
         label=label,
-        split=_split(text("split"), f"{place}, column {columns['split']}") if "split" in columns else UNSPLIT,
+        split=_split(text("split"), f"{place}, column {columns['split']}")
+        if "split" in columns
+        else opened.split_of(place),
         group=text("group"),
         target=target,
     )

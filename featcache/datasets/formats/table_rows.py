@@ -12,6 +12,16 @@ from featcache.datasets.formats.arrow_files import parquet_batches
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.errors import DataError, UsageError, did_you_mean
 
+_HINTS = {
+    ".json": "; annotations in COCO's form are coco:{path}",
+    ".mat": (
+        "; the splits of Oxford's flowers and Stanford's cars and dogs are read by lists:{folder}, and other MATLAB "
+        "files made a table in Python: from scipy.io import loadmat; m = loadmat('{path}', simplify_cells=True); then "
+        "write path,label,split of its variables"
+    ),
+}
+"""What else may be meant by a file that is no table."""
+
 TableRows = Iterator[tuple[str, Sequence[Any]]]
 
 
@@ -53,7 +63,7 @@ def open_table_file(path: Path, delimiter: str | None = None) -> Table:
     """
     suffix = path.suffix.casefold()
     if suffix not in READERS:
-        hint = f"; annotations in COCO's form are coco:{path}" if suffix == ".json" else ""
+        hint = _HINTS.get(suffix, "").format(path=path, folder=path.parent)
         raise UsageError(
             f"{path} is no table by its suffix {suffix!r}; {did_you_mean(suffix, READERS)}{hint}"
         )

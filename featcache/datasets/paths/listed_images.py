@@ -5,11 +5,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from featcache.datasets.bare_files import format_without_extension
+from featcache.datasets.bare_files import format_by_content
 from featcache.datasets.paths.options import PathOptions
 from featcache.datasets.paths.spelling import Spellings, entries, fold, plain
 from featcache.errors import DataError
-from featcache.images.names import EXTENSIONS
+from featcache.images.names import EXTENSIONS, is_image_name, unread_format
+from featcache.images.signatures import is_read
+
+
+def _is_image(path: str) -> bool:
+    """Return whether a file that has none of the usual extensions is an image that is read, by its name or content."""
+    if is_image_name(path):
+        return os.path.isfile(path)
+    found = format_by_content(path)
+    return found is not None and (is_read(found) or not unread_format(path))
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class ListedImages:
                 raise DataError(
                     f"{name!r} in a list can mean {' or '.join(map(repr, found))} in {folder}; write the suffix too"
                 )
-            if not found and format_without_extension(os.path.join(folder, last)):
+            if not found and _is_image(os.path.join(folder, last)):
                 found = [last]
             if found:
                 full = last if last in found else found[0]
@@ -95,11 +104,19 @@ class ListedImages:
         """Return the files of a folder under their names, and images also without their suffix."""
         if folder not in self.listed:
             names: defaultdict[str, list[str]] = defaultdict(list)
+            others: list[str] = []
             for name in sorted(entries(folder)):
                 stem, suffix = os.path.splitext(name)
                 if suffix.casefold() in EXTENSIONS:
                     names[name].append(name)
                     names[stem].append(name)
+                elif unread_format(name) or is_image_name(name):
+                    others.append(name)
+            for (
+                name
+            ) in others:  # a HEIC, or a JPEG called so, is meant by a bare name only where nothing else is
+                if os.path.splitext(name)[0] not in names and _is_image(os.path.join(folder, name)):
+                    names[os.path.splitext(name)[0]] = [name]
             self.listed[folder] = dict(names)
         return self.listed[folder]
 

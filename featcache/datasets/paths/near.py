@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from featcache.datasets.folder_files import is_hidden
 from featcache.datasets.paths.options import PathOptions, written_map
 from featcache.datasets.paths.spelling import fold, plain
 from featcache.datasets.spec_options import option_of, with_options
@@ -74,7 +75,7 @@ def list_images(folder: str, most: int = _MOST_FILES, seconds: float = _SECONDS)
             name = f"{below}{entry.name}"
             if is_image_name(entry.name):
                 found.append(name)
-            elif not entry.name.startswith(".") and _is_new_folder(entry, seen):
+            elif not is_hidden(entry.name) and _is_new_folder(entry, seen):
                 waiting.append(f"{name}/")
     return found
 
