@@ -19,8 +19,7 @@ def trained(tmp_path_factory):
 
 def brute(x: np.ndarray, query: np.ndarray, rows: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     unit = [
-        v.astype(np.float64) / np.linalg.norm(v.astype(np.float64), axis=1, keepdims=True)
-        for v in (query, x[rows])
+        v / np.linalg.norm(v, axis=1, keepdims=True) for v in (query.astype(float), x[rows].astype(float))
     ]
     cosine = unit[0] @ unit[1].T
     order = np.argsort(-cosine, axis=1)[:, :most]

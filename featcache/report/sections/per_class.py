@@ -1,0 +1,190 @@
+"""How well each class is found: precision, recall, F1 and average precision with intervals, and the curves."""
+
+from dataclasses import asdict, dataclass
+from math import log
+
+from featcache.core.display import escaped, percent
+from featcache.metrics.classification import Evaluation, evaluate
+from featcache.metrics.intervals import f1_interval, wilson_interval
+from featcache.metrics.ranking import Ranking, rank
+from featcache.pages.chart import Axis, Chart, Series
+from featcache.report.curves_by_class import precision_recall_chart, roc_chart
+from featcache.report.material import Material
+from featcache.report.scored import Scored, scored
+from featcache.report.section import Section
+
+IN_ORDER = 8
+"""Classes that are listed in their own order; of more the worst come first."""
+
+DRAWN = 30
+"""Classes in the chart of the F1."""
+
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The scores of one class, each with its 95 % interval; ``None`` where no row tells.
+
+    Parameters
+    ----------
+    name
+        Of the class.
+    support, said, right
+        Rows that have it, that are said to have it, and both.
+    precision, recall, f1
+        As in `featcache.metrics.classification.ClassScore`: 0 where no row tells.
+    average_precision, roc_area
+        See `featcache.metrics.ranking.Ranking`.
+    """
+
+    name: str
+    support: int
+    said: int
+    right: int
+    precision: float
+    precision_interval: Interval
+    recall: float
+    recall_interval: Interval
+    f1: float
+    f1_interval: Interval
+    average_precision: float | None
+    average_precision_interval: Interval
+    roc_area: float | None
+
+    @property
+    def shown_name(self) -> str:
+        """The name, printable."""
+        return escaped(self.name)
+
+
+def section(material: Material) -> Section | None:
+    """Return the section; ``None`` without scored rows of classes."""
+    rows = scored(material)
+    if rows is None:
+        return None
+    found = evaluate(rows.labels, rows.values, classes=rows.classes, split=rows.split)
+    rankings = [rank(rows.labels == c, rows.values[:, c]) for c in range(len(rows.classes))]
+    listed = [_row(found, c, ranking) for c, ranking in enumerate(rankings)]
+    worst = sorted(range(len(listed)), key=lambda c: (not listed[c].support, listed[c].f1, listed[c].recall))
+    order = range(len(listed)) if len(listed) <= IN_ORDER else worst
+    by_name = {listed[c].name: rankings[c] for c in order}
+    precisions = [each.average_precision for each in listed if each.average_precision is not None]
+    mean_precision = sum(precisions) / len(precisions)
+    charts = tuple(
+        chart
+        for chart in (
+            _f1_chart([listed[c] for c in worst], rows),
+            precision_recall_chart(by_name, name="precision-recall", photos=rows.photos),
+            roc_chart(by_name, name="roc", photos=rows.photos),
+        )
+        if chart is not None
+    )
+    return Section(
+        key="per-class",
+        title="Classes",
+        headline=_headline([listed[c] for c in worst]),
+        template="per_class.html",
+        content={
+            "rows": [listed[c] for c in order],
+            "worst_first": len(listed) > IN_ORDER,
+            "numbers": _numbers(rows, found, mean_precision),
+            "drawn": charts,
+            "photos": rows.photos,
+        },
+        data={
+            "split": rows.split,
+            "count": found.count,
+            "balanced_accuracy": found.balanced_accuracy,
+            "f1_macro": found.f1_macro,
+            "mean_average_precision": mean_precision,
+            "top5": found.top5,
+            "loss": found.loss,
+            "classes": [asdict(each) for each in listed],
+        },
+        charts=charts,
+    )
+
+
+def _row(found: Evaluation, c: int, ranking: Ranking) -> ClassRow:
+    score = found.classes[c]
+    said, right = int(found.confusion[:, c].sum()), int(found.confusion[c, c])
+    return ClassRow(
+        name=score.name,
+        support=score.support,
+        said=said,
+        right=right,
+        precision=score.precision,
+        precision_interval=wilson_interval(right, said) if said else None,
+        recall=score.recall,
+        recall_interval=score.recall_interval,
+        f1=score.f1,
+        f1_interval=f1_interval(right, score.support, said),
+        average_precision=ranking.average_precision,
+        average_precision_interval=ranking.average_precision_interval,
+        roc_area=ranking.roc_area,
+    )
+
+
+def _headline(worst: list[ClassRow]) -> str:
+    held = [each for each in worst if each.support]
+    without = len(worst) - len(held)
+    missing = f"; {without} class{'es have' if without > 1 else ' has'} no photo here" if without else ""
+    if held[0].f1 == 1:
+        return f"every class is recognised without a mistake{missing}"
+    first = held[0]
+    found = f"{percent(first.recall)} of its {first.support:,} photo{'s' if first.support > 1 else ''} found"
+    precise = (
+        f", and {percent(first.precision)} of what is called {first.shown_name} is right"
+        if first.said
+        else ""
+    )
+    return f"{first.shown_name} is the hardest: {found}{precise}{missing}"
+
+
+def _numbers(rows: Scored, found: Evaluation, mean_precision: float) -> list[tuple[str, str, str]]:
+    """Return the numbers over all classes: name, value, and what it means."""
+    numbers = [
+        ("balanced accuracy", percent(found.balanced_accuracy), "the mean recall of the classes that have photos, so "
+         "that a rare class counts as much as a frequent one"),
+        ("macro F1", percent(found.f1_macro), "the mean F1 of the classes that have photos or were predicted"),
+        ("mean average precision", percent(mean_precision), "how well each class's photos are ranked before all "
+         "others, whatever the threshold; the mean over the classes that have photos"),
+        ("loss", f"{found.loss:.3f}", f"the mean cross-entropy in nats; guessing all {len(rows.classes)} classes alike "
+         f"would cost {log(len(rows.classes)):.3f}"),
+    ]  # fmt: skip
+    if found.top5 is not None:
+        numbers.insert(2, ("top 5", percent(found.top5), "the right class is among the five most probable"))
+    return [(name, value, f"{meaning}. Of {rows.photos}.") for name, value, meaning in numbers]
+
+
+def _f1_chart(worst: list[ClassRow], rows: Scored) -> Chart | None:
+    told = [(each, ends) for each in worst if (ends := each.f1_interval) is not None][:DRAWN]
+    if not told:
+        return None
+    cut = (
+        f" The {DRAWN} lowest of {len(worst)} classes."
+        if len(told) < len(worst) and len(told) == DRAWN
+        else ""
+    )
+    words = [f"F1 {percent(each.f1)}, {percent(a)} to {percent(b)}" for each, (a, b) in told]
+    return Chart(
+        name="f1-by-class",
+        title="F1 by class, with 95 % intervals",
+        x=Axis("F1: the harmonic mean of precision and recall", unit="percent", low=0, high=1),
+        y=Axis("class", "categories", categories=tuple(each.shown_name for each, _ in told)),
+        series=(
+            Series(
+                "F1",
+                [each.f1 for each, _ in told],
+                list(range(len(told))),
+                "points",
+                low=[low for _, (low, _) in told],
+                high=[high for _, (_, high) in told],
+                texts=words,
+            ),
+        ),
+        note=f"Intervals that overlap far are hardly told apart: more photos would make them shorter.{cut} Of "
+        f"{rows.photos}.",
+        wide=True,
+    )
