@@ -31,6 +31,11 @@ class Neighbour:
     similarity: float
     thumbnail: Thumbnail | None
 
+    @property
+    def caption(self) -> str:
+        """Its class and how near it is."""
+        return f"{self.label} · {self.similarity:.3f}" if self.label else f"{self.similarity:.3f}"
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -61,6 +66,11 @@ class Picture:
     probabilities: tuple[tuple[str, float], ...] = ()
     near: tuple[Neighbour, ...] = ()
     row: int = -1
+
+    @property
+    def lines(self) -> list[str]:
+        """The other likely classes with their probabilities, a line each."""
+        return [f"{name} {percent(share)}" for name, share in self.probabilities[1:]]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, without the pictures."""

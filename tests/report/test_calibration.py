@@ -103,7 +103,9 @@ def test_before_calibration_the_temperature_is_1(trained):
     assert found.data["calibration_error_before"] == pytest.approx(fitted.error_before, abs=1e-6)
     assert found.data["calibration_error"] == pytest.approx(fitted.error_after, abs=1e-6)
     plain = softmax(classifier.logits(trained.cache.features(trained.rows)), axis=1)
-    np.testing.assert_allclose(uncalibrated(trained, rows), plain, atol=1e-6)
+    before = uncalibrated(trained, rows)
+    assert before is not None
+    np.testing.assert_allclose(before, plain, atol=1e-6)
     assert [each.name for each in found.charts[0].series[1:]] == ["before calibration", "after calibration"]
     assert "before calibration)" in found.headline
     assert found.data["temperature"] == fitted.temperature

@@ -21,12 +21,11 @@ def test_its_numbers_are_those_of_scikit_learn():
     assert found.data["accuracy"] == sklearn.accuracy_score(labels, guesses)
     matrix = sklearn.confusion_matrix(labels, guesses, labels=range(5))
     assert found.data["confusion"] == matrix.tolist()
-    cells = found.content["cells"]
-    assert [[cell.count for cell in row] for row in cells] == matrix.tolist()
+    assert found.content["counts"] == matrix.tolist()
     shares = sklearn.confusion_matrix(labels, guesses, labels=range(5), normalize="true")
-    np.testing.assert_allclose([[cell.share for cell in row] for row in cells], shares)
-    assert all(0 <= cell.shade <= 1 for row in cells for cell in row)
-    assert found.content["support"] == matrix.sum(axis=1).tolist()
+    for pair in found.data["pairs"]:
+        cell = int(pair["truth"].split()[1]), int(pair["guess"].split()[1])
+        assert (pair["count"], pair["share"]) == (matrix[cell], pytest.approx(shares[cell]))
     first = found.data["pairs"][0]
     assert first["count"] == (matrix - np.diag(np.diag(matrix))).max()
     assert found.data["pairs_in_all"] == np.count_nonzero(matrix) - np.count_nonzero(np.diag(matrix))
@@ -40,14 +39,15 @@ def test_every_cell_with_rows_leads_to_photos_of_that_kind():
     found, guesses = made(labels, values, names=names), values.argmax(axis=1)
     behind = {each.anchor: each for each in found.content["behind"]}
     assert len(behind) == len(found.content["behind"])
-    for truth, row in enumerate(found.content["cells"]):
-        for guess, cell in enumerate(row):
-            assert bool(cell.anchor) == (cell.count > 0)
-            for picture in behind[cell.anchor].pictures if cell.anchor else ():
-                place = int(picture.name.removesuffix(".jpg"))
-                assert (labels[place], guesses[place]) == (truth, guess)
-                assert picture.kind == ("right" if truth == guess else "wrong")
-    mistakes = behind[found.content["pairs"][0]["anchor"]].pictures
+    matrix = sklearn.confusion_matrix(labels, guesses, labels=range(5))
+    for (truth, guess), count in np.ndenumerate(matrix):
+        link = found.content["links"].get((truth, guess))
+        assert (link is not None) == (count > 0)
+        for picture in behind[link[1:]].pictures if link else ():
+            place = int(picture.name.removesuffix(".jpg"))
+            assert (labels[place], guesses[place]) == (truth, guess)
+            assert picture.kind == ("right" if truth == guess else "wrong")
+    mistakes = behind[found.content["pairs"][0][2]["href"][1:]].pictures
     confidence = values.max(axis=1)
     assert [p.row for p in mistakes] == sorted((p.row for p in mistakes), key=lambda row: -confidence[row])
 
@@ -61,14 +61,14 @@ def test_of_equal_counts_the_larger_share_comes_first_then_the_earlier_class():
 def test_many_classes_come_as_their_most_confused_pairs():
     labels, values = answers(3000, 101, seed=1)
     found = made(labels, values)
-    assert found.content["cells"] is found.data["confusion"] is None
+    assert found.content["counts"] is found.data["confusion"] is None
     matrix = sklearn.confusion_matrix(labels, values.argmax(axis=1), labels=range(101))
     wrong = matrix - np.diag(np.diag(matrix))
     counts = [pair["count"] for pair in found.data["pairs"]]
     assert counts == sorted(wrong.ravel(), reverse=True)[: len(counts)]
     shown = sum(len(each.pictures) for each in found.content["behind"])
     assert 0 < shown <= MOST_PICTURES
-    assert made(*answers(200, LARGEST)).content["cells"] is not None
+    assert made(*answers(200, LARGEST)).content["counts"] is not None
 
 
 @pytest.mark.parametrize(

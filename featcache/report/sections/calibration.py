@@ -111,27 +111,27 @@ def _headline(rows: Scored, error: float, before: float | None, kept: Rejection 
 def _numbers(
     rows: Scored, fitted: Calibration, error: float, before: float | None, kept: Rejection | None
 ) -> list[tuple[str, str, str]]:
-    """Return the numbers: name, value, and what it means."""
+    """Return the numbers: value, name, and what it means."""
     of = f"Of {rows.photos}."
-    gap = "the mean gap between how sure it is and how often it is right, over 15 bins of confidence"
-    numbers = [("expected calibration error", percent(error), f"{gap}. {of}")]
+    gap = "The mean gap between how sure it is and how often it is right, over 15 bins of confidence"
+    numbers = [(percent(error), "expected calibration error", f"{gap}. {of}")]
     if before is not None:
-        numbers.append(("before calibration", percent(before), f"the same with its own temperature, 1. {of}"))
+        numbers.append((percent(before), "before calibration", f"The same with its own temperature, 1. {of}"))
     if fitted.count:
         effect = "more" if fitted.temperature < 1 else "less"
-        told = f"its outputs are divided by it, which makes it {effect} sure and changes no answer"
+        told = f"Its outputs are divided by it, which makes it {effect} sure and changes no answer"
         if fitted.temperature == 1:
-            told = "no other was surely better, so its outputs are used as they are"
+            told = "No other was surely better, so its outputs are used as they are"
         text = f"{told}. Fitted to {fitted.count:,} rows that did not train it."
-        numbers.append(("temperature", f"{fitted.temperature:.3f}", text))
+        numbers.append((f"{fitted.temperature:.3f}", "temperature", text))
     if kept is not None and kept.threshold is not None:
-        text = 'the confidence below which its answer is "unknown"; chosen on the rows it was calibrated with'
-        numbers.append(("threshold", percent(kept.threshold), f"{text}."))
-        text = f'the share that is answered, {kept.accepted:,} photos; the others are "unknown". {of}'
-        numbers.append(("coverage", percent(kept.coverage), text))
+        text = 'The confidence below which its answer is "unknown"; chosen on the rows it was calibrated with'
+        numbers.append((percent(kept.threshold), "threshold", f"{text}."))
+        text = f'The share that is answered, {kept.accepted:,} photos; the others are "unknown". {of}'
+        numbers.append((percent(kept.coverage), "coverage", text))
         if kept.accuracy is not None:
-            text = f"the share of right answers among these, {percent(kept.lower)} or more with 95 % certainty. {of}"
-            numbers.append(("accuracy of what is answered", percent(kept.accuracy), text))
+            text = f"The share of right answers among these, {percent(kept.lower)} or more with 95 % certainty. {of}"
+            numbers.append((percent(kept.accuracy), "accuracy of what is answered", text))
     return numbers
 
 

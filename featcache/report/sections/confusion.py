@@ -1,6 +1,6 @@
 """Which classes are taken for which others: the confusion matrix, and the photos behind each of its cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,28 +47,18 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A cell of the matrix; `anchor` names the photos behind it, and is empty without."""
-
-    count: int
-    share: float
-    right: bool
-    words: str
-    anchor: str
-
-    @property
-    def shade(self) -> float:
-        """How dark it is, 0..1: by the root of its share, so that few mistakes are seen beside many right answers."""
-        return float(np.sqrt(self.share))
-
-
-@dataclass(frozen=True)
 class Behind:
-    """The photos behind a cell: what they are, how many of them are shown, and which."""
+    """The photos behind a cell: of which classes, what they are in words, and which."""
 
-    anchor: str
+    truth: int
+    guess: int
     words: str
     pictures: list[Picture]
+
+    @property
+    def anchor(self) -> str:
+        """What a link to them names."""
+        return f"confusion-{self.truth}-{self.guess}"
 
 
 def section(material: Material) -> Section | None:
@@ -80,7 +70,7 @@ def section(material: Material) -> Section | None:
     pairs = confused_pairs(found.confusion)
     small = len(rows.classes) <= LARGEST
     behind = _behind(material, rows, found.confusion, pairs, diagonal=small)
-    cells = _cells(rows, found.confusion, {each.anchor for each in behind}) if small else None
+    links = {(each.truth, each.guess): f"#{each.anchor}" for each in behind}
     chart = _chart(rows, pairs[:PAIRS])
     return Section(
         key="confusion",
@@ -89,10 +79,9 @@ def section(material: Material) -> Section | None:
         template="confusion.html",
         content={
             "classes": [escaped(name) for name in rows.classes],
-            "support": found.confusion.sum(axis=1).tolist(),
-            "said": found.confusion.sum(axis=0).tolist(),
-            "cells": cells,
-            "pairs": _pair_rows(rows, found.confusion, pairs[:PAIRS], {each.anchor for each in behind}),
+            "counts": found.confusion.tolist() if small else None,
+            "links": links,
+            "pairs": _pair_rows(rows, found.confusion, pairs[:PAIRS], links),
             "pairs_in_all": len(pairs),
             "behind": behind,
             "pairs_chart": chart,
@@ -135,41 +124,19 @@ def _words(rows: Scored, confusion: np.ndarray, truth: int, guess: int) -> str:
     return f"{what}: {count:,} of {of:,}"
 
 
-def _anchor(truth: int, guess: int) -> str:
-    return f"confusion-{truth}-{guess}"
-
-
-def _cells(rows: Scored, confusion: np.ndarray, anchors: set[str]) -> list[list[Cell]]:
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    every = range(len(confusion))
+def _pair_rows(
+    rows: Scored, confusion: np.ndarray, pairs: Sequence[Pair], links: Mapping[tuple[int, int], str]
+) -> list[list[Any]]:
+    """Return the cells of the table of pairs: true class, predicted class, photos, of how many, share, other way."""
     return [
         [
-            Cell(
-                int(confusion[truth, guess]),
-                float(shares[truth, guess]),
-                truth == guess,
-                _words(rows, confusion, truth, guess),
-                anchor if (anchor := _anchor(truth, guess)) in anchors else "",
-            )
-            for guess in every
+            escaped(rows.classes[pair.truth]),
+            escaped(rows.classes[pair.guess]),
+            {"value": pair.count, "href": links.get((pair.truth, pair.guess))},
+            int(confusion[pair.truth].sum()),
+            pair.share,
+            int(confusion[pair.guess, pair.truth]),
         ]
-        for truth in every
-    ]
-
-
-def _pair_rows(
-    rows: Scored, confusion: np.ndarray, pairs: Sequence[Pair], anchors: set[str]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "truth": escaped(rows.classes[pair.truth]),
-            "guess": escaped(rows.classes[pair.guess]),
-            "count": pair.count,
-            "of": int(confusion[pair.truth].sum()),
-            "share": pair.share,
-            "back": int(confusion[pair.guess, pair.truth]),
-            "anchor": anchor if (anchor := _anchor(pair.truth, pair.guess)) in anchors else "",
-        }
         for pair in pairs
     ]
 
@@ -192,7 +159,7 @@ def _behind(
         words = _words(rows, confusion, truth, guess)
         if len(shown) < len(places):
             words += f"; the {len(shown)} of them that it is {'least' if truth == guess else 'most'} sure of"
-        behind.append(Behind(_anchor(truth, guess), words, pictures(material, rows, shown)))
+        behind.append(Behind(truth, guess, words, pictures(material, rows, shown)))
     return behind
 
 

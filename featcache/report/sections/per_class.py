@@ -2,12 +2,14 @@
 
 from dataclasses import asdict, dataclass
 from math import log
+from typing import Any
 
 from featcache.core.display import escaped, percent
 from featcache.metrics.classification import Evaluation, evaluate
 from featcache.metrics.intervals import f1_interval, wilson_interval
 from featcache.metrics.ranking import Ranking, rank
 from featcache.pages.chart import Axis, Chart, Series
+from featcache.report.cells import Interval, share_cell
 from featcache.report.curves_by_class import precision_recall_chart, roc_chart
 from featcache.report.material import Material
 from featcache.report.scored import Scored, scored
@@ -18,8 +20,6 @@ IN_ORDER = 8
 
 DRAWN = 30
 """Classes in the chart of the F1."""
-
-Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def section(material: Material) -> Section | None:
         headline=_headline([listed[c] for c in worst]),
         template="per_class.html",
         content={
-            "rows": [listed[c] for c in order],
+            "cells": [_cells(listed[c]) for c in order],
             "worst_first": len(listed) > IN_ORDER,
             "numbers": _numbers(rows, found, mean_precision),
             "drawn": charts,
@@ -126,6 +126,20 @@ def _row(found: Evaluation, c: int, ranking: Ranking) -> ClassRow:
     )
 
 
+def _cells(row: ClassRow) -> list[Any]:
+    """Return the cells of a class in the table."""
+    return [
+        row.shown_name,
+        row.support,
+        row.said,
+        share_cell(row.precision, row.precision_interval),
+        share_cell(row.recall, row.recall_interval),
+        share_cell(row.f1, row.f1_interval),
+        share_cell(row.average_precision, row.average_precision_interval),
+        None if row.roc_area is None else {"value": row.roc_area, "text": f"{row.roc_area:.3f}"},
+    ]
+
+
 def _headline(worst: list[ClassRow]) -> str:
     held = [each for each in worst if each.support]
     without = len(worst) - len(held)
@@ -143,7 +157,7 @@ def _headline(worst: list[ClassRow]) -> str:
 
 
 def _numbers(rows: Scored, found: Evaluation, mean_precision: float) -> list[tuple[str, str, str]]:
-    """Return the numbers over all classes: name, value, and what it means."""
+    """Return the numbers over all classes: value, name, and what it means."""
     numbers = [
         ("balanced accuracy", percent(found.balanced_accuracy), "the mean recall of the classes that have photos, so "
          "that a rare class counts as much as a frequent one"),
@@ -155,7 +169,10 @@ def _numbers(rows: Scored, found: Evaluation, mean_precision: float) -> list[tup
     ]  # fmt: skip
     if found.top5 is not None:
         numbers.insert(2, ("top 5", percent(found.top5), "the right class is among the five most probable"))
-    return [(name, value, f"{meaning}. Of {rows.photos}.") for name, value, meaning in numbers]
+    return [
+        (value, name, f"{meaning[0].upper()}{meaning[1:]}. Of {rows.photos}.")
+        for name, value, meaning in numbers
+    ]
 
 
 def _f1_chart(worst: list[ClassRow], rows: Scored) -> Chart | None:
