@@ -1,61 +1,22 @@
 """How well each class is found: precision, recall, F1 and average precision with intervals, and the curves."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import log
-from typing import Any
 
-from featcache.core.display import escaped, percent
+import numpy as np
+
+from featcache.core.display import percent
 from featcache.metrics.classification import Evaluation, evaluate
-from featcache.metrics.intervals import f1_interval, wilson_interval
-from featcache.metrics.ranking import Ranking, rank
+from featcache.metrics.ranking import rank
 from featcache.pages.chart import Axis, Chart, Series
-from featcache.report.cells import Interval, share_cell
+from featcache.report.class_rows import ClassRow, class_row, listing
 from featcache.report.curves_by_class import precision_recall_chart, roc_chart
 from featcache.report.material import Material
 from featcache.report.scored import Scored, scored
 from featcache.report.section import Section
 
-IN_ORDER = 8
-"""Classes that are listed in their own order; of more the worst come first."""
-
 DRAWN = 30
 """Classes in the chart of the F1."""
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """The scores of one class, each with its 95 % interval; ``None`` where no row tells.
-
-    Parameters
-    ----------
-    name
-        Of the class.
-    support, said, right
-        Rows that have it, that are said to have it, and both.
-    precision, recall, f1
-        As in `featcache.metrics.classification.ClassScore`: 0 where no row tells.
-    average_precision, roc_area
-        See `featcache.metrics.ranking.Ranking`.
-    """
-
-    name: str
-    support: int
-    said: int
-    right: int
-    precision: float
-    precision_interval: Interval
-    recall: float
-    recall_interval: Interval
-    f1: float
-    f1_interval: Interval
-    average_precision: float | None
-    average_precision_interval: Interval
-    roc_area: float | None
-
-    @property
-    def shown_name(self) -> str:
-        """The name, printable."""
-        return escaped(self.name)
 
 
 def section(material: Material) -> Section | None:
@@ -65,9 +26,12 @@ def section(material: Material) -> Section | None:
         return None
     found = evaluate(rows.labels, rows.values, classes=rows.classes, split=rows.split)
     rankings = [rank(rows.labels == c, rows.values[:, c]) for c in range(len(rows.classes))]
-    listed = [_row(found, c, ranking) for c, ranking in enumerate(rankings)]
-    worst = sorted(range(len(listed)), key=lambda c: (not listed[c].support, listed[c].f1, listed[c].recall))
-    order = range(len(listed)) if len(listed) <= IN_ORDER else worst
+    said, right = found.confusion.sum(axis=0), np.diag(found.confusion)
+    listed = [
+        class_row(score, said=int(said[c]), right=int(right[c]), ranking=rankings[c])
+        for c, score in enumerate(found.classes)
+    ]
+    order, worst = listing(listed)
     by_name = {listed[c].name: rankings[c] for c in order}
     precisions = [each.average_precision for each in listed if each.average_precision is not None]
     mean_precision = sum(precisions) / len(precisions)
@@ -86,8 +50,8 @@ def section(material: Material) -> Section | None:
         headline=_headline([listed[c] for c in worst]),
         template="per_class.html",
         content={
-            "cells": [_cells(listed[c]) for c in order],
-            "worst_first": len(listed) > IN_ORDER,
+            "cells": [listed[c].cells for c in order],
+            "worst_first": order is worst,
             "numbers": _numbers(rows, found, mean_precision),
             "drawn": charts,
             "photos": rows.photos,
@@ -104,40 +68,6 @@ def section(material: Material) -> Section | None:
         },
         charts=charts,
     )
-
-
-def _row(found: Evaluation, c: int, ranking: Ranking) -> ClassRow:
-    score = found.classes[c]
-    said, right = int(found.confusion[:, c].sum()), int(found.confusion[c, c])
-    return ClassRow(
-        name=score.name,
-        support=score.support,
-        said=said,
-        right=right,
-        precision=score.precision,
-        precision_interval=wilson_interval(right, said) if said else None,
-        recall=score.recall,
-        recall_interval=score.recall_interval,
-        f1=score.f1,
-        f1_interval=f1_interval(right, score.support, said),
-        average_precision=ranking.average_precision,
-        average_precision_interval=ranking.average_precision_interval,
-        roc_area=ranking.roc_area,
-    )
-
-
-def _cells(row: ClassRow) -> list[Any]:
-    """Return the cells of a class in the table."""
-    return [
-        row.shown_name,
-        row.support,
-        row.said,
-        share_cell(row.precision, row.precision_interval),
-        share_cell(row.recall, row.recall_interval),
-        share_cell(row.f1, row.f1_interval),
-        share_cell(row.average_precision, row.average_precision_interval),
-        None if row.roc_area is None else {"value": row.roc_area, "text": f"{row.roc_area:.3f}"},
-    ]
 
 
 def _headline(worst: list[ClassRow]) -> str:
