@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.core.display import escaped, percent, percents
+from featcache.core.display import escaped, percent
 from featcache.metrics.classification import ClassScore
 from featcache.metrics.intervals import f1_interval, wilson_interval
 from featcache.metrics.multilabel import LabelScore
@@ -108,4 +108,5 @@ def _share_cell(value: float | None, interval: Interval) -> dict[str, Any] | Non
     """Return a cell with a share and its interval, sorted by the share; ``None``, shown as –, where no row tells."""
     if value is None or interval is None:
         return None
-    return {"value": value, "text": f"{percent(value)} ({percents(*interval)})"}
+    low, high = (100 * end for end in interval)
+    return {"value": value, "text": f"{percent(value)} ({low:.0f}–{high:.0f})"}

@@ -43,7 +43,8 @@ def precision_recall_chart(rankings: Mapping[str, Ranking], *, name: str, photos
     areas = {key: each.average_precision or 0.0 for key, each in held.items()}
     drawn, told = _drawn(list(held), "precision")
     lines = tuple(
-        _line(f"{escaped(key)} {percent(areas[key])}", held[key].recall, held[key].precision) for key in drawn
+        _line(f"{escaped(key)} {percent(areas[key])}", held[key].recall, held[key].precision, place)
+        for place, key in enumerate(drawn)
     )
     whole = Series(f"mean of {len(held)}", GRID.tolist(), mean.tolist(), colour=-1)
     return Chart(
@@ -74,8 +75,9 @@ def roc_chart(rankings: Mapping[str, Ranking], *, name: str, photos: str) -> Cha
             f"{escaped(key)} {areas[key]:.3f}",
             np.concatenate([[0.0], rankings[key].false_positive_rate]),
             np.concatenate([[0.0], rankings[key].recall]),
+            place,
         )
-        for key in drawn
+        for place, key in enumerate(drawn)
     )
     whole = Series(f"mean of {len(areas)}", GRID.tolist(), mean.tolist(), colour=-1)
     chance = Series("chance", [0.0, 1.0], [0.0, 1.0], colour=-1, dashed=True)
@@ -98,6 +100,6 @@ def _drawn(names: Sequence[str], what: str) -> tuple[Sequence[str], str]:
     ], f"The mean {what} of {len(names)} classes, and the {WORST} worst, each curve of one class"
 
 
-def _line(name: str, x: np.ndarray, y: np.ndarray) -> Series:
+def _line(name: str, x: np.ndarray, y: np.ndarray, colour: int) -> Series:
     places = thinned(len(x))
-    return Series(name, x[places].tolist(), y[places].tolist())
+    return Series(name, x[places].tolist(), y[places].tolist(), colour=colour)

@@ -49,8 +49,11 @@ def test_confidences_are_counted_where_right_and_where_wrong():
     labels, values = answers(500)
     right, wrong = chart_of(made(labels, values), "confidence").series
     correct = values.argmax(axis=1) == labels
-    assert (sum(right.y), sum(wrong.y)) == (correct.sum(), (~correct).sum())
-    assert right.y[-1] == (values.max(axis=1)[correct] >= 0.95).sum()
+    assert (sum(right.y), sum(wrong.y)) == (pytest.approx(1), pytest.approx(1))
+    assert right.y[-1] == np.mean(values.max(axis=1)[correct] >= 0.95)
+    assert wrong.texts[-1].startswith(
+        f"{(values.max(axis=1)[~correct] >= 0.95).sum()} wrong answers, 95.0 % to"
+    )
 
 
 def test_coverage_and_accuracy_are_those_of_every_threshold():

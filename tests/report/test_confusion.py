@@ -74,8 +74,8 @@ def test_many_classes_come_as_their_most_confused_pairs():
 @pytest.mark.parametrize(
     ("labels", "guesses", "words"),
     [
-        ([0, 1, 2], [0, 1, 2], "the 3 test photos are all right"),
-        ([1], [1], "the 1 test photo is right"),
+        ([0, 1, 2], [0, 1, 2], "The 3 test photos are all right"),
+        ([1], [1], "The 1 test photo is right"),
         (
             [1],
             [2],

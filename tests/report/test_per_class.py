@@ -97,8 +97,8 @@ def test_a_class_without_photos_and_one_that_is_never_predicted_say_nothing():
 @pytest.mark.parametrize(
     ("labels", "guesses", "words"),
     [
-        ([0, 1, 2], [0, 1, 2], "every class is recognised without a mistake"),
-        ([1], [1], "every class is recognised without a mistake; 2 classes have no photo here"),
+        ([0, 1, 2], [0, 1, 2], "Every class is recognised without a mistake"),
+        ([1], [1], "Every class is recognised without a mistake; 2 classes have no photo here"),
         ([1], [2], "class 1 is the hardest: 0.0 % of its 1 photo found; 2 classes have no photo here"),
         (
             [1, 1, 1],

@@ -136,7 +136,7 @@ def test_photos_of_another_cache_have_names_of_neighbours_but_no_pictures_of_the
 @pytest.mark.parametrize(
     ("labels", "guesses", "words"),
     [
-        ([0, 1], [0, 1], "no mistake among the 2 test photos; the least sure answer has 100.0 %"),
+        ([0, 1], [0, 1], "No mistake among the 2 test photos; the least sure answer has 100.0 %"),
         ([0, 0], [1, 1], "2 mistakes; it is surest of calling class 0 class 1 (100.0 %)"),
         ([0], [2], "1 mistake; it is surest of calling class 0 class 2 (100.0 %)"),
     ],

@@ -96,7 +96,7 @@ def _headline(rows: Scored, error: float, before: float | None, kept: Rejection 
     was = "" if before is None else f" ({percent(before)} before calibration)"
     gap = float(np.mean(rows.confidence, dtype=np.float64)) - float(np.mean(rows.right))
     how = "too sure" if gap > 0 else "not sure enough"
-    told = f"its confidence is off by {percent(error)} on average{was}"
+    told = f"Its confidence is off by {percent(error)} on average{was}"
     if abs(gap) >= 0.02:
         told += f": {how} by {percent(abs(gap))}"
     if kept is None:
@@ -183,7 +183,7 @@ def _confidence_chart(rows: Scored, threshold: float | None) -> Chart:
         Series(
             name,
             middles,
-            held.tolist(),
+            (held / max(int(held.sum()), 1)).tolist(),
             "line",
             colour=colour,
             texts=[
@@ -197,9 +197,10 @@ def _confidence_chart(rows: Scored, threshold: float | None) -> Chart:
         name="confidence",
         title="How sure it is, where it is right and where it is wrong",
         x=Axis("confidence: the largest probability", unit="percent", low=0, high=1),
-        y=Axis("photos", low=0),
+        y=Axis("share of the right, and of the wrong answers", unit="percent", low=0),
         series=series,
-        note=f"Photos in each twentieth of confidence. Of {rows.photos}.",
+        note="How many of its right and of its wrong answers are in each twentieth of confidence. "
+        f"Of {rows.photos}.",
         marked=() if threshold is None else ((threshold, 'below: "unknown"'),),
     )
 

@@ -17,8 +17,8 @@ from featcache.report.section import Section
 LARGEST = 30
 """Classes of the largest matrix; with more, the pairs that are confused most are shown alone."""
 
-PAIRS = 20
-"""Pairs of classes in the list of the most confused."""
+PAIRS, BESIDE_A_MATRIX = 20, 10
+"""Pairs of classes in the list of the most confused, without and with a matrix."""
 
 BEHIND_A_CELL = 6
 BEHIND_THE_DIAGONAL = 3
@@ -71,7 +71,8 @@ def section(material: Material) -> Section | None:
     small = len(rows.classes) <= LARGEST
     behind = _behind(material, rows, found.confusion, pairs, diagonal=small)
     links = {(each.truth, each.guess): f"#{each.anchor}" for each in behind}
-    chart = _chart(rows, pairs[:PAIRS])
+    listed = pairs[: BESIDE_A_MATRIX if small else PAIRS]
+    chart = _chart(rows, listed)
     return Section(
         key="confusion",
         title="Confusion",
@@ -81,14 +82,14 @@ def section(material: Material) -> Section | None:
             "classes": [escaped(name) for name in rows.classes],
             "counts": found.confusion.tolist() if small else None,
             "links": links,
-            "pairs": _pair_rows(rows, found.confusion, pairs[:PAIRS], links),
+            "pairs": _pair_rows(rows, found.confusion, listed, links),
             "pairs_in_all": len(pairs),
             "behind": behind,
             "pairs_chart": chart,
             "photos": rows.photos,
             "largest": LARGEST,
         },
-        data=_data(rows, found, pairs, matrix=small),
+        data=_data(rows, found, listed, len(pairs), matrix=small),
         charts=() if chart is None else (chart,),
     )
 
@@ -109,7 +110,8 @@ def confused_pairs(confusion: np.ndarray) -> list[Pair]:
 
 def _headline(rows: Scored, found: Evaluation, pairs: Sequence[Pair]) -> str:
     if not pairs:
-        return f"{rows.photos} are all right" if len(rows) > 1 else f"{rows.photos} is right"
+        photos = rows.photos[0].upper() + rows.photos[1:]
+        return f"{photos} are all right" if len(rows) > 1 else f"{photos} is right"
     right = f"{percent(found.accuracy)} right (95 % interval {percents(*found.interval)})"
     first = pairs[0]
     truth, guess = (escaped(rows.classes[number]) for number in (first.truth, first.guess))
@@ -182,7 +184,9 @@ def _chart(rows: Scored, pairs: Sequence[Pair]) -> Chart | None:
     )
 
 
-def _data(rows: Scored, found: Evaluation, pairs: Sequence[Pair], *, matrix: bool) -> dict[str, Any]:
+def _data(
+    rows: Scored, found: Evaluation, listed: Sequence[Pair], pairs_in_all: int, *, matrix: bool
+) -> dict[str, Any]:
     return {
         "split": rows.split,
         "count": found.count,
@@ -190,7 +194,7 @@ def _data(rows: Scored, found: Evaluation, pairs: Sequence[Pair], *, matrix: boo
         "interval": list(found.interval),
         "classes": list(rows.classes),
         "confusion": found.confusion.tolist() if matrix else None,
-        "pairs_in_all": len(pairs),
+        "pairs_in_all": pairs_in_all,
         "pairs": [
             {
                 "truth": rows.classes[pair.truth],
@@ -198,6 +202,6 @@ def _data(rows: Scored, found: Evaluation, pairs: Sequence[Pair], *, matrix: boo
                 "count": pair.count,
                 "share": pair.share,
             }
-            for pair in pairs[:PAIRS]
+            for pair in listed
         ],
     }

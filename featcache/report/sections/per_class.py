@@ -75,7 +75,7 @@ def _headline(worst: list[ClassRow]) -> str:
     without = len(worst) - len(held)
     missing = f"; {without} class{'es have' if without > 1 else ' has'} no photo here" if without else ""
     if held[0].f1 == 1:
-        return f"every class is recognised without a mistake{missing}"
+        return f"Every class is recognised without a mistake{missing}"
     first = held[0]
     found = f"{percent(first.recall)} of its {first.support:,} photo{'s' if first.support > 1 else ''} found"
     precise = (
@@ -118,7 +118,7 @@ def _f1_chart(worst: list[ClassRow], rows: Scored) -> Chart | None:
     return Chart(
         name="f1-by-class",
         title="F1 by class, with 95 % intervals",
-        x=Axis("F1: the harmonic mean of precision and recall", unit="percent", low=0, high=1),
+        x=Axis("F1: the harmonic mean of precision and recall", unit="percent", high=1),
         y=Axis("class", "categories", categories=tuple(each.shown_name for each, _ in told)),
         series=(
             Series(

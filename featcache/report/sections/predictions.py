@@ -89,7 +89,7 @@ def _sample(count: int, seed: int) -> np.ndarray:
 def _headline(rows: Scored, wrong: int) -> str:
     if not wrong:
         least = float(rows.confidence.min())
-        return f"no mistake among {rows.photos}; the least sure answer has {percent(least)}"
+        return f"No mistake among {rows.photos}; the least sure answer has {percent(least)}"
     first = int(surest_mistakes(rows)[0])
     guess, truth = (escaped(rows.classes[number]) for number in (rows.guesses[first], rows.labels[first]))
     mistakes = f"{wrong:,} mistake{'s' if wrong > 1 else ''}"
