@@ -99,8 +99,8 @@ def test_another_task_has_none_and_no_numbers_are_refused_and_names_are_printabl
     texts = [text for picture in found.content["worst"] for text in (picture.name, picture.caption)]
     texts += [chart.title for chart in found.charts] + [found.headline]
     assert all(text.isprintable() for text in texts)
+    truth[3, 0] = np.nan
     with pytest.raises(
         DataError, match="1 of 6 rows have a label that is NaN or infinite, the first is 'row 3'"
     ):
-        truth[3, 0] = np.nan
         made(truth, values)
