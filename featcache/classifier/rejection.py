@@ -90,7 +90,7 @@ def reject_threshold(
         raise UsageError(f"accuracy {accuracy} at level {level}: expected both above 0 and below 1")
     if not len(labels):
         raise DataError("no validation rows to choose a confidence by; train with a validation split")
-    confidence, right, accepted = _by_confidence(probabilities, labels)
+    confidence, right, accepted = by_confidence(probabilities, labels)
     enough = np.flatnonzero(wilson_lower(right, accepted, level) >= accuracy)
     if not len(enough):
         return _rejection(None, 0, 0, len(labels), level)
@@ -135,10 +135,14 @@ def require_accuracy(accuracy: float) -> None:
         )
 
 
-def _by_confidence(
-    probabilities: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the distinct confidences in descending order, and the number of right and of accepted rows at each."""
+def by_confidence(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct confidences in descending order, and how many rows are right and are accepted at each.
+
+    Parameters
+    ----------
+    probabilities, labels
+        As for `reject_threshold`.
+    """
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     confidence = confidence[order]

@@ -185,7 +185,7 @@ def rows_to_score(classifier: "Classifier", cache: FeatureCache, asked: str | No
     if asked is not None:
         return asked, ""
     splits = cache.splits
-    if _is_own(classifier, cache):
+    if is_own(classifier, cache):
         told = classifier.training.get("selection", {}).get("test")
         test = "test" if told in (None, NONE) else told
         return (test, "") if test != "test" else _given_split(cache, splits, own=True)
@@ -198,7 +198,7 @@ def rows_to_score(classifier: "Classifier", cache: FeatureCache, asked: str | No
     return ALL, f"{whole}, {' and '.join(splits)} were drawn when its features were extracted"
 
 
-def _is_own(classifier: "Classifier", cache: FeatureCache) -> bool:
+def is_own(classifier: "Classifier", cache: FeatureCache) -> bool:
     """Return whether these are the rows that the classifier was trained on, or the cache of that name."""
     if classifier.provenance.get("rows_sha256") == cache.identity["rows"]["sha256"]:
         return True

@@ -85,6 +85,28 @@ def wilson_interval(right: float, count: float, level: float = 0.95) -> tuple[fl
     return max(low, 0.0), 1.0 - max(missed, 0.0)
 
 
+def f1_interval(right: int, support: int, said: int, level: float = 0.95) -> tuple[float, float] | None:
+    """Return an interval of a class's F1; ``None`` if no row has the class and none is said to have it.
+
+    Parameters
+    ----------
+    right, support, said
+        Rows that have the class and are said to have it, that have it, and that are said to have it.
+    level
+        Coverage.
+
+    Notes
+    -----
+    Of the n rows that have the class or are said to have it, a share J does both, and F1 = 2J / (1 + J), which grows
+    with J: the ends of Wilson's interval of J give those of F1.
+    """
+    either = support + said - right
+    if not either:
+        return None
+    low, high = (2 * share / (1 + share) for share in wilson_interval(right, either, level))
+    return low, high
+
+
 def least_rows(accuracy: float, level: float = 0.95) -> int:
     """Return the least number of rows that, all being right, bring Wilson's lower bound to an accuracy."""
     # With all of n right the bound is n / (n + z²); it is at least a from n = z²·a / (1 − a) on.
