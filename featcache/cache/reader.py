@@ -19,6 +19,7 @@ from featcache.cache.verification import Verification, verify_rows
 from featcache.core.argument_types import checked_types
 from featcache.core.disk.names import require_file
 from featcache.core.identity import fingerprint
+from featcache.core.progress import OnProgress
 from featcache.errors import (
     DataError,
     IdentityError,
@@ -304,9 +305,9 @@ class FeatureCache(CacheMetadata):
         stored = self._stored.mapped(name)
         return stored if chosen is None else stored[:, chosen[0]]
 
-    def verify(self) -> Verification:
+    def verify(self, *, on_progress: OnProgress | None = None) -> Verification:
         """Check every row and return which are damaged, by id and layer; see `featcache.cache.maintenance`."""
-        return verify_rows(self._stored)
+        return verify_rows(self._stored, on_progress)
 
     # Exports ------------------------------------------------------------------------------------------------
 
