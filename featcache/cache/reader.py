@@ -14,6 +14,7 @@ from featcache.cache.checksums import PRESENT
 from featcache.cache.given_folder import near_caches, refuse_others
 from featcache.cache.layout import LayerSpec, partial_path
 from featcache.cache.metadata import CacheMetadata
+from featcache.cache.plots import CachePlots
 from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
 from featcache.core.argument_types import checked_types
@@ -38,7 +39,7 @@ A_CACHE = "a cache, the file that featcache extract writes"
 GO_ON = "run the same featcache extract command again to go on"
 
 
-class FeatureCache(CacheMetadata):
+class FeatureCache(CacheMetadata, CachePlots):
     """The features of one dataset under one recipe, open for reading.
 
     The identity and the row table are verified on opening, each row when it is read. The object keeps

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.drawings import Table, Whole
+from featcache.cli.terminal.drawings import Table, Whole
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from featcache.cli.drawings import Part, Whole, plain, wrapped
+from featcache.cli.terminal.drawings import Part, Whole, plain, wrapped
 from featcache.core.disk.storage import storage_error
 from featcache.core.display import escaped
 from featcache.core.documents.json_text import to_text
 from featcache.errors import StorageError
 
 if TYPE_CHECKING:
-    from featcache.core.progress import OnProgress, Progress
+    from featcache.core.progress import OnProgress
 
 JSON_VERSION = 1
 
@@ -214,14 +214,7 @@ class Console:
         if not self.shows_progress:
             yield lambda progress: None
             return
-        from featcache.cli.live import image_bar
+        from featcache.cli.terminal.live import image_bar
 
         with image_bar() as meter:
             yield meter.update
-
-
-def shares(progress: "Progress") -> str:
-    """Return the share of time of each step, such as ``"decode 21 %, network 74 %, write 5 %"``."""
-    parts = {"decode": progress.decode_s, "network": progress.device_s, "write": progress.write_s}
-    total = sum(parts.values())
-    return ", ".join(f"{name} {100 * s / total:.0f} %" for name, s in parts.items()) if total else ""

@@ -13,7 +13,7 @@ from featcache.cli import extract as extract_command
 from featcache.cli import predict as predict_command
 from featcache.cli import train_head as train_head_command
 from featcache.cli.console import Console, Json, Quiet, Verbose
-from featcache.cli.drawings import Part
+from featcache.cli.terminal.drawings import Part
 from featcache.errors import MissingFileError
 
 if TYPE_CHECKING:

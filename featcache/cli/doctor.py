@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose
-from featcache.cli.drawings import Table, Whole
+from featcache.cli.terminal.drawings import Table, Whole
 from featcache.core.disk.names import FOLDER, kind_of, require_folder
 from featcache.core.disk.storage import storage_errors
 from featcache.core.environment import home, offline

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.confusion import Confusion
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.drawings import OnTerminal, Part, Table
 from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.given_paths import refuse_no_cache, refuse_swapped, without_labels
 from featcache.cli.output_files import require_output
+from featcache.cli.terminal.confusion import Confusion
+from featcache.cli.terminal.drawings import OnTerminal, Part, Table
+from featcache.cli.terminal.mistakes import mistake_parts
 from featcache.cli.train_head import score_text
 from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
@@ -148,21 +149,6 @@ def _class_parts(evaluation: "ClassifierEvaluation", verbose: bool) -> list[Part
     scores = _score_parts(evaluation, evaluation.rejection, views=evaluation.views)
     worst = _worst_parts(evaluation)
     return [*scores, *(worst if verbose else [OnTerminal(mistake_parts(evaluation), worst)])]
-
-
-def mistake_parts(evaluation: "ClassifierEvaluation", most: int = 3) -> list[Part]:
-    """Return the wrong photos that the classifier is most certain of, for a terminal."""
-    if evaluation.images is None or not (count := len(evaluation.images.wrong)):
-        return []
-    sure = evaluation.images.most_confident_mistakes(most)
-    rows = [(each.file, each.truth, each.guess, percent(each.probability)) for each in sure]
-    shown = f", the {most} it is surest of" if count > most else ""
-    return [
-        "",
-        f"{count} of {evaluation.count} wrong{shown}:",
-        Table(("file", "truth", "guess", "probability"), rows, right=("probability",)),
-        *(["(all of them: --errors FILE.csv)"] if count > most else []),
-    ]
 
 
 def _worst_parts(evaluation: "ClassifierEvaluation") -> list[Part]:

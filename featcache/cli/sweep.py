@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.drawings import Part, Table, plain
 from featcache.cli.options import (
     Calibrate,
     GroupBy,
@@ -23,6 +22,7 @@ from featcache.cli.options import (
     option,
     with_options,
 )
+from featcache.cli.terminal.drawings import Part, Table, plain
 from featcache.cli.train_head import next_step
 from featcache.core.disk.names import read_file, require_file
 from featcache.core.disk.storage import storage_errors
@@ -128,7 +128,7 @@ def _live(console: Console) -> "Iterator[OnProgress | None]":
     if not console.shows_progress:
         yield None
         return
-    from featcache.cli.live import head_bar
+    from featcache.cli.terminal.live import head_bar
 
     with head_bar() as bar:
 
@@ -186,7 +186,7 @@ def _best_of_kinds(leaderboard: "Sequence[LeaderboardEntry]", most: int = 10) ->
 def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
     """Return one line with the settings that differ from the defaults or among heads of this kind."""
     from featcache.heads.settings import Settings
-    from featcache.sweeps.lines import describe_settings
+    from featcache.sweeps.lines import describe_settings, short_value
 
     usual = describe_settings(Settings(head=settings.head))
     others = [describe_settings(other) for other in every if other.head == settings.head]
@@ -195,13 +195,7 @@ def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
         for name, value in describe_settings(settings).items()
         if value != usual[name] or any(other[name] != value for other in others)
     }
-    return " ".join(f"{name}={_short(value)}" for name, value in own.items()) or "defaults"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " ".join(f"{name}={short_value(value)}" for name, value in own.items()) or "defaults"
 
 
 _SCORED = {

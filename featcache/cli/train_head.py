@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, draws, escaped
-from featcache.cli.drawings import Curve, Part, plain
 from featcache.cli.options import (
     Calibrate,
     GroupBy,
@@ -20,6 +19,8 @@ from featcache.cli.options import (
     option,
     with_options,
 )
+from featcache.cli.terminal.drawings import Curve, Part, plain
+from featcache.cli.terminal.mistakes import mistake_parts
 from featcache.core.display import SPLIT_WORDS, percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError
@@ -170,8 +171,6 @@ def _curves(classifier: "Classifier") -> list[Part]:
 
 def _mistakes(classifier: "Classifier") -> list[Part]:
     """Return the test photos that it is surest of and gets wrong; their features are in the cache."""
-    from featcache.cli.evaluate import mistake_parts
-
     if classifier.task != MULTICLASS or "test" not in classifier.metrics:
         return []
     return mistake_parts(classifier.evaluate())

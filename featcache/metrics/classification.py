@@ -92,11 +92,49 @@ class Evaluation(Scores):
             (own.name, percent(own.precision), percent(own.recall), percent(own.f1), own.support)
             for own in self.classes
         ]
-        return html_table(self._in_words(), rows, ("class", "precision", "recall", "F1", "images"))
+        columns = ("class", "precision", "recall", "F1", "images")
+        return html_table(self._in_words(), rows, columns, right=columns[1:])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {**super().to_json(), "confusion": self.confusion.tolist()}
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The rows whose confidence, their largest probability, is within `low` and `high`.
+
+    Parameters
+    ----------
+    low, high
+        Ends of the bin.
+    count
+        Number of rows.
+    confidence, accuracy
+        Mean confidence, and share of right predictions.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> list[ReliabilityBin]:
+    """Return the bins of equal width that hold rows, in ascending order.
+
+    Labels are int ``[N]``, probabilities float ``[N, C]``.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    found = []
+    for b in np.unique(bin_of):
+        held = bin_of == b
+        means = float(np.mean(confidence[held])), float(np.mean(correct[held]))
+        found.append(ReliabilityBin(b / bins, (b + 1) / bins, int(held.sum()), *means))
+    return found
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
@@ -107,14 +145,8 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
     Guo et al., "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599
     """
     # ECE = Σ_b (n_b / N) · |accuracy_b − mean confidence_b| over the bins that hold rows.
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(float(np.mean(correct[bin_of == b])) - float(np.mean(confidence[bin_of == b])))
-        * float(np.mean(bin_of == b))
-        for b in np.unique(bin_of)
-    ]
+    found = reliability(labels, probabilities, bins)
+    gaps = [abs(each.accuracy - each.confidence) * (each.count / len(labels)) for each in found]
     return float(sum(gaps))
 
 

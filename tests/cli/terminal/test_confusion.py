@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from featcache.cli.confusion import MOST, Confusion
+from featcache.cli.terminal.confusion import MOST, Confusion
 
 CELL = re.compile(r"\x1b\[([0-9;]+)m( +\d+ )\x1b\[0m")
 BACKGROUND = re.compile(r"48;2;(\d+);(\d+);(\d+)")

@@ -54,7 +54,7 @@ def test_none_is_drawn_off_a_terminal(cli, inputs, monkeypatch, name):
 
 
 def test_a_name_above_the_bar_is_not_read_as_markup(monkeypatch):
-    from featcache.cli.live import head_bar
+    from featcache.cli.terminal.live import head_bar
 
     use_terminals(monkeypatch)
     terminal = Terminal()

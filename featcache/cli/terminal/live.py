@@ -10,10 +10,9 @@ from rich.console import Group, RenderableType
 from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from featcache.cli.console import shares
-from featcache.cli.drawings import Part
+from featcache.cli.terminal.drawings import Part
 from featcache.core.display import escaped
-from featcache.core.progress import Progress
+from featcache.core.progress import Progress, shares
 
 
 class LiveBar(RichProgress):

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from featcache import Classifier, train_head
 from featcache.cli.console import Console, draws, on_terminal
-from featcache.cli.drawings import BARS, Curve, Facts, OnTerminal, Table, Whole, plain, sparkline
+from featcache.cli.terminal.drawings import BARS, Curve, Facts, OnTerminal, Table, Whole, plain, sparkline
 from featcache.core.display import percent
 
 NUMBERS = Table(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from featcache.cli.drawings import Table
+from featcache.cli.terminal.drawings import Table
 from featcache.core.display import escaped
 
 if TYPE_CHECKING:
