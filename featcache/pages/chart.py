@@ -28,7 +28,7 @@ class Axis:
     categories
         Names of the places.
     low, high
-        Its ends; ``None``: those of the values, rounded outwards.
+        Its ends; ``None``: those of the values, rounded outwards (of values along which a line runs: with little room).
     """
 
     label: str
@@ -53,7 +53,7 @@ class Series:
         ``line`` (joined, with points where there are few), ``points``, ``bars`` (from 0), or ``band`` (only the area
         between `low` and `high`).
     low, high
-        Ends of an interval about each value, drawn as whiskers (``points``, ``bars``) or as an area (``line``,
+        Ends of an interval about each value (`y`; `x` where the categories are on `y`), drawn as whiskers (``points``, ``bars``) or as an area (``line``,
         ``band``); empty without.
     colour
         Place in the palette, which tells the first eight apart in both themes and without colour vision; ``None``: its
@@ -97,6 +97,8 @@ class Chart:
         Places on `y` with a horizontal line, each with its text (chance).
     wide
         Whether it takes the page's whole width; otherwise two stand side by side.
+    stacked
+        Whether bars of one place stand on each other; otherwise side by side.
     """
 
     name: str
@@ -108,3 +110,4 @@ class Chart:
     marked: tuple[tuple[float, str], ...] = ()
     levels: tuple[tuple[float, str], ...] = ()
     wide: bool = False
+    stacked: bool = False

@@ -1,67 +1,298 @@
-"""Draw charts with matplotlib."""
+"""The charts of pages as figures of matplotlib: for notebooks, and as files."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.core.disk.files import replace_file
+from featcache.core.disk.storage import storage_errors
 from featcache.core.display import escaped
-from featcache.pages.chart import Axis, Chart, Series
+from featcache.errors import MissingExtraError
+from featcache.pages.chart import Chart, Series
+from featcache.pages.palette import LIGHT, SHAPES, place
+from featcache.pages.svg import fitted
+from featcache.pages.ticks import Frame, frames, lying, slot, stacks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6a3d9a", "#8c6d31")
-MUTED = "#777777"
+_INK, _SOFT, _GRID = "#1d2125", "#565f69", "#e3e5e8"
+_MARKERS = dict(zip(SHAPES, ("o", "s", "^", "D", "X", "v", "P", "*"), strict=True))
 
-_FORMATS: Mapping[str, str] = {"percent": "{:.0%}", "seconds": "{:g} s", "bytes": "{:g} B"}
+
+def figure(*charts: Chart, columns: int = 2) -> "Figure":
+    """Draw charts, one in each panel.
+
+    Parameters
+    ----------
+    charts
+        What they show.
+    columns
+        How many stand side by side.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A figure that no window manager knows: notebooks show it, and nothing has to be closed.
+
+    Raises
+    ------
+    MissingExtraError
+        If the extra ``report`` is not installed.
+    """
+    with _style():
+        from matplotlib.figure import Figure
+
+        columns = max(1, min(columns, len(charts)))
+        rows = -(-max(1, len(charts)) // columns)
+        width = 9.4 if len(charts) == 1 and charts[0].wide else 5.4
+        heights = [
+            max((_height(chart) for chart in charts[row * columns :][:columns]), default=3)
+            for row in range(rows)
+        ]
+        made = Figure(figsize=(width * columns, sum(heights)), layout="constrained", facecolor="white")
+        panels = made.subplots(rows, columns, squeeze=False, height_ratios=heights).ravel()
+        for chart, axes in zip(charts, panels, strict=False):
+            draw(chart, axes)
+        for axes in panels[len(charts) :]:
+            axes.set_axis_off()
+        return made
+
+
+def save(chart: Chart, folder: Path) -> list[Path]:
+    """Write a chart as SVG and PNG.
+
+    Parameters
+    ----------
+    chart
+        What it shows; its name is that of the files.
+    folder
+        Where; it is made where it is missing.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Both files; the same chart gives the same bytes.
+
+    Raises
+    ------
+    MissingExtraError
+        If the extra ``report`` is not installed.
+    StorageError
+        If they cannot be written.
+    """
+    import io
+
+    made = figure(chart)
+    paths = []
+    for ending, metadata in (("svg", dict.fromkeys(("Date", "Creator"))), ("png", {"Software": None})):
+        stream = io.BytesIO()
+        with _style():
+            made.savefig(stream, format=ending, dpi=160, metadata=metadata)
+        path = Path(folder) / f"{chart.name}.{ending}"
+        with storage_errors(path, "write the figure"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, stream.getvalue())
+        paths.append(path)
+    return paths
 
 
 def draw(chart: Chart, axes: "Axes") -> None:
-    """Draw a chart into axes."""
+    """Draw a chart into axes of matplotlib.
+
+    Parameters
+    ----------
+    chart
+        What it shows.
+    axes
+        Where.
+    """
+    x, y = frames(chart, most_x=9 if chart.wide else 6)
+    lies = lying(chart)
+    starts = iter(stacks(chart))
+    groups = [series for series in chart.series if series.mark == "bars"]
     for number, series in enumerate(chart.series):
-        colour = PALETTE[(number if series.colour is None else series.colour) % len(PALETTE)]
-        _series(axes, series, MUTED if series.colour == -1 else colour, lying=chart.y.scale == "categories")
-    for place, text in chart.marked:
-        axes.axvline(place, color=MUTED, linestyle=":", label=f"_{escaped(text)}")
-    for level, text in chart.levels:
-        axes.axhline(level, color=MUTED, linestyle=":", label=f"_{escaped(text)}")
-    _axis(axes, "x", chart.x)
-    _axis(axes, "y", chart.y)
-    axes.set_title(escaped(chart.title), parse_math=False)
-    if len(chart.series) > 1:
-        legend = axes.legend(fontsize=8)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        colour = place(number, series.colour)
+        looks = {"color": LIGHT[colour] if colour >= 0 else _SOFT, "zorder": 2 + number}
+        if series.mark == "bars":
+            where = (0, 1) if chart.stacked else (groups.index(series), len(groups))
+            _draw_bars(chart, series, axes, next(starts), where, looks)
+        else:
+            _draw_points(series, axes, (x, y), lies, _MARKERS[SHAPES[colour]], looks)
+    _draw_lines(chart, axes)
+    _finish(chart, axes, x, y)
 
 
-def _series(axes: "Axes", series: Series, colour: str, *, lying: bool) -> None:
-    x, y = np.asarray(series.x, float), np.asarray(series.y, float)
-    style: dict[str, Any] = {"color": colour, "label": escaped(series.name)}
-    low, high = (np.asarray(ends, float) for ends in (series.low, series.high))
-    if series.mark == "bars":
-        axes.barh(y, x, **style) if lying else axes.bar(x, y, **style)
-    elif series.mark == "line":
-        axes.plot(x, y, linestyle="--" if series.dashed else "-", marker="." if len(x) < 30 else "", **style)
-    elif series.mark == "points":
-        axes.plot(x, y, linestyle="", marker="o", markersize=5 if len(x) < 200 else 3, **style)
-    if len(low) and series.mark in ("line", "band"):
-        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
-    elif len(low):
-        axes.hlines(y, low, high, color=colour) if lying else axes.vlines(x, low, high, color=colour)
+def _style() -> Any:
+    try:
+        from matplotlib import rc_context
+    except ImportError as error:
+        raise MissingExtraError(
+            "figures need matplotlib, which is not installed; pip install 'featcache[report]'"
+        ) from error
+    # Text stays text, the same chart gives the same bytes, and a `$` in a name is no formula.
+    return rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "featcache",
+            "font.family": "sans-serif",
+            "text.parse_math": False,
+            "axes.unicode_minus": True,
+        }
+    )
 
 
-def _axis(axes: "Axes", name: str, axis: Axis) -> None:
-    """Give an axis its label, scale, ends and ticks."""
-    axes.set(**{f"{name}label": escaped(axis.label)})
-    own = getattr(axes, f"{name}axis")
-    own.get_label().set_parse_math(False)
-    if axis.scale == "categories":
-        own.set_ticks(
-            range(len(axis.categories)), [escaped(c)[:40] for c in axis.categories], parse_math=False
+def _height(chart: Chart) -> float:
+    if lying(chart):
+        names = len(chart.y.categories)
+        return max(2.2, 1.1 + names * (0.3 if names <= 12 else 0.22))
+    return 3.6
+
+
+def _draw_bars(
+    chart: Chart,
+    series: Series,
+    axes: "Axes",
+    bars: Sequence[tuple[float, float]],
+    where: tuple[int, int],
+    looks: dict[str, Any],
+) -> None:
+    lies, (number, count) = lying(chart), where
+    gap = 0.22 if "categories" in (chart.x.scale, chart.y.scale) else 0.06
+    thick = slot(chart) * (1 - gap) / count
+    places = np.asarray(series.y if lies else series.x, float) + (number - (count - 1) / 2) * thick
+    starts, sizes = np.array([start for start, _ in bars]), np.array([size for _, size in bars], float)
+    there = np.isfinite(places) & np.isfinite(sizes)
+    draw_bar = axes.barh if lies else axes.bar
+    sides = {"left": starts[there]} if lies else {"bottom": starts[there]}
+    draw_bar(
+        places[there],
+        sizes[there],
+        thick,
+        label=escaped(series.name),
+        edgecolor="white",
+        linewidth=0.5,
+        **looks,
+        **sides,
+    )
+    if len(series.low) and len(series.high):
+        _whiskers(axes, places, series, lies, {**looks, "color": _INK})
+
+
+def _whiskers(axes: "Axes", places: np.ndarray, series: Series, lies: bool, looks: dict[str, Any]) -> None:
+    low, high = np.asarray(series.low, float), np.asarray(series.high, float)
+    there = np.isfinite(low) & np.isfinite(high) & np.isfinite(places)
+    middle = ((low + high) / 2)[there]
+    across, on = (middle, places[there]) if lies else (places[there], middle)
+    error = {"xerr" if lies else "yerr": ((high - low) / 2)[there]}
+    axes.errorbar(
+        across,
+        on,
+        **error,
+        fmt="none",
+        capsize=2.5,
+        elinewidth=1.3,
+        ecolor=looks["color"],
+        zorder=looks["zorder"],
+    )
+
+
+def _draw_points(
+    series: Series, axes: "Axes", ends: tuple[Frame, Frame], lies: bool, marker: str, looks: dict[str, Any]
+) -> None:
+    x, y = (
+        np.array([value if frame.shows(value) else np.nan for value in values], float)
+        for frame, values in zip(ends, (series.x, series.y), strict=True)
+    )
+    interval = len(series.low) and len(series.high)
+    name = escaped(series.name)
+    if interval and series.mark in ("line", "band"):
+        low, high = np.asarray(series.low, float), np.asarray(series.high, float)
+        own = {"label": name} if series.mark == "band" else {}
+        axes.fill_between(x, low, high, alpha=0.17, linewidth=0, **looks, **own)
+    if series.mark == "band":
+        return
+    few = np.isfinite(x + y).sum() <= 40
+    if series.mark == "line":
+        shape = {"marker": marker, "markersize": 4} if few and not series.dashed else {}
+        axes.plot(x, y, "--" if series.dashed else "-", linewidth=1.7, label=name, **shape, **looks)
+        return
+    size = 5 if len(x) <= 500 else 2.5
+    axes.plot(
+        x,
+        y,
+        marker,
+        linestyle="none",
+        markersize=size,
+        markeredgewidth=0,
+        label=name,
+        alpha=1 if few else 0.6,
+        rasterized=len(x) > 5000,
+        **looks,
+    )
+    if interval:
+        _whiskers(axes, y if lies else x, series, lies, looks)
+
+
+def _draw_lines(chart: Chart, axes: "Axes") -> None:
+    """Draw the marked places and levels with their texts."""
+    looks = {"color": _SOFT, "linewidth": 1, "linestyle": (0, (2, 3)), "zorder": 1.5}
+    words = {"color": _SOFT, "fontsize": 8, "xytext": (-3, 3), "textcoords": "offset points"}
+    for value, text in chart.marked:
+        axes.axvline(value, **looks)
+        axes.annotate(
+            escaped(text),
+            (value, 1),
+            xycoords=axes.get_xaxis_transform(),
+            ha="right",
+            va="top",
+            **{**words, "xytext": (-3, -3)},
         )
-    elif axis.scale == "log":
-        axes.set(**{f"{name}scale": "log"})
-    if axis.unit in _FORMATS:
-        own.set_major_formatter(lambda value, _: _FORMATS[axis.unit].format(value))
-    axes.set(**{f"{name}lim": (axis.low, axis.high)})
+    for value, text in chart.levels:
+        axes.axhline(value, **looks)
+        axes.annotate(
+            escaped(text), (1, value), xycoords=axes.get_yaxis_transform(), ha="right", va="bottom", **words
+        )
+
+
+def _finish(chart: Chart, axes: "Axes", x: Frame, y: Frame) -> None:
+    """Set ends, ticks, grid, labels and legend, as in the page."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    lies = lying(chart)
+    for axis, frame, ends in ((axes.xaxis, x, axes.set_xlim), (axes.yaxis, y, axes.set_ylim)):
+        if frame.log:
+            (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+        ends(frame.low, frame.high)
+        axis.set_major_locator(FixedLocator([value for value, _ in frame.ticks]))
+        axis.set_minor_locator(NullLocator())
+        axis.set_ticklabels([fitted(text, 230) for _, text in frame.ticks])
+    if lies:
+        axes.invert_yaxis()
+    if chart.x.scale == "categories" and sum(len(text) for _, text in x.ticks) > 50:
+        axes.set_xticks(
+            axes.get_xticks(), axes.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor"
+        )
+    axes.set_title(
+        fitted(chart.title, 480), loc="left", fontsize=11, color=_INK, fontweight="semibold", pad=10
+    )
+    axes.set_xlabel(fitted(chart.x.label, 400), color=_SOFT)
+    axes.set_ylabel(fitted(chart.y.label, 260), color=_SOFT)
+    axes.tick_params(colors=_SOFT, labelsize=9, length=0)
+    axes.grid(
+        axis="x" if lies else "both" if chart.x.scale != "categories" else "y", color=_GRID, linewidth=0.8
+    )
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == ("left" if lies else "bottom"))
+        spine.set_color(_SOFT)
+    if len(chart.series) > 1:
+        axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+    elif not any(
+        np.isfinite(np.asarray(series.x, float) + np.asarray(series.y, float)).any()
+        for series in chart.series
+    ):
+        axes.text(0.5, 0.5, "no finite value to show", transform=axes.transAxes, ha="center", color=_SOFT)
