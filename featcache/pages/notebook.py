@@ -35,7 +35,10 @@ def chart_figure(chart: Chart, width: float = 6.4, height: float = 4.4) -> "Figu
     from featcache.pages.figures import draw
 
     figure = new_figure(width, height)
-    draw(chart, figure.add_subplot())
+    from matplotlib import rc_context
+
+    with rc_context({"text.parse_math": False}):
+        draw(chart, figure.add_subplot())
     note(figure, chart.note)
     return figure
 

@@ -41,7 +41,7 @@ def leaderboard_chart(result: "SweepResult") -> Chart:
     drawn = [entry for place, entry in enumerate(ranked) if place < MOST or entry == choice.entry]
     against = {contender.entry.key: contender.against for contender in choice.contenders}
     groups: dict[str, list[tuple[float, float, float, float]]] = {}
-    for place, entry in enumerate(reversed(drawn)):
+    for place, entry in enumerate(drawn):
         kind, low, high = OTHER, entry.accuracy, entry.accuracy
         if entry == choice.entry:
             kind = CHOSEN
@@ -57,7 +57,7 @@ def leaderboard_chart(result: "SweepResult") -> Chart:
         "leaderboard",
         f"{result.heads} heads",
         Axis(_LABELS[result.task], unit="" if result.task == REGRESSION else "percent"),
-        Axis("", "categories", categories=tuple(_name(result, entry) for entry in reversed(drawn))),
+        Axis("", "categories", categories=tuple(_name(result, entry) for entry in drawn)),
         series,
         "Mean over seeds and folds on validation rows. Whiskers: 95 % interval of the difference from the chosen one; "
         f"where they reach its line, the two are not told apart.{more}",

@@ -33,15 +33,15 @@ def by_place(chart) -> dict[int, tuple[str, float, tuple[float, float] | None]]:
 def test_every_configuration_is_there_the_best_at_the_top(result):
     chart = leaderboard_chart(result)
     places = by_place(chart)
-    scores = [places[place][1] for place in range(len(places) - 1, -1, -1)]
+    scores = [places[place][1] for place in range(len(places))]
     assert scores == [entry.accuracy for entry in result.leaderboard]
-    assert chart.y.categories[-1].startswith(f"{result.leaderboard[0].key.settings.head} on pool")
+    assert chart.y.categories[0].startswith(f"{result.leaderboard[0].key.settings.head} on pool")
     assert chart.marked == ((result.chosen.entry.accuracy, "chosen"),)
 
 
 def test_whiskers_reach_the_choice_exactly_where_it_is_not_told_apart(result):
     places = by_place(leaderboard_chart(result))
-    entries = dict(enumerate(reversed(result.leaderboard)))
+    entries = dict(enumerate(result.leaderboard))
     against = {contender.entry.key: contender.against for contender in result.chosen.contenders}
     own = result.chosen.entry.accuracy
     assert against
@@ -69,7 +69,9 @@ def test_of_many_the_first_and_the_choice_are_drawn(result, monkeypatch):
 def test_it_is_drawn_and_names_its_extra(result, monkeypatch):
     figure = result.plot()
     assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
-    assert len(figure.axes[0].get_yticklabels()) == len(result.leaderboard)
+    (axes,) = figure.axes
+    assert len(axes.get_yticklabels()) == len(result.leaderboard)
+    assert axes.yaxis_inverted(), "the best, at place 0, is at the top"
     monkeypatch.setitem(sys.modules, "featcache.pages.notebook_figure", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'featcache\[report\]'"):
         result.plot()

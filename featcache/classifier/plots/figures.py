@@ -75,7 +75,6 @@ def _pairs_figure(scored: "ClassifierEvaluation", names: list[str], most: int = 
     pairs = [
         (int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True) if wrong[i, j]
     ]
-    pairs.reverse()  # the most frequent at the top
     chart = Chart(
         "confusions",
         "Most frequent confusions",

@@ -77,8 +77,8 @@ def test_many_classes_show_their_most_frequent_confusions():
     (axes,) = figure.axes
     widths = [bar.get_width() for bar in axes.patches]
     wrong = scored.confusion[~np.eye(40, dtype=bool)]
-    assert widths == sorted(wrong.tolist())[-20:]
-    true, guess = axes.get_yticklabels()[-1].get_text().split(" → ")
+    assert widths == sorted(wrong.tolist(), reverse=True)[:20]
+    true, guess = axes.get_yticklabels()[0].get_text().split(" → ")
     assert scored.confusion[int(true[1:]), int(guess[1:])] == wrong.max()
 
 
