@@ -13,7 +13,7 @@ from featcache.cli.output_files import require_output
 from featcache.cli.terminal.confusion import Confusion
 from featcache.cli.terminal.drawings import OnTerminal, Part, Table
 from featcache.cli.terminal.mistakes import mistake_parts
-from featcache.cli.train_head import score_text
+from featcache.cli.train_head import score_text, to_see
 from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
 from featcache.errors import UsageError
@@ -100,6 +100,8 @@ def command(
             f"warning: {evaluation.seen} of these {evaluation.count} images trained it or chose its epoch: their score "
             "is too good for new images"
         )
+    if photos is None and cache is None and errors is None:
+        console.note(to_see(classifier))
 
 
 def _with_options(
