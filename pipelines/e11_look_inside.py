@@ -64,20 +64,20 @@ def look_inside(
         "map": done.cache.plot_map(split),
     }.items():
         figure.savefig(output / f"{name}.png")
-    explained(output, network.stages, pictures(data, output / "photos")[:SHOWN])
-    report = featcache.report(output / "classifier")
-    report.write(output / "report.html")
-    report.figures(output / "figures")
+    shapes = network.shapes(network.network.order)
+    maps = [stage for stage, shape in shapes.items() if len(shape) == 3 and min(shape) > 1]
+    explained(output, maps, pictures(data, output / "photos")[:SHOWN])
+    page = featcache.report(output / "classifier", output / "report.html", overwrite=True)
+    page.figures(output / "figures")
 
 
-def explained(output: Path, stages: tuple[str, ...], photos: list[Path]) -> None:
+def explained(output: Path, maps: list[str], photos: list[Path]) -> None:
     """Write the heat over photos, what stages make of the first one, and the filters of the first convolution."""
     folder = output / "classifier"
     drawn = {
         "heat": featcache.explain(folder, photos),
         "filters": featcache.explain(folder, [], filters=True),
     }
-    maps = [name for name in stages if name not in ("pool", "logits", "avgpool", "flatten")]
     for stage in dict.fromkeys((maps[0], maps[len(maps) // 2], maps[-1])):
         drawn[f"activations-{stage}"] = featcache.explain(folder, photos[:1], activations=stage)
     for name, picture in drawn.items():

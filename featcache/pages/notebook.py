@@ -48,6 +48,12 @@ def note(figure: "Figure", text: str) -> None:
     figure.supxlabel(shown(text, 200), fontsize=8, color="#555555", wrap=True, parse_math=False)
 
 
+def end_of(name: str, most: int = 36) -> str:
+    """Return the end of a file's name, which tells it from others, safe to draw and not too long."""
+    plain = escaped(name)
+    return plain if len(plain) <= most else f"…{plain[1 - most :]}"
+
+
 def shown(text: str, most: int = 40) -> str:
     """Return text that is safe to draw and not too long."""
     plain = escaped(text)

@@ -9,7 +9,7 @@ from featcache.core.display import SPLIT_WORDS, percent
 from featcache.metrics.classification import reliability
 from featcache.metrics.intervals import wilson_interval
 from featcache.pages.chart import Axis, Chart, Series
-from featcache.pages.notebook import RIGHT, WRONG, chart_figure, new_figure, note, shown
+from featcache.pages.notebook import RIGHT, WRONG, chart_figure, end_of, new_figure, note, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -173,7 +173,7 @@ def _photo(axes: "Axes", scored: "ClassifierEvaluation", row: int, picture: np.n
     said = f"{sign} {shown(images.classes[guess], 18)} {percent(float(images.probabilities[row, guess]))}"
     told = said if truth == guess else f"{said}\ntrue: {shown(images.classes[truth], 20)}"
     axes.set_title(told, color=colour, fontsize=9, parse_math=False)
-    axes.set_xlabel(shown(images.files[row].rpartition("/")[2], 32), fontsize=7, parse_math=False)
+    axes.set_xlabel(end_of(images.files[row]), fontsize=7, parse_math=False)
 
 
 def _rows(scored: "ClassifierEvaluation") -> str:

@@ -16,7 +16,7 @@ from featcache.classifier.plots.figures import confusion_figure, reliability_cha
 from featcache.core.display import percent
 from featcache.errors import MissingExtraError, UsageError
 from featcache.metrics.classification import evaluate
-from featcache.pages.notebook import RIGHT, WRONG
+from featcache.pages.notebook import RIGHT, WRONG, end_of
 
 HOSTILE = ("<script>$x^2$", "a\nb\u202e" + "c" * 200, "$\\frac{")
 
@@ -105,11 +105,11 @@ def test_predictions_are_blue_and_right_or_red_and_wrong(made, dataset, monkeypa
     seen = 0
     for axes in figure.axes[:30]:
         name, title = axes.get_xlabel(), axes.get_title()
-        right = truth[f"test/{name}"]
+        right = truth[name]
         assert title.startswith("✓" if right else "✗")
         assert ("true: " in title) == (not right)
         assert to_hex(axes.title.get_color()) == (RIGHT if right else WRONG)
-        assert bool(axes.images) == (60 <= int(name[:-4]) < 75), "only these photos are there"
+        assert bool(axes.images) == (60 <= int(name[5:-4]) < 75), "only these photos are there"
         seen += 1
     assert seen == 30
     drawn(figure)
@@ -119,11 +119,16 @@ def test_the_mistakes_it_is_surest_of_come_first(made, dataset, monkeypatch):
     monkeypatch.setattr("featcache.classifier.plots.pictures.dataset_of", lambda classifier, photos: dataset)
     mistakes = sorted(made.evaluate().mistakes(), key=lambda each: -each.probability)
     figure = made.plot_predictions(which="mistakes", count=4)
-    assert [axes.get_xlabel() for axes in figure.axes] == [each.file[5:] for each in mistakes[:4]]
+    assert [axes.get_xlabel() for axes in figure.axes] == [each.file for each in mistakes[:4]]
     for axes, each in zip(figure.axes, mistakes, strict=False):
         assert percent(each.probability) in axes.get_title()
     first, again = (made.plot_predictions(count=4, seed=seed) for seed in (1, 1))
     assert [axes.get_xlabel() for axes in first.axes] == [axes.get_xlabel() for axes in again.axes]
+
+
+def test_of_a_long_name_its_end_is_shown():
+    assert end_of("a/b.jpg") == "a/b.jpg"
+    assert end_of("x" * 99 + "/b\u202e.jpg", 14) == r"…x/b\u202e.jpg"
 
 
 def test_what_cannot_be_drawn_says_what_to_give(made, tmp_path):
