@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,7 @@ _ANOTHER = "name another file"
 GENERATOR = "featcache report"
 """By this, a page of ours is told from any other, which is not overwritten."""
 
+MAPS = ("pca", "tsne")
 PICTURES = 3000
 """Most pictures on a page."""
 
@@ -208,6 +209,8 @@ def report(
     >>> page = featcache.report("photos-mobilenet_v2-linear", "report.html")  # doctest: +SKIP
     """
     require_extra()
+    if map not in MAPS:
+        raise UsageError(f"map {map!r}: expected {' or '.join(MAPS)}")
     if pictures < 0:
         raise UsageError(f"pictures {pictures}: expected 0 or more")
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
@@ -252,7 +255,7 @@ def make_report(material: "Material", *, on_progress: OnProgress | None = None) 
         headline=summary.headline,
         stats=[(fact.value, fact.name, fact.note) for fact in summary.facts],
         notes=[*material.notes, *filter(None, [material.moved])],
-        sections=sections,
+        sections=[replace(each, template=f"sections/{each.template}") for each in sections],
         sheets=material.sprites.sheets(),
         generator=GENERATOR,
     )
