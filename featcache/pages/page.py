@@ -66,6 +66,7 @@ def environment(*template_packages: str) -> "Environment":
         chart_values=svg.values,
         sort_value=_sort_value,
         cell_text=_cell_text,
+        nameless=ticks.NAMELESS,
         light=LIGHT,
         dark=DARK,
         script=lambda name: _file(made, name, "script"),

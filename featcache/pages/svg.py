@@ -16,7 +16,7 @@ from featcache.core.display import escaped
 from featcache.pages.chart import Chart, Series
 from featcache.pages.lines import runs, thinned
 from featcache.pages.palette import SHAPES, marker, place
-from featcache.pages.ticks import Frame, frames, interval_text, lying, place_text, point_text, slot, stacks
+from featcache.pages.ticks import Frame, frames, interval_text, lying, number_text, place_text, point_text, slot, stacks
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -137,6 +137,7 @@ def drawing(chart: Chart) -> dict[str, Any]:
         "layers": layers,
         "marked": _marked(chart, canvas),
         "levels": _levels(chart, canvas),
+        "numbers": _bar_numbers(chart, canvas),
         "empty": not any(layer.shapes for layer in layers),
         "x_label": fitted(chart.x.label, canvas.right - canvas.left),
         "y_label": fitted(chart.y.label, canvas.width),
@@ -187,18 +188,30 @@ def values(chart: Chart) -> list[tuple[str, str, str, str]]:
 def text_width(text: str, size: float = 12) -> float:
     """Return about how wide a text is, in units of its drawing: fonts differ from reader to reader."""
     wide = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-    return wide * size * 0.56
+    return wide * size * 0.54
 
 
-def fitted(text: str, room: float, size: float = 12) -> str:
-    """Return a text, cut with an ellipsis where it is wider than there is room."""
+def fitted(text: str, room: float, size: float = 12, *, middle: bool = False) -> str:
+    """Return a text, cut with an ellipsis where it is wider than there is room.
+
+    Parameters
+    ----------
+    text
+        The text.
+    room, size
+        Width and size of letters, in units of the drawing.
+    middle
+        Whether it is cut in its middle: names often differ in their ends only.
+    """
     text = escaped(text)
     if text_width(text, size) <= room:
         return text
-    letters = max(1, int(room / (size * 0.56)) - 1)
-    while letters > 1 and text_width(text[:letters], size) > room - size * 0.56:
-        letters -= 1
-    return text[:letters].rstrip() + "…"
+    for letters in range(len(text) - 1, 0, -1):
+        back = letters * 2 // 5 if middle else 0
+        cut = text[: letters - back].rstrip() + "…" + (text[-back:].lstrip() if back else "")
+        if text_width(cut, size) <= room:
+            return cut
+    return "…"
 
 
 # Layout -----------------------------------------------------------------------------------------------------
@@ -212,7 +225,9 @@ def _canvas(chart: Chart) -> tuple[Canvas, bool]:
     widest = max((text_width(text) for _, text in y.ticks), default=0)
     left = min(widest + 14, width * (0.42 if lies else 0.3))
     top = 16 + (18 if chart.y.label else 0) + 14 * _rows_of_marks(chart)
-    right = width - 16
+    # Room for the half of the last text below, and for the numbers behind lying bars.
+    behind = 52 if lies and _numbered(chart) else 16
+    right = width - max(behind, text_width(x.ticks[-1][1]) / 2 + 2 if x.ticks and chart.x.scale != "categories" else 0)
     turned, below = False, 24.0
     if chart.x.scale == "categories" and x.ticks:
         room = (right - left) / len(x.ticks)
@@ -232,6 +247,23 @@ def _pitch(names: int, series: int, stacked: bool) -> float:
     return max(26.0 if names <= 12 else 20.0 if names <= 40 else 15.0, 7.0 * side_by_side + 6)
 
 
+def _numbered(chart: Chart) -> bool:
+    """Return whether each bar has its number behind it: lying bars of one series, without intervals."""
+    (first, *others) = chart.series or (None,)
+    return first is not None and not others and first.mark == "bars" and not len(first.low) and lying(chart)
+
+
+def _bar_numbers(chart: Chart, canvas: Canvas) -> list[dict[str, Any]]:
+    if not _numbered(chart):
+        return []
+    series = chart.series[0]
+    return [
+        {"x": canvas.across(max(x, 0)) + 5, "y": canvas.upright(y) + 4, "text": number_text(x, chart.x.unit)}
+        for x, y in zip(series.x, series.y, strict=True)
+        if canvas.x.shows(x) and canvas.y.shows(y) and canvas.x.share(max(x, 0)) <= 1
+    ]
+
+
 def _rows_of_marks(chart: Chart) -> int:
     return min(2, len(chart.marked))
 
@@ -243,7 +275,7 @@ def _x_ticks(chart: Chart, canvas: Canvas, turned: bool) -> list[dict[str, Any]]
     every = max(1, int(-(-13 // room))) if room < 13 else 1
     most = 120 if turned else room
     return [
-        {"at": canvas.across(value), "text": fitted(text, most), "full": text}
+        {"at": canvas.across(value), "text": fitted(text, most, middle=True), "full": text}
         for value, text in canvas.x.ticks[::every]
     ]
 
@@ -251,7 +283,7 @@ def _x_ticks(chart: Chart, canvas: Canvas, turned: bool) -> list[dict[str, Any]]
 def _y_ticks(chart: Chart, canvas: Canvas) -> list[dict[str, Any]]:
     del chart
     return [
-        {"at": canvas.upright(value), "text": fitted(text, canvas.left - 10), "full": text}
+        {"at": canvas.upright(value), "text": fitted(text, canvas.left - 10, middle=True), "full": text}
         for value, text in canvas.y.ticks
     ]
 

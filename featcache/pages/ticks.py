@@ -9,6 +9,16 @@ from featcache.pages.chart import Axis, Chart, Series, Unit
 
 _SECONDS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
+NAMELESS = "(no name)"
+"""What is shown for an empty name."""
+_ROUND_TIMES = (
+    ((1e-3, (1, 2, 5, 10, 20, 50, 100, 200, 500)), (1, (1, 2, 5, 10, 20)), (60, (0.5, 1, 2, 5, 10, 20)),
+     (3600, (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000))),
+    ((1e-3, (1, 10, 100)), (1, (1, 3, 10, 30)), (60, (1, 3, 10, 30)), (3600, (1, 3, 10, 30, 100, 300, 1000))),
+    ((1e-3, (1, 10, 100)), (1, (1, 10)), (60, (1, 10)), (3600, (1, 10, 100, 1000))),
+    ((1e-3, (1,)), (1, (1,)), (60, (1,)), (3600, (1, 100))),
+)  # fmt: skip
+_TIMES = [[factor * size for size, factors in times for factor in factors] for times in _ROUND_TIMES]
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -124,7 +134,7 @@ def frame(
     """
     if axis.scale == "categories":
         count = max(1, len(axis.categories))
-        return Frame(-0.5, count - 0.5, tuple((float(i), escaped(n)) for i, n in enumerate(axis.categories)))
+        return Frame(-0.5, count - 0.5, tuple((float(i), escaped(n) or NAMELESS) for i, n in enumerate(axis.categories)))
     log = axis.scale == "log"
     fit = [float(v) for v in values if math.isfinite(v) and (v > 0 or not log)]
     whole = bool(fit) and not axis.unit and all(value == round(value) for value in fit)
@@ -166,21 +176,25 @@ def _log_frame(axis: Axis, fit: Sequence[float], most: int) -> Frame:
     high = _one_two_five(high, 1) if axis.high is None or axis.high <= 0 else axis.high
     if not high > low:
         low, high = low / 2, high * 2
+    if axis.unit == "seconds":
+        low = max((t for t in _TIMES[0] if t <= low), default=low) if axis.low is None else low
+        high = min((t for t in _TIMES[0] if t >= high), default=high) if axis.high is None else high
+    places = _log_places(low, high, axis.unit, most)
+    return Frame(low, high, tuple((place, number_text(place, axis.unit)) for place in places), log=True)
+
+
+def _log_places(low: float, high: float, unit: Unit, most: int) -> list[float]:
+    """Return ticks between two ends: as many as there is room for, at round times where they are times."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors, every in (
-        ((1, 2, 5), 1),
-        ((1, 3), 1),
-        ((1,), 1),
-        ((1,), 2),
-        ((1,), 3),
-        ((1,), 5),
-        ((1,), 10),
-    ):
-        places = [factor * 10.0**power for power in decades[::every] for factor in factors]
-        places = [place for place in places if low * 0.999 <= place <= high * 1.001]
+    shapes = (((1, 2, 5), 1), ((1, 3), 1), *(((1,), every) for every in (1, 2, 3, 5, 10, 20, 50, 100)))
+    grids = [[factor * 10.0**power for power in decades[::every] for factor in factors] for factors, every in shapes]
+    grids = [*_TIMES, *grids] if unit == "seconds" and low >= _TIMES[0][0] else grids
+    places: list[float] = []
+    for grid in grids:
+        places = [place for place in grid if low * 0.999 <= place <= high * 1.001]
         if len(places) <= most + 1:
             break
-    return Frame(low, high, tuple((place, number_text(place, axis.unit)) for place in places), log=True)
+    return places
 
 
 def _one_two_five(value: float, way: int) -> float:
@@ -279,5 +293,5 @@ def point_text(chart: Chart, series: Series, index: int) -> str:
 def place_text(axis: Axis, value: float) -> str:
     """Return a place on an axis in words: the name of a category, or the number with its unit."""
     if axis.scale == "categories" and math.isfinite(value) and 0 <= round(value) < len(axis.categories):
-        return escaped(axis.categories[round(value)])
+        return escaped(axis.categories[round(value)]) or NAMELESS
     return number_text(value, axis.unit)
