@@ -38,7 +38,7 @@ class CachePlots:
         layer
             Which features; the first layer by default.
         seed
-            Which photos are drawn where there are more than `MOST_ROWS`.
+            Which photos are drawn where there are more than 10,000.
 
         Raises
         ------

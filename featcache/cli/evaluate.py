@@ -150,7 +150,10 @@ def parts(
 def _class_parts(evaluation: "ClassifierEvaluation", verbose: bool) -> list[Part]:
     scores = _score_parts(evaluation, evaluation.rejection, views=evaluation.views)
     worst = _worst_parts(evaluation)
-    return [*scores, *(worst if verbose else [OnTerminal(mistake_parts(evaluation), worst)])]
+    return [
+        *scores,
+        *(worst if verbose else [OnTerminal(mistake_parts(evaluation, "--errors FILE.csv"), worst)]),
+    ]
 
 
 def _worst_parts(evaluation: "ClassifierEvaluation") -> list[Part]:

@@ -88,7 +88,7 @@ def command(
     )
     text = parts(classifier, output, verbose=verbose)
     if draws() and not as_json:
-        text += _mistakes(classifier)
+        text += _mistakes(classifier, output)
     console.result(to_json(classifier, output), text)
     if replaced:
         console.note(f"(an earlier classifier in {output} was replaced)")
@@ -176,11 +176,11 @@ def _curves(classifier: "Classifier") -> list[Part]:
     return [Curve("curve", list(values), what, shares=not number)]
 
 
-def _mistakes(classifier: "Classifier") -> list[Part]:
+def _mistakes(classifier: "Classifier", output: Path) -> list[Part]:
     """Return the test photos that it is surest of and gets wrong; their features are in the cache."""
     if classifier.task != MULTICLASS or "test" not in classifier.metrics:
         return []
-    return mistake_parts(classifier.evaluate())
+    return mistake_parts(classifier.evaluate(), f"featcache evaluate {output} --errors FILE.csv")
 
 
 def _how_long(head: str, training: Mapping[str, Any]) -> str:

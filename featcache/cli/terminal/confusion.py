@@ -18,12 +18,13 @@ MOST = 20
 _CORNER = "true \\ predicted"
 _LEGEND = "blue: right, red: wrong; fuller: a larger share of the true class"
 _COLOURS = {
-    True: ("#1c6fd0", "#2f6fb3", "#476f9c", "#5c6f88"),
-    False: ("#c92a2a", "#b04242", "#985656", "#846666"),
+    True: ("#005fd7", "#005faf", "#5f87af", "#5f5f87"),
+    False: ("#d70000", "#af0000", "#af5f5f", "#875f5f"),
 }
 _LEAST = (0.5, 0.2, 0.08, 0.0)
 """Shares from which a colour is taken. All colours are about as light: white figures are read on each, and none stands
-out by its lightness on a dark terminal or on a light one. What grows with the share is how coloured they are."""
+out by its lightness on a dark terminal or on a light one. What grows with the share is how coloured they are. They are
+among the 256 that nearly every terminal has: a greyish red between them would be shown grey."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from featcache.classifier.classifier import ClassifierEvaluation
 
 
-def mistake_parts(evaluation: "ClassifierEvaluation", most: int = 3) -> list[Part]:
-    """Return the wrong photos that the classifier is most certain of, for a terminal."""
+def mistake_parts(evaluation: "ClassifierEvaluation", more: str, most: int = 3) -> list[Part]:
+    """Return the wrong photos that the classifier is most certain of, for a terminal; `more` says how to see all."""
     if evaluation.images is None or not (count := len(evaluation.images.wrong)):
         return []
     sure = evaluation.images.most_confident_mistakes(most)
@@ -20,5 +20,5 @@ def mistake_parts(evaluation: "ClassifierEvaluation", most: int = 3) -> list[Par
         "",
         f"{count} of {evaluation.count} wrong{shown}:",
         Table(("file", "truth", "guess", "probability"), rows, right=("probability",)),
-        *(["(all of them: --errors FILE.csv)"] if count > most else []),
+        *([f"(all of them: {more})"] if count > most else []),
     ]

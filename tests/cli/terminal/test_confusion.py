@@ -6,15 +6,18 @@ import re
 import numpy as np
 import pytest
 from rich.cells import cell_len
+from rich.color import Color, ColorSystem
 from rich.console import Console
 
-from featcache.cli.terminal.confusion import MOST, Confusion
+from featcache.cli.terminal.confusion import MOST, Confusion, shade
 
 CELL = re.compile(r"\x1b\[([0-9;]+)m( +\d+ )\x1b\[0m")
 BACKGROUND = re.compile(r"48;2;(\d+);(\d+);(\d+)")
 
 
-def drawn(confusion: Confusion, columns: int) -> list[str]:
+def drawn(
+    confusion: Confusion, columns: int, colours: Literal["truecolor", "256"] = "truecolor"
+) -> list[str]:
     """Return the lines on a terminal, with its colours."""
     terminal = Console(
         file=io.StringIO(),
@@ -59,6 +62,15 @@ def test_right_is_blue_wrong_is_red_and_the_fuller_the_larger():
     assert fullness(0, 0) > fullness(1, 1), "90 % and 10 % of their class"
     assert fullness(1, 2) > fullness(2, 0) > fullness(0, 2), "90 %, 30 % and 1 %"
     assert "blue: right, red: wrong" in seen(legend)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_no_colour_is_grey_on_a_terminal_of_256_colours(right):
+    names = [shade(share, right=right).rpartition(" ")[2] for share in (0.6, 0.3, 0.1, 0.01)]
+    numbers = [Color.parse(name).downgrade(ColorSystem.EIGHT_BIT).number for name in names]
+    assert len(set(numbers)) == 4
+    assert not set(numbers) & {*range(232, 256), 59, 102, 145}, "the greys"
+    assert shade(0, right=right) == "dim"
 
 
 @pytest.mark.parametrize("count", [2, 7, 12, MOST])

@@ -108,11 +108,12 @@ def test_what_a_terminal_would_obey_is_escaped(shown):
 )
 def test_no_color_and_dumb_terminals_get_plain_text(monkeypatch, environment, expected):
     use_terminals(monkeypatch, **environment)
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
     assert draws() == expected
     Console().result({}, [NUMBERS])
-    assert ("─" in sys.stdout.getvalue()) == expected
-    assert ("\x1b" in sys.stdout.getvalue()) == expected
+    assert ("─" in terminal.getvalue()) == expected
+    assert ("\x1b" in terminal.getvalue()) == expected
 
 
 def test_a_file_and_a_terminal_without_unicode_get_plain_text(monkeypatch):
@@ -174,6 +175,7 @@ def test_training_and_evaluation_name_the_three_mistakes_that_they_are_surest_of
     )
     assert "  curve       " in out.seen()
     assert ", 3 epochs" in out.seen()
+    assert "(all of them: featcache evaluate" in out.seen()
     mistakes = Classifier.load(tmp_path / "c").evaluate().mistakes()
     surest = sorted(mistakes, key=lambda each: -each.probability)[:3]
     wanted = [[each.file, each.truth, each.guess, *percent(each.probability).split()] for each in surest]
