@@ -15,9 +15,7 @@ CELL = re.compile(r"\x1b\[([0-9;]+)m( +\d+ )\x1b\[0m")
 BACKGROUND = re.compile(r"48;2;(\d+);(\d+);(\d+)")
 
 
-def drawn(
-    confusion: Confusion, columns: int, colours: Literal["truecolor", "256"] = "truecolor"
-) -> list[str]:
+def drawn(confusion: Confusion, columns: int) -> list[str]:
     """Return the lines on a terminal, with its colours."""
     terminal = Console(
         file=io.StringIO(),
