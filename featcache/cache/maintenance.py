@@ -18,11 +18,19 @@ from featcache.core.disk.storage import storage_error, storage_errors
 from featcache.core.disk.syncing import sync_name
 from featcache.core.disk.temporaries import Leftover, remove_leftover
 from featcache.core.disk.temporaries import find_leftovers as find_temporary_leftovers
+from featcache.core.progress import OnProgress
 from featcache.errors import FeatcacheError, IntegrityError, LockedError, MissingFileError, UsageError
 
 
-def verify(path: str | os.PathLike[str]) -> Verification:
+def verify(path: str | os.PathLike[str], *, on_progress: OnProgress | None = None) -> Verification:
     """Check every meaningful byte of a cache.
+
+    Parameters
+    ----------
+    path
+        The cache.
+    on_progress
+        Called with a `featcache.core.progress.Progress` as rows are checked.
 
     Raises
     ------
@@ -34,7 +42,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     except IntegrityError as error:
         return Verification(Path(path), None, error=str(error))
     with cache:
-        return cache.verify()
+        return cache.verify(on_progress=on_progress)
 
 
 def repair(path: str | os.PathLike[str]) -> Verification:

@@ -14,11 +14,13 @@ from featcache.cache.checksums import PRESENT
 from featcache.cache.given_folder import near_caches, refuse_others
 from featcache.cache.layout import LayerSpec, partial_path
 from featcache.cache.metadata import CacheMetadata
+from featcache.cache.plots import CachePlots
 from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
 from featcache.core.argument_types import checked_types
 from featcache.core.disk.names import require_file
 from featcache.core.identity import fingerprint
+from featcache.core.progress import OnProgress
 from featcache.errors import (
     DataError,
     IdentityError,
@@ -37,7 +39,7 @@ A_CACHE = "a cache, the file that featcache extract writes"
 GO_ON = "run the same featcache extract command again to go on"
 
 
-class FeatureCache(CacheMetadata):
+class FeatureCache(CacheMetadata, CachePlots):
     """The features of one dataset under one recipe, open for reading.
 
     The identity and the row table are verified on opening, each row when it is read. The object keeps
@@ -304,9 +306,9 @@ class FeatureCache(CacheMetadata):
         stored = self._stored.mapped(name)
         return stored if chosen is None else stored[:, chosen[0]]
 
-    def verify(self) -> Verification:
+    def verify(self, *, on_progress: OnProgress | None = None) -> Verification:
         """Check every row and return which are damaged, by id and layer; see `featcache.cache.maintenance`."""
-        return verify_rows(self._stored)
+        return verify_rows(self._stored, on_progress)
 
     # Exports ------------------------------------------------------------------------------------------------
 

@@ -145,16 +145,17 @@ class StoredRows:
         """Return bool ``[N]``: rows whose checksum holds in every layer, quarantined ones included."""
         return np.all([self.intact_in(name) for name in self.layout.layers], axis=0)
 
-    def intact_in(self, layer: str) -> np.ndarray:
+    def intact_in(self, layer: str, on_rows: Callable[[int], None] = lambda count: None) -> np.ndarray:
         """Return bool ``[N]``: rows whose checksum holds in one layer, quarantined ones included.
 
-        Reads the whole layer, a part at a time.
+        Reads the whole layer, a part at a time; `on_rows` is called with the number of rows of each.
         """
         good = np.zeros(self.count, bool)
         step = max(1, _PASS_BYTES // self.layout.layers[layer].row_bytes)
         for first in range(0, self.count, step):
             rows = np.arange(first, min(first + step, self.count))
             good[rows] = self.read(rows, layer)[1]
+            on_rows(len(rows))
         rows, agrees = self.quarantined(layer)
         good[rows] = agrees
         return good

@@ -9,6 +9,7 @@ import numpy as np
 
 from featcache.cache.layout import decode_ids
 from featcache.cache.row_store import StoredRows
+from featcache.core.progress import OnProgress, Progress
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,23 @@ class Verification:
         return {**asdict(self), "path": str(self.path), "damaged": damaged, "ok": self.ok}
 
 
-def verify_rows(stored: StoredRows) -> Verification:
-    """Check every row of an open file; opening it has checked everything else."""
+def verify_rows(stored: StoredRows, on_progress: OnProgress | None = None) -> Verification:
+    """Check every row of an open file; opening it has checked everything else.
+
+    `on_progress` is called with the rows of all layers as images.
+    """
+    progress = Progress("verify", total=stored.count * len(stored.layout.layers))
+
+    def checked(count: int) -> None:
+        progress.done += count
+        if on_progress is not None:
+            on_progress(progress)
+
     written = stored.written()
     ids = decode_ids(stored.layout.columns["id"])
     damaged = {}
     for layer in stored.layout.layers:
-        rows = np.flatnonzero(~stored.intact_in(layer) & written)
+        rows = np.flatnonzero(~stored.intact_in(layer, checked) & written)
         if len(rows):
             damaged[layer] = tuple(ids[row] for row in rows)
     return Verification(stored.file.path, stored.count, damaged, int((~written).sum()))

@@ -19,6 +19,7 @@ from featcache.classifier.evaluation import ClassifierEvaluation, evaluate_class
 from featcache.classifier.history import History
 from featcache.classifier.loading import JUDGED, check_classifier, head_tensors, settings_of
 from featcache.classifier.own_backbone import own_backbone, tuned_name
+from featcache.classifier.plots.methods import ClassifierPlots
 from featcache.classifier.scored_rows import Photos
 from featcache.classifier.seen_images import NAME as SEEN
 from featcache.core.argument_types import checked_types
@@ -49,7 +50,7 @@ __all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluatio
 
 
 @dataclass(frozen=True, repr=False)
-class Classifier:
+class Classifier(ClassifierPlots):
     """A trained head and the identity of the features that it was trained on.
 
     Parameters
@@ -318,9 +319,7 @@ class Classifier:
 
     @checked_types()
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the classifier to a folder; an existing classifier there is replaced atomically.
-
-        A fine-tuned backbone is saved with it.
+        """Write it, with a fine-tuned backbone, to a folder; an existing classifier there is replaced atomically.
 
         Raises
         ------

@@ -91,9 +91,19 @@ class ScoredImages:
         rows = np.flatnonzero(self.guesses != self.truth)
         return rows[np.argsort(self.probabilities[rows, self.truth[rows]], kind="stable")]
 
+    @property
+    def surest_wrong(self) -> np.ndarray:
+        """Rows whose guess is not the truth, those of the most probable guesses first, int ``[n]``."""
+        sure = self.probabilities[self.wrong].max(axis=1)
+        return self.wrong[np.argsort(-sure, kind="stable")]
+
     def mistakes(self, most: int | None = None) -> list[Mistake]:
         """Return the images with a wrong guess, the worst first; at most `most` of them."""
         return [Mistake(*self._row(row)) for row in self.wrong[:most].tolist()]
+
+    def most_confident_mistakes(self, most: int) -> list[Mistake]:
+        """Return at most `most` images with a wrong guess, those of the most probable guesses first."""
+        return [Mistake(*self._row(row)) for row in self.surest_wrong[:most].tolist()]
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return a table of all images, one row each, with the `COLUMNS` and every class's probability.

@@ -94,7 +94,7 @@ def features_of(
                 "score: featcache evaluate CLASSIFIER PHOTOS/"
             )
         return FeatureCache(trained_on)
-    if not isinstance(given, Dataset) and _is_cache(os.fspath(given)):
+    if not isinstance(given, Dataset) and is_cache(given):
         return FeatureCache(given)
     with labels_needed(_predicted):
         data = open_to_score(given, allow_empty_classes=allow_empty_classes)
@@ -105,8 +105,9 @@ def _predicted(spec: str) -> str:
     return f"photos without labels are classified by Classifier.predict({spec!r})"
 
 
-def _is_cache(given: str) -> bool:
-    path = expanded(given)
+def is_cache(given: str | os.PathLike[str]) -> bool:
+    """Return whether a path is that of a cache, not photos or the spec of a dataset."""
+    path = expanded(os.fspath(given))
     return path.suffix == ".h5" or (os.path.isfile(path) and what_is(path) == CACHE)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.cli.terminal.drawings import Table, Whole
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def list_(
     from featcache.backbones.catalogue import match_names, nearest
 
     entries = [_entry(weights) for weights in match_names(pattern)]
-    console.result({"backbones": entries}, _list_lines(entries, _width()) if entries else [])
+    console.result({"backbones": entries}, [*map(Whole, _list_lines(entries, _width()))] if entries else [])
     if not entries:
         console.note(f"no backbone matches {pattern!r}; {nearest(pattern)}")
         return
@@ -88,7 +89,7 @@ def show_(
     width = _width()
     head = _head_lines(about, summary, width)
     lines = [*head, "", *_stage_lines(summary, width, verbose=verbose)]
-    console.result(about | summary.to_json(), lines)
+    console.result(about | summary.to_json(), [*map(Whole, lines)])
     if summary.left_out:
         console.note(f"the stages after {summary.layer.stage} are left out: {summary.left_out}")
     size = "" if image_size is None else f" --image-size {image_size}"
@@ -175,7 +176,7 @@ def _list_lines(entries: Sequence[dict[str, Any]], width: int | None) -> list[st
     ]
     least = _COLUMNS.index("here") + 1
     tables = [
-        table(_COLUMNS[:shown], [row[:shown] for row in rows], right=_NUMBERS)
+        Table(_COLUMNS[:shown], [row[:shown] for row in rows], right=_NUMBERS).lines()
         for shown in range(len(_COLUMNS), least - 1, -1)
     ]
     fitting = (lines for lines in tables if width is None or max(map(len, lines)) <= width)
@@ -278,7 +279,7 @@ def _stage_lines(summary: "BackboneSummary", width: int | None, *, verbose: bool
     ]
     if summary.left_out is None:
         rows.append(("in all", "", *_numbers(summary.total), ""))
-    lines = table(columns, [row[: len(columns)] for row in rows], right=_NUMBERS)
+    lines = Table(columns, [row[: len(columns)] for row in rows], right=_NUMBERS).lines()
     return [line if width is None or len(line) <= width else line[: width - 1] + "…" for line in lines]
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.extract import quarantine_json, views_of
+from featcache.cli.terminal.drawings import Facts, Part, Table
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, UsageError
 
@@ -53,8 +54,8 @@ def list_(
         )
         for info in found
     ]
-    lines = table(columns, rows, right=("images", "classes", "size")) if rows else []
-    console.result({"caches": [info.to_json() for info in found]}, lines)
+    parts = [Table(columns, rows, right=("images", "classes", "size"))] if rows else []
+    console.result({"caches": [info.to_json() for info in found]}, parts)
     for info in found:
         if info.state == "unreadable":
             console.note(f"unreadable: {escaped(info.detail)}")
@@ -74,7 +75,7 @@ def info_(cache: CacheFile, as_json: Json = False, quiet: Quiet = False, verbose
         unreadable = quarantined_rows(opened)
         identity = opened.identity
         value = about.to_json() | {"identity": identity, **quarantine_json(unreadable)}
-        console.result(value, _info_lines(about, identity, unreadable))
+        console.result(value, _info_parts(about, identity, unreadable))
 
 
 @group.command("verify")
@@ -88,7 +89,8 @@ def verify_(
     console = Console("cache verify", as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.cache import verify
 
-    found = [verify(path) for path in caches]
+    with console.progress() as on_progress:
+        found = [verify(path, on_progress=on_progress) for path in caches]
     console.result(
         {"caches": [each.to_json() for each in found]},
         [line for each in found for line in _verification_lines(each)],
@@ -251,30 +253,33 @@ def _day(seconds: float) -> str:
         return "at no date of a calendar"
 
 
-def _info_lines(about: "CacheInfo", identity: dict, unreadable: dict[str, str], most: int = 10) -> list[str]:
+def _info_parts(about: "CacheInfo", identity: dict, unreadable: dict[str, str], most: int = 10) -> list[Part]:
     recipe, dataset = identity["recipe"], identity["dataset"]
     from featcache.cache import LayerSpec
+    from featcache.extraction.result import unreadable_lines
 
     shapes = {layer["name"]: LayerSpec.from_json(layer).row_shape for layer in identity["layers"]}
     layers = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
-    lines = [
+    classes = escaped(", ".join(dataset["classes"][:most])) + (", …" if about.classes > most else "")
+    facts = [
+        ("dataset", escaped(about.dataset) + (f", {dataset['slice']}" if "slice" in dataset else "")),
+        ("splits", ", ".join(f"{name} {count}" for name, count in about.splits.items())),
+        (dataset.get("task", MULTICLASS), (f"{about.classes}: " if about.classes else "no labels") + classes),
+        ("backbone", f"{about.backbone}, weights {recipe['backbone']['weights_sha256'][:12]}…"),
+        ("layers", f"{layers}, {about.dtype}"),
+        ("transforms", _transforms_text(recipe["transforms"])),
+        *([("views", views_of(recipe))] if recipe["views"]["count"] > 1 else []),
+        (
+            "computed in",
+            f"{recipe['compute_dtype']}, {identity['provenance'].get('device', '')}, {about.created}",
+        ),
+    ]
+    return [
         f"{escaped(str(about.path))}: {about.state}{', ' + about.detail if about.detail else ''}, "
         f"{about.images} images, {_megabytes(about.nbytes)}",
-        f"  dataset     {escaped(about.dataset)}" + (f", {dataset['slice']}" if "slice" in dataset else ""),
-        "  splits      " + ", ".join(f"{name} {count}" for name, count in about.splits.items()),
-        f"  {dataset.get('task', MULTICLASS):<11} "
-        + (f"{about.classes}: " if about.classes else "no labels")
-        + escaped(", ".join(dataset["classes"][:most]))
-        + (", …" if about.classes > most else ""),
-        f"  backbone    {about.backbone}, weights {recipe['backbone']['weights_sha256'][:12]}…",
-        f"  layers      {layers}, {about.dtype}",
-        f"  transforms  {_transforms_text(recipe['transforms'])}",
-        *([f"  views       {views_of(recipe)}"] if recipe["views"]["count"] > 1 else []),
-        f"  computed in {recipe['compute_dtype']}, {identity['provenance'].get('device', '')}, {about.created}",
+        Facts(facts),
+        *(f"  {line}" for line in unreadable_lines(unreadable, most)),
     ]
-    from featcache.extraction.result import unreadable_lines
-
-    return lines + [f"  {line}" for line in unreadable_lines(unreadable, most)]
 
 
 def _transforms_text(transforms: dict) -> str:

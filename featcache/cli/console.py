@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from featcache.cli.terminal.drawings import Part, Whole, plain, wrapped
 from featcache.core.disk.storage import storage_error
 from featcache.core.display import escaped
 from featcache.core.documents.json_text import to_text
 from featcache.errors import StorageError
 
 if TYPE_CHECKING:
-    from featcache.extraction.extract import OnProgress, Progress
+    from featcache.core.progress import OnProgress
 
 JSON_VERSION = 1
 
@@ -67,6 +67,32 @@ def tell(text: str) -> None:
         drop_output(sys.stderr)
 
 
+def draws() -> bool:
+    """Return whether results are drawn: stdout is a terminal with colours, and nobody asked for none (NO_COLOR)."""
+    stream = sys.stdout
+    if stream is None or not stream.isatty() or os.environ.get("NO_COLOR"):
+        return False
+    unicode = (stream.encoding or "utf-8").lower().startswith("utf")  # bars and rules need it
+    return unicode and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def on_terminal(parts: Sequence[Part]) -> str:
+    """Return the parts as a terminal shows them, in as many colours as it has."""
+    from rich.console import Console as RichConsole
+    from rich.text import Text
+
+    terminal = RichConsole(highlight=False, markup=False, emoji=False)
+    with terminal.capture() as captured:
+        for part in parts:
+            if isinstance(part, str):
+                whole = isinstance(part, Whole)
+                line = escaped(part) if whole else wrapped(escaped(part), terminal.width)
+                terminal.print(Text(line), soft_wrap=True)
+            else:
+                terminal.print(part.drawn(terminal.width))
+    return captured.get().removesuffix("\n")
+
+
 def _print(text: str, *, flush: bool = False) -> None:
     try:
         print(text, flush=flush)
@@ -114,13 +140,13 @@ class Console:
         self._warnings: list[str] = []
         _current[:] = [self]
 
-    def result(self, value: dict[str, Any], lines: Sequence[str]) -> None:
-        """Print a command's result: `lines` for people, `value` for programs."""
+    def result(self, value: dict[str, Any], parts: Sequence[Part]) -> None:
+        """Print a command's result: `parts` for people, `value` for programs."""
         if self.as_json:
             self._answer("result", value)
         else:
-            self._said = list(lines)
-            _print("\n".join(map(escaped, lines)))
+            self._said = plain(parts)
+            _print(on_terminal(parts) if draws() else "\n".join(map(escaped, self._said)))
         self.tell_warnings()
 
     def warning(self, text: str) -> None:
@@ -177,76 +203,18 @@ class Console:
         self._answered = True
         _print(to_text({"version": JSON_VERSION, "command": self.command, key: value}))
 
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a live bar is drawn: stderr is a terminal, and nobody asked for JSON or for quiet."""
+        return not self.quiet and not self.as_json and sys.stderr is not None and sys.stderr.isatty()
+
     @contextmanager
     def progress(self) -> "Iterator[OnProgress]":
-        """Draw a progress bar with images/s, ETA and the time per stage, if stderr is a terminal."""
-        if self.quiet or not sys.stderr.isatty():
+        """Draw a progress bar with images/s, ETA and the time per stage, if `shows_progress`."""
+        if not self.shows_progress:
             yield lambda progress: None
             return
-        from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
+        from featcache.cli.terminal.live import image_bar
 
-        columns = (
-            TextColumn("{task.description:<8}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[shares]}"),
-        )
-        # Rich itself respects NO_COLOR.
-        # Lines that are printed meanwhile appear above the bar in a terminal; in a file or pipe they stay stdout's.
-        terminal = {"redirect_stdout": sys.stdout.isatty(), "transient": True}
-        with RichProgress(*columns, console=RichConsole(stderr=True), **terminal) as bar:
-            task = bar.add_task("", total=1, speed="", shares="")
-            yield _Meter(bar, task).update
-
-
-class _Meter:
-    """Updates the progress bar; speed counts from the first image of a stage."""
-
-    def __init__(self, bar: Any, task: Any) -> None:
-        self.bar = bar
-        self.task = task
-        self.stage = ""
-        self.began = 0.0
-        self.first = 0
-
-    def update(self, progress: "Progress") -> None:
-        now = time.monotonic()
-        if progress.stage != self.stage:
-            self.stage, self.began, self.first = progress.stage, now, progress.done
-            self.bar.reset(self.task, total=max(progress.total, 1))
-        elapsed = now - self.began
-        speed = (progress.done - self.first) / elapsed if elapsed > 0.2 else 0
-        self.bar.update(
-            self.task,
-            description=progress.stage,
-            completed=progress.done,
-            total=max(progress.total, 1),
-            speed=f"{speed:.0f} images/s" if speed else "",
-            shares=escaped(progress.note) or shares(progress),
-        )
-
-
-def shares(progress: "Progress") -> str:
-    """Return the share of time of each step, such as ``"decode 21 %, network 74 %, write 5 %"``."""
-    parts = {"decode": progress.decode_s, "network": progress.device_s, "write": progress.write_s}
-    total = sum(parts.values())
-    return ", ".join(f"{name} {100 * s / total:.0f} %" for name, s in parts.items()) if total else ""
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
-    """Return the lines of an aligned table; the columns named in `right` are aligned to the right."""
-    cells = [list(columns), *[[escaped(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-
-    def line(row: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(columns, row, widths, strict=True)
-        )
-        return "  ".join(padded).rstrip()
-
-    return [line(row) for row in cells]
+        with image_bar() as meter:
+            yield meter.update

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.extract import DATASET, AllowEmptyClasses, ClassesAt, LabelFrom, Splits, Unlabelled
+from featcache.cli.terminal.drawings import Part, Table, plain
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def check_(
             workers=workers,
             on_progress=on_progress,
         )
-    console.result(printable(found.to_json()), lines(found))
+    console.result(printable(found.to_json()), parts(found))
     if strict:
         found.require_sound()
 
@@ -79,6 +80,11 @@ def printable(value: Any) -> Any:
 
 def lines(found: "DatasetCheck") -> list[str]:
     """Return a dataset check as lines of text."""
+    return plain(parts(found))
+
+
+def parts(found: "DatasetCheck") -> list[Part]:
+    """Return a dataset check as text and a table of its classes."""
     readable = found.images - len(found.unreadable)
     kinds = "without labels" if found.task == UNLABELLED else f"{len(found.classes)} {found.task}"
     bad = f" ({readable} of them readable)" if found.unreadable else ""
@@ -163,7 +169,7 @@ def _items(items: Sequence[str]) -> list[str]:
     return [*(f"    {escaped(item)}" for item in items[:FEW]), *more]
 
 
-def _classes(found: "DatasetCheck") -> list[str]:
+def _classes(found: "DatasetCheck") -> list[Part]:
     """Return a table of classes and splits; if there are many, only the largest classes."""
     splits = list(found.counts)
     totals = {name: sum(found.counts[split].get(name, 0) for split in splits) for name in found.classes}
@@ -181,7 +187,7 @@ def _classes(found: "DatasetCheck") -> list[str]:
         rows.append(("all", *(str(sum(found.counts[split].values())) for split in splits)))
     if found.imbalance:
         rows.append(("largest : smallest", *(f"{found.imbalance.get(split, 0):.1f}" for split in splits)))
-    return [f"  {line}" for line in table(columns, rows, right=columns[1:])]
+    return [Table(columns, rows, right=columns[1:], indent=2)]
 
 
 def _worst_first(copies: "Sequence[Copies]") -> "list[Copies]":

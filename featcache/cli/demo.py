@@ -13,14 +13,15 @@ from featcache.cli import extract as extract_command
 from featcache.cli import predict as predict_command
 from featcache.cli import train_head as train_head_command
 from featcache.cli.console import Console, Json, Quiet, Verbose
+from featcache.cli.terminal.drawings import Part
 from featcache.errors import MissingFileError
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
+    from featcache.classifier.evaluation import ClassifierEvaluation
     from featcache.classifier.prediction import Prediction
     from featcache.core.progress import OnProgress
     from featcache.extraction.result import Extraction
-    from featcache.metrics.classification import Evaluation
 
 NAME = "demo"
 DEFAULT_BACKBONE = "efficientnet_lite0"
@@ -39,15 +40,15 @@ def command(
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     with console.progress() as on_progress:
         demo = run_demo(output, backbone=backbone, on_progress=on_progress)
-    text = [
+    text: list[Part] = [
         f"$ featcache extract {demo.dataset}",
         *extract_command.lines(demo.extraction),
         "",
         f"$ featcache train-head {demo.extraction.path}",
-        *train_head_command.lines(demo.classifier, demo.folder),
+        *train_head_command.parts(demo.classifier, demo.folder),
         "",
         f"$ featcache evaluate {demo.folder} --split test",
-        *evaluate_command.lines(demo.evaluation),
+        *evaluate_command.parts(demo.evaluation),
         "",
         f"$ featcache predict {demo.folder} {demo.dataset / 'test'}/…",
         *predict_command.lines(demo.predictions, shown=2),
@@ -86,7 +87,7 @@ class Demo:
     dataset: Path
     extraction: "Extraction"
     classifier: "Classifier"
-    evaluation: "Evaluation"
+    evaluation: "ClassifierEvaluation"
     predictions: "list[Prediction]"
     folder: Path
     seconds: float

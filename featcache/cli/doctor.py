@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, table
+from featcache.cli.console import Console, Json, Quiet, Verbose
+from featcache.cli.terminal.drawings import Table, Whole
 from featcache.core.disk.names import FOLDER, kind_of, require_folder
 from featcache.core.disk.storage import storage_errors
 from featcache.core.environment import home, offline
@@ -50,7 +51,9 @@ def command(
     findings = examine(folder)
     shown = findings if verbose else summary(findings)
     rows = [(finding.state, finding.topic, finding.detail) for finding in shown]
-    console.result({"findings": [_plain(f) for f in findings]}, table(("", "", ""), rows)[1:])
+    console.result(
+        {"findings": [_plain(f) for f in findings]}, [*map(Whole, Table(("", "", ""), rows).lines()[1:])]
+    )
     return int(any(finding.state == "bad" for finding in findings))
 
 

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.given_paths import refuse_no_cache, refuse_swapped, without_labels
 from featcache.cli.output_files import require_output
+from featcache.cli.terminal.confusion import Confusion
+from featcache.cli.terminal.drawings import OnTerminal, Part, Table
+from featcache.cli.terminal.mistakes import mistake_parts
 from featcache.cli.train_head import score_text, to_see
 from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
@@ -88,7 +91,7 @@ def command(
             allow_empty_classes=allow_empty_classes,
             on_progress=on_progress,
         )
-    console.result(evaluation.to_json(), _LINES[type(evaluation).__name__](evaluation))
+    console.result(evaluation.to_json(), parts(evaluation, verbose=verbose))
     count = None if errors is None else evaluation.write_errors(errors)  # last: it may fail, scores are there
     if evaluation.note:
         console.note(evaluation.note)
@@ -120,11 +123,25 @@ def _refuse_contradictions(
         )
 
 
-def _class_lines(evaluation: "ClassifierEvaluation") -> list[str]:
-    return lines(evaluation, evaluation.rejection, views=evaluation.views) + _worst_lines(evaluation)
+def parts(
+    evaluation: "ClassifierEvaluation | MultilabelEvaluation | RegressionEvaluation",
+    *,
+    verbose: bool = False,
+) -> list[Part]:
+    """Return an evaluation as text, tables and a confusion matrix; a terminal gets more mistakes if `verbose`."""
+    return _PARTS[type(evaluation).__name__](evaluation, verbose)
 
 
-def _worst_lines(evaluation: "ClassifierEvaluation") -> list[str]:
+def _class_parts(evaluation: "ClassifierEvaluation", verbose: bool) -> list[Part]:
+    scores = _score_parts(evaluation, evaluation.rejection, views=evaluation.views)
+    worst = _worst_parts(evaluation)
+    return [
+        *scores,
+        *(worst if verbose else [OnTerminal(mistake_parts(evaluation, "--errors FILE.csv"), worst)]),
+    ]
+
+
+def _worst_parts(evaluation: "ClassifierEvaluation") -> list[Part]:
     """Return the photos whose true class got the least probability."""
     from featcache.classifier.scored_images import WORST
 
@@ -146,10 +163,10 @@ def _worst_lines(evaluation: "ClassifierEvaluation") -> list[str]:
     more = "" if count <= WORST else "all of them: --errors FILE.csv"
     unsure = "with a question mark: answered unknown" if any(own[2].endswith("?") for own in rows) else ""
     last = "; ".join(filter(None, [more, unsure]))
-    return ["", title, *table(columns, rows, right=columns[3:]), *([f"({last})"] if last else [])]
+    return ["", title, Table(columns, rows, right=columns[3:]), *([f"({last})"] if last else [])]
 
 
-def _answer_lines(evaluation: "MultilabelEvaluation") -> list[str]:
+def _answer_parts(evaluation: "MultilabelEvaluation", verbose: bool) -> list[Part]:
     columns = ("answer", "average precision", "precision", "recall", "f1", "yes")
     rows = [
         (
@@ -163,31 +180,31 @@ def _answer_lines(evaluation: "MultilabelEvaluation") -> list[str]:
         for own in evaluation.answers
     ]
     head = f"{evaluation.split}: {score_text(MULTILABEL, evaluation.to_json())}, loss {evaluation.loss:.3f}"
-    return [head, "", *table(columns, rows, right=columns[1:])]
+    return [head, "", Table(columns, rows, right=columns[1:])]
 
 
-def _number_lines(evaluation: "RegressionEvaluation") -> list[str]:
+def _number_parts(evaluation: "RegressionEvaluation", verbose: bool) -> list[Part]:
     columns = ("number", "R²", "mean absolute error", "root of squares")
     rows = [
         (escaped(own.name), f"{own.r2:.4f}", f"{own.mae:.4g}", f"{own.rmse:.4g}")
         for own in evaluation.numbers
     ]
     head = f"{evaluation.split}: {score_text(REGRESSION, evaluation.to_json())}"
-    return [head, "", *table(columns, rows, right=columns[1:])]
+    return [head, "", Table(columns, rows, right=columns[1:])]
 
 
-_LINES: Mapping[str, Callable[[Any], list[str]]] = {
-    "ClassifierEvaluation": _class_lines,
-    "MultilabelEvaluation": _answer_lines,
-    "RegressionEvaluation": _number_lines,
+_PARTS: Mapping[str, Callable[[Any, bool], list[Part]]] = {
+    "ClassifierEvaluation": _class_parts,
+    "MultilabelEvaluation": _answer_parts,
+    "RegressionEvaluation": _number_parts,
 }
 
 
-def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, views: int = 1) -> list[str]:
-    """Return an evaluation as lines of text, with coverage and accuracy of the rejection threshold."""
+def _score_parts(evaluation: "Evaluation", rejection: "Rejection | None", *, views: int) -> list[Part]:
+    """Return the scores of all classes and of each, with coverage and accuracy of the rejection threshold."""
     low, high = evaluation.interval
     top5 = "" if evaluation.top5 is None else f", top-5 {percent(evaluation.top5)}"
-    text = [
+    text: list[Part] = [
         f"{evaluation.split}: accuracy {percent(evaluation.accuracy)} (95 % interval {percents(low, high)}) on "
         f"{evaluation.count} images{top5}, loss {evaluation.loss:.3f}, "
         f"calibration error {percent(evaluation.calibration_error)}",
@@ -208,8 +225,8 @@ def lines(evaluation: "Evaluation", rejection: "Rejection | None" = None, *, vie
         for c in evaluation.classes
     ]
     columns = ("class", "precision", "recall", "95 % interval", "f1", "images")
-    text += [*table(columns, rows, right=columns[1:]), ""]
-    return text + confusion_lines(evaluation)
+    names = [c.name for c in evaluation.classes]
+    return [*text, Table(columns, rows, right=columns[1:]), "", Confusion(names, evaluation.confusion)]
 
 
 def _known(rejection: "Rejection | None") -> list[str]:
@@ -221,20 +238,3 @@ def _known(rejection: "Rejection | None") -> list[str]:
         f"  not unknown {rejection.accepted} ({percent(rejection.coverage)}, "
         f"from a confidence of {percent(rejection.threshold)} on){right}"
     ]
-
-
-def confusion_lines(evaluation: "Evaluation", most: int = 20) -> list[str]:
-    """Return the confusion matrix; with many classes only the largest confusions."""
-    names = [c.name for c in evaluation.classes]
-    if len(names) <= most:
-        columns = ("true \\ predicted", *map(escaped, names))
-        rows = [(name, *map(str, counts)) for name, counts in zip(names, evaluation.confusion, strict=True)]
-        return table(columns, rows, right=columns[1:])
-    wrong = [
-        (int(count), names[i], names[j])
-        for i, row in enumerate(evaluation.confusion)
-        for j, count in enumerate(row)
-        if i != j and count
-    ]
-    rows = [(true, predicted, str(count)) for count, true, predicted in sorted(wrong, reverse=True)[:most]]
-    return ["largest confusions:", *table(("true", "predicted", "images"), rows, right=("images",))]

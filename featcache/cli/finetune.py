@@ -1,16 +1,17 @@
 """``featcache finetune``: continue training a classifier together with its backbone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.given_paths import refuse_cache_as_photos, refuse_no_cache, refuse_swapped
 from featcache.cli.options import RejectAccuracy, option, with_options
 from featcache.cli.signals import stop_gently
+from featcache.cli.terminal.drawings import Curve, Part, Table, plain
 from featcache.core.display import SPLIT_WORDS, percent, percents
 from featcache.finetuning.settings import SETTINGS
 
@@ -119,7 +120,7 @@ def command(
             stop=stop,
             **arguments,
         )
-    console.result(done.to_json(), lines(done, verbose=verbose))
+    console.result(done.to_json(), parts(done, verbose=verbose))
     for note in done.notes:
         console.note(f"note: {note}")
     _report(done, run_place(output), console)
@@ -193,16 +194,37 @@ def facts(done: "FineTuning") -> dict[str, str]:
 
 def lines(done: "FineTuning", *, verbose: bool = False) -> list[str]:
     """Return a fine-tuning as lines of text, the result first; the calibration in numbers if verbose."""
+    return plain(parts(done, verbose=verbose))
+
+
+def parts(done: "FineTuning", *, verbose: bool = False) -> list[Part]:
+    """Return what `lines` does, with a table, and with curves that only a terminal shows."""
     from featcache.cli.train_head import calibration_lines, unknown_lines
 
     made = done.classifier
-    text = [f"{escaped(str(done.folder))}: {done.verdict}"]
+    text: list[Part] = [f"{escaped(str(done.folder))}: {done.verdict}"]
     text.append(f"  {'head':<11} {made.head} on {made.backbone} {made.layer}")
     text += [f"  {name:<11} {value}" for name, value in facts(done).items()]
     text.append(f"  compared on the {SPLIT_WORDS.get(done.tuned.split, done.tuned.split)} images:")
-    text += ["    " + line for line in table(COLUMNS, comparison_rows(done), right=COLUMNS[1:])]
+    text.append(Table(COLUMNS, comparison_rows(done), right=COLUMNS[1:], indent=4))
+    text += _curves(done.history)
     text += unknown_lines(made.calibration)
     return text + (calibration_lines(made.calibration) if verbose else [])
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> list[Part]:
+    """Return the validation's loss and accuracy by epoch, where there is more than one."""
+
+    def values(name: str) -> list[float]:
+        found = [record.get(name) for record in history]
+        return [float("nan") if value is None else float(value) for value in found]
+
+    if len(history) < 2:
+        return []
+    return [
+        Curve("loss", values("val_loss"), "validation loss"),
+        Curve("accuracy", values("val_accuracy"), "validation accuracy", shares=True),
+    ]
 
 
 def epoch_line(record: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """``featcache sweep``: train many heads on caches and choose the best."""
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.options import (
     Calibrate,
     GroupBy,
@@ -23,6 +22,7 @@ from featcache.cli.options import (
     option,
     with_options,
 )
+from featcache.cli.terminal.drawings import Part, Table, plain
 from featcache.cli.train_head import next_step, to_see
 from featcache.core.disk.names import read_file, require_file
 from featcache.core.disk.storage import storage_errors
@@ -94,7 +94,7 @@ def command(
 
     with _live(console) as on_progress:
         result = sweep(caches, on_progress=on_progress, **options)
-    console.result(result.to_json() | {"folder": str(result.folder)}, lines(result, verbose=verbose))
+    console.result(result.to_json() | {"folder": str(result.folder)}, parts(result, verbose=verbose))
     if result.classifier:
         console.note(next_step(result.classifier, tested=result.chosen.test is not None))
     console.note(to_see(result.folder))
@@ -125,31 +125,29 @@ def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> d
 
 @contextmanager
 def _live(console: Console) -> "Iterator[OnProgress | None]":
-    """Draw the best heads so far while the sweep runs, if stderr is a terminal."""
-    if console.quiet or not sys.stderr.isatty():
+    """Draw the best heads so far and a bar below them while the sweep runs, if the console shows progress."""
+    if not console.shows_progress:
         yield None
         return
-    from rich.console import Console as RichConsole
-    from rich.live import Live
-    from rich.text import Text
+    from featcache.cli.terminal.live import head_bar
 
-    with Live(console=RichConsole(stderr=True), transient=True) as live:
+    with head_bar() as bar:
 
         def show(progress: "SweepProgress") -> None:
-            head = f"{progress.done}/{progress.total} heads, last: {escaped(progress.now)}"
-            live.update(Text("\n".join([head, *_leaderboard_lines(progress.leaderboard, progress.caches)])))
+            board = _leaderboard(progress.leaderboard, progress.caches)
+            bar.show(progress.done, progress.total, f"last: {escaped(progress.now)}", above=board)
 
         yield show
 
 
-def _leaderboard_lines(
+def _leaderboard(
     leaderboard: "Sequence[LeaderboardEntry]",
     caches: "Sequence[str]",
     chosen: "LeaderboardEntry | None" = None,
     *,
     task: str = MULTICLASS,
     every_row: bool = False,
-) -> list[str]:
+) -> list[Part]:
     """Return a leaderboard as a table: the best configuration of each kind of head, and the chosen one, marked."""
     every = [entry.key.settings for entry in leaderboard]
     header = ["", "val", "sd", "backbone", "head", "layer", "settings"]
@@ -173,7 +171,9 @@ def _leaderboard_lines(
     header, *rows = ([row[number] for number in kept] for row in (header, *rows))
     hidden = len(leaderboard) - len(rows)
     more = [f"the best of each kind of head; {hidden} more with -v"] if hidden else []
-    return [*table(header, rows, right=("", "val")), *more]
+    strong = [number for number, row in enumerate(rows) if row[0].startswith("*")]
+    board = Table(header, rows, right=("", "val", "sd"), indent=2, strong=strong)
+    return [board, *(f"  {line}" for line in more)]
 
 
 def _best_of_kinds(leaderboard: "Sequence[LeaderboardEntry]", most: int = 10) -> set[int]:
@@ -187,7 +187,7 @@ def _best_of_kinds(leaderboard: "Sequence[LeaderboardEntry]", most: int = 10) ->
 def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
     """Return one line with the settings that differ from the defaults or among heads of this kind."""
     from featcache.heads.settings import Settings
-    from featcache.sweeps.lines import describe_settings
+    from featcache.sweeps.lines import describe_settings, short_value
 
     usual = describe_settings(Settings(head=settings.head))
     others = [describe_settings(other) for other in every if other.head == settings.head]
@@ -196,13 +196,7 @@ def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
         for name, value in describe_settings(settings).items()
         if value != usual[name] or any(other[name] != value for other in others)
     }
-    return " ".join(f"{name}={_short(value)}" for name, value in own.items()) or "defaults"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " ".join(f"{name}={short_value(value)}" for name, value in own.items()) or "defaults"
 
 
 _SCORED = {
@@ -222,7 +216,12 @@ def _points(deviation: float, task: str) -> str:
 
 def lines(result: "SweepResult", *, verbose: bool = False) -> list[str]:
     """Return a sweep as lines of text, what was chosen first, then the leaderboard: every row of it if `verbose`."""
-    text = [line for choice in result.choices for line in _choice_lines(result, choice)]
+    return plain(parts(result, verbose=verbose))
+
+
+def parts(result: "SweepResult", *, verbose: bool = False) -> list[Part]:
+    """Return what `lines` does, with the leaderboard as a table."""
+    text: list[Part] = [line for choice in result.choices for line in _choice_lines(result, choice)]
     if result.task != MULTICLASS:
         text.append(f"scores are {_SCORED[result.task]}")
     if result.classifier:
@@ -230,10 +229,10 @@ def lines(result: "SweepResult", *, verbose: bool = False) -> list[str]:
     text.append(
         f"{escaped(str(result.folder))}: {result.heads} heads, {result.fitted} fitted now, {result.seconds:.1f} s"
     )
-    board = _leaderboard_lines(
+    board = _leaderboard(
         result.leaderboard, result.caches, result.chosen.entry, task=result.task, every_row=verbose
     )
-    return text + [f"  {line}" for line in board]
+    return text + board
 
 
 def _simpler_line(

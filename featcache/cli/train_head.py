@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.cli.console import Console, Json, Quiet, Verbose, draws, escaped
 from featcache.cli.options import (
     Calibrate,
     GroupBy,
@@ -20,6 +20,8 @@ from featcache.cli.options import (
     option,
     with_options,
 )
+from featcache.cli.terminal.drawings import Curve, Part, plain
+from featcache.cli.terminal.mistakes import mistake_parts
 from featcache.core.display import SPLIT_WORDS, percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import UsageError
@@ -84,7 +86,10 @@ def command(
         reject_accuracy=reject_accuracy,
         **settings,
     )
-    console.result(to_json(classifier, output), lines(classifier, output, verbose=verbose))
+    text = parts(classifier, output, verbose=verbose)
+    if draws() and not as_json:
+        text += _mistakes(classifier, output)
+    console.result(to_json(classifier, output), text)
     if replaced:
         console.note(f"(an earlier classifier in {output} was replaced)")
     if "test" not in classifier.metrics and "val" in classifier.metrics:
@@ -128,12 +133,17 @@ def to_see(path: Path) -> str:
 
 def lines(classifier: "Classifier", output: Path, *, verbose: bool = False) -> list[str]:
     """Return a trained classifier as lines of text, the result first; loss and calibration in full if verbose."""
+    return plain(parts(classifier, output, verbose=verbose))
+
+
+def parts(classifier: "Classifier", output: Path, *, verbose: bool = False) -> list[Part]:
+    """Return what `lines` does, with the curve of the validation score, which only a terminal shows."""
     training, metrics = classifier.training, classifier.metrics
     first = "test" if "test" in metrics else next(iter(metrics), None)
     told = "not measured: there are no validation or test photos"
     if first:
         told = score_text(classifier.task, metrics[first], rows=f"{SPLIT_WORDS.get(first, first)} ")
-    text = [f"{escaped(str(output))}: {told}"]
+    text: list[Part] = [f"{escaped(str(output))}: {told}"]
     text += [
         f"  {SPLIT_WORDS.get(split, split):<11} {score_text(classifier.task, scores)}"
         for split, scores in metrics.items()
@@ -143,6 +153,7 @@ def lines(classifier: "Classifier", output: Path, *, verbose: bool = False) -> l
         f"  head        {classifier.head} on {classifier.backbone} {classifier.layer}, {len(classifier.classes)} "
         f"{classifier.task}; {_how_long(classifier.head, training)}{training['seconds']:.1f} s"
     )
+    text += _curves(classifier)
     if again := training.get("refitted"):
         text.append(f"  refitted    on all {again['images']} training and validation images")
     if recipe := training.get("view_recipe"):
@@ -153,6 +164,23 @@ def lines(classifier: "Classifier", output: Path, *, verbose: bool = False) -> l
         text.append(f"  colours     alone would get {percent(floor)} of the validation photos right")
     text += unknown_lines(classifier.calibration)
     return text + (detail_lines(classifier) if verbose else [])
+
+
+def _curves(classifier: "Classifier") -> list[Part]:
+    """Return the validation's score by epoch, of heads that learnt in several."""
+    values = classifier.history.get("val_score", ())
+    if len(values) < 2:
+        return []
+    number = classifier.task == REGRESSION
+    what = "validation R²" if number else "validation accuracy"
+    return [Curve("curve", list(values), what, shares=not number)]
+
+
+def _mistakes(classifier: "Classifier", output: Path) -> list[Part]:
+    """Return the test photos that it is surest of and gets wrong; their features are in the cache."""
+    if classifier.task != MULTICLASS or "test" not in classifier.metrics:
+        return []
+    return mistake_parts(classifier.evaluate(), f"featcache evaluate {output} --errors FILE.csv")
 
 
 def _how_long(head: str, training: Mapping[str, Any]) -> str:

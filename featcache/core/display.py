@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from featcache.errors import MissingExtraError
@@ -37,8 +38,24 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in names[:most]) + more
 
 
-def html_table(title: str, rows: Iterable[Sequence[Any]], columns: Sequence[str] = (), note: str = "") -> str:
-    """Return a table for a notebook; every text in it is escaped.
+SHOWN_ROWS = 30
+"""Rows of a notebook's table at most."""
+
+_SHOWN_TEXT = 400
+"""Letters of a cell of a notebook's table at most."""
+
+
+def html_table(
+    title: str,
+    rows: Iterable[Sequence[Any]],
+    columns: Sequence[str] = (),
+    note: str = "",
+    *,
+    right: Sequence[str] = (),
+) -> str:
+    """Return a table for a notebook; every text in it is escaped, and colours are those of the notebook.
+
+    Of more than `SHOWN_ROWS` rows the first are shown, and how many there are beyond them.
 
     Parameters
     ----------
@@ -50,16 +67,28 @@ def html_table(title: str, rows: Iterable[Sequence[Any]], columns: Sequence[str]
         Heads of the columns, if they have any.
     note
         A line below the table.
+    right
+        Heads of the columns that are aligned to the right, such as those of numbers.
     """
+    listed = list(rows)
+    sides = ["right" if name in right else "left" for name in columns]
 
     def line(cells: Sequence[Any], tag: str) -> str:
-        inner = "".join(f'<{tag} style="text-align:left">{html.escape(str(cell))}</{tag}>' for cell in cells)
+        placed = zip(cells, chain(sides, repeat("left")), strict=False)
+        inner = "".join(f'<{tag} style="text-align:{side}">{_html(cell)}</{tag}>' for cell, side in placed)
         return f"<tr>{inner}</tr>"
 
+    more = f"the first {SHOWN_ROWS} of {len(listed)}" if len(listed) > SHOWN_ROWS else ""
     head = f"<thead>{line(columns, 'th')}</thead>" if columns else ""
-    body = "".join(line(row, "td") for row in rows)
-    below = f"<p>{html.escape(note)}</p>" if note else ""
-    return f"<table><caption>{html.escape(title)}</caption>{head}<tbody>{body}</tbody></table>{below}"
+    body = "".join(line(row, "td") for row in listed[:SHOWN_ROWS])
+    below = "".join(f"<p>{_html(text)}</p>" for text in (more, note) if text)
+    return f"<table><caption>{_html(title)}</caption>{head}<tbody>{body}</tbody></table>{below}"
+
+
+def _html(value: Any) -> str:
+    """Return a value as text of a page: neither its tags nor what turns the direction of writing is obeyed."""
+    text = escaped(str(value))
+    return html.escape(text if len(text) <= _SHOWN_TEXT else f"{text[: _SHOWN_TEXT - 1]}…")
 
 
 def data_frame(rows: "Mapping[str, Any] | Sequence[Mapping[str, Any]]") -> "pandas.DataFrame":

@@ -31,3 +31,10 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def shares(progress: Progress) -> str:
+    """Return the share of time of each step, such as ``"decode 21 %, network 74 %, write 5 %"``."""
+    parts = {"decode": progress.decode_s, "network": progress.device_s, "write": progress.write_s}
+    total = sum(parts.values())
+    return ", ".join(f"{name} {100 * s / total:.0f} %" for name, s in parts.items()) if total else ""

@@ -15,6 +15,7 @@ from featcache.backbones.registry import DEFAULT
 from featcache.cache import partial_path
 from featcache.cache.layout import build_identity, needed_bytes
 from featcache.core.argument_types import checked_types
+from featcache.core.display import html_table
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset, folder_spec
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
@@ -73,6 +74,24 @@ class PlanReport:
     dropped: int = 0
     task: str = MULTICLASS
     classes: int = 0
+
+    def _repr_html_(self) -> str:
+        counts = ("computed", "reused", "resumed", "duplicates", "dropped")
+        rows = [
+            ("images", f"{self.images}" + (f" of {self.views} views each" if self.views > 1 else "")),
+            (
+                "features",
+                ", ".join(f"{own} {name}" for name in counts if (own := getattr(self, name))) or "none",
+            ),
+            ("size", f"{self.bytes / 1e6:.1f} MB"),
+            ("time", f"about {self.seconds:.0f} s, and a few seconds to start"),
+            *(
+                [("left out", ", ".join(f"{n} {why}" for why, n in self.skipped.items()))]
+                if self.skipped
+                else []
+            ),
+        ]
+        return html_table(f"{self.path}: what would be done", rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -13,6 +13,7 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.core.argument_types import checked_types
+from featcache.core.display import html_table
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset, photos_spec
 from featcache.finetuning.data import extracted_slice
@@ -62,6 +63,19 @@ class FineTuningPlan:
     extract_seconds: float | None
     cut_bytes: int | None
     command: str
+
+    def _repr_html_(self) -> str:
+        seconds = {"epoch from photos": self.epoch_from_photos, "epoch from a cut": self.epoch_from_cut}
+        span = f"{self.trained[0]} to {self.trained[-1]}, and the head" if self.trained else "the head"
+        rows = [
+            ("would train", f"{span}: {self.trained_parameters:,} of {self.parameters:,} parameters"),
+            ("frozen", ", ".join(self.frozen) or "nothing"),
+            ("images", f"{self.train} train, {self.val} validation, {self.test} test"),
+            *((name, f"about {own:.0f} s") for name, own in seconds.items() if own is not None),
+        ]
+        if self.cut is not None and self.extract_seconds is not None:
+            rows.append(("the cut", f"{self.cut}: about {self.extract_seconds:.0f} s once; {self.command}"))
+        return html_table("What a fine-tuning would do", rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

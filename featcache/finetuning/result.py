@@ -115,7 +115,7 @@ class FineTuning:
             for name, own in (("frozen head", self.frozen), ("fine-tuned", self.tuned))
         ]
         columns = ("", "accuracy", "95 % interval", "loss", "images")
-        return html_table(str(self.folder or "FineTuning"), rows, columns, note=self.verdict)
+        return html_table(str(self.folder or "FineTuning"), rows, columns, self.verdict, right=columns[1:])
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return the history as a data frame with a row for each epoch, epoch 0 being the frozen head; needs pandas."""

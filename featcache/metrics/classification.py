@@ -92,7 +92,8 @@ class Evaluation(Scores):
             (own.name, percent(own.precision), percent(own.recall), percent(own.f1), own.support)
             for own in self.classes
         ]
-        return html_table(self._in_words(), rows, ("class", "precision", "recall", "F1", "images"))
+        columns = ("class", "precision", "recall", "F1", "images")
+        return html_table(self._in_words(), rows, columns, right=columns[1:])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

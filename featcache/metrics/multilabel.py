@@ -78,7 +78,8 @@ class MultilabelEvaluation(MultilabelScores):
             (own.name, percent(own.precision), percent(own.recall), percent(own.f1), own.support)
             for own in self.answers
         ]
-        return html_table(self._in_words(), rows, ("answer", "precision", "recall", "F1", "yes"))
+        columns = ("answer", "precision", "recall", "F1", "yes")
+        return html_table(self._in_words(), rows, columns, right=columns[1:])
 
 
 def evaluate_multilabel(

@@ -69,7 +69,8 @@ class RegressionEvaluation(RegressionScores):
 
     def _repr_html_(self) -> str:
         rows = [(own.name, f"{own.r2:.3f}", f"{own.mae:.4g}", f"{own.rmse:.4g}") for own in self.numbers]
-        return html_table(self._in_words(), rows, ("number", "R²", "mean absolute error", "root of squares"))
+        columns = ("number", "R²", "mean absolute error", "root of squares")
+        return html_table(self._in_words(), rows, columns, right=columns[1:])
 
 
 def evaluate_regression(

@@ -85,6 +85,13 @@ def varied_settings(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in describe_settings(settings).items() if value != usual[name]}
 
 
+def short_value(value: Any) -> str:
+    """Return a setting's value as it is shown: three digits of a number are enough to tell it."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identity: str) -> dict[str, Any]:
     """Return a head's result line: everything that is needed to fit it again, and its validation scores."""
     from featcache.core.version import __version__

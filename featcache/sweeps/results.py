@@ -23,11 +23,20 @@ from featcache.core.warning import warn
 from featcache.errors import UsageError
 from featcache.metrics.comparison import Comparison, SeedScores
 from featcache.sweeps.leaderboard import LeaderboardEntry
-from featcache.sweeps.lines import EARLIER_LINE, FORMAT, LINE, describe_settings, finite, varied_settings
+from featcache.sweeps.lines import (
+    EARLIER_LINE,
+    FORMAT,
+    LINE,
+    describe_settings,
+    finite,
+    short_value,
+    varied_settings,
+)
 from featcache.sweeps.trials import Trial
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 RESULTS = "results.jsonl"
 TABLE = "results.parquet"
@@ -290,11 +299,26 @@ class SweepResult:
                 self.caches[entry.key.cache],
                 entry.key.layer,
                 entry.key.settings.head,
-                ", ".join(f"{name} {value}" for name, value in varied_settings(entry.key.settings).items()),
+                ", ".join(
+                    f"{name} {short_value(value)}"
+                    for name, value in varied_settings(entry.key.settings).items()
+                ),
             )
             for place, entry in enumerate(self.leaderboard[:10], 1)
         ]
-        return html_table(str(self.folder), rows, columns, note=repr(self.chosen))
+        return html_table(str(self.folder), rows, columns, repr(self.chosen), right=columns[:2])
+
+    def plot(self) -> "Figure":
+        """Return the leaderboard as a figure, with what is not told apart from the chosen configuration.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed; the extra ``report`` brings it.
+        """
+        from featcache.sweeps.plots import sweep_figure
+
+        return sweep_figure(self)
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return the leaderboard as a data frame, best first, with a column for each setting; needs pandas."""

@@ -73,6 +73,15 @@ def test_an_intact_cache(path):
     assert FeatureCache(path).verify() == found
 
 
+def test_the_rows_of_all_layers_are_counted_as_they_are_checked(path, monkeypatch):
+    monkeypatch.setattr("featcache.cache.row_store._PASS_BYTES", 300)
+    seen = []
+    verify(path, on_progress=lambda progress: seen.append((progress.stage, progress.done, progress.total)))
+    assert seen[-1] == ("verify", 26, 26), "13 rows of two layers"
+    assert [done for _, done, _ in seen] == sorted({done for _, done, _ in seen})
+    assert len(seen) > 2
+
+
 def test_damaged_rows_are_named_by_layer(path):
     damage(path, "features/pool", 5 * 96 + 3)
     damage(path, "features/pool", 8 * 96)

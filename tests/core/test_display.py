@@ -27,6 +27,18 @@ def test_what_stands_in_a_table_is_escaped():
         assert escaped in text
 
 
+def test_a_table_is_short_its_numbers_stand_on_the_right_and_nothing_turns_its_writing():
+    rows = [(f"a\u202e{'b' * 1000}", number) for number in range(1000)]
+    text = html_table("x", rows, ("name", "count"), "told", right=("count",))
+    assert len(text) < 30 * 600
+    assert text.count("<tr>") == 31
+    assert "<p>the first 30 of 1000</p><p>told</p>" in text
+    assert text.count('<td style="text-align:right">') == 30
+    assert "\u202e" not in text
+    assert r"a\u202eb" in text
+    assert "color" not in text, "the notebook's theme decides"
+
+
 def test_a_history_is_arrays_and_a_frame():
     history = History({"val_loss": [1.5, None, 0.5], "val_score": [0.1, 0.2, 0.3]})
     np.testing.assert_array_equal(history["val_loss"], [1.5, np.nan, 0.5])

@@ -14,6 +14,8 @@ from helpers.photo_folders import photo_folder
 import featcache
 from featcache import Classifier, FeatureCache
 from featcache.core.tasks import MULTILABEL, REGRESSION
+from featcache.extraction.dry_run import PlanReport
+from featcache.finetuning.dry_run import FineTuningPlan
 from featcache.finetuning.result import FineTuning
 from featcache.metrics.classification import Scores
 from featcache.metrics.comparison import compare
@@ -100,6 +102,36 @@ def test_an_evaluation(tmp_path, task):
     assert " 20 " in text
     assert "<table>" in scores._repr_html_()
     assert "bee" in scores._repr_html_()
+
+
+def test_plans():
+    plan = PlanReport(
+        path=Path("<x>.h5"), images=10, computed=7, reused=3, duplicates=0, resumed=0, bytes=2_000_000, views=2,
+        seconds=5.2, skipped={"<not an image>": 2}, dropped=1, task="classes", classes=3,
+    )  # fmt: skip
+    shown = plan._repr_html_()
+    for text in (
+        "&lt;x&gt;.h5",
+        "10 of 2 views each",
+        "7 computed, 3 reused, 1 dropped",
+        "2.0 MB",
+        "about 5 s",
+    ):
+        assert text in shown
+    assert "2 &lt;not an image&gt;" in shown
+    tuning = FineTuningPlan(
+        trained=("b4", "b5"), frozen=("b1", "<b2>"), trained_parameters=1000, parameters=5000, train=8, val=2, test=1,
+        epoch_from_photos=12.0, epoch_from_cut=3.0, cut="b3:map", extract_seconds=20.0, cut_bytes=9,
+        command="featcache extract <photos>",
+    )  # fmt: skip
+    shown = tuning._repr_html_()
+    for text in (
+        "b4 to b5, and the head: 1,000 of 5,000",
+        "b1, &lt;b2&gt;",
+        "about 12 s",
+        "extract &lt;photos&gt;",
+    ):
+        assert text in shown
 
 
 def test_a_fine_tuning(trained):

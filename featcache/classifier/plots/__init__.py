@@ -1,0 +1,1 @@
+"""Pictures of a classifier for notebooks: its confusion matrix, its predictions, its reliability."""

@@ -1,0 +1,1 @@
+"""What a terminal is shown: tables, a confusion matrix, curves, live bars."""

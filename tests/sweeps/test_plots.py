@@ -1,0 +1,77 @@
+"""The picture of a sweep has its leaderboard, and the intervals by which others are told apart from the choice."""
+
+import sys
+
+import pytest
+from helpers.feature_caches import blobs, feature_cache
+
+import featcache
+from featcache.errors import MissingExtraError
+from featcache.sweeps import plots
+from featcache.sweeps.plots import leaderboard_chart
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sweep")
+    features, labels = blobs(90)
+    labels[60:70] = (labels[60:70] + 1) % 3
+    cache = feature_cache(root / "x.h5", features, labels, ["train"] * 60 + ["val"] * 30)
+    return featcache.sweep(cache, output=root / "sweep", head="ridge,knn", l2="1,10,100", neighbours="1,5")
+
+
+def by_place(chart) -> dict[int, tuple[str, float, tuple[float, float] | None]]:
+    """Return kind, score and interval of every place on the chart."""
+    found = {}
+    for series in chart.series:
+        ends = list(zip(series.low, series.high, strict=True)) or [None] * len(series.x)
+        for score, place, end in zip(series.x, series.y, ends, strict=True):
+            found[int(place)] = (series.name, score, end)
+    return found
+
+
+def test_every_configuration_is_there_the_best_at_the_top(result):
+    chart = leaderboard_chart(result)
+    places = by_place(chart)
+    scores = [places[place][1] for place in range(len(places))]
+    assert scores == [entry.accuracy for entry in result.leaderboard]
+    assert chart.y.categories[0].startswith(f"{result.leaderboard[0].key.settings.head} on pool")
+    assert chart.marked == ((result.chosen.entry.accuracy, "chosen"),)
+
+
+def test_whiskers_reach_the_choice_exactly_where_it_is_not_told_apart(result):
+    places = by_place(leaderboard_chart(result))
+    entries = dict(enumerate(result.leaderboard))
+    against = {contender.entry.key: contender.against for contender in result.chosen.contenders}
+    own = result.chosen.entry.accuracy
+    assert against
+    for place, (kind, _, ends) in places.items():
+        entry = entries[place]
+        if entry == result.chosen.entry:
+            assert (kind, ends) == ("chosen", None)
+        elif entry.key in against:
+            told = against[entry.key].told_apart
+            assert kind == ("worse" if told else "not told apart")
+            assert ends[0] == pytest.approx(own - against[entry.key].interval[1])
+            assert (ends[0] <= own + 1e-12 and own - 1e-12 <= ends[1]) == (not told)
+        else:
+            assert (kind, ends) == ("not compared", None)
+
+
+def test_of_many_the_first_and_the_choice_are_drawn(result, monkeypatch):
+    monkeypatch.setattr(plots, "MOST", 1)
+    chart = leaderboard_chart(result)
+    assert "chosen" in [series.name for series in chart.series]
+    assert 1 <= len(chart.y.categories) <= 2
+    assert f"The first 1 of {len(result.leaderboard)}." in chart.note
+
+
+def test_it_is_drawn_and_names_its_extra(result, monkeypatch):
+    figure = result.plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+    (axes,) = figure.axes
+    assert len(axes.get_yticklabels()) == len(result.leaderboard)
+    assert axes.yaxis_inverted(), "the best, at place 0, is at the top"
+    monkeypatch.setitem(sys.modules, "featcache.pages.notebook_figure", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'featcache\[report\]'"):
+        result.plot()
