@@ -88,8 +88,8 @@ def test_points_say_what_they_are_when_hovered(browser, path):
         assert tip.inner_text() == "accuracy, resnet50: 91.0 % (90.0–93.0 %)"
         page.keyboard.press("Escape")
         assert tip.is_hidden()
-        page.locator("svg[aria-label='Precision against recall'] .hit").nth(3).hover()
-        assert "class 0, recall" in tip.inner_text()
+        page.locator("svg[aria-label='Precision against recall'] .c0 .hit").last.hover()
+        assert tip.inner_text() == "class 0, recall 100.0 %: 80.0 %"
 
 
 def test_a_link_of_the_matrix_opens_what_hides_its_picture(browser, path):

@@ -10,9 +10,10 @@ from helpers.sample_charts import HOSTILE, charts
 
 from featcache.core.display import escaped
 from featcache.pages.chart import Axis, Chart, Series
+from featcache.pages.drawing import drawing, legend, values
 from featcache.pages.lines import runs, thinned
 from featcache.pages.palette import DARK, LIGHT, SHAPES, marker
-from featcache.pages.svg import chart_svg, drawing, legend, values
+from featcache.pages.svg import chart_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
