@@ -17,7 +17,7 @@ FLOORS = (
     ("checks",),
     ("classifier",),
     ("estimators", "sweeps", "finetuning"),
-    ("explain", "report"),
+    ("explain", "reports"),
     ("__init__",),
     ("cli",),
     ("__main__",),

@@ -40,7 +40,7 @@ def _section(name: str, command: Any) -> list[str]:
 
 def _parameters(name: str, command: Any) -> list[str]:
     """How to call a command; nothing for a group that does nothing by itself."""
-    from featcache.cli.options import sections
+    from featcache.cli.arguments.options import sections
 
     found = sections([p for p in command.params if p.name != "help"])
     arguments = dict(found)["Arguments"]

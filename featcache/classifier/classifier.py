@@ -20,8 +20,8 @@ from featcache.classifier.history import History
 from featcache.classifier.loading import JUDGED, check_classifier, head_tensors, settings_of
 from featcache.classifier.own_backbone import own_backbone, tuned_name
 from featcache.classifier.plots.methods import ClassifierPlots
-from featcache.classifier.scored_rows import Photos
-from featcache.classifier.seen_images import NAME as SEEN
+from featcache.classifier.scored.rows import Photos
+from featcache.classifier.scored.seen import NAME as SEEN
 from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import (
     BACKBONE,
@@ -82,7 +82,7 @@ class Classifier(ClassifierPlots):
     task
         Its task type, of `featcache.core.tasks.TASKS`: multiclass, multilabel or regression.
     seen
-        The images that trained it or chose its epoch, int32 ``[n, 2]``; see `featcache.classifier.seen_images`.
+        The images that trained it or chose its epoch, int32 ``[n, 2]``; see `featcache.classifier.scored.seen`.
     judged
         The parameters that validation rows have judged, where those of `parameters` have learnt from these rows too
         (see `featcache.classifier.refitting`); ``None`` where they are the same.

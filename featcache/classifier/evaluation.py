@@ -10,8 +10,8 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.rejection import Rejection, rejection_at
-from featcache.classifier.scored_images import WORST, Mistake, ScoredImages
-from featcache.classifier.scored_rows import (
+from featcache.classifier.scored.images import WORST, Mistake, ScoredImages
+from featcache.classifier.scored.rows import (
     Photos,
     ScoredRows,
     described,
@@ -19,7 +19,7 @@ from featcache.classifier.scored_rows import (
     known_as,
     rows_to_score,
 )
-from featcache.classifier.seen_images import count_seen
+from featcache.classifier.scored.seen import count_seen
 from featcache.classifier.view_features import require_several
 from featcache.core.identity import differences, first_of
 from featcache.core.tasks import MULTICLASS, TASK_NAMES, require_labels
@@ -125,7 +125,7 @@ def score_rows(classifier: "Classifier", cache: FeatureCache, split: str | None,
     classifier, cache
         The classifier, and a cache of the features that it was trained on.
     split
-        Which rows; see `featcache.classifier.scored_rows.rows_to_score`.
+        Which rows; see `featcache.classifier.scored.rows.rows_to_score`.
     tta
         Whether to average over all views of each image.
 

@@ -18,7 +18,7 @@ from featcache.checks.rows import Finding, check_rows
 from featcache.checks.scores import below_chance, unfinished
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.classifier import Classifier
-from featcache.classifier.seen_images import seen_images
+from featcache.classifier.scored.seen import seen_images
 from featcache.classifier.view_features import view_features
 from featcache.core.tasks import MULTICLASS
 from featcache.heads.feature_table import blocks

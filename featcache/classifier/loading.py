@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.classifier.seen_images import NAME as SEEN
+from featcache.classifier.scored.seen import NAME as SEEN
 from featcache.core.classifier_folder import DOCUMENT, TENSORS
 from featcache.core.documents.classifier_document import CLASSIFIER
 from featcache.core.documents.document_format import DocumentFormat

@@ -26,6 +26,7 @@ from featcache.cli import (
     sweep,
     train_head,
 )
+from featcache.cli.arguments.options import SectionedCommand
 from featcache.cli.console import (
     Console,
     OutputClosedError,
@@ -37,7 +38,6 @@ from featcache.cli.console import (
     output_error,
     tell,
 )
-from featcache.cli.options import SectionedCommand
 from featcache.cli.signals import after_interruption
 from featcache.core.argument_types import named_as_options
 from featcache.core.compilation_cache import forget_damaged, is_about_programs

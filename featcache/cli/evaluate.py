@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli.arguments.given_paths import refuse_no_cache, refuse_swapped, without_labels
+from featcache.cli.arguments.output_files import require_output
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
-from featcache.cli.given_paths import refuse_no_cache, refuse_swapped, without_labels
-from featcache.cli.output_files import require_output
 from featcache.cli.terminal.confusion import Confusion
 from featcache.cli.terminal.drawings import OnTerminal, Part, Table
 from featcache.cli.terminal.mistakes import mistake_parts
@@ -67,7 +67,7 @@ def command(
     from featcache.datasets import photos_spec
 
     if errors is not None:
-        from featcache.classifier.scored_images import errors_format
+        from featcache.classifier.scored.images import errors_format
 
         errors_format(errors)
         given = [each for each in (classifier, photos, cache) if each is not None]
@@ -143,7 +143,7 @@ def _class_parts(evaluation: "ClassifierEvaluation", verbose: bool) -> list[Part
 
 def _worst_parts(evaluation: "ClassifierEvaluation") -> list[Part]:
     """Return the photos whose true class got the least probability."""
-    from featcache.classifier.scored_images import WORST
+    from featcache.classifier.scored.images import WORST
 
     if evaluation.images is None or not len(evaluation.images.wrong):
         return []

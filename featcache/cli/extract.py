@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli.arguments.options import with_options
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.options import with_options
 from featcache.cli.signals import stop_gently
 from featcache.core.progress import shares
 from featcache.core.tasks import UNLABELLED

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli.arguments.given_paths import refuse_cache_as_photos, refuse_no_cache, refuse_swapped
+from featcache.cli.arguments.options import RejectAccuracy, option, with_options
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
-from featcache.cli.given_paths import refuse_cache_as_photos, refuse_no_cache, refuse_swapped
-from featcache.cli.options import RejectAccuracy, option, with_options
 from featcache.cli.signals import stop_gently
 from featcache.cli.terminal.drawings import Curve, Part, Table, plain
 from featcache.core.display import SPLIT_WORDS, percent, percents

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from featcache.cli.arguments.output_files import require_output
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.output_files import require_output
 from featcache.core.disk.names import FOLDER, require_free
 from featcache.core.disk.storage import storage_errors
 
 if TYPE_CHECKING:
-    from featcache.report.report import Report
+    from featcache.reports.report import Report
 
 NAME = "report"
 ANOTHER_FOLDER = "name another folder"
@@ -74,13 +74,13 @@ def command(
     The page is one file that needs no network; --json prints the numbers behind it.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.report.opening import kinds_of
+    from featcache.reports.opening import kinds_of
 
     kinds_of(paths)
     target = Path(default_name(paths)) if output is None else output
     inputs = [str(each) for each in (*paths, cache, photos) if each is not None]
     require_output("--output", target, (".html", ".htm"), inputs)
-    from featcache.report.report import report
+    from featcache.reports.report import report
 
     folder = nullcontext() if figures is None else _folder_for(figures)
     with folder, console.progress() as on_progress:

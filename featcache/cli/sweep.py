@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.options import (
+from featcache.cli.arguments.options import (
     Calibrate,
     GroupBy,
     Refit,
@@ -22,6 +21,7 @@ from featcache.cli.options import (
     option,
     with_options,
 )
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.terminal.drawings import Part, Table, plain
 from featcache.cli.train_head import next_step, to_see
 from featcache.core.disk.names import read_file, require_file

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import Console, Json, Quiet, Verbose, draws, escaped
-from featcache.cli.options import (
+from featcache.cli.arguments.options import (
     Calibrate,
     GroupBy,
     Refit,
@@ -20,6 +19,7 @@ from featcache.cli.options import (
     option,
     with_options,
 )
+from featcache.cli.console import Console, Json, Quiet, Verbose, draws, escaped
 from featcache.cli.terminal.drawings import Curve, Part, plain
 from featcache.cli.terminal.mistakes import mistake_parts
 from featcache.core.display import SPLIT_WORDS, percent, percents

@@ -12,7 +12,7 @@ import numpy as np
 from featcache.backbones.finetuned import truncate_after, with_tensors
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import calibrate_and_score
-from featcache.classifier.seen_images import merge_seen, seen_images
+from featcache.classifier.scored.seen import merge_seen, seen_images
 from featcache.core.display import SPLIT_WORDS, data_frame, html_table, percent, percents
 from featcache.finetuning.loop import Loop
 from featcache.finetuning.model import head_of

@@ -1,5 +1,6 @@
 """Figures of matplotlib for notebooks: made without pyplot, so that nobody's figures and settings change."""
 
+import io
 from typing import TYPE_CHECKING
 
 from featcache.core.display import escaped
@@ -22,11 +23,20 @@ def new_figure(width: float, height: float) -> "Figure":
         If matplotlib is not installed.
     """
     try:
-        from featcache.pages.notebook_figure import NotebookFigure
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError(
             "a plot needs matplotlib, which is not installed: pip install 'featcache[report]'"
         ) from error
+
+    class NotebookFigure(Figure):
+        """A figure outside of pyplot, which no window and no inline backend knows of: it gives its own picture."""
+
+        def _repr_png_(self) -> bytes:
+            written = io.BytesIO()
+            self.savefig(written, format="png")
+            return written.getvalue()
+
     return NotebookFigure(figsize=(width, height), layout="constrained")
 
 

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+EXACT = 1000
+"""Rows or columns up to which all components are computed, of which the first are taken."""
+
 
 def principal_components(features: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float, ...]]:
     """Return the first principal components, float64 ``[n, count]``, and the share of the variance of each.
@@ -39,7 +42,7 @@ def _leading_axes(centred: np.ndarray, count: int) -> np.ndarray:
     From the smaller of XᵀX ``[D, D]`` and XXᵀ ``[n, n]`` where that is small; else by Lanczos' method, which needs only
     products with X: 10,000 rows of 2,048 numbers in seconds.
     """
-    if min(centred.shape) > 1000:
+    if min(centred.shape) > EXACT:
         from scipy.sparse.linalg import svds
 
         start = np.ones(min(centred.shape), centred.dtype)

@@ -69,6 +69,6 @@ def test_what_cannot_be_drawn(cache, monkeypatch):
         patched.setattr(type(cache), "rows_of", lambda self, split: np.zeros(0, np.int64))
         with pytest.raises(DataError, match=r"no photo of test has features, so there is no map"):
             cache.plot_map("test")
-    monkeypatch.setitem(sys.modules, "featcache.pages.notebook_figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'featcache\[report\]'"):
         cache.plot_map()

@@ -4,7 +4,7 @@ import pytest
 from typer.main import get_command
 
 from featcache.cli.app import app
-from featcache.cli.options import COMMON, SECTIONS, sections
+from featcache.cli.arguments.options import COMMON, SECTIONS, sections
 
 
 def commands(command=None, path=()) -> list:

@@ -8,7 +8,7 @@ import numpy as np
 
 from featcache.metrics.comparison import compare
 from featcache.pages.sprites import Sprites, Thumbnail
-from featcache.report.material import Material
+from featcache.reports.material import Material
 
 PROTOCOL = {"train": "train", "val": "val", "test": "test", "seed": 0, "folds": 0}
 

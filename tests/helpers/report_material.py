@@ -13,7 +13,7 @@ from featcache.classifier.calibration import Calibration
 from featcache.classifier.classifier import Classifier
 from featcache.core.tasks import MULTICLASS
 from featcache.pages.sprites import Sprites, Thumbnail
-from featcache.report.material import Material
+from featcache.reports.material import Material
 
 HOSTILE = (
     "<script>alert(1)</script>",

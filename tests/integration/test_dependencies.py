@@ -64,9 +64,9 @@ EXTRAS = {
     "finetuning/runs/report.py": "report",
     "pages/figures.py": "report",
     "pages/page.py": "report",
-    "pages/svg.py": "report",
+    "pages/notebook.py": "report",
     "finetuning/runs/tensorboard.py": "tb",
-    "report/projection.py": "tsne",
+    "reports/projection.py": "tsne",
 }
 # Of no extra: who wants a data frame has it, and the error of who has not says how to install it.
 UNDECLARED = {"core/display.py": "pandas"}

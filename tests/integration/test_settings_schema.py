@@ -11,7 +11,7 @@ from typer.main import get_command
 
 import featcache
 from featcache.cli.app import app
-from featcache.cli.options import SECTIONS
+from featcache.cli.arguments.options import SECTIONS
 from featcache.core.schema import Limit, Setting, declare, settings_of, spelled_out
 from featcache.finetuning import settings as finetuning
 from featcache.finetuning.settings import FineTuningArguments, FineTuningSettings

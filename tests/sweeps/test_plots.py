@@ -72,6 +72,6 @@ def test_it_is_drawn_and_names_its_extra(result, monkeypatch):
     (axes,) = figure.axes
     assert len(axes.get_yticklabels()) == len(result.leaderboard)
     assert axes.yaxis_inverted(), "the best, at place 0, is at the top"
-    monkeypatch.setitem(sys.modules, "featcache.pages.notebook_figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'featcache\[report\]'"):
         result.plot()

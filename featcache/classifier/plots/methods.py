@@ -10,7 +10,7 @@ from featcache.classifier.plots.figures import (
     reliability_figure,
 )
 from featcache.classifier.plots.pictures import pictures_of
-from featcache.classifier.scored_rows import Photos
+from featcache.classifier.scored.rows import Photos
 from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS, TASK_NAMES
 from featcache.errors import UsageError

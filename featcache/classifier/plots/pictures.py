@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.cache import FeatureCache
-from featcache.classifier.scored_rows import Photos, is_cache
+from featcache.classifier.scored.rows import Photos, is_cache
 from featcache.core.display import some
 from featcache.datasets import Dataset, Record, open_dataset, open_to_score
 from featcache.errors import FeatcacheError, ImageError, UsageError

@@ -152,7 +152,7 @@ def test_what_cannot_be_drawn_says_what_to_give(made, tmp_path):
 
 
 def test_without_matplotlib_the_extra_is_named(made, monkeypatch):
-    monkeypatch.setitem(sys.modules, "featcache.pages.notebook_figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for plot in (made.plot_confusion, made.plot_reliability, made.plot_predictions):
         with pytest.raises(MissingExtraError, match=r"pip install 'featcache\[report\]'"):
             plot()

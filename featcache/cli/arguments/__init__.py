@@ -1,0 +1,1 @@
+"""What commands take: options that several share, paths given by mistake, files that they write."""

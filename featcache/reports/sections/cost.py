@@ -1,0 +1,222 @@
+"""Accuracy against cost, where a sweep compared several backbones: which of them no other beats in both."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featcache.core.tasks import MULTICLASS
+from featcache.errors import FeatcacheError
+from featcache.pages.chart import Axis, Chart, Series
+from featcache.reports.configurations import (
+    Configuration,
+    cache_name,
+    cell,
+    finished,
+    most_shots,
+    number_columns,
+    read_configurations,
+    score_label,
+    score_text,
+    score_unit,
+)
+from featcache.reports.material import Material
+from featcache.reports.section import Section
+
+WIDE = 20
+"""How many times the cheapest the dearest must be for the axis to be logarithmic."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a backbone costs.
+
+    Parameters
+    ----------
+    parameters
+        How many it has, its own classifier included.
+    macs
+        Multiply-accumulates of one image of its size, classifier included.
+    image_size
+        Height and width of this image in pixels.
+    """
+
+    parameters: int
+    macs: int
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone of a sweep: the best configuration on it, and its cost where that is known."""
+
+    name: str
+    best: Configuration
+    cost: Cost | None
+
+
+def section(material: Material) -> Section | None:
+    """Return accuracy against cost; ``None`` where there are fewer than two backbones of known cost."""
+    if not material.sweep or not material.lines:
+        return None
+    task = material.sweep.get("task", MULTICLASS)
+    tried = finished(most_shots(read_configurations(material.lines, material.sweep.get("chosen"))))
+    best: dict[str, Configuration] = {}
+    for one in tried:  # best first
+        best.setdefault(cache_name(one, tried), one)
+    if len(best) < 2:
+        return None
+    found = [Backbone(name, one, cost_of(one)) for name, one in best.items()]
+    known = [one for one in found if one.cost is not None]
+    if len(known) < 2:
+        return None
+    front = front_of([(one.cost.macs, one.best.score) for one in known if one.cost])
+    leading = [known[number] for number in front]
+    chart = _chart(known, leading, task)
+    return Section(
+        key="cost",
+        title="Score and cost",
+        headline=_headline(leading, known, task),
+        template="cost.html",
+        content={
+            "chart_of_cost": chart,
+            "columns": (
+                "backbone",
+                *number_columns(score_label(task), "million MACs", "million parameters", "pixels"),
+                "front",
+            ),
+            "cells": [_cells(one, leading, task) for one in found],
+            "unknown": [one.name for one in found if one.cost is None],
+        },
+        data={
+            "backbones": [_json(one, leading) for one in found],
+            "front": [one.name for one in leading],
+        },
+        charts=(chart,),
+    )
+
+
+def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return which points ``(cost, score)`` no other beats in one and equals in the other, the cheapest first.
+
+    Examples
+    --------
+    >>> front_of([(3, 0.9), (1, 0.8), (2, 0.7), (3, 0.95)])
+    [1, 3]
+    """
+    order = sorted(range(len(points)), key=lambda n: (points[n][0], -points[n][1]))
+    found: list[int] = []
+    highest, cheapest = -math.inf, math.inf
+    for number in order:
+        cost, score = points[number]
+        if score > highest or (
+            score == highest and cost == cheapest
+        ):  # equal in both: neither beats the other
+            found.append(number)
+            highest, cheapest = score, cost
+    return found
+
+
+def cost_of(one: Configuration) -> Cost | None:
+    """Return what the backbone of a configuration costs at the size of the cache's images; ``None`` if it is not known.
+
+    The cache says which size the images had; where it is gone it is the size of the published weights. A backbone that
+    is not published counts as the one that it was made from, which the cache says.
+    """
+    from featcache.backbones.registry import pretrained_weights
+    from featcache.backbones.summary import describe
+    from featcache.cache import FeatureCache
+
+    name, size = one.backbone, None
+    try:
+        with FeatureCache(Path(one.cache)) as cache:
+            if cache.backbone == one.backbone:
+                size = tuple(cache.recipe["transforms"]["input_size"])
+                name = (
+                    name if name in pretrained_weights() else cache.identity["provenance"].get("base") or name
+                )
+    except (FeatcacheError, KeyError):
+        pass
+    own = pretrained_weights().get(name)
+    if own is None:
+        return None
+    usual = tuple(own.transforms.input_size)
+    if size in (None, usual):
+        return Cost(own.params, own.macs, (usual[0], usual[1]))
+    try:
+        total = describe(name, image_size=(size[0], size[1])).total
+    except FeatcacheError:
+        return None
+    return Cost(own.params, total.macs, (size[0], size[1]))
+
+
+def _chart(known: Sequence[Backbone], leading: Sequence[Backbone], task: str) -> Chart:
+    costs = [one.cost.macs / 1e6 for one in known if one.cost]
+    wide = max(costs) / max(min(costs), 1e-9) >= WIDE
+
+    def series(name: str, own: Sequence[Backbone], mark: Any, colour: int) -> Series:
+        return Series(
+            name,
+            [one.cost.macs / 1e6 for one in own if one.cost],
+            [one.best.score for one in own],
+            mark=mark,
+            colour=colour,
+            texts=[_point_text(one, task) for one in own],
+        )
+
+    rest = [one for one in known if one not in leading]
+    parts = [series("on the front", leading, "line", 0)]
+    parts += [series("beaten in both", rest, "points", -1)] if rest else []
+    return Chart(
+        name="cost",
+        title="Score against work for one photo",
+        x=Axis("million multiply-accumulates for one photo", scale="log" if wide else "linear"),
+        y=Axis(score_label(task), unit=score_unit(task)),
+        series=tuple(parts),
+        note="The best configuration on each backbone, its mean on validation rows, against the work of the whole "
+        "network at the size of the photos. On the line: no other is both cheaper and better.",
+        wide=True,
+    )
+
+
+def _point_text(one: Backbone, task: str) -> str:
+    assert one.cost is not None
+    return (
+        f"{one.name}: {score_text(one.best.score, task)}, {one.cost.macs / 1e6:,.0f} million multiply-accumulates, "
+        f"{one.cost.parameters / 1e6:.1f} million parameters"
+    )
+
+
+def _headline(leading: Sequence[Backbone], known: Sequence[Backbone], task: str) -> str:
+    cheap, best = leading[0], leading[-1]
+    score = score_text(best.best.score, task)
+    if len(leading) == 1:
+        return f"{best.name} is the cheapest and the best of {len(known)} backbones, {score}"
+    assert cheap.cost is not None
+    assert best.cost is not None
+    times = best.cost.macs / cheap.cost.macs
+    names = ", ".join(f"{one.name} ({score_text(one.best.score, task)})" for one in leading)
+    return f"Worth their cost, from cheap to dear: {names}; the best takes {times:.1f} times the work of the cheapest"
+
+
+def _cells(one: Backbone, leading: Sequence[Backbone], task: str) -> tuple[Any, ...]:
+    score = cell(score_text(one.best.score, task), one.best.score)
+    if one.cost is None:
+        return (one.name, score, *(cell("", None) for _ in range(3)), "not known")
+    height, width = one.cost.image_size
+    work = cell(f"{one.cost.macs / 1e6:,.0f}", one.cost.macs)
+    size = cell(f"{one.cost.parameters / 1e6:.1f}", one.cost.parameters)
+    pixels = cell(f"{height} × {width}", height * width)
+    return (one.name, score, work, size, pixels, "yes" if one in leading else "no")
+
+
+def _json(one: Backbone, leading: Sequence[Backbone]) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "score": one.best.score,
+        "macs": one.cost.macs if one.cost else None,
+        "parameters": one.cost.parameters if one.cost else None,
+        "image_size": list(one.cost.image_size) if one.cost else None,
+        "front": one in leading,
+    }
