@@ -79,6 +79,7 @@ def _open_tsne() -> Any:
     return TSNE
 
 
+@dataclass(frozen=True)
 class Surroundings:
     """What lies about the points of one class on a map.
 

@@ -1,7 +1,7 @@
 """`report`: one page about a classifier, a sweep, a cache or a fine-tuning run."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -236,7 +236,7 @@ def make_report(material: "Material", *, on_progress: OnProgress | None = None) 
     """Make the page about what has been opened."""
     from featcache.pages.page import render
 
-    makers = [maker for name in SECTIONS if (maker := _maker(name)) is not None]
+    makers = [_maker(name) for name in SECTIONS]
     progress = Progress("report", total=len(makers) + 1)
     sections = []
     for maker in makers:
@@ -261,11 +261,10 @@ def make_report(material: "Material", *, on_progress: OnProgress | None = None) 
     return Report(material, summary, tuple(sections), None, page)
 
 
-def _maker(name: str) -> Any:
-    """Return the function that makes a section; ``None`` of one whose module is not there yet."""
+def _maker(name: str) -> "Callable[[Material], Section | None]":
+    """Return the function that makes a section; its module is imported when it is wanted."""
     module, _, function = name.partition(":")
-    full = f"featcache.reports.sections.{module}"
-    return getattr(import_module(full), function) if find_spec(full) else None
+    return getattr(import_module(f"featcache.reports.sections.{module}"), function)
 
 
 def require_writable(path: Path, *, overwrite: bool = False) -> None:

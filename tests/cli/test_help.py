@@ -34,7 +34,8 @@ def test_help_is_printed_with_every_option(cli, path, command):
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(f"Usage: {' '.join(('featcache', *path))} ")
     for parameter in command.params:
-        for option in (*parameter.opts, *parameter.secondary_opts):
+        own = parameter.metavar if parameter.param_type_name == "argument" else None
+        for option in [own] if own else (*parameter.opts, *parameter.secondary_opts):
             assert option in ran.out
 
 

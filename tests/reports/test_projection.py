@@ -9,7 +9,6 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from featcache.errors import MissingExtraError
-from featcache.reports import projection
 from featcache.pages import principal_components as components
 from featcache.pages.principal_components import principal_components
 from featcache.reports.projection import project, surroundings
