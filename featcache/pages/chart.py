@@ -53,8 +53,8 @@ class Series:
         ``line`` (joined, with points where there are few), ``points``, ``bars`` (from 0), or ``band`` (only the area
         between `low` and `high`).
     low, high
-        Ends of an interval about each value (`y`; `x` where the categories are on `y`), drawn as whiskers (``points``, ``bars``) or as an area (``line``,
-        ``band``); empty without.
+        Ends of an interval about each value (`y`; `x` where the categories are on `y`), drawn as whiskers
+        (``points``, ``bars``) or as an area (``line``, ``band``); empty without.
     colour
         Place in the palette, which tells the first eight apart in both themes and without colour vision; ``None``: its
         own place in the chart. -1 is the colour of the text, muted, for references.

@@ -1,5 +1,7 @@
 """The charts of pages as figures of matplotlib: for notebooks, and as files."""
 
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +10,10 @@ import numpy as np
 
 from featcache.core.disk.files import replace_file
 from featcache.core.disk.storage import storage_errors
-from featcache.core.display import escaped
 from featcache.errors import MissingExtraError
+from featcache.pages.canvas import fitted
 from featcache.pages.chart import Chart, Series
 from featcache.pages.palette import LIGHT, SHAPES, place
-from featcache.pages.svg import fitted
 from featcache.pages.ticks import Frame, frames, lying, slot, stacks
 
 if TYPE_CHECKING:
@@ -84,13 +85,13 @@ def save(chart: Chart, folder: Path) -> list[Path]:
     StorageError
         If they cannot be written.
     """
-    import io
-
     made = figure(chart)
     paths = []
     for ending, metadata in (("svg", dict.fromkeys(("Date", "Creator"))), ("png", {"Software": None})):
         stream = io.BytesIO()
-        with _style():
+        with _style(), warnings.catch_warnings():
+            # A reader's fonts may have what this machine's have not: the SVG's texts are texts.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
             made.savefig(stream, format=ending, dpi=160, metadata=metadata)
         path = Path(folder) / f"{chart.name}.{ending}"
         with storage_errors(path, "write the figure"):
@@ -167,12 +168,12 @@ def _draw_bars(
     starts, sizes = np.array([start for start, _ in bars]), np.array([size for _, size in bars], float)
     there = np.isfinite(places) & np.isfinite(sizes)
     draw_bar = axes.barh if lies else axes.bar
-    sides = {"left": starts[there]} if lies else {"bottom": starts[there]}
+    sides: dict[str, Any] = {"left": starts[there]} if lies else {"bottom": starts[there]}
     draw_bar(
         places[there],
         sizes[there],
         thick,
-        label=escaped(series.name),
+        label=fitted(series.name, 200),
         edgecolor="white",
         linewidth=0.5,
         **looks,
@@ -187,7 +188,7 @@ def _whiskers(axes: "Axes", places: np.ndarray, series: Series, lies: bool, look
     there = np.isfinite(low) & np.isfinite(high) & np.isfinite(places)
     middle = ((low + high) / 2)[there]
     across, on = (middle, places[there]) if lies else (places[there], middle)
-    error = {"xerr" if lies else "yerr": ((high - low) / 2)[there]}
+    error: dict[str, Any] = {"xerr" if lies else "yerr": ((high - low) / 2)[there]}
     axes.errorbar(
         across,
         on,
@@ -208,10 +209,10 @@ def _draw_points(
         for frame, values in zip(ends, (series.x, series.y), strict=True)
     )
     interval = len(series.low) and len(series.high)
-    name = escaped(series.name)
+    name = fitted(series.name, 200)
     if interval and series.mark in ("line", "band"):
         low, high = np.asarray(series.low, float), np.asarray(series.high, float)
-        own = {"label": name} if series.mark == "band" else {}
+        own: dict[str, Any] = {"label": name} if series.mark == "band" else {}
         axes.fill_between(x, low, high, alpha=0.17, linewidth=0, **looks, **own)
     if series.mark == "band":
         return
@@ -244,7 +245,7 @@ def _draw_lines(chart: Chart, axes: "Axes") -> None:
     for value, text in chart.marked:
         axes.axvline(value, **looks)
         axes.annotate(
-            escaped(text),
+            fitted(text, 250),
             (value, 1),
             xycoords=axes.get_xaxis_transform(),
             ha="right",
@@ -254,7 +255,12 @@ def _draw_lines(chart: Chart, axes: "Axes") -> None:
     for value, text in chart.levels:
         axes.axhline(value, **looks)
         axes.annotate(
-            escaped(text), (1, value), xycoords=axes.get_yaxis_transform(), ha="right", va="bottom", **words
+            fitted(text, 250),
+            (1, value),
+            xycoords=axes.get_yaxis_transform(),
+            ha="right",
+            va="bottom",
+            **words,
         )
 
 
@@ -269,13 +275,12 @@ def _finish(chart: Chart, axes: "Axes", x: Frame, y: Frame) -> None:
         ends(frame.low, frame.high)
         axis.set_major_locator(FixedLocator([value for value, _ in frame.ticks]))
         axis.set_minor_locator(NullLocator())
-        axis.set_ticklabels([fitted(text, 230) for _, text in frame.ticks])
+        axis.set_ticklabels([fitted(text, 170, middle=True) for _, text in frame.ticks])
     if lies:
         axes.invert_yaxis()
     if chart.x.scale == "categories" and sum(len(text) for _, text in x.ticks) > 50:
-        axes.set_xticks(
-            axes.get_xticks(), axes.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor"
-        )
+        for text in axes.get_xticklabels():
+            text.set(rotation=40, ha="right", rotation_mode="anchor")
     axes.set_title(
         fitted(chart.title, 480), loc="left", fontsize=11, color=_INK, fontweight="semibold", pad=10
     )
@@ -290,9 +295,8 @@ def _finish(chart: Chart, axes: "Axes", x: Frame, y: Frame) -> None:
         spine.set_visible(side == ("left" if lies else "bottom"))
         spine.set_color(_SOFT)
     if len(chart.series) > 1:
-        axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
-    elif not any(
-        np.isfinite(np.asarray(series.x, float) + np.asarray(series.y, float)).any()
-        for series in chart.series
-    ):
+        beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if lies or len(chart.series) > 6 else {}
+        axes.legend(frameon=False, fontsize=8, labelcolor=_INK, **beside)
+    places = [(px, py) for series in chart.series for px, py in zip(series.x, series.y, strict=True)]
+    if not any(x.shows(px) and y.shows(py) for px, py in places):
         axes.text(0.5, 0.5, "no finite value to show", transform=axes.transAxes, ha="center", color=_SOFT)

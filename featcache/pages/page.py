@@ -33,9 +33,10 @@ def environment(*template_packages: str) -> "Environment":
     Returns
     -------
     jinja2.Environment
-        With the filters ``percent``, ``percents`` and ``number``, and the functions ``chart_svg``, ``script``,
-        ``style`` and ``section_body``. Texts are printed by `featcache.core.display.escaped`: control characters and
-        what turns the direction of writing are shown as escapes.
+        With the filters ``percent``, ``percents`` and ``number``, and the functions ``script``, ``style`` and
+        ``section_body``; charts are drawn by the macros of ``parts.html``. Texts are printed by
+        `featcache.core.display.escaped`: control characters and what turns the direction of writing are shown as
+        escapes.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def environment(*template_packages: str) -> "Environment":
         raise MissingExtraError(
             "pages need jinja2, which is not installed; pip install 'featcache[report]'"
         ) from error
-    from featcache.pages import svg, ticks
+    from featcache.pages import drawing, ticks
 
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in (*template_packages, _OWN)]),
@@ -60,12 +61,12 @@ def environment(*template_packages: str) -> "Environment":
     )
     made.filters.update(percent=percent, percents=lambda ends: percents(*ends), number=ticks.number_text)
     made.globals.update(
-        drawing_of=svg.drawing,
-        chart_svg=svg.chart_svg,
-        legend=svg.legend,
-        chart_values=svg.values,
+        drawing_of=drawing.drawing,
+        legend=drawing.legend,
+        chart_values=drawing.values,
         sort_value=_sort_value,
         cell_text=_cell_text,
+        nameless=ticks.NAMELESS,
         light=LIGHT,
         dark=DARK,
         script=lambda name: _file(made, name, "script"),
@@ -115,7 +116,7 @@ def _file(made: "Environment", name: str, tag: str) -> "Markup":
     """Return a file of the packages, as it is, in its element."""
     from markupsafe import Markup
 
-    return Markup(f"<{tag}>{_source(made, name)}</{tag}>")  # noqa: S704 - a file of the package
+    return Markup(f"<{tag}>{_source(made, name)}</{tag}>")
 
 
 def _policy(made: "Environment") -> str:
@@ -133,7 +134,7 @@ def _section_body(made: "Environment", section: Any) -> "Markup":
     from markupsafe import Markup
 
     text = made.get_template(section.template).render(section=section, **section.content)
-    return Markup(text)  # noqa: S704 - the outcome of an escaping template
+    return Markup(text)
 
 
 def _sort_value(cell: Any) -> Any:
@@ -151,6 +152,8 @@ def _cell_text(cell: Any, kind: str) -> Any:
         return cell["text"] if "text" in cell else _cell_text(cell.get("value"), kind)
     if cell is None:
         return "–"
-    if isinstance(cell, bool) or isinstance(cell, str):
-        return cell if isinstance(cell, str) else ("yes" if cell else "no")
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
     return number_text(float(cell), "percent" if kind == "percent" else "")

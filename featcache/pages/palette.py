@@ -1,9 +1,11 @@
-"""Colours of pages and figures: eight that are told apart in both themes and without colour vision, and marks' shapes."""
+"""Colours of pages and figures, eight that are told apart without colour vision too, and the shapes of marks."""
 
-LIGHT = ("#1f6fb5", "#c4560a", "#0b7f6c", "#8a4fb8", "#a3182f", "#4a5a6a", "#8c7400", "#c2468c")
+import math
+
+LIGHT = ("#1b86d8", "#dc6a14", "#17695b", "#7a1fc0", "#bb1a1a", "#1a3150", "#857648", "#a5839a")
 """On a white page: contrast of 3 : 1 or more with it."""
 
-DARK = ("#6cb4f5", "#f29a4f", "#3cc9ae", "#c79bf0", "#f0707f", "#a9b8c8", "#d9c04a", "#f08cc4")
+DARK = ("#6db9ff", "#f58a1f", "#62f0bb", "#b45cf2", "#e5403a", "#d5dbe6", "#8f8a6a", "#c06487")
 """The same eight on a dark page."""
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "down", "plus", "star")
@@ -17,32 +19,54 @@ def place(number: int, colour: int | None) -> int:
     return (number if colour is None else colour) % len(LIGHT)
 
 
+_OUTLINES = {
+    "square": ((-0.89, -0.89), (0.89, -0.89), (0.89, 0.89), (-0.89, 0.89)),
+    "triangle": ((0, -1.2), (1.15, 0.8), (-1.15, 0.8)),
+    "down": ((0, 1.2), (-1.15, -0.8), (1.15, -0.8)),
+    "diamond": ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
+}
+"""Corners of the plain shapes, in units of a mark's size."""
+
+
+def _corners(shape: str) -> list[tuple[float, float]]:
+    """Return the corners of a shape other than the circle."""
+    if shape in _OUTLINES:
+        return list(_OUTLINES[shape])
+    if shape == "star":
+        radii = [1.5 if number % 2 == 0 else 0.62 for number in range(10)]
+        turns = [math.pi * number / 5 for number in range(10)]
+        return [
+            (radius * math.sin(turn), -radius * math.cos(turn))
+            for radius, turn in zip(radii, turns, strict=True)
+        ]
+    arm = (
+        (-0.45, -1.35),
+        (0.45, -1.35),
+        (0.45, -0.45),
+    )  # of a plus, turned four times; a cross is a turned plus
+    quarters = ((1, 0), (0, 1), (-1, 0), (0, -1))
+    plus = [(x * c - y * s, x * s + y * c) for c, s in quarters for x, y in arm]
+    half = math.sqrt(0.5)
+    return [((x - y) * half, (x + y) * half) for x, y in plus] if shape == "cross" else plus
+
+
 def marker(shape: str, x: float, y: float, size: float = 3.6) -> str:
-    """Return the outline of a mark as an SVG path."""
-    s, h = size, size * 0.886
-    paths = {
-        "circle": f"M{_n(x - s)} {_n(y)}a{_n(s)} {_n(s)} 0 1 0 {_n(2 * s)} 0a{_n(s)} {_n(s)} 0 1 0 {_n(-2 * s)} 0z",
-        "square": f"M{_n(x - h)} {_n(y - h)}h{_n(2 * h)}v{_n(2 * h)}h{_n(-2 * h)}z",
-        "triangle": f"M{_n(x)} {_n(y - 1.2 * s)}l{_n(1.15 * s)} {_n(2 * s)}h{_n(-2.3 * s)}z",
-        "down": f"M{_n(x)} {_n(y + 1.2 * s)}l{_n(-1.15 * s)} {_n(-2 * s)}h{_n(2.3 * s)}z",
-        "diamond": f"M{_n(x)} {_n(y - 1.3 * s)}l{_n(1.3 * s)} {_n(1.3 * s)}l{_n(-1.3 * s)} {_n(1.3 * s)}"
-        f"l{_n(-1.3 * s)} {_n(-1.3 * s)}z",
-    }
-    if shape in paths:
-        return paths[shape]
-    a, b = _n(0.45 * s), _n(0.85 * s)  # plus: twelve corners; cross and star are drawn of it
-    if shape == "plus":
-        return (
-            f"M{_n(x - 0.45 * s)} {_n(y - 1.3 * s)}h{_n(0.9 * s)}v{b}h{b}v{_n(0.9 * s)}h-{b}v{b}h-{_n(0.9 * s)}"
-            f"v-{b}h-{b}v-{_n(0.9 * s)}h{b}z"
-        )
-    if shape == "cross":
-        d, e = _n(0.62 * s), _n(0.78 * s)
-        return (
-            f"M{_n(x)} {_n(y - 0.62 * s)}l{e}-{e}l{d} {d}l-{e} {e}l{e} {e}l-{d} {d}l-{e}-{e}l-{e} {e}l-{d}-{d}"
-            f"l{e}-{e}l-{e}-{e}l{d}-{d}z"
-        )
-    return f"M{_n(x)} {_n(y - 1.5 * s)}l{a} {b}h{_n(1.1 * s)}l-{_n(0.8 * s)} {_n(0.7 * s)}l{_n(0.4 * s)} {_n(1.1 * s)}l-{_n(1.15 * s)}-{_n(0.7 * s)}l-{_n(1.15 * s)} {_n(0.7 * s)}l{_n(0.4 * s)}-{_n(1.1 * s)}l-{_n(0.8 * s)}-{_n(0.7 * s)}h{_n(1.1 * s)}z"
+    """Return the outline of a mark as an SVG path.
+
+    Parameters
+    ----------
+    shape
+        One of `SHAPES`.
+    x, y
+        Its middle.
+    size
+        Half its width, about.
+    """
+    if shape == "circle":
+        radius = _n(size)
+        arc = f"a{radius} {radius} 0 1 0"
+        return f"M{_n(x - size)} {_n(y)}{arc} {_n(2 * size)} 0{arc} {_n(-2 * size)} 0z"
+    return "M" + "L".join(f"{_n(x + size * dx)} {_n(y + size * dy)}" for dx, dy in _corners(shape)) + "z"
 
 
 def _n(value: float) -> str:

@@ -13,7 +13,7 @@ from featcache.images import decoding
 
 _ACROSS = 16
 """Thumbnails in a row of a sheet, and rows in a sheet."""
-_QUALITIES = (82, 70, 55, 40, 25, 10)
+_QUALITIES = (82, 70, 55, 40, 25, 15, 8)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Sprites:
         return encoded
 
     def _sheet(self, thumbnails: list[np.ndarray]) -> np.ndarray:
-        """Return one sheet, uint8 ``[H, W, 3]``; cells are filled up with the thumbnail's edges, which cost no bytes."""
+        """Return one sheet, uint8 ``[H, W, 3]``; cells are filled up with edges, which cost no bytes."""
         cell, rows = self._cell, -(-len(thumbnails) // _ACROSS)
         sheet = np.full((rows * cell, min(len(thumbnails), _ACROSS) * cell, 3), 128, np.uint8)
         for number, pixels in enumerate(thumbnails):
@@ -148,5 +148,5 @@ def thumbnail_pixels(data: bytes, side: int) -> np.ndarray:
 
 def _encoded(picture: np.ndarray, quality: int) -> str:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "WEBP", quality=quality, method=4)
+    Image.fromarray(picture).save(stream, "WEBP", quality=quality, method=6)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -3,12 +3,23 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from featcache.core.display import escaped, percent, percents
 from featcache.pages.chart import Axis, Chart, Series, Unit
 
 _SECONDS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
+NAMELESS = "(no name)"
+"""What is shown for an empty name."""
+_ROUND_TIMES = (
+    ((1e-3, (1, 2, 5, 10, 20, 50, 100, 200, 500)), (1, (1, 2, 5, 10, 20)), (60, (0.5, 1, 2, 5, 10, 20)),
+     (3600, (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000))),
+    ((1e-3, (1, 10, 100)), (1, (1, 3, 10, 30)), (60, (1, 3, 10, 30)), (3600, (1, 3, 10, 30, 100, 300, 1000))),
+    ((1e-3, (1, 10, 100)), (1, (1, 10)), (60, (1, 10)), (3600, (1, 10, 100, 1000))),
+    ((1e-3, (1,)), (1, (1,)), (60, (1,)), (3600, (1, 100))),
+)  # fmt: skip
+_TIMES = [[factor * size for size, factors in times for factor in factors] for times in _ROUND_TIMES]
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -83,7 +94,7 @@ def slot(chart: Chart) -> float:
         return 1.0
     bars = [series for series in chart.series if series.mark == "bars"]
     places = sorted({float(place) for series in bars for place in series.x if math.isfinite(place)})
-    return min((after - before for before, after in zip(places, places[1:], strict=False)), default=1.0)
+    return min((after - before for before, after in pairwise(places)), default=1.0)
 
 
 def stacks(chart: Chart) -> list[list[tuple[float, float]]]:
@@ -124,7 +135,11 @@ def frame(
     """
     if axis.scale == "categories":
         count = max(1, len(axis.categories))
-        return Frame(-0.5, count - 0.5, tuple((float(i), escaped(n)) for i, n in enumerate(axis.categories)))
+        return Frame(
+            -0.5,
+            count - 0.5,
+            tuple((float(i), escaped(n) or NAMELESS) for i, n in enumerate(axis.categories)),
+        )
     log = axis.scale == "log"
     fit = [float(v) for v in values if math.isfinite(v) and (v > 0 or not log)]
     whole = bool(fit) and not axis.unit and all(value == round(value) for value in fit)
@@ -137,7 +152,7 @@ def _linear_frame(axis: Axis, fit: Sequence[float], most: int, whole: bool, outw
     low, high = min(fit, default=0.0), max(fit, default=1.0)
     low = low if axis.low is None else axis.low
     high = high if axis.high is None else axis.high
-    if not high > low:
+    if not high - low > 1e-9 * max(abs(low), abs(high)):  # what floats cannot tell apart is one value
         middle, room = low, abs(low) * 0.1 or 0.5
         room = max(room, 1.0) if whole else room
         low = middle - room if axis.low is None else low
@@ -166,21 +181,28 @@ def _log_frame(axis: Axis, fit: Sequence[float], most: int) -> Frame:
     high = _one_two_five(high, 1) if axis.high is None or axis.high <= 0 else axis.high
     if not high > low:
         low, high = low / 2, high * 2
+    if axis.unit == "seconds":
+        low = max((t for t in _TIMES[0] if t <= low), default=low) if axis.low is None else low
+        high = min((t for t in _TIMES[0] if t >= high), default=high) if axis.high is None else high
+    places = _log_places(low, high, axis.unit, most)
+    return Frame(low, high, tuple((place, number_text(place, axis.unit)) for place in places), log=True)
+
+
+def _log_places(low: float, high: float, unit: Unit, most: int) -> list[float]:
+    """Return ticks between two ends: as many as there is room for, at round times where they are times."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors, every in (
-        ((1, 2, 5), 1),
-        ((1, 3), 1),
-        ((1,), 1),
-        ((1,), 2),
-        ((1,), 3),
-        ((1,), 5),
-        ((1,), 10),
-    ):
-        places = [factor * 10.0**power for power in decades[::every] for factor in factors]
-        places = [place for place in places if low * 0.999 <= place <= high * 1.001]
+    shapes = (((1, 2, 5), 1), ((1, 3), 1), *(((1,), every) for every in (1, 2, 3, 5, 10, 20, 50, 100)))
+    grids = [
+        [factor * 10.0**power for power in decades[::every] for factor in factors]
+        for factors, every in shapes
+    ]
+    grids = [*_TIMES, *grids] if unit == "seconds" and low >= _TIMES[0][0] else grids
+    places: list[float] = []
+    for grid in grids:
+        places = [place for place in grid if low * 0.999 <= place <= high * 1.001]
         if len(places) <= most + 1:
             break
-    return Frame(low, high, tuple((place, number_text(place, axis.unit)) for place in places), log=True)
+    return places
 
 
 def _one_two_five(value: float, way: int) -> float:
@@ -224,18 +246,19 @@ def _down(value: float, step: float) -> float:
 def _tick(value: float, step: float, values: Sequence[float]) -> str:
     largest = max(abs(value) for value in values)
     if largest >= 1e7 or step < 1e-5:
-        return _power(value)
+        return _power(
+            value, 1 + max(2, math.floor(math.log10(largest)) - math.floor(math.log10(step) + 1e-9))
+        )
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return f"{value:,.{decimals}f}".replace("-", "−")
 
 
-def _power(value: float) -> str:
+def _power(value: float, digits: int = 3) -> str:
+    """Return a number with a power of ten, such as ``"2.5·10⁻⁶"``."""
     if value == 0:
         return "0"
-    mantissa, _, exponent = f"{value:.3g}".partition("e")
-    if not exponent:
-        mantissa, _, exponent = f"{value:.2e}".partition("e")
-    factor = f"{float(mantissa):g}"
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    factor = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     power = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
     return (power if factor == "1" else f"{factor}·{power}").replace("-", "−")
 
@@ -246,7 +269,7 @@ def number_text(value: float, unit: Unit = "") -> str:
         return "no number"
     if unit == "percent":
         return percent(value).replace("-", "−")
-    divisor, ending = _unit(unit, abs(value))
+    divisor, ending = _unit(unit, 2 * abs(value) if unit == "seconds" and value in (60, 3600) else abs(value))
     value = value / divisor
     if abs(value) >= 1e7 or 0 < abs(value) < 1e-4:
         return _power(value) + ending
@@ -279,5 +302,5 @@ def point_text(chart: Chart, series: Series, index: int) -> str:
 def place_text(axis: Axis, value: float) -> str:
     """Return a place on an axis in words: the name of a category, or the number with its unit."""
     if axis.scale == "categories" and math.isfinite(value) and 0 <= round(value) < len(axis.categories):
-        return escaped(axis.categories[round(value)])
+        return escaped(axis.categories[round(value)]) or NAMELESS
     return number_text(value, axis.unit)

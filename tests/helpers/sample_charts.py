@@ -163,7 +163,7 @@ def charts() -> dict[str, Chart]:
             Axis("first component"),
             Axis("second component"),
             tuple(
-                Series(f"class {i}", *(random.normal(size=(2, 1250)) + [[i % 4], [i // 4]]), "points")
+                Series(f"class {i}", *np.add(random.normal(size=(2, 1250)), [[i % 4], [i // 4]]), "points")
                 for i in range(8)
             ),
             note,

@@ -23,8 +23,8 @@
     heads.forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.append(...head.childNodes);
-      head.append(button);
+      button.append(...[...head.childNodes].filter((node) => !node.classList?.contains("help")));
+      head.prepend(button);
       button.addEventListener("click", () => {
         const first = head.classList.contains("num") ? "descending" : "ascending";
         const other = first === "ascending" ? "descending" : "ascending";
