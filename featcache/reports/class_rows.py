@@ -13,6 +13,9 @@ from featcache.metrics.ranking import Ranking
 IN_ORDER = 8
 """Classes that are listed in their own order; of more the worst come first."""
 
+MOST_ROWS = 200
+"""Rows of a table; of more classes those with the lowest F1 are listed, and all stand in the data."""
+
 Interval = tuple[float, float] | None
 
 

@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from featcache.classifier.scored.nearest_photos import nearest_photos, training_cache, training_rows
+from featcache.cache import FeatureCache
 from featcache.core.display import escaped, percent
 from featcache.core.tasks import MULTICLASS
+from featcache.errors import FeatcacheError
 from featcache.pages.sprites import Thumbnail
-from featcache.reports.material import Material
-from featcache.reports.scored import Scored
+from featcache.report.material import Material
+from featcache.report.nearest_photos import nearest_photos, training_cache, training_rows
+from featcache.report.scored import Scored
 
 Kind = Literal["right", "wrong", "plain"]
 
@@ -124,44 +126,57 @@ def _picture(material: Material, rows: Scored, place: int, near: "tuple[Neighbou
 
 
 def neighbours(material: Material, places: Sequence[int]) -> dict[int, tuple[Neighbour, ...]]:
-    """Return the nearest training photos of scored rows, by their place; empty if the training cache is not at hand.
+    """Return the nearest training photos of scored rows, by their place.
 
-    A row that was trained on is not its own neighbour.
+    A row that was trained on is not its own neighbour. Empty, with a sentence in the material's notes, if the training
+    cache is gone or damaged: a page comes without neighbours then.
     """
     classifier, cache = material.classifier, material.cache
     if classifier is None or cache is None or material.rows is None or not len(places):
         return {}
     found = training_cache(classifier, cache)
     if found is None:
+        trained_on = escaped(str(classifier.provenance["cache"]))
+        material.notes.append(
+            f"No nearest training photos are shown: the cache that the classifier was trained on, {trained_on}, is "
+            "gone or holds other features."
+        )
         return {}
     asked = np.asarray(material.rows)[np.asarray(places, np.int64)]
     own = found is cache
-    similarity, numbers = nearest_photos(
-        found,
-        classifier.layer,
-        training_rows(classifier, found),
-        cache.features(asked, classifier.layer),
-        most=NEAR,
-        not_these=asked if own else None,
-    )
-    names = _labels(material, found)
-    return {
-        int(place): tuple(
-            Neighbour(
-                escaped(found.ids[row]),
-                names(row),
-                float(near),
-                # Another dataset may have another photo of that name.
-                material.sprites.of(found.ids[row]) if own else None,
-            )
-            for near, row in zip(similarity[i].tolist(), numbers[i].tolist(), strict=True)
-            if np.isfinite(near)
+    try:
+        similarity, numbers = nearest_photos(
+            found,
+            classifier.layer,
+            training_rows(classifier, found),
+            cache.features(asked, classifier.layer),
+            most=NEAR,
+            not_these=asked if own else None,
         )
+    except FeatcacheError as error:
+        material.notes.append(f"No nearest training photos are shown: {escaped(str(error))}")
+        return {}
+    return {
+        int(place): _near(material, found, similarity[i], numbers[i], pictured=own)
         for i, place in enumerate(places)
     }
 
 
-def _labels(material: Material, cache: Any) -> Any:
-    if cache.task != MULTICLASS:
-        return lambda row: ""
-    return lambda row: escaped(cache.classes[cache.labels[row]])
+def _near(
+    material: Material, cache: FeatureCache, similarity: np.ndarray, rows: np.ndarray, *, pictured: bool
+) -> tuple[Neighbour, ...]:
+    """Return rows of a training cache as neighbours; of another dataset without pictures.
+
+    That may have another photo of the same name.
+    """
+    known = cache.task == MULTICLASS
+    return tuple(
+        Neighbour(
+            escaped(cache.ids[row]),
+            escaped(cache.classes[cache.labels[row]]) if known else "",
+            near,
+            material.sprites.of(cache.ids[row]) if pictured else None,
+        )
+        for near, row in zip(similarity.tolist(), rows.tolist(), strict=True)
+        if np.isfinite(near)
+    )

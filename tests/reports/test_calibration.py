@@ -1,6 +1,8 @@
 """The section on probabilities: its numbers against scikit-learn and slow loops."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +114,26 @@ def test_before_calibration_the_temperature_is_1(trained):
     assert [each.name for each in found.charts[0].series[1:]] == ["before calibration", "after calibration"]
     assert "before calibration)" in found.headline
     assert found.data["temperature"] == fitted.temperature
+
+
+def test_before_calibration_views_are_averaged_as_after(tmp_path):
+    x, labels = blobs(80, classes=2, seed=4)
+    views = np.stack([x, x + 0.5], axis=1)
+    cache = feature_cache(
+        tmp_path / "views.h5", views, labels, ["train"] * 40 + ["val"] * 40, classes=("ant", "bee"), views=2
+    )
+    head = featcache.train_head(cache, head="ridge", refit=False, tta=True)
+    plain = replace(head, calibration=Calibration())
+    head = replace(head, calibration=Calibration(temperature=2.0, count=40))
+    material = Material(
+        path=Path("made"), sprites=CountingSprites(), classifier=head, cache=cache, rows=np.arange(40, 80),
+        split="val", values=head.values(views[40:], tta=True), labels=labels[40:], evaluation=SimpleNamespace(views=2),
+    )  # fmt: skip
+    rows = scored(material)
+    assert rows is not None
+    before = uncalibrated(material, rows)
+    assert before is not None
+    np.testing.assert_allclose(before, plain.values(views[40:], tta=True), atol=1e-6)
 
 
 def test_without_a_calibration_it_is_said_why():

@@ -7,8 +7,9 @@ from sklearn import metrics as sklearn
 
 from featcache.errors import DataError
 from featcache.metrics.intervals import wilson_interval
-from featcache.reports.curves_by_class import GRID, POINTS, thinned
-from featcache.reports.sections.per_class import DRAWN, section
+from featcache.report.class_rows import MOST_ROWS
+from featcache.report.curves_by_class import GRID, POINTS, thinned
+from featcache.report.sections.per_class import DRAWN, section
 
 
 def made(labels, values, **how):
@@ -71,6 +72,12 @@ def test_of_many_classes_the_worst_come_first_with_curves_of_the_mean():
     mean = np.mean([np.interp(GRID, false, true) for false, true, _ in curves], axis=0)
     np.testing.assert_allclose(rocs.series[1].y, mean)
     assert all(len(each.x) <= POINTS for chart in found.charts for each in chart.series)
+
+
+def test_of_very_many_classes_the_worst_are_listed_and_the_data_hold_all():
+    found = made(*answers(500, MOST_ROWS + 50))
+    assert (len(found.content["cells"]), found.content["unlisted"]) == (MOST_ROWS, 50)
+    assert len(found.data["classes"]) == MOST_ROWS + 50
 
 
 def test_thinned_curves_keep_their_ends():

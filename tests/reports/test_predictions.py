@@ -131,6 +131,19 @@ def test_photos_of_another_cache_have_names_of_neighbours_but_no_pictures_of_the
     found = section(replace(material, classifier=replace(trained.classifier, provenance=gone)))
     assert found is not None
     assert not found.content["near"]
+    assert material.notes == [
+        f"No nearest training photos are shown: the cache that the classifier was trained on, {tmp_path / 'gone.h5'}, "
+        "is gone or holds other features."
+    ]
+
+
+def test_a_training_cache_whose_rows_cannot_be_told_leaves_out_neighbours_and_says_why(trained):
+    asked = {**trained.classifier.training, "selection": {"train": "other"}}
+    material = replace(trained, classifier=replace(trained.classifier, training=asked), notes=[])
+    found = section(material)
+    assert found is not None
+    assert not found.content["near"]
+    assert "no split 'other'" in material.notes[0]
 
 
 @pytest.mark.parametrize(

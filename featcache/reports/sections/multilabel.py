@@ -9,12 +9,12 @@ from featcache.core.display import escaped, percent, percents
 from featcache.core.tasks import MULTILABEL
 from featcache.metrics.multilabel import MultilabelEvaluation, evaluate_multilabel
 from featcache.metrics.ranking import rank
-from featcache.reports.class_rows import ClassRow, class_row, listing
-from featcache.reports.curves_by_class import precision_recall_chart, roc_chart
-from featcache.reports.material import Material
-from featcache.reports.pictures import Picture
-from featcache.reports.scored import Scored, scored
-from featcache.reports.section import Section
+from featcache.report.class_rows import MOST_ROWS, ClassRow, class_row, listing
+from featcache.report.curves_by_class import precision_recall_chart, roc_chart
+from featcache.report.material import Material
+from featcache.report.pictures import Picture
+from featcache.report.scored import Scored, scored
+from featcache.report.section import Section
 
 OF_AN_ANSWER = 6
 """Most photos shown of an answer's false yes, and as many of its missed ones."""
@@ -61,8 +61,9 @@ def section(material: Material) -> Section | None:
         headline=_headline(found, [listed[t] for t in worst]),
         template="multilabel.html",
         content={
-            "cells": [listed[t].cells for t in order],
+            "cells": [listed[t].cells for t in order[:MOST_ROWS]],
             "worst_first": order is worst,
+            "unlisted": max(0, len(listed) - MOST_ROWS),
             "numbers": _numbers(rows, found),
             "drawn": charts,
             "by_answer": _by_answer(material, rows, order),

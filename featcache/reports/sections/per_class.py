@@ -9,11 +9,11 @@ from featcache.core.display import percent
 from featcache.metrics.classification import Evaluation, evaluate
 from featcache.metrics.ranking import rank
 from featcache.pages.chart import Axis, Chart, Series
-from featcache.reports.class_rows import ClassRow, class_row, listing
-from featcache.reports.curves_by_class import precision_recall_chart, roc_chart
-from featcache.reports.material import Material
-from featcache.reports.scored import Scored, scored
-from featcache.reports.section import Section
+from featcache.report.class_rows import MOST_ROWS, ClassRow, class_row, listing
+from featcache.report.curves_by_class import precision_recall_chart, roc_chart
+from featcache.report.material import Material
+from featcache.report.scored import Scored, scored
+from featcache.report.section import Section
 
 DRAWN = 30
 """Classes in the chart of the F1."""
@@ -50,8 +50,9 @@ def section(material: Material) -> Section | None:
         headline=_headline([listed[c] for c in worst]),
         template="per_class.html",
         content={
-            "cells": [listed[c].cells for c in order],
+            "cells": [listed[c].cells for c in order[:MOST_ROWS]],
             "worst_first": order is worst,
+            "unlisted": max(0, len(listed) - MOST_ROWS),
             "numbers": _numbers(rows, found, mean_precision),
             "drawn": charts,
             "photos": rows.photos,
