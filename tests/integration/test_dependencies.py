@@ -63,7 +63,6 @@ EXTRAS = {
     "finetuning/runs/report.py": "report",
     "pages/figures.py": "report",
     "pages/page.py": "report",
-    "pages/svg.py": "report",
     "finetuning/runs/tensorboard.py": "tb",
 }
 # Of no extra: who wants a data frame has it, and the error of who has not says how to install it.
