@@ -64,8 +64,14 @@ def drawing(chart: Chart) -> dict[str, Any]:
     }
 
 
-def legend(chart: Chart) -> list[dict[str, str]]:
-    """Return the entries of a legend: name, class of the colour, and the path of a key of 26 by 12 units."""
+def legend(chart: Chart) -> list[dict[str, Any]]:
+    """Return the entries of a legend: name, class of the colour, and the paths of a key of 26 by 12 units.
+
+    Parameters
+    ----------
+    chart
+        What it is of.
+    """
     entries = []
     for number, series in enumerate(chart.series):
         colour = place(number, series.colour)
@@ -88,7 +94,13 @@ def legend(chart: Chart) -> list[dict[str, str]]:
 
 
 def values(chart: Chart) -> list[tuple[str, str, str, str]]:
-    """Return series, place, value and interval of each point, as texts; none where there are over `MOST_VALUES`."""
+    """Return series, place, value and interval of each point, as texts; none where there are over `MOST_VALUES`.
+
+    Parameters
+    ----------
+    chart
+        What it shows.
+    """
     if sum(len(series.x) for series in chart.series) > MOST_VALUES:
         return []
     lies = lying(chart)

@@ -11,7 +11,7 @@ import numpy as np
 from featcache.core.disk.files import replace_file
 from featcache.core.disk.storage import storage_errors
 from featcache.errors import MissingExtraError
-from featcache.pages.canvas import fitted
+from featcache.pages.canvas import fitted, text_width
 from featcache.pages.chart import Chart, Series
 from featcache.pages.palette import LIGHT, SHAPES, place
 from featcache.pages.ticks import Frame, frames, lying, slot, stacks
@@ -111,7 +111,7 @@ def draw(chart: Chart, axes: "Axes") -> None:
     axes
         Where.
     """
-    x, y = frames(chart, most_x=9 if chart.wide else 6)
+    x, y = frames(chart, most_x=9 if _inches(axes) > 7 else 6)
     lies = lying(chart)
     starts = iter(stacks(chart))
     groups = [series for series in chart.series if series.mark == "bars"]
@@ -144,6 +144,11 @@ def _style() -> Any:
             "axes.unicode_minus": True,
         }
     )
+
+
+def _inches(axes: "Axes") -> float:
+    """Return how wide axes are, before their texts are laid out."""
+    return axes.get_window_extent().width / axes.figure.dpi
 
 
 def _height(chart: Chart) -> float:
@@ -278,12 +283,14 @@ def _finish(chart: Chart, axes: "Axes", x: Frame, y: Frame) -> None:
         axis.set_ticklabels([fitted(text, 170, middle=True) for _, text in frame.ticks])
     if lies:
         axes.invert_yaxis()
-    if chart.x.scale == "categories" and sum(len(text) for _, text in x.ticks) > 50:
+    if chart.x.scale == "categories" and sum(
+        text_width(f"{text}  ", 9) for _, text in x.ticks
+    ) > 72 * _inches(axes):
         for text in axes.get_xticklabels():
             text.set(rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_title(
-        fitted(chart.title, 480), loc="left", fontsize=11, color=_INK, fontweight="semibold", pad=10
-    )
+    rows, columns = _legend_above(chart, axes)
+    looks = {"fontsize": 11, "fontweight": "semibold", "color": _INK}
+    axes.set_title(fitted(chart.title, 480), loc="left", pad=10 + 14 * rows, **looks)
     axes.set_xlabel(fitted(chart.x.label, 400), color=_SOFT)
     axes.set_ylabel(fitted(chart.y.label, 260), color=_SOFT)
     axes.tick_params(colors=_SOFT, labelsize=9, length=0)
@@ -295,8 +302,19 @@ def _finish(chart: Chart, axes: "Axes", x: Frame, y: Frame) -> None:
         spine.set_visible(side == ("left" if lies else "bottom"))
         spine.set_color(_SOFT)
     if len(chart.series) > 1:
-        beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if lies or len(chart.series) > 6 else {}
-        axes.legend(frameon=False, fontsize=8, labelcolor=_INK, **beside)
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns, "frameon": False}
+        within = {"ncols": 1 + (len(chart.series) > 4), "facecolor": "white", "edgecolor": "none"}
+        made = axes.legend(fontsize=8, labelcolor=_INK, **(above if rows else within))
+        made.set_in_layout(not rows)
     places = [(px, py) for series in chart.series for px, py in zip(series.x, series.y, strict=True)]
     if not any(x.shows(px) and y.shows(py) for px, py in places):
         axes.text(0.5, 0.5, "no finite value to show", transform=axes.transAxes, ha="center", color=_SOFT)
+
+
+def _legend_above(chart: Chart, axes: "Axes") -> tuple[int, int]:
+    """Return rows and columns of a legend above lying bars, of which it would hide some; 0 rows where it is within."""
+    if not lying(chart) or len(chart.series) < 2:
+        return 0, 0
+    widest = max(text_width(fitted(series.name, 200), 8) for series in chart.series) + 40
+    columns = max(1, min(len(chart.series), int(72 * _inches(axes) * 0.8 / widest)))
+    return -(-len(chart.series) // columns), columns

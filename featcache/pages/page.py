@@ -104,7 +104,7 @@ def render(template: str, *, packages: Sequence[str] = (), **content: Any) -> st
 
 def _shown(value: Any) -> Any:
     """Return what is printed for a value: plain texts with everything visible, before they are escaped for HTML."""
-    return escaped(value) if type(value) is str else value
+    return escaped(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _source(made: "Environment", name: str) -> str:

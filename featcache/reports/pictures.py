@@ -7,13 +7,13 @@ from typing import Any, Literal
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.classifier.scored.nearest_photos import nearest_photos, training_cache, training_rows
 from featcache.core.display import escaped, percent
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import FeatcacheError
 from featcache.pages.sprites import Thumbnail
-from featcache.report.material import Material
-from featcache.report.nearest_photos import nearest_photos, training_cache, training_rows
-from featcache.report.scored import Scored
+from featcache.reports.material import Material
+from featcache.reports.scored import Scored
 
 Kind = Literal["right", "wrong", "plain"]
 

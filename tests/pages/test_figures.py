@@ -23,7 +23,7 @@ def drawn(name: str):
 
 @pytest.mark.parametrize("name", sorted(charts().keys() - {"many"}))
 def test_ends_and_ticks_are_the_pages(name):
-    axes, (x, y) = drawn(name), frames(charts()[name], most_x=9 if charts()[name].wide else 6)
+    axes, (x, y) = drawn(name), frames(charts()[name], most_x=6)
     assert axes.get_xlim() == pytest.approx((x.low, x.high))
     assert sorted(axes.get_ylim()) == pytest.approx([y.low, y.high])
     shown = [fitted(text, 170, middle=True) for _, text in y.ticks]

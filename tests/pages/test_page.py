@@ -6,6 +6,7 @@ import re
 import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from helpers.sample_charts import HOSTILE, charts
 from helpers.sample_page import sample_page
@@ -142,6 +143,10 @@ def test_a_photo_says_right_or_wrong_with_a_sign_and_its_name():
     assert "sheet2" in html
     assert "width:90px;height:60px;background-position:-96px -192px" in html
     assert "no picture" in part('{{ photo(none, "a.jpg") }}')
+
+
+def test_names_of_numpy_are_shown_like_any_other():
+    assert part("{{ name }}", name=np.str_("a\u202eb<i>")) == "a\\u202eb&lt;i&gt;"
 
 
 def test_a_share_outside_0_and_1_does_not_break_its_bar():

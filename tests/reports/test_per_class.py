@@ -7,9 +7,9 @@ from sklearn import metrics as sklearn
 
 from featcache.errors import DataError
 from featcache.metrics.intervals import wilson_interval
-from featcache.report.class_rows import MOST_ROWS
-from featcache.report.curves_by_class import GRID, POINTS, thinned
-from featcache.report.sections.per_class import DRAWN, section
+from featcache.reports.class_rows import MOST_ROWS
+from featcache.reports.curves_by_class import GRID, POINTS, thinned
+from featcache.reports.sections.per_class import DRAWN, section
 
 
 def made(labels, values, **how):

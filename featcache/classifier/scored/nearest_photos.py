@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
-from featcache.classifier.scored_rows import is_own
+from featcache.classifier.scored.rows import is_own
 from featcache.errors import FeatcacheError
 from featcache.splits.selection import SplitSpec, select_rows
 

@@ -9,12 +9,12 @@ from featcache.core.display import escaped, percent, percents
 from featcache.core.tasks import MULTILABEL
 from featcache.metrics.multilabel import MultilabelEvaluation, evaluate_multilabel
 from featcache.metrics.ranking import rank
-from featcache.report.class_rows import MOST_ROWS, ClassRow, class_row, listing
-from featcache.report.curves_by_class import precision_recall_chart, roc_chart
-from featcache.report.material import Material
-from featcache.report.pictures import Picture
-from featcache.report.scored import Scored, scored
-from featcache.report.section import Section
+from featcache.reports.class_rows import MOST_ROWS, ClassRow, class_row, listing
+from featcache.reports.curves_by_class import precision_recall_chart, roc_chart
+from featcache.reports.material import Material
+from featcache.reports.pictures import Picture
+from featcache.reports.scored import Scored, scored
+from featcache.reports.section import Section
 
 OF_AN_ANSWER = 6
 """Most photos shown of an answer's false yes, and as many of its missed ones."""

@@ -9,11 +9,11 @@ from featcache.core.display import percent
 from featcache.metrics.classification import Evaluation, evaluate
 from featcache.metrics.ranking import rank
 from featcache.pages.chart import Axis, Chart, Series
-from featcache.report.class_rows import MOST_ROWS, ClassRow, class_row, listing
-from featcache.report.curves_by_class import precision_recall_chart, roc_chart
-from featcache.report.material import Material
-from featcache.report.scored import Scored, scored
-from featcache.report.section import Section
+from featcache.reports.class_rows import MOST_ROWS, ClassRow, class_row, listing
+from featcache.reports.curves_by_class import precision_recall_chart, roc_chart
+from featcache.reports.material import Material
+from featcache.reports.scored import Scored, scored
+from featcache.reports.section import Section
 
 DRAWN = 30
 """Classes in the chart of the F1."""

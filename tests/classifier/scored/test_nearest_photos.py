@@ -5,7 +5,12 @@ import pytest
 from helpers.feature_caches import blobs, feature_cache
 
 import featcache
-from featcache.report.nearest_photos import nearest_photos, one_vector, training_cache, training_rows
+from featcache.classifier.scored.nearest_photos import (
+    nearest_photos,
+    one_vector,
+    training_cache,
+    training_rows,
+)
 
 
 @pytest.fixture(scope="module")
