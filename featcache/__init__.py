@@ -4,7 +4,9 @@ This module exports the public names. Each is imported on first use, so that
 ``import featcache`` and ``featcache --help`` do not import JAX.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from featcache.core.version import __version__
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from featcache.finetuning.finetune import finetune
     from featcache.finetuning.result import FineTuning
     from featcache.images.transforms import Transforms
+    from featcache.report.report import Report, report
     from featcache.sweeps.results import SweepResult
     from featcache.sweeps.sweep import sweep
 
@@ -51,6 +54,8 @@ _HOMES = {
     "finetune": "featcache.finetuning.finetune",
     "FineTuning": "featcache.finetuning.result",
     "Classifier": "featcache.classifier.classifier",
+    "report": "featcache.report.report",
+    "Report": "featcache.report.report",
     "FeatureExtractor": "featcache.estimators",
     "HeadClassifier": "featcache.estimators",
     "HeadRegressor": "featcache.estimators",
@@ -72,6 +77,7 @@ __all__ = [
     "HeadClassifier",
     "HeadRegressor",
     "PlanReport",
+    "Report",
     "SweepResult",
     "Transforms",
     "__version__",
@@ -84,6 +90,7 @@ __all__ = [
     "open_dataset",
     "plan_extraction",
     "plan_finetuning",
+    "report",
     "sweep",
     "train_head",
 ]
@@ -94,6 +101,17 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'featcache' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
     return getattr(import_module(module), attribute or name)
+
+
+class _Public(ModuleType):
+    """Keeps a function's name for it where a package has the same: importing that package would take it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Public
 
 
 def __dir__() -> list[str]:

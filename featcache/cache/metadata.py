@@ -69,6 +69,11 @@ class CacheMetadata:
         """The values to be learnt: labels int32 ``[N]``, or `targets` float32 ``[N, T]``."""
         return self.labels if self.targets is None else self.targets
 
+    @property
+    def split_numbers(self) -> np.ndarray:
+        """The split of every row ``[N]``, as an index into `splits`."""
+        return self._splits
+
     def split_names(self) -> list[str]:
         """Return the split of every row."""
         return [self.splits[index] for index in self._splits]

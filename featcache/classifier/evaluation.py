@@ -11,7 +11,14 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.scored_images import WORST, Mistake, ScoredImages
-from featcache.classifier.scored_rows import Photos, described, features_of, known_as, rows_to_score
+from featcache.classifier.scored_rows import (
+    Photos,
+    ScoredRows,
+    described,
+    features_of,
+    known_as,
+    rows_to_score,
+)
 from featcache.classifier.seen_images import count_seen
 from featcache.classifier.view_features import require_several
 from featcache.core.identity import LayerIdentity, differences, first_of
@@ -107,26 +114,60 @@ def evaluate_classifier(
     opened = features_of(
         classifier, photos, predictor, allow_empty_classes=allow_empty_classes, on_progress=on_progress
     )
-    require_labels(opened, "an evaluation")
-    require_same_features(classifier, opened)
+    return evaluation_of(classifier, score_rows(classifier, opened, split, tta=tta))
+
+
+def score_rows(classifier: "Classifier", cache: FeatureCache, split: str | None, *, tta: bool) -> ScoredRows:
+    """Return a classifier's answers on rows of a cache, with the truth in its own classes.
+
+    Parameters
+    ----------
+    classifier, cache
+        The classifier, and a cache of the features that it was trained on.
+    split
+        Which rows; see `featcache.classifier.scored_rows.rows_to_score`.
+    tta
+        Whether to average over all views of each image.
+
+    Raises
+    ------
+    IdentityError
+        If the features are of another identity.
+    UsageError
+        If it is not plain which rows are meant, or there is one view to average over, or other classes.
+    """
+    require_labels(cache, "an evaluation")
+    require_same_features(classifier, cache)
     if tta:
-        require_several(opened, classifier.layer)
-    asked, why = rows_to_score(classifier, opened, split)
-    order = slice_order(opened, _selection(classifier))
-    features, labels = opened.arrays(asked, classifier.layer, view="all" if tta else 0, order=order)
-    values, own = classifier.values(features, tta=tta), _own_labels(classifier, opened, labels)
-    scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=asked)
-    rows = opened.rows_of(asked, order=order)
-    seen = None if classifier.seen is None else count_seen(classifier.seen, opened.sha256[rows])
-    told: dict[str, Any] = {"seen": seen, "note": described(opened, asked, why)}
+        require_several(cache, classifier.layer)
+    asked, why = rows_to_score(classifier, cache, split)
+    order = slice_order(cache, _selection(classifier))
+    features, labels = cache.arrays(asked, classifier.layer, view="all" if tta else 0, order=order)
+    return ScoredRows(
+        cache=cache,
+        split=asked,
+        rows=cache.rows_of(asked, order=order),
+        values=classifier.values(features, tta=tta),
+        labels=_own_labels(classifier, cache, labels),
+        note=described(cache, asked, why),
+        views=cache.layers[classifier.layer].views if tta else 1,
+    )
+
+
+def evaluation_of(classifier: "Classifier", scored: ScoredRows) -> ClassifierEvaluation | Any:
+    """Return the scores of a classifier's answers on rows."""
+    values, own = scored.values, scored.labels
+    scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=scored.split)
+    digests = scored.cache.sha256[scored.rows]
+    seen = None if classifier.seen is None else count_seen(classifier.seen, digests)
+    told: dict[str, Any] = {"seen": seen, "note": scored.note}
     if classifier.task != MULTICLASS:
         return replace(scores, **told)
     threshold = classifier.calibration.threshold
     kept = None if threshold is None else rejection_at(threshold, values, own)
-    views = opened.layers[classifier.layer].views if tta else 1
-    names = tuple(opened.ids[row] for row in rows)
+    names = tuple(scored.cache.ids[row] for row in scored.rows)
     images = ScoredImages(names, classifier.classes, own, values, threshold)
-    return ClassifierEvaluation(**vars(scores), rejection=kept, views=views, images=images, **told)
+    return ClassifierEvaluation(**vars(scores), rejection=kept, views=scored.views, images=images, **told)
 
 
 def _selection(classifier: "Classifier") -> SplitSpec:

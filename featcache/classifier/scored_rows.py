@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.seen_images import count_seen
@@ -26,6 +29,37 @@ if TYPE_CHECKING:
 
 Photos = str | os.PathLike[str] | FeatureCache | Dataset | None
 """What can be scored: a cache, a dataset, or ``None`` for the cache that the classifier was trained on."""
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """A classifier's answers on rows of a cache, and the truth.
+
+    Parameters
+    ----------
+    cache
+        Where the rows are.
+    split
+        What they are called.
+    rows
+        Their numbers, int ``[n]``.
+    values
+        float32 ``[n, C]``; see `featcache.classifier.classifier.Classifier.values`.
+    labels
+        The truth in the classifier's own classes: int ``[n]``, or float32 ``[n, T]``.
+    note
+        Why these rows, where it was not asked for and is not plain.
+    views
+        Number of views of each image whose mean was scored.
+    """
+
+    cache: FeatureCache
+    split: str
+    rows: np.ndarray
+    values: np.ndarray
+    labels: np.ndarray
+    note: str = ""
+    views: int = 1
 
 
 def features_of(

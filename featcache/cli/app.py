@@ -22,6 +22,7 @@ from featcache.cli import (
     extract,
     finetune,
     predict,
+    report,
     sweep,
     train_head,
 )
@@ -59,7 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (extract, train_head, sweep, finetune, evaluate, predict, doctor, demo):
+for module in (extract, train_head, sweep, finetune, evaluate, predict, report, doctor, demo):
     app.command(module.NAME, cls=SectionedCommand)(module.command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)

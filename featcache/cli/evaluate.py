@@ -10,7 +10,7 @@ from featcache.cli.console import Console, Json, Quiet, Verbose, escaped, table
 from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.given_paths import refuse_no_cache, refuse_swapped, without_labels
 from featcache.cli.output_files import require_output
-from featcache.cli.train_head import score_text
+from featcache.cli.train_head import score_text, to_see
 from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
 from featcache.errors import UsageError
@@ -97,6 +97,8 @@ def command(
             f"warning: {evaluation.seen} of these {evaluation.count} images trained it or chose its epoch: their score "
             "is too good for new images"
         )
+    if photos is None and cache is None and errors is None:
+        console.note(to_see(classifier))
 
 
 def _with_options(

@@ -17,7 +17,18 @@ COMMON = "Common"
 REST = "Output"
 """The section of options without one: --json, --quiet, --verbose, --help."""
 
-SECTIONS = (COMMON, "Data", "Backbone", "Views", "Head", "Optimisation", "Validation", "Reuse", "Output")
+SECTIONS = (
+    COMMON,
+    "Data",
+    "Backbone",
+    "Views",
+    "Head",
+    "Optimisation",
+    "Validation",
+    "Reuse",
+    "Page",
+    "Output",
+)
 
 Train = Annotated[
     str, typer.Option(help="Training rows: a split or slice, as train[:80%].", rich_help_panel="Data")

@@ -23,7 +23,7 @@ from featcache.cli.options import (
     option,
     with_options,
 )
-from featcache.cli.train_head import next_step
+from featcache.cli.train_head import next_step, to_see
 from featcache.core.disk.names import read_file, require_file
 from featcache.core.disk.storage import storage_errors
 from featcache.core.display import percent, percents
@@ -97,6 +97,7 @@ def command(
     console.result(result.to_json() | {"folder": str(result.folder)}, lines(result, verbose=verbose))
     if result.classifier:
         console.note(next_step(result.classifier, tested=result.chosen.test is not None))
+    console.note(to_see(result.folder))
 
 
 def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> dict[str, Any]:

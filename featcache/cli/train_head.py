@@ -1,5 +1,6 @@
 """``featcache train-head``: train one head on a cache."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,6 +90,7 @@ def command(
     if "test" not in classifier.metrics and "val" in classifier.metrics:
         console.note("no test split: the validation accuracy chose the epoch, so it is slightly optimistic")
     console.note(next_step(output, tested="test" in classifier.metrics))
+    console.note(to_see(output))
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -117,6 +119,11 @@ def next_step(folder: Path, *, tested: bool = True) -> str:
     name = escaped(str(folder))
     look = f"featcache evaluate {name}  (class by class), then " if tested else ""
     return f"next: {look}featcache predict {name} PHOTO…"
+
+
+def to_see(path: Path) -> str:
+    """Return the command that makes a page about what was made."""
+    return f"to see it: featcache report {shlex.quote(str(path))}"
 
 
 def lines(classifier: "Classifier", output: Path, *, verbose: bool = False) -> list[str]:

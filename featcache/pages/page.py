@@ -83,7 +83,8 @@ def render(template: str, *, packages: Sequence[str] = (), **content: Any) -> st
     ----------
     template
         Its template, such as ``page.html``. That one takes `title`, `headline` (a sentence), `sections`
-        (`featcache.report.section.Section` each), and may take `facts` (names and values), `sheets` (of
+        (`featcache.report.section.Section` each), and may take `stats` (number, name and note each),
+        `facts` (names and values), `generator` (what made it), `sheets` (of
         `Sprites.sheets`), `notes` (sentences), `scripts` (names of further ``*.js`` files) and `footer`.
     packages
         Packages with further templates, such as ``featcache.report``.

@@ -20,8 +20,8 @@ class Section:
     headline
         The finding, in words: "97.8 % right; cat is taken for dog most often". Plain text; templates escape it.
     template
-        File under ``featcache/report/templates/sections``; it finds `content` by its names, `section`, and the macros of
-        ``featcache/pages/templates``.
+        File under ``featcache/report/templates/sections``; it finds `content` by its names, `section`, and the
+        macros of ``featcache/pages/templates``.
     content
         What the template shows: charts, pictures, tables, records.
     data

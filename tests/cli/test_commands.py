@@ -195,7 +195,7 @@ def test_train_head_as_text(cli, trained, tmp_path):
         "  unknown     is never answered: 27 rows are too few to show that 95 % are right; 52 without a mistake "
         "would do"
     ]
-    *_, warning, hint = ran.err.splitlines()
+    *_, warning, hint, look = ran.err.splitlines()
     assert warning.startswith(
         "warning: the head is right in 100.0 % of the validation rows, and simple statistics"
     )
@@ -203,6 +203,7 @@ def test_train_head_as_text(cli, trained, tmp_path):
     assert hint == (
         f"next: featcache evaluate {folder}  (class by class), then featcache predict {folder} PHOTO…"
     )
+    assert look == f"to see it: featcache report {folder}"
     more = cli("train-head", trained.cache, "-v", "-o", folder, *FAST).out.splitlines()[6:]
     assert re.fullmatch(r"  loss        validation \d\.\d{3}, test \d\.\d{3}", more[0])
     assert re.fullmatch(r"  calibrated  .*calibration error .* on 27 photos that were held out", more[1])

@@ -17,6 +17,7 @@ from helpers.small_caches import small
 
 CACHE = "a cache, the file that featcache extract writes"
 CLASSIFIER = "a classifier, the folder that featcache train-head writes"
+REPORTED = "a classifier, a sweep, a cache or a fine-tuning run"
 PHOTOS = "a dataset folder, ROOT/CLASS/image.jpg or ROOT/{train,val,test}/CLASS/image.jpg"
 NO_CACHE = "no cache gone; make one with: featcache extract DATASET"
 NO_CLASSIFIER = "no classifier in gone (no classifier.json); train one with: featcache train-head CACHE"
@@ -46,6 +47,9 @@ READERS = {
     "finetune": Reads("finetune {} photos -o new", "folder", CLASSIFIER, NO_CLASSIFIER),
     "evaluate": Reads("evaluate {}", "folder", CLASSIFIER, NO_CLASSIFIER),
     "predict": Reads("predict {} photos", "folder", CLASSIFIER, NO_CLASSIFIER),
+    "report": Reads(
+        "report {}", "file or folder", REPORTED, f"nothing at gone; expected {REPORTED}; check the name"
+    ),
     "doctor": Reads(
         "doctor {}",
         "folder",
@@ -101,6 +105,8 @@ WRITERS = {
     "demo": Writes("demo -o {}", "folder"),
     "cache export": Writes("cache export a.h5 {}", "file", ("new.npz", "new.parquet"), ANOTHER, False),
     "evaluate": Writes("evaluate c --errors {}", "file", ("new.csv", "new.json"), ANOTHER, False),
+    "report": Writes("report c -o {}", "file", ("new.html",), ANOTHER, False),
+    "report --figures": Writes("report c --figures {}", "folder", elsewhere="name another folder"),
     "predict": Writes("predict c photos --csv {}", "file", ("new.csv",), ANOTHER, False),
     "predict --jsonl": Writes("predict c photos --jsonl {}", "file", ("new.jsonl",), ANOTHER, False),
     "predict --copy-to": Writes(

@@ -179,11 +179,11 @@ def make_folder(folder: Path, *, elsewhere: str = ELSEWHERE) -> None:
 
 
 @contextmanager
-def made_folder(folder: Path) -> Iterator[None]:
+def made_folder(folder: Path, *, elsewhere: str = ELSEWHERE) -> Iterator[None]:
     """Make a folder as `make_folder` does; where the work in it fails, those that were made and are empty go again."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        make_folder(folder)
+        make_folder(folder, elsewhere=elsewhere)
         yield
     except BaseException:
         with suppress(OSError):  # from within: a folder that holds something ends it

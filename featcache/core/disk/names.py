@@ -97,26 +97,33 @@ def require_file(
     StorageError
         If the system does not tell.
     """
-    _require(path, FILE, expected, missing, error)
+    _require(path, (FILE,), expected, missing, error)
 
 
 def require_folder(
     path: Name, expected: str, *, missing: "Missing" = None, error: type[FeatcacheError] = DataError
 ) -> None:
     """Raise unless a folder lies under a name; as `require_file`."""
-    _require(path, FOLDER, expected, missing, error)
+    _require(path, (FOLDER,), expected, missing, error)
 
 
-def _require(path: Name, kind: str, expected: str, missing: "Missing", error: type[FeatcacheError]) -> None:
+def require_there(path: Name, expected: str, *, missing: "Missing" = None) -> None:
+    """Raise unless a file or a folder lies under a name; as `require_file`."""
+    _require(path, (FILE, FOLDER), expected, missing, DataError)
+
+
+def _require(
+    path: Name, kinds: tuple[str, ...], expected: str, missing: "Missing", error: type[FeatcacheError]
+) -> None:
     try:
         found = kind_of(path)
     except OSError as refused:
         raise storage_error(refused, Path(path), "read") from refused
-    if found == kind:
+    if found in kinds:
         return
     if found == NOTHING:
         missing = missing() if callable(missing) else missing
-        said = missing or f"no {kind.removeprefix('a ')} {path}; expected {expected}"
+        said = missing or f"no {kinds[0].removeprefix('a ')} {path}; expected {expected}"
         blocked = no_folder(path)
         raise MissingFileError(said + (f" ({blocked})" if blocked else ""))
     raised = MissingFileError if found == DANGLING else error

@@ -136,12 +136,12 @@ class RunFolder:
         """
         target = resolved(path)
         is_there(target, RUN)
-        _read_run(target)  # raises before a lock file is created for a missing run
+        read_run(target)  # raises before a lock file is created for a missing run
         with storage_errors(target, "open"), ExitStack() as held:
             held.enter_context(WriteLock(target))
             for what in ("new", "old"):
                 remove_leftovers(target, what)
-            _require_same(target, _read_run(target)["identity"], identity)
+            _require_same(target, read_run(target)["identity"], identity)
             return cls(target, held)
 
     @property
@@ -152,12 +152,12 @@ class RunFolder:
     @property
     def summary(self) -> dict[str, Any] | None:
         """The summary given to `finish`; ``None`` before."""
-        return _read_run(self.path)["finished"]
+        return read_run(self.path)["finished"]
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the run as finished, with a summary of plain JSON values."""
         with storage_errors(self.path / RUN, "save", elsewhere=ELSEWHERE):
-            replace_file(self.path / RUN, _run_text({**_read_run(self.path), "finished": summary}))
+            replace_file(self.path / RUN, _run_text({**read_run(self.path), "finished": summary}))
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a record to the history; it is on disk when this returns.
@@ -231,7 +231,7 @@ def _require_room(target: Path, *, overwrite: bool) -> None:
     if not _is_run(target):
         raise UsageError(f"{target} exists and is no run of featcache; choose another place with --output")
     if not overwrite:
-        state = "a finished" if _read_run(target)["finished"] is not None else "an unfinished"
+        state = "a finished" if read_run(target)["finished"] is not None else "an unfinished"
         raise UsageError(
             f"{target} holds {state} run; continue it with --resume, or start anew with --overwrite"
         )
@@ -267,7 +267,18 @@ def _is_run(folder: Path) -> bool:
         return False
 
 
-def _read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return the document of a run: its ``identity``, and its summary as ``finished``, ``None`` before.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no run.
+    IntegrityError
+        If it is damaged, or of a newer version.
+    StorageError
+        If it cannot be read.
+    """
     path = folder / RUN
     missing = f"nothing to resume: no run in {folder}; start one without --resume"
     require_folder(folder, "a run, the folder that featcache finetune writes", missing=missing)

@@ -1,0 +1,368 @@
+"""From what a user names to what a report is made of: a classifier, a sweep, a cache, a fine-tuning run."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache.cache import FeatureCache
+from featcache.core.disk.names import kind_of, near_names, require_there
+from featcache.core.identity import sha256_json
+from featcache.core.tasks import MULTICLASS
+from featcache.errors import DataError, FeatcacheError, IdentityError, MissingFileError, UsageError
+from featcache.images.given_path import CACHE, CLASSIFIER, PART, RUN, SWEEP, what_is
+from featcache.pages.sprites import Sprites
+from featcache.report.material import Contestant, Material
+from featcache.report.photos import FoundPhotos, find_photos
+
+if TYPE_CHECKING:
+    from featcache.classifier.classifier import Classifier
+    from featcache.classifier.scored_rows import ScoredRows
+    from featcache.core.progress import OnProgress
+    from featcache.datasets import Dataset
+
+EXPECTED = "a classifier, a sweep, a cache or a fine-tuning run"
+
+Given = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a report is to be made with.
+
+    Parameters
+    ----------
+    cache
+        The cache to score a classifier on, in the place of the one it was trained on.
+    photos
+        The photos, where they have moved; a classifier whose cache is gone is scored on them.
+    split
+        The rows to score a classifier on; ``None`` for its test rows.
+    pictures
+        Most pictures.
+    side
+        Longest side of a thumbnail in pixels.
+    seed, tsne
+        See `featcache.report.material.Material`.
+    on_progress
+        Called as features are computed.
+    """
+
+    cache: Given | None = None
+    photos: "Given | Dataset | None" = None
+    split: str | None = None
+    pictures: int = 3000
+    side: int = 96
+    seed: int = 0
+    tsne: bool = False
+    on_progress: "OnProgress | None" = None
+
+
+def open_material(paths: Sequence[Given], wishes: Wishes) -> Material:
+    """Open what a report shows.
+
+    Parameters
+    ----------
+    paths
+        One path; or several classifiers, sweeps and runs, which are compared, the first being shown in full.
+    wishes
+        How.
+
+    Raises
+    ------
+    UsageError
+        If nothing is named, or what is named cannot be compared.
+    DataError
+        If a path is something else; `MissingFileError` where there is nothing.
+    IntegrityError
+        If it is damaged.
+    """
+    places = [Path(path) for path in paths]
+    kinds = kinds_of(places)
+    first = _OPENING[kinds[0]](places[0], wishes)
+    if len(places) == 1:
+        return first
+    if CACHE in kinds:
+        raise UsageError(
+            f"{places[kinds.index(CACHE)]} is a cache, which has no scores to compare; name classifiers and sweeps, or "
+            "the cache alone; to score a classifier on it: --cache"
+        )
+    others = [_OPENING[kind](place, wishes) for kind, place in zip(kinds[1:], places[1:], strict=True)]
+    return replace(first, compared=_contestants([first, *others], places))
+
+
+def kinds_of(places: Sequence[Path]) -> list[str]:
+    """Return what each path is, in the words of `featcache.images.given_path`; nothing is opened.
+
+    Raises
+    ------
+    UsageError
+        If there is no path.
+    DataError
+        If one is nothing that a report is made of.
+    """
+    if not places:
+        raise UsageError(f"no path: expected {EXPECTED}; name one")
+    return [_kind(place) for place in places]
+
+
+def _kind(place: Path) -> str:
+    def missing() -> str:
+        return f"nothing at {place}; expected {EXPECTED}; {near_names(place) or 'check the name'}"
+
+    require_there(place, EXPECTED, missing=missing)
+    kind = what_is(place)
+    if kind in _OPENING:
+        return kind
+    if kind == PART:
+        raise DataError(f"{place} is {kind}; name its folder, {place.parent}")
+    raise DataError(f"{place} is {kind or kind_of(place)}; expected {EXPECTED}; name one")
+
+
+# Each kind ----------------------------------------------------------------------------------------------------
+
+
+def _of_classifier(folder: Path, wishes: Wishes) -> Material:
+    from featcache.classifier.classifier import Classifier
+
+    classifier = Classifier.load(folder)
+    notes: list[str] = []
+    judge, scored = _score(classifier, wishes, notes)
+    cache = scored.cache if scored else None
+    photos = _photos(cache, classifier.provenance["dataset"], wishes)
+    material = Material(
+        path=folder,
+        sprites=_sprites(photos, wishes),
+        classifier=judge,
+        folder=folder,
+        cache=cache,
+        dataset=photos.dataset,
+        moved=photos.moved,
+        read=photos.read,
+        seed=wishes.seed,
+        tsne=wishes.tsne,
+        notes=notes,
+    )
+    if scored is None:
+        return material
+    from featcache.classifier.evaluation import evaluation_of
+
+    evaluation = evaluation_of(judge, scored)
+    notes += [_sentence(evaluation.note)] if evaluation.note else []
+    if evaluation.seen and judge is classifier:
+        notes.append(
+            f"{evaluation.seen} of these {evaluation.count} images trained it or chose its epoch: its scores are too "
+            "good for new images."
+        )
+    return replace(
+        material,
+        evaluation=evaluation,
+        rows=scored.rows,
+        split=scored.split,
+        values=scored.values,
+        labels=scored.labels,
+    )
+
+
+def _of_sweep(folder: Path, wishes: Wishes) -> Material:
+    from featcache.sweeps.finished import read_sweep
+
+    found = read_sweep(folder)
+    own = found.classifier
+    if own is None:
+        material = Material(path=folder, sprites=Sprites(None), seed=wishes.seed, tsne=wishes.tsne)
+        material.notes.append("The sweep saved no classifier, so there is none to look into.")
+    else:
+        material = _of_classifier(own, wishes)
+    if found.damaged:
+        material.notes.append(
+            f"{len(found.damaged)} of the sweep's results are damaged and left out; the same featcache sweep command "
+            "fits these heads again."
+        )
+    return replace(material, path=folder, sweep=found.summary, lines=found.lines)
+
+
+def _of_run(folder: Path, wishes: Wishes) -> Material:
+    from featcache.core.classifier_folder import is_classifier
+    from featcache.finetuning.runs.run_folder import read_history, read_run
+
+    document, made = read_run(folder), folder.with_suffix("")
+    if is_classifier(made):
+        material = _of_classifier(made, wishes)
+    else:
+        material = Material(path=folder, sprites=Sprites(None), seed=wishes.seed, tsne=wishes.tsne)
+        material.notes.append("The run has made no classifier yet; go on with featcache finetune … --resume.")
+    return replace(material, path=folder, run=document, history=tuple(read_history(folder)))
+
+
+def _of_cache(path: Path, wishes: Wishes) -> Material:
+    if wishes.cache is not None:
+        raise UsageError(f"{path} is a cache, and so is --cache {wishes.cache}; name one of them")
+    cache = FeatureCache(path)
+    rows = cache.rows_of(wishes.split)
+    photos = _photos(cache, cache.identity["dataset"]["spec"], wishes)
+    return Material(
+        path=path,
+        sprites=_sprites(photos, wishes),
+        cache=cache,
+        rows=rows,
+        split=wishes.split or "all",
+        labels=cache.known[rows],
+        dataset=photos.dataset,
+        moved=photos.moved,
+        read=photos.read,
+        seed=wishes.seed,
+        tsne=wishes.tsne,
+    )
+
+
+_OPENING: Mapping[str, Callable[[Path, Wishes], Material]] = {
+    CLASSIFIER: _of_classifier,
+    SWEEP: _of_sweep,
+    RUN: _of_run,
+    CACHE: _of_cache,
+}
+
+
+# A classifier's rows ------------------------------------------------------------------------------------------
+
+
+def _score(
+    classifier: "Classifier", wishes: Wishes, notes: list[str]
+) -> "tuple[Classifier, ScoredRows | None]":
+    """Return the classifier that is shown and its answers; ``None`` where there are no features for it.
+
+    A head that was fitted again on validation rows cannot be judged by them: there, it is shown as it was before.
+    """
+    from featcache.classifier.evaluation import score_rows
+    from featcache.classifier.seen_images import count_seen
+
+    try:
+        cache = _features(classifier, wishes)
+        scored = score_rows(classifier, cache, wishes.split, tta=classifier.tta)
+    except (MissingFileError, IdentityError, UsageError) as error:
+        if wishes.cache is not None or wishes.photos is not None or wishes.split is not None:
+            raise
+        notes.append(f"{_saved(classifier)} ({error}).")
+        return classifier, None
+    before = classifier.before_refit()
+    if before is classifier or classifier.seen is None:
+        return classifier, scored
+    if not count_seen(classifier.seen, cache.sha256[scored.rows]):
+        return classifier, scored
+    notes.append(
+        f"The head was fitted again on all {classifier.training['refitted']['images']} training and validation images "
+        f"at last; what is shown of {scored.split} rows is the head before that, which had not learnt from them."
+        if classifier.training.get("refitted", {}).get("images")
+        else f"What is shown of {scored.split} rows is the head before it was fitted again on them."
+    )
+    return before, score_rows(before, cache, wishes.split, tta=before.tta)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _saved(classifier: "Classifier") -> str:
+    kept = (
+        "The scores are those that the classifier was saved with"
+        if classifier.metrics
+        else "There are no scores"
+    )
+    return f"{kept}: its features are not to be had, so that its answers cannot be looked at; name --photos or --cache"
+
+
+def _features(classifier: "Classifier", wishes: Wishes) -> FeatureCache:
+    """Return the features to score it on: of the cache named, of the one it was trained on, or of the photos."""
+    from featcache.classifier.evaluation import require_same_features
+    from featcache.classifier.scored_rows import features_of
+
+    def predictor() -> Any:
+        return classifier._averaging(classifier.tta)
+
+    if wishes.cache is not None:
+        return features_of(classifier, wishes.cache, predictor, on_progress=None)
+    own = Path(classifier.provenance["cache"])
+    if own.exists():
+        with suppress(FeatcacheError):
+            cache = FeatureCache(own)
+            require_same_features(classifier, cache)
+            return cache
+    if wishes.photos is not None:
+        return features_of(classifier, wishes.photos, predictor, on_progress=wishes.on_progress)
+    cache = features_of(classifier, None, predictor, on_progress=None)  # which says what is wrong with it
+    require_same_features(classifier, cache)
+    return cache
+
+
+# Photos -------------------------------------------------------------------------------------------------------
+
+
+def _photos(cache: FeatureCache | None, spec: str, wishes: Wishes) -> FoundPhotos:
+    """Return the photos of a cache: where it says, or where the user does."""
+    if not wishes.pictures:
+        return FoundPhotos(moved="There are no pictures: none were asked for.")
+    if cache is None:
+        return FoundPhotos()
+    return find_photos(
+        cache.identity["dataset"]["spec"] or spec,
+        given=wishes.photos,
+        ids=cache.ids,
+        sha256={name: digest.tobytes() for name, digest in zip(cache.ids, cache.sha256, strict=True)},
+        task=cache.task,
+    )
+
+
+def _sprites(photos: FoundPhotos, wishes: Wishes) -> Sprites:
+    return Sprites(photos.read, side=wishes.side, most=wishes.pictures)
+
+
+# Several ------------------------------------------------------------------------------------------------------
+
+
+def _contestants(opened: Sequence[Material], places: Sequence[Path]) -> tuple[Contestant, ...]:
+    """Return the classifiers that are compared.
+
+    Raises
+    ------
+    UsageError
+        If one has no classifier, or they are of several tasks.
+    """
+    names = _short(places)
+    found = []
+    for material, name, place in zip(opened, names, places, strict=True):
+        classifier = material.classifier
+        if classifier is None or material.folder is None:
+            raise UsageError(f"{place} has no classifier to compare; leave it out")
+        evaluation = material.evaluation
+        if evaluation is None:
+            told = classifier.metrics.get("test") or next(iter(classifier.metrics.values()), {})
+            found.append(Contestant(name, material.folder, classifier, told))
+            continue
+        right = material.values.argmax(axis=1) == material.labels if classifier.task == MULTICLASS else None
+        images = (
+            []
+            if material.cache is None
+            else [material.cache.sha256[row].tobytes().hex() for row in material.rows]
+        )
+        found.append(
+            Contestant(name, material.folder, classifier, evaluation.to_json(), sha256_json(images), right)
+        )
+    tasks = {each.classifier.task for each in found}
+    if len(tasks) > 1:
+        raise UsageError(
+            f"these classifiers are of several tasks ({', '.join(sorted(tasks))}); compare those of one"
+        )
+    return tuple(found)
+
+
+def _short(places: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of paths that tell them apart."""
+    parts = [place.absolute().parts for place in places]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(own[-length:]) for own in parts]
+        if len(set(names)) == len(names):
+            return names
+    return ["/".join(own) for own in parts]

@@ -1,0 +1,197 @@
+"""What a page is about, in one sentence and a few facts: its first lines."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from featcache.core.display import SPLIT_WORDS, percent, percents, some
+from featcache.core.tasks import MULTILABEL, REGRESSION
+
+if TYPE_CHECKING:
+    from featcache.cache import FeatureCache
+    from featcache.report.material import Material
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number of the first lines.
+
+    Parameters
+    ----------
+    name, value
+        What it is called, and the number with its unit.
+    note
+        One line: what it means, and which rows it is of.
+    """
+
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The first lines of a page.
+
+    Parameters
+    ----------
+    title
+        Of the page.
+    headline
+        The finding in one sentence.
+    facts
+        The numbers behind it.
+    """
+
+    title: str
+    headline: str
+    facts: tuple[Fact, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def summarised(material: "Material") -> Summary:
+    """Return the first lines of a page."""
+    if material.compared:
+        return _of_several(material)
+    scores = scores_of(material)
+    heads, facts = [], []
+    if scores and material.classifier is not None:
+        found = _score_facts(material.classifier.task, scores)
+        heads.append(f"{found[0].value} {_of_what(material.classifier.task)} {_rows(scores)}")
+        facts += found
+    if material.run is not None and (verdict := (material.run.get("finished") or {}).get("verdict")):
+        heads.append(f"fine-tuning: {verdict}")
+    if material.sweep is not None:
+        heads.append(_chosen(material.sweep))
+        facts.append(
+            Fact("heads", f"{material.sweep['heads']:,}", "Heads that the sweep trained and compared.")
+        )
+    if (cache := material.cache) is not None:
+        facts += _cache_facts(cache)
+        heads = heads or [
+            f"{len(cache):,} photos of {len(cache.classes)} {cache.task}: {some(cache.classes)}"
+        ]
+    return Summary(_title(material), "; ".join(heads or ["No scores were saved with it"]), tuple(facts))
+
+
+def _of_several(material: "Material") -> Summary:
+    """Return the first lines of a comparison: who is first, and the score of each."""
+    order = sorted(material.compared, key=lambda own: -(own.score or 0.0))
+    facts = []
+    for own in order[:6]:
+        task = own.classifier.task
+        shown = "–" if own.score is None else f"{own.score:.4f}" if task == REGRESSION else percent(own.score)
+        what = "R²" if task == REGRESSION else "Accuracy"
+        facts.append(
+            Fact(
+                own.name,
+                shown,
+                f"{what}, {_rows(own.scores)}; {own.classifier.head} on {own.classifier.backbone}.",
+            )
+        )
+    headline = f"{len(order)} classifiers compared: {order[0].name} has the highest score, {facts[0].value}"
+    return Summary(_title(material), headline, tuple(facts))
+
+
+def scores_of(material: "Material") -> Mapping[str, Any]:
+    """Return the scores that a page shows first: those measured for it, or else those the classifier was saved with."""
+    if material.evaluation is not None:
+        return material.evaluation.to_json()
+    if material.classifier is None:
+        return {}
+    metrics = material.classifier.metrics
+    return metrics.get("test") or next(iter(metrics.values()), {})
+
+
+def _title(material: "Material") -> str:
+    kind = (
+        "Sweep"
+        if material.sweep is not None
+        else "Fine-tuning"
+        if material.run is not None
+        else "Classifier"
+        if material.classifier is not None
+        else "Cache"
+    )
+    if material.compared:
+        return f"Classifiers: {', '.join(each.name for each in material.compared)}"
+    return f"{kind} {material.path.name or material.path}"
+
+
+def _rows(scores: Mapping[str, Any]) -> str:
+    split = scores.get("split", "")
+    return f"{scores.get('count', 0):,} {SPLIT_WORDS.get(split, split)} photos"
+
+
+def _of_what(task: str) -> str:
+    return {MULTILABEL: "of the answers right on", REGRESSION: "of the variance explained on"}.get(
+        task, "right on"
+    )
+
+
+def _score_facts(task: str, scores: Mapping[str, Any]) -> list[Fact]:
+    """Return the scores as facts, the first being the one of the headline."""
+    rows = _rows(scores)
+    if task == REGRESSION:
+        low, high = scores["interval"]
+        return [
+            Fact(
+                "R²",
+                f"{scores['r2']:.4f}",
+                f"Share of the variance of the numbers that is explained, {rows}.",
+            ),
+            Fact(
+                "mean absolute error", f"{scores['mae']:.4g}", f"95 % interval {low:.4g}–{high:.4g}, {rows}."
+            ),
+        ]
+    what = (
+        "Share of the answers, yes or no, that are right"
+        if task == MULTILABEL
+        else "Share of photos whose most probable class is the right one"
+    )
+    facts = [
+        Fact("accuracy", percent(scores["accuracy"]), f"{what}: {rows}."),
+        Fact(
+            "95 % interval",
+            percents(*scores["interval"]),
+            f"19 of 20 such intervals hold the accuracy for all photos like these: {rows}.",
+        ),
+    ]
+    if task == MULTILABEL:
+        precision = scores.get("mean_average_precision")
+        shown = "–" if precision is None else percent(precision)
+        facts.append(
+            Fact(
+                "mean average precision",
+                shown,
+                f"How well the answers rank the photos, mean over the answers: {rows}.",
+            )
+        )
+    return facts
+
+
+def _chosen(sweep: Mapping[str, Any]) -> str:
+    from featcache.sweeps.results import shots_text  # which imports JAX
+
+    chosen, shots = sweep["chosen"], shots_text(sweep["chosen"]["shots"])
+    which = f"{chosen['head']} on {chosen['cache']} {chosen['layer']}"
+    return f"{which} chosen of {sweep['heads']:,} heads ({shots})"
+
+
+def _cache_facts(cache: "FeatureCache") -> list[Fact]:
+    missing = len(cache.quarantined())
+    return [
+        Fact(
+            "photos",
+            f"{len(cache):,}",
+            f"{missing:,} could not be read." if missing else "All of them could be read.",
+        ),
+        Fact(
+            "classes" if cache.targets is None else "targets",
+            f"{len(cache.classes):,}",
+            "What the photos are labelled with.",
+        ),
+    ]

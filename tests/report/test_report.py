@@ -1,0 +1,230 @@
+"""A whole page: what stands on it, where it is written, and what is refused."""
+
+import json
+import os
+import re
+import sys
+from html.parser import HTMLParser
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from helpers.feature_caches import blobs, feature_cache
+from helpers.photo_folders import photo_folder
+from helpers.tiny_finetuning import registered, tiny_network
+
+import featcache
+from featcache import extract, report, sweep, train_head
+from featcache.errors import MissingExtraError, StorageError, UsageError
+from featcache.report.report import GENERATOR, SECTIONS
+
+pytestmark = pytest.mark.skipif(find_spec("jinja2") is None, reason="the extra report is not installed")
+
+HOSTILE = ("<script>alert(1)</script>", "say \"cheese\" & 'smile'", "left\u202eright\nbelow" + "x" * 200)
+
+
+class Read(HTMLParser):
+    """The texts of a page, without scripts and styles, and its tags with their attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.texts, self.tags, self._within = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag in ("script", "style"):
+            self._within.append(tag)
+
+    def handle_endtag(self, tag):
+        if self._within and tag == self._within[-1]:
+            self._within.pop()
+
+    def handle_data(self, data):
+        if not self._within:
+            self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a cache, a classifier and a sweep."""
+    root = tmp_path_factory.mktemp("made")
+    features, labels = blobs(105)
+    splits = ["train"] * 60 + ["val"] * 15 + ["test"] * 30
+    cache = feature_cache(root / "own.h5", features, labels, splits)
+    train_head(cache, output=root / "head", head="ridge")
+    sweep(cache, head="prototype,ridge", output=root / "sweep")
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(made):
+    return report(made / "head")
+
+
+def test_the_function_keeps_its_name_where_a_package_has_it_too():
+    import featcache.report.section
+
+    assert featcache.report is report
+    assert sys.modules["featcache.report.section"].__name__ == "featcache.report.section"
+
+
+def test_a_page_says_what_it_is_about_and_has_the_sections_in_their_order(made, page):
+    read = Read(page.html)
+    text = " ".join(read.texts)
+    accuracy = featcache.Classifier.load(made / "head").evaluate().accuracy
+    assert f"{100 * accuracy:.1f} % right on 30 test photos" in text
+    assert page.summary.title == "Classifier head"
+    assert page.material.moved in text
+    keys = [own["id"] for tag, own in read.tags if tag == "section"]
+    assert keys == [section.key for section in page.sections]
+    assert keys[:2] == ["data", "recipe"]
+    for section in page.sections:
+        assert section.headline in text
+
+
+def test_a_page_asks_for_nothing(page):
+    read = Read(page.html)
+    assert "default-src 'none'" in next(own["content"] for tag, own in read.tags if own.get("http-equiv"))
+    for tag, own in read.tags:
+        for name in ("src", "href", "xlink:href"):
+            assert re.match(r"data:image/webp;|#", own.get(name) or "#"), (tag, own)
+    assert "http://" not in page.html.replace("http://www.w3.org/", "")
+    assert "https://" not in page.html
+
+
+def test_the_numbers_behind_it_are_json(made, page):
+    value = json.loads(json.dumps(page.to_json(), allow_nan=False))
+    assert set(value) == {"version", "path", "summary", "moved", "notes", "sections"}
+    assert list(value["sections"]) == [section.key for section in page.sections]
+    assert value["sections"]["data"]["counts"]["test"] == {"ant": 10, "bee": 10, "cat": 10}
+    assert value["summary"]["facts"][0]["name"] == "accuracy"
+
+
+def test_a_sweep_a_cache_and_a_comparison_have_pages_too(made):
+    swept = report(made / "sweep")
+    assert "chosen of" in swept.summary.headline
+    alone = report(made / "own.h5", pictures=0)
+    assert alone.summary.headline == "105 photos of 3 classes: ant, bee, cat"
+    both = report([made / "head", made / "sweep"])
+    assert both.sections[0].key == "compared"
+    assert both.summary.headline.startswith("2 classifiers compared: ")
+    for each in (swept, alone, both):
+        assert Read(each.html).texts
+
+
+@pytest.mark.parametrize("task", ["answers", "numbers"])
+def test_other_tasks_have_pages_too(tmp_path, task):
+    random = np.random.default_rng(0)
+    features = random.normal(size=(60, 4)).astype(np.float32)
+    targets = features[:, :2] if task == "numbers" else (features[:, :2] > 0).astype(np.float32)
+    splits = ["train"] * 40 + ["test"] * 20
+    cache = feature_cache(tmp_path / "a.h5", features, targets, splits, task=task, classes=("p", "q"))
+    own = {"head": "ridge"} if task == "numbers" else {"epochs": 1}
+    train_head(cache, output=tmp_path / "c", **own)
+    found = report(tmp_path / "c")
+    words = {
+        "numbers": "of the variance explained on 20 test photos",
+        "answers": "of the answers right on 20 test",
+    }
+    assert words[task] in found.summary.headline
+
+
+def test_hostile_names_are_shown_and_not_run(tmp_path):
+    features, labels = blobs(45)
+    splits = ["train"] * 30 + ["test"] * 15
+    cache = feature_cache(tmp_path / "<b>own.h5", features, labels, splits, classes=HOSTILE)
+    train_head(cache, output=tmp_path / "<b>head", head="ridge")
+    found = report(tmp_path / "<b>head")
+    read = Read(found.html)
+    text = " ".join(read.texts)
+    assert "<script>alert(1)</script>" in text
+    assert "Classifier <b>head" in text
+    assert "\u202e" not in found.html
+    assert len([tag for tag, _ in read.tags if tag == "b"]) == 0
+    assert "<script>alert" not in found.html
+
+
+def test_pictures_are_those_of_the_photos(tmp_path):
+    photos = photo_folder(tmp_path / "photos", {"cat": 4, "dog": 4})
+    with registered():
+        cache = extract(photos, backbone=tiny_network(), output=tmp_path / "own.h5").cache
+    found = report(cache.path)
+    assert found.material.moved == ""
+    thumbs = [own for tag, own in Read(found.html).tags if "thumb" in (own.get("class") or "").split()]
+    assert {own["aria-label"] for own in thumbs} == set(cache.ids)
+    assert "data:image/webp;base64," in found.html
+    bare = report(cache.path, pictures=0)
+    assert "There are no pictures: none were asked for." in bare.html
+    assert not [own for tag, own in Read(bare.html).tags if "sheet0" in (own.get("class") or "")]
+
+
+def test_it_is_written_at_once_and_replaces_an_earlier_one(made, page, tmp_path):
+    path = tmp_path / "page.html"
+    done = report(made / "head", path)
+    assert done.path == path
+    assert path.read_bytes() == done.html.encode("utf-8", "replace")
+    assert GENERATOR in path.read_text()[:4096]
+    page.write(path)
+    assert os.listdir(tmp_path) == ["page.html"]
+
+
+def test_a_file_that_is_no_report_is_kept_unless_told(made, page, tmp_path):
+    path = tmp_path / "thesis.html"
+    path.write_text("<html>my thesis</html>")
+    for write in (page.write, lambda path: report(made / "head", path)):
+        with pytest.raises(
+            UsageError, match=r"thesis\.html is there and no report of featcache; .*--overwrite"
+        ):
+            write(path)
+    assert path.read_text() == "<html>my thesis</html>"
+    page.write(path, overwrite=True)
+    assert GENERATOR in path.read_text()[:4096]
+    with pytest.raises(UsageError, match="is a folder, expected a file or nothing"):
+        page.write(tmp_path)
+    with pytest.raises(StorageError, match="a part of that path is missing"):
+        page.write(tmp_path / "no" / "page.html")
+
+
+def test_figures_are_written_as_svg_and_png(page, tmp_path):
+    pytest.importorskip("matplotlib")
+    found = page.figures(tmp_path / "figures")
+    names = {chart.name for section in page.sections for chart in section.charts}
+    assert {path.name for path in found} == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    assert (tmp_path / "figures" / "data-counts.svg").read_bytes().startswith(b"<?xml")
+    assert (tmp_path / "figures" / "data-counts.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_section_that_fails_is_a_bug_and_loses_no_page_silently(made, monkeypatch):
+    from featcache.report.sections import data
+
+    monkeypatch.setattr(data, "section", lambda material: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report(made / "own.h5")
+
+
+def test_without_the_extra_it_says_what_to_install(made, monkeypatch):
+    module = sys.modules["featcache.report.report"]
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(
+        MissingExtraError, match=r"a report needs jinja2, which is not installed: pip install 'featc"
+    ):
+        report(made / "head")
+
+
+def test_wrong_arguments_are_told(made):
+    with pytest.raises(UsageError, match="pictures -1: expected 0 or more"):
+        report(made / "head", pictures=-1)
+    with pytest.raises(UsageError, match="map 'umap': expected pca or tsne"):
+        report(made / "head", map="umap")
+
+
+def test_progress_counts_the_sections(made):
+    seen = []
+    report(made / "own.h5", on_progress=lambda progress: seen.append((progress.stage, progress.done)))
+    assert [done for _, done in seen] == list(range(1, len(seen) + 1))
+    assert {stage for stage, _ in seen} == {"report"}
+
+
+def test_sections_are_named_once():
+    assert len(set(SECTIONS)) == len(SECTIONS)
