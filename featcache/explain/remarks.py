@@ -77,6 +77,6 @@ def _of_border(positive: np.ndarray) -> str:
     if share < max(RING, 1.2 * area) or sum(side.sum() >= 0.1 for side in sides) < 3:
         return ""
     return (
-        f"{share:.0%} of the heat lies in the outermost cells, {area:.0%} of the area, on all sides: the network "
-        "answers to its padding, not to the photo."
+        f"{share:.0%} of the heat lies in the outermost cells, {area:.0%} of the area, on several sides, which "
+        "tells of padding rather than of the photo."
     )
