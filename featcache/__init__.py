@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from featcache.datasets.formats.arrays import open_arrays
     from featcache.errors import FeatcacheError, FeatcacheWarning
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
+    from featcache.explain.explain import explain
+    from featcache.explain.explanation import Explanation
     from featcache.extraction.dry_run import PlanReport, plan_extraction
     from featcache.extraction.extract import extract
     from featcache.extraction.result import Extraction
@@ -54,6 +56,8 @@ _HOMES = {
     "finetune": "featcache.finetuning.finetune",
     "FineTuning": "featcache.finetuning.result",
     "Classifier": "featcache.classifier.classifier",
+    "explain": "featcache.explain.explain",
+    "Explanation": "featcache.explain.explanation",
     "report": "featcache.report.report",
     "Report": "featcache.report.report",
     "FeatureExtractor": "featcache.estimators",
@@ -68,6 +72,7 @@ __all__ = [
     "Classifier",
     "Dataset",
     "DatasetCheck",
+    "Explanation",
     "Extraction",
     "FeatcacheError",
     "FeatcacheWarning",
@@ -83,6 +88,7 @@ __all__ = [
     "__version__",
     "check_dataset",
     "enable_compilation_cache",
+    "explain",
     "extract",
     "finetune",
     "load_backbone",

@@ -9,7 +9,10 @@ MOST = 8
 
 
 def in_batches(
-    pictures: Sequence[np.ndarray], run: Callable[[np.ndarray, slice], Sequence[np.ndarray]], *, most: int = MOST
+    pictures: Sequence[np.ndarray],
+    run: Callable[[np.ndarray, slice], Sequence[np.ndarray]],
+    *,
+    most: int = MOST,
 ) -> Iterator[tuple[slice, list[np.ndarray]]]:
     """Yield what `run` returns for all pictures, batch by batch.
 

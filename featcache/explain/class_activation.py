@@ -1,9 +1,9 @@
 """The class-activation map, exact where a linear head reads the average of a map, or the map itself.
 
-With a map ``A [h, w, D]``, features ``x = mean(A)``, and a head ``x @ K + b``, the logit of class c is the mean over the
-places of ``A @ K[:, c]``, plus ``b[c]``: each place's part in it is known, not estimated. A head that takes features at
-length 1 divides all places by the one length of ``x``, and the same holds; a standardisation of the features is part of
-the kernel already.
+With a map ``A [h, w, D]``, features ``x = mean(A)``, and a head ``x @ K + b``, the logit of class c is the mean over
+the places of ``A @ K[:, c]``, plus ``b[c]``: each place's part in it is known, not estimated. A head that takes features
+at length 1 divides all places by the one length of ``x``, and the same holds; a standardisation of the features is part
+of the kernel already.
 
 Zhou et al., "Learning Deep Features for Discriminative Localization", https://arxiv.org/abs/1512.04150
 """
@@ -15,7 +15,7 @@ from featcache.heads.scaling import unit_length
 
 
 def features_of_maps(maps: np.ndarray, *, averaged: bool) -> np.ndarray:
-    """Return the features float32 ``[B, D]`` that a head reads of maps ``[B, h, w, C]``: their average, or all of them."""
+    """Return the features float32 ``[B, D]`` that a head reads of maps ``[B, h, w, C]``: their average, or all."""
     if not averaged:
         return maps.reshape(len(maps), -1)
     return maps.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
@@ -50,9 +50,7 @@ def class_activation(
     return np.einsum("bhwc,bkhwc->bkhw", maps, places, optimize=True) * np.float32(rows * columns)
 
 
-def identity_gap(
-    heat: np.ndarray, head: HeadFunction, targets: np.ndarray, raw: np.ndarray
-) -> float:
+def identity_gap(heat: np.ndarray, head: HeadFunction, targets: np.ndarray, raw: np.ndarray) -> float:
     """Return how far mean plus bias is from the logit at most, relative to 1 and the logit's size.
 
     Parameters

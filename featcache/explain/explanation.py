@@ -19,7 +19,7 @@ from featcache.explain.training_photos import Neighbour
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Explanation", "ExplainedPhoto", "Heat", "Neighbour"]
+__all__ = ["ExplainedPhoto", "Explanation", "Heat", "Neighbour"]
 
 _ANOTHER = "name another file"
 

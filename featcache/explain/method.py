@@ -94,8 +94,8 @@ def _cam(subject: Subject, stage: str | None) -> Method:
     return Method(
         CAM,
         found,
-        f"Exact class-activation map at {found}: the head is linear and reads {reads} this map{length}, so that the mean "
-        "of each heat map plus the head's bias is the score (logit) itself.",
+        f"Exact class-activation map at {found}: the head is linear and reads {reads} this map{length}, so that the "
+        "mean of each heat map plus the head's bias is the score (logit) itself.",
         exact=True,
         averaged=averaged,
     )
@@ -132,8 +132,8 @@ def _gradient(subject: Subject, stage: str | None) -> Method:
     return Method(
         GRADIENT,
         place,
-        f"Gradient times value at {place}: each place counts by how the score changes with what the network holds there. "
-        "An estimate, not exact.",
+        f"Gradient times value at {place}: each place counts by how the score changes with what the network holds "
+        "there. An estimate, not exact.",
     )
 
 
@@ -142,8 +142,8 @@ def _occlusion(subject: Subject, stage: str | None) -> Method:
     return Method(
         OCCLUSION,
         "",
-        "Occlusion: how much the score falls where a square of the photo is hidden, averaged over the squares that cover "
-        "a place. Measured, not computed from gradients; other things may be hidden with it.",
+        "Occlusion: how much the score falls where a square of the photo is hidden, averaged over the squares that "
+        "cover a place. Measured, not computed from gradients; other things may be hidden with it.",
     )
 
 
@@ -157,8 +157,8 @@ def _rollout(subject: Subject, stage: str | None) -> Method:
     return Method(
         ROLLOUT,
         "",
-        "Attention rollout: how much of each patch reaches the head through the attention of all blocks. It knows of no "
-        "class: where the network looks, not what for.",
+        "Attention rollout: how much of each patch reaches the head through the attention of all blocks. It knows of "
+        "no class: where the network looks, not what for.",
     )
 
 

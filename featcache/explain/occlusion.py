@@ -101,6 +101,7 @@ def _falls(
             continue
         batch = np.stack(held + [held[-1]] * (MOST - len(held)))
         found = outputs(batch)[: len(held), targets].astype(np.float64)
-        whole = found[0] if whole is None else whole
+        if whole is None:
+            whole = found[0]
         yield from whole - found
         held = []

@@ -20,7 +20,7 @@ def coloured(values: np.ndarray) -> np.ndarray:
 
 
 def shares_of(heat: np.ndarray, *, signed: bool = True) -> np.ndarray:
-    """Return what is drawn of a map: its positive part, the largest being 1; without `signed` from its least value on."""
+    """Return what is drawn of a map, 0 to 1: its positive part; without `signed` what is above its least value."""
     positive = np.maximum(heat, 0) if signed else heat - heat.min()
     return positive / max(float(positive.max()), 1e-30)
 

@@ -1,15 +1,22 @@
 """An explanation as one self-contained page."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from featcache.core.display import escaped, html_table
+from featcache.core.tasks import REGRESSION
 from featcache.explain.explanation import ExplainedPhoto, Explanation, caption_of, heat_title
 from featcache.explain.overlay import data_url
 from featcache.explain.sheet import tiles_of
 from featcache.pages.page import render
 
 PACKAGE = "featcache.explain"
+
+_TITLE = 18
+"""Characters of a name in the table of contents."""
+_COUNTED = 8
+"""Classes that are counted by name."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,6 @@ class PhotoSection:
 
 def page_of(shown: Explanation) -> str:
     """Return an explanation as HTML."""
-    read = sum(photo.error is None for photo in shown.photos)
     facts = {"explained": shown.subject, "method": shown.method}
     if shown.stage:
         facts["map"] = shown.stage
@@ -37,9 +43,9 @@ def page_of(shown: Explanation) -> str:
         "page.html",
         packages=(PACKAGE,),
         title="Why these photos were taken for what",
-        headline=f"{read} of {len(shown.photos)} photos. {shown.words}",
+        headline=_finding(shown),
         facts=facts,
-        notes=shown.notes,
+        notes=[shown.words, *shown.notes],
         sections=[_section(number, photo, shown) for number, photo in enumerate(shown.photos, start=1)],
     )
 
@@ -64,10 +70,31 @@ def _section(number: int, photo: ExplainedPhoto, shown: Explanation) -> PhotoSec
             for picture, near in zip(pictures[count:], photo.neighbours, strict=False)
         ],
     }
-    title = photo.id.replace("\\", "/").rsplit("/", 1)[-1] or photo.id
+    title = short_name(photo.id)
     return PhotoSection(
         f"photo-{number}", title, _headline(photo, shown.task), "explained_photo.html", content
     )
+
+
+def short_name(name: str) -> str:
+    """Return the last part of a photo's path, cut in its middle where it is long, for the table of contents."""
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name
+    return last if len(last) <= _TITLE else f"{last[: _TITLE // 2]}…{last[-(_TITLE // 2 - 1) :]}"
+
+
+def _finding(shown: Explanation) -> str:
+    """Return how many photos were taken for what, as a headline."""
+    read = [photo for photo in shown.photos if photo.error is None]
+    count = f"{len(read)} photos" if len(read) != 1 else "1 photo"
+    unread = len(shown.photos) - len(read)
+    more = f"; {unread} cannot be explained" if unread else ""
+    firsts = [next((heat.name for heat in photo.heats if heat.name), "") for photo in read]
+    if shown.task == REGRESSION or not any(firsts):
+        return f"{count}{more}"
+    counts = Counter(firsts).most_common()
+    said = ", ".join(name if len(read) == 1 else f"{name} {number}" for name, number in counts[:_COUNTED])
+    others = f", {len(counts) - _COUNTED} other classes" if len(counts) > _COUNTED else ""
+    return f"{count}: {said}{others}{more}"
 
 
 def _headline(photo: ExplainedPhoto, task: str) -> str:

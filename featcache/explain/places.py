@@ -11,7 +11,7 @@ from featcache.backbones.nn.attention import TransformerBlock
 from featcache.backbones.nn.basic import GlobalAveragePool
 from featcache.backbones.nn.tokens import FirstToken
 from featcache.core.display import some
-from featcache.errors import UsageError, did_you_mean
+from featcache.errors import UsageError
 from featcache.images.transforms import Transforms
 
 
@@ -115,8 +115,7 @@ def require_map(network: LoadedBackbone, name: str, transforms: Transforms, laye
     if point not in maps:
         of_stages = [each for each in maps if each in chain.order]
         raise UsageError(
-            f"stage {name!r} is no map but {tuple(shapes[point])}; {did_you_mean(name, of_stages)}; maps are "
-            f"{some(of_stages[::-1], 12)}"
+            f"stage {name!r} is no map but {tuple(shapes[point])}; maps are {some(of_stages[::-1], 12)}"
         )
     return point
 
@@ -125,6 +124,4 @@ def block_stages(network: LoadedBackbone, layer: Layer) -> list[str]:
     """Return the transformer blocks that come before a layer."""
     chain = network.network
     last = chain.order.index(chain.stage_of(layer.stage))
-    return [
-        stage for stage in chain.order[: last + 1] if isinstance(chain.stages[stage], TransformerBlock)
-    ]
+    return [stage for stage in chain.order[: last + 1] if isinstance(chain.stages[stage], TransformerBlock)]

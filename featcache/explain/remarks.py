@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from featcache.core.display import percent
+
 FLAT = 1e-3
 """A map whose values differ by less than this share of the largest is flat."""
 
@@ -45,7 +47,9 @@ def _of_margins(positive: np.ndarray, picture: np.ndarray) -> str:
     )
     if share < 0.5:
         return ""
-    return f"{share:.0%} of the heat lies on the plain margins of the photo, where there is nothing to see."
+    return (
+        f"{percent(share)} of the heat lies on the plain margins of the photo, where there is nothing to see."
+    )
 
 
 def margins(picture: np.ndarray) -> np.ndarray:
@@ -77,6 +81,6 @@ def _of_border(positive: np.ndarray) -> str:
     if share < max(RING, 1.2 * area) or sum(side.sum() >= 0.1 for side in sides) < 3:
         return ""
     return (
-        f"{share:.0%} of the heat lies in the outermost cells, {area:.0%} of the area, on several sides, which "
-        "tells of padding rather than of the photo."
+        f"{percent(share)} of the heat lies in the outermost cells, {percent(area)} of the area, on several sides, "
+        "which tells of padding rather than of the photo."
     )

@@ -13,6 +13,8 @@ from featcache.explain.overlay import calmed, overlaid, png_bytes
 TILE, GAP, LINE = 224, 12, 18
 """Side of a tile, space between tiles, height of a line of text, in pixels."""
 
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
 INK, SOFT, PAPER = (29, 33, 37), (86, 95, 105), (255, 255, 255)
 
 
@@ -74,7 +76,7 @@ def tiles_of(photo: ExplainedPhoto, shown: Explanation) -> list[Tile]:
     return tiles
 
 
-def _draw_tile(canvas: Image.Image, tile: Tile, corner: tuple[int, int], font: ImageFont.ImageFont) -> None:
+def _draw_tile(canvas: Image.Image, tile: Tile, corner: tuple[int, int], font: Font) -> None:
     draw = ImageDraw.Draw(canvas)
     left, top = corner
     if tile.picture is None:
@@ -92,7 +94,7 @@ def _draw_tile(canvas: Image.Image, tile: Tile, corner: tuple[int, int], font: I
         draw.text((left, top + TILE + 3 + number * LINE), text, SOFT if number else INK, font)
 
 
-def shortened(text: str, font: ImageFont.ImageFont, width: int) -> str:
+def shortened(text: str, font: Font, width: int) -> str:
     """Return a text that fits a width in pixels, cut in its middle where it is too long; safe to draw."""
     text = escaped(text)
     if font.getlength(text) <= width:
@@ -109,7 +111,7 @@ def _cut(text: str, kept: int) -> str:
     return f"{text[: kept - end]}…{text[len(text) - end :]}"
 
 
-def wrapped(text: str, font: ImageFont.ImageFont, width: int) -> Sequence[str]:
+def wrapped(text: str, font: Font, width: int) -> Sequence[str]:
     """Return a text as lines that fit a width in pixels."""
     lines: list[str] = []
     for word in escaped(text).split():
