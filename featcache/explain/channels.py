@@ -151,7 +151,9 @@ def activations(model: Explained, photos: Any, stage: str, *, most: int = MOST) 
             grids.append(Grid(photo.id, np.zeros((0, 1, 1, 3), np.uint8), (), str(error)))
     run = network.function([layer], transforms=transforms, compute_dtype=dtype)
     made = []
-    for _, (maps,) in in_batches(pictures, lambda batch, held: [run(network.state, batch)[str(layer)]]):
+    for _, (maps,) in in_batches(
+        pictures, lambda batch, held: [np.asarray(run(network.state, batch)[str(layer)])]
+    ):
         values = maps if maps.ndim == 4 else as_grid(maps, network, transforms)
         made += [_strongest(value, most) for value in values]
     shown = (Grid(name, *each) for name, each in zip(names, made, strict=True))

@@ -1,9 +1,9 @@
 """The class-activation map, exact where a linear head reads the average of a map, or the map itself.
 
 With a map ``A [h, w, D]``, features ``x = mean(A)``, and a head ``x @ K + b``, the logit of class c is the mean over
-the places of ``A @ K[:, c]``, plus ``b[c]``: each place's part in it is known, not estimated. A head that takes features
-at length 1 divides all places by the one length of ``x``, and the same holds; a standardisation of the features is part
-of the kernel already.
+the places of ``A @ K[:, c]``, plus ``b[c]``: each place's part in it is known, not estimated. A head that takes
+features at length 1 divides all places by the one length of ``x``, and the same holds; a standardisation of the
+features is part of the kernel already.
 
 Zhou et al., "Learning Deep Features for Discriminative Localization", https://arxiv.org/abs/1512.04150
 """

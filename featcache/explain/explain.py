@@ -49,8 +49,8 @@ def explain(
         As for `featcache.Classifier.predict`: paths, folders, bytes, arrays, or a list of them.
     method
         ``"auto"`` takes the exact class-activation map where a linear head reads the average of a map, else Grad-CAM,
-        in transformers the gradient times the value, and occlusion for heads without a gradient. Or one of these by name:
-        ``"cam"``, ``"grad-cam"``, ``"gradient"``, ``"occlusion"``, ``"rollout"`` (attention, of transformers).
+        in transformers the gradient times the value, and occlusion for heads without a gradient. Or one of these by
+        name: ``"cam"``, ``"grad-cam"``, ``"gradient"``, ``"occlusion"``, ``"rollout"`` (attention, of transformers).
     stage
         Stage of the map for the gradient methods; ``None`` for the last.
     top
@@ -142,4 +142,6 @@ def _numbers(subject: Subject, names: Sequence[str]) -> np.ndarray:
 def _averaging(subject: Subject) -> str:
     if subject.classifier is None or not subject.classifier.tta:
         return ""
-    return "This classifier averages over several views of a photo; shown are the heat and the scores of the plain view."
+    return (
+        "This classifier averages over several views of a photo; heat and scores are those of the plain view."
+    )

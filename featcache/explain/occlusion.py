@@ -92,7 +92,7 @@ def _falls(
         for row, column in places:
             yield hidden(image, row, column, side=side, fill=fill)
 
-    whole: np.ndarray | None = None
+    whole = np.zeros(0)
     held: list[np.ndarray] = []
     count = len(places) + 1
     for number, picture in enumerate(pictures(), start=1):
@@ -101,7 +101,7 @@ def _falls(
             continue
         batch = np.stack(held + [held[-1]] * (MOST - len(held)))
         found = outputs(batch)[: len(held), targets].astype(np.float64)
-        if whole is None:
+        if not whole.size:
             whole = found[0]
         yield from whole - found
         held = []
