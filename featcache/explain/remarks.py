@@ -10,6 +10,9 @@ FLAT = 1e-3
 RING = 0.8
 """Share of the heat in the outermost cells from which the border is suspected."""
 
+OPPOSITE = 0.2
+"""Share of the heat above which an edge has its part in it."""
+
 
 def remark_on(heat: np.ndarray, picture: np.ndarray) -> str:
     """Return why a map is not to be read as if it told of the photo, as a sentence; empty where it is.
@@ -70,17 +73,21 @@ def _run(plain: np.ndarray) -> int:
 
 
 def _of_border(positive: np.ndarray) -> str:
-    """Say where nearly all heat lies at the edges, on three sides at least: a thing in the photo touches one or two."""
+    """Say where nearly all heat lies at the edges, and on opposite ones: a thing in the photo touches one, or a corner.
+
+    Corners count for the upper and the lower edge alone: with a thing along another edge these have little.
+    """
     rows, columns = positive.shape
     wide = max(1, round(min(rows, columns) / 14))
-    if min(rows, columns) < 4 * wide:
+    if min(rows, columns) < 5 * wide:
         return ""
     inner = positive[wide:-wide, wide:-wide]
     share, area = 1 - inner.sum(), 1 - inner.size / positive.size
-    sides = (positive[:wide], positive[-wide:], positive[:, :wide], positive[:, -wide:])
-    if share < max(RING, 1.2 * area) or sum(side.sum() >= 0.1 for side in sides) < 3:
+    across = (positive[:wide].sum(), positive[-wide:].sum())
+    beside = (positive[wide:-wide, :wide].sum(), positive[wide:-wide, -wide:].sum())
+    if share < max(RING, 1.2 * area) or max(min(across), min(beside)) <= OPPOSITE:
         return ""
     return (
-        f"{percent(share)} of the heat lies in the outermost cells, {percent(area)} of the area, on several sides, "
+        f"{percent(share)} of the heat lies in the outermost cells, {percent(area)} of the area, on opposite sides, "
         "which tells of padding rather than of the photo."
     )
