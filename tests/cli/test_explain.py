@@ -41,7 +41,7 @@ def test_a_page_a_picture_or_both(cli, made, photo, tmp_path, monkeypatch):
     assert good.startswith(f"{photo}  ")
     assert (
         bad
-        == f"{made / 'bad.jpg'}  cannot be explained: not an image: unknown content; copy or download it again"
+        == f"{made / 'bad.jpg'}  cannot be explained: not an image: text; copy or download it again"
     )
     assert last == "explain.html: written"
     assert ran.err.splitlines()[-1] == "next: open explain.html in a browser"
