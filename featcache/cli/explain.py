@@ -226,7 +226,8 @@ def _value(shown: Any, written: list[Path]) -> dict[str, Any]:
 
 
 def _lines(shown: Any, written: list[Path]) -> list[str]:
-    from featcache.explain.explanation import Explanation, caption_of
+    from featcache.explain.explanation import Explanation
+    from featcache.explain.records import caption_of
 
     said = [shown.words]
     if isinstance(shown, Explanation):

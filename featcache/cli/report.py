@@ -9,7 +9,6 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.output_files import require_output
-from featcache.core.disk.files import made_folder
 from featcache.core.disk.names import FOLDER, require_free
 from featcache.core.disk.storage import storage_errors
 
@@ -108,6 +107,8 @@ def command(
 @contextmanager
 def _folder_for(figures: Path) -> Iterator[None]:
     """Make the folder before anything is computed for it."""
+    from featcache.core.disk.files import made_folder  # which imports numpy
+
     require_free(figures, FOLDER, elsewhere=ANOTHER_FOLDER)
     with storage_errors(figures, elsewhere=ANOTHER_FOLDER), made_folder(figures, elsewhere=ANOTHER_FOLDER):
         yield
@@ -123,10 +124,11 @@ def default_name(paths: list[Path]) -> str:
 
 def lines(made: "Report", target: Path, figures: Path | None, drawn: int) -> list[str]:
     """Return a report as lines of text: the finding first, then what is on the page."""
-    text = [f"{escaped(str(target))}: {made.summary.headline}"]
-    text += [f"  {each.title:<15} {each.headline}" for each in made.sections]
     size = len(made.html.encode("utf-8", "replace"))
-    text.append(f"  page            {size / 1e6:.1f} MB, {len(made.sections)} sections")
+    rows = [(each.title, each.headline) for each in made.sections]
+    rows.append(("page", f"{size / 1e6:.1f} MB, {len(made.sections)} sections"))
     if figures is not None:
-        text.append(f"  figures         {drawn} files in {escaped(str(figures))}")
-    return text
+        rows.append(("figures", f"{drawn} files in {escaped(str(figures))}"))
+    width = max(len(title) for title, _ in rows)
+    first = f"{escaped(str(target))}: {made.summary.headline}"
+    return [first, *(f"  {title:<{width}}  {told}" for title, told in rows)]

@@ -16,10 +16,10 @@ from featcache.core.argument_types import checked_types
 from featcache.errors import ImageError, UsageError
 from featcache.explain.batches import in_batches
 from featcache.explain.explain import Explained, subject_of
-from featcache.explain.explanation import _written
 from featcache.explain.overlay import coloured, data_url, png_bytes
 from featcache.explain.page import PACKAGE, PhotoSection, short_name
 from featcache.explain.places import as_grid, require_map
+from featcache.explain.records import written
 from featcache.explain.sheet import GAP, INK, LINE, PAPER, SOFT, shortened
 from featcache.images.views import Views
 from featcache.pages.page import render
@@ -69,7 +69,7 @@ class ChannelGrids:
         for image in pictures:
             canvas.paste(image, (0, top))
             top += image.height
-        return _written(png_bytes(canvas), output)
+        return written(png_bytes(canvas), output)
 
     def to_html(self, output: str | os.PathLike[str] | None = None) -> str:
         """Return one self-contained page; with `output`, it is also written there."""
@@ -97,7 +97,7 @@ class ChannelGrids:
             notes=[self.words],
             sections=sections,
         )
-        _written(text.encode(), output)
+        written(text.encode(), output)
         return text
 
     def to_json(self) -> dict[str, Any]:

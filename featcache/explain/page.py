@@ -2,14 +2,18 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featcache.core.display import escaped, html_table
 from featcache.core.tasks import REGRESSION
-from featcache.explain.explanation import ExplainedPhoto, Explanation, caption_of, heat_title
 from featcache.explain.overlay import data_url
+from featcache.explain.records import ExplainedPhoto, caption_of, heat_title
 from featcache.explain.sheet import tiles_of
 from featcache.pages.page import render
+
+if TYPE_CHECKING:
+    from featcache.explain.explanation import Explanation
+
 
 PACKAGE = "featcache.explain"
 
@@ -30,7 +34,7 @@ class PhotoSection:
     content: dict[str, Any]
 
 
-def page_of(shown: Explanation) -> str:
+def page_of(shown: "Explanation") -> str:
     """Return an explanation as HTML."""
     facts = {"explained": shown.subject, "method": shown.method}
     if shown.stage:
@@ -50,7 +54,7 @@ def page_of(shown: Explanation) -> str:
     )
 
 
-def _section(number: int, photo: ExplainedPhoto, shown: Explanation) -> PhotoSection:
+def _section(number: int, photo: ExplainedPhoto, shown: "Explanation") -> PhotoSection:
     tiles = tiles_of(photo, shown)
     count = 1 + len(photo.heats)
     pictures = [
@@ -82,7 +86,7 @@ def short_name(name: str) -> str:
     return last if len(last) <= _TITLE else f"{last[: _TITLE // 2]}…{last[-(_TITLE // 2 - 1) :]}"
 
 
-def _finding(shown: Explanation) -> str:
+def _finding(shown: "Explanation") -> str:
     """Return how many photos were taken for what, as a headline."""
     read = [photo for photo in shown.photos if photo.error is None]
     count = f"{len(read)} photos" if len(read) != 1 else "1 photo"
@@ -102,7 +106,7 @@ def _headline(photo: ExplainedPhoto, task: str) -> str:
     return f"{said[:1].upper()}{said[1:]}" if photo.error else said
 
 
-def notebook_html(shown: Explanation) -> str:
+def notebook_html(shown: "Explanation") -> str:
     """Return an explanation for a notebook: a table, and the photos as one picture."""
     rows = [
         (escaped(photo.id), caption_of(photo, shown.task), "; ".join(_remarks(photo, shown.task)))

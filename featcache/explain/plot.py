@@ -4,17 +4,19 @@ from typing import TYPE_CHECKING
 
 from featcache.core.display import escaped
 from featcache.errors import MissingExtraError
-from featcache.explain.explanation import Explanation, caption_of
+from featcache.explain.records import caption_of
 from featcache.explain.sheet import tiles_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from featcache.explain.explanation import Explanation
+
 _MOST = 40
 """Characters of a line of text above a picture."""
 
 
-def figure_of(shown: Explanation) -> "Figure":
+def figure_of(shown: "Explanation") -> "Figure":
     """Return a figure with a row for each photo, which no window manager knows: nothing has to be closed."""
     try:
         from matplotlib.figure import Figure

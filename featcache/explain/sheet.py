@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from featcache.core.display import escaped
-from featcache.explain.explanation import ExplainedPhoto, Explanation, caption_of, heat_title
 from featcache.explain.overlay import calmed, overlaid, png_bytes
+from featcache.explain.records import ExplainedPhoto, caption_of, heat_title
+
+if TYPE_CHECKING:
+    from featcache.explain.explanation import Explanation
+
 
 TILE, GAP, LINE = 224, 12, 18
 """Side of a tile, space between tiles, height of a line of text, in pixels."""
@@ -37,7 +42,7 @@ class Tile:
     over: str = ""
 
 
-def png_of(shown: Explanation) -> bytes:
+def png_of(shown: "Explanation") -> bytes:
     """Return an explanation as PNG."""
     rows = [tiles_of(photo, shown) for photo in shown.photos]
     across = max((len(row) for row in rows), default=1)
@@ -59,7 +64,7 @@ def png_of(shown: Explanation) -> bytes:
     return png_bytes(canvas)
 
 
-def tiles_of(photo: ExplainedPhoto, shown: Explanation) -> list[Tile]:
+def tiles_of(photo: ExplainedPhoto, shown: "Explanation") -> list[Tile]:
     """Return the pictures of a photo's row: as the network saw it, its heat maps, its neighbours."""
     if photo.picture is None or photo.error:
         return [Tile(photo.picture, ("no picture" if photo.picture is None else "no heat",))]

@@ -12,11 +12,11 @@ from featcache.core.tasks import REGRESSION
 from featcache.errors import ImageError
 from featcache.explain.batches import filled, in_batches
 from featcache.explain.class_activation import class_activation, features_of_maps, identity_gap
-from featcache.explain.explanation import ExplainedPhoto, Heat
 from featcache.explain.gradients import gradient_heat
 from featcache.explain.method import CAM, GRAD_CAM, OCCLUSION, ROLLOUT, Method
 from featcache.explain.occlusion import mean_colour, occlusion_heat
 from featcache.explain.places import as_grid
+from featcache.explain.records import ExplainedPhoto, Heat
 from featcache.explain.remarks import remark_on
 from featcache.explain.rollout import rollout_heat
 from featcache.explain.subject import Subject

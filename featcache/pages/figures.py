@@ -295,9 +295,8 @@ def _finish(chart: Chart, axes: "Axes", x: Frame, y: Frame) -> None:
         spine.set_visible(side == ("left" if lies else "bottom"))
         spine.set_color(_SOFT)
     if len(chart.series) > 1:
-        axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
-    elif not any(
-        np.isfinite(np.asarray(series.x, float) + np.asarray(series.y, float)).any()
-        for series in chart.series
-    ):
+        beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if lies or len(chart.series) > 6 else {}
+        axes.legend(frameon=False, fontsize=8, labelcolor=_INK, **beside)
+    places = [(px, py) for series in chart.series for px, py in zip(series.x, series.y, strict=True)]
+    if not any(x.shows(px) and y.shows(py) for px, py in places):
         axes.text(0.5, 0.5, "no finite value to show", transform=axes.transAxes, ha="center", color=_SOFT)

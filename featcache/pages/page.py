@@ -33,9 +33,10 @@ def environment(*template_packages: str) -> "Environment":
     Returns
     -------
     jinja2.Environment
-        With the filters ``percent``, ``percents`` and ``number``, and the functions ``chart_svg``, ``script``,
-        ``style`` and ``section_body``. Texts are printed by `featcache.core.display.escaped`: control characters and
-        what turns the direction of writing are shown as escapes.
+        With the filters ``percent``, ``percents`` and ``number``, and the functions ``script``, ``style`` and
+        ``section_body``; charts are drawn by the macros of ``parts.html``. Texts are printed by
+        `featcache.core.display.escaped`: control characters and what turns the direction of writing are shown as
+        escapes.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def environment(*template_packages: str) -> "Environment":
         raise MissingExtraError(
             "pages need jinja2, which is not installed; pip install 'featcache[report]'"
         ) from error
-    from featcache.pages import svg, ticks
+    from featcache.pages import drawing, ticks
 
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in (*template_packages, _OWN)]),
@@ -60,10 +61,9 @@ def environment(*template_packages: str) -> "Environment":
     )
     made.filters.update(percent=percent, percents=lambda ends: percents(*ends), number=ticks.number_text)
     made.globals.update(
-        drawing_of=svg.drawing,
-        chart_svg=svg.chart_svg,
-        legend=svg.legend,
-        chart_values=svg.values,
+        drawing_of=drawing.drawing,
+        legend=drawing.legend,
+        chart_values=drawing.values,
         sort_value=_sort_value,
         cell_text=_cell_text,
         nameless=ticks.NAMELESS,

@@ -13,7 +13,7 @@ from featcache.images import decoding
 
 _ACROSS = 16
 """Thumbnails in a row of a sheet, and rows in a sheet."""
-_QUALITIES = (82, 70, 55, 40, 25, 10)
+_QUALITIES = (82, 70, 55, 40, 25, 15, 8)
 
 
 @dataclass(frozen=True)
@@ -148,5 +148,5 @@ def thumbnail_pixels(data: bytes, side: int) -> np.ndarray:
 
 def _encoded(picture: np.ndarray, quality: int) -> str:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "WEBP", quality=quality, method=4)
+    Image.fromarray(picture).save(stream, "WEBP", quality=quality, method=6)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -152,7 +152,7 @@ def _linear_frame(axis: Axis, fit: Sequence[float], most: int, whole: bool, outw
     low, high = min(fit, default=0.0), max(fit, default=1.0)
     low = low if axis.low is None else axis.low
     high = high if axis.high is None else axis.high
-    if not high > low:
+    if not high - low > 1e-9 * max(abs(low), abs(high)):  # what floats cannot tell apart is one value
         middle, room = low, abs(low) * 0.1 or 0.5
         room = max(room, 1.0) if whole else room
         low = middle - room if axis.low is None else low
@@ -246,18 +246,19 @@ def _down(value: float, step: float) -> float:
 def _tick(value: float, step: float, values: Sequence[float]) -> str:
     largest = max(abs(value) for value in values)
     if largest >= 1e7 or step < 1e-5:
-        return _power(value)
+        return _power(
+            value, 1 + max(2, math.floor(math.log10(largest)) - math.floor(math.log10(step) + 1e-9))
+        )
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return f"{value:,.{decimals}f}".replace("-", "−")
 
 
-def _power(value: float) -> str:
+def _power(value: float, digits: int = 3) -> str:
+    """Return a number with a power of ten, such as ``"2.5·10⁻⁶"``."""
     if value == 0:
         return "0"
-    mantissa, _, exponent = f"{value:.3g}".partition("e")
-    if not exponent:
-        mantissa, _, exponent = f"{value:.2e}".partition("e")
-    factor = f"{float(mantissa):g}"
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    factor = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     power = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
     return (power if factor == "1" else f"{factor}·{power}").replace("-", "−")
 

@@ -252,11 +252,11 @@ def _score(
         return classifier, scored
     if not count_seen(classifier.seen, cache.sha256[scored.rows]):
         return classifier, scored
+    images = classifier.training.get("refitted", {}).get("images")
+    which = f"all {images:,} training and validation images" if images else "them"
     notes.append(
-        f"The head was fitted again on all {classifier.training['refitted']['images']} training and validation images "
-        f"at last; what is shown of {scored.split} rows is the head before that, which had not learnt from them."
-        if classifier.training.get("refitted", {}).get("images")
-        else f"What is shown of {scored.split} rows is the head before it was fitted again on them."
+        f"The head was fitted again on {which} at last; what is shown of {scored.split} rows is the head before that, "
+        "which had not learnt from them."
     )
     return before, score_rows(before, cache, wishes.split, tta=before.tta)
 

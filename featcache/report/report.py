@@ -12,6 +12,7 @@ from featcache.core.argument_types import checked_types
 from featcache.core.disk.files import make_folder, replace_file
 from featcache.core.disk.names import FILE, kind_of, read_file, require_free
 from featcache.core.disk.storage import storage_errors
+from featcache.core.display import html_table
 from featcache.core.documents.json_text import plain
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
@@ -81,10 +82,8 @@ class Report:
         )
 
     def _repr_html_(self) -> str:
-        from markupsafe import escape
-
-        rows = "".join(f"<li>{escape(each.title)}: {escape(each.headline)}</li>" for each in self.sections)
-        return f"<p>{escape(self.summary.headline)}</p><ul>{rows}</ul>"
+        rows = [(each.title, each.headline) for each in self.sections]
+        return html_table(self.summary.title, rows, note=self.summary.headline)
 
     @property
     def html(self) -> str:

@@ -65,7 +65,7 @@ def summarised(material: "Material") -> Summary:
     if material.run is not None and (verdict := (material.run.get("finished") or {}).get("verdict")):
         heads.append(f"fine-tuning: {verdict}")
     if material.sweep is not None:
-        heads.append(_chosen(material.sweep))
+        heads.append(_chosen(material.sweep, scored=bool(heads)))
         facts.append(
             Fact("heads", f"{material.sweep['heads']:,}", "Heads that the sweep trained and compared.")
         )
@@ -173,12 +173,14 @@ def _score_facts(task: str, scores: Mapping[str, Any]) -> list[Fact]:
     return facts
 
 
-def _chosen(sweep: Mapping[str, Any]) -> str:
+def _chosen(sweep: Mapping[str, Any], *, scored: bool) -> str:
+    """Return what a sweep chose; behind a score, whose it is."""
     from featcache.sweeps.results import shots_text  # which imports JAX
 
-    chosen, shots = sweep["chosen"], shots_text(sweep["chosen"]["shots"])
-    which = f"{chosen['head']} on {chosen['cache']} {chosen['layer']}"
-    return f"{which} chosen of {sweep['heads']:,} heads ({shots})"
+    chosen = sweep["chosen"]
+    few = "" if chosen["shots"] is None else f" with {shots_text(chosen['shots'])}"
+    which = f"{chosen['head']} on {chosen['cache']} {chosen['layer']}{few}"
+    return f"{'by ' if scored else ''}{which}, chosen of {sweep['heads']:,} heads"
 
 
 def _cache_facts(cache: "FeatureCache") -> list[Fact]:

@@ -39,10 +39,7 @@ def test_a_page_a_picture_or_both(cli, made, photo, tmp_path, monkeypatch):
     assert all(line.startswith("  ") for line in remarks)
     assert first.startswith("Exact class-activation map at block_3")
     assert good.startswith(f"{photo}  ")
-    assert (
-        bad
-        == f"{made / 'bad.jpg'}  cannot be explained: not an image: text; copy or download it again"
-    )
+    assert bad == f"{made / 'bad.jpg'}  cannot be explained: not an image: text; copy or download it again"
     assert last == "explain.html: written"
     assert ran.err.splitlines()[-1] == "next: open explain.html in a browser"
     ran = cli("explain", made / "c", photo, "-o", "both", "--json")

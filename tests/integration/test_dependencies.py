@@ -61,6 +61,9 @@ EXTRAS = {
     "sweeps/results.py": "parquet",
     "datasets/formats/huggingface.py": "hub",
     "finetuning/runs/report.py": "report",
+    "pages/figures.py": "report",
+    "pages/page.py": "report",
+    "pages/svg.py": "report",
     "finetuning/runs/tensorboard.py": "tb",
 }
 # Of no extra: who wants a data frame has it, and the error of who has not says how to install it.

@@ -68,7 +68,7 @@ def test_copies_across_splits_are_leaks_and_stand_first(tmp_path):
     assert found.data["copies"] == [["train/2.jpg", "test/6.jpg"], ["train/4.jpg", "train/5.jpg"]]
     assert found.data["leaks"] == [["train/2.jpg", "test/6.jpg"]]
     assert [what for what, _ in found.content["copies"]] == ["leak", "copy, contradictory labels"]
-    assert found.headline.endswith("1 photo is in several splits")
+    assert found.headline.endswith("1 photo is in several splits; 1 photo is there with different labels")
     assert any("1 of 6 test rows are copies of train rows" in text for text in found.data["findings"])
 
 

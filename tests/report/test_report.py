@@ -103,7 +103,9 @@ def test_the_numbers_behind_it_are_json(made, page):
 
 def test_a_sweep_a_cache_and_a_comparison_have_pages_too(made):
     swept = report(made / "sweep")
-    assert "chosen of" in swept.summary.headline
+    assert re.search(
+        r"; by (ridge|prototype) on mobilenet_v2.tv_in1k pool, chosen of \d+ heads$", swept.summary.headline
+    )
     alone = report(made / "own.h5", pictures=0)
     assert alone.summary.headline == "105 photos of 3 classes: ant, bee, cat"
     both = report([made / "head", made / "sweep"])
@@ -133,15 +135,15 @@ def test_other_tasks_have_pages_too(tmp_path, task):
 def test_hostile_names_are_shown_and_not_run(tmp_path):
     features, labels = blobs(45)
     splits = ["train"] * 30 + ["test"] * 15
-    cache = feature_cache(tmp_path / "<b>own.h5", features, labels, splits, classes=HOSTILE)
-    train_head(cache, output=tmp_path / "<b>head", head="ridge")
-    found = report(tmp_path / "<b>head")
+    cache = feature_cache(tmp_path / "<blink>own.h5", features, labels, splits, classes=HOSTILE)
+    train_head(cache, output=tmp_path / "<blink>head", head="ridge")
+    found = report(tmp_path / "<blink>head")
     read = Read(found.html)
     text = " ".join(read.texts)
     assert "<script>alert(1)</script>" in text
-    assert "Classifier <b>head" in text
+    assert "Classifier <blink>head" in text
     assert "\u202e" not in found.html
-    assert len([tag for tag, _ in read.tags if tag == "b"]) == 0
+    assert len([tag for tag, _ in read.tags if tag == "blink"]) == 0
     assert "<script>alert" not in found.html
 
 
@@ -228,3 +230,8 @@ def test_progress_counts_the_sections(made):
 
 def test_sections_are_named_once():
     assert len(set(SECTIONS)) == len(SECTIONS)
+
+
+def test_it_reads_well_in_a_notebook(page):
+    assert page.summary.headline in page._repr_html_()
+    assert repr(page) == f"Report({page.summary.headline}; {', '.join(each.key for each in page.sections)})"

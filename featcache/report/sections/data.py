@@ -104,6 +104,10 @@ def _leaks(cache: "FeatureCache", rows: Sequence[int]) -> bool:
     return len(set(cache.split_numbers[list(rows)].tolist())) > 1
 
 
+def _contradict(cache: "FeatureCache", rows: Sequence[int]) -> bool:
+    return len({tuple(np.atleast_1d(cache.known[row]).tolist()) for row in rows}) > 1
+
+
 def _parts(cache: "FeatureCache") -> dict[str, np.ndarray]:
     return {split or WHOLE: cache.rows_of(split) for split in cache.splits}
 
@@ -140,13 +144,13 @@ def _headline(
         )
     if unread:
         parts.append(f"{len(unread):,} could not be read")
-    leaks = sum(_leaks(cache, rows) for rows in copies)
-    if leaks:
-        parts.append(f"{leaks:,} {'photo is' if leaks == 1 else 'photos are'} in several splits")
-    elif copies:
-        parts.append(
-            f"{len(copies):,} {'photo is' if len(copies) == 1 else 'photos are'} there more than once"
-        )
+    counted = {
+        "in several splits": sum(_leaks(cache, rows) for rows in copies),
+        "there with different labels": sum(_contradict(cache, rows) for rows in copies),
+    }
+    if not any(counted.values()):
+        counted = {"there more than once": len(copies)}
+    parts += [f"{n:,} {'photo is' if n == 1 else 'photos are'} {what}" for what, n in counted.items() if n]
     return "; ".join(parts)
 
 
@@ -267,7 +271,7 @@ def _split_of(cache: "FeatureCache", row: int) -> str:
 def _shown_copies(cache: "FeatureCache", rows: Sequence[int]) -> tuple[str, str]:
     """Return what copies are, and their files, splits and labels."""
     what = ["leak" if _leaks(cache, rows) else "copy"]
-    if len({tuple(np.atleast_1d(cache.known[row]).tolist()) for row in rows}) > 1:
+    if _contradict(cache, rows):
         what.append("contradictory labels")
     files = [f"{cache.ids[row]} ({_split_of(cache, row)}, {_label(cache, row)})" for row in rows]
     more = f", and {len(files) - 5} more" if len(files) > 5 else ""
