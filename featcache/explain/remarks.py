@@ -26,8 +26,10 @@ def remark_on(heat: np.ndarray, picture: np.ndarray) -> str:
     """
     if not np.isfinite(heat).all():
         return "The map holds NaN or infinity: the network's numbers are out of range for this photo."
-    largest = np.abs(heat).max(initial=0.0)
-    if heat.size < 2 or largest < 1e-12 or np.ptp(heat) < FLAT * largest:
+    if not heat.any():
+        return "The map is empty: no place of the photo speaks for it."
+    largest = np.abs(heat).max()
+    if heat.size < 2 or np.ptp(heat) < FLAT * largest:
         return "The map is flat: no place of the photo counts more than another."
     if heat.max() <= 0:
         return "No place of the photo speaks for it: every part lowers the score, some less than others."

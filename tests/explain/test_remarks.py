@@ -23,7 +23,7 @@ RING = [np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]]
     [
         (heat(np.s_[3, 3]) * np.nan, "The map holds NaN or infinity"),
         (heat(rest=np.inf), "The map holds NaN or infinity"),
-        (heat(rest=0.0), "The map is flat"),
+        (heat(rest=0.0), "The map is empty: no place of the photo speaks for it"),
         (heat(rest=3.0), "The map is flat"),
         (heat(rest=-1.0) + np.eye(7) * 1e-5, "The map is flat"),
         (heat(rest=-1.0) - np.eye(7), "No place of the photo speaks for it"),
