@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from featcache.core.display import escaped
-from featcache.errors import MissingExtraError
 from featcache.explanations.records import caption_of
 from featcache.explanations.sheet import tiles_of
+from featcache.pages.notebook import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,15 +18,9 @@ _MOST = 40
 
 def figure_of(shown: "Explanation") -> "Figure":
     """Return a figure with a row for each photo, which no window manager knows: nothing has to be closed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "figures need matplotlib, which is not installed; pip install 'featcache[report]'"
-        ) from error
     rows = [tiles_of(photo, shown) for photo in shown.photos]
     across = max((len(row) for row in rows), default=1)
-    figure = Figure(figsize=(2.3 * across, 2.8 * max(len(rows), 1)), layout="constrained")
+    figure = new_figure(2.3 * across, 2.8 * max(len(rows), 1))
     figure.suptitle(shown.words, fontsize=8, wrap=True, parse_math=False)
     for number, (photo, row) in enumerate(zip(shown.photos, rows, strict=True)):
         for place, tile in enumerate(row):
