@@ -72,13 +72,17 @@ def made(tmp_path_factory):
         yield network, photos
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("layer", "settings", "stage"),
     [
-        ("pool", {"head": "logistic"}, "block_3"),
+        slow("pool", {"head": "logistic"}, "block_3"),
         ("pool", {"head": "ridge", "scaling": "standard"}, "block_3"),
         ("block_2:avg", {"head": "prototype", "metric": "cosine"}, "block_2"),
-        ("block_2:map", {"head": "ridge"}, "block_2"),
+        slow("block_2:map", {"head": "ridge"}, "block_2"),
     ],
 )
 def test_a_classifier_s_map_adds_up_to_what_it_says_of_cached_features(
@@ -113,7 +117,7 @@ def test_maps_in_the_training_cache_spare_the_network(made, monkeypatch):
     cache = extract(
         photos, backbone=network, layers=("pool", "block_3:map"), image_statistics=False, output=held
     )
-    classifier = replace(train_head(cache, head="logistic", layer="pool", output=None), network=network)
+    classifier = replace(train_head(cache, head="ridge", layer="pool", output=None), network=network)
     files = sorted(photos.glob("test/*/*"))[:3]
     computed = explain(classifier, [file.read_bytes() for file in files])  # which no hash tells
 

@@ -66,6 +66,7 @@ def test_gradient_times_value_is_what_finite_differences_give(setting):
         assert heat[1, 0, row, column] == pytest.approx(rise[2] / (2 * step), rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_inner_point_has_a_gradient_and_patches_stand_in_their_places():
     network = explained.tiny_transformer()
     (layer,) = network.layers(["pool"])

@@ -78,7 +78,7 @@ def slow(*values):
         slow("vgg16", ("grad-cam", "block5_pool")),
         slow("convnext_tiny", ("grad-cam", "stage_3_block_2")),
         slow("densenet121", ("cam", "relu")),
-        ("mobilenet_v3_small", ("grad-cam", "conv_1_activation")),
+        slow("mobilenet_v3_small", ("grad-cam", "conv_1_activation")),
     ],
 )
 def test_backbones_with_their_own_classes(name, expected):

@@ -18,7 +18,7 @@ def normed(x, tensors, name):
     return (x - mean) / np.sqrt(var + 1e-6) * tensors[f"{name}.scale"] + tensors[f"{name}.bias"]
 
 
-@pytest.mark.parametrize("pooling", ["token", "map"])
+@pytest.mark.parametrize("pooling", ["token", pytest.param("map", marks=pytest.mark.slow)])
 def test_rollout_is_the_product_of_mean_attention_and_half_the_identity(pooling):
     network = explained.tiny_transformer(pooling=pooling)
     (layer,) = network.layers(["pool"])
