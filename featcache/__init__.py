@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from featcache.datasets.formats.arrays import open_arrays
     from featcache.errors import FeatcacheError, FeatcacheWarning
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
+    from featcache.explanations.explain import explain
+    from featcache.explanations.explanation import Explanation
     from featcache.extraction.dry_run import PlanReport, plan_extraction
     from featcache.extraction.extract import extract
     from featcache.extraction.result import Extraction
@@ -52,6 +54,8 @@ _HOMES = {
     "finetune": "featcache.finetuning.finetune",
     "FineTuning": "featcache.finetuning.result",
     "Classifier": "featcache.classifier.classifier",
+    "explain": "featcache.explanations.explain",
+    "Explanation": "featcache.explanations.explanation",
     "report": "featcache.reports.report",
     "Report": "featcache.reports.report",
     "FeatureExtractor": "featcache.estimators",
@@ -66,6 +70,7 @@ __all__ = [
     "Classifier",
     "Dataset",
     "DatasetCheck",
+    "Explanation",
     "Extraction",
     "FeatcacheError",
     "FeatcacheWarning",
@@ -81,6 +86,7 @@ __all__ = [
     "__version__",
     "check_dataset",
     "enable_compilation_cache",
+    "explain",
     "extract",
     "finetune",
     "load_backbone",

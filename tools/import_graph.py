@@ -17,7 +17,7 @@ FLOORS = (
     ("checks",),
     ("classifier",),
     ("estimators", "sweeps", "finetuning"),
-    ("explain", "reports"),
+    ("explanations", "reports"),
     ("__init__",),
     ("cli",),
     ("__main__",),

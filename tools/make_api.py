@@ -31,7 +31,7 @@ GROUPS = {
         *("FeatureCache", "load_backbone", "Transforms"),
     ),
     "Heads": ("train_head", "Classifier", "sweep", "SweepResult"),
-    "Pages": ("report", "Report"),
+    "Pages": ("report", "Report", "explain", "Explanation"),
     "Fine-tuning": ("finetune", "FineTuning", "plan_finetuning"),
     "scikit-learn": ("FeatureExtractor", "HeadClassifier", "HeadRegressor"),
     "Process": ("enable_compilation_cache",),

@@ -13,7 +13,7 @@ from flax import nnx
 from featcache.errors import UnknownNameError, UsageError, did_you_mean
 
 Recorder = Callable[[str, jax.Array], jax.Array]
-"""Called by a stage with the name of an inner point and its value; returns the value unchanged."""
+"""Called by a stage with the name of an inner point and its value; returns the value to go on with."""
 
 
 class Stage(Protocol):
@@ -89,7 +89,12 @@ class Backbone(nnx.Module):
         raise UnknownNameError(f"no stage {point!r} in this network; {did_you_mean(point, self.points)}")
 
     def __call__(
-        self, x: jax.Array, *, taps: Iterable[str] = ("pool",), after: str | None = None
+        self,
+        x: jax.Array,
+        *,
+        taps: Iterable[str] = ("pool",),
+        after: str | None = None,
+        added: Mapping[str, jax.Array] | None = None,
     ) -> dict[str, jax.Array]:
         """Run the chain as far as the last tap and return the tapped values.
 
@@ -101,6 +106,9 @@ class Backbone(nnx.Module):
             Names of stages or inner points whose values to return.
         after
             The stage whose output `x` is; the chain runs from the next one. ``None``: `x` is the input.
+        added
+            Names of stages or inner points to what is added to their values on the way: with zeros, what comes out has
+            derivatives with respect to these values, wherever they arise.
 
         Returns
         -------
@@ -119,10 +127,11 @@ class Backbone(nnx.Module):
             raise UsageError(f"no layer was asked for; name at least one, such as {self.order[-1]!r}")
         start = 0 if after is None else self.order.index(self._stage(after)) + 1
         last = max(self.order.index(self.stage_of(point)) for point in wanted.values())
+        changes = {self.resolve(name): change for name, change in (added or {}).items()}
         seen: dict[str, jax.Array] = {}
         for stage in self.order[start : last + 1]:
-            x = self._run_stage(stage, x, seen)
-            seen[stage] = x
+            x = self._run_stage(stage, x, seen, changes)
+            x = seen[stage] = x + changes[stage] if stage in changes else x
         unreached = [tap for tap, point in wanted.items() if point not in seen]
         if unreached:
             raise UnknownNameError(f"stages {unreached} lie at or before {after!r}, where the run starts")
@@ -139,14 +148,17 @@ class Backbone(nnx.Module):
             f"start after {stage!r} or the one before"
         )
 
-    def _run_stage(self, stage: str, x: jax.Array, seen: dict[str, jax.Array]) -> jax.Array:
+    def _run_stage(
+        self, stage: str, x: jax.Array, seen: dict[str, jax.Array], changes: Mapping[str, jax.Array]
+    ) -> jax.Array:
         module = self.stages[stage]
         if not getattr(module, "points", ()):
             return module(x)
 
         def record(point: str, value: jax.Array) -> jax.Array:
-            seen[f"{stage}_{point}"] = value
-            return value
+            name = f"{stage}_{point}"
+            seen[name] = value + changes[name] if name in changes else value
+            return seen[name]
 
         return module(x, record)
 

@@ -1,6 +1,6 @@
 """A backbone with its weights, ready to run: from uint8 images to the features of named layers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -56,7 +56,7 @@ class LoadedBackbone:
     weights_path: str | None
     remarks: tuple[str, ...] = field(default=(), compare=False)
     ends_because: str = field(default="", compare=False)
-    _compiled: dict[Any, Features] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _compiled: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _shapes: dict[Any, dict[str, tuple[int, ...]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -214,8 +214,14 @@ class LoadedBackbone:
             )
         transforms = transforms or self.transforms
         key = (tuple(layers), transforms, compute_dtype)
+        return self.remembered(
+            key, lambda: _compile(self.graphdef, layers, transforms, jnp.dtype(compute_dtype))
+        )
+
+    def remembered(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return the program of this network that `key` names; `make` compiles it when it is first asked for."""
         if key not in self._compiled:
-            self._compiled[key] = _compile(self.graphdef, layers, transforms, jnp.dtype(compute_dtype))
+            self._compiled[key] = make()
         return self._compiled[key]
 
 

@@ -19,6 +19,7 @@ from featcache.cli import (
     demo,
     doctor,
     evaluate,
+    explain,
     extract,
     finetune,
     predict,
@@ -60,7 +61,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (extract, train_head, sweep, finetune, evaluate, predict, report, doctor, demo):
+for module in (extract, train_head, sweep, finetune, evaluate, predict, explain, report, doctor, demo):
     app.command(module.NAME, cls=SectionedCommand)(module.command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)

@@ -219,7 +219,12 @@ def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
 
 
 def first_of(lines: Sequence[str]) -> str:
-    """Return the first of the lines of `differences`, and how many there are beyond it."""
+    """Return the first of the lines of `differences`, and how many there are beyond it.
+
+    Without any, two records of one recipe bear different fingerprints: one of them has been changed.
+    """
+    if not lines:
+        return "the recipes agree and their fingerprints do not: one of the two records is damaged"
     more = len(lines) - 1
     return lines[0] + (f"; and {more} other difference{'s' if more > 1 else ''}" if more else "")
 

@@ -29,7 +29,7 @@ def environment(*template_packages: str) -> "Environment":
     Parameters
     ----------
     template_packages
-        Packages whose folder ``templates`` is looked into first, such as ``featcache.report``.
+        Packages whose folder ``templates`` is looked into first, such as ``featcache.reports``.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def render(template: str, *, packages: Sequence[str] = (), **content: Any) -> st
         `facts` (names and values), `generator` (what made it), `sheets` (of
         `Sprites.sheets`), `notes` (sentences), `scripts` (names of further ``*.js`` files) and `footer`.
     packages
-        Packages with further templates, such as ``featcache.report``.
+        Packages with further templates, such as ``featcache.reports``.
     content
         What the template shows.
 

@@ -12,11 +12,11 @@ from featcache.core.disk.names import kind_of, near_names, require_there
 from featcache.core.display import SPLIT_WORDS
 from featcache.core.identity import sha256_json
 from featcache.core.tasks import MULTICLASS
+from featcache.datasets.found_photos import FoundPhotos, find_photos
 from featcache.errors import DataError, FeatcacheError, IdentityError, MissingFileError, UsageError
 from featcache.images.given_path import CACHE, CLASSIFIER, PART, RUN, SWEEP, what_is
 from featcache.pages.sprites import Sprites
 from featcache.reports.material import Contestant, Material
-from featcache.reports.photos import FoundPhotos, find_photos
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier

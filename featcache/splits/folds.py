@@ -59,6 +59,9 @@ def grouped_folds(groups: Sequence[str], labels: np.ndarray, *, folds: int, seed
     _refuse_too_many(folds, len(set(groups)), "groups")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     assigned = np.zeros(len(labels), np.int64)
+    if np.unique(labels, return_counts=True)[1].max() < folds:
+        # No class can be in every fold, which scikit-learn refuses; then the folds are only made equally large.
+        labels = np.zeros(len(labels), np.int64)
     for number, (_, rows) in enumerate(splitter.split(np.zeros(len(labels)), labels, np.asarray(groups))):
         assigned[rows] = number
     return assigned

@@ -16,6 +16,7 @@ from featcache.core.identity import (
     canonical_json,
     differences,
     fingerprint,
+    first_of,
     sha256_file,
     sha256_json,
     sha256_tensors,
@@ -239,3 +240,11 @@ def test_near_misses_are_differences(one, other):
 
 def test_tuples_and_lists_are_the_same():
     assert differences({"mean": (0.5, (1,))}, {"mean": [0.5, [1]]}) == []
+
+
+def test_what_differs_first_is_told_or_that_a_record_is_damaged():
+    assert first_of(["a: 1 here, 2 there"]) == "a: 1 here, 2 there"
+    assert first_of(["a", "b", "c"]) == "a; and 2 other differences"
+    assert (
+        first_of([]) == "the recipes agree and their fingerprints do not: one of the two records is damaged"
+    )

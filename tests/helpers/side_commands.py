@@ -47,6 +47,7 @@ READERS = {
     "finetune": Reads("finetune {} photos -o new", "folder", CLASSIFIER, NO_CLASSIFIER),
     "evaluate": Reads("evaluate {}", "folder", CLASSIFIER, NO_CLASSIFIER),
     "predict": Reads("predict {} photos", "folder", CLASSIFIER, NO_CLASSIFIER),
+    "explain": Reads("explain {} photos -o new.html", "folder", CLASSIFIER, NO_CLASSIFIER),
     "report": Reads(
         "report {}", "file or folder", REPORTED, f"nothing at gone; expected {REPORTED}; check the name"
     ),
@@ -108,6 +109,7 @@ WRITERS = {
     "report": Writes("report c -o {}", "file", ("new.html",), ANOTHER, False),
     "report --figures": Writes("report c --figures {}", "folder", elsewhere="name another folder"),
     "predict": Writes("predict c photos --csv {}", "file", ("new.csv",), ANOTHER, False),
+    "explain": Writes("explain c photos -o {}", "file", ("new.html", "new.png"), ANOTHER, False),
     "predict --jsonl": Writes("predict c photos --jsonl {}", "file", ("new.jsonl",), ANOTHER, False),
     "predict --copy-to": Writes(
         "predict c photos --copy-to {}", "folder", elsewhere="write elsewhere with --copy-to"

@@ -53,6 +53,15 @@ def test_a_group_is_never_on_both_sides():
         assert len({fold for fold, own in zip(folds, groups, strict=True) if own == group}) == 1
 
 
+def test_classes_smaller_than_the_number_of_folds_are_shared_out_by_group():
+    groups = ["a", "b", "c", "a", "d", "e", "f", "c", "a", "c", "a", "g"]
+    labels = np.array([0, 1, 2, 0, 1, 2, 0, 2, 0, 1, 2, 1])  # four of each: scikit-learn refuses five folds
+    folds = grouped_folds(groups, labels, folds=5, seed=0)
+    assert set(folds) == set(range(5))
+    for group in set(groups):
+        assert len({fold for fold, own in zip(folds, groups, strict=True) if own == group}) == 1
+
+
 def test_groups_are_read_from_ids():
     ids = ["cat/p01_a.jpg", "cat/p01_b.jpg", "dog/p02_a.jpg"]
     assert read_groups(ids, r"p(\d+)_") == ["01", "01", "02"]

@@ -165,7 +165,7 @@ class MBConv(nnx.Module):
         for step, point in zip_longest(self.steps, self.points):
             y = getattr(self, step)(y)
             if point is not None:
-                record(point, y)
+                y = record(point, y)
         return x + y if self.skip else y
 
 

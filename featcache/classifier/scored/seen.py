@@ -29,8 +29,13 @@ def merge_seen(first: np.ndarray | None, second: np.ndarray) -> np.ndarray | Non
 
 def count_seen(seen: np.ndarray, sha256: np.ndarray) -> int:
     """Return how many of the images with these hashes, uint8 ``[n, 32]``, are in `seen`."""
+    return int(which_seen(seen, sha256).sum())
+
+
+def which_seen(seen: np.ndarray, sha256: np.ndarray) -> np.ndarray:
+    """Return bool ``[n]``: which of the images with these hashes, uint8 ``[n, 32]``, are in `seen`."""
     known = np.ascontiguousarray(seen, "<i4").view("<i8").reshape(-1)
-    return int(np.isin(_words(sha256), known).sum())
+    return np.isin(_words(sha256), known)
 
 
 def _words(sha256: np.ndarray | Sequence[bytes]) -> np.ndarray:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from featcache.errors import DataError, UnknownNameError, UsageError
 
+_WITHOUT = ("predict", "explain")
+"""Commands that take photos first where a backbone is named."""
 _DATASET = re.compile(r"[a-z]{2,8}:(?!//)|.*\.(csv|tsv|jsonl)", re.IGNORECASE)
 
 
@@ -32,34 +34,34 @@ def refuse_swapped(command: str, first: str | Path, *others: str | Path | None) 
     if found is not None and not is_classifier(Path(first)):
         right = shlex.join([found, str(first), *(each for each in given if each != found)])
         raise UsageError(f"{found} is a classifier, which comes first: featcache {command} {right}")
-    if not given and command != "predict" and (kind := what_is(first)) in (CACHE, PHOTO, PHOTOS):
+    if not given and command not in _WITHOUT and (kind := what_is(first)) in (CACHE, PHOTO, PHOTOS):
         raise _classifier_first(command, str(first), kind)
 
 
 def _classifier_first(command: str, first: str, kind: str) -> UsageError:
-    without = " (or without one: --backbone NAME)" if command == "predict" else ""
+    without = " (or without one: --backbone NAME)" if command in _WITHOUT else ""
     return UsageError(
         f"{first} is {kind}, and the classifier comes first: featcache {command} CLASSIFIER {shlex.quote(first)}, "
         f"where CLASSIFIER is the folder that featcache train-head made{without}"
     )
 
 
-def refuse_without_classifier(first: str, images: Sequence[str]) -> None:
-    """Raise `UsageError` where ``featcache predict`` got photos or a backbone's name in the place of a classifier."""
+def refuse_without_classifier(first: str, images: Sequence[str], command: str = "predict") -> None:
+    """Raise `UsageError` where ``featcache predict`` (or another) got photos or a backbone's name for a classifier."""
     from featcache.core.disk.file_urls import local_path
     from featcache.images.given_path import CLASSIFIER, PHOTO, PHOTOS, what_is
     from featcache.images.names import is_image_name
 
-    refuse_swapped("predict", first, *images)
+    refuse_swapped(command, first, *images)
     path = local_path(first)
     kind = what_is(path)
     if kind == CLASSIFIER:
         return
     if not os.path.exists(path):
         kind = PHOTO if is_image_name(path.name) else kind
-        _refuse_backbone(first, images)
+        _refuse_backbone(first, images, command)
     if kind in (PHOTO, PHOTOS):
-        raise _classifier_first("predict", first, kind)
+        raise _classifier_first(command, first, kind)
 
 
 def refuse_no_cache(given: Path | None) -> None:
@@ -94,7 +96,7 @@ def without_labels(classifier: Path) -> AbstractContextManager[None]:
     return labels_needed(instead)
 
 
-def _refuse_backbone(first: str, images: Sequence[str]) -> None:
+def _refuse_backbone(first: str, images: Sequence[str], command: str) -> None:
     from featcache.backbones.registry import resolve
 
     try:
@@ -103,7 +105,7 @@ def _refuse_backbone(first: str, images: Sequence[str]) -> None:
         return
     shown = shlex.join(images) or "PHOTO…"
     raise UsageError(
-        f"{first} is a backbone, no classifier; for its own classes: featcache predict --backbone {first} {shown}"
+        f"{first} is a backbone, no classifier; for its own classes: featcache {command} --backbone {first} {shown}"
     )
 
 

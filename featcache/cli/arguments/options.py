@@ -26,6 +26,8 @@ SECTIONS = (
     "Optimisation",
     "Validation",
     "Reuse",
+    "Heat",
+    "Channels",
     "Page",
     "Output",
 )
