@@ -6,6 +6,7 @@ hashes, so that a text of the data could not run even if it came into the page u
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -33,9 +34,9 @@ def environment(*template_packages: str) -> "Environment":
     Returns
     -------
     jinja2.Environment
-        With the filters ``percent``, ``percents`` and ``number``, and the functions ``script``, ``style`` and
-        ``section_body``; charts are drawn by the macros of ``parts.html``. Texts are printed by
-        `featcache.core.display.escaped`: control characters and what turns the direction of writing are shown as
+        With the filters ``percent``, ``percents``, ``number``, ``together`` and ``name_parts``, and the functions
+        ``script``, ``style`` and ``section_body``; charts are drawn by the macros of ``parts.html``. Texts are printed
+        by `featcache.core.display.escaped`: control characters and what turns the direction of writing are shown as
         escapes.
 
     Raises
@@ -59,7 +60,13 @@ def environment(*template_packages: str) -> "Environment":
         lstrip_blocks=True,
         finalize=_shown,
     )
-    made.filters.update(percent=percent, percents=lambda ends: percents(*ends), number=ticks.number_text)
+    made.filters.update(
+        together=_together,
+        name_parts=_name_parts,
+        percent=percent,
+        percents=lambda ends: percents(*ends),
+        number=ticks.number_text,
+    )
     made.globals.update(
         drawing_of=drawing.drawing,
         legend=drawing.legend,
@@ -105,6 +112,18 @@ def render(template: str, *, packages: Sequence[str] = (), **content: Any) -> st
 def _shown(value: Any) -> Any:
     """Return what is printed for a value: plain texts with everything visible, before they are escaped for HTML."""
     return escaped(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _together(text: str) -> "Markup":
+    """Return a headline, escaped, whose percent signs stay on the line of their numbers."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"\S*\d %", r'<span class="whole">\g<0></span>', str(escape(_shown(text)))))
+
+
+def _name_parts(name: str) -> list[str]:
+    """Return what a file's name is made of, each part with the sign that ends it."""
+    return re.findall(r"[^/_-]*[/_-]|[^/_-]+", escaped(name))
 
 
 def _source(made: "Environment", name: str) -> str:

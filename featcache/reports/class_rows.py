@@ -13,6 +13,9 @@ from featcache.metrics.ranking import Ranking
 IN_ORDER = 8
 """Classes that are listed in their own order; of more the worst come first."""
 
+NARROW = 12
+"""Classes at most whose charts need not the whole width, so that they are read on a phone, too."""
+
 MOST_ROWS = 200
 """Rows of a table; of more classes those with the lowest F1 are listed, and all stand in the data."""
 

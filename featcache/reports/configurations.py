@@ -165,7 +165,8 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3g}"
+        # Up to a million, a number is read more easily than its power of ten.
+        return f"{float(f'{value:.3g}'):,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
     if isinstance(value, list | tuple):
         return "×".join(map(value_text, value))
     return str(value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.cache import FeatureCache
 from featcache.core.disk.names import kind_of, near_names, require_there
+from featcache.core.display import SPLIT_WORDS
 from featcache.core.identity import sha256_json
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets.found_photos import FoundPhotos, find_photos
@@ -255,14 +256,15 @@ def _score(
     images = classifier.training.get("refitted", {}).get("images")
     which = f"all {images:,} training and validation images" if images else "them"
     notes.append(
-        f"The head was fitted again on {which} at last; what is shown of {scored.split} rows is the head before that, "
-        "which had not learnt from them."
+        f"The head was fitted again on {which} at last, and so it predicts; the scores here are of the head before "
+        f"that, which had not learnt from these {SPLIT_WORDS.get(scored.split, scored.split)} photos."
     )
     return before, score_rows(before, cache, wishes.split, tta=before.tta)
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+    ending = ", so its scores are a little too good" if "chose the epoch" in text else ""
+    return f"{text[:1].upper()}{text[1:]}{ending}."
 
 
 def _saved(classifier: "Classifier") -> str:

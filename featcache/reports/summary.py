@@ -118,7 +118,7 @@ def _title(material: "Material") -> str:
     )
     if material.compared:
         return f"Classifiers: {', '.join(each.name for each in material.compared)}"
-    return f"{kind} {material.path.name or material.path}"
+    return f"{kind}: {material.path.name or material.path}"
 
 
 def _rows(scores: Mapping[str, Any]) -> str:
@@ -141,10 +141,12 @@ def _score_facts(task: str, scores: Mapping[str, Any]) -> list[Fact]:
             Fact(
                 "R²",
                 f"{scores['r2']:.4f}",
-                f"Share of the variance of the numbers that is explained, {rows}.",
+                f"Share of the variance of the numbers that is explained. Of the {rows}.",
             ),
             Fact(
-                "mean absolute error", f"{scores['mae']:.4g}", f"95 % interval {low:.4g}–{high:.4g}, {rows}."
+                "mean absolute error",
+                f"{scores['mae']:.4g}",
+                f"How far off its numbers are on average; 95 % interval {low:.4g}–{high:.4g}. Of the {rows}.",
             ),
         ]
     what = (
@@ -153,11 +155,12 @@ def _score_facts(task: str, scores: Mapping[str, Any]) -> list[Fact]:
         else "Share of photos whose most probable class is the right one"
     )
     facts = [
-        Fact("accuracy", percent(scores["accuracy"]), f"{what}: {rows}."),
+        Fact("accuracy", percent(scores["accuracy"]), f"{what}. Of the {rows}."),
         Fact(
             "95 % interval",
             percents(*scores["interval"]),
-            f"19 of 20 such intervals hold the accuracy for all photos like these: {rows}.",
+            "Where the accuracy on all photos like these is likely to be: 19 of 20 such intervals hold it. "
+            f"From the {rows}.",
         ),
     ]
     if task == MULTILABEL:
@@ -167,7 +170,7 @@ def _score_facts(task: str, scores: Mapping[str, Any]) -> list[Fact]:
             Fact(
                 "mean average precision",
                 shown,
-                f"How well the answers rank the photos, mean over the answers: {rows}.",
+                f"How well the answers rank the photos, mean over the answers. Of the {rows}.",
             )
         )
     return facts

@@ -23,7 +23,7 @@ IMPORT = '{% from "parts.html" import chart, photo, gallery, table, note, matrix
 class Page(HTMLParser):
     """Elements, texts and attributes of a page, and whether every element is closed."""
 
-    VOID = frozenset({"meta", "input", "path", "link", "br"})
+    VOID = frozenset({"meta", "input", "path", "link", "br", "wbr"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ def test_the_bins_are_those_of_scikit_learn():
     assert sum(counts) == 500
     error = np.sum(np.array(counts) * np.abs(accuracy - mean)) / 500
     np.testing.assert_allclose(found.data["calibration_error"], error, rtol=1e-5)
-    assert f"off by {100 * error:.1f} % on average: too sure by " in found.headline
+    assert f"off by {100 * error:.1f} percentage points on average: too sure by " in found.headline
     assert all(low <= y <= high for low, y, high in zip(points.low, points.y, points.high, strict=True))
 
 
@@ -112,7 +112,7 @@ def test_before_calibration_the_temperature_is_1(trained):
     assert before is not None
     np.testing.assert_allclose(before, plain, atol=1e-6)
     assert [each.name for each in found.charts[0].series[1:]] == ["before calibration", "after calibration"]
-    assert "before calibration)" in found.headline
+    assert "before calibration" in found.headline
     assert found.data["temperature"] == fitted.temperature
 
 
@@ -152,7 +152,7 @@ def test_one_row_all_right_and_all_wrong(labels, guesses, error):
     found = made(labels, certain(guesses, 3))
     assert found.data["calibration_error"] == error
     assert chart_of(found, "coverage").series[0].y == [1 - error]
-    assert ("too sure by 100.0 %" in found.headline) == bool(error)
+    assert ("too sure by 100.0" in found.headline) == bool(error)
 
 
 def test_ties_are_accepted_together_and_a_threshold_above_all_answers_none():

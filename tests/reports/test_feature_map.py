@@ -51,7 +51,7 @@ def test_points_are_the_rows_of_the_evaluation_and_crosses_its_mistakes(cache):
     assert drawn["wrong"] == {str(n): int((cache.labels[rows[n]] + 1) % 3) for n in (3, 7)}
     assert drawn["classes"] == ["ant", "bee", "cat"]
     told = " ".join(found.content["told"])
-    assert "30 photos of test, by its features of layer pool; its colour is its class." in told
+    assert "30 test photos, by its features of layer pool; its colour is its class." in told
     assert "A cross marks 2 mistakes" in told
     first, second = found.data["explained"]
     assert f"{100 * first:.1f} % and {100 * second:.1f} % of the variance" in told
@@ -73,7 +73,10 @@ def test_a_cache_alone_has_no_mistakes(cache):
     assert found.data["mistakes"] is None
     assert found.content["map"]["wrong"] == {}
     assert len(found.data["rows"]) == 60
-    assert found.headline == "99.7 % of a photo's nearest on the map are of its own class; no two mix much"
+    assert (
+        found.headline
+        == "On the map, 99.7 % of the five nearest photos are of the same class; no two mix much"
+    )
 
 
 def test_the_still_picture_has_a_mark_for_each_class_on_no_background(cache):

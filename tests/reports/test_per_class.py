@@ -97,7 +97,7 @@ def test_a_class_without_photos_and_one_that_is_never_predicted_say_nothing():
     assert third["f1_interval"] is second["precision_interval"] is None
     assert first["roc_area"] == sklearn.roc_auc_score(np.equal(labels, 0), certain(guesses, 4)[:, 0])
     assert found.headline == (
-        "class 1 is the hardest: 0.0 % of its 2 photos found; 1 class has no photo here"
+        "The hardest class is class 1: 0.0 % of its 2 photos found; 1 class has no photo here"
     )
 
 
@@ -106,11 +106,11 @@ def test_a_class_without_photos_and_one_that_is_never_predicted_say_nothing():
     [
         ([0, 1, 2], [0, 1, 2], "Every class is recognised without a mistake"),
         ([1], [1], "Every class is recognised without a mistake; 2 classes have no photo here"),
-        ([1], [2], "class 1 is the hardest: 0.0 % of its 1 photo found; 2 classes have no photo here"),
+        ([1], [2], "The hardest class is class 1: 0.0 % of its 1 photo found; 2 classes have no photo here"),
         (
             [1, 1, 1],
             [1, 1, 0],
-            "class 1 is the hardest: 66.7 % of its 3 photos found, and 100.0 % of what is",
+            "The hardest class is class 1: 66.7 % of its 3 photos found, and 100.0 % of what is",
         ),
     ],
 )

@@ -92,13 +92,18 @@ def uncalibrated(material: Material, rows: Scored) -> np.ndarray | None:
     return found
 
 
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
 def _headline(rows: Scored, error: float, before: float | None, kept: Rejection | None) -> str:
-    was = "" if before is None else f" ({percent(before)} before calibration)"
+    helped = ", which did not help on these photos" if before is not None and error > before else ""
+    was = "" if before is None else f" ({_points(before)} before calibration{helped})"
     gap = float(np.mean(rows.confidence, dtype=np.float64)) - float(np.mean(rows.right))
     how = "too sure" if gap > 0 else "not sure enough"
-    told = f"Its confidence is off by {percent(error)} on average{was}"
+    told = f"Its confidence is off by {_points(error)} percentage points on average{was}"
     if abs(gap) >= 0.02:
-        told += f": {how} by {percent(abs(gap))}"
+        told += f": {how} by {_points(abs(gap))}"
     if kept is None:
         return told
     if kept.accuracy is None:
@@ -113,7 +118,10 @@ def _numbers(
 ) -> list[tuple[str, str, str]]:
     """Return the numbers: value, name, and what it means."""
     of = f"Of {rows.photos}."
-    gap = "The mean gap between how sure it is and how often it is right, over 15 bins of confidence"
+    gap = (
+        "The mean gap, in percentage points, between how sure it is and how often it is right, over 15 bins of "
+        "confidence"
+    )
     numbers = [(percent(error), "expected calibration error", f"{gap}. {of}")]
     if before is not None:
         numbers.append((percent(before), "before calibration", f"The same with its own temperature, 1. {of}"))

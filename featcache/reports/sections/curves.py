@@ -166,17 +166,23 @@ def _chart(one: Learning, key: str, axis: Axis) -> Chart:
         x=Axis("epoch"),
         y=axis,
         series=tuple(series),
-        note=_NOTES[key],
+        note=_note(one, key),
         marked=(*kept, *phases),
     )
 
 
-_NOTES = {
-    "loss": "Mean over all rows of a part after each epoch; lower is better. Training rows teach, validation rows "
-    "choose the epoch that is kept.",
-    "score": "On all rows of a part after each epoch; higher is better. Validation rows chose the epoch, "
-    "so its score is a little too good.",
-}
+def _note(one: Learning, key: str) -> str:
+    """Return what a chart's numbers mean, and which rows they are of."""
+    words = (("train", "training"), ("val", "validation"))
+    rows = " and ".join(word for part, word in words if f"{part}_{key}" in one.values)
+    chose = "val_loss" in one.values or "val_score" in one.values
+    if key == "loss":
+        text = f"Mean over all {rows} rows after each epoch; lower is better."
+        return (
+            f"{text} Training rows teach, validation rows choose the epoch that is kept." if chose else text
+        )
+    text = f"On all {rows} rows after each epoch; higher is better."
+    return f"{text} Validation rows chose the epoch, so its score is a little too good." if chose else text
 
 
 def _headline(one: Learning, task: str) -> str:
@@ -226,7 +232,7 @@ def _told(one: Learning, task: str) -> list[str]:
     told = []
     for name, words in (("train_loss", "training loss"), ("val_loss", "validation loss")):
         if (own := _ends(one, name)) is not None:
-            told.append(f"The {words} went from {own[0]:.4f} to {own[1]:.4f}.")
+            told.append(f"The {words} went from {own[0]:.3f} to {own[1]:.3f}.")
     for name, words in (("train_score", "training"), ("val_score", "validation")):
         if (own := _ends(one, name)) is not None:
             first, last = (score_text(value, task) for value in own)

@@ -8,6 +8,8 @@ import numpy as np
 from featcache.checks.rows import WHOLE, check_rows
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.pages.chart import Axis, Chart, Series
+from featcache.reports.class_rows import NARROW
+from featcache.reports.configurations import number_columns
 from featcache.reports.material import Material
 from featcache.reports.section import Section
 from featcache.splits.copies import grouped_copies
@@ -44,7 +46,8 @@ def section(material: Material) -> Section | None:
         template="data.html",
         content={
             "drawn": charts,
-            "columns": ("class", *map(_named, cache.splits), "all"),
+            "counted": cache.task != REGRESSION,
+            "columns": ("class", *number_columns(*map(_named, cache.splits), "all")),
             "cells": _cells(cache, counts),
             "samples": _samples(material, cache),
             "per_class": SAMPLES,
@@ -204,7 +207,7 @@ def _charts(cache: "FeatureCache", counts: Mapping[str, Mapping[str, int]]) -> t
             y=Axis("class", scale="categories", categories=tuple(taken)),
             series=series,
             note=note,
-            wide=True,
+            wide=len(taken) > NARROW,
         ),
     )
 
@@ -261,7 +264,8 @@ def _samples(material: Material, cache: "FeatureCache") -> list[dict[str, Any]]:
 
 def _photo(material: Material, cache: "FeatureCache", row: int, caption: str) -> dict[str, Any]:
     name = cache.ids[row]
-    return {"thumbnail": material.sprites.of(name), "name": name, "caption": caption}
+    told = "" if name.startswith(f"{caption}/") else caption
+    return {"thumbnail": material.sprites.of(name), "name": name, "caption": told}
 
 
 def _split_of(cache: "FeatureCache", row: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.display import escaped, percent
+from featcache.core.display import SPLIT_WORDS, escaped, percent
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import DataError
 from featcache.pages.chart import Axis, Chart, Series
@@ -205,16 +205,21 @@ def _headline(about: Sequence[Surroundings], shown: Shown) -> str:
         return f"{len(shown.rows):,} photos {what}"
     counts = np.array([one.count for one in about])
     own = float(np.average([one.own for one in about], weights=counts))
-    text = f"{percent(own)} of a photo's nearest on the map are of its own {shown.kind}"
+    text = f"On the map, {percent(own)} of the five nearest photos are of the same {shown.kind}"
     worst = max(about, key=lambda one: one.share)
     if worst.other is None or worst.share < MIXED:
         return f"{text}; no two mix much"
-    return f"{text}; most mixed is {worst.name}, {percent(worst.share)} of whose nearest are {worst.other}"
+    return f"{text}; {worst.name} mixes most: {percent(worst.share)} of its nearest are {worst.other}"
 
 
 def _told(material: Material, shown: Shown, map_: Projection, layer: str) -> list[str]:
     """Return what the map means and which rows it is of, in sentences."""
-    rows = f"{len(shown.rows):,} photos" + (f" of {material.split}" if material.split else "")
+    part = material.split or ""
+    rows = f"{len(shown.rows):,} photos"
+    if part in SPLIT_WORDS:
+        rows = f"{len(shown.rows):,} {SPLIT_WORDS[part]} photos"
+    elif part:
+        rows += f" of {part}"
     drawn = f", drawn at random from {shown.of:,}" if shown.of > len(shown.rows) else ""
     told = [
         f"Each point is a photo: {rows}{drawn}, by its features of layer {layer}; its colour is its {shown.kind}."

@@ -66,7 +66,8 @@ def section(material: Material) -> Section | None:
 _MEANING = (
     "Validation rows chose between these, so the best score is a little too good. “Not told apart”: the 95 % interval "
     "of the difference from the chosen one, on the same validation rows, holds 0. “Not compared”: only the next best "
-    "on the same cache are compared row by row."
+    "on the same cache are compared row by row. “± between trials”: the standard deviation over seeds and folds, in "
+    "the units of the score; – where there is one trial."
 )
 
 
@@ -156,8 +157,8 @@ def _why(chosen: Entry, rows: Sequence[Mapping[str, Any]], task: str) -> list[st
 
 def _cells(row: Mapping[str, Any], task: str) -> tuple[Any, ...]:
     spread = None if (row["trials"] or 1) < 2 else row["deviation"]
-    width = "" if spread is None else f"{spread:.3f}" if task == REGRESSION else f"{100 * spread:.1f}"
-    loss = "" if row["val_loss"] is None else f"{row['val_loss']:.4f}"
+    width = "–" if spread is None else f"{spread:.3f}" if task == REGRESSION else f"{100 * spread:.1f}"
+    loss = "–" if row["val_loss"] is None else f"{row['val_loss']:.4f}"
     return (
         row["place"],
         row["name"],

@@ -85,7 +85,7 @@ def _headline(found: MultilabelEvaluation, worst: Sequence[ClassRow]) -> str:
     if held[0].f1 == 1:
         return f"{right}; every photo that has one is found"
     first = held[0]
-    return f"{right}; {first.shown_name} is the hardest: {first.right:,} of its {first.support:,} found"
+    return f"{right}; the hardest is {first.shown_name}: {first.right:,} of its {first.support:,} found"
 
 
 def _numbers(rows: Scored, found: MultilabelEvaluation) -> list[tuple[str, str, str]]:

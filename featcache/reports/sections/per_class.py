@@ -9,7 +9,7 @@ from featcache.core.display import percent
 from featcache.metrics.classification import Evaluation, evaluate
 from featcache.metrics.ranking import rank
 from featcache.pages.chart import Axis, Chart, Series
-from featcache.reports.class_rows import MOST_ROWS, ClassRow, class_row, listing
+from featcache.reports.class_rows import MOST_ROWS, NARROW, ClassRow, class_row, listing
 from featcache.reports.curves_by_class import precision_recall_chart, roc_chart
 from featcache.reports.material import Material
 from featcache.reports.scored import Scored, scored
@@ -84,7 +84,7 @@ def _headline(worst: list[ClassRow]) -> str:
         if first.said
         else ""
     )
-    return f"{first.shown_name} is the hardest: {found}{precise}{missing}"
+    return f"The hardest class is {first.shown_name}: {found}{precise}{missing}"
 
 
 def _numbers(rows: Scored, found: Evaluation, mean_precision: float) -> list[tuple[str, str, str]]:
@@ -134,5 +134,5 @@ def _f1_chart(worst: list[ClassRow], rows: Scored) -> Chart | None:
         ),
         note=f"Intervals that overlap far are hardly told apart: more photos would make them shorter.{cut} Of "
         f"{rows.photos}.",
-        wide=True,
+        wide=len(told) > NARROW,
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from featcache.core.disk.storage import amount
 from featcache.errors import FeatcacheError
+from featcache.reports.configurations import setting_name, value_text
 from featcache.reports.material import Material
 from featcache.reports.section import Section
 from featcache.reports.summary import Fact
@@ -67,7 +68,10 @@ def section(material: Material) -> Section | None:
         headline=_headline(recipe, cache, classifier),
         template="recipe.html",
         content={
-            "groups": [(_GROUPS[name], facts) for name, facts in groups.items() if facts],
+            "groups": [
+                (_GROUPS[name], groups[name]) for name in ("network", "photos", "cost") if groups[name]
+            ],
+            "records": [(_GROUPS[name], groups[name]) for name in ("identity", "made") if groups[name]],
             "photo_name": before_after[0] if before_after else "",
             "pictures": before_after[1] if before_after else (),
             "without": "" if before_after else material.moved,
@@ -111,7 +115,7 @@ def _network(
     if classifier is not None:
         facts += [
             Fact("backbone", classifier.backbone, "The frozen network and its weights."),
-            Fact("layer", classifier.layer, "What the head was trained on."),
+            Fact("layer", classifier.layer, "Whose features the head was trained on."),
             Fact("head", classifier.head, "What turns features into answers."),
             Fact("settings", _settings(classifier), "Of the head, as far as they matter to it."),
         ]
@@ -131,9 +135,7 @@ def _settings(classifier: "Classifier") -> str:
     from featcache.sweeps.lines import varied_settings
 
     told = varied_settings(classifier.settings)
-    shown = (
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in told.items()
-    )
+    shown = (f"{setting_name(name)} {value_text(value)}" for name, value in told.items())
     return ", ".join(shown) or "defaults"
 
 
