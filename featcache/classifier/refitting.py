@@ -143,9 +143,9 @@ def _strength(
     one standard error of the least loss (as in `featcache.sweeps.simplest`), and the strongest that has the most rows
     right. Each errs where the other does not. The least loss goes to weights that follow wrong labels, because a
     softer answer to these rows is worth more than a sharper one to all others; the most right rows are one of many on
-    few rows, by chance. Test accuracy beside scikit-learn's grid search, mean of 16 cells of 100 and 300 rows in
-    `benchmarks/accuracy.py` (the worst cell): the least loss +.17 (−.85), within one error +.32 (−.68), most rows right
-    +.1 (−.34), halfway +.37 (−.15), and +.42 (−.13) where few rows are divided `DIVISIONS` times.
+    few rows, by chance. Test accuracy beside scikit-learn's grid search, mean of 30 cells of 100 to 1,000 rows in
+    `benchmarks/accuracy.py` (the worst cell): the least loss +.36 (−.85), within one error +.44 (−.68), most rows right
+    +.28 (−.43), halfway +.45 (−.21), and +.48 (−.21) where few rows are divided `DIVISIONS` times.
     """
     if candidates[0].head != "logistic":
         return int(np.argmin(np.nanmean([[fit.val_loss for fit in fits] for fits in by_fold], axis=1)))
