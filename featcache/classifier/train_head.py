@@ -3,6 +3,8 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -11,7 +13,7 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import finish_head, image_floor
-from featcache.classifier.refitting import RefittedHeads, fit_at_once, folds_for
+from featcache.classifier.refitting import RefittedHeads, divisions, fit_at_once, folds_for
 from featcache.classifier.refitting import refit as refit_heads
 from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.replacing import save_keeping_better
@@ -29,7 +31,7 @@ from featcache.heads.settings import (
 )
 from featcache.heads.target_scaling import labels_to_learn
 from featcache.heads.task_types import TASK_TYPES
-from featcache.heads.usual_settings import for_rows, with_fading_votes
+from featcache.heads.usual_settings import for_rows, usual_head, with_fading_votes
 from featcache.heads.weights_by_class import named_weights, read_weights
 from featcache.splits.selection import Selection, SplitSpec, select_rows
 
@@ -89,8 +91,10 @@ def train_head(
         Required accuracy of predictions that are not "unknown".
     **settings
         Settings of the head: `head`, `learning_rate`, `epochs` and all others of
-        `featcache.heads.settings.Settings`, with its defaults. The default head is ``"linear"`` with ``"softmax"`` for
-        multiclass, ``"linear"`` with ``"sigmoid"`` for multilabel, and ``"ridge"`` for regression. The strength of a
+        `featcache.heads.settings.Settings`, with its defaults. The default head for multiclass is
+        ``"logistic"`` for few rows, and ``"linear"`` with ``"softmax"`` for many or where a setting of heads by descent
+        is given (see `featcache.heads.usual_settings.usual_head`); for multilabel it is ``"linear"`` with
+        ``"sigmoid"``, and for regression ``"ridge"``. The strength of a
         solved head's penalty, `c` or `l2`, is chosen by five folds unless it is given; `epochs` are enough for at
         least 5,000 steps, and early stopping ends before.
 
@@ -130,6 +134,8 @@ def train_head(
     rows = select_rows(opened, asked)
     if tta:
         require_several(opened, name)
+    if settings.get("head") is None and opened.task == MULTICLASS:
+        own = _with_usual_head(own, opened, name, len(rows.train), settings)
     own = with_views(opened, name, own)
     own = for_rows(own, len(rows.train), {key for key, value in settings.items() if value is not None})
     task = _Training(opened, name, own, rows)
@@ -189,6 +195,16 @@ class _Training:
         return FeatureRows(table, self.labels[rows], np.ones((1, len(rows)), np.float32), views)
 
 
+def _with_usual_head(
+    settings: Settings, cache: FeatureCache, layer: str, rows: int, given: Mapping[str, Any]
+) -> Settings:
+    """Return the settings with the head that suits the rows and what was said of other settings."""
+    said = [name for name, value in given.items() if value != SETTINGS[name].public_default]
+    learnt = rows * (cache.views if settings.views is None else settings.views)
+    width = int(np.prod(cache.layers[layer].shape))
+    return replace(settings, head=usual_head(learnt, width, len(cache.classes), said))
+
+
 def _strength(settings: Settings, given: Mapping[str, Any]) -> float | None:
     """Return the strength that was asked for of a solved head's penalty."""
     return given.get(STRENGTHS[settings.head][0]) if settings.head in STRENGTHS else None
@@ -210,15 +226,17 @@ def _fitted(
     pool = rows.pool if refit else rows.train
     by_fold = refit and calibrate and cache.task == MULTICLASS
     choosing = settings.head in STRENGTHS and strength is None
-    folds = {"group_by": asked.group_by, "seed": settings.seed}
-    fold_of = folds_for(cache, pool, **folds) if by_fold or choosing else None
+    drawn = partial(folds_for, cache, pool, group_by=asked.group_by)
     if settings.head not in DESCENT:
+        count = divisions(settings.head, len(pool)) if choosing else int(by_fold)
+        folds = [drawn(seed=(settings.seed + number) % 2**32) for number in range(count)]
         trained = np.isin(pool, rows.train)
         learnt = task.learnt(pool)
         plain = learnt if task.views == 1 else task.plain(pool)
-        parts = learnt, plain, pool, trained, fold_of
+        parts = learnt, plain, pool, trained, [own for own in folds if own is not None]
         settings, fit, refitted = fit_at_once(settings, *parts, strength=strength, **names)
         return settings, fit, refitted if refit else None
+    fold_of = drawn(seed=settings.seed) if by_fold else None
     fit = _fit(settings, cache.classes, task.learnt(rows.train), task.plain(rows.val))
     if not refit or not (len(rows.val) or by_fold):
         return settings, fit, None

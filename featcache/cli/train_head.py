@@ -63,8 +63,8 @@ def command(
 ) -> None:
     """Train a head on cached features; takes seconds.
 
-    The validation rows choose the epoch; then the head is fitted again on them too, and calibrated on outputs of
-    heads that have not learnt from what they are asked. The test rows are read once, at the end.
+    Validation rows choose the epoch, or folds the penalty; then the head is fitted again on all of them, and calibrated
+    on outputs of heads that have not learnt from what they are asked. The test rows are read once, at the end.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     from featcache.classifier.train_head import train_head
@@ -93,7 +93,10 @@ def command(
     if replaced:
         console.note(f"(an earlier classifier in {output} was replaced)")
     if "test" not in classifier.metrics and "val" in classifier.metrics:
-        console.note("no test split: the validation accuracy chose the epoch, so it is slightly optimistic")
+        chosen = "penalty" if classifier.head in STRENGTHS else "epoch"
+        console.note(
+            f"no test split: the validation photos helped to choose the {chosen}, so their score is a little too good"
+        )
     console.note(next_step(output, tested="test" in classifier.metrics))
     console.note(to_see(output))
 

@@ -146,7 +146,7 @@ class Settings:
         "Head",
         choices=HEADS,
         heads=(),
-        otherwise="linear, in sweeps logistic too; ridge for numbers",
+        otherwise="logistic for few photos, linear for many, both in sweeps; ridge for numbers",
     )
     hidden: tuple[int, ...] = _setting(
         (256,),

@@ -67,6 +67,6 @@ def test_few_photos_have_enough_epochs(tmp_path):
     labels = np.arange(100) % 3
     x = random.normal(size=(100, 20)).astype(np.float32) + np.eye(3, 20, dtype=np.float32)[labels]
     few = feature_cache(tmp_path / "few.h5", x, labels, ["train"] * 100)
-    made = featcache.train_head(few, output=None)
+    made = featcache.train_head(few, output=None, head="linear")
     assert made.training["epochs"] == 5000
     assert 100 < made.training["best_epoch"] < 5000

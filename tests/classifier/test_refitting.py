@@ -88,34 +88,44 @@ def test_outputs_for_folds_that_a_head_has_not_seen_calibrate_it(cache):
     assert classifier.calibration.temperature == pytest.approx(want.temperature, rel=2e-3)
 
 
-@pytest.mark.parametrize("wrong", [0.0, 0.2])
-def test_a_strength_is_chosen_by_folds_as_scikit_learn_does(tmp_path, wrong):
-    x, labels = rows(240)
-    random = np.random.default_rng(1)
-    labels = np.where(random.random(240) < wrong, random.integers(0, CLASSES, 240), labels)
-    cache = feature_cache(tmp_path / "x.h5", x, labels, ["train"] * 120 + ["val"] * 60 + ["test"] * 60)
-    pool = np.arange(180)
-    folds = PredefinedSplit(folds_for(cache, pool, group_by=None, seed=0))
+@pytest.mark.parametrize(("count", "wrong", "seed"), [(180, 0.2, 2), (210, 0.2, 3)])
+def test_a_strength_is_chosen_by_folds_as_scikit_learn_does(tmp_path, count, wrong, seed):
+    x, labels = rows(count + 60)
+    random = np.random.default_rng(seed)
+    labels = np.where(random.random(len(x)) < wrong, random.integers(0, CLASSES, len(x)), labels)
+    cache = feature_cache(
+        tmp_path / "x.h5", x, labels, ["train"] * 120 + ["val"] * (count - 120) + ["test"] * 60
+    )
+    pool = np.arange(count)
+    times = 3 if count <= 200 else 1
+    splits = [PredefinedSplit(folds_for(cache, pool, group_by=None, seed=seed)) for seed in range(times)]
+    folds = splits[0]
     x, labels = cache.features(pool).astype(np.float64), cache.labels[pool]
     heads = [LogisticRegression(C=c, tol=1e-8, max_iter=5000) for c in STRENGTHS["logistic"][1]]
-    told = [cross_val_predict(own, x, labels, cv=folds, method="predict_log_proba") for own in heads]
-    losses = -np.array(told)[:, pool, labels]
+    told = np.array(
+        [
+            [cross_val_predict(own, x, labels, cv=cv, method="predict_log_proba") for cv in splits]
+            for own in heads
+        ]
+    )
+    losses = -told[:, :, pool, labels].mean(axis=1)
+    right = (told.argmax(axis=3) == labels).sum(axis=(1, 2))
     # The strongest penalty within a standard error of the least loss, of the differences on the same rows.
     more = losses - losses[losses.mean(axis=1).argmin()]
-    within = more.mean(axis=1) <= more.std(axis=1, ddof=1) / np.sqrt(180)
-    want = heads[int(within.argmax())]
-    if wrong:
-        assert want.C < heads[losses.mean(axis=1).argmin()].C, "else the rule changes nothing"
+    within = more.mean(axis=1) <= more.std(axis=1, ddof=1) / np.sqrt(count)
+    # Halfway to the strongest that has the most rows right, on a grid of equal factors.
+    want = heads[(int(within.argmax()) + int(right.argmax())) // 2]
+    assert want.C < heads[int(within.argmax())].C, "else the rows that are right change nothing"
     chosen = train_head(cache, output=None, head="logistic", **PLAIN)
     assert chosen.training["c"] == want.C
-    raw = cache.features(np.arange(180, 240))
+    raw = cache.features(np.arange(count, count + 60))
     want = want.fit(x, labels).predict_log_proba(raw)
     uncalibrated = train_head(cache, output=None, head="logistic", calibrate=False, **PLAIN)
     np.testing.assert_allclose(log_softmax(uncalibrated.logits(raw), axis=1), want, atol=5e-3)
 
     def loss(alpha: float) -> float:
         told = cross_val_predict(Ridge(alpha), x, class_targets(labels, CLASSES), cv=folds)
-        rows = -log_softmax(told, axis=1)[np.arange(180), labels]
+        rows = -log_softmax(told, axis=1)[pool, labels]
         return float(np.mean([rows[test].mean() for _, test in folds.split()]))
 
     chosen = train_head(cache, output=None, head="ridge", **PLAIN)
@@ -142,3 +152,21 @@ def test_both_heads_are_saved_and_damage_to_either_is_found(cache, tmp_path):
         np.testing.assert_array_equal(one.parameters["kernel"], other.parameters["kernel"])
     assert loaded.before_refit().judged is None
     assert np.abs(loaded.parameters["kernel"] - loaded.before_refit().parameters["kernel"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("given", "head"),
+    [
+        ({}, "logistic"),
+        ({"c": 0.1, "class_weights": {"bee": 2}}, "logistic"),
+        ({"learning_rate": 0.01, "patience": 2}, "linear"),
+        ({"epochs": 3}, "linear"),
+        ({"head": "linear", "epochs": 3}, "linear"),
+    ],
+)
+def test_the_head_that_nobody_named_suits_the_rows_and_what_was_said(cache, given, head):
+    made = train_head(cache, output=None, calibrate=False, **given)
+    assert made.head == head
+    if head == "logistic":
+        same = train_head(cache, output=None, calibrate=False, head="logistic", **given)
+        np.testing.assert_array_equal(made.parameters["kernel"], same.parameters["kernel"])

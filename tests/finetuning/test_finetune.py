@@ -246,6 +246,15 @@ def test_an_average_lags_behind(classifier):
     np.testing.assert_allclose(averaged, 0.75 * start + 0.25 * stepped, atol=1e-6)
 
 
+def test_a_head_that_was_solved_is_tuned_too(network, photos):
+    """The usual head of few photos."""
+    head = tiny_classifier(network, photos, head="logistic")
+    done = finetune(head, train_from="head", **{**QUICK, "epochs": 1})
+    assert done.classifier.head == "logistic"
+    assert np.isfinite(done.history[-1]["loss"])
+    assert done.trained == ()
+
+
 @pytest.mark.slow
 def test_an_mlp_head_keeps_its_hidden_layer_and_dropout(network, photos):
     head = tiny_classifier(network, photos, head="mlp", hidden=(5,))

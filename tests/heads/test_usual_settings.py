@@ -3,7 +3,7 @@
 import pytest
 
 from featcache.heads.settings import Settings
-from featcache.heads.usual_settings import for_rows
+from featcache.heads.usual_settings import for_rows, usual_head
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,20 @@ def test_what_is_no_penalty_of_classes_has_no_decay(own):
 def test_what_is_said_stays():
     own = Settings(head="mlp", weight_decay=0.0, epochs=7)
     assert for_rows(own, 100, {"weight_decay", "epochs"}) == own
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes", "said", "head"),
+    [
+        (1000, 5, (), "logistic"),
+        (1000, 5, ("seed", "val_fraction", "scaling", "class_weights", "views", "c"), "logistic"),
+        (1562, 5, (), "logistic"),
+        (1563, 5, (), "linear"),  # 10,003,200
+        (100, 100, (), "linear"),
+        (100, 2, ("learning_rate",), "linear"),
+        (100, 2, ("epochs", "c"), "linear"),
+        (100, 1, (), "linear"),  # nothing to tell apart, which only descent can say
+    ],
+)
+def test_the_head_of_few_rows_is_solved_unless_descent_is_meant(rows, classes, said, head):
+    assert usual_head(rows, 1280, classes, said) == head
