@@ -289,7 +289,7 @@ def _finish(chart: Chart, axes: "Axes", x: Frame, y: Frame) -> None:
         for text in axes.get_xticklabels():
             text.set(rotation=40, ha="right", rotation_mode="anchor")
     rows, columns = _legend_above(chart, axes)
-    looks = {"fontsize": 11, "fontweight": "semibold", "color": _INK}
+    looks = {"fontsize": 11, "fontweight": "bold", "color": _INK}
     axes.set_title(fitted(chart.title, 480), loc="left", pad=10 + 14 * rows, **looks)
     axes.set_xlabel(fitted(chart.x.label, 400), color=_SOFT)
     axes.set_ylabel(fitted(chart.y.label, 260), color=_SOFT)
