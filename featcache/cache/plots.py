@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from featcache.core.argument_types import checked_types
+from featcache.core.argument_types import checked_types, require_seed
 from featcache.core.display import percent
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError
@@ -44,9 +44,12 @@ class CachePlots:
         ------
         DataError
             If there are no rows.
+        UsageError
+            If the seed is none.
         MissingExtraError
             If matplotlib is not installed; the extra ``report`` brings it.
         """
+        require_seed(seed)
         new_figure(1, 1)  # refused before anything is read
         return chart_figure(cache_map(cast("FeatureCache", self), split, layer, seed), 7, 5.5)
 

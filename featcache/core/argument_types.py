@@ -31,6 +31,9 @@ _PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 _NUMBERS = {int: Integral, float: Real}
 
 
+SEEDS, SEED_WORDS = range(2**32), "in 0..2^32"
+"""Seeds that every generator of random numbers takes."""
+
 _AS_OPTIONS: ContextVar[bool] = ContextVar("as_options", default=False)
 
 
@@ -72,6 +75,18 @@ def require_type(option: str, value: Any, hint: Any) -> None:
         words = list(dict.fromkeys(_words(each) for each in alternatives))
         expected = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
         raise UsageError(f"{option} {reprlib.repr(value)}: expected {expected}")
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a number that is not in `SEEDS`, which generators of random numbers do not take.
+
+    Raises
+    ------
+    UsageError
+        Naming it.
+    """
+    if seed not in SEEDS:
+        raise UsageError(f"{spelled('seed')} {seed}: expected {SEED_WORDS}")
 
 
 def plain_value(value: Any) -> Any:

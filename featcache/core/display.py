@@ -32,6 +32,13 @@ def percents(low: float, high: float) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f} %"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, such as ``"1 photo"`` and ``"2 classes"``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def some(names: Sequence[str], most: int = 5) -> str:
     """Return the first names, and how many there are beyond them."""
     more = f", … ({len(names)})" if len(names) > most else ""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict
 
-from featcache.core.argument_types import spelled
+from featcache.core.argument_types import SEED_WORDS, SEEDS, spelled
 from featcache.core.schema import Limit, Setting, check_settings, declare, require_sensible, settings_of
 from featcache.errors import UsageError
 from featcache.heads.weights_by_class import EXAMPLE, WORDS, is_weights
@@ -39,7 +39,7 @@ BOUND = Limit(lambda value: value > 0, "above 0")
 DURATION = Limit(lambda epochs: 0 <= epochs < math.inf, "0 or more epochs")
 AT_LEAST_ONE = Limit(lambda count: count >= 1, "at least 1")
 STEP = Limit(lambda rate: rate <= 100, "at most 100, and usually below 1")
-SEED = Limit(lambda seed: 0 <= seed < 2**32, "in 0..2^32")
+SEED = Limit(lambda seed: seed in SEEDS, SEED_WORDS)
 WIDTHS = Limit(lambda widths: bool(widths) and min(widths) >= 1, "one or more widths of at least 1")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.display import percent
+from featcache.core.display import percent, percents
 from featcache.core.identity import canonical_json
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 
@@ -131,6 +131,14 @@ def score_text(value: float | None, task: str) -> str:
     if value is None or not math.isfinite(value):
         return "diverged"
     return f"R² {value:.3f}" if task == REGRESSION else percent(value)
+
+
+def interval_text(ends: Sequence[float | None], task: str) -> str:
+    """Return an interval of scores in words, as `score_text`; ``unknown`` where an end is no number."""
+    low, high = ends
+    if low is None or high is None:
+        return "unknown"
+    return f"{low:.3f} to {high:.3f}" if task == REGRESSION else percents(low, high)
 
 
 def cell(text: str, value: float | None) -> dict[str, Any]:

@@ -90,6 +90,8 @@ def open_material(paths: Sequence[Given], wishes: Wishes) -> Material:
             f"{places[kinds.index(CACHE)]} is a cache, which has no scores to compare; name classifiers and sweeps, or "
             "the cache alone; to score a classifier on it: --cache"
         )
+    if len({os.path.realpath(place) for place in places}) < len(places):
+        raise UsageError(f"{' '.join(map(str, places))}: one of these is named twice; name each once")
     others = [_OPENING[kind](place, wishes) for kind, place in zip(kinds[1:], places[1:], strict=True)]
     return replace(first, compared=_contestants([first, *others], places))
 
@@ -130,8 +132,7 @@ def _of_classifier(folder: Path, wishes: Wishes) -> Material:
 
     classifier = Classifier.load(folder)
     notes: list[str] = []
-    judge, scored = _score(classifier, wishes, notes)
-    cache = scored.cache if scored else None
+    judge, cache, scored = _score(classifier, wishes, notes)
     photos = _photos(cache, classifier.provenance["dataset"], wishes)
     material = Material(
         path=folder,
@@ -232,14 +233,15 @@ _OPENING: Mapping[str, Callable[[Path, Wishes], Material]] = {
 
 def _score(
     classifier: "Classifier", wishes: Wishes, notes: list[str]
-) -> "tuple[Classifier, ScoredRows | None]":
-    """Return the classifier that is shown and its answers; ``None`` where there are no features for it.
+) -> "tuple[Classifier, FeatureCache | None, ScoredRows | None]":
+    """Return the classifier that is shown, its features and its answers; ``None`` where there are none.
 
     A head that was fitted again on validation rows cannot be judged by them: there, it is shown as it was before.
     """
     from featcache.classifier.evaluation import score_rows
     from featcache.classifier.scored.seen import count_seen
 
+    cache = None
     try:
         cache = _features(classifier, wishes)
         scored = score_rows(classifier, cache, wishes.split, tta=classifier.tta)
@@ -247,19 +249,20 @@ def _score(
         if wishes.cache is not None or wishes.photos is not None or wishes.split is not None:
             raise
         notes.append(f"{_saved(classifier)} ({error}).")
-        return classifier, None
+        # The same photos under other labels would be shown as its own.
+        return classifier, cache if cache and cache.classes == tuple(classifier.classes) else None, None
     before = classifier.before_refit()
     if before is classifier or classifier.seen is None:
-        return classifier, scored
+        return classifier, cache, scored
     if not count_seen(classifier.seen, cache.sha256[scored.rows]):
-        return classifier, scored
+        return classifier, cache, scored
     images = classifier.training.get("refitted", {}).get("images")
     which = f"all {images:,} training and validation images" if images else "them"
     notes.append(
         f"The head was fitted again on {which} at last, and so it predicts; the scores here are of the head before "
         f"that, which had not learnt from these {SPLIT_WORDS.get(scored.split, scored.split)} photos."
     )
-    return before, score_rows(before, cache, wishes.split, tta=before.tta)
+    return before, cache, score_rows(before, cache, wishes.split, tta=before.tta)
 
 
 def _sentence(text: str) -> str:
@@ -273,7 +276,10 @@ def _saved(classifier: "Classifier") -> str:
         if classifier.metrics
         else "There are no scores"
     )
-    return f"{kept}: its features are not to be had, so that its answers cannot be looked at; name --photos or --cache"
+    return (
+        f"{kept}: there are no rows to score it on, so that its answers cannot be looked at; name --photos, --cache or "
+        "--split"
+    )
 
 
 def _features(classifier: "Classifier", wishes: Wishes) -> FeatureCache:

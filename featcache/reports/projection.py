@@ -47,7 +47,8 @@ def project(features: np.ndarray, *, tsne: bool = False, seed: int = 0) -> Proje
         float ``[n, …]``; what lies behind the first axis is one vector.
     tsne
         Whether t-SNE does it (van der Maaten and Hinton, JMLR 9, 2008, in openTSNE's implementation), from `TSNE_WIDTH`
-        principal components. Of fewer than `LEAST_FOR_TSNE` rows principal components always do.
+        principal components. Of fewer than `LEAST_FOR_TSNE` rows, or of rows that are all alike, principal components
+        always do.
     seed
         Of t-SNE.
 
@@ -59,8 +60,8 @@ def project(features: np.ndarray, *, tsne: bool = False, seed: int = 0) -> Proje
     flat = np.asarray(features).reshape(len(features), math.prod(np.shape(features)[1:]))
     if tsne:
         embed = _open_tsne()
-        if len(flat) >= LEAST_FOR_TSNE:
-            start, _ = principal_components(flat, TSNE_WIDTH)
+        start, shares = principal_components(flat, TSNE_WIDTH)
+        if len(flat) >= LEAST_FOR_TSNE and any(shares):  # of rows that are all alike it gives NaN
             perplexity = min(30.0, (len(flat) - 1) / 3)
             found = embed(perplexity=perplexity, random_state=seed, n_jobs=1).fit(start)
             return Projection(np.asarray(found, np.float64), "tsne")

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from featcache.core.argument_types import checked_types
+from featcache.core.argument_types import checked_types, require_seed, spelled
 from featcache.core.disk.files import make_folder, replace_file
 from featcache.core.disk.names import FILE, kind_of, read_file, require_free
 from featcache.core.disk.storage import storage_errors
@@ -90,6 +90,7 @@ class Report:
         """The whole page, which needs no network and no other file."""
         return self._html
 
+    @checked_types()
     def write(self, output: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the page to a file, at once or not at all; an earlier report there is replaced.
 
@@ -114,6 +115,7 @@ class Report:
             replace_file(path, content)
         return path
 
+    @checked_types()
     def figures(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write every chart of the page as SVG and PNG; returns the files.
 
@@ -145,7 +147,7 @@ class Report:
         )
 
 
-@checked_types(but=("path",))
+@checked_types()
 def report(
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] | None = None,
@@ -209,9 +211,10 @@ def report(
     """
     require_extra()
     if map not in MAPS:
-        raise UsageError(f"map {map!r}: expected {' or '.join(MAPS)}")
+        raise UsageError(f"{spelled('map')} {map!r}: expected {' or '.join(MAPS)}")
     if pictures < 0:
-        raise UsageError(f"pictures {pictures}: expected 0 or more")
+        raise UsageError(f"{spelled('pictures')} {pictures}: expected 0 or more")
+    require_seed(seed)
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     kinds_of([Path(each) for each in paths])
     if output is not None:

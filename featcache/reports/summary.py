@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from featcache.core.display import SPLIT_WORDS, percent, percents, some
-from featcache.core.tasks import MULTILABEL, REGRESSION
+from featcache.core.display import SPLIT_WORDS, counted, percent, percents, some
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, UNLABELLED
 
 if TYPE_CHECKING:
     from featcache.cache import FeatureCache
@@ -60,7 +60,7 @@ def summarised(material: "Material") -> Summary:
     heads, facts = [], []
     if scores and material.classifier is not None:
         found = _score_facts(material.classifier.task, scores)
-        heads.append(f"{found[0].value} {_of_what(material.classifier.task)} {_rows(scores)}")
+        heads.append(f"{found[0].value} {_of_what(material.classifier.task, scores)} {_rows(scores)}")
         facts += found
     if material.run is not None and (verdict := (material.run.get("finished") or {}).get("verdict")):
         heads.append(f"fine-tuning: {verdict}")
@@ -71,9 +71,7 @@ def summarised(material: "Material") -> Summary:
         )
     if (cache := material.cache) is not None:
         facts += _cache_facts(cache)
-        heads = heads or [
-            f"{len(cache):,} photos of {len(cache.classes)} {cache.task}: {some(cache.classes)}"
-        ]
+        heads = heads or [_cache_words(cache)]
     return Summary(_title(material), "; ".join(heads or ["No scores were saved with it"]), tuple(facts))
 
 
@@ -123,10 +121,23 @@ def _title(material: "Material") -> str:
 
 def _rows(scores: Mapping[str, Any]) -> str:
     split = scores.get("split", "")
-    return f"{scores.get('count', 0):,} {SPLIT_WORDS.get(split, split)} photos"
+    return counted(scores.get("count", 0), f"{SPLIT_WORDS.get(split, split)} photo")
 
 
-def _of_what(task: str) -> str:
+def _cache_words(cache: "FeatureCache") -> str:
+    """Return what a cache is of, in words."""
+    photos = counted(len(cache), "photo")
+    if cache.task == UNLABELLED:
+        return f"{photos} without labels"
+    return f"{photos} of {counted(len(cache.classes), _NOUNS[cache.task])}: {some(cache.classes)}"
+
+
+_NOUNS = {MULTICLASS: "class", MULTILABEL: "label", REGRESSION: "number"}
+
+
+def _of_what(task: str, scores: Mapping[str, Any]) -> str:
+    if task == REGRESSION and scores["r2"] < 0:
+        return "is R², worse than always answering the mean, on"
     return {MULTILABEL: "of the answers right on", REGRESSION: "of the variance explained on"}.get(
         task, "right on"
     )
@@ -183,20 +194,14 @@ def _chosen(sweep: Mapping[str, Any], *, scored: bool) -> str:
     chosen = sweep["chosen"]
     few = "" if chosen["shots"] is None else f" with {shots_text(chosen['shots'])}"
     which = f"{chosen['head']} on {chosen['cache']} {chosen['layer']}{few}"
-    return f"{'by ' if scored else ''}{which}, chosen of {sweep['heads']:,} heads"
+    return f"{'by ' if scored else ''}{which}, chosen of {counted(sweep['heads'], 'head')}"
 
 
 def _cache_facts(cache: "FeatureCache") -> list[Fact]:
     missing = len(cache.quarantined())
-    return [
-        Fact(
-            "photos",
-            f"{len(cache):,}",
-            f"{missing:,} could not be read." if missing else "All of them could be read.",
-        ),
-        Fact(
-            "classes" if cache.targets is None else "targets",
-            f"{len(cache.classes):,}",
-            "What the photos are labelled with.",
-        ),
-    ]
+    unread = f"{missing:,} could not be read." if missing else "All of them could be read."
+    facts = [Fact("photos", f"{len(cache):,}", unread)]
+    if cache.task != UNLABELLED:
+        name = "classes" if cache.targets is None else "targets"
+        facts.append(Fact(name, f"{len(cache.classes):,}", "What the photos are labelled with."))
+    return facts

@@ -9,7 +9,7 @@ from featcache.core.disk.jsonl import read_lines
 from featcache.core.disk.names import require_file
 from featcache.core.disk.storage import storage_errors
 from featcache.core.documents.document_format import DocumentFormat, read_limited
-from featcache.core.documents.kinds import Items, Kind, Maybe, Number, Record, Table, Text, Whole
+from featcache.core.documents.kinds import Flag, Items, Kind, Maybe, Number, Record, Table, Text, Whole
 from featcache.core.tasks import TASKS
 from featcache.sweeps.lines import EARLIER_LINE, FORMAT, LINE
 from featcache.sweeps.results import RESULTS, SUMMARY
@@ -30,18 +30,20 @@ _ENTRY: dict[str, Kind] = {
     "trials": Whole(1),
 }
 
+_TEST = Record({"mean": _SCORE, "interval": Items(_SCORE, 2, 2), "count": Whole(0)})
+
 _CONTENDER = Record(
     {
         **_ENTRY,
         "behind_by": _SCORE,
         "interval": Items(_SCORE, 2, 2),
         "p_value": _SCORE,
-        "told_apart": Kind(),
+        "told_apart": Flag(),
     }
 )
 
 _CHOICE = Record(
-    {**_ENTRY, "test": Maybe(Table()), "contenders": Items(_CONTENDER)},
+    {**_ENTRY, "test": Maybe(_TEST), "contenders": Items(_CONTENDER)},
     {"image_floor": _SCORE, "instead_of": Maybe(Record(_ENTRY))},
 )
 

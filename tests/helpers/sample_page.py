@@ -21,6 +21,8 @@ PARTS = """\
 {{ table(columns, rows, caption="Precision and recall", filter=true, id="classes", strong=(1,)) }}
 <h3>Photos</h3>
 {{ gallery(photos) }}
+<h4>{{ "n" * 200 }}</h4>
+{% call more("n" * 200) %}A name of a class without a place to break it.{% endcall %}
 {% call more("More photos") %}{{ photo(none, "gone.jpg", "cat, 51.0 %", "wrong", id="gone") }}{% endcall %}
 """
 

@@ -191,7 +191,10 @@ def test_t_sne_of_too_few_photos_is_told(tmp_path):
     pytest.importorskip("openTSNE", reason="openTSNE, the extra `tsne`, is not installed")
     features = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     cache = feature_cache(tmp_path / "a.h5", features, [0, 1, 2], ["train"] * 3)
-    assert "There are too few photos for t-SNE." in section(material(cache=cache, tsne=True)).content["told"]
+    assert (
+        "There are too few photos that differ for t-SNE."
+        in section(material(cache=cache, tsne=True)).content["told"]
+    )
 
 
 def test_features_that_are_no_numbers_are_refused(tmp_path, monkeypatch):

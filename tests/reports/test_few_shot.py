@@ -61,6 +61,15 @@ def test_it_says_what_more_photos_give():
     assert texts(found)[2][2:] == ("diverged", "85.0 % (80.0–89.0 %)")
 
 
+def test_a_test_score_that_was_no_number_is_told_and_not_drawn():
+    unknown = {**TEST, "mean": None, "interval": [None, None]}
+    found = section(
+        material(sweep={"task": "classes", "shots": [{"shots": None, "test": unknown}]}, lines=LINES)
+    )
+    assert texts(found)[2][-1] == "diverged (unknown)"
+    assert list(found.charts[0].series[-1].x) == []
+
+
 def test_of_one_seed_there_is_no_spread():
     lines = tuple(line(score=score, shots=shots) for shots, score in ((5, 0.6), (20, 0.5)))
     found = section(material(sweep={"task": "classes"}, lines=lines))

@@ -82,6 +82,17 @@ def test_it_says_what_was_chosen_and_why(made):
     assert "40.0 %" in floor
 
 
+def test_what_was_no_number_is_unknown(made):
+    made["chosen"]["test"] |= {"mean": None, "interval": [None, None]}
+    made["chosen"]["contenders"][0]["interval"] = [None, None]
+    found = section(material(sweep=made))
+    assert any(
+        "read once and for this one only: diverged (95 % interval unknown)" in one
+        for one in found.content["why"]
+    )
+    assert [row["interval"] for row in found.data["rows"] if row["verdict"] == "not told apart"] == [None]
+
+
 def test_of_one_configuration_there_is_nothing_to_compare():
     found = section(material(sweep=summary([TAKEN], TAKEN)))
     assert found.headline == "One configuration was tried: logistic, validation 90.0 %"

@@ -212,6 +212,43 @@ def test_wrong_arguments_are_told(made):
         report(made / "head", pictures=-1)
     with pytest.raises(UsageError, match="map 'umap': expected pca or tsne"):
         report(made / "head", map="umap")
+    for seed in (-1, 2**70):
+        with pytest.raises(UsageError, match=rf"seed {seed}: expected in 0\.\.2\^32"):
+            report(made / "head", seed=seed)
+    for path in (3, None, b"head", [3]):
+        with pytest.raises(UsageError, match=r"path .*: expected text, a path or a list of texts or paths"):
+            report(path)
+    with pytest.raises(UsageError, match="output None: expected text or a path"):
+        report(made / "own.h5", pictures=0).write(None)
+
+
+def test_the_same_classifier_twice_is_no_comparison(made):
+    with pytest.raises(UsageError, match=r"head.*head.*: one of these is named twice; name each once"):
+        report([made / "head", made / ".." / made.name / "head"])
+
+
+def test_a_cache_without_rows_to_score_is_shown_with_the_scores_that_were_saved(tmp_path):
+    features, labels = blobs(45)
+    cache = feature_cache(tmp_path / "own.h5", features, labels, ["train"] * 45)
+    train_head(cache, output=tmp_path / "head", head="ridge")
+    found = report(tmp_path / "head")
+    assert re.match(r"\d+\.\d % right on 9 validation photos$", found.summary.headline)
+    assert "there are no rows to score it on" in found.material.notes[0]
+    assert [section.key for section in found.sections] == ["data", "recipe", "map"]
+    other = feature_cache(tmp_path / "own.h5", features, labels, ["train"] * 45, classes=("p", "q", "r"))
+    assert other.classes == ("p", "q", "r")
+    assert [section.key for section in report(tmp_path / "head").sections] == ["recipe"]
+
+
+def test_one_photo_and_photos_without_labels_are_told_in_words(tmp_path):
+    one = feature_cache(tmp_path / "one.h5", np.ones((1, 4), np.float32), [0], ["train"], classes=("a",))
+    assert report(one.path).summary.headline == "1 photo of 1 class: a"
+    photos = photo_folder(tmp_path / "photos", {".": 2})
+    with registered():
+        extract(photos, backbone=tiny_network(), output=tmp_path / "own.h5", unlabelled=True)
+    found = report(tmp_path / "own.h5")
+    assert found.summary.headline == "2 photos without labels"
+    assert [fact.name for fact in found.summary.facts] == ["photos"]
 
 
 def test_progress_counts_the_sections(made):

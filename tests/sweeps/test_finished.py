@@ -58,6 +58,32 @@ def test_a_damaged_summary_is_told(folder, change, said):
         read_sweep(folder)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("test", {"mean": 1.0, "count": 10}, r"chosen\.test\.interval is missing"),
+        (
+            "test",
+            {"mean": [1], "count": 10, "interval": [0, 1]},
+            r"chosen\.test\.mean is a list of 1, expected",
+        ),
+        (
+            "test",
+            {"mean": 1.0, "count": 10, "interval": [0, "1"]},
+            r"chosen\.test\.interval\[1\] is '1', expected",
+        ),
+        ("contenders", [{}], r"chosen\.contenders\[0\]\.cache is missing"),
+    ],
+)
+def test_a_damaged_choice_is_told(folder, key, value, said):
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["chosen"][key] = value
+    path.write_text(json.dumps(summary))
+    with pytest.raises(IntegrityError, match=rf"summary\.json is damaged: {said}"):
+        read_sweep(folder)
+
+
 def test_damaged_lines_are_counted_and_left_as_they_are(folder):
     path = folder / "results.jsonl"
     first, *others = path.read_text().splitlines()

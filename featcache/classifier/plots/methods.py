@@ -11,7 +11,7 @@ from featcache.classifier.plots.figures import (
 )
 from featcache.classifier.plots.pictures import pictures_of
 from featcache.classifier.scored.rows import Photos
-from featcache.core.argument_types import checked_types
+from featcache.core.argument_types import checked_types, require_seed
 from featcache.core.tasks import MULTICLASS, TASK_NAMES
 from featcache.errors import UsageError
 
@@ -105,6 +105,7 @@ class ClassifierPlots:
             raise UsageError(
                 f"which={which!r}, count={count}: expected 'random' or 'mistakes', and a count of at least 1"
             )
+        require_seed(seed)
         scored = self._scored(cache, split, tta)
         rows = chosen_rows(scored, which, count, seed)
         names = [scored.images.files[row] for row in rows.tolist()] if scored.images else []

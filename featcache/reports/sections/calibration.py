@@ -7,7 +7,7 @@ import numpy as np
 
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.rejection import Rejection, by_confidence, rejection_at
-from featcache.core.display import percent
+from featcache.core.display import counted, percent
 from featcache.metrics.classification import ReliabilityBin, expected_calibration_error, reliability
 from featcache.metrics.intervals import wilson_interval
 from featcache.pages.chart import Axis, Chart, Series
@@ -174,7 +174,7 @@ def _bin_series(name: str, bins: Sequence[ReliabilityBin], *, colour: int) -> Se
         high=[high for _, high in ends],
         colour=colour,
         texts=[
-            f"{each.count:,} photos, {percent(each.confidence)} sure, {percent(each.accuracy)} right"
+            f"{counted(each.count, 'photo')}, {percent(each.confidence)} sure, {percent(each.accuracy)} right"
             for each in bins
         ],
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from featcache.core.display import SPLIT_WORDS, percent, percents
+from featcache.core.display import SPLIT_WORDS, counted, percent, percents
 from featcache.core.tasks import REGRESSION
 from featcache.metrics.comparison import Comparison, compare
 from featcache.pages.chart import Axis, Chart, Series
@@ -157,7 +157,7 @@ def _note(order: Sequence[Contestant], *, same: bool) -> str:
     if not same:
         return "Each on its own rows, which are not the same: see the table."
     scores = order[0].scores
-    rows = f"{scores['count']:,} {SPLIT_WORDS.get(scores['split'], scores['split'])} photos"
+    rows = counted(scores["count"], f"{SPLIT_WORDS.get(scores['split'], scores['split'])} photo")
     return f"All on the same {rows}; whiskers are 95 % intervals."
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.display import escaped, percent, percents
+from featcache.core.display import counted, escaped, percent, percents
 from featcache.metrics.classification import Evaluation, evaluate
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.reports.material import Material
@@ -172,7 +172,7 @@ def _chart(rows: Scored, pairs: Sequence[Pair]) -> Chart | None:
         f"{escaped(rows.classes[pair.truth])} → {escaped(rows.classes[pair.guess])}" for pair in pairs
     )
     counts = [pair.count for pair in pairs]
-    shares = [f"{pair.count:,} photos, {percent(pair.share)} of the class" for pair in pairs]
+    shares = [f"{counted(pair.count, 'photo')}, {percent(pair.share)} of the class" for pair in pairs]
     return Chart(
         name="confused-pairs",
         title="Pairs of classes that are confused most",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.checks.rows import WHOLE, check_rows
+from featcache.core.display import counted
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.reports.class_rows import NARROW
@@ -131,7 +132,8 @@ def _headline(
     copies: Sequence[Sequence[int]],
 ) -> str:
     splits = ", ".join(f"{_named(split)} {len(cache.rows_of(split)):,}" for split in counts)
-    parts = [f"{len(cache):,} photos ({splits})" if len(counts) > 1 else f"{len(cache):,} photos"]
+    photos = counted(len(cache), "photo")
+    parts = [f"{photos} ({splits})" if len(counts) > 1 else photos]
     total = {
         name: sum(own[name] for own in counts.values())
         for name in cache.classes
@@ -147,13 +149,13 @@ def _headline(
         )
     if unread:
         parts.append(f"{len(unread):,} could not be read")
-    counted = {
+    odd = {
         "in several splits": sum(_leaks(cache, rows) for rows in copies),
         "there with different labels": sum(_contradict(cache, rows) for rows in copies),
     }
-    if not any(counted.values()):
-        counted = {"there more than once": len(copies)}
-    parts += [f"{n:,} {'photo is' if n == 1 else 'photos are'} {what}" for what, n in counted.items() if n]
+    if not any(odd.values()):
+        odd = {"there more than once": len(copies)}
+    parts += [f"{n:,} {'photo is' if n == 1 else 'photos are'} {what}" for what, n in odd.items() if n]
     return "; ".join(parts)
 
 

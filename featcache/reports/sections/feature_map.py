@@ -231,7 +231,7 @@ def _told(material: Material, shown: Shown, map_: Projection, layer: str) -> lis
             f"{percent(first + second)} together: what overlaps here may be apart in the other dimensions."
         )
         if material.tsne:
-            told.append("There are too few photos for t-SNE.")
+            told.append("There are too few photos that differ for t-SNE.")
     else:
         told.append(
             "By t-SNE: who is near to whom means something; sizes of groups and distances between them mean little."

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featcache.core.display import percents
-from featcache.core.tasks import MULTICLASS, REGRESSION
+from featcache.core.tasks import MULTICLASS
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.reports.configurations import (
     Configuration,
     cell,
     difference_text,
+    interval_text,
     number_columns,
     read_configurations,
     score_label,
@@ -113,7 +113,11 @@ def _tested(
 ) -> Series:
     """Return the choices' scores on the test rows."""
     own = [(place, tests[few]) for place, few in enumerate(shots) if tests.get(few)]
-    known = [(place, test) for place, test in own if test is not None]
+    known = [
+        (place, test)
+        for place, test in own
+        if test is not None and None not in (test["mean"], *test["interval"])
+    ]
     return Series(
         "the choice on test rows",
         [place for place, _ in known],
@@ -134,8 +138,7 @@ def _spread(one: Configuration | None, task: str) -> str:
     if len(one.by_seed) < 2:
         return score_text(one.score, task)
     low, high = min(one.by_seed), max(one.by_seed)
-    ends = f"{low:.3f} to {high:.3f}" if task == REGRESSION else percents(low, high)
-    return f"{score_text(one.score, task)} ({ends})"
+    return f"{score_text(one.score, task)} ({interval_text((low, high), task)})"
 
 
 def _cells(
@@ -148,7 +151,7 @@ def _cells(
     test = tests.get(few)
     told = "" if test is None else score_text(test["mean"], task)
     if test is not None and task == MULTICLASS:
-        told += f" ({percents(*test['interval'])})"
+        told += f" ({interval_text(test['interval'], task)})"
     scores = (line[number] for line in lines.values())
     return (
         cell(_word(few), number),

@@ -9,6 +9,7 @@ from featcache.pages.chart import Axis, Chart, Series
 from featcache.reports.configurations import (
     cell,
     entry_name,
+    interval_text,
     number_columns,
     same_head,
     score_label,
@@ -99,8 +100,8 @@ def _verdict(entry: Entry, chosen: Entry) -> dict[str, Any]:
     for other in chosen.get("contenders") or ():
         if _is_same(entry, other):
             # The interval is of the chosen minus this one.
-            low, high = other["interval"]
-            ends = [chosen["val_accuracy"] - high, chosen["val_accuracy"] - low]
+            low, high, score = *other["interval"], chosen["val_accuracy"]
+            ends = None if None in (low, high, score) else [score - high, score - low]
             return {"verdict": APART if other["told_apart"] else ALIKE, "interval": ends}
     first = chosen.get("instead_of")
     taken = first is not None and _is_same(entry, first)
@@ -140,11 +141,9 @@ def _why(chosen: Entry, rows: Sequence[Mapping[str, Any]], task: str) -> list[st
     else:
         told.append("It has the highest mean score on the validation rows.")
     if test := chosen.get("test"):
-        low, high = test["interval"]
-        interval = f"{low:.3f} to {high:.3f}" if task == REGRESSION else percents(low, high)
         told.append(
             f"On {test['count']:,} test rows, read once and for this one only: {score_text(test['mean'], task)} "
-            f"(95 % interval {interval})."
+            f"(95 % interval {interval_text(test['interval'], task)})."
         )
     else:
         told.append("There were no test rows: its score is the one that it was chosen by, a little too good.")
@@ -193,7 +192,9 @@ def _chart(rows: Sequence[Mapping[str, Any]], chosen: Entry, task: str) -> Chart
                 )
             )
     names = tuple(row["name"] for row in shown)
-    line = ((chosen["val_accuracy"], "chosen"),) if len(shown) > 1 else ()
+    line = (
+        ((chosen["val_accuracy"], "chosen"),) if len(shown) > 1 and chosen["val_accuracy"] is not None else ()
+    )
     return Chart(
         name="leaderboard",
         title="The leading configurations by validation score",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.core.disk.storage import amount
+from featcache.core.display import counted
 from featcache.errors import FeatcacheError
 from featcache.reports.configurations import setting_name, value_text
 from featcache.reports.material import Material
@@ -172,7 +173,7 @@ def _cost(material: Material) -> list[Fact]:
     if cache is not None:
         each = sum(spec.row_bytes for spec in cache.layers.values())
         facts += [
-            Fact("disk", amount(cache.nbytes), f"The cache of {len(cache):,} photos."),
+            Fact("disk", amount(cache.nbytes), f"The cache of {counted(len(cache), 'photo')}."),
             Fact("features", amount(each), "Of one photo, all layers together."),
         ]
     if classifier is not None:

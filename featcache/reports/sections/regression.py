@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from featcache.core.display import escaped, percent
+from featcache.core.display import counted, escaped, percent
 from featcache.core.tasks import REGRESSION
 from featcache.metrics.intervals import mean_interval
 from featcache.metrics.regression import RegressionEvaluation, evaluate_regression
@@ -239,7 +239,7 @@ def _histogram(rows: Scored, t: int) -> Chart:
                 "bars",
                 colour=0,
                 texts=[
-                    f"{count:,} photos off by {_n(low)} to {_n(high)}"
+                    f"{counted(count, 'photo')} off by {_n(low)} to {_n(high)}"
                     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True)
                 ],
             ),
