@@ -25,6 +25,7 @@ from frozen_head import Output, Weights
 from PIL import Image, ImageDraw
 
 import featcache
+from featcache.explanations.channels import ChannelGrids, activations, filters
 
 SHOWN = 4
 """Photos whose heat is shown, at most."""
@@ -74,12 +75,12 @@ def look_inside(
 def explained(output: Path, maps: list[str], photos: list[Path]) -> None:
     """Write the heat over photos, what stages make of the first one, and the filters of the first convolution."""
     folder = output / "classifier"
-    drawn = {
+    drawn: dict[str, featcache.Explanation | ChannelGrids] = {
         "heat": featcache.explain(folder, photos),
-        "filters": featcache.explain(folder, [], filters=True),
+        "filters": filters(folder),
     }
     for stage in dict.fromkeys((maps[0], maps[len(maps) // 2], maps[-1])):
-        drawn[f"activations-{stage}"] = featcache.explain(folder, photos[:1], activations=stage)
+        drawn[f"activations-{stage}"] = activations(folder, photos[:1], stage)
     for name, picture in drawn.items():
         (output / f"{name}.png").write_bytes(picture.to_png())
 
