@@ -89,8 +89,8 @@ def test_help_names_the_words_the_heads_and_the_default_of_a_setting(cli):
     assert "--activation" in text
     assert "mlp: after each hidden layer: relu, gelu, silu or tanh." in text
     assert (
-        "linear, mlp, logistic, ridge, knn or prototype [default: linear, in sweeps logistic too; ridge for numbers]."
-        in text
+        "linear, mlp, logistic, ridge, knn or prototype [default: logistic for few photos, linear for many, both in "
+        "sweeps; ridge for numbers]." in text
     )
     swept = " ".join(cli("sweep", "--help").out.split())
     assert "--lr VALUES Step size [default: 1e-4:1e-2:log3]." in swept
