@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from featcache.core.display import counted
 from featcache.core.tasks import UNLABELLED
 from featcache.datasets import Dataset, Record, open_dataset
 from featcache.errors import FeatcacheError, FeatcacheWarning, ImageError
@@ -78,7 +79,8 @@ def find_photos(
             moved=f"There are no pictures: {place} holds none of the {len(ids)} photos{first}; {GIVE_THEM}."
         )
     moved = (
-        f"{missing} of {len(ids)} photos are not in {place} any more and come without a picture."
+        f"{missing} of {counted(len(ids), 'photo')} {'is' if missing == 1 else 'are'} not in {place} any more, without "
+        "a picture here."
         if missing
         else ""
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from featcache.errors import ImageError
+from featcache.errors import FeatcacheError
 from featcache.images import decoding
 
 _ACROSS = 16
@@ -54,6 +54,8 @@ class Sprites:
     ----------
     missing : dict of str to str
         Photos that were asked for and have no picture, and why.
+    unread : dict of str to str
+        Those of them that could not be read.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Sprites:
         self._places: dict[str, Thumbnail] = {}
         self._pixels: list[np.ndarray] = []
         self.missing: dict[str, str] = {}
+        self.unread: dict[str, str] = {}
 
     def of(self, name: str) -> Thumbnail | None:
         """Return the place of a photo's thumbnail; ``None`` where there is no picture to be had.
@@ -86,8 +89,8 @@ class Sprites:
             return None
         try:
             pixels = thumbnail_pixels(self._read(name), self._side)
-        except (ImageError, OSError) as error:
-            self.missing[name] = str(error)
+        except (FeatcacheError, OSError) as error:
+            self.missing[name] = self.unread[name] = str(error)
             return None
         sheet, cell = divmod(len(self._pixels), _ACROSS**2)
         row, column = divmod(cell, _ACROSS)

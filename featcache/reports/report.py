@@ -12,7 +12,7 @@ from featcache.core.argument_types import checked_types, require_seed, spelled
 from featcache.core.disk.files import make_folder, replace_file
 from featcache.core.disk.names import FILE, kind_of, read_file, require_free
 from featcache.core.disk.storage import storage_errors
-from featcache.core.display import html_table
+from featcache.core.display import counted, html_table
 from featcache.core.documents.json_text import plain
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
@@ -249,6 +249,8 @@ def make_report(material: "Material", *, on_progress: OnProgress | None = None) 
         progress.done += 1
         if on_progress is not None:
             on_progress(progress)
+    if told := _unread(material):
+        material = replace(material, moved=" ".join(filter(None, [material.moved, told])))
     summary = summarised(material)
     page = render(
         "page.html",
@@ -262,6 +264,15 @@ def make_report(material: "Material", *, on_progress: OnProgress | None = None) 
         generator=GENERATOR,
     )
     return Report(material, summary, tuple(sections), None, page)
+
+
+def _unread(material: "Material") -> str:
+    """Say of how many photos that are there no picture can be shown, and why of the first."""
+    there = {record.id for record in material.dataset.records} if material.dataset else set()
+    lost = [(name, why) for name, why in material.sprites.unread.items() if name in there]
+    if not lost:
+        return ""
+    return f"{counted(len(lost), 'photo')} without a picture, the first is {lost[0][0]}: {lost[0][1].splitlines()[0]}."
 
 
 def _maker(name: str) -> "Callable[[Material], Section | None]":

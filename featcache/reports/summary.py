@@ -137,7 +137,7 @@ _NOUNS = {MULTICLASS: "class", MULTILABEL: "label", REGRESSION: "number"}
 
 def _of_what(task: str, scores: Mapping[str, Any]) -> str:
     if task == REGRESSION and scores["r2"] < 0:
-        return "is R², worse than always answering the mean, on"
+        return "is R², worse than always answering the mean, on"  # a negative share means nothing
     return {MULTILABEL: "of the answers right on", REGRESSION: "of the variance explained on"}.get(
         task, "right on"
     )

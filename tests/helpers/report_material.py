@@ -29,7 +29,7 @@ class CountingSprites(Sprites):
     """Gives every photo a place on a sheet, or none, and remembers which were asked for."""
 
     def __init__(self, *, there: bool = True) -> None:
-        self.there, self.asked = there, []
+        self.there, self.asked, self.unread = there, [], {}
 
     def of(self, name: str) -> Thumbnail | None:
         self.asked.append(name)

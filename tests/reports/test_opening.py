@@ -123,7 +123,7 @@ def test_a_photo_that_is_another_one_now_is_not_shown(tmp_path):
     shutil.copyfile(photos / cache.ids[3], photos / other)
     (photos / gone).unlink()
     found = opened(tmp_path / "own.h5")
-    assert found.moved == f"1 of 6 photos are not in {photos} any more and come without a picture."
+    assert found.moved == f"1 of 6 photos is not in {photos} any more, without a picture here."
     assert found.read(same) == (photos / same).read_bytes()
     with pytest.raises(DataError, match="is another picture than its features were computed of"):
         found.read(other)

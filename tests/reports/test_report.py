@@ -125,6 +125,16 @@ def test_other_tasks_have_pages_too(tmp_path, task):
     assert words[task] in found.summary.headline
 
 
+def test_numbers_that_are_worse_than_their_mean_are_no_share(tmp_path):
+    random = np.random.default_rng(0)
+    features, targets = random.normal(size=(45, 30)).astype(np.float32), random.normal(size=(45, 1))
+    splits = ["train"] * 30 + ["test"] * 15
+    cache = feature_cache(tmp_path / "a.h5", features, targets, splits, task="numbers", classes=("p",))
+    train_head(cache, output=tmp_path / "c", head="ridge", l2=1e-6)
+    headline = report(tmp_path / "c").summary.headline
+    assert re.match(r"-\d+\.\d{4} is R², worse than always answering the mean, on 15 test photos$", headline)
+
+
 def test_hostile_names_are_shown_and_not_run(tmp_path):
     features, labels = blobs(45)
     splits = ["train"] * 30 + ["test"] * 15
@@ -152,6 +162,21 @@ def test_pictures_are_those_of_the_photos(tmp_path):
     bare = report(cache.path, pictures=0)
     assert "There are no pictures: none were asked for." in bare.html
     assert not [own for tag, own in Read(bare.html).tags if "sheet0" in (own.get("class") or "")]
+
+
+def test_photos_that_changed_are_counted_and_the_first_is_named(tmp_path):
+    photos = photo_folder(tmp_path / "photos", {"cat": 4, "dog": 4})
+    with registered():
+        cache = extract(photos, backbone=tiny_network(), output=tmp_path / "own.h5").cache
+    (photos / "cat" / "0.png").write_bytes(b"no picture")
+    (photos / "cat" / "1.png").unlink()
+    found = report(cache.path)
+    assert re.search(
+        r"1 of 8 photos is not in .*photos any more, .*1 photo without a picture, the first is cat/0\.png: .*another "
+        r"picture than its features were computed of",
+        found.material.moved,
+    )
+    assert found.material.moved in " ".join(Read(found.html).texts)
 
 
 def test_it_is_written_at_once_and_replaces_an_earlier_one(made, page, tmp_path):

@@ -27,7 +27,7 @@ from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.temporaries import held_folder, remove_leftovers
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.json_text import to_text
-from featcache.core.documents.kinds import Maybe, Number, Record, Table, Whole
+from featcache.core.documents.kinds import Maybe, Number, Record, Table, Text, Whole
 from featcache.core.identity import canonical_json, differences
 from featcache.core.warning import warn
 from featcache.errors import IdentityError, UsageError
@@ -36,8 +36,12 @@ from featcache.finetuning.runs.checkpoints import Checkpoints
 RUN = "run.json"
 HISTORY = "history.jsonl"
 
+_SUMMARY = Record({}, {"verdict": Maybe(Text()), "best_epoch": Maybe(Whole(0)), "stopped": Text()})
+
 RUN_DOCUMENT = DocumentFormat(
-    Record({"identity": Table(), "finished": Maybe(Table())}),  # both are compared and shown, not used
+    Record(
+        {"identity": Table(), "finished": Maybe(_SUMMARY)}
+    ),  # the identity is compared and shown, not used
     what="the record of a run",
     remedy="start anew with another --output",
     name="featcache-run",

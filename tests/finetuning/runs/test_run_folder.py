@@ -149,6 +149,14 @@ def test_another_run_is_not_gone_on_with(place):
             '{"format": "featcache-run", "format_version": 1, "identity": {}, "finished": 3}',
             "finished is 3, exp",
         ),
+        (
+            '{"format": "featcache-run", "format_version": 1, "identity": {}, "finished": {"stopped": -1}}',
+            "finished.stopped is -1, expected a text",
+        ),
+        (
+            '{"format": "featcache-run", "format_version": 1, "identity": {}, "finished": {"best_epoch": {}}}',
+            "finished.best_epoch is an object, expected a whole number",
+        ),
         ("[" * 10_000, "not the record of a run: it is nested more than 32 levels deep"),
         (
             '{"format": "featcache-run", "format_version": 2}',
