@@ -25,7 +25,7 @@ It is the model of a ``linear`` head, solved to the end instead of stopped by a 
 folds choose. It takes seconds for 1,000 photos of five classes with 1,280 features, which are 6.4 million; of more, a
 ``linear`` head knows as much, is faster, and reads them in batches. Test accuracy of the two beside scikit-learn's grid
 search, in the cells of `benchmarks/accuracy.py`: ``linear`` +.3 in the mean and −1.03 in the worst cell (300 photos of
-three kinds of flowers against two, where it stops too early under too weak a penalty), logistic regression +.5 and −.15.
+three kinds of flowers against two: it stops too early under too weak a penalty), logistic regression +.5 and −.15.
 """
 
 
