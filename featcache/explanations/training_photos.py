@@ -11,12 +11,12 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
+from featcache.classifier.scored.nearest_photos import nearest_photos
 from featcache.classifier.scored.seen import which_seen
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.datasets import Dataset
 from featcache.datasets.found_photos import FoundPhotos, find_photos
 from featcache.errors import FeatcacheError, ImageError
-from featcache.heads.nearest import nearest_rows
 from featcache.pages.sprites import thumbnail_pixels
 
 if TYPE_CHECKING:
@@ -102,16 +102,18 @@ class TrainingPhotos:
         """
         if not len(self._rows) or not len(features) or most < 1:
             return [()] * len(features)
-        train = self.cache.features(self._rows, self._classifier.layer)
-        flat = np.asarray(train, np.float32).reshape(len(train), -1)
-        asked = np.asarray(features, np.float32).reshape(len(features), -1)
-        found: list[tuple[Neighbour, ...]] = []
-        for part, closeness, rows in nearest_rows(flat, asked, most=most + 1):
-            for own, near, lines in zip(hashes[part], closeness, self._rows[rows], strict=True):
-                pairs = zip(near.tolist(), lines.tolist(), strict=True)
-                others = [pair for pair in pairs if self.cache.sha256[pair[1]].tobytes() != own]
-                found.append(tuple(self._neighbour(row, float(near)) for near, row in others[:most]))
-        return found
+        # One more than asked for, as the photo itself may be among them.
+        similarity, found = nearest_photos(
+            self.cache, self._classifier.layer, self._rows, features, most=most + 1
+        )
+        shown = []
+        for own, near, rows in zip(hashes, similarity.tolist(), found.tolist(), strict=True):
+            others = [pair for pair in zip(near, rows, strict=True) if self._hash(pair[1]) != own]
+            shown.append(tuple(self._neighbour(row, close) for close, row in others[:most]))
+        return shown
+
+    def _hash(self, row: int) -> bytes:
+        return self.cache.sha256[row].tobytes()
 
     def knows(self, sha256: bytes | None) -> bool:
         """Whether a photo is one of these."""
@@ -127,11 +129,11 @@ class TrainingPhotos:
 
     @cached_property
     def _row_of(self) -> dict[bytes | None, int]:
-        return {self.cache.sha256[row].tobytes(): row for row in self._rows.tolist()}
+        return {self._hash(row): row for row in self._rows.tolist()}
 
     @cached_property
     def _any_row(self) -> dict[bytes, int]:
-        return {self.cache.sha256[row].tobytes(): row for row in self.cache.rows_of().tolist()}
+        return {self._hash(row): row for row in self.cache.rows_of().tolist()}
 
     def _neighbour(self, row: int, similarity: float) -> Neighbour:
         name = self.cache.ids[row]
