@@ -10,7 +10,6 @@ import typer
 from featcache.cli.arguments.given_paths import refuse_no_photo, refuse_without_classifier
 from featcache.cli.arguments.output_files import require_output
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.core.disk.files import make_folder, replace_file
 from featcache.core.disk.names import FOLDER, require_free
 from featcache.core.disk.storage import storage_errors
 from featcache.core.documents.json_text import to_text
@@ -205,6 +204,8 @@ def _picture(shown: "Explanation | ChannelGrids", output: Path) -> list[Path]:
 
 
 def _folder(shown: "Explanation | ChannelGrids", output: Path) -> list[Path]:
+    from featcache.core.disk.files import make_folder, replace_file
+
     with storage_errors(output, elsewhere=_ANOTHER_FOLDER):
         make_folder(output, elsewhere=_ANOTHER_FOLDER)
     page, picture, numbers = (output / f"explain{end}" for end in (".html", ".png", ".json"))

@@ -284,7 +284,7 @@ def test_train_head_quietly(cli, trained, tmp_path):
 
 def test_evaluate_as_text(cli, trained):
     ran = cli("evaluate", trained.folder)
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.err) == (0, f"to see it: featcache report {trained.folder}\n")
     want = trained.classifier.evaluate()
     lines = ran.out.splitlines()
     assert lines[0].startswith(f"test: accuracy {100 * want.accuracy:.1f} % (95 % interval ")

@@ -102,7 +102,7 @@ def test_answers_are_counted_too(tmp_path):
 
 def test_the_command_says_so(cache, mixed, tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "mixed")]) == 0
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == f"to see it: featcache report {tmp_path / 'mixed'}\n"
     assert main(["evaluate", str(tmp_path / "mixed"), "--split", "test"]) == 0
     said = capsys.readouterr()
     assert "15 of these 30 images trained it or chose its epoch" in said.err
