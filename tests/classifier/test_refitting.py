@@ -89,6 +89,7 @@ def test_outputs_for_folds_that_a_head_has_not_seen_calibrate_it(cache):
 
 
 @pytest.mark.parametrize(("count", "wrong", "seed"), [(180, 0.2, 2), (210, 0.2, 3)])
+@pytest.mark.slow
 def test_a_strength_is_chosen_by_folds_as_scikit_learn_does(tmp_path, count, wrong, seed):
     x, labels = rows(count + 60)
     random = np.random.default_rng(seed)

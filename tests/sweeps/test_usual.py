@@ -56,6 +56,7 @@ def test_kinds_that_know_what_was_said_are_tried(tmp_path):
     assert heads(memory=100) == ["linear"], "logistic regression reads all features at once"
 
 
+@pytest.mark.slow
 def test_a_sweep_tries_both_kinds(tmp_path):
     result = sweep(drawn(tmp_path), output=tmp_path / "s", epochs=3, folds=2)
     assert {entry.key.settings.head for entry in result.leaderboard} == {"linear"}, (

@@ -70,6 +70,7 @@ def test_larger_ones_equal_keras(case, tmp_path):
     assert_equals_keras(case, (70, 45), tmp_path, top=False)
 
 
+@pytest.mark.slow
 def test_b0_equals_torchvision(tmp_path):
     # torchvision's pooled map keeps two axes of length 1.
     assert_equals_golden("efficientnet_b0.tv_in1k", tmp_path, runs=[1], uncovered=["pool"])

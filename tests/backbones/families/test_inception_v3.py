@@ -44,6 +44,7 @@ def test_with_its_top_equals_keras(tmp_path):
     assert_equals_keras(INCEPTION, (299, 299), tmp_path)
 
 
+@pytest.mark.slow
 def test_equals_timm(tmp_path):
     assert_equals_golden("inception_v3.tf_in1k", tmp_path, runs=[1])
 
@@ -59,6 +60,7 @@ def test_equals_torchvision(tmp_path):
     assert_equals_golden("inception_v3.tv_in1k", tmp_path, runs=[0], uncovered=["pool"])
 
 
+@pytest.mark.slow
 def test_counting_the_padding_makes_a_difference(tmp_path):
     loaded = golden.loaded_from_file("inception_v3.tf_in1k", tmp_path)
     without = nnx.split(nnx.eval_shape(lambda: build(Config(norm_scale=True), None)))[0]
@@ -72,6 +74,7 @@ def test_mapping_of_keras_files_is_strict(tmp_path):
     keras_oracle.assert_mapping_is_strict(INCEPTION, (75, 75), tmp_path)
 
 
+@pytest.mark.slow
 def test_mapping_of_torch_files_is_strict(tmp_path):
     golden.assert_mapping_is_strict("inception_v3.tf_in1k", tmp_path)
 

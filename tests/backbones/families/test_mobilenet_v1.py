@@ -32,6 +32,7 @@ def test_quarter_width_with_its_top_equals_keras(tmp_path):
     assert_equals_keras(_keras(0.25), (128, 128), tmp_path, suffix=".h5")
 
 
+@pytest.mark.slow
 def test_quarter_width_equals_keras_at_an_odd_size(tmp_path):
     """Of 38×51 pixels Keras makes 19×25: it pads as for even sizes whatever the size is."""
     assert_equals_keras(_without_top(0.25), (75, 101), tmp_path, top=False)
@@ -53,6 +54,7 @@ def test_equals_timm_at_an_even_size(tmp_path):
     assert_equals_golden(TIMM, tmp_path, runs=[0])
 
 
+@pytest.mark.slow
 def test_mapping_is_strict(tmp_path):
     assert_mapping_is_strict(_keras(0.25), (32, 32), tmp_path)
     golden.assert_mapping_is_strict(TIMM, tmp_path)

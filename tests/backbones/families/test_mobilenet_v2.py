@@ -29,6 +29,7 @@ def _keras(alpha: float) -> KerasCase:
     )
 
 
+@pytest.mark.slow
 def test_narrowest_with_its_top_equals_keras(tmp_path):
     errors = assert_equals_keras(_keras(0.35), (96, 96), tmp_path, suffix=".h5")
     assert {"block_13_expand_relu", "block_16_depthwise_relu", "block_15_project_BN"} <= errors.keys()

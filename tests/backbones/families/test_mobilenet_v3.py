@@ -85,6 +85,7 @@ def test_variants_equal_keras(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small.tv_in1k", "mobilenet_v3_small.lamb_in1k"])
+@pytest.mark.slow
 def test_small_equals_torch(name, tmp_path):
     assert_equals_golden(name, tmp_path, runs=[1], uncovered=_hidden(name))
 

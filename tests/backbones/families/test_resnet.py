@@ -37,6 +37,7 @@ def test_resnet50_equals_timm(tmp_path):
     assert_equals_golden("resnet50.a1_in1k", tmp_path, runs=[0])
 
 
+@pytest.mark.slow
 def test_differences_between_the_sources_show(tmp_path):
     path = tmp_path / "timm.safetensors"
     save_file(tensors("resnet50.a1_in1k"), path)
@@ -48,6 +49,7 @@ def test_differences_between_the_sources_show(tmp_path):
         assert difference(actual[point], run["points"][point]) > TOLERANCE
 
 
+@pytest.mark.slow
 def test_mapping_of_torchvision_is_strict(tmp_path):
     assert_torch_mapping_is_strict("resnet18.tv_in1k", tmp_path)
 

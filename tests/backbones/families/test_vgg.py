@@ -23,6 +23,7 @@ VGG19 = KerasCase(
 
 @pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
 @pytest.mark.parametrize("case", [VGG16, VGG19], ids=lambda case: case.name)
+@pytest.mark.slow
 def test_vgg_without_its_top_equals_keras(case, suffix, tmp_path):
     assert_equals_keras(case, (75, 96), tmp_path, suffix=suffix, top=False)
 
@@ -46,6 +47,7 @@ def test_vgg_with_its_top_equals_torchvision(name, tmp_path):
     assert_equals_golden(name, tmp_path, uncovered=["flatten"])
 
 
+@pytest.mark.slow
 def test_the_top_of_keras_takes_one_size_only():
     network = load("vgg16", weights="random", image_size=96)
     assert network.feature_shapes(network.layers(["pool"])) == {"block5_pool:avg": (512,)}

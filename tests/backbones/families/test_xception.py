@@ -62,6 +62,7 @@ def test_mapping_of_keras_files_is_strict(tmp_path):
     keras_oracle.assert_mapping_is_strict(XCEPTION, (71, 71), tmp_path)
 
 
+@pytest.mark.slow
 def test_mapping_of_timm_files_is_strict(tmp_path):
     golden.assert_mapping_is_strict("xception.tf_in1k", tmp_path)
 
