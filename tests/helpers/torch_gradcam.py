@@ -12,7 +12,7 @@ import numpy as np
 
 from helpers.torch_reference import drawn
 
-FILE = Path(__file__).parents[1] / "explain" / "goldens" / "grad_cam.json"
+FILE = Path(__file__).parents[1] / "explanations" / "goldens" / "grad_cam.json"
 
 NETWORK = "resnet18.tv_in1k"
 SIZE = (96, 128)
