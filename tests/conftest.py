@@ -63,7 +63,6 @@ def pytest_collection_finish() -> None:
     """Let Python's collector pass over what lives as long as the suite: modules and thousands of tests."""
     gc.collect()
     gc.freeze()
-    gc.collect()  # of what is left: full collections come when a quarter more than the last one saw has grown old
 
 
 def _share_compiled_programs(config: pytest.Config) -> None:

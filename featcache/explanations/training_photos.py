@@ -1,6 +1,5 @@
 """The photos that a classifier was trained on: which of them are nearest to a photo, and their cached maps."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
 from featcache.classifier.scored.nearest_photos import nearest_photos
 from featcache.classifier.scored.seen import which_seen
+from featcache.core.identity import sha256_file
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.datasets import Dataset
 from featcache.datasets.found_photos import FoundPhotos, find_photos
@@ -179,7 +179,6 @@ def content_hash(name: str) -> bytes | None:
     try:
         if not os.path.isfile(name):
             return None
-        with open(name, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
+        return bytes.fromhex(sha256_file(Path(name)))
     except (OSError, ValueError):
         return None

@@ -110,9 +110,8 @@ def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
     highest, cheapest = -math.inf, math.inf
     for number in order:
         cost, score = points[number]
-        if score > highest or (
-            score == highest and cost == cheapest
-        ):  # equal in both: neither beats the other
+        equal = score == highest and cost == cheapest  # neither beats the other
+        if score > highest or equal:
             found.append(number)
             highest, cheapest = score, cost
     return found
