@@ -17,6 +17,7 @@ FLOORS = (
     ("checks",),
     ("classifier",),
     ("estimators", "sweeps", "finetuning"),
+    ("auditing", "retrieval", "labelling"),
     ("explanations", "reports"),
     ("__init__",),
     ("cli",),

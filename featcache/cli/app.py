@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from featcache.cli import (
+from featcache.cli.arguments.options import SectionedCommand
+from featcache.cli.commands import (
     backbones,
     cache,
     data,
@@ -27,7 +28,6 @@ from featcache.cli import (
     sweep,
     train_head,
 )
-from featcache.cli.arguments.options import SectionedCommand
 from featcache.cli.console import (
     Console,
     OutputClosedError,

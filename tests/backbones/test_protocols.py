@@ -47,7 +47,7 @@ SHOWN = {
 
 @pytest.mark.parametrize(("name", "text"), SHOWN.items(), ids=SHOWN)
 def test_what_is_said_of_the_published_accuracy(name, text):
-    from featcache.cli.backbones import _protocol_text
+    from featcache.cli.commands.backbones import _protocol_text
 
     assert _protocol_text(resolve(name)) == text
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from featcache.cli import extract, finetune, train_head
+from featcache.cli.commands import extract, finetune, train_head
 
 
 def extraction(*layers: str) -> Any:

@@ -18,7 +18,7 @@ from helpers.photo_folders import photo_folder
 
 import featcache
 from featcache import FeatureCache
-from featcache.cli.extract import lines
+from featcache.cli.commands.extract import lines
 from featcache.errors import IdentityError
 
 LOST = "train/cat/1.png"

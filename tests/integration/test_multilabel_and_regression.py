@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from featcache import Classifier, sweep, train_head
 from featcache.classifier.prediction import read_values
 from featcache.cli import main
-from featcache.cli.predict import lines
+from featcache.cli.commands.predict import lines
 from featcache.errors import UsageError
 from featcache.splits.selection import SplitSpec, select_rows
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from featcache.cli import demo
+from featcache.cli.commands import demo
 from featcache.errors import MissingFileError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +89,7 @@ def test_a_wheel_can_be_built_from_the_sdist(built):
 
 def test_what_is_installed_finds_its_files_without_a_checkout(built, tmp_path):
     program = (
-        "import featcache, featcache.cli.demo as demo, featcache.backbones.imagenet_classes as imagenet\n"
+        "import featcache, featcache.cli.commands.demo as demo, featcache.backbones.imagenet_classes as imagenet\n"
         "print(featcache.__file__, demo.demo_dataset(), len(imagenet.class_names()), sep='\\n')"
     )
     done = subprocess.run(
@@ -108,7 +108,7 @@ def test_what_is_installed_finds_its_files_without_a_checkout(built, tmp_path):
 
 
 def test_a_demo_without_its_photos_says_where_they_were_looked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "__file__", str(tmp_path / "site" / "featcache" / "cli" / "demo.py"))
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "site" / "featcache" / "cli" / "commands" / "demo.py"))
     text = (
         rf"neither at {tmp_path}/site/featcache/data/textures nor at {tmp_path}/site/data/textures, .*"
         "install featcache again, or run featcache extract on photos of your own"

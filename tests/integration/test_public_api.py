@@ -142,7 +142,7 @@ COMMANDS = {
     "train-head": (["x.h5"], "featcache.classifier.train_head", "train_head"),
     "evaluate": (["classifier"], "featcache.classifier.classifier", "Classifier.evaluate"),
     "predict": (["classifier", __file__], "featcache.classifier.classifier", "Classifier.stream"),
-    "demo": ([], "featcache.cli.demo", "run_demo"),
+    "demo": ([], "featcache.cli.commands.demo", "run_demo"),
 }
 # What a command line cannot write, what belongs to its display, and the argument that these take the place of.
 NOT_OPTIONS = {"transforms", "on_progress", "stop", "dataset", "images", "labels", "classes", "splits", "ids"}

@@ -133,7 +133,7 @@ def test_the_leaderboard_names_files_where_backbones_do_not_tell(make, whole, tm
         "mobilenet_v2.tv_in1k (photos-block.h5)",
         "resnet50.tv_in1k",
     )
-    from featcache.cli.sweep import lines
+    from featcache.cli.commands.sweep import lines
 
     assert any("mobilenet_v2.tv_in1k (photos" in line for line in lines(result))
     assert cache_names([whole, whole])[0].endswith(f"({whole.path})")

@@ -3,7 +3,7 @@
 import numpy as np
 from helpers.feature_caches import blobs, feature_cache
 
-from featcache.cli.sweep import lines
+from featcache.cli.commands.sweep import lines
 from featcache.heads.settings import Settings
 from featcache.solvers.fit import Fit
 from featcache.sweeps import choice as choosing

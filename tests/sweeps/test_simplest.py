@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.feature_caches import blobs, feature_cache
 
-from featcache.cli.sweep import _simpler_line, lines
+from featcache.cli.commands.sweep import _simpler_line, lines
 from featcache.heads.settings import HEADS, Settings
 from featcache.metrics.comparison import within_one_error
 from featcache.sweeps.leaderboard import LeaderboardEntry

@@ -11,8 +11,13 @@ import typer
 
 from featcache.cli.arguments.given_paths import refuse_no_photo, refuse_without_classifier
 from featcache.cli.arguments.output_files import require_output
+from featcache.cli.commands.predict_files import (
+    PredictionFiles,
+    prediction_json,
+    require_apart,
+    require_classes,
+)
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.predict_files import PredictionFiles, prediction_json, require_apart, require_classes
 from featcache.core.display import percent
 from featcache.core.progress import Progress
 from featcache.core.tasks import MULTICLASS

@@ -8,12 +8,12 @@ import typer
 
 from featcache.cli.arguments.given_paths import refuse_no_cache, refuse_swapped, without_labels
 from featcache.cli.arguments.output_files import require_output
+from featcache.cli.commands.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
+from featcache.cli.commands.train_head import score_text, to_see
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.terminal.confusion import Confusion
 from featcache.cli.terminal.drawings import OnTerminal, Part, Table
 from featcache.cli.terminal.mistakes import mistake_parts
-from featcache.cli.train_head import score_text, to_see
 from featcache.core.display import percent, percents
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES
 from featcache.errors import UsageError

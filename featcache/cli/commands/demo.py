@@ -101,7 +101,7 @@ def demo_dataset() -> Path:
     MissingFileError
         If neither exists.
     """
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     installed, checkout = (parent / "data" / "textures" for parent in (package, package.parent))
     for folder in (installed, checkout):
         if folder.is_dir():

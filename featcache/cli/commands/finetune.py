@@ -8,8 +8,8 @@ import typer
 
 from featcache.cli.arguments.given_paths import refuse_cache_as_photos, refuse_no_cache, refuse_swapped
 from featcache.cli.arguments.options import RejectAccuracy, option, with_options
+from featcache.cli.commands.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.signals import stop_gently
 from featcache.cli.terminal.drawings import Curve, Part, Table, plain
 from featcache.core.display import SPLIT_WORDS, percent, percents
@@ -199,7 +199,7 @@ def lines(done: "FineTuning", *, verbose: bool = False) -> list[str]:
 
 def parts(done: "FineTuning", *, verbose: bool = False) -> list[Part]:
     """Return what `lines` does, with a table, and with curves that only a terminal shows."""
-    from featcache.cli.train_head import calibration_lines, unknown_lines
+    from featcache.cli.commands.train_head import calibration_lines, unknown_lines
 
     made = done.classifier
     text: list[Part] = [f"{escaped(str(done.folder))}: {done.verdict}"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featcache.cli.commands.extract import quarantine_json, views_of
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.extract import quarantine_json, views_of
 from featcache.cli.terminal.drawings import Facts, Part, Table
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, UsageError

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli.commands.extract import (
+    DATASET,
+    AllowEmptyClasses,
+    ClassesAt,
+    LabelFrom,
+    Splits,
+    Unlabelled,
+)
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
-from featcache.cli.extract import DATASET, AllowEmptyClasses, ClassesAt, LabelFrom, Splits, Unlabelled
 from featcache.cli.terminal.drawings import Part, Table, plain
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.feature_caches import blobs, feature_cache
 
 from featcache import sweep, train_head
-from featcache.cli.report import default_name
+from featcache.cli.commands.report import default_name
 
 pytestmark = pytest.mark.skipif(find_spec("jinja2") is None, reason="the extra report is not installed")
 

@@ -21,9 +21,9 @@ from featcache.cli.arguments.options import (
     option,
     with_options,
 )
+from featcache.cli.commands.train_head import next_step, to_see
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.terminal.drawings import Part, Table, plain
-from featcache.cli.train_head import next_step, to_see
 from featcache.core.disk.names import read_file, require_file
 from featcache.core.disk.storage import storage_errors
 from featcache.core.display import percent, percents

@@ -1,0 +1,1 @@
+"""The commands, one module each: what a command takes, and how its result is shown."""

@@ -1,0 +1,1 @@
+"""Which unlabelled photos to label next."""
