@@ -1,4 +1,4 @@
-"""Ranked lists: what each part of an audit hands over. Never only a flag: every entry says why, and what it resembles."""
+"""Ranked lists, what each part of an audit hands over: every entry says why, and what it resembles."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

@@ -108,7 +108,9 @@ def test_what_is_installed_finds_its_files_without_a_checkout(built, tmp_path):
 
 
 def test_a_demo_without_its_photos_says_where_they_were_looked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "__file__", str(tmp_path / "site" / "featcache" / "cli" / "commands" / "demo.py"))
+    monkeypatch.setattr(
+        demo, "__file__", str(tmp_path / "site" / "featcache" / "cli" / "commands" / "demo.py")
+    )
     text = (
         rf"neither at {tmp_path}/site/featcache/data/textures nor at {tmp_path}/site/data/textures, .*"
         "install featcache again, or run featcache extract on photos of your own"

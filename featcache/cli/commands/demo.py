@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.cli import evaluate as evaluate_command
-from featcache.cli import extract as extract_command
-from featcache.cli import predict as predict_command
-from featcache.cli import train_head as train_head_command
+from featcache.cli.commands import evaluate as evaluate_command
+from featcache.cli.commands import extract as extract_command
+from featcache.cli.commands import predict as predict_command
+from featcache.cli.commands import train_head as train_head_command
 from featcache.cli.console import Console, Json, Quiet, Verbose
 from featcache.cli.terminal.drawings import Part
 from featcache.errors import MissingFileError

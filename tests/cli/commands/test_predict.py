@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from featcache import Classifier
-from featcache.cli import console, predict
+from featcache.cli import console
+from featcache.cli.commands import predict
 from featcache.core.progress import Progress
 
 
