@@ -1,11 +1,12 @@
 """Rows that a list of ids leaves out of training, validation and test, once these are chosen."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.core.display import counted
 from featcache.core.identity import sha256_json
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import DataError, UsageError
@@ -27,6 +28,23 @@ def rows_left_out(cache: "CachedRows", ids: Collection[str]) -> np.ndarray:
 def left_out_record(ids: Collection[str]) -> dict[str, Any]:
     """Return what identifies a list of ids, whatever their order: ``ids``, their number, and ``sha256``."""
     return {"ids": len(ids), "sha256": sha256_json(sorted(ids))}
+
+
+def left_out_text(record: Mapping[str, Any] | None) -> str:
+    """Return the record of a classifier's training in words; an empty text where nothing was left out.
+
+    Examples
+    --------
+    >>> left_out_text({"ids": 12, "rows": {"train": 9, "test": 2}})
+    '12 photos by a list: 9 training, 2 test, 1 of no part'
+    """
+    if not record or not record.get("ids"):
+        return ""
+    rows = record.get("rows", {})
+    parts = [f"{rows[part]:,} {word}" for part, word in _PARTS.items() if rows.get(part)]
+    if (others := record["ids"] - sum(rows.values())) > 0:
+        parts.append(f"{others:,} of no part")
+    return f"{counted(record['ids'], 'photo')} by a list: {', '.join(parts)}"
 
 
 def leave_out(cache: "CachedRows", chosen: "Selection", ids: Collection[str]) -> "Selection":

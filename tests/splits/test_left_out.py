@@ -1,11 +1,18 @@
 """Rows that a list leaves out: of every part, after these are divided, and remembered by what was trained."""
 
+import json
+
+import numpy as np
 import pytest
 from helpers.feature_caches import blobs, feature_cache
 
+from featcache import Classifier, sweep
 from featcache.errors import DataError, UsageError
+from featcache.splits.left_out import left_out_record
 from featcache.splits.selection import SplitSpec, select_named_rows, select_rows
 from featcache.sweeps.data import Protocol, SweepData
+
+QUICK = {"head": "ridge", "l2": "1", "calibrate": False}
 
 
 @pytest.fixture
@@ -63,6 +70,22 @@ def test_folds_shots_and_names_of_a_sweeps_heads_know_the_list(cache):
         for given in ((), out, out[:2], out[::-1], (*out, "x"))
     }
     assert len(names) == 3, "the order of a list, and ids of no row, make no other heads"
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_swept_classifier_remembers_the_list_and_its_lines_do_not_repeat_it(cache, tmp_path, folds):
+    # A part of the public function comes with the option; here the request is what `sweep` makes of it.
+    out = ids_of(cache, 5, 7, 64)
+    result = sweep(cache, output=tmp_path / "out", folds=folds, exclude=out, **QUICK)
+    kept = Classifier.load(result.classifier)
+    told = SplitSpec.from_training(kept.training, val_fraction=0.2, seed=0)
+    assert {*told.exclude} == {*out}
+    assert kept.training["left_out"] == {**left_out_record(out), "rows": {"train": 2, "test": 1}}
+    assert kept.metrics["test"]["count"] == 29
+    lines = (tmp_path / "out" / "results.jsonl").read_text()
+    assert out[0] not in lines
+    assert json.loads(lines.splitlines()[0])["protocol"]["left_out"] == left_out_record(out)
+    assert np.unique(kept.seen, axis=0).shape == (58, 2)
 
 
 def test_an_older_record_leaves_nothing_out():
