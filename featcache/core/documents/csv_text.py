@@ -13,8 +13,9 @@ def csv_row(values: Sequence[Any]) -> bytes:
     name is escaped, as everywhere in featcache's output; commas, quotes and line feeds are quoted.
     """
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([_cell(value) for value in values])
-    return line.getvalue().encode("utf-8", "backslashreplace")
+    # Python quotes what is in its line end: a lone CR in a cell would break the row for other readers.
+    csv.writer(line, lineterminator="\r\n").writerow([_cell(value) for value in values])
+    return (line.getvalue().removesuffix("\r\n") + "\n").encode("utf-8", "backslashreplace")
 
 
 def _cell(value: Any) -> str:

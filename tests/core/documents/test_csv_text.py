@@ -19,6 +19,7 @@ def read(content: bytes) -> list[str]:
         ("a,b.jpg", "a,b.jpg"),
         ('say "cheese"', 'say "cheese"'),
         ("two\nlines", "two\nlines"),
+        ("an\rold line", "an\rold line"),
         ("caf\udce9", r"caf\udce9"),  # a name that is no text
         (0.123456789, "0.123457"),
         (1.0, "1"),
