@@ -1,6 +1,7 @@
 """What every part of an audit sees: the rows of a cache that have features, with names, labels and colours."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,12 @@ from featcache.cache import FeatureCache
 from featcache.checks.rows import require_finite
 from featcache.classifier.scored.nearest_photos import one_vector
 from featcache.core.tasks import MULTICLASS, MULTILABEL, UNLABELLED
+from featcache.errors import DataError
 from featcache.images.colour_statistics import LAYER as STATISTICS
+
+
+class TooFewPhotosError(DataError):
+    """A list needs more photos than there are; exit code 3. Other lists may be made."""
 
 
 class Audited:
@@ -24,6 +30,8 @@ class Audited:
         Whose features; the cache's first by default.
     rows
         int ``[M]``: rows of the cache; all that have features by default.
+    seed
+        Of everything that is drawn.
 
     Attributes
     ----------
@@ -42,9 +50,13 @@ class Audited:
         ``[M]``: each row's group, empty for none; ``None`` where no image has one.
     task
         See `featcache.core.tasks`.
+    shared
+        What one part of an audit computed and another needs, by name.
     """
 
-    def __init__(self, cache: FeatureCache, layer: str | None = None, rows: np.ndarray | None = None) -> None:
+    def __init__(
+        self, cache: FeatureCache, layer: str | None = None, rows: np.ndarray | None = None, *, seed: int = 0
+    ) -> None:
         self.cache = cache
         self.layer = cache.layer(layer)
         self.rows = cache.rows_of() if rows is None else np.unique(np.asarray(rows, np.int64))
@@ -58,6 +70,8 @@ class Audited:
         self.classes = cache.classes
         self.sha256: np.ndarray = cache.sha256[self.rows]
         self.task = cache.task
+        self.seed = seed
+        self.shared: dict[str, Any] = {}
 
     @property
     def path(self) -> Path:
