@@ -15,12 +15,11 @@ import numpy as np
 
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.description import classifier_html, classifier_text
-from featcache.classifier.evaluation import ClassifierEvaluation, evaluate_classifier
+from featcache.classifier.evaluation import ClassifierEvaluation, ClassifierScoring
 from featcache.classifier.history import History
 from featcache.classifier.loading import JUDGED, check_classifier, head_tensors, settings_of
 from featcache.classifier.own_backbone import own_backbone, tuned_name
 from featcache.classifier.plots.methods import ClassifierPlots
-from featcache.classifier.scored.rows import Photos
 from featcache.classifier.scored.seen import NAME as SEEN
 from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import (
@@ -42,7 +41,6 @@ from featcache.metrics.classification import Scores
 
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
-    from featcache.core.progress import OnProgress
     from featcache.metrics.multilabel import MultilabelScores
     from featcache.metrics.regression import RegressionScores
 
@@ -50,7 +48,7 @@ __all__ = ["BACKBONE", "DOCUMENT", "TENSORS", "Classifier", "ClassifierEvaluatio
 
 
 @dataclass(frozen=True, repr=False)
-class Classifier(ClassifierPlots):
+class Classifier(ClassifierPlots, ClassifierScoring):
     """A trained head and the identity of the features that it was trained on.
 
     Parameters
@@ -205,58 +203,6 @@ class Classifier(ClassifierPlots):
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return raw, uncalibrated outputs ``[N, C]`` for features ``[N, …]``."""
         return self._finished.logits(features)
-
-    @checked_types()
-    def evaluate(
-        self,
-        cache: Photos = None,
-        split: str | None = None,
-        *,
-        tta: bool | None = None,
-        allow_empty_classes: bool = False,
-        on_progress: "OnProgress | None" = None,
-    ) -> ClassifierEvaluation | Any:
-        """Score the classifier on labelled photos, whose features are computed where no cache has them.
-
-        Parameters
-        ----------
-        cache
-            A cache of the same recipe, or photos: a dataset or its spec, such as ``"new/"`` or ``"csv:new.csv"``, whose
-            features are kept in ``FEATCACHE_HOME/caches``. By default the cache it was trained on.
-        split
-            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``. By default the test rows of
-            its training, usually ``"test"``; of other photos every one where they have no splits of their own, else
-            ``"test"``, ``"val"`` where there is no test split, or the only split there is.
-        tta
-            Average over all views of each image; ``None`` for the setting of its training.
-        allow_empty_classes
-            Whether to score a folder in which no picture of a class can be read, without that class.
-        on_progress
-            Called with a `featcache.core.progress.Progress` as features are computed.
-
-        Returns
-        -------
-        ClassifierEvaluation, MultilabelEvaluation or RegressionEvaluation
-            By task: multiclass, multilabel or regression.
-
-        Raises
-        ------
-        IdentityError
-            If the cache's features are of another identity; lists the differences.
-        UsageError
-            If it is not plain which rows are meant, the cache holds one view to average over, or its classes or task
-            differ from the classifier's.
-        """
-        averaged = self.tta if tta is None else tta
-        return evaluate_classifier(
-            self,
-            cache,
-            split,
-            tta=averaged,
-            predictor=lambda: self._averaging(averaged),
-            allow_empty_classes=allow_empty_classes,
-            on_progress=on_progress,
-        )
 
     # On images ----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.core.display import SPLIT_WORDS, html_table, percent, percents, some
 from featcache.core.tasks import MULTICLASS, REGRESSION
+from featcache.splits.left_out import left_out_text
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
@@ -37,6 +38,8 @@ def classifier_html(classifier: "Classifier") -> str:
     ]
     if "best_epoch" in training:
         rows.append(("epochs", f"{training['best_epoch']} of {training['epochs_run']}"))
+    if left_out := left_out_text(training.get("left_out")):
+        rows.append(("left out", left_out))
     if threshold is not None:
         rows.append(("unknown", f"below a confidence of {percent(threshold)}"))
     rows += [("warning", found["message"]) for found in training.get("warnings", ())]

@@ -4,13 +4,14 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.scored.images import WORST, Mistake, ScoredImages
+from featcache.classifier.scored.left_out import rows_kept
 from featcache.classifier.scored.rows import (
     Photos,
     ScoredRows,
@@ -21,8 +22,10 @@ from featcache.classifier.scored.rows import (
 )
 from featcache.classifier.scored.seen import count_seen
 from featcache.classifier.view_features import require_several
+from featcache.core.argument_types import checked_types
 from featcache.core.identity import differences, first_of
 from featcache.core.tasks import MULTICLASS, TASK_NAMES, require_labels
+from featcache.datasets.exclude_list import ExcludeGiven
 from featcache.errors import IdentityError, UsageError
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
@@ -100,6 +103,70 @@ class ClassifierEvaluation(Evaluation):
         return self.images
 
 
+class ClassifierScoring:
+    """How a classifier is scored; see `featcache.classifier.classifier.Classifier`."""
+
+    @checked_types()
+    def evaluate(
+        self,
+        cache: Photos = None,
+        split: str | None = None,
+        *,
+        tta: bool | None = None,
+        exclude: ExcludeGiven = None,
+        allow_empty_classes: bool = False,
+        on_progress: "OnProgress | None" = None,
+    ) -> ClassifierEvaluation | Any:
+        """Score the classifier on labelled photos, whose features are computed where no cache has them.
+
+        Parameters
+        ----------
+        cache
+            A cache of the same recipe, or photos: a dataset or its spec, such as ``"new/"`` or ``"csv:new.csv"``, whose
+            features are kept in ``FEATCACHE_HOME/caches``. By default the cache it was trained on.
+        split
+            Name of the split, a slice of it (see `featcache.splits.slices`), or ``"all"``. By default the test rows of
+            its training, usually ``"test"``; of other photos every one where they have no splits of their own, else
+            ``"test"``, ``"val"`` where there is no test split, or the only split there is.
+        tta
+            Average over all views of each image; ``None`` for the setting of its training.
+        exclude
+            Photos to leave out: the file of a list (see `featcache.datasets.exclude_list`), their ids, or ``"none"``.
+            By default, of the cache it was trained on, those that a list left out of its training.
+        allow_empty_classes
+            Whether to score a folder in which no picture of a class can be read, without that class.
+        on_progress
+            Called with a `featcache.core.progress.Progress` as features are computed.
+
+        Returns
+        -------
+        ClassifierEvaluation, MultilabelEvaluation or RegressionEvaluation
+            By task: multiclass, multilabel or regression.
+
+        Raises
+        ------
+        DataError
+            If a photo to leave out is none of those that are scored.
+        IdentityError
+            If the cache's features are of another identity; lists the differences.
+        UsageError
+            If it is not plain which rows are meant, the cache holds one view to average over, or its classes or task
+            differ from the classifier's.
+        """
+        own = cast("Classifier", self)
+        averaged = own.tta if tta is None else tta
+        return evaluate_classifier(
+            own,
+            cache,
+            split,
+            tta=averaged,
+            exclude=exclude,
+            predictor=lambda: own._averaging(averaged),
+            allow_empty_classes=allow_empty_classes,
+            on_progress=on_progress,
+        )
+
+
 def evaluate_classifier(
     classifier: "Classifier",
     photos: Photos,
@@ -107,6 +174,7 @@ def evaluate_classifier(
     *,
     tta: bool,
     predictor: "Callable[[], Predictor]",
+    exclude: ExcludeGiven = None,
     allow_empty_classes: bool = False,
     on_progress: "OnProgress | None" = None,
 ) -> ClassifierEvaluation | Any:
@@ -114,10 +182,17 @@ def evaluate_classifier(
     opened = features_of(
         classifier, photos, predictor, allow_empty_classes=allow_empty_classes, on_progress=on_progress
     )
-    return evaluation_of(classifier, score_rows(classifier, opened, split, tta=tta))
+    return evaluation_of(classifier, score_rows(classifier, opened, split, tta=tta, exclude=exclude))
 
 
-def score_rows(classifier: "Classifier", cache: FeatureCache, split: str | None, *, tta: bool) -> ScoredRows:
+def score_rows(
+    classifier: "Classifier",
+    cache: FeatureCache,
+    split: str | None,
+    *,
+    tta: bool,
+    exclude: ExcludeGiven = None,
+) -> ScoredRows:
     """Return a classifier's answers on rows of a cache, with the truth in its own classes.
 
     Parameters
@@ -128,6 +203,8 @@ def score_rows(classifier: "Classifier", cache: FeatureCache, split: str | None,
         Which rows; see `featcache.classifier.scored.rows.rows_to_score`.
     tta
         Whether to average over all views of each image.
+    exclude
+        Photos to leave out; see `featcache.classifier.scored.left_out.rows_kept`.
 
     Raises
     ------
@@ -141,15 +218,18 @@ def score_rows(classifier: "Classifier", cache: FeatureCache, split: str | None,
     if tta:
         require_several(cache, classifier.layer)
     asked, why = rows_to_score(classifier, cache, split)
-    order = slice_order(cache, _selection(classifier))
-    features, labels = cache.arrays(asked, classifier.layer, view="all" if tta else 0, order=order)
+    selection = _selection(classifier)
+    rows, left_out = rows_kept(
+        classifier, cache, asked, exclude, order=slice_order(cache, selection), remembered=selection.exclude
+    )
+    features = cache.features(rows, classifier.layer, view="all" if tta else 0)
     return ScoredRows(
         cache=cache,
         split=asked,
-        rows=cache.rows_of(asked, order=order),
+        rows=rows,
         values=classifier.values(features, tta=tta),
-        labels=_own_labels(classifier, cache, labels),
-        note=described(cache, asked, why),
+        labels=_own_labels(classifier, cache, cache.known[rows]),
+        note=described(cache, asked, why, left_out),
         views=cache.layers[classifier.layer].views if tta else 1,
     )
 

@@ -27,6 +27,7 @@ from featcache.heads.settings import DESCENT, FITTED, STEPPING, Settings
 from featcache.heads.target_scaling import TargetScale
 from featcache.heads.task_types import TASK_TYPES
 from featcache.images.colour_statistics import LAYER as STATISTICS
+from featcache.splits.left_out import left_out_record
 from featcache.splits.selection import Selection, SplitSpec
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def finish_head(
     -------
     Classifier
         Its ``training`` holds the settings, ``best_epoch``, ``epochs_run``, ``history``, ``seconds``,
-        ``validation``, ``tta``, ``selection``, ``image_floor``, ``warnings``, and ``view_recipe`` if the cache
-        holds several views of an image.
+        ``validation``, ``tta``, ``selection``, ``image_floor``, ``warnings``, ``view_recipe`` if the cache
+        holds several views of an image, and ``left_out`` if a list left rows out.
 
     Raises
     ------
@@ -109,6 +110,8 @@ def finish_head(
     )
     record = {"best_epoch": fit.best_epoch, "epochs_run": fit.epochs_run, "history": dict(fit.history)}
     record |= {"seconds": seconds, "validation": rows.held_out, "tta": tta, "selection": selection.to_json()}
+    if selection.exclude:
+        record["left_out"] = {**left_out_record(selection.exclude), "rows": dict(rows.left_out)}
     if refitted:
         record["refitted"] = {"images": len(refitted.rows), "folds": len(refitted.by_fold)}
     seen = np.concatenate([rows.train, rows.val])

@@ -21,6 +21,7 @@ from featcache.classifier.view_features import require_several, view_features, v
 from featcache.core.schema import spelled_out
 from featcache.core.tasks import MULTICLASS, require_labels
 from featcache.core.warning import warn_all
+from featcache.datasets.exclude_list import ExcludeGiven, read_exclude
 from featcache.errors import DataError
 from featcache.heads.settings import (
     DESCENT,
@@ -51,6 +52,7 @@ def train_head(
     test: str | None = None,
     group_by: str | None = None,
     shuffle_slices: bool = False,
+    exclude: ExcludeGiven = None,
     tta: bool = False,
     refit: bool = True,
     calibrate: bool = True,
@@ -75,6 +77,10 @@ def train_head(
     shuffle_slices
         Cut slices of rows that are shuffled by the seed, every class evenly, and copies and groups whole; see
         `featcache.splits.shuffled`. Recorded, so that `Classifier.evaluate` and fine-tuning cut the same.
+    exclude
+        Photos to leave out of all rows: the file of a list (see `featcache.datasets.exclude_list`), or their ids. The
+        others stay the training, validation and test rows that they are without it. Recorded, so that
+        `Classifier.evaluate` and fine-tuning leave out the same.
     tta
         Score and calibrate on the mean of the probabilities of all views of an image that the cache holds
         (test-time augmentation) instead of the plain image; recorded, so that `Classifier.evaluate` and
@@ -112,7 +118,8 @@ def train_head(
     UsageError
         If a setting has an invalid value, or the head does not support the cache's task.
     DataError
-        If the cache has no usable training rows, or a row holds NaN or infinity.
+        If the cache has no usable training rows, a row holds NaN or infinity, or a photo to leave out is none of the
+        cache's.
     IntegrityError
         If the cache is damaged.
     """
@@ -130,7 +137,8 @@ def train_head(
     }
     own = with_fading_votes(Settings.from_arguments(arguments))
     name = opened.layer(layer)
-    asked = SplitSpec(train, val, test, own.val_fraction, group_by, own.seed, shuffle_slices)
+    left_out = read_exclude(exclude, opened.ids, origin=str(opened.path))
+    asked = SplitSpec(train, val, test, own.val_fraction, group_by, own.seed, shuffle_slices, left_out)
     rows = select_rows(opened, asked)
     if tta:
         require_several(opened, name)

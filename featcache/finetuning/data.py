@@ -5,8 +5,8 @@ Rows are split as they were for the head: otherwise the head could have seen ima
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
 from featcache.core.tasks import MULTICLASS, require_classes
 from featcache.datasets import Dataset
+from featcache.datasets.exclude_list import ExcludeGiven, read_exclude
 from featcache.datasets.subset import slice_records
 from featcache.errors import IdentityError, UnknownNameError, UsageError
 from featcache.extraction.content_hashes import hash_records
@@ -26,7 +27,7 @@ from featcache.extraction.row_table import UNREADABLE, SplitRule, build_rows
 from featcache.finetuning.inputs import CachedActivations, Inputs, PhotoInputs
 from featcache.finetuning.model import Model
 from featcache.images.augmentation import Augmentation
-from featcache.splits.selection import Selection, SplitSpec, select_rows
+from featcache.splits.selection import CachedRows, Selection, SplitSpec, select_rows
 from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import rows_in
 
@@ -89,6 +90,8 @@ class FineTuningData:
         The photos and the sha256 of each, when training from photos.
     cache, layer
         The cached cut, when training from one.
+    selection
+        The request for the rows.
     """
 
     rows: Selection
@@ -100,6 +103,7 @@ class FineTuningData:
     hashes: Sequence[bytes] = ()
     cache: FeatureCache | None = None
     layer: str | None = None
+    selection: SplitSpec = field(default_factory=SplitSpec)
 
     @property
     def cut(self) -> str | None:
@@ -132,9 +136,23 @@ class FineTuningData:
 
 
 def from_photos(
-    classifier: Classifier, data: Dataset, *, report: OnProgress, workers: int | None = None
+    classifier: Classifier,
+    data: Dataset,
+    *,
+    exclude: ExcludeGiven = None,
+    report: OnProgress,
+    workers: int | None = None,
 ) -> FineTuningData:
     """Return photos to fine-tune on, split as extraction and `featcache.train_head` split them.
+
+    Parameters
+    ----------
+    classifier, data
+        The classifier, and the photos.
+    exclude
+        Photos to leave out, beside those that a list left out of the classifier's training.
+    report, workers
+        Called with the progress of hashing the files; threads that hash.
 
     Raises
     ------
@@ -159,19 +177,26 @@ def from_photos(
         readable=np.array([digest != UNREADABLE for digest in hashes]),
         classes=data.classes,
     )
+    selection = _selection(classifier, rows, exclude)
     return FineTuningData(
-        rows=_select(classifier, rows),
+        rows=select_rows(cast(CachedRows, rows), selection),
         labels=order[table.labels],
         ids=table.ids,
         rows_sha256=table_digest(table.columns()),
         spec=data.spec,
         data=data,
         hashes=hashes,
+        selection=selection,
     )
 
 
 def from_cut(
-    classifier: Classifier, network: "LoadedBackbone", cache: FeatureCache, layer: str | None
+    classifier: Classifier,
+    network: "LoadedBackbone",
+    cache: FeatureCache,
+    layer: str | None,
+    *,
+    exclude: ExcludeGiven = None,
 ) -> FineTuningData:
     """Return a cached cut to fine-tune on.
 
@@ -181,6 +206,8 @@ def from_cut(
         The classifier and its backbone.
     cache, layer
         The cache, and its layer that holds a stage's output; by default the only one.
+    exclude
+        Photos to leave out, beside those that a list left out of the classifier's training.
 
     Raises
     ------
@@ -193,22 +220,25 @@ def from_cut(
     order = _class_order(classifier, cache.classes, str(cache.path))
     _require_same_network(classifier, network, cache, layer)
     name = _map_layer(network, cache, layer)
+    selection = _selection(classifier, cache, exclude)
     return FineTuningData(
-        rows=_select(classifier, cache),
+        rows=select_rows(cache, selection),
         labels=order[cache.labels],
         ids=cache.ids,
         rows_sha256=cache.identity["rows"]["sha256"],
         spec=str(cache.path),
         cache=cache,
         layer=name,
+        selection=selection,
     )
 
 
-def _select(classifier: Classifier, rows: Any) -> Selection:
-    """Return the rows that trained, validated and tested the classifier."""
+def _selection(classifier: Classifier, rows: FeatureCache | PhotoRows, exclude: ExcludeGiven) -> SplitSpec:
+    """Return the request for the rows that trained, validated and tested the classifier, without further ones."""
     own = classifier.settings
     asked = SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
-    return select_rows(rows, asked)
+    further = read_exclude(exclude, rows.ids, origin=str(rows.path))
+    return replace(asked, exclude=tuple(dict.fromkeys((*asked.exclude, *further))))
 
 
 def _as_extracted(classifier: Classifier, data: Dataset) -> Dataset:

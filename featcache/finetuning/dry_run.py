@@ -16,6 +16,7 @@ from featcache.core.argument_types import checked_types
 from featcache.core.display import html_table
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset, photos_spec
+from featcache.datasets.exclude_list import ExcludeGiven
 from featcache.finetuning.data import extracted_slice
 from featcache.finetuning.inputs import Batch, PhotoInputs, batches
 from featcache.finetuning.loop import Loop
@@ -93,6 +94,7 @@ def plan_finetuning(
     splits: str | Mapping[str, str] | None = None,
     classes_at: int | None = None,
     allow_empty_classes: bool = False,
+    exclude: ExcludeGiven = None,
     augment: str | None = None,
     compute_dtype: str | None = None,
     rates: Mapping[str, float] | Sequence[str] = (),
@@ -104,8 +106,8 @@ def plan_finetuning(
 
     Parameters
     ----------
-    classifier, dataset, cache, layer, label_from, splits, classes_at, allow_empty_classes, augment, compute_dtype, \
-    rates, workers, on_progress, **arguments
+    classifier, dataset, cache, layer, label_from, splits, classes_at, allow_empty_classes, exclude, augment, \
+    compute_dtype, rates, workers, on_progress, **arguments
         See `featcache.finetune`.
     """
     photos = photos_spec(
@@ -131,6 +133,7 @@ def plan_finetuning(
         settings,
         cache=cache,
         layer=layer,
+        exclude=exclude,
         allow_empty_classes=allow_empty_classes,
         report=report,
         workers=workers,

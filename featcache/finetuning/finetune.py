@@ -15,6 +15,7 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.core.schema import spelled_out
 from featcache.core.warning import warn_all
 from featcache.datasets import Dataset, photos_spec
+from featcache.datasets.exclude_list import ExcludeGiven
 from featcache.errors import UsageError
 from featcache.finetuning.settings import SETTINGS, FineTuningArguments, tune_settings
 
@@ -35,6 +36,7 @@ def finetune(
     splits: str | Mapping[str, str] | None = None,
     classes_at: int | None = None,
     allow_empty_classes: bool = False,
+    exclude: ExcludeGiven = None,
     output: str | os.PathLike[str] | None = "finetuned",
     reject_accuracy: float = 0.95,
     checkpoint_minutes: float = 10.0,
@@ -62,6 +64,9 @@ def finetune(
     label_from, splits, classes_at, allow_empty_classes
         How a folder of photos is read, as `featcache.extract` takes them; the photos that the classifier was trained on
         are read as they were then.
+    exclude
+        Photos to leave out, beside those that the head's own list left out: the file of a list, or their ids; see
+        `featcache.train_head`.
     output
         Folder for the classifier; checkpoints and history go into ``OUTPUT.run``. ``None`` to save nothing.
     reject_accuracy
@@ -155,6 +160,7 @@ def finetune(
         chosen,
         cache=cache,
         layer=layer,
+        exclude=exclude,
         allow_empty_classes=allow_empty_classes,
         report=report,
         workers=workers,

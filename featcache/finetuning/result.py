@@ -21,6 +21,7 @@ from featcache.finetuning.validation import ValidationResult
 from featcache.heads.probabilities import class_probabilities
 from featcache.metrics.classification import Scores, score
 from featcache.metrics.comparison import Comparison, compare
+from featcache.splits.left_out import left_out_record
 
 if TYPE_CHECKING:
     import pandas
@@ -229,6 +230,7 @@ def _classifier(setup: FineTuningSetup, loop: Loop, start: Classifier) -> Classi
     own = {n: v for n, v in loop.best.items() if n in setup.model.network.tensors}
     head = {**start.parameters, **head_of(loop.best)}
     seen = merge_seen(start.seen, seen_images(setup.data.digests(setup.data.rows.train, setup.data.rows.val)))
+    start = replace(start, training={**start.training, **_rows_record(setup)})
     if not own:
         return replace(start, parameters=head, metrics={}, seen=seen)
     network = truncate_after(with_tensors(setup.model.network, own), setup.model.stages[-1])
@@ -249,6 +251,15 @@ def _classifier(setup: FineTuningSetup, loop: Loop, start: Classifier) -> Classi
         metrics={},
         seen=seen,
     )
+
+
+def _rows_record(setup: FineTuningSetup) -> dict[str, Any]:
+    """Return what the record says of rows that were left out: those of the head, and those of this run."""
+    asked = setup.data.selection
+    if not asked.exclude:
+        return {}
+    told = {**left_out_record(asked.exclude), "rows": dict(setup.data.rows.left_out)}
+    return {"selection": asked.to_json(), "left_out": told}
 
 
 def _probabilities(classifier: Classifier, result: ValidationResult) -> np.ndarray:

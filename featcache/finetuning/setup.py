@@ -15,6 +15,7 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset, open_dataset
 from featcache.datasets.dataset import labels_needed
+from featcache.datasets.exclude_list import ExcludeGiven
 from featcache.errors import DataError, UsageError
 from featcache.finetuning.cut import Division, divide
 from featcache.finetuning.data import FineTuningData, from_cut, from_photos
@@ -26,6 +27,7 @@ from featcache.finetuning.settings import HEAD, FineTuningSettings
 from featcache.finetuning.train_step import Phase, TrainStep
 from featcache.heads.class_weights import class_factors
 from featcache.images.augmentation import Augmentation
+from featcache.splits.left_out import left_out_record
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class FineTuningSetup:
     def identity(self) -> dict[str, Any]:
         """Return everything that decides the result; a run is resumed only if it is the same."""
         classifier = self.classifier
+        left_out = self.data.selection.exclude
         return {
             "classifier": {
                 "fingerprint": classifier.fingerprint,
@@ -70,6 +73,7 @@ class FineTuningSetup:
             },
             "rows_sha256": self.data.rows_sha256,
             "rows": {part: len(getattr(self.data.rows, part)) for part in ("train", "val", "test")},
+            **({"left_out": left_out_record(left_out)} if left_out else {}),
             "cut": self.data.layer,
             "views": None if self.data.cache is None else dict(self.data.cache.identity["recipe"]["views"]),
             "stored_dtype": None if self.data.cache is None else self.data.cache.recipe["stored_dtype"],
@@ -126,6 +130,7 @@ def prepare_setup(
     *,
     cache: str | os.PathLike[str] | FeatureCache | None,
     layer: str | None,
+    exclude: ExcludeGiven = None,
     allow_empty_classes: bool = False,
     report: OnProgress,
     workers: int | None,
@@ -139,7 +144,7 @@ def prepare_setup(
     network = classifier_predictor(classifier).network
     if cache is not None:
         opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
-        data = from_cut(classifier, network, opened, layer)
+        data = from_cut(classifier, network, opened, layer, exclude=exclude)
     else:
         # What may be left out of the photos that it was trained on, the extraction was told.
         given, allowed = (
@@ -147,7 +152,7 @@ def prepare_setup(
         )
         with labels_needed(lambda spec: "fine-tuning learns from labels: name photos that have them"):
             found = open_dataset(given, allow_empty_classes=allowed)
-        data = from_photos(classifier, found, report=report, workers=workers)
+        data = from_photos(classifier, found, exclude=exclude, report=report, workers=workers)
     if not len(data.rows.val) and not len(data.rows.test):
         raise DataError(
             f"{data.spec} has no validation and no test images, so nothing could tell whether fine-tuning helps; "

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -15,6 +15,7 @@ from featcache.errors import DataError, UsageError
 from featcache.splits.copies import join_copies
 from featcache.splits.folds import grouped_folds, stratified_folds
 from featcache.splits.groups import read_groups
+from featcache.splits.left_out import leave_out
 from featcache.splits.other_classes import refuse_other_classes
 from featcache.splits.shuffled import SliceOrder
 from featcache.splits.slices import ALL
@@ -72,6 +73,9 @@ class SplitSpec:
     shuffle_slices
         Cut slices in an order that spreads every class evenly, instead of that in which rows stand; see
         `featcache.splits.shuffled`.
+    exclude
+        Ids of rows that are left out of all parts, once these are divided: the others stay where they are. Ids that
+        are no row's leave out nothing.
     """
 
     train: str = "train"
@@ -81,6 +85,7 @@ class SplitSpec:
     group_by: str | None = None
     seed: int = 0
     shuffle_slices: bool = False
+    exclude: tuple[str, ...] = ()
 
     @classmethod
     def from_training(cls, training: Mapping[str, Any], *, val_fraction: float, seed: int) -> Self:
@@ -95,21 +100,29 @@ class SplitSpec:
         """
         known = {field.name for field in fields(cls)}
         told = {name: value for name, value in training.get("selection", {}).items() if name in known}
+        told["exclude"] = tuple(told.get("exclude", ()))
         return cls(**{"val_fraction": val_fraction, "seed": seed, **told})
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values; the ids to leave out only where there are some."""
+        values = {**asdict(self), "exclude": list(self.exclude)}
+        return (
+            values if self.exclude else {name: value for name, value in values.items() if name != "exclude"}
+        )
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Row numbers of the three parts; `held_out` says how validation rows were chosen."""
+    """Row numbers of the three parts.
+
+    `held_out` says how validation rows were chosen, and `left_out` how many rows of which part a list left out.
+    """
 
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
     held_out: str
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def pool(self) -> np.ndarray:
@@ -126,11 +139,16 @@ def select_rows(cache: CachedRows, parts: SplitSpec) -> Selection:
     Raises
     ------
     DataError
-        If there is no training split, or fewer than two classes in the rows that train.
+        If there is no training split, fewer than two classes in the rows that train, or a class that is left out whole.
     UsageError
         If a part is no slice of the cache, holds no image, or shares rows with another part.
     """
-    chosen = select_named_rows(cache, parts)
+    return leave_out(cache, _divided(cache, parts), parts.exclude)
+
+
+def _divided(cache: CachedRows, parts: SplitSpec) -> Selection:
+    """Return the three parts, before rows are left out of them."""
+    chosen = _named(cache, parts)
     if len(chosen.val) or parts.val == NONE or not parts.val_fraction:
         return chosen
     rows, share = chosen.train, {"fraction": parts.val_fraction, "seed": parts.seed}
@@ -154,6 +172,10 @@ def select_named_rows(
 
     The parts that are `judging` must have classes that train; with folds that is the test part alone.
     """
+    return leave_out(cache, _named(cache, parts, judging=judging), parts.exclude)
+
+
+def _named(cache: CachedRows, parts: SplitSpec, *, judging: Sequence[str] = ("val", "test")) -> Selection:
     _require_train_split(cache, parts)
     order = slice_order(cache, parts)
     train = cache.rows_of(parts.train, order=order)

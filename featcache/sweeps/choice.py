@@ -217,7 +217,7 @@ def finish_winner(
         key.layer,
         key.settings,
         heads[0],
-        rows=Selection(own.train, own.val[:0] if folds else own.val, own.test, own.how),
+        rows=Selection(own.train, own.val[:0] if folds else own.val, own.test, own.how, own.left_out),
         selection=own.protocol,
         refitted=refitted,
         scale=own.scale,

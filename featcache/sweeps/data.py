@@ -67,6 +67,8 @@ class Protocol(SplitSpec):
         }
         if self.group_by is not None and not self.folds:
             own["held_out"] = "whole groups in their shares"  # before, one of several folds was held out
+        if self.exclude and (named := sorted({*self.exclude} & {*cache.ids})):
+            own["exclude"] = named
         return sha256_json({"rows": cache.identity["rows"]["sha256"], "protocol": own})
 
 
@@ -107,6 +109,7 @@ class SweepData:
         else:
             rows = select_rows(cache, protocol)
         self.train, self.val, self.test, self.pool = rows.train, rows.val, rows.test, rows.pool
+        self.left_out = rows.left_out
         self.labels, self.scale = labels_to_learn(cache.task, cache.known, self.train)
         self._loaded: tuple[tuple[str, int], FeatureTable, FeatureTable] | None = None
 

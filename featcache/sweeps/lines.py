@@ -24,6 +24,7 @@ from featcache.core.identity import canonical_json
 from featcache.core.tasks import REGRESSION
 from featcache.heads.settings import HEADS, Settings
 from featcache.solvers.fit import Fit
+from featcache.splits.left_out import left_out_record
 from featcache.sweeps.data import Protocol
 from featcache.sweeps.trials import RELEVANT, Trial
 
@@ -102,7 +103,7 @@ def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identit
         "cache": str(Path(cache.path).resolve()),
         "backbone": cache.backbone,
         **_description(trial, cache),
-        "protocol": protocol.to_json(),
+        "protocol": _rows_of(protocol),
         "val_accuracy": finite(fit.val_accuracy),
         "val_loss": finite(fit.val_loss),
         "best_epoch": fit.best_epoch,
@@ -110,6 +111,13 @@ def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identit
         "converged": fit.converged,
         "featcache": __version__,
     }
+
+
+def _rows_of(protocol: Protocol) -> dict[str, Any]:
+    """Return the request for rows; of ids that are left out their number and digest, as there are many lines."""
+    own = protocol.to_json()
+    ids = own.pop("exclude", ())
+    return {**own, "left_out": left_out_record(ids)} if ids else own
 
 
 def _description(trial: Trial, cache: FeatureCache) -> dict[str, Any]:

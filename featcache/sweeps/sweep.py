@@ -16,6 +16,7 @@ from featcache.classifier.view_features import with_views
 from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS, require_labels
 from featcache.core.warning import warn_all
+from featcache.datasets.exclude_list import ExcludeGiven, read_exclude
 from featcache.errors import IntegrityError, UsageError, did_you_mean
 from featcache.heads.settings import DESCENT, Settings
 from featcache.heads.task_types import TASK_TYPES
@@ -65,6 +66,7 @@ def sweep(
     val_fraction: float = 0.2,
     group_by: str | None = None,
     shuffle_slices: bool = False,
+    exclude: ExcludeGiven = None,
     seed: int = 0,
     memory: str | int = "2GiB",
     save_best: bool = True,
@@ -108,6 +110,8 @@ def sweep(
         default the groups that a cache holds.
     shuffle_slices
         Cut slices of shuffled rows, every class evenly; see `featcache.train_head`.
+    exclude
+        Photos to leave out of all rows: the file of a list, or their ids; see `featcache.train_head`.
     seed
         Of folds, shuffled slices, held-out rows, random search, and the order of minibatches.
     memory
@@ -138,7 +142,7 @@ def sweep(
         Axes are not in the grammar, the test rows would choose, no two caches can be compared, or the output folder
         holds something else.
     DataError
-        If a cache has no usable training rows, or fewer than there are folds.
+        If a cache has no usable training rows, or fewer than there are folds; if a photo to leave out is in no cache.
     IntegrityError
         If no cache can be used, or a newer featcache wrote the results.
     LockedError
@@ -157,7 +161,9 @@ def sweep(
     opened, left_out = _open(given)
     for cache in opened:
         require_labels(cache, "a sweep")
-    spec = SplitSpec(train, val, test, val_fraction, group_by, seed, shuffle_slices)
+    ids = {name: None for cache in opened for name in cache.ids} if exclude is not None else ()
+    excluded = read_exclude(exclude, ids, origin=", ".join(str(cache.path) for cache in opened[:3]))
+    spec = SplitSpec(train, val, test, val_fraction, group_by, seed, shuffle_slices, excluded)
     if folds is None:
         folds = _folds(select, spec, opened, shot_counts, limit)
     protocol = Protocol(**vars(spec), folds=folds)

@@ -242,8 +242,8 @@ def known_as(cache: FeatureCache) -> str:
     return str(cache.identity["dataset"]["spec"] if made_here else cache.path)
 
 
-def described(cache: FeatureCache, split: str, note: str) -> str:
-    """Return why these rows were scored, and how many of all images have no features, where all are scored."""
+def described(cache: FeatureCache, split: str, note: str, left_out: str = "") -> str:
+    """Return why these rows were scored, which were left out, and how many of all images have no features."""
     missing = len(cache.quarantined()) if split == ALL else 0
     unread = f"{missing} of {len(cache)} images could not be read and are not scored" if missing else ""
-    return "; ".join(filter(None, [note, unread]))
+    return "; ".join(filter(None, [note, left_out, unread]))

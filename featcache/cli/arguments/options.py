@@ -54,6 +54,14 @@ Refit = Annotated[
 ShuffleSlices = Annotated[
     bool, typer.Option(help="Cut slices of shuffled rows, even over classes.", rich_help_panel="Data")
 ]
+Exclude = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="List of photos to leave out: an id in each line, and a reason.",
+        rich_help_panel="Data",
+    ),
+]
 Calibrate = Annotated[
     bool,
     typer.Option(help="Calibrate probabilities on rows that were held out.", rich_help_panel="Validation"),

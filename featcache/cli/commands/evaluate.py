@@ -53,6 +53,13 @@ def command(
         Path | None,
         typer.Option(help="Write the photos it gets wrong, the worst first, to a .csv or .json file."),
     ] = None,
+    exclude: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="List of photos to leave out: an id in each line; or none [default: those left out of its training].",
+        ),
+    ] = None,
     tta: Annotated[
         bool | None,
         typer.Option(help="Average over the cached views of an image [default: as it was trained]."),
@@ -88,6 +95,7 @@ def command(
             spec or cache,
             split,
             tta=tta,
+            exclude=exclude,
             allow_empty_classes=allow_empty_classes,
             on_progress=on_progress,
         )

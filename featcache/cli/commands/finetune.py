@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.arguments.given_paths import refuse_cache_as_photos, refuse_no_cache, refuse_swapped
-from featcache.cli.arguments.options import RejectAccuracy, option, with_options
+from featcache.cli.arguments.options import Exclude, RejectAccuracy, option, with_options
 from featcache.cli.commands.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.signals import stop_gently
@@ -44,6 +44,7 @@ def command(
     splits: Splits = None,
     classes_at: ClassesAt = None,
     allow_empty_classes: AllowEmptyClasses = False,
+    exclude: Exclude = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the classifier; checkpoints go to OUTPUT.run.")
     ] = Path("finetuned"),
@@ -92,6 +93,7 @@ def command(
         "splits": splits,
         "classes_at": classes_at,
         "allow_empty_classes": allow_empty_classes,
+        "exclude": exclude,
         "rates": rate or (),
         "workers": workers,
         **settings,

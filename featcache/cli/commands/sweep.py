@@ -10,6 +10,7 @@ import typer
 
 from featcache.cli.arguments.options import (
     Calibrate,
+    Exclude,
     GroupBy,
     Refit,
     RejectAccuracy,
@@ -69,6 +70,7 @@ def command(
     test: Test = None,
     group_by: GroupBy = None,
     shuffle_slices: ShuffleSlices = False,
+    exclude: Exclude = None,
     memory: Annotated[
         str, typer.Option(help="Memory for training; larger features are streamed.", rich_help_panel="Data")
     ] = "2GiB",

@@ -9,6 +9,7 @@ import typer
 
 from featcache.cli.arguments.options import (
     Calibrate,
+    Exclude,
     GroupBy,
     Refit,
     RejectAccuracy,
@@ -49,6 +50,7 @@ def command(
     test: Test = None,
     group_by: GroupBy = None,
     shuffle_slices: ShuffleSlices = False,
+    exclude: Exclude = None,
     tta: Annotated[
         bool,
         typer.Option(help="Score the mean over an image's cached views.", rich_help_panel="Validation"),
@@ -80,6 +82,7 @@ def command(
         test=test,
         group_by=group_by,
         shuffle_slices=shuffle_slices,
+        exclude=exclude,
         tta=tta,
         refit=refit,
         calibrate=calibrate,
@@ -157,6 +160,10 @@ def parts(classifier: "Classifier", output: Path, *, verbose: bool = False) -> l
         f"{classifier.task}; {_how_long(classifier.head, training)}{training['seconds']:.1f} s"
     )
     text += _curves(classifier)
+    if left_out := training.get("left_out"):
+        from featcache.splits.left_out import left_out_text
+
+        text.append(f"  left out    {left_out_text(left_out)}")
     if again := training.get("refitted"):
         text.append(f"  refitted    on all {again['images']} training and validation images")
     if recipe := training.get("view_recipe"):

@@ -36,6 +36,7 @@ SELECTION = Record(
         "seed": Whole(0),
         "folds": _COUNT,
         "shuffle_slices": Flag(),
+        "exclude": Items(Text()),
     },
 )
 """Which rows trained, validated and tested: `featcache.splits.selection.SplitSpec`."""
@@ -78,6 +79,7 @@ TRAINING = Record(
         "warnings": Items(Record({"code": Text(), "message": Text()})),
         "sweep": Text(),
         "finetuned": Table(),
+        "left_out": Record({}, {"ids": _COUNT, "sha256": SHA256, "rows": Table(_COUNT)}),
         "refitted": Record({}, {"images": _COUNT, "folds": _COUNT}),
     },
 )

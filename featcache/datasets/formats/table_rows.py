@@ -76,7 +76,7 @@ def open_table_file(path: Path, delimiter: str | None = None) -> Table:
 
 
 def _open_csv(path: Path, delimiter: str) -> Table:
-    reader = _records(path, delimiter)
+    reader = separated_records(path, delimiter)
     header = next(reader, None)
     if header is None:
         raise DataError(f"{path} is empty; expected a header line such as path{delimiter}label")
@@ -95,12 +95,38 @@ def _open_csv(path: Path, delimiter: str) -> Table:
     return Table(columns, rows, delimiter)
 
 
-def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield records that are not blank, with the number of the line that each begins in."""
+def separated_records(
+    path: Path, delimiter: str, *, comments: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a file of separated values that are not blank, each with the number of its first line.
+
+    Parameters
+    ----------
+    path, delimiter
+        The file, in UTF-8, and the character between two values.
+    comments
+        Whether a record whose line begins with ``#`` is none.
+
+    Raises
+    ------
+    DataError
+        If the file is no such text.
+    """
+    begins = False
+
+    def lines() -> Iterator[str]:
+        nonlocal begins
+        for _, text in text_lines(path):
+            if comments and begins and text.lstrip().startswith("#"):
+                yield "\n"  # so that lines are counted
+                continue
+            begins = False
+            yield text
+
     # strict: an open quote at the end, or text after a closing one, is an error and not a guess.
-    reader = csv.reader((text for _, text in text_lines(path)), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     while True:
-        line = reader.line_num + 1
+        line, begins = reader.line_num + 1, True
         try:
             values = next(reader)
         except StopIteration:
