@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from featcache.core.version import __version__
 
 if TYPE_CHECKING:
+    from featcache.auditing.audit import Audit, audit
     from featcache.backbones import load as load_backbone
     from featcache.cache import FeatureCache
     from featcache.checks.dataset import check_dataset
@@ -58,6 +59,8 @@ _HOMES = {
     "Explanation": "featcache.explanations.explanation",
     "report": "featcache.reports.report",
     "Report": "featcache.reports.report",
+    "audit": "featcache.auditing.audit",
+    "Audit": "featcache.auditing.audit",
     "FeatureExtractor": "featcache.estimators",
     "HeadClassifier": "featcache.estimators",
     "HeadRegressor": "featcache.estimators",
@@ -67,6 +70,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Audit",
     "Classifier",
     "Dataset",
     "DatasetCheck",
@@ -84,6 +88,7 @@ __all__ = [
     "SweepResult",
     "Transforms",
     "__version__",
+    "audit",
     "check_dataset",
     "enable_compilation_cache",
     "explain",

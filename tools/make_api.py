@@ -31,6 +31,7 @@ GROUPS = {
         *("FeatureCache", "load_backbone", "Transforms"),
     ),
     "Heads": ("train_head", "Classifier", "sweep", "SweepResult"),
+    "The data": ("audit", "Audit"),
     "Pages": ("report", "Report", "explain", "Explanation"),
     "Fine-tuning": ("finetune", "FineTuning", "plan_finetuning"),
     "scikit-learn": ("FeatureExtractor", "HeadClassifier", "HeadRegressor"),
@@ -49,6 +50,9 @@ RECORDS = (
     "featcache.metrics.multilabel.MultilabelEvaluation",
     "featcache.metrics.regression.RegressionEvaluation",
     "featcache.metrics.comparison.Comparison",
+    "featcache.auditing.ranked.RankedList",
+    "featcache.auditing.ranked.Suspect",
+    "featcache.auditing.ranked.Resembled",
     "featcache.sweeps.results.Choice",
     "featcache.finetuning.dry_run.FineTuningPlan",
 )

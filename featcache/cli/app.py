@@ -14,6 +14,7 @@ import typer
 
 from featcache.cli.arguments.options import SectionedCommand
 from featcache.cli.commands import (
+    audit,
     backbones,
     cache,
     data,
@@ -61,7 +62,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (extract, train_head, sweep, finetune, evaluate, predict, explain, report, doctor, demo):
+for module in (extract, train_head, sweep, finetune, evaluate, predict, explain, report, audit, doctor, demo):
     app.command(module.NAME, cls=SectionedCommand)(module.command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)

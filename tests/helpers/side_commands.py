@@ -51,6 +51,7 @@ READERS = {
     "report": Reads(
         "report {}", "file or folder", REPORTED, f"nothing at gone; expected {REPORTED}; check the name"
     ),
+    "audit": Reads("audit {} --only imbalance", "file", CACHE, NO_CACHE),
     "doctor": Reads(
         "doctor {}",
         "folder",
@@ -106,6 +107,7 @@ WRITERS = {
     "demo": Writes("demo -o {}", "folder"),
     "cache export": Writes("cache export a.h5 {}", "file", ("new.npz", "new.parquet"), ANOTHER, False),
     "evaluate": Writes("evaluate c --errors {}", "file", ("new.csv", "new.json"), ANOTHER, False),
+    "audit": Writes("audit a.h5 --only imbalance --csv {}", "file", ("new.csv",), ANOTHER, False),
     "report": Writes("report c -o {}", "file", ("new.html",), ANOTHER, False),
     "report --figures": Writes("report c --figures {}", "folder", elsewhere="name another folder"),
     "predict": Writes("predict c photos --csv {}", "file", ("new.csv",), ANOTHER, False),

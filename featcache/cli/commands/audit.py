@@ -1,0 +1,98 @@
+"""``featcache audit``: what cached features say about the data, as ranked lists."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featcache.cli.arguments.output_files import require_output
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.cli.terminal.drawings import Part, Table
+from featcache.core.display import counted
+from featcache.errors import UsageError
+
+if TYPE_CHECKING:
+    from featcache.auditing.audit import Audit
+    from featcache.auditing.ranked import RankedList, Suspect
+
+NAME = "audit"
+
+TABLES = (".csv",)
+
+
+def command(
+    cache: Annotated[Path, typer.Argument(help="A cache made by featcache extract.")],
+    layer: Annotated[str | None, typer.Option("--layer", "-l", help="Layer [default: the first].")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST,…",
+            help="Lists to make: wrong-labels, overlaps, copies, outliers, inseparable, looks, imbalance, groups "
+            "[default: all that suit the data].",
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Entries of each list to print.")] = 5,
+    csv: Annotated[Path | None, typer.Option(help="Write every entry of every list to a .csv file.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds, and of draws of many rows.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """List what is probably wrong with the data: labels, copies, odd photos, classes that overlap.
+
+    Nothing is changed. Each list is ranked, the most suspicious photo first, and says why. Wrong labels need the extra
+    audit (cleanlab).
+    """
+    console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    if top < 0:
+        raise UsageError(f"--top {top}: expected 0 or more")
+    if csv is not None:
+        if csv.suffix.casefold() not in TABLES:
+            raise UsageError(f"--csv {csv}: expected a file that ends in .csv")
+        require_output("--csv", csv, TABLES, [str(cache)])
+    from featcache.auditing.audit import audit
+
+    with console.progress() as on_progress:
+        found = audit(cache, layer=layer, only=only, seed=seed, on_progress=on_progress)
+    value = found.to_json()
+    if csv is not None:
+        value["csv"] = escaped(str(csv))
+        value["csv_lines"] = found.write_csv(csv)
+    console.result(value, [part for each in found.lists for part in _parts(each, top)] + _skipped(found))
+    if csv is not None:
+        console.note(f"{escaped(str(csv))}: {counted(value['csv_lines'], 'line')}")
+    elif not as_json and any(len(each.entries) > top for each in found.lists):
+        console.note(
+            "next: every entry with --csv FILE or --json, more of each list with --top, one list with --only"
+        )
+
+
+def _parts(found: "RankedList", top: int) -> list[Part]:
+    """Return what is printed of a list: its finding, its first entries, and how many are left."""
+    shown = found.entries[:top]
+    parts: list[Part] = [f"{found.title} ({found.kind}): {found.finding}"]
+    if shown:
+        parts.append(
+            Table(
+                ("file", "label", "score", "why", "resembles"),
+                [_cells(entry) for entry in shown],
+                right=("score",),
+                indent=2,
+                strong=[place for place, entry in enumerate(shown) if entry.certain],
+            )
+        )
+    left = len(found.entries) - len(shown)
+    if left:
+        sure = found.certain - sum(entry.certain for entry in shown)
+        parts.append(f"  … and {left:,} more" + (f", {sure:,} of them certain" if sure > 0 else ""))
+    return [*parts, ""]
+
+
+def _cells(entry: "Suspect") -> list[str]:
+    like = entry.resembles[0] if entry.resembles else None
+    near = f"{like.id} ({like.relation})" if like else "–"
+    return [entry.id, entry.label or "–", f"{entry.score:.3g}", entry.why, near]
+
+
+def _skipped(found: "Audit") -> list[Part]:
+    return [f"not made: {kind} ({why})" for kind, why in found.skipped.items()]
