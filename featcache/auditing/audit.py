@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from featcache.auditing.exclude_list import exclude_entries
 from featcache.auditing.ranked import RankedList, Suspect
 from featcache.cache import FeatureCache
 from featcache.core.argument_types import checked_types, spelled
@@ -17,6 +18,7 @@ from featcache.core.display import counted, html_table
 from featcache.core.documents.csv_text import csv_row
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES, UNLABELLED
+from featcache.datasets.exclude_list import write_exclude
 from featcache.errors import DataError, UnknownNameError, UsageError, did_you_mean
 
 JSON_VERSION = 1
@@ -132,6 +134,23 @@ class Audit:
         with storage_errors(target, elsewhere=_ANOTHER):
             replace_file(target, b"".join([csv_row(COLUMNS), *lines]))
         return len(lines)
+
+    def exclude_list(self) -> list[tuple[str, str]]:
+        """Return the id and the reason of each photo that the lists are certain to leave out."""
+        return exclude_entries(self.lists)
+
+    def write_exclude(self, path: str | os.PathLike[str]) -> int:
+        """Write `exclude_list` as a file to edit, which `featcache.train_head` takes; returns how many photos it names.
+
+        Raises
+        ------
+        UsageError
+            If something else than a file is there.
+        StorageError
+            If it cannot be written.
+        """
+        about = f"What featcache audit would leave out of {self.cache}."
+        return write_exclude(path, self.exclude_list(), about=about)
 
     def __repr__(self) -> str:
         found = "".join(f"\n  {each.kind}: {each.finding}" for each in self.lists)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from featcache.core.tasks import REGRESSION
 
 if TYPE_CHECKING:
+    from featcache.auditing.written import WrittenAudit
     from featcache.cache import FeatureCache
     from featcache.classifier.classifier import Classifier
     from featcache.datasets import Dataset
@@ -93,6 +94,8 @@ class Material:
         Sentences about what the page is made of, and what is missing, for its first lines.
     compared
         All classifiers that the user named, where there are several.
+    audit
+        What an audit of the photos found, where it is to be shown.
     """
 
     path: Path
@@ -115,4 +118,5 @@ class Material:
     tsne: bool = False
     notes: list[str] = field(default_factory=list)
     compared: tuple[Contestant, ...] = ()
+    audit: "WrittenAudit | None" = None
     read: Callable[[str], bytes] | None = None

@@ -19,6 +19,7 @@ from featcache.pages.sprites import Sprites
 from featcache.reports.material import Contestant, Material
 
 if TYPE_CHECKING:
+    from featcache.auditing.audit import Audit
     from featcache.classifier.classifier import Classifier
     from featcache.classifier.scored.rows import ScoredRows
     from featcache.core.progress import OnProgress
@@ -47,6 +48,8 @@ class Wishes:
         Longest side of a thumbnail in pixels.
     seed, tsne
         See `featcache.reports.material.Material`.
+    audit
+        An audit to show: its file, its result, or ``"run"``; see `featcache.reports.audited.audit_of`.
     on_progress
         Called as features are computed.
     """
@@ -58,6 +61,7 @@ class Wishes:
     side: int = 96
     seed: int = 0
     tsne: bool = False
+    audit: "Given | Audit | None" = None
     on_progress: "OnProgress | None" = None
 
 
@@ -83,6 +87,10 @@ def open_material(paths: Sequence[Given], wishes: Wishes) -> Material:
     places = [Path(path) for path in paths]
     kinds = kinds_of(places)
     first = _OPENING[kinds[0]](places[0], wishes)
+    if wishes.audit is not None:
+        from featcache.reports.audited import audit_of
+
+        first = replace(first, audit=audit_of(first, wishes.audit, wishes.on_progress))
     if len(places) == 1:
         return first
     if CACHE in kinds:

@@ -22,6 +22,7 @@ from featcache.reports.section import Section
 from featcache.reports.summary import Summary, summarised
 
 if TYPE_CHECKING:
+    from featcache.auditing.audit import Audit
     from featcache.reports.material import Material
 
 JSON_VERSION = 1
@@ -36,6 +37,7 @@ PICTURES = 3000
 SECTIONS = (
     "compared:section",
     "data:section",
+    "audit:sections",
     "recipe:section",
     "leaderboard:section",
     "axes:section",
@@ -156,6 +158,7 @@ def report(
     cache: str | os.PathLike[str] | None = None,
     split: str | None = None,
     map: Literal["pca", "tsne"] = "pca",
+    audit: "str | os.PathLike[str] | Audit | None" = None,
     pictures: int = PICTURES,
     seed: int = 0,
     overwrite: bool = False,
@@ -182,6 +185,9 @@ def report(
         `featcache.classifier.classifier.Classifier.evaluate`).
     map
         How the map of the features is made: by principal components, or by t-SNE, which needs openTSNE.
+    audit
+        What an audit of the photos found, shown as photos: the file that ``featcache audit CACHE --json`` was written
+        to, the result of `featcache.audit`, or ``"run"`` to audit the cache now.
     pictures
         Most pictures on the page; 0 for none.
     seed
@@ -226,6 +232,7 @@ def report(
         pictures=pictures,
         seed=seed,
         tsne=map == "tsne",
+        audit=audit,
         on_progress=on_progress,
     )
     made = make_report(open_material(paths, wishes), on_progress=on_progress)
@@ -241,11 +248,11 @@ def make_report(material: "Material", *, on_progress: OnProgress | None = None) 
 
     makers = [_maker(name) for name in SECTIONS]
     progress = Progress("report", total=len(makers) + 1)
-    sections = []
+    sections: list[Section] = []
     for maker in makers:
         found = maker(material)
         if found is not None:
-            sections.append(found)
+            sections += found if isinstance(found, tuple) else (found,)
         progress.done += 1
         if on_progress is not None:
             on_progress(progress)
@@ -275,8 +282,8 @@ def _unread(material: "Material") -> str:
     return f"{counted(len(lost), 'photo')} without a picture, the first is {lost[0][0]}: {lost[0][1].splitlines()[0]}."
 
 
-def _maker(name: str) -> "Callable[[Material], Section | None]":
-    """Return the function that makes a section; its module is imported when it is wanted."""
+def _maker(name: str) -> "Callable[[Material], Section | tuple[Section, ...] | None]":
+    """Return the function that makes a section, or several; its module is imported when it is wanted."""
     module, _, function = name.partition(":")
     return getattr(import_module(f"featcache.reports.sections.{module}"), function)
 

@@ -33,6 +33,13 @@ def command(
     ] = None,
     top: Annotated[int, typer.Option(help="Entries of each list to print.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Write every entry of every list to a .csv file.")] = None,
+    exclude_list: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the photos that are certain to be left out, to edit and for --exclude FILE of train-head.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds, and of draws of many rows.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -50,6 +57,8 @@ def command(
         if csv.suffix.casefold() not in TABLES:
             raise UsageError(f"--csv {csv}: expected a file that ends in .csv")
         require_output("--csv", csv, TABLES, [str(cache)])
+    if exclude_list is not None:
+        _require_new(exclude_list, cache)
     from featcache.auditing.audit import audit
 
     with console.progress() as on_progress:
@@ -58,12 +67,29 @@ def command(
     if csv is not None:
         value["csv"] = escaped(str(csv))
         value["csv_lines"] = found.write_csv(csv)
+    if exclude_list is not None:
+        value["exclude_list"] = escaped(str(exclude_list))
+        value["excluded"] = found.write_exclude(exclude_list)
     console.result(value, [part for each in found.lists for part in _parts(each, top)] + _skipped(found))
+    if exclude_list is not None:
+        console.note(
+            f"{escaped(str(exclude_list))}: {counted(value['excluded'], 'photo')} to leave out; look at them, then: "
+            f"featcache train-head {escaped(str(cache))} --exclude {escaped(str(exclude_list))}"
+        )
     if csv is not None:
         console.note(f"{escaped(str(csv))}: {counted(value['csv_lines'], 'line')}")
     elif not as_json and any(len(each.entries) > top for each in found.lists):
         console.note(
             "next: every entry with --csv FILE or --json, more of each list with --top, one list with --only"
+        )
+
+
+def _require_new(path: Path, cache: Path) -> None:
+    """Refuse a list that is there: people may have edited it."""
+    require_output("--exclude-list", path, (path.suffix.casefold(),), [str(cache)])
+    if path.exists():
+        raise UsageError(
+            f"--exclude-list {path}: it is there and may have been edited; name another file, or remove it"
         )
 
 

@@ -54,6 +54,14 @@ def command(
             "--map", help="How the map of the features is made: pca or tsne.", rich_help_panel="Page"
         ),
     ] = "pca",
+    audit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|run",
+            help="Show what an audit found: of featcache audit CACHE --json > FILE, or run it now.",
+            rich_help_panel="Data",
+        ),
+    ] = None,
     pictures: Annotated[
         int, typer.Option(help="Most pictures on the page; 0 for none.", rich_help_panel="Page")
     ] = 3000,
@@ -78,7 +86,7 @@ def command(
 
     kinds_of(paths)
     target = Path(default_name(paths)) if output is None else output
-    inputs = [str(each) for each in (*paths, cache, photos) if each is not None]
+    inputs = [str(each) for each in (*paths, cache, photos, audit) if each is not None]
     require_output("--output", target, (".html", ".htm"), inputs)
     from featcache.reports.report import report
 
@@ -91,6 +99,7 @@ def command(
             cache=cache,
             split=split,
             map=map_,
+            audit=audit,
             pictures=pictures,
             seed=seed,
             overwrite=overwrite,
