@@ -33,6 +33,12 @@ def command(
     ] = None,
     top: Annotated[int, typer.Option(help="Entries of each list to print.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Write every entry of every list to a .csv file.")] = None,
+    effect: Annotated[
+        bool,
+        typer.Option(
+            "--effect", help="Also train a head with and without what the lists would leave out, and compare."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the folds, and of draws of many rows.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -53,12 +59,12 @@ def command(
     from featcache.auditing.audit import audit
 
     with console.progress() as on_progress:
-        found = audit(cache, layer=layer, only=only, seed=seed, on_progress=on_progress)
+        found = audit(cache, layer=layer, only=only, effect=effect, seed=seed, on_progress=on_progress)
     value = found.to_json()
     if csv is not None:
         value["csv"] = escaped(str(csv))
         value["csv_lines"] = found.write_csv(csv)
-    console.result(value, [part for each in found.lists for part in _parts(each, top)] + _skipped(found))
+    console.result(value, [part for each in found.lists for part in _parts(each, top)] + _last(found))
     if csv is not None:
         console.note(f"{escaped(str(csv))}: {counted(value['csv_lines'], 'line')}")
     elif not as_json and any(len(each.entries) > top for each in found.lists):
@@ -94,5 +100,7 @@ def _cells(entry: "Suspect") -> list[str]:
     return [entry.id, entry.label or "–", f"{entry.score:.3g}", entry.why, near]
 
 
-def _skipped(found: "Audit") -> list[Part]:
-    return [f"not made: {kind} ({why})" for kind, why in found.skipped.items()]
+def _last(found: "Audit") -> list[Part]:
+    """Return what is printed below the lists: their effect, and those that were not made."""
+    told = [f"effect: {found.effect.finding}"] if found.effect else []
+    return [*told, *(f"not made: {kind} ({why})" for kind, why in found.skipped.items())]
