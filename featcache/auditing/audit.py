@@ -7,7 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from featcache.auditing.effect import Effect, measure_effect
 from featcache.auditing.exclude_list import exclude_entries
+from featcache.auditing.material import Audited, TooFewPhotosError
 from featcache.auditing.ranked import RankedList, Suspect
 from featcache.cache import FeatureCache
 from featcache.core.argument_types import checked_types, spelled
@@ -17,7 +19,7 @@ from featcache.core.disk.storage import storage_errors
 from featcache.core.display import counted, html_table
 from featcache.core.documents.csv_text import csv_row
 from featcache.core.progress import OnProgress, Progress
-from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES, UNLABELLED
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASK_NAMES, UNLABELLED, require_classes
 from featcache.datasets.exclude_list import write_exclude
 from featcache.errors import DataError, UnknownNameError, UsageError, did_you_mean
 
@@ -71,6 +73,8 @@ class Audit:
         What was found, in the order of `LISTS`.
     skipped
         Kind of a list that was not made, and why.
+    effect
+        Whether what the lists would leave out matters; ``None`` unless asked for.
     """
 
     cache: str
@@ -79,6 +83,7 @@ class Audit:
     task: str
     lists: tuple[RankedList, ...]
     skipped: dict[str, str] = field(default_factory=dict)
+    effect: Effect | None = None
 
     def __getitem__(self, kind: str) -> RankedList:
         """Return the list of a kind, such as ``audit["wrong-labels"]``.
@@ -105,6 +110,7 @@ class Audit:
             "task": TASK_NAMES[self.task],
             "lists": [found.to_json() for found in self.lists],
             "skipped": dict(self.skipped),
+            "effect": self.effect and self.effect.to_json(),
         }
 
     def write_csv(self, path: str | os.PathLike[str]) -> int:
@@ -154,7 +160,8 @@ class Audit:
 
     def __repr__(self) -> str:
         found = "".join(f"\n  {each.kind}: {each.finding}" for each in self.lists)
-        return f"Audit of {self.cache}, {counted(self.rows, 'photo')}{found}"
+        effect = f"\n  effect: {self.effect.finding}" if self.effect else ""
+        return f"Audit of {self.cache}, {counted(self.rows, 'photo')}{found}{effect}"
 
     def _repr_html_(self) -> str:
         lines = [(each.kind, each.finding, len(each.entries), each.certain) for each in self.lists]
@@ -175,6 +182,7 @@ def audit(
     *,
     layer: str | None = None,
     only: str | Sequence[str] | None = None,
+    effect: bool = False,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Audit:
@@ -188,8 +196,11 @@ def audit(
         Layer of the cache; its first by default.
     only
         Kinds of list to make, some of `LISTS`, as a sequence or separated by commas; all that suit the task by default.
+    effect
+        Also train a head with and without what the lists would leave out, and say whether that mattered; see
+        `featcache.auditing.effect.Effect`. Multiclass only.
     seed
-        Of the folds and of draws where there are many rows.
+        Of the folds, of the heads, and of draws where there are many rows.
     on_progress
         Called with a `featcache.core.progress.Progress` as each list is begun.
 
@@ -205,7 +216,7 @@ def audit(
     UnknownNameError
         If there is no such layer or list.
     UsageError
-        If a list was asked for that does not suit the cache.
+        If a list, or the effect, was asked for that does not suit the cache.
     DataError
         If one was asked for that needs more photos, or a row holds NaN or infinity.
     MissingExtraError
@@ -220,10 +231,10 @@ def audit(
     >>> found["wrong-labels"].entries[0].suggested  # doctest: +SKIP
     'tulips'
     """
-    from featcache.auditing.material import Audited, TooFewPhotosError
-
     asked = _kinds(only)
     opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+    if effect:
+        require_classes(opened, "the effect of an audit")
     rows = Audited(opened, layer, seed=seed)
     if not len(rows):
         raise DataError(f"{opened.path} holds no readable photo; nothing can be audited")
@@ -244,7 +255,17 @@ def audit(
             skipped[kind] = str(error)
     if on_progress is not None:
         on_progress(Progress("audit", done=len(rows), total=len(rows)))
-    return Audit(str(opened.path), rows.layer, len(rows), rows.task, tuple(found), skipped)
+    measured = _effect(rows, found, skipped) if effect else None
+    return Audit(str(opened.path), rows.layer, len(rows), rows.task, tuple(found), skipped, measured)
+
+
+def _effect(rows: Audited, found: list[RankedList], skipped: dict[str, str]) -> Effect | None:
+    """Return the effect of what the lists leave out; ``None`` where there is none to measure, and says why."""
+    try:
+        return measure_effect(rows.cache, found, layer=rows.layer, seed=rows.seed)
+    except TooFewPhotosError as error:
+        skipped["effect"] = str(error)
+        return None
 
 
 def _kinds(only: str | Iterable[str] | None) -> list[str]:
@@ -260,7 +281,7 @@ def _kinds(only: str | Iterable[str] | None) -> list[str]:
     return [kind for kind in LISTS if kind in named]
 
 
-def _suited(rows: Any, asked: list[str], *, explicit: bool) -> tuple[list[str], dict[str, str]]:
+def _suited(rows: Audited, asked: list[str], *, explicit: bool) -> tuple[list[str], dict[str, str]]:
     """Return the lists that suit the cache, and why others do not; raise for these if they were asked for by name."""
     skipped = {}
     for kind in asked:
@@ -276,6 +297,6 @@ def _suited(rows: Any, asked: list[str], *, explicit: bool) -> tuple[list[str], 
     return [kind for kind in asked if kind not in skipped], skipped
 
 
-def _finder(kind: str) -> Callable[[Any], RankedList]:
+def _finder(kind: str) -> Callable[[Audited], RankedList]:
     part = _PARTS[kind]
     return getattr(import_module(f"featcache.auditing.{part.module}"), part.function)

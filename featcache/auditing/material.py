@@ -14,7 +14,7 @@ from featcache.images.colour_statistics import LAYER as STATISTICS
 
 
 class TooFewPhotosError(DataError):
-    """A list needs more photos than there are; exit code 3. Other lists may be made."""
+    """A part of an audit needs more photos than there are; exit code 3. Others may be made."""
 
 
 class Audited:

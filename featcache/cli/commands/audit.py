@@ -40,6 +40,12 @@ def command(
             help="Write the photos that are certain to be left out, to edit and for --exclude FILE of train-head.",
         ),
     ] = None,
+    effect: Annotated[
+        bool,
+        typer.Option(
+            "--effect", help="Also train a head with and without what the lists would leave out, and compare."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the folds, and of draws of many rows.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -62,7 +68,7 @@ def command(
     from featcache.auditing.audit import audit
 
     with console.progress() as on_progress:
-        found = audit(cache, layer=layer, only=only, seed=seed, on_progress=on_progress)
+        found = audit(cache, layer=layer, only=only, effect=effect, seed=seed, on_progress=on_progress)
     value = found.to_json()
     if csv is not None:
         value["csv"] = escaped(str(csv))
@@ -70,7 +76,7 @@ def command(
     if exclude_list is not None:
         value["exclude_list"] = escaped(str(exclude_list))
         value["excluded"] = found.write_exclude(exclude_list)
-    console.result(value, [part for each in found.lists for part in _parts(each, top)] + _skipped(found))
+    console.result(value, [part for each in found.lists for part in _parts(each, top)] + _last(found))
     if exclude_list is not None:
         console.note(
             f"{escaped(str(exclude_list))}: {counted(value['excluded'], 'photo')} to leave out; look at them, then: "
@@ -120,5 +126,7 @@ def _cells(entry: "Suspect") -> list[str]:
     return [entry.id, entry.label or "–", f"{entry.score:.3g}", entry.why, near]
 
 
-def _skipped(found: "Audit") -> list[Part]:
-    return [f"not made: {kind} ({why})" for kind, why in found.skipped.items()]
+def _last(found: "Audit") -> list[Part]:
+    """Return what is printed below the lists: their effect, and those that were not made."""
+    told = [f"effect: {found.effect.finding}"] if found.effect else []
+    return [*told, *(f"not made: {kind} ({why})" for kind, why in found.skipped.items())]
