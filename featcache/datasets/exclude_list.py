@@ -10,6 +10,7 @@ which is for people. Lines that begin with ``#`` are comments, and a first line 
 """
 
 import difflib
+import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from featcache.core.disk.files import replace_file
 from featcache.core.disk.names import FILE, expanded, require_file, require_free
 from featcache.core.disk.storage import storage_errors
 from featcache.core.documents.csv_text import csv_row
+from featcache.core.documents.json_text import MOST_BYTES
 from featcache.core.warning import warn
 from featcache.datasets.formats.table_rows import separated_records
 from featcache.datasets.paths.spelling import fold, plain
@@ -54,7 +56,7 @@ def read_exclude(given: ExcludeGiven, ids: Collection[str], *, origin: str) -> t
         If the file is not there, empty, or no such text, or ids are of no photo: the message names those that are
         near, and how many of the list fit.
     UsageError
-        If the ids are no sequence of texts.
+        If the ids are no sequence of texts, or more than the document of a classifier can hold.
 
     Warns
     -----
@@ -73,7 +75,13 @@ def read_exclude(given: ExcludeGiven, ids: Collection[str], *, origin: str) -> t
         raise DataError(_unknown(name, named, unknown, known, origin))
     if twice := [one for one, count in Counter(named).items() if count > 1]:
         warn(f"{name} names {_few(twice)} more than once; each photo is left out once")
-    return tuple(dict.fromkeys(named))
+    found = tuple(dict.fromkeys(named))
+    if sum(len(json.dumps(one)) + 2 for one in found) > MOST_BYTES // 2:
+        raise UsageError(
+            f"{name} names {len(found):,} photos, more than a classifier remembers ({MOST_BYTES // 2:,} bytes of ids); "
+            "extract the photos without them instead"
+        )
+    return found
 
 
 def write_exclude(

@@ -44,3 +44,17 @@ def test_a_list_of_other_photos_ends_in_one_sentence(cli, cache):
             in (" ".join(ran.err.split()))
         )
     assert not Path("classifier").exists()
+
+
+def test_the_command_does_not_replace_a_list_that_may_have_been_edited(cli, cache):
+    ran = cli("audit", cache.path, "--only", "imbalance", "--exclude-list", "new.csv")
+    assert ran.code == 0
+    assert "new.csv: 0 photos to leave out; look at them, then: featcache train-head " in ran.err + ran.out
+    Path("new.csv").write_text("train/3.jpg\n")
+    ran = cli("audit", cache.path, "--only", "imbalance", "--exclude-list", "new.csv")
+    assert ran.code == 2
+    assert (
+        "--exclude-list new.csv: it is there and may have been edited; name another file, or remove it"
+        in ran.err
+    )
+    assert Path("new.csv").read_text() == "train/3.jpg\n"

@@ -5,7 +5,7 @@ from helpers.browser import chromium, opened, violations
 from helpers.photo_folders import photo_folder
 from helpers.tiny_finetuning import tiny_network
 
-from featcache import extract, report, sweep
+from featcache import audit, extract, report, sweep
 
 pytest.importorskip("jinja2", reason="jinja2, the extra `report`, is not installed")
 
@@ -28,11 +28,20 @@ def path(tmp_path_factory):
     photos = photo_folder(root / "photos", tree)
     cache = extract(photos, backbone=tiny_network(), output=root / "own.h5").cache
     sweep(cache, head="linear,ridge", epochs=20, output=root / "sweep")
-    page = report(root / "sweep", root / "page.html")
+    found = audit(cache, only="outliers,imbalance")
+    page = report(root / "sweep", root / "page.html", audit=found)
     keys = [section.key for section in page.sections]
-    assert {"data", "recipe", "leaderboard", "confusion", "per-class", "calibration", "predictions"} < set(
-        keys
-    )
+    assert {
+        "audit-outliers",
+        "audit-imbalance",
+        "data",
+        "recipe",
+        "leaderboard",
+        "confusion",
+        "per-class",
+        "calibration",
+        "predictions",
+    } < set(keys)
     return root / "page.html"
 
 

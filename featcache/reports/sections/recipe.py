@@ -15,6 +15,7 @@ from featcache.reports.configurations import setting_name, value_text
 from featcache.reports.material import Material
 from featcache.reports.section import Section
 from featcache.reports.summary import Fact
+from featcache.splits.left_out import left_out_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,6 +121,10 @@ def _network(
             Fact("head", classifier.head, "What turns features into answers."),
             Fact("settings", _settings(classifier), "Of the head, as far as they matter to it."),
         ]
+        if left_out := left_out_text(classifier.training.get("left_out")):
+            facts.append(
+                Fact("left out", left_out, "Of training, validation and test, once these were divided.")
+            )
         if tuned := classifier.training.get("finetuned"):
             stages = ", ".join(tuned.get("trained_stages", ())) or "none"
             facts.append(Fact("fine-tuned", stages, "Stages of the backbone that were trained too."))
