@@ -12,6 +12,7 @@ which is for people. Lines that begin with ``#`` are comments, and a first line 
 import difflib
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -169,7 +170,8 @@ def _readings(values: Sequence[str]) -> list[str]:
     first, whole = values[0], ",".join(values)
     cut = [whole.split(mark)[0] for mark in (";", "\t") if mark in whole]
     own = [first, first.strip(), whole, whole.strip(), *(text.strip().strip('"') for text in cut)]
-    return [*dict.fromkeys(own), cut[0].strip() if cut else first.strip()]
+    # Where none is, it is told by what stands before any separator.
+    return [*dict.fromkeys(own), re.split(r"[;\t]", first)[0].strip()]
 
 
 def _text(one: object) -> str:

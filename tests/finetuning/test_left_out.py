@@ -33,6 +33,7 @@ def test_a_list_is_added_to_that_of_the_head(cache, network):
     training = done.classifier.training
     assert training["selection"]["exclude"] == [own, further]
     assert training["left_out"]["rows"] == {"train": 1, "test": 1}
+    assert done.classifier.seen is not None
     assert which_seen(done.classifier.seen, cache.sha256).sum() == rows["train"] + rows["val"] - 1
     plan = plan_finetuning(start, train_from="head", exclude=[further])
     assert (plan.train, plan.val, plan.test) == (rows["train"] - 1, rows["val"], rows["test"] - 1)

@@ -74,9 +74,9 @@ def test_folds_shots_and_names_of_a_sweeps_heads_know_the_list(cache):
 
 @pytest.mark.parametrize("folds", [0, 3])
 def test_a_swept_classifier_remembers_the_list_and_its_lines_do_not_repeat_it(cache, tmp_path, folds):
-    # A part of the public function comes with the option; here the request is what `sweep` makes of it.
     out = ids_of(cache, 5, 7, 64)
     result = sweep(cache, output=tmp_path / "out", folds=folds, exclude=out, **QUICK)
+    assert result.classifier is not None
     kept = Classifier.load(result.classifier)
     told = SplitSpec.from_training(kept.training, val_fraction=0.2, seed=0)
     assert {*told.exclude} == {*out}
@@ -85,6 +85,7 @@ def test_a_swept_classifier_remembers_the_list_and_its_lines_do_not_repeat_it(ca
     lines = (tmp_path / "out" / "results.jsonl").read_text()
     assert out[0] not in lines
     assert json.loads(lines.splitlines()[0])["protocol"]["left_out"] == left_out_record(out)
+    assert kept.seen is not None
     assert np.unique(kept.seen, axis=0).shape == (58, 2)
 
 

@@ -49,6 +49,7 @@ def test_a_head_is_what_a_cache_without_these_rows_makes(cache, listed, tmp_path
 
 
 def test_what_it_has_seen_are_the_rows_that_trained(cache, classifier):
+    assert classifier.seen is not None
     seen = which_seen(classifier.seen, cache.sha256)
     assert np.flatnonzero(seen).tolist() == [row for row in range(60) if row not in OUT]
     assert training_rows(classifier, cache).tolist() == np.flatnonzero(seen).tolist()
