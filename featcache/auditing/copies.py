@@ -69,7 +69,7 @@ def find_copies(
     pairs = near_pairs(rows.vectors, firsts, seed=seed, on_rows=_told(on_progress, "features", len(firsts)))
     colours = Colours(rows, firsts, np.concatenate([pairs.first, pairs.second]), seed=seed)
     shown = SmallPictures(
-        reader(rows, pictures) if len(pairs.first) else None, [rows.ids[place] for place in firsts.tolist()]
+        reader(rows, pictures) if len(pairs.first) else None, [rows.ids[places[0]] for places in exact]
     )
     told = _told(on_progress, "pictures", len(pairs.first))
     joined, found = _judged(pairs, colours, shown, most_compared, told)

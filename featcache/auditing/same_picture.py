@@ -220,7 +220,7 @@ def _places() -> np.ndarray:
 
 @cache
 def _blur() -> np.ndarray:
-    """Weights of a blur by 1, 4, 6, 4, 1 sixteenths along one axis, ``[64, 64]``; beyond the edge is what the edge is."""
+    """Weights of a blur by 1, 4, 6, 4, 1 sixteenths along one axis, ``[64, 64]``; the edge goes on beyond itself."""
     weights = np.zeros((SIDE, SIDE), np.float32)
     for offset, weight in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True):
         beside = np.clip(np.arange(SIDE) + offset, 0, SIDE - 1)
