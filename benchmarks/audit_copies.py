@@ -3,8 +3,8 @@
 - ``photos``: of a dataset in folders, 100 photos are copied into another split, 20 each as they are, re-encoded at
   quality 60, resized by 10 %, cropped by 5 % of either side at a drawn place, and mirrored; three draws. Reported are
   the share found of each kind, by pictures and by the cached colours alone (the pictures gone); and the pairs that are
-  not made, of which ``--sheet`` draws a sheet for somebody to look at: datasets hold copies of their own. The same files
-  go through imagededup's PHash and DHash with its own threshold of 10 bits where a Python that has it is named.
+  not made, of which ``--sheet`` draws a sheet for somebody to look at: datasets hold copies of their own. The same
+  files go through imagededup's PHash and DHash with its own threshold of 10 bits where a Python that has it is named.
 - ``rows``: time and peak memory of made-up rows: mixtures of two photos of a class with noise, a thousandth of them
   copied with a little more; or, with ``--noise``, of equal strength in all directions, which is the worst case.
 
@@ -73,7 +73,7 @@ def altered(data: bytes, kind: str, random: np.random.Generator) -> bytes:
 
 
 def with_copies(source: Path, target: Path, seed: int) -> dict[Pair, str]:
-    """Link a dataset's photos, ``SPLIT/CLASS/PHOTO``, into a folder, and add copies; returns the pairs by their names."""
+    """Link a dataset's photos, ``SPLIT/CLASS/PHOTO``, into a folder, add copies, and return the pairs."""
     files = sorted(path for path in source.glob("*/*/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     splits = sorted({path.parts[-3] for path in files})
     for path in files:
@@ -146,9 +146,9 @@ def photos(arguments: argparse.Namespace) -> None:
                 featcache.extract(f"folder:{folder}", output=f"{place}/a.h5", reuse=arguments.cache)
                 rows = Audited(FeatureCache(f"{place}/a.h5"))
                 print(f"{source.name}, draw {seed}: {len(rows)} photos")
-                for method, pictures in (("pictures", "found"), ("colours", None)):
+                for method, pictures in (("pictures", True), ("colours", False)):
                     start = time.perf_counter()
-                    found = find_copies(rows, pictures=pictures)
+                    found = find_copies(rows, pictures="found" if pictures else None)
                     seconds = time.perf_counter() - start
                     own = report(method, listed(found), made, seconds)
                     report(f"{method}, to look at", listed(found, certain=False), made, seconds)
@@ -158,7 +158,7 @@ def photos(arguments: argparse.Namespace) -> None:
                         report(f"imagededup {method}", pairs, made, seconds)
     for source, pairs in seen.items():
         print(f"{source.name}: {len(pairs)} different pairs found that were not made")
-        if arguments.sheet:
+        if arguments.sheet and pairs:
             sheet(source, sorted(sorted(pair) for pair in pairs), Path(arguments.sheet))
 
 
@@ -211,8 +211,6 @@ def made_rows(
 def made_cache(cache: FeatureCache, path: Path, count: int, *, noise: bool) -> FeatureCache:
     """Write a cache of made-up rows."""
     numbers = range(count)
-    drawn = list(made_rows(cache, 1, noise=noise))[0]
-    del drawn
     table = RowTable(
         ids=tuple(f"photo{number:07d}.jpg" for number in numbers),
         sha256=np.array([list(hashlib.sha256(b"%d" % number).digest()) for number in numbers], np.uint8),

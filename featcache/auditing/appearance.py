@@ -96,7 +96,7 @@ def appearances(
 
 def appearance_of(read: Read, name: str) -> Appearance | None:
     """Measure a photo; ``None`` where it cannot be read."""
-    sizes = []
+    sizes: list[tuple[int, int]] = []
 
     def finish(image: Image.Image) -> Image.Image:
         sizes.append(image.size)
@@ -109,7 +109,8 @@ def appearance_of(read: Read, name: str) -> Appearance | None:
         grey = decoding.read(data, exif="apply", rgb="white", finish=finish)
     except (ImageError, OSError):
         return None
-    return Appearance(*sizes[0], sharpness(grey.astype(np.float32) / 255), len(data))
+    width, height = sizes[0]
+    return Appearance(width, height, sharpness(grey.astype(np.float32) / 255), len(data))
 
 
 def sharpness(grey: np.ndarray) -> float:

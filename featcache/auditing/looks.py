@@ -44,8 +44,8 @@ class Look:
     certain: float
     of_picture: bool = False
 
-    def severity(self, value: float) -> float:
-        """Return 0.5 where a photo begins to be odd and 1 where that is certain, in proportion."""
+    def severity(self, value: np.ndarray) -> np.ndarray:
+        """Return 0.5 where photos begin to be odd and 1 where that is certain, in proportion; NaN of NaN."""
         return 0.5 + 0.5 * (value - self.odd) / (self.certain - self.odd)
 
 
@@ -128,9 +128,10 @@ def _entries(rows: AuditedRows, values: Mapping[str, np.ndarray]) -> list[Suspec
     found: dict[int, list[tuple[float, str]]] = {}
     for name, own in values.items():
         look = LOOKS[name]
-        for place in np.flatnonzero(look.severity(own) >= 0.5).tolist():
+        severity = look.severity(own)
+        for place in np.flatnonzero(severity >= 0.5).tolist():
             told = f"{look.name}: {look.measure.format(own[place])}"
-            found.setdefault(place, []).append((float(look.severity(own[place])), told))
+            found.setdefault(place, []).append((float(severity[place]), told))
     entries = []
     for place, told in found.items():
         told.sort(reverse=True)

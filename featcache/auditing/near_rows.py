@@ -182,13 +182,15 @@ def _candidates(
         rows = left[start : start + _ROWS]
         for other in range(start, len(right), _COLUMNS):
             near = rows @ right[other : other + _COLUMNS].T
+            if other < start + len(rows):
+                near[np.tril_indices(len(rows), start - other, near.shape[1])] = -np.inf
             yield from _above(near, -(bound**2) / 2, start, other)
         if on_rows:
             on_rows(start + len(rows))
 
 
 def _above(near: np.ndarray, least: float, start: int, other: int) -> Iterator[np.ndarray]:
-    """Yield the pairs ``[n, 2]`` above the diagonal of a block whose nearness is `least` or more."""
+    """Yield the pairs ``[n, 2]`` of a block whose nearness is `least` or more."""
     first, second = np.divmod(np.flatnonzero(near >= least), near.shape[1])
     crowded = np.flatnonzero(np.bincount(first, minlength=len(near)) > _MOST)
     if len(crowded):
@@ -196,8 +198,7 @@ def _above(near: np.ndarray, least: float, start: int, other: int) -> Iterator[n
         calm = ~np.isin(first, crowded)
         first = np.concatenate([first[calm], np.repeat(crowded, _MOST)])
         second = np.concatenate([second[calm], nearest.ravel()])
-    pairs = np.stack([first + start, second + other], axis=1)
-    yield pairs[pairs[:, 0] < pairs[:, 1]]
+    yield np.stack([first + start, second + other], axis=1)
 
 
 def similarities(vectors: Vectors, places: np.ndarray, pairs: np.ndarray) -> np.ndarray:
