@@ -117,7 +117,7 @@ def usual_distances(x: np.ndarray, known: np.ndarray, *, own: np.ndarray, of: in
     own
         int ``[n]``: which of the drawn rows a row itself is; -1 for none.
     of
-        How many rows the drawn ones stand for. Of few drawn rows the fifth neighbour is taken at least: some of them may
+        How many rows the drawn ones stand for. The fifth drawn neighbour is taken at least: the nearest may
         be copies.
     """
     nth = min(max(5, round(NEIGHBOUR * len(known) / of)), len(known) - 1)
