@@ -114,18 +114,24 @@ class AuditedRows(Protocol):
 
     # ruff: noqa: D102 - featcache.auditing.material.Audited documents them
 
-    rows: np.ndarray
-    """int ``[M]``: rows of the cache, ascending."""
-    ids: Sequence[str]
-    """``[M]``: names in the dataset."""
-    labels: np.ndarray
-    """int ``[M]`` class numbers; multilabel bool ``[M, C]``; numbers float ``[M, T]``."""
-    classes: Sequence[str]
-    splits: Sequence[str]
-    """``[M]``: name of each row's split."""
-    sha256: np.ndarray
-    """uint8 ``[M, 32]`` of each picture's bytes."""
-    task: str
+    # Properties, so that attributes of narrower types serve as well. rows: int ``[M]``, rows of the cache, ascending;
+    # ids, splits: ``[M]``, each row's name in the dataset and name of its split; labels: int ``[M]`` class numbers,
+    # multilabel bool ``[M, C]``, numbers float ``[M, T]``; sha256: uint8 ``[M, 32]`` of each picture's bytes.
+
+    @property
+    def rows(self) -> np.ndarray: ...
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+    @property
+    def splits(self) -> Sequence[str]: ...
+    @property
+    def sha256(self) -> np.ndarray: ...
+    @property
+    def task(self) -> str: ...
 
     def vectors(self, places: np.ndarray | slice) -> np.ndarray: ...
     def statistics(self, places: np.ndarray | slice) -> np.ndarray | None: ...

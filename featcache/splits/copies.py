@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T", str, bytes)
+N = TypeVar("N", str, bytes, int)
 
 
 def join_copies(names: Sequence[T], keys: Sequence[Hashable]) -> list[T]:
@@ -33,18 +34,29 @@ def join_copies(names: Sequence[T], keys: Sequence[Hashable]) -> list[T]:
     holders: dict[Hashable, set[T]] = defaultdict(set)
     for name, key in zip(names, keys, strict=True):
         holders[key].add(name)
-    parent: dict[Any, Any] = {}
+    joined = Joined()
+    for held in holders.values():
+        joined.join(held)
+    return [joined.root(name) for name in names]
 
-    def root(name: T) -> T:
-        while (above := parent.get(name, name)) != name:
-            parent[name] = parent.get(above, above)
+
+class Joined:
+    """Sets of names that are joined bit by bit, each called by the least of its names (union and find)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[Any, Any] = {}
+
+    def root(self, name: N) -> N:
+        """Return the least name that a name is joined with: itself, where it is joined with none."""
+        while (above := self._parent.get(name, name)) != name:
+            self._parent[name] = self._parent.get(above, above)
             name = above
         return name
 
-    for held in holders.values():
-        least = min(roots := {root(name) for name in held})
-        parent |= dict.fromkeys(roots, least)
-    return [root(name) for name in names]
+    def join(self, names: Iterable[Any]) -> None:
+        """Join names, and what each of them is joined with."""
+        least = min(roots := {self.root(name) for name in names})
+        self._parent |= dict.fromkeys(roots, least)
 
 
 def grouped_copies(keys: Sequence[bytes], rows: Iterable[int]) -> dict[bytes, list[int]]:

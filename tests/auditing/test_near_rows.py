@@ -1,0 +1,87 @@
+"""Pairs of rows that are nearer than is usual around them."""
+
+import numpy as np
+import pytest
+
+from featcache.auditing import near_rows
+from featcache.auditing.near_rows import NEIGHBOUR, RATIO, near_pairs
+
+
+def made(count: int, width: int, copies: int, *, seed: int = 0) -> np.ndarray:
+    """Return rows float32 ``[count + copies, width]`` of which the last are altered copies of the first."""
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((count, 12)) @ random.standard_normal((12, width)) + 3
+    x += 0.5 * random.standard_normal(x.shape)
+    return np.concatenate([x, x[:copies] + 0.3 * random.standard_normal((copies, width))]).astype(np.float32)
+
+
+def by_definition(x: np.ndarray) -> dict[tuple[int, int], float]:
+    """Return the ratio of every near pair, from the definition in float64."""
+    unit = x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    distance = np.linalg.norm(unit[:, None] - unit[None], axis=2)
+    usual = np.sort(distance, axis=1)[:, NEIGHBOUR]
+    usual = np.maximum(usual, np.median(usual) / 2)
+    ratio = distance / np.sqrt(usual[:, None] * usual[None])
+    first, second = np.nonzero(np.triu(ratio <= RATIO, 1))
+    return dict(zip(zip(first.tolist(), second.tolist(), strict=True), ratio[first, second], strict=True))
+
+
+def found_in(x: np.ndarray) -> dict[tuple[int, int], float]:
+    """Return the ratios that are found, by numbers of rows, the smaller first."""
+    pairs = near_pairs(lambda places: x[places], np.arange(len(x)))
+    assert (np.diff(pairs.ratio) >= 0).all()
+    assert (pairs.first < pairs.second).all()
+    return dict(zip(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True), pairs.ratio, strict=True))
+
+
+def test_few_rows_are_compared_exactly() -> None:
+    x = made(300, 40, 25)
+    known, found = by_definition(x), found_in(x)
+    assert {(row, 300 + row) for row in range(25)} <= set(known)
+    assert set(found) == set(known)
+    np.testing.assert_allclose([found[pair] for pair in known], list(known.values()), atol=1e-3)
+
+
+def test_many_rows_are_compared_in_fewer_dimensions_without_losing_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(near_rows, "SMALL", 256)
+    monkeypatch.setattr(near_rows, "_ROWS", 200)
+    monkeypatch.setattr(near_rows, "_COLUMNS", 300)
+    x = made(900, 160, 50)
+    found = found_in(x)
+    planted = {(row, 900 + row) for row in range(50)}
+    assert planted <= set(found)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    pairs = near_pairs(lambda places: x[places], np.arange(len(x)))
+    # Whatever was estimated on the way: what is said of a pair is of its features as they are.
+    exact = np.einsum("nd,nd->n", unit[pairs.first], unit[pairs.second])
+    np.testing.assert_allclose(pairs.similarity, exact, atol=1e-6)
+    assert len(found) < 300
+
+
+def test_a_long_burst_does_not_make_itself_usual() -> None:
+    x = made(200, 40, 0)
+    random = np.random.default_rng(1)
+    burst = x[:1] + 0.1 * random.standard_normal((25, 40)).astype(np.float32)
+    found = found_in(np.concatenate([x, burst]))
+    together = {pair for pair in found if min(pair) >= 200}
+    assert len(together) == 25 * 24 // 2
+
+
+def test_of_rows_that_are_all_alike_some_pairs_of_each_are_kept() -> None:
+    found = found_in(np.ones((300, 8), np.float32))
+    assert {row for pair in found for row in pair} == set(range(300))
+    assert len(found) <= 300 * near_rows._MOST
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_of_a_few_rows_nothing_is_usual(count: int) -> None:
+    assert found_in(np.ones((count, 8), np.float32)) == {}
+
+
+def test_it_tells_how_far_it_is() -> None:
+    told = []
+    x = made(100, 8, 0)
+    near_pairs(lambda places: x[places], np.arange(100), on_rows=told.append)
+    assert told == [100]
