@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from featcache.finetuning.result import FineTuning
     from featcache.images.transforms import Transforms
     from featcache.reports.report import Report, report
+    from featcache.retrieval.result import SimilarPhotos
+    from featcache.retrieval.similar import similar
     from featcache.sweeps.results import SweepResult
     from featcache.sweeps.sweep import sweep
 
@@ -58,6 +60,8 @@ _HOMES = {
     "Explanation": "featcache.explanations.explanation",
     "report": "featcache.reports.report",
     "Report": "featcache.reports.report",
+    "similar": "featcache.retrieval.similar",
+    "SimilarPhotos": "featcache.retrieval.result",
     "FeatureExtractor": "featcache.estimators",
     "HeadClassifier": "featcache.estimators",
     "HeadRegressor": "featcache.estimators",
@@ -81,6 +85,7 @@ __all__ = [
     "HeadRegressor",
     "PlanReport",
     "Report",
+    "SimilarPhotos",
     "SweepResult",
     "Transforms",
     "__version__",
@@ -95,6 +100,7 @@ __all__ = [
     "plan_extraction",
     "plan_finetuning",
     "report",
+    "similar",
     "sweep",
     "train_head",
 ]

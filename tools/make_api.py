@@ -31,6 +31,7 @@ GROUPS = {
         *("FeatureCache", "load_backbone", "Transforms"),
     ),
     "Heads": ("train_head", "Classifier", "sweep", "SweepResult"),
+    "Search": ("similar", "SimilarPhotos"),
     "Pages": ("report", "Report", "explain", "Explanation"),
     "Fine-tuning": ("finetune", "FineTuning", "plan_finetuning"),
     "scikit-learn": ("FeatureExtractor", "HeadClassifier", "HeadRegressor"),
@@ -49,6 +50,8 @@ RECORDS = (
     "featcache.metrics.multilabel.MultilabelEvaluation",
     "featcache.metrics.regression.RegressionEvaluation",
     "featcache.metrics.comparison.Comparison",
+    "featcache.retrieval.result.Neighbourhood",
+    "featcache.retrieval.result.SimilarPhoto",
     "featcache.sweeps.results.Choice",
     "featcache.finetuning.dry_run.FineTuningPlan",
 )

@@ -14,13 +14,12 @@ from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
 from featcache.classifier.photos import Photo, photos_of
 from featcache.classifier.view_features import require_several
-from featcache.core.identity import LayerIdentity, differences
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
-from featcache.errors import IdentityError, ImageError, UnknownNameError, UsageError
+from featcache.errors import ImageError, UsageError
+from featcache.extraction.recorded import recorded_extraction
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
-from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.decoding import QUARANTINE_REASONS
 from featcache.images.transforms import Transforms
 from featcache.images.views import Views
@@ -210,43 +209,13 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
 
     base = classifier.provenance.get("base")
     network = classifier.network or load_recorded(classifier.backbone, classifier.weights, base=base)
-    transforms = Transforms.from_json(dict(classifier.recipe["transforms"]))
-    recipe = network.recipe(
-        transforms=transforms,
-        compute_dtype=classifier.recipe["compute_dtype"],
-        stored_dtype=classifier.recipe["stored_dtype"],
-    )
-    layer = classifier.layer
-    here = LayerIdentity(recipe.to_json(), layer, _weights_to(network, layer), recipe.fingerprint(layer))
-    if not classifier.features_identity.same_as(here):
-        lines = differences(classifier.recipe, recipe.to_json())
-        raise IdentityError(
-            "the backbone on this machine gives other features than the classifier was trained on:\n  "
-            + "\n  ".join(lines).replace("in the cache", "in the classifier").replace("asked for", "here")
-        )
-    statistics = classifier.layer == STATISTICS
-    spec = ExtractionSpec(
-        backbone=network,
-        layers=() if statistics else (classifier.layer,),
-        transforms=transforms,
-        dtype=classifier.recipe["stored_dtype"],
-        compute_dtype=classifier.recipe["compute_dtype"],
-        image_statistics=statistics,
-    )
     return Predictor(
-        extraction=resolve(spec),
+        extraction=recorded_extraction(network, classifier.features_identity, origin="the classifier"),
         values=classifier.values,
         classes=classifier.classes,
         threshold=classifier.calibration.threshold or 0.0,
         task=classifier.task,
     )
-
-
-def _weights_to(network: "LoadedBackbone", layer: str) -> str | None:
-    try:
-        return network.weights_sha256_to(layer)
-    except UnknownNameError:  # the network ends before it
-        return None
 
 
 def backbone_predictor(

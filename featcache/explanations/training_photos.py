@@ -12,8 +12,6 @@ from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
 from featcache.classifier.scored.nearest_photos import nearest_photos
 from featcache.classifier.scored.seen import which_seen
-from featcache.core.identity import sha256_file
-from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.datasets import Dataset
 from featcache.datasets.found_photos import FoundPhotos, find_photos
 from featcache.errors import FeatcacheError, ImageError
@@ -137,17 +135,7 @@ class TrainingPhotos:
 
     def _neighbour(self, row: int, similarity: float) -> Neighbour:
         name = self.cache.ids[row]
-        return Neighbour(name, self._label(row), similarity, self._picture(name))
-
-    def _label(self, row: int) -> str:
-        cache = self.cache
-        if cache.task == MULTICLASS:
-            return cache.classes[int(cache.labels[row])]
-        assert cache.targets is not None
-        values = zip(cache.classes, cache.targets[row].tolist(), strict=True)
-        if cache.task == REGRESSION:
-            return ", ".join(f"{name} {value:.6g}" for name, value in values)
-        return ", ".join(name for name, value in values if value > 0.5) or "none"
+        return Neighbour(name, self.cache.label_of(row), similarity, self._picture(name))
 
     def _picture(self, name: str) -> np.ndarray | None:
         if self.photos.read is None:
@@ -172,13 +160,3 @@ def training_photos(
         return None, (
             f"No training photos are shown beside: the cache that the classifier was trained on, {path}, {reason}."
         )
-
-
-def content_hash(name: str) -> bytes | None:
-    """Return the sha256 of the photo that a path names; ``None`` for what is no file."""
-    try:
-        if not os.path.isfile(name):
-            return None
-        return bytes.fromhex(sha256_file(Path(name)))
-    except (OSError, ValueError):
-        return None

@@ -14,6 +14,9 @@ STRIP_ROWS = 512
 STRIP_BYTES = 1 << 26
 """Similarities of one strip at most: of many queries a strip has fewer rows."""
 
+FEW_QUERIES = 8
+"""Queries that are multiplied one by one."""
+
 _LEAST, _MOST = np.float32(1e-30), np.float32(1e30)
 """Squared norms between which float32 neither overflows nor loses digits."""
 
@@ -74,7 +77,7 @@ class StreamedNearest:
 
     def _add_strip(self, numbers: np.ndarray, rows: np.ndarray) -> None:
         norms = _norms(rows, "rows", numbers)
-        near = (self._query @ rows.T) / norms
+        near = _products(self._query, rows) / norms
         for column in np.flatnonzero(np.isin(numbers, self._not_these)):
             near[self._not_these == numbers[column], column] = -np.inf
         # Only a row that is nearer than some query's last one changes anything: soon these are few.
@@ -87,6 +90,16 @@ class StreamedNearest:
         order = np.argsort(-similarity, axis=1, kind="stable")[:, : self.found.shape[1]]
         self.similarity = np.take_along_axis(similarity, order, axis=1)
         self.found = np.take_along_axis(found, order, axis=1)
+
+
+def _products(query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return ``query · rows``, float32 ``[Q, B]``.
+
+    Of few queries by the thread that asks: BLAS would wake others for each strip, which cost more than they do.
+    """
+    if len(query) <= FEW_QUERIES:
+        return np.stack([np.einsum("nd,d->n", rows, each) for each in query])
+    return query @ rows.T
 
 
 def widened(values: np.ndarray) -> np.ndarray:
