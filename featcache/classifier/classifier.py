@@ -214,6 +214,7 @@ class Classifier(ClassifierPlots):
         *,
         tta: bool | None = None,
         allow_empty_classes: bool = False,
+        retrieval: bool = False,
         on_progress: "OnProgress | None" = None,
     ) -> ClassifierEvaluation | Any:
         """Score the classifier on labelled photos, whose features are computed where no cache has them.
@@ -231,6 +232,8 @@ class Classifier(ClassifierPlots):
             Average over all views of each image; ``None`` for the setting of its training.
         allow_empty_classes
             Whether to score a folder in which no picture of a class can be read, without that class.
+        retrieval
+            Whether to score the features as a search, too; see `featcache.metrics.retrieval.RetrievalScores`.
         on_progress
             Called with a `featcache.core.progress.Progress` as features are computed.
 
@@ -249,14 +252,9 @@ class Classifier(ClassifierPlots):
         """
         averaged = self.tta if tta is None else tta
         return evaluate_classifier(
-            self,
-            cache,
-            split,
-            tta=averaged,
-            predictor=lambda: self._averaging(averaged),
-            allow_empty_classes=allow_empty_classes,
-            on_progress=on_progress,
-        )
+            self, cache, split, tta=averaged, predictor=lambda: self._averaging(averaged),
+            allow_empty_classes=allow_empty_classes, retrieval=retrieval, on_progress=on_progress,
+        )  # fmt: skip
 
     # On images ----------------------------------------------------------------------------------------------
 
@@ -275,7 +273,9 @@ class Classifier(ClassifierPlots):
         return averaging_predictor(self._predictor, self)
 
     @checked_types()
-    def predict(self, images: Any, *, top: int = 5, tta: bool | None = None) -> "list[Any]":
+    def predict(
+        self, images: Any, *, top: int = 5, tta: bool | None = None, neighbours: int = 0
+    ) -> "list[Any]":
         """Classify photos.
 
         Parameters
@@ -290,29 +290,28 @@ class Classifier(ClassifierPlots):
         tta
             Average over views of each photo, drawn like those of the cache that it was trained on; ``None`` for the
             setting of its training.
+        neighbours
+            How many of the nearest other training photos to name for each, from the cache that it was trained on.
 
         Returns
         -------
         list of featcache.classifier.prediction.Prediction
             In the order of the images; one that cannot be read has its `error` set and no classes.
         """
-        return list(self.stream(images, top=top, tta=tta))
+        return list(self.stream(images, top=top, tta=tta, neighbours=neighbours))
 
     @checked_types()
-    def stream(self, images: Any, *, top: int = 5, tta: bool | None = None) -> Iterator[Any]:
+    def stream(
+        self, images: Any, *, top: int = 5, tta: bool | None = None, neighbours: int = 0
+    ) -> Iterator[Any]:
         """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
-        from featcache.classifier.prediction import cache_among, stream_cached
+        from featcache.classifier.prediction import stream_predictions
 
-        if (cache := cache_among(images)) is not None:
-            return stream_cached(self, cache, top=top, tta=tta)
-        return self._averaging(tta).stream(images, top=top)
+        return stream_predictions(self, images, top=top, tta=tta, neighbours=neighbours)
 
     @checked_types()
     def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:
-        """Return class probabilities ``[N, C]`` of photos; raises `ImageError` for one that cannot be read.
-
-        With `tta` they are averages over views; see `predict`.
-        """
+        """Return what `predict` ranks, float32 ``[N, C]``; raises `ImageError` for a photo that cannot be read."""
         return self._averaging(tta).predict_proba(images)
 
     # On disk ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.scored.images import WORST, Mistake, ScoredImages
+from featcache.classifier.scored.retrieval import require_searchable, retrieval_of
 from featcache.classifier.scored.rows import (
     Photos,
     ScoredRows,
@@ -26,6 +27,7 @@ from featcache.core.tasks import MULTICLASS, TASK_NAMES, require_labels
 from featcache.errors import IdentityError, UsageError
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
+from featcache.metrics.retrieval import RetrievalScores, with_retrieval
 from featcache.splits.selection import SplitSpec, slice_order
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class ClassifierEvaluation(Evaluation):
         Why these rows were scored, where it was not asked for and is not plain, and how many could not be read.
     images
         The images with their true classes and probabilities, for `to_frame` and `write_errors`; not in `to_json`.
+    retrieval
+        Scores of the features as a search among these rows, where they were asked for.
     """
 
     rejection: Rejection | None = None
@@ -59,10 +63,11 @@ class ClassifierEvaluation(Evaluation):
     seen: int | None = None
     note: str = ""
     images: ScoredImages | None = field(default=None, repr=False, compare=False)
+    retrieval: RetrievalScores | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values: the scores, and the `WORST` mistakes."""
-        value = Evaluation.to_json(replace(self, images=None))
+        value = with_retrieval(Evaluation.to_json(replace(self, images=None)), self.retrieval)
         del value["images"]
         return {**value, "worst": [asdict(mistake) for mistake in self.mistakes(WORST)]}
 
@@ -108,13 +113,18 @@ def evaluate_classifier(
     tta: bool,
     predictor: "Callable[[], Predictor]",
     allow_empty_classes: bool = False,
+    retrieval: bool = False,
     on_progress: "OnProgress | None" = None,
 ) -> ClassifierEvaluation | Any:
     """Score a classifier on photos; see `featcache.classifier.classifier.Classifier.evaluate`."""
+    if retrieval:
+        require_searchable(classifier)
     opened = features_of(
         classifier, photos, predictor, allow_empty_classes=allow_empty_classes, on_progress=on_progress
     )
-    return evaluation_of(classifier, score_rows(classifier, opened, split, tta=tta))
+    scored = score_rows(classifier, opened, split, tta=tta)
+    scores = evaluation_of(classifier, scored)
+    return replace(scores, retrieval=retrieval_of(classifier, scored)) if retrieval else scores
 
 
 def score_rows(classifier: "Classifier", cache: FeatureCache, split: str | None, *, tta: bool) -> ScoredRows:

@@ -286,7 +286,7 @@ def _find_mistakes(cache: FeatureCache, layer: str, settings: Settings, rows: Se
 
 
 def recorded_weights(cache: FeatureCache) -> str | None:
-    """Return the path of a cache's own weights, or ``"random"``; ``None`` for published ones, which the name identifies."""
+    """Return the path of a cache's own weights, or ``"random"``; ``None`` for published ones, which its name says."""
     if cache.backbone.endswith(".random"):
         return "random"
     own = cache.backbone.endswith((".custom", f".{TUNED}"))

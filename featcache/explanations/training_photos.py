@@ -10,8 +10,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
-from featcache.classifier.scored.nearest_photos import nearest_photos
-from featcache.classifier.scored.seen import which_seen
+from featcache.classifier.scored.training_neighbours import TrainingNeighbours
 from featcache.datasets import Dataset
 from featcache.datasets.found_photos import FoundPhotos, find_photos
 from featcache.errors import FeatcacheError, ImageError
@@ -65,12 +64,9 @@ class TrainingPhotos:
         cache: FeatureCache,
         where: "str | os.PathLike[str] | Dataset | None" = None,
     ) -> None:
-        self._classifier, self.cache, self._where = classifier, cache, where
-        seen = classifier.seen
-        known = np.ones(len(cache), bool) if seen is None else which_seen(seen, cache.sha256)
-        usable = np.zeros(len(cache), bool)
-        usable[cache.rows_of()] = True
-        self._rows = np.flatnonzero(known & usable)
+        self.cache, self._where = cache, where
+        self._near = TrainingNeighbours(classifier, cache)
+        self._rows = self._near.rows
 
     @cached_property
     def photos(self) -> FoundPhotos:
@@ -98,17 +94,10 @@ class TrainingPhotos:
         hashes
             sha256 of each photo, where it is known: it is no neighbour of itself.
         """
-        if not len(self._rows) or not len(features) or most < 1:
-            return [()] * len(features)
-        # One more than asked for, as the photo itself may be among them.
-        similarity, found = nearest_photos(
-            self.cache, self._classifier.layer, self._rows, features, most=most + 1
-        )
-        shown = []
-        for own, near, rows in zip(hashes, similarity.tolist(), found.tolist(), strict=True):
-            others = [pair for pair in zip(near, rows, strict=True) if self._hash(pair[1]) != own]
-            shown.append(tuple(self._neighbour(row, close) for close, row in others[:most]))
-        return shown
+        return [
+            tuple(self._neighbour(row, close) for row, close in each)
+            for each in self._near.pairs(features, most, hashes)
+        ]
 
     def _hash(self, row: int) -> bytes:
         return self.cache.sha256[row].tobytes()

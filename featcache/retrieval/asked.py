@@ -74,16 +74,13 @@ class _AskedOf:
         self._row_of = {name: row for row, name in enumerate(cache.ids)}
 
     def all(self, given: Any) -> list[Asked]:
-        one = isinstance(given, str | bytes | os.PathLike | int | np.integer) or not isinstance(
-            given, Iterable
-        )
-        if one or (isinstance(given, np.ndarray) and given.ndim in (2, 3)) or hasattr(given, "read"):
+        if _is_one(given):
             return self._of(given)
         asked = []
         for number, each in enumerate(given):
             found = self._of(each)
             named = isinstance(each, str | os.PathLike | int | np.integer)
-            asked += found if named else [Asked(str(number), one.row, one.photo) for one in found]
+            asked += found if named else [Asked(str(number), each.row, each.photo) for each in found]
         if not asked:
             raise UsageError("no photo and no row is named; name at least one")
         return asked
@@ -137,12 +134,15 @@ class _AskedOf:
             digest = hashlib.sha256(given).digest()
         else:
             digest = content_hash(photo.id) if given is None or isinstance(given, os.PathLike) else None
-        return Asked(photo.id, None if digest is None else self._row_with(digest), photo)
+        return Asked(photo.id, None if digest is None else self._row_with(digest, photo.id), photo)
 
-    def _row_with(self, digest: bytes) -> int | None:
+    def _row_with(self, digest: bytes, path: str) -> int | None:
+        """Return the row with these bytes; of several the one whose name the path ends in, else the first."""
         same = same_bytes(self._cache, digest)
-        same = same[self._usable[same]]
-        return int(same[0]) if len(same) else None
+        rows = same[self._usable[same]].tolist()
+        ends = "/" + path.replace(os.sep, "/")
+        named = (row for row in rows if ends.endswith("/" + self._cache.ids[row]))
+        return next(named, rows[0] if rows else None)
 
     def _near(self, name: str, path: Path) -> str:
         """Return the rows and the files whose names are near."""
@@ -154,7 +154,18 @@ class _AskedOf:
         if len(names) > _COMPARED:
             names = [own for own in names if own.rpartition("/")[2][:3].casefold() == last[:3]][:_COMPARED]
         told = did_you_mean(name, names) if names else ""
-        return (near_names(path) if not told.startswith("did") else "") or told or "check the name"
+        return (
+            told if told.startswith("did") else near_names(path) or f"the first row is {self._cache.ids[0]!r}"
+        )
+
+
+def _is_one(given: Any) -> bool:
+    """Whether something is one row, photo or folder, not several of them."""
+    if isinstance(given, str | bytes | bytearray | memoryview | os.PathLike | int | np.integer):
+        return True
+    if isinstance(given, np.ndarray):
+        return given.ndim in (2, 3)
+    return hasattr(given, "read") or not isinstance(given, Iterable)
 
 
 def same_bytes(cache: FeatureCache, digest: bytes) -> np.ndarray:

@@ -56,7 +56,7 @@ def photo_features(
         network,
         cache.layers[layer].identity(cache.recipe, layer),
         origin="the cache",
-        hint=f"\nname the weights that {cache.path} was made with (--weights FILE), or a row of it in the photo's place",
+        hint=f"\nname the weights that {cache.path} was made with (--weights FILE), or a row in the photo's place",
     )
     runner = FeatureRunner(extraction=extraction, images=len(photos))
     features: dict[int, np.ndarray] = {}

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.classifier.scored.nearest_photos import nearest_photos, one_vector
+from featcache.classifier.scored.nearest_photos import nearest_photos
 from featcache.core.argument_types import checked_types, spelled
 from featcache.core.progress import OnProgress, Progress
 from featcache.errors import DataError, UsageError
+from featcache.heads.streamed_nearest import one_vector
 from featcache.retrieval.asked import Asked, asked_of
 from featcache.retrieval.photo_features import photo_features
 from featcache.retrieval.result import Neighbourhood, SimilarPhoto, SimilarPhotos

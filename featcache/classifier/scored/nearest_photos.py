@@ -14,6 +14,7 @@ from featcache.classifier.evaluation import require_same_features
 from featcache.classifier.scored.rows import is_own
 from featcache.core.parallel import ordered_map
 from featcache.errors import FeatcacheError
+from featcache.heads.streamed_nearest import StreamedNearest, one_vector
 from featcache.splits.selection import SplitSpec, select_rows
 
 if TYPE_CHECKING:
@@ -47,14 +48,6 @@ def training_rows(classifier: "Classifier", cache: FeatureCache) -> np.ndarray:
     spec = SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
     chosen = select_rows(cache, spec)
     return np.sort(chosen.train) if classifier.training.get("refitted") is None else chosen.pool
-
-
-def one_vector(features: np.ndarray) -> np.ndarray:
-    """Return one vector for each image, float32 ``[N, D]``: the mean over the places of maps and tokens."""
-    if features.ndim == 2:
-        return np.asarray(features, np.float32)
-    flat = np.asarray(features, np.float32)
-    return flat.reshape(len(flat), -1, flat.shape[-1]).mean(axis=1)
 
 
 class HoldsFeatures(Protocol):
@@ -109,8 +102,6 @@ def nearest_photos(
     DataError
         If a query or a row is not finite.
     """
-    from featcache.heads.streamed_nearest import StreamedNearest
-
     vectors = one_vector(query)
     if not len(vectors) or not len(rows) or most < 1:
         return np.zeros((len(vectors), 0)), np.zeros((len(vectors), 0), np.int64)
@@ -124,4 +115,5 @@ def nearest_photos(
     for block, features in ordered_map(read, blocks, workers=1, ahead=2):
         nearest.add(block, features if features.ndim == 2 else one_vector(features))
         on_rows(len(block))
-    return nearest.similarity.astype(np.float64), nearest.found
+    # Rounding leaves the cosine of a row with itself above 1.
+    return np.minimum(nearest.similarity.astype(np.float64), 1.0), nearest.found
