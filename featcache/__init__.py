@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from featcache.finetuning.result import FineTuning
     from featcache.images.transforms import Transforms
     from featcache.reports.report import Report, report
+    from featcache.retrieval.result import SimilarPhotos
+    from featcache.retrieval.similar import similar
     from featcache.sweeps.results import SweepResult
     from featcache.sweeps.sweep import sweep
 
@@ -61,6 +63,8 @@ _HOMES = {
     "Report": "featcache.reports.report",
     "audit": "featcache.auditing.audit",
     "Audit": "featcache.auditing.audit",
+    "similar": "featcache.retrieval.similar",
+    "SimilarPhotos": "featcache.retrieval.result",
     "FeatureExtractor": "featcache.estimators",
     "HeadClassifier": "featcache.estimators",
     "HeadRegressor": "featcache.estimators",
@@ -85,6 +89,7 @@ __all__ = [
     "HeadRegressor",
     "PlanReport",
     "Report",
+    "SimilarPhotos",
     "SweepResult",
     "Transforms",
     "__version__",
@@ -100,6 +105,7 @@ __all__ = [
     "plan_extraction",
     "plan_finetuning",
     "report",
+    "similar",
     "sweep",
     "train_head",
 ]

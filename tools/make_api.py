@@ -32,6 +32,7 @@ GROUPS = {
     ),
     "Heads": ("train_head", "Classifier", "sweep", "SweepResult"),
     "The data": ("audit", "Audit"),
+    "Search": ("similar", "SimilarPhotos"),
     "Pages": ("report", "Report", "explain", "Explanation"),
     "Fine-tuning": ("finetune", "FineTuning", "plan_finetuning"),
     "scikit-learn": ("FeatureExtractor", "HeadClassifier", "HeadRegressor"),
@@ -53,6 +54,8 @@ RECORDS = (
     "featcache.auditing.ranked.RankedList",
     "featcache.auditing.ranked.Suspect",
     "featcache.auditing.ranked.Resembled",
+    "featcache.retrieval.result.Neighbourhood",
+    "featcache.retrieval.result.SimilarPhoto",
     "featcache.sweeps.results.Choice",
     "featcache.finetuning.dry_run.FineTuningPlan",
 )

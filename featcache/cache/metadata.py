@@ -8,7 +8,7 @@ import numpy as np
 from featcache.cache.layout import decode_ids
 from featcache.core.display import html_table, some
 from featcache.core.identity import plain_recipe
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, REGRESSION
 
 
 class CacheMetadata:
@@ -77,6 +77,16 @@ class CacheMetadata:
     def split_names(self) -> list[str]:
         """Return the split of every row."""
         return [self.splits[index] for index in self._splits]
+
+    def label_of(self, row: int) -> str:
+        """Return a row's class, labels or numbers in words; empty where images have no labels."""
+        if self.targets is None:
+            number = int(self.labels[row])
+            return self.classes[number] if 0 <= number < len(self.classes) else ""
+        values = zip(self.classes, self.targets[row].tolist(), strict=True)
+        if self.task == REGRESSION:
+            return ", ".join(f"{name} {value:.6g}" for name, value in values)
+        return ", ".join(name for name, value in values if value > 0.5) or "none"
 
     def _repr_html_(self) -> str:
         counts = dict(zip(self.splits, np.bincount(self._splits, minlength=len(self.splits)), strict=False))

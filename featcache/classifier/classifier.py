@@ -221,7 +221,9 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         return averaging_predictor(self._predictor, self)
 
     @checked_types()
-    def predict(self, images: Any, *, top: int = 5, tta: bool | None = None) -> "list[Any]":
+    def predict(
+        self, images: Any, *, top: int = 5, tta: bool | None = None, neighbours: int = 0
+    ) -> "list[Any]":
         """Classify photos.
 
         Parameters
@@ -236,29 +238,28 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         tta
             Average over views of each photo, drawn like those of the cache that it was trained on; ``None`` for the
             setting of its training.
+        neighbours
+            How many of the nearest other training photos to name for each, from the cache that it was trained on.
 
         Returns
         -------
         list of featcache.classifier.prediction.Prediction
             In the order of the images; one that cannot be read has its `error` set and no classes.
         """
-        return list(self.stream(images, top=top, tta=tta))
+        return list(self.stream(images, top=top, tta=tta, neighbours=neighbours))
 
     @checked_types()
-    def stream(self, images: Any, *, top: int = 5, tta: bool | None = None) -> Iterator[Any]:
+    def stream(
+        self, images: Any, *, top: int = 5, tta: bool | None = None, neighbours: int = 0
+    ) -> Iterator[Any]:
         """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
-        from featcache.classifier.prediction import cache_among, stream_cached
+        from featcache.classifier.prediction import stream_predictions
 
-        if (cache := cache_among(images)) is not None:
-            return stream_cached(self, cache, top=top, tta=tta)
-        return self._averaging(tta).stream(images, top=top)
+        return stream_predictions(self, images, top=top, tta=tta, neighbours=neighbours)
 
     @checked_types()
     def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:
-        """Return class probabilities ``[N, C]`` of photos; raises `ImageError` for one that cannot be read.
-
-        With `tta` they are averages over views; see `predict`.
-        """
+        """Return what `predict` ranks, float32 ``[N, C]``; raises `ImageError` for a photo that cannot be read."""
         return self._averaging(tta).predict_proba(images)
 
     # On disk ------------------------------------------------------------------------------------------------

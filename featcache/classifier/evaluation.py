@@ -12,6 +12,7 @@ from featcache.cache import FeatureCache
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.scored.images import WORST, Mistake, ScoredImages
 from featcache.classifier.scored.left_out import rows_kept
+from featcache.classifier.scored.retrieval import require_searchable, retrieval_of
 from featcache.classifier.scored.rows import (
     Photos,
     ScoredRows,
@@ -29,6 +30,7 @@ from featcache.datasets.exclude_list import ExcludeGiven
 from featcache.errors import IdentityError, UsageError
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
+from featcache.metrics.retrieval import RetrievalScores, with_retrieval
 from featcache.splits.selection import SplitSpec, slice_order
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class ClassifierEvaluation(Evaluation):
         Why these rows were scored, where it was not asked for and is not plain, and how many could not be read.
     images
         The images with their true classes and probabilities, for `to_frame` and `write_errors`; not in `to_json`.
+    retrieval
+        Scores of the features as a search among these rows, where they were asked for.
     """
 
     rejection: Rejection | None = None
@@ -62,10 +66,11 @@ class ClassifierEvaluation(Evaluation):
     seen: int | None = None
     note: str = ""
     images: ScoredImages | None = field(default=None, repr=False, compare=False)
+    retrieval: RetrievalScores | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values: the scores, and the `WORST` mistakes."""
-        value = Evaluation.to_json(replace(self, images=None))
+        value = with_retrieval(Evaluation.to_json(replace(self, images=None)), self.retrieval)
         del value["images"]
         return {**value, "worst": [asdict(mistake) for mistake in self.mistakes(WORST)]}
 
@@ -115,6 +120,7 @@ class ClassifierScoring:
         tta: bool | None = None,
         exclude: ExcludeGiven = None,
         allow_empty_classes: bool = False,
+        retrieval: bool = False,
         on_progress: "OnProgress | None" = None,
     ) -> ClassifierEvaluation | Any:
         """Score the classifier on labelled photos, whose features are computed where no cache has them.
@@ -135,6 +141,8 @@ class ClassifierScoring:
             By default, of the cache it was trained on, those that a list left out of its training.
         allow_empty_classes
             Whether to score a folder in which no picture of a class can be read, without that class.
+        retrieval
+            Whether to score the features as a search, too; see `featcache.metrics.retrieval.RetrievalScores`.
         on_progress
             Called with a `featcache.core.progress.Progress` as features are computed.
 
@@ -163,6 +171,7 @@ class ClassifierScoring:
             exclude=exclude,
             predictor=lambda: own._averaging(averaged),
             allow_empty_classes=allow_empty_classes,
+            retrieval=retrieval,
             on_progress=on_progress,
         )
 
@@ -176,13 +185,18 @@ def evaluate_classifier(
     predictor: "Callable[[], Predictor]",
     exclude: ExcludeGiven = None,
     allow_empty_classes: bool = False,
+    retrieval: bool = False,
     on_progress: "OnProgress | None" = None,
 ) -> ClassifierEvaluation | Any:
     """Score a classifier on photos; see `featcache.classifier.classifier.Classifier.evaluate`."""
+    if retrieval:
+        require_searchable(classifier)
     opened = features_of(
         classifier, photos, predictor, allow_empty_classes=allow_empty_classes, on_progress=on_progress
     )
-    return evaluation_of(classifier, score_rows(classifier, opened, split, tta=tta, exclude=exclude))
+    scored = score_rows(classifier, opened, split, tta=tta, exclude=exclude)
+    scores = evaluation_of(classifier, scored)
+    return replace(scores, retrieval=retrieval_of(classifier, scored)) if retrieval else scores
 
 
 def score_rows(

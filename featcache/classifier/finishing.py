@@ -241,7 +241,7 @@ def make_classifier(
     drawn = {} if cache.layers[layer].views == 1 else {"view_recipe": cache.identity["recipe"]["views"]}
     return Classifier(
         backbone=cache.backbone,
-        weights=_own_weights(cache),
+        weights=recorded_weights(cache),
         recipe=cache.recipe,
         layer=layer,
         fingerprint=cache.layers[layer].fingerprint,
@@ -288,8 +288,8 @@ def _find_mistakes(cache: FeatureCache, layer: str, settings: Settings, rows: Se
     return found + check_features(x, cache.labels[some], most_rows=MOST_COMPARED)
 
 
-def _own_weights(cache: FeatureCache) -> str | None:
-    """Return the path of user weights, or ``"random"``; ``None`` for published weights, which the name identifies."""
+def recorded_weights(cache: FeatureCache) -> str | None:
+    """Return the path of a cache's own weights, or ``"random"``; ``None`` for published ones, which its name says."""
     if cache.backbone.endswith(".random"):
         return "random"
     own = cache.backbone.endswith((".custom", f".{TUNED}"))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from featcache.core.disk.file_urls import local_path
 from featcache.core.disk.names import near_names, require_file
+from featcache.core.identity import sha256_file
 from featcache.core.warning import warn
 from featcache.datasets.dataset import why_unread
 from featcache.datasets.file_bytes import read_regular_file
@@ -154,3 +155,13 @@ def _of_array(array: np.ndarray, transforms: Transforms, views: Views) -> np.nda
         return plain
     # Views are drawn from encoded bytes, seeded by a hash.
     return views.prepare(encode_pixels(array), transforms, hashlib.sha256(array.tobytes()).digest())
+
+
+def content_hash(name: str) -> bytes | None:
+    """Return the sha256 of the photo that a path names; ``None`` for what is no file."""
+    try:
+        if not os.path.isfile(name):
+            return None
+        return bytes.fromhex(sha256_file(Path(name)))
+    except (OSError, ValueError):
+        return None

@@ -12,15 +12,14 @@ import numpy as np
 from featcache.backbones.input_size import ImageSize, with_size
 from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
-from featcache.classifier.photos import Photo, photos_of
+from featcache.classifier.photos import Photo, content_hash, photos_of
 from featcache.classifier.view_features import require_several
-from featcache.core.identity import LayerIdentity, differences
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
-from featcache.errors import IdentityError, ImageError, UnknownNameError, UsageError
+from featcache.errors import ImageError, UsageError
+from featcache.extraction.recorded import recorded_extraction
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
-from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.decoding import QUARANTINE_REASONS
 from featcache.images.transforms import Transforms
 from featcache.images.views import Views
@@ -28,6 +27,7 @@ from featcache.images.views import Views
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
     from featcache.classifier.classifier import Classifier
+    from featcache.classifier.scored.training_neighbours import TrainingNeighbour, TrainingNeighbours
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Prediction:
         the most probable labels. ``None`` for multiclass and regression.
     numbers
         Regression: the predicted numbers, named by `classes`; there are no probabilities.
+    neighbours
+        The training photos nearest to it, where they were asked for.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Prediction:
     unknown: bool = False
     answers: tuple[str, ...] | None = None
     numbers: tuple[float, ...] | None = None
+    neighbours: "tuple[TrainingNeighbour, ...] | None" = None
 
 
 def read_values(
@@ -105,6 +108,8 @@ class Predictor:
         A prediction is unknown if its largest probability is below this.
     task
         See `featcache.core.tasks.TASKS`.
+    near
+        The training photos and how many of them to name for each photo; ``None`` for none.
     """
 
     extraction: ResolvedExtraction
@@ -112,6 +117,7 @@ class Predictor:
     classes: tuple[str, ...]
     threshold: float = 0.0
     task: str = MULTICLASS
+    near: "tuple[TrainingNeighbours, int] | None" = None
 
     @property
     def network(self) -> "LoadedBackbone":
@@ -135,17 +141,21 @@ class Predictor:
 
     def _stream(self, photos: Sequence[Photo], top: int) -> Iterator[Prediction]:
         read = partial(read_values, classes=self.classes, task=self.task, threshold=self.threshold, top=top)
-        for rows, probabilities, failures in self._run(photos):
+        for rows, probabilities, failures, features in self._run(photos):
             found = {row: Prediction(photos[row].id, (), (), str(error)) for row, error in failures}
             for row, values in zip(rows, probabilities, strict=True):
                 found[row] = read(photos[row].id, values)
+            if self.near is not None and features is not None:
+                plain = features if self.extraction.views.count == 1 else features[:, 0]
+                hashes = [content_hash(photos[row].id) for row in rows]
+                found |= _with_neighbours({row: found[row] for row in rows}, self.near, plain, hashes)
             yield from (found[row] for row in sorted(found))
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return probabilities, or numbers, ``[N, C]``; raises `ImageError` for an image that cannot be read."""
         photos = photos_of(images)
         parts = []
-        for _, probabilities, failures in self._run(photos):
+        for _, probabilities, failures, _ in self._run(photos):
             for row, error in failures:
                 raise ImageError(error.reason, f"{photos[row].id}: {error.detail}")
             parts.append(probabilities)
@@ -153,8 +163,8 @@ class Predictor:
 
     def _run(
         self, photos: Sequence[Photo]
-    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]]]]:
-        """Yield row numbers with their values, and those that cannot be read; batches are in the photos' order."""
+    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]], np.ndarray | None]]:
+        """Yield row numbers with their values, those that cannot be read, and the features, in the photos' order."""
         # On platforms with large batches, only batch sizes that are powers of two are compiled.
         size = min(self._runner.rows, 1 << (len(photos) - 1).bit_length()) if photos else 1
         transforms, views = self.transforms, self.extraction.views
@@ -162,16 +172,27 @@ class Predictor:
             range(len(photos)), lambda row: photos[row].prepare(transforms, views), images_per_call=size
         )
         for chunk in chunks:
+            features = next(iter(chunk.features.values()), None)
             values = (
-                self.values(next(iter(chunk.features.values())))
-                if chunk.features
-                else np.zeros((0, len(self.classes)), np.float32)
+                np.zeros((0, len(self.classes)), np.float32) if features is None else self.values(features)
             )
-            yield chunk.rows.tolist(), values, chunk.failures
+            yield chunk.rows.tolist(), values, chunk.failures, features
 
     @cached_property
     def _runner(self) -> FeatureRunner:
         return FeatureRunner(extraction=self.extraction)
+
+
+def _with_neighbours(
+    found: "dict[int, Prediction]",
+    near: "tuple[TrainingNeighbours, int]",
+    features: np.ndarray,
+    hashes: Sequence[bytes | None],
+) -> "dict[int, Prediction]":
+    """Return predictions, by row, with the training photos nearest to each; `features` are of plain views."""
+    training, most = near
+    nearest = training.nearest(features, most, hashes)
+    return {row: replace(found[row], neighbours=own) for row, own in zip(found, nearest, strict=True)}
 
 
 def averaging_predictor(predictor: Predictor, classifier: "Classifier") -> Predictor:
@@ -210,43 +231,13 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
 
     base = classifier.provenance.get("base")
     network = classifier.network or load_recorded(classifier.backbone, classifier.weights, base=base)
-    transforms = Transforms.from_json(dict(classifier.recipe["transforms"]))
-    recipe = network.recipe(
-        transforms=transforms,
-        compute_dtype=classifier.recipe["compute_dtype"],
-        stored_dtype=classifier.recipe["stored_dtype"],
-    )
-    layer = classifier.layer
-    here = LayerIdentity(recipe.to_json(), layer, _weights_to(network, layer), recipe.fingerprint(layer))
-    if not classifier.features_identity.same_as(here):
-        lines = differences(classifier.recipe, recipe.to_json())
-        raise IdentityError(
-            "the backbone on this machine gives other features than the classifier was trained on:\n  "
-            + "\n  ".join(lines).replace("in the cache", "in the classifier").replace("asked for", "here")
-        )
-    statistics = classifier.layer == STATISTICS
-    spec = ExtractionSpec(
-        backbone=network,
-        layers=() if statistics else (classifier.layer,),
-        transforms=transforms,
-        dtype=classifier.recipe["stored_dtype"],
-        compute_dtype=classifier.recipe["compute_dtype"],
-        image_statistics=statistics,
-    )
     return Predictor(
-        extraction=resolve(spec),
+        extraction=recorded_extraction(network, classifier.features_identity, origin="the classifier"),
         values=classifier.values,
         classes=classifier.classes,
         threshold=classifier.calibration.threshold or 0.0,
         task=classifier.task,
     )
-
-
-def _weights_to(network: "LoadedBackbone", layer: str) -> str | None:
-    try:
-        return network.weights_sha256_to(layer)
-    except UnknownNameError:  # the network ends before it
-        return None
 
 
 def backbone_predictor(
@@ -307,7 +298,12 @@ def cache_among(images: Any) -> FeatureCache | None:
 
 
 def stream_cached(
-    classifier: "Classifier", cache: FeatureCache, *, top: int = 5, tta: bool | None = None
+    classifier: "Classifier",
+    cache: FeatureCache,
+    *,
+    top: int = 5,
+    tta: bool | None = None,
+    near: "tuple[TrainingNeighbours, int] | None" = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image of a cache, in its order; no image is read and no network loaded.
 
@@ -319,6 +315,8 @@ def stream_cached(
         A cache of the same recipe.
     top, tta
         See `featcache.classifier.classifier.Classifier.predict`.
+    near
+        See `Predictor`.
 
     Raises
     ------
@@ -333,10 +331,16 @@ def stream_cached(
     averaged = classifier.tta if tta is None else tta
     if averaged:
         require_several(cache, classifier.layer)
-    return _of_rows(classifier, cache, top, averaged)
+    return _of_rows(classifier, cache, top, averaged, near)
 
 
-def _of_rows(classifier: "Classifier", cache: FeatureCache, top: int, averaged: bool) -> Iterator[Prediction]:
+def _of_rows(
+    classifier: "Classifier",
+    cache: FeatureCache,
+    top: int,
+    averaged: bool,
+    near: "tuple[TrainingNeighbours, int] | None",
+) -> Iterator[Prediction]:
     read = partial(
         read_values,
         classes=classifier.classes,
@@ -350,13 +354,34 @@ def _of_rows(classifier: "Classifier", cache: FeatureCache, top: int, averaged: 
     for start in range(0, len(cache), _CACHED_ROWS):
         rows = np.arange(start, min(start + _CACHED_ROWS, len(cache)))
         good = rows[usable[rows]]
-        found: dict[int, np.ndarray] = {}
+        found: dict[int, Prediction] = {}
         if len(good):
             features = cache.features(good, classifier.layer, view="all" if averaged else 0)
-            found = dict(zip(good.tolist(), classifier.values(features, tta=averaged), strict=True))
+            values = classifier.values(features, tta=averaged)
+            found = {row: read(cache.ids[row], own) for row, own in zip(good.tolist(), values, strict=True)}
+            if near is not None:
+                hashes = [cache.sha256[row].tobytes() for row in found]
+                found = _with_neighbours(found, near, features[:, 0] if averaged else features, hashes)
         for row in rows.tolist():
             name = cache.ids[row]
             if row in found:
-                yield read(name, found[row])
+                yield found[row]
             else:
                 yield Prediction(name, (), (), reasons.get(int(cache.status[row]), "unreadable"))
+
+
+# What a classifier is given -------------------------------------------------------------------------------------
+
+
+def stream_predictions(
+    classifier: "Classifier", images: Any, *, top: int, tta: bool | None, neighbours: int
+) -> Iterator[Prediction]:
+    """Yield predictions for photos or for a cache; see `featcache.classifier.classifier.Classifier.stream`."""
+    from featcache.classifier.scored.training_neighbours import training_neighbours
+
+    training = training_neighbours(classifier, neighbours)
+    near = None if training is None else (training, neighbours)
+    if (cache := cache_among(images)) is not None:
+        return stream_cached(classifier, cache, top=top, tta=tta, near=near)
+    predictor: Predictor = classifier._averaging(tta)
+    return (predictor if near is None else replace(predictor, near=near)).stream(images, top=top)

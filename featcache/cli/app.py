@@ -26,6 +26,7 @@ from featcache.cli.commands import (
     finetune,
     predict,
     report,
+    similar,
     sweep,
     train_head,
 )
@@ -62,7 +63,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (extract, train_head, sweep, finetune, evaluate, predict, explain, report, audit, doctor, demo):
+for module in (
+    extract,
+    train_head,
+    sweep,
+    finetune,
+    evaluate,
+    predict,
+    similar,
+    explain,
+    report,
+    audit,
+    doctor,
+    demo,
+):
     app.command(module.NAME, cls=SectionedCommand)(module.command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)

@@ -1,19 +1,12 @@
-"""What is known of an explained photo, how it is said, and how files of it are written."""
+"""What is known of an explained photo, and how it is said."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from featcache.core.disk.files import replace_file
-from featcache.core.disk.names import FILE, require_free
-from featcache.core.disk.storage import storage_errors
 from featcache.core.display import percent
 from featcache.core.tasks import REGRESSION
 from featcache.explanations.training_photos import Neighbour
-
-_ANOTHER = "name another file"
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,24 +67,6 @@ class ExplainedPhoto:
 
     def __repr__(self) -> str:
         return f"ExplainedPhoto({self.id!r}, {self.error or ', '.join(map(repr, self.heats))})"
-
-
-def written(content: bytes, output: str | os.PathLike[str] | None) -> bytes:
-    """Write a file, if one is named; returns its content.
-
-    Raises
-    ------
-    UsageError
-        If something else is there.
-    StorageError
-        If it cannot be written.
-    """
-    if output is not None:
-        path = Path(output)
-        require_free(path, FILE, elsewhere=_ANOTHER)
-        with storage_errors(path, elsewhere=_ANOTHER, needs=len(content)):
-            replace_file(path, content)
-    return content
 
 
 def score_text(value: float, task: str) -> str:

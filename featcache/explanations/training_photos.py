@@ -10,10 +10,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
-from featcache.classifier.scored.nearest_photos import nearest_photos
-from featcache.classifier.scored.seen import which_seen
-from featcache.core.identity import sha256_file
-from featcache.core.tasks import MULTICLASS, REGRESSION
+from featcache.classifier.scored.training_neighbours import TrainingNeighbours
 from featcache.datasets import Dataset
 from featcache.datasets.found_photos import FoundPhotos, find_photos
 from featcache.errors import FeatcacheError, ImageError
@@ -67,12 +64,9 @@ class TrainingPhotos:
         cache: FeatureCache,
         where: "str | os.PathLike[str] | Dataset | None" = None,
     ) -> None:
-        self._classifier, self.cache, self._where = classifier, cache, where
-        seen = classifier.seen
-        known = np.ones(len(cache), bool) if seen is None else which_seen(seen, cache.sha256)
-        usable = np.zeros(len(cache), bool)
-        usable[cache.rows_of()] = True
-        self._rows = np.flatnonzero(known & usable)
+        self.cache, self._where = cache, where
+        self._near = TrainingNeighbours(classifier, cache)
+        self._rows = self._near.rows
 
     @cached_property
     def photos(self) -> FoundPhotos:
@@ -100,17 +94,10 @@ class TrainingPhotos:
         hashes
             sha256 of each photo, where it is known: it is no neighbour of itself.
         """
-        if not len(self._rows) or not len(features) or most < 1:
-            return [()] * len(features)
-        # One more than asked for, as the photo itself may be among them.
-        similarity, found = nearest_photos(
-            self.cache, self._classifier.layer, self._rows, features, most=most + 1
-        )
-        shown = []
-        for own, near, rows in zip(hashes, similarity.tolist(), found.tolist(), strict=True):
-            others = [pair for pair in zip(near, rows, strict=True) if self._hash(pair[1]) != own]
-            shown.append(tuple(self._neighbour(row, close) for close, row in others[:most]))
-        return shown
+        return [
+            tuple(self._neighbour(row, close) for row, close in each)
+            for each in self._near.pairs(features, most, hashes)
+        ]
 
     def _hash(self, row: int) -> bytes:
         return self.cache.sha256[row].tobytes()
@@ -137,17 +124,7 @@ class TrainingPhotos:
 
     def _neighbour(self, row: int, similarity: float) -> Neighbour:
         name = self.cache.ids[row]
-        return Neighbour(name, self._label(row), similarity, self._picture(name))
-
-    def _label(self, row: int) -> str:
-        cache = self.cache
-        if cache.task == MULTICLASS:
-            return cache.classes[int(cache.labels[row])]
-        assert cache.targets is not None
-        values = zip(cache.classes, cache.targets[row].tolist(), strict=True)
-        if cache.task == REGRESSION:
-            return ", ".join(f"{name} {value:.6g}" for name, value in values)
-        return ", ".join(name for name, value in values if value > 0.5) or "none"
+        return Neighbour(name, self.cache.label_of(row), similarity, self._picture(name))
 
     def _picture(self, name: str) -> np.ndarray | None:
         if self.photos.read is None:
@@ -172,13 +149,3 @@ def training_photos(
         return None, (
             f"No training photos are shown beside: the cache that the classifier was trained on, {path}, {reason}."
         )
-
-
-def content_hash(name: str) -> bytes | None:
-    """Return the sha256 of the photo that a path names; ``None`` for what is no file."""
-    try:
-        if not os.path.isfile(name):
-            return None
-        return bytes.fromhex(sha256_file(Path(name)))
-    except (OSError, ValueError):
-        return None

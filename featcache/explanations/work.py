@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones.layer import Layer
+from featcache.classifier.photos import content_hash
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.tasks import REGRESSION
 from featcache.errors import ImageError
@@ -20,7 +21,7 @@ from featcache.explanations.records import ExplainedPhoto, Heat
 from featcache.explanations.remarks import remark_on
 from featcache.explanations.rollout import rollout_heat
 from featcache.explanations.subject import Subject
-from featcache.explanations.training_photos import TrainingPhotos, content_hash
+from featcache.explanations.training_photos import TrainingPhotos
 from featcache.images.views import Views
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from featcache.core.display import html_table, percent
 from featcache.metrics.intervals import share_interval
 from featcache.metrics.regression import RegressionEvaluation, RegressionScores
+from featcache.metrics.retrieval import RetrievalScores, with_retrieval
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,17 @@ class LabelScore:
 class MultilabelEvaluation(MultilabelScores):
     """Multilabel scores with those of each label, `answers`.
 
-    `seen` and `note` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    `seen`, `note` and `retrieval` as in `featcache.classifier.classifier.ClassifierEvaluation`.
     """
 
     answers: tuple[LabelScore, ...]
     seen: int | None = None
     note: str = ""
+    retrieval: RetrievalScores | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return with_retrieval(super().to_json(), self.retrieval)
 
     def __repr__(self) -> str:
         return f"MultilabelEvaluation({self._in_words()})"

@@ -47,6 +47,7 @@ READERS = {
     "finetune": Reads("finetune {} photos -o new", "folder", CLASSIFIER, NO_CLASSIFIER),
     "evaluate": Reads("evaluate {}", "folder", CLASSIFIER, NO_CLASSIFIER),
     "predict": Reads("predict {} photos", "folder", CLASSIFIER, NO_CLASSIFIER),
+    "similar": Reads("similar {} row:0", "file", CACHE, NO_CACHE),
     "explain": Reads("explain {} photos -o new.html", "folder", CLASSIFIER, NO_CLASSIFIER),
     "report": Reads(
         "report {}", "file or folder", REPORTED, f"nothing at gone; expected {REPORTED}; check the name"
@@ -111,6 +112,8 @@ WRITERS = {
     "report": Writes("report c -o {}", "file", ("new.html",), ANOTHER, False),
     "report --figures": Writes("report c --figures {}", "folder", elsewhere="name another folder"),
     "predict": Writes("predict c photos --csv {}", "file", ("new.csv",), ANOTHER, False),
+    "similar": Writes("similar a.h5 row:0 -o {}", "file", ("new.html",), ANOTHER, False),
+    "similar --csv": Writes("similar a.h5 row:0 --csv {}", "file", ("new.csv",), ANOTHER, False),
     "explain": Writes("explain c photos -o {}", "file", ("new.html", "new.png"), ANOTHER, False),
     "predict --jsonl": Writes("predict c photos --jsonl {}", "file", ("new.jsonl",), ANOTHER, False),
     "predict --copy-to": Writes(

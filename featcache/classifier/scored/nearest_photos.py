@@ -3,15 +3,18 @@
 Every photo is compared with every training photo; rows are read in blocks, so that memory does not grow with them.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from featcache.cache import FeatureCache
+from featcache.cache import FeatureCache, LayerSpec
 from featcache.classifier.evaluation import require_same_features
 from featcache.classifier.scored.rows import is_own
+from featcache.core.parallel import ordered_map
 from featcache.errors import FeatcacheError
+from featcache.heads.streamed_nearest import StreamedNearest, one_vector
 from featcache.splits.selection import SplitSpec, select_rows
 
 if TYPE_CHECKING:
@@ -47,14 +50,18 @@ def training_rows(classifier: "Classifier", cache: FeatureCache) -> np.ndarray:
     return np.sort(chosen.train) if classifier.training.get("refitted") is None else chosen.pool
 
 
-def one_vector(features: np.ndarray) -> np.ndarray:
-    """Return one vector for each image, float32 ``[N, D]``: the mean over the places of maps and tokens."""
-    flat = np.asarray(features, np.float32)
-    return flat if flat.ndim == 2 else flat.reshape(len(flat), -1, flat.shape[-1]).mean(axis=1)
+class HoldsFeatures(Protocol):
+    """What is searched: a `featcache.cache.FeatureCache`, or rows of one that are held in memory."""
+
+    # ruff: noqa: D102 - featcache.cache.FeatureCache documents them
+
+    @property
+    def layers(self) -> Mapping[str, LayerSpec]: ...
+    def features(self, rows: np.ndarray, layer: str) -> np.ndarray: ...
 
 
 def nearest_photos(
-    cache: FeatureCache,
+    cache: HoldsFeatures,
     layer: str,
     rows: np.ndarray,
     query: np.ndarray,
@@ -62,6 +69,7 @@ def nearest_photos(
     most: int = 3,
     not_these: np.ndarray | None = None,
     block_bytes: int = BLOCK_BYTES,
+    on_rows: Callable[[int], None] = lambda count: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the rows of a cache that are nearest to other images.
 
@@ -78,33 +86,34 @@ def nearest_photos(
     not_these
         int ``[Q]``: for each query a row that is not to be found, because it is the query itself; -1 for none.
     block_bytes
-        Features that are read at a time.
+        Features that are read at a time, as float32; of two blocks, one is read while the other is compared.
+    on_rows
+        Called with the number of rows of each block.
 
     Returns
     -------
     similarity
         float64 ``[Q, k]``: cosine similarity, the nearest first; ``-inf`` where no further row is there.
     found
-        int ``[Q, k]``: numbers of rows in the cache.
-    """
-    from featcache.heads.nearest import nearest_rows
+        int ``[Q, k]``: numbers of rows in the cache; -1 where no further row is there.
 
+    Raises
+    ------
+    DataError
+        If a query or a row is not finite.
+    """
     vectors = one_vector(query)
-    excluded = np.full(len(vectors), -1) if not_these is None else np.asarray(not_these)
-    similarity, found = np.zeros((len(vectors), 0)), np.zeros((len(vectors), 0), np.int64)
-    row_bytes = 4 * int(np.prod(cache.layers[layer].shape))
-    size = max(1, block_bytes // row_bytes)
-    for start in range(0, len(rows) if len(vectors) else 0, size):
-        block = rows[start : start + size]
-        known = one_vector(cache.features(block, layer))
-        # One more than asked for, as the query itself may be among them.
-        parts = list(nearest_rows(known, vectors, most=most + 1))
-        near = np.concatenate([closeness for _, closeness, _ in parts])
-        numbers = block[np.concatenate([places for _, _, places in parts])]
-        near = np.where(numbers == excluded[:, None], -np.inf, near)
-        similarity = np.concatenate([similarity, near], axis=1)
-        found = np.concatenate([found, numbers], axis=1)
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
-        similarity = np.take_along_axis(similarity, order, axis=1)
-        found = np.take_along_axis(found, order, axis=1)
-    return similarity, found
+    if not len(vectors) or not len(rows) or most < 1:
+        return np.zeros((len(vectors), 0)), np.zeros((len(vectors), 0), np.int64)
+    nearest = StreamedNearest(vectors, min(most, len(rows)), not_these)
+    size = max(1, block_bytes // (4 * int(np.prod(cache.layers[layer].shape))))
+    blocks = (rows[start : start + size] for start in range(0, len(rows), size))
+
+    def read(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return block, cache.features(block, layer)
+
+    for block, features in ordered_map(read, blocks, workers=1, ahead=2):
+        nearest.add(block, features if features.ndim == 2 else one_vector(features))
+        on_rows(len(block))
+    # Rounding leaves the cosine of a row with itself above 1.
+    return np.minimum(nearest.similarity.astype(np.float64), 1.0), nearest.found

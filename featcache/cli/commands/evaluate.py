@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from featcache.metrics.classification import Evaluation
     from featcache.metrics.multilabel import MultilabelEvaluation
     from featcache.metrics.regression import RegressionEvaluation
+    from featcache.metrics.retrieval import RetrievalScores
 
 NAME = "evaluate"
 
@@ -64,6 +65,12 @@ def command(
         bool | None,
         typer.Option(help="Average over the cached views of an image [default: as it was trained]."),
     ] = None,
+    retrieval: Annotated[
+        bool,
+        typer.Option(
+            "--retrieval", help="Also score the features as a search: mAP, and recall at 1, 5 and 10."
+        ),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -97,9 +104,11 @@ def command(
             tta=tta,
             exclude=exclude,
             allow_empty_classes=allow_empty_classes,
+            retrieval=retrieval,
             on_progress=on_progress,
         )
-    console.result(evaluation.to_json(), parts(evaluation, verbose=verbose))
+    search = retrieval_lines(evaluation.retrieval) if retrieval else []
+    console.result(evaluation.to_json(), [*parts(evaluation, verbose=verbose), *search])
     count = None if errors is None else evaluation.write_errors(errors)  # last: it may fail, scores are there
     if evaluation.note:
         console.note(evaluation.note)
@@ -129,6 +138,17 @@ def _refuse_contradictions(
             f"--errors {errors}: it lists photos of a wrong class, and this classifier's task is "
             f"{TASK_NAMES[classifier.task]}; leave it out"
         )
+
+
+def retrieval_lines(scores: "RetrievalScores") -> list[Part]:
+    """Return the scores of a search among the scored photos as lines of text."""
+    recall = ", ".join(f"recall@{cut} {percent(share)}" for cut, share in scores.recall.items())
+    alone = f"; {scores.alone} others have none of their kind" if scores.alone else ""
+    return [
+        "",
+        f"retrieval: mAP {percent(scores.mean_average_precision)}, {recall}",
+        f"  each of {scores.queries} photos searched among the others{alone}",
+    ]
 
 
 def parts(

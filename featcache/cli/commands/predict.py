@@ -67,6 +67,9 @@ def command(
     tta: Annotated[
         bool | None, typer.Option(help="Average over views of each photo [default: as it was trained].")
     ] = None,
+    neighbours: Annotated[
+        int, typer.Option(help="Nearest training photos to name for each photo; 0 for none.")
+    ] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -78,6 +81,11 @@ def command(
     for option, file, endings in (("--csv", csv, (".csv",)), ("--jsonl", jsonl, (".jsonl", ".ndjson"))):
         if file is not None:
             require_output(option, file, endings, paths)
+    if neighbours and backbone is not None:
+        raise UsageError(
+            "--neighbours names training photos, and a backbone alone has none; leave it out, or search a cache: "
+            "featcache similar CACHE PHOTO"
+        )
     source, images = _source(
         paths, backbone, tta, weights=weights, image_size=image_size, transforms=transforms
     )
@@ -91,11 +99,13 @@ def command(
         )
     shown = top or (1 if source.task == MULTICLASS else 5)
     files = PredictionFiles(source.task, source.classes, min(shown, len(source.classes)), csv, jsonl)
+    files.neighbours = neighbours
     if copy_to is not None:
         from featcache.classifier.sorted_photos import SortedPhotos
 
         files.sorter = SortedPhotos(copy_to, [photo.id for photo in photos], source.classes)
-    asked = {} if top is None else {"top": top}  # JSON has as many classes as Classifier.predict gives
+    asked: dict[str, int] = {"neighbours": neighbours} if neighbours else {}
+    asked |= {} if top is None else {"top": top}  # JSON has as many classes as Classifier.predict gives
     found = _run(console, partial(source.stream, photos, **asked), photos, files, shown)
     counts = count_classes(found)
     value = {"predictions": [prediction_json(each) for each in found], "counts": counts}
@@ -139,7 +149,7 @@ def _source(
             f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"
         )
     from featcache.classifier.classifier import Classifier
-    from featcache.classifier.prediction import cache_among, stream_cached
+    from featcache.classifier.prediction import cache_among
 
     classifier = Classifier.load(Path(folder))
     if (cache := cache_among(images)) is not None:
@@ -149,7 +159,7 @@ def _source(
         return _Source(
             classifier.task,
             classifier.classes,
-            lambda photos, **asked: stream_cached(classifier, cache, tta=tta, **asked),
+            lambda photos, **asked: classifier.stream(cache, tta=tta, **asked),
             names,
         ), images
     refuse_no_photo(folder, images)
@@ -189,6 +199,8 @@ def _run(
             for prediction in start():
                 files.add(prediction)
                 console.line(line(prediction, shown=shown, width=width))
+                for text in neighbour_lines(prediction):
+                    console.line(text)
                 found.append(prediction)
                 on_progress(Progress("predict", done=len(found), total=len(photos)))
     except BaseException:
@@ -234,6 +246,15 @@ def count_classes(predictions: "Iterable[Prediction]") -> dict[str, int]:
 def line(prediction: "Prediction", *, shown: int = 1, width: int = 0) -> str:
     """Return a prediction as one line of text: the photo, and its `shown` most probable classes."""
     return f"{escaped(prediction.id).ljust(width)}  {_answer(prediction, shown)}"
+
+
+def neighbour_lines(prediction: "Prediction") -> list[str]:
+    """Return the nearest training photos of a prediction, a line each: similarity, class and name."""
+    near = prediction.neighbours or ()
+    width = max((len(escaped(each.label)) for each in near), default=0)
+    return [
+        f"    {each.similarity:.3f}  {escaped(each.label).ljust(width)}  {escaped(each.id)}" for each in near
+    ]
 
 
 def _answer(prediction: "Prediction", shown: int) -> str:

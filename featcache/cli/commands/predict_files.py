@@ -26,7 +26,12 @@ LABELS_BETWEEN = "|"
 
 def prediction_json(prediction: "Prediction") -> dict[str, Any]:
     """Return a prediction as plain JSON values."""
-    return vars(prediction) | {"id": escaped(prediction.id)}
+    value = vars(prediction) | {"id": escaped(prediction.id)}
+    near = prediction.neighbours
+    if near is None:  # they were not asked for, or the photo cannot be read
+        del value["neighbours"]
+        return value
+    return value | {"neighbours": [vars(each) | {"id": escaped(each.id)} for each in near]}
 
 
 @dataclass
@@ -43,6 +48,8 @@ class PredictionFiles:
         Files to write; ``None`` for none.
     sorter
         Puts photos into folders; ``None`` for none.
+    neighbours
+        Number of training photos in a row of the table.
     """
 
     task: str
@@ -51,6 +58,7 @@ class PredictionFiles:
     csv: Path | None = None
     jsonl: Path | None = None
     sorter: "SortedPhotos | None" = None
+    neighbours: int = 0
     count: int = 0
     _open: ExitStack = field(default_factory=ExitStack)
     _files: dict[str, GrowingFile] = field(default_factory=dict)
@@ -76,8 +84,8 @@ class PredictionFiles:
     def add(self, prediction: "Prediction") -> None:
         """Write one prediction everywhere."""
         if (table := self._files.get("csv")) is not None:
-            header = b"" if table.size else csv_row(self._columns())
-            table.write(header + csv_row(self._cells(prediction)))
+            header = b"" if table.size else csv_row(self._columns() + self._near_columns())
+            table.write(header + csv_row(self._cells(prediction) + self._near_cells(prediction)))
         if (log := self._files.get("jsonl")) is not None:
             log.write(to_text(prediction_json(prediction)).encode() + b"\n")
         if self.sorter is not None:
@@ -123,6 +131,16 @@ class PredictionFiles:
             unknown,
             prediction.error,
         ]
+
+    def _near_columns(self) -> list[str]:
+        ranks = ["", *(f"_{rank}" for rank in range(2, self.neighbours + 1))][: self.neighbours]
+        return [f"{what}{rank}" for rank in ranks for what in ("neighbour", "neighbour_label", "similarity")]
+
+    def _near_cells(self, prediction: "Prediction") -> list[Any]:
+        cells = [
+            cell for each in prediction.neighbours or () for cell in (each.id, each.label, each.similarity)
+        ]
+        return cells + [None] * (3 * self.neighbours - len(cells))
 
 
 def sorted_lines(sorter: "SortedPhotos") -> list[str]:

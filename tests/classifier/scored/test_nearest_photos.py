@@ -7,10 +7,10 @@ from helpers.feature_caches import blobs, feature_cache
 import featcache
 from featcache.classifier.scored.nearest_photos import (
     nearest_photos,
-    one_vector,
     training_cache,
     training_rows,
 )
+from featcache.heads.streamed_nearest import one_vector
 
 
 @pytest.fixture(scope="module")
