@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from featcache.finetuning.finetune import finetune
     from featcache.finetuning.result import FineTuning
     from featcache.images.transforms import Transforms
+    from featcache.labelling.suggest import suggest
+    from featcache.labelling.suggestions import Suggestions
     from featcache.reports.report import Report, report
     from featcache.sweeps.results import SweepResult
     from featcache.sweeps.sweep import sweep
@@ -56,6 +58,8 @@ _HOMES = {
     "Classifier": "featcache.classifier.classifier",
     "explain": "featcache.explanations.explain",
     "Explanation": "featcache.explanations.explanation",
+    "suggest": "featcache.labelling.suggest",
+    "Suggestions": "featcache.labelling.suggestions",
     "report": "featcache.reports.report",
     "Report": "featcache.reports.report",
     "FeatureExtractor": "featcache.estimators",
@@ -81,6 +85,7 @@ __all__ = [
     "HeadRegressor",
     "PlanReport",
     "Report",
+    "Suggestions",
     "SweepResult",
     "Transforms",
     "__version__",
@@ -95,6 +100,7 @@ __all__ = [
     "plan_extraction",
     "plan_finetuning",
     "report",
+    "suggest",
     "sweep",
     "train_head",
 ]

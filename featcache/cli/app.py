@@ -25,6 +25,7 @@ from featcache.cli.commands import (
     finetune,
     predict,
     report,
+    suggest,
     sweep,
     train_head,
 )
@@ -61,7 +62,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (extract, train_head, sweep, finetune, evaluate, predict, explain, report, doctor, demo):
+for module in (
+    extract,
+    train_head,
+    sweep,
+    finetune,
+    evaluate,
+    predict,
+    explain,
+    suggest,
+    report,
+    doctor,
+    demo,
+):
     app.command(module.NAME, cls=SectionedCommand)(module.command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)
