@@ -1,5 +1,6 @@
 """Photos put into a folder, to be looked at or sorted by hand: hard links where the disk can, copies elsewhere."""
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +8,8 @@ from pathlib import Path
 
 from featcache.classifier.sorted_photos import folder_name
 from featcache.core.disk.files import make_folder, replace_file
-from featcache.core.disk.names import FOLDER, require_free
-from featcache.core.disk.storage import storage_errors
+from featcache.core.disk.names import FOLDER, no_folder, require_free
+from featcache.core.disk.storage import storage_error, storage_errors
 from featcache.errors import ImageError, UsageError
 
 ANOTHER = "name another folder"
@@ -41,6 +42,8 @@ def require_empty(folder: str | os.PathLike[str]) -> None:
     """
     place = Path(folder)
     require_free(place, FOLDER, elsewhere=ANOTHER)
+    if no_folder(place):
+        raise storage_error(OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)), place, elsewhere=ANOTHER)
     if not place.exists():
         return
     with storage_errors(place, "look into", elsewhere=ANOTHER):

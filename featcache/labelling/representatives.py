@@ -105,9 +105,10 @@ def _clusters(
     count = min(count, len(vectors))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different photos than clusters
-        found = KMeans(count, n_init=1, max_iter=50, random_state=seed).fit(vectors, sample_weight=weight)
-    centres = found.cluster_centers_[found.labels_]
-    return found.labels_.astype(np.int64), np.linalg.norm(vectors - centres, axis=1).astype(np.float64)
+        found = KMeans(count, max_iter=50, random_state=seed).fit(vectors, sample_weight=weight)
+    clusters = np.asarray(found.labels_, np.int64)
+    centres = found.cluster_centers_[clusters]
+    return clusters, np.linalg.norm(vectors - centres, axis=1).astype(np.float64)
 
 
 def _isolation(vectors: np.ndarray, random: np.random.Generator) -> np.ndarray:

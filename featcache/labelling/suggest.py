@@ -144,8 +144,8 @@ def _require_unlabelled(cache: FeatureCache, split: str | None) -> None:
     )
     raise UsageError(
         f"{cache.path} has the labels of its photos, so it is not plain which are to be labelled. Either name the "
-        "cache of the others (featcache extract PHOTOS --unlabelled); or, to see what would be suggested if labels were "
-        f"missing, say which rows count as unlabelled: {readings}, or {spelled('split')} all"
+        "cache of the others (featcache extract PHOTOS --unlabelled); or, to see what would be suggested if labels "
+        f"were missing, say which rows count as unlabelled: {readings}, or {spelled('split')} all"
     )
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.core.disk.files import replace_file
-from featcache.core.disk.names import FILE, require_free
+from featcache.core.disk.names import FILE, require_free, resolved
 from featcache.core.disk.storage import storage_errors
 from featcache.core.display import counted, data_frame, escaped, html_table
 from featcache.datasets.file_bytes import file_behind
 from featcache.datasets.found_photos import FoundPhotos
-from featcache.errors import DataError
+from featcache.errors import DataError, UsageError
 from featcache.labelling.label_table import ANOTHER, AskedPhoto, add_to_table
 from featcache.labelling.photo_folder import PutPhotos, put_photos
 from featcache.pages.contact_sheet import SheetGroup, SheetPhoto, sheet
@@ -150,14 +150,24 @@ class Suggestions:
         DataError
             If the photos have moved.
         UsageError
-            If the folder holds anything.
+            If the folder holds anything, or lies among the photos.
         StorageError
             If a photo cannot be written.
         """
         if self.found.read is None:
             raise DataError(f"{folder}: no photo was put there. {self.found.moved}")
+        self._require_outside(Path(folder))
         names = [each.id for each in self.photos]
         return put_photos(folder, names, read=self.found.read, file_of=self._files.get)
+
+    def _require_outside(self, folder: Path) -> None:
+        """Refuse a folder among the photos: the next extraction would take both."""
+        kind, _, root = (self.found.dataset.location if self.found.dataset else "").partition(":")
+        if kind == "folder" and resolved(folder).is_relative_to(resolved(root)):
+            raise UsageError(
+                f"{folder} lies in {root}, whose photos are to be labelled: the next extraction would take the chosen "
+                "ones twice; name a folder outside"
+            )
 
     def to_html(self, output: str | os.PathLike[str] | None = None) -> str:
         """Return a contact sheet as one self-contained page; with `output`, it is also written there.

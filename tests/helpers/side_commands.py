@@ -48,6 +48,7 @@ READERS = {
     "evaluate": Reads("evaluate {}", "folder", CLASSIFIER, NO_CLASSIFIER),
     "predict": Reads("predict {} photos", "folder", CLASSIFIER, NO_CLASSIFIER),
     "explain": Reads("explain {} photos -o new.html", "folder", CLASSIFIER, NO_CLASSIFIER),
+    "suggest": Reads("suggest {}", "file", CACHE, NO_CACHE),
     "report": Reads(
         "report {}", "file or folder", REPORTED, f"nothing at gone; expected {REPORTED}; check the name"
     ),
@@ -110,6 +111,11 @@ WRITERS = {
     "report --figures": Writes("report c --figures {}", "folder", elsewhere="name another folder"),
     "predict": Writes("predict c photos --csv {}", "file", ("new.csv",), ANOTHER, False),
     "explain": Writes("explain c photos -o {}", "file", ("new.html", "new.png"), ANOTHER, False),
+    "suggest": Writes("suggest a.h5 --split all -o {}", "file", ("new.html",), ANOTHER, False),
+    "suggest --csv": Writes("suggest a.h5 --split all --csv {}", "file", ("new.csv",), ANOTHER, False),
+    "suggest --links": Writes(
+        "suggest a.h5 --split all --links {}", "folder", elsewhere="name another folder"
+    ),
     "predict --jsonl": Writes("predict c photos --jsonl {}", "file", ("new.jsonl",), ANOTHER, False),
     "predict --copy-to": Writes(
         "predict c photos --copy-to {}", "folder", elsewhere="write elsewhere with --copy-to"

@@ -8,7 +8,7 @@ import typer
 from featcache.cli.arguments.output_files import require_output
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.core.display import counted
-from featcache.errors import UsageError
+from featcache.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from featcache.labelling.suggestions import Suggestions
@@ -95,9 +95,9 @@ def _refuse_swapped(cache: Path, classifier: Path | None) -> None:
 
     if (kind := what_is(cache)) in (PHOTO, PHOTOS):
         more = "" if classifier is None else f" {classifier}"
-        raise UsageError(
-            f"{cache} is {kind}, no cache of features; featcache extract {cache} --unlabelled -o NEW.h5, then featcache "
-            f"{NAME} NEW.h5{more}"
+        raise DataError(
+            f"{cache} is {kind}, no cache of features; featcache extract {cache} --unlabelled -o NEW.h5, then "
+            f"featcache {NAME} NEW.h5{more}"
         )
 
 
@@ -159,7 +159,10 @@ def lines(found: "Suggestions") -> list[str]:
     digits = len(str(len(found)))
     left = [
         f"{number:,} {what}"
-        for number, what in ((found.labelled, "labelled already"), (found.copies, "copies of others"))
+        for number, what in (
+            (found.labelled, "labelled already"),
+            (found.copies, "copies of others" if found.copies > 1 else "copy of another"),
+        )
         if number
     ]
     out = f" ({', '.join(left)} left out)" if left else ""
