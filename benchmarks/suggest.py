@@ -191,7 +191,7 @@ NEED_NO_HEAD = ("random", "typical", "coverage", "core-set")
 
 
 class Head:
-    """Logistic regression of scikit-learn on features as featcache scales them, with the usual penalty for their number.
+    """Logistic regression of scikit-learn on features as featcache scales them, with its usual penalty.
 
     Its weights lie in the span of the rows, in which it is fitted: as many numbers as rows instead of features.
     """

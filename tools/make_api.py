@@ -31,6 +31,7 @@ GROUPS = {
         *("FeatureCache", "load_backbone", "Transforms"),
     ),
     "Heads": ("train_head", "Classifier", "sweep", "SweepResult"),
+    "Labelling": ("suggest", "Suggestions"),
     "Pages": ("report", "Report", "explain", "Explanation"),
     "Fine-tuning": ("finetune", "FineTuning", "plan_finetuning"),
     "scikit-learn": ("FeatureExtractor", "HeadClassifier", "HeadRegressor"),
@@ -51,6 +52,7 @@ RECORDS = (
     "featcache.metrics.comparison.Comparison",
     "featcache.sweeps.results.Choice",
     "featcache.finetuning.dry_run.FineTuningPlan",
+    "featcache.labelling.suggestions.Suggestion",
 )
 """What public functions take or return and is not imported from ``featcache`` itself."""
 
