@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from featcache.finetuning.finetune import finetune
     from featcache.finetuning.result import FineTuning
     from featcache.images.transforms import Transforms
+    from featcache.labelling.suggest import suggest
+    from featcache.labelling.suggestions import Suggestions
     from featcache.reports.report import Report, report
     from featcache.retrieval.result import SimilarPhotos
     from featcache.retrieval.similar import similar
@@ -59,6 +61,8 @@ _HOMES = {
     "Classifier": "featcache.classifier.classifier",
     "explain": "featcache.explanations.explain",
     "Explanation": "featcache.explanations.explanation",
+    "suggest": "featcache.labelling.suggest",
+    "Suggestions": "featcache.labelling.suggestions",
     "report": "featcache.reports.report",
     "Report": "featcache.reports.report",
     "audit": "featcache.auditing.audit",
@@ -90,6 +94,7 @@ __all__ = [
     "PlanReport",
     "Report",
     "SimilarPhotos",
+    "Suggestions",
     "SweepResult",
     "Transforms",
     "__version__",
@@ -106,6 +111,7 @@ __all__ = [
     "plan_finetuning",
     "report",
     "similar",
+    "suggest",
     "sweep",
     "train_head",
 ]

@@ -33,6 +33,7 @@ GROUPS = {
     "Heads": ("train_head", "Classifier", "sweep", "SweepResult"),
     "The data": ("audit", "Audit"),
     "Search": ("similar", "SimilarPhotos"),
+    "Labelling": ("suggest", "Suggestions"),
     "Pages": ("report", "Report", "explain", "Explanation"),
     "Fine-tuning": ("finetune", "FineTuning", "plan_finetuning"),
     "scikit-learn": ("FeatureExtractor", "HeadClassifier", "HeadRegressor"),
@@ -58,6 +59,7 @@ RECORDS = (
     "featcache.retrieval.result.SimilarPhoto",
     "featcache.sweeps.results.Choice",
     "featcache.finetuning.dry_run.FineTuningPlan",
+    "featcache.labelling.suggestions.Suggestion",
 )
 """What public functions take or return and is not imported from ``featcache`` itself."""
 

@@ -270,8 +270,17 @@ def _selection(classifier: "Classifier") -> SplitSpec:
     return SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
 
 
-def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None:
+def require_same_features(
+    classifier: "Classifier", cache: FeatureCache, *, instead: Callable[[str], str] | None = None
+) -> None:
     """Raise for a cache whose features differ from those that a head was trained on.
+
+    Parameters
+    ----------
+    classifier, cache
+        Both.
+    instead
+        Given the photos behind the cache, returns what to do, for the message; by default how they are scored.
 
     Raises
     ------
@@ -287,10 +296,15 @@ def require_same_features(classifier: "Classifier", cache: FeatureCache) -> None
     if held is None:
         lines.append(f"layers: {', '.join(cache.layers)} in the cache, {classifier.layer} asked for")
     photos = shlex.quote(cache.identity["dataset"]["spec"])
+    advice = instead or (
+        lambda spec: (
+            f"Score the photos themselves, featcache evaluate CLASSIFIER {spec}, or make their features with its "
+            f"network, featcache extract {spec} --backbone CLASSIFIER --layer {classifier.layer}"
+        )
+    )
     raise IdentityError(
-        f"{known_as(cache)} holds other features than this classifier was trained on ({first_of(lines)}). Score the "
-        f"photos themselves, featcache evaluate CLASSIFIER {photos}, or make their features with its network, "
-        f"featcache extract {photos} --backbone CLASSIFIER --layer {classifier.layer}"
+        f"{known_as(cache)} holds other features than this classifier was trained on ({first_of(lines)}). "
+        f"{advice(photos)}"
     )
 
 

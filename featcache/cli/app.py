@@ -27,6 +27,7 @@ from featcache.cli.commands import (
     predict,
     report,
     similar,
+    suggest,
     sweep,
     train_head,
 )
@@ -72,8 +73,9 @@ for module in (
     predict,
     similar,
     explain,
-    report,
     audit,
+    suggest,
+    report,
     doctor,
     demo,
 ):

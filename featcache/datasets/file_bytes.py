@@ -1,6 +1,8 @@
 """The bytes of regular files, and of parts of them, without waiting for what is none."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 from featcache.core.disk.names import NotRegularError, open_regular_file
 from featcache.datasets.file_state import size_and_times
@@ -63,3 +65,8 @@ def read_extent(path: str, offset: int, size: int, written: tuple[int, int, int]
     if len(data) != size:
         raise OSError(cut)
     return data
+
+
+def file_behind(read: Callable[[], bytes]) -> str | None:
+    """Return the path of the file that a record's `read` reads whole; ``None`` where the image is part of another."""
+    return read.args[0] if isinstance(read, partial) and read.func is read_regular_file else None

@@ -40,7 +40,7 @@ def feature_cache(
     """Write features ``[N, …]`` of rows with these labels and split names; rows of one number are one image.
 
     With several views features are ``[N, V, …]``. Labels of other tasks are targets ``[N, T]``. With `drawn` its splits
-    are said to be drawn from photos that have none.
+    are said to be drawn from photos that have none. Without labels, ``task="unlabelled"``, those given are not written.
     """
     recipe = RECIPE if views == 1 else replace(RECIPE, views={**DRAWN, "count": views})
     values = {layer: features} | ({} if statistics is None else {"image:statistics": statistics})
@@ -54,7 +54,7 @@ def feature_cache(
         splits=np.array([names.index(split) for split in splits], np.int16),
         sizes=np.zeros(count, np.int64),
         mtimes_ns=np.zeros(count, np.int64),
-        targets=None if task == "classes" else np.asarray(labels, np.float32),
+        targets=None if task in ("classes", "unlabelled") else np.asarray(labels, np.float32),
     )
     named = {
         "spec": "photos",

@@ -49,6 +49,7 @@ READERS = {
     "predict": Reads("predict {} photos", "folder", CLASSIFIER, NO_CLASSIFIER),
     "similar": Reads("similar {} row:0", "file", CACHE, NO_CACHE),
     "explain": Reads("explain {} photos -o new.html", "folder", CLASSIFIER, NO_CLASSIFIER),
+    "suggest": Reads("suggest {}", "file", CACHE, NO_CACHE),
     "report": Reads(
         "report {}", "file or folder", REPORTED, f"nothing at gone; expected {REPORTED}; check the name"
     ),
@@ -115,6 +116,11 @@ WRITERS = {
     "similar": Writes("similar a.h5 row:0 -o {}", "file", ("new.html",), ANOTHER, False),
     "similar --csv": Writes("similar a.h5 row:0 --csv {}", "file", ("new.csv",), ANOTHER, False),
     "explain": Writes("explain c photos -o {}", "file", ("new.html", "new.png"), ANOTHER, False),
+    "suggest": Writes("suggest a.h5 --split all -o {}", "file", ("new.html",), ANOTHER, False),
+    "suggest --csv": Writes("suggest a.h5 --split all --csv {}", "file", ("new.csv",), ANOTHER, False),
+    "suggest --links": Writes(
+        "suggest a.h5 --split all --links {}", "folder", elsewhere="name another folder"
+    ),
     "predict --jsonl": Writes("predict c photos --jsonl {}", "file", ("new.jsonl",), ANOTHER, False),
     "predict --copy-to": Writes(
         "predict c photos --copy-to {}", "folder", elsewhere="write elsewhere with --copy-to"
