@@ -13,6 +13,7 @@ from featcache.errors import DataError
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.reports.configurations import cell, number_columns
 from featcache.reports.material import Material
+from featcache.reports.packed_map import packed
 from featcache.reports.projection import Projection, Surroundings, project, surroundings
 from featcache.reports.section import Section
 from featcache.reports.still_map import HEIGHT, WIDTH, colours, places, still_picture
@@ -99,6 +100,7 @@ def section(material: Material) -> Section | None:
         template="feature_map.html",
         content={
             "map": data,
+            "packed": packed(data),
             "still": still_picture(places(map_.points), shown.labels, data["colours"], shown.wrong),
             "width": WIDTH,
             "height": HEIGHT,
