@@ -19,10 +19,10 @@ from featcache.explanations.explain import Explained, subject_of
 from featcache.explanations.overlay import coloured, data_url, png_bytes
 from featcache.explanations.page import PACKAGE, PhotoSection, short_name
 from featcache.explanations.places import as_grid, require_map
-from featcache.explanations.records import written
 from featcache.explanations.sheet import GAP, INK, LINE, PAPER, SOFT, shortened
 from featcache.images.views import Views
 from featcache.pages.page import render
+from featcache.pages.written_file import written
 
 MOST = 64
 """Channels in a grid, at most."""

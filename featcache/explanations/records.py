@@ -1,19 +1,14 @@
 """What is known of an explained photo, how it is said, and how files of it are written."""
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 import numpy as np
 
-from featcache.core.disk.files import replace_file
-from featcache.core.disk.names import FILE, require_free
-from featcache.core.disk.storage import storage_errors
 from featcache.core.display import percent
 from featcache.core.tasks import REGRESSION
 from featcache.explanations.training_photos import Neighbour
-
-_ANOTHER = "name another file"
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,22 +71,21 @@ class ExplainedPhoto:
         return f"ExplainedPhoto({self.id!r}, {self.error or ', '.join(map(repr, self.heats))})"
 
 
-def written(content: bytes, output: str | os.PathLike[str] | None) -> bytes:
-    """Write a file, if one is named; returns its content.
+def told_names(ids: Sequence[str]) -> list[str]:
+    """Return the names of photos as they are told: without the folder that all of them are in.
 
-    Raises
-    ------
-    UsageError
-        If something else is there.
-    StorageError
-        If it cannot be written.
+    Examples
+    --------
+    >>> told_names(["/data/flowers/daisy/1.jpg", "/data/flowers/tulips/1.jpg"])
+    ['daisy/1.jpg', 'tulips/1.jpg']
+    >>> told_names(["/data/flowers/daisy/1.jpg"])
+    ['1.jpg']
     """
-    if output is not None:
-        path = Path(output)
-        require_free(path, FILE, elsewhere=_ANOTHER)
-        with storage_errors(path, elsewhere=_ANOTHER, needs=len(content)):
-            replace_file(path, content)
-    return content
+    parts = [PurePath(name).parts for name in ids]
+    shared = 0
+    while all(len(own) > shared + 1 for own in parts) and len({own[shared] for own in parts}) == 1:
+        shared += 1
+    return [str(PurePath(*own[shared:])) if shared else name for name, own in zip(ids, parts, strict=True)]
 
 
 def score_text(value: float, task: str) -> str:

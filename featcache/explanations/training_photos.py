@@ -12,7 +12,6 @@ from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
 from featcache.classifier.scored.nearest_photos import nearest_photos
 from featcache.classifier.scored.seen import which_seen
-from featcache.core.identity import sha256_file
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.datasets import Dataset
 from featcache.datasets.found_photos import FoundPhotos, find_photos
@@ -172,13 +171,3 @@ def training_photos(
         return None, (
             f"No training photos are shown beside: the cache that the classifier was trained on, {path}, {reason}."
         )
-
-
-def content_hash(name: str) -> bytes | None:
-    """Return the sha256 of the photo that a path names; ``None`` for what is no file."""
-    try:
-        if not os.path.isfile(name):
-            return None
-        return bytes.fromhex(sha256_file(Path(name)))
-    except (OSError, ValueError):
-        return None

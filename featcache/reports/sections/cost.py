@@ -19,11 +19,11 @@ from featcache.reports.configurations import (
     number_columns,
     read_configurations,
     score_label,
-    score_text,
     score_unit,
 )
 from featcache.reports.material import Material
 from featcache.reports.section import Section
+from featcache.sweeps.lines import score_text
 
 if TYPE_CHECKING:
     from featcache.cache import ExtractionCost

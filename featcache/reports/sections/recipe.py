@@ -11,7 +11,7 @@ import numpy as np
 from featcache.core.disk.storage import amount
 from featcache.core.display import counted
 from featcache.errors import FeatcacheError
-from featcache.reports.configurations import setting_name, value_text
+from featcache.reports.configurations import setting_name
 from featcache.reports.material import Material
 from featcache.reports.section import Section
 from featcache.reports.sections.cost import cost_of
@@ -134,7 +134,7 @@ def _network(
 
 
 def _settings(classifier: "Classifier") -> str:
-    from featcache.sweeps.lines import varied_settings
+    from featcache.sweeps.lines import value_text, varied_settings
 
     told = varied_settings(classifier.settings)
     shown = (f"{setting_name(name)} {value_text(value)}" for name, value in told.items())
