@@ -83,6 +83,8 @@ class ExtractionCost:
         told = f"{self.seconds:,.1f} s" + (f", {rate:,.{0 if rate >= 10 else 1}f} images/s" if rate else "")
         if self.whole:
             return told
+        if not self.computed:
+            return f"{told}, of the last run, which computed nothing: its rows were there before"
         return (
             f"{told}, of the last run, which computed {counted(self.computed, 'image')}; "
             f"{counted(self.kept, 'row')} {'was' if self.kept == 1 else 'were'} there before"

@@ -145,7 +145,9 @@ def choose_rows(material: Material, layer: str) -> Shown:
     chosen = np.arange(len(rows))
     if len(rows) > most:
         chosen = np.sort(np.random.default_rng(material.seed).choice(len(rows), most, replace=False))
-    return Shown(rows[chosen], labels[chosen], names, None if answers is None else answers[chosen], len(rows))
+    answers = None if answers is None else answers[chosen]
+    kind = KINDS.get(cache.task, "class")
+    return Shown(rows[chosen], labels[chosen], names, answers, len(rows), kind)
 
 
 def _labels(material: Material, rows: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -180,7 +180,7 @@ def _cost(material: Material) -> list[Fact]:
         ]
     if cache is not None and (cost := cache.extraction_cost) is not None:
         facts.append(
-            Fact("extraction", cost.describe(), "Reading the photos, the network and writing, once.")
+            Fact("extraction", cost.describe(), "Of the whole run: reading photos, the network, writing.")
         )
     if classifier is not None:
         facts += _training_time(classifier)
