@@ -5,8 +5,9 @@ Command::
     python pipelines/e11_look_inside.py [--flowers FLOWERS/] [--cats PHOTOS/] [--backbone NAME] [--small]
 
 For each dataset, in ``OUTPUT/flowers`` and ``OUTPUT/cats``: ``filters.png``, the first convolution;
-``activations-STAGE.png``, what some channels of the first, a middle and the last stage make of a photo; ``heat.png``, a
-photo of each class with the heat of what it is taken for, and the training photos that it resembles;
+``activations-STAGE.png``, what some channels of the first, a middle and the last stage make of a photo; ``heat.png``,
+photos of each class that the head has never seen, with the heat of what each is taken for, and the training photos that
+it resembles;
 ``predictions.png``, blue right and red wrong, and ``mistakes.png``; ``confusion.png``, ``reliability.png``,
 ``map.png``; and ``report.html`` with the learning curves, which are in ``figures/`` as SVG and PNG, too.
 
@@ -16,18 +17,18 @@ proves that everything runs and means nothing.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
-from fine_tuned import Small, pictures
+from fine_tuned import Small
 from frozen_head import Output, Weights
 from PIL import Image, ImageDraw
 
 import featcache
 from featcache.explanations.channels import ChannelGrids, activations, filters
 
-SHOWN = 4
+SHOWN = 10
 """Photos whose heat is shown, at most."""
 
 
@@ -54,9 +55,13 @@ def look_inside(
     """Extract, train a head, and write every picture."""
     network = featcache.load_backbone(backbone, weights=weights, image_size=size)
     done = featcache.extract(data, backbone=network, output=output / "features.h5")
-    # `head="linear"` descends in epochs, so that there are curves; the head that validation judged is the result.
-    classifier = featcache.train_head(done, output=output / "classifier", head="linear", refit=False)
     split = "test" if "test" in done.cache.splits else "val"
+    # Pictures are of photos that chose nothing: where there is no test split, validation rows are taken of the others.
+    parts: dict[str, Any] = {}
+    if split != "test":
+        parts = {"train": "train[:80%]", "val": "train[80%:]", "test": split, "shuffle_slices": True}
+    # `head="linear"` descends in epochs, so that there are curves; the head that validation judged is the result.
+    classifier = featcache.train_head(done, output=output / "classifier", head="linear", refit=False, **parts)
     for name, figure in {
         "predictions": classifier.plot_predictions(data, split, count=16),
         "mistakes": classifier.plot_predictions(data, split, which="mistakes", count=8),
@@ -67,9 +72,23 @@ def look_inside(
         figure.savefig(output / f"{name}.png")
     shapes = network.shapes(network.network.order)
     maps = [stage for stage, shape in shapes.items() if len(shape) == 3 and min(shape) > 1]
-    explained(output, maps, pictures(data, output / "photos")[:SHOWN])
+    explained(output, maps, held_out(data, split, output / "photos"))
     page = featcache.report(output / "classifier", output / "report.html", overwrite=True)
     page.figures(output / "figures")
+
+
+def held_out(data: featcache.Dataset, split: str, folder: Path) -> list[Path]:
+    """Write photos of a split into a folder, as many of each class, at most `SHOWN` in all; return their files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    each = max(1, SHOWN // len(data.classes))
+    found: dict[int, list[Path]] = {}
+    for record in data.records:
+        own = found.setdefault(record.label, [])
+        if record.split == split and len(own) < each:
+            name = f"{data.classes[record.label]}-{len(own) + 1}{Path(record.id).suffix}".replace("/", "_")
+            own.append(folder / name)
+            own[-1].write_bytes(record.read())
+    return [path for own in found.values() for path in own][:SHOWN]
 
 
 def explained(output: Path, maps: list[str], photos: list[Path]) -> None:

@@ -4,6 +4,7 @@ Written once, row by row with a checksum each, under a ``.partial.h5`` name; a f
 verified. Nothing here knows of JAX, images or backbones. The format is described in ``docs/reference/cache-format.md``.
 """
 
+from featcache.cache.extraction_cost import ExtractionCost
 from featcache.cache.layout import LayerSpec, RowTable, partial_path
 from featcache.cache.maintenance import (
     CacheInfo,
@@ -24,6 +25,7 @@ from featcache.core.disk.lock import WriteLock
 __all__ = [
     "CacheInfo",
     "CacheWriter",
+    "ExtractionCost",
     "FeatureCache",
     "LayerSpec",
     "Leftover",

@@ -102,7 +102,7 @@ def read_header(file: PinnedFile) -> Header:
     IntegrityError
         If the file is no cache, is of a newer format, or is damaged.
     """
-    lines = _first_lines(file)
+    lines = first_lines(file)
     version = lines[0].removeprefix(MAGIC)
     if version.isdigit() and int(version) > NEWEST_VERSION:
         raise IntegrityError(
@@ -126,7 +126,14 @@ def read_header(file: PinnedFile) -> Header:
     return header
 
 
-def _first_lines(file: PinnedFile) -> list[bytes]:
+def first_lines(file: PinnedFile) -> list[bytes]:
+    """Return a header's three lines, without their line feeds, and what follows, as far as it was read.
+
+    Raises
+    ------
+    IntegrityError
+        If the file does not start as a cache does.
+    """
     size = 4096
     while True:
         text = np.empty(min(size, file.size), np.uint8)

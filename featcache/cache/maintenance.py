@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from featcache.cache.extraction_cost import ExtractionCost
 from featcache.cache.header import MAGIC
 from featcache.cache.layout import PARTIAL, PREVIOUS, fresh_path, partial_path, previous_path
 from featcache.cache.reader import A_CACHE, FeatureCache, share_written
@@ -104,6 +105,8 @@ class CacheInfo:
         Size of the file.
     images, classes, splits, backbone, layers, dtype, dataset, created
         From the cache's metadata; layers with the shape of a row, splits with their number of rows.
+    cost
+        What the extraction took; ``None`` where the cache does not say.
     """
 
     path: Path
@@ -118,6 +121,7 @@ class CacheInfo:
     dtype: str = ""
     dataset: str = ""
     created: str = ""
+    cost: ExtractionCost | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -149,6 +153,7 @@ def describe(path: str | os.PathLike[str]) -> CacheInfo:
             dtype=cache.recipe["stored_dtype"],
             dataset=cache.identity["dataset"]["spec"],
             created=cache.identity["provenance"].get("created", ""),
+            cost=cache.extraction_cost,
         )
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from featcache.cache.extraction_cost import ExtractionCost
 from featcache.cache.layout import decode_ids
+from featcache.cache.row_store import StoredRows
 from featcache.core.display import html_table, some
 from featcache.core.identity import plain_recipe
 from featcache.core.tasks import MULTICLASS, REGRESSION
@@ -17,6 +19,7 @@ class CacheMetadata:
     identity: dict[str, Any]
     labels: np.ndarray
     targets: np.ndarray | None
+    _stored: StoredRows
     _ids: np.ndarray
     _splits: np.ndarray
     _groups: np.ndarray | None
@@ -63,6 +66,11 @@ class CacheMetadata:
     def backbone(self) -> str:
         """``arch.tag`` of the backbone."""
         return self.identity["provenance"]["backbone"]
+
+    @property
+    def extraction_cost(self) -> ExtractionCost | None:
+        """What the extraction took; ``None`` of caches of earlier versions, and of unfinished ones."""
+        return self._stored.cost()
 
     @property
     def known(self) -> np.ndarray:

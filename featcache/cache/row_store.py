@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from featcache.cache.checksums import PRESENT, block_crcs, quarantined_crcs, row_crcs
+from featcache.cache.extraction_cost import ExtractionCost, read_cost
 from featcache.cache.header import read_layout
 from featcache.core.disk.files import PinnedFile
 from featcache.errors import IntegrityError, UsageError
@@ -50,6 +51,10 @@ class StoredRows:
         """Close the file."""
         self._map = None
         self.file.close()
+
+    def cost(self) -> ExtractionCost | None:
+        """Return what the extraction took; ``None`` where the file does not say, or the line is damaged."""
+        return read_cost(self.file)
 
     def written(self) -> np.ndarray:
         """Return bool ``[N]``: rows that have a checksum in every layer; nothing is verified."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from featcache.cache.checksums import PRESENT, quarantined_crcs, row_crcs
 from featcache.cache.documents import require_writable
+from featcache.cache.extraction_cost import ROOM, ExtractionCost, cost_span
 from featcache.cache.header import read_layout
 from featcache.cache.layout import (
     LayerSpec,
@@ -197,14 +198,21 @@ class CacheWriter:
             warn(f"{self.path.parent} cannot fsync: rows survive a kill of featcache, not a power cut")
         self._synced = time.monotonic()
 
-    def publish(self) -> FeatureCache:
+    def publish(self, cost: ExtractionCost | None = None) -> FeatureCache:
         """Verify every row and give the file its final name.
+
+        Parameters
+        ----------
+        cost
+            What this run took, to be recorded.
 
         Raises
         ------
         IntegrityError
             If a row is missing or damaged; the file stays unfinished and can be resumed.
         """
+        if cost is not None:
+            self._record(cost.encode())
         self.sync()
         self.close()
         with FeatureCache(self.path) as cache:
@@ -221,6 +229,13 @@ class CacheWriter:
         except OSError as error:
             raise self._failure(error, self.target) from error
         return FeatureCache(self.target)
+
+    def _record(self, line: bytes) -> None:
+        """Write a line behind the header, if it fits there."""
+        with PinnedFile(self.path) as file:
+            offset, room = cost_span(file)
+        if len(line) <= room:
+            self._write(np.frombuffer(line.ljust(min(room, ROOM), b"\0"), np.uint8), offset)
 
     def close(self) -> None:
         """Close the file; committed rows stay."""
@@ -276,7 +291,9 @@ class CacheWriter:
             self._status[row] = PRESENT
 
     def _put(self, path: str, index: int | np.integer, values: np.ndarray) -> None:
-        offset = self._offsets[path] + int(index) * (values.nbytes // len(values))
+        self._write(values, self._offsets[path] + int(index) * (values.nbytes // len(values)))
+
+    def _write(self, values: np.ndarray, offset: int) -> None:
         try:
             write_at(self._descriptor, values, offset)
         except OSError as error:

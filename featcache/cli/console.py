@@ -218,3 +218,14 @@ class Console:
 
         with image_bar() as meter:
             yield meter.update
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Draw a step of which no count is known with the time since it began, if `shows_progress`."""
+        if not self.shows_progress:
+            yield
+            return
+        from featcache.cli.terminal.live import step_bar
+
+        with step_bar(text):
+            yield

@@ -63,7 +63,7 @@ def find_photos(
         If what the user gave cannot be opened.
     """
     try:
-        data = _open(spec if given is None else given, unlabelled=task == UNLABELLED)
+        data = open_again(spec if given is None else given, task)
     except (FeatcacheError, OSError) as error:
         if given is not None:
             raise
@@ -87,7 +87,15 @@ def find_photos(
     return FoundPhotos(data, _reader(records, sha256), moved)
 
 
-def _open(spec: str | os.PathLike[str] | Dataset, *, unlabelled: bool) -> Dataset:
+def open_again(spec: str | os.PathLike[str] | Dataset, task: str) -> Dataset:
+    """Open a dataset as it was extracted, without its warnings; `task` is that of its cache.
+
+    Raises
+    ------
+    FeatcacheError
+        If it cannot be opened.
+    """
+    unlabelled = task == UNLABELLED
     with warnings.catch_warnings():
         # They were told when the features were extracted; here the photos are only looked at.
         warnings.simplefilter("ignore", FeatcacheWarning)

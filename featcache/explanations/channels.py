@@ -22,7 +22,7 @@ from featcache.explanations.places import as_grid, require_map
 from featcache.explanations.sheet import GAP, INK, LINE, PAPER, SOFT, shortened
 from featcache.images.views import Views
 from featcache.pages.page import render
-from featcache.pages.written import written
+from featcache.pages.written_file import written
 
 MOST = 64
 """Channels in a grid, at most."""

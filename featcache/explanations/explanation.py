@@ -9,7 +9,7 @@ from featcache.core.display import escaped
 from featcache.core.documents.json_text import plain
 from featcache.explanations.records import ExplainedPhoto, Heat
 from featcache.explanations.training_photos import Neighbour
-from featcache.pages.written import written
+from featcache.pages.written_file import written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

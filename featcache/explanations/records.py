@@ -1,6 +1,8 @@
 """What is known of an explained photo, and how it is said."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 
@@ -67,6 +69,23 @@ class ExplainedPhoto:
 
     def __repr__(self) -> str:
         return f"ExplainedPhoto({self.id!r}, {self.error or ', '.join(map(repr, self.heats))})"
+
+
+def told_names(ids: Sequence[str]) -> list[str]:
+    """Return the names of photos as they are told: without the folder that all of them are in.
+
+    Examples
+    --------
+    >>> told_names(["/data/flowers/daisy/1.jpg", "/data/flowers/tulips/1.jpg"])
+    ['daisy/1.jpg', 'tulips/1.jpg']
+    >>> told_names(["/data/flowers/daisy/1.jpg"])
+    ['1.jpg']
+    """
+    parts = [PurePath(name).parts for name in ids]
+    shared = 0
+    while all(len(own) > shared + 1 for own in parts) and len({own[shared] for own in parts}) == 1:
+        shared += 1
+    return [str(PurePath(*own[shared:])) if shared else name for name, own in zip(ids, parts, strict=True)]
 
 
 def score_text(value: float, task: str) -> str:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from featcache.core.display import escaped
 from featcache.explanations.overlay import calmed, overlaid, png_bytes
-from featcache.explanations.records import ExplainedPhoto, caption_of, heat_title
+from featcache.explanations.records import ExplainedPhoto, caption_of, heat_title, told_names
 
 if TYPE_CHECKING:
     from featcache.explanations.explanation import Explanation
@@ -55,8 +55,9 @@ def png_of(shown: "Explanation") -> bytes:
     for number, line in enumerate(head):
         draw.text((GAP, GAP + number * LINE), line, INK, font)
     top = GAP + LINE * len(head) + GAP
-    for photo, row in zip(shown.photos, rows, strict=True):
-        title = f"{photo.id}: {caption_of(photo, shown.task)}"
+    names = told_names([photo.id for photo in shown.photos])
+    for name, photo, row in zip(names, shown.photos, rows, strict=True):
+        title = f"{name}: {caption_of(photo, shown.task)}"
         draw.text((GAP, top), shortened(title, font, width - 2 * GAP), INK, font)
         for place, tile in enumerate(row):
             _draw_tile(canvas, tile, (GAP + place * (TILE + GAP), top + LINE + 4), font)

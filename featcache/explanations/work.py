@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones.layer import Layer
-from featcache.classifier.photos import content_hash
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.tasks import REGRESSION
 from featcache.errors import ImageError
@@ -22,7 +21,20 @@ from featcache.explanations.remarks import remark_on
 from featcache.explanations.rollout import rollout_heat
 from featcache.explanations.subject import Subject
 from featcache.explanations.training_photos import TrainingPhotos
+from featcache.images.transforms import Transforms
 from featcache.images.views import Views
+
+
+@dataclass(frozen=True)
+class _Hashing(Views):
+    """The plain view, which tells the hash of the bytes that it was made from: a photo is read once."""
+
+    sha256: list[bytes] = field(default_factory=list)
+
+    def prepare(self, data: bytes, transforms: Transforms, image: bytes) -> np.ndarray:
+        """Prepare a photo; see `Views.prepare`."""
+        self.sha256.append(image)
+        return super().prepare(data, transforms, image)
 
 
 @dataclass
@@ -50,15 +62,16 @@ class Work:
     def read(self, given: Sequence[Any]) -> None:
         """Read the photos as the network sees them; one that cannot be read is kept with its reason."""
         for number, photo in enumerate(given):
+            views = _Hashing()
             try:
-                picture = photo.prepare(self.subject.transforms, Views())
+                picture = photo.prepare(self.subject.transforms, views)
             except ImageError as error:
                 self.all.append(ExplainedPhoto(photo.id, error=str(error)))
                 continue
             self.all.append(ExplainedPhoto(photo.id, picture))
             self.kept.append(number)
             self.pictures.append(picture)
-            self.hashes.append(None if self.store is None else content_hash(photo.id))
+            self.hashes.append(views.sha256[0] if views.sha256 else None)
 
     def score(self) -> None:
         """Compute features, from cached maps where there are some, and the classes to show."""

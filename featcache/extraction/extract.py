@@ -13,7 +13,7 @@ import numpy as np
 
 from featcache.backbones.input_size import ImageSize
 from featcache.backbones.registry import DEFAULT
-from featcache.cache import CacheWriter, FeatureCache, WriteLock
+from featcache.cache import CacheWriter, ExtractionCost, FeatureCache, WriteLock
 from featcache.cache.layout import build_identity, partial_path, previous_path
 from featcache.cache.maintenance import remove_traces
 from featcache.cache.set_aside import remove_set_aside, set_aside
@@ -294,11 +294,14 @@ class _Run:
             progress = Progress("compute", done=int(done.sum()), total=count)
             filling = CacheFiller(writer, progress, self.report)
             filling.copy(plan.reuse, prepared.caches)
+            began = time.monotonic()
             computed = filling.compute(plan, prepared.runner, prepared.images, strict=self.strict)
-            self._require_something_readable(writer, len(plan.reuse) + int(done.sum()) + computed)
+            ended = time.monotonic()
+            kept = len(plan.reuse) + int(done.sum())
+            self._require_something_readable(writer, kept + computed)
             progress.stage = "verify"
             self.report(progress)
-            cache = writer.publish()
+            cache = writer.publish(ExtractionCost(computed, kept, ended - started, ended - began))
         remove_set_aside(target, known=changed)
         return finished_extraction(
             cache,

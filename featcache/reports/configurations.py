@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.display import percent, percents
+from featcache.core.display import percents
 from featcache.core.identity import canonical_json
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
+from featcache.sweeps.lines import value_text
 
 SCORES = {MULTICLASS: "accuracy", MULTILABEL: "share of right answers", REGRESSION: "R²"}
 """What a score is called, by task."""
@@ -126,13 +127,6 @@ def shots_order(shots: int | None) -> float:
     return math.inf if shots is None else shots
 
 
-def score_text(value: float | None, task: str) -> str:
-    """Return a score in words: a share as percent, R² as a number, ``diverged`` where there is none."""
-    if value is None or not math.isfinite(value):
-        return "diverged"
-    return f"R² {value:.3f}" if task == REGRESSION else percent(value)
-
-
 def interval_text(ends: Sequence[float | None], task: str) -> str:
     """Return an interval of scores in words, as `score_text`; ``unknown`` where an end is no number."""
     low, high = ends
@@ -164,20 +158,6 @@ def score_label(task: str) -> str:
 def score_unit(task: str) -> Any:
     """Return how the numbers of that axis are written, `featcache.pages.chart.Unit`."""
     return "" if task == REGRESSION else "percent"
-
-
-def value_text(value: Any) -> str:
-    """Return a setting's value as it is printed."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        # Up to a million, a number is read more easily than its power of ten.
-        return f"{float(f'{value:.3g}'):,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
-    if isinstance(value, list | tuple):
-        return "×".join(map(value_text, value))
-    return str(value)
 
 
 def setting_name(name: str) -> str:

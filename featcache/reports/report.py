@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from featcache.core.argument_types import checked_types, require_seed, spelled
-from featcache.core.disk.files import make_folder, replace_file
+from featcache.core.disk.files import make_folder
 from featcache.core.disk.names import FILE, kind_of, read_file, require_free
 from featcache.core.disk.storage import storage_errors
 from featcache.core.display import counted, html_table
@@ -17,6 +17,7 @@ from featcache.core.documents.json_text import plain
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
 from featcache.errors import MissingExtraError, UsageError
+from featcache.pages.written_file import ANOTHER_FILE, written
 from featcache.reports.opening import Wishes, kinds_of, open_material
 from featcache.reports.section import Section
 from featcache.reports.summary import Summary, summarised
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from featcache.reports.material import Material
 
 JSON_VERSION = 1
-_ANOTHER = "name another file"
 GENERATOR = "featcache report"
 """By this, a page of ours is told from any other, which is not overwritten."""
 
@@ -113,8 +113,7 @@ class Report:
         path = Path(output)
         require_writable(path, overwrite=overwrite)
         content = self.html.encode("utf-8", "replace")  # file names that are not UTF-8 hold lone surrogates
-        with storage_errors(path, elsewhere=_ANOTHER, needs=len(content)):
-            replace_file(path, content)
+        written(content, path)
         return path
 
     @checked_types()
@@ -290,14 +289,14 @@ def _maker(name: str) -> "Callable[[Material], Section | tuple[Section, ...] | N
 
 def require_writable(path: Path, *, overwrite: bool = False) -> None:
     """Raise `UsageError` if something is at a path that a page must not replace."""
-    require_free(path, FILE, elsewhere=_ANOTHER)
+    require_free(path, FILE, elsewhere=ANOTHER_FILE)
     if overwrite or kind_of(path) != FILE:
         return
-    with storage_errors(path, "look into", elsewhere=_ANOTHER):
+    with storage_errors(path, "look into", elsewhere=ANOTHER_FILE):
         start = read_file(path, 4096)
     if start and GENERATOR.encode() not in start:
         raise UsageError(
-            f"{path} is there and no report of featcache; {_ANOTHER}, or replace it with --overwrite"
+            f"{path} is there and no report of featcache; {ANOTHER_FILE}, or replace it with --overwrite"
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from featcache.cache import FeatureCache
 from featcache.core.display import counted, data_frame, escaped, html_table
 from featcache.core.documents.csv_text import csv_row
-from featcache.pages.written import written
+from featcache.pages.written_file import written
 
 if TYPE_CHECKING:
     import pandas

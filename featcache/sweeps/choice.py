@@ -82,7 +82,7 @@ def choose(
     heads, refitted = final_heads(best, own, seeds, memory, fit_cache, refit=refit, calibrate=calibrate)
     test = _test_scores(best, refitted.fits if refitted else heads, own)
     first = None if best is ranked[0] else ranked[0]
-    choice = Choice(shots, best, tuple(contenders), test, choice_floor(best.key, own), first)
+    choice = Choice(shots, best, tuple(contenders), test, choice_floor(best.key, own), first, own.cache.task)
     return choice, heads, refitted
 
 

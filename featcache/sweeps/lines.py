@@ -1,11 +1,13 @@
 """The lines of a sweep's results, one for each head: what stands in them, and which of them cannot be believed."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
 from featcache.classifier.loading import SETTINGS_CONTENT, renamed
+from featcache.core.display import percent
 from featcache.core.documents.classifier_document import SELECTION
 from featcache.core.documents.json_text import plain
 from featcache.core.documents.kinds import (
@@ -86,11 +88,23 @@ def varied_settings(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in describe_settings(settings).items() if value != usual[name]}
 
 
-def short_value(value: Any) -> str:
+def score_text(value: float | None, task: str) -> str:
+    """Return a score in words: a share as percent, R² as a number, ``diverged`` where there is none."""
+    if value is None or not math.isfinite(value):
+        return "diverged"
+    return f"R² {value:.3f}" if task == REGRESSION else percent(value)
+
+
+def value_text(value: Any) -> str:
     """Return a setting's value as it is shown: three digits of a number are enough to tell it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3g}"
-    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+        # Up to ten million, a number is read more easily than its power of ten.
+        return f"{float(f'{value:.3g}'):.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
+    return "×".join(map(value_text, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def row(trial: Trial, fit: Fit, cache: FeatureCache, protocol: Protocol, identity: str) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
-from featcache.core.display import percent
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.pages.chart import Axis, Chart, Series
-from featcache.sweeps.lines import short_value, varied_settings
+from featcache.sweeps.lines import score_text, value_text, varied_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +50,10 @@ def leaderboard_chart(result: "SweepResult") -> Chart:
             low, high = (choice.entry.accuracy - end for end in reversed(compared.interval))
         groups.setdefault(kind, []).append((entry.accuracy, place, low, high))
     colours = {OTHER: -1, APART: 2, ALIKE: 1, CHOSEN: 0}
-    series = tuple(_series(kind, groups[kind], colour) for kind, colour in colours.items() if kind in groups)
+    task = result.task
+    series = tuple(
+        _series(kind, groups[kind], colour, task) for kind, colour in colours.items() if kind in groups
+    )
     more = f" The first {MOST} of {len(ranked)}." if len(ranked) > len(drawn) else ""
     return Chart(
         "leaderboard",
@@ -66,17 +68,17 @@ def leaderboard_chart(result: "SweepResult") -> Chart:
     )
 
 
-def _series(name: str, points: list[tuple[float, float, float, float]], colour: int) -> Series:
+def _series(name: str, points: list[tuple[float, float, float, float]], colour: int, task: str) -> Series:
     scores, places, low, high = (list(column) for column in zip(*points, strict=True))
     ends = (low, high) if name in (ALIKE, APART) else ((), ())
-    texts = [percent(score) for score in scores]
+    texts = [score_text(score, task) for score in scores]
     return Series(name, scores, places, "points", *ends, colour=colour, texts=texts)
 
 
 def _name(result: "SweepResult", entry: "LeaderboardEntry") -> str:
     trial = entry.key
     settings = " ".join(
-        f"{name}={short_value(value)}" for name, value in varied_settings(trial.settings).items()
+        f"{name}={value_text(value)}" for name, value in varied_settings(trial.settings).items()
     )
     where = f"{result.caches[trial.cache]} " if len(result.caches) > 1 else ""
     return f"{trial.settings.head} on {where}{trial.layer} {settings}".strip()

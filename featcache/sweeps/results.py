@@ -1,6 +1,5 @@
 """The files of a sweep: a JSON line for every head, and a summary with the leaderboard and the choices."""
 
-import math
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from featcache.core.disk.lock import WriteLock
 from featcache.core.disk.names import FOLDER, require_free
 from featcache.core.disk.storage import ELSEWHERE, storage_error, storage_errors
 from featcache.core.disk.temporaries import remove_leftovers
-from featcache.core.display import data_frame, html_table, percent
+from featcache.core.display import data_frame, html_table
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import Misfit
 from featcache.core.tasks import MULTICLASS
@@ -29,7 +28,8 @@ from featcache.sweeps.lines import (
     LINE,
     describe_settings,
     finite,
-    short_value,
+    score_text,
+    value_text,
     varied_settings,
 )
 from featcache.sweeps.trials import Trial
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 RESULTS = "results.jsonl"
 TABLE = "results.parquet"
 SUMMARY = "summary.json"
-
-
-def _shown(accuracy: float) -> str:
-    return percent(accuracy) if math.isfinite(accuracy) else "diverged"
 
 
 class Results:
@@ -223,6 +219,8 @@ class Choice:
     first
         The configuration of the highest validation accuracy, where a simpler one that is not told apart from it was
         chosen; ``None`` where that one was.
+    task
+        As in `SweepResult`: of R² no percentage is shown.
     """
 
     shots: int | None
@@ -231,12 +229,14 @@ class Choice:
     test: SeedScores | None
     image_floor: float | None = None
     first: LeaderboardEntry | None = None
+    task: str = MULTICLASS
 
     def __repr__(self) -> str:
         trial: Trial = self.entry.key
         shots = "" if self.shots is None else f" of {shots_text(self.shots)}"
-        test = "" if self.test is None else f", test {_shown(self.test.mean)}"
-        return f"Choice({trial.settings.head} on {trial.layer}{shots}: validation {_shown(self.entry.accuracy)}{test})"
+        test = "" if self.test is None else f", test {score_text(self.test.mean, self.task)}"
+        score = score_text(self.entry.accuracy, self.task)
+        return f"Choice({trial.settings.head} on {trial.layer}{shots}: validation {score}{test})"
 
 
 def shots_text(shots: int | None) -> str:
@@ -295,12 +295,12 @@ class SweepResult:
         rows = [
             (
                 place,
-                _shown(entry.accuracy),
+                score_text(entry.accuracy, self.task),
                 self.caches[entry.key.cache],
                 entry.key.layer,
                 entry.key.settings.head,
                 ", ".join(
-                    f"{name} {short_value(value)}"
+                    f"{name} {value_text(value)}"
                     for name, value in varied_settings(entry.key.settings).items()
                 ),
             )

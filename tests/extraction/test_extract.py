@@ -187,6 +187,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped(run, photos, tmp_path):
     assert 4 <= done.resumed < 11
     assert done.computed == 11 - done.resumed
     assert all(np.array_equal(values, want[name]) for name, values in by_id(done.cache).items())
+    # What it took is that of the last run, which says so.
+    cost = done.cache.extraction_cost
+    assert cost is not None
+    assert (cost.computed, cost.kept, cost.whole) == (done.computed, done.resumed, False)
+    assert 0 < cost.compute_seconds < cost.seconds <= done.seconds
 
 
 def test_a_run_that_is_asked_to_stop_keeps_what_it_has(run, photos, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.cache import CacheWriter, FeatureCache, LayerSpec, RowTable
+from featcache.cache import CacheWriter, ExtractionCost, FeatureCache, LayerSpec, RowTable
 from featcache.cache.layout import build_identity
 from featcache.core.identity import Recipe
 from featcache.images.augmentation import Augmentation
@@ -36,11 +36,13 @@ def feature_cache(
     views: int = 1,
     task: str = "classes",
     drawn: bool = False,
+    cost: ExtractionCost | None = None,
 ) -> FeatureCache:
     """Write features ``[N, …]`` of rows with these labels and split names; rows of one number are one image.
 
     With several views features are ``[N, V, …]``. Labels of other tasks are targets ``[N, T]``. With `drawn` its splits
     are said to be drawn from photos that have none. Without labels, ``task="unlabelled"``, those given are not written.
+    `cost` is what making it is said to have taken.
     """
     recipe = RECIPE if views == 1 else replace(RECIPE, views={**DRAWN, "count": views})
     values = {layer: features} | ({} if statistics is None else {"image:statistics": statistics})
@@ -76,7 +78,7 @@ def feature_cache(
     )
     with CacheWriter.create(path, identity=identity, rows=rows) as writer:
         writer.write(np.arange(count), values)
-        return writer.publish()
+        return writer.publish(cost)
 
 
 def accept_any_number(monkeypatch: pytest.MonkeyPatch) -> None:

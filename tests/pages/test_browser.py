@@ -92,6 +92,27 @@ def test_points_say_what_they_are_when_hovered(browser, path):
         assert tip.inner_text() == "class 0, recall 100.0 %: 80.0 %"
 
 
+def test_of_points_near_the_pointer_the_nearest_speaks(browser, path):
+    """Also where another one's square for the pointer lies on top of it."""
+    with opened(browser, path) as tab:
+        page, tip = tab.page, tab.page.locator(".tip")
+        points = page.evaluate("""() => [...document.querySelectorAll("svg.chart .hit")].map((mark) => {
+          const box = mark.getBoundingClientRect();
+          return [box.left + box.width / 2 + scrollX, box.top + box.height / 2 + scrollY,
+                  mark.getAttribute("data-tip"), Math.max(box.width, box.height)];
+        })""")
+        assert max(size for *_, size in points) <= 20
+        heard = 0
+        for x, y, text, _ in points[:40]:
+            page.evaluate("y => scrollTo(0, y - 300)", y)
+            top = page.evaluate("scrollY")
+            page.mouse.move(x, y - top)
+            alike = {own for left, high, own, _ in points if abs(left - x) < 0.5 and abs(high - y) < 0.5}
+            assert tip.inner_text() in alike | {text}
+            heard += 1
+        assert heard
+
+
 def test_a_link_of_the_matrix_opens_what_hides_its_picture(browser, path):
     with opened(browser, path) as tab:
         assert not tab.page.locator("#gone").is_visible()

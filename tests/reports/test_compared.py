@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers.feature_caches import blobs, feature_cache
 
-from featcache import train_head
+from featcache import FeatureCache, train_head
+from featcache.backbones.summary import describe
 from featcache.metrics.comparison import compare
 from featcache.reports.material import Contestant, Material
 from featcache.reports.sections import compared
@@ -70,7 +71,16 @@ def test_cost_is_drawn_where_backbones_differ(classifier):
     _, chart = found.charts
     macs = {own["name"]: own["macs"] for own in found.data["classifiers"]}
     assert macs["large"] > 4e9 > macs["small"] > 2e8
-    assert list(chart.series[0].x) == [macs["large"] / 1e9, macs["small"] / 1e9]
+    assert list(chart.series[0].x) == [macs["large"] / 1e6, macs["small"] / 1e6]
+
+
+def test_its_cost_is_that_of_the_size_that_the_photos_have(classifier, tmp_path, monkeypatch):
+    """At half the size a network does a quarter of the work: a report of a sweep says the same of the same cache."""
+    small = {"transforms": {"input_size": [112, 112]}}
+    monkeypatch.setattr(FeatureCache, "recipe", property(lambda self: small))
+    found = shown(contestant(classifier, "a", [True]), contestant(classifier, "b", [False]))
+    (macs,) = {own["macs"] for own in found.data["classifiers"]}
+    assert macs == describe("mobilenet_v2.tv_in1k", image_size=112).total.macs
 
 
 def test_one_alone_is_not_compared():

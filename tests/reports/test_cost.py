@@ -1,6 +1,7 @@
 """Score against cost in a report: costs are the catalogue's, and the front is what no other beats."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from helpers.made_sweeps import line, material
 
 from featcache.backbones.registry import pretrained_weights
 from featcache.backbones.summary import describe
+from featcache.cache import ExtractionCost
 from featcache.reports.sections.cost import front_of, section
 
 NAMES = ("mobilenet_v2.tv_in1k", "resnet50.tv_in1k", "vgg16.tv_in1k")
@@ -86,6 +88,29 @@ def test_macs_are_those_of_the_size_that_the_cache_had(tmp_path, monkeypatch):
     assert own["image_size"] == [112, 112]
     assert own["macs"] == describe(name, image_size=112).total.macs
     assert own["macs"] < pretrained_weights()[name].macs / 3
+
+
+def test_disk_time_and_rate_are_those_that_the_caches_record(tmp_path):
+    """Of a run that continued another one, the rate is told, and not a time that is not the whole."""
+    whole, part, gone = names(3)
+    for name, cost in ((whole, ExtractionCost(4, 0, 50.0, 40.0)), (part, ExtractionCost(2, 2, 50.0, 40.0))):
+        feature_cache(
+            tmp_path / f"{name}.h5",
+            np.zeros((4, 2), np.float32),
+            np.arange(4) % 3,
+            ["train"] * 4,
+            backbone=name,
+            cost=cost,
+        )
+    paths = {name: str(tmp_path / f"{name}.h5") for name in (whole, part)}
+    found = made({whole: 0.7, part: 0.8, gone: 0.9}, paths)
+    assert [column["label"] for column in found.content["columns"][5:8]] == ["disk", "extraction", "images/s"]
+    shown = {row[0]: [each["text"] for each in row[5:8]] for row in found.content["cells"]}
+    size = f"{Path(paths[whole]).stat().st_size / 1e3:.1f} kB"
+    assert shown == {whole: [size, "50.0 s", "0.1"], part: [size, "", "0.05"], gone: ["", "", ""]}
+    told = {own["name"]: own["extraction"] for own in found.data["backbones"]}
+    assert told[whole] == {"computed": 4, "kept": 0, "seconds": 50.0, "compute_seconds": 40.0}
+    assert told[gone] is None
 
 
 def test_backbones_of_unknown_cost_are_told_and_not_drawn():

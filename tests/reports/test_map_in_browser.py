@@ -88,7 +88,7 @@ def test_arrow_keys_go_from_left_to_right_and_m_to_the_mistake(page):
         page.keyboard.press("ArrowRight")
         seen.append(told.inner_text().partition(":")[0])
     data = page.evaluate("() => JSON.parse(document.getElementById('map-data').textContent)")
-    assert seen == [data["name"][n] for n in np.argsort(data["x"], kind="stable")]
+    assert seen == [f"train/{n}.jpg" for n in np.argsort(data["x"], kind="stable")]
     page.keyboard.press("m")
     assert told.inner_text().startswith("train/7.jpg: ")
     page.keyboard.press("Escape")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers.feature_caches import blobs, feature_cache
 from sklearn import metrics as sklearn
+from sklearn.calibration import calibration_curve
 
 import featcache
 from featcache import report, train_head
@@ -107,6 +108,43 @@ def test_the_classes(scored):
         assert row[7] == f"{sklearn.roc_auc_score(labels == number, values[:, number]):.3f}"
         own = told["classes"][number]
         np.testing.assert_allclose([own["precision"], own["recall"], own["f1"]], want)
+
+
+def test_the_calibration(scored):
+    """Bins are equally wide between chance and 1; of each the mean confidence and the share that is right."""
+    _, found, tables, labels, values = scored
+    rows = tables.rows("calibration", "series", "confidence: the largest probability", "share that is right")
+    shown = [row[1:3] for row in rows if row[0] == "after calibration"]
+    sure, right = values.max(axis=1), values.argmax(axis=1) == labels
+    fractions, means = calibration_curve(right, (sure - 1 / 3) / (2 / 3), n_bins=10)
+    assert len(shown) == len(means) > 3
+    assert shown == [
+        [share(1 / 3 + 2 / 3 * mean), share(part)] for mean, part in zip(means, fractions, strict=True)
+    ]
+    assert [
+        [share(own["confidence"]), share(own["accuracy"])]
+        for own in found.to_json()["sections"]["calibration"]["bins"]
+    ] == shown
+
+
+def test_the_probabilities_of_photos(scored):
+    """Below each mistake its classes with their probabilities, from the largest on, and its file."""
+    _, found, _, labels, values = scored
+    text = found.html[found.html.index('id="predictions"') :]
+    photos = re.findall(
+        r'<figure class="photo wrong">.*?<span class="said">(.*?)</span>(.*?)<bdi class="file" title="test/(\d+).jpg">',
+        text,
+        re.DOTALL,
+    )
+    wrong = np.flatnonzero(values.argmax(axis=1) != labels)
+    assert {int(row) - 120 for *_, row in photos} == set(wrong.tolist())
+    names = np.array(["ant", "bee", "cat"])
+    for first, others, row in photos:
+        own, truth = values[int(row) - 120], names[labels[int(row) - 120]]
+        order = np.argsort(-own)
+        said = [f"{names[n]} {share(own[n])}" for n in order]
+        assert first == f"{said[0]}, truly {truth}"
+        assert re.findall(r'<span class="said">(.*?)</span>', others) == said[1:]
 
 
 def test_the_data(scored):

@@ -3,13 +3,15 @@
 import json
 import os
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
 from featcache.core.disk.jsonl import append_records, read_lines
+from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import FeatcacheWarning, IntegrityError
-from featcache.sweeps.lines import EARLIER_LINE, LINE
-from featcache.sweeps.results import RESULTS, Results
+from featcache.sweeps.lines import EARLIER_LINE, LINE, value_text
+from featcache.sweeps.results import RESULTS, Choice, Results
 
 ROW = {
     "format": 1,
@@ -132,3 +134,33 @@ def test_lines_of_a_newer_featcache_are_no_damage(path, checksum):
     ):
         Results(path.parent)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1000.0, "1000"),
+        (12345.0, "12300"),
+        (1e7, "1e+07"),
+        (0.001, "0.001"),
+        (1e-5, "1e-05"),
+        (None, "none"),
+        (True, "yes"),
+        ([256, 128], "256×128"),
+        (1000, "1000"),
+        ("cosine", "cosine"),
+    ],
+)
+def test_a_setting_is_told_as_people_write_it(value, text):
+    assert value_text(value) == text
+
+
+def test_a_choice_of_a_regression_tells_no_percentage():
+    entry = SimpleNamespace(
+        key=SimpleNamespace(settings=SimpleNamespace(head="ridge"), layer="pool"), accuracy=0.5
+    )
+    told = {task: repr(Choice(None, entry, (), None, task=task)) for task in (MULTICLASS, REGRESSION)}
+    assert told == {
+        MULTICLASS: "Choice(ridge on pool: validation 50.0 %)",
+        REGRESSION: "Choice(ridge on pool: validation R² 0.500)",
+    }

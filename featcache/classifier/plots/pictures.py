@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from featcache.cache import FeatureCache
 from featcache.classifier.scored.rows import Photos, is_cache
 from featcache.core.display import some
-from featcache.datasets import Dataset, Record, open_dataset, open_to_score
+from featcache.datasets import Dataset, Record, open_to_score
+from featcache.datasets.found_photos import open_again
 from featcache.errors import FeatcacheError, ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -39,9 +40,8 @@ def dataset_of(classifier: Any, photos: Photos) -> Dataset:
         return open_to_score(photos)
     path = Path(classifier.provenance["cache"]) if photos is None else photos
     cache = path if isinstance(path, FeatureCache) else FeatureCache(path)
-    about = cache.identity["dataset"]
     try:
-        return open_dataset(about["spec"], unlabelled=not about["classes"])
+        return open_again(cache.identity["dataset"]["spec"], cache.task)
     except FeatcacheError as error:
         raise UsageError(
             f"the photos of {cache.path} cannot be opened, so there are no pictures of them: {error}; where they have "

@@ -273,6 +273,7 @@ def _info_parts(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
             "computed in",
             f"{recipe['compute_dtype']}, {identity['provenance'].get('device', '')}, {about.created}",
         ),
+        *([("took", about.cost.describe())] if about.cost else []),
     ]
     return [
         f"{escaped(str(about.path))}: {about.state}{', ' + about.detail if about.detail else ''}, "

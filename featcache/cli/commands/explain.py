@@ -228,12 +228,13 @@ def _value(shown: Any, written: list[Path]) -> dict[str, Any]:
 
 def _lines(shown: Any, written: list[Path]) -> list[str]:
     from featcache.explanations.explanation import Explanation
-    from featcache.explanations.records import caption_of
+    from featcache.explanations.records import caption_of, told_names
 
     said = [shown.words]
     if isinstance(shown, Explanation):
-        for photo in shown.photos:
-            said.append(f"{escaped(photo.id)}  {caption_of(photo, shown.task)}")
+        names = told_names([photo.id for photo in shown.photos])
+        for name, photo in zip(names, shown.photos, strict=True):
+            said.append(f"{escaped(name)}  {caption_of(photo, shown.task)}")
             said += [f"  {heat.name}: {heat.remark}" for heat in photo.heats if heat.remark]
         said += [f"note: {note}" for note in shown.notes]
     else:

@@ -316,7 +316,9 @@ def lines(done: "Extraction") -> list[str]:
     text += _dropped_lines(done.dropped)
     text += [f"  damaged   {done.damaged} rows on the disk, computed again"] if done.damaged else []
     where = shares(done.progress)
-    speed = f", {done.computed / done.seconds:.0f} images/s" if done.computed else ""
+    # As the cache records it, and `cache info` and reports tell: without loading the network and hashing.
+    rate = cost.images_per_second if done.computed and (cost := cache.extraction_cost) else None
+    speed = f", {rate:,.0f} images/s" if rate else ""
     text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else ""))
     text += _skipped_lines(done.skipped)
     if done.retried:

@@ -1,5 +1,6 @@
 """``featcache predict``: classify photos."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from featcache.cli.commands.predict_files import (
     require_apart,
     require_classes,
 )
-from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
+from featcache.cli.console import Console, Json, Quiet, Verbose, draws, escaped
 from featcache.core.display import percent
 from featcache.core.progress import Progress
 from featcache.core.tasks import MULTICLASS
@@ -191,6 +192,7 @@ def _run(
 ) -> "list[Prediction]":
     """Print and write predictions as they come, and return them all; `start` loads the network and yields them."""
     width = min(max((len(escaped(photo.id)) for photo in photos), default=0), _MOST_WIDTH)
+    columns = shutil.get_terminal_size().columns if draws() else 0
     found: list[Prediction] = []
     console.outlives_output = files.wanted
     try:
@@ -198,8 +200,8 @@ def _run(
             on_progress(Progress("load", total=len(photos)))
             for prediction in start():
                 files.add(prediction)
-                console.line(line(prediction, shown=shown, width=width))
-                for text in neighbour_lines(prediction):
+                lines = within(prediction, shown=shown, width=width, columns=columns)
+                for text in [*lines, *neighbour_lines(prediction)]:
                     console.line(text)
                 found.append(prediction)
                 on_progress(Progress("predict", done=len(found), total=len(photos)))
@@ -255,6 +257,24 @@ def neighbour_lines(prediction: "Prediction") -> list[str]:
     return [
         f"    {each.similarity:.3f}  {escaped(each.label).ljust(width)}  {escaped(each.id)}" for each in near
     ]
+
+
+def within(prediction: "Prediction", *, shown: int = 1, width: int = 0, columns: int = 0) -> list[str]:
+    """Return a prediction as lines of at most `columns` characters, if that is not 0; a class keeps its number.
+
+    Only a name of a file or a class that is longer by itself goes beyond, as it must stay whole to be copied.
+    """
+    whole = line(prediction, shown=shown, width=width)
+    if not columns or len(whole) <= columns:
+        return [whole]
+    text = [escaped(prediction.id)]
+    for number, part in enumerate(_answer(prediction, shown).split(", ")):
+        if number and len(text[-1]) + len(part) + 2 <= columns:
+            text[-1] += f", {part}"
+        else:
+            text[-1] += "," if number else ""
+            text.append(f"    {part}")
+    return text
 
 
 def _answer(prediction: "Prediction", shown: int) -> str:

@@ -189,7 +189,7 @@ def _best_of_kinds(leaderboard: "Sequence[LeaderboardEntry]", most: int = 10) ->
 def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
     """Return one line with the settings that differ from the defaults or among heads of this kind."""
     from featcache.heads.settings import Settings
-    from featcache.sweeps.lines import describe_settings, short_value
+    from featcache.sweeps.lines import describe_settings, value_text
 
     usual = describe_settings(Settings(head=settings.head))
     others = [describe_settings(other) for other in every if other.head == settings.head]
@@ -198,7 +198,7 @@ def varied(settings: Any, every: "Sequence[Any]" = ()) -> str:
         for name, value in describe_settings(settings).items()
         if value != usual[name] or any(other[name] != value for other in others)
     }
-    return " ".join(f"{name}={short_value(value)}" for name, value in own.items()) or "defaults"
+    return " ".join(f"{name}={value_text(value)}" for name, value in own.items()) or "defaults"
 
 
 _SCORED = {

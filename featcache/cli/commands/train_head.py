@@ -73,25 +73,27 @@ def command(
 
     settings["hidden"] = _widths(settings["hidden"])
     replaced = (output / "classifier.json").is_file()
-    classifier = train_head(
-        cache,
-        output=output,
-        layer=layer,
-        train=train,
-        val=val,
-        test=test,
-        group_by=group_by,
-        shuffle_slices=shuffle_slices,
-        exclude=exclude,
-        tta=tta,
-        refit=refit,
-        calibrate=calibrate,
-        reject_accuracy=reject_accuracy,
-        **settings,
-    )
+    with console.step(f"training a {settings['head']} head on {cache.name}"):
+        classifier = train_head(
+            cache,
+            output=output,
+            layer=layer,
+            train=train,
+            val=val,
+            test=test,
+            group_by=group_by,
+            shuffle_slices=shuffle_slices,
+            exclude=exclude,
+            tta=tta,
+            refit=refit,
+            calibrate=calibrate,
+            reject_accuracy=reject_accuracy,
+            **settings,
+        )
     text = parts(classifier, output, verbose=verbose)
     if draws() and not as_json:
-        text += _mistakes(classifier, output)
+        with console.step("reading the test photos' features"):
+            text += _mistakes(classifier, output)
     console.result(to_json(classifier, output), text)
     if replaced:
         console.note(f"(an earlier classifier in {output} was replaced)")

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 from rich.console import Console as RichConsole
 from rich.console import Group, RenderableType
-from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 
 from featcache.cli.terminal.drawings import Part
@@ -74,6 +81,16 @@ def head_bar() -> Iterator[LiveBar]:
     )
     with _started(*columns) as bar:
         yield bar
+
+
+@contextmanager
+def step_bar(text: str) -> Iterator[None]:
+    """Draw that something is being done of which no count is known: what it is, and the time since it began."""
+    with _started(
+        SpinnerColumn("line"), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    ) as bar:
+        bar.show(0, 1, escaped(text), ())
+        yield
 
 
 class Meter:

@@ -75,14 +75,25 @@
     tip.style.top = `${y - height - 12 < 4 ? y + 16 : y - height - 12}px`;
   };
   const hide = () => { tip.hidden = true; };
-  document.addEventListener("pointerover", (event) => {
-    const target = event.target.closest?.("[data-tip]");
-    if (target) show(target, event.clientX, event.clientY); else hide();
-  });
-  document.addEventListener("pointermove", (event) => {
-    const target = event.target.closest?.("[data-tip]");
-    if (target) show(target, event.clientX, event.clientY);
-  });
+  // Points lie upon each other and are small: of those near the pointer the nearest speaks, not the one on top.
+  const NEAR = 14, SMALL = 20;
+  const meant = (event) => {
+    const direct = event.target.closest?.("[data-tip]");
+    let nearest = null, least = NEAR;
+    for (const mark of event.target.closest?.("svg.chart")?.querySelectorAll("path[data-tip]") ?? []) {
+      const box = mark.getBoundingClientRect();
+      if (Math.max(box.width, box.height) > SMALL) continue;
+      const away = Math.hypot(box.left + box.width / 2 - event.clientX, box.top + box.height / 2 - event.clientY);
+      if (away < least) [nearest, least] = [mark, away];
+    }
+    return nearest ?? direct;
+  };
+  for (const name of ["pointerover", "pointermove"]) {
+    document.addEventListener(name, (event) => {
+      const target = meant(event);
+      if (target) show(target, event.clientX, event.clientY); else hide();
+    });
+  }
   document.addEventListener("focusin", (event) => {
     const target = event.target.closest?.("[data-tip]");
     if (!target) return hide();

@@ -20,13 +20,12 @@ from featcache.reports.configurations import (
     most_shots,
     read_configurations,
     score_label,
-    score_text,
     score_unit,
     setting_name,
-    value_text,
 )
 from featcache.reports.material import Material
 from featcache.reports.section import Section
+from featcache.sweeps.lines import score_text, value_text
 
 WIDE = 20
 """How many times the least value the greatest must be for an axis to be logarithmic."""

@@ -1,6 +1,6 @@
 """Several classifiers compared: score with interval, what the first is told apart from, score against cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featcache.core.display import SPLIT_WORDS, counted, percent, percents
@@ -9,6 +9,7 @@ from featcache.metrics.comparison import Comparison, compare
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.reports.material import Contestant, Material
 from featcache.reports.section import Section
+from featcache.reports.sections.cost import Cost, cost_of, work_axis
 
 
 def section(material: Material) -> Section | None:
@@ -19,9 +20,10 @@ def section(material: Material) -> Section | None:
     best = order[0]
     against = {own.name: _against(best, own) for own in order[1:]}
     same = len({own.rows_sha256 for own in order}) == 1 and best.rows_sha256 is not None
-    costs = {own.name: cost for own in order if (cost := _cost(own)) is not None}
+    known = {own.name: _cost(own) for own in order}
+    costs = {name: cost for name, cost in known.items() if cost is not None}
     charts = [_scores_chart(order, same=same)]
-    if len(set(costs.values())) > 1:
+    if len({cost.macs for cost in costs.values()}) > 1:
         charts.append(_cost_chart([own for own in order if own.name in costs], costs, same=same))
     return Section(
         key="compared",
@@ -46,7 +48,7 @@ def section(material: Material) -> Section | None:
                     "layer": own.classifier.layer,
                     "head": own.classifier.head,
                     "scores": dict(own.scores),
-                    "macs": costs.get(own.name),
+                    "macs": costs[own.name].macs if own.name in costs else None,
                     "against_best": None if (found := against.get(own.name)) is None else _json(found),
                 }
                 for own in order
@@ -86,13 +88,9 @@ def _against(best: Contestant, own: Contestant) -> Comparison | None:
     return compare(best.right.astype(float), own.right.astype(float))
 
 
-def _cost(own: Contestant) -> int | None:
-    """Return the multiply-adds of the published network that it was made with; ``None`` of any other."""
-    from featcache.backbones.registry import pretrained_weights
-
-    known = pretrained_weights()
-    found = known.get(own.classifier.backbone) or known.get(own.classifier.provenance.get("base") or "")
-    return None if found is None else found.macs
+def _cost(own: Contestant) -> Cost | None:
+    made = own.classifier.provenance
+    return cost_of(own.classifier.backbone, made["cache"], made.get("base"))
 
 
 def _headline(order: Sequence[Contestant], against: Any, *, same: bool) -> str:
@@ -112,7 +110,7 @@ def _columns(order: Sequence[Contestant], *, same: bool) -> tuple[str, ...]:
 
 
 def _cells(
-    own: Contestant, macs: int | None, against: Comparison | None, best: Contestant, *, same: bool
+    own: Contestant, cost: Cost | None, against: Comparison | None, best: Contestant, *, same: bool
 ) -> tuple[str, ...]:
     interval, split = _interval(own), own.scores.get("split", "")
     rows = f"{own.scores['count']:,} {SPLIT_WORDS.get(split, split)}" if "count" in own.scores else "–"
@@ -127,7 +125,7 @@ def _cells(
         _shown(own),
         "–" if interval is None else percents(*interval),
         *(() if same else (rows,)),
-        "–" if macs is None else f"{macs / 1e9:.2f} billion",
+        "–" if cost is None else f"{cost.macs / 1e6:,.0f} million",
         told,
     )
 
@@ -183,18 +181,17 @@ def _scores_chart(order: Sequence[Contestant], *, same: bool) -> Chart:
     )
 
 
-def _cost_chart(order: Sequence[Contestant], costs: dict[str, int], *, same: bool) -> Chart:
+def _cost_chart(order: Sequence[Contestant], costs: Mapping[str, Cost], *, same: bool) -> Chart:
     low, high = _ends(order)
-    work = [costs[own.name] / 1e9 for own in order]
     return Chart(
         name="compared-cost",
         title="Score against cost",
-        x=Axis("billion multiply-adds a photo", scale="log" if max(work) > 20 * min(work) else "linear"),
+        x=work_axis([costs[own.name] for own in order]),
         y=_score_axis(order),
         series=(
             Series(
                 _what(order),
-                work,
+                [costs[own.name].macs / 1e6 for own in order],
                 [_score(own) for own in order],
                 mark="points",
                 low=low,
@@ -202,5 +199,5 @@ def _cost_chart(order: Sequence[Contestant], costs: dict[str, int], *, same: boo
                 texts=[f"{own.name} ({own.classifier.backbone}): {_shown(own)}" for own in order],
             ),
         ),
-        note=f"Work of the network as it is published. {_note(order, same=same)}",
+        note=f"Work of the whole network at the size of the photos. {_note(order, same=same)}",
     )

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from featcache.core.disk.storage import amount
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import FeatcacheError
 from featcache.pages.chart import Axis, Chart, Series
@@ -18,11 +19,14 @@ from featcache.reports.configurations import (
     number_columns,
     read_configurations,
     score_label,
-    score_text,
     score_unit,
 )
 from featcache.reports.material import Material
 from featcache.reports.section import Section
+from featcache.sweeps.lines import score_text
+
+if TYPE_CHECKING:
+    from featcache.cache import ExtractionCost
 
 WIDE = 20
 """How many times the cheapest the dearest must be for the axis to be logarithmic."""
@@ -40,11 +44,17 @@ class Cost:
         Multiply-accumulates of one image of its size, classifier included.
     image_size
         Height and width of this image in pixels.
+    nbytes
+        Size of the cache; ``None`` where it is gone.
+    extraction
+        What making the cache took; ``None`` where that is not known.
     """
 
     parameters: int
     macs: int
     image_size: tuple[int, int]
+    nbytes: int | None = None
+    extraction: "ExtractionCost | None" = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ def section(material: Material) -> Section | None:
         best.setdefault(cache_name(one, tried), one)
     if len(best) < 2:
         return None
-    found = [Backbone(name, one, cost_of(one)) for name, one in best.items()]
+    found = [Backbone(name, one, cost_of(one.backbone, one.cache)) for name, one in best.items()]
     known = [one for one in found if one.cost is not None]
     if len(known) < 2:
         return None
@@ -83,7 +93,15 @@ def section(material: Material) -> Section | None:
             "chart_of_cost": chart,
             "columns": (
                 "backbone",
-                *number_columns(score_label(task), "million MACs", "million parameters", "pixels"),
+                *number_columns(
+                    score_label(task),
+                    "million MACs",
+                    "million parameters",
+                    "pixels",
+                    "disk",
+                    "extraction",
+                    "images/s",
+                ),
                 "front",
             ),
             "cells": [_cells(one, leading, task) for one in found],
@@ -117,43 +135,54 @@ def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
     return found
 
 
-def cost_of(one: Configuration) -> Cost | None:
-    """Return what the backbone of a configuration costs at the size of the cache's images; ``None`` if it is not known.
+def cost_of(backbone: str, cache: str | Path, base: str | None = None) -> Cost | None:
+    """Return what a backbone costs at the size of a cache's images; ``None`` if it is not known.
 
-    The cache says which size the images had; where it is gone it is the size of the published weights. A backbone that
-    is not published counts as the one that it was made from, which the cache says.
+    Parameters
+    ----------
+    backbone
+        Its name.
+    cache
+        Path of the cache, which says which size the images had; where it is gone it is the size of the published
+        weights.
+    base
+        The published backbone that one that is not published was made from, where the cache does not say it.
     """
     from featcache.backbones.registry import pretrained_weights
     from featcache.backbones.summary import describe
     from featcache.cache import FeatureCache
 
-    name, size = one.backbone, None
+    size, nbytes, extraction = None, None, None
     try:
-        with FeatureCache(Path(one.cache)) as cache:
-            if cache.backbone == one.backbone:
-                size = tuple(cache.recipe["transforms"]["input_size"])
-                name = (
-                    name if name in pretrained_weights() else cache.identity["provenance"].get("base") or name
-                )
+        with FeatureCache(Path(cache)) as opened:
+            if opened.backbone == backbone:
+                nbytes, extraction = opened.nbytes, opened.extraction_cost
+                base = opened.identity["provenance"].get("base") or base
+                size = tuple(opened.recipe["transforms"]["input_size"])
     except (FeatcacheError, KeyError):
         pass
-    own = pretrained_weights().get(name)
-    if own is None:
+    name = backbone if backbone in pretrained_weights() else base
+    own = pretrained_weights().get(name or "")
+    if own is None or name is None:
         return None
     usual = tuple(own.transforms.input_size)
     if size in (None, usual):
-        return Cost(own.params, own.macs, (usual[0], usual[1]))
+        return Cost(own.params, own.macs, (usual[0], usual[1]), nbytes, extraction)
     try:
         total = describe(name, image_size=(size[0], size[1])).total
     except FeatcacheError:
         return None
-    return Cost(own.params, total.macs, (size[0], size[1]))
+    return Cost(own.params, total.macs, (size[0], size[1]), nbytes, extraction)
+
+
+def work_axis(costs: Sequence[Cost]) -> Axis:
+    """Return the axis of the work for one photo, in millions of multiply-accumulates."""
+    work = [cost.macs for cost in costs]
+    wide = max(work) >= WIDE * max(min(work), 1)
+    return Axis("million multiply-accumulates for one photo", scale="log" if wide else "linear")
 
 
 def _chart(known: Sequence[Backbone], leading: Sequence[Backbone], task: str) -> Chart:
-    costs = [one.cost.macs / 1e6 for one in known if one.cost]
-    wide = max(costs) / max(min(costs), 1e-9) >= WIDE
-
     def series(name: str, own: Sequence[Backbone], mark: Any, colour: int) -> Series:
         return Series(
             name,
@@ -170,7 +199,7 @@ def _chart(known: Sequence[Backbone], leading: Sequence[Backbone], task: str) ->
     return Chart(
         name="cost",
         title="Score against work for one photo",
-        x=Axis("million multiply-accumulates for one photo", scale="log" if wide else "linear"),
+        x=work_axis([one.cost for one in known if one.cost]),
         y=Axis(score_label(task), unit=score_unit(task)),
         series=tuple(parts),
         note="The best configuration on each backbone, its mean on validation rows, against the work of the whole "
@@ -202,12 +231,27 @@ def _headline(leading: Sequence[Backbone], known: Sequence[Backbone], task: str)
 def _cells(one: Backbone, leading: Sequence[Backbone], task: str) -> tuple[Any, ...]:
     score = cell(score_text(one.best.score, task), one.best.score)
     if one.cost is None:
-        return (one.name, score, *(cell("", None) for _ in range(3)), "not known")
+        return (one.name, score, *(cell("", None) for _ in range(6)), "not known")
     height, width = one.cost.image_size
     work = cell(f"{one.cost.macs / 1e6:,.0f}", one.cost.macs)
     size = cell(f"{one.cost.parameters / 1e6:.1f}", one.cost.parameters)
     pixels = cell(f"{height} × {width}", height * width)
-    return (one.name, score, work, size, pixels, "yes" if one in leading else "no")
+    own = (one.name, score, work, size, pixels, *_measured(one.cost))
+    return (*own, "yes" if one in leading else "no")
+
+
+def _measured(cost: Cost) -> tuple[Any, ...]:
+    """Return the cells of disk, time and rate of a cache, empty where they are not known."""
+    made = cost.extraction
+    disk = cell("" if cost.nbytes is None else amount(cost.nbytes), cost.nbytes)
+    # The time of a run that found a part of the rows is not the price of the cache; its rate is that of the network.
+    seconds = made.seconds if made and made.whole else None
+    rate = made.images_per_second if made else None
+    return (
+        disk,
+        cell("" if seconds is None else f"{seconds:,.1f} s", seconds),
+        cell("" if rate is None else f"{rate:,.3g}" if rate < 100 else f"{rate:,.0f}", rate),
+    )
 
 
 def _json(one: Backbone, leading: Sequence[Backbone]) -> dict[str, Any]:
@@ -217,5 +261,7 @@ def _json(one: Backbone, leading: Sequence[Backbone]) -> dict[str, Any]:
         "macs": one.cost.macs if one.cost else None,
         "parameters": one.cost.parameters if one.cost else None,
         "image_size": list(one.cost.image_size) if one.cost else None,
+        "nbytes": one.cost.nbytes if one.cost else None,
+        "extraction": asdict(one.cost.extraction) if one.cost and one.cost.extraction else None,
         "front": one in leading,
     }

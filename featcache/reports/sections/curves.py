@@ -10,9 +10,10 @@ import numpy as np
 from featcache.core.tasks import MULTICLASS
 from featcache.finetuning.runs.report import best_epoch
 from featcache.pages.chart import Axis, Chart, Series
-from featcache.reports.configurations import SCORES, cell, number_columns, score_text, score_unit
+from featcache.reports.configurations import SCORES, cell, number_columns, score_unit
 from featcache.reports.material import Material
 from featcache.reports.section import Section
+from featcache.sweeps.lines import score_text
 
 RISEN = 1.05
 """How many times the lowest the last validation loss is where a head has learnt its training rows by heart."""

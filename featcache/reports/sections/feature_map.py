@@ -13,6 +13,7 @@ from featcache.errors import DataError
 from featcache.pages.chart import Axis, Chart, Series
 from featcache.reports.configurations import cell, number_columns
 from featcache.reports.material import Material
+from featcache.reports.packed_map import packed
 from featcache.reports.projection import Projection, Surroundings, project, surroundings
 from featcache.reports.section import Section
 from featcache.reports.still_map import HEIGHT, WIDTH, colours, places, still_picture
@@ -99,6 +100,7 @@ def section(material: Material) -> Section | None:
         template="feature_map.html",
         content={
             "map": data,
+            "packed": packed(data),
             "still": still_picture(places(map_.points), shown.labels, data["colours"], shown.wrong),
             "width": WIDTH,
             "height": HEIGHT,
@@ -143,7 +145,9 @@ def choose_rows(material: Material, layer: str) -> Shown:
     chosen = np.arange(len(rows))
     if len(rows) > most:
         chosen = np.sort(np.random.default_rng(material.seed).choice(len(rows), most, replace=False))
-    return Shown(rows[chosen], labels[chosen], names, None if answers is None else answers[chosen], len(rows))
+    answers = None if answers is None else answers[chosen]
+    kind = KINDS.get(cache.task, "class")
+    return Shown(rows[chosen], labels[chosen], names, answers, len(rows), kind)
 
 
 def _labels(material: Material, rows: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

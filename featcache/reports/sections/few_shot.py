@@ -14,12 +14,12 @@ from featcache.reports.configurations import (
     number_columns,
     read_configurations,
     score_label,
-    score_text,
     score_unit,
     shots_order,
 )
 from featcache.reports.material import Material
 from featcache.reports.section import Section
+from featcache.sweeps.lines import score_text
 
 
 def section(material: Material) -> Section | None:

@@ -13,11 +13,11 @@ from featcache.reports.configurations import (
     number_columns,
     same_head,
     score_label,
-    score_text,
     score_unit,
 )
 from featcache.reports.material import Material
 from featcache.reports.section import Section
+from featcache.sweeps.lines import score_text
 
 DRAWN = 20
 """Configurations in the chart at most; the table has all that the summary has."""

@@ -85,7 +85,10 @@ def _headline(found: MultilabelEvaluation, worst: Sequence[ClassRow]) -> str:
     if held[0].f1 == 1:
         return f"{right}; every photo that has one is found"
     first = held[0]
-    return f"{right}; the hardest is {first.shown_name}: {first.right:,} of its {first.support:,} found"
+    found_of = f"{first.right:,} of its {first.support:,} found"
+    # Where most of what is said is wrong, that much is found says little.
+    others = f", and {first.said - first.right:,} others taken for it" if first.said > first.right else ""
+    return f"{right}; the hardest is {first.shown_name}: {found_of}{others}"
 
 
 def _numbers(rows: Scored, found: MultilabelEvaluation) -> list[tuple[str, str, str]]:

@@ -11,9 +11,10 @@ import numpy as np
 from featcache.core.disk.storage import amount
 from featcache.core.display import counted
 from featcache.errors import FeatcacheError
-from featcache.reports.configurations import setting_name, value_text
+from featcache.reports.configurations import setting_name
 from featcache.reports.material import Material
 from featcache.reports.section import Section
+from featcache.reports.sections.cost import cost_of
 from featcache.reports.summary import Fact
 from featcache.splits.left_out import left_out_text
 
@@ -138,7 +139,7 @@ def _network(
 
 
 def _settings(classifier: "Classifier") -> str:
-    from featcache.sweeps.lines import varied_settings
+    from featcache.sweeps.lines import value_text, varied_settings
 
     told = varied_settings(classifier.settings)
     shown = (f"{setting_name(name)} {value_text(value)}" for name, value in told.items())
@@ -164,15 +165,16 @@ def _cost(material: Material) -> list[Fact]:
     facts = []
     cache, classifier = material.cache, material.classifier
     name = classifier.backbone if classifier is not None else cache.backbone if cache is not None else ""
-    base = cache.identity["provenance"].get("base") if cache is not None else None
-    if published := _published(name, base):
-        params, macs = published
+    path = (
+        cache.path if cache is not None else classifier.provenance["cache"] if classifier is not None else ""
+    )
+    base = classifier.provenance.get("base") if classifier is not None else None
+    if known := cost_of(name, path, base):
+        size = " × ".join(map(str, known.image_size))
         facts += [
-            Fact("parameters", f"{params / 1e6:.1f} million", "Of the network as it is published."),
+            Fact("parameters", f"{known.parameters / 1e6:.1f} million", "Of the network as it is published."),
             Fact(
-                "work",
-                f"{macs / 1e9:.2f} billion multiply-adds",
-                "For one photo, at the size it is published for.",
+                "work", f"{known.macs / 1e6:,.0f} million multiply-adds", f"For one photo of {size} pixels."
             ),
         ]
     if cache is not None:
@@ -181,6 +183,10 @@ def _cost(material: Material) -> list[Fact]:
             Fact("disk", amount(cache.nbytes), f"The cache of {counted(len(cache), 'photo')}."),
             Fact("features", amount(each), "Of one photo, all layers together."),
         ]
+    if cache is not None and (cost := cache.extraction_cost) is not None:
+        facts.append(
+            Fact("extraction", cost.describe(), "Of the whole run: reading photos, the network, writing.")
+        )
     if classifier is not None:
         facts += _training_time(classifier)
     if material.sweep is not None and material.sweep.get("seconds") is not None:
@@ -207,15 +213,6 @@ def _training_time(classifier: "Classifier") -> list[Fact]:
     if (seconds := tuned.get("seconds")) is not None:
         facts.append(Fact("fine-tuning", f"{seconds:.0f} s", "The whole run."))
     return facts
-
-
-def _published(name: str, base: str | None) -> tuple[int, int] | None:
-    """Return parameters and multiply-adds of a published network, or of the one that it was made from."""
-    from featcache.backbones.registry import pretrained_weights
-
-    known = pretrained_weights()
-    own = known.get(name) or known.get(base or "")
-    return None if own is None else (own.params, own.macs)
 
 
 def _identity(cache: "FeatureCache | None", classifier: "Classifier | None") -> list[Fact]:

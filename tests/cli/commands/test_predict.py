@@ -3,14 +3,17 @@
 import csv
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.terminals import run_on_terminals
 
 from featcache import Classifier
+from featcache.classifier.prediction import Prediction
 from featcache.cli import console
 from featcache.cli.commands import predict
 from featcache.core.progress import Progress
@@ -276,3 +279,30 @@ def test_photos_in_a_folder_whose_format_is_not_read_are_told(cli, trained, want
         "error: no images in heic; left out: 1 HEIC file (IMG_1.HEIC): unsupported format; convert it to "
         in ran.err
     )
+
+
+@pytest.mark.parametrize("columns", [0, 30, 40, 80])
+def test_on_a_narrow_terminal_a_class_keeps_its_number(columns):
+    """A file or a class that is longer by itself stays whole, to be copied."""
+    name, classes = f"photos/{'n' * 50}.jpg", ("a class of many words", "bee", "cow")
+    shown = Prediction(name, classes, (0.901, 0.051, 0.048))
+    lines = predict.within(shown, shown=3, width=60, columns=columns)
+    answers = ["a class of many words 90.1 %", "bee 5.1 %", "cow 4.8 %"]
+    if not columns:
+        assert lines == [predict.line(shown, shown=3, width=60)]
+        return
+    assert lines[0] == name
+    assert ", ".join(answers) == " ".join(line.strip() for line in lines[1:])
+    assert all(len(line) <= max(columns, 4 + len(answers[0]) + 1) for line in lines[1:])
+    assert predict.within(replace(shown, id="a.jpg"), shown=1, width=5, columns=80) == [
+        f"a.jpg  {answers[0]}"
+    ]
+
+
+def test_a_terminal_of_80_columns_gets_no_line_that_it_would_break(files, trained, monkeypatch):
+    long = files[0].rename(files[0].with_name(f"{'n' * 90}.png"))
+    out, _ = run_on_terminals(monkeypatch, "predict", trained.folder, long, files[-1], columns=80)
+    first, second, third = out.seen().splitlines()
+    assert (first, second.startswith("    ")) == (str(long), True)
+    assert re.search(r"\d %$", second)
+    assert re.search(r"\d %$", third)

@@ -14,6 +14,7 @@ COMMANDS = {
     "cache verify": ("cache verify x.h5", rf"verify +.* 90/90 .*{ETA}"),
     "sweep": ("sweep x.h5 -o sweep --head ridge --l2 1,10", rf"2/2 heads {ETA} last: ridge"),
     "predict": ("predict classifier photos", rf"predict +.* 11/11 .*{ETA}"),
+    "train-head": ("train-head x.h5 -o head", r"training a \S+ head on x\.h5 \d:\d\d:\d\d"),
     "evaluate": ("evaluate classifier photos/val", rf"\d+/\d+ .*{ETA}"),
 }
 
@@ -37,14 +38,14 @@ def test_a_terminal_sees_how_much_is_done(inputs, monkeypatch, name):
 
 
 @pytest.mark.parametrize("flag", ["--json", "-q"])
-@pytest.mark.parametrize("name", ["data check", "cache verify", "sweep"])
+@pytest.mark.parametrize("name", ["data check", "cache verify", "sweep", "train-head"])
 def test_none_is_drawn_under_json_or_quiet(inputs, monkeypatch, name, flag):
     _, err = run_on_terminals(monkeypatch, *COMMANDS[name][0].split(), flag)
     assert "\x1b" not in err.getvalue()
     assert not re.search(ETA, err.getvalue())
 
 
-@pytest.mark.parametrize("name", ["cache verify", "sweep"])
+@pytest.mark.parametrize("name", ["cache verify", "sweep", "train-head"])
 def test_none_is_drawn_off_a_terminal(cli, inputs, monkeypatch, name):
     use_terminals(monkeypatch)
     ran = cli(*COMMANDS[name][0].split())

@@ -7,8 +7,16 @@
   const told = figure.querySelector(".map-told");
   const chooser = figure.querySelector(".map-class");
   const still = figure.querySelector(".map-still");
-  const wrong = data.wrong;
-  const mistakes = Object.keys(wrong).map(Number);
+  // Names and mistakes say how they differ from those before them: see featcache/reports/packed_map.py.
+  data.name.forEach((own, number) => {
+    const shared = parseInt(own[0], 36);
+    data.name[number] = (number ? data.name[number - 1].slice(0, shared) : "") + own.slice(1);
+  });
+  const wrong = {}, mistakes = [];
+  data.wrong.steps.forEach((step, index) => {
+    mistakes.push(step + (index ? mistakes[index - 1] : 0));
+    wrong[mistakes[index]] = data.wrong.classes[index];
+  });
   // From left to right: the order in which the arrow keys go.
   const order = data.x.map((_, number) => number).sort((a, b) => data.x[a] - data.x[b]);
   const place = [];
