@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers.support import keras, scaled_error
+from helpers.support import compiled_quickly, keras, scaled_error
 from jax import lax
 
 from featcache.backbones.chain import Backbone
@@ -23,9 +23,6 @@ from featcache.backbones.nn.convolution import (
     max_pool,
 )
 from featcache.backbones.registry import families
-
-_FAST = {"xla_backend_optimization_level": 0}
-"""Compiles in a third of the time; the numbers are the same but for rounding."""
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +52,7 @@ def pulled_back(function: Callable[..., jax.Array], slope: Any, *args: Any) -> l
         value, back = jax.vjp(function, *args)
         return back(jnp.asarray(slope, value.dtype))
 
-    return [np.asarray(gradient) for gradient in jax.jit(run, compiler_options=_FAST)(*args)]
+    return [np.asarray(gradient) for gradient in jax.jit(run, compiler_options=compiled_quickly())(*args)]
 
 
 # Convolutions -----------------------------------------------------------------------------------------------
@@ -352,7 +349,7 @@ def test_gradients_of_a_network_are_its_slopes(name, monkeypatch):
             return jnp.sum(weights * last_values) / np.sqrt(weights.size)
 
         # One program for the slopes and for both ends of the quotient: compiling is most of this test.
-        differentiated = jax.jit(jax.value_and_grad(value), compiler_options=_FAST)
+        differentiated = jax.jit(jax.value_and_grad(value), compiler_options=compiled_quickly())
         gradients = differentiated(params)[1]
         direction = jax.tree.map(lambda p: rng.normal(size=p.shape) * np.sqrt(np.mean(np.square(p))), params)
 

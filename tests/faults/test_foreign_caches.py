@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.foreign_caches import cache_bytes, table_digest
-from helpers.fuzz import FULL, fuzz
+from helpers.fuzz import FULL, drawn_cases, fuzz
 from helpers.mutations import change, mutated
 from hypothesis import strategies as st
 
@@ -105,7 +105,7 @@ VALID = {
 }
 
 
-@st.composite
+@drawn_cases
 def foreign(draw: st.DrawFn) -> bytes:
     """Return a file that is a cache but for a few parts of its identity, its row table or its header."""
     about, table, values = copy.deepcopy(VALID[draw(st.sampled_from(sorted(VALID)))])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.fuzz import FULL, fuzz
+from helpers.fuzz import FULL, drawn_cases, fuzz
 from helpers.mutations import mutated, text_of
 from hypothesis import strategies as st
 
@@ -259,7 +259,7 @@ def test_recorded_weights(cases, tmp_path, monkeypatch):
 # Remembered hashes -------------------------------------------------------------------------------------------
 
 
-@st.composite
+@drawn_cases
 def remembered(draw: st.DrawFn, valid: list[np.ndarray]) -> bytes:
     """Return the columns of a file of hashes, one or two of them others."""
     columns = copy.copy(valid)

@@ -3,13 +3,13 @@
 import os
 import random
 import signal
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.tiny_finetuning import tiny_photos
+from helpers.warm_python import WarmPython, warm_python
 
 PROGRAM = """
 import sys
@@ -43,18 +43,30 @@ print("finished", done.best_epoch, [r["step"] for r in done.history], flush=True
 """
 
 
+# Each of these processes would import the same for seconds.
+IMPORTS = """
+import jax, numpy, optax
+from flax import nnx
+import helpers.tiny_finetuning
+from featcache import finetune
+import featcache.cli.signals, featcache.finetuning
+"""
+
+
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
+def python(tmp_path_factory) -> Iterator[WarmPython]:
     # Compiled code is kept between the processes: each would spend seconds on the same.
-    return {
+    environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
         "FEATCACHE_HOME": str(tmp_path_factory.mktemp("home")),
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parents[1], Path(__file__).parents[2]))),
     }
+    with warm_python(IMPORTS, environment) as python:
+        yield python
 
 
 @pytest.fixture(scope="module")
@@ -62,34 +74,25 @@ def photos(tmp_path_factory) -> Path:
     return tiny_photos(tmp_path_factory.mktemp("killed") / "photos")
 
 
-def start(photos: Path, output: Path, environment, *, resume: bool) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, str(photos), str(output), "resume" if resume else "anew"]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 def run(
+    python: WarmPython,
     photos: Path,
     output: Path,
-    environment,
     *,
     resume: bool = False,
     stop_after: int | None = None,
     by: int = 0,
-):
-    """Run to the end, or until so many batches were reported and a signal is sent; return code and last line."""
-    child = start(photos, output, environment, resume=resume)
-    assert child.stdout is not None
+) -> tuple[int, str, str]:
+    """Run to the end, or until so many batches were reported and a signal is sent; return code, last line, errors."""
     seen, last = 0, ""
-    for line in child.stdout:
-        last = line.strip()
-        seen += line.startswith("epoch ")
-        if stop_after is not None and seen > stop_after:
-            child.send_signal(by)
-            stop_after = None
-    _, errors = child.communicate(timeout=240)
-    return child.returncode, last, errors
+    with python.start(PROGRAM, [photos, output, "resume" if resume else "anew"]) as child:
+        for line in child.stdout:
+            last = line.decode().strip()
+            seen += last.startswith("epoch ")
+            if stop_after is not None and seen > stop_after:
+                child.send_signal(by)
+                stop_after = None
+        return child.wait(), last, child.errors()
 
 
 def arrays(output: Path) -> dict[str, np.ndarray]:
@@ -97,24 +100,30 @@ def arrays(output: Path) -> dict[str, np.ndarray]:
         return dict(stored)
 
 
+@pytest.fixture(scope="module")
+def whole(python, photos, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
+    """The last line and the arrays of a run that was left alone."""
+    output = tmp_path_factory.mktemp("whole") / "whole"
+    code, last, errors = run(python, photos, output)
+    assert code == 0, errors
+    return last, arrays(output)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_at_random_moments_it_ends_with_the_same_numbers(photos, environment, tmp_path):
-    whole = tmp_path / "whole"
-    code, last, errors = run(photos, whole, environment)
-    assert code == 0, errors
-    expected = arrays(whole)
+def test_killed_at_random_moments_it_ends_with_the_same_numbers(python, photos, whole, tmp_path):
+    last, expected = whole
     chance = random.Random(6)
     for number in range(4):
         output = tmp_path / f"killed-{number}"
         first = chance.randrange(2, 14)
-        code, _, _ = run(photos, output, environment, stop_after=first, by=signal.SIGKILL)
+        code, _, _ = run(python, photos, output, stop_after=first, by=signal.SIGKILL)
         assert code == -signal.SIGKILL
         code, _, _ = run(
-            photos, output, environment, resume=True, stop_after=chance.randrange(0, 3), by=signal.SIGKILL
+            python, photos, output, resume=True, stop_after=chance.randrange(0, 3), by=signal.SIGKILL
         )
         assert code == -signal.SIGKILL
-        code, ended, errors = run(photos, output, environment, resume=True)
+        code, ended, errors = run(python, photos, output, resume=True)
         assert code == 0, errors
         assert ended == last
         again = arrays(output)
@@ -125,14 +134,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_numbers(photos, environm
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_sigterm_saves_first(photos, environment, tmp_path):
-    whole, output = tmp_path / "whole", tmp_path / "stopped"
-    assert run(photos, whole, environment)[0] == 0
-    code, last, _ = run(photos, output, environment, stop_after=3, by=signal.SIGTERM)
+def test_a_sigterm_saves_first(python, photos, whole, tmp_path):
+    output = tmp_path / "stopped"
+    code, last, _ = run(python, photos, output, stop_after=3, by=signal.SIGTERM)
     assert code == 130
     assert last.startswith("interrupted stopped in epoch 1, after ")
     assert last.endswith("continue with --resume")
-    code, _, errors = run(photos, output, environment, resume=True)
+    code, _, errors = run(python, photos, output, resume=True)
     assert code == 0, errors
-    for name, value in arrays(whole).items():
+    for name, value in whole[1].items():
         np.testing.assert_array_equal(arrays(output)[name], value, err_msg=name)

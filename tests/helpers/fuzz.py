@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -21,13 +22,26 @@ _WARM = 50
 
 
 @dataclass(repr=False)
-class _Quiet:
-    """A case; a report of a failure does not print all of it."""
+class Drawn:
+    """What a case is about; a report of a failure does not print all of it."""
 
     value: Any
 
     def __repr__(self) -> str:
         return "…"
+
+
+def drawn_cases(value: Callable[..., Any]) -> Callable[..., st.SearchStrategy[Drawn]]:
+    """`st.composite` for values of any size: hypothesis holds whatever bytes and texts its last 10,000 cases drew.
+
+    Of an object such as `Drawn` it holds a weak reference only.
+    """
+
+    @wraps(value)
+    def draw_one(draw: st.DrawFn, *args: Any) -> Drawn:
+        return Drawn(value(draw, *args))
+
+    return st.composite(draw_one)
 
 
 def fuzz(name: str, strategy: st.SearchStrategy[Any], case: Callable[[Any], str], cases: int) -> None:
@@ -47,11 +61,11 @@ def fuzz(name: str, strategy: st.SearchStrategy[Any], case: Callable[[Any], str]
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(strategy.map(_Quiet))
-    def run(quiet: _Quiet) -> None:
+    @given(strategy.map(lambda value: value if isinstance(value, Drawn) else Drawn(value)))
+    def run(drawn: Drawn) -> None:
         gc.disable()  # a collection of all that hypothesis keeps takes longer than a case
         began = time.process_time()
-        result = case(quiet.value)
+        result = case(drawn.value)
         seconds.append(time.process_time() - began)
         gc.enable()
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -20,15 +20,12 @@ from featcache.backbones import load
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.errors import WeightsError
 from helpers.drawing import draw, images
-from helpers.support import keras, scaled_error
+from helpers.support import compiled_quickly, keras, scaled_error
 
 TOLERANCE = 1e-4
 """Of a stage's largest value. A layer's rounding error is about √n·2⁻²⁴ for sums of n products (1e-5 for the widest),
 a hundred layers add up at random, and normalisation damps what comes in. A wrong pad, epsilon, stride or activation
 changes 1e-3 and more."""
-
-_FAST = {"xla_backend_optimization_level": 0}
-"""Compiles in a third of the time; the numbers are the same but for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +118,7 @@ def run_ours(loaded: LoadedBackbone, x: np.ndarray, taps: list[str]) -> dict[str
         return nnx.merge(loaded.graphdef, state)(x, taps=taps)
 
     with jax.default_matmul_precision("highest"):
-        values = jax.jit(run, compiler_options=_FAST)(loaded.state, x)
+        values = jax.jit(run, compiler_options=compiled_quickly())(loaded.state, x)
     return {tap: np.asarray(value) for tap, value in values.items()}
 
 
@@ -133,7 +130,7 @@ def run_keras(model: Any, x: np.ndarray, layers: Sequence[str]) -> dict[str, np.
         [v.value for v in submodel.non_trainable_variables],
     )
     with jax.default_matmul_precision("highest"):
-        values, _ = jax.jit(submodel.stateless_call, compiler_options=_FAST)(*variables, x)
+        values, _ = jax.jit(submodel.stateless_call, compiler_options=compiled_quickly())(*variables, x)
     return dict(zip(layers, map(np.asarray, values), strict=True))
 
 

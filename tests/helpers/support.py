@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import numpy as np
 import pytest
 
@@ -26,6 +27,21 @@ def keras() -> ModuleType:
     import keras
 
     return keras
+
+
+@cache
+def compiled_quickly() -> dict[str, bool | int]:
+    """Options with which XLA compiles a network in a fifth of the time; the numbers are the same but for rounding.
+
+    LLVM optimises nothing, and the older of XLA's two generators writes the code of fused loops.
+    """
+    slower = {"xla_backend_optimization_level": 0}
+    options = slower | {"xla_cpu_use_fusion_emitters": False, "xla_llvm_disable_expensive_passes": True}
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options)(0.0)
+    except jax.errors.JaxRuntimeError:  # a version of XLA that has only one generator
+        return slower
+    return options
 
 
 @cache

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers.support import keras, scaled_error
+from helpers.support import compiled_quickly, keras, scaled_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
@@ -90,7 +90,7 @@ def torch_symmetric(kernel_size):
 
 def compiled(**settings):
     """Jitted `convolve`: one short compilation for each shape, where running it op by op takes several."""
-    return jax.jit(partial(convolve, **settings), compiler_options={"xla_backend_optimization_level": 0})
+    return jax.jit(partial(convolve, **settings), compiler_options=compiled_quickly())
 
 
 convolutions = {

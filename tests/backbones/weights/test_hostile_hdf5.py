@@ -2,6 +2,7 @@
 
 import os
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -10,9 +11,11 @@ import pytest
 from helpers.keras_writer import DENSE, NEW_DENSE, archive, legacy_file, new_file, values
 from helpers.support import keras
 from helpers.torch_writer import read_bytes
+from helpers.warm_python import Forked, warm_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import featcache
 from featcache.backbones.weights import hdf5_manifest, hdf5_walk
 from featcache.backbones.weights.readers import read_tensors
 from featcache.errors import WeightsError
@@ -311,7 +314,7 @@ def spliced(data: st.DataObject, original: bytes) -> bytes:
 DAMAGES = [flips, cut, spliced]
 
 MANY = int(os.environ.get("FEATCACHE_DAMAGED_FILES", "200"))
-"""Examples of the slow test, each of which starts a process."""
+"""Examples of the slow test, each of which forks a process."""
 
 
 def damage_and_read(good: dict[str, bytes], data: st.DataObject) -> None:
@@ -329,9 +332,28 @@ def test_damaged_files_raise_weights_errors_only(good, data):
     damage_and_read(good, data)
 
 
+WALK = """
+import runpy, sys
+runpy.run_path(sys.argv[1])["main"](sys.argv[2:])
+"""
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Callable[..., Forked]]:
+    """In the place of `child_process`: the same script in the same isolation, forked where h5py is imported."""
+    folders = [str(Path(place).parents[1]) for place in (featcache.__file__, h5py.__file__)]
+    imports = f"sys.path.extend({folders})\nimport h5py, featcache.core.child_process"
+    with warm_python(imports, os.environ | {"OPENBLAS_NUM_THREADS": "1"}, ["-I"]) as python:
+        yield lambda script, numbers, *, file, **_: python.start(
+            WALK, [script, *numbers], stdin=file.fileno()
+        )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @settings(max_examples=MANY, deadline=None)
 @given(data=st.data())
-def test_many_damaged_files_raise_weights_errors_only(good, data):
-    damage_and_read(good, data)
+def test_many_damaged_files_raise_weights_errors_only(good, forked, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hdf5_manifest, "child_process", forked)
+        damage_and_read(good, data)

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers.fuzz import ASKED, FULL, fuzz
+from helpers.fuzz import ASKED, FULL, drawn_cases, fuzz
 from helpers.torch_writer import checkpoint, example, one_tensor, read_bytes, zipped
 from hypothesis import strategies as st
 
@@ -67,7 +67,7 @@ BASES = [
 NUMBERS = [0, 1, 46, 255, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1]
 
 
-@st.composite
+@drawn_cases
 def archives(draw: st.DrawFn) -> bytes:
     data = bytearray(draw(st.sampled_from(BASES)))
     for _ in range(draw(st.integers(1, 4))):
