@@ -4,31 +4,38 @@ Each row is judged by a logistic regression on the other folds; all heads are so
 picture and photos of a group are in one fold, so that none tells the label of its twin.
 """
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from featcache.auditing.material import Audited, TooFewPhotosError
 from featcache.core.tasks import MULTILABEL
-from featcache.heads.feature_table import DEFAULT_MEMORY, ArrayTable, FeatureRows, blocks
-from featcache.heads.fitted_head import FittedHead
+from featcache.heads.feature_table import blocks
 from featcache.heads.probabilities import softmax
-from featcache.heads.settings import STRENGTHS, Settings
+from featcache.heads.scaling import unit_length
+from featcache.heads.settings import STRENGTHS
+from featcache.solvers.logistic import bytes_of_one
 from featcache.splits.selection import draw_folds
-
-if TYPE_CHECKING:
-    from featcache.solvers.fit import Fit
 
 FOLDS = 5
 
-CHOSEN_BY = 4_000
+CHOSEN_BY = 2_500
 """Rows by which the strength of the penalty is chosen; of more rows, a draw of so many."""
 
-TRIED = tuple(c for c in STRENGTHS["logistic"][1] if c <= 1)
-"""Strengths that are tried. Weaker penalties follow wrong labels, and never won on photos."""
+TRIED, WEAKER = (
+    tuple(c for c in STRENGTHS["logistic"][1] if low < c < high) for low, high in ((0, 0.2), (0.2, 20))
+)
+"""Strengths that are tried, and those that are where the weakest of the first wins, as on few features.
 
-_BYTES = 1 << 26
+Weaker penalties follow wrong labels and take long.
+"""
+
+TOLERANCE = 1e-4
+"""Where a head is solved well enough to judge labels by; a hundredth of it takes twice as long."""
+
+_BYTES, _BLOCK_BYTES = 1 << 29, 1 << 26
+"""Memory of the heads' arrays, and of features that are judged at a time."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def held_out(rows: Audited) -> HeldOut:
 
 def _computed(rows: Audited) -> HeldOut:
     judged = _judged(rows)
-    x = rows.vectors(slice(None))
+    x = unit_length(rows.vectors(slice(None)))
     fold_of = draw_folds(rows.cache, rows.rows, folds=FOLDS, group_by=None, seed=rows.seed)
     problems = _problems(rows)
     some = np.random.default_rng(rows.seed).permutation(len(x))[:CHOSEN_BY]
@@ -123,38 +130,48 @@ def _learnable(keys: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray
 
 def _strength(x: np.ndarray, problems: list[np.ndarray], fold_of: np.ndarray) -> float:
     """Return the strength of the least cross-entropy on held-out rows, over all problems."""
-    losses = np.zeros(len(TRIED))
+    losses = _losses(x, problems, fold_of, TRIED)
+    if losses.argmin() == len(TRIED) - 1:
+        losses = np.concatenate([losses, _losses(x, problems, fold_of, WEAKER)])
+    return (*TRIED, *WEAKER)[int(losses.argmin())]
+
+
+def _losses(
+    x: np.ndarray, problems: list[np.ndarray], fold_of: np.ndarray, strengths: Sequence[float]
+) -> np.ndarray:
+    """Return the cross-entropy on held-out rows of each strength, summed over all problems."""
+    losses = np.zeros(len(strengths))
     for y in problems:
-        right = [found[np.arange(len(y)), y] for found in _probabilities(x, y, fold_of, TRIED)]
+        right = [found[np.arange(len(y)), y] for found in _probabilities(x, y, fold_of, strengths)]
         losses += [-np.log(np.maximum(own, 1e-7)).mean() for own in right]
-    return TRIED[int(losses.argmin())]
+    return losses
 
 
 def _probabilities(
-    x: np.ndarray, y: np.ndarray, fold_of: np.ndarray, strengths: "tuple[float, ...] | list[float]"
+    x: np.ndarray, y: np.ndarray, fold_of: np.ndarray, strengths: Sequence[float]
 ) -> list[np.ndarray]:
     """Return held-out probabilities float32 ``[n, C]`` for each strength; all heads are solved in one program."""
-    from featcache.solvers.fit import fit_heads
+    from featcache.solvers.logistic import fit_logistic
 
-    classes, width = max(2, int(y.max()) + 1), x.shape[1]
-    settings = [replace(_SETTINGS, c=strength) for strength in strengths for _ in range(FOLDS)]
+    classes = max(2, int(y.max()) + 1)
     weight = np.stack([fold_of != fold for fold in range(FOLDS)]).astype(np.float32)
-    weight = np.tile(weight, (len(strengths), 1))
-    nothing = FeatureRows(ArrayTable(x[:0]), y[:0], weight[:, :0])
-    memory = max(DEFAULT_MEMORY, 2 * 4 * x.size)
-    fits = fit_heads(settings, FeatureRows(ArrayTable(x), y, weight), nothing, classes=classes, memory=memory)
+    solution = fit_logistic(
+        x,
+        y,
+        np.tile(weight, (len(strengths), 1)),
+        np.repeat(np.asarray(strengths, np.float32), FOLDS),
+        classes=classes,
+        tolerance=TOLERANCE,
+        scaling="unit",
+        memory=max(_BYTES, bytes_of_one(*x.shape, classes)),
+    )
+    kernel, bias = (np.asarray(solution.parameters[name]) for name in ("kernel", "bias"))
     found = [np.zeros((len(y), classes), np.float32) for _ in strengths]
-    for part in blocks(len(x), width, _BYTES):
-        for number, own in enumerate(found):
-            for fold in range(FOLDS):
-                held = np.flatnonzero(fold_of[part] == fold) + part.start
-                if len(held):
-                    own[held] = _outputs(fits[number * FOLDS + fold], x[held], classes)
+    for fold in range(FOLDS):
+        held = np.flatnonzero(fold_of == fold)
+        for part in blocks(len(held), x.shape[1], _BLOCK_BYTES):
+            own = x[held[part]]
+            for number, each in enumerate(found):
+                head = number * FOLDS + fold
+                each[held[part]] = softmax(own @ kernel[head] + bias[head])
     return found
-
-
-_SETTINGS = Settings(head="logistic")
-
-
-def _outputs(fit: "Fit", x: np.ndarray, classes: int) -> np.ndarray:
-    return softmax(FittedHead(_SETTINGS, fit.parameters, classes, "classes").logits(x))

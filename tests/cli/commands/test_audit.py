@@ -1,0 +1,49 @@
+"""``featcache audit``: the lists as text, JSON and a table."""
+
+import json
+from pathlib import Path
+
+from helpers.audited import flipped_cache
+
+
+def test_lists_are_printed_with_their_first_entries(tmp_path: Path, cli) -> None:
+    flipped_cache(tmp_path / "a.h5")
+    ran = cli(
+        "audit",
+        tmp_path / "a.h5",
+        "--only",
+        "wrong-labels,imbalance",
+        "--top",
+        2,
+        "--csv",
+        tmp_path / "a.csv",
+    )
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("Labels that are probably wrong (wrong-labels): ")
+    assert "labels of 240 probably wrong; an estimated " in lines[0]
+    assert lines[1].split() == ["file", "label", "score", "why", "resembles"]
+    assert any(line.startswith("  … and 98 more, ") and line.endswith("certain") for line in lines)
+    assert "Rare classes (imbalance): 0 classes of 3" in ran.out
+    assert (tmp_path / "a.csv").read_text().count("\n") == 1 + 100 + 3
+    assert "a.csv: 103 lines" in ran.err
+
+
+def test_json_holds_every_entry(tmp_path: Path, cli) -> None:
+    flipped_cache(tmp_path / "a.h5")
+    ran = cli("audit", tmp_path / "a.h5", "--only", "wrong-labels", "--json")
+    (found,) = json.loads(ran.out)["result"]["lists"]
+    assert len(found["entries"]) == 100
+    assert found["figures"]["share"] > 0
+
+
+def test_what_is_refused(tmp_path: Path, cli) -> None:
+    flipped_cache(tmp_path / "a.h5", 30)
+    for options, says in (
+        (["--top", -1], "--top -1: expected 0 or more"),
+        (["--csv", tmp_path / "a.txt"], "expected a file that ends in .csv"),
+        (["--only", "labels"], "no list 'labels'"),
+    ):
+        ran = cli("audit", tmp_path / "a.h5", *options)
+        assert ran.code != 0
+        assert says in ran.err
