@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.classifier.known.judging import judge_of
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.scored.images import WORST, Mistake, ScoredImages
 from featcache.classifier.scored.rows import (
@@ -50,6 +51,9 @@ class ClassifierEvaluation(Evaluation):
         Number of rows whose images trained or validated it; ``None`` if an older featcache trained it.
     note
         Why these rows were scored, where it was not asked for and is not plain, and how many could not be read.
+    unlike
+        Number of rows that lie farther from what it has seen than 99 % of photos like these do, which it would call
+        unlike anything seen; ``None`` if it does not know how far that is.
     images
         The images with their true classes and probabilities, for `to_frame` and `write_errors`; not in `to_json`.
     """
@@ -58,6 +62,7 @@ class ClassifierEvaluation(Evaluation):
     views: int = 1
     seen: int | None = None
     note: str = ""
+    unlike: int | None = None
     images: ScoredImages | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -143,6 +148,7 @@ def score_rows(classifier: "Classifier", cache: FeatureCache, split: str | None,
     asked, why = rows_to_score(classifier, cache, split)
     order = slice_order(cache, _selection(classifier))
     features, labels = cache.arrays(asked, classifier.layer, view="all" if tta else 0, order=order)
+    judge = judge_of(classifier, tta=tta)
     return ScoredRows(
         cache=cache,
         split=asked,
@@ -151,6 +157,7 @@ def score_rows(classifier: "Classifier", cache: FeatureCache, split: str | None,
         labels=_own_labels(classifier, cache, labels),
         note=described(cache, asked, why),
         views=cache.layers[classifier.layer].views if tta else 1,
+        unlike=None if judge.farthest is None else judge.distances(features)[1],
     )
 
 
@@ -160,7 +167,8 @@ def evaluation_of(classifier: "Classifier", scored: ScoredRows) -> ClassifierEva
     scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=scored.split)
     digests = scored.cache.sha256[scored.rows]
     seen = None if classifier.seen is None else count_seen(classifier.seen, digests)
-    told: dict[str, Any] = {"seen": seen, "note": scored.note}
+    unlike = None if scored.unlike is None else int(scored.unlike.sum())
+    told: dict[str, Any] = {"seen": seen, "note": scored.note, "unlike": unlike}
     if classifier.task != MULTICLASS:
         return replace(scores, **told)
     threshold = classifier.calibration.threshold

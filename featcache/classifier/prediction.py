@@ -1,7 +1,7 @@
 """Predict on photos, with a classifier or with a backbone's own classes."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from featcache.backbones.input_size import ImageSize, with_size
 from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
+from featcache.classifier.known.judging import Judge, told
 from featcache.classifier.photos import Photo, photos_of
 from featcache.classifier.view_features import require_several
 from featcache.core.identity import LayerIdentity, differences
@@ -43,12 +44,20 @@ class Prediction:
     error
         Reason why it could not be read; there are no classes then.
     unknown
-        Whether the largest probability is below the classifier's rejection threshold.
+        Whether the answer is "unknown": the largest probability is below the classifier's rejection threshold, or the
+        photo is `unlike` anything seen.
     answers
         Multilabel: the labels with a probability above 0.5, in descending order; `classes` and `probabilities` hold
         the most probable labels. ``None`` for multiclass and regression.
     numbers
         Regression: the predicted numbers, named by `classes`; there are no probabilities.
+    unlike
+        Whether it lies farther from what the classifier has seen than photos like those do.
+    distance
+        How far it lies: one minus a cosine, see `featcache.classifier.known.familiarity`; ``None`` if not known.
+    set
+        The smallest set of classes that holds the right one as often as was asked for, the most probable first;
+        ``None`` if it was not asked for.
     """
 
     id: str
@@ -58,6 +67,9 @@ class Prediction:
     unknown: bool = False
     answers: tuple[str, ...] | None = None
     numbers: tuple[float, ...] | None = None
+    unlike: bool = False
+    distance: float | None = None
+    set: tuple[str, ...] | None = None
 
 
 def read_values(
@@ -87,6 +99,11 @@ def read_values(
         unknown=bool(values[best[0]] < threshold),
         answers=tuple(classes[i] for i in order if values[i] > 0.5) if task == MULTILABEL else None,
     )
+
+
+def _known(judge: Judge | None, features: np.ndarray | None, values: np.ndarray) -> list[Mapping[str, Any]]:
+    """Return what is known of each image beside its values; nothing without a judge."""
+    return [{} for _ in values] if judge is None or features is None else judge(features, values)
 
 
 @dataclass(frozen=True)
@@ -127,34 +144,40 @@ class Predictor:
         """Classify images; see `featcache.classifier.classifier.Classifier.predict`."""
         return list(self.stream(images, top=top))
 
-    def stream(self, images: Any, *, top: int = 5) -> Iterator[Prediction]:
-        """Yield predictions batch by batch; see `featcache.classifier.classifier.Classifier.stream`."""
+    def stream(self, images: Any, *, top: int = 5, judge: Judge | None = None) -> Iterator[Prediction]:
+        """Yield predictions batch by batch; see `featcache.classifier.classifier.Classifier.stream`.
+
+        With a `judge` they say, too, what is known of the photos beside their values.
+        """
         if top < 1:
             raise UsageError(f"top {top}: ask for at least one class")
-        return self._stream(photos_of(images), top)
+        return self._stream(photos_of(images), top, judge)
 
-    def _stream(self, photos: Sequence[Photo], top: int) -> Iterator[Prediction]:
+    def _stream(self, photos: Sequence[Photo], top: int, judge: Judge | None) -> Iterator[Prediction]:
         read = partial(read_values, classes=self.classes, task=self.task, threshold=self.threshold, top=top)
-        for rows, probabilities, failures in self._run(photos):
+        for rows, probabilities, failures, judged in self._run(photos, judge):
             found = {row: Prediction(photos[row].id, (), (), str(error)) for row, error in failures}
-            for row, values in zip(rows, probabilities, strict=True):
-                found[row] = read(photos[row].id, values)
+            for row, values, known in zip(rows, probabilities, judged, strict=True):
+                found[row] = told(read(photos[row].id, values), known)
             yield from (found[row] for row in sorted(found))
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return probabilities, or numbers, ``[N, C]``; raises `ImageError` for an image that cannot be read."""
         photos = photos_of(images)
         parts = []
-        for _, probabilities, failures in self._run(photos):
+        for _, probabilities, failures, _ in self._run(photos):
             for row, error in failures:
                 raise ImageError(error.reason, f"{photos[row].id}: {error.detail}")
             parts.append(probabilities)
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
     def _run(
-        self, photos: Sequence[Photo]
-    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]]]]:
-        """Yield row numbers with their values, and those that cannot be read; batches are in the photos' order."""
+        self, photos: Sequence[Photo], judge: Judge | None = None
+    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]], list[Mapping[str, Any]]]]:
+        """Yield row numbers with their values, those that cannot be read, and what is known of the former.
+
+        Batches are in the photos' order.
+        """
         # On platforms with large batches, only batch sizes that are powers of two are compiled.
         size = min(self._runner.rows, 1 << (len(photos) - 1).bit_length()) if photos else 1
         transforms, views = self.transforms, self.extraction.views
@@ -162,12 +185,9 @@ class Predictor:
             range(len(photos)), lambda row: photos[row].prepare(transforms, views), images_per_call=size
         )
         for chunk in chunks:
-            values = (
-                self.values(next(iter(chunk.features.values())))
-                if chunk.features
-                else np.zeros((0, len(self.classes)), np.float32)
-            )
-            yield chunk.rows.tolist(), values, chunk.failures
+            features = next(iter(chunk.features.values()), None)
+            values = np.zeros((0, len(self.classes))) if features is None else self.values(features)
+            yield chunk.rows.tolist(), values, chunk.failures, _known(judge, features, values)
 
     @cached_property
     def _runner(self) -> FeatureRunner:
@@ -307,7 +327,12 @@ def cache_among(images: Any) -> FeatureCache | None:
 
 
 def stream_cached(
-    classifier: "Classifier", cache: FeatureCache, *, top: int = 5, tta: bool | None = None
+    classifier: "Classifier",
+    cache: FeatureCache,
+    *,
+    top: int = 5,
+    tta: bool | None = None,
+    judge: Judge | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image of a cache, in its order; no image is read and no network loaded.
 
@@ -319,6 +344,8 @@ def stream_cached(
         A cache of the same recipe.
     top, tta
         See `featcache.classifier.classifier.Classifier.predict`.
+    judge
+        Of `featcache.classifier.known.judging.judge_of`.
 
     Raises
     ------
@@ -333,10 +360,12 @@ def stream_cached(
     averaged = classifier.tta if tta is None else tta
     if averaged:
         require_several(cache, classifier.layer)
-    return _of_rows(classifier, cache, top, averaged)
+    return _of_rows(classifier, cache, top, averaged, judge)
 
 
-def _of_rows(classifier: "Classifier", cache: FeatureCache, top: int, averaged: bool) -> Iterator[Prediction]:
+def _of_rows(
+    classifier: "Classifier", cache: FeatureCache, top: int, averaged: bool, judge: Judge | None
+) -> Iterator[Prediction]:
     read = partial(
         read_values,
         classes=classifier.classes,
@@ -350,13 +379,14 @@ def _of_rows(classifier: "Classifier", cache: FeatureCache, top: int, averaged: 
     for start in range(0, len(cache), _CACHED_ROWS):
         rows = np.arange(start, min(start + _CACHED_ROWS, len(cache)))
         good = rows[usable[rows]]
-        found: dict[int, np.ndarray] = {}
+        found: dict[int, Prediction] = {}
         if len(good):
             features = cache.features(good, classifier.layer, view="all" if averaged else 0)
-            found = dict(zip(good.tolist(), classifier.values(features, tta=averaged), strict=True))
+            values = classifier.values(features, tta=averaged)
+            each = zip(good.tolist(), values, _known(judge, features, values), strict=True)
+            found = {row: told(read(cache.ids[row], own), known) for row, own, known in each}
         for row in rows.tolist():
-            name = cache.ids[row]
             if row in found:
-                yield read(name, found[row])
+                yield found[row]
             else:
-                yield Prediction(name, (), (), reasons.get(int(cache.status[row]), "unreadable"))
+                yield Prediction(cache.ids[row], (), (), reasons.get(int(cache.status[row]), "unreadable"))

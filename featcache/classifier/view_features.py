@@ -83,3 +83,9 @@ def view_features(cache: FeatureCache, rows: np.ndarray, layer: str, views: int 
 def rows_of_views(images: np.ndarray, views: int) -> np.ndarray:
     """Return the table's row numbers ``[n · V]`` of all views of images ``[n]``."""
     return (images[:, None] * views + np.arange(views)).ravel()
+
+
+def one_vector(features: np.ndarray) -> np.ndarray:
+    """Return one vector for each image, float32 ``[N, D]``: the mean over the places of maps and tokens."""
+    flat = np.asarray(features, np.float32)
+    return flat if flat.ndim == 2 else flat.reshape(len(flat), -1, flat.shape[-1]).mean(axis=1)

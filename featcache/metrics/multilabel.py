@@ -60,12 +60,13 @@ class LabelScore:
 class MultilabelEvaluation(MultilabelScores):
     """Multilabel scores with those of each label, `answers`.
 
-    `seen` and `note` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    `seen`, `note` and `unlike` as in `featcache.classifier.classifier.ClassifierEvaluation`.
     """
 
     answers: tuple[LabelScore, ...]
     seen: int | None = None
     note: str = ""
+    unlike: int | None = None
 
     def __repr__(self) -> str:
         return f"MultilabelEvaluation({self._in_words()})"

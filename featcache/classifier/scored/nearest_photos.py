@@ -11,6 +11,7 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
 from featcache.classifier.scored.rows import is_own
+from featcache.classifier.view_features import one_vector
 from featcache.errors import FeatcacheError
 from featcache.splits.selection import SplitSpec, select_rows
 
@@ -45,12 +46,6 @@ def training_rows(classifier: "Classifier", cache: FeatureCache) -> np.ndarray:
     spec = SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
     chosen = select_rows(cache, spec)
     return np.sort(chosen.train) if classifier.training.get("refitted") is None else chosen.pool
-
-
-def one_vector(features: np.ndarray) -> np.ndarray:
-    """Return one vector for each image, float32 ``[N, D]``: the mean over the places of maps and tokens."""
-    flat = np.asarray(features, np.float32)
-    return flat if flat.ndim == 2 else flat.reshape(len(flat), -1, flat.shape[-1]).mean(axis=1)
 
 
 def nearest_photos(

@@ -1,0 +1,114 @@
+"""What a classifier knows, in its folder: tensors beside the head's parameters, and what they are in its document."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.classifier.known.familiarity import MOST_BYTES, MOST_CENTRES, Familiarity
+from featcache.classifier.known.knowledge import EARLIER, Knowledge
+from featcache.classifier.known.thresholds import MOST_KEPT, HeldOutScores
+from featcache.errors import IntegrityError
+
+PREFIX = "known."
+"""Prefix of the tensors' names in the classifier's file."""
+
+CENTRES, DISTANCES, RIGHT = (PREFIX + name for name in ("centres", "distances", "right"))
+
+REMEDY = "restore it from a copy, or train the head again"
+
+
+def known_tensors(known: Knowledge) -> dict[str, np.ndarray]:
+    """Return what is known as tensors; at most 4 MiB of centres and 40 kB of each kind of scores."""
+    found = {}
+    if known.familiarity is not None:
+        found = {CENTRES: known.familiarity.centres, DISTANCES: known.familiarity.distances.values}
+    return found | ({} if known.right is None else {RIGHT: known.right.values})
+
+
+def known_document(known: Knowledge) -> dict[str, Any]:
+    """Return what a document says of it, as plain JSON values: `featcache.core.documents.classifier_document.KNOWN`."""
+    familiar = known.familiarity
+    return {
+        "distances": None if familiar is None else familiar.distances.count,
+        "right": None if known.right is None else known.right.count,
+        "no_familiarity": known.no_familiarity,
+        "no_sets": known.no_sets,
+    }
+
+
+def read_known(document: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Knowledge:
+    """Return what a checked classifier knows: nothing if an earlier version made it."""
+    told = document.get("known")
+    if told is None:
+        return Knowledge(no_familiarity=EARLIER, no_sets=EARLIER)
+    familiar = right = None
+    if told["distances"] is not None:
+        distances = HeldOutScores(tensors[DISTANCES], told["distances"])
+        familiar = Familiarity(tensors[CENTRES], distances)
+    if told["right"] is not None:
+        right = HeldOutScores(tensors[RIGHT], told["right"])
+    return Knowledge(familiar, right, told["no_familiarity"], told["no_sets"])
+
+
+def check_known(path: Path, document: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Refuse tensors that do not fit the document, or hold what cannot be.
+
+    Parameters
+    ----------
+    path
+        Of the tensors' file, for messages.
+    document, tensors
+        Of a classifier's folder; the document's own form is checked.
+
+    Raises
+    ------
+    IntegrityError
+        Naming file and tensor.
+    """
+    told = document.get("known") or {"distances": None, "right": None}
+    wanted = set() if told["distances"] is None else {CENTRES, DISTANCES}
+    wanted |= set() if told["right"] is None else {RIGHT}
+    given = {name for name in tensors if name.startswith(PREFIX)}
+    if given != wanted:
+        raise _damaged(path, f"it holds {_names(given)}, expected {_names(wanted)} of what is known")
+    if CENTRES in given:
+        _check_centres(path, tensors[CENTRES])
+    for name, limits, count in ((DISTANCES, (0, 2), told["distances"]), (RIGHT, (-2, 0), told["right"])):
+        if name in given:
+            _check_scores(path, name, tensors[name], limits, count)
+
+
+def _check_centres(path: Path, centres: np.ndarray) -> None:
+    if centres.dtype != np.float16 or centres.ndim != 2 or not centres.size:
+        raise _damaged(path, f"{CENTRES} is {_shape(centres)}, expected float16 P×D")
+    if len(centres) > MOST_CENTRES or (len(centres) > 1 and centres.nbytes > MOST_BYTES):
+        raise _damaged(
+            path, f"{CENTRES} is {_shape(centres)}, more than {MOST_CENTRES} or {MOST_BYTES} bytes"
+        )
+    # Rounded to float16, a norm of 1 is off by 1e-3 at most; rows of zeros stay zeros.
+    norms = np.linalg.norm(centres.astype(np.float64), axis=1)
+    if not np.all((np.abs(norms - 1) < 1e-2) | (norms == 0)):
+        raise _damaged(path, f"{CENTRES} holds rows that are not of norm 1")
+
+
+def _check_scores(path: Path, name: str, values: np.ndarray, limits: tuple[float, float], count: int) -> None:
+    if values.dtype != np.float32 or values.shape != (min(count, MOST_KEPT),):
+        raise _damaged(path, f"{name} is {_shape(values)}, expected float32 {min(count, MOST_KEPT)}")
+    low, high = limits
+    # Not the opposite comparison, which NaN would pass.
+    if not (np.all(values >= low) and np.all(values <= high) and np.all(np.diff(values) >= 0)):
+        raise _damaged(path, f"{name} holds what is not ascending from {low} to {high}")
+
+
+def _shape(value: np.ndarray) -> str:
+    return f"{value.dtype} {'×'.join(map(str, value.shape)) or 'one number'}"
+
+
+def _names(names: set[str]) -> str:
+    return ", ".join(sorted(map(ascii, names))[:8]) or "none"
+
+
+def _damaged(path: Path, why: str) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged: {why}; {REMEDY}")
