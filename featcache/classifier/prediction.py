@@ -1,7 +1,7 @@
 """Predict on photos, with a classifier or with a backbone's own classes."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -101,7 +101,7 @@ def read_values(
     )
 
 
-def _known(judge: Judge | None, features: np.ndarray | None, values: np.ndarray) -> list[Mapping[str, Any]]:
+def _known(judge: Judge | None, features: np.ndarray | None, values: np.ndarray) -> list[dict[str, Any]]:
     """Return what is known of each image beside its values; nothing without a judge."""
     return [{} for _ in values] if judge is None or features is None else judge(features, values)
 
@@ -173,7 +173,7 @@ class Predictor:
 
     def _run(
         self, photos: Sequence[Photo], judge: Judge | None = None
-    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]], list[Mapping[str, Any]]]]:
+    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]], list[dict[str, Any]]]]:
         """Yield row numbers with their values, those that cannot be read, and what is known of the former.
 
         Batches are in the photos' order.

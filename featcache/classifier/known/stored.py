@@ -67,7 +67,7 @@ def check_known(path: Path, document: Mapping[str, Any], tensors: Mapping[str, n
     IntegrityError
         Naming file and tensor.
     """
-    told = document.get("known") or {"distances": None, "right": None}
+    told: Mapping[str, Any] = document.get("known") or {"distances": None, "right": None}
     wanted = set() if told["distances"] is None else {CENTRES, DISTANCES}
     wanted |= set() if told["right"] is None else {RIGHT}
     given = {name for name in tensors if name.startswith(PREFIX)}
@@ -75,9 +75,9 @@ def check_known(path: Path, document: Mapping[str, Any], tensors: Mapping[str, n
         raise _damaged(path, f"it holds {_names(given)}, expected {_names(wanted)} of what is known")
     if CENTRES in given:
         _check_centres(path, tensors[CENTRES])
-    for name, limits, count in ((DISTANCES, (0, 2), told["distances"]), (RIGHT, (-2, 0), told["right"])):
-        if name in given:
-            _check_scores(path, name, tensors[name], limits, count)
+        _check_scores(path, DISTANCES, tensors[DISTANCES], (0, 2), told["distances"])
+    if RIGHT in given:
+        _check_scores(path, RIGHT, tensors[RIGHT], (-2, 0), told["right"])
 
 
 def _check_centres(path: Path, centres: np.ndarray) -> None:
