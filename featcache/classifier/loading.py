@@ -11,8 +11,8 @@ import numpy as np
 
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.known.stored import (
-    CENTRES,
     PREFIX,
+    SAMPLE,
     check_known,
     known_document,
     known_tensors,
@@ -171,13 +171,13 @@ def check_classifier(folder: Path, document: Mapping[str, Any], tensors: Mapping
     if SEEN in tensors:
         _require_shape(folder / TENSORS, SEEN, tensors[SEEN], (None, 2), np.int32)
     check_known(folder / TENSORS, document, tensors)
-    if CENTRES in tensors:
+    if SAMPLE in tensors:
         head = FittedHead(
             settings, head_tensors(tensors), len(document["classes"]), document.get("task", MULTICLASS)
         )
-        # Of maps, whose places the head reads one by one, centres have one place.
-        if head.width % (width := tensors[CENTRES].shape[1]):
-            why = f"{CENTRES} is {width} wide, which no part of the head's {head.width} is"
+        # Of maps, whose places the head reads one by one, the sample has one place.
+        if head.width % (width := tensors[SAMPLE].shape[1]):
+            why = f"{SAMPLE} is {width} wide, which no part of the head's {head.width} is"
             raise _damaged(folder / TENSORS, why)
 
 

@@ -1,10 +1,9 @@
-"""How far a photo lies from all that was seen: one minus the cosine to the nearest of a few hundred centres.
+"""How far a photo lies from all that was seen: one minus the cosine to the third nearest of some training photos.
 
-The centres are those of the training photos' features, so that no class is needed and their number is bounded: the
-nearest-neighbour distance of Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", 2022, on unit
-features, with the rows replaced by the centres of spherical k-means (Dhillon and Modha, 2001). A centre is a mean, so
-that one odd photo among thousands, such as a cat between flowers, does not make what it shows familiar; the nearest
-single row does. `benchmarks/unknown.py` holds the measurement by which this was chosen.
+Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", 2022, on unit features and a sample of the
+training rows (which they find to do as well as all), so that no class is needed and the size is bounded. The third
+nearest, because one odd photo, such as a cat between flowers, makes all that looks like it familiar to the nearest.
+`benchmarks/unknown.py` holds the measurement by which this was chosen.
 """
 
 from dataclasses import dataclass
@@ -19,16 +18,14 @@ from featcache.heads.nearest import nearest_rows
 KNOWN_SHARE = 0.99
 """Share of photos like those it was trained on that are not called unlike, by default."""
 
-MOST_ROWS = 10_000
-"""Training rows that centres are found for, and held-out rows whose distances are measured; of more, a sample."""
+NEIGHBOUR = 3
+"""Which of the nearest rows counts."""
 
-ROWS_A_CENTRE = 10
-MOST_CENTRES = 400
-MOST_BYTES = 2**22
-"""Centres: one for each `ROWS_A_CENTRE` training rows, at most `MOST_CENTRES`, and 4 MiB of them as float16."""
+MOST_ROWS, MOST_BYTES = 800, 2**21
+"""Training rows that are kept, as float16: 2 MB of 1,280 numbers each, never more than 2 MiB."""
 
-ROUNDS = 8
-"""Of k-means; the mean distance to the nearest centre changes by under 1 % after these."""
+MOST_HELD_OUT = 10_000
+"""Held-out rows whose distances are measured; of more, a sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +34,13 @@ class Familiarity:
 
     Parameters
     ----------
-    centres
-        float16 ``[P, D]``, of norm 1.
+    sample
+        float16 ``[P, D]``, of norm 1: some training rows.
     distances
-        Of rows that the centres were not made of.
+        Of rows that did not train.
     """
 
-    centres: np.ndarray
+    sample: np.ndarray
     distances: HeldOutScores
 
     def distance(self, features: np.ndarray) -> np.ndarray:
@@ -54,7 +51,7 @@ class Familiarity:
         features
             float ``[N, D]``, or maps and tokens ``[N, …, D]``, whose mean over the places is taken.
         """
-        return distance_to(self.centres, one_vector(features))
+        return distance_to(self.sample, one_vector(features))
 
 
 def learnt(train: np.ndarray, held_out: np.ndarray, *, seed: int = 0) -> Familiarity:
@@ -65,43 +62,44 @@ def learnt(train: np.ndarray, held_out: np.ndarray, *, seed: int = 0) -> Familia
     train, held_out
         float ``[n, …, D]`` and ``[m, …, D]``: features of training rows, and of others of the same kind.
     seed
-        Of the first centres.
+        Of the sample.
     """
-    centres = centres_of(one_vector(train), seed=seed)
-    return Familiarity(centres, HeldOutScores.of(distance_to(centres, one_vector(held_out))))
+    sample = sample_of(one_vector(train), seed=seed)
+    return Familiarity(sample, HeldOutScores.of(distance_to(sample, one_vector(held_out))))
 
 
-def distance_to(centres: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return one minus the cosine of vectors ``[N, D]`` to the nearest centre ``[P, D]``, float32 ``[N]``.
+def sample_of(vectors: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Return some of the rows ``[n, D]``, drawn at random and brought to norm 1: float16 ``[P, D]``."""
+    most = max(1, min(MOST_ROWS, MOST_BYTES // (2 * vectors.shape[1])))
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:most])
+    rows = np.asarray(vectors[drawn], np.float32)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.where(norms > 0, norms, 1)).astype(np.float16)
+
+
+def distance_to(sample: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return one minus the cosine of vectors ``[N, D]`` to the `NEIGHBOUR`-th nearest of rows ``[P, D]``.
+
+    Parameters
+    ----------
+    sample
+        Of `sample_of`. Of fewer rows than `NEIGHBOUR` the farthest counts.
+    vectors
+        float ``[N, D]``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 ``[N]``, within 0 and 2.
 
     Raises
     ------
     UsageError
         If they are of another width.
     """
-    if vectors.shape[1] != centres.shape[1]:
-        raise UsageError(f"features of width {vectors.shape[1]}; what was seen has {centres.shape[1]}")
+    if vectors.shape[1] != sample.shape[1]:
+        raise UsageError(f"features of width {vectors.shape[1]}; what was seen has {sample.shape[1]}")
     if not len(vectors):
         return np.zeros(0, np.float32)
-    parts = nearest_rows(centres, vectors, most=1)
-    return (1 - np.concatenate([near[:, 0] for _, near, _ in parts])).clip(0, 2).astype(np.float32)
-
-
-def centres_of(vectors: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Return the centres of rows ``[n, D]`` by spherical k-means, float16 ``[P, D]`` of norm 1."""
-    rows = _of_unit_norm(vectors)
-    most = min(MOST_CENTRES, MOST_BYTES // (2 * rows.shape[1]))
-    count = int(np.clip(len(rows) // ROWS_A_CENTRE, 1, max(most, 1)))
-    centres = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])]
-    for _ in range(ROUNDS):
-        nearest = np.argmax(rows @ centres.T, axis=1)
-        order = np.argsort(nearest, kind="stable")
-        taken, first = np.unique(nearest[order], return_index=True)
-        # A centre that no row is nearest to stays where it is.
-        centres[taken] = _of_unit_norm(np.add.reduceat(rows[order], first, axis=0))
-    return centres.astype(np.float16)
-
-
-def _of_unit_norm(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(norms > 0, norms, 1)).astype(np.float32)
+    parts = nearest_rows(sample, vectors, most=NEIGHBOUR)
+    return (1 - np.concatenate([near[:, -1] for _, near, _ in parts])).clip(0, 2).astype(np.float32)

@@ -7,16 +7,27 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.known.conformal import right_class_scores
-from featcache.classifier.known.familiarity import MOST_ROWS, Familiarity, learnt
+from featcache.classifier.known.familiarity import (
+    MOST_HELD_OUT,
+    MOST_ROWS,
+    Familiarity,
+    distance_to,
+    sample_of,
+)
 from featcache.classifier.known.knowledge import Knowledge
 from featcache.classifier.known.thresholds import HeldOutScores
+from featcache.classifier.view_features import one_vector
 from featcache.core.tasks import MULTICLASS, TASK_NAMES
+from featcache.heads.feature_table import blocks
 from featcache.heads.task_types import TASK_TYPES
 from featcache.splits.selection import Selection
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
     from featcache.classifier.refitting import RefittedHeads
+
+BLOCK_BYTES = 2**26
+"""Features that are measured at a time."""
 
 NO_ROWS = "no rows were held out to measure distances on; train with validation rows"
 
@@ -26,8 +37,8 @@ def learn_familiarity(
 ) -> Familiarity | None:
     """Return what a head's training rows make familiar; ``None`` if no other rows can say how far is far.
 
-    Centres are made of training rows, also where the head was fitted again on validation rows too: these tell how far
-    photos like them lie, which they could not if they were among the centres. Without validation rows the first of the
+    The sample is of training rows, also where the head was fitted again on validation rows too: these tell how far
+    photos like them lie, which they could not if they were in the sample. Without validation rows the first of the
     folds takes their place.
 
     Parameters
@@ -37,7 +48,7 @@ def learn_familiarity(
     rows, refitted
         See `featcache.classifier.finishing.finish_head`.
     seed
-        Of the sample where there are many rows, and of the first centres.
+        Of the samples.
     """
     train, held_out = rows.train, rows.val
     if not len(held_out) and refitted is not None and refitted.fold_of is not None:
@@ -45,8 +56,11 @@ def learn_familiarity(
     if not len(train) or not len(held_out):
         return None
     random = np.random.default_rng(seed)
-    features = [cache.features(_sample(part, random), layer) for part in (train, held_out)]
-    return learnt(*features, seed=seed)
+    sample = sample_of(one_vector(cache.features(_sample(train, MOST_ROWS, random), layer)), seed=seed)
+    measured = _sample(held_out, MOST_HELD_OUT, random)
+    parts = blocks(len(measured), int(np.prod(cache.layers[layer].shape)), BLOCK_BYTES)
+    distances = [distance_to(sample, one_vector(cache.features(measured[part], layer))) for part in parts]
+    return Familiarity(sample, HeldOutScores.of(np.concatenate(distances)))
 
 
 def learnt_again(
@@ -69,7 +83,7 @@ def learnt_again(
     if known.familiarity is not None and len(features):
         plain = features[:, 0] if tta else features
         distances = HeldOutScores.of(known.familiarity.distance(plain))
-        known = replace(known, familiarity=Familiarity(known.familiarity.centres, distances))
+        known = replace(known, familiarity=Familiarity(known.familiarity.sample, distances))
     return with_sets(classifier, known, raw, labels)
 
 
@@ -100,6 +114,6 @@ def with_sets(
     return replace(known, right=right_class_scores(p, labels), no_sets="")
 
 
-def _sample(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return at most `MOST_ROWS` rows, drawn at random, so that they are exchangeable with further ones."""
-    return rows if len(rows) <= MOST_ROWS else np.sort(random.permutation(rows)[:MOST_ROWS])
+def _sample(rows: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+    """Return at most so many rows, drawn at random, so that they are exchangeable with further ones."""
+    return rows if len(rows) <= most else np.sort(random.permutation(rows)[:most])

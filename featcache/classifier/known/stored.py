@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.classifier.known.familiarity import MOST_BYTES, MOST_CENTRES, Familiarity
+from featcache.classifier.known.familiarity import MOST_BYTES, MOST_ROWS, Familiarity
 from featcache.classifier.known.knowledge import EARLIER, Knowledge
 from featcache.classifier.known.thresholds import MOST_KEPT, HeldOutScores
 from featcache.errors import IntegrityError
@@ -14,16 +14,16 @@ from featcache.errors import IntegrityError
 PREFIX = "known."
 """Prefix of the tensors' names in the classifier's file."""
 
-CENTRES, DISTANCES, RIGHT = (PREFIX + name for name in ("centres", "distances", "right"))
+SAMPLE, DISTANCES, RIGHT = (PREFIX + name for name in ("sample", "distances", "right"))
 
 REMEDY = "restore it from a copy, or train the head again"
 
 
 def known_tensors(known: Knowledge) -> dict[str, np.ndarray]:
-    """Return what is known as tensors; at most 4 MiB of centres and 40 kB of each kind of scores."""
+    """Return what is known as tensors; at most 2 MiB of training rows and 40 kB of each kind of scores."""
     found = {}
     if known.familiarity is not None:
-        found = {CENTRES: known.familiarity.centres, DISTANCES: known.familiarity.distances.values}
+        found = {SAMPLE: known.familiarity.sample, DISTANCES: known.familiarity.distances.values}
     return found | ({} if known.right is None else {RIGHT: known.right.values})
 
 
@@ -46,7 +46,7 @@ def read_known(document: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -
     familiar = right = None
     if told["distances"] is not None:
         distances = HeldOutScores(tensors[DISTANCES], told["distances"])
-        familiar = Familiarity(tensors[CENTRES], distances)
+        familiar = Familiarity(tensors[SAMPLE], distances)
     if told["right"] is not None:
         right = HeldOutScores(tensors[RIGHT], told["right"])
     return Knowledge(familiar, right, told["no_familiarity"], told["no_sets"])
@@ -68,29 +68,27 @@ def check_known(path: Path, document: Mapping[str, Any], tensors: Mapping[str, n
         Naming file and tensor.
     """
     told: Mapping[str, Any] = document.get("known") or {"distances": None, "right": None}
-    wanted = set() if told["distances"] is None else {CENTRES, DISTANCES}
+    wanted = set() if told["distances"] is None else {SAMPLE, DISTANCES}
     wanted |= set() if told["right"] is None else {RIGHT}
     given = {name for name in tensors if name.startswith(PREFIX)}
     if given != wanted:
         raise _damaged(path, f"it holds {_names(given)}, expected {_names(wanted)} of what is known")
-    if CENTRES in given:
-        _check_centres(path, tensors[CENTRES])
+    if SAMPLE in given:
+        _check_sample(path, tensors[SAMPLE])
         _check_scores(path, DISTANCES, tensors[DISTANCES], (0, 2), told["distances"])
     if RIGHT in given:
         _check_scores(path, RIGHT, tensors[RIGHT], (-2, 0), told["right"])
 
 
-def _check_centres(path: Path, centres: np.ndarray) -> None:
-    if centres.dtype != np.float16 or centres.ndim != 2 or not centres.size:
-        raise _damaged(path, f"{CENTRES} is {_shape(centres)}, expected float16 P×D")
-    if len(centres) > MOST_CENTRES or (len(centres) > 1 and centres.nbytes > MOST_BYTES):
-        raise _damaged(
-            path, f"{CENTRES} is {_shape(centres)}, more than {MOST_CENTRES} or {MOST_BYTES} bytes"
-        )
+def _check_sample(path: Path, sample: np.ndarray) -> None:
+    if sample.dtype != np.float16 or sample.ndim != 2 or not sample.size:
+        raise _damaged(path, f"{SAMPLE} is {_shape(sample)}, expected float16 P×D")
+    if len(sample) > MOST_ROWS or (len(sample) > 1 and sample.nbytes > MOST_BYTES):
+        raise _damaged(path, f"{SAMPLE} is {_shape(sample)}, more than {MOST_ROWS} or {MOST_BYTES} bytes")
     # Rounded to float16, a norm of 1 is off by 1e-3 at most; rows of zeros stay zeros.
-    norms = np.linalg.norm(centres.astype(np.float64), axis=1)
+    norms = np.linalg.norm(sample.astype(np.float64), axis=1)
     if not np.all((np.abs(norms - 1) < 1e-2) | (norms == 0)):
-        raise _damaged(path, f"{CENTRES} holds rows that are not of norm 1")
+        raise _damaged(path, f"{SAMPLE} holds rows that are not of norm 1")
 
 
 def _check_scores(path: Path, name: str, values: np.ndarray, limits: tuple[float, float], count: int) -> None:

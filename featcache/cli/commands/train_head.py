@@ -268,8 +268,8 @@ def unlike_lines(classifier: "Classifier") -> list[str]:
 
     count = known.familiarity.distances.count if known.familiarity else 0
     return [
-        f"  unlike      anything seen, about 1 of {round(1 / (1 - KNOWN_SHARE))} photos like these would be called, and "
-        f"whatever lies as far (measured on {count} photos that were held out)"
+        f"  unlike      anything seen, about 1 of {round(1 / (1 - KNOWN_SHARE))} photos like these would be called, "
+        f"and whatever lies as far (measured on {count} photos that were held out)"
     ]
 
 
