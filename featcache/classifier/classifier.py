@@ -17,19 +17,13 @@ from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.description import classifier_html, classifier_text
 from featcache.classifier.evaluation import ClassifierEvaluation, ClassifierScoring
 from featcache.classifier.history import History
-from featcache.classifier.loading import JUDGED, check_classifier, head_tensors, settings_of
-from featcache.classifier.own_backbone import own_backbone, tuned_name
+from featcache.classifier.known.knowledge import Knowledge
+from featcache.classifier.known.learning import learnt_again
+from featcache.classifier.loading import document_of, read_classifier, settings_of, tensors_of
+from featcache.classifier.own_backbone import own_backbone
 from featcache.classifier.plots.methods import ClassifierPlots
-from featcache.classifier.scored.seen import NAME as SEEN
 from featcache.core.argument_types import checked_types
-from featcache.core.classifier_folder import (
-    BACKBONE,
-    DOCUMENT,
-    TENSORS,
-    own_weights,
-    read_folder,
-    write_folder,
-)
+from featcache.core.classifier_folder import BACKBONE, DOCUMENT, TENSORS, write_folder
 from featcache.core.identity import LayerIdentity
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import UsageError
@@ -77,6 +71,8 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         The cache it was trained on, versions, time.
     calibration
         The temperature that its probabilities are computed with, and the rejection threshold.
+    known
+        How far photos may lie from what was seen, and how sure right classes are.
     task
         Its task type, of `featcache.core.tasks.TASKS`: multiclass, multilabel or regression.
     seen
@@ -101,6 +97,7 @@ class Classifier(ClassifierPlots, ClassifierScoring):
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
     calibration: Calibration = field(default_factory=Calibration)
+    known: Knowledge = field(default_factory=Knowledge, repr=False, compare=False)
     task: str = MULTICLASS
     seen: np.ndarray | None = field(default=None, repr=False, compare=False)
     judged: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
@@ -166,7 +163,7 @@ class Classifier(ClassifierPlots, ClassifierScoring):
     def calibrated(
         self, features: np.ndarray, labels: np.ndarray, *, reject_accuracy: float = 0.95, tta: bool = False
     ) -> "Classifier":
-        """Return a copy that is calibrated on validation rows: a temperature and a rejection threshold.
+        """Return a copy that is calibrated on validation rows: temperature, rejection threshold, and what is known.
 
         Parameters
         ----------
@@ -183,7 +180,9 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         found = calibrated(
             logits, labels, classes=len(self.classes), loss=loss, accuracy=reject_accuracy, task=self.task
         )
-        return replace(self, calibration=found)
+        again = replace(self, calibration=found)
+        judged, _ = self.before_refit()._finished.raw(features, tta=tta)
+        return replace(again, known=learnt_again(again, features, judged, labels, tta=tta))
 
     @property
     def settings(self) -> Settings:
@@ -222,7 +221,14 @@ class Classifier(ClassifierPlots, ClassifierScoring):
 
     @checked_types()
     def predict(
-        self, images: Any, *, top: int = 5, tta: bool | None = None, neighbours: int = 0
+        self,
+        images: Any,
+        *,
+        top: int = 5,
+        tta: bool | None = None,
+        neighbours: int = 0,
+        known_share: float | None = None,
+        set_level: float | None = None,
     ) -> "list[Any]":
         """Classify photos.
 
@@ -240,22 +246,42 @@ class Classifier(ClassifierPlots, ClassifierScoring):
             setting of its training.
         neighbours
             How many of the nearest other training photos to name for each, from the cache that it was trained on.
+        known_share
+            Share of photos like those it was trained on that are not to be called unlike anything seen; by default
+            0.99, where enough photos were held out.
+        set_level
+            Also give the smallest set of classes that holds the right one in this share of photos, such as 0.95
+            (split conformal prediction); see `featcache.classifier.known.conformal`.
 
         Returns
         -------
         list of featcache.classifier.prediction.Prediction
             In the order of the images; one that cannot be read has its `error` set and no classes.
+
+        Raises
+        ------
+        UsageError
+            If too few photos were held out for what was asked.
         """
-        return list(self.stream(images, top=top, tta=tta, neighbours=neighbours))
+        asked = {"neighbours": neighbours, "known_share": known_share, "set_level": set_level}
+        return list(self.stream(images, top=top, tta=tta, **asked))
 
     @checked_types()
     def stream(
-        self, images: Any, *, top: int = 5, tta: bool | None = None, neighbours: int = 0
+        self,
+        images: Any,
+        *,
+        top: int = 5,
+        tta: bool | None = None,
+        neighbours: int = 0,
+        known_share: float | None = None,
+        set_level: float | None = None,
     ) -> Iterator[Any]:
         """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
         from featcache.classifier.prediction import stream_predictions
 
-        return stream_predictions(self, images, top=top, tta=tta, neighbours=neighbours)
+        asked = {"neighbours": neighbours, "known_share": known_share, "set_level": set_level}
+        return stream_predictions(self, images, top=top, tta=tta, **asked)
 
     @checked_types()
     def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:
@@ -279,27 +305,8 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         StorageError
             If it cannot be written.
         """
-        tensors = dict(self.parameters) if self.seen is None else {**self.parameters, SEEN: self.seen}
-        tensors |= {JUDGED + name: value for name, value in (self.judged or {}).items()}
-        write_folder(Path(folder), self._document(), tensors, backbone=own_backbone(self))
+        write_folder(Path(folder), document_of(self), tensors_of(self), backbone=own_backbone(self))
         return Path(folder)
-
-    def _document(self) -> dict[str, Any]:
-        return {
-            "backbone": self.backbone if self.network is None else tuned_name(self),
-            "weights": self.weights,
-            "recipe": dict(self.recipe),
-            "layer": self.layer,
-            "fingerprint": self.fingerprint,
-            **({"layer_weights_sha256": digest} if (digest := self.layer_weights_sha256) else {}),
-            "head": self.head,
-            "task": self.task,
-            "classes": list(self.classes),
-            "calibration": self.calibration.to_json(),
-            "metrics": dict(self.metrics),
-            "training": dict(self.training),
-            "provenance": dict(self.provenance),
-        }
 
     @classmethod
     @checked_types()
@@ -314,20 +321,7 @@ class Classifier(ClassifierPlots, ClassifierScoring):
             If it is damaged or was edited by hand, of a newer version, or holds what no classifier does.
         """
         require_classifier(Path(folder))
-        document, tensors = read_folder(Path(folder))
-        check_classifier(Path(folder), document, tensors)
-        plain = ("backbone", "recipe", "layer", "fingerprint", "head", "metrics", "training", "provenance")
-        return cls(
-            **{name: document[name] for name in plain},
-            weights=own_weights(Path(folder), document),
-            classes=tuple(document["classes"]),
-            task=document.get("task", MULTICLASS),
-            layer_weights_sha256=document.get("layer_weights_sha256"),
-            calibration=Calibration.from_json(document.get("calibration")),
-            seen=tensors.get(SEEN),
-            parameters=head_tensors(tensors),
-            judged=head_tensors(tensors, JUDGED) or None,
-        )
+        return cls(**read_classifier(Path(folder)))
 
     @property
     def features_identity(self) -> LayerIdentity:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.classifier.known.judging import judge_of
 from featcache.classifier.rejection import Rejection, rejection_at
 from featcache.classifier.scored.images import WORST, Mistake, ScoredImages
 from featcache.classifier.scored.left_out import rows_kept
@@ -55,6 +56,9 @@ class ClassifierEvaluation(Evaluation):
         Number of rows whose images trained or validated it; ``None`` if an older featcache trained it.
     note
         Why these rows were scored, where it was not asked for and is not plain, and how many could not be read.
+    unlike
+        Number of rows that lie farther from what it has seen than 99 % of photos like these do, which it would call
+        unlike anything seen; ``None`` if it does not know how far that is.
     images
         The images with their true classes and probabilities, for `to_frame` and `write_errors`; not in `to_json`.
     retrieval
@@ -65,6 +69,7 @@ class ClassifierEvaluation(Evaluation):
     views: int = 1
     seen: int | None = None
     note: str = ""
+    unlike: int | None = None
     images: ScoredImages | None = field(default=None, repr=False, compare=False)
     retrieval: RetrievalScores | None = None
 
@@ -237,6 +242,7 @@ def score_rows(
         classifier, cache, asked, exclude, order=slice_order(cache, selection), remembered=selection.exclude
     )
     features = cache.features(rows, classifier.layer, view="all" if tta else 0)
+    judge = judge_of(classifier, tta=tta)
     return ScoredRows(
         cache=cache,
         split=asked,
@@ -245,6 +251,7 @@ def score_rows(
         labels=_own_labels(classifier, cache, cache.known[rows]),
         note=described(cache, asked, why, left_out),
         views=cache.layers[classifier.layer].views if tta else 1,
+        unlike=None if judge.farthest is None else judge.distances(features)[1],
     )
 
 
@@ -254,7 +261,8 @@ def evaluation_of(classifier: "Classifier", scored: ScoredRows) -> ClassifierEva
     scores = TASK_TYPES[classifier.task].evaluate(own, values, classes=classifier.classes, split=scored.split)
     digests = scored.cache.sha256[scored.rows]
     seen = None if classifier.seen is None else count_seen(classifier.seen, digests)
-    told: dict[str, Any] = {"seen": seen, "note": scored.note}
+    unlike = None if scored.unlike is None else int(scored.unlike.sum())
+    told: dict[str, Any] = {"seen": seen, "note": scored.note, "unlike": unlike}
     if classifier.task != MULTICLASS:
         return replace(scores, **told)
     threshold = classifier.calibration.threshold

@@ -18,6 +18,7 @@ from featcache.checks.rows import Finding, check_rows
 from featcache.checks.scores import below_chance, unfinished
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.classifier import Classifier
+from featcache.classifier.known.learning import NO_ROWS, learn_familiarity, with_sets
 from featcache.classifier.scored.seen import seen_images
 from featcache.classifier.view_features import view_features
 from featcache.core.tasks import MULTICLASS
@@ -136,6 +137,8 @@ def finish_head(
     classifier = calibrate_and_score(
         classifier, outputs, loss=classifier.loss, reject_accuracy=reject_accuracy, unseen=unseen
     )
+    if reject_accuracy is not None:
+        classifier = _with_familiarity(classifier, cache, rows, refitted)
     found = _find_mistakes(cache, layer, settings, rows)
     if settings.head in DESCENT and settings.optimizer in STEPPING:
         found += unfinished(fit.best_epoch, settings.epochs, fit.history.get("val_loss", ()))
@@ -186,10 +189,37 @@ def calibrate_and_score(
             task=task.task,
         )
         classifier = replace(classifier, calibration=found)
+        raw, known = outputs.get("val", nothing)
+        classifier = replace(
+            classifier,
+            known=with_sets(classifier, classifier.known, raw, known, not_so=_remembers_all(classifier)),
+        )
     for part, (raw, known) in outputs.items():
         values = task.values(loss, classifier.calibration.cooled(raw), len(classes))
         classifier = classifier.with_scores(task.score(known, values, classes=classes, split=part))
     return classifier
+
+
+def _remembers_all(classifier: Classifier) -> str:
+    """Return why validation rows do not judge a classifier's own head, nor one that it keeps; ``""`` if they do."""
+    if classifier.head in FITTED or "refitted" not in classifier.training:
+        return ""
+    return (
+        f"its {classifier.head} head remembers the validation rows, too, and they cannot judge it any more; train it "
+        "with --no-refit"
+    )
+
+
+def _with_familiarity(
+    classifier: Classifier, cache: FeatureCache, rows: Selection, refitted: "RefittedHeads | None"
+) -> Classifier:
+    """Return a classifier that knows how far photos may lie from its training rows."""
+    seed = classifier.settings.seed
+    found = learn_familiarity(cache, classifier.layer, rows, refitted, seed=seed)
+    return replace(
+        classifier,
+        known=replace(classifier.known, familiarity=found, no_familiarity="" if found else NO_ROWS),
+    )
 
 
 def image_floor(cache: FeatureCache, layer: str, train: np.ndarray, val: np.ndarray) -> float | None:

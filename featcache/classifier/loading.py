@@ -5,20 +5,34 @@ Both depend on the kind of head, which only this package knows.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.classifier.calibration import Calibration
+from featcache.classifier.known.stored import (
+    PREFIX,
+    SAMPLE,
+    check_known,
+    known_document,
+    known_tensors,
+    read_known,
+)
+from featcache.classifier.own_backbone import tuned_name
 from featcache.classifier.scored.seen import NAME as SEEN
-from featcache.core.classifier_folder import DOCUMENT, TENSORS
+from featcache.core.classifier_folder import DOCUMENT, TENSORS, own_weights, read_folder
 from featcache.core.documents.classifier_document import CLASSIFIER
 from featcache.core.documents.document_format import DocumentFormat
 from featcache.core.documents.kinds import Flag, Items, Kind, Maybe, Number, Record, Text, Whole
 from featcache.core.tasks import MULTICLASS
 from featcache.errors import IntegrityError, UsageError
+from featcache.heads.fitted_head import FittedHead
 from featcache.heads.probabilities import outputs_for
 from featcache.heads.settings import HEADS, SETTINGS, Settings, loss_of
 from featcache.heads.shapes import WHOLE_NUMBERS, layer_shapes, remembered_shapes
+
+if TYPE_CHECKING:
+    from featcache.classifier.classifier import Classifier
 
 REMEDY = "restore it from a copy, or train the head again"
 
@@ -65,7 +79,62 @@ def head_tensors(tensors: Mapping[str, np.ndarray], prefix: str = "") -> dict[st
     """Return a head's parameters from a folder's tensors: the classifier's own, or those with a prefix."""
     if prefix:
         return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
-    return {n: value for n, value in tensors.items() if n != SEEN and not n.startswith(JUDGED)}
+    return {n: value for n, value in tensors.items() if n != SEEN and not n.startswith((JUDGED, PREFIX))}
+
+
+def read_classifier(folder: Path) -> dict[str, Any]:
+    """Return the arguments of a `featcache.classifier.classifier.Classifier` that lies in a folder.
+
+    Raises
+    ------
+    MissingFileError
+        If there is none.
+    IntegrityError
+        If it is damaged or was edited by hand, of a newer version, or holds what no classifier does.
+    """
+    document, tensors = read_folder(folder)
+    check_classifier(folder, document, tensors)
+    plain = ("backbone", "recipe", "layer", "fingerprint", "head", "metrics", "training", "provenance")
+    return {
+        **{name: document[name] for name in plain},
+        "weights": own_weights(folder, document),
+        "classes": tuple(document["classes"]),
+        "task": document.get("task", MULTICLASS),
+        "layer_weights_sha256": document.get("layer_weights_sha256"),
+        "calibration": Calibration.from_json(document.get("calibration")),
+        "known": read_known(document, tensors),
+        "seen": tensors.get(SEEN),
+        "parameters": head_tensors(tensors),
+        "judged": head_tensors(tensors, JUDGED) or None,
+    }
+
+
+def document_of(classifier: "Classifier") -> dict[str, Any]:
+    """Return a classifier's document, as `featcache.core.classifier_folder.write_folder` takes it."""
+    digest = classifier.layer_weights_sha256
+    return {
+        "backbone": classifier.backbone if classifier.network is None else tuned_name(classifier),
+        "weights": classifier.weights,
+        "recipe": dict(classifier.recipe),
+        "layer": classifier.layer,
+        "fingerprint": classifier.fingerprint,
+        **({"layer_weights_sha256": digest} if digest else {}),
+        "head": classifier.head,
+        "task": classifier.task,
+        "classes": list(classifier.classes),
+        "calibration": classifier.calibration.to_json(),
+        "known": known_document(classifier.known),
+        "metrics": dict(classifier.metrics),
+        "training": dict(classifier.training),
+        "provenance": dict(classifier.provenance),
+    }
+
+
+def tensors_of(classifier: "Classifier") -> dict[str, np.ndarray]:
+    """Return all arrays of a classifier's folder by their names there."""
+    seen = {} if classifier.seen is None else {SEEN: classifier.seen}
+    judged = {JUDGED + name: value for name, value in (classifier.judged or {}).items()}
+    return {**classifier.parameters, **seen, **judged, **known_tensors(classifier.known)}
 
 
 def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +170,15 @@ def check_classifier(folder: Path, document: Mapping[str, Any], tensors: Mapping
         _check_parameters(folder / TENSORS, settings, document, judged)
     if SEEN in tensors:
         _require_shape(folder / TENSORS, SEEN, tensors[SEEN], (None, 2), np.int32)
+    check_known(folder / TENSORS, document, tensors)
+    if SAMPLE in tensors:
+        head = FittedHead(
+            settings, head_tensors(tensors), len(document["classes"]), document.get("task", MULTICLASS)
+        )
+        # Of maps, whose places the head reads one by one, the sample has one place.
+        if head.width % (width := tensors[SAMPLE].shape[1]):
+            why = f"{SAMPLE} is {width} wide, which no part of the head's {head.width} is"
+            raise _damaged(folder / TENSORS, why)
 
 
 Shape = tuple[int | None, ...]

@@ -12,6 +12,7 @@ import numpy as np
 from featcache.backbones.input_size import ImageSize, with_size
 from featcache.cache import FeatureCache
 from featcache.classifier.evaluation import require_same_features
+from featcache.classifier.known.judging import Judge, judge_of, told
 from featcache.classifier.photos import Photo, content_hash, photos_of
 from featcache.classifier.view_features import require_several
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
@@ -27,7 +28,7 @@ from featcache.images.views import Views
 if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
     from featcache.classifier.classifier import Classifier
-    from featcache.classifier.scored.training_neighbours import TrainingNeighbour, TrainingNeighbours
+    from featcache.classifier.scored.training_neighbours import TrainingNeighbour
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Prediction:
     error
         Reason why it could not be read; there are no classes then.
     unknown
-        Whether the largest probability is below the classifier's rejection threshold.
+        Whether the answer is "unknown": the largest probability is below the classifier's rejection threshold, or the
+        photo is `unlike` anything seen.
     answers
         Multilabel: the labels with a probability above 0.5, in descending order; `classes` and `probabilities` hold
         the most probable labels. ``None`` for multiclass and regression.
@@ -51,6 +53,13 @@ class Prediction:
         Regression: the predicted numbers, named by `classes`; there are no probabilities.
     neighbours
         The training photos nearest to it, where they were asked for.
+    unlike
+        Whether it lies farther from what the classifier has seen than photos like those do.
+    distance
+        How far it lies: one minus a cosine, see `featcache.classifier.known.familiarity`; ``None`` if not known.
+    set
+        The smallest set of classes that holds the right one as often as was asked for, the most probable first;
+        ``None`` if it was not asked for.
     """
 
     id: str
@@ -61,6 +70,9 @@ class Prediction:
     answers: tuple[str, ...] | None = None
     numbers: tuple[float, ...] | None = None
     neighbours: "tuple[TrainingNeighbour, ...] | None" = None
+    unlike: bool = False
+    distance: float | None = None
+    set: tuple[str, ...] | None = None
 
 
 def read_values(
@@ -92,6 +104,21 @@ def read_values(
     )
 
 
+def _known(
+    judge: Judge | None, features: np.ndarray | None, values: np.ndarray, hashes: Sequence[bytes | None]
+) -> list[dict[str, Any]]:
+    """Return what is known of each image beside its values; nothing without a judge."""
+    if judge is None or features is None:
+        return [{} for _ in values]
+    return judge(features, values, hashes)
+
+
+def _hashes(judge: Judge | None, ids: Sequence[str]) -> list[bytes | None]:
+    """Return the hash of each photo's bytes, where training photos are compared with it: it is not its own."""
+    compared = judge is not None and judge.near is not None
+    return [content_hash(name) if compared else None for name in ids]
+
+
 @dataclass(frozen=True)
 class Predictor:
     """Runs images through a backbone's layer and a head.
@@ -108,8 +135,6 @@ class Predictor:
         A prediction is unknown if its largest probability is below this.
     task
         See `featcache.core.tasks.TASKS`.
-    near
-        The training photos and how many of them to name for each photo; ``None`` for none.
     """
 
     extraction: ResolvedExtraction
@@ -117,7 +142,6 @@ class Predictor:
     classes: tuple[str, ...]
     threshold: float = 0.0
     task: str = MULTICLASS
-    near: "tuple[TrainingNeighbours, int] | None" = None
 
     @property
     def network(self) -> "LoadedBackbone":
@@ -133,22 +157,21 @@ class Predictor:
         """Classify images; see `featcache.classifier.classifier.Classifier.predict`."""
         return list(self.stream(images, top=top))
 
-    def stream(self, images: Any, *, top: int = 5) -> Iterator[Prediction]:
-        """Yield predictions batch by batch; see `featcache.classifier.classifier.Classifier.stream`."""
+    def stream(self, images: Any, *, top: int = 5, judge: Judge | None = None) -> Iterator[Prediction]:
+        """Yield predictions batch by batch; see `featcache.classifier.classifier.Classifier.stream`.
+
+        With a `judge` they say, too, what is known of the photos beside their values.
+        """
         if top < 1:
             raise UsageError(f"top {top}: ask for at least one class")
-        return self._stream(photos_of(images), top)
+        return self._stream(photos_of(images), top, judge)
 
-    def _stream(self, photos: Sequence[Photo], top: int) -> Iterator[Prediction]:
+    def _stream(self, photos: Sequence[Photo], top: int, judge: Judge | None) -> Iterator[Prediction]:
         read = partial(read_values, classes=self.classes, task=self.task, threshold=self.threshold, top=top)
-        for rows, probabilities, failures, features in self._run(photos):
+        for rows, probabilities, failures, judged in self._run(photos, judge):
             found = {row: Prediction(photos[row].id, (), (), str(error)) for row, error in failures}
-            for row, values in zip(rows, probabilities, strict=True):
-                found[row] = read(photos[row].id, values)
-            if self.near is not None and features is not None:
-                plain = features if self.extraction.views.count == 1 else features[:, 0]
-                hashes = [content_hash(photos[row].id) for row in rows]
-                found |= _with_neighbours({row: found[row] for row in rows}, self.near, plain, hashes)
+            for row, values, known in zip(rows, probabilities, judged, strict=True):
+                found[row] = told(read(photos[row].id, values), known)
             yield from (found[row] for row in sorted(found))
 
     def predict_proba(self, images: Any) -> np.ndarray:
@@ -162,9 +185,12 @@ class Predictor:
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
     def _run(
-        self, photos: Sequence[Photo]
-    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]], np.ndarray | None]]:
-        """Yield row numbers with their values, those that cannot be read, and the features, in the photos' order."""
+        self, photos: Sequence[Photo], judge: Judge | None = None
+    ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]], list[dict[str, Any]]]]:
+        """Yield row numbers with their values, those that cannot be read, and what is known of the former.
+
+        Batches are in the photos' order.
+        """
         # On platforms with large batches, only batch sizes that are powers of two are compiled.
         size = min(self._runner.rows, 1 << (len(photos) - 1).bit_length()) if photos else 1
         transforms, views = self.transforms, self.extraction.views
@@ -173,26 +199,13 @@ class Predictor:
         )
         for chunk in chunks:
             features = next(iter(chunk.features.values()), None)
-            values = (
-                np.zeros((0, len(self.classes)), np.float32) if features is None else self.values(features)
-            )
-            yield chunk.rows.tolist(), values, chunk.failures, features
+            values = np.zeros((0, len(self.classes))) if features is None else self.values(features)
+            hashes = _hashes(judge, [photos[row].id for row in chunk.rows])
+            yield chunk.rows.tolist(), values, chunk.failures, _known(judge, features, values, hashes)
 
     @cached_property
     def _runner(self) -> FeatureRunner:
         return FeatureRunner(extraction=self.extraction)
-
-
-def _with_neighbours(
-    found: "dict[int, Prediction]",
-    near: "tuple[TrainingNeighbours, int]",
-    features: np.ndarray,
-    hashes: Sequence[bytes | None],
-) -> "dict[int, Prediction]":
-    """Return predictions, by row, with the training photos nearest to each; `features` are of plain views."""
-    training, most = near
-    nearest = training.nearest(features, most, hashes)
-    return {row: replace(found[row], neighbours=own) for row, own in zip(found, nearest, strict=True)}
 
 
 def averaging_predictor(predictor: Predictor, classifier: "Classifier") -> Predictor:
@@ -303,7 +316,7 @@ def stream_cached(
     *,
     top: int = 5,
     tta: bool | None = None,
-    near: "tuple[TrainingNeighbours, int] | None" = None,
+    judge: Judge | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image of a cache, in its order; no image is read and no network loaded.
 
@@ -315,8 +328,8 @@ def stream_cached(
         A cache of the same recipe.
     top, tta
         See `featcache.classifier.classifier.Classifier.predict`.
-    near
-        See `Predictor`.
+    judge
+        Of `featcache.classifier.known.judging.judge_of`.
 
     Raises
     ------
@@ -331,15 +344,11 @@ def stream_cached(
     averaged = classifier.tta if tta is None else tta
     if averaged:
         require_several(cache, classifier.layer)
-    return _of_rows(classifier, cache, top, averaged, near)
+    return _of_rows(classifier, cache, top, averaged, judge)
 
 
 def _of_rows(
-    classifier: "Classifier",
-    cache: FeatureCache,
-    top: int,
-    averaged: bool,
-    near: "tuple[TrainingNeighbours, int] | None",
+    classifier: "Classifier", cache: FeatureCache, top: int, averaged: bool, judge: Judge | None
 ) -> Iterator[Prediction]:
     read = partial(
         read_values,
@@ -358,30 +367,34 @@ def _of_rows(
         if len(good):
             features = cache.features(good, classifier.layer, view="all" if averaged else 0)
             values = classifier.values(features, tta=averaged)
-            found = {row: read(cache.ids[row], own) for row, own in zip(good.tolist(), values, strict=True)}
-            if near is not None:
-                hashes = [cache.sha256[row].tobytes() for row in found]
-                found = _with_neighbours(found, near, features[:, 0] if averaged else features, hashes)
+            hashes = [cache.sha256[row].tobytes() for row in good]
+            each = zip(good.tolist(), values, _known(judge, features, values, hashes), strict=True)
+            found = {row: told(read(cache.ids[row], own), known) for row, own, known in each}
         for row in rows.tolist():
-            name = cache.ids[row]
             if row in found:
                 yield found[row]
             else:
-                yield Prediction(name, (), (), reasons.get(int(cache.status[row]), "unreadable"))
+                yield Prediction(cache.ids[row], (), (), reasons.get(int(cache.status[row]), "unreadable"))
 
 
 # What a classifier is given -------------------------------------------------------------------------------------
 
 
 def stream_predictions(
-    classifier: "Classifier", images: Any, *, top: int, tta: bool | None, neighbours: int
+    classifier: "Classifier",
+    images: Any,
+    *,
+    top: int = 5,
+    tta: bool | None = None,
+    neighbours: int = 0,
+    known_share: float | None = None,
+    set_level: float | None = None,
 ) -> Iterator[Prediction]:
     """Yield predictions for photos or for a cache; see `featcache.classifier.classifier.Classifier.stream`."""
     from featcache.classifier.scored.training_neighbours import training_neighbours
 
-    training = training_neighbours(classifier, neighbours)
-    near = None if training is None else (training, neighbours)
+    judge = judge_of(classifier, tta=tta, known_share=known_share, set_level=set_level)
+    judge = replace(judge, near=training_neighbours(classifier, neighbours), neighbours=neighbours)
     if (cache := cache_among(images)) is not None:
-        return stream_cached(classifier, cache, top=top, tta=tta, near=near)
-    predictor: Predictor = classifier._averaging(tta)
-    return (predictor if near is None else replace(predictor, near=near)).stream(images, top=top)
+        return stream_cached(classifier, cache, top=top, tta=tta, judge=judge)
+    return classifier._averaging(tta).stream(images, top=top, judge=judge)

@@ -120,6 +120,8 @@ def _write(
 
 def _stored(value: np.ndarray) -> np.ndarray:
     # Numbers of rows and labels, which a knn head remembers, stay whole numbers.
+    if value.dtype == np.float16:  # the sample of what was seen, which needs no more digits
+        return np.ascontiguousarray(value)
     kind = np.int32 if np.issubdtype(value.dtype, np.integer) else np.float32
     return np.ascontiguousarray(value, kind)
 

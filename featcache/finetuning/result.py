@@ -12,6 +12,7 @@ import numpy as np
 from featcache.backbones.finetuned import truncate_after, with_tensors
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.finishing import calibrate_and_score
+from featcache.classifier.known.knowledge import Knowledge
 from featcache.classifier.scored.seen import merge_seen, seen_images
 from featcache.core.display import SPLIT_WORDS, data_frame, html_table, percent, percents
 from featcache.finetuning.loop import Loop
@@ -144,6 +145,13 @@ class FineTuning:
         }
 
 
+OTHER_FEATURES = (
+    "fine-tuning has changed its features; to learn it on them, featcache extract PHOTOS --backbone CLASSIFIER, and "
+    "train a head on these"
+)
+"""Why a fine-tuned classifier does not know how far photos may lie from what it has seen."""
+
+
 def conclude(
     setup: FineTuningSetup,
     loop: Loop,
@@ -248,6 +256,7 @@ def _classifier(setup: FineTuningSetup, loop: Loop, start: Classifier) -> Classi
         fingerprint=recipe.fingerprint(start.layer),
         layer_weights_sha256=network.weights_sha256_to(start.layer),
         parameters=head,
+        known=Knowledge(no_familiarity=OTHER_FEATURES),
         metrics={},
         seen=seen,
     )

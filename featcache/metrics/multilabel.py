@@ -61,12 +61,13 @@ class LabelScore:
 class MultilabelEvaluation(MultilabelScores):
     """Multilabel scores with those of each label, `answers`.
 
-    `seen`, `note` and `retrieval` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    `seen`, `note`, `unlike` and `retrieval` as in `featcache.classifier.classifier.ClassifierEvaluation`.
     """
 
     answers: tuple[LabelScore, ...]
     seen: int | None = None
     note: str = ""
+    unlike: int | None = None
     retrieval: RetrievalScores | None = None
 
     def to_json(self) -> dict[str, Any]:

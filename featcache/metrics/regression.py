@@ -54,12 +54,13 @@ class TargetScore:
 class RegressionEvaluation(RegressionScores):
     """Regression scores with those of each target, `numbers`.
 
-    `seen` and `note` as in `featcache.classifier.classifier.ClassifierEvaluation`.
+    `seen`, `note` and `unlike` as in `featcache.classifier.classifier.ClassifierEvaluation`.
     """
 
     numbers: tuple[TargetScore, ...]
     seen: int | None = None
     note: str = ""
+    unlike: int | None = None
 
     def __repr__(self) -> str:
         return f"RegressionEvaluation({self._in_words()})"

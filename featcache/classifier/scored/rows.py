@@ -52,6 +52,8 @@ class ScoredRows:
         Why these rows, where it was not asked for and is not plain.
     views
         Number of views of each image whose mean was scored.
+    unlike
+        bool ``[n]``: which it would call unlike anything seen; ``None`` if it does not know how far that is.
     """
 
     cache: FeatureCache
@@ -61,6 +63,7 @@ class ScoredRows:
     labels: np.ndarray
     note: str = ""
     views: int = 1
+    unlike: np.ndarray | None = None
 
 
 def features_of(

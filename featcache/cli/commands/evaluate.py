@@ -208,7 +208,7 @@ def _answer_parts(evaluation: "MultilabelEvaluation", verbose: bool) -> list[Par
         for own in evaluation.answers
     ]
     head = f"{evaluation.split}: {score_text(MULTILABEL, evaluation.to_json())}, loss {evaluation.loss:.3f}"
-    return [head, "", Table(columns, rows, right=columns[1:])]
+    return [head, *_unlike(evaluation), "", Table(columns, rows, right=columns[1:])]
 
 
 def _number_parts(evaluation: "RegressionEvaluation", verbose: bool) -> list[Part]:
@@ -218,7 +218,7 @@ def _number_parts(evaluation: "RegressionEvaluation", verbose: bool) -> list[Par
         for own in evaluation.numbers
     ]
     head = f"{evaluation.split}: {score_text(REGRESSION, evaluation.to_json())}"
-    return [head, "", Table(columns, rows, right=columns[1:])]
+    return [head, *_unlike(evaluation), "", Table(columns, rows, right=columns[1:])]
 
 
 _PARTS: Mapping[str, Callable[[Any, bool], list[Part]]] = {
@@ -239,6 +239,7 @@ def _score_parts(evaluation: "Evaluation", rejection: "Rejection | None", *, vie
         f"  balanced accuracy {percent(evaluation.balanced_accuracy)}, macro F1 {percent(evaluation.f1_macro)}",
         *([f"  mean of {views} views of each image"] if views > 1 else []),
         *_known(rejection),
+        *_unlike(evaluation),
         "",
     ]
     rows = [
@@ -255,6 +256,15 @@ def _score_parts(evaluation: "Evaluation", rejection: "Rejection | None", *, vie
     columns = ("class", "precision", "recall", "95 % interval", "f1", "images")
     names = [c.name for c in evaluation.classes]
     return [*text, Table(columns, rows, right=columns[1:]), "", Confusion(names, evaluation.confusion)]
+
+
+def _unlike(evaluation: Any) -> list[str]:
+    """Return the line on how many of these photos would be called unlike anything seen."""
+    if evaluation.unlike is None:
+        return []
+    return [
+        f"  unlike      {evaluation.unlike} ({percent(evaluation.unlike / evaluation.count)}) anything seen"
+    ]
 
 
 def _known(rejection: "Rejection | None") -> list[str]:

@@ -201,7 +201,7 @@ def lines(done: "FineTuning", *, verbose: bool = False) -> list[str]:
 
 def parts(done: "FineTuning", *, verbose: bool = False) -> list[Part]:
     """Return what `lines` does, with a table, and with curves that only a terminal shows."""
-    from featcache.cli.commands.train_head import calibration_lines, unknown_lines
+    from featcache.cli.commands.train_head import calibration_lines, unknown_lines, unlike_lines
 
     made = done.classifier
     text: list[Part] = [f"{escaped(str(done.folder))}: {done.verdict}"]
@@ -210,7 +210,7 @@ def parts(done: "FineTuning", *, verbose: bool = False) -> list[Part]:
     text.append(f"  compared on the {SPLIT_WORDS.get(done.tuned.split, done.tuned.split)} images:")
     text.append(Table(COLUMNS, comparison_rows(done), right=COLUMNS[1:], indent=4))
     text += _curves(done.history)
-    text += unknown_lines(made.calibration)
+    text += unknown_lines(made.calibration) + unlike_lines(made)
     return text + (calibration_lines(made.calibration) if verbose else [])
 
 

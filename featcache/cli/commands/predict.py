@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,16 @@ def command(
     neighbours: Annotated[
         int, typer.Option(help="Nearest training photos to name for each photo; 0 for none.")
     ] = 0,
+    set_level: Annotated[
+        float | None,
+        typer.Option("--set", help="Also give the smallest set of classes that is right as often, as 0.95."),
+    ] = None,
+    known_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of photos like those seen that are not to be called unlike [default: 0.99]."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -87,8 +97,9 @@ def command(
             "--neighbours names training photos, and a backbone alone has none; leave it out, or search a cache: "
             "featcache similar CACHE PHOTO"
         )
+    judged: dict[str, float | None] = {"known_share": known_share, "set_level": set_level}
     source, images = _source(
-        paths, backbone, tta, weights=weights, image_size=image_size, transforms=transforms
+        paths, backbone, tta, judged, weights=weights, image_size=image_size, transforms=transforms
     )
     if copy_to is not None:
         require_apart(copy_to, images)
@@ -101,6 +112,7 @@ def command(
     shown = top or (1 if source.task == MULTICLASS else 5)
     files = PredictionFiles(source.task, source.classes, min(shown, len(source.classes)), csv, jsonl)
     files.neighbours = neighbours
+    files.sets = set_level is not None
     if copy_to is not None:
         from featcache.classifier.sorted_photos import SortedPhotos
 
@@ -128,7 +140,11 @@ class _Source:
 
 
 def _source(
-    paths: list[str], backbone: str | None, tta: bool | None, **options: str | None
+    paths: list[str],
+    backbone: str | None,
+    tta: bool | None,
+    judged: Mapping[str, float | None],
+    **options: str | None,
 ) -> tuple[_Source, list[str]]:
     """Return the classifier or backbone, and the paths of the photos; `options` are those of `backbone_predictor`."""
     if backbone is not None:
@@ -137,6 +153,11 @@ def _source(
         if tta:
             raise UsageError(
                 "--tta averages over the views that a classifier remembers; give its folder, no --backbone"
+            )
+        if any(share is not None for share in judged.values()):
+            raise UsageError(
+                "--set and --known-share are promises about photos like those that a classifier was trained on; give "
+                "its folder, no --backbone"
             )
         predictor = backbone_predictor(backbone, **options)
         return _Source(predictor.task, predictor.classes, predictor.stream), paths
@@ -160,11 +181,12 @@ def _source(
         return _Source(
             classifier.task,
             classifier.classes,
-            lambda photos, **asked: classifier.stream(cache, tta=tta, **asked),
+            lambda photos, **asked: classifier.stream(cache, tta=tta, **judged, **asked),
             names,
         ), images
     refuse_no_photo(folder, images)
-    return _Source(classifier.task, classifier.classes, partial(classifier.stream, tta=tta)), images
+    stream = partial(classifier.stream, tta=tta, **judged)
+    return _Source(classifier.task, classifier.classes, stream), images
 
 
 def _unread(*_: object) -> Any:
@@ -220,14 +242,20 @@ def _notes(
         said = [f"{escaped(name)} {count}" for name, count in largest[:_MOST_COUNTED]]
         more = [f"{len(largest) - _MOST_COUNTED} other classes"] if len(largest) > _MOST_COUNTED else []
         others = {
-            "unknown": sum(each.unknown for each in found),
+            "not sure": sum(each.unknown and not each.unlike for each in found),
+            "unlike anything seen": sum(each.unlike for each in found),
             "cannot be read": sum(each.error is not None for each in found),
         }
         said += more + [f"{name} {count}" for name, count in others.items() if count]
         console.note(f"{len(found)} photos: {', '.join(said)}")
     for text in files.lines():
         console.note(text)
-    if count := sum(each.unknown for each in found):
+    if count := sum(each.unlike for each in found):
+        console.note(
+            f"{count} of {len(found)} unknown: they lie farther from what the classifier was trained on than photos of "
+            "that kind do"
+        )
+    if count := sum(each.unknown and not each.unlike for each in found):
         console.note(
             f"{count} of {len(found)} unknown: their confidence is below the threshold that was chosen for the "
             "accuracy of train-head's --reject-accuracy"
@@ -280,6 +308,15 @@ def within(prediction: "Prediction", *, shown: int = 1, width: int = 0, columns:
 def _answer(prediction: "Prediction", shown: int) -> str:
     if prediction.error:
         return f"cannot be read ({escaped(prediction.error)})"
+    if prediction.set is None:
+        return _best(prediction, shown)
+    one_of = ", ".join(map(escaped, prediction.set)) or "no class is likely enough"
+    return f"{_best(prediction, shown)}  {{{one_of}}}"
+
+
+def _best(prediction: "Prediction", shown: int) -> str:
+    if prediction.unlike:
+        return "unknown (unlike anything seen)"
     if prediction.numbers is not None:
         pairs = zip(prediction.classes, prediction.numbers, strict=True)
         return ", ".join(f"{escaped(name)} {number:.6g}" for name, number in pairs)
@@ -287,7 +324,13 @@ def _answer(prediction: "Prediction", shown: int) -> str:
     ranking = ", ".join(f"{escaped(name)} {percent(share)}" for name, share in pairs)
     if prediction.answers is not None:
         return f"{escaped(', '.join(prediction.answers)) or 'none'}  ({ranking})"
-    return f"unknown ({ranking}?)" if prediction.unknown else ranking
+    return f"unknown (not sure: {_between(prediction)})" if prediction.unknown else ranking
+
+
+def _between(prediction: "Prediction") -> str:
+    """Return the two classes that a photo may be of, with their probabilities."""
+    pairs = zip(prediction.classes[:2], prediction.probabilities, strict=False)
+    return " or ".join(f"{escaped(name)} {percent(share)}" for name, share in pairs)
 
 
 def lines(predictions: "Sequence[Prediction]", *, shown: int = 1) -> list[str]:

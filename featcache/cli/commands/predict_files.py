@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from featcache.classifier.sorted_photos import SortedPhotos
 
 LABELS_BETWEEN = "|"
-"""Stands between the labels of one photo in a table."""
+"""Stands between the labels of one photo in a table, and between the classes of its set."""
+
+_LAST = ("unknown", "error", "unlike")
 
 
 def prediction_json(prediction: "Prediction") -> dict[str, Any]:
@@ -50,6 +52,8 @@ class PredictionFiles:
         Puts photos into folders; ``None`` for none.
     neighbours
         Number of training photos in a row of the table.
+    sets
+        Whether predictions have sets of classes.
     """
 
     task: str
@@ -59,6 +63,7 @@ class PredictionFiles:
     jsonl: Path | None = None
     sorter: "SortedPhotos | None" = None
     neighbours: int = 0
+    sets: bool = False
     count: int = 0
     _open: ExitStack = field(default_factory=ExitStack)
     _files: dict[str, GrowingFile] = field(default_factory=dict)
@@ -111,15 +116,22 @@ class PredictionFiles:
 
     def _columns(self) -> list[str]:
         if self.task == REGRESSION:
-            return ["file", *self.classes, "error"]
+            return ["file", *self.classes, "error", "unlike"]
         ranks = ["", *(f"_{rank}" for rank in range(2, self.shown + 1))]
         ranking = [f"{what}{rank}" for rank in ranks for what in ("class", "probability")]
-        return ["file", *(["labels"] if self.task == MULTILABEL else []), *ranking, "unknown", "error"]
+        return [
+            "file",
+            *(["labels"] if self.task == MULTILABEL else []),
+            *ranking,
+            *_LAST,
+            *(["set"] if self.sets else []),
+        ]
 
     def _cells(self, prediction: "Prediction") -> list[Any]:
+        unlike = None if prediction.error else prediction.unlike
         if self.task == REGRESSION:
             numbers = prediction.numbers or [None] * len(self.classes)
-            return [prediction.id, *numbers, prediction.error]
+            return [prediction.id, *numbers, prediction.error, unlike]
         pairs = list(zip(prediction.classes, prediction.probabilities, strict=True))[: self.shown]
         pairs += [(None, None)] * (self.shown - len(pairs))  # type: ignore[list-item]
         labels = LABELS_BETWEEN.join(prediction.answers or ())
@@ -130,6 +142,8 @@ class PredictionFiles:
             *(cell for pair in pairs for cell in pair),
             unknown,
             prediction.error,
+            unlike,
+            *([LABELS_BETWEEN.join(prediction.set or ())] if self.sets else []),
         ]
 
     def _near_columns(self) -> list[str]:

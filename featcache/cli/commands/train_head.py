@@ -118,11 +118,14 @@ def _widths(text: str) -> tuple[int, ...]:
 
 def to_json(classifier: "Classifier", output: Path) -> dict[str, Any]:
     """Return a trained classifier as plain JSON values."""
+    from featcache.classifier.known.stored import known_document
+
     return {
         "classifier": str(output),
         "metrics": dict(classifier.metrics),
         "warnings": list(classifier.training["warnings"]),
         "calibration": classifier.calibration.to_json(),
+        "known": known_document(classifier.known),
         "training": dict(classifier.training),
     }
 
@@ -174,7 +177,7 @@ def parts(classifier: "Classifier", output: Path, *, verbose: bool = False) -> l
         text.append(f"  views       learnt from {learnt} of {recipe['count']}; measured on {measured}")
     if (floor := training["image_floor"]) is not None:
         text.append(f"  colours     alone would get {percent(floor)} of the validation photos right")
-    text += unknown_lines(classifier.calibration)
+    text += unknown_lines(classifier.calibration) + unlike_lines(classifier)
     return text + (detail_lines(classifier) if verbose else [])
 
 
@@ -263,6 +266,20 @@ def unknown_lines(calibration: "Calibration") -> list[str]:
     others = "the others" if kept.coverage < 1 else "the answers"
     right = "" if kept.accuracy is None else f"; {percent(kept.accuracy)} of {others} are right"
     return [f'  unknown     {who} would be answered "unknown"{right}']
+
+
+def unlike_lines(classifier: "Classifier") -> list[str]:
+    """Return a line on whether photos may be answered to be unlike anything seen, in words."""
+    known = classifier.known
+    if why := known.why_never_unlike():
+        return [f"  unlike      is never answered: {why}"]
+    from featcache.classifier.known.familiarity import KNOWN_SHARE
+
+    count = known.familiarity.distances.count if known.familiarity else 0
+    return [
+        f"  unlike      anything seen, about 1 of {round(1 / (1 - KNOWN_SHARE))} photos like these would be called, "
+        f"and whatever lies as far (measured on {count} photos that were held out)"
+    ]
 
 
 def calibration_lines(calibration: "Calibration") -> list[str]:

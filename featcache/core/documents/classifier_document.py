@@ -64,6 +64,16 @@ CALIBRATION = Record(
     }
 )
 
+KNOWN = Record(
+    {
+        "distances": Maybe(Whole(1)),
+        "right": Maybe(Whole(1)),
+        "no_familiarity": Text(),
+        "no_sets": Text(),
+    }
+)
+"""Of how many held-out rows there are distances, and probabilities of the right class; why either is missing."""
+
 TRAINING = Record(
     {},
     {
@@ -115,6 +125,7 @@ CLASSIFIER = DocumentFormat(
         {
             "task": Text(choices=TASKS),
             "calibration": Maybe(CALIBRATION),
+            "known": Maybe(KNOWN),
             "layer_weights_sha256": SHA256,  # of the stages as far as the layer
             "backbone_sha256": SHA256,  # of the file of its own backbone
             "document_sha256": ANYTHING,
