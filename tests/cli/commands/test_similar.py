@@ -103,5 +103,6 @@ def test_multilabel_is_scored_and_regression_refused(cli, here):
         train_head(cache, **how, output=here / task)
     found = value_of(cli("evaluate", "answers", "--retrieval", "--json"))["retrieval"]
     assert set(found["recall"]) == {"1", "5", "10"}
+    assert "retrieval" not in value_of(cli("evaluate", "numbers", "--json"))
     ran = cli("evaluate", "numbers", "--retrieval")
     assert "this classifier's task is regression; leave it out" in ran.err
