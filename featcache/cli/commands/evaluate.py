@@ -107,7 +107,8 @@ def command(
             retrieval=retrieval,
             on_progress=on_progress,
         )
-    search = retrieval_lines(evaluation.retrieval) if retrieval else []
+    found = evaluation.retrieval if retrieval else None
+    search = [] if found is None else retrieval_lines(found)
     console.result(evaluation.to_json(), [*parts(evaluation, verbose=verbose), *search])
     count = None if errors is None else evaluation.write_errors(errors)  # last: it may fail, scores are there
     if evaluation.note:
