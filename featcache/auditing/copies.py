@@ -15,8 +15,8 @@ from featcache.core.display import counted
 from featcache.core.progress import OnProgress, Progress
 from featcache.splits.copies import Joined, grouped_copies
 
-MOST_COMPARED = 50_000
-"""Pairs of pictures that are compared at most, the nearest first: a few minutes."""
+MOST_COMPARED = 20_000
+"""Pairs of pictures that are compared at most, the nearest first: about two minutes."""
 
 _MEANING = (
     "Two kinds of evidence: the distance of the features over the distance that is usual around them, and the "

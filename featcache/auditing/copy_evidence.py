@@ -20,6 +20,9 @@ SAME_COLOURS = 0.25
 LIKE_COLOURS = 0.7
 """The same, below which they are worth a look."""
 
+SUSPICIOUS = 0.7
+"""Distance of features over the usual one above which rows are copies if their pictures say so, and else nothing."""
+
 NEAR = 0.5
 """Distance of features over the usual one below which rows are worth a look that have nothing but features."""
 
@@ -182,9 +185,9 @@ def judge(ratio: float, colours: tuple[float, float, bool] | None, alike: Likene
     relative = None if colours is None else colours[1]
     if alike is None or alike.flat:
         return _without_pictures(ratio, colours, seen=alike is not None)
-    if alike.agreement < ALIKE:
-        return None
     certain = alike.agreement >= SURE
+    if not certain and (alike.agreement < ALIKE or ratio > SUSPICIOUS):
+        return None
     relation = alike.relation()
     if certain and not alike.cropped and colours is not None and colours[0] > RECOLOURED:
         relation = "mirrored and recoloured" if alike.mirrored else "recoloured"
@@ -197,7 +200,7 @@ def _without_pictures(
     if colours is None:
         return Verdict(False, "nearly the same", ratio) if ratio <= NEAR else None
     _, relative, mirrored = colours
-    if relative > LIKE_COLOURS:
+    if relative > LIKE_COLOURS or ratio > SUSPICIOUS:
         return None
     # Two blank walls have one colour: where the pictures were seen and show nothing, colours prove nothing.
     certain = relative <= SAME_COLOURS and not seen

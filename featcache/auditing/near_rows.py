@@ -8,10 +8,10 @@ import numpy as np
 SMALL = 8192
 """Up to so many rows all are compared in all dimensions; of more, each is measured against so many drawn ones."""
 
-RATIO = 0.7
+RATIO = 0.8
 """Distance of a pair over the distance that is usual around it, below which it is looked at."""
 
-SLACK = 1.25
+SLACK = 1.1
 """Factor on `RATIO` for distances that were estimated in fewer dimensions, before the exact ones are computed."""
 
 NEIGHBOUR = 10
@@ -82,7 +82,7 @@ def near_pairs(
     axes, and 96 drawn directions for what these leave (Johnson & Lindenstrauss, 1984), in blocks of the upper triangle;
     pairs within `SLACK` of the bound are computed again in all dimensions. Estimates stray by 4 % (one standard
     deviation) with features of photographs and by 6 % with noise of equal strength in all directions: a pair right at
-    the bound may be missed, one well below it is not. Of a row with more than 32 such pairs in one block of 8,192 rows
+    the bound may be missed, one at 0.7 is not. Of a row with more than 32 such pairs in one block of 8,192 rows
     the nearest 32 are kept.
     """
     count = len(places)

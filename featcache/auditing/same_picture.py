@@ -15,7 +15,7 @@ SIDE = 64
 """Side of the small images in pixels: every picture is squeezed to a square, so that one that was resized is alike."""
 
 SURE = 0.9
-"""Agreement from which two pictures are called one. Of 720 altered copies none had less than 0.95; of pairs of other
+"""Agreement from which two pictures are called one. Of 480 altered copies none had less than 0.95; of pairs of other
 photos of one subject the nearest had 0.88 (``benchmarks/audit_copies.py``)."""
 
 ALIKE = 0.6

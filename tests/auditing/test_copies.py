@@ -8,6 +8,8 @@ from helpers.audited_photos import AuditedPhotos, cropped, encoded, mirrored, sc
 from PIL import Image
 
 from featcache.auditing.copies import find_copies
+from featcache.auditing.copy_evidence import judge
+from featcache.auditing.same_picture import Likeness
 
 
 def audited(
@@ -20,9 +22,9 @@ def audited(
     """Return different photos, ``train/0`` and on, and copies: of which of them, and as what bytes."""
     random = np.random.default_rng(0)
     pictures = {f"train/{seed}": encoded(scene(seed)) for seed in range(others)}
-    features = random.standard_normal((others, 32))
+    features = random.standard_normal((others, 128))
     pictures |= {name: data for name, (_, data) in copies.items()}
-    near = [features[of] + 0.15 * random.standard_normal(32) for of, _ in copies.values()]
+    near = [features[of] + 0.15 * random.standard_normal(128) for of, _ in copies.values()]
     given = [(labels or {}).get(name, 0) for name in pictures]
     return AuditedPhotos(pictures, np.concatenate([features, *([near] if near else [])]), given, **more)
 
@@ -208,3 +210,24 @@ class _Empty:
 
     def label_of(self, place: int) -> str:
         raise IndexError(place)
+
+
+def alike_to(agreement: float) -> Likeness:
+    return Likeness(agreement, mirrored=False, scale=(1, 1), shift=(0, 0), resized=False)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "agreement", "certain"),
+    [(0.5, 0.95, True), (0.78, 0.95, True), (0.5, 0.7, False), (0.78, 0.7, None), (0.5, 0.3, None)],
+)
+def test_the_farther_the_features_the_more_pictures_have_to_say(
+    ratio: float, agreement: float, certain: bool | None
+) -> None:
+    verdict = judge(ratio, None, alike_to(agreement))
+    assert certain == (None if verdict is None else verdict.certain)
+
+
+@pytest.mark.parametrize(("ratio", "certain"), [(0.5, True), (0.78, None)])
+def test_colours_alone_are_asked_of_near_features_only(ratio: float, certain: bool | None) -> None:
+    verdict = judge(ratio, (0.01, 0.05, False), None)
+    assert certain == (None if verdict is None else verdict.certain)
