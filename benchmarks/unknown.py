@@ -211,8 +211,8 @@ def promises(path: Path, layer: str, draws: int, levels: tuple[float, ...]) -> I
     for level in levels:
         yield (
             f"sets of {level:g}: {100 * covered[level] / count:.2f} % of {count} hold the right class, "
-            f"{sizes[level]:.2f} classes on average; {sum(per_draw[level])} of {draws} draws within the 95 % interval of "
-            "what is promised"
+            f"{sizes[level]:.2f} classes on average; {sum(per_draw[level])} of {draws} draws within the 95 % interval "
+            "of what is promised"
         )
 
 
