@@ -193,7 +193,9 @@ def test_train_head_as_text(cli, trained, tmp_path):
     assert scores[3] == "  colours     alone would get 100.0 % of the validation photos right"
     assert scores[4:] == [
         "  unknown     is never answered: 27 rows are too few to show that 95 % are right; 52 without a mistake "
-        "would do"
+        "would do",
+        "  unlike      is never answered: 9 held-out photos are too few to promise that 99.0 % of photos like them are "
+        "recognised; 99 would do",
     ]
     *_, warning, hint, look = ran.err.splitlines()
     assert warning.startswith(
@@ -204,7 +206,7 @@ def test_train_head_as_text(cli, trained, tmp_path):
         f"next: featcache evaluate {folder}  (class by class), then featcache predict {folder} PHOTO…"
     )
     assert look == f"to see it: featcache report {folder}"
-    more = cli("train-head", trained.cache, "-v", "-o", folder, *FAST).out.splitlines()[6:]
+    more = cli("train-head", trained.cache, "-v", "-o", folder, *FAST).out.splitlines()[7:]
     assert re.fullmatch(r"  loss        validation \d\.\d{3}, test \d\.\d{3}", more[0])
     assert re.fullmatch(r"  calibrated  .*calibration error .* on 27 photos that were held out", more[1])
     replaced = cli("train-head", trained.cache, "-o", tmp_path / "head", *FAST)
@@ -243,14 +245,18 @@ def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
         f'  unknown     {_of_100(1 - kept.coverage)} would be answered "unknown"; {100 * kept.accuracy:.1f} % of '
         f"{'the others' if kept.coverage < 1 else 'the answers'} are right"
     )
-    assert lines[6:] == [
+    assert lines[5] == (
+        "  unlike      anything seen, about 1 of 100 photos like these would be called, and whatever lies as far "
+        "(measured on 120 photos that were held out)"
+    )
+    assert lines[7:] == [
         f"  calibrated  temperature {calibration.temperature:.2f}; calibration error "
         f"{100 * calibration.error_before:.1f} % → {100 * calibration.error_after:.1f} % on 280 photos that were held "
         "out",
         f"  threshold   a confidence of {100 * kept.threshold:.1f} %; of what is above, at least "
         f"{100 * kept.lower:.1f} % is right",
     ]
-    assert cli(*unsure, "--reject-accuracy", "0.8").out.splitlines()[3:] == lines[3:5]
+    assert cli(*unsure, "--reject-accuracy", "0.8").out.splitlines()[3:] == lines[3:6]
     never = cli(*unsure, "--reject-accuracy", "0.99").out.splitlines()[4]
     assert never.startswith(
         "  unknown     is never answered: not even the surest of 280 rows show that 99 % are right"
@@ -330,10 +336,11 @@ def test_predict_says_unknown_and_what_it_would_have_guessed(cli, trained, tmp_p
     ran = cli("predict", folder, *files)
     for line, file, p in zip(ran.out.splitlines(), files, plain, strict=True):
         guess = f"{p.classes[0]} {100 * p.probabilities[0]:.1f} %"
-        assert line == f"{file}  " + (f"unknown ({guess}?)" if p.probabilities[0] < middle else guess)
+        unsure = f"unknown (not sure: {guess} or {p.classes[1]} {100 * p.probabilities[1]:.1f} %)"
+        assert line == f"{file}  " + (unsure if p.probabilities[0] < middle else guess)
     count = sum(p.probabilities[0] < middle for p in plain)
     counted, told = ran.err.splitlines()
-    assert counted.endswith(f", unknown {count}")
+    assert counted.endswith(f", not sure {count}")
     assert told.startswith(
         f"{count} of 12 unknown: their confidence is below the threshold that was chosen for the accuracy"
     )

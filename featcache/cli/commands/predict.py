@@ -97,7 +97,8 @@ def command(
             "--neighbours names training photos, and a backbone alone has none; leave it out, or search a cache: "
             "featcache similar CACHE PHOTO"
         )
-    judged: dict[str, float | None] = {"known_share": known_share, "set_level": set_level}
+    shares = {"known_share": known_share, "set_level": set_level}
+    judged = {name: share for name, share in shares.items() if share is not None}
     source, images = _source(
         paths, backbone, tta, judged, weights=weights, image_size=image_size, transforms=transforms
     )
@@ -143,7 +144,7 @@ def _source(
     paths: list[str],
     backbone: str | None,
     tta: bool | None,
-    judged: Mapping[str, float | None],
+    judged: Mapping[str, float],
     **options: str | None,
 ) -> tuple[_Source, list[str]]:
     """Return the classifier or backbone, and the paths of the photos; `options` are those of `backbone_predictor`."""
@@ -154,7 +155,7 @@ def _source(
             raise UsageError(
                 "--tta averages over the views that a classifier remembers; give its folder, no --backbone"
             )
-        if any(share is not None for share in judged.values()):
+        if judged:
             raise UsageError(
                 "--set and --known-share are promises about photos like those that a classifier was trained on; give "
                 "its folder, no --backbone"

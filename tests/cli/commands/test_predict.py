@@ -140,15 +140,15 @@ def test_a_table_and_json_lines(cli, trained, want, known):
     assert "all.csv: 12 photos\nall.jsonl: 12 photos" in ran.err
     with Path("all.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    columns = ["file", "class", "probability", "class_2", "probability_2", "unknown", "error"]
+    columns = ["file", "class", "probability", "class_2", "probability_2", "unknown", "error", "unlike"]
     for row, each in zip(rows, want, strict=True):
         assert list(row) == columns
         if each.error:
-            assert list(row.values()) == [each.id, "", "", "", "", "", each.error]
+            assert list(row.values()) == [each.id, "", "", "", "", "", each.error, ""]
             continue
         assert (row["file"], row["class"], row["class_2"]) == (each.id, *each.classes[:2])
         assert float(row["probability"]) == pytest.approx(each.probabilities[0], rel=1e-4)
-        assert (row["unknown"], row["error"]) == ("false", "")
+        assert (row["unknown"], row["error"], row["unlike"]) == ("false", "", "false")
     lines = [json.loads(line) for line in Path("all.jsonl").read_text().splitlines()]
     again = cli("predict", trained.folder, "new", "--top", 2, "--json").result["predictions"]
     assert lines == again
