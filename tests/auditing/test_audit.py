@@ -44,7 +44,7 @@ def test_lists_are_made_told_and_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"only": "wrong-label"}, UnknownNameError, r"no list 'wrong-label'; did you mean wrong-labels"),
+        ({"only": "wrong-label"}, UnknownNameError, r"no list 'wrong-label'; did you mean 'wrong-labels'\?"),
         ({"only": []}, UsageError, "only names no list; expected some of wrong-labels"),
         ({"only": "groups"}, UsageError, "the list groups cannot be made: no photo has a group"),
         ({"layer": "pol"}, UnknownNameError, "holds no layer 'pol'"),
@@ -86,6 +86,15 @@ def test_without_cleanlab_the_extra_is_named(tmp_path: Path, monkeypatch: pytest
 # The effect -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads by nearest neighbours in the place of the default one, which takes seconds to compile."""
+    from featcache.classifier import train_head as module
+
+    real = module.train_head
+    monkeypatch.setattr(module, "train_head", lambda *given, **named: real(*given, head="knn", **named))
+
+
 def test_the_effect_is_judged_on_photos_that_are_no_suspects(tmp_path: Path) -> None:
     cache, wrong = flipped_cache(tmp_path / "a.h5", 240, 0.1)
     found = audit(cache, only="wrong-labels", effect=True)
@@ -101,7 +110,7 @@ def test_the_effect_is_judged_on_photos_that_are_no_suspects(tmp_path: Path) -> 
     assert len(wrong) >= len(suspects) > 0
 
 
-def test_many_wrong_labels_matter(tmp_path: Path) -> None:
+def test_many_wrong_labels_matter(tmp_path: Path, neighbours: None) -> None:
     """With most of a class labelled as another, leaving these out is seen in the accuracy."""
     features, labels = made_classes(300)
     given = labels.copy()
@@ -118,7 +127,7 @@ def test_many_wrong_labels_matter(tmp_path: Path) -> None:
     assert "leaving them out helps" in effect.finding
 
 
-def test_without_a_split_to_judge_by_a_fifth_is_held_out(tmp_path: Path) -> None:
+def test_without_a_split_to_judge_by_a_fifth_is_held_out(tmp_path: Path, neighbours: None) -> None:
     features, labels = made_classes(200)
     cache = feature_cache(tmp_path / "a.h5", features, labels, ["train"] * 200)
     entry = Suspect(3, cache.ids[3], "ant", "train", 1.0, "", certain=True, leave_out=(3,))

