@@ -3,9 +3,9 @@
 The labels of a cache's training rows are hidden; each contender asks for some, a logistic head learns from them, more
 are asked for, and all test (or validation) rows judge it. The contenders:
 
-- ``suggest``: what featcache does, `typical` without a head and `unsure` with one
-  (`featcache.labelling.representatives`);
-- ``typical``: TypiClust at every size; ``coverage``: ProbCover (Yehuda et al., 2022), with the radius within which
+- ``suggest``: what featcache does (`featcache.labelling.representatives`); ``typical``: the same without asking a head how
+  sure it is, TypiClust at every size;
+- ``k-means``: the nearest to each of as many weighted means (Zhdanov, 2019, over all photos); ``coverage``: ProbCover (Yehuda et al., 2022), with the radius within which
   clusters of twice as many as classes are 95 % pure;
 - ``margin``, ``entropy``: the most uncertain; ``badge``: k-means++ over the gradients of the last layer (Ash et al.,
   2020), the outer products of errors and features, whose distances factorise; ``core-set``: the farthest from all
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
 from featcache.cache import FeatureCache
@@ -35,7 +36,7 @@ from featcache.heads.probabilities import softmax
 from featcache.heads.scaling import divisors, unit_length
 from featcache.heads.usual_settings import DECAY, DECAY_ROWS
 from featcache.labelling.pool import Left, read_pool
-from featcache.labelling.representatives import typical, unsure
+from featcache.labelling.representatives import representatives
 from featcache.labelling.uncertainty import uncertainty
 from featcache.metrics.intervals import mean_interval
 
@@ -84,13 +85,23 @@ def by_chance(material: Material, state: State, count: int) -> np.ndarray:
 
 def by_type(material: Material, state: State, count: int) -> np.ndarray:
     own = material.vectors[state.free], material.vectors[state.labelled]
-    return typical(*own, count, seed=state.seed).places
+    return representatives(*own, count, seed=state.seed).places
 
 
 def suggested(material: Material, state: State, count: int) -> np.ndarray:
+    own = material.vectors[state.free], material.vectors[state.labelled]
     weight = uncertainty(_probabilities(state), MULTICLASS)
-    assert weight is not None
-    return unsure(material.vectors[state.free], weight, count, seed=state.seed).places
+    return representatives(*own, count, weight=weight, seed=state.seed).places
+
+
+def by_weighted_means(material: Material, state: State, count: int) -> np.ndarray:
+    weight = uncertainty(_probabilities(state), MULTICLASS)
+    vectors = material.vectors[state.free]
+    found = KMeans(count, max_iter=50, random_state=state.seed).fit(vectors, sample_weight=weight)
+    distance, taken = np.asarray(found.transform(vectors)), []
+    for column in distance.T:
+        taken.append(next(int(place) for place in np.argsort(column) if place not in taken))
+    return np.array(taken)
 
 
 def by_margin(material: Material, state: State, count: int) -> np.ndarray:
@@ -153,10 +164,8 @@ _RADII: dict[int, np.ndarray] = {}
 def within_radius(material: Material) -> np.ndarray:
     """Return bool ``[N, N]``: which photos cover which."""
     if id(material) not in _RADII:
-        from sklearn.cluster import KMeans
-
         h = material.vectors
-        groups = KMeans(2 * material.classes, n_init=1, random_state=0).fit(h).labels_
+        groups = np.asarray(KMeans(2 * material.classes, random_state=0).fit(h).labels_)
         squares = np.sum(h**2, axis=1)
         distance = np.sqrt((squares[:, None] + squares - 2 * h @ h.T).clip(0))
         near = distance < 0
@@ -179,13 +188,14 @@ CONTENDERS: Mapping[str, Contender] = {
     "random": by_chance,
     "suggest": suggested,
     "typical": by_type,
+    "k-means": by_weighted_means,
     "coverage": by_coverage,
     "margin": by_margin,
     "entropy": by_entropy,
     "badge": by_gradient,
     "core-set": farthest,
 }
-ON_THE_WAY = ("random", "suggest", "typical", "margin", "badge")
+ON_THE_WAY = ("random", "suggest", "typical", "k-means", "margin", "badge")
 """Those whose way to 90 % is followed."""
 NEED_NO_HEAD = ("random", "typical", "coverage", "core-set")
 

@@ -1,14 +1,11 @@
 """Which of many photos to label: few that stand for the others, as vectors, without regard to where they come from.
 
-Two rules, chosen by the simulation in ``benchmarks/suggest.py``:
-
-- `unsure`: photos are divided into as many clusters as are asked for, in which each counts by how unsure the classifier
-  is of it, and the photo nearest to each centre is taken. Photos that a classifier is sure of move no centre, and two
-  that are alike are in one cluster: so the batch is uncertain *and* diverse (weighted k-means of Zhdanov, "Diverse
-  mini-batch active learning", 2019, https://arxiv.org/abs/1901.05954, over all photos instead of the most uncertain).
-- `typical`: of as many clusters as there will be labelled photos, those without one, the largest first, each by the
-  photo that the others crowd around (TypiClust; Hacohen et al., "Active learning on a budget", ICML 2022,
-  https://arxiv.org/abs/2202.02794): for the very start, where there is no classifier to be unsure.
+Photos, labelled ones included, are divided into as many clusters as there will be labels. Those come first that hold most
+of what is not known: the sum of how unsure a classifier is of their photos, divided by one more than the labels that
+they hold. Of each, the photo is taken that the others crowd around. Where no classifier says how sure it is, every photo
+counts the same, and this is TypiClust (Hacohen et al., "Active learning on a budget", ICML 2022,
+https://arxiv.org/abs/2202.02794); with one, a batch is uncertain *and* diverse, and no photo is an odd one. Chosen by the
+simulation in ``benchmarks/suggest.py``.
 """
 
 import warnings
@@ -17,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 CLUSTERS = 500
-"""Clusters at most, as in TypiClust: where more photos are asked for, several are taken of each."""
+"""Clusters at most, as in TypiClust: where there are more labels, several are taken of each."""
+FITTED = 20_000
+"""Photos that clusters are computed from, at most; all are divided among them."""
 NEIGHBOURS = 20
 """Neighbours whose mean distance says how typical a photo is."""
 SEEN = 4096
@@ -43,28 +42,10 @@ class Chosen:
     stand_for: np.ndarray
 
 
-def unsure(vectors: np.ndarray, weight: np.ndarray, count: int, *, seed: int = 0) -> Chosen:
-    """Choose photos that a classifier is unsure of and that are unlike each other.
-
-    Parameters
-    ----------
-    vectors
-        float32 ``[M, P]``, M at least 1.
-    weight
-        float ``[M]``, 0 or above: how unsure it is of each; see `featcache.labelling.uncertainty.uncertainty`.
-    count
-        How many; at most all.
-    seed
-        Of the first centres.
-    """
-    weight = np.maximum(np.asarray(weight, np.float64), _LEAST)
-    clusters, distance = _clusters(vectors, min(count, CLUSTERS), seed, weight)
-    mass = np.bincount(clusters, weight)
-    return _in_turns(clusters, distance, np.argsort(-mass, kind="stable"), min(count, len(vectors)))
-
-
-def typical(vectors: np.ndarray, known: np.ndarray, count: int, *, seed: int = 0) -> Chosen:
-    """Choose photos that are typical of what no labelled photo stands for.
+def representatives(
+    vectors: np.ndarray, known: np.ndarray, count: int, *, weight: np.ndarray | None = None, seed: int = 0
+) -> Chosen:
+    """Choose photos that stand for many others of which little is known.
 
     Parameters
     ----------
@@ -74,19 +55,21 @@ def typical(vectors: np.ndarray, known: np.ndarray, count: int, *, seed: int = 0
         float32 ``[L, P]``: the labelled photos.
     count
         How many; at most all.
+    weight
+        float ``[M]``, 0 or above: how unsure a classifier is of each (`featcache.labelling.uncertainty.uncertainty`);
+        by default all count the same.
     seed
         Of the first centres.
     """
     count = min(count, len(vectors))
-    both = np.concatenate([vectors, known]).astype(np.float32)
-    clusters, _ = _clusters(both, min(count + len(known), CLUSTERS), seed)
-    total = clusters.max() + 1
-    own = clusters[: len(vectors)]
+    weight = np.ones(len(vectors)) if weight is None else np.maximum(weight, _LEAST)
+    clusters = _clusters(np.concatenate([vectors, known]), min(count + len(known), CLUSTERS), seed)
+    total, own = int(clusters.max()) + 1, clusters[: len(vectors)]
     size = np.bincount(own, minlength=total)
-    labelled = np.bincount(clusters[len(vectors) :], minlength=total)
-    order = np.lexsort((-size, labelled))
+    labels = np.bincount(clusters[len(vectors) :], minlength=total)
+    order = np.argsort(-np.bincount(own, weight, total) / (1 + labels), kind="stable")
     order = order[size[order] > 0]
-    # Clusters are asked for what they can give within the count: the neighbours of others cost time for nothing.
+    # Only clusters of which a photo may be taken are looked into.
     isolation = np.full(len(vectors), np.inf)
     random = np.random.default_rng(seed)
     for cluster in order[:count].tolist():
@@ -95,20 +78,19 @@ def typical(vectors: np.ndarray, known: np.ndarray, count: int, *, seed: int = 0
     return _in_turns(own, isolation, order, count)
 
 
-def _clusters(
-    vectors: np.ndarray, count: int, seed: int, weight: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cluster of each row, int ``[M]``, and its distance to the centre, float64 ``[M]``."""
+def _clusters(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return the cluster of each row, int ``[M]``."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    count = min(count, len(vectors))
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    some = vectors
+    if len(vectors) > FITTED:
+        some = vectors[np.random.default_rng(seed).choice(len(vectors), FITTED, replace=False)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different photos than clusters
-        found = KMeans(count, max_iter=50, random_state=seed).fit(vectors, sample_weight=weight)
-    clusters = np.asarray(found.labels_, np.int64)
-    centres = found.cluster_centers_[clusters]
-    return clusters, np.linalg.norm(vectors - centres, axis=1).astype(np.float64)
+        found = KMeans(min(count, len(some)), max_iter=50, random_state=seed).fit(some)
+    return np.asarray(found.predict(vectors), np.int64)
 
 
 def _isolation(vectors: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -19,7 +19,7 @@ from featcache.datasets.found_photos import FoundPhotos, find_photos
 from featcache.errors import UsageError
 from featcache.labelling.label_table import labelled_in, require_table
 from featcache.labelling.pool import Pool, read_pool, unlabelled_rows
-from featcache.labelling.representatives import Chosen, typical, unsure
+from featcache.labelling.representatives import Chosen, representatives
 from featcache.labelling.suggestions import Suggestion, Suggestions, files_of
 from featcache.labelling.uncertainty import in_words, shown_values, uncertainty
 
@@ -42,9 +42,9 @@ def suggest(
 ) -> Suggestions:
     """Suggest which photos to label next.
 
-    With a classifier, photos that it is unsure of and that are unlike each other; at the very start, without one,
-    photos that are typical of many others (`featcache.labelling.representatives`). Photos that are labelled already
-    are never suggested, nor is an image twice.
+    With a classifier, photos that stand for many of which it is unsure and that are unlike each other; at the very
+    start, without one, photos that are typical of many others (`featcache.labelling.representatives`). Photos that are
+    labelled already are never suggested, nor is an image twice.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def suggest(
     )
     notes += _notes(pool, known, count)
     weight = None if known is None or pool.values is None else uncertainty(pool.values, known.task)
-    chosen = _choose(pool, weight, count, seed)
+    chosen = representatives(pool.vectors, pool.known, count, weight=weight, seed=seed)
     return Suggestions(
         photos=_suggestions(opened, pool, known, weight, chosen),
         cache=str(opened.path),
@@ -198,15 +198,9 @@ def _notes(pool: Pool, classifier: Classifier | None, count: int) -> list[str]:
     return notes
 
 
-def _choose(pool: Pool, weight: np.ndarray | None, count: int, seed: int) -> Chosen:
-    if weight is None:
-        return typical(pool.vectors, pool.known, count, seed=seed)
-    return unsure(pool.vectors, weight, count, seed=seed)
-
-
 def _words(weight: np.ndarray | None, classifier: Classifier | None) -> str:
     if weight is not None:
-        return "photos that the classifier is unsure of, unlike each other, each for others that are like it"
+        return "typical photos, unlike each other, of many that the classifier is unsure of"
     why = "" if classifier is None else ", as numbers do not say how sure they are"
     return f"photos that are typical of many others without a label{why}"
 

@@ -66,7 +66,7 @@ class Suggestions:
     cache
         Path of the cache.
     method
-        ``"unsure"`` or ``"typical"``; see `featcache.labelling.representatives`.
+        ``"unsure"`` where a classifier said how sure it is, else ``"typical"``.
     words
         How they were chosen, as a sentence.
     unlabelled

@@ -9,7 +9,7 @@ from featcache.errors import Interrupted
 from helpers.fake_network import FakeNetwork
 
 
-def extract(photos: Path, target: Path, **options):
+def extract(photos: Path | str, target: Path, **options):
     return featcache.extract(photos, backbone=FakeNetwork(), output=target, workers=1, **options)
 
 

@@ -105,6 +105,8 @@ def test_blocks_change_nothing(tmp_path, monkeypatch):
     seen = []
     parts = read_pool(cache, "pool", np.arange(33), *read, classifier=classifier, on_progress=seen.append)
     np.testing.assert_allclose(parts.vectors, whole.vectors, atol=1e-6)
+    assert parts.values is not None
+    assert whole.values is not None
     np.testing.assert_allclose(parts.values, whole.values, atol=1e-6)
     np.testing.assert_allclose(whole.values, classifier.values(cache.features(np.arange(33))), atol=1e-6)
     assert [(each.done, each.total) for each in seen] == [(7, 33), (14, 33), (21, 33), (28, 33), (33, 33)]
@@ -117,4 +119,5 @@ def test_a_classifier_that_averages_over_views_does_so_here(tmp_path):
     cache = feature_cache(tmp_path / "l.h5", views, labels, ["train"] * 18 + ["val"] * 6, views=2)
     classifier = train_head(cache, head="prototype", output=None, tta=True, test="none")
     pool = read_pool(cache, "pool", np.arange(24), NONE, Left(), classifier=classifier)
+    assert pool.values is not None
     np.testing.assert_allclose(pool.values, classifier.values(views.astype(np.float32), tta=True), atol=1e-5)

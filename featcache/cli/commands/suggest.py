@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Suggest the unlabelled photos whose labels would help most.
 
-    With a classifier: photos that it is unsure of and that are unlike each other. Without: photos that are typical of
-    many others.
+    With a classifier: photos that stand for many of which it is unsure, unlike each other. Without: photos that are
+    typical of many others.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     _refuse_swapped(cache, classifier)

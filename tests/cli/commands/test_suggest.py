@@ -36,8 +36,8 @@ def test_a_ranked_list_with_why(cli):
     ran = cli("suggest", "pool.h5", "c", "--count", "12")
     head, *lines = ran.out.splitlines()
     assert head.startswith(
-        "12 photos to label, of 20 without a label (10 labelled already, 1 copy of another left out): photos that the "
-        "classifier is unsure of, unlike each other"
+        "12 photos to label, of 20 without a label (10 labelled already, 1 copy of another left out): typical photos, "
+        "unlike each other, of many that the classifier is unsure of"
     )
     assert lines[0].startswith(" 1  all/")
     assert all(" sure: " in line for line in lines)
