@@ -4,7 +4,8 @@ The original is built with ``weights=None``, all its tensors are overwritten, st
 in Keras' own file formats. Ours reads that file as it would a published one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -59,14 +60,25 @@ class KerasCase:
     constants: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
+@contextmanager
+def initialised(by: Callable[[tuple[int, ...]], np.ndarray]) -> Iterator[None]:
+    """Keras' kernels are what a function of their shape returns: drawing them by JAX takes half a minute."""
+
+    def values(self: Any, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
+        del self, dtype
+        return by(shape).astype(np.float32)
+
+    initializers = keras().initializers
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GlorotUniform", "VarianceScaling", "TruncatedNormal", "RandomNormal"):
+            patch.setattr(getattr(initializers, name), "__call__", values)
+        yield
+
+
 def reference(case: KerasCase, size: tuple[int, int], *, top: bool = True) -> Any:
     """Return the original with every tensor drawn anew."""
     keras().backend.clear_session()  # automatic names start from the beginning
-    with pytest.MonkeyPatch.context() as patch:
-        # All of it is overwritten, and drawing it by JAX takes half a minute of compilations.
-        initializers = keras().initializers
-        for name in ("GlorotUniform", "VarianceScaling", "TruncatedNormal", "RandomNormal"):
-            patch.setattr(getattr(initializers, name), "__call__", _zeros)
+    with initialised(np.zeros):  # all of it is overwritten
         model = case.build(keras().applications, (*size, 3), top)
     for layer in model.layers:
         for variable in layer.weights:
@@ -85,11 +97,6 @@ _last_reference = lru_cache(maxsize=1)(reference)
 @lru_cache(maxsize=1)
 def _last_outputs(case: KerasCase, size: tuple[int, int], layers: tuple[str, ...]) -> dict[str, np.ndarray]:
     return run_keras(_last_reference(case, size, top=False), case.raw(images(*size)), layers)
-
-
-def _zeros(self: Any, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
-    del self, dtype
-    return np.zeros(shape, np.float32)
 
 
 def _drawn(layer: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:

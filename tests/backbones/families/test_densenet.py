@@ -28,11 +28,6 @@ def key_table(name: str) -> KeyTable:
     return family_of(weights).key_tables[weights.layout](weights.config)
 
 
-@pytest.mark.slow
-def test_densenet121_equals_keras(tmp_path):
-    assert_equals_keras(D121, (65, 97), tmp_path, suffix=".h5", top=False)
-
-
 @pytest.mark.parametrize("run", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_densenet121_equals_torchvision(run, tmp_path):
     repeats = resolve("densenet121.tv_in1k").config.repeats

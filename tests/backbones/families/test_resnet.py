@@ -24,11 +24,6 @@ R50, R101, R152 = (
 )
 
 
-@pytest.mark.slow
-def test_resnet50_equals_keras(tmp_path):
-    assert_equals_keras(R50, (65, 97), tmp_path, suffix=".h5", top=False)
-
-
 def test_resnet18_equals_torchvision(tmp_path):
     assert_equals_golden("resnet18.tv_in1k", tmp_path, runs=[1], uncovered=["pool"])
 
