@@ -278,7 +278,7 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         set_level: float | None = None,
     ) -> Iterator[Any]:
         """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
-        from featcache.classifier.prediction import stream_predictions
+        from featcache.classifier.streaming import stream_predictions
 
         asked = {"neighbours": neighbours, "known_share": known_share, "set_level": set_level}
         return stream_predictions(self, images, top=top, tta=tta, **asked)

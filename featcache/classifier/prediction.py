@@ -1,6 +1,5 @@
 """Predict on photos, with a classifier or with a backbone's own classes."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -10,18 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.backbones.input_size import ImageSize, with_size
-from featcache.cache import FeatureCache
-from featcache.classifier.evaluation import require_same_features
-from featcache.classifier.known.judging import Judge, judge_of, told
+from featcache.classifier.known.judging import Judge, told
 from featcache.classifier.photos import Photo, content_hash, photos_of
-from featcache.classifier.view_features import require_several
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import ImageError, UsageError
 from featcache.extraction.recorded import recorded_extraction
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec
-from featcache.images.decoding import QUARANTINE_REASONS
 from featcache.images.transforms import Transforms
 from featcache.images.views import Views
 
@@ -104,7 +99,7 @@ def read_values(
     )
 
 
-def _known(
+def known_beside(
     judge: Judge | None, features: np.ndarray | None, values: np.ndarray, hashes: Sequence[bytes | None]
 ) -> list[dict[str, Any]]:
     """Return what is known of each image beside its values; nothing without a judge."""
@@ -201,7 +196,7 @@ class Predictor:
             features = next(iter(chunk.features.values()), None)
             values = np.zeros((0, len(self.classes))) if features is None else self.values(features)
             hashes = _hashes(judge, [photos[row].id for row in chunk.rows])
-            yield chunk.rows.tolist(), values, chunk.failures, _known(judge, features, values, hashes)
+            yield chunk.rows.tolist(), values, chunk.failures, known_beside(judge, features, values, hashes)
 
     @cached_property
     def _runner(self) -> FeatureRunner:
@@ -291,110 +286,3 @@ def backbone_predictor(
         values=softmax,
         classes=class_names(network.pretrained.config.classes),
     )
-
-
-# The images of a cache ------------------------------------------------------------------------------------------
-
-_CACHED_ROWS = 1024
-
-
-def cache_among(images: Any) -> FeatureCache | None:
-    """Return the cache that is meant where images may be given: one that is open, or the path of an ``.h5`` file."""
-    if isinstance(images, list | tuple) and len(images) == 1:
-        return cache_among(images[0])
-    if isinstance(images, FeatureCache):
-        return images
-    if not isinstance(images, str | os.PathLike):
-        return None
-    path = Path(os.fspath(images))
-    return FeatureCache(path) if path.suffix == ".h5" else None
-
-
-def stream_cached(
-    classifier: "Classifier",
-    cache: FeatureCache,
-    *,
-    top: int = 5,
-    tta: bool | None = None,
-    judge: Judge | None = None,
-) -> Iterator[Prediction]:
-    """Yield a prediction for every image of a cache, in its order; no image is read and no network loaded.
-
-    Parameters
-    ----------
-    classifier
-        The classifier.
-    cache
-        A cache of the same recipe.
-    top, tta
-        See `featcache.classifier.classifier.Classifier.predict`.
-    judge
-        Of `featcache.classifier.known.judging.judge_of`.
-
-    Raises
-    ------
-    IdentityError
-        If the cache's features are of another identity; lists the differences.
-    UsageError
-        If `top` is below 1, or the cache holds one view to average over.
-    """
-    if top < 1:
-        raise UsageError(f"top {top}: ask for at least one class")
-    require_same_features(classifier, cache)
-    averaged = classifier.tta if tta is None else tta
-    if averaged:
-        require_several(cache, classifier.layer)
-    return _of_rows(classifier, cache, top, averaged, judge)
-
-
-def _of_rows(
-    classifier: "Classifier", cache: FeatureCache, top: int, averaged: bool, judge: Judge | None
-) -> Iterator[Prediction]:
-    read = partial(
-        read_values,
-        classes=classifier.classes,
-        task=classifier.task,
-        threshold=classifier.calibration.threshold or 0.0,
-        top=top,
-    )
-    reasons = dict(enumerate(QUARANTINE_REASONS, start=1))
-    usable = np.zeros(len(cache), bool)
-    usable[cache.rows_of()] = True
-    for start in range(0, len(cache), _CACHED_ROWS):
-        rows = np.arange(start, min(start + _CACHED_ROWS, len(cache)))
-        good = rows[usable[rows]]
-        found: dict[int, Prediction] = {}
-        if len(good):
-            features = cache.features(good, classifier.layer, view="all" if averaged else 0)
-            values = classifier.values(features, tta=averaged)
-            hashes = [cache.sha256[row].tobytes() for row in good]
-            each = zip(good.tolist(), values, _known(judge, features, values, hashes), strict=True)
-            found = {row: told(read(cache.ids[row], own), known) for row, own, known in each}
-        for row in rows.tolist():
-            if row in found:
-                yield found[row]
-            else:
-                yield Prediction(cache.ids[row], (), (), reasons.get(int(cache.status[row]), "unreadable"))
-
-
-# What a classifier is given -------------------------------------------------------------------------------------
-
-
-def stream_predictions(
-    classifier: "Classifier",
-    images: Any,
-    *,
-    top: int = 5,
-    tta: bool | None = None,
-    neighbours: int = 0,
-    known_share: float | None = None,
-    set_level: float | None = None,
-) -> Iterator[Prediction]:
-    """Yield predictions for photos or for a cache; see `featcache.classifier.classifier.Classifier.stream`."""
-    from featcache.classifier.scored.training_neighbours import training_neighbours
-
-    judge = judge_of(classifier, tta=tta, known_share=known_share, set_level=set_level)
-    judge = replace(judge, near=training_neighbours(classifier, neighbours), neighbours=neighbours)
-    if (cache := cache_among(images)) is not None:
-        return stream_cached(classifier, cache, top=top, tta=tta, judge=judge)
-    return classifier._averaging(tta).stream(images, top=top, judge=judge)

@@ -172,7 +172,7 @@ def _source(
             f"no images given: featcache predict {folder} PHOTO… (or --backbone NAME PHOTO… without a classifier)"
         )
     from featcache.classifier.classifier import Classifier
-    from featcache.classifier.prediction import cache_among
+    from featcache.classifier.streaming import cache_among
 
     classifier = Classifier.load(Path(folder))
     if (cache := cache_among(images)) is not None:
