@@ -214,7 +214,8 @@ def promises(path: Path, layer: str, draws: int, levels: tuple[float, ...]) -> I
         rows = cache.rows_of("test")
         features, labels = cache.features(rows, layer), cache.labels[rows]
         known = classifier.known
-        assert known.familiarity is not None and known.right is not None
+        assert known.familiarity is not None
+        assert known.right is not None
         unlike.append(np.mean(known.familiarity.distance(features) > known.farthest()))
         p = classifier.before_refit().probabilities(features)
         count += len(rows)

@@ -276,3 +276,32 @@ def test_photos_in_a_folder_whose_format_is_not_read_are_told(cli, trained, want
         "error: no images in heic; left out: 1 HEIC file (IMG_1.HEIC): unsupported format; convert it to "
         in ran.err
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("--set", 1.5, "--set 1.5: expected above 0 and below 1"),
+        (
+            "--set",
+            0.99,
+            "--set 0.99: that needs 99 held-out photos, and this classifier has 9; ask for at most 0.9,",
+        ),
+        ("--known-share", 0, "--known-share 0.0: expected above 0 and below 1"),
+    ],
+)
+def test_promises_that_cannot_be_kept_are_refused_in_the_words_of_the_options(
+    cli, trained, option, value, why
+):
+    ran = cli("predict", trained.folder, "new", option, value)
+    assert (ran.code, ran.out) == (2, "")
+    assert why in ran.err
+
+
+def test_promises_about_no_classifier_are_refused(cli, trained):
+    ran = cli("predict", "--backbone", "efficientnet_lite0", "new", "--set", 0.9)
+    assert ran.code == 2
+    assert (
+        "--set and --known-share are promises about photos like those that a classifier was trained on"
+        in ran.err
+    )
