@@ -109,6 +109,6 @@ def too_few(name: str, share: float, count: int) -> UsageError:
     # Rounded down to four digits, so that what is named can be asked for.
     most = int(10_000 * count / (count + 1)) / 10_000
     return UsageError(
-        f"{asked_as(name)} {share:g}: that needs {rows_needed(share)} held-out photos, and this classifier has {count}; "
-        f"ask for at most {most:g}, or train it with more"
+        f"{asked_as(name)} {share:g}: that needs {rows_needed(share)} held-out photos, and this classifier has "
+        f"{count}; ask for at most {most:g}, or train it with more"
     )

@@ -67,7 +67,8 @@ def check_known(path: Path, document: Mapping[str, Any], tensors: Mapping[str, n
     IntegrityError
         Naming file and tensor.
     """
-    told: Mapping[str, Any] = document.get("known") or {"distances": None, "right": None}
+    nothing: dict[str, Any] = {"distances": None, "right": None}
+    told: Mapping[str, Any] = document.get("known") or nothing
     wanted = set() if told["distances"] is None else {SAMPLE, DISTANCES}
     wanted |= set() if told["right"] is None else {RIGHT}
     given = {name for name in tensors if name.startswith(PREFIX)}

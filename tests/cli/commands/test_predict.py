@@ -291,14 +291,14 @@ def test_photos_in_a_folder_whose_format_is_not_read_are_told(cli, trained, want
     ],
 )
 def test_promises_that_cannot_be_kept_are_refused_in_the_words_of_the_options(
-    cli, trained, option, value, why
+    cli, trained, files, option, value, why
 ):
     ran = cli("predict", trained.folder, "new", option, value)
     assert (ran.code, ran.out) == (2, "")
     assert why in ran.err
 
 
-def test_promises_about_no_classifier_are_refused(cli, trained):
+def test_promises_about_no_classifier_are_refused(cli, files):
     ran = cli("predict", "--backbone", "efficientnet_lite0", "new", "--set", 0.9)
     assert ran.code == 2
     assert (
