@@ -67,16 +67,17 @@ def check_known(path: Path, document: Mapping[str, Any], tensors: Mapping[str, n
     IntegrityError
         Naming file and tensor.
     """
-    told: dict[str, Any] = document.get("known") or {"distances": None, "right": None}
+    nothing: dict[str, Any] = {"distances": None, "right": None}
+    told: Mapping[str, Any] = document.get("known") or nothing
     wanted = set() if told["distances"] is None else {SAMPLE, DISTANCES}
     wanted |= set() if told["right"] is None else {RIGHT}
     given = {name for name in tensors if name.startswith(PREFIX)}
     if given != wanted:
         raise _damaged(path, f"it holds {_names(given)}, expected {_names(wanted)} of what is known")
-    if SAMPLE in given:
+    if told["distances"] is not None:
         _check_sample(path, tensors[SAMPLE])
         _check_scores(path, DISTANCES, tensors[DISTANCES], (0, 2), told["distances"])
-    if RIGHT in given:
+    if told["right"] is not None:
         _check_scores(path, RIGHT, tensors[RIGHT], (-2, 0), told["right"])
 
 

@@ -307,3 +307,32 @@ def test_a_terminal_of_80_columns_gets_no_line_that_it_would_break(files, traine
     place = next(number for number, line in enumerate(drawn) if line.endswith(str(long)))
     assert re.search(r"    \w+ \d+\.\d %$", drawn[place + 1])
     assert any(re.search(rf"{re.escape(str(files[-1]))}  +\w+ \d+\.\d %$", line) for line in drawn)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("--set", 1.5, "--set 1.5: expected above 0 and below 1"),
+        (
+            "--set",
+            0.99,
+            "--set 0.99: that needs 99 held-out photos, and this classifier has 9; ask for at most 0.9,",
+        ),
+        ("--known-share", 0, "--known-share 0.0: expected above 0 and below 1"),
+    ],
+)
+def test_promises_that_cannot_be_kept_are_refused_in_the_words_of_the_options(
+    cli, trained, files, option, value, why
+):
+    ran = cli("predict", trained.folder, "new", option, value)
+    assert (ran.code, ran.out) == (2, "")
+    assert why in ran.err
+
+
+def test_promises_about_no_classifier_are_refused(cli, files):
+    ran = cli("predict", "--backbone", "efficientnet_lite0", "new", "--set", 0.9)
+    assert ran.code == 2
+    assert (
+        "--set and --known-share are promises about photos like those that a classifier was trained on"
+        in ran.err
+    )
