@@ -117,6 +117,15 @@ def _surest(labels: np.ndarray, probabilities: np.ndarray) -> tuple[int, int]:
     return int(sure.sum()), int((guessed != labels)[sure].sum())
 
 
+def overlapping_pairs(found: LabelQuality, rows: int) -> list[tuple[int, int, int]]:
+    """Return each two classes and how many of the rows are estimated to be labelled as the other, most first."""
+    from cleanlab.dataset import find_overlapping_classes
+
+    pairs = find_overlapping_classes(joint=found.joint, num_examples=rows, asymmetric=False)
+    columns = ("Class Index A", "Class Index B", "Num Overlapping Examples")
+    return [tuple(own) for own in pairs[list(columns)].to_numpy().astype(int).tolist()]
+
+
 def require_cleanlab() -> None:
     """Raise `MissingExtraError` if cleanlab is not installed, before anything is computed for it."""
     _cleanlab()

@@ -163,7 +163,7 @@ def _probabilities(
         classes=classes,
         tolerance=TOLERANCE,
         scaling="unit",
-        memory=max(_BYTES, bytes_of_one(*x.shape, classes)),
+        memory=max(_BYTES, bytes_of_one(len(x), x.shape[1], classes)),
     )
     kernel, bias = (np.asarray(solution.parameters[name]) for name in ("kernel", "bias"))
     found = [np.zeros((len(y), classes), np.float32) for _ in strengths]
