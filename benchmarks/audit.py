@@ -174,7 +174,7 @@ def _peak() -> float:
 
 def main() -> None:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=["flips", "made", "one"])
     parser.add_argument("caches", nargs="*", type=Path)
     parser.add_argument("--draws", type=int, default=5)

@@ -34,11 +34,15 @@ _ANOTHER = "name another file"
 
 @dataclass(frozen=True)
 class _Part:
-    """One list: the module and function that find it, and the tasks that it is for."""
+    """One list: the module and function that find it, the tasks that it is for, and whether it takes long.
+
+    One that does draws by the seed itself, and tells its progress.
+    """
 
     module: str
     function: str
     tasks: tuple[str, ...]
+    long: bool = False
 
 
 _LABELLED = (MULTICLASS, MULTILABEL, REGRESSION)
@@ -46,10 +50,10 @@ _ALL = (*_LABELLED, UNLABELLED)
 _PARTS = {
     "wrong-labels": _Part("wrong_labels", "find_wrong_labels", _LABELLED),
     "overlaps": _Part("classes", "find_overlaps", (MULTICLASS,)),
-    "copies": _Part("copies", "find_copies", _ALL),
+    "copies": _Part("copies", "find_copies", _ALL, long=True),
     "outliers": _Part("outliers", "find_outliers", _ALL),
     "inseparable": _Part("classes", "find_inseparable", (MULTICLASS,)),
-    "looks": _Part("looks", "find_looks", _ALL),
+    "looks": _Part("looks", "find_looks", _ALL, long=True),
     "imbalance": _Part("balance", "find_imbalance", (MULTICLASS, MULTILABEL)),
     "groups": _Part("balance", "find_torn_groups", _ALL),
 }
@@ -248,7 +252,8 @@ def audit(
         if on_progress is not None:
             on_progress(Progress("audit", done=len(rows) * number // len(wanted), total=len(rows), note=kind))
         try:
-            found.append(_finder(kind)(rows))
+            more = {"seed": seed, "on_progress": on_progress} if _PARTS[kind].long else {}
+            found.append(_finder(kind)(rows, **more))
         except TooFewPhotosError as error:
             if only is not None:
                 raise
@@ -297,6 +302,6 @@ def _suited(rows: Audited, asked: list[str], *, explicit: bool) -> tuple[list[st
     return [kind for kind in asked if kind not in skipped], skipped
 
 
-def _finder(kind: str) -> Callable[[Audited], RankedList]:
+def _finder(kind: str) -> Callable[..., RankedList]:
     part = _PARTS[kind]
     return getattr(import_module(f"featcache.auditing.{part.module}"), part.function)

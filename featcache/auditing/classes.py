@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from featcache.auditing.confident import overlapping_pairs
 from featcache.auditing.evidence import similarity
 from featcache.auditing.held_out import held_out
 from featcache.auditing.material import Audited
@@ -40,26 +41,19 @@ def find_overlaps(rows: Audited) -> RankedList:
         ``cleanlab.dataset.find_overlapping_classes``. An entry's photo is the one that fits its label least.
     """
     found, classes, places, quality = class_quality(rows)
-    from cleanlab.dataset import find_overlapping_classes
-
-    pairs = find_overlapping_classes(joint=quality.joint, num_examples=len(places), asymmetric=False)
     labels = rows.labels[places]
     entries = []
-    for one, other, count in zip(
-        classes[pairs["Class Index A"].to_numpy()],
-        classes[pairs["Class Index B"].to_numpy()],
-        pairs["Num Overlapping Examples"],
-        strict=True,
-    ):
+    for *pair, count in overlapping_pairs(quality, len(places))[:LISTED]:
+        if count <= 0:
+            break
+        one, other = classes[pair].tolist()
         own = np.flatnonzero((labels == one) | (labels == other))
-        share = float(count) / len(own)
-        if share <= 0 or len(entries) == LISTED:
-            continue
+        share = count / len(own)
         across = found.probabilities[places[own], np.where(labels[own] == one, other, one)]
         examples = places[own][np.argsort(-across, kind="stable")[:SHOWN]]
-        name, second = rows.classes[int(one)], rows.classes[int(other)]
-        why = f"about {count} of {len(own):,} photos labelled {name} or {second} are the other ({percent(share)})"
-        entries.append(_pair(rows, (name, second), share, why, examples, certain=share >= MIXED))
+        names = rows.classes[one], rows.classes[other]
+        why = f"about {count} of {len(own):,} photos labelled {names[0]} or {names[1]} are the other ({percent(share)})"
+        entries.append(_pair(rows, names, share, why, examples, certain=share >= MIXED))
     entries.sort(key=lambda entry: -entry.score)
     mixed = sum(entry.certain for entry in entries)
     return RankedList(

@@ -5,7 +5,7 @@ import numpy as np
 from featcache.auditing.evidence import nearest_as_evidence
 from featcache.auditing.material import Audited
 from featcache.auditing.ranked import RankedList, Suspect
-from featcache.auditing.wrong_labels import suspect
+from featcache.auditing.suspects import suspect
 from featcache.core.display import counted
 from featcache.core.tasks import MULTICLASS
 from featcache.heads.feature_table import blocks

@@ -11,6 +11,7 @@ from featcache.auditing.evidence import nearest_as_evidence
 from featcache.auditing.held_out import FOLDS
 from featcache.auditing.material import Audited, TooFewPhotosError
 from featcache.auditing.ranked import RankedList
+from featcache.auditing.suspects import ranked_places, suspect
 from featcache.core.display import counted
 from featcache.heads.feature_table import ArrayTable, FeatureRows
 from featcache.heads.fitted_head import FittedHead
@@ -36,8 +37,6 @@ def find_wrong_numbers(rows: Audited) -> RankedList:
     TooFewPhotosError
         If there are fewer than two photos for each fold.
     """
-    from featcache.auditing.wrong_labels import KIND, ranked_places, suspect
-
     if len(np.unique(rows.sha256, axis=0)) < 2 * FOLDS:
         raise TooFewPhotosError(
             f"{rows.path}: wrong numbers are found by heads that learn from other photos, for which {2 * FOLDS} "
@@ -66,7 +65,7 @@ def find_wrong_numbers(rows: Audited) -> RankedList:
     )
     count = int((score > FAR).sum())
     return RankedList(
-        kind=KIND,
+        kind="wrong-labels",
         title="Numbers that are probably wrong",
         finding=f"{counted(count, 'photo')} of {len(rows):,} with a number more than {FAR:g} times the usual distance "
         "from what other photos say",

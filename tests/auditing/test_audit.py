@@ -62,7 +62,9 @@ def test_lists_of_other_tasks_and_of_few_photos_are_skipped_with_a_reason(
     real = audit_module._finder
     nothing = RankedList("copies", "", "", "", ())
     monkeypatch.setattr(
-        audit_module, "_finder", lambda kind: (lambda rows: nothing) if kind in PICTURES else real(kind)
+        audit_module,
+        "_finder",
+        lambda kind: (lambda rows, **long: nothing) if kind in PICTURES else real(kind),
     )
     cache = feature_cache(tmp_path / "a.h5", np.ones((4, 2), np.float32), [0, 1, 0, 1], ["train"] * 4)
     monkeypatch.setitem(cache.identity["dataset"], "task", "unlabelled")

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "cleanlab": "cleanlab",
     "datasets": "datasets",
     "filelock": "filelock",
     "flax": "flax",
@@ -54,6 +55,7 @@ NEVER_IMPORTED = {
 }
 # Files that work with an extra only, or without it do less; the test of each checks that the error names the extra.
 EXTRAS = {
+    "auditing/confident.py": "audit",
     "cache/exports.py": "parquet",
     "datasets/formats/table_rows.py": "parquet",
     "datasets/formats/arrow_child.py": "parquet",
