@@ -46,7 +46,7 @@ Weighted k-means takes the centres of the same large clusters again where few ar
 what is labelled. From ten random labels ``suggest`` is at 72.3 (+5.8 ± 2.7) with 25, 82.0 (+5.3 ± 1.3) with 50 and 85.7
 (+2.2 ± 1.2) with 100.
 
-Cats and dogs (800 rows, 300 judge, 98.7 with all labels), where ten random labels nearly do and there is little to gain:
+Cats and dogs (800 rows, 300 judge, 98.7 with all labels), where ten random labels nearly do; there is little to gain:
 
 =========  ================  =================  =================  =================
 labels     10                25                 50                 100
