@@ -184,7 +184,7 @@ class Suggestions:
         ]
         text = sheet(
             "What to label next",
-            [SheetGroup(self.words, shown, title="Photos")],
+            [SheetGroup(f"{self.words[:1].upper()}{self.words[1:]}", shown, title="Photos")],
             read=self.found.read,
             headline=self.headline,
             facts={"cache": self.cache},
