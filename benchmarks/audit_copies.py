@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import featcache
-from featcache.auditing.copies import find_copies
+from featcache.auditing.copies.copies import find_copies
 from featcache.auditing.looks import find_looks
 from featcache.auditing.material import Audited
 from featcache.auditing.ranked import RankedList

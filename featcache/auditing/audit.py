@@ -50,7 +50,7 @@ _ALL = (*_LABELLED, UNLABELLED)
 _PARTS = {
     "wrong-labels": _Part("wrong_labels", "find_wrong_labels", _LABELLED),
     "overlaps": _Part("classes", "find_overlaps", (MULTICLASS,)),
-    "copies": _Part("copies", "find_copies", _ALL, long=True),
+    "copies": _Part("copies.copies", "find_copies", _ALL, long=True),
     "outliers": _Part("outliers", "find_outliers", _ALL),
     "inseparable": _Part("classes", "find_inseparable", (MULTICLASS,)),
     "looks": _Part("looks", "find_looks", _ALL, long=True),

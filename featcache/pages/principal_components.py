@@ -46,7 +46,7 @@ def _leading_axes(centred: np.ndarray, count: int) -> np.ndarray:
         from scipy.sparse.linalg import svds
 
         start = np.ones(min(centred.shape), centred.dtype)
-        _, _, right = svds(centred, k=count, v0=start)
+        right = np.asarray(svds(centred, k=count, v0=start)[2])
         return right[::-1].T.astype(np.float64)
     if centred.shape[1] <= centred.shape[0]:
         _, vectors = np.linalg.eigh(centred.T @ centred)

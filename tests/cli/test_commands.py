@@ -410,7 +410,8 @@ def test_doctor_as_text_and_json(cli, tmp_path):
     assert any("mobilenet_v2.tv_in1k" in line for line in whole)
 
 
-def test_cache_commands(cli, trained, tmp_path):
+def test_cache_commands(cli, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))  # where no other test left anything
     folder = trained.cache.parent
     listed = one_object(cli("cache", "ls", folder, "--json"), "cache ls")["caches"]
     assert [(Path(each["path"]).name, each["images"]) for each in listed] == [("photos.h5", 39)]

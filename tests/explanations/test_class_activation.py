@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import explained
 from helpers.tiny_finetuning import registered, tiny_network, tiny_photos
+from PIL import Image
 
 from featcache import FeatureCache, explain, extract, load_backbone, train_head
 from featcache.backbones.layer import Layer
@@ -119,7 +120,7 @@ def test_maps_in_the_training_cache_spare_the_network(made, monkeypatch):
     )
     classifier = replace(train_head(cache, head="ridge", layer="pool", output=None), network=network)
     files = sorted(photos.glob("test/*/*"))[:3]
-    computed = explain(classifier, [file.read_bytes() for file in files])  # which no hash tells
+    computed = explain(classifier, [np.asarray(Image.open(file)) for file in files])  # which no hash tells
 
     def refuse(*_):
         raise AssertionError("the network ran")

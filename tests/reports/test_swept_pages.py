@@ -116,7 +116,7 @@ def test_the_map_is_on_the_page_with_hostile_names(mapped):
     found = feature_map.section(mapped)
     read = Read(page([found]))
     inline, _ = json.JSONDecoder().raw_decode(read.data.strip())
-    assert inline == found.content["map"]
+    assert inline == found.content["packed"]
     for name in mapped.cache.classes:
         assert escaped(name) in read.shown
     (still,) = (own for tag, own in read.elements if tag == "img")

@@ -1,6 +1,7 @@
 """A small cache with everything that can be asked about: a copy, a broken picture, photos beside it."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,12 @@ import pytest
 from helpers.tiny_finetuning import registered, tiny_network, tiny_photos
 
 from featcache import extract
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_is_known() -> Iterator[None]:
+    with registered():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +28,4 @@ def searched(tmp_path_factory):
         (photos / "train" / "cat" / "broken.png").write_bytes(first.read_bytes()[:40])
         network = tiny_network()
         made = extract(photos, backbone=network, layers=("pool", "block_2:map"), output=root / "f.h5")
-        yield SimpleNamespace(path=made.path, photos=photos, network=network, first=first, root=root)
+    return SimpleNamespace(path=made.path, photos=photos, network=network, first=first, root=root)

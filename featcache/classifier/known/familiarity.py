@@ -12,7 +12,6 @@ import numpy as np
 
 from featcache.classifier.known.thresholds import HeldOutScores
 from featcache.errors import UsageError
-from featcache.heads.nearest import nearest_rows
 from featcache.heads.streamed_nearest import one_vector
 
 KNOWN_SHARE = 0.99
@@ -97,6 +96,8 @@ def distance_to(sample: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     UsageError
         If they are of another width.
     """
+    from featcache.heads.nearest import nearest_rows
+
     if vectors.shape[1] != sample.shape[1]:
         raise UsageError(f"features of width {vectors.shape[1]}; what was seen has {sample.shape[1]}")
     if not len(vectors):

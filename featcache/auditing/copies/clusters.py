@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.auditing.copy_evidence import Colours, SmallPictures, Verdict, judge
-from featcache.auditing.near_rows import similarities
+from featcache.auditing.copies.evidence import Colours, SmallPictures, Verdict, judge
+from featcache.auditing.copies.near_rows import similarities
 from featcache.auditing.ranked import AuditedRows, Resembled, Suspect
 from featcache.core.display import counted, some
 from featcache.splits.copies import Joined

@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from featcache.auditing.near_rows import SMALL, Pairs, usual_distances
+from featcache.auditing.copies.near_rows import SMALL, Pairs, usual_distances
+from featcache.auditing.copies.same_picture import ALIKE, SURE, Likeness, Small, likeness, small_picture
 from featcache.auditing.photos import Read
 from featcache.auditing.ranked import AuditedRows
-from featcache.auditing.same_picture import ALIKE, SURE, Likeness, Small, likeness, small_picture
 from featcache.core.parallel import default_workers, ordered_map
 from featcache.errors import ImageError
 from featcache.images.colour_statistics import GRID

@@ -5,7 +5,7 @@ import pytest
 from helpers.audited_photos import cropped, encoded, mirrored, scene
 from PIL import Image, ImageDraw
 
-from featcache.auditing.same_picture import ALIKE, SURE, likeness, small_picture
+from featcache.auditing.copies.same_picture import ALIKE, SURE, likeness, small_picture
 
 ALTERED = {
     "re-encoded": lambda image: encoded(image, 60),

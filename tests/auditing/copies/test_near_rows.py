@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from featcache.auditing import near_rows
-from featcache.auditing.near_rows import NEIGHBOUR, RATIO, near_pairs
+from featcache.auditing.copies import near_rows
+from featcache.auditing.copies.near_rows import NEIGHBOUR, RATIO, near_pairs
 
 
 def made(count: int, width: int, copies: int, *, seed: int = 0) -> np.ndarray:

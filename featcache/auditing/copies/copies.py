@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from featcache.auditing.copy_clusters import Clusters
-from featcache.auditing.copy_evidence import Colours, SmallPictures, Verdict, verdicts
-from featcache.auditing.near_rows import RATIO, SMALL, Pairs, near_pairs
+from featcache.auditing.copies.clusters import Clusters
+from featcache.auditing.copies.evidence import Colours, SmallPictures, Verdict, verdicts
+from featcache.auditing.copies.near_rows import RATIO, SMALL, Pairs, near_pairs
 from featcache.auditing.photos import Pictures, reader
 from featcache.auditing.ranked import AuditedRows, RankedList, Suspect
 from featcache.core.display import counted

@@ -7,9 +7,9 @@ import pytest
 from helpers.audited_photos import AuditedPhotos, cropped, encoded, mirrored, scene
 from PIL import Image
 
-from featcache.auditing.copies import find_copies
-from featcache.auditing.copy_evidence import judge
-from featcache.auditing.same_picture import Likeness
+from featcache.auditing.copies.copies import find_copies
+from featcache.auditing.copies.evidence import judge
+from featcache.auditing.copies.same_picture import Likeness
 
 
 def audited(
