@@ -17,11 +17,11 @@ from featcache.errors import ImageError, UsageError
 from featcache.explanations.batches import in_batches
 from featcache.explanations.explain import Explained, subject_of
 from featcache.explanations.overlay import coloured, data_url, png_bytes
-from featcache.explanations.page import PACKAGE, PhotoSection, short_names
+from featcache.explanations.page import PACKAGE, short_names
 from featcache.explanations.places import as_grid, require_map
 from featcache.explanations.sheet import GAP, INK, LINE, PAPER, SOFT, shortened
 from featcache.images.views import Views
-from featcache.pages.page import render
+from featcache.pages.page import PageSection, render
 from featcache.pages.written_file import written
 
 MOST = 64
@@ -74,7 +74,7 @@ class ChannelGrids:
     def to_html(self, output: str | os.PathLike[str] | None = None) -> str:
         """Return one self-contained page; with `output`, it is also written there."""
         sections = [
-            PhotoSection(
+            PageSection(
                 f"grid-{number}",
                 title,
                 f"{len(grid.names)} channels" if grid.error is None else f"Cannot be shown: {grid.error}",

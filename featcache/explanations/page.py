@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featcache.core.display import escaped, html_table
 from featcache.core.tasks import REGRESSION
 from featcache.explanations.overlay import data_url
 from featcache.explanations.records import ExplainedPhoto, caption_of, heat_title
 from featcache.explanations.sheet import tiles_of
-from featcache.pages.page import render
+from featcache.pages.page import PageSection, render
 
 if TYPE_CHECKING:
     from featcache.explanations.explanation import Explanation
@@ -22,17 +21,6 @@ _TITLE = 18
 """Characters of a name in the table of contents."""
 _COUNTED = 8
 """Classes that are counted by name."""
-
-
-@dataclass(frozen=True)
-class PhotoSection:
-    """The section of one photo, as the pages' shell takes it: see `featcache.pages.page.render`."""
-
-    key: str
-    title: str
-    headline: str
-    template: str
-    content: dict[str, Any]
 
 
 def page_of(shown: "Explanation") -> str:
@@ -60,7 +48,7 @@ def page_of(shown: "Explanation") -> str:
     )
 
 
-def _section(number: int, title: str, photo: ExplainedPhoto, shown: "Explanation") -> PhotoSection:
+def _section(number: int, title: str, photo: ExplainedPhoto, shown: "Explanation") -> PageSection:
     tiles = tiles_of(photo, shown)
     count = 1 + len(photo.heats)
     pictures = [
@@ -80,7 +68,7 @@ def _section(number: int, title: str, photo: ExplainedPhoto, shown: "Explanation
             for picture, near in zip(pictures[count:], photo.neighbours, strict=False)
         ],
     }
-    return PhotoSection(
+    return PageSection(
         f"photo-{number}", title, _headline(photo, shown.task), "explained_photo.html", content
     )
 
