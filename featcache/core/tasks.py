@@ -1,8 +1,10 @@
-"""The types of task: multiclass, multilabel and regression, under the names that files store."""
+"""The types of task: multiclass, multilabel and regression, under the names that files store, and their scores."""
 
+import math
 from typing import Any
 
 from featcache.core.argument_types import spelled
+from featcache.core.display import percent
 from featcache.errors import UsageError
 
 MULTICLASS, MULTILABEL, REGRESSION = "classes", "answers", "numbers"
@@ -18,6 +20,17 @@ TASK_NAMES = {
 
 Files store `TASKS`, or `UNLABELLED` where there is nothing to learn; messages use `TASK_NAMES`.
 """
+
+
+SCORES = {MULTICLASS: "accuracy", MULTILABEL: "share of right answers", REGRESSION: "R²"}
+"""What a score is called, by task."""
+
+
+def score_text(value: float | None, task: str) -> str:
+    """Return a score in words: a share as percent, R² as a number, ``diverged`` where there is none."""
+    if value is None or not math.isfinite(value):
+        return "diverged"
+    return f"R² {value:.3f}" if task == REGRESSION else percent(value)
 
 
 def require_labels(held: Any, what: str) -> None:

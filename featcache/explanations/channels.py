@@ -17,11 +17,11 @@ from featcache.errors import ImageError, UsageError
 from featcache.explanations.batches import in_batches
 from featcache.explanations.explain import Explained, subject_of
 from featcache.explanations.overlay import coloured, data_url, png_bytes
-from featcache.explanations.page import PACKAGE, PhotoSection, short_name
+from featcache.explanations.page import PACKAGE, short_names
 from featcache.explanations.places import as_grid, require_map
 from featcache.explanations.sheet import GAP, INK, LINE, PAPER, SOFT, shortened
 from featcache.images.views import Views
-from featcache.pages.page import render
+from featcache.pages.page import PageSection, render
 from featcache.pages.written_file import written
 
 MOST = 64
@@ -74,9 +74,9 @@ class ChannelGrids:
     def to_html(self, output: str | os.PathLike[str] | None = None) -> str:
         """Return one self-contained page; with `output`, it is also written there."""
         sections = [
-            PhotoSection(
+            PageSection(
                 f"grid-{number}",
-                short_name(grid.title),
+                title,
                 f"{len(grid.names)} channels" if grid.error is None else f"Cannot be shown: {grid.error}",
                 "channels.html",
                 {
@@ -87,7 +87,9 @@ class ChannelGrids:
                     ],
                 },
             )
-            for number, grid in enumerate(self.grids, start=1)
+            for number, (title, grid) in enumerate(
+                zip(short_names([grid.title for grid in self.grids]), self.grids, strict=True), start=1
+            )
         ]
         text = render(
             "page.html",

@@ -1,15 +1,15 @@
 """An explanation as one self-contained page."""
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from featcache.core.display import escaped, html_table
 from featcache.core.tasks import REGRESSION
 from featcache.explanations.overlay import data_url
 from featcache.explanations.records import ExplainedPhoto, caption_of, heat_title
 from featcache.explanations.sheet import tiles_of
-from featcache.pages.page import render
+from featcache.pages.page import PageSection, render
 
 if TYPE_CHECKING:
     from featcache.explanations.explanation import Explanation
@@ -21,17 +21,6 @@ _TITLE = 18
 """Characters of a name in the table of contents."""
 _COUNTED = 8
 """Classes that are counted by name."""
-
-
-@dataclass(frozen=True)
-class PhotoSection:
-    """The section of one photo, as the pages' shell takes it: see `featcache.pages.page.render`."""
-
-    key: str
-    title: str
-    headline: str
-    template: str
-    content: dict[str, Any]
 
 
 def page_of(shown: "Explanation") -> str:
@@ -50,11 +39,16 @@ def page_of(shown: "Explanation") -> str:
         headline=_finding(shown),
         facts=facts,
         notes=[shown.words, *shown.notes],
-        sections=[_section(number, photo, shown) for number, photo in enumerate(shown.photos, start=1)],
+        sections=[
+            _section(number, title, photo, shown)
+            for number, (title, photo) in enumerate(
+                zip(short_names([photo.id for photo in shown.photos]), shown.photos, strict=True), start=1
+            )
+        ],
     )
 
 
-def _section(number: int, photo: ExplainedPhoto, shown: "Explanation") -> PhotoSection:
+def _section(number: int, title: str, photo: ExplainedPhoto, shown: "Explanation") -> PageSection:
     tiles = tiles_of(photo, shown)
     count = 1 + len(photo.heats)
     pictures = [
@@ -74,14 +68,30 @@ def _section(number: int, photo: ExplainedPhoto, shown: "Explanation") -> PhotoS
             for picture, near in zip(pictures[count:], photo.neighbours, strict=False)
         ],
     }
-    title = short_name(photo.id)
-    return PhotoSection(
+    return PageSection(
         f"photo-{number}", title, _headline(photo, shown.task), "explained_photo.html", content
     )
 
 
-def short_name(name: str) -> str:
-    """Return the last part of a photo's path, cut in its middle where it is long, for the table of contents."""
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return the last parts of photos' paths, short enough for the table of contents; those alike are numbered.
+
+    Examples
+    --------
+    >>> short_names(["daisy/1.jpg", "tulips/1.jpg", "a-photo-of-a-dandelion.jpg"])
+    ['1.jpg (1)', '1.jpg (2)', 'a-photo-o…lion.jpg']
+    """
+    short = [_short(name) for name in names]
+    alike, met = Counter(short), Counter[str]()
+    for place, name in enumerate(short):
+        if alike[name] > 1:
+            met[name] += 1
+            short[place] = f"{name} ({met[name]})"
+    return short
+
+
+def _short(name: str) -> str:
+    """Return the last part of a path, cut in its middle where it is long."""
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name
     return last if len(last) <= _TITLE else f"{last[: _TITLE // 2]}…{last[-(_TITLE // 2 - 1) :]}"
 

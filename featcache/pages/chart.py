@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from featcache.core.tasks import REGRESSION, SCORES
+
 Scale = Literal["linear", "log", "categories"]
 Mark = Literal["line", "points", "bars", "band"]
 Unit = Literal["", "percent", "seconds", "bytes"]
@@ -37,6 +39,11 @@ class Axis:
     categories: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+
+
+def score_axis(task: str, rows: str = "validation") -> Axis:
+    """Return an axis of scores of a task, with what they are called and whose rows they are of."""
+    return Axis(f"{rows} {SCORES.get(task, 'score')}".strip(), unit="" if task == REGRESSION else "percent")
 
 
 @dataclass(frozen=True)

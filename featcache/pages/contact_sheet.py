@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from featcache.core.display import counted
-from featcache.pages.page import render
+from featcache.pages.page import PageSection, render
 from featcache.pages.sprites import Sprites
 
 SIDE = 176
@@ -54,17 +54,6 @@ class SheetGroup:
     photos: Sequence[SheetPhoto]
     title: str = ""
     note: str = ""
-
-
-@dataclass(frozen=True)
-class _Section:
-    """A group as the pages' shell takes it: see `featcache.pages.page.render`."""
-
-    key: str
-    title: str
-    headline: str
-    template: str
-    content: Mapping[str, object]
 
 
 def sheet(
@@ -119,7 +108,7 @@ def sheet(
     )
 
 
-def _section(number: int, group: SheetGroup, sprites: Sprites) -> _Section:
+def _section(number: int, group: SheetGroup, sprites: Sprites) -> PageSection:
     photos = [
         {
             "thumbnail": sprites.of(photo.id),
@@ -131,7 +120,7 @@ def _section(number: int, group: SheetGroup, sprites: Sprites) -> _Section:
         for photo in group.photos
     ]
     content = {"photos": photos, "note_text": group.note}
-    return _Section(f"group-{number}", group.title or group.heading, group.heading, "sheet.html", content)
+    return PageSection(f"group-{number}", group.title or group.heading, group.heading, "sheet.html", content)
 
 
 def _unread(sprites: Sprites) -> list[str]:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,31 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _OWN = "featcache.pages"
+
+
+@dataclass(frozen=True)
+class PageSection:
+    """A section of a page, as `render` takes it.
+
+    Parameters
+    ----------
+    key
+        Its anchor.
+    title
+        What it is about, one or two words, for the table of contents; no other section of the page has it.
+    headline
+        The finding, in words: "97.8 % right; cat is taken for dog most often". Plain text; templates escape it.
+    template
+        Its template, which finds `content` by its names, `section`, and the macros of ``featcache/pages/templates``.
+    content
+        What the template shows: charts, pictures, tables, records.
+    """
+
+    key: str
+    title: str
+    headline: str
+    template: str
+    content: Mapping[str, Any] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=8)
@@ -91,7 +117,7 @@ def render(template: str, *, packages: Sequence[str] = (), **content: Any) -> st
     ----------
     template
         Its template, such as ``page.html``. That one takes `title`, `headline` (a sentence), `sections`
-        (`featcache.reports.section.Section` each), and may take `stats` (number, name and note each),
+        (`PageSection` each), and may take `stats` (number, name and note each),
         `facts` (names and values), `generator` (what made it), `sheets` (of
         `Sprites.sheets`), `notes` (sentences), `scripts` (names of further ``*.js`` files) and `footer`.
     packages

@@ -10,11 +10,8 @@ import numpy as np
 
 from featcache.core.display import percents
 from featcache.core.identity import canonical_json
-from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
-from featcache.sweeps.lines import value_text
-
-SCORES = {MULTICLASS: "accuracy", MULTILABEL: "share of right answers", REGRESSION: "R²"}
-"""What a score is called, by task."""
+from featcache.core.tasks import REGRESSION
+from featcache.sweeps.entries import same_head
 
 LAST = -1e9
 """What a cell without a number is sorted by."""
@@ -87,12 +84,6 @@ def _on_the_same_rows(
     return [line for line in lines if canonical_json(line["protocol"]) == rows]
 
 
-def same_head(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Return whether two entries are of one layer, head, settings and number of shots, whatever their cache is."""
-    names = ("layer", "head", "settings", "shots")
-    return all(canonical_json(first.get(name)) == canonical_json(second.get(name)) for name in names)
-
-
 def _configuration(lines: Sequence[Mapping[str, Any]]) -> Configuration:
     by_seed: dict[Any, list[float]] = {}
     for line in lines:
@@ -148,53 +139,6 @@ def number_columns(*labels: str) -> tuple[dict[str, str], ...]:
 def difference_text(value: float, task: str) -> str:
     """Return a difference of scores in words, without a sign."""
     return f"{abs(value):.3f} of R²" if task == REGRESSION else f"{100 * abs(value):.1f} percentage points"
-
-
-def score_label(task: str) -> str:
-    """Return what the axis of validation scores is called."""
-    return f"validation {SCORES.get(task, 'score')}"
-
-
-def score_unit(task: str) -> Any:
-    """Return how the numbers of that axis are written, `featcache.pages.chart.Unit`."""
-    return "" if task == REGRESSION else "percent"
-
-
-def setting_name(name: str) -> str:
-    """Return a setting's name in words."""
-    return name.replace("_", " ")
-
-
-def differing(entries: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
-    """Return the settings that differ between entries of one kind of head, by kind."""
-    found: dict[str, dict[str, set[bytes]]] = {}
-    for entry in entries:
-        for name, value in entry["settings"].items():
-            found.setdefault(entry["head"], {}).setdefault(name, set()).add(canonical_json(value))
-    return {
-        head: {name for name, values in settings.items() if len(values) > 1}
-        for head, settings in found.items()
-    }
-
-
-def entry_name(entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> str:
-    """Return what tells an entry apart from others in a list: head, settings, and cache and layer where several are.
-
-    Parameters
-    ----------
-    entry
-        With ``cache``, ``layer``, ``head`` and ``settings``.
-    entries
-        All entries of the list, this one included.
-    """
-    named = differing(entries).get(entry["head"], set())
-    settings = [f"{setting_name(k)} {value_text(v)}" for k, v in entry["settings"].items() if k in named]
-    places = [
-        str(entry[name])
-        for name in ("cache", "layer")
-        if len({canonical_json(other.get(name)) for other in entries}) > 1
-    ]
-    return ", ".join([entry["head"], *settings]) + (f" on {' '.join(places)}" if places else "")
 
 
 def cache_name(configuration: Configuration, others: Sequence[Configuration]) -> str:

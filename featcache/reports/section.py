@@ -5,35 +5,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featcache.pages.chart import Chart
+from featcache.pages.page import PageSection
 
 
 @dataclass(frozen=True)
-class Section:
-    """One section of a page.
+class Section(PageSection):
+    """One section of a report; its key is that under ``--json``, too.
 
     Parameters
     ----------
-    key
-        Its anchor, and its key under ``--json``.
-    title
-        What it is about, one or two words, for the table of contents.
-    headline
-        The finding, in words: "97.8 % right; cat is taken for dog most often". Plain text; templates escape it.
     template
-        File under ``featcache/reports/templates/sections``; it finds `content` by its names, `section`, and the
-        macros of ``featcache/pages/templates``.
-    content
-        What the template shows: charts, pictures, tables, records.
+        File under ``featcache/reports/templates/sections``.
     data
         The numbers behind it: plain JSON values, for ``--json`` and for tests.
     charts
         All its charts, for ``--figures``.
     """
 
-    key: str
-    title: str
-    headline: str
-    template: str
-    content: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     charts: tuple[Chart, ...] = ()

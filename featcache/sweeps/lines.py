@@ -1,13 +1,11 @@
 """The lines of a sweep's results, one for each head: what stands in them, and which of them cannot be believed."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from featcache.cache import FeatureCache
 from featcache.classifier.loading import SETTINGS_CONTENT, renamed
-from featcache.core.display import percent
 from featcache.core.documents.classifier_document import SELECTION
 from featcache.core.documents.json_text import plain
 from featcache.core.documents.kinds import (
@@ -86,13 +84,6 @@ def varied_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that matter for this kind of head and are not at their default."""
     usual = describe_settings(Settings(head=settings.head))
     return {name: value for name, value in describe_settings(settings).items() if value != usual[name]}
-
-
-def score_text(value: float | None, task: str) -> str:
-    """Return a score in words: a share as percent, R² as a number, ``diverged`` where there is none."""
-    if value is None or not math.isfinite(value):
-        return "diverged"
-    return f"R² {value:.3f}" if task == REGRESSION else percent(value)
 
 
 def value_text(value: Any) -> str:

@@ -1,84 +1,85 @@
-"""A picture of a sweep for notebooks: its leaderboard with what is told apart from the chosen configuration."""
+"""A sweep's leaderboard as a chart, with what is told apart from the chosen configuration: in pages and notebooks."""
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
-from featcache.pages.chart import Axis, Chart, Series
-from featcache.sweeps.lines import score_text, value_text, varied_settings
+from featcache.core.display import percents
+from featcache.core.tasks import MULTICLASS, REGRESSION, score_text
+from featcache.pages.chart import Axis, Chart, Series, score_axis
+from featcache.sweeps.entries import ALIKE, APART, CHOSEN, FIRST, OTHER, judged_entries
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from featcache.sweeps.leaderboard import LeaderboardEntry
     from featcache.sweeps.results import SweepResult
 
-MOST = 20
+DRAWN = 20
 """Configurations that are drawn at most, beside the chosen one."""
-
-CHOSEN, ALIKE, APART, OTHER = "chosen", "not told apart", "worse", "not compared"
-
-_LABELS = {
-    MULTICLASS: "validation accuracy",
-    MULTILABEL: "share of right validation answers",
-    REGRESSION: "validation R²",
-}
 
 
 def sweep_figure(result: "SweepResult") -> "Figure":
     """Return the leaderboard of a sweep as a figure."""
     from featcache.pages.notebook import chart_figure
 
-    chart = leaderboard_chart(result)
+    chart = leaderboard_chart(result.to_json())
     return chart_figure(chart, 9, 1.6 + 0.32 * len(chart.y.categories))
 
 
-def leaderboard_chart(result: "SweepResult") -> Chart:
-    """Return the leaderboard of a sweep: the best at the top, with intervals about those that were compared."""
-    choice = result.chosen
-    ranked = [entry for entry in result.leaderboard if math.isfinite(entry.accuracy)]
-    drawn = [entry for place, entry in enumerate(ranked) if place < MOST or entry == choice.entry]
-    against = {contender.entry.key: contender.against for contender in choice.contenders}
-    groups: dict[str, list[tuple[float, float, float, float]]] = {}
-    for place, entry in enumerate(drawn):
-        kind, low, high = OTHER, entry.accuracy, entry.accuracy
-        if entry == choice.entry:
-            kind = CHOSEN
-        elif (compared := against.get(entry.key)) is not None:
-            # The interval is of the chosen one's score minus this one's.
-            kind = APART if compared.told_apart else ALIKE
-            low, high = (choice.entry.accuracy - end for end in reversed(compared.interval))
-        groups.setdefault(kind, []).append((entry.accuracy, place, low, high))
-    colours = {OTHER: -1, APART: 2, ALIKE: 1, CHOSEN: 0}
-    task = result.task
-    series = tuple(
-        _series(kind, groups[kind], colour, task) for kind, colour in colours.items() if kind in groups
+def leaderboard_chart(sweep: Mapping[str, Any]) -> Chart:
+    """Return a leaderboard as a chart: the best at the top, with intervals about those that were compared.
+
+    Parameters
+    ----------
+    sweep
+        The content of ``summary.json``, as `featcache.sweeps.results.SweepResult.to_json` gives it.
+    """
+    rows, chosen, task = judged_entries(sweep), sweep["chosen"], sweep.get("task", MULTICLASS)
+    shown = [row for row in rows if row["val_accuracy"] is not None]
+    drawable = len(shown)
+    shown = [row for place, row in enumerate(shown) if place < DRAWN or row["verdict"] == CHOSEN]
+    places = {row["place"]: number for number, row in enumerate(shown)}
+    kinds = [(CHOSEN, 0), (ALIKE, 1), (APART, 2), (FIRST, 3), (OTHER, -1)]
+    series = []
+    for kind, colour in kinds:
+        if own := [row for row in shown if row["verdict"] == kind]:
+            # One without an interval is its own point.
+            ends = [row["interval"] or (row["val_accuracy"], row["val_accuracy"]) for row in own]
+            series.append(
+                Series(
+                    kind,
+                    [row["val_accuracy"] for row in own],
+                    [places[row["place"]] for row in own],
+                    mark="points",
+                    low=[low for low, _ in ends] if kind in (ALIKE, APART) else (),
+                    high=[high for _, high in ends] if kind in (ALIKE, APART) else (),
+                    colour=colour,
+                    texts=[_point_text(row, task) for row in own],
+                )
+            )
+    names = tuple(row["name"] for row in shown)
+    line = (
+        ((chosen["val_accuracy"], "chosen"),) if len(shown) > 1 and chosen["val_accuracy"] is not None else ()
     )
-    more = f" The first {MOST} of {len(ranked)}." if len(ranked) > len(drawn) else ""
     return Chart(
-        "leaderboard",
-        f"{result.heads} heads",
-        Axis(_LABELS[result.task], unit="" if result.task == REGRESSION else "percent"),
-        Axis("", "categories", categories=tuple(_name(result, entry) for entry in drawn)),
-        series,
-        "Mean over seeds and folds on validation rows. Whiskers: 95 % interval of the difference from the chosen one; "
-        f"where they reach its line, the two are not told apart.{more}",
-        marked=((choice.entry.accuracy, "chosen"),),
+        name="leaderboard",
+        title="The leading configurations by validation score",
+        x=score_axis(task),
+        y=Axis("configuration", scale="categories", categories=names),
+        series=tuple(series),
+        note="Mean over seeds and folds on validation rows. Whiskers: 95 % interval of the difference from the chosen "
+        "one; whiskers that reach its line say that the two are not told apart."
+        + (f" Only the first {DRAWN} and the chosen one are drawn." if len(shown) < drawable else ""),
+        marked=line,
         wide=True,
     )
 
 
-def _series(name: str, points: list[tuple[float, float, float, float]], colour: int, task: str) -> Series:
-    scores, places, low, high = (list(column) for column in zip(*points, strict=True))
-    ends = (low, high) if name in (ALIKE, APART) else ((), ())
-    texts = [score_text(score, task) for score in scores]
-    return Series(name, scores, places, "points", *ends, colour=colour, texts=texts)
-
-
-def _name(result: "SweepResult", entry: "LeaderboardEntry") -> str:
-    trial = entry.key
-    settings = " ".join(
-        f"{name}={value_text(value)}" for name, value in varied_settings(trial.settings).items()
+def _point_text(row: Mapping[str, Any], task: str) -> str:
+    interval = ""
+    if row["interval"]:
+        low, high = row["interval"]
+        shown = f"{low:.3f} to {high:.3f}" if task == REGRESSION else percents(low, high)
+        interval = f", 95 % interval {shown}"
+    return (
+        f"{row['place']}. {row['name']}: {score_text(row['val_accuracy'], task)}{interval}, {row['verdict']}"
     )
-    where = f"{result.caches[trial.cache]} " if len(result.caches) > 1 else ""
-    return f"{trial.settings.head} on {where}{trial.layer} {settings}".strip()

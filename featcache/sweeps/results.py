@@ -17,7 +17,7 @@ from featcache.core.disk.temporaries import remove_leftovers
 from featcache.core.display import data_frame, html_table
 from featcache.core.documents.json_text import to_text
 from featcache.core.documents.kinds import Misfit
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, score_text
 from featcache.core.warning import warn
 from featcache.errors import UsageError
 from featcache.metrics.comparison import Comparison, SeedScores
@@ -28,7 +28,6 @@ from featcache.sweeps.lines import (
     LINE,
     describe_settings,
     finite,
-    score_text,
     value_text,
     varied_settings,
 )

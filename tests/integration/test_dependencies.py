@@ -63,7 +63,6 @@ EXTRAS = {
     "datasets/formats/huggingface_rows.py": "hub",
     "sweeps/results.py": "parquet",
     "datasets/formats/huggingface.py": "hub",
-    "finetuning/runs/report.py": "report",
     "pages/figures.py": "report",
     "pages/page.py": "report",
     "pages/notebook.py": "report",

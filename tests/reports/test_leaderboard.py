@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from helpers.made_sweeps import HOSTILE, contender, entry, material, summary
 
-from featcache.reports.sections.leaderboard import DRAWN, section
+from featcache.reports.sections.leaderboard import section
+from featcache.sweeps.plots import DRAWN
 
 ROWS = np.arange(200)
 CHOSEN = np.isin(ROWS % 10, range(9)).astype(float)  # .9
@@ -110,6 +111,7 @@ def test_the_chosen_one_is_shown_however_far_down_it_is():
     assert len(found.data["rows"]) == 41
     assert len(found.charts[0].y.categories) == DRAWN + 1
     assert found.charts[0].y.categories[-1] == "ridge, l2 99"
+    assert found.charts[0].note.endswith(f"Only the first {DRAWN} and the chosen one are drawn.")
 
 
 def test_scores_of_regression_are_no_shares():

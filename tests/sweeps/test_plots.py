@@ -31,16 +31,17 @@ def by_place(chart) -> dict[int, tuple[str, float, tuple[float, float] | None]]:
 
 
 def test_every_configuration_is_there_the_best_at_the_top(result):
-    chart = leaderboard_chart(result)
+    chart = leaderboard_chart(result.to_json())
     places = by_place(chart)
     scores = [places[place][1] for place in range(len(places))]
-    assert scores == [entry.accuracy for entry in result.leaderboard]
-    assert chart.y.categories[0].startswith(f"{result.leaderboard[0].key.settings.head} on pool")
-    assert chart.marked == ((result.chosen.entry.accuracy, "chosen"),)
+    assert scores == pytest.approx([entry.accuracy for entry in result.leaderboard], rel=1e-6)
+    assert chart.y.categories[0].startswith(f"{result.leaderboard[0].key.settings.head}, ")
+    assert len(set(chart.y.categories)) == len(result.leaderboard)
+    assert chart.marked == ((pytest.approx(result.chosen.entry.accuracy, rel=1e-6), "chosen"),)
 
 
 def test_whiskers_reach_the_choice_exactly_where_it_is_not_told_apart(result):
-    places = by_place(leaderboard_chart(result))
+    places = by_place(leaderboard_chart(result.to_json()))
     entries = dict(enumerate(result.leaderboard))
     against = {contender.entry.key: contender.against for contender in result.chosen.contenders}
     own = result.chosen.entry.accuracy
@@ -52,18 +53,30 @@ def test_whiskers_reach_the_choice_exactly_where_it_is_not_told_apart(result):
         elif entry.key in against:
             told = against[entry.key].told_apart
             assert kind == ("worse" if told else "not told apart")
-            assert ends[0] == pytest.approx(own - against[entry.key].interval[1])
-            assert (ends[0] <= own + 1e-12 and own - 1e-12 <= ends[1]) == (not told)
+            assert ends[0] == pytest.approx(own - against[entry.key].interval[1], abs=1e-6)
+            assert (ends[0] <= own + 1e-6 and own - 1e-6 <= ends[1]) == (not told)
         else:
-            assert (kind, ends) == ("not compared", None)
+            assert (kind, ends) == (
+                "highest, not taken" if entry == result.chosen.first else "not compared",
+                None,
+            )
 
 
 def test_of_many_the_first_and_the_choice_are_drawn(result, monkeypatch):
-    monkeypatch.setattr(plots, "MOST", 1)
-    chart = leaderboard_chart(result)
+    monkeypatch.setattr(plots, "DRAWN", 1)
+    chart = leaderboard_chart(result.to_json())
     assert "chosen" in [series.name for series in chart.series]
     assert 1 <= len(chart.y.categories) <= 2
-    assert f"The first 1 of {len(result.leaderboard)}." in chart.note
+    assert "Only the first 1 and the chosen one are drawn." in chart.note
+
+
+def test_a_page_and_a_notebook_show_the_same_chart(result):
+    from helpers.made_sweeps import material
+
+    from featcache.reports.sections.leaderboard import section
+
+    (drawn,) = section(material(sweep=result.to_json())).charts
+    assert drawn == leaderboard_chart(result.to_json())
 
 
 def test_it_is_drawn_and_names_its_extra(result, monkeypatch):

@@ -141,7 +141,7 @@ def next_step(done: "FineTuning", start: Path) -> str:
 
 def _report(done: "FineTuning", place: Path, console: Console) -> None:
     """Write curves and table to an HTML page, if the extra for it is installed."""
-    from featcache.errors import StorageError, UsageError
+    from featcache.errors import MissingExtraError, StorageError
     from featcache.finetuning.runs.report import write_report
 
     try:
@@ -152,9 +152,12 @@ def _report(done: "FineTuning", place: Path, console: Console) -> None:
             best=done.best_epoch,
             table=[list(COLUMNS), *comparison_rows(done)],
             facts=facts(done),
-            verdict=done.verdict,
+            verdict=f"Fine-tuning is {done.verdict}",
+            stopped=done.stopped,
+            compared=_COMPARED.format(SPLIT_WORDS.get(done.tuned.split, done.tuned.split)),
+            notes=(*done.warnings, *done.notes),
         )
-    except UsageError as error:
+    except MissingExtraError as error:
         console.detail(str(error))
     except StorageError as error:
         console.note(
@@ -165,6 +168,10 @@ def _report(done: "FineTuning", place: Path, console: Console) -> None:
 
 
 COLUMNS = ("", "accuracy", "95 % interval", "loss", "images")
+_COMPARED = (
+    "Both on the same {} images. The interval is of the accuracy; the loss is the mean cross-entropy, of which "
+    "less is better."
+)
 
 
 def comparison_rows(done: "FineTuning") -> list[list[str]]:

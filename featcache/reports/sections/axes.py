@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from featcache.core.identity import canonical_json
-from featcache.core.tasks import MULTICLASS
-from featcache.pages.chart import Axis, Chart, Series
+from featcache.core.tasks import MULTICLASS, score_text
+from featcache.pages.chart import Axis, Chart, Series, score_axis
 from featcache.reports.configurations import (
     Configuration,
     cache_name,
@@ -19,13 +19,11 @@ from featcache.reports.configurations import (
     finished,
     most_shots,
     read_configurations,
-    score_label,
-    score_unit,
-    setting_name,
 )
 from featcache.reports.material import Material
 from featcache.reports.section import Section
-from featcache.sweeps.lines import score_text, value_text
+from featcache.sweeps.entries import setting_name
+from featcache.sweeps.lines import value_text
 
 WIDE = 20
 """How many times the least value the greatest must be for an axis to be logarithmic."""
@@ -176,7 +174,7 @@ def _chart(effect: Effect, task: str, others: bool) -> Chart:
         name=re.sub("[^a-z0-9]+", "-", f"axis-{effect.head}-{effect.name}".lower()),
         title=effect.title,
         x=axis,
-        y=Axis(score_label(task), unit=score_unit(task)),
+        y=score_axis(task),
         series=(best,) if alone else (mean, best),
         note=_chart_note(effect, alone, task),
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.core.disk.storage import amount
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, score_text
 from featcache.errors import FeatcacheError
-from featcache.pages.chart import Axis, Chart, Series
+from featcache.pages.chart import Axis, Chart, Series, score_axis
 from featcache.reports.configurations import (
     Configuration,
     cache_name,
@@ -18,12 +18,9 @@ from featcache.reports.configurations import (
     most_shots,
     number_columns,
     read_configurations,
-    score_label,
-    score_unit,
 )
 from featcache.reports.material import Material
 from featcache.reports.section import Section
-from featcache.sweeps.lines import score_text
 
 if TYPE_CHECKING:
     from featcache.cache import ExtractionCost
@@ -94,7 +91,7 @@ def section(material: Material) -> Section | None:
             "columns": (
                 "backbone",
                 *number_columns(
-                    score_label(task),
+                    score_axis(task).label,
                     "million MACs",
                     "million parameters",
                     "pixels",
@@ -200,7 +197,7 @@ def _chart(known: Sequence[Backbone], leading: Sequence[Backbone], task: str) ->
         name="cost",
         title="Score against work for one photo",
         x=work_axis([one.cost for one in known if one.cost]),
-        y=Axis(score_label(task), unit=score_unit(task)),
+        y=score_axis(task),
         series=tuple(parts),
         note="The best configuration on each backbone, its mean on validation rows, against the work of the whole "
         "network at the size of the photos. On the line: no other is both cheaper and better.",

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featcache.core.tasks import MULTICLASS
-from featcache.pages.chart import Axis, Chart, Series
+from featcache.core.tasks import MULTICLASS, score_text
+from featcache.pages.chart import Axis, Chart, Series, score_axis
 from featcache.reports.configurations import (
     Configuration,
     cell,
@@ -13,13 +13,10 @@ from featcache.reports.configurations import (
     interval_text,
     number_columns,
     read_configurations,
-    score_label,
-    score_unit,
     shots_order,
 )
 from featcache.reports.material import Material
 from featcache.reports.section import Section
-from featcache.sweeps.lines import score_text
 
 
 def section(material: Material) -> Section | None:
@@ -99,7 +96,7 @@ def _chart(
         name="few-shot",
         title="Score against photos of each class",
         x=Axis("training photos of each class", scale="categories", categories=tuple(map(_word, shots))),
-        y=Axis(score_label(task), unit=score_unit(task)),
+        y=score_axis(task),
         series=tuple(series),
         note="The best configuration of each kind of head by its mean on validation rows; the area is from the worst "
         "to the best of its seeds, each with other photos. “All”: all training rows."

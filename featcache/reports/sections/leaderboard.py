@@ -3,28 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featcache.core.display import percent, percents
-from featcache.core.tasks import MULTICLASS, REGRESSION
-from featcache.pages.chart import Axis, Chart, Series
+from featcache.core.display import percent
+from featcache.core.tasks import MULTICLASS, REGRESSION, score_text
+from featcache.pages.chart import score_axis
 from featcache.reports.configurations import (
     cell,
-    entry_name,
     interval_text,
     number_columns,
-    same_head,
-    score_label,
-    score_unit,
 )
 from featcache.reports.material import Material
 from featcache.reports.section import Section
-from featcache.sweeps.lines import score_text
-
-DRAWN = 20
-"""Configurations in the chart at most; the table has all that the summary has."""
-
-CHOSEN, FIRST, ALIKE, APART, OTHER = "chosen", "highest, not taken", "not told apart", "worse", "not compared"
-
-Entry = Mapping[str, Any]
+from featcache.sweeps.entries import CHOSEN, Entry, is_same, judged_entries, plain_entry
+from featcache.sweeps.plots import leaderboard_chart
 
 
 def section(material: Material) -> Section | None:
@@ -33,8 +23,8 @@ def section(material: Material) -> Section | None:
     if not sweep or not sweep.get("chosen"):
         return None
     task, chosen = sweep.get("task", MULTICLASS), sweep["chosen"]
-    rows = _rows(sweep)
-    board = _chart(rows, chosen, task)
+    rows = judged_entries(sweep)
+    board = leaderboard_chart(sweep)
     return Section(
         key="leaderboard",
         title="Leaderboard",
@@ -46,7 +36,7 @@ def section(material: Material) -> Section | None:
             "columns": (
                 *number_columns("place"),
                 "what",
-                *number_columns(score_label(task), "± between trials"),
+                *number_columns(score_axis(task).label, "± between trials"),
                 "verdict",
                 *number_columns("loss", "trials"),
             ),
@@ -55,7 +45,7 @@ def section(material: Material) -> Section | None:
             "strong": tuple(number for number, row in enumerate(rows) if row["verdict"] == CHOSEN),
         },
         data={
-            "chosen": _plain(chosen),
+            "chosen": plain_entry(chosen),
             "rows": rows,
             "heads": sweep.get("heads"),
             "test": chosen.get("test"),
@@ -70,42 +60,6 @@ _MEANING = (
     "on the same cache are compared row by row. “± between trials”: the standard deviation over seeds and folds, in "
     "the units of the score; – where there is one trial."
 )
-
-
-def _rows(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries of the leaderboard with their verdicts; the chosen one is always among them."""
-    chosen = sweep["chosen"]
-    entries = list(sweep.get("leaderboard") or [chosen])
-    if not any(_is_same(entry, chosen) for entry in entries):
-        entries.append(chosen)
-    return [
-        {"place": place, "name": entry_name(entry, entries), **_plain(entry), **_verdict(entry, chosen)}
-        for place, entry in enumerate(entries, 1)
-    ]
-
-
-def _is_same(first: Entry, second: Entry) -> bool:
-    return first.get("cache") == second.get("cache") and same_head(first, second)
-
-
-def _plain(entry: Entry) -> dict[str, Any]:
-    names = ("cache", "layer", "head", "settings", "shots", "val_accuracy", "deviation", "val_loss", "trials")
-    return {name: entry.get(name) for name in names}
-
-
-def _verdict(entry: Entry, chosen: Entry) -> dict[str, Any]:
-    """Return an entry's verdict, and the interval of its score relative to the chosen one's."""
-    if _is_same(entry, chosen):
-        return {"verdict": CHOSEN, "interval": None}
-    for other in chosen.get("contenders") or ():
-        if _is_same(entry, other):
-            # The interval is of the chosen minus this one.
-            low, high, score = *other["interval"], chosen["val_accuracy"]
-            ends = None if None in (low, high, score) else [score - high, score - low]
-            return {"verdict": APART if other["told_apart"] else ALIKE, "interval": ends}
-    first = chosen.get("instead_of")
-    taken = first is not None and _is_same(entry, first)
-    return {"verdict": FIRST if taken else OTHER, "interval": None}
 
 
 def _headline(chosen: Entry, rows: Sequence[Mapping[str, Any]], task: str) -> str:
@@ -132,7 +86,7 @@ def _why(chosen: Entry, rows: Sequence[Mapping[str, Any]], task: str) -> list[st
     """Return why it was chosen, and what is known of the choice, in sentences."""
     first, told = chosen.get("instead_of"), []
     if first:
-        name = next((row["name"] for row in rows if _is_same(row, first)), str(first["head"]))
+        name = next((row["name"] for row in rows if is_same(row, first)), str(first["head"]))
         told.append(
             f"{name} has the highest mean ({score_text(first['val_accuracy'], task)}). The chosen one is simpler and "
             "within one standard error of it on the same rows, in score and in loss; the best of many is best partly "
@@ -166,55 +120,4 @@ def _cells(row: Mapping[str, Any], task: str) -> tuple[Any, ...]:
         row["verdict"],
         cell(loss, row["val_loss"]),
         row["trials"],
-    )
-
-
-def _chart(rows: Sequence[Mapping[str, Any]], chosen: Entry, task: str) -> Chart:
-    shown = [row for row in rows if row["val_accuracy"] is not None]
-    shown = [row for place, row in enumerate(shown) if place < DRAWN or row["verdict"] == CHOSEN]
-    places = {row["place"]: number for number, row in enumerate(shown)}
-    kinds = [(CHOSEN, 0), (ALIKE, 1), (APART, 2), (FIRST, 3), (OTHER, -1)]
-    series = []
-    for kind, colour in kinds:
-        if own := [row for row in shown if row["verdict"] == kind]:
-            # One without an interval is its own point.
-            ends = [row["interval"] or (row["val_accuracy"], row["val_accuracy"]) for row in own]
-            series.append(
-                Series(
-                    kind,
-                    [row["val_accuracy"] for row in own],
-                    [places[row["place"]] for row in own],
-                    mark="points",
-                    low=[low for low, _ in ends] if kind in (ALIKE, APART) else (),
-                    high=[high for _, high in ends] if kind in (ALIKE, APART) else (),
-                    colour=colour,
-                    texts=[_point_text(row, task) for row in own],
-                )
-            )
-    names = tuple(row["name"] for row in shown)
-    line = (
-        ((chosen["val_accuracy"], "chosen"),) if len(shown) > 1 and chosen["val_accuracy"] is not None else ()
-    )
-    return Chart(
-        name="leaderboard",
-        title="The leading configurations by validation score",
-        x=Axis(score_label(task), unit=score_unit(task)),
-        y=Axis("configuration", scale="categories", categories=names),
-        series=tuple(series),
-        note="Mean over seeds and folds on validation rows. Whiskers: 95 % interval of the difference from the chosen "
-        "one; whiskers that reach its line say that the two are not told apart."
-        + (f" The first {DRAWN} of {len(rows)}." if len(rows) > DRAWN else ""),
-        marked=line,
-        wide=True,
-    )
-
-
-def _point_text(row: Mapping[str, Any], task: str) -> str:
-    interval = ""
-    if row["interval"]:
-        low, high = row["interval"]
-        shown = f"{low:.3f} to {high:.3f}" if task == REGRESSION else percents(low, high)
-        interval = f", 95 % interval {shown}"
-    return (
-        f"{row['place']}. {row['name']}: {score_text(row['val_accuracy'], task)}{interval}, {row['verdict']}"
     )

@@ -11,12 +11,12 @@ import numpy as np
 from featcache.core.disk.storage import amount
 from featcache.core.display import counted
 from featcache.errors import FeatcacheError
-from featcache.reports.configurations import setting_name
 from featcache.reports.material import Material
 from featcache.reports.section import Section
 from featcache.reports.sections.cost import cost_of
 from featcache.reports.summary import Fact
 from featcache.splits.left_out import left_out_text
+from featcache.sweeps.entries import setting_name
 
 if TYPE_CHECKING:
     from PIL import Image
