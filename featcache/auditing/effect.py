@@ -12,7 +12,7 @@ from featcache.auditing.ranked import RankedList
 from featcache.cache import FeatureCache
 from featcache.core.display import counted, percent
 from featcache.core.tasks import require_classes
-from featcache.errors import FeatcacheWarning
+from featcache.errors import DataError, FeatcacheWarning
 from featcache.metrics.intervals import difference_interval
 from featcache.splits.selection import NONE, SplitSpec, select_rows
 
@@ -92,7 +92,8 @@ def measure_effect(
     UsageError
         If the cache is not multiclass.
     TooFewPhotosError
-        If nothing is to be left out of the training rows, or all rows that could judge are suspects.
+        If nothing is to be left out of the training rows, all rows that could judge are suspects, or a head cannot be
+        trained on what is left.
     """
     require_classes(cache, "the effect of an audit")
     out, suspects = _rows_left_out(lists), _suspects(lists)
@@ -111,7 +112,12 @@ def measure_effect(
             "labels first"
         )
     ids = sorted({cache.ids[row] for row in fewer.tolist()})
-    right = [_right(cache, layer, parts, seed, judges, exclude) for exclude in (None, ids)]
+    try:
+        right = [_right(cache, layer, parts, seed, judges, exclude) for exclude in (None, ids)]
+    except DataError as error:  # such as a class whose last training photos are left out
+        raise TooFewPhotosError(
+            f"the effect cannot be measured, as no two heads can be trained: {error}"
+        ) from error
     gained = right[1].astype(np.float64) - right[0]
     return Effect(
         left_out=len(fewer),
