@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.arguments.given_paths import refuse_no_photo, refuse_without_classifier
-from featcache.cli.arguments.output_files import require_output
+from featcache.cli.arguments.output_files import require_distinct, require_output
 from featcache.cli.commands.predict_files import (
     PredictionFiles,
     prediction_json,
@@ -87,8 +87,7 @@ def command(
 ) -> None:
     """Classify photos with a classifier, or with a backbone's original classes; results come as they are computed."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    if csv is not None and csv == jsonl:
-        raise UsageError(f"--csv and --jsonl both name {csv}; give each a file of its own")
+    require_distinct({"--csv": csv, "--jsonl": jsonl})
     for option, file, endings in (("--csv", csv, (".csv",)), ("--jsonl", jsonl, (".jsonl", ".ndjson"))):
         if file is not None:
             require_output(option, file, endings, paths)
