@@ -71,7 +71,7 @@ def require_distinct(outputs: Mapping[str, Path | None]) -> None:
             continue
         first = options.setdefault(os.path.realpath(path), option)
         if first != option:
-            raise UsageError(f"{first} and {option} both name {path}; give each a file of its own")
+            raise UsageError(f"{first} and {option} both name {path}; give each a name of its own")
 
 
 def _require_its_folder(path: Path) -> None:

@@ -178,7 +178,7 @@ def test_photos_are_sorted_into_folders(cli, trained, want, known):
 
 def test_two_kinds_of_lines_in_one_file_are_refused(cli, trained, files):
     ran = cli("predict", trained.folder, "new", "--csv", "all", "--jsonl", "all")
-    assert (ran.code, ran.err) == (2, "error: --csv and --jsonl both name all; give each a file of its own\n")
+    assert (ran.code, ran.err) == (2, "error: --csv and --jsonl both name all; give each a name of its own\n")
 
 
 @pytest.mark.parametrize("given", ["new", "file"])
