@@ -134,7 +134,10 @@ def _write(
     written = {}
     if links is not None:
         put = found.to_folder(links)
-        unread = "".join(f"; {escaped(name)} is missing: {why}" for name, why in list(put.unread.items())[:1])
+        unread = "".join(
+            f"; {counted(len(put.unread), 'photo')} could not be read, such as {escaped(name)}: {escaped(why)}"
+            for name, why in list(put.unread.items())[:1]
+        )
         written[links] = (
             f"{links}: {counted(put.linked + put.copied, 'photo')}{unread}. Sort them into a folder for each class, "
             f"then: featcache extract {links} -b {found.backbone}"
