@@ -266,9 +266,11 @@ def count_classes(predictions: "Iterable[Prediction]") -> dict[str, int]:
     """Return the number of photos of each class or label; unknown ones, and numbers, are not counted."""
     counts: Counter[str] = Counter()
     for each in predictions:
+        if each.unknown:
+            continue
         if each.answers is not None:
             counts.update(each.answers)
-        elif each.probabilities and not each.unknown:
+        elif each.probabilities:
             counts[each.classes[0]] += 1
     return dict(counts)
 

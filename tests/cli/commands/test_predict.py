@@ -307,3 +307,8 @@ def test_a_terminal_of_80_columns_gets_no_line_that_it_would_break(files, traine
     place = next(number for number, line in enumerate(drawn) if line.endswith(str(long)))
     assert re.search(r"    \w+ \d+\.\d %$", drawn[place + 1])
     assert any(re.search(rf"{re.escape(str(files[-1]))}  +\w+ \d+\.\d %$", line) for line in drawn)
+
+
+def test_labels_of_photos_unlike_anything_seen_are_not_counted():
+    sure = Prediction("a.jpg", ("cat", "dog"), (0.9, 0.8), answers=("cat", "dog"))
+    assert predict.count_classes([sure, replace(sure, unknown=True, unlike=True)]) == {"cat": 1, "dog": 1}
