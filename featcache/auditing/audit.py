@@ -12,7 +12,7 @@ from featcache.auditing.exclude_list import exclude_entries
 from featcache.auditing.material import Audited, TooFewPhotosError
 from featcache.auditing.ranked import RankedList, Suspect
 from featcache.cache import FeatureCache
-from featcache.core.argument_types import checked_types, spelled
+from featcache.core.argument_types import checked_types, require_seed, spelled
 from featcache.core.disk.files import replace_file
 from featcache.core.disk.names import FILE, require_free
 from featcache.core.disk.storage import storage_errors
@@ -220,7 +220,7 @@ def audit(
     UnknownNameError
         If there is no such layer or list.
     UsageError
-        If a list, or the effect, was asked for that does not suit the cache.
+        If a list, or the effect, was asked for that does not suit the cache, or the seed is not in 0..2^32.
     DataError
         If one was asked for that needs more photos, or a row holds NaN or infinity.
     MissingExtraError
@@ -235,6 +235,7 @@ def audit(
     >>> found["wrong-labels"].entries[0].suggested  # doctest: +SKIP
     'tulips'
     """
+    require_seed(seed)
     asked = _kinds(only)
     opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
     if effect:

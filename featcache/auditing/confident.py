@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.argument_types import spelled
 from featcache.errors import MissingExtraError
 from featcache.metrics.intervals import wilson_interval
 
@@ -138,5 +139,6 @@ def _cleanlab() -> tuple[Any, Any, Any]:
     except ImportError as error:
         raise MissingExtraError(
             "finding wrong labels needs cleanlab, which is not installed: pip install 'featcache[audit]' (or cleanlab)"
+            f"; other lists are made without it: {spelled('only')} copies,outliers,looks"
         ) from error
     return count, filter, rank

@@ -1,7 +1,8 @@
 """Whether what an audit found matters: heads that are trained with and without the photos that it would leave out."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from featcache.auditing.ranked import RankedList
 from featcache.cache import FeatureCache
 from featcache.core.display import counted, percent
 from featcache.core.tasks import require_classes
-from featcache.errors import FeatcacheWarning
+from featcache.errors import DataError, FeatcacheWarning, UsageError
 from featcache.metrics.intervals import difference_interval
 from featcache.splits.selection import NONE, SplitSpec, select_rows
 
@@ -92,13 +93,17 @@ def measure_effect(
     UsageError
         If the cache is not multiclass.
     TooFewPhotosError
-        If nothing is to be left out of the training rows, or all rows that could judge are suspects.
+        If nothing is to be left out of the training rows, all rows that could judge are suspects, or a head cannot be
+        trained on what is left.
     """
     require_classes(cache, "the effect of an audit")
     out, suspects = _rows_left_out(lists), _suspects(lists)
     parts = _parts(cache)
-    judges = np.setdiff1d(select_rows(cache, SplitSpec(**parts, val_fraction=0, seed=seed)).test, suspects)
-    trained = select_rows(cache, SplitSpec(**parts, seed=seed)).pool
+    with _few_photos():
+        judges = np.setdiff1d(
+            select_rows(cache, SplitSpec(**parts, val_fraction=0, seed=seed)).test, suspects
+        )
+        trained = select_rows(cache, SplitSpec(**parts, seed=seed)).pool
     fewer = np.intersect1d(trained, out)
     if not len(fewer):
         raise TooFewPhotosError(
@@ -111,7 +116,8 @@ def measure_effect(
             "labels first"
         )
     ids = sorted({cache.ids[row] for row in fewer.tolist()})
-    right = [_right(cache, layer, parts, seed, judges, exclude) for exclude in (None, ids)]
+    with _few_photos():
+        right = [_right(cache, layer, parts, seed, judges, exclude) for exclude in (None, ids)]
     gained = right[1].astype(np.float64) - right[0]
     return Effect(
         left_out=len(fewer),
@@ -123,6 +129,20 @@ def measure_effect(
         difference=float(gained.mean()),
         interval=difference_interval(gained),
     )
+
+
+@contextmanager
+def _few_photos() -> Iterator[None]:
+    """Tell that the effect is not to be had where rows cannot be divided, or a class is left without training photos.
+
+    What the lists say stands all the same. Rows with NaN were refused before.
+    """
+    try:
+        yield
+    except (DataError, UsageError) as error:
+        raise TooFewPhotosError(
+            f"the effect cannot be measured, as no two heads can be trained: {error}"
+        ) from error
 
 
 def _parts(cache: FeatureCache) -> dict[str, Any]:

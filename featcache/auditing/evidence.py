@@ -25,7 +25,8 @@ def nearest_as_evidence(rows: Audited, places: Sequence[int] | np.ndarray) -> li
     Returns
     -------
     list
-        For each place `NEAREST` photos, the nearest first; none for the places after the first `SHOWN`.
+        For each place `NEAREST` photos, the nearest first, or as many as there are beside it; none for the places after
+        the first `SHOWN`.
     """
     from featcache.classifier.scored.nearest_photos import nearest_photos
 
@@ -36,9 +37,13 @@ def nearest_as_evidence(rows: Audited, places: Sequence[int] | np.ndarray) -> li
     similarity, found = nearest_photos(
         rows.cache, rows.layer, rows.rows, rows.vectors(asked), most=NEAREST, not_these=rows.rows[asked]
     )
-    near = np.searchsorted(rows.rows, found)
+    near = np.where(found < 0, -1, np.searchsorted(rows.rows, found))
     told = [
-        tuple(_resembled(rows, place, int(other), float(value)) for other, value in zip(*pair, strict=True))
+        tuple(
+            _resembled(rows, place, int(other), float(value))
+            for other, value in zip(*pair, strict=True)
+            if other >= 0
+        )
         for place, *pair in zip(asked.tolist(), near, similarity, strict=True)
     ]
     return told + beyond

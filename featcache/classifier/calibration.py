@@ -12,7 +12,7 @@ import numpy as np
 
 from featcache.classifier.rejection import Rejection, reject_threshold
 from featcache.core.tasks import MULTICLASS
-from featcache.errors import DataError
+from featcache.errors import DataError, UsageError
 from featcache.heads.probabilities import class_probabilities, targets_for
 from featcache.metrics.classification import expected_calibration_error
 from featcache.metrics.intervals import least_rows
@@ -111,11 +111,17 @@ def calibrated(
         Required accuracy of predictions that are not "unknown"; see `featcache.classifier.rejection.reject_threshold`.
     task
         Of `featcache.core.tasks.TASKS`; only multiclass heads are calibrated.
+
+    Raises
+    ------
+    UsageError
+        If the labels are no numbers of classes, one for each row.
     """
     if task != MULTICLASS:
         return Calibration(note=f"a temperature is fitted to classes, and these are {task}")
     if not len(labels):
         return Calibration(note="no rows were held out to calibrate with")
+    labels = _class_numbers(labels, len(logits), classes)
     found = calibrate(logits, labels, classes=classes, loss=loss, deviation=PRIOR_DEVIATION)
     before, probable = (
         class_probabilities(loss, np.asarray(logits) / divisor, classes) for divisor in (1, found.temperature)
@@ -127,6 +133,22 @@ def calibrated(
         probable = before
     rejection = reject_threshold(probable, labels, accuracy=accuracy)
     return replace(found, rejection=rejection, note=_no_threshold(rejection, accuracy))
+
+
+def _class_numbers(labels: np.ndarray, rows: int, classes: int) -> np.ndarray:
+    """Return labels int ``[N]``; refuse others, of which -1 would be taken for the last class."""
+    given = np.asarray(labels)
+    if given.dtype.kind not in "iu" or given.shape != (rows,):
+        raise UsageError(
+            f"labels are {given.dtype} of shape {given.shape}; expected whole numbers of classes, one for each of the "
+            f"{rows} rows"
+        )
+    if given.min() < 0 or given.max() >= classes:
+        raise UsageError(
+            f"labels reach from {given.min()} to {given.max()}; expected numbers of the {classes} classes, 0 to "
+            f"{classes - 1}; leave out rows of other classes"
+        )
+    return given
 
 
 def _log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -47,9 +47,13 @@ def named_as_options() -> Iterator[None]:
         _AS_OPTIONS.reset(token)
 
 
+_OTHER_OPTIONS = {"set_level": "set"}
+"""Arguments whose option has another name: in Python ``set`` is a type."""
+
+
 def spelled(name: str) -> str:
     """Return an argument's name as its user wrote it: ``batch_size`` in Python, ``--batch-size`` for a command."""
-    return f"--{name.replace('_', '-')}" if _AS_OPTIONS.get() else name
+    return f"--{_OTHER_OPTIONS.get(name, name).replace('_', '-')}" if _AS_OPTIONS.get() else name
 
 
 def require_type(option: str, value: Any, hint: Any) -> None:

@@ -34,6 +34,7 @@ ExcludeGiven = str | os.PathLike[str] | Sequence[str] | None
 """A list's file, ``"none"``, or the ids themselves."""
 
 _HEADERS = frozenset({"id", "ids", "path", "file", "filename", "image", "photo"})
+_COLUMNS = ("id", "reason")
 _SHOWN = 3
 _MOST_COMPARED = 20_000
 """Ids among which similar ones are looked for, where none has the same last part."""
@@ -112,7 +113,7 @@ def write_exclude(
     comments = [f"# {line}\n" for line in (*about.splitlines(), _HOW_TO)]
     rows = (_row(name, "; ".join(filter(None, told))) for name, told in reasons.items())
     with storage_errors(target, elsewhere=_ANOTHER):
-        replace_file(target, b"".join([*map(_encoded, comments), csv_row(["id", "reason"]), *rows]))
+        replace_file(target, b"".join([*map(_encoded, comments), csv_row(_COLUMNS), *rows]))
     return len(reasons)
 
 
@@ -145,6 +146,8 @@ def _read(path: Path, is_id: bool, known: frozenset[str]) -> list[str]:
     escaped = {_encoded(name).decode(): name for name in known if not name.isascii()}
     found: list[str] = []
     for number, (line, values) in enumerate(separated_records(path, ",", comments=True)):
+        if not number and tuple(values) == _COLUMNS:  # a header even where a photo is called id
+            continue
         readings = _readings(values)
         own = next((escaped.get(text, text) for text in readings if text in known or text in escaped), None)
         if own is None and not number and readings[-1].casefold() in _HEADERS:

@@ -87,6 +87,11 @@ def unlabelled_rows(
         If nothing is left to be labelled.
     """
     rows = cache.rows_of(split)
+    if not len(rows):
+        where = "" if split is None else f" in {split}"
+        raise DataError(
+            f"{cache.path} holds no readable photo{where}, so that none can be labelled; extract others"
+        )
     digests = np.ascontiguousarray(cache.sha256[rows]).view("V32").reshape(-1)
     known = np.isin(rows, labelled)
     if classifier is not None:

@@ -187,7 +187,10 @@ def _labelled_rows(
 def _notes(pool: Pool, classifier: Classifier | None, count: int) -> list[str]:
     notes = []
     if len(pool.rows) < count:
-        notes.append(f"{count} photos were asked for, and {len(pool.rows)} are left without a label")
+        left = len(pool.rows)
+        notes.append(
+            f"{count} photos were asked for, and {left} {'is' if left == 1 else 'are'} left without a label"
+        )
     if pool.left.broken:
         notes.append(f"{counted(pool.left.broken, 'photo')} left out, as their features are NaN or infinite")
     if classifier is not None and classifier.seen is None:

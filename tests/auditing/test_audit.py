@@ -146,3 +146,34 @@ def test_nothing_to_leave_out_is_said(tmp_path: Path) -> None:
     found = audit(cache, only="imbalance", effect=True)
     assert found.effect is None
     assert "names no training photo to leave out" in found.skipped["effect"]
+
+
+def test_an_effect_that_cannot_be_measured_leaves_the_lists(tmp_path: Path) -> None:
+    """All training photos of a class are copies of a test photo of another label, and are to be left out."""
+    features, labels = made_classes(30)
+    images = np.arange(30)
+    images[labels == 2] = 2
+    splits = ["train"] * 24 + ["test"] * 6
+    cache = feature_cache(tmp_path / "a.h5", features, labels, splits, images=images)
+    found = audit(cache, only="copies", effect=True)
+    assert found.effect is None
+    assert found["copies"].entries
+    assert "no two heads can be trained" in found.skipped["effect"]
+    assert "every training row of cat (8)" in found.skipped["effect"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("split", ["train", "pictures"])
+def test_of_too_few_photos_for_an_effect_the_lists_are_there(tmp_path: Path, count: int, split: str) -> None:
+    features, labels = made_classes(count)
+    cache = feature_cache(tmp_path / "a.h5", features, labels, [split] * count, images=[0] * count)
+    found = audit(cache, only="copies", effect=True)
+    assert (found.effect, len(found.lists)) == (None, 1)
+    assert "the effect cannot be measured, as no two heads can be trained" in found.skipped["effect"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_no_generator_takes_are_refused(tmp_path: Path, seed: int) -> None:
+    cache, _ = flipped_cache(tmp_path / "a.h5", 30)
+    with pytest.raises(UsageError, match=rf"seed {seed}: expected in 0\.\.2\^32"):
+        audit(cache, seed=seed)

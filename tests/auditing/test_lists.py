@@ -96,3 +96,14 @@ def test_groups_on_both_sides(tmp_path: Path) -> None:
     assert entry.why == "group p1: 2 in train, 1 in test"
     assert [near.row for near in entry.resembles] == [4]
     assert "1 of 1 groups in test have rows in train too (p1)" in found.finding
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_of_few_photos_as_many_are_evidence_as_there_are_others(tmp_path: Path, count: int) -> None:
+    features, labels = made_classes(count)
+    found = find_outliers(Audited(feature_cache(tmp_path / "a.h5", features, labels, ["train"] * count)))
+    assert len(found.entries) == count
+    for entry in found.entries:
+        others = [near.row for near in entry.resembles]
+        assert sorted(others) == [row for row in range(count) if row != entry.row]
+        assert np.isfinite([near.similarity for near in entry.resembles]).all()

@@ -17,7 +17,7 @@ from featcache.classifier.calibration import (
     fit_temperature,
 )
 from featcache.classifier.rejection import reject_threshold
-from featcache.errors import DataError
+from featcache.errors import DataError, UsageError
 from featcache.heads.probabilities import class_probabilities
 from featcache.metrics.classification import expected_calibration_error
 
@@ -268,3 +268,17 @@ def test_a_class_that_was_never_seen_spoils_no_temperature():
     assert calibrated(unseen, labels, classes=5) == want
     labels = np.where(np.arange(300) < 3, 4, labels)  # and three rows are of it
     assert np.isfinite(calibrated(unseen, labels, classes=5).temperature)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.array([0, 1, -1]), "labels reach from -1 to 1; expected numbers of the 2 classes, 0 to 1"),
+        (np.array([0, 1, 2]), "labels reach from 0 to 2"),
+        (np.array([0.0, 1.0, 1.0]), "labels are float64 of shape"),
+        (np.array([0, 1]), "one for each of the 3 rows"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(labels, says):
+    with pytest.raises(UsageError, match=says):
+        calibrated(np.zeros((3, 2), np.float32), labels, classes=2)

@@ -11,7 +11,7 @@ import pytest
 from helpers.feature_caches import blobs, feature_cache
 
 import featcache
-from featcache.core.argument_types import checked_types, named_as_options, plain_value, require_type
+from featcache.core.argument_types import checked_types, named_as_options, plain_value, require_type, spelled
 from featcache.errors import UsageError
 from featcache.finetuning.settings import read_rates
 from featcache.heads.settings import Settings
@@ -165,3 +165,10 @@ def test_names_are_spelled_as_their_user_wrote_them():
             with around(), pytest.raises(UsageError) as refused:
                 call()
             assert str(refused.value).startswith(told.format(expected))
+
+
+def test_an_option_of_another_name_than_its_argument_is_named_as_it_is_typed():
+    assert spelled("set_level") == "set_level"
+    with named_as_options():
+        assert spelled("set_level") == "--set"
+        assert spelled("known_share") == "--known-share"

@@ -147,3 +147,11 @@ def test_every_list_that_is_written_is_read_again(tmp_path, entries):
     write_exclude(tmp_path / "list.csv", entries, about="any\nlines")
     found = read_exclude(tmp_path / "list.csv", [*names, "other.jpg"], origin="x.h5")
     assert found == tuple(names)
+
+
+def test_the_header_that_is_written_is_one_where_a_photo_is_called_id(tmp_path):
+    path = tmp_path / "list.csv"
+    assert write_exclude(path, [("a.jpg", "dark")]) == 1
+    assert read_exclude(path, ("a.jpg", "id"), origin="x.h5") == ("a.jpg",)
+    write_exclude(path, [("id", "dark")])
+    assert read_exclude(path, ("a.jpg", "id"), origin="x.h5") == ("id",)

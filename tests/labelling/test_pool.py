@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers.feature_caches import accept_any_number, blobs, feature_cache
+from helpers.small_caches import small
 
 from featcache import train_head
 from featcache.errors import DataError
@@ -121,3 +122,11 @@ def test_a_classifier_that_averages_over_views_does_so_here(tmp_path):
     pool = read_pool(cache, "pool", np.arange(24), NONE, Left(), classifier=classifier)
     assert pool.values is not None
     np.testing.assert_allclose(pool.values, classifier.values(views.astype(np.float32), tta=True), atol=1e-5)
+
+
+def test_a_cache_of_broken_photos_holds_none_to_label(tmp_path):
+    cache = small(6, quarantined=dict.fromkeys(range(6), 2)).publish(tmp_path / "broken.h5")
+    with pytest.raises(
+        DataError, match=r"broken\.h5 holds no readable photo in all, so that none can be labelled"
+    ):
+        unlabelled_rows(cache, "all", classifier=None, labelled=np.zeros(0, np.int64))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.classifier.known.thresholds import HeldOutScores
-from featcache.errors import UsageError
+from featcache.errors import IntegrityError, UsageError
 from featcache.heads.streamed_nearest import one_vector
 
 KNOWN_SHARE = 0.99
@@ -49,8 +49,19 @@ class Familiarity:
         ----------
         features
             float ``[N, D]``, or maps and tokens ``[N, …, D]``, whose mean over the places is taken.
+
+        Raises
+        ------
+        IntegrityError
+            If the sample is of another width than the features that the head has taken: it is of another head.
         """
-        return distance_to(self.sample, one_vector(features))
+        vectors = one_vector(features)
+        if vectors.shape[1] != self.sample.shape[1]:
+            raise IntegrityError(
+                f"this classifier is damaged: what it has seen is kept {self.sample.shape[1]} wide, and the features "
+                f"of its head are {vectors.shape[1]}; restore it from a copy, or train the head again"
+            )
+        return distance_to(self.sample, vectors)
 
 
 def learnt(train: np.ndarray, held_out: np.ndarray, *, seed: int = 0) -> Familiarity:

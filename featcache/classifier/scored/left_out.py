@@ -7,6 +7,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.classifier.scored.rows import is_own, known_as
+from featcache.core.display import counted
 from featcache.datasets.exclude_list import ExcludeGiven, read_exclude
 from featcache.errors import DataError, UsageError
 from featcache.splits.left_out import rows_left_out
@@ -61,9 +62,11 @@ def rows_kept(
         if out.any() and not is_own(classifier, cache):
             # Elsewhere a photo of that name may be another one.
             same = cache.identity["dataset"]["spec"] == classifier.provenance["dataset"]
+            count = int(out.sum())
+            verb, them = ("is", "it") if count == 1 else ("are", "them")
             told = (
-                f"{out.sum()} photos that a list left out of its training are scored, as this is another cache "
-                "(--exclude FILE leaves them out)"
+                f"{counted(count, 'photo')} that a list left out of its training {verb} scored, as this is another "
+                f"cache (--exclude FILE leaves {them} out)"
                 if same
                 else ""
             )

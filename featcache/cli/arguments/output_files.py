@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +50,28 @@ def require_output(option: str, path: Path, endings: Sequence[str], inputs: Iter
                 raise UsageError(
                     f"{option} {path} lies in {given}, a folder of featcache's own files; name a file outside"
                 )
+
+
+def require_distinct(outputs: Mapping[str, Path | None]) -> None:
+    """Refuse one file for two options: the second would replace what the first wrote.
+
+    Parameters
+    ----------
+    outputs
+        What options such as ``--csv`` name; ``None`` where one was not given.
+
+    Raises
+    ------
+    UsageError
+        Naming both options.
+    """
+    options: dict[str, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        first = options.setdefault(os.path.realpath(path), option)
+        if first != option:
+            raise UsageError(f"{first} and {option} both name {path}; give each a name of its own")
 
 
 def _require_its_folder(path: Path) -> None:

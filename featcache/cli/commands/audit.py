@@ -1,11 +1,13 @@
 """``featcache audit``: what cached features say about the data, as ranked lists."""
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.cli.arguments.output_files import require_output
+from featcache.cli.arguments.output_files import require_distinct, require_output
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.terminal.drawings import Part, Table
 from featcache.core.display import counted
@@ -59,6 +61,7 @@ def command(
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     if top < 0:
         raise UsageError(f"--top {top}: expected 0 or more")
+    require_distinct({"--csv": csv, "--exclude-list": exclude_list})
     if csv is not None:
         if csv.suffix.casefold() not in TABLES:
             raise UsageError(f"--csv {csv}: expected a file that ends in .csv")
@@ -78,9 +81,12 @@ def command(
         value["excluded"] = found.write_exclude(exclude_list)
     console.result(value, [part for each in found.lists for part in _parts(each, top)] + _last(found))
     if exclude_list is not None:
+        from featcache.datasets.exclude_list import NONE  # the word for no list
+
+        given = os.path.join(".", exclude_list) if str(exclude_list) == NONE else str(exclude_list)
         console.note(
             f"{escaped(str(exclude_list))}: {counted(value['excluded'], 'photo')} to leave out; look at them, then: "
-            f"featcache train-head {escaped(str(cache))} --exclude {escaped(str(exclude_list))}"
+            f"featcache train-head {escaped(shlex.quote(str(cache)))} --exclude {escaped(shlex.quote(given))}"
         )
     if csv is not None:
         console.note(f"{escaped(str(csv))}: {counted(value['csv_lines'], 'line')}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.arguments.given_paths import refuse_no_photo, refuse_without_classifier
-from featcache.cli.arguments.output_files import require_output
+from featcache.cli.arguments.output_files import require_distinct, require_output
 from featcache.cli.commands.predict_files import (
     PredictionFiles,
     prediction_json,
@@ -87,8 +87,7 @@ def command(
 ) -> None:
     """Classify photos with a classifier, or with a backbone's original classes; results come as they are computed."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    if csv is not None and csv == jsonl:
-        raise UsageError(f"--csv and --jsonl both name {csv}; give each a file of its own")
+    require_distinct({"--csv": csv, "--jsonl": jsonl})
     for option, file, endings in (("--csv", csv, (".csv",)), ("--jsonl", jsonl, (".jsonl", ".ndjson"))):
         if file is not None:
             require_output(option, file, endings, paths)
@@ -267,9 +266,11 @@ def count_classes(predictions: "Iterable[Prediction]") -> dict[str, int]:
     """Return the number of photos of each class or label; unknown ones, and numbers, are not counted."""
     counts: Counter[str] = Counter()
     for each in predictions:
+        if each.unknown:
+            continue
         if each.answers is not None:
             counts.update(each.answers)
-        elif each.probabilities and not each.unknown:
+        elif each.probabilities:
             counts[each.classes[0]] += 1
     return dict(counts)
 

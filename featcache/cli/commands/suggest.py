@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.cli.arguments.output_files import require_output
+from featcache.cli.arguments.output_files import require_distinct, require_output
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.core.display import counted
 from featcache.errors import DataError, UsageError
@@ -103,6 +103,7 @@ def _refuse_swapped(cache: Path, classifier: Path | None) -> None:
 
 def _check_outputs(output: Path | None, csv: Path | None, links: Path | None, inputs: list[str]) -> None:
     """Refuse what cannot be written before anything is computed."""
+    require_distinct({"--csv": csv, "--links": links, "--output": output})
     if output is not None:
         if output.suffix.casefold() not in (".html", ".htm"):
             raise UsageError(
@@ -126,18 +127,24 @@ def _check_outputs(output: Path | None, csv: Path | None, links: Path | None, in
 def _write(
     found: "Suggestions", output: Path | None, csv: Path | None, links: Path | None
 ) -> dict[Path, str]:
-    """Write what was asked for; returns what is to be said of each."""
+    """Write what was asked for; returns what is to be said of each.
+
+    The folder comes first: where the photos have moved, nothing else is written, and no table has grown.
+    """
     written = {}
-    if csv is not None:
-        new = found.to_csv(csv)
-        written[csv] = _said_of_table(found, csv, new)
     if links is not None:
         put = found.to_folder(links)
-        unread = "".join(f"; {escaped(name)} is missing: {why}" for name, why in list(put.unread.items())[:1])
+        unread = "".join(
+            f"; {counted(len(put.unread), 'photo')} could not be read, such as {escaped(name)}: {escaped(why)}"
+            for name, why in list(put.unread.items())[:1]
+        )
         written[links] = (
             f"{links}: {counted(put.linked + put.copied, 'photo')}{unread}. Sort them into a folder for each class, "
             f"then: featcache extract {links} -b {found.backbone}"
         )
+    if csv is not None:
+        new = found.to_csv(csv)
+        written[csv] = _said_of_table(found, csv, new)
     if output is not None:
         found.to_html(output)
         written[output] = f"next: open {output} in a browser"

@@ -8,7 +8,7 @@ from sklearn.metrics.pairwise import cosine_distances
 from featcache import train_head
 from featcache.classifier.known import familiarity
 from featcache.classifier.known.familiarity import distance_to, learnt, sample_of
-from featcache.errors import UsageError
+from featcache.errors import IntegrityError, UsageError
 from featcache.splits.selection import SplitSpec, select_rows
 
 QUICK = {"output": None, "head": "logistic", "c": 0.1}
@@ -55,6 +55,15 @@ def test_images_without_any_feature_are_as_far_as_what_is_unrelated():
     assert distance_to(sample, np.zeros((0, 5), np.float32)).shape == (0,)
     with pytest.raises(UsageError, match="features of width 4; what was seen has 5"):
         distance_to(sample, np.zeros((1, 4), np.float32))
+
+
+def test_a_sample_of_another_width_than_the_head_is_damage():
+    """Of a head on maps only the features say which part of its width is theirs."""
+    known = learnt(np.ones((9, 5)), np.ones((4, 5)))
+    with pytest.raises(
+        IntegrityError, match=r"kept 5 wide, and the features of its head are 6; restore it from a copy"
+    ):
+        known.distance(np.zeros((1, 2, 6), np.float32))
 
 
 def test_training_rows_are_familiar_and_validation_rows_say_how_far_is_far(tmp_path):

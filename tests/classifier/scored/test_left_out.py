@@ -89,3 +89,15 @@ def test_a_classifier_of_an_earlier_version_is_scored_as_before(cache):
     assert "left_out" not in older.training
     assert "exclude" not in older.training["selection"]
     assert (older.evaluate(cache).count, older.evaluate(cache).note) == (30, "")
+
+
+def test_of_one_photo_the_note_speaks_of_one(cache, tmp_path):
+    features, labels = blobs(90)
+    more = feature_cache(tmp_path / "later.h5", features, labels, ["test"] * 90)
+    without = train_head(cache, output=None, head="ridge", l2=1, exclude=[cache.ids[0]])
+    own = feature_cache(tmp_path / "same.h5", features, labels, ["train"] * 90)
+    assert cache.ids[0] == own.ids[0]
+    assert without.evaluate(own, split="train").note.startswith(
+        "1 photo that a list left out of its training is scored, as this is another cache (--exclude FILE leaves it"
+    )
+    assert without.evaluate(more, split="test").note == ""

@@ -47,3 +47,20 @@ def test_what_is_refused(tmp_path: Path, cli) -> None:
         ran = cli("audit", tmp_path / "a.h5", *options)
         assert ran.code != 0
         assert says in ran.err
+
+
+def test_one_file_is_not_given_to_two_options(tmp_path: Path, cli) -> None:
+    flipped_cache(tmp_path / "a.h5", 30)
+    again = tmp_path / "b" / ".." / "s.csv"
+    (tmp_path / "b").mkdir()
+    ran = cli("audit", tmp_path / "a.h5", "--csv", tmp_path / "s.csv", "--exclude-list", again)
+    assert ran.code == 2
+    assert "--csv and --exclude-list both name" in ran.err
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_the_next_command_names_a_list_called_none_as_a_file(tmp_path: Path, cli, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flipped_cache(tmp_path / "my photos.h5", 30)
+    ran = cli("audit", "my photos.h5", "--only", "imbalance", "--exclude-list", "none")
+    assert "featcache train-head 'my photos.h5' --exclude ./none" in ran.err

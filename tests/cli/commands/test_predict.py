@@ -178,7 +178,7 @@ def test_photos_are_sorted_into_folders(cli, trained, want, known):
 
 def test_two_kinds_of_lines_in_one_file_are_refused(cli, trained, files):
     ran = cli("predict", trained.folder, "new", "--csv", "all", "--jsonl", "all")
-    assert (ran.code, ran.err) == (2, "error: --csv and --jsonl both name all; give each a file of its own\n")
+    assert (ran.code, ran.err) == (2, "error: --csv and --jsonl both name all; give each a name of its own\n")
 
 
 @pytest.mark.parametrize("given", ["new", "file"])
@@ -336,3 +336,8 @@ def test_promises_about_no_classifier_are_refused(cli, files):
         "--set and --known-share are promises about photos like those that a classifier was trained on"
         in ran.err
     )
+
+
+def test_labels_of_photos_unlike_anything_seen_are_not_counted():
+    sure = Prediction("a.jpg", ("cat", "dog"), (0.9, 0.8), answers=("cat", "dog"))
+    assert predict.count_classes([sure, replace(sure, unknown=True, unlike=True)]) == {"cat": 1, "dog": 1}

@@ -111,3 +111,30 @@ def test_photos_are_no_cache(cli, tmp_path, monkeypatch):
         "error: photos is a folder of photos, no cache of features; featcache extract photos --unlabelled -o NEW.h5, "
         "then featcache suggest NEW.h5\n"
     )
+
+
+@pytest.mark.usefixtures("pool")
+def test_no_table_grows_where_the_photos_of_the_folder_have_moved(cli, tmp_path):
+    ran = cli("suggest", "pool.h5", "--count", "3", "--links", "new", "--csv", "labels.csv")
+    assert ran.code == 3
+    assert "no photo was put there" in ran.err
+    assert not (tmp_path / "labels.csv").exists()
+
+
+@pytest.mark.usefixtures("pool")
+def test_one_name_is_not_given_to_two_options(cli, tmp_path):
+    ran = cli("suggest", "pool.h5", "--csv", "a.csv", "--links", "./a.csv")
+    assert (ran.code, (tmp_path / "a.csv").exists()) == (2, False)
+    assert "--csv and --links both name a.csv; give each a name of its own" in ran.err
+
+
+def test_photos_that_cannot_be_read_any_more_are_counted(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photos = photo_folder(tmp_path / "photos", {".": 6})
+    extract(photos, tmp_path / "pool.h5", unlabelled=True)
+    first, second, *_ = sorted(photos.rglob("*.png"))
+    first.unlink()
+    second.write_bytes(b"another picture")
+    ran = cli("suggest", "pool.h5", "--count", "6", "--links", "new")
+    assert ran.code == 0
+    assert "new: 4 photos; 2 photos could not be read, such as " in ran.err
