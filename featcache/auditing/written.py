@@ -11,7 +11,7 @@ from featcache.core.disk.names import expanded, require_file
 from featcache.core.disk.storage import storage_errors
 from featcache.core.documents.document_format import DocumentFormat, read_limited
 from featcache.core.documents.kinds import ANYTHING, Flag, Items, Maybe, Number, Record, Table, Text, Whole
-from featcache.errors import DataError
+from featcache.errors import DataError, UsageError
 
 _NAME = Text(0, 10_000)
 _ROW = Whole(0)
@@ -96,6 +96,8 @@ def read_audit(path: str | os.PathLike[str]) -> WrittenAudit:
         If there is none.
     DataError
         If it is something else, damaged, or larger than a document may be.
+    UsageError
+        If it is a table of an audit.
     StorageError
         If it cannot be read.
     """
@@ -104,6 +106,11 @@ def read_audit(path: str | os.PathLike[str]) -> WrittenAudit:
     require_file(place, expected, missing=f"no file {place}: expected {expected}; check the name")
     with storage_errors(place, "read"):
         text = read_limited(place)
+    if any(text.startswith(start) for start in (b"list,rank,", b"# What featcache audit", b"id,reason")):
+        raise UsageError(
+            f"{place} is a table, of featcache audit --csv or --exclude-list; a page needs the audit's JSON: "
+            "featcache audit CACHE --json > FILE, or --audit run to make it now"
+        )
     value = AUDIT.parse(text, place)
     return written_audit(value.get("result", value), place)
 

@@ -11,6 +11,9 @@ from featcache.core.display import percent
 from featcache.heads.class_weights import balanced_class_weights
 from featcache.heads.nearest import knn_scores, prototype_scores, prototypes
 
+FEWEST_JUDGES = 10
+"""Fewer rows do not tell a head from statistics of the images."""
+
 LEAST_ROWS = 30
 """Rows below which `chance_level` says nothing, as guessing scatters too far, and nothing is said of features that
 are constant: behind a ReLU many are 0 for most images, and so for all of a few."""
@@ -174,7 +177,7 @@ def statistics_floor(
     return max(float(np.mean(predicted == val_labels)) for predicted in predictions)
 
 
-def below_floor(accuracy: float, floor: float) -> list[Finding]:
+def below_floor(accuracy: float, floor: float, *, count: int = FEWEST_JUDGES) -> list[Finding]:
     """Find a head that is no better than statistics of the images.
 
     Parameters
@@ -183,13 +186,15 @@ def below_floor(accuracy: float, floor: float) -> list[Finding]:
         Validation accuracy of the chosen head, 0..1.
     floor
         Of `statistics_floor` on the same rows.
+    count
+        How many rows that are: of a few, nothing is found, since chance makes either the better one.
 
     Returns
     -------
     list of Finding
         ``below-floor``, or nothing.
     """
-    if accuracy > floor:
+    if accuracy > floor or count < FEWEST_JUDGES:
         return []
     message = (
         f"the head is right in {percent(accuracy)} of the validation rows, and simple statistics of the images "

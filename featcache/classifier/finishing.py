@@ -150,7 +150,8 @@ def finish_head(
     if floor is not None:
         from featcache.checks.features import below_floor
 
-        found += below_floor(classifier.metrics["val"]["accuracy"] if accuracy is None else accuracy, floor)
+        measured = classifier.metrics["val"]["accuracy"] if accuracy is None else accuracy
+        found += below_floor(measured, floor, count=len(rows.val) or len(rows.train))
     noted = {"image_floor": floor, "warnings": [finding.to_json() for finding in found]}
     return replace(classifier, training={**classifier.training, **noted})
 

@@ -122,6 +122,7 @@ def _photo_json(photo: ExplainedPhoto, *, maps: bool) -> Mapping[str, Any]:
         "id": escaped(photo.id),
         "error": photo.error,
         "trained_on": photo.trained_on,
+        "unlike": photo.unlike,
         "heats": [
             {"class": heat.name, "value": heat.value, "logit": heat.logit, "remark": heat.remark}
             | ({"map": heat.map.tolist()} if maps else {})

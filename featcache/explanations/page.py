@@ -102,7 +102,10 @@ def _finding(shown: "Explanation") -> str:
     count = f"{len(read)} photos" if len(read) != 1 else "1 photo"
     unread = len(shown.photos) - len(read)
     more = f"; {unread} cannot be explained" if unread else ""
-    firsts = [next((heat.name for heat in photo.heats if heat.name), "") for photo in read]
+    firsts = [
+        "unlike anything seen" if photo.unlike else next((heat.name for heat in photo.heats if heat.name), "")
+        for photo in read
+    ]
     if shown.task == REGRESSION or not any(firsts):
         return f"{count}{more}"
     counts = Counter(firsts).most_common()

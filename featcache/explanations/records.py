@@ -58,6 +58,8 @@ class ExplainedPhoto:
         Whether it is a training photo itself.
     error
         Why it cannot be read, or explained.
+    unlike
+        Whether it lies farther from what the classifier has seen than photos like those do.
     """
 
     id: str
@@ -66,6 +68,7 @@ class ExplainedPhoto:
     neighbours: tuple[Neighbour, ...] = ()
     trained_on: bool = False
     error: str | None = None
+    unlike: bool = False
 
     def __repr__(self) -> str:
         return f"ExplainedPhoto({self.id!r}, {self.error or ', '.join(map(repr, self.heats))})"
@@ -104,4 +107,5 @@ def caption_of(photo: ExplainedPhoto, task: str) -> str:
         return f"cannot be explained: {photo.error}"
     named = [heat for heat in photo.heats if heat.name]
     taken = ", ".join(heat_title(heat, task) for heat in named) or "no class asked for"
+    taken = f"unknown (unlike anything seen), else {taken}" if photo.unlike else taken
     return f"{taken}{'; it is one of the training photos' if photo.trained_on else ''}"

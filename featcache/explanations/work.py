@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones.layer import Layer
+from featcache.classifier.known.judging import judge_of
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.tasks import REGRESSION
 from featcache.errors import ImageError
@@ -87,6 +88,7 @@ class Work:
         values = self.subject.values(self.features)
         self.targets = self._chosen(values)
         raw = self.subject.raw(self.features)
+        unlike = self._unlike()
         for place, number in enumerate(self.kept):
             empty = np.zeros((0, 0), np.float32)
             heats = tuple(
@@ -94,7 +96,9 @@ class Work:
                 for c in self.targets[place]
             )
             known = self.store is not None and self.store.knows(self.hashes[place])
-            self.all[number] = replace(self.all[number], heats=heats, trained_on=known)
+            self.all[number] = replace(
+                self.all[number], heats=heats, trained_on=known, unlike=bool(unlike[place])
+            )
         self._find_neighbours()
 
     def draw(self) -> None:
@@ -191,6 +195,12 @@ class Work:
         found = self.store.nearest(self.features, self.most, self.hashes)
         for number, near in zip(self.kept, found, strict=True):
             self.all[number] = replace(self.all[number], neighbours=near)
+
+    def _unlike(self) -> np.ndarray:
+        """Return which photos are unlike anything that the classifier has seen, bool ``[n]``."""
+        if self.subject.classifier is None:
+            return np.zeros(len(self.features), bool)
+        return judge_of(self.subject.classifier, tta=False).distances(self.features)[1]
 
     # Maps, [n, k, h, w] -------------------------------------------------------------------------------------
 

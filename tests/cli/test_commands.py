@@ -246,8 +246,8 @@ def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
         f"{'the others' if kept.coverage < 1 else 'the answers'} are right"
     )
     assert lines[5] == (
-        "  unlike      anything seen, about 1 of 100 photos like these would be called, and whatever lies as far "
-        "(measured on 120 photos that were held out)"
+        '  unlike      about 1 of 100 photos like these would be answered "unlike anything seen" (measured on 120 '
+        "photos that were held out)"
     )
     assert lines[7:] == [
         f"  calibrated  temperature {calibration.temperature:.2f}; calibration error "

@@ -24,6 +24,7 @@ def test_a_list_from_training_to_scoring(cli, cache):
     ran = cli("train-head", cache.path, "--exclude", "list.csv", "--head", "ridge", "--l2", "1")
     assert "  left out    3 photos by a list: " in ran.out
     assert "1 test" in ran.out
+    assert "test photos, too: the score is of those that are left, and cannot be compared with one" in ran.err
     kept = json.loads(Path("classifier/classifier.json").read_text())["training"]
     assert kept["selection"]["exclude"] == [cache.ids[row] for row in (3, 14, 61)]
     ran = cli("evaluate", "classifier")

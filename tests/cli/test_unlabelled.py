@@ -27,8 +27,8 @@ def test_a_flat_folder_is_extracted_and_predicted(cli, trained):
     assert ran.code == 0
     assert "  unlabelled for predictions, similarity search and clustering\n" in ran.out
     assert (
-        "next: featcache predict CLASSIFIER flat.h5, or similarity search and clustering in Python "
-        "(featcache.FeatureCache('flat.h5'))" in ran.err
+        "next: featcache suggest flat.h5 --csv labels.csv (which to label first), featcache similar flat.h5 PHOTO, "
+        "or featcache predict CLASSIFIER flat.h5" in ran.err
     )
     photos = cli("predict", trained.folder, "flat", "--json").result["predictions"]
     cached = cli("predict", trained.folder, "flat.h5", "--json").result["predictions"]

@@ -12,7 +12,11 @@ from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
 from featcache import FeatureCache, explain, extract, train_head
+from featcache.classifier.known.familiarity import Familiarity, sample_of
+from featcache.classifier.known.knowledge import Knowledge
+from featcache.classifier.known.thresholds import HeldOutScores
 from featcache.errors import UnknownNameError, UsageError
+from featcache.explanations.records import caption_of
 
 HOSTILE = ("<script>alert(1)</script>", "line\nbreak \"quoted\" 'too'", "right \u202eto left", "x" * 200)
 
@@ -56,6 +60,21 @@ def test_neighbours_are_the_nearest_by_cosine_and_never_the_photo_itself(made):
         assert ("it is one of the training photos" in shown.to_html()) is any(
             p.trained_on for p in shown.photos
         )
+
+
+def test_a_photo_unlike_anything_seen_is_said_to_be_so(made):
+    classifier, photos, root = made
+    file = sorted(photos.glob("test/*/*"))[0]
+    assert not explain(classifier, file, neighbours=0).photos[0].unlike
+    rows = FeatureCache(root / "f.h5").features(np.arange(9))
+    near = Familiarity(
+        sample_of(rows), HeldOutScores.of(np.full(100, -1.0))
+    )  # all photos lie farther than that
+    shown = explain(replace(classifier, known=Knowledge(familiarity=near)), file, neighbours=0)
+    assert shown.photos[0].unlike
+    assert shown.to_json()["photos"][0]["unlike"] is True
+    assert caption_of(shown.photos[0], shown.task).startswith("unknown (unlike anything seen), else ")
+    assert "1 photo: unlike anything seen" in shown.to_html()
 
 
 def test_what_is_asked_for_is_shown(made):

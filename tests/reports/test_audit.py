@@ -188,6 +188,16 @@ def test_other_files_and_audits_of_other_photos_are_refused(cache, tmp_path):
         place.write_text(text)
         with pytest.raises(DataError, match=told):
             report(cache.path, audit=place)
+    for text in (
+        "list,rank,file\n",
+        "# What featcache audit would leave out of a.h5.\nid,reason\n",
+        "id,reason\n",
+    ):
+        place.write_text(text)
+        with pytest.raises(
+            UsageError, match=r"is a table, of featcache audit --csv or --exclude-list; .* --audit run"
+        ):
+            report(cache.path, audit=place)
     value = audit(cache, only="imbalance").to_json()
     for entry in value["lists"][0]["entries"]:
         entry["id"] = f"other/{entry['id']}"

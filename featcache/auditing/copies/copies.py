@@ -19,12 +19,12 @@ MOST_COMPARED = 20_000
 """Pairs of pictures that are compared at most, the nearest first: about two minutes."""
 
 _MEANING = (
-    "Two kinds of evidence: the distance of the features over the distance that is usual around them, and the "
+    "two kinds of evidence: the distance of the features over the distance that is usual around them, and the "
     "pictures themselves, laid on each other as they are, mirrored and cropped (their 4×4 colours where the pictures "
     "are not to be read). The score of a cluster is how near its two nearest members are, 0 to 1, plus 1 where labels "
     "differ, plus 2 where it lies in several splits. One photo of a cluster stays, the others are to be left out. Of a "
     "leak the copy that tests stays and the one that trains goes, so that the test set stays what earlier scores were "
-    "measured on; within a split one stays that has the label of most, and of these the largest picture."
+    "measured on; within a split one stays that has the label of most, and of these the largest picture"
 )
 
 

@@ -79,7 +79,10 @@ def command(
     if exclude_list is not None:
         value["exclude_list"] = escaped(str(exclude_list))
         value["excluded"] = found.write_exclude(exclude_list)
-    console.result(value, [part for each in found.lists for part in _parts(each, top)] + _last(found))
+    console.result(
+        value,
+        [part for each in found.lists for part in _parts(each, top, every=only is not None)] + _last(found),
+    )
     if exclude_list is not None:
         from featcache.datasets.exclude_list import NONE  # the word for no list
 
@@ -94,6 +97,8 @@ def command(
         console.note(
             "next: every entry with --csv FILE or --json, more of each list with --top, one list with --only"
         )
+    if not as_json:
+        console.note(f"to see the photos: featcache report {escaped(str(cache))} --audit run")
 
 
 def _require_new(path: Path, cache: Path) -> None:
@@ -105,9 +110,12 @@ def _require_new(path: Path, cache: Path) -> None:
         )
 
 
-def _parts(found: "RankedList", top: int) -> list[Part]:
-    """Return what is printed of a list: its finding, its first entries, and how many are left."""
-    shown = found.entries[:top]
+def _parts(found: "RankedList", top: int, *, every: bool) -> list[Part]:
+    """Return what is printed of a list: its finding, its first entries, and how many are left.
+
+    Without `every`, entries of lists where nothing is certain are only counted: those would hide the others.
+    """
+    shown = found.entries[:top] if every or found.certain else ()
     parts: list[Part] = [f"{found.title} ({found.kind}): {found.finding}"]
     if shown:
         parts.append(
@@ -120,7 +128,9 @@ def _parts(found: "RankedList", top: int) -> list[Part]:
             )
         )
     left = len(found.entries) - len(shown)
-    if left:
+    if left and not shown and top:
+        parts.append(f"  nothing certain; {left:,} to look at with --only {found.kind}")
+    elif left:
         sure = found.certain - sum(entry.certain for entry in shown)
         parts.append(f"  … and {left:,} more" + (f", {sure:,} of them certain" if sure > 0 else ""))
     return [*parts, ""]

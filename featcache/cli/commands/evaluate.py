@@ -264,7 +264,7 @@ def _unlike(evaluation: Any) -> list[str]:
     if evaluation.unlike is None:
         return []
     return [
-        f"  unlike      {evaluation.unlike} ({percent(evaluation.unlike / evaluation.count)}) anything seen"
+        f"  unlike      {evaluation.unlike} ({percent(evaluation.unlike / evaluation.count)}) are unlike anything seen"
     ]
 
 

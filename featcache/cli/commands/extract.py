@@ -225,8 +225,8 @@ def next_step(done: "Extraction", *, shard: str | None = None) -> str:
         )
     if done.cache.task == UNLABELLED:
         return (
-            f"next: featcache predict CLASSIFIER {path}, or similarity search and clustering in Python "
-            f"(featcache.FeatureCache({str(done.path)!r}))"
+            f"next: featcache suggest {path} --csv labels.csv (which to label first), featcache similar {path} PHOTO, "
+            f"or featcache predict CLASSIFIER {path}"
         )
     layers = [name for name in done.cache.layers if not name.startswith("image:")]
     if all(name.endswith(":map") for name in layers):

@@ -310,7 +310,7 @@ def within(prediction: "Prediction", *, shown: int = 1, width: int = 0, columns:
 def _answer(prediction: "Prediction", shown: int) -> str:
     if prediction.error:
         return f"cannot be read ({escaped(prediction.error)})"
-    if prediction.set is None:
+    if prediction.set is None or prediction.unlike:  # of a thing of another kind no set holds the right class
         return _best(prediction, shown)
     one_of = ", ".join(map(escaped, prediction.set)) or "no class is likely enough"
     return f"{_best(prediction, shown)}  {{{one_of}}}"

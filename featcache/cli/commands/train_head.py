@@ -102,6 +102,8 @@ def command(
         console.note(
             f"no test split: the validation photos helped to choose the {chosen}, so their score is a little too good"
         )
+    if said := _unequal(classifier):
+        console.note(said)
     console.note(next_step(output, tested="test" in classifier.metrics))
     console.note(to_see(output))
 
@@ -128,6 +130,18 @@ def to_json(classifier: "Classifier", output: Path) -> dict[str, Any]:
         "known": known_document(classifier.known),
         "training": dict(classifier.training),
     }
+
+
+def _unequal(classifier: "Classifier") -> str:
+    """Return why scores are not those of the same head without a list; empty where the list leaves them alone."""
+    rows = (classifier.training.get("left_out") or {}).get("rows", {})
+    scored = [word for part, word in (("val", "validation"), ("test", "test")) if rows.get(part)]
+    if not scored:
+        return ""
+    return (
+        f"the list leaves out {' and '.join(scored)} photos, too: the score is of those that are left, and cannot be "
+        "compared with one that was measured on all; featcache audit CACHE --effect compares on the same photos"
+    )
 
 
 def next_step(folder: Path, *, tested: bool = True) -> str:
@@ -277,8 +291,8 @@ def unlike_lines(classifier: "Classifier") -> list[str]:
 
     count = known.familiarity.distances.count if known.familiarity else 0
     return [
-        f"  unlike      anything seen, about 1 of {round(1 / (1 - KNOWN_SHARE))} photos like these would be called, "
-        f"and whatever lies as far (measured on {count} photos that were held out)"
+        f'  unlike      about 1 of {round(1 / (1 - KNOWN_SHARE))} photos like these would be answered "unlike anything '
+        f'seen" (measured on {count} photos that were held out)'
     ]
 
 

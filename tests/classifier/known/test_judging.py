@@ -66,6 +66,9 @@ def test_sets_are_of_the_head_that_held_out_rows_judged(known, others):
     for each, row in zip(found, p, strict=True):
         assert set(each.set) == {name for name, q in zip(classifier.classes, row, strict=True) if q >= least}
     assert "{" + ", ".join(found[0].set) + "}" in line(found[0])
+    assert found[2].unlike
+    assert found[2].set is not None
+    assert line(found[2]).endswith("unknown (unlike anything seen)")  # no promise is about it
     empty = replace(found[0], set=())
     assert line(empty).endswith("{no class is likely enough}")
 

@@ -29,6 +29,23 @@ def test_lists_are_printed_with_their_first_entries(tmp_path: Path, cli) -> None
     assert "a.csv: 103 lines" in ran.err
 
 
+def test_lists_where_nothing_is_certain_are_counted_unless_they_are_asked_for(tmp_path: Path, cli) -> None:
+    flipped_cache(tmp_path / "a.h5")
+    ran = cli("audit", tmp_path / "a.h5")
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    place = next(
+        number for number, line in enumerate(lines) if line.startswith("Rare classes (imbalance): 0 ")
+    )
+    assert lines[place + 1] == "  nothing certain; 3 to look at with --only imbalance"
+    assert lines[place + 2] == ""
+    wrong = next(
+        number for number, line in enumerate(lines) if line.startswith("Labels that are probably wrong")
+    )
+    assert lines[wrong + 1].split() == ["file", "label", "score", "why", "resembles"]
+    assert "to see the photos: featcache report" in ran.err
+
+
 def test_json_holds_every_entry(tmp_path: Path, cli) -> None:
     flipped_cache(tmp_path / "a.h5")
     ran = cli("audit", tmp_path / "a.h5", "--only", "wrong-labels", "--json")
