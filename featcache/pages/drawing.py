@@ -1,6 +1,6 @@
 """A chart's numbers as places and paths of a drawing, its legend and its table; templates write the elements."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -15,6 +15,9 @@ MOST_TEXTS = 500
 """How many points of a chart say something when they are hovered, above which they are one path."""
 MOST_VALUES = 50
 """How many points of a chart stand in a table below it."""
+
+MOST_NAMES = 25
+"""How many names a wide chart may have to be drawn a second time, for phones."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,23 @@ def drawing(chart: Chart) -> dict[str, Any]:
         "y_label": fitted(chart.y.label, canvas.width),
         "says": _says(chart),
     }
+
+
+def narrow(chart: Chart) -> Chart | None:
+    """Return a wide chart of few names as phones show it, where the best must not lie beyond the edge.
+
+    Parameters
+    ----------
+    chart
+        What it shows.
+
+    Returns
+    -------
+    Chart or None
+        ``None`` where the chart is not wide, or its names do not lie or are many: it is scrolled.
+    """
+    few = len(chart.y.categories) <= MOST_NAMES
+    return replace(chart, wide=False) if chart.wide and lying(chart) and few else None
 
 
 def legend(chart: Chart) -> list[dict[str, Any]]:

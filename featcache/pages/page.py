@@ -97,6 +97,7 @@ def environment(*template_packages: str) -> "Environment":
     made.globals.update(
         drawing_of=drawing.drawing,
         legend=drawing.legend,
+        narrow=drawing.narrow,
         chart_values=drawing.values,
         sort_value=_sort_value,
         cell_text=_cell_text,

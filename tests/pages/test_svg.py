@@ -10,7 +10,7 @@ from helpers.sample_charts import HOSTILE, charts
 
 from featcache.core.display import escaped
 from featcache.pages.chart import Axis, Chart, Series
-from featcache.pages.drawing import drawing, legend, values
+from featcache.pages.drawing import MOST_NAMES, drawing, legend, narrow, values
 from featcache.pages.lines import runs, thinned
 from featcache.pages.palette import DARK, LIGHT, SHAPES, marker
 from featcache.pages.svg import chart_svg
@@ -227,3 +227,17 @@ def test_colours_are_told_apart_by_everyone(palette, ground):
 
 def test_every_colour_has_a_shape_of_its_own():
     assert len({marker(shape, 0, 0) for shape in SHAPES}) == len(LIGHT) == len(DARK)
+
+
+def test_a_wide_chart_of_few_names_is_drawn_a_second_time_for_phones():
+    def ranked(names: int) -> Chart:
+        series = (Series("score", [0.5] * names, list(range(names)), "points"),)
+        held = Axis("", "categories", categories=tuple(map(str, range(names))))
+        return Chart("ranked", "ranked", Axis("score"), held, series, "", wide=True)
+
+    few, many = ranked(MOST_NAMES), ranked(MOST_NAMES + 1)
+    small = narrow(few)
+    assert small == replace(few, wide=False)
+    assert drawing(small)["canvas"].width < drawing(few)["canvas"].width
+    assert (narrow(small), narrow(many)) == (None, None)
+    assert narrow(replace(few, y=Axis("score"))) is None

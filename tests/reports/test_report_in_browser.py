@@ -70,3 +70,14 @@ def test_a_file_s_name_is_selected_whole(browser, path):
         name = tab.page.locator(".photo .file").first
         name.click()
         assert tab.page.evaluate("getSelection().toString()") == name.get_attribute("title")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_leaderboard_is_seen_whole(browser, path, width):
+    """On a phone the best must not lie beyond the edge of a chart that is scrolled."""
+    with opened(browser, path, viewport={"width": width, "height": 800}) as tab:
+        (chart,) = [one for one in tab.page.locator("#leaderboard svg.chart").all() if one.is_visible()]
+        chosen = chart.locator(".mark").first.bounding_box()
+        assert 0 <= chosen["x"] <= width - chosen["width"]
+        box = chart.bounding_box()
+        assert box["x"] + box["width"] <= width
