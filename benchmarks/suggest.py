@@ -3,10 +3,10 @@
 The labels of a cache's training rows are hidden; each contender asks for some, a logistic head learns from them, more
 are asked for, and all test (or validation) rows judge it. The contenders:
 
-- ``suggest``: what featcache does (`featcache.labelling.representatives`); ``typical``: the same without asking a head how
-  sure it is, TypiClust at every size;
-- ``k-means``: the nearest to each of as many weighted means (Zhdanov, 2019, over all photos); ``coverage``: ProbCover (Yehuda et al., 2022), with the radius within which
-  clusters of twice as many as classes are 95 % pure;
+- ``suggest``: what featcache does (`featcache.labelling.representatives`); ``typical``: the same without asking a
+  head how sure it is, TypiClust at every size;
+- ``k-means``: the nearest to each of as many weighted means (Zhdanov, 2019, over all photos); ``coverage``: ProbCover
+  (Yehuda et al., 2022), with the radius within which clusters of twice as many as classes are 95 % pure;
 - ``margin``, ``entropy``: the most uncertain; ``badge``: k-means++ over the gradients of the last layer (Ash et al.,
   2020), the outer products of errors and features, whose distances factorise; ``core-set``: the farthest from all
   labelled ones (Sener and Savarese, 2018). Those that need a head begin with ``typical``.

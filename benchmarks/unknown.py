@@ -2,9 +2,9 @@
 
 Distances learn from four fifths of the training rows of one cache; the others say from where on a photo is unlike them
 (99 % of known photos are to be within); the rows that test are the known photos, and others' photos the outsiders. For
-the near case, each class in turn is left out of training and is the outsider of the others' test rows (their mean). What
-a head says is said by a logistic head of C = 0.01. ``unlike`` is the share of known test photos beyond the threshold.
-
+the near case, each class in turn is left out of training and is the outsider of the others' test rows (their mean).
+What a head says is said by a logistic head of C = 0.01. ``unlike`` is the share of known test photos beyond the
+threshold.
 On tf_flowers224 (efficientnet_lite0, pool, 1280 numbers; 2,569 training and 548 test rows) beside cats_vs_dogs,
 ``data/textures``, 100 pictures of noise and 100 of one colour, area under the ROC curve:
 
@@ -31,10 +31,10 @@ features are fooled by what varies less than photos do (plain colours). Near out
 here tells apart well. These outsiders also chose which row of the table became the default.
 
 Of 40 draws (519 test rows each), known test photos called unlike: 0.98 % on average, 1.93 % at most. Sets of 0.8, 0.9
-and 0.95 hold the right class in 79.8, 89.5 and 94.6 % of 20,760 photos, with 0.82, 0.98 and 1.13 classes on average; 39,
-38 and 39 of the 40 draws lie within the 95 % interval of what is promised, which counts the chance in the 519 held-out
-rows, too (beta-binomial). Of the binomial interval, which does not, 16, 14 and 16 of the first 20 draws lie within. The
-means are a little low because the same held-out rows have chosen the epoch.
+and 0.95 hold the right class in 79.8, 89.5 and 94.6 % of 20,760 photos, with 0.82, 0.98 and 1.13 classes on average;
+39, 38 and 39 of the 40 draws lie within the 95 % interval of what is promised, which counts the chance in the 519
+held-out rows, too (beta-binomial). Of the binomial interval, which does not, 16, 14 and 16 of the first 20 draws lie
+within. The means are a little low because the same held-out rows have chosen the epoch.
 
 Commands: ``featcache extract`` of each folder, with ``--unlabelled`` where it has no classes, then
 ``python benchmarks/unknown.py FLOWERS.h5 [NAME=]OUTSIDERS.h5… [--draws 20]``; each class of an outsiders' cache is a

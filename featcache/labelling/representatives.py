@@ -1,11 +1,11 @@
 """Which of many photos to label: few that stand for the others, as vectors, without regard to where they come from.
 
-Photos, labelled ones included, are divided into as many clusters as there will be labels. Those come first that hold most
-of what is not known: the sum of how unsure a classifier is of their photos, divided by one more than the labels that
-they hold. Of each, the photo is taken that the others crowd around. Where no classifier says how sure it is, every photo
-counts the same, and this is TypiClust (Hacohen et al., "Active learning on a budget", ICML 2022,
-https://arxiv.org/abs/2202.02794); with one, a batch is uncertain *and* diverse, and no photo is an odd one. Chosen by the
-simulation in ``benchmarks/suggest.py``.
+Photos, labelled ones included, are divided into as many clusters as there will be labels. Those come first that hold
+most of what is not known: the sum of how unsure a classifier is of their photos, divided by one more than the labels
+that they hold. Of each, the photo is taken that the others crowd around. Where no classifier says how sure it is,
+every photo counts the same, and this is TypiClust (Hacohen et al., "Active learning on a budget", ICML 2022,
+https://arxiv.org/abs/2202.02794); with one, a batch is uncertain *and* diverse, and no photo is an odd one. Chosen by
+the simulation in ``benchmarks/suggest.py``.
 """
 
 import warnings
