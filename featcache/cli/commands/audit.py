@@ -73,16 +73,16 @@ def command(
     with console.progress() as on_progress:
         found = audit(cache, layer=layer, only=only, effect=effect, seed=seed, on_progress=on_progress)
     value = found.to_json()
-    if csv is not None:
-        value["csv"] = escaped(str(csv))
-        value["csv_lines"] = found.write_csv(csv)
-    if exclude_list is not None:
-        value["exclude_list"] = escaped(str(exclude_list))
-        value["excluded"] = found.write_exclude(exclude_list)
-    console.result(
-        value,
-        [part for each in found.lists for part in _parts(each, top, every=only is not None)] + _last(found),
-    )
+    try:
+        if csv is not None:
+            lines = found.write_csv(csv)
+            value |= {"csv": escaped(str(csv)), "csv_lines": lines}
+        if exclude_list is not None:
+            excluded = found.write_exclude(exclude_list)
+            value |= {"exclude_list": escaped(str(exclude_list)), "excluded": excluded}
+    finally:  # on a full disk, what took minutes is printed all the same
+        lists = [part for each in found.lists for part in _parts(each, top, every=only is not None)]
+        console.result(value, lists + _last(found))
     if exclude_list is not None:
         from featcache.datasets.exclude_list import NONE  # the word for no list
 

@@ -73,8 +73,12 @@ def command(
             cache, classifier, count=count, split=split, layer=layer, table=csv, photos=photos, seed=seed,
             on_progress=on_progress,
         )  # fmt: skip
-        written = _write(found, output, csv, links)
-    console.result(found.to_json() | {"written": [escaped(str(each)) for each in written]}, lines(found))
+    written: dict[Path, str] = {}
+    try:
+        _write(found, output, csv, links, written)
+    finally:  # on a full disk, or where photos have moved, what was found is printed all the same
+        value = found.to_json() | {"written": [escaped(str(each)) for each in written]}
+        console.result(value, lines(found))
     for text in [*found.notes, *written.values()]:
         console.note(text)
     if not written:
@@ -125,13 +129,12 @@ def _check_outputs(output: Path | None, csv: Path | None, links: Path | None, in
 
 
 def _write(
-    found: "Suggestions", output: Path | None, csv: Path | None, links: Path | None
-) -> dict[Path, str]:
-    """Write what was asked for; returns what is to be said of each.
+    found: "Suggestions", output: Path | None, csv: Path | None, links: Path | None, written: dict[Path, str]
+) -> None:
+    """Write what was asked for, and add to `written` what is to be said of each.
 
     The folder comes first: where the photos have moved, nothing else is written, and no table has grown.
     """
-    written = {}
     if links is not None:
         put = found.to_folder(links)
         unread = "".join(
@@ -148,7 +151,6 @@ def _write(
     if output is not None:
         found.to_html(output)
         written[output] = f"next: open {output} in a browser"
-    return written
 
 
 def _said_of_table(found: "Suggestions", csv: Path, new: int) -> str:

@@ -1,9 +1,15 @@
 """``featcache audit``: the lists as text, JSON and a table."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
+import pytest
 from helpers.audited import flipped_cache
+
+from featcache.auditing import audit as audit_module
+from featcache.datasets import exclude_list as list_module
 
 
 def test_lists_are_printed_with_their_first_entries(tmp_path: Path, cli) -> None:
@@ -81,3 +87,21 @@ def test_the_next_command_names_a_list_called_none_as_a_file(tmp_path: Path, cli
     flipped_cache(tmp_path / "my photos.h5", 30)
     ran = cli("audit", "my photos.h5", "--only", "imbalance", "--exclude-list", "none")
     assert "featcache train-head 'my photos.h5' --exclude ./none" in ran.err
+
+
+@pytest.mark.parametrize("option", ["--csv", "--exclude-list"])
+def test_on_a_full_disk_the_lists_are_printed(tmp_path: Path, cli, monkeypatch, option: str) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for module in (audit_module, list_module):
+        monkeypatch.setattr(module, "replace_file", full)
+    flipped_cache(tmp_path / "a.h5", 30)
+    line = ("audit", tmp_path / "a.h5", "--only", "imbalance", option, tmp_path / "o.csv")
+    ran = cli(*line)
+    assert ran.code == 1
+    assert ran.out.startswith("Rare classes (imbalance): ")
+    assert f"cannot write {tmp_path / 'o.csv'}: No space left on device" in ran.err
+    ran = cli(*line, "--json")
+    assert (ran.code, len(ran.json["result"]["lists"])) == (1, 1)
+    assert not {"csv", "exclude_list"} & set(ran.json["result"])

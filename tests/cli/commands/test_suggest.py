@@ -118,6 +118,9 @@ def test_no_table_grows_where_the_photos_of_the_folder_have_moved(cli, tmp_path)
     ran = cli("suggest", "pool.h5", "--count", "3", "--links", "new", "--csv", "labels.csv")
     assert ran.code == 3
     assert "no photo was put there" in ran.err
+    assert ran.out.startswith("3 photos to label, of 30 without a label"), (
+        "what was found is printed all the same"
+    )
     assert not (tmp_path / "labels.csv").exists()
 
 
