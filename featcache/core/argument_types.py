@@ -47,9 +47,15 @@ def named_as_options() -> Iterator[None]:
         _AS_OPTIONS.reset(token)
 
 
+_OTHER_OPTIONS = {"set_level": "--set"}
+"""Arguments whose options have names of their own."""
+
+
 def spelled(name: str) -> str:
     """Return an argument's name as its user wrote it: ``batch_size`` in Python, ``--batch-size`` for a command."""
-    return f"--{name.replace('_', '-')}" if _AS_OPTIONS.get() else name
+    if not _AS_OPTIONS.get():
+        return name
+    return _OTHER_OPTIONS.get(name) or f"--{name.replace('_', '-')}"
 
 
 def require_type(option: str, value: Any, hint: Any) -> None:
