@@ -11,7 +11,7 @@ from featcache.core.display import percent
 from featcache.heads.class_weights import balanced_class_weights
 from featcache.heads.nearest import knn_scores, prototype_scores, prototypes
 
-FEWEST_JUDGES = 10
+FEWEST_JUDGES = 8
 """Fewer rows do not tell a head from statistics of the images."""
 
 LEAST_ROWS = 30

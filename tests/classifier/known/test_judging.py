@@ -9,6 +9,7 @@ from helpers.feature_caches import blobs, feature_cache
 from featcache import Classifier, train_head
 from featcache.cli.commands.predict import line
 from featcache.cli.commands.predict_files import PredictionFiles
+from featcache.core.argument_types import named_as_options
 from featcache.errors import UsageError
 
 ROWS = 600
@@ -100,6 +101,12 @@ def test_what_cannot_be_promised_is_refused(known, others, asked, why):
         known[0].predict(others, **asked)
     most = {"set_level": 0.9917, "known_share": 0.9917}
     assert known[0].predict(others, **most)[0].set is not None
+
+
+def test_an_error_names_the_option_as_the_command_has_it(known, others):
+    for asked, name in (({"set_level": 1.5}, "--set"), ({"known_share": 1.5}, "--known-share")):
+        with named_as_options(), pytest.raises(UsageError, match=rf"^{name} 1\.5: expected above 0"):
+            known[0].predict(others, **asked)
 
 
 def test_a_classifier_that_knows_nothing_says_why(known, others):
