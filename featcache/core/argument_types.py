@@ -47,24 +47,13 @@ def named_as_options() -> Iterator[None]:
         _AS_OPTIONS.reset(token)
 
 
-<<<<<<< HEAD
 _OTHER_OPTIONS = {"set_level": "set"}
 """Arguments whose option has another name: in Python ``set`` is a type."""
-=======
-_OTHER_OPTIONS = {"set_level": "--set"}
-"""Arguments whose options have names of their own."""
->>>>>>> w-new19
 
 
 def spelled(name: str) -> str:
     """Return an argument's name as its user wrote it: ``batch_size`` in Python, ``--batch-size`` for a command."""
-<<<<<<< HEAD
     return f"--{_OTHER_OPTIONS.get(name, name).replace('_', '-')}" if _AS_OPTIONS.get() else name
-=======
-    if not _AS_OPTIONS.get():
-        return name
-    return _OTHER_OPTIONS.get(name) or f"--{name.replace('_', '-')}"
->>>>>>> w-new19
 
 
 def require_type(option: str, value: Any, hint: Any) -> None:
