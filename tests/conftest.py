@@ -31,6 +31,18 @@ def pytest_configure(config: pytest.Config) -> None:
     _share_compiled_programs(config)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a parametrized test that is marked ``one_by_default`` all cases but the first run with the slow suites."""
+    begun: set[str] = set()
+    for item in items:
+        if item.get_closest_marker("one_by_default"):
+            test = item.nodeid.partition("[")[0]
+            if test in begun:
+                item.add_marker(pytest.mark.slow)
+            begun.add(test)
+
+
 def _compile_without_optimising(config: pytest.Config) -> None:
     """The default suite compiles hundreds of programs and runs each for moments, so it compiles them quickly.
 

@@ -97,6 +97,7 @@ def neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "train_head", lambda *given, **named: real(*given, head="knn", **named))
 
 
+@pytest.mark.slow
 def test_the_effect_is_judged_on_photos_that_are_no_suspects(tmp_path: Path) -> None:
     cache, wrong = flipped_cache(tmp_path / "a.h5", 240, 0.1)
     found = audit(cache, only="wrong-labels", effect=True)

@@ -226,6 +226,7 @@ def test_unknown_stage_of_mobilenet_names_the_nearest(wrong, near):
         abstract_mobilenet().resolve(wrong)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("weights", all_weights())
 def test_aliases_of_every_network_lead_to_a_point(weights):
     network = abstract_network(weights)

@@ -316,6 +316,7 @@ def drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
     return rng.uniform(0.5, 1.5, shape) if leaf in ("scale", "var") else 0.3 * rng.normal(size=shape)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in SMALL]
 )

@@ -316,6 +316,7 @@ def test_bfloat16_is_close_and_float32_outside():
 # ---- an image's features do not depend on its neighbours
 
 
+@pytest.mark.slow
 def test_image_alone_and_in_a_batch_gives_the_same_features():
     """Through the whole network; alone means padded with empty images, as extraction pads the last batch."""
     images, transforms = pictures(4, 224, 224), lite0().transforms

@@ -185,6 +185,7 @@ def counted(network: Backbone, size: tuple[int, int]) -> Counted:
     )
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("weights", all_weights())
 def test_tables_are_true_of_the_network(weights):
     found = counted(abstract_network(weights), weights.transforms.input_size)

@@ -94,6 +94,7 @@ def described(name: str) -> BackboneSummary:
     return describe(name)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("name", IN_DEFAULT_RUN)
 def test_known_networks_equal_torch_and_their_tables(name):
     found, weights = described(name), resolve(name)

@@ -59,6 +59,7 @@ def test_a_class_of_weight_two_is_one_whose_rows_are_there_twice(settings):
     assert np.abs(weighted - HeadClassifier(**settings).fit(X, Y).predict_proba(X)).max() > 0.005
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_heads_by_descent_learn_as_with_such_weights_of_rows(head):
     own = HeadClassifier(head=head, hidden=(4,), epochs=4, learning_rate=0.01, val_fraction=0)

@@ -240,6 +240,7 @@ def test_a_device_without_memory_for_a_batch_predicts_in_halves(trained, files, 
     assert sorted(pixel_network.widths) == [4, 4, 4, 8, 8], "both batches were refused: two halves and a rest"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("accelerator")
 def test_both_schedules_give_the_same(trained, classifier, files, tmp_path):
     (tmp_path / "text.jpg").write_text("no photo")

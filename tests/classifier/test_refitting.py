@@ -155,6 +155,7 @@ def test_both_heads_are_saved_and_damage_to_either_is_found(cache, tmp_path):
     assert np.abs(loaded.parameters["kernel"] - loaded.before_refit().parameters["kernel"]).max() > 1e-3
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     ("given", "head"),
     [

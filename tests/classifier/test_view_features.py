@@ -78,6 +78,7 @@ def test_every_epoch_takes_one_view_of_each_image_in_the_order_of_one_view():
     assert (np.sort(other[0].ravel()) != np.sort(order[0].ravel())).any(), "another seed, other views"
 
 
+@pytest.mark.slow
 def test_epochs_are_steps_of_optax_on_the_views_that_are_drawn():
     x = X.reshape(-1, D)
     program = HeadsProgram(HeadArchitecture("linear", C), "adamw", 16, 5)
@@ -129,6 +130,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("kind", KINDS)
 def test_views_that_are_all_the_same_are_worth_one(kind):
     uneven = np.ones((1, N), np.float32)
@@ -194,6 +196,7 @@ def folded(head: str, memory: int = 1 << 30) -> list[Fit]:
     return fit_heads(settings, train, part(VX[:, :1], VY, heads=3), classes=C, memory=memory)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("head", ["linear", "ridge"])
 def test_streamed_heads_are_those_in_memory(head):
     memory = X.nbytes // 2

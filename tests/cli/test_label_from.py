@@ -63,6 +63,7 @@ def test_without_photos_there_are_no_names(cli, photos, trained):
     assert "--allow-empty-classes: it is for photos, and none are given; name their folder" in refused.err
 
 
+@pytest.mark.slow
 def test_fine_tuning_takes_the_options_too(cli, photos, trained):
     for number in range(12):
         save_photo(photos / f"owl.{number}.png", f"owl/{number}.png")

@@ -19,6 +19,7 @@ MISSING = "error: no folder nowhere; expected a folder to look for caches in\n"
 FULL = r"error: cannot write /dev/full: No space left .*, or send the output to another file\n"
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     ("command", "code", "said", "buffered"),
     [

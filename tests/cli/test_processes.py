@@ -41,6 +41,7 @@ def test_the_installed_command_is_the_function():
     assert done.stderr == run("extract", "/nowhere").stderr
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "arguments",
     [("backbones",), ("extract", "/nowhere", "--json"), ("extract", "--oops", "--json"), ("--help",)],

@@ -247,6 +247,7 @@ def test_the_next_process_compiles_nothing_and_computes_the_same(compiled):
     assert kept.nbytes > sum(path.stat().st_size for path in entries())  # the times of use count, too
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_compute_the_same():
     results = [finish(process) for process in (start(), start())]
     assert results[0][2:] == results[1][2:]
@@ -275,6 +276,7 @@ def flipped(content: bytes) -> bytes:
     )
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "damage",
     [

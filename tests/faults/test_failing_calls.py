@@ -70,6 +70,7 @@ print(json.dumps([in_a_child(lambda: verdict(lambda: limit(size), lambda: limit(
 """
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_any_single_call_that_fails_while_a_cache_is_made(number, tmp_path):
     arguments = [str(tmp_path / "folder"), str(number)]

@@ -135,6 +135,7 @@ assert want.wrong(want.resume(target)) == []
 """
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("program", [FULL_AT_THE_START, FULL_MIDWAY, FULL_FOR_MOMENTS, READ_ONLY])
 def test_on_a_real_small_disk(program, tmp_path):
     run_on_small_disk(PREAMBLE + program, tmp_path)

@@ -138,6 +138,7 @@ RUNS = {
 }
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "name", [name if name == "moving" else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
 )
@@ -246,6 +247,7 @@ def test_an_average_lags_behind(classifier):
     np.testing.assert_allclose(averaged, 0.75 * start + 0.25 * stepped, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_head_that_was_solved_is_tuned_too(network, photos):
     """The usual head of few photos."""
     head = tiny_classifier(network, photos, head="logistic")

@@ -24,6 +24,7 @@ def cache(network, tmp_path_factory) -> FeatureCache:
     return FeatureCache(tiny_classifier(network, photos).provenance["cache"])
 
 
+@pytest.mark.slow
 def test_a_list_is_added_to_that_of_the_head(cache, network):
     rows = {split: len(cache.rows_of(split)) for split in cache.splits}
     own, further = (cache.ids[cache.rows_of(split)[0]] for split in ("train", "test"))

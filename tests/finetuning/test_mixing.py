@@ -59,6 +59,7 @@ def mixed_by_hand(head: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return x, target
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     ("head", "shared"), [(0, False), (1, False), (2, False), (3, False), (0, True), (2, True)]
 )

@@ -90,6 +90,7 @@ WITHOUT = np.ones((2, N), np.float32)
 WITHOUT[0, [3, 5]] = WITHOUT[1, [3, 5, 9]] = 0
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     "head",

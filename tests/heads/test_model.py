@@ -226,6 +226,7 @@ def plain_loss(form: HeadArchitecture, parameters, x, y, weight, smoothing: floa
     return -(weight @ (target * jnp.log(p)).sum(axis=1)) / weight.sum()
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "form", [HeadArchitecture("mlp", C, HIDDEN, "tanh"), HeadArchitecture("mlp", C, HIDDEN, batch_norm=True)]
 )

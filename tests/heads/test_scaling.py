@@ -58,6 +58,7 @@ def logits_of(settings: Settings, parameters, x: np.ndarray) -> np.ndarray:
     return FittedHead(settings, parameters, CLASSES, "multiclass").logits(x)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("head", HEADS)
 def test_no_head_falls_below_nearest_class_means_with_few_rows_of_each_class(head, random):
     test, known = photos(random, 500)
@@ -80,6 +81,7 @@ def test_no_head_falls_below_nearest_class_means_with_few_rows_of_each_class(hea
     assert np.mean(scores["head"]) > np.mean(scores["means"]) - allowed
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("head", HEADS)
 def test_how_loud_an_image_is_does_not_matter_to_rows_of_unit_length(head, random):
     x, labels = photos(random, 40)

@@ -199,6 +199,7 @@ def test_a_cache_that_was_moved_is_asked_for(place):
 PREDICTED = ("linear", "tuned")
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "name",
     [
@@ -276,6 +277,7 @@ def require_tuned(folder: str) -> None:
         np.testing.assert_allclose(value, ARRAYS[f"tuned/{name}"], rtol=COMPUTED, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_interrupted_finetuning_ends_like_one_that_was_not(own_place):
     found = answer(FINETUNE.replace("classifiers/tuned", "stopped") + " --resume")
     require_same(found, ANSWERS[FINETUNE]["result"], COMPUTED)

@@ -192,6 +192,7 @@ def test_a_head_is_evaluated_on_caches_of_its_size_only(photos, extracted, usual
 # A backbone's own classes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_backbones_own_classes_at_another_size(network):
     """What a predictor makes of its transforms is tested with the classifier above and in test_prediction."""
     for backbone in ("efficientnet_lite0", network):

@@ -74,6 +74,7 @@ def test_numbers_are_learnt_as_scikit_learn_learns_them(of_numbers, features, nu
     assert again.calibration.note == "a temperature is fitted to classes, and these are numbers"
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_descent_learns_numbers_of_any_unit(of_numbers, head):
     classifier = train_head(
@@ -112,6 +113,7 @@ def test_answers_are_learnt_one_by_one(of_answers, features, answers, tmp_path):
     assert found.to_json()["answers"][1]["support"] == answers[200:, 1].sum()
 
 
+@pytest.mark.slow
 def test_the_order_of_a_caches_answers_does_not_matter(of_answers, features, answers, tmp_path):
     classifier = train_head(of_answers, output=None, learning_rate=1e-2)
     turned = feature_cache(
@@ -131,6 +133,7 @@ def test_validation_rows_are_drawn_from_every_stratum(tmp_path, features, answer
         assert abs(np.isin(of_kind, rows.val).sum() - len(of_kind) / 4) <= 0.5
 
 
+@pytest.mark.slow
 def test_averages_over_views_are_means_of_what_each_view_says(tmp_path, features, answers, numbers):
     views = np.stack([features, features + 0.3], axis=1)
     for task, targets in (("answers", answers), ("numbers", numbers)):

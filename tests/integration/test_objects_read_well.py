@@ -89,6 +89,7 @@ def test_a_sweep(cache, tmp_path):
     assert repr(chosen) in result._repr_html_()
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("task", ["classes", MULTILABEL, REGRESSION])
 def test_an_evaluation(tmp_path, task):
     features, labels = blobs(60)
@@ -156,6 +157,7 @@ def test_a_fine_tuning(trained):
 # In other processes -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_classifier_is_pickled_before_and_after_predicting(trained, small_backbone):
     loaded = Classifier.load(trained.folder)
     photo = sorted(trained.photos.glob("test/*/*.png"))[0]
@@ -180,6 +182,7 @@ def first_class(classifier, features) -> int:
     return int(classifier.values(features).argmax())
 
 
+@pytest.mark.slow
 def test_it_works_in_a_spawned_process(trained):
     loaded = Classifier.load(trained.folder)
     features = FeatureCache(trained.cache).features([0])

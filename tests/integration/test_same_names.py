@@ -150,6 +150,7 @@ def require_own(cache, data: Dataset, seed: int) -> None:
         assert want.get(values.tobytes()) == data.records[row].read(), f"{cache.ids[row]}: another's features"
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("met", ["reuse", "home", "target"])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_dataset_elsewhere_gets_its_own_features(tmp_path, way, met):

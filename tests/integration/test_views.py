@@ -400,6 +400,7 @@ def test_a_plan_states_what_views_cost(photos, target):
 # Who reads them ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_head_of_view_0_is_the_head_of_the_plain_images(network, small_backbone, tmp_path):
     photos = photo_folder(tmp_path / "p", {f"{s}/{c}": 5 for s in ("train", "test") for c in ("cat", "dog")})
     options = {"backbone": network, "layers": ["block1a"], "image_statistics": False}

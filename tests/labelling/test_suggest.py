@@ -125,6 +125,7 @@ def test_a_cache_with_labels_is_refused_with_both_readings_and_taken_by_split(la
     assert featcache.suggest(labelled, classifier, split="all").unlabelled == 10
 
 
+@pytest.mark.slow
 def test_numbers_and_answers_are_asked_about_too(tmp_path):
     features, labels = blobs(40)
     splits = ["train"] * 20 + ["test"] * 20

@@ -74,6 +74,7 @@ def test_cost_is_drawn_where_backbones_differ(classifier):
     assert list(chart.series[0].x) == [macs["large"] / 1e6, macs["small"] / 1e6]
 
 
+@pytest.mark.slow
 def test_its_cost_is_that_of_the_size_that_the_photos_have(classifier, tmp_path, monkeypatch):
     """At half the size a network does a quarter of the work: a report of a sweep says the same of the same cache."""
     small = {"transforms": {"input_size": [112, 112]}}

@@ -73,6 +73,7 @@ def test_the_front_is_what_no_other_beats():
         assert sorted(front_of(points)) == [n for n, own in enumerate(points) if not beaten(own)]
 
 
+@pytest.mark.slow
 def test_macs_are_those_of_the_size_that_the_cache_had(tmp_path, monkeypatch):
     """A network at half the size does a quarter of the work."""
     from featcache.cache import FeatureCache

@@ -108,6 +108,7 @@ def test_a_sweep_a_cache_and_a_comparison_have_pages_too(made):
         assert Read(each.html).texts
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("task", ["answers", "numbers"])
 def test_other_tasks_have_pages_too(tmp_path, task):
     random = np.random.default_rng(0)

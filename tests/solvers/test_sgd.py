@@ -97,6 +97,7 @@ def assert_same_heads(got: list[Fit], want: list[Fit], *, rtol: float, atol: flo
         )
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_heads_together_are_heads_alone(head):
     # What is promised: 1e-5, of parameters of around 1 that Adam has brought there in up to 60 steps.

@@ -58,6 +58,7 @@ def streamed(
     return fit_streamed(program, HYPER, train, val, memory=MEMORY), reads
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "program",
     [LINEAR, pytest.param(NORMED, marks=pytest.mark.slow)],

@@ -59,6 +59,7 @@ def rounded(value, name=""):
     return pytest.approx(value, rel=1e-3, abs=1e-4) if isinstance(value, float) else value
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "given",
     [

@@ -82,6 +82,7 @@ def copied(cache: FeatureCache, tmp_path) -> FeatureCache:
     return FeatureCache(tmp_path / "copy.h5")
 
 
+@pytest.mark.slow
 def test_logistic_heads_are_tried_where_solving_them_fits_too(tmp_path):
     cache = drawn(tmp_path)
     features = 4 * len(cache) * 12

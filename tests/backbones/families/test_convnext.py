@@ -72,6 +72,7 @@ def test_tiny_equals_torch(tag, tmp_path):
 
 
 # All tensors are mapped, and the rest of the network is Keras'.
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     ("tag", "points"),
     [

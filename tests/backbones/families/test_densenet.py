@@ -28,6 +28,7 @@ def key_table(name: str) -> KeyTable:
     return family_of(weights).key_tables[weights.layout](weights.config)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("run", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_densenet121_equals_torchvision(run, tmp_path):
     repeats = resolve("densenet121.tv_in1k").config.repeats

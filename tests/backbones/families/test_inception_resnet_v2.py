@@ -78,6 +78,7 @@ def published_name(ours: str) -> str:
     return f"{module}.{LEAVES.get(leaf, 'beta' if module.endswith('_BatchNorm') else leaf)}"
 
 
+@pytest.mark.slow
 def test_the_published_file_is_read_by_its_names_of_tf_slim():
     shapes = {
         name: tensor.shape for name, tensor in load("inception_resnet_v2", weights="random").tensors.items()

@@ -57,5 +57,6 @@ def test_the_top_of_keras_takes_one_size_only():
         network.layers(["logits"])
 
 
+@pytest.mark.slow
 def test_mapping_is_strict(tmp_path):
     assert_mapping_is_strict(VGG16, (32, 32), tmp_path)

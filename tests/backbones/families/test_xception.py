@@ -47,6 +47,7 @@ def test_equals_timm(tmp_path):
     assert {f"block{number}.rep.0" for number in range(2, 13)} <= errors.keys()
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("field", ["padding", "epsilon"])
 def test_what_differs_in_timm_makes_a_difference(field, tmp_path):
     loaded = golden.loaded_from_file("xception.tf_in1k", tmp_path)

@@ -128,6 +128,7 @@ def test_module_that_the_table_cannot_name_is_unknown():
         convert(tensors, table, {"b.bias": (1,)}, origin="file.pth")
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(("name", "other"), [("lite0", "lite2"), ("lite2", "lite1"), ("lite1", "lite0")])
 def test_weights_of_a_sister_network_are_refused(name, other):
     path = locate(resolve(f"efficientnet_{other}"))

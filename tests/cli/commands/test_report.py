@@ -60,6 +60,7 @@ def test_the_default_name_says_what_it_is_of(paths, name):
     assert default_name([Path(path) for path in paths]) == name
 
 
+@pytest.mark.slow
 def test_figures_and_a_file_that_is_no_report(cli, made, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)

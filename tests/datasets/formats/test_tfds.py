@@ -154,6 +154,7 @@ assert "tensorflow" not in sys.modules  # absent in the tests' environment, unto
 """
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("file_format", ["array_record", "parquet"])
 def test_neither_tensorflow_nor_a_network_is_needed(prepared, tmp_path, file_format):
     folder = prepared

@@ -371,6 +371,7 @@ def last_step(checkpoints: Checkpoints) -> int:
     return position["step"]
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "seen", ["", "*.orbax-checkpoint-tmp/state", "*/state/manifest.ocdbt", "*/orbax.checkpoint"]
 )
