@@ -6,7 +6,8 @@
   `featcache.audit` (features to list) and Datalab's label issues on probabilities by scikit-learn's cross-validated
   ``LogisticRegression``, as its documentation does it, or on its own nearest neighbours (``--datalab PYTHON``, a Python
   with ``cleanlab[datalab]``).
-- ``made``: seconds and peak memory of a whole audit, all lists, on made-up features of 10,000 and of 100,000 rows of 1280.
+- ``made``: seconds and peak memory of a whole audit, all lists, on made-up features of 10,000 and of 100,000 rows of
+  1280.
 
 Command: ``python benchmarks/audit.py flips CACHE… [--draws 5] [--datalab PYTHON]``, ``python benchmarks/audit.py made
 [--rows 10000]``.
@@ -29,7 +30,6 @@ from featcache.auditing.audit import audit
 from featcache.cache import FeatureCache
 
 SHARE = 0.03
-OURS = ("wrong-labels", "overlaps", "outliers", "inseparable", "imbalance")
 
 DATALAB = """
 import sys, time, json, warnings
