@@ -20,7 +20,7 @@ def test_every_picture_is_made_of_two_datasets(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(PIPELINES)
     main = import_module("e11_look_inside").main
     main(flowers="", cats="", backbone="mobilenet_v1_025", output=tmp_path, small=True)
-    for name, count in (("flowers", 3), ("cats", 2)):
+    for name in ("flowers", "cats"):
         folder = tmp_path / name
         made = {path.stem for path in folder.glob("*.png")}
         assert made >= set(PICTURES)
@@ -28,6 +28,6 @@ def test_every_picture_is_made_of_two_datasets(tmp_path, monkeypatch):
         for path in folder.glob("*.png"):
             with Image.open(path) as picture:
                 assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 2, path  # not blank
-        assert len(list((folder / "photos").iterdir())) == count
+        assert 2 <= len(list((folder / "photos").iterdir())) <= 10
         assert b"Learning curves" in (folder / "report.html").read_bytes()
         assert list((folder / "figures").glob("*.svg"))
