@@ -155,9 +155,10 @@ class Work:
         if not self.plan.exact:
             return value
         grid = self._grid(place)
-        if not self.plan.averaged:
+        layer = self.subject.layer
+        if layer is not None and layer.pooling == "map":
             return grid  # as a cache holds it; the head lays it flat
-        return features_of_maps(grid[None], averaged=True)[0]
+        return features_of_maps(grid[None], averaged=self.plan.averaged)[0]
 
     def _grid(self, place: int) -> np.ndarray:
         """Return a photo's map ``[h, w, C]``."""

@@ -84,6 +84,7 @@ def slow(*values):
         ("pool", {"head": "ridge", "scaling": "standard"}, "block_3"),
         ("block_2:avg", {"head": "prototype", "metric": "cosine"}, "block_2"),
         slow("block_2:map", {"head": "ridge"}, "block_2"),
+        slow("block_2:flatten", {"head": "ridge"}, "block_2"),
     ],
 )
 def test_a_classifier_s_map_adds_up_to_what_it_says_of_cached_features(
