@@ -100,7 +100,10 @@ def read_values(
 
 
 def known_beside(
-    judge: Judge | None, features: np.ndarray | None, values: np.ndarray, hashes: Sequence[bytes | None]
+    judge: Judge | None,
+    features: np.ndarray | None,
+    values: np.ndarray,
+    hashes: Callable[[], Sequence[bytes | None]],
 ) -> list[dict[str, Any]]:
     """Return what is known of each image beside its values; nothing without a judge."""
     if judge is None or features is None:
@@ -108,10 +111,8 @@ def known_beside(
     return judge(features, values, hashes)
 
 
-def _hashes(judge: Judge | None, ids: Sequence[str]) -> list[bytes | None]:
-    """Return the hash of each photo's bytes, where training photos are compared with it: it is not its own."""
-    compared = judge is not None and judge.near is not None
-    return [content_hash(name) if compared else None for name in ids]
+def _hashes(photos: Sequence[Photo], rows: np.ndarray) -> list[bytes | None]:
+    return [content_hash(photos[row].id) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,8 @@ class Predictor:
         for chunk in chunks:
             features = next(iter(chunk.features.values()), None)
             values = np.zeros((0, len(self.classes))) if features is None else self.values(features)
-            hashes = _hashes(judge, [photos[row].id for row in chunk.rows])
-            yield chunk.rows.tolist(), values, chunk.failures, known_beside(judge, features, values, hashes)
+            known = known_beside(judge, features, values, partial(_hashes, photos, chunk.rows))
+            yield chunk.rows.tolist(), values, chunk.failures, known
 
     @cached_property
     def _runner(self) -> FeatureRunner:

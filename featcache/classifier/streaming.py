@@ -94,14 +94,18 @@ def _of_rows(
         if len(good):
             features = cache.features(good, classifier.layer, view="all" if averaged else 0)
             values = classifier.values(features, tta=averaged)
-            hashes = [cache.sha256[row].tobytes() for row in good]
-            each = zip(good.tolist(), values, known_beside(judge, features, values, hashes), strict=True)
-            found = {row: told(read(cache.ids[row], own), known) for row, own, known in each}
+            known = known_beside(judge, features, values, partial(_hashes, cache, good))
+            each = zip(good.tolist(), values, known, strict=True)
+            found = {row: told(read(cache.ids[row], own), beside) for row, own, beside in each}
         for row in rows.tolist():
             if row in found:
                 yield found[row]
             else:
                 yield Prediction(cache.ids[row], (), (), reasons.get(int(cache.status[row]), "unreadable"))
+
+
+def _hashes(cache: FeatureCache, rows: np.ndarray) -> list[bytes | None]:
+    return [cache.sha256[row].tobytes() for row in rows]
 
 
 # What a classifier is given -------------------------------------------------------------------------------------

@@ -7,16 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featcache.core.disk.files import replace_file
-from featcache.core.disk.names import FILE, require_free, resolved
-from featcache.core.disk.storage import storage_errors
+from featcache.core.disk.names import resolved
 from featcache.core.display import counted, data_frame, escaped, html_table
 from featcache.datasets.file_bytes import file_behind
 from featcache.datasets.found_photos import FoundPhotos
 from featcache.errors import DataError, UsageError
-from featcache.labelling.label_table import ANOTHER, AskedPhoto, add_to_table
+from featcache.labelling.label_table import AskedPhoto, add_to_table
 from featcache.labelling.photo_folder import PutPhotos, put_photos
 from featcache.pages.contact_sheet import SheetGroup, SheetPhoto, sheet
+from featcache.pages.written_file import written
 
 if TYPE_CHECKING:
     import pandas
@@ -191,11 +190,7 @@ class Suggestions:
             notes=[*self.notes, *filter(None, [self.found.moved])],
             generator="featcache suggest",
         )
-        if output is not None:
-            path, content = Path(output), text.encode()
-            require_free(path, FILE, elsewhere=ANOTHER)
-            with storage_errors(path, elsewhere=ANOTHER, needs=len(content)):
-                replace_file(path, content)
+        written(text.encode(), output)
         return text
 
     def to_frame(self) -> "pandas.DataFrame":

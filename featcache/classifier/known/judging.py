@@ -1,6 +1,6 @@
 """Say of images what a classifier knows of them: how far they lie from what was seen, and which classes they may be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ class Judge:
     neighbours: int = 0
 
     def __call__(
-        self, features: np.ndarray, values: np.ndarray, hashes: Sequence[bytes | None] = ()
+        self, features: np.ndarray, values: np.ndarray, hashes: Callable[[], Sequence[bytes | None]] = tuple
     ) -> list[dict[str, Any]]:
         """Return what is known of images, under the names of `featcache.classifier.prediction.Prediction`.
 
@@ -54,8 +54,8 @@ class Judge:
         values
             The classifier's values of them ``[N, C]``, by which sets are ordered.
         hashes
-            sha256 of each image's bytes, where it is known: a photo is no neighbour of itself. Only where training
-            photos are named.
+            Returns the sha256 of each image's bytes, where it is known: a photo is no neighbour of itself. Called only
+            where training photos are named.
         """
         distances, unlike = self.distances(features)
         found: list[dict[str, Any]] = [
@@ -69,7 +69,7 @@ class Judge:
             for each, own, places in zip(found, sets, order, strict=True):
                 each["set"] = tuple(self.classifier.classes[place] for place in places if own[place])
         if self.near is not None:
-            nearest = self.near.nearest(self._plain(features), self.neighbours, hashes)
+            nearest = self.near.nearest(self._plain(features), self.neighbours, hashes())
             for each, photos in zip(found, nearest, strict=True):
                 each["neighbours"] = photos
         return found

@@ -9,7 +9,8 @@ import numpy as np
 
 from featcache.classifier.known.conformal import prediction_sets
 from featcache.classifier.known.familiarity import KNOWN_SHARE, Familiarity
-from featcache.classifier.known.thresholds import HeldOutScores, asked_as, require_share, rows_needed
+from featcache.classifier.known.thresholds import HeldOutScores, require_share, rows_needed
+from featcache.core.argument_types import spelled
 from featcache.core.display import percent
 from featcache.errors import UsageError
 
@@ -56,7 +57,7 @@ class Knowledge:
             if known_share is None:
                 return None
             raise UsageError(
-                f"{asked_as('known_share')} {share}: how far photos lie from what this classifier has seen was not "
+                f"{spelled('known_share')} {share}: how far photos lie from what this classifier has seen was not "
                 f"learnt: {self.no_familiarity}"
             )
         bound = self.familiarity.distances.bound(share)
@@ -109,6 +110,6 @@ def too_few(name: str, share: float, count: int) -> UsageError:
     # Rounded down to four digits, so that what is named can be asked for.
     most = int(10_000 * count / (count + 1)) / 10_000
     return UsageError(
-        f"{asked_as(name)} {share:g}: that needs {rows_needed(share)} held-out photos, and this classifier has "
+        f"{spelled(name)} {share:g}: that needs {rows_needed(share)} held-out photos, and this classifier has "
         f"{count}; ask for at most {most:g}, or train it with more"
     )

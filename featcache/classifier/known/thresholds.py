@@ -63,16 +63,10 @@ def rows_needed(share: float) -> int:
     return ceil(exact / (1 - exact))
 
 
-def asked_as(name: str) -> str:
-    """Return an argument's name as its user wrote it; `set_level` is the option ``--set``."""
-    said = spelled(name)
-    return "--set" if said == "--set-level" else said
-
-
 def require_share(name: str, share: float) -> None:
     """Raise `UsageError` for a share outside 0 and 1, both excluded; `name` is that of the argument."""
     if not 0 < share < 1:
-        raise UsageError(f"{asked_as(name)} {share}: expected above 0 and below 1, such as 0.95")
+        raise UsageError(f"{spelled(name)} {share}: expected above 0 and below 1, such as 0.95")
 
 
 def _exactly(share: Any) -> Fraction:
