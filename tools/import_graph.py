@@ -8,6 +8,7 @@ from pathlib import Path
 FLOORS = (
     ("errors",),
     ("core",),
+    ("graphs",),
     ("metrics", "splits", "images"),
     ("pages",),
     ("datasets", "cache", "backbones"),
@@ -18,7 +19,7 @@ FLOORS = (
     ("classifier",),
     ("estimators", "sweeps", "finetuning"),
     ("auditing", "retrieval", "labelling"),
-    ("explanations", "reports"),
+    ("explanations", "reports", "exporting"),
     ("__init__",),
     ("cli",),
     ("__main__",),
