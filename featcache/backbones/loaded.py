@@ -215,8 +215,19 @@ class LoadedBackbone:
         transforms = transforms or self.transforms
         key = (tuple(layers), transforms, compute_dtype)
         return self.remembered(
-            key, lambda: _compile(self.graphdef, layers, transforms, jnp.dtype(compute_dtype))
+            key,
+            lambda: _compile(self.traceable(layers, transforms=transforms, compute_dtype=compute_dtype)),
         )
+
+    def traceable(
+        self,
+        layers: Sequence[Layer],
+        *,
+        transforms: Transforms | None = None,
+        compute_dtype: str = "float32",
+    ) -> Features:
+        """Return what `function` compiles: plain JAX, for who makes it a part of another program."""
+        return _features(self.graphdef, layers, transforms or self.transforms, jnp.dtype(compute_dtype))
 
     def remembered(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return the program of this network that `key` names; `make` compiles it when it is first asked for."""
@@ -232,7 +243,7 @@ def network_input(images: jax.Array, transforms: Transforms) -> jax.Array:
     return pixels.astype(jnp.float32) * scale + offset
 
 
-def _compile(graphdef: Any, layers: Sequence[Layer], transforms: Transforms, dtype: Any) -> Features:
+def _features(graphdef: Any, layers: Sequence[Layer], transforms: Transforms, dtype: Any) -> Features:
     # "highest" keeps float32 products float32 on GPUs and TPUs, whose default is TF32 or bfloat16.
     precision = "highest" if dtype == jnp.float32 else "default"
 
@@ -242,6 +253,10 @@ def _compile(graphdef: Any, layers: Sequence[Layer], transforms: Transforms, dty
             values = nnx.merge(graphdef, state)(x, taps=tuple({layer.stage for layer in layers}))
             return {str(layer): layer.apply(values[layer.stage]).astype(jnp.float32) for layer in layers}
 
+    return features
+
+
+def _compile(features: Features) -> Features:
     # Vectors as wide as the machine has (XLA prefers 256 bits), and one thread per call, because the schedule
     # runs one call per core: 0.80 of onnxruntime's speed instead of 0.62 on EfficientNet-Lite0 and two cores.
     options = cpu_options(xla_cpu_prefer_vector_width=512, xla_cpu_multi_thread_eigen=False)
