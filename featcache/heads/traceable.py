@@ -1,8 +1,8 @@
 """Fitted heads of every kind as functions of JAX arrays, for a program that holds network and head.
 
 `featcache.heads.inference` computes the same of numpy arrays, with numpy where that is faster on a CPU and in blocks
-that memory has room for; here all is one expression of dense arithmetic that other runtimes have too: nothing is
-looked up by a computed index.
+that memory has room for; here all is one expression that other runtimes have, too: products, the largest k, and rows
+of a table.
 """
 
 from collections.abc import Callable, Mapping
@@ -81,11 +81,9 @@ def _knn(settings: Settings, parameters: Mapping[str, np.ndarray], classes: int)
 
     def logits(x: jax.Array) -> jax.Array:
         closeness, numbers = search(x)
-        # One row of zeros and a one picks a ballot by a product: ``[N, k, M] @ [M, C]``.
-        picked = (numbers[:, :, None] == jnp.arange(len(rows), dtype=numbers.dtype)).astype(jnp.float32)
-        votes = jnp.matmul(picked, ballots, precision=jax.lax.Precision.HIGHEST)
+        votes = jnp.take(ballots, numbers, axis=0, mode="clip")
         if settings.temperature:
-            fading = jnp.exp((closeness - closeness[:, :1]) / np.float32(settings.temperature))
+            fading = jnp.exp((closeness - closeness.max(axis=1, keepdims=True)) / np.float32(settings.temperature))
             votes = votes * fading[:, :, None]
         return jnp.log(jnp.maximum(_shares(votes), 0.0) + spread)
 
@@ -100,7 +98,7 @@ def _shares(votes: jax.Array) -> jax.Array:
     total = votes.sum(axis=1)
     share = total / total.sum(axis=1, keepdims=True)
     best = share.max(axis=1, keepdims=True)
-    tied = jnp.where(share >= best - TIE, 1.0, 0.0)
+    tied = (share >= best - TIE).astype(jnp.float32)
     # How early a vote for a tied class comes, ``[N, k, C]``: the nearest row's is the largest number of all.
     early = jnp.arange(votes.shape[1], 0, -1, dtype=jnp.float32)[None, :, None]
     earliest = (jnp.where(votes > 0, early, 0.0) * tied[:, None, :]).max(axis=1)
