@@ -83,7 +83,9 @@ def _knn(settings: Settings, parameters: Mapping[str, np.ndarray], classes: int)
         closeness, numbers = search(x)
         votes = jnp.take(ballots, numbers, axis=0, mode="clip")
         if settings.temperature:
-            fading = jnp.exp((closeness - closeness.max(axis=1, keepdims=True)) / np.float32(settings.temperature))
+            fading = jnp.exp(
+                (closeness - closeness.max(axis=1, keepdims=True)) / np.float32(settings.temperature)
+            )
             votes = votes * fading[:, :, None]
         return jnp.log(jnp.maximum(_shares(votes), 0.0) + spread)
 

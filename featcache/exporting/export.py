@@ -1,0 +1,164 @@
+"""`export`: a classifier or a backbone as one file that runs without featcache and JAX, and gives the same."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from featcache.backbones.loaded import LoadedBackbone
+from featcache.classifier.classifier import Classifier
+from featcache.core.argument_types import checked_types
+from featcache.core.classifier_folder import is_classifier
+from featcache.errors import DataError, UnknownNameError, UsageError
+from featcache.exporting.check_photos import check_photos
+from featcache.exporting.description import metadata, preprocessing
+from featcache.exporting.files import ONNX, STABLEHLO, require_output, write_model
+from featcache.exporting.parity import Run, compare, tolerance_of
+from featcache.exporting.program import Program, layers_of_classifier, of_backbone, of_classifier
+from featcache.exporting.result import ExportedModel
+from featcache.images.given_path import UNKNOWN, what_is
+
+Exported = str | os.PathLike[str] | Classifier | LoadedBackbone
+"""What can be exported: a classifier, its folder, a backbone or its name."""
+
+DEFAULT = "model.onnx"
+
+
+@checked_types()
+def export(
+    model: Exported,
+    output: str | os.PathLike[str] = DEFAULT,
+    *,
+    layer: str | Sequence[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    photos: Any = None,
+) -> ExportedModel:
+    """Write a model that runs without featcache and JAX: pictures in, probabilities out.
+
+    Normalisation, network, pooling, head and temperature are inside. The exported model is run on photos first and
+    compared with JAX; one that differs by more than rounding is not written.
+
+    Parameters
+    ----------
+    model
+        A classifier, its folder, a backbone of `featcache.load_backbone`, or a backbone's name.
+    output
+        Ends in ``.onnx`` (for onnxruntime, in a browser or on a phone, too) or ``.stablehlo`` (for JAX and XLA).
+        ``preprocessing.json`` and ``labels.txt`` are written beside it.
+    layer
+        Features of this layer alone, or of several; of a backbone by default ``"pool"``. ``"logits"`` of a backbone
+        gives the probabilities of its own classes.
+    weights
+        Weights file of a backbone that is named.
+    photos
+        Photos to compare on, as for `featcache.Classifier.predict`; by default those that the classifier was trained
+        with, as far as they are still there, else some that come with featcache.
+
+    Returns
+    -------
+    ExportedModel
+        What was written, and the largest differences from JAX.
+
+    Raises
+    ------
+    ExportError
+        If the model has no exact form in that format, or the exported one differs from JAX.
+    UsageError
+        If the name ends otherwise, or what lies beside it is not of this model.
+    MissingExtraError
+        If onnx or onnxruntime is not installed.
+    StorageError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> featcache.export("flowers", "flowers.onnx")  # doctest: +SKIP
+    ExportedModel('flowers.onnx', linear head of 5 classes on pool of efficientnet_lite0.tf_in1k, 13.6 MB)
+    """
+    path = Path(output)
+    ending = require_output(path)
+    program, classifier = program_of(model, layer, weights)
+    document = preprocessing(program, path.name)
+    content, run, kind = _FORMATS[ending](program, document)
+    compared_on = check_photos(program.transforms, given=photos, classifier=classifier)
+    parity = compare(program, run, compared_on, tolerance_of(program), kind=kind.split(",")[0].split(" ")[0])
+    shapes = {name: value.shape[1:] for name, value in run(compared_on.images[:1]).items()}
+    written = write_model(path, content, document)
+    return ExportedModel(
+        path=path,
+        words=program.words,
+        kind=kind,
+        size=len(content),
+        input_size=program.transforms.input_size,
+        outputs=shapes,
+        written=written,
+        parity=parity,
+        notes=program.notes,
+    )
+
+
+def program_of(
+    model: Exported, layer: str | Sequence[str] | None, weights: str | os.PathLike[str] | None
+) -> tuple[Program, Classifier | None]:
+    """Return what is exported, and the classifier if it is one.
+
+    Raises
+    ------
+    UsageError
+        If weights are given for what has its own.
+    DataError
+        If a path is something else.
+    """
+    layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    if isinstance(model, str | os.PathLike):
+        model = _loaded(model, weights)
+    elif weights is not None:
+        raise UsageError("weights go with a backbone's name; what is loaded has its own")
+    if isinstance(model, LoadedBackbone):
+        return of_backbone(model, layers), None
+    return (layers_of_classifier(model, layers) if layers else of_classifier(model)), model
+
+
+def _loaded(
+    name: str | os.PathLike[str], weights: str | os.PathLike[str] | None
+) -> Classifier | LoadedBackbone:
+    if is_classifier(Path(name)):
+        if weights is not None:
+            raise UsageError(f"weights go with a backbone's name; the classifier in {name} knows its own")
+        return Classifier.load(name)
+    from featcache.backbones import load
+
+    text = os.fspath(name)
+    kind = what_is(name)
+    if kind != UNKNOWN or os.path.isdir(text):
+        raise DataError(
+            f"{text} is {kind or 'a folder'}; expected a classifier, the folder that featcache train-head writes, or "
+            "the name of a backbone (featcache backbones)"
+        )
+    try:
+        return load(text, weights=None if weights is None else os.fspath(weights))
+    except UnknownNameError as error:
+        raise UnknownNameError(f"no classifier in {text} (no classifier.json), and {error}") from error
+
+
+def _as_onnx(program: Program, document: Mapping[str, Any]) -> tuple[bytes, Run, str]:
+    from featcache.exporting.onnx_file import onnx_of, onnx_run
+    from featcache.graphs.convert import OPSET
+
+    content = onnx_of(program, metadata(program, dict(document))).SerializeToString()
+    return content, onnx_run(content), f"ONNX, opset {OPSET}"
+
+
+def _as_stablehlo(program: Program, document: Mapping[str, Any]) -> tuple[bytes, Run, str]:
+    from featcache.exporting.stablehlo import PLATFORMS, stablehlo_model, stablehlo_run
+
+    del document
+    content = stablehlo_model(program)
+    return content, stablehlo_run(content, program), f"StableHLO for {', '.join(PLATFORMS)}"
+
+
+_FORMATS: Mapping[str, Callable[[Program, Mapping[str, Any]], tuple[bytes, Run, str]]] = {
+    ONNX: _as_onnx,
+    STABLEHLO: _as_stablehlo,
+}
+"""How a model is written, by the ending of its file: its bytes, a function that runs these, and what they are."""

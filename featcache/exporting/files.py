@@ -1,0 +1,122 @@
+"""The files of an export: the model, and what a program beside it has to know, each replaced at one blow."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from featcache.core.disk.files import replace_file
+from featcache.core.disk.names import FILE, FOLDER, require_free
+from featcache.core.disk.storage import storage_errors
+from featcache.core.documents.json_text import MOST_BYTES, parse, to_text
+from featcache.errors import UsageError
+from featcache.exporting.description import FORMAT, LABELS, PREPROCESSING, labels
+from featcache.images.given_path import UNKNOWN, what_is
+
+ONNX, STABLEHLO = ".onnx", ".stablehlo"
+
+ANOTHER = "name another file"
+_ANOTHER_FOLDER = "name a file in a folder of its own"
+
+_CORE_ML = (
+    "Core ML has no converter from ONNX any more; onnxruntime runs model.onnx on iOS, through Core ML, too"
+)
+
+_ELSEWHERE = {
+    ".tflite": (
+        "LiteRT's converter runs in an environment of its own: export to model.onnx, and go on as "
+        "docs/guide/export.md says"
+    ),
+    ".pt": "PyTorch reads ONNX through onnx2torch; export to model.onnx",
+    ".pb": "TensorFlow reads StableHLO and ONNX; export to model.onnx",
+    ".mlmodel": _CORE_ML,
+    ".mlpackage": _CORE_ML,
+}
+
+
+def require_output(path: Path) -> str:
+    """Return the kind of model that a file's name asks for; raise for one that cannot be written there.
+
+    Raises
+    ------
+    UsageError
+        If the name ends otherwise, is a folder's, or the files beside it describe another model or are someone's own.
+    """
+    ending = path.suffix.casefold()
+    if os.path.isdir(path):
+        raise UsageError(
+            f"{path} is a folder, and a model is one file with two beside it: {path / 'model.onnx'}"
+        )
+    if ending not in (ONNX, STABLEHLO):
+        said = _ELSEWHERE.get(ending, "")
+        raise UsageError(
+            f"output {path}: expected a name that ends in {ONNX} or {STABLEHLO}"
+            + (f". {said}" if said else "")
+        )
+    require_free(path, FILE, elsewhere=ANOTHER)
+    folder = path.parent
+    if what_is(folder) != UNKNOWN and (folder / "classifier.json").exists():
+        raise UsageError(
+            f"output {path} lies in {folder}, a folder of featcache's own files; {_ANOTHER_FOLDER} ({ANOTHER})"
+        )
+    require_free(folder, FOLDER, elsewhere=ANOTHER)
+    _require_beside(path)
+    return ending
+
+
+def _require_beside(path: Path) -> None:
+    """Refuse to replace the description of another model, or a list of labels that is someone's own."""
+    described, listed = path.parent / PREPROCESSING, path.parent / LABELS
+    for file in (described, listed):
+        require_free(file, FILE, elsewhere=_ANOTHER_FOLDER)
+    if not described.exists():
+        if listed.exists():
+            raise UsageError(
+                f"output {path}: {listed} is there, and not of an export, so it may be something else; "
+                f"{_ANOTHER_FOLDER}"
+            )
+        return
+    told = _read(described)
+    if told.get("format") != FORMAT:
+        raise UsageError(
+            f"output {path}: {described} is there, and not of an export, so it may be something else; "
+            f"{_ANOTHER_FOLDER}"
+        )
+    other = str(told.get("model", ""))
+    if other != path.name and (path.parent / Path(other).name).is_file():
+        raise UsageError(
+            f"output {path}: {described} tells how photos are prepared for {other}, which is there, too; "
+            f"{_ANOTHER_FOLDER}, or remove {other}"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        with path.open("rb") as stream:
+            value = parse(stream.read(MOST_BYTES + 1))
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def write_model(path: Path, model: bytes, document: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Write a model, and the files beside it; the model comes last, so that it never lies there without them.
+
+    Raises
+    ------
+    StorageError
+        If one cannot be written; a model that was there is still there.
+    """
+    described, listed = path.parent / PREPROCESSING, path.parent / LABELS
+    classes = document["classes"]
+    beside = {described: to_text(document, indent=1).encode() + b"\n"}
+    if classes:
+        beside[listed] = labels(classes)
+    for file, content in {**beside, path: model}.items():
+        with storage_errors(file, elsewhere=ANOTHER, needs=len(content)):
+            replace_file(file, content)
+    if not classes and listed.exists():  # of the model that was replaced
+        with storage_errors(listed, "remove", elsewhere=ANOTHER):
+            listed.unlink()
+    return (path, *beside)
