@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones.loaded import LoadedBackbone
+from featcache.backbones.registry import resolve
 from featcache.classifier.classifier import Classifier
 from featcache.core.argument_types import checked_types
 from featcache.core.classifier_folder import is_classifier
-from featcache.errors import DataError, UnknownNameError, UsageError
+from featcache.errors import MissingFileError, UnknownNameError, UsageError
 from featcache.exporting.check_photos import check_photos
 from featcache.exporting.description import metadata, preprocessing
 from featcache.exporting.files import ONNX, STABLEHLO, require_output, write_model
 from featcache.exporting.parity import Run, compare, tolerance_of
 from featcache.exporting.program import Program, layers_of_classifier, of_backbone, of_classifier
 from featcache.exporting.result import ExportedModel
-from featcache.images.given_path import UNKNOWN, what_is
 
 Exported = str | os.PathLike[str] | Classifier | LoadedBackbone
 """What can be exported: a classifier, its folder, a backbone or its name."""
@@ -106,6 +106,8 @@ def program_of(
     ------
     UsageError
         If weights are given for what has its own.
+    MissingFileError
+        If there is neither a classifier nor a backbone of that name.
     DataError
         If a path is something else.
     """
@@ -122,23 +124,29 @@ def program_of(
 def _loaded(
     name: str | os.PathLike[str], weights: str | os.PathLike[str] | None
 ) -> Classifier | LoadedBackbone:
-    if is_classifier(Path(name)):
-        if weights is not None:
-            raise UsageError(f"weights go with a backbone's name; the classifier in {name} knows its own")
-        return Classifier.load(name)
     from featcache.backbones import load
 
     text = os.fspath(name)
-    kind = what_is(name)
-    if kind != UNKNOWN or os.path.isdir(text):
-        raise DataError(
-            f"{text} is {kind or 'a folder'}; expected a classifier, the folder that featcache train-head writes, or "
-            "the name of a backbone (featcache backbones)"
-        )
-    try:
+    if is_classifier(Path(text)):
+        if weights is not None:
+            raise UsageError(f"weights go with a backbone's name; the classifier in {text} knows its own")
+        return Classifier.load(text)
+    unknown = _why_no_backbone(text)
+    if not unknown:
         return load(text, weights=None if weights is None else os.fspath(weights))
+    try:
+        return Classifier.load(text)  # which says what is there instead
+    except MissingFileError as error:
+        raise MissingFileError(f"{error}; nor is there a backbone of that name: {unknown}") from error
+
+
+def _why_no_backbone(name: str) -> str:
+    """Return the names that may be meant where there is no backbone of a name; an empty text if there is one."""
+    try:
+        resolve(name)
     except UnknownNameError as error:
-        raise UnknownNameError(f"no classifier in {text} (no classifier.json), and {error}") from error
+        return str(error).partition("; ")[2]
+    return ""
 
 
 def _as_onnx(program: Program, document: Mapping[str, Any]) -> tuple[bytes, Run, str]:

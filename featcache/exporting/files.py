@@ -1,18 +1,17 @@
 """The files of an export: the model, and what a program beside it has to know, each replaced at one blow."""
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from featcache.core.classifier_folder import is_classifier
 from featcache.core.disk.files import replace_file
-from featcache.core.disk.names import FILE, FOLDER, require_free
+from featcache.core.disk.names import FILE, require_free, require_its_folder
 from featcache.core.disk.storage import storage_errors
 from featcache.core.documents.json_text import MOST_BYTES, parse, to_text
 from featcache.errors import UsageError
 from featcache.exporting.description import FORMAT, LABELS, PREPROCESSING, labels
-from featcache.images.given_path import UNKNOWN, what_is
 
 ONNX, STABLEHLO = ".onnx", ".stablehlo"
 
@@ -43,24 +42,19 @@ def require_output(path: Path) -> str:
     UsageError
         If the name ends otherwise, is a folder's, or the files beside it describe another model or are someone's own.
     """
+    require_free(path, FILE, elsewhere=ANOTHER)
     ending = path.suffix.casefold()
-    if os.path.isdir(path):
-        raise UsageError(
-            f"{path} is a folder, and a model is one file with two beside it: {path / 'model.onnx'}"
-        )
     if ending not in (ONNX, STABLEHLO):
         said = _ELSEWHERE.get(ending, "")
         raise UsageError(
             f"output {path}: expected a name that ends in {ONNX} or {STABLEHLO}"
             + (f". {said}" if said else "")
         )
-    require_free(path, FILE, elsewhere=ANOTHER)
-    folder = path.parent
-    if what_is(folder) != UNKNOWN and (folder / "classifier.json").exists():
+    require_its_folder(path, elsewhere=ANOTHER)
+    if is_classifier(path.parent):
         raise UsageError(
-            f"output {path} lies in {folder}, a folder of featcache's own files; {_ANOTHER_FOLDER} ({ANOTHER})"
+            f"output {path} lies in {path.parent}, a folder of featcache's own files; name a file outside"
         )
-    require_free(folder, FOLDER, elsewhere=ANOTHER)
     _require_beside(path)
     return ending
 

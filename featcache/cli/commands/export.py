@@ -52,8 +52,8 @@ def command(
 
     if photos == [""]:
         raise UsageError("--photos is empty; name photos, or folders of them")
-    require_output(output)
     require_output_file("--output", output, (output.suffix.casefold(),), [model, *(photos or [])])
+    require_output(output)
     from featcache.exporting.export import export
 
     with console.step(f"exporting {model}"):
