@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from featcache.graphs.values import Known, Shape, shape_of
+from featcache.graphs.values import Known, Shape, is_open, shape_of
 
 _ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
     "add": np.add,
@@ -53,15 +53,24 @@ def computed(equation: Any, inputs: Sequence[Known]) -> list[Known]:
         return [Known(np.asarray(1 / np.sqrt(inputs[0].array), types[0]), shapes[0])]
     if name == "div" and np.issubdtype(types[0], np.floating):
         return [Known(np.asarray(inputs[0].array / inputs[1].array, types[0]), shapes[0])]
+    # Of numbers that are repeated along the batch one is computed, as for a batch of one.
+    asked = {key: _of_one(value) for key, value in equation.params.items()}
+    sizes = [tuple(1 if size is None else size for size in shape) for shape in shapes]
     if name in ("reshape", "squeeze", "expand_dims"):
-        return [Known(inputs[0].dense().reshape(_sizes(shapes[0])), shapes[0])]
+        return [Known(inputs[0].dense().reshape(sizes[0]), shapes[0])]
     if name == "transpose":
-        turned = inputs[0].array.transpose(equation.params["permutation"])
-        return [Known(turned, shapes[0])]
+        return [Known(inputs[0].array.transpose(asked["permutation"]), shapes[0])]
     with jax.default_device(jax.devices("cpu")[0]):
-        values = equation.primitive.bind(*(each.dense() for each in inputs), **equation.params)
+        values = equation.primitive.bind(*(each.dense() for each in inputs), **asked)
     parts = values if equation.primitive.multiple_results else [values]
     return [Known(np.asarray(part), shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _of_one(asked: Any) -> Any:
+    """Return a parameter of a primitive for a batch of one example."""
+    if isinstance(asked, tuple) and asked and all(isinstance(each, int) or is_open(each) for each in asked):
+        return tuple(1 if is_open(each) else each for each in asked)
+    return asked
 
 
 def broadcast(value: Known, shape: Shape, axes: Sequence[int]) -> Known:
@@ -71,6 +80,3 @@ def broadcast(value: Known, shape: Shape, axes: Sequence[int]) -> Known:
         held[axis] = value.array.shape[own]
     return Known(value.array.reshape(held), shape)
 
-
-def _sizes(shape: Shape) -> tuple[int, ...]:
-    return tuple(-1 if size is None else size for size in shape)

@@ -94,7 +94,7 @@ def _equation(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
         inner, constants = (called.jaxpr, called.consts) if hasattr(called, "consts") else (called, ())
         return _run(graph, inner, [known(np.asarray(each)) for each in constants], inputs)
     numbers = [each for each in inputs if isinstance(each, Known)]
-    if len(numbers) == len(inputs) and _is_finished(equation):
+    if len(numbers) == len(inputs):
         return [*computed(equation, numbers)]
     if name not in RULES:
         raise ExportError(
@@ -104,12 +104,6 @@ def _equation(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
         )
     found = RULES[name](graph, equation, *inputs)
     return found if isinstance(found, list) else [found]
-
-
-def _is_finished(equation: Any) -> bool:
-    """Whether an equation of known numbers can be computed: not if they are to be as many as the batch is large."""
-    whole = all(None not in shape_of(variable.aval) for variable in equation.outvars)
-    return whole or equation.primitive.name in ("broadcast_in_dim", "add", "mul", "sub", "max", "min")
 
 
 def _portable(platforms: Sequence[Any]) -> int:

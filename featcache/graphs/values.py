@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jax import export as jax_export
 
 from featcache.errors import ExportError
 from featcache.graphs.graph import Graph
@@ -38,12 +39,9 @@ class Known:
         return self.array.dtype
 
     def dense(self) -> np.ndarray:
-        """Return the numbers in their whole shape; raises `ExportError` if that has the batch in it."""
-        if self.array.shape == self.shape:
-            return self.array
-        if None in self.shape:
-            raise ExportError("numbers repeated along the batch are used as if their number were known")
-        return np.broadcast_to(self.array, self.shape)  # pyright: ignore[reportArgumentType] - it has no None
+        """Return the numbers in their whole shape; along the batch, where all are equal, one of them."""
+        shape = [1 if size is None else size for size in self.shape]
+        return np.broadcast_to(self.array, shape)
 
 
 @dataclass(frozen=True)
@@ -91,12 +89,17 @@ def tensor(name: str, shape: Shape, dtype: Any, order: tuple[int, ...] | None = 
     return Tensor(name, shape, np.dtype(dtype), shape, tuple(range(len(shape))) if order is None else order)
 
 
+def is_open(size: Any) -> bool:
+    """Whether a size of a trace is that of the batch."""
+    return jax_export.is_symbolic_dim(size)
+
+
 def shape_of(aval: Any) -> Shape:
     """Return the shape of a traced value, with ``None`` for the batch."""
-    shape = tuple(size if isinstance(size, int | np.integer) else None for size in aval.shape)
+    shape = tuple(None if is_open(size) else int(size) for size in aval.shape)
     if shape.count(None) > 1:
         raise ExportError(BATCH_FIRST)
-    return tuple(None if size is None else int(size) for size in shape)
+    return shape
 
 
 def ordered(graph: Graph, value: Tensor, order: Sequence[int]) -> Tensor:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from featcache.graphs.rules import elementwise, products, reductions, shapes
+from featcache.graphs.rules import elementwise, gathered, products, reductions, shapes
 
 RULES: Mapping[str, Callable[..., Any]] = {
     **elementwise.RULES,
     **shapes.RULES,
+    **gathered.RULES,
     **products.RULES,
     **reductions.RULES,
 }

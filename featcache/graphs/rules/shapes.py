@@ -85,7 +85,7 @@ def _concatenate(graph: Graph, equation: Any, *parts: Value) -> Tensor:
     return tensor(name, shape_of(out.aval), out.aval.dtype, order)
 
 
-def _sliced(graph: Graph, x: Tensor, cuts: Mapping[int, tuple[int, int, int]], shape: Shape) -> Tensor:
+def sliced(graph: Graph, x: Tensor, cuts: Mapping[int, tuple[int, int, int]], shape: Shape) -> Tensor:
     """Return a part of a tensor: axis to its start, stop and step."""
     if not cuts:
         return x
@@ -105,7 +105,7 @@ def _slice(graph: Graph, equation: Any, x: Tensor) -> Tensor:
             cuts[axis] = (int(starts[axis]), int(stops[axis]), int(steps[axis]))
         elif size is None and not (shape[axis] is None and starts[axis] == 0 and steps[axis] == 1):
             raise ExportError("a part of the batch is taken, which depends on the other examples in it")
-    return _sliced(graph, whole(graph, x), cuts, shape)
+    return sliced(graph, whole(graph, x), cuts, shape)
 
 
 def _split(graph: Graph, equation: Any, x: Tensor) -> list[Value]:
@@ -113,7 +113,7 @@ def _split(graph: Graph, equation: Any, x: Tensor) -> list[Value]:
     x = whole(graph, x)
     for variable, size in zip(equation.outvars, equation.params["sizes"], strict=True):
         found.append(
-            _sliced(graph, x, {axis: (first, first + int(size), 1)}, shape_of(variable.aval))
+            sliced(graph, x, {axis: (first, first + int(size), 1)}, shape_of(variable.aval))
         )
         first += int(size)
     return found
@@ -121,7 +121,7 @@ def _split(graph: Graph, equation: Any, x: Tensor) -> list[Value]:
 
 def _reverse(graph: Graph, equation: Any, x: Tensor) -> Tensor:
     last = np.iinfo(np.int64).min
-    return _sliced(graph, whole(graph, x), {axis: (-1, last, -1) for axis in equation.params["dimensions"]}, x.shape)
+    return sliced(graph, whole(graph, x), {axis: (-1, last, -1) for axis in equation.params["dimensions"]}, x.shape)
 
 
 def _dynamic_slice(graph: Graph, equation: Any, x: Tensor, *starts: Value) -> Tensor:
@@ -135,35 +135,7 @@ def _dynamic_slice(graph: Graph, equation: Any, x: Tensor, *starts: Value) -> Te
         first = min(max(int(start.array), 0), size - wanted)
         if (first, wanted) != (0, size):
             cuts[axis] = (first, first + wanted, 1)
-    return _sliced(graph, whole(graph, x), cuts, shape)
-
-
-def _gather(graph: Graph, equation: Any, x: Value, places: Value) -> Tensor:
-    """Write a gather that takes places along one axis: known ones of the input, or rows of known numbers."""
-    numbers = equation.params["dimension_numbers"]
-    sizes = tuple(equation.params["slice_sizes"])
-    (axis, *others) = numbers.start_index_map
-    whole_else = all(
-        size == x.shape[each] or (x.shape[each] is None and not isinstance(size, int))
-        for each, size in enumerate(sizes)
-        if each != axis
-    )
-    one = sizes[axis] == 1 and tuple(numbers.collapsed_slice_dims) == (axis,)
-    if others or not whole_else or not one or numbers.operand_batching_dims:
-        raise ExportError("numbers are gathered from several axes at once, which is not written to ONNX here")
-    (out,) = equation.outvars
-    shape = shape_of(out.aval)
-    rank_of_places = len(places.shape) - 1
-    offset = tuple(numbers.offset_dims)
-    if offset != tuple(each for each in range(len(shape)) if not axis <= each < axis + rank_of_places):
-        raise ExportError("gathered numbers are put on other axes than they came from, which is not written here")
-    limit = x.shape[axis]
-    if isinstance(places, Known):
-        array = places.array.reshape(places.array.shape[:-1])
-        index = graph.constant(np.clip(array, 0, None if limit is None else limit - 1).astype(np.int64))
-    else:
-        index = reshaped(graph, plain(graph, places), places.shape[:-1]).name
-    return tensor(graph.add("Gather", plain(graph, x).name, index, axis=axis), shape, out.aval.dtype)
+    return sliced(graph, whole(graph, x), cuts, shape)
 
 
 def _pad(graph: Graph, equation: Any, x: Tensor, value: Value) -> Tensor:
@@ -203,7 +175,6 @@ RULES: Mapping[str, Callable[..., Any]] = {
     "split": _split,
     "rev": _reverse,
     "dynamic_slice": _dynamic_slice,
-    "gather": _gather,
     "pad": _pad,
     "iota": _iota,
 }
