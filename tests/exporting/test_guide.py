@@ -1,0 +1,103 @@
+"""The programs of docs/guide/export.md, as they stand there, in processes that cannot import featcache."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.support import SHARED, needs_shared
+from helpers.tiny_finetuning import registered, tiny_classifier, tiny_network, tiny_photos
+
+import featcache
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "export.md"
+MARKS = {
+    "pixels.py": "def pixels(",
+    "classify.py": "onnxruntime.InferenceSession(",
+    "run.py": "export.deserialize(",
+}
+ABSENT = {
+    "classify.py": ("featcache", "jax", "jaxlib", "flax", "onnx"),
+    "run.py": ("featcache", "flax", "onnx", "onnxruntime"),
+}
+
+
+def program(name: str) -> str:
+    """Return a program of the guide."""
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    (block,) = [each for each in blocks if MARKS[name] in each]
+    return block
+
+
+def ran(name: str, model: Path, photos: list[Path], place: Path) -> list[list[str]]:
+    """Run a program in a process where what it must not need cannot be imported; return the words of each line."""
+    for each in ("pixels.py", name):
+        (place / each).write_text(program(each))
+    start = (
+        f"import sys, runpy; sys.modules.update(dict.fromkeys({ABSENT[name]!r})); "
+        f"sys.argv = sys.argv[1:]; runpy.run_path({name!r}, run_name='__main__'); "
+        f"assert not any(sys.modules.get(each) for each in {ABSENT[name]!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", start, name, str(model.parent), *map(str, photos)],
+        cwd=place,
+        env={"PATH": "", "JAX_PLATFORMS": "cpu", "HOME": str(place)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [line.rsplit(" ", 2) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    with registered():
+        root = tmp_path_factory.mktemp("guide")
+        photos = tiny_photos(root / "photos")
+        yield tiny_classifier(tiny_network(), photos, head="ridge"), sorted(photos.glob("test/*/*"))
+
+
+@pytest.mark.parametrize(("name", "ending"), [("classify.py", "onnx"), ("run.py", "stablehlo")])
+def test_the_programs_name_the_classes_that_predict_names(tiny, tmp_path, name, ending):
+    classifier, photos = tiny
+    (tmp_path / "m").mkdir()
+    exported = featcache.export(classifier, tmp_path / "m" / f"m.{ending}")
+    assert max(exported.parity.differences.values()) < 1e-5
+    lines = ran(name, exported.path, photos, tmp_path)
+    predicted = classifier.predict(photos)
+    assert [words[:2] for words in lines] == [[each.id, each.classes[0]] for each in predicted]
+    # Printed with as many digits as a float32 has.
+    np.testing.assert_allclose(
+        [float(words[2]) for words in lines], [each.probabilities[0] for each in predicted], atol=1e-5
+    )
+
+
+def test_a_threshold_is_minded(tiny, tmp_path):
+    classifier, photos = tiny
+    featcache.export(classifier, tmp_path / "m.onnx")
+    file = tmp_path / "preprocessing.json"
+    told = json.loads(file.read_text())
+    told["unknown"]["below_probability"] = 1.1
+    file.write_text(json.dumps(told))
+    assert {words[1] for words in ran("classify.py", tmp_path / "m.onnx", photos, tmp_path)} == {"unknown"}
+
+
+@needs_shared
+@pytest.mark.slow
+def test_300_cats_and_dogs_from_their_files(tmp_path):
+    data = SHARED / "data" / "cats_vs_dogs"
+    cache = featcache.extract(data, output=tmp_path / "f.h5")
+    classifier = featcache.train_head(cache, output=None)
+    photos = sorted((data / "test").glob("*/*"))
+    assert len(photos) == 300
+    exported = featcache.export(classifier, tmp_path / "m.onnx")
+    lines = ran("classify.py", exported.path, photos, tmp_path)
+    predicted = classifier.predict(photos)
+    assert [words[1] for words in lines] == [each.classes[0] for each in predicted]
+    np.testing.assert_allclose(
+        [float(words[2]) for words in lines], [each.probabilities[0] for each in predicted], atol=1e-3
+    )
