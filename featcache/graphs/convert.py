@@ -100,7 +100,7 @@ def onnx_model(
 
 def model_of(graph: Graph, *, metadata: Mapping[str, str], doc: str = "") -> "onnx.ModelProto":
     """Return a finished graph as an ONNX model."""
-    onnx = require_onnx()
+    require_onnx()
     from onnx import helper, numpy_helper
 
     size = sum(array.nbytes for array in graph.constants.values())
