@@ -115,7 +115,7 @@ def model_of(graph: Graph, *, metadata: Mapping[str, str], doc: str = "") -> "on
 
     nodes = []
     for node in graph.nodes:
-        given = {
+        given: dict[str, Any] = {
             name: helper.np_dtype_to_tensor_dtype(each) if isinstance(each, np.dtype) else each
             for name, each in node.attributes.items()
         }
