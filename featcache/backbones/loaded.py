@@ -215,18 +215,17 @@ class LoadedBackbone:
         transforms = transforms or self.transforms
         key = (tuple(layers), transforms, compute_dtype)
         return self.remembered(
-            key,
-            lambda: _compile(self.traceable(layers, transforms=transforms, compute_dtype=compute_dtype)),
+            key, lambda: _compile(self.uncompiled(layers, transforms=transforms, compute_dtype=compute_dtype))
         )
 
-    def traceable(
+    def uncompiled(
         self,
         layers: Sequence[Layer],
         *,
         transforms: Transforms | None = None,
         compute_dtype: str = "float32",
     ) -> Features:
-        """Return what `function` compiles: plain JAX, for who makes it a part of another program."""
+        """Return what `function` compiles, for other compilers: to normalise, run and pool is said here alone."""
         return _features(self.graphdef, layers, transforms or self.transforms, jnp.dtype(compute_dtype))
 
     def remembered(self, key: Hashable, make: Callable[[], Any]) -> Any:
@@ -234,6 +233,10 @@ class LoadedBackbone:
         if key not in self._compiled:
             self._compiled[key] = make()
         return self._compiled[key]
+
+    def remembers(self, key: Hashable) -> bool:
+        """Return whether `remembered` has the program that `key` names, so that asking for it costs nothing."""
+        return key in self._compiled
 
 
 def network_input(images: jax.Array, transforms: Transforms) -> jax.Array:
@@ -247,9 +250,9 @@ def _features(graphdef: Any, layers: Sequence[Layer], transforms: Transforms, dt
     # "highest" keeps float32 products float32 on GPUs and TPUs, whose default is TF32 or bfloat16.
     precision = "highest" if dtype == jnp.float32 else "default"
 
-    def features(state: Any, images: jax.Array) -> dict[str, jax.Array]:
+    def features(state: Any, images: jax.Array | np.ndarray) -> dict[str, jax.Array]:
         with jax.default_matmul_precision(precision):
-            x = network_input(images, transforms).astype(dtype)
+            x = network_input(jnp.asarray(images), transforms).astype(dtype)
             values = nnx.merge(graphdef, state)(x, taps=tuple({layer.stage for layer in layers}))
             return {str(layer): layer.apply(values[layer.stage]).astype(jnp.float32) for layer in layers}
 

@@ -41,6 +41,7 @@ def onnx_run(model: bytes) -> "Run":
     names = [each.name for each in session.get_outputs()]
 
     def run(images: np.ndarray) -> Outputs:
-        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))  # pyright: ignore[reportArgumentType]
+        values = map(np.asarray, session.run(names, {INPUT: images}))
+        return dict(zip(names, values, strict=True))
 
     return run

@@ -244,7 +244,7 @@ def _require_float32(dtype: str, what: str) -> None:
 def _features_of(
     network: LoadedBackbone, layers: tuple[Layer, ...], transforms: Transforms
 ) -> Callable[[Any], Any]:
-    traced = network.traceable(layers, transforms=transforms)
+    traced = network.uncompiled(layers, transforms=transforms)
     return lambda images: traced(network.state, images)
 
 
@@ -279,7 +279,7 @@ def _undecided(classifier: "Classifier") -> Callable[[np.ndarray], np.ndarray] |
         scale = 1.0 if metric == "cosine" else np.abs(near[:, 0]).max()
         with np.errstate(invalid="ignore"):  # no row beside no row
             close = -np.diff(near, axis=1) < ROUNDING * scale
-        return (close[:, -1:] if classifier.settings.temperature else close).any(axis=1)
+        return np.any(close[:, -1:] if classifier.settings.temperature else close, axis=1)
 
     return undecided
 

@@ -76,7 +76,7 @@ def _knn(settings: Settings, parameters: Mapping[str, np.ndarray], classes: int)
     neighbours = int(np.ravel(parameters["neighbours"])[0])
     search = nearness_function(rows, most=neighbours, metric=settings.metric)
     # A row's vote, ``[M, C]``: its weight in the column of its class.
-    ballots = jnp.asarray(np.eye(classes, dtype=np.float32)[labels] * np.float32(weight)[:, None])
+    ballots = jnp.asarray(np.eye(classes, dtype=np.float32)[labels] * np.asarray(weight, np.float32)[:, None])
     spread = np.float32(1 / (classes * (1 + neighbours)))
 
     def logits(x: jax.Array) -> jax.Array:
