@@ -1,6 +1,7 @@
 """The programs of docs/guide/export.md, as they stand there, in processes that cannot import featcache."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,13 +13,34 @@ from helpers.support import SHARED, needs_shared
 from helpers.tiny_finetuning import registered, tiny_classifier, tiny_network, tiny_photos
 
 import featcache
+from featcache.classifier.photos import photos_of
+from featcache.exporting.export import program_of
+from featcache.images.views import PLAIN
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "export.md"
 MARKS = {
     "pixels.py": "def pixels(",
     "classify.py": "onnxruntime.InferenceSession(",
     "run.py": "export.deserialize(",
+    "one.py": "infer_shapes(",
 }
+LITERT = "FEATCACHE_LITERT_PYTHON"
+READ = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+model = Interpreter(sys.argv[1])
+model.allocate_tensors()
+(taken,), given = model.get_input_details(), model.get_output_details()
+found = {}
+for image in np.load(sys.argv[2]):
+    model.set_tensor(taken["index"], image[None])
+    model.invoke()
+    for each in given:
+        found.setdefault(each["name"].rpartition(":")[2], []).append(model.get_tensor(each["index"])[0])
+np.savez(sys.argv[3], **{name: np.stack(values) for name, values in found.items()})
+"""
 ABSENT = {
     "classify.py": ("featcache", "jax", "jaxlib", "flax", "onnx"),
     "run.py": ("featcache", "flax", "onnx", "onnxruntime"),
@@ -90,7 +112,11 @@ def test_a_threshold_is_minded(tiny, tmp_path):
 @pytest.mark.slow
 def test_300_cats_and_dogs_from_their_files(tmp_path):
     data = SHARED / "data" / "cats_vs_dogs"
-    cache = featcache.extract(data, output=tmp_path / "f.h5")
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for file in sorted((data / "train" / name).iterdir())[:60]:
+            (tmp_path / "photos" / name / file.name).symlink_to(file)
+    cache = featcache.extract(tmp_path / "photos", output=tmp_path / "f.h5")
     classifier = featcache.train_head(cache, output=None)
     photos = sorted((data / "test").glob("*/*"))
     assert len(photos) == 300
@@ -101,3 +127,35 @@ def test_300_cats_and_dogs_from_their_files(tmp_path):
     np.testing.assert_allclose(
         [float(words[2]) for words in lines], [each.probabilities[0] for each in predicted], atol=1e-3
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    LITERT not in os.environ, reason=f"{LITERT} names no Python with onnx2tf and ai-edge-litert"
+)
+def test_the_recipe_for_litert(tiny, tmp_path):
+    classifier, photos = tiny
+    python = Path(os.environ[LITERT])
+    exported = featcache.export(classifier, tmp_path / "m.onnx")
+    (tmp_path / "one.py").write_text(program("one.py"))
+    (tmp_path / "read.py").write_text(READ)
+    # What onnx2tf would download.
+    draw = np.random.default_rng(0).random((20, 128, 128, 3), np.float32)
+    np.save(tmp_path / "calibration_image_sample_data_20x128x128x3_float32.npy", draw)
+    images = np.stack([each.prepare(classifier._predictor.transforms, PLAIN) for each in photos_of(photos)])
+    np.save(tmp_path / "images.npy", images)
+    for line in (
+        [python, "one.py", "m.onnx", "one.onnx"],
+        [python.with_name("onnx2tf"), "-i", "one.onnx", "-o", "out", "-n", "-kat", "images"],
+        [python, "read.py", "out/one_float32.tflite", "images.npy", "found.npz"],
+    ):
+        environment = {"PATH": str(python.parent), "HOME": str(tmp_path)}
+        done = subprocess.run(
+            line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    expected = program_of(classifier, None, None)[0].reference(images)
+    with np.load(tmp_path / "found.npz") as found:
+        assert len(found) == len(exported.outputs) == 4
+        for number, name in enumerate(sorted(exported.outputs)):
+            np.testing.assert_allclose(found[str(number)], expected[name], rtol=1e-4, atol=1e-4)
