@@ -107,13 +107,13 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def compiled_in_haste() -> Iterator[None]:
-    """In the heavier suites, let LLVM optimise nothing, for tests that compile many programs and compare by tolerance."""
+    """Let LLVM optimise nothing in the heavier suites, either: for many programs whose numbers have a tolerance."""
     import jax
 
-    before = jax.config.jax_disable_most_optimizations
-    jax.config.update("jax_disable_most_optimizations", True)
+    before = jax.config.values[UNOPTIMISED.lower()]
+    jax.config.update(UNOPTIMISED.lower(), True)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update(UNOPTIMISED.lower(), before)
 
 
 @pytest.fixture
