@@ -193,7 +193,7 @@ def assert_built_as_keras(case: KerasCase, size: tuple[int, int]) -> None:
     """Compare the names and shapes of all tensors, and the shapes of all stages at one input size.
 
     It computes nothing, and is for the sizes of a family between those that are compared by their numbers: they have
-    the same layers in another number and width, so that a wrong repeat, width, kernel, stride or pad is a shape.
+    the same layers in another number and width, so that a wrong repeat, width, kernel or stride is a shape.
     """
     model, weights = untouched(case, size, top=False), resolve(case.name)
     family = family_of(weights)
