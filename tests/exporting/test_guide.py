@@ -106,6 +106,11 @@ def test_a_threshold_is_minded(tiny, tmp_path):
     told["unknown"]["below_probability"] = 1.1
     file.write_text(json.dumps(told))
     assert {words[1] for words in ran("classify.py", tmp_path / "m.onnx", photos, tmp_path)} == {"unknown"}
+    distances = [each.distance for each in classifier.predict(photos)]
+    told["unknown"] = {"below_probability": None, "beyond_distance": float(np.median(distances))}
+    file.write_text(json.dumps(told))
+    lines = ran("classify.py", tmp_path / "m.onnx", photos, tmp_path)
+    assert [words[1] == "unknown" for words in lines] == [each > np.median(distances) for each in distances]
 
 
 @needs_shared
@@ -123,7 +128,9 @@ def test_300_cats_and_dogs_from_their_files(tmp_path):
     exported = featcache.export(classifier, tmp_path / "m.onnx")
     lines = ran("classify.py", exported.path, photos, tmp_path)
     predicted = classifier.predict(photos)
-    assert [words[1] for words in lines] == [each.classes[0] for each in predicted]
+    named = ["unknown" if each.unknown else each.classes[0] for each in predicted]
+    assert [words[1] for words in lines] == named
+    assert {"cat", "dog", "unknown"} == set(named)
     np.testing.assert_allclose(
         [float(words[2]) for words in lines], [each.probabilities[0] for each in predicted], atol=1e-3
     )
