@@ -100,17 +100,29 @@ def write_model(path: Path, model: bytes, document: Mapping[str, Any]) -> tuple[
     Raises
     ------
     StorageError
-        If one cannot be written; a model that was there is still there.
+        If one cannot be written; a model that was there is still there, with what was beside it.
     """
     described, listed = path.parent / PREPROCESSING, path.parent / LABELS
     classes = document["classes"]
     beside = {described: to_text(document, indent=1).encode() + b"\n"}
     if classes:
         beside[listed] = labels(classes)
-    for file, content in {**beside, path: model}.items():
-        with storage_errors(file, elsewhere=ANOTHER, needs=len(content)):
-            replace_file(file, content)
+    before = {file: file.read_bytes() if file.exists() else None for file in beside}
+    try:
+        for file, content in {**beside, path: model}.items():
+            with storage_errors(file, elsewhere=ANOTHER, needs=len(content)):
+                replace_file(file, content)
+    except BaseException:
+        _restore(before)
+        raise
     if not classes and listed.exists():  # of the model that was replaced
         with storage_errors(listed, "remove", elsewhere=ANOTHER):
             listed.unlink()
     return (path, *beside)
+
+
+def _restore(before: Mapping[Path, bytes | None]) -> None:
+    """Bring the files beside a model back to what they were, as far as the disk lets it."""
+    for file, content in before.items():
+        with suppress(OSError):
+            file.unlink(missing_ok=True) if content is None else replace_file(file, content)

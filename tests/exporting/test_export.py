@@ -1,6 +1,8 @@
 """`featcache.export`: what is in the file, that it gives what `predict` gives, and what is refused."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from featcache.classifier.known.familiarity import Familiarity, sample_of
 from featcache.classifier.known.knowledge import Knowledge
 from featcache.classifier.known.thresholds import HeldOutScores
 from featcache.classifier.photos import photos_of
-from featcache.errors import ExportError, MissingFileError, UnknownNameError, UsageError
+from featcache.errors import ExportError, MissingFileError, StorageError, UnknownNameError, UsageError
 from featcache.graphs.sessions import open_session
 from featcache.heads.probabilities import softmax
 from featcache.images.views import PLAIN
@@ -290,6 +292,28 @@ def test_what_lies_beside_it_is_never_replaced_by_mistake(ridge, tmp_path):
     again = featcache.export(ridge, tmp_path / "m.onnx", layer="block_1:avg")  # the same file is replaced
     assert list(again.outputs) == ["features"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "preprocessing.json"]
+
+
+def test_a_model_that_cannot_be_written_leaves_all_as_it_was(ridge, tmp_path, monkeypatch):
+    def refuse(source, target, real=os.replace):
+        if str(target).endswith(".onnx"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(
+            StorageError, match=r"cannot write \S*m\.onnx: No space left .* or name another file"
+        ):
+            featcache.export(ridge, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+    featcache.export(ridge, tmp_path / "m.onnx")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(StorageError, match="No space left"):
+            featcache.export(replace(ridge, classes=("a", "b", "c")), tmp_path / "m.onnx")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_not_into_a_classifier_nor_nowhere(ridge, tmp_path):
