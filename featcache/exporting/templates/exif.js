@@ -35,6 +35,9 @@ function blank(bytes, { at, size, little }) {
   bytes[little ? at : at + size - 1] = 1;
 }
 
+/** As Pillow: XMP speaks where EXIF does not. */
+const inXmp = (xmp) => Number(/tiff:Orientation(?:="|>)([0-9])/.exec(xmp)?.[1] ?? 1);
+
 function fromJpeg(bytes) {
   let found = null, xmp = "";
   for (let at = 2; at + 4 <= bytes.length && bytes[at] === 0xff; ) {
@@ -52,39 +55,40 @@ function fromJpeg(bytes) {
     }
     at = end;
   }
-  // As Pillow: XMP speaks where EXIF does not.
-  return found?.number ?? Number(/tiff:Orientation(?:="|>)([0-9])/.exec(xmp)?.[1] ?? 1);
+  return found?.number ?? inXmp(xmp);
 }
 
 /** Leave out the chunk eXIf: its checksum would have to be made anew. */
 function fromPng(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const kept = [bytes.subarray(0, 8)];
-  let number = 1;
-  let at = 8;
+  let number = null, xmp = "", at = 8;
   while (at + 12 <= bytes.length) {
-    const end = Math.min(bytes.length, at + 12 + view.getUint32(at));
-    if (text(bytes, at + 4, at + 8) === "eXIf") number = inTiff(bytes, at + 8, end - 4)?.number ?? number;
+    const end = Math.min(bytes.length, at + 12 + view.getUint32(at)), kind = text(bytes, at + 4, at + 8);
+    if (kind === "eXIf") number ??= inTiff(bytes, at + 8, end - 4)?.number ?? null;
     else kept.push(bytes.subarray(at, end));
+    if (kind === "iTXt" && text(bytes, at + 8, at + 25) === "XML:com.adobe.xmp") xmp ||= text(bytes, at + 25, end);
     at = end;
   }
   kept.push(bytes.subarray(at));
-  return { orientation: number, parts: kept };
+  return { orientation: number ?? inXmp(xmp), parts: kept };
 }
 
 function fromWebp(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let number = 1;
+  let number = null, xmp = "";
   for (let at = 12; at + 8 <= bytes.length; ) {
     const length = view.getUint32(at + 4, true), end = Math.min(bytes.length, at + 8 + length);
-    if (text(bytes, at, at + 4) === "EXIF") {
+    const kind = text(bytes, at, at + 4);
+    if (kind === "XMP ") xmp ||= text(bytes, at + 8, end);
+    if (kind === "EXIF") {
       const found = inTiff(bytes, at + 8 + (startsWith(bytes, at + 8, EXIF) ? EXIF.length : 0), end);
       if (found) blank(bytes, found);
-      number = found?.number ?? number;
+      number ??= found?.number ?? null;
     }
     at += 8 + length + (length % 2);
   }
-  return number;
+  return number ?? inXmp(xmp);
 }
 
 /**

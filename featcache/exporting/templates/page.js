@@ -138,8 +138,10 @@ async function startCamera() {
     return;
   }
   part("video").srcObject = stream;
+  part("shoot").disabled = true; // until there is something to take
   part("live").hidden = false;
   await part("video").play();
+  part("shoot").disabled = false;
   part("shoot").focus();
 }
 
