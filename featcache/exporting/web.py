@@ -10,10 +10,11 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from html import escape
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import PIL
 
 from featcache.core.disk.files import made_folder, write_durably
 from featcache.core.disk.folder_swap import put_in_place, remove_folder
@@ -143,7 +144,7 @@ def _write(folder: Path, model: Path | bytes, preprocessing: Mapping[str, Any], 
         escape,
         model=addresses[_MODEL],
         runtime=addresses[runtime.program_name],
-        tall_first="true" if _tall_first(version("pillow")) else "false",
+        tall_first="true" if _tall_first(PIL.__version__) else "false",
         generator=f"featcache {__version__}",
     )
     write_durably(folder / INDEX, page.encode())

@@ -28,9 +28,9 @@ CLASSIFY = """async (text) => {
 
 @pytest.fixture(scope="module")
 def browser():
-    # Every name but that of the server's machine is unknown, to the service worker, too; the camera is a test picture.
+    # Every name but those of the server's machine is unknown, to the service worker, too; the camera is a test picture.
     with chromium(
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",
+        "--host-resolver-rules=MAP plain.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost",
         "--use-fake-device-for-media-stream",
     ) as started:
         yield started
@@ -61,11 +61,12 @@ def visited(browser, address, **options):
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("filechooser", lambda chooser: None)  # from now on, not from the moment of a key
-    context.on("request", lambda request: asked.append(request.url))
+    own = (address, "blob:", "data:")
+    context.on("request", lambda request: request.url.startswith(own) or asked.append(request.url))
     try:
         page.goto(address)
         page.wait_for_selector(READY)
-        yield page, said, [url for url in asked if not url.startswith((address, "blob:", "data:"))]
+        yield page, said, asked
     finally:
         context.close()
 
@@ -151,6 +152,19 @@ def test_twenty_photos_are_classified_as_in_python_and_nobody_else_is_asked(visi
     assert len({int(np.argmax(values)) for *_, values, _ in judged}) > 2
     _check(page, judged)
     assert (said, asked) == ([], [])
+
+
+def test_the_page_s_own_policy_forbids_other_addresses(visit):
+    page, said, asked = visit
+    page.evaluate("fetch('https://example.invalid/').catch(() => null)")
+    assert any("Content Security Policy" in text for text in said)
+    said.clear()
+    # And where a page would ask all the same, these tests would see it.
+    page.evaluate("open('https://example.invalid/', '_blank')")
+    page.context.pages[-1].wait_for_load_state()
+    assert asked == ["https://example.invalid/"]
+    page.context.pages[-1].close()
+    asked.clear()
 
 
 def test_after_the_first_load_it_works_without_its_server(browser, folder, judged):
@@ -300,6 +314,19 @@ def test_axe_finds_nothing_and_nothing_sticks_out(visit, scheme, width):
         page.evaluate("document.querySelectorAll('details').forEach(box => { box.open = true; })")
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_over_plain_http_files_are_classified_and_the_rest_is_told(browser, folder, judged):
+    with served(folder) as address:
+        elsewhere = address.replace("localhost", "plain.test")  # browsers trust that name as little as any
+        with visited(browser, elsewhere) as (page, said, asked):
+            _check(page, judged[:1])
+            assert "Works offline\nno: that needs localhost or https" in page.locator("#facts").inner_text()
+            page.locator("#camera").click()
+            page.wait_for_selector(
+                "#problem:text('only to pages from localhost or over https; choose a photo')"
+            )
+            assert (said, asked) == ([], [])
 
 
 def test_opened_as_a_file_it_says_what_to_do(browser, folder):
