@@ -229,6 +229,7 @@ async function fetched(name) {
 
 async function start() {
   part("not-started").hidden = true;
+  say("One moment: the network is being loaded");
   try {
     const { model, runtime } = document.documentElement.dataset;
     description = await (await fetched("preprocessing.json")).json();
