@@ -74,7 +74,8 @@ def stand_in(task: str = "multiclass", classes: int = len(CLASSES)) -> bytes:
     onnx = pytest.importorskip("onnx", reason="onnx, the extra `onnx`, is not installed")
     make, array = onnx.helper.make_node, onnx.numpy_helper.from_array
     kernel = np.random.default_rng(0).normal(0, 2, (CELLS * CELLS * 3, classes))
-    kernel = (kernel - kernel.mean(axis=0)).astype(np.float32)  # what a photo shows decides, not how bright it is
+    # What a photo shows decides, not how bright it is.
+    kernel = (kernel - kernel.mean(axis=0)).astype(np.float32)
     first = "values" if task == "regression" else "probabilities"
     last = {"multiclass": "Softmax", "multilabel": "Sigmoid", "regression": "Identity"}[task]
     step = SIDE // CELLS
