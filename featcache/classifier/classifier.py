@@ -294,16 +294,18 @@ class Classifier(ClassifierPlots, ClassifierScoring):
     @checked_types()
     def export(
         self,
-        output: str | os.PathLike[str] = "model.onnx",
+        output: str | os.PathLike[str] | None = None,
         *,
         layer: str | Sequence[str] | None = None,
         photos: Any = None,
+        web: str | os.PathLike[str] | None = None,
+        runtime: str | os.PathLike[str] | None = None,
     ) -> Any:
         """Write it as one file that runs without featcache and JAX; see `featcache.export`.
 
         Parameters
         ----------
-        output, layer, photos
+        output, layer, photos, web, runtime
             As for `featcache.export`.
 
         Returns
@@ -313,7 +315,7 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         """
         # The function lies above all of this; by its name, so that this package does not depend on that one.
         export = import_module("featcache.exporting.export").export
-        return export(self, output, layer=layer, photos=photos)
+        return export(self, output, layer=layer, photos=photos, web=web, runtime=runtime)
 
     # On disk ------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from featcache.core.classifier_folder import is_classifier
 from featcache.errors import MissingFileError, UnknownNameError, UsageError
 from featcache.exporting.check_photos import check_photos
 from featcache.exporting.description import metadata, preprocessing
-from featcache.exporting.files import ONNX, STABLEHLO, require_output, write_model
+from featcache.exporting.files import ONNX, STABLEHLO, require_places, write_model
 from featcache.exporting.parity import Run, compare, tolerance_of
 from featcache.exporting.program import Program, layers_of_classifier, of_backbone, of_classifier
 from featcache.exporting.result import ExportedModel
@@ -27,11 +27,13 @@ DEFAULT = "model.onnx"
 @checked_types()
 def export(
     model: Exported,
-    output: str | os.PathLike[str] = DEFAULT,
+    output: str | os.PathLike[str] | None = None,
     *,
     layer: str | Sequence[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     photos: Any = None,
+    web: str | os.PathLike[str] | None = None,
+    runtime: str | os.PathLike[str] | None = None,
 ) -> ExportedModel:
     """Write a model that runs without featcache and JAX: pictures in, probabilities out.
 
@@ -44,7 +46,8 @@ def export(
         A classifier, its folder, a backbone of `featcache.load_backbone`, or a backbone's name.
     output
         Ends in ``.onnx`` (for onnxruntime, in a browser or on a phone, too) or ``.stablehlo`` (for JAX and XLA).
-        ``preprocessing.json`` and ``labels.txt`` are written beside it.
+        ``preprocessing.json`` and ``labels.txt`` are written beside it. By default ``model.onnx``, or nothing but the
+        page where `web` is given.
     layer
         Features of this layer alone, or of several; of a backbone by default ``"pool"``. ``"logits"`` of a backbone
         gives the probabilities of its own classes.
@@ -53,6 +56,11 @@ def export(
     photos
         Photos to compare on, as for `featcache.Classifier.predict`; by default those that the classifier was trained
         with, as far as they are still there, else some that come with featcache.
+    web
+        Also write a folder with a page that classifies photos in a browser, and all that it needs.
+    runtime
+        Where onnxruntime-web is for that: a folder that ``npm install`` wrote, or its package as a tarball; by default
+        what featcache has kept, or npm fetches.
 
     Returns
     -------
@@ -75,17 +83,19 @@ def export(
     >>> featcache.export("flowers", "flowers.onnx")  # doctest: +SKIP
     ExportedModel('flowers.onnx', linear head of 5 classes on pool of efficientnet_lite0.tf_in1k, 13.6 MB)
     """
-    path = Path(output)
-    ending = require_output(path)
+    page = None if web is None else Path(web)
+    path = None if output is None and page is not None else Path(output or DEFAULT)
+    ending = require_places(path, page)
     program, classifier = program_of(model, layer, weights)
-    document = preprocessing(program, path.name)
+    document = preprocessing(program, DEFAULT if path is None else path.name)
     content, run, kind = _FORMATS[ending](program, document)
     compared_on = check_photos(program.transforms, given=photos, classifier=classifier)
     parity = compare(program, run, compared_on, tolerance_of(program), kind=kind.split(",")[0].split(" ")[0])
     shapes = {name: value.shape[1:] for name, value in run(compared_on.images[:1]).items()}
-    written = write_model(path, content, document)
+    written = () if page is None else tuple(_write_page(page, content, document, runtime))
+    written = (() if path is None else write_model(path, content, document)) + written
     return ExportedModel(
-        path=path,
+        path=path or Path(web or "") / DEFAULT,
         words=program.words,
         kind=kind,
         size=len(content),
@@ -93,8 +103,17 @@ def export(
         outputs=shapes,
         written=written,
         parity=parity,
+        web=page,
         notes=program.notes,
     )
+
+
+def _write_page(
+    page: Path, content: bytes, document: Mapping[str, Any], runtime: str | os.PathLike[str] | None
+) -> list[Path]:
+    from featcache.exporting.web import write_web_folder
+
+    return write_web_folder(page, content, document, runtime=None if runtime is None else Path(runtime))
 
 
 def program_of(

@@ -7,10 +7,10 @@ from typing import Any
 
 from featcache.core.classifier_folder import is_classifier
 from featcache.core.disk.files import replace_file
-from featcache.core.disk.names import FILE, require_free, require_its_folder
+from featcache.core.disk.names import FILE, FOLDER, require_free, require_its_folder, resolved
 from featcache.core.disk.storage import storage_errors
 from featcache.core.documents.json_text import MOST_BYTES, parse, to_text
-from featcache.errors import UsageError
+from featcache.errors import StorageError, UsageError
 from featcache.exporting.description import FORMAT, LABELS, PREPROCESSING, labels
 
 ONNX, STABLEHLO = ".onnx", ".stablehlo"
@@ -32,6 +32,28 @@ _ELSEWHERE = {
     ".mlmodel": _CORE_ML,
     ".mlpackage": _CORE_ML,
 }
+
+
+def require_places(path: Path | None, page: Path | None) -> str:
+    """Return the kind of model to write, to a file, to a page's folder or both; raise where that cannot be.
+
+    Raises
+    ------
+    UsageError
+        As `require_output`; or if the folder holds anything else, or a page is asked for with a file of another kind.
+    StorageError
+        If something on the way to the folder is no folder.
+    """
+    ending = ONNX if path is None else require_output(path)
+    if page is not None:
+        from featcache.exporting.web import ANOTHER_FOLDER, require_place
+
+        if ending != ONNX:
+            raise UsageError(f"a page in a browser runs {ONNX} models, and {path} is none; name model{ONNX}")
+        for place in page.parents:
+            require_free(place, FOLDER, elsewhere=ANOTHER_FOLDER, error=StorageError)
+        require_place(resolved(page))
+    return ending
 
 
 def require_output(path: Path) -> str:

@@ -35,6 +35,8 @@ class ExportedModel:
         How far its outputs are from JAX's.
     notes
         What else a user has to know, in sentences.
+    web
+        The folder of the page, if one was written.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class ExportedModel:
     written: tuple[Path, ...]
     parity: Parity
     notes: tuple[str, ...] = field(default=())
+    web: Path | None = None
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)
@@ -62,14 +65,18 @@ class ExportedModel:
         shapes = ", ".join(
             f"{name} {'×'.join(['N', *map(str, shape)])}" for name, shape in self.outputs.items()
         )
-        beside = ", ".join(str(path) for path in self.written[1:])
+        beside = ", ".join(str(path) for path in self.written[1:] if path.parent != self.web)
         rows = [
             ("model", self.words),
             ("takes", f"images uint8 N×{height}×{width}×3, resized and cropped, not normalised"),
             ("gives", shapes),
             ("checked", str(self.parity)),
-            ("beside it", beside),
         ]
+        if beside:
+            rows.append(("beside it", beside))
+        if self.web is not None:
+            size = sum(path.stat().st_size for path in self.web.iterdir())
+            rows.append(("page", f"{self.web}, {amount(size)}, for any static server"))
         if self.parity.undecided:
             rows.append(
                 ("votes", f"of {self.parity.undecided} of them hang on rounding, and were not compared")
@@ -85,6 +92,7 @@ class ExportedModel:
             "bytes": self.size,
             "input": {"name": "images", "dtype": "uint8", "shape": [None, *self.input_size, 3]},
             "outputs": {name: [None, *shape] for name, shape in self.outputs.items()},
+            "web": None if self.web is None else str(self.web),
             "written": [str(path) for path in self.written],
             "parity": {
                 "photos": self.parity.photos,

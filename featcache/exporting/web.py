@@ -27,6 +27,7 @@ from featcache.core.identity import sha256_file
 from featcache.core.tasks import TASK_NAMES, TASKS
 from featcache.core.version import __version__
 from featcache.errors import UsageError
+from featcache.exporting.description import FORMAT, LABELS, PREPROCESSING, labels
 from featcache.exporting.web_runtime import WebRuntime, web_runtime
 from featcache.pages.palette import DARK, LIGHT
 
@@ -34,7 +35,7 @@ ANOTHER_FOLDER = "name another folder"
 """What to do where the folder cannot be written."""
 
 INDEX = "index.html"
-_MODEL, _PREPROCESSING, _LABELS = "model.onnx", "preprocessing.json", "labels.txt"
+_MODEL = "model.onnx"
 _RUNTIME = "onnxruntime-web.js"
 _SCRIPTS = ("page.js", "decoding.js", "exif.js", "pixels.js", "verdict.js")
 _GENERATOR = '<meta name="generator" content="featcache'
@@ -82,7 +83,7 @@ def write_web_folder(
         require_file(model, "an exported model (.onnx)")
     with storage_errors(folder, "write the page to", elsewhere=ANOTHER_FOLDER):
         target = resolved(folder)
-        _require_place(target)
+        require_place(target)
         ready = web_runtime(runtime)
         with made_folder(target.parent, elsewhere=ANOTHER_FOLDER):
             remove_leftovers(target)
@@ -90,7 +91,7 @@ def write_web_folder(
                 try:
                     _write(fresh, model, preprocessing, ready)
                     sync_folder(fresh)
-                    put_in_place(fresh, target, INDEX, check=_require_place)
+                    put_in_place(fresh, target, INDEX, check=require_place)
                 finally:
                     remove_folder(fresh, INDEX)
         return sorted(path for path in folder.iterdir())
@@ -98,7 +99,7 @@ def write_web_folder(
 
 def _require_shown(preprocessing: Mapping[str, Any]) -> None:
     """Raise `UsageError` for a description of which a page could show nothing."""
-    if preprocessing.get("format") != "featcache preprocessing":
+    if preprocessing.get("format") != FORMAT:
         raise UsageError("preprocessing is not what stands beside an exported model in preprocessing.json")
     known = [TASK_NAMES[task] for task in TASKS]
     if preprocessing.get("task") not in known or not preprocessing.get("classes"):
@@ -108,7 +109,7 @@ def _require_shown(preprocessing: Mapping[str, Any]) -> None:
         )
 
 
-def _require_place(target: Path) -> None:
+def require_place(target: Path) -> None:
     """Raise `UsageError` if something is there that is no such page: it must not be overwritten."""
     require_free(target, FOLDER, elsewhere=ANOTHER_FOLDER)
     if not target.exists() or not any(target.iterdir()):
@@ -127,9 +128,9 @@ def _write(folder: Path, model: Path | bytes, preprocessing: Mapping[str, Any], 
     else:
         write_durably(folder / _MODEL, model)
     # Lone surrogates, of class names that are not UTF-8, stand there as JSON's own escapes.
-    write_durably(folder / _PREPROCESSING, f"{to_text(dict(preprocessing), indent=1)}\n".encode())
-    labels = "".join(f"{name}\n" for name in preprocessing["classes"])
-    write_durably(folder / _LABELS, labels.encode("utf-8", "backslashreplace"))
+    told = to_text({**preprocessing, "model": _MODEL}, indent=1)
+    write_durably(folder / PREPROCESSING, f"{told}\n".encode())
+    write_durably(folder / LABELS, labels(preprocessing["classes"]))
     write_durably(folder / _RUNTIME, runtime.script)
     write_durably(folder / runtime.program_name, runtime.program)
     write_durably(folder / "page.css", _styles().encode())

@@ -118,6 +118,7 @@ WRITERS = {
     "similar --csv": Writes("similar a.h5 row:0 --csv {}", "file", ("new.csv",), ANOTHER, False),
     "explain": Writes("explain c photos -o {}", "file", ("new.html", "new.png"), ANOTHER, False),
     "export": Writes("export c -o {}", "file", ("new.onnx", "new.stablehlo"), ANOTHER, False),
+    "export --web": Writes("export c --web {}", "folder", elsewhere="name another folder"),
     "suggest": Writes("suggest a.h5 --split all -o {}", "file", ("new.html",), ANOTHER, False),
     "suggest --csv": Writes("suggest a.h5 --split all --csv {}", "file", ("new.csv",), ANOTHER, False),
     "suggest --links": Writes(

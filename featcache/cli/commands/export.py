@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.cli.arguments.output_files import require_output as require_output_file
+from featcache.cli.arguments.output_files import require_output
 from featcache.cli.console import Console, Json, Quiet, Verbose
 from featcache.core.disk.storage import amount
 from featcache.errors import UsageError
@@ -23,8 +23,13 @@ def command(
         str, typer.Argument(metavar="CLASSIFIER|BACKBONE", help="A classifier folder, or a backbone's name.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The model's file: .onnx, or .stablehlo for JAX.")
-    ] = DEFAULT,
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The model's file: .onnx, or .stablehlo for JAX [default: model.onnx, or none with --web].",
+        ),
+    ] = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,6 +44,15 @@ def command(
             help="Photos, or folders of them, to compare the model on; may be repeated [default: training photos]."
         ),
     ] = None,
+    web: Annotated[
+        Path | None, typer.Option(help="Write a folder with a page that classifies photos in a browser.")
+    ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where onnxruntime-web is for --web: a folder of npm install, or the package (.tgz)."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -48,17 +62,20 @@ def command(
     It is compared with JAX on photos before it is written; its preprocessing and classes are written beside it.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    from featcache.exporting.files import require_output
-
-    if photos == [""]:
-        raise UsageError("--photos is empty; name photos, or folders of them")
-    require_output_file("--output", output, (output.suffix.casefold(),), [model, *(photos or [])])
-    require_output(output)
+    if runtime is not None and web is None:
+        raise UsageError("--runtime is for the page that --web writes; name its folder, or leave it out")
+    file = DEFAULT if output is None and web is None else output
+    if file is not None:
+        require_output("--output", file, (file.suffix.casefold(),), [model, *(photos or [])])
     from featcache.exporting.export import export
 
     with console.step(f"exporting {model}"):
-        exported = export(model, output, layer=layer or None, weights=weights, photos=photos or None)
+        exported = export(
+            model, file, layer=layer or None, weights=weights, photos=photos or None, web=web, runtime=runtime
+        )
     console.result(exported.to_json(), lines(exported))
+    if web is not None:
+        console.note(f"next: (cd {web}; python3 -m http.server 8000), then open http://localhost:8000/")
 
 
 def lines(exported: "ExportedModel") -> list[str]:

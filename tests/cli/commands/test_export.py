@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.tiny_finetuning import registered, tiny_classifier, tiny_network, tiny_photos
+from helpers.web_demo import fake_runtime
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +55,41 @@ def test_other_photos_and_names_that_do_not_fit(cli, folder, made):
     ran = cli("export", "mobilenet_v9", "-o", "n.onnx")
     assert (ran.code, ran.out) == (3, "")
     assert "nor is there a backbone of that name: did you mean 'mobilenet_v" in ran.err
+
+
+def test_a_page(cli, folder):
+    runtime = fake_runtime(folder / "npm")
+    ran = cli("export", "c", "--web", "page", "--runtime", runtime)
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("page/model.onnx: ONNX, opset 17, ")
+    assert re.search(r"\n  page +page, \d+\.\d kB, for any static server$", ran.out.rstrip())
+    assert ran.err.splitlines()[-1].startswith(
+        "next: (cd page; python3 -m http.server 8000), then open http://"
+    )
+    assert not (folder / "model.onnx").exists()
+    told = json.loads((folder / "page" / "preprocessing.json").read_text())
+    assert (told["model"], told["task"]) == ("model.onnx", "multiclass")
+    ran = cli("export", "c", "-o", "out/m.onnx", "--web", "page", "--runtime", runtime, "--json")
+    result = json.loads(ran.out)["result"]
+    assert (result["path"], result["web"]) == ("out/m.onnx", "page")
+    assert {"out/m.onnx", "out/labels.txt", "page/index.html", "page/model.onnx"} <= set(result["written"])
+    assert (folder / "page" / "model.onnx").read_bytes() == (folder / "out" / "m.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--runtime npm", "--runtime is for the page that --web writes"),
+        ("-o m.stablehlo --web page", "a page in a browser runs .onnx models, and m.stablehlo is none"),
+        ("--web page --layer pool --runtime npm", "this model gives features only"),
+        ("--web out/file --runtime npm", "out/file is a file, expected a folder or nothing; name another"),
+        ("--web c --runtime npm", "c exists and is no page that featcache has written; name another folder"),
+    ],
+)  # fmt: skip
+def test_pages_that_cannot_be(cli, folder, options, said):
+    fake_runtime(folder / "npm")
+    (folder / "out" / "file").write_text("text")
+    ran = cli("export", "c", *options.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+    assert sorted(path.name for path in folder.iterdir()) == ["c", "npm", "out"]
