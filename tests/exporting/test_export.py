@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,16 @@ from featcache.classifier.known.familiarity import Familiarity, sample_of
 from featcache.classifier.known.knowledge import Knowledge
 from featcache.classifier.known.thresholds import HeldOutScores
 from featcache.classifier.photos import photos_of
-from featcache.errors import ExportError, MissingFileError, StorageError, UnknownNameError, UsageError
+from featcache.errors import (
+    ExportError,
+    MissingExtraError,
+    MissingFileError,
+    StorageError,
+    UnknownNameError,
+    UsageError,
+)
+from featcache.exporting.program import of_classifier
+from featcache.exporting.stablehlo import stablehlo_run
 from featcache.graphs.sessions import open_session
 from featcache.heads.probabilities import softmax
 from featcache.images.views import PLAIN
@@ -354,3 +364,23 @@ def test_names(tmp_path, monkeypatch):
         featcache.export(tiny_network(), layer="nowhere")
     with pytest.raises(UsageError, match="weights go with a backbone's name"):
         featcache.export(tiny_network(), weights="a.h5")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_without_the_extra_the_error_names_it(ridge, tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"the package {package}: pip install 'featcache\[onnx\]'"):
+        featcache.export(ridge, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_stablehlo_needs_no_extra(ridge, made, tmp_path, monkeypatch):
+    for package in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, package, None)
+    exported = featcache.export(ridge, tmp_path / "m.stablehlo")
+    assert exported.kind == "StableHLO for cpu, cuda, tpu"
+    run = stablehlo_run(exported.path.read_bytes(), of_classifier(ridge))
+    files, images = pixels(ridge, made[2])
+    for few in (images, images[:1]):  # the batch size is open
+        predicted = ridge.predict_proba(files[: len(few)])
+        np.testing.assert_allclose(run(few)["probabilities"], predicted, **CLOSE)
