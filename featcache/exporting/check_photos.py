@@ -22,8 +22,8 @@ from featcache.images.views import PLAIN
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
 
-MOST = 32
-"""Photos that are compared, if there are so many."""
+MOST, MOST_GIVEN = 32, 64
+"""Photos that are compared, if there are so many: of those found, and of the user's."""
 
 DEMO = 14
 
@@ -48,7 +48,7 @@ class CheckPhotos:
 
 
 def check_photos(
-    transforms: Transforms, *, given: Any = None, classifier: "Classifier | None" = None, most: int = MOST
+    transforms: Transforms, *, given: Any = None, classifier: "Classifier | None" = None
 ) -> CheckPhotos:
     """Return photos to compare a model on.
 
@@ -60,8 +60,11 @@ def check_photos(
         The user's photos, as for `featcache.Classifier.predict`; ``None`` for none.
     classifier
         Whose training photos are taken where none are given.
-    most
-        How many at most, spread evenly over what there is.
+
+    Returns
+    -------
+    CheckPhotos
+        Spread evenly over what there is, if there are many.
 
     Raises
     ------
@@ -69,28 +72,28 @@ def check_photos(
         If none of the photos given can be read.
     """
     if given is not None:
-        return _given(transforms, given, most)
+        return _given(transforms, given)
     if classifier is not None:
         with suppress(FeatcacheError, OSError, KeyError):
-            found = _some(_of_training(classifier, transforms), most)
+            found = _some(_of_training(classifier, transforms))
             if found:
                 return _of(found, f"{counted(len(found), 'photo')} that it was trained with")
     return _there(transforms)
 
 
-def _given(transforms: Transforms, given: Any, most: int) -> CheckPhotos:
+def _given(transforms: Transforms, given: Any) -> CheckPhotos:
     photos = photos_of(given)
     reasons: list[str] = []
 
     def read() -> Iterator[tuple[str, np.ndarray] | None]:
-        for photo in _spread(photos, most):
+        for photo in _spread(photos, MOST_GIVEN):
             try:
                 yield photo.id, photo.prepare(transforms, PLAIN)
             except ImageError as error:
                 reasons.append(f"{photo.id}: {error}")
                 yield None
 
-    found = _some(read(), most)
+    found = _some(read())
     if not found:
         why = f" ({reasons[0]})" if reasons else ""
         raise DataError(
@@ -130,8 +133,8 @@ def _spread(items: Any, most: int) -> list[Any]:
     return [items[number] for number in chosen]
 
 
-def _some(photos: Iterable[tuple[str, np.ndarray] | None], most: int) -> list[tuple[str, np.ndarray]]:
-    return [photo for photo in photos if photo is not None][:most]
+def _some(photos: Iterable[tuple[str, np.ndarray] | None]) -> list[tuple[str, np.ndarray]]:
+    return [photo for photo in photos if photo is not None]
 
 
 def _of(found: list[tuple[str, np.ndarray]], origin: str) -> CheckPhotos:

@@ -136,6 +136,21 @@ def test_300_cats_and_dogs_from_their_files(tmp_path):
     )
 
 
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "file"), [("efficientnet_lite0", None), ("mobilenet_v2", "mobilenet_v2-b0353104.pth")]
+)
+def test_real_weights_name_the_same_of_1000_classes(tmp_path, name, file):
+    photos = sorted((SHARED / "data" / "cats_vs_dogs" / "test").glob("*/*"))[::5]
+    weights = None if file is None else SHARED / "weights" / file
+    # Which compares the first classes of all of them.
+    exported = featcache.export(name, tmp_path / "m.onnx", layer="logits", weights=weights, photos=photos)
+    assert exported.parity.photos == 60
+    assert exported.parity.differences["probabilities"] < 1e-4
+    assert exported.parity.differences["logits"] < 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     LITERT not in os.environ, reason=f"{LITERT} names no Python with onnx2tf and ai-edge-litert"
