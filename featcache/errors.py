@@ -82,6 +82,10 @@ class StorageError(FeatcacheError, OSError):
     """The disk is full, read-only or missing; exit code 1."""
 
 
+class ExportError(UsageError):
+    """A model of which another program's format has no exact form; exit code 2."""
+
+
 class FeatcacheWarning(UserWarning, RuntimeWarning):
     """Something is probably not as it was meant, was left out, or was mended: said once, by functions and commands."""
 

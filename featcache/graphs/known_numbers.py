@@ -1,0 +1,82 @@
+"""Primitives on numbers that do not depend on the input: computed while the graph is written, in numpy where it can.
+
+JAX would compile a program for every shape; a network has some thousand such primitives (of batch normalisations).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from featcache.graphs.values import Known, Shape, is_open, shape_of
+
+_ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
+    "add": np.add,
+    "add_any": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "neg": np.negative,
+    "abs": np.abs,
+    "sqrt": np.sqrt,
+    "square": np.square,
+    "exp": np.exp,
+    "log": np.log,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "stop_gradient": lambda x: x,
+    "copy": lambda x: x,
+    "copy_p": lambda x: x,
+}
+"""Those that give the same for numbers repeated along an axis as for one of them."""
+
+
+def computed(equation: Any, inputs: Sequence[Known]) -> list[Known]:
+    """Return what an equation of a trace gives for known numbers."""
+    name = equation.primitive.name
+    shapes = [shape_of(variable.aval) for variable in equation.outvars]
+    types = [variable.aval.dtype for variable in equation.outvars]
+    if name == "broadcast_in_dim":
+        return [broadcast(inputs[0], shapes[0], equation.params["broadcast_dimensions"])]
+    if name == "convert_element_type":
+        return [Known(inputs[0].array.astype(types[0]), shapes[0])]
+    if name in _ELEMENTWISE:
+        found = np.asarray(_ELEMENTWISE[name](*(each.array for each in inputs)), types[0])
+        return [Known(found, shapes[0])]
+    if name == "rsqrt":
+        return [Known(np.asarray(1 / np.sqrt(inputs[0].array), types[0]), shapes[0])]
+    if name == "div" and np.issubdtype(types[0], np.floating):
+        return [Known(np.asarray(inputs[0].array / inputs[1].array, types[0]), shapes[0])]
+    # Of numbers that are repeated along the batch one is computed, as for a batch of one.
+    asked = {key: _of_one(value) for key, value in equation.params.items()}
+    sizes = [tuple(1 if size is None else size for size in shape) for shape in shapes]
+    if name in ("reshape", "squeeze", "expand_dims"):
+        return [Known(inputs[0].dense().reshape(sizes[0]), shapes[0])]
+    if name == "transpose":
+        return [Known(inputs[0].array.transpose(asked["permutation"]), shapes[0])]
+    with jax.default_device(jax.devices("cpu")[0]):
+        values = equation.primitive.bind(*(each.dense() for each in inputs), **asked)
+    parts = values if equation.primitive.multiple_results else [values]
+    return [Known(np.asarray(part), shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _of_one(asked: Any) -> Any:
+    """Return a parameter of a primitive for a batch of one example."""
+    if isinstance(asked, tuple) and asked and all(isinstance(each, int) or is_open(each) for each in asked):
+        return tuple(1 if is_open(each) else each for each in asked)
+    return asked
+
+
+def broadcast(value: Known, shape: Shape, axes: Sequence[int]) -> Known:
+    """Return numbers repeated to a shape, whose axes `axes` theirs are."""
+    held = [1] * len(shape)
+    for own, axis in enumerate(axes):
+        held[axis] = value.array.shape[own]
+    return Known(value.array.reshape(held), shape)
+
