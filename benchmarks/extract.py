@@ -1,15 +1,15 @@
 """Extraction speed beside its peers, in one run, as ratios.
 
-Network only (uint8 images to features): featcache with each engine, bare onnxruntime (a session with one thread for each
-core, one image per call) on the same graph, and on a peer's where there is one. End to end (a folder of JPEGs to a
-file): `featcache.extract` against what decoding and the network allow when they share the cores,
+Network only (uint8 images to features): featcache with each engine, and bare onnxruntime (a session with one thread
+for each core, one image per call) on the same graph, and on a peer's where there is one. End to end (a folder of JPEGs
+to a file): `featcache.extract` against what decoding and the network allow when they share the cores,
 1 / (1 / decode + 1 / network), a plain script (Pillow in threads, onnxruntime, ``np.save``), and keras' ``predict``.
 All take turns, so that what else the machine does hits all of them; the medians are printed, with the processor's
 time beside the wall's, since another program on the machine changes that less.
 
 Command: ``python benchmarks/extract.py --onnx ../shared/anchors --data ../shared/data/cats_vs_dogs \
---mobilenet ../shared/weights/mobilenet_v2-b0353104.pth [--engine onnxruntime jax] [--only NAME ...]`` (needs onnxruntime
-and keras)
+--mobilenet ../shared/weights/mobilenet_v2-b0353104.pth [--engine onnxruntime jax] [--only NAME ...]`` (needs the
+extra onnx, and keras)
 """
 
 import argparse
@@ -183,7 +183,9 @@ def extraction(data: Path, network: "LoadedBackbone", engine: str) -> Runner:
 
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "cache.h5"
-            extract(data, backbone=network, output=output, split=f"[:{count}]", engine=engine, on_progress=note)
+            extract(
+                data, backbone=network, output=output, split=f"[:{count}]", engine=engine, on_progress=note
+            )
         (wall, cpu, some), (ended, used, done) = stamps[8], stamps[-1]
         return Speed(1e3 * (ended - wall) / (done - some), 1e3 * (used - cpu) / (done - some))
 
@@ -223,7 +225,7 @@ def plain_script(data: Path, network: "LoadedBackbone", model: bytes) -> Runner:
 
 
 def keras_runner(data: Path) -> tuple[str, Runner]:
-    """keras' ``predict`` with MobileNetV2 over a folder, and what it reads the folder with.
+    """Keras' ``predict`` with MobileNetV2 over a folder, and what it reads the folder with.
 
     ``image_dataset_from_directory`` needs TensorFlow or grain; without them a ``PyDataset`` of batches of 32 takes its
     place, which opens and resizes photos with Pillow, as keras' ``load_img`` does.
@@ -248,7 +250,9 @@ def keras_runner(data: Path) -> tuple[str, Runner]:
         def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
             some = self.files[32 * number : 32 * (number + 1)]
             images = [keras.utils.load_img(file, target_size=(224, 224)) for file in some]
-            return np.stack([keras.utils.img_to_array(each) for each in images]) / 127.5 - 1, np.zeros(len(some))
+            return np.stack([keras.utils.img_to_array(each) for each in images]) / 127.5 - 1, np.zeros(
+                len(some)
+            )
 
     def by_hand(count: int) -> int:
         return len(model.predict(Folder(count), verbose=0))  # pyright: ignore[reportArgumentType]
@@ -283,13 +287,12 @@ def end_to_end(
     first = f"featcache {engines[0]}"
     shown(f"{name}, JPEG", speeds, first)
     for engine in engines:
-        rows = zip(
-            speeds["decode"], speeds[f"network {engine}"], speeds[f"featcache {engine}"], strict=True
-        )
+        rows = zip(speeds["decode"], speeds[f"network {engine}"], speeds[f"featcache {engine}"], strict=True)
         shares = [((d.wall + n.wall) / own.wall, (d.cpu + n.cpu) / own.cpu) for d, n, own in rows]
         wall, cpu = (statistics.median(each) for each in zip(*shares, strict=True))
         print(
-            f"{name}, JPEG: featcache {engine} has {wall:.3f} of 1 / (1/decode + 1/network); by processor time {cpu:.3f}"
+            f"{name}, JPEG: featcache {engine} has {wall:.3f} of 1 / (1/decode + 1/network) "
+            f"(by processor time {cpu:.3f})"
         )
     if name == "mobilenet_v2":
         peer, run = keras_runner(data)

@@ -225,7 +225,7 @@ class LoadedBackbone:
         transforms: Transforms | None = None,
         compute_dtype: str = "float32",
     ) -> Features:
-        """Return what `function` compiles, for other compilers: what is normalised, run and pooled is said here alone."""
+        """Return what `function` compiles, for other compilers: normalising, running and pooling are said here alone."""
         return _features(self.graphdef, layers, transforms or self.transforms, jnp.dtype(compute_dtype))
 
     def remembered(self, key: Hashable, make: Callable[[], Any]) -> Any:

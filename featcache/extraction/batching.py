@@ -1,9 +1,10 @@
 """Batch images through a network: micro-batches on a CPU, a pipeline on an accelerator.
 
 On a CPU, micro-batches of one or two images run on one worker thread per core, decoding included: larger
-batches push intermediates out of the cache. A worker takes several of them at once, for what it hands over (a row to
-write, a step of progress, a turn of Python's lock) costs the same for one image as for many. On an accelerator, threads
-decode ahead, batches are dispatched before the previous one is fetched, and a batch that does not fit in memory is halved.
+batches push intermediates out of the cache. A worker takes several of them at once: to hand over what it has made (a
+row to write, a step of progress, a turn of Python's lock) costs the same for one image as for many. On an accelerator,
+threads decode ahead, batches are dispatched before the previous one is fetched, and a batch that does not fit in
+memory is halved.
 """
 
 import itertools
@@ -28,7 +29,7 @@ CPU_MICRO_BATCH = 2
 CPU_CHUNK = 16
 """Images that a worker takes at once at most."""
 QUICK_S = 0.05
-"""While a chunk takes less time, the next ones are larger: a slow network's rows are handed over one micro-batch each."""
+"""Seconds; while a chunk takes less, the next ones are larger. A slow network's rows are handed over one by one."""
 
 ACCELERATOR_BATCH = 256
 
@@ -127,8 +128,9 @@ def micro_batches(
         while first < len(rows):
             # The last ones are smaller, so that no worker waits long for another.
             share = -(-(len(rows) - first) // (workers * batch_size)) * batch_size
-            yield rows[first : first + min(size, share)]
-            first += min(size, share)
+            last = first + min(size, share)
+            yield rows[first:last]
+            first = last
 
     for chunk in ordered_map(work, chunks(), workers=workers, ahead=3 * workers):
         if 2 * size <= most and chunk.decode_s + chunk.device_s < QUICK_S:

@@ -65,7 +65,9 @@ def checked_plan(
             unlike, found = _unlike(prepared, runner, ours, known), ours
         else:
             found = known[0][2] if known else {}
-            unlike = _unlike(prepared, runner, found, [each for each in known[1:] if each[0] >= prepared.named])
+            unlike = _unlike(
+                prepared, runner, found, [each for each in known[1:] if each[0] >= prepared.named]
+            )
         if not unlike:
             return plan, found, runner
         for position in unlike:
@@ -73,7 +75,10 @@ def checked_plan(
 
 
 def _unlike(
-    prepared: PreparedExtraction, runner: FeatureRunner, ours: Probes, known: Sequence[tuple[int, Path, Probes]]
+    prepared: PreparedExtraction,
+    runner: FeatureRunner,
+    ours: Probes,
+    known: Sequence[tuple[int, Path, Probes]],
 ) -> list[int]:
     """Return the positions of caches that nobody named and whose probe images have other features."""
     unlike = []

@@ -3,7 +3,7 @@
 Both compute the same features to rounding, so the engine is no part of a recipe: caches of both serve each other.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec

@@ -192,9 +192,7 @@ class FeatureRunner:
             size = images_per_call or self.rows
             return run_pipelined(rows, prepare, self.compute, batch_size=size, workers=workers)
         most = CPU_CHUNK // self.extraction.views.count
-        return micro_batches(
-            rows, prepare, self.compute, batch_size=self.rows, workers=workers, most=most
-        )
+        return micro_batches(rows, prepare, self.compute, batch_size=self.rows, workers=workers, most=most)
 
     def probe(self) -> dict[str, list[list[float]]]:
         """Return feature values of fixed images, and check that features do not depend on the rest of the batch.
