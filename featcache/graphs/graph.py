@@ -33,12 +33,15 @@ class Graph:
         Name to ``(shape of one example, dtype)``.
     outputs
         Name to ``(shape with None for the batch, dtype)``; each is the output of a node.
+    reduced
+        Of each reduction how many numbers it takes to one, and the rank of what it reads.
     """
 
     inputs: dict[str, tuple[tuple[int, ...], Any]]
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     outputs: dict[str, tuple[tuple[int | None, ...], Any]] = field(default_factory=dict)
+    reduced: dict[str, tuple[int, int]] = field(default_factory=dict)
     _named: Counter[str] = field(default_factory=Counter)
     _known: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
@@ -75,7 +78,7 @@ class Graph:
     def uses(self) -> Counter[str]:
         """Return how often each value is read, by nodes and as an output."""
         found = Counter(name for node in self.nodes for name in node.inputs)
-        found.update(self.outputs)
+        found.update(list(self.outputs))
         return found
 
     def producers(self) -> dict[str, Node]:

@@ -29,6 +29,7 @@ def _reduce(op: str, graph: Graph, equation: Any, x: Tensor) -> Tensor:
         name = graph.add(op, x.name, graph.integers(places), keepdims=0)
     else:
         name = graph.add(op, x.name, axes=places, keepdims=0)
+    graph.reduced[name] = math.prod(x.shape[axis] or 1 for axis in axes), len(x.shape)
     return tensor(name, shape_of(out), out.dtype, _without(x, axes))
 
 

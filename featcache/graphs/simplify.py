@@ -1,3 +1,0 @@
-"""x"""
-def simplify(graph):
-    graph.prune()
