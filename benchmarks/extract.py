@@ -206,7 +206,8 @@ def scripts(data: Path, network: "LoadedBackbone", model: bytes) -> dict[str, Ru
     from featcache.core.parallel import default_workers
     from featcache.graphs.sessions import open_session
 
-    tuned, plain = open_session(model), onnxruntime.InferenceSession(model)
+    tuned: Any = open_session(model)
+    plain: Any = onnxruntime.InferenceSession(model)
     files = sorted(path for path in data.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     (height, width), share = network.transforms.input_size, network.transforms.crop_pct
 
@@ -275,8 +276,13 @@ def keras_runner(data: Path) -> tuple[str, Runner]:
         return len(model.predict(Folder(count), verbose=0))  # pyright: ignore[reportArgumentType]
 
     try:
-        every = keras.utils.image_dataset_from_directory(
-            str(data), labels=None, image_size=(224, 224), batch_size=32, shuffle=False, verbose=False
+        every: Any = keras.utils.image_dataset_from_directory(
+            str(data),
+            labels=None,  # pyright: ignore[reportArgumentType]  # the annotation says str
+            image_size=(224, 224),
+            batch_size=32,
+            shuffle=False,
+            verbose=False,
         )
     except ImportError:
         by_hand(32)

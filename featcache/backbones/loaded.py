@@ -225,7 +225,7 @@ class LoadedBackbone:
         transforms: Transforms | None = None,
         compute_dtype: str = "float32",
     ) -> Features:
-        """Return what `function` compiles, for other compilers: normalising, running and pooling are said here alone."""
+        """Return what `function` compiles, for other compilers: to normalise, run and pool is said here alone."""
         return _features(self.graphdef, layers, transforms or self.transforms, jnp.dtype(compute_dtype))
 
     def remembered(self, key: Hashable, make: Callable[[], Any]) -> Any:

@@ -3,7 +3,7 @@
 Both compute the same features to rounding, so the engine is no part of a recipe: caches of both serve each other.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -37,7 +37,7 @@ FEW = 256
 SAME = 1e-4
 """How far the engines' features of the probe images may lie apart, relative to the largest of a layer."""
 
-Run = Callable[[np.ndarray], Mapping[str, Any]]
+Run = Callable[[np.ndarray], dict[str, Any]]
 """uint8 ``[B, H, W, 3]`` to layer features ``[B, …]``."""
 
 
@@ -212,7 +212,7 @@ def _opened(asked: Asked) -> Engine:
         lambda images: function(network.state, images),
         {"images": ((*asked.transforms.input_size, 3), np.uint8)},
     )
-    session = open_session(model)
+    session: Any = open_session(model)
     names = [output.name for output in session.get_outputs()]
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:

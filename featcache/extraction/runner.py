@@ -156,7 +156,7 @@ class FeatureRunner:
         found = self._in_calls(images.reshape(-1, *images.shape[2:]))
         return {layer: values.reshape(*shape, *values.shape[1:]) for layer, values in found.items()}
 
-    def _of_images(self, images: np.ndarray) -> Mapping[str, Any]:
+    def _of_images(self, images: np.ndarray) -> dict[str, Any]:
         """Run the network on images uint8 ``[B, H, W, 3]``: at once on an accelerator, whose schedule pads batches."""
         return self.running.run(images) if self.schedule.large_batches else self._in_calls(images)
 

@@ -29,7 +29,9 @@ def test_the_engine_is_told(cli):
     assert (again["computed"], again["engine"]) == (0, "")
 
 
-@pytest.mark.parametrize("command", [("evaluate", "head"), ("evaluate", "head", "a.h5"), ("predict", "head", "a.h5")])
+@pytest.mark.parametrize(
+    "command", [("evaluate", "head"), ("evaluate", "head", "a.h5"), ("predict", "head", "a.h5")]
+)
 def test_where_a_cache_is_read_there_is_no_engine(cli, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     x, labels = blobs(60)

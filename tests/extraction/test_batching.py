@@ -96,8 +96,12 @@ def test_the_last_chunks_are_shared_evenly(count, batch_size, workers):
     left = count
     for size in sizes:
         assert size <= max(16, batch_size), "no more than a worker takes at once"
-        assert size <= -(-left // (workers * batch_size)) * batch_size, "no more than its share of what is left"
-        assert size % batch_size == 0 or size == left, "whole micro-batches, so that none is padded but the last"
+        assert size <= -(-left // (workers * batch_size)) * batch_size, (
+            "no more than its share of what is left"
+        )
+        assert size % batch_size == 0 or size == left, (
+            "whole micro-batches, so that none is padded but the last"
+        )
         left -= size
 
 

@@ -1,4 +1,4 @@
-"""Two engines, one cache: onnxruntime and JAX compute the same rows, serve each other's caches, and are compared first."""
+"""Two engines, one cache: onnxruntime and JAX compute the same rows, serve each other, and are compared first."""
 
 import os
 import pickle
@@ -198,7 +198,9 @@ def test_bfloat16_is_left_to_jax(run, asked):
 def test_without_the_extra(run, asked, monkeypatch):
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     assert chosen_engine("auto", asked, 10**6).name == "jax"
-    with pytest.raises(MissingExtraError, match=r"needs onnx and onnxruntime; run: pip install 'featcache\[onnx\]'"):
+    with pytest.raises(
+        MissingExtraError, match=r"needs onnx and onnxruntime; run: pip install 'featcache\[onnx\]'"
+    ):
         run()
 
 
@@ -222,20 +224,26 @@ def test_an_engine_that_does_not_exist(run):
 
 @pytest.mark.usefixtures("off")
 def test_an_engine_with_other_numbers_writes_no_row(run, asked, tmp_path):
-    with pytest.raises(FeatcacheError, match=r"layer block2b:avg of .* differs by 1\.0e-03 .*; use the engine jax"):
+    with pytest.raises(
+        FeatcacheError, match=r"layer block2b:avg of .* differs by 1\.0e-03 .*; use the engine jax"
+    ):
         run(layers=LAYERS[1:], backbone=asked.network)
     assert not [*tmp_path.glob("*.h5")]
 
 
 @pytest.mark.usefixtures("off")
 def test_auto_says_so_and_computes_with_jax(asked):
-    with pytest.warns(FeatcacheWarning, match="gives other features of the probe images than JAX.*JAX computes"):
+    with pytest.warns(
+        FeatcacheWarning, match="gives other features of the probe images than JAX.*JAX computes"
+    ):
         assert chosen_engine("auto", asked, 10**6).name == "jax"
 
 
 def test_an_error_of_onnxruntime_is_one_sentence(asked):
     engine = chosen_engine("onnxruntime", asked, None)
-    with pytest.raises(FeatcacheError, match=r"onnxruntime cannot run efficientnet_lite0.*; use the engine jax"):
+    with pytest.raises(
+        FeatcacheError, match=r"onnxruntime cannot run efficientnet_lite0.*; use the engine jax"
+    ):
         engine.run(np.zeros((1, 5, 5, 3), np.uint8))
 
 
@@ -259,7 +267,9 @@ def test_an_open_session_stays_in_its_process(asked):
     chosen_engine("onnxruntime", asked, None)
     there = pickle.loads(pickle.dumps(asked.network))
     again = replace(asked, network=there)
-    assert not there.remembers(engines._key(again)), "a session cannot travel; the other process opens its own"
+    assert not there.remembers(engines._key(again)), (
+        "a session cannot travel; the other process opens its own"
+    )
     assert chosen_engine("onnxruntime", again, None).name == "onnxruntime"
 
 
