@@ -23,7 +23,7 @@ def test_the_engine_is_told(cli):
     assert f"; {LABEL}" in planned.out, planned.err
     assert cli(*EXTRACT, "--dry-run", "--json").result["engine"] == LABEL
     done = cli(*EXTRACT)
-    assert f"images/s by {LABEL} (" in done.out, done.err
+    assert f" %), {LABEL}\n" in done.out, done.err
     assert f"computed in float32, {LABEL}, " in cli("cache", "info", "a.h5").out
     again = cli(*EXTRACT, "--json").result
     assert (again["computed"], again["engine"]) == (0, "")

@@ -330,8 +330,8 @@ def lines(done: "Extraction") -> list[str]:
     # As the cache records it, and `cache info` and reports tell: without loading the network and hashing.
     rate = cost.images_per_second if done.computed and (cost := cache.extraction_cost) else None
     speed = f", {rate:,.0f} images/s" if rate else ""
-    by = f" by {done.engine}" if done.engine else ""
-    text.append(f"  time      {done.seconds:.1f} s{speed}{by}" + (f" ({where})" if where else ""))
+    by = f", {done.engine}" if done.engine else ""
+    text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else "") + by)
     text += _skipped_lines(done.skipped)
     if done.retried:
         again = sum(name not in done.quarantined for name in done.retried)
