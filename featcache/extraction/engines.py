@@ -156,14 +156,14 @@ def chosen_engine(engine: str, asked: Asked, images: int | None) -> Engine:
         return jax_engine(asked)
     try:
         found = onnxruntime_engine(asked)
-    except (ExportError, MissingExtraError):
+        require_agreement(found, asked)
+    except FeatcacheError as error:
         if engine == ONNXRUNTIME:
             raise
-        return jax_engine(asked)
-    if (told := disagreement(found, asked)) is not None:
-        if engine == ONNXRUNTIME:
-            raise FeatcacheError(f"{told}; use the engine jax")
-        warn(f"{told}: JAX computes instead")
+        if not isinstance(
+            error, ExportError | MissingExtraError
+        ):  # those are as expected, others worth a word
+            warn(f"JAX computes instead: {error}")
         return jax_engine(asked)
     return found
 
@@ -211,37 +211,55 @@ def _opened(asked: Asked) -> Engine:
     model = onnx_model(
         lambda images: function(network.state, images),
         {"images": ((*asked.transforms.input_size, 3), np.uint8)},
-    )
-    session: Any = open_session(model)
+    ).SerializeToString()  # the message itself is let go before the session copies the numbers again
+    session: Any = _understood(network, "open", lambda: open_session(model))
     names = [output.name for output in session.get_outputs()]
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        try:
-            return dict(zip(names, session.run(names, {"images": images}), strict=True))
-        except Exception as error:  # onnxruntime's own errors have no common class
-            raise FeatcacheError(
-                f"onnxruntime cannot run {network.name}: {first_line(error)}; use the engine jax"
-            ) from error
+        values = _understood(network, "run", lambda: session.run(names, {"images": images}))
+        return dict(zip(names, values, strict=True))
 
     return Engine(ONNXRUNTIME, version("onnxruntime"), run, batch_size=1, any_size=True)
 
 
-def disagreement(engine: Engine, asked: Asked) -> str | None:
-    """Say where an engine's features of the probe images are not JAX's; ``None`` where all are the same to rounding."""
-    return asked.network.remembered(("agrees", *_key(asked)), lambda: _disagreement(engine, asked))
+def _understood(network: "LoadedBackbone", what: str, function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except MissingExtraError:
+        raise
+    except Exception as error:  # onnxruntime's own errors have no common class
+        raise FeatcacheError(
+            f"onnxruntime cannot {what} {network.name}: {first_line(error)}; use the engine jax"
+        ) from error
 
 
-def _disagreement(engine: Engine, asked: Asked) -> str | None:
+def require_agreement(engine: Engine, asked: Asked) -> None:
+    """Raise where an engine's features of the probe images are not JAX's; they are compared once in a process.
+
+    Raises
+    ------
+    FeatcacheError
+        Naming the layer, and how far they lie apart.
+    """
+    found: tuple[str, float] | None = asked.network.remembered(
+        ("differs", *_key(asked)), lambda: _difference(engine, asked)
+    )
+    if found is not None:
+        layer, gap = found
+        raise FeatcacheError(
+            f"{engine} gives other features of the probe images than JAX: layer {layer} of {asked.network.name} "
+            f"differs by {gap:.1e} of its largest value, at most {SAME:.0e} is rounding; use the engine jax"
+        )
+
+
+def _difference(engine: Engine, asked: Asked) -> tuple[str, float] | None:
     images = probe_images(*asked.transforms.input_size)[:CPU_MICRO_BATCH]
     theirs = engine.run(images)
-    for layer, want in jax_engine(asked).run(images).items():
-        gap = greatest_gap(np.asarray(theirs[layer]), np.asarray(want))
-        if not gap <= SAME:
-            return (
-                f"{engine} gives other features of the probe images than JAX: layer {layer} of {asked.network.name} "
-                f"differs by {gap:.1e} of its largest value, at most {SAME:.0e} is rounding"
-            )
-    return None
+    gaps = {
+        layer: greatest_gap(np.asarray(theirs[layer]), np.asarray(want))
+        for layer, want in jax_engine(asked).run(images).items()
+    }
+    return next(((layer, gap) for layer, gap in gaps.items() if not gap <= SAME), None)
 
 
 def greatest_gap(ours: np.ndarray, theirs: np.ndarray) -> float:

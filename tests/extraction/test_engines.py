@@ -10,7 +10,7 @@ import pytest
 from helpers.photo_folders import photo_folder
 from helpers.programs import in_a_child
 
-from featcache import extract, plan_extraction
+from featcache import FeatureCache, extract, plan_extraction, train_head
 from featcache.classifier.prediction import Predictor
 from featcache.errors import (
     ExportError,
@@ -234,8 +234,22 @@ def test_an_engine_with_other_numbers_writes_no_row(run, asked, tmp_path):
 @pytest.mark.usefixtures("off")
 def test_auto_says_so_and_computes_with_jax(asked):
     with pytest.warns(
-        FeatcacheWarning, match="gives other features of the probe images than JAX.*JAX computes"
+        FeatcacheWarning, match="JAX computes instead: .* gives other features of the probe images than JAX"
     ):
+        assert chosen_engine("auto", asked, 10**6).name == "jax"
+
+
+def test_a_graph_that_does_not_open(asked, monkeypatch):
+    from featcache.graphs import sessions
+
+    def broken(model, **options):
+        raise RuntimeError("bad node")
+
+    monkeypatch.setattr(sessions, "open_session", broken)
+    told = "onnxruntime cannot open efficientnet_lite0.*: RuntimeError: bad node; use the engine jax"
+    with pytest.raises(FeatcacheError, match=told):
+        chosen_engine("onnxruntime", asked, None)
+    with pytest.warns(FeatcacheWarning, match=f"JAX computes instead: {told}"):
         assert chosen_engine("auto", asked, 10**6).name == "jax"
 
 
@@ -261,6 +275,23 @@ def test_predictions_of_both(network, photos):
     ]
     with pytest.raises(UsageError, match="no engine 'fast'"):
         predictor.predict(photos, engine="fast")
+
+
+@pytest.mark.filterwarnings("ignore::featcache.errors.FeatcacheWarning")  # few photos: no calibration
+def test_a_classifier_is_scored_and_asked_with_either(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
+    classifier = train_head(run(layers=LAYERS[1:]).path, epochs=1, output=None)
+    others = photo_folder(tmp_path / "others", {"cat/new": 3, "dog/new": 3})
+    scores = classifier.evaluate(str(others), engine="onnxruntime")
+    (made,) = (tmp_path / "home" / "caches").glob("*.h5")
+    assert FeatureCache(made).identity["provenance"]["engine"].startswith("onnxruntime ")
+    made.unlink()
+    again = classifier.evaluate(str(others), engine="jax")
+    assert scores.accuracy == again.accuracy
+    ours, theirs = (classifier.predict(others, engine=engine) for engine in ("onnxruntime", "jax"))
+    for own, other in zip(ours, theirs, strict=True):
+        assert (own.id, own.classes) == (other.id, other.classes)
+        np.testing.assert_allclose(own.probabilities, other.probabilities, rtol=0, atol=1e-4)
 
 
 def test_an_open_session_stays_in_its_process(asked):
