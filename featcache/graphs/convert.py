@@ -100,7 +100,7 @@ def onnx_model(
 
 def model_of(graph: Graph, *, metadata: Mapping[str, str], doc: str = "") -> "onnx.ModelProto":
     """Return a finished graph as an ONNX model."""
-    onnx = require_onnx()
+    require_onnx()
     from onnx import helper, numpy_helper
 
     size = sum(array.nbytes for array in graph.constants.values())
@@ -115,7 +115,7 @@ def model_of(graph: Graph, *, metadata: Mapping[str, str], doc: str = "") -> "on
 
     nodes = []
     for node in graph.nodes:
-        given = {
+        given: dict[str, Any] = {
             name: helper.np_dtype_to_tensor_dtype(each) if isinstance(each, np.dtype) else each
             for name, each in node.attributes.items()
         }

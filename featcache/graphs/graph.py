@@ -23,6 +23,20 @@ class Node:
         return self.outputs[0]
 
 
+@dataclass(frozen=True)
+class Reduction:
+    """What a reduction reads: how many numbers become one, the order of its axes, and the places that are gone."""
+
+    count: int
+    order: tuple[int, ...]
+    places: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """Number of axes of what it reads."""
+        return len(self.order)
+
+
 @dataclass
 class Graph:
     """Nodes, constants, and which values come in and go out.
@@ -34,14 +48,14 @@ class Graph:
     outputs
         Name to ``(shape with None for the batch, dtype)``; each is the output of a node.
     reduced
-        Of each reduction how many numbers it takes to one, and the rank of what it reads.
+        What is known of each reduction's output.
     """
 
     inputs: dict[str, tuple[tuple[int, ...], Any]]
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     outputs: dict[str, tuple[tuple[int | None, ...], Any]] = field(default_factory=dict)
-    reduced: dict[str, tuple[int, int]] = field(default_factory=dict)
+    reduced: dict[str, Reduction] = field(default_factory=dict)
     _named: Counter[str] = field(default_factory=Counter)
     _known: dict[tuple[Any, ...], str] = field(default_factory=dict)
 

@@ -79,4 +79,3 @@ def broadcast(value: Known, shape: Shape, axes: Sequence[int]) -> Known:
     for own, axis in enumerate(axes):
         held[axis] = value.array.shape[own]
     return Known(value.array.reshape(held), shape)
-

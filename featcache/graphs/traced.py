@@ -12,7 +12,7 @@ from featcache.errors import ExportError, did_you_mean
 from featcache.graphs.graph import Graph
 from featcache.graphs.known_numbers import computed
 from featcache.graphs.rules import RULES
-from featcache.graphs.values import Known, Value, known, shape_of, tensor
+from featcache.graphs.values import Known, Value, known, tensor
 
 BATCH = "N"
 """Name of the open batch size in traces and graphs."""

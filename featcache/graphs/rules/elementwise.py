@@ -13,7 +13,9 @@ from featcache.graphs.values import Known, Shape, Tensor, Value, ordered, shape_
 
 def _held_together(shapes: Sequence[Shape]) -> Shape:
     """Return the shape that values held in these shapes give together."""
-    return tuple(max(sizes, key=lambda size: (size is None, size or 0)) for sizes in zip(*shapes, strict=True))
+    return tuple(
+        max(sizes, key=lambda size: (size is None, size or 0)) for sizes in zip(*shapes, strict=True)
+    )
 
 
 def joined(graph: Graph, values: Sequence[Value]) -> tuple[list[str], tuple[int, ...], Shape]:
@@ -88,7 +90,9 @@ def _convert(graph: Graph, equation: Any, x: Tensor) -> Tensor:
     if x.dtype == out.aval.dtype:
         return x
     if str(out.aval.dtype) == "bfloat16":
-        raise ExportError("this model computes in bfloat16, which ONNX's operators do not; export it in float32")
+        raise ExportError(
+            "this model computes in bfloat16, which ONNX's operators do not; export it in float32"
+        )
     name = graph.add("Cast", x.name, to=np.dtype(out.aval.dtype))
     return Tensor(name, x.shape, out.aval.dtype, x.held, x.order)
 

@@ -13,7 +13,7 @@ from featcache.graphs.values import Known, Tensor, Value, plain, shape_of, tenso
 _OTHERWISE = "numbers are gathered from places that are no grid, which is not written to ONNX here"
 
 Label = tuple[str, int]
-"""Where an axis comes from: ``("own", axis)`` of the input, ``("place", axis)`` of the places, or ``("gone", axis)``."""
+"""Where an axis comes from: ``("own", axis)`` of the input, ``("place", axis)`` of places, or ``("gone", axis)``."""
 
 
 def _gather(graph: Graph, equation: Any, x: Value, places: Value) -> Tensor:
@@ -34,9 +34,13 @@ def _of_known_places(graph: Graph, equation: Any, x: Tensor, places: np.ndarray)
     for number, axis in enumerate(numbers.start_index_map):
         limit = x.shape[axis]
         if limit is None:
-            raise ExportError("examples are gathered by their number in the batch, which says nothing of them")
+            raise ExportError(
+                "examples are gathered by their number in the batch, which says nothing of them"
+            )
         first = np.clip(places[..., number], 0, limit - int(sizes[axis]))
-        varies = [each for each in range(first.ndim) if first.shape[each] > 1 and np.ptp(first, axis=each).any()]
+        varies = [
+            each for each in range(first.ndim) if first.shape[each] > 1 and np.ptp(first, axis=each).any()
+        ]
         if len(varies) > 1 or (varies and axis not in numbers.collapsed_slice_dims):
             raise ExportError(_OTHERWISE)
         if not varies:
@@ -66,7 +70,9 @@ def _taken(
     for axis, line in chosen.items():
         shape[axis] = len(line)
         index = graph.constant(line.astype(np.int64))
-        x = tensor(graph.add("Gather", x.name, index, axis=x.order.index(axis)), tuple(shape), x.dtype, x.order)
+        x = tensor(
+            graph.add("Gather", x.name, index, axis=x.order.index(axis)), tuple(shape), x.dtype, x.order
+        )
     return x
 
 
@@ -102,7 +108,9 @@ def _of_rows(graph: Graph, equation: Any, x: Tensor, places: Value) -> Tensor:
     count = len(places.shape) - 1
     expected = tuple(each for each in range(len(shape)) if not axis <= each < axis + count)
     others = all(sizes[each] == x.shape[each] for each in range(len(x.shape)) if each != axis)
-    rows = tuple(numbers.collapsed_slice_dims) == (axis,) and others and tuple(numbers.offset_dims) == expected
+    rows = (
+        tuple(numbers.collapsed_slice_dims) == (axis,) and others and tuple(numbers.offset_dims) == expected
+    )
     if not single or not rows or x.shape[axis] is None:
         raise ExportError(_OTHERWISE)
     index = reshaped(graph, plain(graph, places), places.shape[:-1]).name

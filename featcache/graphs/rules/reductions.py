@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import ExportError
-from featcache.graphs.graph import Graph
+from featcache.graphs.graph import Graph, Reduction
 from featcache.graphs.values import MAPS, Tensor, Value, ordered, plain, shape_of, tensor, whole
 
 
@@ -21,7 +21,9 @@ def _without(x: Tensor, axes: Sequence[int]) -> tuple[int, ...]:
 def _reduce(op: str, graph: Graph, equation: Any, x: Tensor) -> Tensor:
     axes = [int(axis) for axis in equation.params["axes"]]
     if any(x.shape[axis] is None for axis in axes):
-        raise ExportError("something is computed over the batch, so that an example depends on the others in it")
+        raise ExportError(
+            "something is computed over the batch, so that an example depends on the others in it"
+        )
     x = whole(graph, x)
     places = sorted(x.order.index(axis) for axis in axes)
     out = equation.outvars[0].aval
@@ -29,7 +31,8 @@ def _reduce(op: str, graph: Graph, equation: Any, x: Tensor) -> Tensor:
         name = graph.add(op, x.name, graph.integers(places), keepdims=0)
     else:
         name = graph.add(op, x.name, axes=places, keepdims=0)
-    graph.reduced[name] = math.prod(x.shape[axis] or 1 for axis in axes), len(x.shape)
+    count = math.prod(x.shape[axis] or 1 for axis in axes)
+    graph.reduced[name] = Reduction(count, x.order, tuple(places))
     return tensor(name, shape_of(out), out.dtype, _without(x, axes))
 
 
@@ -71,7 +74,9 @@ def _window(op: str, graph: Graph, equation: Any, x: Tensor) -> Tensor:
     sizes, steps, pads = asked["window_dimensions"], asked["window_strides"], asked["padding"]
     outer = len(sizes) != 4 or (sizes[0], sizes[3]) != (1, 1) or (steps[0], steps[3]) != (1, 1)
     if outer or {*asked["base_dilation"], *asked["window_dilation"]} != {1} or any((*pads[0], *pads[3])):
-        raise ExportError("windows over other axes than a map's height and width are not written to ONNX here")
+        raise ExportError(
+            "windows over other axes than a map's height and width are not written to ONNX here"
+        )
     out = equation.outvars[0].aval
     given: dict[str, Any] = {
         "kernel_shape": [int(size) for size in sizes[1:3]],

@@ -7,7 +7,17 @@ import numpy as np
 
 from featcache.errors import ExportError
 from featcache.graphs.graph import Graph
-from featcache.graphs.values import Known, Shape, Tensor, Value, known, ordered, plain, shape_of, tensor, whole
+from featcache.graphs.values import (
+    Known,
+    Shape,
+    Tensor,
+    Value,
+    ordered,
+    plain,
+    shape_of,
+    tensor,
+    whole,
+)
 
 
 def reshaped(graph: Graph, x: Tensor, shape: Shape) -> Tensor:
@@ -43,12 +53,21 @@ def _in_axes(graph: Graph, x: Tensor, shape: Shape, axes: Sequence[int]) -> Tens
     new = [axis for axis in range(len(shape)) if axis not in axes]
     if not new:
         return Tensor(x.name, shape, x.dtype, x.held, tuple(axes[axis] for axis in x.order))
-    x = ordered(graph, x, range(len(x.shape)))
-    name = graph.add("Unsqueeze", x.name, graph.integers(new))
+    reduced = graph.reduced.get(x.name)
+    if (
+        reduced
+        and reduced.rank == len(shape)
+        and sorted(reduced.order[place] for place in reduced.places) == new
+    ):
+        # What a reduction took away comes back where it was, so that its output lies as its input does.
+        name, order = graph.add("Unsqueeze", x.name, graph.integers(reduced.places)), reduced.order
+    else:
+        x, order = ordered(graph, x, range(len(x.shape))), tuple(range(len(shape)))
+        name = graph.add("Unsqueeze", x.name, graph.integers(new))
     held: list[int | None] = [1] * len(shape)
     for own, axis in enumerate(axes):
         held[axis] = x.held[own]
-    return Tensor(name, shape, x.dtype, tuple(held), tuple(range(len(shape))))
+    return Tensor(name, shape, x.dtype, tuple(held), order)
 
 
 def _broadcast(graph: Graph, equation: Any, x: Value, *sizes: Value) -> Value:
@@ -112,16 +131,16 @@ def _split(graph: Graph, equation: Any, x: Tensor) -> list[Value]:
     axis, found, first = equation.params["axis"], [], 0
     x = whole(graph, x)
     for variable, size in zip(equation.outvars, equation.params["sizes"], strict=True):
-        found.append(
-            sliced(graph, x, {axis: (first, first + int(size), 1)}, shape_of(variable.aval))
-        )
+        found.append(sliced(graph, x, {axis: (first, first + int(size), 1)}, shape_of(variable.aval)))
         first += int(size)
     return found
 
 
 def _reverse(graph: Graph, equation: Any, x: Tensor) -> Tensor:
     last = np.iinfo(np.int64).min
-    return sliced(graph, whole(graph, x), {axis: (-1, last, -1) for axis in equation.params["dimensions"]}, x.shape)
+    return sliced(
+        graph, whole(graph, x), dict.fromkeys(equation.params["dimensions"], (-1, last, -1)), x.shape
+    )
 
 
 def _dynamic_slice(graph: Graph, equation: Any, x: Tensor, *starts: Value) -> Tensor:
@@ -141,7 +160,9 @@ def _dynamic_slice(graph: Graph, equation: Any, x: Tensor, *starts: Value) -> Te
 def _pad(graph: Graph, equation: Any, x: Tensor, value: Value) -> Tensor:
     config = [tuple(int(n) for n in sizes) for sizes in equation.params["padding_config"]]
     if any(between or low < 0 or high < 0 for low, high, between in config) or not isinstance(value, Known):
-        raise ExportError("a padding between numbers, or one that takes some away, is not written to ONNX here")
+        raise ExportError(
+            "a padding between numbers, or one that takes some away, is not written to ONNX here"
+        )
     x = whole(graph, x)
     turned = [config[axis] for axis in x.order]
     pads = [low for low, _, _ in turned] + [high for _, high, _ in turned]

@@ -13,7 +13,7 @@ def activations(graph: Graph) -> None:
         if node.op in ("Max", "Min"):
             _limits(look, node)
         elif node.op == "Mul":
-            _hard_sigmoid(look, node) or _hard_swish(look, node) or _gelu(look, node)
+            any(found(look, node) for found in (_hard_sigmoid, _hard_swish, _gelu))
 
 
 def _limits(look: Look, node: Node) -> None:

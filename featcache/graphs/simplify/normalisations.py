@@ -45,9 +45,9 @@ def _mean(look: Look, node: Node) -> None:
     reduced = None if total is None else look.graph.reduced.get(total.output)
     if found is None or total is None or reduced is None:
         return
-    if node.op == "Div" and (found[1] != reduced[0] or node.inputs[0] != found[0]):
+    if node.op == "Div" and (found[1] != reduced.count or node.inputs[0] != found[0]):
         return
-    if node.op == "Mul" and not np.isclose(found[1] * reduced[0], 1, 1e-6):
+    if node.op == "Mul" and not np.isclose(found[1] * reduced.count, 1, 1e-6):
         return
     axes = look.numbers(total.inputs[1])
     assert axes is not None
@@ -59,16 +59,18 @@ def _mean(look: Look, node: Node) -> None:
 
 def _global_mean(look: Look, node: Node) -> None:
     """Of the mean over all places of maps make the operator that runtimes have for it."""
-    if node.op != "ReduceMean" or look.graph.reduced[node.output][1] != 4 or node.attributes["axes"] != [2, 3]:
+    if (
+        node.op != "ReduceMean"
+        or look.graph.reduced[node.output].rank != 4
+        or node.attributes["axes"] != [2, 3]
+    ):
         return
     graph = look.graph
     if node.attributes["keepdims"]:
         look.replace(node, "GlobalAveragePool", node.inputs)
         return
     pooled = Node("GlobalAveragePool", list(node.inputs), [graph.name("globalaveragepool")])
-    graph.nodes = [
-        each for old in graph.nodes for each in ((pooled, old) if old is node else (old,))
-    ]
+    graph.nodes = [each for old in graph.nodes for each in ((pooled, old) if old is node else (old,))]
     look.replace(node, "Flatten", [pooled.output], axis=1)
 
 
@@ -91,7 +93,9 @@ def _last_axis(look: Look, node: Node | None) -> int | None:
     if axes is None:
         found = look.numbers(node.inputs[1])
         axes = None if found is None else found.tolist()
-    return axes[0] if reduced is not None and axes == [reduced[1] - 1] else None
+    if reduced is None or axes != [reduced.rank - 1]:
+        return None
+    return reduced.rank - 1
 
 
 def _softmax(look: Look, node: Node) -> None:
@@ -145,8 +149,12 @@ def _write_layer_norm(
 ) -> None:
     graph = look.graph
     axes = {each.attributes["axes"][0] for each in reductions if len(each.attributes["axes"]) == 1}
-    rank = graph.reduced[reductions[0].output][1]
-    if len(axes) != 1 or scale.size != bias.size or not all(each.attributes["keepdims"] for each in reductions):
+    rank = graph.reduced[reductions[0].output].rank
+    if (
+        len(axes) != 1
+        or scale.size != bias.size
+        or not all(each.attributes["keepdims"] for each in reductions)
+    ):
         return
     (axis,) = axes
     if any(each.ndim != rank or each.shape[axis] != each.size for each in (scale, bias)):

@@ -46,7 +46,9 @@ def _moved(look: Look, place: int) -> bool:
     op, attributes, output = before.op, before.attributes, node.output
     inner = before.output
     graph.nodes[first], graph.nodes[second] = node, before
-    look.replace(before, op, [*(inner if name == node.output else name for name in inputs), *rest], **attributes)
+    look.replace(
+        before, op, [*(inner if name == node.output else name for name in inputs), *rest], **attributes
+    )
     look.replace(node, "Transpose", [source], perm=turn)
     before.outputs, node.outputs = [output], [inner]
     look.givers[output], look.givers[inner] = before, node

@@ -110,7 +110,7 @@ def inputs_into_weights(graph: Graph) -> None:
         offset = None if add is None else look.with_constant(add)
         multiply = look.made_by(layer.inputs[0] if offset is None else offset[0], "Mul")
         factor = None if multiply is None else look.with_constant(multiply)
-        if multiply is None or factor is None:
+        if multiply is None or factor is None or _ends_gelu(look, factor[0]):
             continue
         scale = _by_channel(factor[1].astype(np.float64), kernel.shape[1], -3)
         shift = np.zeros(kernel.shape[1])
@@ -119,7 +119,10 @@ def inputs_into_weights(graph: Graph) -> None:
         if scale is None or shift is None or not np.all(scale):
             continue
         wide = kernel.astype(np.float64)
-        inputs = [layer.inputs[0], graph.constant((wide * scale[:, None, None]).astype(kernel.dtype), "kernel")]
+        inputs = [
+            layer.inputs[0],
+            graph.constant((wide * scale[:, None, None]).astype(kernel.dtype), "kernel"),
+        ]
         bias = look.numbers(layer.inputs[2]) if len(layer.inputs) == 3 else np.zeros(len(kernel))
         if bias is None:
             continue
@@ -133,3 +136,10 @@ def inputs_into_weights(graph: Graph) -> None:
         inputs.append(graph.constant(np.asarray(bias).astype(kernel.dtype), "bias"))
         look.replace(layer, "Conv", inputs, **layer.attributes)
         look.bypass(multiply, factor[0])
+
+
+def _ends_gelu(look: Look, name: str) -> bool:
+    """Whether a value is ``x · (1 + erf(x / √2))``: the factor 1/2 behind it stays, by which runtimes know GELU."""
+    product = look.made_by(name, "Mul")
+    sums = [] if product is None else [look.made_by(each, "Add") for each in product.inputs]
+    return any(add is not None and any(look.made_by(each, "Erf") for each in add.inputs) for add in sums)
