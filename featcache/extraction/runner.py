@@ -169,7 +169,7 @@ class FeatureRunner:
             # So that nothing recompiles.
             parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(missing, axis=0)])
         found = [engine.run(part) for part in parts]
-        return {layer: _joined([each[layer] for each in found], len(images)) for layer in found[0]}
+        return {layer: _joined([each[layer] for each in found], size, len(images)) for layer in found[0]}
 
     def chunks(
         self, rows: Sequence[int], prepare: Prepare, *, images_per_call: int | None = None
@@ -265,10 +265,10 @@ def relative_gap(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.max(np.abs(np.float64(ours) - theirs)) / max(scale, 1e-12))
 
 
-def _joined(parts: Sequence[Any], count: int) -> Any:
-    """Join the features of several calls to those of `count` images, without their padding."""
+def _joined(parts: Sequence[Any], size: int, count: int) -> Any:
+    """Join the features of calls of `size` images to those of `count`; several devices may have padded each call."""
     # A single part may still be computing on the device: waiting for it here would stall the pipeline.
-    values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part) for part in parts])
+    values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part)[:size] for part in parts])
     return values if len(values) == count else values[:count]
 
 
