@@ -191,7 +191,8 @@ class FeatureRunner:
         if self.schedule.large_batches:
             size = images_per_call or self.rows
             return run_pipelined(rows, prepare, self.compute, batch_size=size, workers=workers)
-        most = CPU_CHUNK // self.extraction.views.count
+        # Who asks for batches of a size gets rows handed over in such batches, too.
+        most = 0 if self.batch_size else CPU_CHUNK // self.extraction.views.count
         return micro_batches(rows, prepare, self.compute, batch_size=self.rows, workers=workers, most=most)
 
     def probe(self) -> dict[str, list[list[float]]]:
