@@ -6,16 +6,14 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export as jax_export
+from jax.core import InconclusiveDimensionOperation
 from jax.extend.core import Literal
 
 from featcache.errors import ExportError, did_you_mean
 from featcache.graphs.graph import Graph
 from featcache.graphs.known_numbers import computed
 from featcache.graphs.rules import RULES
-from featcache.graphs.values import Known, Value, known, tensor
-
-BATCH = "N"
-"""Name of the open batch size in traces and graphs."""
+from featcache.graphs.values import BATCH, Known, Value, known, plain, tensor
 
 _CALLS = {
     "jit": "jaxpr",
@@ -29,6 +27,8 @@ _CALLS = {
 }
 """Primitives that call a part of the trace, and the parameter that holds it."""
 
+_DECIDES = "this model decides by its input what it computes, which is not written to ONNX here"
+
 Inputs = Mapping[str, tuple[tuple[int, ...], Any]]
 
 
@@ -41,6 +41,12 @@ def trace(function: Callable[..., Mapping[str, Any]], inputs: Inputs) -> tuple[A
         Of keyword arrays ``[N, …]`` to a dict of arrays ``[N, …]``.
     inputs
         Name to ``(shape of one example, dtype)``.
+
+    Raises
+    ------
+    ExportError
+        If the function decides by its input, or by how many examples there are, what it computes; or if JAX, as it
+        is set up, has no numbers of an input's type.
     """
     (batch,) = jax_export.symbolic_shape(BATCH)
     given = {name: jax.ShapeDtypeStruct((batch, *shape), dtype) for name, (shape, dtype) in inputs.items()}
@@ -51,7 +57,20 @@ def trace(function: Callable[..., Mapping[str, Any]], inputs: Inputs) -> tuple[A
         names[:] = [str(name) for name in found]
         return list(found.values())  # of a dict, a trace would return the values by the order of their names
 
-    return jax.make_jaxpr(in_order)(given), names
+    for name, value in given.items():
+        taken = jax.dtypes.canonicalize_dtype(value.dtype)
+        if taken != value.dtype:
+            raise ExportError(
+                f"the input {name!r} is {value.dtype}, which JAX takes as {taken}; declare it as {taken}"
+            )
+    try:
+        return jax.make_jaxpr(in_order)(given), names
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        raise ExportError(f"{_DECIDES}; JAX says: {_first_line(error)}") from error
+    except InconclusiveDimensionOperation as error:
+        raise ExportError(
+            f"{_DECIDES.replace('its input', 'the size of its batch')}; JAX says: {_first_line(error)}"
+        ) from error
 
 
 def write_trace(graph: Graph, traced: Any) -> list[Value]:
@@ -73,7 +92,11 @@ def _run(graph: Graph, jaxpr: Any, constants: Sequence[Value], arguments: Sequen
     held: dict[Any, Value] = {}
 
     def read(variable: Any) -> Value:
-        return known(variable.val) if isinstance(variable, Literal) else held[variable]
+        if isinstance(variable, Literal):
+            return known(
+                np.asarray(variable.val, variable.aval.dtype)
+            )  # of Python's numbers, int64 otherwise
+        return held[variable]
 
     held.update(zip(jaxpr.constvars, constants, strict=True))
     held.update(zip(jaxpr.invars, arguments, strict=True))
@@ -95,7 +118,10 @@ def _equation(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
         return _run(graph, inner, [known(np.asarray(each)) for each in constants], inputs)
     numbers = [each for each in inputs if isinstance(each, Known)]
     if len(numbers) == len(inputs):
-        return [*computed(equation, numbers)]
+        found = computed(equation, numbers)
+        if found is not None:
+            return [*found]
+        inputs = [plain(graph, each) if None in each.shape else each for each in numbers]
     if name not in RULES:
         raise ExportError(
             f"this model cannot be exported as it is computed: ONNX has no exact form here of JAX's {name!r}"
@@ -104,6 +130,10 @@ def _equation(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
         )
     found = RULES[name](graph, equation, *inputs)
     return found if isinstance(found, list) else [found]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _portable(platforms: Sequence[Any]) -> int:
@@ -118,10 +148,10 @@ def _chosen(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     index, *arguments = inputs
     if not isinstance(index, Known):
         raise ExportError(
-            f"this model decides by its input what it computes (JAX's 'cond'{_where(equation)}), which is not written "
-            "to ONNX here; export features of a layer before it"
+            f"{_DECIDES} (JAX's 'cond'{_where(equation)}); export features of a layer before it"
         )
-    branch = equation.params["branches"][int(index.array)]
+    branches = equation.params["branches"]
+    branch = branches[min(max(int(index.array), 0), len(branches) - 1)]
     return _run(graph, branch.jaxpr, [known(np.asarray(each)) for each in branch.consts], arguments)
 
 

@@ -13,7 +13,9 @@ def activations(graph: Graph) -> None:
         if node.op in ("Max", "Min"):
             _limits(look, node)
         elif node.op == "Mul":
-            _hard_sigmoid(look, node) or _hard_swish(look, node) or _gelu(look, node)
+            for find in (_hard_sigmoid, _hard_swish, _gelu):
+                if find(look, node):
+                    break
 
 
 def _limits(look: Look, node: Node) -> None:
@@ -22,10 +24,11 @@ def _limits(look: Look, node: Node) -> None:
     if found is None:
         return
     name, limit = found
+    number = next(look.graph.constants[each] for each in node.inputs if each != name)
     inner = look.made_by(name, "Max", "Relu") if node.op == "Min" else None
     low = None if inner is None else (inner.inputs[0], 0.0) if inner.op == "Relu" else look.with_number(inner)
     if low is not None:
-        bounds = [look.graph.constant(np.float32(each)) for each in (low[1], limit)]
+        bounds = [look.graph.constant(np.asarray(each, number.dtype)) for each in (low[1], limit)]
         look.replace(node, "Clip", [low[0], *bounds])
     elif node.op == "Max" and limit == 0:
         look.replace(node, "Relu", [name])

@@ -51,5 +51,8 @@ def _moved(look: Look, place: int) -> bool:
     )
     look.replace(node, "Transpose", [source], perm=turn)
     before.outputs, node.outputs = [output], [inner]
+    if inner in graph.widened:
+        graph.widened.discard(inner)
+        graph.widened.add(output)
     look.givers[output], look.givers[inner] = before, node
     return True

@@ -15,6 +15,8 @@ def outputs_into_weights(graph: Graph) -> None:
         if found is None or (node.op in ("Sub", "Div") and look.numbers(node.inputs[1]) is None):
             continue
         name, numbers = found
+        if numbers.dtype.kind != "f":
+            continue
         values = numbers.astype(np.float64)
         if node.op == "Div":
             values = 1 / values
@@ -104,7 +106,7 @@ def inputs_into_weights(graph: Graph) -> None:
     look = Look(graph)
     for layer in list(graph.nodes):
         kernel = look.numbers(layer.inputs[1]) if layer.op == "Conv" else None
-        if kernel is None or layer.attributes["group"] != 1:
+        if kernel is None or kernel.ndim != 4 or layer.attributes["group"] != 1:
             continue
         add = look.made_by(layer.inputs[0], "Add")
         offset = None if add is None else look.with_constant(add)
@@ -112,6 +114,8 @@ def inputs_into_weights(graph: Graph) -> None:
         factor = None if multiply is None else look.with_constant(multiply)
         if multiply is None or factor is None or _ends_gelu(look, factor[0]):
             continue
+        if {multiply.output, *layer.inputs[:1]} & graph.widened:
+            continue  # the constants make channels of one, which a kernel cannot
         scale = _by_channel(factor[1].astype(np.float64), kernel.shape[1], -3)
         shift = np.zeros(kernel.shape[1])
         if offset is not None:
