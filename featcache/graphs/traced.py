@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export as jax_export
-from jax.core import InconclusiveDimensionOperation
 from jax.extend.core import Literal
 
 from featcache.errors import ExportError, did_you_mean
@@ -26,6 +25,9 @@ _CALLS = {
     "custom_vjp_call": "call_jaxpr",
 }
 """Primitives that call a part of the trace, and the parameter that holds it."""
+
+_INCONCLUSIVE: Any = getattr(jax.errors, "InconclusiveDimensionOperation", None)
+"""What JAX raises where the open batch size would decide; ``None`` in versions that have it elsewhere."""
 
 _DECIDES = "this model decides by its input what it computes, which is not written to ONNX here"
 
@@ -67,7 +69,7 @@ def trace(function: Callable[..., Mapping[str, Any]], inputs: Inputs) -> tuple[A
         return jax.make_jaxpr(in_order)(given), names
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         raise ExportError(f"{_DECIDES}; JAX says: {_first_line(error)}") from error
-    except InconclusiveDimensionOperation as error:
+    except _INCONCLUSIVE or () as error:
         raise ExportError(
             f"{_DECIDES.replace('its input', 'the size of its batch')}; JAX says: {_first_line(error)}"
         ) from error
@@ -93,9 +95,8 @@ def _run(graph: Graph, jaxpr: Any, constants: Sequence[Value], arguments: Sequen
 
     def read(variable: Any) -> Value:
         if isinstance(variable, Literal):
-            return known(
-                np.asarray(variable.val, variable.aval.dtype)
-            )  # of Python's numbers, int64 otherwise
+            aval: Any = variable.aval
+            return known(np.asarray(variable.val, aval.dtype))  # Python's whole numbers would be int64
         return held[variable]
 
     held.update(zip(jaxpr.constvars, constants, strict=True))

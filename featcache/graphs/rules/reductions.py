@@ -61,7 +61,7 @@ def _argument(op: str, graph: Graph, equation: Any, x: Tensor) -> Tensor:
 
 
 def _top(graph: Graph, equation: Any, x: Tensor) -> list[Value]:
-    axis = equation.params["axis"]
+    axis = equation.params.get("axis", len(x.shape) - 1)  # which earlier versions of JAX have not
     within_examples(x, [axis])
     x = plain(graph, x)
     values, places = (variable.aval for variable in equation.outvars)
