@@ -26,10 +26,18 @@ _CALLS = {
 }
 """Primitives that call a part of the trace, and the parameter that holds it."""
 
-_INCONCLUSIVE: Any = getattr(jax.errors, "InconclusiveDimensionOperation", None)
-"""What JAX raises where the open batch size would decide; ``None`` in versions that have it elsewhere."""
+# What JAX raises where the open batch size would decide; its earlier versions have it in another module.
+_INCONCLUSIVE: Any = getattr(jax.errors, "InconclusiveDimensionOperation", jax.errors.ConcretizationTypeError)
 
 _DECIDES = "this model decides by its input what it computes, which is not written to ONNX here"
+
+_COUNTS = (
+    "this model computes with the number of examples in a batch (or takes one by its place), so that an example depends "
+    "on the others in it"
+)
+
+UNCOUNTED = known(np.asarray(np.nan))
+"""The number of examples, and what is computed with it: nothing may."""
 
 Inputs = Mapping[str, tuple[tuple[int, ...], Any]]
 
@@ -69,7 +77,7 @@ def trace(function: Callable[..., Mapping[str, Any]], inputs: Inputs) -> tuple[A
         return jax.make_jaxpr(in_order)(given), names
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         raise ExportError(f"{_DECIDES}; JAX says: {_first_line(error)}") from error
-    except _INCONCLUSIVE or () as error:
+    except _INCONCLUSIVE as error:
         raise ExportError(
             f"{_DECIDES.replace('its input', 'the size of its batch')}; JAX says: {_first_line(error)}"
         ) from error
@@ -87,7 +95,10 @@ def write_trace(graph: Graph, traced: Any) -> list[Value]:
     arguments: list[Value] = [
         tensor(name, (None, *shape), dtype) for name, (shape, dtype) in sorted(graph.inputs.items())
     ]
-    return _run(graph, traced.jaxpr, [known(np.asarray(each)) for each in traced.consts], arguments)
+    found = _run(graph, traced.jaxpr, [known(np.asarray(each)) for each in traced.consts], arguments)
+    if any(each is UNCOUNTED for each in found):
+        raise ExportError(_COUNTS)
+    return found
 
 
 def _run(graph: Graph, jaxpr: Any, constants: Sequence[Value], arguments: Sequence[Value]) -> list[Value]:
@@ -117,6 +128,8 @@ def _equation(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
         called = equation.params[_CALLS[name]]
         inner, constants = (called.jaxpr, called.consts) if hasattr(called, "consts") else (called, ())
         return _run(graph, inner, [known(np.asarray(each)) for each in constants], inputs)
+    if name == "dim_as_value" or any(each is UNCOUNTED for each in inputs):
+        return _counted(equation, inputs)
     numbers = [each for each in inputs if isinstance(each, Known)]
     if len(numbers) == len(inputs):
         found = computed(equation, numbers)
@@ -133,6 +146,20 @@ def _equation(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     return found if isinstance(found, list) else [found]
 
 
+def _counted(equation: Any, inputs: Sequence[Value]) -> list[Value]:
+    """Follow the number of examples as far as nothing depends on it.
+
+    Where a part begins (``lax.dynamic_slice``), JAX adds an axis' size to what is negative: for the batch, too, though
+    it begins at 0.
+    """
+    choice = inputs[0] if equation.primitive.name == "select_n" else None
+    if isinstance(choice, Known) and choice.array.size == 1:
+        return [inputs[1 + int(choice.array.reshape(()))]]
+    if all(isinstance(each, Known) for each in inputs):
+        return [UNCOUNTED] * len(equation.outvars)
+    raise ExportError(_COUNTS)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
@@ -147,7 +174,7 @@ def _portable(platforms: Sequence[Any]) -> int:
 
 def _chosen(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     index, *arguments = inputs
-    if not isinstance(index, Known):
+    if not isinstance(index, Known) or index is UNCOUNTED:
         raise ExportError(
             f"{_DECIDES} (JAX's 'cond'{_where(equation)}); export features of a layer before it"
         )

@@ -191,13 +191,6 @@ def _iota(graph: Graph, equation: Any, *inputs: Value) -> Value:
     return Known(np.arange(size, dtype=out.aval.dtype).reshape(held), shape)
 
 
-def _batch_size(graph: Graph, equation: Any) -> Value:
-    raise ExportError(
-        "this model computes with the number of examples in a batch (or takes one by its place), so that an example "
-        "depends on the others in it"
-    )
-
-
 def _stack(graph: Graph, equation: Any, *parts: Value) -> Tensor:
     """Write parts put beside each other along a new axis."""
     axis, shape = equation.params["axis"], shape_of(equation.outvars[0].aval)
@@ -227,7 +220,6 @@ RULES: Mapping[str, Callable[..., Any]] = {
     "dynamic_slice": _dynamic_slice,
     "pad": _pad,
     "iota": _iota,
-    "dim_as_value": _batch_size,
     "stack": _stack,
     "tile": _tile,
 }

@@ -13,9 +13,7 @@ def activations(graph: Graph) -> None:
         if node.op in ("Max", "Min"):
             _limits(look, node)
         elif node.op == "Mul":
-            for find in (_hard_sigmoid, _hard_swish, _gelu):
-                if find(look, node):
-                    break
+            any(found(look, node) for found in (_hard_sigmoid, _hard_swish, _gelu))
 
 
 def _limits(look: Look, node: Node) -> None:

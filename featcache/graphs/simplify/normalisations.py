@@ -95,7 +95,9 @@ def _last_axis(look: Look, node: Node | None) -> int | None:
     if axes is None:
         found = look.numbers(node.inputs[1])
         axes = None if found is None else found.tolist()
-    return axes[0] if axes and reduced is not None and axes == [reduced.rank - 1] else None
+    if reduced is None or axes != [reduced.rank - 1]:
+        return None
+    return reduced.rank - 1
 
 
 def _softmax(look: Look, node: Node) -> None:
