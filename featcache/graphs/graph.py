@@ -62,6 +62,8 @@ class Graph:
         What is known of each reduction's output.
     widened
         What constants repeated along an axis: maps of one channel that became three, say.
+    windows
+        Of each mean over windows whose padding counts: how many numbers of the map itself are in each, ``[H, W]``.
     taken
         Names that nodes in between may not have, because outputs have them.
     """
@@ -71,6 +73,7 @@ class Graph:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     outputs: dict[str, tuple[tuple[int | None, ...], Any]] = field(default_factory=dict)
     reduced: dict[str, Reduction] = field(default_factory=dict)
+    windows: dict[str, np.ndarray] = field(default_factory=dict)
     widened: set[str] = field(default_factory=set)
     taken: frozenset[str] = frozenset()
     _named: Counter[str] = field(default_factory=Counter)

@@ -32,8 +32,8 @@ _INCONCLUSIVE: Any = getattr(jax.errors, "InconclusiveDimensionOperation", jax.e
 _DECIDES = "this model decides by its input what it computes, which is not written to ONNX here"
 
 _COUNTS = (
-    "this model computes with the number of examples in a batch (or takes one by its place), so that an example depends "
-    "on the others in it"
+    "this model computes with the number of examples in a batch (or takes one by its place), so that an example "
+    "depends on the others in it"
 )
 
 UNCOUNTED = known(np.asarray(np.nan))

@@ -106,8 +106,22 @@ def _window(op: str, graph: Graph, equation: Any, x: Tensor) -> Tensor:
         name = graph.add("MaxPool", name, **given)
     else:  # a sum is a mean, with what was padded, times the window's size
         mean = graph.add("AveragePool", name, count_include_pad=1, **given)
+        if any(margins):
+            graph.windows[mean] = _counts((x.shape[1] or 0, x.shape[2] or 0), **given)
         name = graph.add("Mul", mean, graph.constant(np.asarray(math.prod(sizes), x.dtype)))
     return tensor(name, shape_of(out), out.dtype, MAPS)
+
+
+def _counts(
+    size: tuple[int, int], kernel_shape: Sequence[int], strides: Sequence[int], pads: Sequence[int]
+) -> np.ndarray:
+    """Return how many numbers of a map of ``(height, width)``, and not of its padding, are in each window."""
+    lines = []
+    for axis, length in enumerate(size):
+        low, high = pads[axis], pads[axis + 2]
+        first = np.arange(0, length + low + high - kernel_shape[axis] + 1, strides[axis]) - low
+        lines.append(np.minimum(first + kernel_shape[axis], length) - np.maximum(first, 0))
+    return np.outer(*lines)
 
 
 RULES: Mapping[str, Callable[..., Any]] = {

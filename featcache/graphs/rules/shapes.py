@@ -8,6 +8,7 @@ import numpy as np
 from featcache.errors import ExportError
 from featcache.graphs.graph import Graph
 from featcache.graphs.values import (
+    MAPS,
     OVER_BATCH,
     Known,
     Shape,
@@ -103,10 +104,23 @@ def _concatenate(graph: Graph, equation: Any, *parts: Value) -> Tensor:
     return tensor(name, shape_of(out.aval), out.aval.dtype, order)
 
 
+def _is_grid(shape: Shape, cuts: Mapping[int, tuple[int, int, int]]) -> bool:
+    """Whether every few rows and columns of maps are taken, from the first on."""
+    return all(
+        axis in (1, 2) and first == 0 and step > 1 and range(0, stop, step)[-1] + step >= (shape[axis] or 0)
+        for axis, (first, stop, step) in cuts.items()
+    )
+
+
 def sliced(graph: Graph, x: Tensor, cuts: Mapping[int, tuple[int, int, int]], shape: Shape) -> Tensor:
     """Return a part of a tensor: axis to its start, stop and step."""
     if not cuts:
         return x
+    if x.order == MAPS and x.dtype == np.float32 and _is_grid(x.shape, cuts):
+        # Runtimes keep maps in a form of their own between poolings, but not for slices.
+        ones, strides = [1, 1], [cuts[axis][2] if axis in cuts else 1 for axis in (1, 2)]
+        name = graph.add("MaxPool", x.name, kernel_shape=ones, strides=strides, pads=[0, 0, 0, 0])
+        return tensor(name, shape, x.dtype, MAPS)
     starts, stops, steps = (graph.integers(cut[i] for cut in cuts.values()) for i in range(3))
     places = graph.integers(x.order.index(axis) for axis in cuts)
     name = graph.add("Slice", x.name, starts, stops, places, steps)

@@ -26,6 +26,8 @@ def _limits(look: Look, node: Node) -> None:
     inner = look.made_by(name, "Max", "Relu") if node.op == "Min" else None
     low = None if inner is None else (inner.inputs[0], 0.0) if inner.op == "Relu" else look.with_number(inner)
     if low is not None:
+        if inner is not None:
+            look.bypass(inner, low[0])
         bounds = [look.graph.constant(np.asarray(each, number.dtype)) for each in (low[1], limit)]
         look.replace(node, "Clip", [low[0], *bounds])
     elif node.op == "Max" and limit == 0:

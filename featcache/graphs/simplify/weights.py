@@ -142,6 +142,26 @@ def inputs_into_weights(graph: Graph) -> None:
         look.bypass(multiply, factor[0])
 
 
+def factors_and_summands(graph: Graph) -> None:
+    """Write what is left of normalisations of maps, which no weights could take, as one operator: ``x · s + t``."""
+    # Runtimes compute it beside the convolutions, in the form that they keep maps in.
+    look = Look(graph)
+    for node in list(graph.nodes):
+        summand = look.with_constant(node) if node.op == "Add" else None
+        multiply = None if summand is None else look.made_by(summand[0], "Mul")
+        factor = None if multiply is None else look.with_constant(multiply)
+        if summand is None or multiply is None or factor is None:
+            continue
+        channels = factor[1].size
+        if {node.output, multiply.output} & graph.widened or factor[1].dtype != np.float32:
+            continue
+        if any(each.shape != (1, channels, 1, 1) for each in (factor[1], summand[1])):
+            continue
+        scale, offset = (graph.constant(each.reshape(-1), "scale") for each in (factor[1], summand[1]))
+        mean, variance = (graph.constant(np.full(channels, each, np.float32)) for each in (0, 1))
+        look.replace(node, "BatchNormalization", [factor[0], scale, offset, mean, variance], epsilon=0.0)
+
+
 def _ends_gelu(look: Look, name: str) -> bool:
     """Whether a value is ``x · (1 + erf(x / √2))``: the factor 1/2 behind it stays, by which runtimes know GELU."""
     product = look.made_by(name, "Mul")
