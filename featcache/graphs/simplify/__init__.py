@@ -9,6 +9,7 @@ from featcache.graphs.simplify.activations import activations
 from featcache.graphs.simplify.normalisations import means, normalisations
 from featcache.graphs.simplify.paddings import paddings
 from featcache.graphs.simplify.pools import pools
+from featcache.graphs.simplify.products import parts_of_products, patches
 from featcache.graphs.simplify.transposes import transposes
 from featcache.graphs.simplify.weights import factors_and_summands, inputs_into_weights, outputs_into_weights
 
@@ -22,6 +23,8 @@ def simplify(graph: Graph) -> None:
         normalisations,
         activations,
         outputs_into_weights,
+        patches,
+        parts_of_products,
         transposes,
         paddings,
         inputs_into_weights,
