@@ -17,8 +17,8 @@ from featcache.backbones.registry import families, pretrained_weights
 from featcache.graphs.convert import onnx_model
 
 TOLERANCE = 1e-4
-"""Of the largest value. A layer rounds by about √n·2⁻²⁴ of a sum of n products (1e-5 for the widest), and so does folding
-a normalisation into weights; a hundred layers add up at random. Measured: 1e-6. What is wrong changes 1e-2 and more."""
+"""Of the largest value. A layer rounds by about √n·2⁻²⁴ of a sum of n products (1e-5 for the widest), and so does
+folding a normalisation into weights; a hundred layers add up at random. Measured: 1e-6. What is wrong changes 1e-2."""
 
 BY_DEFAULT = {
     # a depthwise family, one that pads by zeros before convolutions and pools, means of windows, transformers

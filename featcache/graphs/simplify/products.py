@@ -1,4 +1,4 @@
-"""Products of tokens: patches cut out of raw bytes, and attention's queries, keys and values from weights of their own."""
+"""Products of tokens: patches cut out of raw bytes; queries, keys and values of attention from weights of their own."""
 
 import math
 from collections.abc import Sequence
