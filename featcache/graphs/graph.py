@@ -64,6 +64,8 @@ class Graph:
         What constants repeated along an axis: maps of one channel that became three, say.
     windows
         Of each mean over windows whose padding counts: how many numbers of the map itself are in each, ``[H, W]``.
+    turned
+        Value and order of its axes to the transpose that gives it so.
     taken
         Names that nodes in between may not have, because outputs have them.
     """
@@ -76,6 +78,7 @@ class Graph:
     windows: dict[str, np.ndarray] = field(default_factory=dict)
     widened: set[str] = field(default_factory=set)
     taken: frozenset[str] = frozenset()
+    turned: dict[tuple[str, tuple[int, ...]], str] = field(default_factory=dict)
     _named: Counter[str] = field(default_factory=Counter)
     _known: dict[tuple[Any, ...], str] = field(default_factory=dict)
 

@@ -125,7 +125,10 @@ def ordered(graph: Graph, value: Tensor, order: Sequence[int]) -> Tensor:
     if value.order == wanted:
         return value
     turn = [value.order.index(axis) for axis in wanted]
-    name = graph.add("Transpose", value.name, perm=turn)
+    key = (value.name, wanted)
+    if key not in graph.turned:
+        graph.turned[key] = graph.add("Transpose", value.name, perm=turn)
+    name = graph.turned[key]
     return Tensor(name, value.shape, value.dtype, value.held, wanted)
 
 

@@ -82,3 +82,10 @@ def _gelu(look: Look, node: Node) -> bool:
         look.replace(node, "Mul", [product.output, graph.constant(np.float32(0.5))])
         return True
     return False
+
+
+def ends_gelu(look: Look, name: str) -> bool:
+    """Whether a value is ``x · (1 + erf(x / √2))``: the factor 1/2 behind it stays, by which runtimes know GELU."""
+    product = look.made_by(name, "Mul")
+    sums = [] if product is None else [look.made_by(each, "Add") for each in product.inputs]
+    return any(add is not None and any(look.made_by(each, "Erf") for each in add.inputs) for add in sums)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from featcache.graphs.graph import Graph, Node
+from featcache.graphs.simplify.activations import ends_gelu
 from featcache.graphs.simplify.look import Look
 
 
@@ -30,6 +31,8 @@ def outputs_into_weights(graph: Graph) -> None:
             done = _into_convolution(look, layer, values, scales=scales)
         elif layer.op == "MatMul":
             done = scales and _into_product(look, layer, values)
+            if node.op == "Sub":  # a bias, into which what follows can go
+                look.replace(node, "Add", [name, look.graph.constant(-numbers, "bias")])
         else:
             done = _into_biased_product(look, layer, values, scales=scales)
         if done:
@@ -112,7 +115,7 @@ def inputs_into_weights(graph: Graph) -> None:
         offset = None if add is None else look.with_constant(add)
         multiply = look.made_by(layer.inputs[0] if offset is None else offset[0], "Mul")
         factor = None if multiply is None else look.with_constant(multiply)
-        if multiply is None or factor is None or _ends_gelu(look, factor[0]):
+        if multiply is None or factor is None or ends_gelu(look, factor[0]):
             continue
         if {multiply.output, *layer.inputs[:1]} & graph.widened:
             continue  # the constants make channels of one, which a kernel cannot
@@ -160,10 +163,3 @@ def factors_and_summands(graph: Graph) -> None:
         scale, offset = (graph.constant(each.reshape(-1), "scale") for each in (factor[1], summand[1]))
         mean, variance = (graph.constant(np.full(channels, each, np.float32)) for each in (0, 1))
         look.replace(node, "BatchNormalization", [factor[0], scale, offset, mean, variance], epsilon=0.0)
-
-
-def _ends_gelu(look: Look, name: str) -> bool:
-    """Whether a value is ``x · (1 + erf(x / √2))``: the factor 1/2 behind it stays, by which runtimes know GELU."""
-    product = look.made_by(name, "Mul")
-    sums = [] if product is None else [look.made_by(each, "Add") for each in product.inputs]
-    return any(add is not None and any(look.made_by(each, "Erf") for each in add.inputs) for add in sums)
