@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
     from featcache.explanations.explain import explain
     from featcache.explanations.explanation import Explanation
+    from featcache.exporting.export import export
+    from featcache.exporting.result import ExportedModel
     from featcache.extraction.dry_run import PlanReport, plan_extraction
     from featcache.extraction.extract import extract
     from featcache.extraction.result import Extraction
@@ -61,6 +63,8 @@ _HOMES = {
     "Classifier": "featcache.classifier.classifier",
     "explain": "featcache.explanations.explain",
     "Explanation": "featcache.explanations.explanation",
+    "export": "featcache.exporting.export",
+    "ExportedModel": "featcache.exporting.result",
     "suggest": "featcache.labelling.suggest",
     "Suggestions": "featcache.labelling.suggestions",
     "report": "featcache.reports.report",
@@ -83,6 +87,7 @@ __all__ = [
     "Dataset",
     "DatasetCheck",
     "Explanation",
+    "ExportedModel",
     "Extraction",
     "FeatcacheError",
     "FeatcacheWarning",
@@ -102,6 +107,7 @@ __all__ = [
     "check_dataset",
     "enable_compilation_cache",
     "explain",
+    "export",
     "extract",
     "finetune",
     "load_backbone",

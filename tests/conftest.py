@@ -29,6 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.markexpr = "not slow and not torch"
         _compile_without_optimising(config)
     _share_compiled_programs(config)
+    if getattr(config.option, "numprocesses", None):
+        # Each of several workers would let BLAS keep all cores busy, waiting for the others: a quarter of what
+        # scikit-learn's grid searches cost.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -99,6 +103,31 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     """Nothing is read from or written to the user's own folders, and nothing is downloaded."""
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path_factory.getbasetemp() / "home"))
     monkeypatch.setenv("FEATCACHE_OFFLINE", "1")
+
+
+@pytest.fixture
+def compiled_in_haste() -> Iterator[None]:
+    """Let LLVM optimise nothing in the heavier suites, either: for many programs whose numbers have a tolerance."""
+    import jax
+
+    before = jax.config.values[UNOPTIMISED.lower()]
+    jax.config.update(UNOPTIMISED.lower(), True)
+    yield
+    jax.config.update(UNOPTIMISED.lower(), before)
+
+
+@pytest.fixture
+def memory_path(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder in memory, where there is room; else it is `tmp_path`.
+
+    For thousands of simulated disks: a real one spends twice their computing on what is deleted a moment later.
+    """
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 2**28:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="featcache-", dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ GROUPS = {
     "Search": ("similar", "SimilarPhotos"),
     "Labelling": ("suggest", "Suggestions"),
     "Pages": ("report", "Report", "explain", "Explanation"),
+    "Taking it away": ("export", "ExportedModel"),
     "Fine-tuning": ("finetune", "FineTuning", "plan_finetuning"),
     "scikit-learn": ("FeatureExtractor", "HeadClassifier", "HeadRegressor"),
     "Process": ("enable_compilation_cache",),

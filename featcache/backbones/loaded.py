@@ -215,14 +215,28 @@ class LoadedBackbone:
         transforms = transforms or self.transforms
         key = (tuple(layers), transforms, compute_dtype)
         return self.remembered(
-            key, lambda: _compile(self.graphdef, layers, transforms, jnp.dtype(compute_dtype))
+            key, lambda: _compile(self.uncompiled(layers, transforms=transforms, compute_dtype=compute_dtype))
         )
+
+    def uncompiled(
+        self,
+        layers: Sequence[Layer],
+        *,
+        transforms: Transforms | None = None,
+        compute_dtype: str = "float32",
+    ) -> Features:
+        """Return what `function` compiles, for other compilers: to normalise, run and pool is said here alone."""
+        return _features(self.graphdef, layers, transforms or self.transforms, jnp.dtype(compute_dtype))
 
     def remembered(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return the program of this network that `key` names; `make` compiles it when it is first asked for."""
         if key not in self._compiled:
             self._compiled[key] = make()
         return self._compiled[key]
+
+    def remembers(self, key: Hashable) -> bool:
+        """Return whether `remembered` has the program that `key` names, so that asking for it costs nothing."""
+        return key in self._compiled
 
 
 def network_input(images: jax.Array, transforms: Transforms) -> jax.Array:
@@ -232,16 +246,20 @@ def network_input(images: jax.Array, transforms: Transforms) -> jax.Array:
     return pixels.astype(jnp.float32) * scale + offset
 
 
-def _compile(graphdef: Any, layers: Sequence[Layer], transforms: Transforms, dtype: Any) -> Features:
+def _features(graphdef: Any, layers: Sequence[Layer], transforms: Transforms, dtype: Any) -> Features:
     # "highest" keeps float32 products float32 on GPUs and TPUs, whose default is TF32 or bfloat16.
     precision = "highest" if dtype == jnp.float32 else "default"
 
-    def features(state: Any, images: jax.Array) -> dict[str, jax.Array]:
+    def features(state: Any, images: jax.Array | np.ndarray) -> dict[str, jax.Array]:
         with jax.default_matmul_precision(precision):
-            x = network_input(images, transforms).astype(dtype)
+            x = network_input(jnp.asarray(images), transforms).astype(dtype)
             values = nnx.merge(graphdef, state)(x, taps=tuple({layer.stage for layer in layers}))
             return {str(layer): layer.apply(values[layer.stage]).astype(jnp.float32) for layer in layers}
 
+    return features
+
+
+def _compile(features: Features) -> Features:
     # Vectors as wide as the machine has (XLA prefers 256 bits), and one thread per call, because the schedule
     # runs one call per core: 0.80 of onnxruntime's speed instead of 0.62 on EfficientNet-Lite0 and two cores.
     options = cpu_options(xla_cpu_prefer_vector_width=512, xla_cpu_multi_thread_eigen=False)

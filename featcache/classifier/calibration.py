@@ -75,8 +75,8 @@ class Calibration:
         """The confidence below which a prediction is "unknown"; ``None`` if every prediction is accepted."""
         return self.rejection.threshold if self.rejection else None
 
-    def cooled(self, outputs: np.ndarray) -> np.ndarray:
-        """Return raw outputs of a head, float32 ``[N, C]``, divided by the temperature."""
+    def cooled(self, outputs: Any) -> Any:
+        """Return raw outputs of a head, float32 ``[N, C]`` of numpy or JAX, divided by the temperature."""
         return outputs / np.float32(self.temperature)
 
     def to_json(self) -> dict[str, Any]:

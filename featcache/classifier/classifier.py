@@ -5,9 +5,10 @@
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -287,6 +288,34 @@ class Classifier(ClassifierPlots, ClassifierScoring):
     def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:
         """Return what `predict` ranks, float32 ``[N, C]``; raises `ImageError` for a photo that cannot be read."""
         return self._averaging(tta).predict_proba(images)
+
+    # Elsewhere ----------------------------------------------------------------------------------------------
+
+    @checked_types()
+    def export(
+        self,
+        output: str | os.PathLike[str] | None = None,
+        *,
+        layer: str | Sequence[str] | None = None,
+        photos: Any = None,
+        web: str | os.PathLike[str] | None = None,
+        runtime: str | os.PathLike[str] | None = None,
+    ) -> Any:
+        """Write it as one file that runs without featcache and JAX; see `featcache.export`.
+
+        Parameters
+        ----------
+        output, layer, photos, web, runtime
+            As for `featcache.export`.
+
+        Returns
+        -------
+        featcache.ExportedModel
+            What was written, and the largest differences from JAX.
+        """
+        # The function lies above all of this; by its name, so that this package does not depend on that one.
+        export = import_module("featcache.exporting.export").export
+        return export(self, output, layer=layer, photos=photos, web=web, runtime=runtime)
 
     # On disk ------------------------------------------------------------------------------------------------
 

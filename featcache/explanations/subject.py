@@ -146,13 +146,9 @@ def _by_class(raw: np.ndarray, single: bool) -> np.ndarray:
 
 def _head_of(classifier: "Classifier", single: bool) -> HeadFunction | None:
     settings = classifier.settings
-    if settings.head in FITTED:
-        return HeadFunction(form_of(settings, classifier.parameters), classifier.parameters, single)
-    if settings.head == "prototype":
-        outputs = classifier.parameters["kernel"].shape[1]
-        form = HeadArchitecture("linear", outputs, unit_rows=settings.metric == "cosine")
-        return HeadFunction(form, classifier.parameters)
-    return None
+    if settings.head not in (*FITTED, "prototype"):
+        return None
+    return HeadFunction(form_of(settings, classifier.parameters), classifier.parameters, single)
 
 
 def of_backbone(predictor: "Predictor") -> Subject:

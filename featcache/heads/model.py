@@ -270,7 +270,13 @@ HEADS: Mapping[str, Head] = {
 
 
 def form_of(settings: Settings, parameters: Mapping[str, Any]) -> HeadArchitecture:
-    """Return the architecture of fitted parameters, as a classifier stores them, from them and their settings."""
+    """Return the architecture of fitted parameters, as a classifier stores them, from them and their settings.
+
+    A prototype head is a linear one: the class means are its kernel (see `featcache.heads.nearest.prototypes`).
+    """
+    if settings.head == "prototype":
+        outputs = int(parameters["kernel"].shape[1])
+        return HeadArchitecture("linear", outputs, unit_rows=settings.metric == "cosine")
     hidden = []
     while f"kernel_{len(hidden)}" in parameters:
         hidden.append(int(parameters[f"kernel_{len(hidden)}"].shape[1]))

@@ -133,7 +133,7 @@ def nearest_rows(
     own = query is None
     asked = train if query is None else query
     _require_features(train, asked, metric)
-    known = _remember(train, _factors(weight, len(train)) > 0, metric, at_least=1 + own)
+    known = remembered_rows(train, _factors(weight, len(train)) > 0, metric, at_least=1 + own)
     most = min(most, len(train))
     size = block_rows(memory, len(asked), *train.shape, most=most)
     for first in range(0, len(asked), size):
@@ -151,7 +151,7 @@ def nearest_rows(
         yield slice(first, start + size), closeness[new], np.asarray(rows)[new]
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """Training rows prepared for the search: `x` ``[M, D]``, `half` ``[M]``, and the centre that was subtracted.
 
     `half` is half the squared norm, 0 for cosine similarity, infinite for an absent row.
@@ -162,7 +162,8 @@ class _Known(NamedTuple):
     centre: np.ndarray | None
 
 
-def _remember(train: np.ndarray, counting: np.ndarray, metric: str, *, at_least: int) -> _Known:
+def remembered_rows(train: np.ndarray, counting: np.ndarray, metric: str, *, at_least: int) -> Known:
+    """Return training rows ``[M, D]`` as `largest` compares them; those that do not count are never found."""
     if counting.sum() < at_least:
         raise DataError(f"{counting.sum()} training rows are there; {at_least} or more are needed")
     _require_finite(train, "training rows", counting)
@@ -171,7 +172,7 @@ def _remember(train: np.ndarray, counting: np.ndarray, metric: str, *, at_least:
     x = _place(np.where(counting[:, None], train, 0.0), metric, centre)
     squares = np.einsum("nd,nd->n", x, x) if metric == "euclidean" else np.zeros(len(x))
     half = np.where(counting, squares / 2, np.inf).astype(np.float32)
-    return _Known(jnp.asarray(x), jnp.asarray(half), centre)
+    return Known(jnp.asarray(x), jnp.asarray(half), centre)
 
 
 def block_rows(memory: int, queries: int, rows: int, width: int, *, most: int) -> int:
@@ -185,10 +186,10 @@ def block_rows(memory: int, queries: int, rows: int, width: int, *, most: int) -
 
 @cache
 def _search() -> Any:
-    return jax.jit(_largest, static_argnums=(0, 1))
+    return jax.jit(largest, static_argnums=(0, 1))
 
 
-def _largest(
+def largest(
     most: int, own: bool, known: jax.Array, half: jax.Array, query: jax.Array, start: jax.Array
 ) -> list[jax.Array]:
     """Return the largest ``q·t − half`` of every query ``[B, D]`` over rows ``[M, D]``, and their row numbers."""

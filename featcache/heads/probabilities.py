@@ -1,7 +1,12 @@
-"""Convert labels to a head's targets, and its outputs to probabilities, in numpy.
+"""Convert labels to a head's targets, and its outputs to probabilities.
+
+In numpy; the outputs also in JAX (`xp` is `numpy` or `jax.numpy`), for a program that holds network and head.
 
 Labels are int ``[N]`` (multiclass), 0 and 1 in ``[N, C]`` (multilabel), or float ``[N, T]`` (regression).
 """
+
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -22,27 +27,30 @@ def targets_for(loss: str, labels: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(classes, dtype=np.float32)[labels]
 
 
-def class_probabilities(loss: str, outputs: np.ndarray, classes: int) -> np.ndarray:
+def class_probabilities(loss: str, outputs: Any, classes: int, xp: ModuleType = np) -> Any:
     """Return multiclass probabilities float32 ``[N, classes]`` from a head's outputs ``[N, C]``.
 
     A single sigmoid is the second class's probability; several, each class against the rest, are normalised to the
     sum 1, as scikit-learn does.
     """
-    read = softmax(outputs) if loss == "softmax" else sigmoid(outputs)
+    read = softmax(outputs, xp) if loss == "softmax" else sigmoid(outputs, xp)
     if loss == "softmax":
         return read
     if read.shape[1] == 1 and classes == 2:
-        return np.concatenate([1 - read, read], axis=1)
-    return read / np.maximum(read.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return xp.concatenate([1 - read, read], axis=1)
+    return read / xp.maximum(read.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: Any, xp: ModuleType = np) -> Any:
     """Return probabilities float32 ``[N, C]`` that sum to 1."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shifted = xp.exp(logits - logits.max(axis=1, keepdims=True))
     return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
+def sigmoid(logits: Any, xp: ModuleType = np) -> Any:
     """Return independent probabilities float32 ``[N, C]``."""
-    # 1 / (1 + exp(−z)) would overflow where z is far below 0.
-    return (0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float64)))).astype(np.float32)
+    # 1 / (1 + exp(−z)) would overflow where z is far below 0, and (1 + tanh(z / 2)) / 2 loses in JAX's float32 what
+    # `class_probabilities` divides by. With the exponential of −|z| neither happens.
+    wide = xp.asarray(logits, np.float64 if xp is np else np.float32)
+    small = xp.exp(-xp.abs(wide))
+    return (xp.where(wide < 0, small, 1.0) / (1 + small)).astype(np.float32)

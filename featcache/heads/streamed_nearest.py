@@ -4,6 +4,9 @@
 the rows: read, widened from float16, and multiplied while they are in the processor's cache.
 """
 
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 
 from featcache.errors import DataError, UsageError
@@ -105,9 +108,9 @@ def _products(query: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return query @ rows.T
 
 
-def one_vector(features: np.ndarray) -> np.ndarray:
+def one_vector(features: Any, xp: ModuleType = np) -> Any:
     """Return one vector for each image, float32 ``[N, D]``: the mean over the places of maps and tokens."""
-    flat = np.asarray(features, np.float32)
+    flat = xp.asarray(features, np.float32)
     return flat if flat.ndim == 2 else flat.reshape(len(flat), -1, flat.shape[-1]).mean(axis=1)
 
 

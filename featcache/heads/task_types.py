@@ -24,7 +24,8 @@ class TaskType:
     task
         One of `featcache.core.tasks.TASKS`.
     values
-        ``(loss, raw outputs [N, C], number of classes)`` to probabilities or numbers float32 ``[N, T]``.
+        ``(loss, raw outputs [N, C], number of classes)`` to probabilities or numbers float32 ``[N, T]``; with
+        ``jax.numpy`` as a fourth argument in JAX.
     to_raw
         Inverse of `values`: values float64 ``[N, T]`` to raw outputs float32, and the loss by which these give the
         values again.
@@ -36,7 +37,7 @@ class TaskType:
     """
 
     task: str
-    values: Callable[[str, np.ndarray, int], np.ndarray]
+    values: Callable[..., Any]
     to_raw: Callable[[np.ndarray], tuple[np.ndarray, str]]
     score: Callable[..., Any]
     evaluate: Callable[..., Any]
@@ -103,7 +104,7 @@ _ALL = (
     TaskType(MULTICLASS, class_probabilities, _logarithms, _score_classes, evaluate, HEADS, CLASS_LOSSES),
     TaskType(
         MULTILABEL,
-        lambda loss, raw, classes: sigmoid(raw),
+        lambda loss, raw, classes, xp=np: sigmoid(raw, xp),
         _log_odds,
         _score_answers,
         evaluate_multilabel,
@@ -112,7 +113,7 @@ _ALL = (
     ),
     TaskType(
         REGRESSION,
-        lambda loss, raw, classes: np.asarray(raw, np.float32),
+        lambda loss, raw, classes, xp=np: xp.asarray(raw, np.float32),
         _to_float32,
         _score_numbers,
         evaluate_regression,

@@ -54,6 +54,7 @@ WRITERS = {
     "sweep": Case(f"sweep inputs/features.h5 -o disk/new {QUICK}", WITH_OUTPUT),
     "sweep again": Case(f"sweep inputs/features.h5 -o disk/sweep {QUICK}", WITH_OUTPUT),
     "finetune": Case("finetune inputs/tiny inputs/tiny-photos -o disk/new --epochs 1", WITH_OUTPUT),
+    "export": Case("export inputs/tiny -o disk/m.onnx", ", or name another file"),
     "cache export npz": Case("cache export inputs/features.h5 disk/f.npz", ", or name another file"),
     "cache export parquet": Case("cache export inputs/features.h5 disk/f.parquet", ", or name another file"),
     "cache repair": Case("cache repair disk/damaged.h5", works_when_full=True),

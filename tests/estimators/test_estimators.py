@@ -65,6 +65,7 @@ def test_scikit_learns_checks(estimator, check):
 
 # Each compiles a dozen shapes for some seconds: the default run has these heads in the tests below.
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled_in_haste")
 @parametrize_with_checks(
     [
         HeadClassifier(**FEW),

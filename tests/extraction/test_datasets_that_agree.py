@@ -74,6 +74,7 @@ QUICK = [case for case in EVERY if case.source not in ("tfds", "parquet", "arrow
 
 @pytest.fixture(autouse=True)
 def _trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nothing here has to survive a power cut
     monkeypatch.setattr(file_state, "_TICK_NS", 0)  # no file is written to twice within a tick here
     monkeypatch.setattr(
         content_hashes, "_sample", lambda known, location: [row for row in SAME if row in known]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.power_cuts import cuts_wanted
 from helpers.recording import Call, Disk, Op, lay_down, record
 from helpers.small_caches import Small, small
 
@@ -55,10 +56,10 @@ def recorded(tmp_path_factory):
 
 
 @pytest.fixture
-def target(tmp_path, monkeypatch):
+def target(memory_path, monkeypatch):
     # Of thousands of files nobody will miss, none has to survive a power cut of this machine.
     monkeypatch.setattr(cache_files.os, "fsync", lambda descriptor: None)
-    return tmp_path / "folder" / "a.h5"
+    return memory_path / "folder" / "a.h5"
 
 
 def right_rows(target: Path, writer: CacheWriter | None) -> np.ndarray:
@@ -145,8 +146,11 @@ def test_a_kill_after_any_system_call(recorded, target):
     assert most == set(range(26))
 
 
+# A header or rows that nobody checks show in one cut of five, a file that has its name before its bytes are on the disk
+# in one of fifteen: what shows in one of a hundred is missed by 1,000 cuts once in 20,000 times.
 @pytest.mark.parametrize(
-    "cuts", [220, pytest.param(4000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+    "cuts",
+    [220, pytest.param(cuts_wanted(1000), marks=[pytest.mark.slow, pytest.mark.timeout(1200)], id="many")],
 )
 def test_a_power_cut_at_any_moment(cuts, recorded, target):
     before, calls, under = recorded

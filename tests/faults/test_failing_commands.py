@@ -20,8 +20,6 @@ POINTS = os.environ.get("FEATCACHE_TEST_FAILING_CALLS", "")
 
 PROGRAM = "from helpers.failing_commands import main; main()"
 
-QUICK = ["extract again", "train-head again", "sweep", "export npz again", "repair", "rm", "gc"]
-
 FORKED = {
     "JAX_PLATFORMS": "cpu",
     # What is compiled runs in a forked child if it needs no thread of XLA's.
@@ -30,9 +28,9 @@ FORKED = {
 }
 
 
-def reports(folder: Path, *, points: int | None, scenarios: list[str] | None = None) -> list[dict[str, Any]]:
+def reports(folder: Path, *, points: int | None) -> list[dict[str, Any]]:
     """Let some calls of commands fail; return how many were tried of each command, and what was wrong."""
-    asked = {"scenarios": scenarios, "faults": None, "points": points, "seed": 0}
+    asked = {"scenarios": None, "faults": None, "points": points, "seed": 0}
     inputs, work, scratch = (str(folder / name) for name in ("inputs", "work", "scratch"))
     output = preloaded(
         PROGRAM,
@@ -50,11 +48,6 @@ def require_nothing_wrong(found: list[dict[str, Any]], scenarios: list[str]) -> 
     for report in found:
         assert not report["wrong"], (report["scenario"], report["wrong"])
         assert report["tried"]
-
-
-@pytest.mark.slow
-def test_a_few_calls_of_each_command_that_compiles_no_network(tmp_path):
-    require_nothing_wrong(reports(tmp_path, points=2, scenarios=QUICK), QUICK)
 
 
 @pytest.mark.slow

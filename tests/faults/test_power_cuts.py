@@ -37,8 +37,8 @@ def _no_fsync(monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    return tmp_path / "after"
+def folder(memory_path) -> Path:
+    return memory_path / "after"
 
 
 def require_tidy(folder: Path, *names: str) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers.support import compiled_quickly
 from helpers.tiny_finetuning import SIZE, tiny_network
 
 from featcache.backbones import load
@@ -56,7 +57,7 @@ def whole_gradients(model: Model, values, images, labels) -> dict[str, jax.Array
     statistics = model.statistics()
     parameters = {name: jnp.asarray(v) for name, v in values.items() if name not in statistics}
     with jax.default_matmul_precision("highest"):
-        return jax.jit(jax.grad(loss))(parameters)
+        return jax.jit(jax.grad(loss), compiler_options=compiled_quickly())(parameters)
 
 
 CASES = [
@@ -68,6 +69,7 @@ CASES = [
 ]
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 @pytest.mark.parametrize(("name", "first", "last", "size"), CASES)
 def test_the_trained_part_has_the_whole_networks_gradient(name, first, last, size):
     layer = Layer(last, "avg")

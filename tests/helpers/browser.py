@@ -21,8 +21,8 @@ def missing(what: str) -> None:
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
-    """Start the browser, or skip where there is none."""
+def chromium(*arguments: str) -> Iterator[Any]:
+    """Start the browser with further arguments, or skip where there is none."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -32,7 +32,8 @@ def chromium() -> Iterator[Any]:
         missing("chromium is not installed: apt-get install chromium")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *arguments],
         )
         try:
             yield browser

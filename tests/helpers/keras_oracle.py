@@ -4,6 +4,7 @@ The original is built with ``weights=None``, all its tensors are overwritten, st
 in Keras' own file formats. Ours reads that file as it would a published one.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,10 @@ import pytest
 from flax import nnx
 
 from featcache.backbones import load
+from featcache.backbones.chain import Backbone
 from featcache.backbones.loaded import LoadedBackbone
+from featcache.backbones.registry import family_of, resolve
+from featcache.backbones.summary import summarise
 from featcache.errors import WeightsError
 from helpers.drawing import draw, images
 from helpers.support import compiled_quickly, keras, scaled_error
@@ -75,11 +79,16 @@ def initialised(by: Callable[[tuple[int, ...]], np.ndarray]) -> Iterator[None]:
         yield
 
 
+def untouched(case: KerasCase, size: tuple[int, int], *, top: bool = True) -> Any:
+    """Return the original as it is built: its kernels are zeros."""
+    keras().backend.clear_session()  # automatic names start from the beginning
+    with initialised(np.zeros):
+        return case.build(keras().applications, (*size, 3), top)
+
+
 def reference(case: KerasCase, size: tuple[int, int], *, top: bool = True) -> Any:
     """Return the original with every tensor drawn anew."""
-    keras().backend.clear_session()  # automatic names start from the beginning
-    with initialised(np.zeros):  # all of it is overwritten
-        model = case.build(keras().applications, (*size, 3), top)
+    model = untouched(case, size, top=top)
     for layer in model.layers:
         for variable in layer.weights:
             leaf = variable.path.rpartition("/")[2]
@@ -141,9 +150,8 @@ def run_keras(model: Any, x: np.ndarray, layers: Sequence[str]) -> dict[str, np.
     return dict(zip(layers, map(np.asarray, values), strict=True))
 
 
-def compared_points(case: KerasCase, model: Any, loaded: LoadedBackbone) -> dict[str, str]:
+def compared_points(case: KerasCase, model: Any, network: Backbone) -> dict[str, str]:
     """Return Keras' layers to our points: all whose name we know, and those that the case names."""
-    network = loaded.network
     known = {**dict(network.aliases), **{point: point for point in network.points}}
     names = [layer.name for layer in model.layers if layer.name not in case.other]
     return {name: known[name] for name in names if known.get(name) in network.points} | {
@@ -166,7 +174,7 @@ def assert_equals_keras(
     path = save(model, folder / f"{case.name}{suffix}")
     loaded = load(case.name, weights=path)
     path.unlink()
-    points = compared_points(case, model, loaded)
+    points = compared_points(case, model, loaded.network)
     x = images(*size)
     layers = tuple(points)
     expected = run_keras(model, case.raw(x), layers) if top else _last_outputs(case, size, layers)
@@ -181,9 +189,58 @@ def assert_equals_keras(
     return errors
 
 
+def assert_built_as_keras(case: KerasCase, size: tuple[int, int]) -> None:
+    """Compare the names and shapes of all tensors, and the shapes of all stages at one input size.
+
+    It computes nothing, and is for the sizes of a family between those that are compared by their numbers: they have
+    the same layers in another number and width, so that a wrong repeat, width, kernel or stride is a shape.
+    """
+    model, weights = untouched(case, size, top=False), resolve(case.name)
+    family = family_of(weights)
+    network, table = family.abstract(weights.config), family.key_tables[weights.layout](weights.config)
+    given = {
+        # ConvNeXt's LayerScale has one variable, to which Keras gives no name.
+        f"{layer.name}.{re.sub(r'^variable.*', 'gamma', variable.path.rpartition('/')[2])}": tuple(
+            variable.shape
+        )
+        for layer in model._flatten_layers(include_self=False)
+        if not list(layer._flatten_layers(include_self=False))
+        for variable in layer.weights
+    }
+    nothing = {name: np.broadcast_to(np.float32(0), shape) for name, shape in given.items()}
+    names, found = table.renumber(nothing), {}
+    for name, tensor in nothing.items():
+        if not table.ignores(name) and table.constant(name) is None:
+            translated = table.translate(names[name], tensor)
+            assert translated is not None, name
+            assert translated[0] not in found, name
+            found[translated[0]] = translated[1].shape
+    state = nnx.to_flat_state(nnx.state(network))
+    shapes = {".".join(map(str, path[1:])): leaf.shape for path, leaf in state}
+    beyond = {name for name in shapes if name.partition(".")[0] in ("logits", *case.uncovered)}
+    assert found == {name: shape for name, shape in shapes.items() if name not in beyond}
+
+    stages = summarise(network, size)
+    ours = {stage.name: stage.shape for stage in stages} | {
+        point: shape for stage in stages for point, shape in stage.points.items()
+    }
+    points = compared_points(case, model, network)
+    assert set(network.order) - {network.resolve(point) for point in points.values()} <= {
+        "logits",
+        *case.uncovered,
+    }
+    for layer, point in points.items():
+        assert tuple(model.get_layer(layer).output.shape[1:]) == ours[network.resolve(point)], layer
+
+
 def assert_mapping_is_strict(case: KerasCase, size: tuple[int, int], folder: Path) -> None:
     """Remove, add and reshape one tensor of a file: each is refused by name."""
-    model = reference(case, size, top=False)
+    model = untouched(case, size, top=False)
+    for layer in model.layers:
+        for variable in layer.weights:
+            fixed = case.constants.get(f"{layer.name}.{variable.path.rpartition('/')[2]}")
+            if fixed is not None:
+                variable.assign(np.reshape(fixed, variable.shape))
     path = save(model, folder / "good.h5")
     kernels = []
     with h5py.File(path) as file:

@@ -21,9 +21,9 @@ mark = ctypes.CDLL(None).mark
 """Of a program: where it writes, and how it promises that what it did is durable."""
 
 
-def cuts_wanted() -> int:
-    """Return how many power cuts a slow test replays: FEATCACHE_POWER_CUTS, 150 by default."""
-    return int(os.environ.get("FEATCACHE_POWER_CUTS", "150"))
+def cuts_wanted(usual: int = 150) -> int:
+    """Return how many power cuts a slow test replays: FEATCACHE_POWER_CUTS, or what is usual."""
+    return int(os.environ.get("FEATCACHE_POWER_CUTS", usual))
 
 
 FEW_AND_MANY = [80, pytest.param(None, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]

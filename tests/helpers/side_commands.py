@@ -49,6 +49,7 @@ READERS = {
     "predict": Reads("predict {} photos", "folder", CLASSIFIER, NO_CLASSIFIER),
     "similar": Reads("similar {} row:0", "file", CACHE, NO_CACHE),
     "explain": Reads("explain {} photos -o new.html", "folder", CLASSIFIER, NO_CLASSIFIER),
+    "export": Reads("export {} -o new.onnx", "folder", CLASSIFIER, NO_CLASSIFIER),
     "suggest": Reads("suggest {}", "file", CACHE, NO_CACHE),
     "report": Reads(
         "report {}", "file or folder", REPORTED, f"nothing at gone; expected {REPORTED}; check the name"
@@ -116,6 +117,8 @@ WRITERS = {
     "similar": Writes("similar a.h5 row:0 -o {}", "file", ("new.html",), ANOTHER, False),
     "similar --csv": Writes("similar a.h5 row:0 --csv {}", "file", ("new.csv",), ANOTHER, False),
     "explain": Writes("explain c photos -o {}", "file", ("new.html", "new.png"), ANOTHER, False),
+    "export": Writes("export c -o {}", "file", ("new.onnx", "new.stablehlo"), ANOTHER, False),
+    "export --web": Writes("export c --web {}", "folder", elsewhere="name another folder"),
     "suggest": Writes("suggest a.h5 --split all -o {}", "file", ("new.html",), ANOTHER, False),
     "suggest --csv": Writes("suggest a.h5 --split all --csv {}", "file", ("new.csv",), ANOTHER, False),
     "suggest --links": Writes(

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from featcache.cli.commands import demo
 from featcache.errors import MissingFileError
+from featcache.images import demo_photos
 
 ROOT = Path(__file__).resolve().parents[2]
 # The first that understands `license = "Apache-2.0"` beside `license-files`.
@@ -89,7 +89,7 @@ def test_a_wheel_can_be_built_from_the_sdist(built):
 
 def test_what_is_installed_finds_its_files_without_a_checkout(built, tmp_path):
     program = (
-        "import featcache, featcache.cli.commands.demo as demo, featcache.backbones.imagenet_classes as imagenet\n"
+        "import featcache, featcache.images.demo_photos as demo, featcache.backbones.imagenet_classes as imagenet\n"
         "print(featcache.__file__, demo.demo_dataset(), len(imagenet.class_names()), sep='\\n')"
     )
     done = subprocess.run(
@@ -109,11 +109,11 @@ def test_what_is_installed_finds_its_files_without_a_checkout(built, tmp_path):
 
 def test_a_demo_without_its_photos_says_where_they_were_looked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        demo, "__file__", str(tmp_path / "site" / "featcache" / "cli" / "commands" / "demo.py")
+        demo_photos, "__file__", str(tmp_path / "site" / "featcache" / "images" / "demo_photos.py")
     )
     text = (
         rf"neither at {tmp_path}/site/featcache/data/textures nor at {tmp_path}/site/data/textures, .*"
         "install featcache again, or run featcache extract on photos of your own"
     )
     with pytest.raises(MissingFileError, match=text):
-        demo.demo_dataset()
+        demo_photos.demo_dataset()

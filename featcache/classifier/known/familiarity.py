@@ -6,7 +6,9 @@ nearest, because one odd photo, such as a cat between flowers, makes all that lo
 `benchmarks/unknown.py` holds the measurement by which this was chosen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -115,3 +117,13 @@ def distance_to(sample: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         return np.zeros(0, np.float32)
     parts = nearest_rows(sample, vectors, most=NEIGHBOUR)
     return (1 - np.concatenate([near[:, -1] for _, near, _ in parts])).clip(0, 2).astype(np.float32)
+
+
+def distance_function(sample: np.ndarray) -> Callable[[Any], Any]:
+    """Return `Familiarity.distance` to a sample as a function of JAX arrays, float32 ``[N, …]`` to ``[N]``."""
+    import jax.numpy as jnp
+
+    from featcache.heads.traceable import nearness_function
+
+    near = nearness_function(sample, most=NEIGHBOUR)
+    return lambda features: jnp.clip(1 - near(one_vector(features, jnp))[0].min(axis=1), 0, 2)

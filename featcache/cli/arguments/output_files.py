@@ -1,13 +1,11 @@
 """Files that a command writes beside its text: of the kind asked for, and never in the place of what it reads."""
 
-import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from featcache.core.disk.names import FILE, FOLDER, kind_of, no_folder, require_free
-from featcache.core.disk.storage import storage_error
+from featcache.core.disk.names import FILE, require_free, require_its_folder
 from featcache.errors import UsageError
 
 _ANOTHER = "name another file"
@@ -41,7 +39,7 @@ def require_output(option: str, path: Path, endings: Sequence[str], inputs: Iter
             f"{option} {path}: it is there and does not end in {' or '.join(endings)}, so it may be something else; "
             f"remove it, or {_ANOTHER}"
         )
-    _require_its_folder(path)
+    require_its_folder(path, elsewhere=_ANOTHER)
     for name in inputs:
         for given in {name, name.split(":", 1)[-1].split("?", 1)[0]}:
             if _is_same(path, given):
@@ -72,17 +70,6 @@ def require_distinct(outputs: Mapping[str, Path | None]) -> None:
         first = options.setdefault(os.path.realpath(path), option)
         if first != option:
             raise UsageError(f"{first} and {option} both name {path}; give each a name of its own")
-
-
-def _require_its_folder(path: Path) -> None:
-    """Say before anything is computed that a file's folder is not there."""
-    try:
-        kind = kind_of(path.parent)
-    except OSError:  # what cannot be looked at may be written all the same
-        return
-    if kind != FOLDER:
-        number = errno.ENOTDIR if kind == FILE or no_folder(path.parent) else errno.ENOENT
-        raise storage_error(OSError(number, os.strerror(number)), path, elsewhere=_ANOTHER)
 
 
 def _is_same(path: Path, given: str) -> bool:

@@ -14,7 +14,7 @@ from featcache.cli.commands import predict as predict_command
 from featcache.cli.commands import train_head as train_head_command
 from featcache.cli.console import Console, Json, Quiet, Verbose
 from featcache.cli.terminal.drawings import Part
-from featcache.errors import MissingFileError
+from featcache.images.demo_photos import demo_dataset
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
@@ -91,25 +91,6 @@ class Demo:
     predictions: "list[Prediction]"
     folder: Path
     seconds: float
-
-
-def demo_dataset() -> Path:
-    """Return the folder of the textures: in the package if installed from a wheel, beside it in a checkout.
-
-    Raises
-    ------
-    MissingFileError
-        If neither exists.
-    """
-    package = Path(__file__).resolve().parents[2]
-    installed, checkout = (parent / "data" / "textures" for parent in (package, package.parent))
-    for folder in (installed, checkout):
-        if folder.is_dir():
-            return folder
-    raise MissingFileError(
-        f"the demo's photos are neither at {installed} nor at {checkout}, so this installation is incomplete; "
-        "install featcache again, or run featcache extract on photos of your own"
-    )
 
 
 def run_demo(

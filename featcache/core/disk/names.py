@@ -214,6 +214,17 @@ def require_free(path: Name, kind: str, *, elsewhere: str, error: type[Featcache
         raise error(f"output {path} is {found}, expected {kind} or nothing; {elsewhere}")
 
 
+def require_its_folder(path: Path, *, elsewhere: str) -> None:
+    """Say before anything is computed for a file that its folder is not there; raises `StorageError`."""
+    try:
+        kind = kind_of(path.parent)
+    except OSError:  # what cannot be looked at may be written all the same
+        return
+    if kind != FOLDER:
+        number = errno.ENOTDIR if kind == FILE or no_folder(path.parent) else errno.ENOENT
+        raise storage_error(OSError(number, os.strerror(number)), path, elsewhere=elsewhere)
+
+
 # ---- opening
 
 

@@ -7,7 +7,14 @@ import pytest
 from helpers.drawing import images
 from helpers.golden import assert_equals_golden, difference, kept, loaded_from_file
 from helpers.golden import assert_mapping_is_strict as assert_torch_mapping_is_strict
-from helpers.keras_oracle import TOLERANCE, KerasCase, assert_equals_keras, assert_mapping_is_strict, run_ours
+from helpers.keras_oracle import (
+    TOLERANCE,
+    KerasCase,
+    assert_built_as_keras,
+    assert_equals_keras,
+    assert_mapping_is_strict,
+    run_ours,
+)
 from helpers.support import keras
 
 from featcache.images.transforms import IMAGENET_MEAN, IMAGENET_STD
@@ -36,7 +43,7 @@ def _keras(applications: Any, shape: tuple[int, int, int], top: bool, size: str)
         )
 
 
-TINY, *LARGER = (
+TINY, SMALL, BASE, LARGE, XLARGE = (
     KerasCase(
         f"convnext_{size.lower()}.keras_in1k",
         lambda applications, shape, top, size=size: _keras(applications, shape, top, size),
@@ -59,9 +66,14 @@ def test_tiny_equals_keras_at_its_own_size(suffix, top, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", LARGER, ids=lambda case: case.name)
-def test_larger_ones_equal_keras(case, tmp_path):
-    assert_equals_keras(case, (45, 70), tmp_path, suffix=".h5", top=False)
+def test_a_deeper_and_wider_one_equals_keras(tmp_path):
+    assert_equals_keras(BASE, (45, 70), tmp_path, suffix=".h5", top=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [SMALL, LARGE, XLARGE], ids=lambda case: case.name)
+def test_others_have_the_shapes_of_keras(case):
+    assert_built_as_keras(case, (45, 70))
 
 
 # torchvision and timm keep two axes of length 1 at the pooled map.

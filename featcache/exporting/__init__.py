@@ -1,0 +1,1 @@
+"""Classifiers and backbones written for elsewhere, with their preprocessing inside."""
