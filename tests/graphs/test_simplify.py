@@ -160,7 +160,7 @@ KEPT: dict[str, Case] = {
     ),
     "zeros around the largest": (
         lambda x: windows(padded(x, 1, 0), "largest", 3, "VALID"),
-        {"Transpose": 2, "Pad": 1, "MaxPool": 1},
+        {"Transpose": 2, "Pad": 1, "Max": 1, "MaxPool": 1},  # see simplify/paddings.py
     ),
     "a pad larger than the windows": (
         lambda x: windows(padded(x, 2, 2, -np.inf), "largest", 2, "VALID"),
