@@ -9,6 +9,7 @@ from typing import Any
 from featcache.core.disk.storage import amount
 from featcache.core.display import html_table
 from featcache.exporting.parity import Parity
+from featcache.exporting.quantisation_cost import QuantisationCost
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +38,8 @@ class ExportedModel:
         What else a user has to know, in sentences.
     web
         The folder of the page, if one was written.
+    cost
+        What eight bits cost and gain; ``None`` of other models. Then `parity` is that of the model before.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class ExportedModel:
     parity: Parity
     notes: tuple[str, ...] = field(default=())
     web: Path | None = None
+    cost: QuantisationCost | None = None
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)
@@ -70,7 +74,8 @@ class ExportedModel:
             ("model", self.words),
             ("takes", f"images uint8 N×{height}×{width}×3, resized and cropped, not normalised"),
             ("gives", shapes),
-            ("checked", str(self.parity)),
+            ("checked" if self.cost is None else "before", str(self.parity)),
+            *(() if self.cost is None else self.cost.rows()),
         ]
         if beside:
             rows.append(("beside it", beside))
@@ -100,5 +105,6 @@ class ExportedModel:
                 "differences": dict(self.parity.differences),
                 "undecided": self.parity.undecided,
             },
+            "cost": None if self.cost is None else self.cost.to_json(),
             "notes": list(self.notes),
         }
