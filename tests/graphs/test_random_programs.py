@@ -154,7 +154,7 @@ STEPS: tuple[st.SearchStrategy[Step], ...] = (
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
     steps=st.lists(st.one_of(*STEPS), min_size=1, max_size=8),
     shape=st.sampled_from([(6, 5, 4), (4, 4, 1), (8, 6), (7,), (5, 6, 3)]),
