@@ -29,6 +29,7 @@ def test_the_engine_is_told(cli):
     assert (again["computed"], again["engine"]) == (0, "")
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "command", [("evaluate", "head"), ("evaluate", "head", "a.h5"), ("predict", "head", "a.h5")]
 )

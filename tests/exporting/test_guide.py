@@ -83,6 +83,7 @@ def tiny(tmp_path_factory):
         yield tiny_classifier(tiny_network(), photos, head="ridge"), sorted(photos.glob("test/*/*"))
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(("name", "ending"), [("classify.py", "onnx"), ("run.py", "stablehlo")])
 def test_the_programs_name_the_classes_that_predict_names(tiny, tmp_path, name, ending):
     classifier, photos = tiny

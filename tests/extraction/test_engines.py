@@ -280,7 +280,7 @@ def test_predictions_of_both(network, photos):
 @pytest.mark.filterwarnings("ignore::featcache.errors.FeatcacheWarning")  # few photos: no calibration
 def test_a_classifier_is_scored_and_asked_with_either(run, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
-    classifier = train_head(run(layers=LAYERS[1:]).path, epochs=1, output=None)
+    classifier = train_head(run(layers=LAYERS[1:]).path, head="ridge", output=None)
     others = photo_folder(tmp_path / "others", {"cat/new": 3, "dog/new": 3})
     scores = classifier.evaluate(str(others), engine="onnxruntime")
     (made,) = (tmp_path / "home" / "caches").glob("*.h5")
