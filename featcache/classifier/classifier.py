@@ -298,6 +298,8 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         *,
         layer: str | Sequence[str] | None = None,
         photos: Any = None,
+        float16: bool = False,
+        int8: bool = False,
         web: str | os.PathLike[str] | None = None,
         runtime: str | os.PathLike[str] | None = None,
     ) -> Any:
@@ -305,7 +307,7 @@ class Classifier(ClassifierPlots, ClassifierScoring):
 
         Parameters
         ----------
-        output, layer, photos, web, runtime
+        output, layer, photos, float16, int8, web, runtime
             As for `featcache.export`.
 
         Returns
@@ -315,7 +317,9 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         """
         # The function lies above all of this; by its name, so that this package does not depend on that one.
         export = import_module("featcache.exporting.export").export
-        return export(self, output, layer=layer, photos=photos, web=web, runtime=runtime)
+        return export(
+            self, output, layer=layer, photos=photos, float16=float16, int8=int8, web=web, runtime=runtime
+        )
 
     # On disk ------------------------------------------------------------------------------------------------
 

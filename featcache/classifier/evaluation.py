@@ -237,7 +237,7 @@ def score_rows(
     if tta:
         require_several(cache, classifier.layer)
     asked, why = rows_to_score(classifier, cache, split)
-    selection = _selection(classifier)
+    selection = split_of(classifier)
     rows, left_out = rows_kept(
         classifier, cache, asked, exclude, order=slice_order(cache, selection), remembered=selection.exclude
     )
@@ -248,7 +248,7 @@ def score_rows(
         split=asked,
         rows=rows,
         values=classifier.values(features, tta=tta),
-        labels=_own_labels(classifier, cache, cache.known[rows]),
+        labels=own_labels(classifier, cache, cache.known[rows]),
         note=described(cache, asked, why, left_out),
         views=cache.layers[classifier.layer].views if tta else 1,
         unlike=None if judge.farthest is None else judge.distances(features)[1],
@@ -272,7 +272,7 @@ def evaluation_of(classifier: "Classifier", scored: ScoredRows) -> ClassifierEva
     return ClassifierEvaluation(**vars(scores), rejection=kept, views=scored.views, images=images, **told)
 
 
-def _selection(classifier: "Classifier") -> SplitSpec:
+def split_of(classifier: "Classifier") -> SplitSpec:
     """Return the request for the rows that trained, validated and tested a classifier."""
     own = classifier.settings
     return SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
@@ -316,7 +316,7 @@ def require_same_features(
     )
 
 
-def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarray) -> np.ndarray:
+def own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarray) -> np.ndarray:
     """Translate a cache's labels or targets to a classifier's, by name."""
     known, asked = cache.classes, classifier.classes
     if cache.task != classifier.task:

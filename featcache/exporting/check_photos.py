@@ -86,7 +86,7 @@ def _given(transforms: Transforms, given: Any) -> CheckPhotos:
     reasons: list[str] = []
 
     def read() -> Iterator[tuple[str, np.ndarray] | None]:
-        for photo in _spread(photos, MOST_GIVEN):
+        for photo in spread(photos, MOST_GIVEN):
             try:
                 yield photo.id, photo.prepare(transforms, PLAIN)
             except ImageError as error:
@@ -110,7 +110,7 @@ def _of_training(classifier: "Classifier", transforms: Transforms) -> Iterator[t
     )
     if photos.read is None:
         return
-    for row in _spread(cache.rows_of(), MOST):
+    for row in spread(cache.rows_of(), MOST):
         try:
             yield cache.ids[row], prepare(photos.read(cache.ids[row]), transforms)
         except (ImageError, OSError):
@@ -123,11 +123,11 @@ def _there(transforms: Transforms) -> CheckPhotos:
     found = [(f"probe image {number}", image) for number, image in enumerate(probes, start=1)]
     with suppress(FeatcacheError, OSError):
         files = sorted(path for path in demo_dataset().glob("test/*/*") if path.is_file())
-        found += [(path.name, prepare(path.read_bytes(), transforms)) for path in _spread(files, DEMO)]
+        found += [(path.name, prepare(path.read_bytes(), transforms)) for path in spread(files, DEMO)]
     return _of(found, f"{counted(len(found), 'image')} that come with featcache")
 
 
-def _spread(items: Any, most: int) -> list[Any]:
+def spread(items: Any, most: int) -> list[Any]:
     """Return `most` items at most, evenly spread: a folder's first photos are all of one class."""
     chosen = np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)
     return [items[number] for number in chosen]

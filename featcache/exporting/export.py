@@ -13,7 +13,9 @@ from featcache.core.classifier_folder import is_classifier
 from featcache.errors import MissingFileError, UnknownNameError, UsageError
 from featcache.exporting.check_photos import check_photos
 from featcache.exporting.description import metadata, preprocessing
+from featcache.exporting.fewer_bits import FLOAT16, INT8, asked_for, eight_bits, half, photos_apart
 from featcache.exporting.files import ONNX, STABLEHLO, require_places, write_model
+from featcache.exporting.onnx_file import onnx_of, onnx_run
 from featcache.exporting.parity import Run, compare, tolerance_of
 from featcache.exporting.program import Program, layers_of_classifier, of_backbone, of_classifier
 from featcache.exporting.result import ExportedModel
@@ -32,6 +34,8 @@ def export(
     layer: str | Sequence[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     photos: Any = None,
+    float16: bool = False,
+    int8: bool = False,
     web: str | os.PathLike[str] | None = None,
     runtime: str | os.PathLike[str] | None = None,
 ) -> ExportedModel:
@@ -56,6 +60,13 @@ def export(
     photos
         Photos to compare on, as for `featcache.Classifier.predict`; by default those that the classifier was trained
         with, as far as they are still there, else some that come with featcache.
+    float16
+        Compute in half precision: half the size, and about twice as fast on GPUs, phones and in browsers (WebGPU); on a
+        CPU it is slower. Judged on the photos that the model is compared on.
+    int8
+        Compute in eight bits: a third to a quarter of the size, and 1.5 to 3 times as fast on a CPU. Ranges of values
+        are measured on half of `photos`, and the others judge; by default on training photos, and the test photos
+        judge. A model that does not say the same for nine of ten of these is not written.
     web
         Also write a folder with a page that classifies photos in a browser, and all that it needs.
     runtime
@@ -86,24 +97,36 @@ def export(
     page = None if web is None else Path(web)
     path = None if output is None and page is not None else Path(output or DEFAULT)
     ending = require_places(path, page)
+    dtype = asked_for(float16=float16, int8=int8, ending=ending)
     program, classifier = program_of(model, layer, weights)
     document = preprocessing(program, DEFAULT if path is None else path.name)
     content, run, kind = _FORMATS[ending](program, document)
     compared_on = check_photos(program.transforms, given=photos, classifier=classifier)
     parity = compare(program, run, compared_on, tolerance_of(program), kind=kind.split(",")[0].split(" ")[0])
+    cost = None
+    if dtype == FLOAT16:
+        content, cost = half(content, compared_on)
+        parity = compare(
+            program, onnx_run(content), compared_on, tolerance_of(program, FLOAT16), kind="float16 ONNX"
+        )
+    elif dtype == INT8:
+        content, cost = eight_bits(
+            content, photos_apart(program.transforms, given=photos, classifier=classifier)
+        )
     shapes = {name: value.shape[1:] for name, value in run(compared_on.images[:1]).items()}
     written = () if page is None else tuple(_write_page(page, content, document, runtime))
     written = (() if path is None else write_model(path, content, document)) + written
     return ExportedModel(
         path=path or Path(web or "") / DEFAULT,
         words=program.words,
-        kind=kind,
+        kind=kind if cost is None else f"{kind}, {dtype}",
         size=len(content),
         input_size=program.transforms.input_size,
         outputs=shapes,
         written=written,
         parity=parity,
         web=page,
+        cost=cost,
         notes=program.notes,
     )
 
@@ -169,7 +192,6 @@ def _why_no_backbone(name: str) -> str:
 
 
 def _as_onnx(program: Program, document: Mapping[str, Any]) -> tuple[bytes, Run, str]:
-    from featcache.exporting.onnx_file import onnx_of, onnx_run
     from featcache.graphs.convert import OPSET
 
     content = onnx_of(program, metadata(program, dict(document))).SerializeToString()

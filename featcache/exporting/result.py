@@ -9,6 +9,7 @@ from typing import Any
 from featcache.core.disk.storage import amount
 from featcache.core.display import html_table
 from featcache.exporting.parity import Parity
+from featcache.exporting.quantisation_cost import QuantisationCost
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,6 +34,8 @@ class ExportedModel:
         All files: the model first, then those beside it.
     parity
         How far its outputs are from JAX's.
+    cost
+        What fewer bits cost and gain, where they were asked for.
     notes
         What else a user has to know, in sentences.
     web
@@ -47,6 +50,7 @@ class ExportedModel:
     outputs: Mapping[str, tuple[int, ...]]
     written: tuple[Path, ...]
     parity: Parity
+    cost: QuantisationCost | None = None
     notes: tuple[str, ...] = field(default=())
     web: Path | None = None
 
@@ -70,7 +74,7 @@ class ExportedModel:
             ("model", self.words),
             ("takes", f"images uint8 N×{height}×{width}×3, resized and cropped, not normalised"),
             ("gives", shapes),
-            ("checked", str(self.parity)),
+            ("checked", f"{'before, ' if self.kind.endswith('int8') else ''}{self.parity}"),
         ]
         if beside:
             rows.append(("beside it", beside))
@@ -81,6 +85,8 @@ class ExportedModel:
             rows.append(
                 ("votes", f"of {self.parity.undecided} of them hang on rounding, and were not compared")
             )
+        if self.cost is not None:
+            rows += self.cost.rows()
         return rows + [("note", note) for note in self.notes]
 
     def to_json(self) -> dict[str, Any]:
@@ -100,5 +106,6 @@ class ExportedModel:
                 "differences": dict(self.parity.differences),
                 "undecided": self.parity.undecided,
             },
+            "cost": None if self.cost is None else self.cost.to_json(),
             "notes": list(self.notes),
         }
