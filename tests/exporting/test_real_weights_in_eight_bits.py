@@ -34,20 +34,20 @@ def test_real_networks_keep_their_answers(name):
     layers, cats = network.layers(["pool"]), SHARED / "data" / "cats_vs_dogs"
     train, test = (
         np.concatenate([pictures(cats / split / each, count, network.transforms) for each in ("cat", "dog")])
-        for split, count in (("train", 40), ("test", 30))
+        for split, count in (("train", 40), ("test", 20))
     )
-    labels = np.repeat([0, 1], 30)
+    labels = np.repeat([0, 1], 20)
     run = network.function(layers)
     x = np.concatenate([np.asarray(run(network.state, part)["pool"]) for part in np.split(train, 20)])
     # Ridge on ±1: w = (XᵀX + λI)⁻¹ Xᵀy, of as many equations as there are photos.
     y = np.repeat([-1.0, 1.0], 40)
     w = (x.T @ np.linalg.solve(x @ x.T + 100 * np.eye(len(x)), y)).astype(np.float32)
+    both = 4 * np.stack([-w, w], axis=-1)
     features_of = network.uncompiled(layers)
 
     def function(images):
         features = features_of(network.state, images)["pool"]
-        score = 4 * features @ w
-        logits = jax.numpy.stack([-score, score], axis=-1)
+        logits = features @ both
         return {"probabilities": jax.nn.softmax(logits), "logits": logits, "features": features}
 
     model = onnx_model(function, {"images": ((*network.transforms.input_size, 3), np.uint8)})
@@ -56,11 +56,11 @@ def test_real_networks_keep_their_answers(name):
     # 11 bits a number through 50 layers; measured below 0.01.
     assert half.largest_difference < 0.03
     assert half.sizes[1] < 0.52 * half.sizes[0]
-    small = to_int8(model, train[::2])
-    cost = quantisation_cost(model, small, list(test), labels=labels, calibration=train[::2])
+    small = to_int8(model, train[::4])
+    cost = quantisation_cost(model, small, list(test), labels=labels, calibration=train[::4])
     require_agreement(cost)
-    # Measured: none or one of 60 photos changes its class; a scale for a whole layer changes five.
-    assert cost.agreement >= 57 / 60
+    # Measured: no photo of 40 changes its class.
+    assert cost.agreement >= 38 / 40
     assert cost.accuracy is not None
-    assert cost.accuracy[1] >= cost.accuracy[0] - 3 / 60
+    assert cost.accuracy[1] >= cost.accuracy[0] - 2 / 40
     assert cost.sizes[1] < 0.35 * cost.sizes[0]
