@@ -59,7 +59,7 @@ def test_real_networks_keep_their_answers(name):
     small = to_int8(model, train[::4])
     cost = quantisation_cost(model, small, list(test), labels=labels, calibration=train[::4])
     require_agreement(cost)
-    # Measured: no photo of 40 changes its class.
+    # A photo or two between the classes may change sides.
     assert cost.agreement >= 38 / 40
     assert cost.accuracy is not None
     assert cost.accuracy[1] >= cost.accuracy[0] - 2 / 40
