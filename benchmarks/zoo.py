@@ -66,6 +66,7 @@ def featcache_runner(name: str) -> tuple[Runner, tuple[int, int]]:
             lambda row: image,
             lambda x: function(network.state, x),
             batch_size=CPU_MICRO_BATCH,
+            most=CPU_MICRO_BATCH,
             workers=default_workers(),
         )
         done = sum(len(chunk.rows) for chunk in chunks)

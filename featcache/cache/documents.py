@@ -75,6 +75,7 @@ PROVENANCE = Record(
         "created": Text(),
         "host": Text(),
         "device": Text(),
+        "engine": Text(),
         "versions": Table(Text()),
         "probes": Maybe(Table(Items(Items(Number(-1e39, 1e39))))),
     },

@@ -28,6 +28,7 @@ from featcache.core.classifier_folder import BACKBONE, DOCUMENT, TENSORS, write_
 from featcache.core.identity import LayerIdentity
 from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import UsageError
+from featcache.extraction.engines import AUTO
 from featcache.heads.fitted_head import FittedHead
 from featcache.heads.settings import Settings, loss_of
 from featcache.heads.task_types import TASK_TYPES
@@ -230,6 +231,7 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         neighbours: int = 0,
         known_share: float | None = None,
         set_level: float | None = None,
+        engine: str = AUTO,
     ) -> "list[Any]":
         """Classify photos.
 
@@ -253,6 +255,8 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         set_level
             Also give the smallest set of classes that holds the right one in this share of photos, such as 0.95
             (split conformal prediction); see `featcache.classifier.known.conformal`.
+        engine
+            What runs the network: ``"auto"``, ``"jax"`` or ``"onnxruntime"``; see `featcache.extract`.
 
         Returns
         -------
@@ -265,7 +269,7 @@ class Classifier(ClassifierPlots, ClassifierScoring):
             If too few photos were held out for what was asked.
         """
         asked = {"neighbours": neighbours, "known_share": known_share, "set_level": set_level}
-        return list(self.stream(images, top=top, tta=tta, **asked))
+        return list(self.stream(images, top=top, tta=tta, engine=engine, **asked))
 
     @checked_types()
     def stream(
@@ -277,17 +281,18 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         neighbours: int = 0,
         known_share: float | None = None,
         set_level: float | None = None,
+        engine: str = AUTO,
     ) -> Iterator[Any]:
         """Return an iterator over what `predict` returns, each batch as soon as it is computed."""
         from featcache.classifier.streaming import stream_predictions
 
         asked = {"neighbours": neighbours, "known_share": known_share, "set_level": set_level}
-        return stream_predictions(self, images, top=top, tta=tta, **asked)
+        return stream_predictions(self, images, top=top, tta=tta, engine=engine, **asked)
 
     @checked_types()
-    def predict_proba(self, images: Any, *, tta: bool | None = None) -> np.ndarray:
+    def predict_proba(self, images: Any, *, tta: bool | None = None, engine: str = AUTO) -> np.ndarray:
         """Return what `predict` ranks, float32 ``[N, C]``; raises `ImageError` for a photo that cannot be read."""
-        return self._averaging(tta).predict_proba(images)
+        return self._averaging(tta).predict_proba(images, engine=engine)
 
     # Elsewhere ----------------------------------------------------------------------------------------------
 
@@ -317,9 +322,8 @@ class Classifier(ClassifierPlots, ClassifierScoring):
         """
         # The function lies above all of this; by its name, so that this package does not depend on that one.
         export = import_module("featcache.exporting.export").export
-        return export(
-            self, output, layer=layer, photos=photos, float16=float16, int8=int8, web=web, runtime=runtime
-        )
+        asked = {"layer": layer, "photos": photos, "float16": float16, "int8": int8, "web": web}
+        return export(self, output, runtime=runtime, **asked)
 
     # On disk ------------------------------------------------------------------------------------------------
 

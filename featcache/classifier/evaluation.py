@@ -29,6 +29,7 @@ from featcache.core.identity import differences, first_of
 from featcache.core.tasks import MULTICLASS, TASK_NAMES, require_labels
 from featcache.datasets.exclude_list import ExcludeGiven
 from featcache.errors import IdentityError, UsageError
+from featcache.extraction.engines import AUTO
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
 from featcache.metrics.retrieval import RetrievalScores, with_retrieval
@@ -126,6 +127,7 @@ class ClassifierScoring:
         exclude: ExcludeGiven = None,
         allow_empty_classes: bool = False,
         retrieval: bool = False,
+        engine: str = AUTO,
         on_progress: "OnProgress | None" = None,
     ) -> ClassifierEvaluation | Any:
         """Score the classifier on labelled photos, whose features are computed where no cache has them.
@@ -148,6 +150,8 @@ class ClassifierScoring:
             Whether to score a folder in which no picture of a class can be read, without that class.
         retrieval
             Whether to score the features as a search, too; see `featcache.metrics.retrieval.RetrievalScores`.
+        engine
+            What runs the network on photos: ``"auto"``, ``"jax"`` or ``"onnxruntime"``; see `featcache.extract`.
         on_progress
             Called with a `featcache.core.progress.Progress` as features are computed.
 
@@ -177,6 +181,7 @@ class ClassifierScoring:
             predictor=lambda: own._averaging(averaged),
             allow_empty_classes=allow_empty_classes,
             retrieval=retrieval,
+            engine=engine,
             on_progress=on_progress,
         )
 
@@ -191,13 +196,19 @@ def evaluate_classifier(
     exclude: ExcludeGiven = None,
     allow_empty_classes: bool = False,
     retrieval: bool = False,
+    engine: str = AUTO,
     on_progress: "OnProgress | None" = None,
 ) -> ClassifierEvaluation | Any:
     """Score a classifier on photos; see `featcache.classifier.classifier.Classifier.evaluate`."""
     if retrieval:
         require_searchable(classifier)
     opened = features_of(
-        classifier, photos, predictor, allow_empty_classes=allow_empty_classes, on_progress=on_progress
+        classifier,
+        photos,
+        predictor,
+        allow_empty_classes=allow_empty_classes,
+        engine=engine,
+        on_progress=on_progress,
     )
     scored = score_rows(classifier, opened, split, tta=tta, exclude=exclude)
     scores = evaluation_of(classifier, scored)
@@ -237,7 +248,7 @@ def score_rows(
     if tta:
         require_several(cache, classifier.layer)
     asked, why = rows_to_score(classifier, cache, split)
-    selection = split_of(classifier)
+    selection = _selection(classifier)
     rows, left_out = rows_kept(
         classifier, cache, asked, exclude, order=slice_order(cache, selection), remembered=selection.exclude
     )
@@ -248,7 +259,7 @@ def score_rows(
         split=asked,
         rows=rows,
         values=classifier.values(features, tta=tta),
-        labels=own_labels(classifier, cache, cache.known[rows]),
+        labels=_own_labels(classifier, cache, cache.known[rows]),
         note=described(cache, asked, why, left_out),
         views=cache.layers[classifier.layer].views if tta else 1,
         unlike=None if judge.farthest is None else judge.distances(features)[1],
@@ -272,7 +283,7 @@ def evaluation_of(classifier: "Classifier", scored: ScoredRows) -> ClassifierEva
     return ClassifierEvaluation(**vars(scores), rejection=kept, views=scored.views, images=images, **told)
 
 
-def split_of(classifier: "Classifier") -> SplitSpec:
+def _selection(classifier: "Classifier") -> SplitSpec:
     """Return the request for the rows that trained, validated and tested a classifier."""
     own = classifier.settings
     return SplitSpec.from_training(classifier.training, val_fraction=own.val_fraction, seed=own.seed)
@@ -316,7 +327,7 @@ def require_same_features(
     )
 
 
-def own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarray) -> np.ndarray:
+def _own_labels(classifier: "Classifier", cache: FeatureCache, labels: np.ndarray) -> np.ndarray:
     """Translate a cache's labels or targets to a classifier's, by name."""
     known, asked = cache.classes, classifier.classes
     if cache.task != classifier.task:

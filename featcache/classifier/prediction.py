@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from featcache.classifier.known.judging import Judge, told
 from featcache.classifier.photos import Photo, content_hash, photos_of
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import ImageError, UsageError
+from featcache.extraction.engines import AUTO, require_known, require_possible
 from featcache.extraction.recorded import recorded_extraction
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.extraction.runner import FeatureRunner
@@ -149,48 +150,58 @@ class Predictor:
         """The preprocessing of images."""
         return self.extraction.transforms
 
-    def predict(self, images: Any, *, top: int = 5) -> list[Prediction]:
+    def predict(self, images: Any, *, top: int = 5, engine: str = AUTO) -> list[Prediction]:
         """Classify images; see `featcache.classifier.classifier.Classifier.predict`."""
-        return list(self.stream(images, top=top))
+        return list(self.stream(images, top=top, engine=engine))
 
-    def stream(self, images: Any, *, top: int = 5, judge: Judge | None = None) -> Iterator[Prediction]:
+    def stream(
+        self, images: Any, *, top: int = 5, judge: Judge | None = None, engine: str = AUTO
+    ) -> Iterator[Prediction]:
         """Yield predictions batch by batch; see `featcache.classifier.classifier.Classifier.stream`.
 
         With a `judge` they say, too, what is known of the photos beside their values.
         """
         if top < 1:
             raise UsageError(f"top {top}: ask for at least one class")
-        return self._stream(photos_of(images), top, judge)
+        require_known(engine)
+        require_possible(engine, self.extraction.compute_dtype)
+        return self._stream(photos_of(images), top, judge, engine)
 
-    def _stream(self, photos: Sequence[Photo], top: int, judge: Judge | None) -> Iterator[Prediction]:
+    def _stream(
+        self, photos: Sequence[Photo], top: int, judge: Judge | None, engine: str
+    ) -> Iterator[Prediction]:
         read = partial(read_values, classes=self.classes, task=self.task, threshold=self.threshold, top=top)
-        for rows, probabilities, failures, judged in self._run(photos, judge):
+        for rows, probabilities, failures, judged in self._run(photos, engine, judge):
             found = {row: Prediction(photos[row].id, (), (), str(error)) for row, error in failures}
             for row, values, known in zip(rows, probabilities, judged, strict=True):
                 found[row] = told(read(photos[row].id, values), known)
             yield from (found[row] for row in sorted(found))
 
-    def predict_proba(self, images: Any) -> np.ndarray:
+    def predict_proba(self, images: Any, *, engine: str = AUTO) -> np.ndarray:
         """Return probabilities, or numbers, ``[N, C]``; raises `ImageError` for an image that cannot be read."""
+        require_known(engine)
         photos = photos_of(images)
         parts = []
-        for _, probabilities, failures, _ in self._run(photos):
+        for _, probabilities, failures, _ in self._run(photos, engine):
             for row, error in failures:
                 raise ImageError(error.reason, f"{photos[row].id}: {error.detail}")
             parts.append(probabilities)
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
     def _run(
-        self, photos: Sequence[Photo], judge: Judge | None = None
+        self, photos: Sequence[Photo], engine: str, judge: Judge | None = None
     ) -> Iterator[tuple[list[int], np.ndarray, list[tuple[int, ImageError]], list[dict[str, Any]]]]:
         """Yield row numbers with their values, those that cannot be read, and what is known of the former.
 
         Batches are in the photos' order.
         """
+        if not photos:
+            return
+        runner = FeatureRunner(extraction=self.extraction, engine=engine, expected=len(photos))
         # On platforms with large batches, only batch sizes that are powers of two are compiled.
-        size = min(self._runner.rows, 1 << (len(photos) - 1).bit_length()) if photos else 1
+        size = min(runner.rows, 1 << (len(photos) - 1).bit_length())
         transforms, views = self.transforms, self.extraction.views
-        chunks = self._runner.chunks(
+        chunks = runner.chunks(
             range(len(photos)), lambda row: photos[row].prepare(transforms, views), images_per_call=size
         )
         for chunk in chunks:
@@ -198,10 +209,6 @@ class Predictor:
             values = np.zeros((0, len(self.classes))) if features is None else self.values(features)
             known = known_beside(judge, features, values, partial(_hashes, photos, chunk.rows))
             yield chunk.rows.tolist(), values, chunk.failures, known
-
-    @cached_property
-    def _runner(self) -> FeatureRunner:
-        return FeatureRunner(extraction=self.extraction)
 
 
 def averaging_predictor(predictor: Predictor, classifier: "Classifier") -> Predictor:

@@ -15,6 +15,7 @@ from featcache.classifier.known.judging import Judge, judge_of, told
 from featcache.classifier.prediction import Prediction, known_beside, read_values
 from featcache.classifier.view_features import require_several
 from featcache.errors import UsageError
+from featcache.extraction.engines import AUTO, refuse_for_cache
 from featcache.images.decoding import QUARANTINE_REASONS
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def stream_predictions(
     neighbours: int = 0,
     known_share: float | None = None,
     set_level: float | None = None,
+    engine: str = AUTO,
 ) -> Iterator[Prediction]:
     """Yield predictions for photos or for a cache; see `featcache.classifier.classifier.Classifier.stream`."""
     from featcache.classifier.scored.training_neighbours import training_neighbours
@@ -127,5 +129,6 @@ def stream_predictions(
     judge = judge_of(classifier, tta=tta, known_share=known_share, set_level=set_level)
     judge = replace(judge, near=training_neighbours(classifier, neighbours), neighbours=neighbours)
     if (cache := cache_among(images)) is not None:
+        refuse_for_cache(engine, cache.path)
         return stream_cached(classifier, cache, top=top, tta=tta, judge=judge)
-    return classifier._averaging(tta).stream(images, top=top, judge=judge)
+    return classifier._averaging(tta).stream(images, top=top, judge=judge, engine=engine)

@@ -1,6 +1,6 @@
 """Photos on which an exported model is compared with JAX: the user's, the training photos, or those of featcache."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +74,10 @@ def check_photos(
     if given is not None:
         return _given(transforms, given)
     if classifier is not None:
-        with suppress(FeatcacheError, OSError, KeyError):
-            found = _some(_of_training(classifier, transforms))
+        opened = TrainingPhotos.of(classifier)
+        with suppress(FeatcacheError, OSError):
+            rows = [] if opened is None else opened.prepared(spread(opened.cache.rows_of(), MOST), transforms)
+            found = [] if opened is None else [(opened.cache.ids[row], image) for row, image in rows]
             if found:
                 return _of(found, f"{counted(len(found), 'photo')} that it was trained with")
     return _there(transforms)
@@ -102,19 +104,38 @@ def _given(transforms: Transforms, given: Any) -> CheckPhotos:
     return _of(found, f"{counted(len(found), 'photo')} given")
 
 
-def _of_training(classifier: "Classifier", transforms: Transforms) -> Iterator[tuple[str, np.ndarray] | None]:
-    cache = FeatureCache(Path(classifier.provenance["cache"]))
-    hashes = {name: digest.tobytes() for name, digest in zip(cache.ids, cache.sha256, strict=True)}
-    photos = find_photos(
-        cache.identity["dataset"]["spec"], given=None, ids=cache.ids, sha256=hashes, task=cache.task
-    )
-    if photos.read is None:
-        return
-    for row in spread(cache.rows_of(), MOST):
-        try:
-            yield cache.ids[row], prepare(photos.read(cache.ids[row]), transforms)
-        except (ImageError, OSError):
-            yield None
+@dataclass(frozen=True)
+class TrainingPhotos:
+    """The cache that a classifier was trained on, with the photos of its rows.
+
+    Parameters
+    ----------
+    cache
+        The cache.
+    read
+        Id of a row to the bytes of its image.
+    """
+
+    cache: FeatureCache
+    read: Callable[[str], bytes]
+
+    @classmethod
+    def of(cls, classifier: "Classifier") -> "TrainingPhotos | None":
+        """Return them; ``None`` if cache or photos are not where they were."""
+        with suppress(FeatcacheError, OSError, KeyError):
+            cache = FeatureCache(Path(classifier.provenance["cache"]))
+            hashes = {name: digest.tobytes() for name, digest in zip(cache.ids, cache.sha256, strict=True)}
+            photos = find_photos(
+                cache.identity["dataset"]["spec"], given=None, ids=cache.ids, sha256=hashes, task=cache.task
+            )
+            return None if photos.read is None else cls(cache, photos.read)
+        return None
+
+    def prepared(self, rows: Iterable[int], transforms: Transforms) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield rows with their pictures uint8 ``[H, W, 3]``; those that cannot be read any more are left out."""
+        for row in rows:
+            with suppress(ImageError, OSError):
+                yield row, prepare(self.read(self.cache.ids[row]), transforms)
 
 
 def _there(transforms: Transforms) -> CheckPhotos:

@@ -1,20 +1,16 @@
-"""A model in half precision or eight bits, made of one that has passed parity, and judged on photos of its own."""
+"""A model that has passed its comparison with JAX in half precision or in eight bits, and what that costs."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.cache import FeatureCache
-from featcache.classifier.evaluation import own_labels, split_of
 from featcache.classifier.photos import photos_of
-from featcache.core.tasks import MULTICLASS
-from featcache.datasets.found_photos import find_photos
-from featcache.errors import ExportError, FeatcacheError, ImageError, UsageError
-from featcache.exporting.check_photos import CheckPhotos, spread
+from featcache.classifier.scored.seen import which_seen
+from featcache.core.display import counted
+from featcache.errors import ExportError, ImageError, UsageError
+from featcache.exporting.check_photos import CheckPhotos, TrainingPhotos, spread
 from featcache.exporting.float16 import to_float16
 from featcache.exporting.quantisation_cost import (
     QuantisationCost,
@@ -23,162 +19,126 @@ from featcache.exporting.quantisation_cost import (
     require_agreement,
 )
 from featcache.exporting.quantised import FEWEST_PHOTOS, MOST_PHOTOS, to_int8
-from featcache.graphs.convert import require_onnx
-from featcache.images.resizing import prepare
 from featcache.images.transforms import Transforms
 from featcache.images.views import PLAIN
-from featcache.splits.selection import select_rows
 
 if TYPE_CHECKING:
+    import onnx
+
     from featcache.classifier.classifier import Classifier
 
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 
-MOST_JUDGING = 1000
-"""Photos that eight bits are judged on, if there are so many."""
+MOST_JUDGED = 512
+"""Photos on which a model in eight bits is judged, if there are so many."""
+
+_GIVE = "give some hundred photos such as the model is for with --photos, or export with --float16, or without either"
 
 
-def asked_for(*, float16: bool, int8: bool, ending: str) -> str:
-    """Return the numbers that a model is to compute in.
-
-    Raises
-    ------
-    UsageError
-        If both are asked for, or of a format that has neither.
-    """
+def precision_of(*, float16: bool, int8: bool) -> str:
+    """Return in what a model is to compute; raises `UsageError` if two are asked for."""
     if float16 and int8:
-        raise UsageError("float16 and int8 exclude each other; ask for one")
-    if (float16 or int8) and ending != ".onnx":
-        raise UsageError(f"{FLOAT16 if float16 else INT8} is for .onnx models; name the output so")
+        raise UsageError("--float16 and --int8 are two models; export one after the other, to two files")
     return FLOAT16 if float16 else INT8 if int8 else FLOAT32
 
 
-@dataclass(frozen=True)
-class PhotosApart:
-    """Photos that measure ranges, and others that judge; with the class of these, where it is known.
+def in_fewer_bits(
+    model: "onnx.ModelProto",
+    precision: str,
+    compared_on: CheckPhotos,
+    transforms: Transforms,
+    *,
+    given: Any,
+    classifier: "Classifier | None",
+) -> "tuple[onnx.ModelProto, QuantisationCost | None]":
+    """Return a model in half precision; or one in eight bits, and what that costs.
 
     Parameters
     ----------
-    calibration, judging
-        Pictures uint8 ``[H, W, 3]``.
-    labels
-        Class of each that judges, −1 where it is not known; ``None`` if none is, or the head has learnt from them.
-    """
-
-    calibration: Sequence[np.ndarray]
-    judging: Sequence[np.ndarray]
-    labels: np.ndarray | None = None
-
-
-def half(content: bytes, compared_on: CheckPhotos) -> tuple[bytes, QuantisationCost]:
-    """Return a model in half precision, and what that costs on the photos that the model was compared on.
+    model
+        The model in float32.
+    precision
+        ``"float16"`` or ``"int8"``.
+    compared_on
+        Photos on which no value may leave the range of halves.
+    transforms
+        Its preprocessing.
+    given, classifier
+        The user's photos, and the classifier, whose photos are taken where none are given.
 
     Raises
     ------
     ExportError
-        If a value on these photos is beyond the range of halves, or the model says something else.
+        If there are too few photos, or what the model says changes too much.
     """
-    before = require_onnx().load_from_string(content)
-    after = to_float16(before, list(compared_on.images))
-    cost = quantisation_cost(before, after, list(compared_on.images))
-    require_agreement(cost, FLOAT16)
-    return after.SerializeToString(), cost
-
-
-def eight_bits(content: bytes, photos: PhotosApart) -> tuple[bytes, QuantisationCost]:
-    """Return a model in eight bits, and what that costs.
-
-    Raises
-    ------
-    ExportError
-        If there are too few photos, or the model says something else than before.
-    """
-    before = require_onnx().load_from_string(content)
-    after = to_int8(before, photos.calibration)
+    if precision == FLOAT16:
+        return to_float16(model, list(compared_on.images)), None
+    photos = _photos(transforms, given, classifier)
+    found = to_int8(model, photos.calibration)
     cost = quantisation_cost(
-        before, after, photos.judging, labels=photos.labels, calibration=photos.calibration
+        model, found, photos.judged, labels=photos.labels, calibration=photos.calibration
     )
-    require_agreement(cost, INT8)
-    return after.SerializeToString(), cost
+    require_agreement(cost)
+    return found, cost
 
 
-def photos_apart(
-    transforms: Transforms, *, given: Any = None, classifier: "Classifier | None" = None
-) -> PhotosApart:
-    """Return photos for eight bits: the user's, shared out; else the classifier's training photos and its test photos.
+@dataclass(frozen=True)
+class _Photos:
+    """Photos uint8 ``[H, W, 3]`` on which ranges are measured; others that judge, and their classes or ``None``."""
 
-    Raises
-    ------
-    ExportError
-        If there are too few.
-    """
+    calibration: list[np.ndarray]
+    judged: list[np.ndarray]
+    labels: np.ndarray | None
+
+
+def _photos(transforms: Transforms, given: Any, classifier: "Classifier | None") -> _Photos:
     if given is not None:
-        return _shared_out(list(_readable(spread(photos_of(given), MOST_PHOTOS + MOST_JUDGING), transforms)))
-    if classifier is not None:
-        try:
-            return _of_classifier(classifier, transforms)
-        except ExportError:
-            raise
-        except (OSError, KeyError, FeatcacheError):
-            pass
-    raise ExportError(
-        "eight bits need photos such as the model is for, to measure the ranges of values on, and "
-        + ("the training photos are not there any more" if classifier else "a backbone has none of its own")
-        + "; give some hundred with --photos"
-    )
-
-
-def _shared_out(images: list[np.ndarray]) -> PhotosApart:
-    if len(images) < 2 * FEWEST_PHOTOS:
+        return _halves(_given(transforms, given), "were given")
+    opened = None if classifier is None else TrainingPhotos.of(classifier)
+    if classifier is None or opened is None:
         raise ExportError(
-            f"eight bits need at least {2 * FEWEST_PHOTOS} photos, half of them to measure ranges and half to judge, "
-            f"and {len(images)} could be read; give some hundred with --photos"
+            f"eight bits need photos to measure the ranges of values on, and there are none; {_GIVE}"
         )
-    measure, judge = calibration_and_test(len(images))
-    return PhotosApart([images[row] for row in measure], [images[row] for row in judge])
-
-
-def _of_classifier(classifier: "Classifier", transforms: Transforms) -> PhotosApart:
-    cache = FeatureCache(Path(classifier.provenance["cache"]))
-    hashes = {name: digest.tobytes() for name, digest in zip(cache.ids, cache.sha256, strict=True)}
-    photos = find_photos(
-        cache.identity["dataset"]["spec"], given=None, ids=cache.ids, sha256=hashes, task=cache.task
-    )
-    read = photos.read
-    if read is None:
-        raise KeyError("photos")
-    parts = select_rows(cache, split_of(classifier))
-
-    def images(rows: Any) -> list[tuple[int, np.ndarray]]:
-        found = []
-        for row in rows:
-            with suppress(ImageError, OSError):
-                found.append((row, prepare(read(cache.ids[row]), transforms)))
-        return found
-
-    if len(parts.test) < FEWEST_PHOTOS:
-        # The head has learnt from all of them: they tell how far both models agree, not how often they are right.
-        learnt = np.concatenate([parts.train, parts.val])
-        return _shared_out([image for _, image in images(spread(learnt, MOST_PHOTOS + MOST_JUDGING))])
-    measuring = [image for _, image in images(spread(parts.train, MOST_PHOTOS))]
-    judging = images(spread(parts.test, MOST_JUDGING))
-    rows = np.array([row for row, _ in judging])
-    labels = own_labels(classifier, cache, cache.known[rows]) if classifier.task == MULTICLASS else None
-    return _without_copies(PhotosApart(measuring, [image for _, image in judging], labels))
-
-
-def _without_copies(photos: PhotosApart) -> PhotosApart:
-    """Leave out of those that judge what measures ranges, too: a dataset may have a photo in both splits."""
-    seen = {image.tobytes() for image in photos.calibration}
-    kept = [number for number, image in enumerate(photos.judging) if image.tobytes() not in seen]
-    return PhotosApart(
-        photos.calibration,
-        [photos.judging[number] for number in kept],
-        None if photos.labels is None else photos.labels[kept],
+    rows = opened.cache.rows_of()
+    learnt = np.ones(len(rows), bool)
+    if classifier.seen is not None:
+        learnt = which_seen(classifier.seen, opened.cache.sha256[rows])
+    if (~learnt).sum() < FEWEST_PHOTOS:  # then what is right says nothing
+        found = [image for _, image in opened.prepared(spread(rows, MOST_PHOTOS + MOST_JUDGED), transforms)]
+        return _halves(found, "that it was trained with can be read")
+    measured = [image for _, image in opened.prepared(spread(rows[learnt], MOST_PHOTOS), transforms)]
+    judged = list(opened.prepared(spread(rows[~learnt], MOST_JUDGED), transforms))
+    return _Photos(
+        measured, [image for _, image in judged], _labels(opened, classifier, [row for row, _ in judged])
     )
 
 
-def _readable(photos: Sequence[Any], transforms: Transforms) -> Iterator[np.ndarray]:
-    for photo in photos:
-        with suppress(ImageError, OSError):
-            yield photo.prepare(transforms, PLAIN)
+def _halves(images: list[np.ndarray], what: str) -> _Photos:
+    unlike = list({image.tobytes(): image for image in images}.values())
+    if len(unlike) < 2 * FEWEST_PHOTOS:
+        raise ExportError(
+            f"eight bits need at least {2 * FEWEST_PHOTOS} different photos, half of them to measure the ranges of "
+            f"values on and half to judge the result, and {counted(len(unlike), 'photo')} {what}; {_GIVE}"
+        )
+    measure, judge = calibration_and_test(len(unlike))
+    return _Photos([unlike[row] for row in measure], [unlike[row] for row in judge], None)
+
+
+def _given(transforms: Transforms, given: Any) -> list[np.ndarray]:
+    def read() -> Iterator[np.ndarray]:
+        for photo in spread(photos_of(given), MOST_PHOTOS + MOST_JUDGED):
+            try:
+                yield photo.prepare(transforms, PLAIN)
+            except ImageError:
+                continue  # the comparison before has told of those that cannot be read
+
+    return list(read())
+
+
+def _labels(opened: TrainingPhotos, classifier: "Classifier", rows: list[int]) -> np.ndarray | None:
+    """Return the classifier's numbers of rows' classes, int ``[n]``; −1 for one that it does not know."""
+    cache = opened.cache
+    if cache.targets is not None:
+        return None
+    numbers = {name: number for number, name in enumerate(classifier.classes)}
+    return np.array([numbers.get(cache.label_of(row), -1) for row in rows])

@@ -200,7 +200,7 @@ def quantisation_cost(
     return _with_accuracy(found, old["probabilities"], new["probabilities"], np.asarray(labels))
 
 
-def require_agreement(cost: QuantisationCost, dtype: str = "int8", least: float = LEAST_AGREEMENT) -> None:
+def require_agreement(cost: QuantisationCost, least: float = LEAST_AGREEMENT) -> None:
     """Refuse a model that says something else than the one that it was made of.
 
     Raises
@@ -212,18 +212,10 @@ def require_agreement(cost: QuantisationCost, dtype: str = "int8", least: float 
         return
     told = "; ".join(f"{word}: {text}" for word, text in cost.rows())
     raise ExportError(
-        f"nothing was written: in {dtype} this model has {_AGREES[cost.measured].format(percent(cost.agreement))}, "
-        f"and {percent(least)} is demanded ({told}). {_INSTEAD[dtype]}"
+        f"nothing was written: in eight bits this model has {_AGREES[cost.measured].format(percent(cost.agreement))}, "
+        f"and {percent(least)} is demanded ({told}). Give more photos, such as the model is for, with --photos; or "
+        "export with --float16 (half the size), or without either"
     )
-
-
-_INSTEAD = {
-    "int8": (
-        "Give more photos, such as the model is for, with --photos; or export with --float16 (half the size), or "
-        "without either"
-    ),
-    "float16": "Export it without --float16",
-}
 
 
 def _digest(photo: np.ndarray) -> bytes:

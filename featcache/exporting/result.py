@@ -34,12 +34,12 @@ class ExportedModel:
         All files: the model first, then those beside it.
     parity
         How far its outputs are from JAX's.
-    cost
-        What fewer bits cost and gain, where they were asked for.
     notes
         What else a user has to know, in sentences.
     web
         The folder of the page, if one was written.
+    cost
+        What eight bits cost and gain; ``None`` of other models. Then `parity` is that of the model before.
     """
 
     path: Path
@@ -50,9 +50,9 @@ class ExportedModel:
     outputs: Mapping[str, tuple[int, ...]]
     written: tuple[Path, ...]
     parity: Parity
-    cost: QuantisationCost | None = None
     notes: tuple[str, ...] = field(default=())
     web: Path | None = None
+    cost: QuantisationCost | None = None
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)
@@ -74,7 +74,8 @@ class ExportedModel:
             ("model", self.words),
             ("takes", f"images uint8 N×{height}×{width}×3, resized and cropped, not normalised"),
             ("gives", shapes),
-            ("checked", f"{'before, ' if self.kind.endswith('int8') else ''}{self.parity}"),
+            ("checked" if self.cost is None else "before", str(self.parity)),
+            *(() if self.cost is None else self.cost.rows()),
         ]
         if beside:
             rows.append(("beside it", beside))
@@ -85,8 +86,6 @@ class ExportedModel:
             rows.append(
                 ("votes", f"of {self.parity.undecided} of them hang on rounding, and were not compared")
             )
-        if self.cost is not None:
-            rows += self.cost.rows()
         return rows + [("note", note) for note in self.notes]
 
     def to_json(self) -> dict[str, Any]:

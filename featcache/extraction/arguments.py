@@ -14,6 +14,7 @@ from featcache.datasets import Dataset, open_dataset
 from featcache.datasets.subset import Subset, open_subset
 from featcache.errors import ImageError, UsageError
 from featcache.extraction.content_hashes import hash_records
+from featcache.extraction.engines import require_known, require_possible
 from featcache.extraction.output_path import output_path
 from featcache.extraction.resolved import ResolvedExtraction, backbone_label
 from featcache.extraction.row_table import SplitRule, identify_rows
@@ -31,7 +32,7 @@ class ExtractionArguments:
     spec
         The arguments that decide what is computed.
     output, test_fraction, seed, data_dir, unlabelled, allow_empty_classes, split, shard, reuse, verify, overwrite, \
-batch_size, workers
+batch_size, workers, engine
         See `featcache.extract`.
 
     Raises
@@ -54,6 +55,7 @@ batch_size, workers
     overwrite: bool
     batch_size: int | None
     workers: int | None
+    engine: str
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_fraction < 1:
@@ -61,6 +63,7 @@ batch_size, workers
                 f"test fraction {self.test_fraction} is not in 0..1: expected a share, such as 0.2"
             )
         require_positive(batch_size=self.batch_size, workers=self.workers)
+        require_known(self.engine)
         self.spec.require_layer()
 
     @property
@@ -126,14 +129,15 @@ class PreparedExtraction:
     named: int
     dropped: int
 
-    @cached_property
-    def runner(self) -> FeatureRunner:
-        """The runner that computes features."""
+    def runner(self, computed: int | None = None) -> FeatureRunner:
+        """Return what computes features; `computed` is how many images it will run, if that is known."""
         return FeatureRunner(
             extraction=self.resolved,
             images=len(self.data.records),
             batch_size=self.arguments.batch_size,
             workers=self.arguments.workers,
+            engine=self.arguments.engine,
+            expected=computed,
         )
 
     @cached_property
@@ -166,7 +170,10 @@ def prepare_extraction(
     ------
     IdentityError
         If the target or a cache to copy from holds other features, or replacing the target would lose images.
+    UsageError, MissingExtraError
+        If the engine that was asked for cannot run here.
     """
+    require_possible(arguments.engine, resolved.compute_dtype)
     overwrite = arguments.overwrite
     resolved, caches = find_caches(target, resolved, reuse=arguments.reuse, overwrite=overwrite)
     failures: dict[int, ImageError] = {}

@@ -1,8 +1,10 @@
 """Batch images through a network: micro-batches on a CPU, a pipeline on an accelerator.
 
 On a CPU, micro-batches of one or two images run on one worker thread per core, decoding included: larger
-batches push intermediates out of the cache. On an accelerator, threads decode ahead, batches are dispatched
-before the previous one is fetched, and a batch that does not fit in memory is halved.
+batches push intermediates out of the cache. A worker takes several of them at once: to hand over what it has made (a
+row to write, a step of progress, a turn of Python's lock) costs the same for one image as for many. On an accelerator,
+threads decode ahead, batches are dispatched before the previous one is fetched, and a batch that does not fit in
+memory is halved.
 """
 
 import itertools
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.core.parallel import batched, ordered_map
+from featcache.core.parallel import ordered_map
 from featcache.errors import FeatcacheError, ImageError
 
 Prepare = Callable[[int], np.ndarray]
@@ -24,6 +26,11 @@ Compute = Callable[[np.ndarray], Mapping[str, Any]]
 """uint8 ``[B, H, W, 3]`` to layer features ``[B, …]`` (device arrays; may return before they are ready)."""
 
 CPU_MICRO_BATCH = 2
+CPU_CHUNK = 16
+"""Images that a worker takes at once at most."""
+QUICK_S = 0.05
+"""Seconds; while a chunk takes less, the next ones are larger. A slow network's rows are handed over one by one."""
+
 ACCELERATOR_BATCH = 256
 
 NO_MEMORY = "the device has no memory for a single image; free some, or compute on the CPU"
@@ -35,15 +42,13 @@ class Schedule:
 
     Parameters
     ----------
-    run
-        `micro_batches` or `run_pipelined`.
     batch_size
         Images per call that are fastest on this kind of platform.
     large_batches
-        Whether a caller may ask for another number of images per call.
+        Whether batches are large, and a caller may ask for another number of images per call: `run_pipelined` runs
+        them; otherwise `micro_batches`.
     """
 
-    run: "Callable[..., Iterator[Chunk]]"
     batch_size: int
     large_batches: bool
 
@@ -57,9 +62,7 @@ def on_cpu() -> bool:
 
 def platform_schedule() -> Schedule:
     """Return the schedule of the platform that networks run on."""
-    if on_cpu():
-        return Schedule(micro_batches, CPU_MICRO_BATCH, large_batches=False)
-    return Schedule(run_pipelined, ACCELERATOR_BATCH, large_batches=True)
+    return Schedule(CPU_MICRO_BATCH, False) if on_cpu() else Schedule(ACCELERATOR_BATCH, True)
 
 
 @dataclass
@@ -86,7 +89,13 @@ class Chunk:
 
 
 def micro_batches(
-    rows: Sequence[int], prepare: Prepare, compute: Compute, *, batch_size: int, workers: int
+    rows: Sequence[int],
+    prepare: Prepare,
+    compute: Compute,
+    *,
+    batch_size: int,
+    workers: int,
+    most: int = CPU_CHUNK,
 ) -> Iterator[Chunk]:
     """Yield chunks computed by worker threads that decode and run the network themselves.
 
@@ -95,23 +104,38 @@ def micro_batches(
     rows
         Row numbers to compute.
     prepare, compute
-        See `Prepare` and `Compute`; both are called from several threads.
+        See `Prepare` and `Compute`; both are called from several threads. `compute` takes any number of images.
     batch_size
-        Images per call; the last one is padded, so that nothing recompiles.
+        Images of the first chunks. Later ones have up to `most`, in whole multiples, as long as they are quick.
     workers
         Threads.
+    most
+        Images of a chunk at most, if a batch has fewer.
     """
+    size = batch_size
 
-    def work(batch: tuple[int, ...]) -> Chunk:
+    def work(chunk: Sequence[int]) -> Chunk:
         started = time.perf_counter()
-        images, good, failures = _prepare_all(batch, prepare)
+        images, good, failures = _prepare_all(chunk, prepare)
         decoded = time.perf_counter()
-        features = _fetch(compute(_padded(images, batch_size)), len(good)) if good else {}
+        features = _fetch(compute(np.stack(images)), len(good)) if good else {}
         return Chunk(
             np.array(good, np.int64), features, failures, decoded - started, time.perf_counter() - decoded
         )
 
-    yield from ordered_map(work, batched(rows, batch_size), workers=workers, ahead=4 * workers)
+    def chunks() -> Iterator[Sequence[int]]:
+        first = 0
+        while first < len(rows):
+            # The last ones are smaller, so that no worker waits long for another.
+            share = -(-(len(rows) - first) // (workers * batch_size)) * batch_size
+            last = first + min(size, share)
+            yield rows[first:last]
+            first = last
+
+    for chunk in ordered_map(work, chunks(), workers=workers, ahead=3 * workers):
+        if 2 * size <= most and chunk.decode_s + chunk.device_s < QUICK_S:
+            size *= 2
+        yield chunk
 
 
 def run_pipelined(

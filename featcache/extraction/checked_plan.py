@@ -13,6 +13,7 @@ from featcache.core.warning import warn
 from featcache.errors import IdentityError
 from featcache.extraction.arguments import PreparedExtraction
 from featcache.extraction.plan import Plan, ReusableRows, build_plan
+from featcache.extraction.runner import FeatureRunner
 
 Probes = Mapping[str, Any]
 
@@ -23,9 +24,10 @@ def checked_plan(
     sources: Sequence[ReusableRows],
     resumed: CacheWriter | None,
     report: OnProgress,
-) -> tuple[Plan, Probes]:
-    """Return the plan, and the probe images' features, compared with those of every cache that rows are copied from.
+) -> tuple[Plan, Probes, FeatureRunner]:
+    """Return the plan, the probe images' features, and what runs the network.
 
+    The features are compared with those of every cache that rows are copied from.
     If nothing is to be computed, the network does not run: the probes of the first such cache are kept, and others
     that nobody named are compared with these.
 
@@ -46,6 +48,7 @@ def checked_plan(
     """
     sources = list(sources)
     ours: Probes | None = None
+    runner = prepared.runner()
     while True:
         plan = build_plan(prepared.hashes, done, sources)
         givers = [(-1, resumed.path, resumed.identity)] if resumed is not None else []
@@ -57,25 +60,31 @@ def checked_plan(
         if plan.compute:
             if ours is None:
                 report(Progress("compile", total=len(prepared.rows)))
-                ours = prepared.runner.probe()
-            unlike, found = _unlike(prepared, ours, known), ours
+                runner = prepared.runner(len(plan.compute))
+                ours = runner.probe()
+            unlike, found = _unlike(prepared, runner, ours, known), ours
         else:
             found = known[0][2] if known else {}
-            unlike = _unlike(prepared, found, [each for each in known[1:] if each[0] >= prepared.named])
+            unlike = _unlike(
+                prepared, runner, found, [each for each in known[1:] if each[0] >= prepared.named]
+            )
         if not unlike:
-            return plan, found
+            return plan, found, runner
         for position in unlike:
             sources[position] = replace(sources[position], usable=np.zeros_like(sources[position].usable))
 
 
 def _unlike(
-    prepared: PreparedExtraction, ours: Probes, known: Sequence[tuple[int, Path, Probes]]
+    prepared: PreparedExtraction,
+    runner: FeatureRunner,
+    ours: Probes,
+    known: Sequence[tuple[int, Path, Probes]],
 ) -> list[int]:
     """Return the positions of caches that nobody named and whose probe images have other features."""
     unlike = []
     for position, path, theirs in known:
         try:
-            prepared.runner.require_same_probes(ours, theirs, origin=str(path))
+            runner.require_same_probes(ours, theirs, origin=str(path))
         except IdentityError as error:
             if position < prepared.named:
                 raise

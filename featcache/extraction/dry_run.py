@@ -19,8 +19,10 @@ from featcache.core.display import html_table
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset, folder_spec
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
+from featcache.extraction.engines import AUTO
 from featcache.extraction.plan import build_plan
 from featcache.extraction.resolved import resolve
+from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.source_caches import sources_of
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.augmentation import Augmentation
@@ -59,6 +61,8 @@ class PlanReport:
         Images that the cache holds now and would lose.
     task, classes
         The task (`featcache.core.tasks.TASKS`), and the number of classes, labels or targets.
+    engine
+        What would compute features, such as ``"onnxruntime 1.32.0"``; empty where nothing is to be computed.
     """
 
     path: Path
@@ -74,6 +78,7 @@ class PlanReport:
     dropped: int = 0
     task: str = MULTICLASS
     classes: int = 0
+    engine: str = ""
 
     def _repr_html_(self) -> str:
         counts = ("computed", "reused", "resumed", "duplicates", "dropped")
@@ -130,6 +135,7 @@ def plan_extraction(
     overwrite: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
+    engine: str = AUTO,
 ) -> PlanReport:
     """Report what `featcache.extract` would do with the same arguments; raises the same errors.
 
@@ -137,7 +143,7 @@ def plan_extraction(
     ----------
     dataset, backbone, layers, image_statistics, output, weights, image_size, rgb, transforms, dtype, compute_dtype, \
 views, augment, view_seed, test_fraction, seed, data_dir, label_from, splits, classes_at, unlabelled, \
-allow_empty_classes, split, shard, reuse, verify, overwrite, batch_size, workers
+allow_empty_classes, split, shard, reuse, verify, overwrite, batch_size, workers, engine
         See `featcache.extract`.
     """
     arguments = ExtractionArguments(
@@ -166,6 +172,7 @@ allow_empty_classes, split, shard, reuse, verify, overwrite, batch_size, workers
         overwrite=overwrite,
         batch_size=batch_size,
         workers=workers,
+        engine=engine,
     )
     data, part = arguments.open(
         folder_spec(dataset, label_from=label_from, splits=splits, classes_at=classes_at)
@@ -182,6 +189,8 @@ def _report(prepared: PreparedExtraction) -> PlanReport:
     plan = build_plan(prepared.hashes, np.zeros(len(rows), bool), sources_of(prepared.caches))
     unfinished = {p for p, cache in enumerate(prepared.caches) if cache.path == partial_path(prepared.target)}
     resumed = sum(position in unfinished for position, _ in plan.reuse.values())
+    runner = prepared.runner(len(plan.compute))
+    seconds = _estimate(prepared, runner, plan.compute)
     identity = build_identity(
         recipe=resolved.recipe, layers=resolved.specs, dataset=prepared.document, rows=rows, provenance={}
     )
@@ -193,22 +202,23 @@ def _report(prepared: PreparedExtraction) -> PlanReport:
         duplicates=plan.duplicates,
         resumed=resumed,
         bytes=needed_bytes(identity, rows.columns()["id"].dtype.itemsize),
-        seconds=_estimate(prepared, plan.compute),
+        seconds=seconds,
         skipped=data.skipped,
         views=resolved.views.count,
         dropped=prepared.dropped,
         task=data.task,
         classes=len(data.classes),
+        engine=str(runner.running) if plan.compute else "",
     )
 
 
-def _estimate(prepared: PreparedExtraction, rows: Sequence[int]) -> float:
+def _estimate(prepared: PreparedExtraction, runner: FeatureRunner, rows: Sequence[int]) -> float:
     """Estimate the seconds for `rows` from an evenly spaced sample, timed after compilation."""
     if not rows:
         return 0.0
     sample = list(itertools.islice(rows, 0, None, max(1, len(rows) // SAMPLE)))[:SAMPLE]
-    prepared.runner.probe()
+    runner.probe()
     began = time.perf_counter()
-    for _ in prepared.runner.chunks(sample, prepared.images.prepare):
+    for _ in runner.chunks(sample, prepared.images.prepare):
         pass
     return (time.perf_counter() - began) / len(sample) * len(rows)

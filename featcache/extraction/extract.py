@@ -26,11 +26,13 @@ from featcache.errors import DataError, ImageError, Interrupted
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.cache_filler import CacheFiller
 from featcache.extraction.checked_plan import checked_plan
+from featcache.extraction.engines import AUTO
 from featcache.extraction.output_path import with_folder
 from featcache.extraction.plan import Plan, serves
 from featcache.extraction.resolved import provenance_of, resolve
 from featcache.extraction.result import Extraction, finished_extraction, quarantined_rows, temporary_rows
 from featcache.extraction.row_table import same_rows
+from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.source_caches import sources_of
 from featcache.extraction.spec import ExtractionSpec
 from featcache.extraction.up_to_date import leaves_work, unchanged_cache
@@ -83,6 +85,7 @@ def extract(
     overwrite: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
+    engine: str = AUTO,
     on_progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Extraction:
@@ -166,6 +169,10 @@ def extract(
     batch_size, workers
         Images per call and decoding threads; chosen for the platform by default. They do not change the
         features.
+    engine
+        What runs the network: ``"jax"``; ``"onnxruntime"``, which is faster on CPUs (the extra ``onnx``, float32);
+        ``"auto"`` takes it where it can run the network and there are enough images. Before a row is written, its
+        features of probe images are compared with JAX's. Caches of both serve each other.
     on_progress
         Called with a `Progress` as the work proceeds.
     stop
@@ -179,7 +186,8 @@ def extract(
     Raises
     ------
     UsageError
-        If an argument has an invalid value, such as an `image_size` too small for the network.
+        If an argument has an invalid value, such as an `image_size` too small for the network; or `engine` cannot run
+        here, or not this network (`MissingExtraError` where its packages are missing).
     DataError
         If the dataset is missing, empty, or nothing in it can be read.
     WeightsError
@@ -223,6 +231,7 @@ def extract(
         overwrite=overwrite,
         batch_size=batch_size,
         workers=workers,
+        engine=engine,
     )
     data, part = arguments.open(source)
     report = _reporter(on_progress, stop)
@@ -289,13 +298,13 @@ class _Run:
             resumed = None
         done = resumed.done() if resumed else np.zeros(count, bool)
         sources = [*own, *sources_of(prepared.caches[1:])]
-        plan, probes = checked_plan(prepared, done, sources, resumed, self.report)
-        with resumed or self._create(probes) as writer:
+        plan, probes, runner = checked_plan(prepared, done, sources, resumed, self.report)
+        with resumed or self._create(probes, runner if plan.compute else None) as writer:
             progress = Progress("compute", done=int(done.sum()), total=count)
             filling = CacheFiller(writer, progress, self.report)
             filling.copy(plan.reuse, prepared.caches)
             began = time.monotonic()
-            computed = filling.compute(plan, prepared.runner, prepared.images, strict=self.strict)
+            computed = filling.compute(plan, runner, prepared.images, strict=self.strict)
             ended = time.monotonic()
             kept = len(plan.reuse) + int(done.sum())
             self._require_something_readable(writer, kept + computed)
@@ -317,6 +326,7 @@ class _Run:
             retried=_retried(held, prepared.rows.ids) if held else (),
             damaged=own[0].damaged if held else 0,
             reused_from=_origins(plan, prepared),
+            engine=str(runner.running) if computed else "",
         )
 
     def _is_this(self, identity: Mapping[str, Any]) -> bool:
@@ -325,14 +335,14 @@ class _Run:
             identity, self.prepared.rows, self.prepared.document
         )
 
-    def _create(self, probes: Mapping[str, Any]) -> CacheWriter:
+    def _create(self, probes: Mapping[str, Any], runner: FeatureRunner | None) -> CacheWriter:
         resolved, rows = self.prepared.resolved, self.prepared.rows
         identity = build_identity(
             recipe=resolved.recipe,
             layers=resolved.specs,
             dataset=self.prepared.document,
             rows=rows,
-            provenance=provenance_of(resolved) | {"probes": dict(probes)},
+            provenance=provenance_of(resolved, runner and runner.running) | {"probes": dict(probes)},
         )
         return CacheWriter.create(self.prepared.target, identity=identity, rows=rows)
 

@@ -21,6 +21,7 @@ from featcache.images.views import Views
 if TYPE_CHECKING:
     from featcache.backbones.layer import Layer
     from featcache.backbones.loaded import LoadedBackbone
+    from featcache.extraction.engines import Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +141,16 @@ def backbone_label(network: "LoadedBackbone") -> str:
     return arch if default else network.name
 
 
-def provenance_of(resolved: ResolvedExtraction) -> dict[str, Any]:
-    """Return the provenance of a new cache (versions, host, device, time), which is recorded but never compared."""
+def provenance_of(resolved: ResolvedExtraction, engine: "Engine | None" = None) -> dict[str, Any]:
+    """Return the provenance of a new cache (versions, host, device, time), which is recorded but never compared.
+
+    Parameters
+    ----------
+    resolved
+        The extraction.
+    engine
+        What computes its features; ``None`` where all are copied.
+    """
     import flax
     import h5py
     import jax
@@ -165,5 +174,7 @@ def provenance_of(resolved: ResolvedExtraction) -> dict[str, Any]:
             "flax": flax.__version__,
             "h5py": h5py.__version__,
             "pillow": PIL.__version__,
+            **({engine.name: engine.version} if engine else {}),
         },
+        **({"engine": str(engine)} if engine else {}),
     }

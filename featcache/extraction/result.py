@@ -50,6 +50,8 @@ class Extraction:
         Path of each other cache that rows were copied from, and how many.
     details
         Of those of `quarantined` whose bytes could not be read, why: what the system said, or what was refused.
+    engine
+        What computed features, such as ``"onnxruntime 1.32.0"``; empty where nothing was computed.
     """
 
     path: Path
@@ -67,6 +69,7 @@ class Extraction:
     damaged: int = 0
     reused_from: Mapping[str, int] = field(default_factory=dict)
     details: Mapping[str, str] = field(default_factory=dict)
+    engine: str = ""
 
     @property
     def temporary(self) -> dict[str, str]:

@@ -10,18 +10,21 @@ import numpy as np
 
 from featcache.core.forked import require_jax
 from featcache.core.parallel import default_workers
-from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset
 from featcache.errors import FeatcacheError, IdentityError, ImageError
 from featcache.extraction.batching import (
+    CPU_CHUNK,
     NO_MEMORY,
     Chunk,
     Prepare,
     Schedule,
+    micro_batches,
     out_of_memory,
     platform_schedule,
+    run_pipelined,
 )
 from featcache.extraction.content_hashes import read_unchanged
+from featcache.extraction.engines import JAX, Asked, Engine, chosen_engine, probe_images
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.colour_statistics import image_statistics
 from featcache.images.limits import room_for_file
@@ -85,17 +88,35 @@ class FeatureRunner:
     batch_size, workers
         Views per call of the network, and threads; ``None`` for the platform's default. Neither changes the
         features.
+    engine
+        One of `featcache.extraction.engines.ENGINES`.
+    expected
+        How many images will be computed, which decides whether a faster engine is worth its start; `images` by default.
     """
 
     extraction: "ResolvedExtraction"
     images: int | None = None
     batch_size: int | None = None
     workers: int | None = None
+    engine: str = JAX
+    expected: int | None = None
 
     @cached_property
     def schedule(self) -> Schedule:
         """The schedule of the platform."""
         return platform_schedule()
+
+    @cached_property
+    def running(self) -> Engine:
+        """The engine that computes, opened: chosen when it is first asked for."""
+        asked = self.extraction
+        expected = self.images if self.expected is None else self.expected
+        views = asked.views.count
+        return chosen_engine(
+            self.engine,
+            Asked(asked.network, asked.layers, asked.transforms, asked.compute_dtype),
+            None if expected is None else expected * views,
+        )
 
     @cached_property
     def size(self) -> int:
@@ -112,7 +133,7 @@ class FeatureRunner:
 
     @cached_property
     def _most(self) -> int:
-        size = self.batch_size or self.schedule.batch_size
+        size = self.batch_size or self.running.batch_size or self.schedule.batch_size
         return size if self.images is None else min(size, max(self.images, 1) * self.extraction.views.count)
 
     @cached_property
@@ -122,7 +143,7 @@ class FeatureRunner:
         Statistics are computed from the plain images only, ``[B, 54]``.
         """
         several = self.extraction.views.count > 1
-        network = self._of_all_views if several else self._network
+        network = self._of_all_views if several else self._of_images
         if not self.extraction.image_statistics:
             return network if self.extraction.layers else lambda images: {PIXELS: images}
         plain = (slice(None), 0) if several else slice(None)
@@ -130,31 +151,25 @@ class FeatureRunner:
         return lambda images: network(images) | {STATISTICS: image_statistics(images[plain])}
 
     def _of_all_views(self, images: np.ndarray) -> dict[str, Any]:
-        """Run the network on every view, uint8 ``[B, V, H, W, 3]``, at most `size` at a time."""
-        flat = images.reshape(-1, *images.shape[2:])
-        size = min(self.size, len(flat))
-        parts = [flat[first : first + size] for first in range(0, len(flat), size)]
-        missing = size - len(parts[-1])
-        if missing:  # so that nothing recompiles
-            parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(missing, axis=0)])
-        found = [self._network(part) for part in parts]
+        """Run the network on every view, uint8 ``[B, V, H, W, 3]``."""
         shape = images.shape[:2]
-        return {layer: _join_views([each[layer] for each in found], size, shape) for layer in found[0]}
+        found = self._in_calls(images.reshape(-1, *images.shape[2:]))
+        return {layer: values.reshape(*shape, *values.shape[1:]) for layer, values in found.items()}
 
-    @cached_property
-    def _network(self) -> Callable[[np.ndarray], dict[str, Any]]:
-        """The compiled network: uint8 ``[B, H, W, 3]`` to layer features."""
-        asked = self.extraction
-        if not asked.layers:
-            return lambda images: {}
-        function = asked.network.function(
-            asked.layers, transforms=asked.transforms, compute_dtype=asked.compute_dtype
-        )
-        if not self.schedule.large_batches:
-            return lambda images: function(asked.network.state, images)
-        devices = DeviceMesh()
-        state = devices.replicate(asked.network.state)
-        return lambda images: function(state, devices.shard(images))
+    def _of_images(self, images: np.ndarray) -> dict[str, Any]:
+        """Run the network on images uint8 ``[B, H, W, 3]``: at once on an accelerator, whose schedule pads batches."""
+        return self.running.run(images) if self.schedule.large_batches else self._in_calls(images)
+
+    def _in_calls(self, images: np.ndarray) -> dict[str, Any]:
+        """Run the network on images uint8 ``[B, H, W, 3]``, at most `size` at a time."""
+        size, engine = self.size, self.running
+        parts = [images[first : first + size] for first in range(0, len(images), size)]
+        missing = size - len(parts[-1])
+        if missing and not engine.any_size and (len(parts) > 1 or not self.schedule.large_batches):
+            # So that nothing recompiles.
+            parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(missing, axis=0)])
+        found = [engine.run(part) for part in parts]
+        return {layer: _joined([each[layer] for each in found], size, len(images)) for layer in found[0]}
 
     def chunks(
         self, rows: Sequence[int], prepare: Prepare, *, images_per_call: int | None = None
@@ -171,10 +186,14 @@ class FeatureRunner:
             Batch size instead of the default, on platforms with large batches.
         """
         require_jax()
-        size = images_per_call if images_per_call and self.schedule.large_batches else self.rows
-        return self.schedule.run(
-            rows, prepare, self.compute, batch_size=size, workers=self.workers or default_workers()
-        )
+        workers = self.workers or default_workers()
+        _ = self.running, self.size  # here, so that no two threads open an engine
+        if self.schedule.large_batches:
+            size = images_per_call or self.rows
+            return run_pipelined(rows, prepare, self.compute, batch_size=size, workers=workers)
+        # Who asks for batches of a size gets rows handed over in such batches, too.
+        most = 0 if self.batch_size else CPU_CHUNK // self.extraction.views.count
+        return micro_batches(rows, prepare, self.compute, batch_size=self.rows, workers=workers, most=most)
 
     def probe(self) -> dict[str, list[list[float]]]:
         """Return feature values of fixed images, and check that features do not depend on the rest of the batch.
@@ -216,7 +235,7 @@ class FeatureRunner:
 
     def _features(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return the features of plain images uint8 ``[B, H, W, 3]``."""
-        values = self._network(images)
+        values = self._of_images(images)
         statistics = {STATISTICS: image_statistics(images)} if self.extraction.image_statistics else {}
         return {layer: np.asarray(value) for layer, value in (values | statistics).items()}
 
@@ -239,16 +258,6 @@ class FeatureRunner:
                 )
 
 
-def probe_images(height: int, width: int) -> np.ndarray:
-    """Return two fixed images uint8 ``[2, height, width, 3]``: coloured blocks, and smooth gradients."""
-    draw = np.random.Generator(np.random.PCG64(20_261_121))
-    blocks = draw.integers(0, 256, (-(-height // 16), -(-width // 16), 3), np.uint8)
-    blocks = blocks.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
-    down, across = np.mgrid[0:height, 0:width]
-    channels = (down * 255 // height, across * 255 // width, (down + across) % 256)
-    return np.stack([blocks, np.stack(channels, axis=-1).astype(np.uint8)])
-
-
 def relative_gap(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Return the largest absolute difference relative to the root mean square of both; infinite if shapes differ."""
     if ours.shape != theirs.shape:
@@ -257,11 +266,11 @@ def relative_gap(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.max(np.abs(np.float64(ours) - theirs)) / max(scale, 1e-12))
 
 
-def _join_views(parts: Sequence[Any], size: int, shape: tuple[int, ...]) -> Any:
-    """Join parts of `size` views to features ``[B, V, …]``, without their padding."""
+def _joined(parts: Sequence[Any], size: int, count: int) -> Any:
+    """Join the features of calls of `size` images to those of `count`; several devices may have padded each call."""
     # A single part may still be computing on the device: waiting for it here would stall the pipeline.
     values = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part)[:size] for part in parts])
-    return values[: math.prod(shape)].reshape(*shape, *values.shape[1:])
+    return values if len(values) == count else values[:count]
 
 
 def _signature(features: np.ndarray) -> list[list[float]]:

@@ -8,8 +8,8 @@ import numpy as np
 from featcache.errors import ExportError, MissingExtraError
 from featcache.graphs.graph import Graph, Node
 from featcache.graphs.simplify import simplify
-from featcache.graphs.traced import BATCH, Inputs, trace, write_trace
-from featcache.graphs.values import plain
+from featcache.graphs.traced import Inputs, trace, write_trace
+from featcache.graphs.values import BATCH, is_open, plain
 
 if TYPE_CHECKING:
     import onnx
@@ -53,19 +53,34 @@ def graph_of(function: Callable[..., Mapping[str, Any]], inputs: Inputs) -> Grap
     Raises
     ------
     ExportError
-        Naming the primitive that ONNX has no exact form of.
+        Naming the primitive that ONNX has no exact form of; or the output that is not one row an example, or has an
+        input's name.
     """
-    graph = Graph(dict(inputs))
     traced, names = trace(function, inputs)
+    _check_outputs(inputs, dict(zip(names, traced.out_avals, strict=True)))
+    graph = Graph(dict(inputs), taken=frozenset(names))
     for name, value in zip(names, write_trace(graph, traced), strict=True):
         found = plain(graph, value)
-        if found.shape[:1] != (None,):
-            raise ExportError(f"the output {name!r} is the same for every image: {found.shape}, not [N, …]")
         # A node of its own, so that the name is the caller's, and two outputs may be one value.
         graph.nodes.append(Node("Identity", [found.name], [name]))
         graph.outputs[name] = found.shape, found.dtype
     simplify(graph)
     return graph
+
+
+def _check_outputs(inputs: Inputs, outputs: Mapping[str, Any]) -> None:
+    if not outputs:
+        raise ExportError("this function returns nothing; an ONNX model has one output at least")
+    for name, aval in outputs.items():
+        shape = ", ".join(map(str, aval.shape))
+        if name in inputs:
+            raise ExportError(
+                f"an input and an output are both called {name!r}; an ONNX model has one value of a name"
+            )
+        if not any(is_open(size) for size in aval.shape):
+            raise ExportError(f"the output {name!r} is the same for every image: ({shape}), not [N, …]")
+        if str(aval.shape[0]) != BATCH:
+            raise ExportError(f"the output {name!r} is no row for each image: ({shape}), not [N, …]")
 
 
 def onnx_model(

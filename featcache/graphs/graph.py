@@ -36,6 +36,17 @@ class Reduction:
         """Number of axes of what it reads."""
         return len(self.order)
 
+    @property
+    def gone(self) -> list[int]:
+        """The axes of what it reads that its output does not have."""
+        return sorted(self.order[place] for place in self.places)
+
+    @property
+    def order_left(self) -> tuple[int, ...]:
+        """The order of its output's axes."""
+        left = [axis for axis in range(self.rank) if axis not in self.gone]
+        return tuple(left.index(axis) for axis in self.order if axis in left)
+
 
 @dataclass
 class Graph:
@@ -49,6 +60,14 @@ class Graph:
         Name to ``(shape with None for the batch, dtype)``; each is the output of a node.
     reduced
         What is known of each reduction's output.
+    widened
+        What constants repeated along an axis: maps of one channel that became three, say.
+    windows
+        Of each mean over windows whose padding counts: how many numbers of the map itself are in each, ``[H, W]``.
+    turned
+        Value and order of its axes to the transpose that gives it so.
+    taken
+        Names that nodes in between may not have, because outputs have them.
     """
 
     inputs: dict[str, tuple[tuple[int, ...], Any]]
@@ -56,13 +75,20 @@ class Graph:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     outputs: dict[str, tuple[tuple[int | None, ...], Any]] = field(default_factory=dict)
     reduced: dict[str, Reduction] = field(default_factory=dict)
+    windows: dict[str, np.ndarray] = field(default_factory=dict)
+    widened: set[str] = field(default_factory=set)
+    taken: frozenset[str] = frozenset()
+    turned: dict[tuple[str, tuple[int, ...]], str] = field(default_factory=dict)
     _named: Counter[str] = field(default_factory=Counter)
     _known: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     def name(self, stem: str) -> str:
         """Return a name that nothing has yet."""
-        self._named[stem] += 1
-        return f"{stem}_{self._named[stem]}"
+        while True:
+            self._named[stem] += 1
+            name = f"{stem}_{self._named[stem]}"
+            if name not in self.taken and name not in self.inputs:
+                return name
 
     def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
         """Add a node; return the name of its first output (with several, see ``nodes[-1].outputs``)."""
@@ -75,7 +101,7 @@ class Graph:
         """Return the name of a constant; small ones that are equal share it."""
         array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
         key = (array.dtype.str, array.shape, array.tobytes()) if array.nbytes <= 256 else ()
-        if key and key in self._known:
+        if key and self._known.get(key) in self.constants:  # else none has it, or it was removed
             return self._known[key]
         name = self.name(stem)
         self.constants[name] = array

@@ -12,10 +12,7 @@ from featcache.errors import ExportError, did_you_mean
 from featcache.graphs.graph import Graph
 from featcache.graphs.known_numbers import computed
 from featcache.graphs.rules import RULES
-from featcache.graphs.values import Known, Value, known, tensor
-
-BATCH = "N"
-"""Name of the open batch size in traces and graphs."""
+from featcache.graphs.values import BATCH, Known, Value, known, plain, tensor
 
 _CALLS = {
     "jit": "jaxpr",
@@ -23,11 +20,25 @@ _CALLS = {
     "closed_call": "call_jaxpr",
     "core_call": "call_jaxpr",
     "remat": "jaxpr",
+    "remat2": "jaxpr",
     "checkpoint": "jaxpr",
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
 }
 """Primitives that call a part of the trace, and the parameter that holds it."""
+
+# What JAX raises where the open batch size would decide; its earlier versions have it in another module.
+_INCONCLUSIVE: Any = getattr(jax.errors, "InconclusiveDimensionOperation", jax.errors.ConcretizationTypeError)
+
+_DECIDES = "this model decides by its input what it computes, which is not written to ONNX here"
+
+_COUNTS = (
+    "this model computes with the number of examples in a batch (or takes one by its place), so that an example "
+    "depends on the others in it"
+)
+
+UNCOUNTED = known(np.asarray(np.nan))
+"""The number of examples, and what is computed with it: nothing may."""
 
 Inputs = Mapping[str, tuple[tuple[int, ...], Any]]
 
@@ -41,6 +52,12 @@ def trace(function: Callable[..., Mapping[str, Any]], inputs: Inputs) -> tuple[A
         Of keyword arrays ``[N, …]`` to a dict of arrays ``[N, …]``.
     inputs
         Name to ``(shape of one example, dtype)``.
+
+    Raises
+    ------
+    ExportError
+        If the function decides by its input, or by how many examples there are, what it computes; or if JAX, as it
+        is set up, has no numbers of an input's type.
     """
     (batch,) = jax_export.symbolic_shape(BATCH)
     given = {name: jax.ShapeDtypeStruct((batch, *shape), dtype) for name, (shape, dtype) in inputs.items()}
@@ -51,7 +68,20 @@ def trace(function: Callable[..., Mapping[str, Any]], inputs: Inputs) -> tuple[A
         names[:] = [str(name) for name in found]
         return list(found.values())  # of a dict, a trace would return the values by the order of their names
 
-    return jax.make_jaxpr(in_order)(given), names
+    for name, value in given.items():
+        taken = jax.dtypes.canonicalize_dtype(value.dtype)
+        if taken != value.dtype:
+            raise ExportError(
+                f"the input {name!r} is {value.dtype}, which JAX takes as {taken}; declare it as {taken}"
+            )
+    try:
+        return jax.make_jaxpr(in_order)(given), names
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        raise ExportError(f"{_DECIDES}; JAX says: {_first_line(error)}") from error
+    except _INCONCLUSIVE as error:
+        raise ExportError(
+            f"{_DECIDES.replace('its input', 'the size of its batch')}; JAX says: {_first_line(error)}"
+        ) from error
 
 
 def write_trace(graph: Graph, traced: Any) -> list[Value]:
@@ -66,14 +96,20 @@ def write_trace(graph: Graph, traced: Any) -> list[Value]:
     arguments: list[Value] = [
         tensor(name, (None, *shape), dtype) for name, (shape, dtype) in sorted(graph.inputs.items())
     ]
-    return _run(graph, traced.jaxpr, [known(np.asarray(each)) for each in traced.consts], arguments)
+    found = _run(graph, traced.jaxpr, [known(np.asarray(each)) for each in traced.consts], arguments)
+    if any(each is UNCOUNTED for each in found):
+        raise ExportError(_COUNTS)
+    return found
 
 
 def _run(graph: Graph, jaxpr: Any, constants: Sequence[Value], arguments: Sequence[Value]) -> list[Value]:
     held: dict[Any, Value] = {}
 
     def read(variable: Any) -> Value:
-        return known(variable.val) if isinstance(variable, Literal) else held[variable]
+        if isinstance(variable, Literal):
+            aval: Any = variable.aval
+            return known(np.asarray(variable.val, aval.dtype))  # Python's whole numbers would be int64
+        return held[variable]
 
     held.update(zip(jaxpr.constvars, constants, strict=True))
     held.update(zip(jaxpr.invars, arguments, strict=True))
@@ -93,9 +129,14 @@ def _equation(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
         called = equation.params[_CALLS[name]]
         inner, constants = (called.jaxpr, called.consts) if hasattr(called, "consts") else (called, ())
         return _run(graph, inner, [known(np.asarray(each)) for each in constants], inputs)
+    if name == "dim_as_value" or any(each is UNCOUNTED for each in inputs):
+        return _counted(equation, inputs)
     numbers = [each for each in inputs if isinstance(each, Known)]
     if len(numbers) == len(inputs):
-        return [*computed(equation, numbers)]
+        found = computed(equation, numbers)
+        if found is not None:
+            return [*found]
+        inputs = [plain(graph, each) if None in each.shape else each for each in numbers]
     if name not in RULES:
         raise ExportError(
             f"this model cannot be exported as it is computed: ONNX has no exact form here of JAX's {name!r}"
@@ -104,6 +145,24 @@ def _equation(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
         )
     found = RULES[name](graph, equation, *inputs)
     return found if isinstance(found, list) else [found]
+
+
+def _counted(equation: Any, inputs: Sequence[Value]) -> list[Value]:
+    """Follow the number of examples as far as nothing depends on it.
+
+    Where a part begins (``lax.dynamic_slice``), JAX adds an axis' size to what is negative: for the batch, too, though
+    it begins at 0.
+    """
+    choice = inputs[0] if equation.primitive.name == "select_n" else None
+    if isinstance(choice, Known) and choice.array.size == 1:
+        return [inputs[1 + int(choice.array.reshape(()))]]
+    if all(isinstance(each, Known) for each in inputs):
+        return [UNCOUNTED] * len(equation.outvars)
+    raise ExportError(_COUNTS)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _portable(platforms: Sequence[Any]) -> int:
@@ -116,12 +175,12 @@ def _portable(platforms: Sequence[Any]) -> int:
 
 def _chosen(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     index, *arguments = inputs
-    if not isinstance(index, Known):
+    if not isinstance(index, Known) or index is UNCOUNTED:
         raise ExportError(
-            f"this model decides by its input what it computes (JAX's 'cond'{_where(equation)}), which is not written "
-            "to ONNX here; export features of a layer before it"
+            f"{_DECIDES} (JAX's 'cond'{_where(equation)}); export features of a layer before it"
         )
-    branch = equation.params["branches"][int(index.array)]
+    branches = equation.params["branches"]
+    branch = branches[min(max(int(index.array), 0), len(branches) - 1)]
     return _run(graph, branch.jaxpr, [known(np.asarray(each)) for each in branch.consts], arguments)
 
 

@@ -6,7 +6,7 @@ with the size 1 instead (`held`), because ONNX broadcasts; and a tensor may lie 
 two convolutions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,12 @@ from featcache.graphs.graph import Graph
 
 Shape = tuple[int | None, ...]
 
+BATCH = "N"
+"""Name of the open batch size in traces and graphs."""
+
 BATCH_FIRST = "the batch is not the first axis of a value, or is more than one"
+
+OVER_BATCH = "something is computed over the batch, so that an example depends on the others in it"
 
 
 @dataclass(frozen=True)
@@ -102,13 +107,28 @@ def shape_of(aval: Any) -> Shape:
     return shape
 
 
+def within_examples(value: Value, axes: Iterable[int]) -> None:
+    """Let what goes along some axes pass, unless one of them is the batch.
+
+    Raises
+    ------
+    ExportError
+        If an example would depend on the others in its batch.
+    """
+    if any(value.shape[axis] is None for axis in axes):
+        raise ExportError(OVER_BATCH)
+
+
 def ordered(graph: Graph, value: Tensor, order: Sequence[int]) -> Tensor:
     """Return a tensor with its axes in another order in the graph."""
     wanted = tuple(order)
     if value.order == wanted:
         return value
     turn = [value.order.index(axis) for axis in wanted]
-    name = graph.add("Transpose", value.name, perm=turn)
+    key = (value.name, wanted)
+    if key not in graph.turned:
+        graph.turned[key] = graph.add("Transpose", value.name, perm=turn)
+    name = graph.turned[key]
     return Tensor(name, value.shape, value.dtype, value.held, wanted)
 
 

@@ -121,7 +121,9 @@ def test_model_that_says_something_else_is_refused_with_figures():
         require_agreement(found)
     text = str(caught.value)
     same = f"{100 * found.agreement:.1f} %"
-    assert text.startswith(f"nothing was written: in int8 this model has the same class for {same}, and ")
+    assert text.startswith(
+        f"nothing was written: in eight bits this model has the same class for {same}, and "
+    )
     assert f"accuracy: 100.0 % before, {same} now, of 60 held-out photos (95 % interval" in text
     assert text.endswith("or export with --float16 (half the size), or without either")
 

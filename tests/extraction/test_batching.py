@@ -66,8 +66,7 @@ def test_every_row_gets_what_a_plain_loop_gives_it(schedule, rows, batch_size, w
     assert bad == failed
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_network_sees_one_shape_only(schedule):
+def test_an_accelerator_sees_one_shape_only():
     shapes, lock = set(), threading.Lock()
 
     def compute(images):
@@ -76,8 +75,34 @@ def test_the_network_sees_one_shape_only(schedule):
         return features(images)
 
     # 23 rows, 4 of which fail, in batches of 4: the last batch and those with failures are padded.
-    assert sum(len(c.rows) for c in schedule(range(23), prepare, compute, batch_size=4, workers=3)) == 19
+    assert sum(len(c.rows) for c in run_pipelined(range(23), prepare, compute, batch_size=4, workers=3)) == 19
     assert shapes == {(4, 2, 2, 3)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(1, 100), batch_size=st.integers(1, 5), workers=st.integers(1, 4))
+def test_the_last_chunks_are_shared_evenly(count, batch_size, workers):
+    sizes = [
+        len(each.rows)
+        for each in micro_batches(
+            range(count),
+            lambda row: np.zeros((1, 1, 3), np.uint8),
+            features,
+            batch_size=batch_size,
+            workers=workers,
+        )
+    ]
+    assert sum(sizes) == count
+    left = count
+    for size in sizes:
+        assert size <= max(16, batch_size), "no more than a worker takes at once"
+        assert size <= -(-left // (workers * batch_size)) * batch_size, (
+            "no more than its share of what is left"
+        )
+        assert size % batch_size == 0 or size == left, (
+            "whole micro-batches, so that none is padded but the last"
+        )
+        left -= size
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -152,8 +177,8 @@ def test_at_most_ahead_results_wait(workers, ahead):
 @pytest.mark.parametrize(
     ("schedule", "bound"),
     [
-        # 4 batches of 3 wait for each of 2 workers.
-        (micro_batches, 4 * 2 * 3),
+        # 3 chunks wait for each of 2 workers, each of 3, 6 or 12 images: not of 24, more than a worker takes at once.
+        (micro_batches, 3 * 2 * 12),
         # Two batches are decoded ahead; two fly while the third is collected.
         (run_pipelined, 2 * 3 + 3 * 3),
     ],

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from featcache.core.identity import Recipe
+from featcache.errors import ExportError
 from featcache.images.resizing import prepare
 from featcache.images.transforms import Transforms
 
@@ -59,3 +60,12 @@ class FakeNetwork:
 
     def function(self, layers, *, transforms=None, compute_dtype="float32"):
         return lambda state, images: {layer: features_of(np.asarray(images)) for layer in layers}
+
+    def remembers(self, key):
+        return False
+
+    def remembered(self, key, make):
+        return make()
+
+    def uncompiled(self, layers, *, transforms=None, compute_dtype="float32"):
+        raise ExportError("pixels are copied in Python")

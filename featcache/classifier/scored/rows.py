@@ -19,6 +19,7 @@ from featcache.datasets import Dataset, open_to_score
 from featcache.datasets.dataset import labels_needed
 from featcache.datasets.spec_options import FOLDER_OPTIONS, read_options
 from featcache.errors import MissingFileError, UsageError
+from featcache.extraction.engines import AUTO, refuse_for_cache
 from featcache.images.given_path import what_is
 from featcache.splits.selection import NONE
 from featcache.splits.slices import ALL
@@ -72,6 +73,7 @@ def features_of(
     predictor: "Callable[[], Predictor]",
     *,
     allow_empty_classes: bool = False,
+    engine: str = AUTO,
     on_progress: "OnProgress | None",
 ) -> FeatureCache:
     """Return a cache with the features of the photos: the one given, or one that is made of a dataset.
@@ -84,10 +86,13 @@ def features_of(
         Loads its backbone; called where features have to be computed.
     allow_empty_classes
         Whether photos may be without a class of which no picture can be read.
+    engine
+        What runs the backbone; see `featcache.extract`.
     on_progress
         Called while they are.
     """
     if isinstance(given, FeatureCache):
+        refuse_for_cache(engine, given.path)
         return given
     if given is None:
         trained_on = Path(classifier.provenance["cache"])
@@ -96,12 +101,14 @@ def features_of(
                 f"the cache it was trained on, {trained_on}, is gone; name one with --cache, or photos to "
                 "score: featcache evaluate CLASSIFIER PHOTOS/"
             )
+        refuse_for_cache(engine, trained_on)
         return FeatureCache(trained_on)
     if not isinstance(given, Dataset) and is_cache(given):
+        refuse_for_cache(engine, given)
         return FeatureCache(given)
     with labels_needed(_predicted):
         data = open_to_score(given, allow_empty_classes=allow_empty_classes)
-    return _extracted(classifier, data, predictor(), on_progress=on_progress)
+    return _extracted(classifier, data, predictor(), engine=engine, on_progress=on_progress)
 
 
 def _predicted(spec: str) -> str:
@@ -115,7 +122,12 @@ def is_cache(given: str | os.PathLike[str]) -> bool:
 
 
 def _extracted(
-    classifier: "Classifier", data: Dataset, predictor: "Predictor", *, on_progress: "OnProgress | None"
+    classifier: "Classifier",
+    data: Dataset,
+    predictor: "Predictor",
+    *,
+    engine: str,
+    on_progress: "OnProgress | None",
 ) -> FeatureCache:
     """Compute the features that no cache has, and keep them in ``FEATCACHE_HOME/caches``.
 
@@ -148,6 +160,7 @@ def _extracted(
             output=home() / "caches" / name,
             reuse=_training_cache(classifier, predictor),
             overwrite=True,
+            engine=engine,
             on_progress=on_progress,
         )
     return done.cache

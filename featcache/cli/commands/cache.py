@@ -254,7 +254,8 @@ def _day(seconds: float) -> str:
 
 
 def _info_parts(about: "CacheInfo", identity: dict, unreadable: dict[str, str], most: int = 10) -> list[Part]:
-    recipe, dataset = identity["recipe"], identity["dataset"]
+    recipe, dataset, provenance = (identity[name] for name in ("recipe", "dataset", "provenance"))
+    device = provenance.get("device")
     from featcache.cache import LayerSpec
     from featcache.extraction.result import unreadable_lines
 
@@ -271,7 +272,9 @@ def _info_parts(about: "CacheInfo", identity: dict, unreadable: dict[str, str], 
         *([("views", views_of(recipe))] if recipe["views"]["count"] > 1 else []),
         (
             "computed in",
-            f"{recipe['compute_dtype']}, {identity['provenance'].get('device', '')}, {about.created}",
+            ", ".join(
+                filter(None, [recipe["compute_dtype"], provenance.get("engine"), device, about.created])
+            ),
         ),
         *([("took", about.cost.describe())] if about.cost else []),
     ]

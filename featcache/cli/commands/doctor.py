@@ -167,6 +167,20 @@ def _devices() -> Iterator[Diagnosis]:
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
     cores = f", {os.cpu_count()} cores" if devices[0].platform == "cpu" else ""
     yield Diagnosis("devices", "ok", f"{len(devices)} × {devices[0].platform} ({kinds}{cores})")
+    yield from _engine()
+
+
+def _engine() -> Iterator[Diagnosis]:
+    from featcache.extraction.engines import FEW, why_not_onnxruntime
+
+    reason = why_not_onnxruntime("float32")
+    if reason is None:
+        told = f"onnxruntime {version('onnxruntime')} for {FEW} photos or more, jax for fewer"
+        yield Diagnosis("engine", "ok", told)
+    elif isinstance(reason, ImportError):
+        yield Diagnosis("engine", "note", "jax; onnxruntime is faster on CPUs: pip install 'featcache[onnx]'")
+    else:
+        yield Diagnosis("engine", "ok", "jax")
 
 
 def _home() -> Iterator[Diagnosis]:

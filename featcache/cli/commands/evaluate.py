@@ -8,7 +8,7 @@ import typer
 
 from featcache.cli.arguments.given_paths import refuse_no_cache, refuse_swapped, without_labels
 from featcache.cli.arguments.output_files import require_output
-from featcache.cli.commands.extract import AllowEmptyClasses, ClassesAt, LabelFrom, Splits
+from featcache.cli.commands.extract import AllowEmptyClasses, ClassesAt, Engine, LabelFrom, Splits
 from featcache.cli.commands.train_head import score_text, to_see
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.terminal.confusion import Confusion
@@ -71,6 +71,7 @@ def command(
             "--retrieval", help="Also score the features as a search: mAP, and recall at 1, 5 and 10."
         ),
     ] = False,
+    engine: Engine = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -105,6 +106,7 @@ def command(
             exclude=exclude,
             allow_empty_classes=allow_empty_classes,
             retrieval=retrieval,
+            engine=engine,
             on_progress=on_progress,
         )
     found = evaluation.retrieval if retrieval else None

@@ -45,13 +45,13 @@ def command(
         ),
     ] = None,
     float16: Annotated[
-        bool, typer.Option("--float16", help="Half precision: half the size, for GPUs, phones and browsers.")
+        bool, typer.Option("--float16", help="Half precision: half the size, faster on GPUs and phones.")
     ] = False,
     int8: Annotated[
         bool,
         typer.Option(
             "--int8",
-            help="Eight bits: a quarter of the size, faster on CPUs; measured on the photos, and judged.",
+            help="Eight bits: a quarter of the size, faster on most CPUs; tells what accuracy it costs.",
         ),
     ] = False,
     web: Annotated[

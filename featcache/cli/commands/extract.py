@@ -55,6 +55,13 @@ AllowEmptyClasses = Annotated[
     ),
 ]
 
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What runs the network: jax; onnxruntime, faster on CPUs; auto.", rich_help_panel="Backbone"
+    ),
+]
+
 
 @with_options(
     common=("backbone", "layer", "views", "split", "output", "workers", "dry_run", "overwrite"),
@@ -163,6 +170,7 @@ def command(
     workers: Annotated[
         int | None, typer.Option(help="Decoding threads [default: one per core].", rich_help_panel="Data")
     ] = None,
+    engine: Engine = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -201,6 +209,7 @@ def command(
         "overwrite": overwrite,
         "batch_size": batch_size,
         "workers": workers,
+        "engine": engine,
     }
     if dry_run:
         from featcache.extraction.dry_run import plan_extraction
@@ -245,7 +254,8 @@ def plan_lines(plan: "PlanReport") -> list[str]:
         f"  {plan.task:<9} " + (_NO_LABELS if plan.task == UNLABELLED else str(plan.classes)),
         f"  features  {parts}",
         *_dropped_lines(plan.dropped),
-        f"  time      about {plan.seconds:.0f} s, and a few seconds to start",
+        f"  time      about {plan.seconds:.0f} s, and a few seconds to start"
+        + (f"; {plan.engine}" if plan.engine else ""),
         *_skipped_lines(plan.skipped),
     ]
 
@@ -288,6 +298,7 @@ def to_json(done: "Extraction") -> dict[str, Any]:
         "damaged": done.damaged,
         "skipped": dict(done.skipped),
         "seconds": round(done.seconds, 3),
+        "engine": done.engine,
     }
 
 
@@ -319,7 +330,8 @@ def lines(done: "Extraction") -> list[str]:
     # As the cache records it, and `cache info` and reports tell: without loading the network and hashing.
     rate = cost.images_per_second if done.computed and (cost := cache.extraction_cost) else None
     speed = f", {rate:,.0f} images/s" if rate else ""
-    text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else ""))
+    by = f", {done.engine}" if done.engine else ""
+    text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else "") + by)
     text += _skipped_lines(done.skipped)
     if done.retried:
         again = sum(name not in done.quarantined for name in done.retried)

@@ -81,6 +81,9 @@ def command(
             help="Share of photos like those seen that are not to be called unlike [default: 0.99]."
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="What runs the network: jax; onnxruntime, faster on CPUs; auto.")
+    ] = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -117,7 +120,8 @@ def command(
         from featcache.classifier.sorted_photos import SortedPhotos
 
         files.sorter = SortedPhotos(copy_to, [photo.id for photo in photos], source.classes)
-    asked: dict[str, int] = {"neighbours": neighbours} if neighbours else {}
+    asked: dict[str, Any] = {"neighbours": neighbours} if neighbours else {}
+    asked |= {} if engine == "auto" else {"engine": engine}
     asked |= {} if top is None else {"top": top}  # JSON has as many classes as Classifier.predict gives
     found = _run(console, partial(source.stream, photos, **asked), photos, files, shown)
     counts = count_classes(found)

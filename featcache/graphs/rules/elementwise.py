@@ -43,7 +43,11 @@ def write(op: str, graph: Graph, equation: Any, *inputs: Value, **attributes: An
     """Write one node that treats each number by itself."""
     (out,) = equation.outvars
     names, order, held = joined(graph, inputs)
-    return Tensor(graph.add(op, *names, **attributes), shape_of(out.aval), out.aval.dtype, held, order)
+    name = graph.add(op, *names, **attributes)
+    own = [each.held for each in inputs if isinstance(each, Tensor) and len(each.held) == len(held)]
+    if not own or _held_together(own) != held:
+        graph.widened.add(name)
+    return Tensor(name, shape_of(out.aval), out.aval.dtype, held, order)
 
 
 def _chain(*ops: str) -> Callable[..., Tensor]:
@@ -101,6 +105,8 @@ def _select(graph: Graph, equation: Any, which: Value, *cases: Value) -> Tensor:
     if len(cases) != 2:
         raise ExportError(f"a choice between {len(cases)} values, where ONNX has one between two")
     no, yes = cases
+    if which.dtype != np.bool_:
+        raise ExportError(f"a choice by numbers ({which.dtype}), where ONNX has one by true and false")
     return write("Where", graph, equation, which, yes, no)
 
 
@@ -124,8 +130,23 @@ def _not_equal(graph: Graph, equation: Any, x: Value, y: Value) -> Tensor:
     return Tensor(graph.add("Not", equal.name), equal.shape, equal.dtype, equal.held, equal.order)
 
 
+def _round(graph: Graph, equation: Any, x: Tensor) -> Tensor:
+    if int(equation.params["rounding_method"]) != 1:
+        raise ExportError("ONNX rounds halves to even numbers (jnp.round), not away from zero (lax.round)")
+    return write("Round", graph, equation, x)
+
+
 def _divide(graph: Graph, equation: Any, x: Value, y: Value) -> Tensor:
     return write("Div", graph, equation, x, y)
+
+
+def _logical(op: str, graph: Graph, equation: Any, *inputs: Value) -> Tensor:
+    if inputs[0].dtype != np.bool_:
+        raise ExportError(
+            f"JAX's {equation.primitive.name!r} of the bits of {inputs[0].dtype} is not written to ONNX here; of true "
+            "and false it is"
+        )
+    return write(op, graph, equation, *inputs)
 
 
 _BINARY = {
@@ -141,9 +162,8 @@ _BINARY = {
     "le": "LessOrEqual",
     "gt": "Greater",
     "ge": "GreaterOrEqual",
-    "and": "And",
-    "or": "Or",
 }
+_LOGICAL = {"and": "And", "or": "Or", "not": "Not"}
 _UNARY = {
     "neg": ("Neg",),
     "abs": ("Abs",),
@@ -157,13 +177,17 @@ _UNARY = {
     "rsqrt": ("Sqrt", "Reciprocal"),
     "erf": ("Erf",),
     "logistic": ("Sigmoid",),
-    "not": ("Not",),
+    "sin": ("Sin",),
+    "cos": ("Cos",),
 }
 
 RULES: Mapping[str, Callable[..., Any]] = {
     **{name: partial(write, op) for name, op in _BINARY.items()},
     **{name: _chain(*ops) for name, ops in _UNARY.items()},
+    **{name: partial(_logical, op) for name, op in _LOGICAL.items()},
     "div": _divide,
+    "rem": partial(write, "Mod", fmod=1),  # the remainder has the sign of what is divided, as in C
+    "round": _round,
     "ne": _not_equal,
     "square": _square,
     "integer_pow": _integer_power,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from jax.lax import GatherScatterMode
 
 from featcache.errors import ExportError
 from featcache.graphs.graph import Graph
@@ -38,6 +39,10 @@ def _of_known_places(graph: Graph, equation: Any, x: Tensor, places: np.ndarray)
                 "examples are gathered by their number in the batch, which says nothing of them"
             )
         first = np.clip(places[..., number], 0, limit - int(sizes[axis]))
+        if equation.params["mode"] == GatherScatterMode.FILL_OR_DROP and (first != places[..., number]).any():
+            raise ExportError(
+                f"numbers are gathered from beyond an axis of {limit}, which is not written to ONNX here"
+            )
         varies = [
             each for each in range(first.ndim) if first.shape[each] > 1 and np.ptp(first, axis=each).any()
         ]
@@ -114,7 +119,30 @@ def _of_rows(graph: Graph, equation: Any, x: Tensor, places: Value) -> Tensor:
     if not single or not rows or x.shape[axis] is None:
         raise ExportError(_OTHERWISE)
     index = reshaped(graph, plain(graph, places), places.shape[:-1]).name
-    return tensor(graph.add("Gather", x.name, index, axis=axis), shape, x.dtype)
+    return tensor(_rows(graph, equation, x, index, places.dtype), shape, x.dtype)
+
+
+def _rows(graph: Graph, equation: Any, x: Tensor, index: str, dtype: Any) -> str:
+    """Write rows by numbers that may lie beyond the axis: of its ends, as JAX takes them, or what JAX fills in."""
+    (axis,) = equation.params["dimension_numbers"].start_index_map
+    size = x.shape[axis]
+    assert size is not None
+    # ONNX counts negative numbers from the end, and refuses those beyond it while it runs.
+    first, last = (graph.constant(np.asarray(each, dtype)) for each in (0, size - 1))
+    within = graph.add("Min", graph.add("Max", index, first), last)
+    found = graph.add("Gather", x.name, within, axis=axis)
+    if equation.params["mode"] != GatherScatterMode.FILL_OR_DROP:
+        return found
+    filling = equation.params["fill_value"]
+    if filling is None:
+        raise ExportError(
+            "numbers are gathered that may lie beyond an axis, and nothing says what they are then"
+        )
+    inside = graph.add("Equal", index, within)
+    others = len(x.shape) - axis - 1
+    if others:
+        inside = graph.add("Unsqueeze", inside, graph.integers(range(-others, 0)))
+    return graph.add("Where", inside, found, graph.constant(np.asarray(filling, x.dtype)))
 
 
 RULES: Mapping[str, Callable[..., Any]] = {"gather": _gather}

@@ -9,7 +9,19 @@ import numpy as np
 from featcache.errors import ExportError
 from featcache.graphs.graph import Graph
 from featcache.graphs.rules.shapes import reshaped
-from featcache.graphs.values import MAPS, Known, Shape, Tensor, Value, ordered, plain, shape_of, tensor, whole
+from featcache.graphs.values import (
+    MAPS,
+    Known,
+    Shape,
+    Tensor,
+    Value,
+    ordered,
+    plain,
+    shape_of,
+    tensor,
+    whole,
+    within_examples,
+)
 
 
 def _convolution(graph: Graph, equation: Any, x: Value, kernel: Value) -> Tensor:
@@ -19,6 +31,7 @@ def _convolution(graph: Graph, equation: Any, x: Value, kernel: Value) -> Tensor
     if asked["batch_group_count"] != 1 or set(asked["lhs_dilation"]) != {1}:
         raise ExportError("a transposed convolution is not written to ONNX here")
     of_map, of_kernel, of_result = asked["dimension_numbers"]
+    within_examples(x, of_map[1:])
     pads = [int(low) for low, _ in asked["padding"]] + [int(high) for _, high in asked["padding"]]
     if min(pads) < 0:
         raise ExportError("a convolution that leaves out a map's margin is not written to ONNX here")
@@ -41,6 +54,8 @@ def _dot(graph: Graph, equation: Any, x: Value, y: Value) -> Tensor:
     ((of_x, of_y), (batch_x, batch_y)) = equation.params["dimension_numbers"]
     out = equation.outvars[0].aval
     shape = shape_of(out)
+    within_examples(x, of_x)
+    within_examples(y, of_y)
     last = isinstance(x, Tensor) and tuple(of_x) == (len(x.shape) - 1,) and not batch_x
     if last and isinstance(y, Known) and len(y.shape) == 2:
         assert isinstance(x, Tensor)

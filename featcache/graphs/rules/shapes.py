@@ -8,6 +8,8 @@ import numpy as np
 from featcache.errors import ExportError
 from featcache.graphs.graph import Graph
 from featcache.graphs.values import (
+    MAPS,
+    OVER_BATCH,
     Known,
     Shape,
     Tensor,
@@ -17,6 +19,7 @@ from featcache.graphs.values import (
     shape_of,
     tensor,
     whole,
+    within_examples,
 )
 
 
@@ -54,11 +57,7 @@ def _in_axes(graph: Graph, x: Tensor, shape: Shape, axes: Sequence[int]) -> Tens
     if not new:
         return Tensor(x.name, shape, x.dtype, x.held, tuple(axes[axis] for axis in x.order))
     reduced = graph.reduced.get(x.name)
-    if (
-        reduced
-        and reduced.rank == len(shape)
-        and sorted(reduced.order[place] for place in reduced.places) == new
-    ):
+    if reduced and reduced.rank == len(shape) and reduced.gone == new and reduced.order_left == x.order:
         # What a reduction took away comes back where it was, so that its output lies as its input does.
         name, order = graph.add("Unsqueeze", x.name, graph.integers(reduced.places)), reduced.order
     else:
@@ -93,6 +92,7 @@ def _transpose(graph: Graph, equation: Any, x: Tensor) -> Tensor:
 
 def _concatenate(graph: Graph, equation: Any, *parts: Value) -> Tensor:
     axis = equation.params["dimension"]
+    within_examples(parts[0], [axis])
     (out,) = equation.outvars
     turned = [part.order for part in parts if isinstance(part, Tensor) and not part.plain]
     order = turned[0] if turned else tuple(range(len(out.aval.shape)))
@@ -104,10 +104,23 @@ def _concatenate(graph: Graph, equation: Any, *parts: Value) -> Tensor:
     return tensor(name, shape_of(out.aval), out.aval.dtype, order)
 
 
+def _is_grid(shape: Shape, cuts: Mapping[int, tuple[int, int, int]]) -> bool:
+    """Whether every few rows and columns of maps are taken, from the first on."""
+    return all(
+        axis in (1, 2) and first == 0 and step > 1 and range(0, stop, step)[-1] + step >= (shape[axis] or 0)
+        for axis, (first, stop, step) in cuts.items()
+    )
+
+
 def sliced(graph: Graph, x: Tensor, cuts: Mapping[int, tuple[int, int, int]], shape: Shape) -> Tensor:
     """Return a part of a tensor: axis to its start, stop and step."""
     if not cuts:
         return x
+    if x.order == MAPS and x.dtype == np.float32 and _is_grid(x.shape, cuts):
+        # Runtimes keep maps in a form of their own between poolings, but not for slices.
+        ones, strides = [1, 1], [cuts[axis][2] if axis in cuts else 1 for axis in (1, 2)]
+        name = graph.add("MaxPool", x.name, kernel_shape=ones, strides=strides, pads=[0, 0, 0, 0])
+        return tensor(name, shape, x.dtype, MAPS)
     starts, stops, steps = (graph.integers(cut[i] for cut in cuts.values()) for i in range(3))
     places = graph.integers(x.order.index(axis) for axis in cuts)
     name = graph.add("Slice", x.name, starts, stops, places, steps)
@@ -122,13 +135,16 @@ def _slice(graph: Graph, equation: Any, x: Tensor) -> Tensor:
     for axis, size in enumerate(x.shape):
         if size is not None and (starts[axis], stops[axis], steps[axis]) != (0, size, 1):
             cuts[axis] = (int(starts[axis]), int(stops[axis]), int(steps[axis]))
-        elif size is None and not (shape[axis] is None and starts[axis] == 0 and steps[axis] == 1):
+        elif size is None and str(equation.outvars[0].aval.shape[axis]) != str(
+            equation.invars[0].aval.shape[axis]
+        ):
             raise ExportError("a part of the batch is taken, which depends on the other examples in it")
     return sliced(graph, whole(graph, x), cuts, shape)
 
 
 def _split(graph: Graph, equation: Any, x: Tensor) -> list[Value]:
     axis, found, first = equation.params["axis"], [], 0
+    within_examples(x, [axis])
     x = whole(graph, x)
     for variable, size in zip(equation.outvars, equation.params["sizes"], strict=True):
         found.append(sliced(graph, x, {axis: (first, first + int(size), 1)}, shape_of(variable.aval)))
@@ -137,6 +153,7 @@ def _split(graph: Graph, equation: Any, x: Tensor) -> list[Value]:
 
 
 def _reverse(graph: Graph, equation: Any, x: Tensor) -> Tensor:
+    within_examples(x, equation.params["dimensions"])
     last = np.iinfo(np.int64).min
     return sliced(
         graph, whole(graph, x), dict.fromkeys(equation.params["dimensions"], (-1, last, -1)), x.shape
@@ -148,6 +165,8 @@ def _dynamic_slice(graph: Graph, equation: Any, x: Tensor, *starts: Value) -> Te
     cuts = {}
     for axis, (size, wanted, start) in enumerate(zip(x.shape, shape, starts, strict=True)):
         if size is None or wanted is None:
+            if wanted != size:
+                raise ExportError(OVER_BATCH)
             continue
         if not isinstance(start, Known):
             raise ExportError("where a part begins depends on the input, which is not written to ONNX here")
@@ -159,6 +178,7 @@ def _dynamic_slice(graph: Graph, equation: Any, x: Tensor, *starts: Value) -> Te
 
 def _pad(graph: Graph, equation: Any, x: Tensor, value: Value) -> Tensor:
     config = [tuple(int(n) for n in sizes) for sizes in equation.params["padding_config"]]
+    within_examples(x, [axis for axis, sizes in enumerate(config) if any(sizes)])
     if any(between or low < 0 or high < 0 for low, high, between in config) or not isinstance(value, Known):
         raise ExportError(
             "a padding between numbers, or one that takes some away, is not written to ONNX here"
@@ -185,6 +205,22 @@ def _iota(graph: Graph, equation: Any, *inputs: Value) -> Value:
     return Known(np.arange(size, dtype=out.aval.dtype).reshape(held), shape)
 
 
+def _stack(graph: Graph, equation: Any, *parts: Value) -> Tensor:
+    """Write parts put beside each other along a new axis."""
+    axis, shape = equation.params["axis"], shape_of(equation.outvars[0].aval)
+    place = graph.integers([axis])
+    names = [graph.add("Unsqueeze", plain(graph, part).name, place) for part in parts]
+    return tensor(graph.add("Concat", *names, axis=axis), shape, equation.outvars[0].aval.dtype)
+
+
+def _tile(graph: Graph, equation: Any, x: Tensor) -> Tensor:
+    repeats = equation.params["reps"]
+    within_examples(x, [axis for axis, count in enumerate(repeats) if count != 1])
+    x = whole(graph, x)
+    name = graph.add("Tile", x.name, graph.integers(repeats[axis] for axis in x.order))
+    return tensor(name, shape_of(equation.outvars[0].aval), x.dtype, x.order)
+
+
 RULES: Mapping[str, Callable[..., Any]] = {
     "reshape": _reshape,
     "squeeze": _squeeze,
@@ -198,4 +234,6 @@ RULES: Mapping[str, Callable[..., Any]] = {
     "dynamic_slice": _dynamic_slice,
     "pad": _pad,
     "iota": _iota,
+    "stack": _stack,
+    "tile": _tile,
 }

@@ -8,8 +8,10 @@ from featcache.graphs.graph import Graph
 from featcache.graphs.simplify.activations import activations
 from featcache.graphs.simplify.normalisations import means, normalisations
 from featcache.graphs.simplify.paddings import paddings
+from featcache.graphs.simplify.pools import pools
+from featcache.graphs.simplify.products import parts_of_products, patches
 from featcache.graphs.simplify.transposes import transposes
-from featcache.graphs.simplify.weights import inputs_into_weights, outputs_into_weights
+from featcache.graphs.simplify.weights import factors_and_summands, inputs_into_weights, outputs_into_weights
 
 
 def simplify(graph: Graph) -> None:
@@ -17,12 +19,16 @@ def simplify(graph: Graph) -> None:
     graph.prune()
     for change in (
         means,
+        pools,
         normalisations,
         activations,
         outputs_into_weights,
+        patches,
+        parts_of_products,
         transposes,
         paddings,
         inputs_into_weights,
+        factors_and_summands,
     ):
         change(graph)
         graph.prune()

@@ -22,10 +22,13 @@ def _limits(look: Look, node: Node) -> None:
     if found is None:
         return
     name, limit = found
+    number = next(look.graph.constants[each] for each in node.inputs if each != name)
     inner = look.made_by(name, "Max", "Relu") if node.op == "Min" else None
     low = None if inner is None else (inner.inputs[0], 0.0) if inner.op == "Relu" else look.with_number(inner)
     if low is not None:
-        bounds = [look.graph.constant(np.float32(each)) for each in (low[1], limit)]
+        if inner is not None:
+            look.bypass(inner, low[0])
+        bounds = [look.graph.constant(np.asarray(each, number.dtype)) for each in (low[1], limit)]
         look.replace(node, "Clip", [low[0], *bounds])
     elif node.op == "Max" and limit == 0:
         look.replace(node, "Relu", [name])
@@ -79,3 +82,10 @@ def _gelu(look: Look, node: Node) -> bool:
         look.replace(node, "Mul", [product.output, graph.constant(np.float32(0.5))])
         return True
     return False
+
+
+def ends_gelu(look: Look, name: str) -> bool:
+    """Whether a value is ``x · (1 + erf(x / √2))``: the factor 1/2 behind it stays, by which runtimes know GELU."""
+    product = look.made_by(name, "Mul")
+    sums = [] if product is None else [look.made_by(each, "Add") for each in product.inputs]
+    return any(add is not None and any(look.made_by(each, "Erf") for each in add.inputs) for add in sums)

@@ -45,6 +45,8 @@ def _mean(look: Look, node: Node) -> None:
     reduced = None if total is None else look.graph.reduced.get(total.output)
     if found is None or total is None or reduced is None:
         return
+    if any(each.dtype.kind != "f" for name in node.inputs if (each := look.numbers(name)) is not None):
+        return  # a mean of whole numbers is rounded in a way of its own
     if node.op == "Div" and (found[1] != reduced.count or node.inputs[0] != found[0]):
         return
     if node.op == "Mul" and not np.isclose(found[1] * reduced.count, 1, 1e-6):
@@ -152,7 +154,7 @@ def _write_layer_norm(
     rank = graph.reduced[reductions[0].output].rank
     if (
         len(axes) != 1
-        or scale.size != bias.size
+        or {scale.size, bias.size} != {graph.reduced[reductions[0].output].count}
         or not all(each.attributes["keepdims"] for each in reductions)
     ):
         return

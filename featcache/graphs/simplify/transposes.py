@@ -1,6 +1,7 @@
 """A picture is turned around while it is bytes: a quarter of what moves when it is numbers."""
 
 from featcache.graphs.graph import Graph
+from featcache.graphs.simplify.activations import ends_gelu
 from featcache.graphs.simplify.look import Look
 
 
@@ -17,7 +18,7 @@ def _moved(look: Look, place: int) -> bool:
     graph = look.graph
     node = graph.nodes[place]
     before = look.made_by(node.inputs[0], "Cast", "Mul", "Add", "Sub", "Div", "Pad")
-    if before is None:
+    if before is None or ends_gelu(look, before.inputs[0]):
         return False
     turn = node.attributes["perm"]
     rest: list[str] = []
@@ -51,5 +52,8 @@ def _moved(look: Look, place: int) -> bool:
     )
     look.replace(node, "Transpose", [source], perm=turn)
     before.outputs, node.outputs = [output], [inner]
+    if inner in graph.widened:
+        graph.widened.discard(inner)
+        graph.widened.add(output)
     look.givers[output], look.givers[inner] = before, node
     return True

@@ -3,6 +3,7 @@
 import numpy as np
 
 from featcache.graphs.graph import Graph, Node
+from featcache.graphs.simplify.activations import ends_gelu
 from featcache.graphs.simplify.look import Look
 
 
@@ -15,6 +16,8 @@ def outputs_into_weights(graph: Graph) -> None:
         if found is None or (node.op in ("Sub", "Div") and look.numbers(node.inputs[1]) is None):
             continue
         name, numbers = found
+        if numbers.dtype.kind != "f":
+            continue
         values = numbers.astype(np.float64)
         if node.op == "Div":
             values = 1 / values
@@ -28,6 +31,8 @@ def outputs_into_weights(graph: Graph) -> None:
             done = _into_convolution(look, layer, values, scales=scales)
         elif layer.op == "MatMul":
             done = scales and _into_product(look, layer, values)
+            if node.op == "Sub":  # a bias, into which what follows can go
+                look.replace(node, "Add", [name, look.graph.constant(-numbers, "bias")])
         else:
             done = _into_biased_product(look, layer, values, scales=scales)
         if done:
@@ -104,14 +109,16 @@ def inputs_into_weights(graph: Graph) -> None:
     look = Look(graph)
     for layer in list(graph.nodes):
         kernel = look.numbers(layer.inputs[1]) if layer.op == "Conv" else None
-        if kernel is None or layer.attributes["group"] != 1:
+        if kernel is None or kernel.ndim != 4 or layer.attributes["group"] != 1:
             continue
         add = look.made_by(layer.inputs[0], "Add")
         offset = None if add is None else look.with_constant(add)
         multiply = look.made_by(layer.inputs[0] if offset is None else offset[0], "Mul")
         factor = None if multiply is None else look.with_constant(multiply)
-        if multiply is None or factor is None or _ends_gelu(look, factor[0]):
+        if multiply is None or factor is None or ends_gelu(look, factor[0]):
             continue
+        if {multiply.output, *layer.inputs[:1]} & graph.widened:
+            continue  # the constants make channels of one, which a kernel cannot
         scale = _by_channel(factor[1].astype(np.float64), kernel.shape[1], -3)
         shift = np.zeros(kernel.shape[1])
         if offset is not None:
@@ -138,8 +145,21 @@ def inputs_into_weights(graph: Graph) -> None:
         look.bypass(multiply, factor[0])
 
 
-def _ends_gelu(look: Look, name: str) -> bool:
-    """Whether a value is ``x · (1 + erf(x / √2))``: the factor 1/2 behind it stays, by which runtimes know GELU."""
-    product = look.made_by(name, "Mul")
-    sums = [] if product is None else [look.made_by(each, "Add") for each in product.inputs]
-    return any(add is not None and any(look.made_by(each, "Erf") for each in add.inputs) for add in sums)
+def factors_and_summands(graph: Graph) -> None:
+    """Write what is left of normalisations of maps, which no weights could take, as one operator: ``x · s + t``."""
+    # Runtimes compute it beside the convolutions, in the form that they keep maps in.
+    look = Look(graph)
+    for node in list(graph.nodes):
+        summand = look.with_constant(node) if node.op == "Add" else None
+        multiply = None if summand is None else look.made_by(summand[0], "Mul")
+        factor = None if multiply is None else look.with_constant(multiply)
+        if summand is None or multiply is None or factor is None:
+            continue
+        channels = factor[1].size
+        if {node.output, multiply.output} & graph.widened or factor[1].dtype != np.float32:
+            continue
+        if any(each.shape != (1, channels, 1, 1) for each in (factor[1], summand[1])):
+            continue
+        scale, offset = (graph.constant(each.reshape(-1), "scale") for each in (factor[1], summand[1]))
+        mean, variance = (graph.constant(np.full(channels, each, np.float32)) for each in (0, 1))
+        look.replace(node, "BatchNormalization", [factor[0], scale, offset, mean, variance], epsilon=0.0)
