@@ -382,6 +382,8 @@ def test_names(tmp_path, monkeypatch):
         featcache.export("mobilenet_v9")
     with pytest.raises(UnknownNameError, match="no stage 'nowhere'"):
         featcache.export(tiny_network(), layer="nowhere")
+    with pytest.raises(UsageError, match="runtime is for the page that web writes"):
+        featcache.export(tiny_network(), runtime="npm")
     with pytest.raises(UsageError, match="weights go with a backbone's name"):
         featcache.export(tiny_network(), weights="a.h5")
 
