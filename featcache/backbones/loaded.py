@@ -13,6 +13,7 @@ from flax import nnx
 from featcache.backbones.chain import Backbone, variables
 from featcache.backbones.family import Family, Pretrained
 from featcache.backbones.layer import Layer, make_layer, split_layer
+from featcache.backbones.packed_state import PackedProgram
 from featcache.backbones.shape_inference import tapped_shapes
 from featcache.core.identity import Recipe, sha256_tensors
 from featcache.core.jit_options import cpu_options
@@ -263,4 +264,4 @@ def _compile(features: Features) -> Features:
     # Vectors as wide as the machine has (XLA prefers 256 bits), and one thread per call, because the schedule
     # runs one call per core: 0.80 of onnxruntime's speed instead of 0.62 on EfficientNet-Lite0 and two cores.
     options = cpu_options(xla_cpu_prefer_vector_width=512, xla_cpu_multi_thread_eigen=False)
-    return jax.jit(features, compiler_options=options)
+    return PackedProgram(features, options)

@@ -8,7 +8,7 @@ from typing import Any
 from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import resolve
 from featcache.classifier.classifier import Classifier
-from featcache.core.argument_types import checked_types
+from featcache.core.argument_types import checked_types, spelled
 from featcache.core.classifier_folder import is_classifier
 from featcache.errors import MissingFileError, UnknownNameError, UsageError
 from featcache.exporting.check_photos import CheckPhotos, check_photos
@@ -95,6 +95,10 @@ def export(
     >>> featcache.export("flowers", "flowers.onnx")  # doctest: +SKIP
     ExportedModel('flowers.onnx', linear head of 5 classes on pool of efficientnet_lite0.tf_in1k, 13.6 MB)
     """
+    if runtime is not None and web is None:
+        raise UsageError(
+            f"{spelled('runtime')} is for the page that {spelled('web')} writes; name its folder, or leave it out"
+        )
     page = None if web is None else Path(web)
     path = None if output is None and page is not None else Path(output or DEFAULT)
     ending = require_places(path, page)

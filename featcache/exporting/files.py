@@ -99,12 +99,28 @@ def _require_beside(path: Path) -> None:
             f"output {path}: {described} is there, and not of an export, so it may be something else; "
             f"{_ANOTHER_FOLDER}"
         )
+    if listed.exists() and not _is_listed(listed, told.get("classes")):
+        raise UsageError(
+            f"output {path}: {listed} is not as an export wrote it, so it may be your own; {_ANOTHER_FOLDER}, or "
+            f"remove {listed}"
+        )
     other = str(told.get("model", ""))
-    if other != path.name and (path.parent / Path(other).name).is_file():
+    if other != path.name and other in _names(path.parent):
         raise UsageError(
             f"output {path}: {described} tells how photos are prepared for {other}, which is there, too; "
             f"{_ANOTHER_FOLDER}, or remove {other}"
         )
+
+
+def _is_listed(path: Path, classes: Any) -> bool:
+    """Whether a list of labels is the one that was written beside a model of these classes."""
+    if not (isinstance(classes, list) and classes and all(isinstance(name, str) for name in classes)):
+        return False
+    return path.read_bytes() == labels(classes)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def _read(path: Path) -> dict[str, Any]:

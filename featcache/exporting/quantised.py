@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 MOST_PHOTOS = 256
-"""Photos that ranges are measured on, if there are so many; 32, 128 and 512 gave the same accuracy (see `to_int8`)."""
+"""Photos that ranges are measured on, if there are so many."""
 
 FEWEST_PHOTOS = 16
 
@@ -54,11 +54,12 @@ def to_int8(model: "onnx.ModelProto", photos: Iterable[np.ndarray]) -> "onnx.Mod
 
     Notes
     -----
-    Measured with linear heads on EfficientNet-Lite0 and MobileNetV2, see docs/guide/export.md. Of what can be chosen
-    only one matters: a scale for each channel (one for a whole layer loses 1–3 points of accuracy: kernels into which
-    batch normalisation was folded differ by channel). Smallest and largest value are as good a range as percentiles
-    and entropy, which cut what is rare and, with ReLU6, leaves nothing to cut; and they keep two numbers a photo in
-    memory, not every value.
+    Measured with logistic heads on EfficientNet-Lite0 and MobileNetV2, on cats and dogs and on flowers; the table is in
+    docs/guide/export.md. A scale for each channel of the weights is what matters most (one for a whole layer loses 1 to
+    2 points of accuracy: kernels into which batch normalisation was folded differ by channel). Next is the range of
+    activations: smallest to largest value keeps 88–98 % of the features' variance, 99.99 % of the values 96–98 %, and
+    entropy is no better; 32 photos are as good as 512. Weights of seven bits, which processors without VNNI would add
+    up without saturating, cost another point of agreement, so they have eight.
     """
     require_onnx()
     require_onnxruntime()

@@ -28,7 +28,7 @@ from featcache.core.tasks import TASK_NAMES, TASKS
 from featcache.core.version import __version__
 from featcache.errors import UsageError
 from featcache.exporting.description import FORMAT, LABELS, PREPROCESSING, labels
-from featcache.exporting.web_runtime import WebRuntime, web_runtime
+from featcache.exporting.web_runtime import PROGRAM, WebRuntime, web_runtime
 from featcache.pages.palette import DARK, LIGHT
 
 ANOTHER_FOLDER = "name another folder"
@@ -38,6 +38,9 @@ INDEX = "index.html"
 _MODEL = "model.onnx"
 _RUNTIME = "onnxruntime-web.js"
 _SCRIPTS = ("page.js", "decoding.js", "exif.js", "pixels.js", "verdict.js")
+_WORKER = "service-worker.js"
+_STYLES = "page.css"
+_WRITTEN = frozenset((INDEX, _MODEL, PREPROCESSING, LABELS, _RUNTIME, PROGRAM, _STYLES, _WORKER, *_SCRIPTS))
 _GENERATOR = '<meta name="generator" content="featcache'
 _TALL_FIRST_SINCE = 13
 """Pillow's version since which it resamples down before across where a picture is tall: see ``pixels.js``."""
@@ -55,7 +58,7 @@ def write_web_folder(
     Parameters
     ----------
     folder
-        Where; a folder that this has written is replaced at one blow.
+        Where; a folder that this has written, and that holds nothing else, is replaced at one blow.
     model
         An exported classifier: its file, or its bytes. Input uint8 ``[N, H, W, 3]``; its first output are probabilities
         or numbers ``[N, C]``, and one named ``distance`` may follow.
@@ -119,6 +122,13 @@ def require_place(target: Path) -> None:
         raise UsageError(
             f"{target} exists and is no page that featcache has written; {ANOTHER_FOLDER}, or empty it"
         )
+    # Such as .git or CNAME, where the page is published from: the folder is replaced as a whole.
+    others = sorted(path.name for path in target.iterdir() if path.name not in _WRITTEN)
+    if others:
+        raise UsageError(
+            f"{target} holds {others[0]!r} beside the page, which would be lost: the folder is replaced as a whole. "
+            f"Move that elsewhere, or {ANOTHER_FOLDER} and copy the page over"
+        )
 
 
 def _write(folder: Path, model: Path | bytes, preprocessing: Mapping[str, Any], runtime: WebRuntime) -> None:
@@ -133,7 +143,7 @@ def _write(folder: Path, model: Path | bytes, preprocessing: Mapping[str, Any], 
     write_durably(folder / LABELS, labels(preprocessing["classes"]))
     write_durably(folder / _RUNTIME, runtime.script)
     write_durably(folder / runtime.program_name, runtime.program)
-    write_durably(folder / "page.css", _styles().encode())
+    write_durably(folder / _STYLES, _styles().encode())
     for name in _SCRIPTS:
         write_durably(folder / name, _template(name).encode())
     # By an address that changes with the content, a browser need not ask for what is large again.
@@ -152,12 +162,12 @@ def _write(folder: Path, model: Path | bytes, preprocessing: Mapping[str, Any], 
     names = sorted(path.name for path in folder.iterdir())
     digests = "".join(sha256_file(folder / name) for name in names)
     worker = _filled(
-        "service-worker.js",
+        _WORKER,
         str,
         version=hashlib.sha256(digests.encode()).hexdigest()[:16],
         files=json.dumps(["./", *(addresses.get(name, name) for name in names)], indent=2),
     )
-    write_durably(folder / "service-worker.js", worker.encode())
+    write_durably(folder / _WORKER, worker.encode())
 
 
 def _tall_first(pillow: str) -> bool:

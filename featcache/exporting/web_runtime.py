@@ -27,7 +27,8 @@ SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 """Of the package's tarball, as ``npm pack onnxruntime-web@1.30.0`` writes it (33.1 MB)."""
 
 _SCRIPT = "ort.wasm.bundle.min.mjs"
-_PROGRAM = "ort-wasm-simd-threaded.wasm"
+PROGRAM = "ort-wasm-simd-threaded.wasm"
+"""The WebAssembly, under the name that onnxruntime's script knows."""
 _MOST_BYTES = 2**27
 """Bytes of either file at most: a tarball may say anything."""
 _MOST_MEMBERS = 10_000
@@ -53,7 +54,7 @@ class WebRuntime:
     version: str
     script: bytes
     program: bytes
-    program_name: str = _PROGRAM
+    program_name: str = PROGRAM
 
 
 def web_runtime(given: Path | None = None) -> WebRuntime:
@@ -98,17 +99,17 @@ def kept_runtime() -> Path:
 def _of_folder(given: Path) -> WebRuntime:
     for place in (".", "dist", f"node_modules/{PACKAGE}/dist", f"{PACKAGE}/dist"):
         folder = given / place
-        if (folder / _SCRIPT).is_file() and (folder / _PROGRAM).is_file():
+        if (folder / _SCRIPT).is_file() and (folder / PROGRAM).is_file():
             with storage_errors(folder, "read"):
-                return _runtime(read_file(folder / _SCRIPT), read_file(folder / _PROGRAM))
+                return _runtime(read_file(folder / _SCRIPT), read_file(folder / PROGRAM))
     raise MissingFileError(
-        f"{given} holds no {_SCRIPT} and {_PROGRAM}, neither itself nor in dist/ or node_modules/{PACKAGE}/dist/; get "
+        f"{given} holds no {_SCRIPT} and {PROGRAM}, neither itself nor in dist/ or node_modules/{PACKAGE}/dist/; get "
         f"them with npm install {PACKAGE} (1.19 or newer), and name the folder where that was run"
     )
 
 
 def _of_tarball(path: Path) -> WebRuntime:
-    wanted = {f"package/dist/{name}": name for name in (_SCRIPT, _PROGRAM)}
+    wanted = {f"package/dist/{name}": name for name in (_SCRIPT, PROGRAM)}
     found: dict[str, bytes] = {}
     try:
         with storage_errors(path, "read"), tarfile.open(path, "r:gz") as archive:
@@ -122,8 +123,8 @@ def _of_tarball(path: Path) -> WebRuntime:
     except (tarfile.TarError, EOFError, zlib.error, UnicodeError) as error:
         raise IntegrityError(f"{path} is no whole tarball of {PACKAGE}: {_how_to_get()}") from error
     if len(found) < len(wanted):
-        raise MissingFileError(f"{path} holds no dist/{_SCRIPT} and dist/{_PROGRAM}: {_how_to_get()}")
-    return _runtime(found[_SCRIPT], found[_PROGRAM])
+        raise MissingFileError(f"{path} holds no dist/{_SCRIPT} and dist/{PROGRAM}: {_how_to_get()}")
+    return _runtime(found[_SCRIPT], found[PROGRAM])
 
 
 def _runtime(script: bytes, program: bytes) -> WebRuntime:

@@ -225,7 +225,7 @@ def _opened(asked: Asked) -> Engine:
 def _understood(network: "LoadedBackbone", what: str, function: Callable[[], Any]) -> Any:
     try:
         return function()
-    except MissingExtraError:
+    except FeatcacheError:
         raise
     except Exception as error:  # onnxruntime's own errors have no common class
         raise FeatcacheError(

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.errors import ExportError, MissingExtraError
+from featcache.errors import ExportError
 from featcache.graphs.graph import Graph, Node
+from featcache.graphs.sessions import unusable
 from featcache.graphs.simplify import simplify
 from featcache.graphs.traced import Inputs, trace, write_trace
 from featcache.graphs.values import BATCH, is_open, plain
@@ -31,11 +32,13 @@ def require_onnx() -> Any:
     ------
     MissingExtraError
         If it is not installed.
+    FeatcacheError
+        If it is, and cannot be imported.
     """
     try:
         import onnx
-    except ImportError as error:
-        raise MissingExtraError("ONNX models need the package onnx: pip install 'featcache[onnx]'") from error
+    except Exception as error:
+        raise unusable("onnx", "writing ONNX models", error) from error
     return onnx
 
 

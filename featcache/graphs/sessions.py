@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featcache.errors import MissingExtraError
+from featcache.errors import FeatcacheError, MissingExtraError, first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -17,14 +17,28 @@ def require_onnxruntime() -> Any:
     ------
     MissingExtraError
         If it is not installed.
+    FeatcacheError
+        If it is, and cannot be imported.
     """
     try:
         import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError(
-            "running ONNX models needs the package onnxruntime: pip install 'featcache[onnx]'"
-        ) from error
+    except Exception as error:
+        raise unusable("onnxruntime", "running ONNX models", error) from error
     return onnxruntime
+
+
+def unusable(package: str, purpose: str, error: Exception) -> FeatcacheError:
+    """Return why a package of the extra cannot be imported: it is missing, or its installation is damaged.
+
+    The latter raises whatever comes: OSError where a library is missing, RuntimeError or AttributeError beside a numpy
+    that it was not built for.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name == package:
+        return MissingExtraError(f"{purpose} needs the package {package}: pip install 'featcache[onnx]'")
+    return FeatcacheError(
+        f"the package {package} is installed and cannot be imported ({first_line(error)}); "
+        f"install it again: pip install --force-reinstall {package}"
+    )
 
 
 def open_session(

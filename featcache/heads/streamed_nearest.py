@@ -111,7 +111,8 @@ def _products(query: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def one_vector(features: Any, xp: ModuleType = np) -> Any:
     """Return one vector for each image, float32 ``[N, D]``: the mean over the places of maps and tokens."""
     flat = xp.asarray(features, np.float32)
-    return flat if flat.ndim == 2 else flat.reshape(len(flat), -1, flat.shape[-1]).mean(axis=1)
+    # Not len(): the number of images is open where a classifier is exported.
+    return flat if flat.ndim == 2 else flat.reshape(flat.shape[0], -1, flat.shape[-1]).mean(axis=1)
 
 
 def widened(values: np.ndarray) -> np.ndarray:

@@ -129,6 +129,19 @@ def test_every_head_gives_what_predict_gives(made, ridge, tmp_path, head):
     assert "32 photos that it was trained with" in exported.parity.origin
 
 
+def test_a_head_on_a_map_measures_distances_of_the_mean_over_its_places(made, tmp_path):
+    _, network, _ = made
+    photos = tiny_photos(tmp_path / "photos")
+    classifier = tiny_classifier(network, photos, layer="block_1:map", head="prototype")
+    exported = featcache.export(classifier, tmp_path / "m.onnx")
+    assert exported.outputs["features"] == (8, 8, 6)
+    files, images = pixels(classifier, photos)
+    found = outputs(exported.path, images)
+    told = classifier.predict(files)
+    np.testing.assert_allclose(found["probabilities"], classifier.predict_proba(files), **CLOSE)
+    np.testing.assert_allclose(found["distance"], [each.distance for each in told], **CLOSE)
+
+
 @pytest.mark.parametrize(("task", "loss"), [("answers", "sigmoid"), ("numbers", "squared")])
 def test_labels_and_numbers(made, ridge, tmp_path, task, loss):
     _, _, photos = made
@@ -299,6 +312,13 @@ def test_what_lies_beside_it_is_never_replaced_by_mistake(ridge, tmp_path):
     featcache.export(ridge, tmp_path / "m.onnx")
     with pytest.raises(UsageError, match=r"how photos are prepared for m\.onnx, which is there, too"):
         featcache.export(ridge, tmp_path / "other.onnx")
+    (tmp_path / "labels.txt").write_text("Katze\nHund\nEule\n")
+    for layer in (None, "block_1:avg"):  # neither overwritten nor removed
+        with pytest.raises(
+            UsageError, match=r"labels\.txt is not as an export wrote it, so it may be your own"
+        ):
+            featcache.export(ridge, tmp_path / "m.onnx", layer=layer)
+    (tmp_path / "labels.txt").write_text("cat\ndog\nowl\n")
     again = featcache.export(ridge, tmp_path / "m.onnx", layer="block_1:avg")  # the same file is replaced
     assert list(again.outputs) == ["features"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "preprocessing.json"]
@@ -362,6 +382,8 @@ def test_names(tmp_path, monkeypatch):
         featcache.export("mobilenet_v9")
     with pytest.raises(UnknownNameError, match="no stage 'nowhere'"):
         featcache.export(tiny_network(), layer="nowhere")
+    with pytest.raises(UsageError, match="runtime is for the page that web writes"):
+        featcache.export(tiny_network(), runtime="npm")
     with pytest.raises(UsageError, match="weights go with a backbone's name"):
         featcache.export(tiny_network(), weights="a.h5")
 

@@ -126,6 +126,19 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, runtime):
         write_web_folder(tmp_path / "model", b"m", described(transforms()), runtime=runtime)
 
 
+def test_what_lies_beside_the_page_is_not_lost(tmp_path, runtime):
+    folder = tmp_path / "web"
+    write_web_folder(folder, b"one", described(transforms()), runtime=runtime)
+    (folder / "CNAME").write_text("photos.example")
+    with pytest.raises(UsageError, match=r"web holds 'CNAME' beside the page, which would be lost"):
+        write_web_folder(folder, b"two", described(transforms()), runtime=runtime)
+    assert (folder / "CNAME").read_text() == "photos.example"
+    assert (folder / "model.onnx").read_bytes() == b"one"
+    (folder / "CNAME").unlink()
+    write_web_folder(folder, b"two", described(transforms()), runtime=runtime)
+    assert (folder / "model.onnx").read_bytes() == b"two"
+
+
 @pytest.mark.parametrize("changed", [{"task": None}, {"classes": []}, {"classes": None}])
 def test_features_alone_are_refused(tmp_path, runtime, changed):
     with pytest.raises(

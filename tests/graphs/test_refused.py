@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from featcache.errors import ExportError, MissingExtraError
+from featcache.errors import ExportError, FeatcacheError, MissingExtraError
 from featcache.graphs import convert
 from featcache.graphs.convert import onnx_model
 from featcache.graphs.sessions import open_session
@@ -153,19 +153,39 @@ def test_a_model_larger_than_a_file_may_be_is_refused(monkeypatch: pytest.Monkey
     onnx_model(lambda x: {"y": x @ weights}, MAP)
 
 
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_the_extra_its_name_is_given(monkeypatch: pytest.MonkeyPatch, package: str):
+def without(monkeypatch: pytest.MonkeyPatch, package: str, error: Exception) -> None:
+    """Let importing a package raise."""
     real = builtins.__import__
 
-    def without(name: str, *rest: Any, **more: Any) -> Any:
+    def imported(name: str, *rest: Any, **more: Any) -> Any:
         if name.partition(".")[0] == package:
-            raise ImportError(f"No module named {name!r}")
+            raise error
         return real(name, *rest, **more)
 
+    monkeypatch.setattr(builtins, "__import__", imported)
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_without_the_extra_its_name_is_given(monkeypatch: pytest.MonkeyPatch, package: str):
     importlib.import_module("onnx")
     model = onnx_model(lambda x: {"y": x * 2}, MAP)
-    monkeypatch.setattr(builtins, "__import__", without)
+    without(monkeypatch, package, ModuleNotFoundError(f"No module named {package!r}", name=package))
     with pytest.raises(
-        MissingExtraError, match=rf"needs? the package {package}: pip install 'featcache\[onnx\]'"
+        MissingExtraError, match=rf"needs the package {package}: pip install 'featcache\[onnx\]'"
     ):
         onnx_model(lambda x: {"y": x * 2}, MAP) if package == "onnx" else open_session(model)
+
+
+@pytest.mark.parametrize("error", [OSError("lib.so: no such file"), ImportError("DLL load failed")])
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_a_damaged_installation_is_told_from_a_missing_one(
+    monkeypatch: pytest.MonkeyPatch, package: str, error: Exception
+):
+    model = onnx_model(lambda x: {"y": x * 2}, MAP)
+    without(monkeypatch, package, error)
+    with pytest.raises(
+        FeatcacheError,
+        match=rf"{package} is installed and cannot be imported \({type(error).__name__}: .* again: pip",
+    ) as raised:
+        onnx_model(lambda x: {"y": x * 2}, MAP) if package == "onnx" else open_session(model)
+    assert not isinstance(raised.value, MissingExtraError)

@@ -1,5 +1,6 @@
 """``featcache export``: a classifier or a backbone as one file that runs without featcache and JAX."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,6 @@ import typer
 from featcache.cli.arguments.output_files import require_output
 from featcache.cli.console import Console, Json, Quiet, Verbose
 from featcache.core.disk.storage import amount
-from featcache.errors import UsageError
 
 if TYPE_CHECKING:
     from featcache.exporting.result import ExportedModel
@@ -72,8 +72,6 @@ def command(
     It is compared with JAX on photos before it is written; its preprocessing and classes are written beside it.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    if runtime is not None and web is None:
-        raise UsageError("--runtime is for the page that --web writes; name its folder, or leave it out")
     file = DEFAULT if output is None and web is None else output
     if file is not None:
         require_output("--output", file, (file.suffix.casefold(),), [model, *(photos or [])])
@@ -93,7 +91,9 @@ def command(
         )
     console.result(exported.to_json(), lines(exported))
     if web is not None:
-        console.note(f"next: (cd {web}; python3 -m http.server 8000), then open http://localhost:8000/")
+        console.note(
+            f"next: (cd {shlex.quote(str(web))}; python3 -m http.server 8000), then open http://localhost:8000/"
+        )
 
 
 def lines(exported: "ExportedModel") -> list[str]:
