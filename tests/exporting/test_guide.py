@@ -122,9 +122,9 @@ def odd_photos(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.mark.parametrize("size", [(32, 32), (32, 20), (20, 33)])
-def test_the_pixels_of_the_guide_are_featcaches(tmp_path, size):
-    transforms = tiny_network().transforms.with_size(*size)
+@pytest.mark.parametrize(("size", "mode"), [((32, 32), "center"), ((20, 33), "center"), ((32, 20), "squash")])
+def test_the_pixels_of_the_guide_are_featcaches(tmp_path, size, mode):
+    transforms = replace(tiny_network().transforms.with_size(*size), crop_mode=mode)
     made: dict[str, Any] = {}
     exec(program("pixels.py"), made)
     for photo in odd_photos(tmp_path):
