@@ -93,11 +93,9 @@ def steps(transforms: Transforms) -> list[str]:
         alpha[rule.transparency],
         "Convert it to 8-bit RGB, red first: repeat grey in all three channels.",
     ]
-    if rule.bounds:
-        low, high = rule.bounds
-        found.append(
-            f"Of 16-bit grey bring the values {low} to {high} to 0 to 255, and cut off what is outside."
-        )
+    low, high = rule.bounds or (0, 65535)
+    outside = ", and cut off what is outside" if rule.bounds else "; many libraries cut off what is above 255"
+    found.append(f"Of 16-bit grey bring the values {low} to {high} to 0 to 255, rounded{outside}.")
     return [
         *found,
         *_geometry(transforms),

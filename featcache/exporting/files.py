@@ -136,7 +136,8 @@ def _is_listed(path: Path, classes: Any) -> bool:
     """Whether a list of labels is the one that was written beside a model of these classes."""
     if not (isinstance(classes, list) and classes and all(isinstance(name, str) for name in classes)):
         return False
-    return path.read_bytes() == labels(classes)
+    with storage_errors(path, "read", elsewhere=_ANOTHER_FOLDER):
+        return path.read_bytes() == labels(classes)
 
 
 def _names(folder: Path) -> set[str]:

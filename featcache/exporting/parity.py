@@ -53,7 +53,8 @@ class Parity:
         Output to the largest difference: of probabilities and distances as it is, of others as a share of the output's
         largest value.
     undecided
-        Photos whose votes rounding decides, so that their probabilities were not compared.
+        Photos whose votes rounding decides, so that their probabilities were not compared; where those are all, no
+        difference of probabilities is told.
     """
 
     photos: int
@@ -109,9 +110,11 @@ def compare(
     differences = {}
     for name, values in expected.items():
         counted = ~unsure if name in (PROBABILITIES, LOGITS) else np.ones(len(unsure), bool)
-        differences[name] = _compared(
+        gap = _compared(
             name, found[name][counted], values[counted], np.flatnonzero(counted), photos, tolerance, kind
         )
+        if counted.any():  # of none there is no difference to tell
+            differences[name] = gap
     if PROBABILITIES in expected and program.task == "multiclass":
         _require_same_class(found, expected, ~unsure, photos, tolerance, kind)
     return Parity(len(photos.images), photos.origin, differences, int(unsure.sum()))

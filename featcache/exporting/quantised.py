@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featcache.errors import ExportError, first_line
+from featcache.core.disk.storage import storage_errors
+from featcache.errors import ExportError, FeatcacheError, first_line
 from featcache.exporting.network_part import constants, is_layer, network_part, with_nodes
 from featcache.graphs.convert import require_onnx
 from featcache.graphs.sessions import require_onnxruntime
@@ -22,6 +23,8 @@ MOST_PHOTOS = 256
 """Photos that ranges are measured on, if there are so many."""
 
 FEWEST_PHOTOS = 16
+
+_OTHER_TEMPORARIES = "set TMPDIR to a folder on another disk"
 
 _ACTIVATIONS = frozenset(("Relu", "Clip"))
 """What is computed with the layer before it: the range of what a layer gives is that behind its activation."""
@@ -71,7 +74,10 @@ def to_int8(model: "onnx.ModelProto", photos: Iterable[np.ndarray]) -> "onnx.Mod
         )
     names, kinds = _eight_bits(model)
     try:
-        found = _quantise(model, taken, names, kinds)
+        with storage_errors(Path(tempfile.gettempdir()), "write to", elsewhere=_OTHER_TEMPORARIES):
+            found = _quantise(model, taken, names, kinds)
+    except FeatcacheError:
+        raise
     except Exception as error:  # onnxruntime.quantization raises whatever comes
         raise ExportError(
             f"onnxruntime cannot make eight bits of this model ({first_line(error)}); export it without --int8"

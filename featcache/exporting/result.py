@@ -84,7 +84,11 @@ class ExportedModel:
             rows.append(("page", f"{self.web}, {amount(size)}, for any static server"))
         if self.parity.undecided:
             rows.append(
-                ("votes", f"of {self.parity.undecided} of them hang on rounding, and were not compared")
+                (
+                    "votes",
+                    f"of {self.parity.undecided} of {self.parity.photos} photos hang on rounding, and were not compared"
+                    + ("" if self.parity.undecided < self.parity.photos else "; give others with --photos"),
+                )
             )
         return rows + [("note", note) for note in self.notes]
 

@@ -118,7 +118,9 @@ def require_place(target: Path) -> None:
     if not target.exists() or not any(target.iterdir()):
         return
     index = target / INDEX
-    if not index.is_file() or _GENERATOR.encode() not in read_file(index, 4096):
+    with storage_errors(index, "read", elsewhere=ANOTHER_FOLDER):
+        ours = index.is_file() and _GENERATOR.encode() in read_file(index, 4096)
+    if not ours:
         raise UsageError(
             f"{target} exists and is no page that featcache has written; {ANOTHER_FOLDER}, or empty it"
         )

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import onnx
 import pytest
 from flax import nnx
 from helpers.explained import tiny_transformer
+from helpers.refusing_disk import refuse_reads, refuse_writes
 from helpers.tiny_finetuning import (
     FAMILY,
     PRETRAINED,
@@ -344,6 +346,20 @@ def test_a_model_that_cannot_be_written_leaves_all_as_it_was(ridge, tmp_path, mo
         with pytest.raises(StorageError, match="No space left"):
             featcache.export(replace(ridge, classes=("a", "b", "c")), tmp_path / "m.onnx")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_cannot_be_read_or_kept_for_a_while_is_named(ridge, tmp_path, monkeypatch):
+    featcache.export(ridge, tmp_path / "m.onnx")
+    with monkeypatch.context() as patch:
+        refuse_reads(patch, tmp_path / "labels.txt", errno.EACCES)
+        with pytest.raises(StorageError, match=r"cannot read \S*labels\.txt: Permission denied"):
+            featcache.export(ridge, tmp_path / "m.onnx")
+    (tmp_path / "temporary").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        refuse_writes(patch, tmp_path / "temporary", errno.ENOSPC)
+        with pytest.raises(StorageError, match=r"cannot write to \S*temporary: No space left .* set TMPDIR"):
+            featcache.export(ridge, tmp_path / "m.onnx", int8=True)
 
 
 def test_not_into_a_classifier_nor_below_a_file(ridge, tmp_path):

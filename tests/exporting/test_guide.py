@@ -5,16 +5,20 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers.support import SHARED, needs_shared
 from helpers.tiny_finetuning import registered, tiny_classifier, tiny_network, tiny_photos
+from PIL import ExifTags, Image
 
 import featcache
 from featcache.classifier.photos import photos_of
 from featcache.exporting.export import program_of
+from featcache.images.resizing import prepare
 from featcache.images.views import PLAIN
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "export.md"
@@ -97,6 +101,38 @@ def test_the_programs_name_the_classes_that_predict_names(tiny, tmp_path, name, 
     np.testing.assert_allclose(
         [float(words[2]) for words in lines], [each.probabilities[0] for each in predicted], atol=1e-5
     )
+
+
+def odd_photos(folder: Path) -> list[Path]:
+    """Write photos of many modes and orientations."""
+    draw = np.random.default_rng(0)
+    colours = draw.integers(0, 256, (50, 70, 4), np.uint8)
+    rgb = Image.fromarray(colours[..., :3].copy())
+    Image.fromarray(colours).save(folder / "rgba.png")
+    Image.fromarray(colours).convert("LA").save(folder / "la.png")
+    Image.fromarray(draw.integers(0, 2**16, (50, 70), np.uint16)).save(folder / "grey of 16 bits.png")
+    Image.fromarray(draw.integers(0, 2**16, (50, 70), np.uint16)).save(folder / "grey of 16 bits.tif")
+    rgb.convert("1").save(folder / "1.png")
+    rgb.convert("CMYK").save(folder / "cmyk.jpg")
+    rgb.quantize(16).save(folder / "p.png", transparency=3)
+    rgb.convert("L").save(folder / "l.png", transparency=120)
+    for orientation in (1, 6, 7):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        rgb.save(folder / f"turned {orientation}.jpg", exif=exif)
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize(("size", "mode"), [((32, 32), "center"), ((20, 33), "center"), ((32, 20), "squash")])
+def test_the_pixels_of_the_guide_are_featcaches(tmp_path, size, mode):
+    transforms = replace(tiny_network().transforms.with_size(*size), crop_mode=mode)
+    made: dict[str, Any] = {}
+    exec(program("pixels.py"), made)
+    for photo in odd_photos(tmp_path):
+        ours = prepare(photo.read_bytes(), transforms)
+        np.testing.assert_array_equal(made["pixels"](photo, transforms.to_json()), ours, err_msg=photo.name)
+    with pytest.raises(AssertionError):  # rather than other pixels
+        made["pixels"](photo, replace(transforms, rgb="drop").to_json())
 
 
 def test_a_threshold_is_minded(tiny, tmp_path):
