@@ -19,6 +19,7 @@ from featcache.core.disk.folder_swap import is_there, put_in_place, remove_folde
 from featcache.core.disk.kernel_locks import folder_lock
 from featcache.core.disk.names import (
     FOLDER,
+    near_folders,
     near_names,
     read_file,
     require_file,
@@ -266,9 +267,15 @@ def _read_document(folder: Path) -> dict[str, Any]:
     return document
 
 
+def _one_level_off(folder: Path) -> str:
+    """Return ``"did you mean demo/classifier?"`` for a folder with classifiers in it, or in one; else an empty text."""
+    meant = [str(place) for place in near_folders(folder, is_classifier)]
+    return f"did you mean {' or '.join(meant[:3])}?" if meant else ""
+
+
 def _checked_document(folder: Path) -> dict[str, Any]:
     path = folder / DOCUMENT
-    near = "" if os.path.exists(folder) else near_names(folder, is_classifier)
+    near = _one_level_off(folder) if os.path.exists(folder) else near_names(folder, is_classifier)
     missing = f"no classifier in {folder} (no {DOCUMENT}); " + (
         near or "train one with: featcache train-head CACHE"
     )

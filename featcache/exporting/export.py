@@ -82,7 +82,7 @@ def export(
     ------
     ExportError
         If the model has no exact form in that format, or the exported one differs from JAX; or if fewer bits change
-        what it says in more than one of twenty photos.
+        what it says in more than one of ten photos.
     UsageError
         If the name ends otherwise, or what lies beside it is not of this model.
     MissingExtraError
@@ -202,7 +202,10 @@ def _loaded(
     try:
         return Classifier.load(text)  # which says what is there instead
     except MissingFileError as error:
-        raise MissingFileError(f"{error}; nor is there a backbone of that name: {unknown}") from error
+        if str(error).endswith("?") and not unknown.startswith("did you mean"):
+            raise  # a classifier is near, and no backbone: what backbones there are would hide it
+        also = " Nor" if str(error).endswith("?") else "; nor"
+        raise MissingFileError(f"{error}{also} is there a backbone of that name; {unknown}") from error
 
 
 def _why_no_backbone(name: str) -> str:

@@ -1,13 +1,14 @@
 """The files of an export: the model, and what a program beside it has to know, each replaced at one blow."""
 
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from featcache.core.classifier_folder import is_classifier
-from featcache.core.disk.files import replace_file
-from featcache.core.disk.names import FILE, FOLDER, require_free, require_its_folder, resolved
+from featcache.core.disk.files import made_folder, replace_file
+from featcache.core.disk.names import FILE, FOLDER, require_free, resolved
 from featcache.core.disk.storage import storage_errors
 from featcache.core.documents.json_text import MOST_BYTES, parse, to_text
 from featcache.errors import StorageError, UsageError
@@ -56,6 +57,22 @@ def require_places(path: Path | None, page: Path | None) -> str:
     return ending
 
 
+def require_no_folder(path: Path) -> None:
+    """Raise `UsageError` for the name of a folder, and say how a file in it is named, or that a classifier is read.
+
+    Who swaps a command's two names (``featcache export -o classifier model.onnx``) is told the right order.
+    """
+    if is_classifier(path):
+        raise UsageError(
+            f"output {path} is a classifier, which is what an export reads; run: "
+            f"featcache export {shlex.quote(str(path))} -o model{ONNX}"
+        )
+    in_it = path.is_dir() and path.suffix.casefold() not in (ONNX, STABLEHLO)
+    require_free(
+        path, FILE, elsewhere=f"name a file in it, such as {path / f'model{ONNX}'}" if in_it else ANOTHER
+    )
+
+
 def require_output(path: Path) -> str:
     """Return the kind of model that a file's name asks for; raise for one that cannot be written there.
 
@@ -63,8 +80,10 @@ def require_output(path: Path) -> str:
     ------
     UsageError
         If the name ends otherwise, is a folder's, or the files beside it describe another model or are someone's own.
+    StorageError
+        If something on the way to it is no folder.
     """
-    require_free(path, FILE, elsewhere=ANOTHER)
+    require_no_folder(path)
     ending = path.suffix.casefold()
     if ending not in (ONNX, STABLEHLO):
         said = _ELSEWHERE.get(ending, "")
@@ -72,7 +91,8 @@ def require_output(path: Path) -> str:
             f"output {path}: expected a name that ends in {ONNX} or {STABLEHLO}"
             + (f". {said}" if said else "")
         )
-    require_its_folder(path, elsewhere=ANOTHER)
+    for place in path.parents:
+        require_free(place, FOLDER, elsewhere=ANOTHER, error=StorageError)
     if is_classifier(path.parent):
         raise UsageError(
             f"output {path} lies in {path.parent}, a folder of featcache's own files; name a file outside"
@@ -136,11 +156,18 @@ def _read(path: Path) -> dict[str, Any]:
 def write_model(path: Path, model: bytes, document: Mapping[str, Any]) -> tuple[Path, ...]:
     """Write a model, and the files beside it; the model comes last, so that it never lies there without them.
 
+    A model has its folder for itself, so a folder that is missing is made.
+
     Raises
     ------
     StorageError
         If one cannot be written; a model that was there is still there, with what was beside it.
     """
+    with storage_errors(path, elsewhere=ANOTHER), made_folder(path.parent, elsewhere=ANOTHER):
+        return _write(path, model, document)
+
+
+def _write(path: Path, model: bytes, document: Mapping[str, Any]) -> tuple[Path, ...]:
     described, listed = path.parent / PREPROCESSING, path.parent / LABELS
     classes = document["classes"]
     beside = {described: to_text(document, indent=1).encode() + b"\n"}

@@ -74,7 +74,7 @@ class ExportedModel:
             ("model", self.words),
             ("takes", f"images uint8 N×{height}×{width}×3, resized and cropped, not normalised"),
             ("gives", shapes),
-            ("checked" if self.cost is None else "before", str(self.parity)),
+            ("checked" if self.cost is None else "in float32", str(self.parity)),
             *(() if self.cost is None else self.cost.rows()),
         ]
         if beside:

@@ -83,7 +83,8 @@ def web_runtime(given: Path | None = None) -> WebRuntime:
     require_there(
         given,
         f"the folder or tarball of npm's package {PACKAGE}",
-        missing=f"get it with npm install {PACKAGE}, and name the folder where that was run",
+        missing=f"no folder or tarball {given} with {PACKAGE}; get it with npm install {PACKAGE}, and name the folder "
+        "where that was run",
     )
     return _of_folder(given) if given.is_dir() else _of_tarball(given)
 

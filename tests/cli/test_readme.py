@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 CLASSES = ("daisy", "rose", "tulip")
 NOT_HERE = {
     "featcache extract tfds:": "needs a dataset that TFDS has prepared",
+    "featcache export classifier/ --web": "needs onnxruntime-web, which npm fetches; runs in test_web_in_browser.py",
     "featcache demo": "runs in test_processes.py, and in .ci/wheel",
 }
 SHORTER = {

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,16 @@ def test_damage_is_told_and_not_read_again(target, monkeypatch):
     shutil.rmtree(target)
     with pytest.raises(MissingFileError, match="no classifier in"):
         read(target)
+
+
+def test_a_folder_one_level_off_is_told(target):
+    save(target, 1)
+    with pytest.raises(MissingFileError, match=rf"did you mean {re.escape(str(target))}\?$"):
+        read(target.parent)
+    below = target / "photos"
+    below.mkdir()
+    with pytest.raises(MissingFileError, match=rf"did you mean {re.escape(str(target))}\?$"):
+        read(below)
 
 
 # Kills ------------------------------------------------------------------------------------------------------

@@ -362,13 +362,32 @@ def test_what_cannot_be_read_or_kept_for_a_while_is_named(ridge, tmp_path, monke
             featcache.export(ridge, tmp_path / "m.onnx", int8=True)
 
 
-def test_not_into_a_classifier_nor_nowhere(ridge, tmp_path):
+def test_not_into_a_classifier_nor_below_a_file(ridge, tmp_path):
     plain = replace(ridge, network=None, weights="random")
     plain.save(tmp_path / "c")
     with pytest.raises(UsageError, match="a folder of featcache's own files"):
         featcache.export(ridge, tmp_path / "c" / "m.onnx")
-    with pytest.raises(featcache.FeatcacheError, match="a part of that path is missing"):
-        featcache.export(ridge, tmp_path / "no" / "m.onnx")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(
+        StorageError, match=r"output \S+file is a file, expected a folder or nothing; name another file"
+    ):
+        featcache.export(ridge, tmp_path / "file" / "m.onnx")
+
+
+def test_a_folder_of_its_own_is_made_and_goes_again_where_nothing_can_be_written(
+    ridge, tmp_path, monkeypatch
+):
+    def refuse(*names, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(StorageError, match="No space left"):
+            featcache.export(ridge, tmp_path / "models" / "one" / "m.onnx")
+    assert not list(tmp_path.iterdir())
+    featcache.export(ridge, tmp_path / "models" / "one" / "m.onnx")
+    made = {path.name for path in (tmp_path / "models" / "one").iterdir()}
+    assert made == {"m.onnx", "labels.txt", "preprocessing.json"}
 
 
 def test_what_has_no_exact_form_is_refused_by_name(ridge, made, tmp_path):
@@ -393,7 +412,8 @@ def test_what_has_no_exact_form_is_refused_by_name(ridge, made, tmp_path):
 def test_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        MissingFileError, match=r"no classifier in mobilenet_v9 .*; nor is there a backbone .* 'mobilenet_v"
+        MissingFileError,
+        match=r"no classifier in mobilenet_v9 .*; nor is there a backbone of that name; .* 'mobilenet_v",
     ):
         featcache.export("mobilenet_v9")
     with pytest.raises(UnknownNameError, match="no stage 'nowhere'"):

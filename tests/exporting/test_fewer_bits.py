@@ -56,7 +56,7 @@ def test_photos_that_it_has_learnt_from_measure_ranges_and_others_judge(made, tm
     assert cost.labelled == cost.photos > 0
     rows = dict(exported.rows())
     assert rows["accuracy"].startswith(f"{100 * cost.accuracy[0]:.1f} % before, ")
-    assert {"before", "agreement", "speed", "size"} <= rows.keys()
+    assert {"in float32", "agreement", "speed", "size"} <= rows.keys()
     assert exported.to_json()["cost"]["photos"] == cost.photos
 
 

@@ -179,7 +179,9 @@ def test_places_without_the_files_are_named(tmp_path, runtime):
     (runtime / "node_modules" / "onnxruntime-web" / "dist" / PROGRAM).unlink()
     with pytest.raises(MissingFileError, match=r"npm install onnxruntime-web \(1\.19 or newer\)"):
         web_runtime(runtime)
-    with pytest.raises(MissingFileError, match="get it with npm install onnxruntime-web"):
+    with pytest.raises(
+        MissingFileError, match=r"no folder or tarball \S+ with onnxruntime-web; get it with npm install"
+    ):
         web_runtime(tmp_path / "nothing")
     with pytest.raises(MissingFileError, match=r"holds no dist/ort\.wasm\.bundle\.min\.mjs and"):
         web_runtime(_tarball(tmp_path / "half.tgz", names=(SCRIPT,)))

@@ -117,7 +117,7 @@ WRITERS = {
     "similar": Writes("similar a.h5 row:0 -o {}", "file", ("new.html",), ANOTHER, False),
     "similar --csv": Writes("similar a.h5 row:0 --csv {}", "file", ("new.csv",), ANOTHER, False),
     "explain": Writes("explain c photos -o {}", "file", ("new.html", "new.png"), ANOTHER, False),
-    "export": Writes("export c -o {}", "file", ("new.onnx", "new.stablehlo"), ANOTHER, False),
+    "export": Writes("export c -o {}", "file", ("new.onnx", "new.stablehlo"), ANOTHER),
     "export --web": Writes("export c --web {}", "folder", elsewhere="name another folder"),
     "suggest": Writes("suggest a.h5 --split all -o {}", "file", ("new.html",), ANOTHER, False),
     "suggest --csv": Writes("suggest a.h5 --split all --csv {}", "file", ("new.csv",), ANOTHER, False),

@@ -11,7 +11,9 @@ from featcache.errors import UsageError
 _ANOTHER = "name another file"
 
 
-def require_output(option: str, path: Path, endings: Sequence[str], inputs: Iterable[str]) -> None:
+def require_output(
+    option: str, path: Path, endings: Sequence[str], inputs: Iterable[str], *, made: bool = False
+) -> None:
     """Refuse a file that would replace an input, or something of another kind.
 
     Parameters
@@ -24,6 +26,8 @@ def require_output(option: str, path: Path, endings: Sequence[str], inputs: Iter
         How a file ends that may be replaced, such as ``.csv``.
     inputs
         What the command reads: files, folders, and specs of datasets such as ``csv:labels.csv``.
+    made
+        Whether the command makes the file's folder where that is missing.
 
     Raises
     ------
@@ -39,7 +43,8 @@ def require_output(option: str, path: Path, endings: Sequence[str], inputs: Iter
             f"{option} {path}: it is there and does not end in {' or '.join(endings)}, so it may be something else; "
             f"remove it, or {_ANOTHER}"
         )
-    require_its_folder(path, elsewhere=_ANOTHER)
+    if not made:
+        require_its_folder(path, elsewhere=_ANOTHER)
     for name in inputs:
         for given in {name, name.split(":", 1)[-1].split("?", 1)[0]}:
             if _is_same(path, given):

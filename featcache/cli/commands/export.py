@@ -74,7 +74,10 @@ def command(
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
     file = DEFAULT if output is None and web is None else output
     if file is not None:
-        require_output("--output", file, (file.suffix.casefold(),), [model, *(photos or [])])
+        from featcache.exporting.files import require_no_folder
+
+        require_no_folder(file)
+        require_output("--output", file, (file.suffix.casefold(),), [model, *(photos or [])], made=True)
     from featcache.exporting.export import export
 
     with console.step(f"exporting {model}"):

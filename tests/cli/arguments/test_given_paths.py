@@ -89,9 +89,13 @@ ANSWERS = {
     # Something else in the place of a backbone.
     "extract photos -b model.keras": (2, "model.keras is a file of a network's weights; name the network that they are of: --backbone NAME --weights model.keras"),
     "extract photos -b sweep": (2, "sweep is the results of a sweep, no backbone; its best head is the classifier sweep/classifier"),
+    # The two names of an export the wrong way round, and a folder in the place of a file.
+    "export -o classifier model.onnx": (2, "output classifier is a classifier, which is what an export reads; run: featcache export classifier -o model.onnx"),
+    "export classifier -o photos": (2, "output photos is a folder, expected a file or nothing; name a file in it, such as photos/model.onnx"),
     # Mistyped.
     "predict clasifier a.png": (3, "no classifier in clasifier (no classifier.json); did you mean classifier?"),
     "evaluate sweep/clasifier": (3, "no classifier in sweep/clasifier (no classifier.json); did you mean sweep/classifier?"),
+    "export clasifier": (3, "no classifier in clasifier (no classifier.json); did you mean classifier?"),
     "train-head cahce.h5": (3, "no cache cahce.h5; did you mean cache.h5?"),
     "train-head cache": (3, "no cache cache; did you mean cache.h5?"),
     "train-head nothing": (3, "no cache nothing; make one with: featcache extract DATASET"),

@@ -54,7 +54,7 @@ def test_other_photos_and_names_that_do_not_fit(cli, folder, made):
     assert "expected a name that ends in .onnx or .stablehlo" in ran.err
     ran = cli("export", "mobilenet_v9", "-o", "n.onnx")
     assert (ran.code, ran.out) == (3, "")
-    assert "nor is there a backbone of that name: did you mean 'mobilenet_v" in ran.err
+    assert "nor is there a backbone of that name; did you mean 'mobilenet_v" in ran.err
 
 
 def test_a_page(cli, folder):
