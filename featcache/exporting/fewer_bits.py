@@ -8,7 +8,6 @@ import numpy as np
 
 from featcache.classifier.photos import photos_of
 from featcache.classifier.scored.seen import which_seen
-from featcache.core.display import counted
 from featcache.errors import ExportError, ImageError, UsageError
 from featcache.exporting.check_photos import CheckPhotos, TrainingPhotos, spread
 from featcache.exporting.float16 import to_float16
@@ -93,7 +92,7 @@ class _Photos:
 
 def _photos(transforms: Transforms, given: Any, classifier: "Classifier | None") -> _Photos:
     if given is not None:
-        return _halves(_given(transforms, given), "were given")
+        return _halves(_given(transforms, given), "given")
     opened = None if classifier is None else TrainingPhotos.of(classifier)
     if classifier is None or opened is None:
         raise ExportError(
@@ -105,7 +104,7 @@ def _photos(transforms: Transforms, given: Any, classifier: "Classifier | None")
         learnt = which_seen(classifier.seen, opened.cache.sha256[rows])
     if (~learnt).sum() < FEWEST_PHOTOS:  # then what is right says nothing
         found = [image for _, image in opened.prepared(spread(rows, MOST_PHOTOS + MOST_JUDGED), transforms)]
-        return _halves(found, "that it was trained with can be read")
+        return _halves(found, "of its training that can be read")
     measured = [image for _, image in opened.prepared(spread(rows[learnt], MOST_PHOTOS), transforms)]
     judged = list(opened.prepared(spread(rows[~learnt], MOST_JUDGED), transforms))
     return _Photos(
@@ -118,7 +117,7 @@ def _halves(images: list[np.ndarray], what: str) -> _Photos:
     if len(unlike) < 2 * FEWEST_PHOTOS:
         raise ExportError(
             f"eight bits need at least {2 * FEWEST_PHOTOS} different photos, half of them to measure the ranges of "
-            f"values on and half to judge the result, and {counted(len(unlike), 'photo')} {what}; {_GIVE}"
+            f"values on and half to judge the result; different photos {what}: {len(unlike)}; {_GIVE}"
         )
     measure, judge = calibration_and_test(len(unlike))
     return _Photos([unlike[row] for row in measure], [unlike[row] for row in judge], None)
