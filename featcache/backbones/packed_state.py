@@ -7,7 +7,7 @@ docs/guide/compiled-programs.md.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -18,14 +18,24 @@ LONGEST = 1 << 14
 """Vectors up to so many numbers are joined: cutting them out again is a copy, of microseconds."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Layout:
-    """Which arrays of a state are joined, and how it is put together again."""
+    """Which arrays of a state are joined, and how it is put together again.
+
+    Equal ones are one to a compiled program. Each call asks for the hash, so that it is computed once.
+    """
 
     tree: Any
     joined: tuple[int, ...]
     alone: tuple[int, ...]
     sizes: tuple[int, ...]
+    _hash: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.tree, self.joined, self.alone, self.sizes)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def state(self, arrays: tuple[Any, ...], vector: Any) -> Any:
         leaves: list[Any] = [None] * (len(self.joined) + len(self.alone))

@@ -98,3 +98,14 @@ def test_state_with_nothing_to_join_is_taken_as_it_is():
     program = PackedProgram(lambda state, images: {"sum": state["kernel"].sum()}, {})
     assert program._pack({"kernel": jnp.ones((2, 2))}) is None
     assert program({"kernel": jnp.ones((2, 2))}, np.zeros(1))["sum"] == 4
+
+
+def test_layouts_of_states_that_are_alike_are_one_to_a_compiled_program():
+    first, second = (PackedProgram(features, {})._pack(small_state(seed)) for seed in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert first[1] is not second[1]
+    assert (first[1], hash(first[1])) == (second[1], hash(second[1]))
+    other = PackedProgram(features, {})._pack({**small_state(), "b": jnp.ones(6)})
+    assert other is not None
+    assert other[1] != first[1]
