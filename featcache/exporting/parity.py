@@ -32,8 +32,8 @@ class Tolerance:
     probability: float
 
 
-# float32: measured between XLA and onnxruntime below 3e-6 of the largest value on photos, in convolutional networks as in
-# the transformers that were tried; these, whose sums are longer, are given more room. float16 keeps 11 bits of each
+# float32: measured between XLA and onnxruntime below 3e-6 of the largest value on photos, in convolutional networks and
+# in the transformers that were tried; these, whose sums are longer, are given more room. float16 keeps 11 bits of each
 # number, of which a hundred layers leave six.
 TOLERANCES: Mapping[str, Tolerance] = {
     "float32": Tolerance(1e-4, 1e-4),
