@@ -150,9 +150,9 @@ def scan(spec: str) -> dict[str, float]:
     began = time.perf_counter()
     from featcache.core.parallel import default_workers
     from featcache.datasets import open_dataset
-    from featcache.extraction.content_hashes import hash_records
-    from featcache.extraction.plan import build_plan
-    from featcache.extraction.row_table import SplitRule, build_rows
+    from featcache.extraction.planning.content_hashes import hash_records
+    from featcache.extraction.planning.plan import build_plan
+    from featcache.extraction.planning.row_table import SplitRule, build_rows
 
     loaded = time.perf_counter()
     data = open_dataset(spec)

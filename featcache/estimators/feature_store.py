@@ -16,12 +16,12 @@ from featcache.core.parallel import default_workers
 from featcache.datasets import Dataset, Record
 from featcache.datasets.dataset import why_unread
 from featcache.errors import DataError, ImageError
-from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.extract import extract
 from featcache.extraction.output_path import with_folder
-from featcache.extraction.plan import Plan, build_plan
+from featcache.extraction.planning.content_hashes import hash_records
+from featcache.extraction.planning.plan import Plan, build_plan
+from featcache.extraction.planning.source_caches import caches_in, named_caches, sources_of
 from featcache.extraction.resolved import ResolvedExtraction
-from featcache.extraction.source_caches import caches_in, named_caches, sources_of
 from featcache.images.resizing import prepare
 
 

@@ -13,13 +13,13 @@ from featcache.core.progress import OnProgress
 from featcache.datasets import Dataset, open_dataset
 from featcache.datasets.subset import Subset, open_subset
 from featcache.errors import ImageError, UsageError
-from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.engines import require_known, require_possible
 from featcache.extraction.output_path import output_path
+from featcache.extraction.planning.content_hashes import hash_records
+from featcache.extraction.planning.row_table import SplitRule, identify_rows
+from featcache.extraction.planning.source_caches import dropped_images, find_caches, found_caches
 from featcache.extraction.resolved import ResolvedExtraction, backbone_label
-from featcache.extraction.row_table import SplitRule, identify_rows
 from featcache.extraction.runner import FeatureRunner, RecordImages
-from featcache.extraction.source_caches import dropped_images, find_caches, found_caches
 from featcache.extraction.spec import ExtractionSpec, require_positive
 
 

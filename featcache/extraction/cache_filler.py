@@ -10,7 +10,7 @@ from featcache.cache import CacheWriter, FeatureCache
 from featcache.core.progress import OnProgress, Progress
 from featcache.errors import DataError, ImageError
 from featcache.extraction.batching import Chunk
-from featcache.extraction.plan import Plan
+from featcache.extraction.planning.plan import Plan
 from featcache.extraction.runner import FeatureRunner, RecordImages
 from featcache.images.decoding import QUARANTINE_REASONS, REASONS_OF_READING, TEMPORARY_REASONS
 

@@ -20,10 +20,10 @@ from featcache.core.tasks import MULTICLASS
 from featcache.datasets import Dataset, folder_spec
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction, prepare_extraction
 from featcache.extraction.engines import AUTO
-from featcache.extraction.plan import build_plan
+from featcache.extraction.planning.plan import build_plan
+from featcache.extraction.planning.source_caches import sources_of
 from featcache.extraction.resolved import resolve
 from featcache.extraction.runner import FeatureRunner
-from featcache.extraction.source_caches import sources_of
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.augmentation import Augmentation
 from featcache.images.transforms import Transforms

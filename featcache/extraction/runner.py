@@ -23,8 +23,8 @@ from featcache.extraction.batching import (
     platform_schedule,
     run_pipelined,
 )
-from featcache.extraction.content_hashes import read_unchanged
 from featcache.extraction.engines import JAX, Asked, Engine, chosen_engine, probe_images
+from featcache.extraction.planning.content_hashes import read_unchanged
 from featcache.images.colour_statistics import LAYER as STATISTICS
 from featcache.images.colour_statistics import image_statistics
 from featcache.images.limits import room_for_file

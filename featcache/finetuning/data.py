@@ -22,8 +22,8 @@ from featcache.datasets import Dataset
 from featcache.datasets.exclude_list import ExcludeGiven, read_exclude
 from featcache.datasets.subset import slice_records
 from featcache.errors import IdentityError, UnknownNameError, UsageError
-from featcache.extraction.content_hashes import hash_records
-from featcache.extraction.row_table import UNREADABLE, SplitRule, build_rows
+from featcache.extraction.planning.content_hashes import hash_records
+from featcache.extraction.planning.row_table import UNREADABLE, SplitRule, build_rows
 from featcache.finetuning.inputs import CachedActivations, Inputs, PhotoInputs
 from featcache.finetuning.model import Model
 from featcache.images.augmentation import Augmentation

@@ -16,7 +16,7 @@ from featcache.backbones.layer import Layer
 from featcache.cache import FeatureCache
 from featcache.core.parallel import ordered_map
 from featcache.datasets import Dataset
-from featcache.extraction.content_hashes import read_unchanged
+from featcache.extraction.planning.content_hashes import read_unchanged
 from featcache.extraction.resolved import ResolvedExtraction
 from featcache.extraction.runner import FeatureRunner
 from featcache.extraction.spec import ExtractionSpec

@@ -19,7 +19,7 @@ from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.folder_files import image_files
 from featcache.datasets.names import natural_key
 from featcache.errors import DataError, FeatcacheWarning, ImageError, MissingFileError, UsageError
-from featcache.extraction.row_table import SplitRule, build_rows
+from featcache.extraction.planning.row_table import SplitRule, build_rows
 
 
 def touch(root: Path, *names: str) -> Path:

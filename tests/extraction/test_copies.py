@@ -10,8 +10,8 @@ from helpers.photo_folders import photo_folder, save_photo
 
 from featcache import FeatureCache, extract
 from featcache.errors import FeatcacheWarning
-from featcache.extraction import row_table
-from featcache.extraction.row_table import SplitRule
+from featcache.extraction.planning import row_table
+from featcache.extraction.planning.row_table import SplitRule
 
 
 def run(photos, **options):

@@ -33,7 +33,7 @@ from featcache.datasets import file_state
 from featcache.datasets.formats.arrays import named_or_given
 from featcache.datasets.subset import open_subset
 from featcache.errors import IdentityError
-from featcache.extraction import content_hashes
+from featcache.extraction.planning import content_hashes
 
 PLACES = ("elsewhere", "swapped", "recreated", "written over")
 """Where the second dataset is: in another folder, or in the first one's place."""

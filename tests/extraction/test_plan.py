@@ -12,8 +12,8 @@ from featcache.cache import LayerSpec
 from featcache.core.identity import Recipe
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
 from featcache.errors import IdentityError
-from featcache.extraction.plan import ReusableRows, build_plan, refuse_difference, serves
-from featcache.extraction.row_table import UNREADABLE, SplitRule, build_rows
+from featcache.extraction.planning.plan import ReusableRows, build_plan, refuse_difference, serves
+from featcache.extraction.planning.row_table import UNREADABLE, SplitRule, build_rows
 
 RECIPE = Recipe("vgg16", 1, {}, "ab" * 32, {"crop_pct": 0.875})
 

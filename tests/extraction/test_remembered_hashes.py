@@ -17,8 +17,8 @@ from featcache.core.environment import home
 from featcache.datasets import Dataset, file_state
 from featcache.datasets.subset import slice_records
 from featcache.errors import Interrupted
-from featcache.extraction.content_hashes import SAMPLE, hash_records
-from featcache.extraction.remembered_hashes import list_remembered
+from featcache.extraction.planning.content_hashes import SAMPLE, hash_records
+from featcache.extraction.planning.remembered_hashes import list_remembered
 
 COUNT = 60
 
@@ -126,8 +126,8 @@ def test_slices_serve_the_whole_and_the_whole_its_slices(root):
 def test_former_names_are_forgotten_when_they_are_many(root, monkeypatch):
     data = open_dataset(root)
     hashed(slice_records(data, "all[:50%]"))
-    monkeypatch.setattr("featcache.extraction.remembered_hashes._MOST", 40)
-    monkeypatch.setattr("featcache.extraction.remembered_hashes._TIMES", 0)
+    monkeypatch.setattr("featcache.extraction.planning.remembered_hashes._MOST", 40)
+    monkeypatch.setattr("featcache.extraction.planning.remembered_hashes._TIMES", 0)
     hashed(slice_records(data, "all[50%:]"))
     found, read = hashed(data)
     assert found == by_hand(root)

@@ -14,7 +14,7 @@ from featcache.backbones.loaded import LoadedBackbone
 from featcache.cache import FeatureCache
 from featcache.cli import main
 from featcache.errors import IdentityError
-from featcache.extraction.plan import serves
+from featcache.extraction.planning.plan import serves
 from featcache.extraction.resolved import resolve
 from featcache.extraction.spec import ExtractionSpec
 from featcache.finetuning.data import from_cut

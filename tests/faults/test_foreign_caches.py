@@ -20,9 +20,9 @@ from featcache.checks.rows import check_rows
 from featcache.cli.app import run
 from featcache.core.identity import PLAIN_VIEWS, sha256_json
 from featcache.errors import FeatcacheError, IntegrityError, UsageError
-from featcache.extraction.plan import refuse_difference, serves
+from featcache.extraction.planning.plan import refuse_difference, serves
+from featcache.extraction.planning.source_caches import dropped_images, sources_of
 from featcache.extraction.result import quarantined_rows
-from featcache.extraction.source_caches import dropped_images, sources_of
 from featcache.images.augmentation import Augmentation
 from featcache.splits.selection import SplitSpec, select_rows
 

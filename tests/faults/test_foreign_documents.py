@@ -23,7 +23,7 @@ from featcache.core.disk.lock import WriteLock, is_held, owner_of
 from featcache.core.environment import home
 from featcache.datasets import file_state
 from featcache.errors import FeatcacheError, IntegrityError, WeightsError
-from featcache.extraction.remembered_hashes import recall
+from featcache.extraction.planning.remembered_hashes import recall
 from featcache.finetuning.position import POSITION, Position
 from featcache.finetuning.runs.checkpoints import Checkpoints
 from featcache.finetuning.runs.run_folder import RunFolder, read_history

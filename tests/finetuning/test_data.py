@@ -10,7 +10,7 @@ from helpers.photo_folders import photo_folder, save_photo
 
 from featcache import open_dataset
 from featcache.cache.layout import table_digest
-from featcache.extraction.row_table import SplitRule, build_rows
+from featcache.extraction.planning.row_table import SplitRule, build_rows
 from featcache.finetuning.data import _divided
 
 

@@ -66,7 +66,7 @@ def test_training_knows_no_images_and_no_backbones(module):
         "metrics.classification",
         "splits.stratified",
         "splits.selection",
-        "extraction.plan",
+        "extraction.planning.plan",
     ],
 )
 def test_what_works_on_caches_needs_neither_jax_nor_images_to_be_imported(module):

@@ -168,7 +168,7 @@ def _extracted(
 
 def _training_cache(classifier: "Classifier", predictor: "Predictor") -> list[Path]:
     """Return the cache that the classifier was trained on, if rows can be copied from there."""
-    from featcache.extraction.plan import serves
+    from featcache.extraction.planning.plan import serves
 
     path = Path(classifier.provenance["cache"])
     try:

@@ -236,7 +236,7 @@ def _remembered_hashes(*, delete: bool) -> Iterator["tuple[Leftover, bool]"]:
     """Yield the files of hashes that nobody will use again; delete them on request."""
     from featcache.cache import Leftover
     from featcache.core.disk.storage import storage_errors
-    from featcache.extraction.remembered_hashes import list_remembered
+    from featcache.extraction.planning.remembered_hashes import list_remembered
 
     for each in list_remembered():
         if each.why_useless:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from featcache.datasets import open_dataset
 from featcache.errors import DataError, UsageError
-from featcache.extraction.row_table import SplitRule, build_rows
+from featcache.extraction.planning.row_table import SplitRule, build_rows
 from featcache.splits.stratified import strata
 
 

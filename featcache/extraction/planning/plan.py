@@ -11,7 +11,7 @@ from featcache.cache import LayerSpec
 from featcache.cache.layout import layers_of
 from featcache.core.identity import differences
 from featcache.errors import IdentityError
-from featcache.extraction.row_table import UNREADABLE
+from featcache.extraction.planning.row_table import UNREADABLE
 
 
 @dataclass(frozen=True)

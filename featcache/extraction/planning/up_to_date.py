@@ -13,11 +13,11 @@ from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset
 from featcache.errors import ImageError, IntegrityError
 from featcache.extraction.arguments import ExtractionArguments, PreparedExtraction
-from featcache.extraction.content_hashes import hash_records
 from featcache.extraction.output_path import output_path
-from featcache.extraction.plan import ReusableRows, build_plan
+from featcache.extraction.planning.content_hashes import hash_records
+from featcache.extraction.planning.plan import ReusableRows, build_plan
+from featcache.extraction.planning.row_table import UNREADABLE, identify_rows, same_rows
 from featcache.extraction.result import temporary_rows
-from featcache.extraction.row_table import UNREADABLE, identify_rows, same_rows
 from featcache.images.decoding import TEMPORARY_REASONS
 
 

@@ -12,7 +12,7 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.core.warning import warn
 from featcache.errors import IdentityError
 from featcache.extraction.arguments import PreparedExtraction
-from featcache.extraction.plan import Plan, ReusableRows, build_plan
+from featcache.extraction.planning.plan import Plan, ReusableRows, build_plan
 from featcache.extraction.runner import FeatureRunner
 
 Probes = Mapping[str, Any]

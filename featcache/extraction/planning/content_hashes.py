@@ -11,8 +11,8 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset, Record
 from featcache.datasets.dataset import why_unread
 from featcache.errors import ImageError
-from featcache.extraction.remembered_hashes import recall, remember
-from featcache.extraction.row_table import UNREADABLE
+from featcache.extraction.planning.remembered_hashes import recall, remember
+from featcache.extraction.planning.row_table import UNREADABLE
 from featcache.images.decoding import TEMPORARY_REASONS
 from featcache.images.limits import room_for_file
 

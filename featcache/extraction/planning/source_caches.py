@@ -16,9 +16,9 @@ from featcache.cache.set_aside import is_finished, refuse_finished
 from featcache.core.environment import home
 from featcache.core.warning import warn
 from featcache.errors import DataError, IdentityError, IntegrityError, UnknownNameError
-from featcache.extraction.plan import ReusableRows, difference, refuse_difference, serves
+from featcache.extraction.planning.plan import ReusableRows, difference, refuse_difference, serves
+from featcache.extraction.planning.row_table import UNREADABLE
 from featcache.extraction.resolved import ResolvedExtraction, resolve
-from featcache.extraction.row_table import UNREADABLE
 from featcache.images.colour_statistics import LAYER as STATISTICS
 
 

@@ -22,7 +22,7 @@ from featcache.core.disk.files import replace_file
 from featcache.core.environment import home
 from featcache.datasets import Dataset, Record
 from featcache.datasets.file_state import STATE_BYTES
-from featcache.extraction.row_table import UNREADABLE
+from featcache.extraction.planning.row_table import UNREADABLE
 
 _MAGIC = b"featcache hashes 1\n"
 _COLUMNS = ("ids", "sizes", "states", "hashes")
