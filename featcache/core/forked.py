@@ -30,16 +30,17 @@ def require_jax() -> None:
         In a process that was forked after JAX had started.
     """
     if not _first_use:
-        if _jax_has_started() and _has_no_native_threads():
+        if jax_has_started() and _has_no_native_threads():
             raise FeatcacheError(MESSAGE)
         _first_use.append(os.getpid())
     elif _first_use[0] != os.getpid():
-        if _jax_has_started():
+        if jax_has_started():
             raise FeatcacheError(MESSAGE)
         _first_use[0] = os.getpid()
 
 
-def _jax_has_started() -> bool:
+def jax_has_started() -> bool:
+    """Return whether JAX has started its devices in this process, or in the one that it was forked from."""
     bridge = sys.modules.get("jax._src.xla_bridge")
     asked = getattr(bridge, "backends_are_initialized", None)
     return bool(asked and asked())

@@ -3,6 +3,8 @@
 from functools import cache
 from typing import Any
 
+from featcache.core.devices.choice import on_cpu
+
 
 @cache
 def _known(name: str, value: Any) -> bool:
@@ -16,12 +18,10 @@ def _known(name: str, value: Any) -> bool:
 
 
 def cpu_options(**wanted: Any) -> dict[str, Any]:
-    """Return the options for ``jax.jit(compiler_options=…)``; none if the default device is not a CPU.
+    """Return the options for ``jax.jit(compiler_options=…)``; none if this process does not compute on the CPU.
 
     Options depend on the version of JAX; those that the installed one does not know are left out.
     """
-    import jax
-
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         return {}
     return {name: value for name, value in wanted.items() if _known(name, value)}

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.devices.choice import on_cpu
+from featcache.core.devices.sharding import DeviceMesh
 from featcache.core.parallel import ordered_map
 from featcache.errors import FeatcacheError, ImageError
 
@@ -32,6 +34,7 @@ QUICK_S = 0.05
 """Seconds; while a chunk takes less, the next ones are larger. A slow network's rows are handed over one by one."""
 
 ACCELERATOR_BATCH = 256
+"""Images per call and device."""
 
 NO_MEMORY = "the device has no memory for a single image; free some, or compute on the CPU"
 
@@ -53,16 +56,11 @@ class Schedule:
     large_batches: bool
 
 
-def on_cpu() -> bool:
-    """Return whether networks run on the CPU on this machine."""
-    import jax
-
-    return jax.default_backend() == "cpu"
-
-
 def platform_schedule() -> Schedule:
-    """Return the schedule of the platform that networks run on."""
-    return Schedule(CPU_MICRO_BATCH, False) if on_cpu() else Schedule(ACCELERATOR_BATCH, True)
+    """Return the schedule of the platform that networks run on; several accelerators share each batch."""
+    if on_cpu():
+        return Schedule(CPU_MICRO_BATCH, False)
+    return Schedule(ACCELERATOR_BATCH * DeviceMesh().count, True)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.core.argument_types import spelled
-from featcache.core.sharding import DeviceMesh
+from featcache.core.devices.sharding import DeviceMesh
 from featcache.core.warning import warn
 from featcache.errors import (
     ExportError,
@@ -179,7 +179,8 @@ def jax_engine(asked: Asked) -> Engine:
     if not platform_schedule().large_batches:
         return Engine(JAX, jax.__version__, lambda images: function(state, images))
     devices = DeviceMesh()
-    state = devices.replicate(state)
+    # Once for these devices: an engine is made for each call of a classifier.
+    state = network.remembered(("state", devices.mesh), lambda: devices.replicate(network.state))
     return Engine(JAX, jax.__version__, lambda images: function(state, devices.shard(images)))
 
 

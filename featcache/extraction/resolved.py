@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.backbones.input_size import with_size
 from featcache.cache import LayerSpec
+from featcache.core.devices.choice import used_devices
 from featcache.core.identity import Recipe
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.colour_statistics import LAYER as STATISTICS
@@ -166,7 +167,7 @@ def provenance_of(resolved: ResolvedExtraction, engine: "Engine | None" = None) 
         "request": resolved.digest,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": socket.gethostname(),
-        "device": str(jax.devices()[0].device_kind),
+        "device": str(used_devices()[0].device_kind),
         "versions": {
             "featcache": __version__,
             "python": platform.python_version(),

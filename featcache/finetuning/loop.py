@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.devices.sharding import DeviceMesh
 from featcache.core.display import percent
 from featcache.core.progress import OnProgress, Progress
-from featcache.core.sharding import DeviceMesh
 from featcache.errors import DataError, Interrupted
 from featcache.finetuning.inputs import Batch, Inputs, batches, epoch_order
 from featcache.finetuning.model import Values
@@ -181,7 +181,8 @@ class Loop:
         """Return a batch's values ``[B, …]``, targets ``[B, C]`` and weights ``[B]``, on the devices."""
         weight = np.where(batch.rows >= 0, self.row_weights[batch.rows], 0).astype(np.float32)
         targets = targets_for(loss, self.labels[batch.rows], self.classes)
-        return self.devices.shard(batch.x), self.devices.shard(targets), self.devices.shard(weight)
+        # The values are shared out, and padded where the devices do not divide them; the step cuts the padding off.
+        return self.devices.shard(batch.x), self.devices.replicate(targets), self.devices.replicate(weight)
 
     def _count(self, measured: BatchSums | None) -> None:
         if measured is None:

@@ -10,9 +10,9 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.prediction import classifier_predictor
+from featcache.core.devices.sharding import DeviceMesh
 from featcache.core.identity import sha256_tensors
 from featcache.core.progress import OnProgress, Progress
-from featcache.core.sharding import DeviceMesh
 from featcache.datasets import Dataset, open_dataset
 from featcache.datasets.dataset import labels_needed
 from featcache.datasets.exclude_list import ExcludeGiven

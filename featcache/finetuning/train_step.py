@@ -200,6 +200,8 @@ class TrainStep:
     def _step(
         self, state: State, fixed: Values, x: jax.Array, targets: jax.Array, weight: jax.Array
     ) -> tuple[State, BatchSums]:
+        # Rows that only pad the last device's share must reach neither batch statistics nor mixup.
+        x = x[: len(weight)]
         key = jax.random.fold_in(jax.random.key(self.phase.settings.seed), state["batches"])
         with self._precision():
             (_, (moved, measured)), gradients = self._gradients(

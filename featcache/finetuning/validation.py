@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from featcache.core.devices.sharding import DeviceMesh
 from featcache.core.progress import OnProgress, Progress
-from featcache.core.sharding import DeviceMesh
 from featcache.errors import DataError
 from featcache.finetuning.inputs import InMemoryInputs, Inputs, batches
 from featcache.finetuning.model import Values

@@ -17,14 +17,18 @@ the two columns here, whose penalty ½‖W‖² is half of ½‖w‖²: so two c
 and have the same probabilities as scikit-learn's.
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 
+from featcache.core.devices.choice import on_cpu
+from featcache.core.devices.sharding import AXIS, DeviceMesh, divided
 from featcache.errors import UsageError
 from featcache.solvers.lbfgs import (
     CurvatureHistory,
@@ -147,12 +151,17 @@ def fit_logistic(
     x, y, weight, c = jnp.asarray(x, jnp.float32), np.asarray(y), np.asarray(weight), np.asarray(c)
     _check(x.shape, y, weight, c, classes)
     count = _heads_at_once(x.shape, len(c), classes, history, memory)
+    devices = DeviceMesh(most=1 if on_cpu() else count)
+    count += -count % devices.count
     # Heads that need about as many iterations share a group, and none waits long.
     order = np.argsort(c * weight.sum(axis=1), kind="stable")
     filled = np.resize(order, -(-len(c) // count) * count)
     used = jnp.asarray(np.any(weight > 0, axis=0))
     rows = shared_rows(x, jnp.asarray(y == np.arange(classes)[:, None]), used)
     solve = partial(_solve, rows, history=history, scaling=scaling)
+    if devices.count > 1:
+        divided_solve = _divided_solve(devices.mesh, history=history, scaling=scaling)
+        solve = partial(divided_solve, devices.replicate(rows))
     limits = jnp.float32(tolerance), jnp.int32(max_iterations)
     groups = [
         solve(jnp.asarray(weight[group], jnp.float32), jnp.asarray(c[group], jnp.float32), *limits)
@@ -208,6 +217,14 @@ def _solve(
         end.converged,
         end.norm,
     )
+
+
+@cache
+def _divided_solve(mesh: Mesh, *, history: int, scaling: str) -> Callable[..., Solution]:
+    """Return `_solve` with the heads shared out over devices, each of which stops when its own have converged."""
+    heads, everything = PartitionSpec(AXIS), PartitionSpec()
+    inputs = (everything, heads, heads, everything, everything)
+    return divided(partial(_solve, history=history, scaling=scaling), mesh, inputs, heads)
 
 
 def _start(rows: ObjectiveRows, heads: Heads, tolerance: jax.Array, history: int) -> _State:
@@ -288,7 +305,7 @@ def _heads_at_once(shape: tuple[int, ...], heads: int, classes: int, history: in
             f"needs {one:,}; give more, or a shorter history than {history}"
         )
     most = heads if memory is None else min(heads, memory // one)
-    if jax.default_backend() == "cpu":
+    if on_cpu():
         most = min(most, max(1, COLUMNS // _outputs(classes)))
     return -(-heads // -(-heads // most))
 

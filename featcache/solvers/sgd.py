@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from featcache.core.devices.choice import on_cpu
+from featcache.core.devices.sharding import DeviceMesh
 from featcache.errors import UsageError
 from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, Solved
 from featcache.heads.model import HeadArchitecture
@@ -78,7 +80,7 @@ def descend(
     exclusive = train.labels.ndim == 1
     program = program_of(settings[0], outputs_for(settings[0].loss, classes) if exclusive else classes)
     streamed = 4 * (np.prod(train.table.shape) + np.prod(val.table.shape)) > memory // 2
-    cores = 1 if streamed or jax.default_backend() != "cpu" else os.cpu_count() or 1
+    cores = 1 if streamed or not on_cpu() else os.cpu_count() or 1
     if streamed and program.optimizer in FULL_BATCH:
         raise UsageError(
             f"{program.optimizer} takes all features at once, {4 * np.prod(train.table.shape) >> 20:.0f} MiB, and "
@@ -98,14 +100,17 @@ def descend(
     )
     program = replace(program, shared=runs.shared)
     rows = [(part.table, targets_for(program.loss, part.labels, classes)) for part in (train, val)]
+    # On accelerators a run's heads are shared out; a CPU has its cores, which is not the same as devices.
+    devices = DeviceMesh(most=1 if on_cpu() else len(runs.numbers[0]))
     fit = (
-        _streamed(program, rows, views, memory)
+        _streamed(program, rows, views, memory, devices)
         if streamed
-        else _in_memory(program, rows, views, len(runs.counts))
+        else _in_memory(program, rows, views, len(runs.counts), devices)
     )
 
     def one(numbers: Sequence[int]) -> Any:
-        wanted = list(numbers)
+        # As many for each device: what is filled up with the last head comes last, and `_gather` leaves it out.
+        wanted = [*numbers, *[numbers[-1]] * (-len(numbers) % devices.count)]
         weight = train.weight[wanted[:1] if runs.shared else wanted]
         hyper = _hyperparameters([settings[k] for k in wanted], [last_epochs[k] for k in wanted])
         return jax.tree.map(np.asarray, fit(hyper, weight, val.weight[wanted]))
@@ -149,14 +154,20 @@ def _heads_at_once(program: HeadsProgram, train: FeatureRows, val: FeatureRows, 
 
 
 def _in_memory(
-    program: HeadsProgram, rows: Sequence[tuple[FeatureTable, np.ndarray]], views: int, runs: int
+    program: HeadsProgram,
+    rows: Sequence[tuple[FeatureTable, np.ndarray]],
+    views: int,
+    runs: int,
+    devices: DeviceMesh,
 ) -> _Fit:
     """Return the function that fits the heads of a run to features in memory."""
+    from featcache.solvers.over_devices import divided_run
     from featcache.solvers.train_loop import batch_order, run_program
 
-    (x, y), (val_x, val_y) = ((jnp.asarray(all_features(table)), targets) for table, targets in rows)
-
-    run = run_program(one_core=runs > 1)
+    several = devices.count > 1
+    place = devices.replicate if several else jnp.asarray
+    (x, y), (val_x, val_y) = ((place(all_features(table)), targets) for table, targets in rows)
+    run = divided_run(devices.mesh, shared=program.shared) if several else run_program(one_core=runs > 1)
 
     @cache
     def order(seed: int) -> np.ndarray:
@@ -178,7 +189,11 @@ def _in_memory(
 
 
 def _streamed(
-    program: HeadsProgram, rows: Sequence[tuple[FeatureTable, np.ndarray]], views: int, memory: int
+    program: HeadsProgram,
+    rows: Sequence[tuple[FeatureTable, np.ndarray]],
+    views: int,
+    memory: int,
+    devices: DeviceMesh,
 ) -> _Fit:
     from featcache.solvers.streaming import StreamedRows, fit_streamed
 
@@ -188,6 +203,7 @@ def _streamed(
         StreamedRows(*rows[0], _floats(weight), views),
         StreamedRows(*rows[1], _floats(judged)),
         memory=memory // 2,
+        devices=devices,
     )
 
 

@@ -14,13 +14,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from featcache.core.devices.sharding import DeviceMesh, divided
 from featcache.core.freed_memory import return_freed_memory
 from featcache.core.jit_options import cpu_options
 from featcache.heads.feature_table import FeatureTable, blocks
 from featcache.heads.model import Scaling
 from featcache.heads.scaling import divisors
 from featcache.solvers.optimizers import Array, Hyperparameters
+from featcache.solvers.over_devices import (
+    ALL,
+    CARRY,
+    HEADS,
+    JUDGED_ROWS,
+    TRAINED,
+    scalings,
+    trained_rows,
+)
 from featcache.solvers.train_loop import Carry, TrainedHeads, batch_order, end_epoch, finalize, init_carry
 from featcache.solvers.train_step import (
     HeadsProgram,
@@ -59,6 +70,7 @@ def fit_streamed(
     val: StreamedRows,
     *,
     memory: int,
+    devices: DeviceMesh | None = None,
 ) -> TrainedHeads:
     """Fit K heads to features that are read in blocks.
 
@@ -70,6 +82,9 @@ def fit_streamed(
         As there, with tables in the place of arrays.
     memory
         Bytes of features in memory at a time: two blocks, one in use and one being read, and a copy of each.
+    devices
+        What the heads are shared out over, whose number divides K; each block is read once for all of them. By
+        default one.
 
     Returns
     -------
@@ -81,8 +96,11 @@ def fit_streamed(
     order = batch_order(
         len(train.y), batch_size=program.batch_size, epochs=program.epochs, seed=seed, views=train.views
     )
-    run = _programs()
+    several = devices is not None and devices.count > 1
+    run = _divided_programs(devices.mesh, shared=program.shared) if several else _programs()
     scaling = _scaling(program, train, memory // 4)
+    if several:
+        scaling = jax.tree.map(devices.replicate if program.shared else devices.shard, scaling)
     steps = order.shape[1]
     some = max(1, min(steps, memory // 4 // (4 * width * order.shape[2])))
     carry = run["init_carry"](program, hyper, width)
@@ -114,6 +132,20 @@ def _programs() -> dict[str, Callable[..., Any]]:
         "end_epoch": static(_end_epoch, static_argnums=0),
         "finalize": static(finalize, static_argnums=0),
         "moments": static(_moments),
+    }
+
+
+@cache
+def _divided_programs(mesh: Mesh, *, shared: bool) -> dict[str, Callable[..., Any]]:
+    """Return the functions of `_programs` with the heads shared out over devices."""
+    train, scaling, half = trained_rows(shared), scalings(shared), _UnvalidatedEpoch(CARRY, HEADS, HEADS)
+    judged = (HEADS, HEADS, HEADS)
+    return {
+        "init_carry": divided(init_carry, mesh, (HEADS,), CARRY, static=(0, 2)),
+        "steps": divided(_steps, mesh, (HEADS, train, scaling, ALL, ALL, half), half, static=(0, 1)),
+        "evaluate": divided(evaluate, mesh, (HEADS, scaling, JUDGED_ROWS), judged, static=(0,)),
+        "end_epoch": divided(_end_epoch, mesh, (HEADS, half, judged), CARRY, static=(0,)),
+        "finalize": divided(finalize, mesh, (CARRY, scaling), TRAINED, static=(0,)),
     }
 
 

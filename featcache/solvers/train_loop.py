@@ -150,16 +150,17 @@ def run_program(*, one_core: bool = False) -> Callable[..., TrainedHeads]:
     else:
         # XLA's newer emitters compile this program a third slower, and few heads run no faster.
         options = cpu_options(xla_cpu_use_fusion_emitters=False)
-    return jax.jit(_run_program, static_argnums=0, compiler_options=options)
+    return jax.jit(run_heads, static_argnums=0, compiler_options=options)
 
 
-def _run_program(
+def run_heads(
     program: HeadsProgram,
     hyper: Hyperparameters,
     train: TrainRows,
     val: TrainRows,
     order: jax.Array | np.ndarray,
 ) -> TrainedHeads:
+    """Train K heads to the end; what `run_program` compiles."""
     order = jnp.asarray(order)
     scaling = scalings(program, train)
     steps = order.shape[1]

@@ -222,7 +222,7 @@ def main() -> None:
     from featcache.core import forked
     from featcache.finetuning.runs import checkpoints
 
-    forked._jax_has_started = lambda: (
+    forked.jax_has_started = lambda: (
         False
     )  # what runs in the children needs none of the threads that are not forked
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # its thread is not forked, either

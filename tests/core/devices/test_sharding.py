@@ -10,7 +10,7 @@ PROGRAM = """
 import sys
 import jax
 import numpy as np
-from featcache.core.sharding import DeviceMesh
+from featcache.core.devices.sharding import DeviceMesh
 
 devices = DeviceMesh()
 count = int(sys.argv[1])

@@ -1,0 +1,225 @@
+"""Which devices this process computes on: those that JAX finds, or those that a user names.
+
+JAX's own settings are the only place where the choice is kept, so that whoever sets them decides as well:
+``jax_platforms`` and ``jax_cuda_visible_devices`` before JAX starts, ``jax_default_device`` afterwards.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featcache.core.argument_types import spelled
+from featcache.core.forked import jax_has_started
+from featcache.errors import UsageError, did_you_mean, first_line
+
+AUTO, CPU, CUDA, TPU = KINDS = ("auto", "cpu", "cuda", "tpu")
+
+_SAME = {CPU: {"cpu"}, CUDA: {"cuda", "gpu"}, TPU: {"tpu"}}
+"""What ``JAX_PLATFORMS`` may call each kind."""
+
+_HIDDEN = ("", "-1", "none", "NoDevFiles")
+"""Values of ``CUDA_VISIBLE_DEVICES`` that hide every card."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The devices that were asked for.
+
+    Parameters
+    ----------
+    kind
+        One of `KINDS`.
+    numbers
+        Of cards, as CUDA counts those that the process may see; none for all.
+    """
+
+    kind: str
+    numbers: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return self.kind + (f":{','.join(map(str, self.numbers))}" if self.numbers else "")
+
+
+def use_device(device: str) -> None:
+    """Choose the devices that this process computes on; the option ``--device`` of commands.
+
+    Call it first in the process: once JAX has computed something, it has taken its devices, and only one of those can
+    be chosen, or all. All devices that are chosen are used together: batches of photos and fine-tuning's batches are
+    shared out among them, and so are the heads of a sweep.
+
+    Parameters
+    ----------
+    device
+        ``"cpu"``; ``"cuda"`` (all cards), ``"cuda:1"`` or ``"cuda:0,2"`` (these cards, and nothing is taken of others'
+        memory; numbers count those that ``CUDA_VISIBLE_DEVICES`` leaves); ``"tpu"``; or ``"auto"``, which leaves JAX
+        its choice: an accelerator, if there is one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device; it names those that were found. If ``JAX_PLATFORMS``, ``CUDA_VISIBLE_DEVICES`` or
+        ``JAX_CUDA_VISIBLE_DEVICES`` say otherwise. If JAX has started already, and what it started with cannot serve.
+
+    Examples
+    --------
+    >>> use_device("cpu")
+    """
+    wanted = parsed(device)
+    if wanted.kind == AUTO:
+        return
+    _refuse_contradiction(wanted, os.environ)
+    if jax_has_started():
+        _choose_among_started(wanted)
+    else:
+        _start_with(wanted)
+
+
+def parsed(device: str) -> Wanted:
+    """Read what was asked for, such as ``"cuda:0,1"``; raises `UsageError` if it is no such text."""
+    kind, colon, rest = device.strip().lower().partition(":")
+    if kind not in KINDS:
+        raise UsageError(f"no {spelled('device')} {device!r}; {did_you_mean(kind, KINDS)}")
+    if not colon:
+        return Wanted(kind)
+    if kind != CUDA:
+        instead = "set TPU_VISIBLE_CHIPS to use some of its chips" if kind == TPU else f"say {kind}"
+        raise UsageError(f"{spelled('device')} {device!r}: only cuda takes numbers, as cuda:0,1; {instead}")
+    if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", rest):
+        raise UsageError(
+            f"{spelled('device')} {device!r}: expected numbers of cards after the colon, as cuda:0 or cuda:0,1"
+        )
+    numbers = tuple(map(int, rest.split(",")))
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"{spelled('device')} {device!r} names a card twice; name each once")
+    return Wanted(kind, numbers)
+
+
+def _refuse_contradiction(wanted: Wanted, environment: Mapping[str, str]) -> None:
+    """Raise where the environment says something else than what was asked for."""
+    platforms = [
+        name.strip().lower() for name in environment.get("JAX_PLATFORMS", "").split(",") if name.strip()
+    ]
+    if platforms and not _SAME[wanted.kind].intersection(platforms):
+        raise _contradiction(
+            wanted, "JAX_PLATFORMS", environment, f"allows JAX nothing but {' and '.join(platforms)}"
+        )
+    if wanted.kind != CUDA:
+        return
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in _HIDDEN:
+        raise _contradiction(wanted, "CUDA_VISIBLE_DEVICES", environment, "hides every card")
+    if visible is not None and max(wanted.numbers, default=0) >= len(visible.split(",")):
+        left = len(visible.split(","))
+        raise _contradiction(
+            wanted,
+            "CUDA_VISIBLE_DEVICES",
+            environment,
+            f"leaves {left} of the cards, which are counted anew: {CUDA}:{','.join(map(str, range(left)))}",
+        )
+    own = environment.get("JAX_CUDA_VISIBLE_DEVICES", "all").strip()
+    if wanted.numbers and own != "all" and own != ",".join(map(str, wanted.numbers)):
+        raise _contradiction(wanted, "JAX_CUDA_VISIBLE_DEVICES", environment, f"allows JAX the cards {own}")
+
+
+def _contradiction(wanted: Wanted, name: str, environment: Mapping[str, str], meaning: str) -> UsageError:
+    return UsageError(
+        f"{spelled('device')} {wanted} and {name}={environment[name]} contradict each other: the variable {meaning}; "
+        f"leave out {spelled('device')}, or unset {name}"
+    )
+
+
+def _start_with(wanted: Wanted) -> None:
+    """Have JAX start with these devices and no others, and see that they are there."""
+    import jax
+
+    before = jax.config.jax_platforms
+    # The CPU stays beside an accelerator, for arrays that are kept out of its memory.
+    jax.config.update("jax_platforms", CPU if wanted.kind == CPU else f"{wanted.kind},{CPU}")
+    if wanted.kind == CPU:
+        return
+    if wanted.numbers:
+        jax.config.update("jax_cuda_visible_devices", ",".join(map(str, wanted.numbers)))
+    try:
+        found = _of_kind(jax.devices(), wanted.kind)
+        reason = ""
+    except RuntimeError as error:
+        found, reason = [], f" ({first_line(error)})"
+    if len(found) < max(1, len(wanted.numbers)):
+        # Nobody is left with a choice that failed.
+        jax.config.update("jax_platforms", before)
+        jax.config.update("jax_cuda_visible_devices", os.environ.get("JAX_CUDA_VISIBLE_DEVICES", "all"))
+        raise _missing(wanted, reason)
+
+
+def _choose_among_started(wanted: Wanted) -> None:
+    """Choose one of the devices that JAX has started with, or all of them."""
+    import jax
+
+    try:
+        found = jax.local_devices(backend=wanted.kind)
+    except RuntimeError as error:
+        raise _missing(wanted, f" ({first_line(error)})") from None
+    # CUDA's numbers: those of a process that sees some of the cards only start from 0 in JAX, too.
+    places = wanted.numbers or range(len(found))
+    if max(places) >= len(found):
+        raise _missing(wanted, "")
+    chosen = [found[place] for place in places]
+    if len(chosen) == 1:
+        jax.config.update("jax_default_device", chosen[0])
+    elif len(chosen) == len(found) and found[0].platform == jax.default_backend():
+        jax.config.update("jax_default_device", None)
+    elif wanted.kind == CPU:
+        jax.config.update("jax_default_device", found[0])
+    else:
+        raise UsageError(
+            f"{spelled('device')} {wanted}: JAX has started already in this process, on {_named(found)}, and several "
+            "of its devices can be chosen only before; call featcache.use_device before anything is computed, or set "
+            f"CUDA_VISIBLE_DEVICES={','.join(map(str, places))}"
+        )
+
+
+def _missing(wanted: Wanted, reason: str) -> UsageError:
+    import jax
+
+    try:
+        found = _named(jax.local_devices())
+    except RuntimeError as error:
+        found = f"nothing that starts ({first_line(error)})"
+    extra = {CUDA: "cuda12", TPU: "tpu"}.get(wanted.kind)
+    install = f"; for it JAX needs: pip install 'featcache[{extra}]'" if extra else ""
+    return UsageError(
+        f"{spelled('device')} {wanted}: JAX does not find it{reason}; it finds {found}. Name one of these, or leave "
+        f"{spelled('device')} out{install}; featcache doctor says more"
+    )
+
+
+def _named(devices: Sequence[Any]) -> str:
+    """Return how many devices of which kind there are."""
+    kinds = [f"{device.platform} ({device.device_kind})" for device in devices]
+    return ", ".join(f"{kinds.count(kind)} × {kind}" for kind in dict.fromkeys(kinds))
+
+
+def _of_kind(devices: Sequence[Any], kind: str) -> list[Any]:
+    return [device for device in devices if device.platform in _SAME[kind]]
+
+
+def used_devices() -> list[Any]:
+    """Return the local devices that this process computes on; several are used together."""
+    import jax
+
+    chosen: Any = jax.config.jax_default_device
+    if chosen is None:
+        return jax.local_devices()
+    return jax.local_devices(backend=chosen) if isinstance(chosen, str) else [chosen]
+
+
+def platform() -> str:
+    """Return JAX's name of what this process computes on: ``"cpu"``, ``"gpu"`` or ``"tpu"``."""
+    return used_devices()[0].platform
+
+
+def on_cpu() -> bool:
+    """Return whether this process computes on the CPU."""
+    return platform() == CPU
