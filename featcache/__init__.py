@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
     from featcache.classifier.train_head import train_head
     from featcache.core.compilation_cache import enable_compilation_cache
+    from featcache.core.devices.choice import use_device
     from featcache.datasets import Dataset, open_dataset
     from featcache.datasets.formats.arrays import open_arrays
     from featcache.errors import FeatcacheError, FeatcacheWarning
@@ -77,6 +78,7 @@ _HOMES = {
     "HeadClassifier": "featcache.estimators",
     "HeadRegressor": "featcache.estimators",
     "enable_compilation_cache": "featcache.core.compilation_cache",
+    "use_device": "featcache.core.devices.choice",
     "FeatcacheError": "featcache.errors",
     "FeatcacheWarning": "featcache.errors",
 }
@@ -120,6 +122,7 @@ __all__ = [
     "suggest",
     "sweep",
     "train_head",
+    "use_device",
 ]
 
 

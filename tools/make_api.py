@@ -38,7 +38,7 @@ GROUPS = {
     "Taking it away": ("export", "ExportedModel"),
     "Fine-tuning": ("finetune", "FineTuning", "plan_finetuning"),
     "scikit-learn": ("FeatureExtractor", "HeadClassifier", "HeadRegressor"),
-    "Process": ("enable_compilation_cache",),
+    "Process": ("use_device", "enable_compilation_cache"),
 }
 """The public names by heading, in the order of the data; a name that is missing here is an error."""
 

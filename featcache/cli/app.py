@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from featcache.cli.arguments.options import SectionedCommand
+from featcache.cli.arguments.options import SectionedCommand, with_device
 from featcache.cli.commands import (
     audit,
     backbones,
@@ -65,7 +65,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (
+COMPUTING = (
     extract,
     train_head,
     sweep,
@@ -74,14 +74,15 @@ for module in (
     predict,
     similar,
     explain,
-    export,
     audit,
     suggest,
-    report,
-    doctor,
     demo,
-):
-    app.command(module.NAME, cls=SectionedCommand)(module.command)
+)
+"""Commands that compute, and take ``--device``."""
+
+for module in (*COMPUTING, export, report, doctor):
+    command = with_device(module.command) if module in COMPUTING else module.command
+    app.command(module.NAME, cls=SectionedCommand)(command)
 app.add_typer(backbones.group)
 app.add_typer(cache.group)
 app.add_typer(data.group)

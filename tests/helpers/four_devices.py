@@ -52,10 +52,14 @@ def each_choice(*names: str) -> Iterator[str]:
 
 
 def spied(found: list[list[int]]) -> None:
-    """Note the devices on which each array lies that is shared out by its rows."""
+    """Note the devices on which each array lies that is shared out by its rows, or that all of them have."""
     from featcache.core.devices.sharding import DeviceMesh
 
-    shard = DeviceMesh.shard
+    shard, replicate = DeviceMesh.shard, DeviceMesh.replicate
+
+    def copied(self, tree):
+        found.append(sorted(device.id for device in self.mesh.devices.flat))
+        return replicate(self, tree)
 
     def noted(self, array):
         placed = shard(self, array)
@@ -63,7 +67,7 @@ def spied(found: list[list[int]]) -> None:
         found.append(sorted(part.device.id for part in placed.addressable_shards))
         return placed
 
-    DeviceMesh.shard = noted
+    DeviceMesh.shard, DeviceMesh.replicate = noted, copied
 
 
 # Photos -----------------------------------------------------------------------------------------------------
@@ -91,17 +95,20 @@ def photos(folder: Path) -> dict[str, np.ndarray]:
         return run
 
     def features(target: str, layer: str = "pool", **options) -> np.ndarray:
+        (folder / target).parent.mkdir(parents=True)  # alone, so that no other's features are copied
         done = extract(root, output=folder / target, backbone=network, layers=(layer,), **options).cache
         return done.features(range(len(done)), layer, view="all" if done.views > 1 else 0)
 
     for name in each_choice("four", "one", "third"):
         network = tiny_network()
         del used[:]
-        found[f"{name}/map"] = features(f"{name}.h5", "block_2:map", batch_size=6)
+        found[f"{name}/map"] = features(f"{name}/map/x.h5", "block_2:map", batch_size=6)
         found[f"{name}/devices"] = np.array(used)
-        found[f"{name}/views"] = features(f"{name}-views.h5", views=3, batch_size=5)
+        if name == "third":
+            break
+        found[f"{name}/views"] = features(f"{name}/views/x.h5", views=3, batch_size=5)
         LoadedBackbone.function = small
-        found[f"{name}/tight"] = features(f"{name}-tight.h5", batch_size=18)
+        found[f"{name}/tight"] = features(f"{name}/tight/x.h5", batch_size=18)
         LoadedBackbone.function = function
         files = sorted(str(path) for path in root.rglob("*.*"))[:7]
         if name == "four":
@@ -118,6 +125,8 @@ def swept(folder: Path) -> dict[str, np.ndarray]:
     from featcache import Classifier, sweep
     from helpers.feature_caches import blobs, feature_cache
 
+    used: list[list[int]] = []
+    spied(used)
     features, labels = blobs(90)
     splits = np.where(np.arange(90) % 5 < 3, "train", np.where(np.arange(90) % 5 == 3, "val", "test"))
     cache, found = feature_cache(folder / "x.h5", features, labels, splits.tolist()), {}
@@ -129,6 +138,9 @@ def swept(folder: Path) -> dict[str, np.ndarray]:
             "epochs": 6,
         }
         done = sweep(cache, output=folder / name, folds=0, refit=False, **axes)
+        assert done.fitted == 7
+        found[f"{name}/devices"] = np.array([len(each) for each in used])
+        del used[:]
         found[f"{name}/order"] = np.array([str(entry.key) for entry in done.leaderboard])
         found[f"{name}/losses"] = np.array([entry.loss for entry in done.leaderboard])
         best = Classifier.load(done.classifier)
@@ -139,6 +151,8 @@ def swept(folder: Path) -> dict[str, np.ndarray]:
 def heads(folder: Path) -> dict[str, np.ndarray]:
     """Seven heads of each kind: whose rows are the same or differ, in memory and streamed."""
     del folder
+    used: list[list[int]] = []
+    spied(used)
     from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable
     from featcache.heads.settings import Settings
     from featcache.solvers.fit import fit_heads
@@ -156,12 +170,16 @@ def heads(folder: Path) -> dict[str, np.ndarray]:
 
     # Not by Adam: what it divides by is next to nothing where gradients are, and rounding becomes a step.
     descent = {"optimizer": "sgd", "patience": 3, "batch_size": 16, "seed": 5}
-    hidden = descent | {"epochs": 6, "hidden": (8,)}
-    mlp = hidden | {"batch_norm": True, "dropout": 0.3, "mixup": 0.4, "noise": 0.1}
+    mlp = descent | {
+        "epochs": 6,
+        "hidden": (8,),
+        "batch_norm": True,
+        "dropout": 0.3,
+        "mixup": 0.4,
+        "noise": 0.1,
+    }
     cases: dict[str, tuple[str, dict, np.ndarray, bool]] = {
-        "of folds": ("linear", descent | {"epochs": 12}, folds, False),
         "with all": ("mlp", mlp, folds, False),
-        "by lbfgs": ("mlp", hidden | {"optimizer": "lbfgs"}, whole, False),
         "streamed": ("linear", descent | {"epochs": 12}, whole, True),
         "streamed folds": ("linear", descent | {"epochs": 12}, folds, True),
         "logistic": ("logistic", {}, folds, False),
@@ -181,6 +199,8 @@ def heads(folder: Path) -> dict[str, np.ndarray]:
                 classes=3,
                 memory=12_000 if streamed else 1 << 30,
             )
+            found[f"{name}/{case}/devices"] = np.array(max([len(each) for each in used], default=1))
+            del used[:]
             for key in done[0].parameters:
                 found[f"{name}/{case}/{key}"] = np.stack([each.parameters[key] for each in done])
             found[f"{name}/{case}/epochs"] = np.array([each.best_epoch for each in done])

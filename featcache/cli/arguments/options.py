@@ -1,6 +1,7 @@
 """Options of commands: made from declared settings or shared by commands, and shown by --help in sections."""
 
 import copy
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from featcache.core.devices.choice import AUTO, use_device
 from featcache.core.schema import Setting
 from featcache.heads.settings import HeadSetting
 
@@ -69,6 +71,11 @@ Calibrate = Annotated[
 RejectAccuracy = Annotated[
     float,
     typer.Option(help="Required accuracy of predictions that are not unknown.", rich_help_panel="Validation"),
+]
+
+
+Device = Annotated[
+    str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:0,1 (these cards alone) or tpu.")
 ]
 
 
@@ -182,3 +189,19 @@ def _among_common(parameter: inspect.Parameter) -> inspect.Parameter:
     info = copy.copy(info)
     info.rich_help_panel = COMMON
     return parameter.replace(annotation=Annotated[hint, info])
+
+
+def with_device(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that computes the option ``--device``, which holds from before its first line."""
+
+    @functools.wraps(command)
+    def computing(*arguments: Any, device: str, **options: Any) -> Any:
+        use_device(device)
+        return command(*arguments, **options)
+
+    own = inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, default=AUTO, annotation=Device)
+    signature = inspect.signature(command)
+    computing.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), own]
+    )
+    return computing

@@ -14,6 +14,7 @@ import typer
 
 from featcache.cli.console import Console, Json, Quiet, Verbose
 from featcache.cli.terminal.drawings import Table, Whole
+from featcache.core.devices.diagnosis import findings, gathered
 from featcache.core.disk.names import FOLDER, kind_of, require_folder
 from featcache.core.disk.storage import storage_errors
 from featcache.core.environment import home, offline
@@ -157,17 +158,10 @@ def _packages() -> Iterator[Diagnosis]:
 
 
 def _devices() -> Iterator[Diagnosis]:
-    try:
-        import jax
-
-        devices = jax.devices()
-    except Exception as error:
-        yield Diagnosis("devices", "bad", f"JAX cannot start: {type(error).__name__}: {error}")
-        return
-    kinds = ", ".join(sorted({device.device_kind for device in devices}))
-    cores = f", {os.cpu_count()} cores" if devices[0].platform == "cpu" else ""
-    yield Diagnosis("devices", "ok", f"{len(devices)} × {devices[0].platform} ({kinds}{cores})")
-    yield from _engine()
+    facts = gathered()
+    yield from (Diagnosis(*each) for each in findings(facts))
+    if not facts.failure:
+        yield from _engine()
 
 
 def _engine() -> Iterator[Diagnosis]:

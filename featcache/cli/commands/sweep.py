@@ -88,7 +88,7 @@ def command(
     VALUES are one or more, as 0,1e-4, or a range of numbers, as 1e-4:1e-1:log8; all combinations are tried.
     """
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
-    own = {"context", "caches", "config", "as_json", "quiet", "verbose"}
+    own = {"context", "caches", "config", "as_json", "quiet", "verbose", "device"}
     options = {name: value for name, value in context.params.items() if name not in own}
     if config is not None:
         options |= _from_file(config, options, context)

@@ -19,7 +19,7 @@ AUTO, CPU, CUDA, TPU = KINDS = ("auto", "cpu", "cuda", "tpu")
 _SAME = {CPU: {"cpu"}, CUDA: {"cuda", "gpu"}, TPU: {"tpu"}}
 """What ``JAX_PLATFORMS`` may call each kind."""
 
-_HIDDEN = ("", "-1", "none", "NoDevFiles")
+CUDA_HIDDEN = ("", "-1", "none", "NoDevFiles")
 """Values of ``CUDA_VISIBLE_DEVICES`` that hide every card."""
 
 
@@ -108,7 +108,7 @@ def _refuse_contradiction(wanted: Wanted, environment: Mapping[str, str]) -> Non
     if wanted.kind != CUDA:
         return
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.strip() in _HIDDEN:
+    if visible is not None and visible.strip() in CUDA_HIDDEN:
         raise _contradiction(wanted, "CUDA_VISIBLE_DEVICES", environment, "hides every card")
     if visible is not None and max(wanted.numbers, default=0) >= len(visible.split(",")):
         left = len(visible.split(","))
@@ -166,10 +166,12 @@ def _choose_among_started(wanted: Wanted) -> None:
     if max(places) >= len(found):
         raise _missing(wanted, "")
     chosen = [found[place] for place in places]
-    if len(chosen) == 1:
+    if len(chosen) == len(found) and found[0].platform == jax.default_backend():
+        jax.config.update(
+            "jax_default_device", None
+        )  # as it is: another value would have programs compiled anew
+    elif len(chosen) == 1:
         jax.config.update("jax_default_device", chosen[0])
-    elif len(chosen) == len(found) and found[0].platform == jax.default_backend():
-        jax.config.update("jax_default_device", None)
     elif wanted.kind == CPU:
         jax.config.update("jax_default_device", found[0])
     else:
