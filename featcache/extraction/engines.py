@@ -113,7 +113,8 @@ def why_not_onnxruntime(compute_dtype: str) -> FeatcacheError | None:
     if platform_schedule().large_batches:
         return UsageError(
             "the engine onnxruntime computes on the CPU, and JAX has an accelerator here, which is faster; use the "
-            "engine jax (or auto), or hide the accelerator with JAX_PLATFORMS=cpu"
+            "engine jax (or auto), or compute on the CPU (--device cpu, "
+            "featcache.use_device)"
         )
     if compute_dtype != "float32":
         return UsageError(

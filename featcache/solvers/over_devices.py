@@ -15,10 +15,14 @@ from featcache.core.devices.sharding import AXIS, divided
 from featcache.solvers.train_loop import Carry, EpochHistory, TrainedHeads, run_heads
 from featcache.solvers.train_step import HeadsProgram, TrainRows
 
+# Trees of these stand where arrays do, which their types do not say.
+HEADS: Any
+ALL: Any
 HEADS, ALL = PartitionSpec(AXIS), PartitionSpec()
 """The first axis is that of the heads, and shared out; or every device has all of it."""
 
-_HISTORY: Any = EpochHistory(*[PartitionSpec(None, AXIS)] * 3)
+_LATER: Any = PartitionSpec(None, AXIS)
+_HISTORY: Any = EpochHistory(_LATER, _LATER, _LATER)
 CARRY: Any = Carry(ALL, HEADS, HEADS, HEADS, HEADS, HEADS, _HISTORY)
 TRAINED: Any = TrainedHeads(HEADS, HEADS, ALL, _HISTORY)
 JUDGED_ROWS: Any = TrainRows(ALL, ALL, HEADS)

@@ -96,11 +96,12 @@ def fit_streamed(
     order = batch_order(
         len(train.y), batch_size=program.batch_size, epochs=program.epochs, seed=seed, views=train.views
     )
-    several = devices is not None and devices.count > 1
-    run = _divided_programs(devices.mesh, shared=program.shared) if several else _programs()
+    run, place = _programs(), None
+    if devices is not None and devices.count > 1:
+        run = _divided_programs(devices.mesh, shared=program.shared)
+        place = devices.replicate if program.shared else devices.shard
     scaling = _scaling(program, train, memory // 4)
-    if several:
-        scaling = jax.tree.map(devices.replicate if program.shared else devices.shard, scaling)
+    scaling = scaling if place is None else jax.tree.map(place, scaling)
     steps = order.shape[1]
     some = max(1, min(steps, memory // 4 // (4 * width * order.shape[2])))
     carry = run["init_carry"](program, hyper, width)

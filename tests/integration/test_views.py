@@ -17,8 +17,8 @@ from PIL import Image
 
 from featcache import Classifier, FeatureCache, plan_extraction, train_head
 from featcache.cache import repair, verify, writer
-from featcache.core.identity import PLAIN_VIEWS
 from featcache.core.devices.sharding import DeviceMesh
+from featcache.core.identity import PLAIN_VIEWS
 from featcache.errors import FeatcacheError, IdentityError, IntegrityError, Interrupted, UsageError
 from featcache.extraction.extract import extract as real_extract
 from featcache.images.augmentation import Augmentation

@@ -134,7 +134,8 @@ def _start_with(wanted: Wanted) -> None:
     """Have JAX start with these devices and no others, and see that they are there."""
     import jax
 
-    before = jax.config.jax_platforms
+    settings: Any = jax.config  # whose values no type names
+    before = settings.jax_platforms
     # The CPU stays beside an accelerator, for arrays that are kept out of its memory.
     jax.config.update("jax_platforms", CPU if wanted.kind == CPU else f"{wanted.kind},{CPU}")
     if wanted.kind == CPU:
@@ -211,7 +212,8 @@ def used_devices() -> list[Any]:
     """Return the local devices that this process computes on; several are used together."""
     import jax
 
-    chosen: Any = jax.config.jax_default_device
+    settings: Any = jax.config
+    chosen = settings.jax_default_device
     if chosen is None:
         return jax.local_devices()
     return jax.local_devices(backend=chosen) if isinstance(chosen, str) else [chosen]
