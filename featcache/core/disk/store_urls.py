@@ -10,6 +10,7 @@ SCHEMES = (*WEB, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory
 """What fsspec opens of a path that begins so. ``file://`` is of this machine, and is read as the path in it."""
 
 _ANY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://")
+_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20}):/{1,2}(.+)", re.DOTALL)
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s'\"<>]+")
 _SECRET = re.compile(
     r"(?i)x-(amz|goog|ms)-.*|.*(signature|secret|token|password|passwd|credential|api[-_]?key).*|sig|se|sp|sr|sv|st|spr"
@@ -35,6 +36,19 @@ def scheme_of(text: object) -> str:
 def is_url(text: object) -> bool:
     """Return whether a text is the URL of an object, a file or a folder on another machine, `SCHEMES`."""
     return scheme_of(text) in SCHEMES
+
+
+def url_of_path(path: object) -> str:
+    """Return the URL that a path was made of, which has one slash less then; empty of other paths.
+
+    Examples
+    --------
+    >>> from pathlib import PurePosixPath
+    >>> url_of_path(PurePosixPath("s3://bucket/cache.h5")), url_of_path("photos/a")
+    ('s3://bucket/cache.h5', '')
+    """
+    found = _PATH.match(str(path))
+    return f"{found[1]}://{found[2]}" if found and found[1].casefold() in SCHEMES else ""
 
 
 def redacted(text: str) -> str:

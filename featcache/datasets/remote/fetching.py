@@ -33,6 +33,15 @@ _VALIDATORS = (
     "created",
 )
 """Keys under which the file systems of fsspec tell what changes with an object."""
+_LASTING = {
+    "NoCredentialsError",
+    "InvalidURL",
+    "InvalidUrlClientError",
+    "InvalidUrlRedirectClientError",
+    "NonHttpUrlRedirectClientError",
+    "TooManyRedirects",
+}
+"""Errors of botocore and aiohttp that would come again."""
 
 
 @dataclass(frozen=True)
@@ -245,16 +254,13 @@ def _final(error: BaseException) -> Exception | None:
     for each in [*chain, *inner]:
         if isinstance(each, ForbiddenAddressError):
             return ImageError("outside the dataset", f"{each}; it is not read")
-    if isinstance(error, RefusedError):
-        return None if error.passes else OSError(str(error))
-    if isinstance(error, FileNotFoundError):
+    status = getattr(error, "status", 0)
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
         return FileNotFoundError(2, "there is no such object (404)")
     if isinstance(error, PermissionError):
         return PermissionError(13, f"the store does not allow it (403): {_in_words(error)}")
-    name = type(error).__name__
-    if name in ("NoCredentialsError", "InvalidURL", "NonHttpUrlRedirectClientError", "TooManyRedirects"):
-        return OSError(_in_words(error))
-    return None
+    lasts = isinstance(error, RefusedError) and not error.passes
+    return OSError(_in_words(error)) if lasts or type(error).__name__ in _LASTING else None
 
 
 def _in_words(error: BaseException) -> str:

@@ -62,7 +62,7 @@ def open_remote_folder(text: str, open_folder: Callable[[str], Dataset]) -> Data
     with temporary_mirror(last_part(url)) as root, spoken_of(root, shown):
         unnamed = _lay_out(root, listed)
         _fill(root, listed, fetcher)
-        opened = open_folder(f"folder:{root}{behind}".removeprefix("" if options else "folder:"))
+        opened = open_folder(f"{root}{behind}")
     skipped = dict(opened.skipped)
     if unnamed:
         skipped[_NO_NAME] = unnamed
@@ -187,7 +187,7 @@ class spoken_of:  # noqa: N801 - used as a function, like those of contextlib
         self._heard: list[warnings.WarningMessage] = []
 
     def __enter__(self) -> None:
-        self._heard = self._catching.__enter__() or []
+        self._heard = heard if (heard := self._catching.__enter__()) is not None else []
         warnings.simplefilter("always")
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

@@ -25,12 +25,15 @@ class RefusedError(OSError):
         Whether to ask again.
     wait
         Seconds that the server wants to be left alone, if it says so.
+    status
+        Of HTTP; 0 where that was one of success.
     """
 
-    def __init__(self, text: str, *, passes: bool, wait: float | None = None) -> None:
+    def __init__(self, text: str, *, passes: bool, wait: float | None = None, status: int = 0) -> None:
         super().__init__(text)
         self.passes = passes
         self.wait = wait
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def _require_success(answer: Any, part: tuple[int, int] | None) -> None:
             f"HTTP {status} {answer.reason or ''}".strip(),
             passes=status >= 500 or status in (408, 425, 429),
             wait=_wait(answer.headers.get("Retry-After", "")),
+            status=status,
         )
     if part is not None and status == 206:
         begins = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
