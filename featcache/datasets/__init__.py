@@ -234,9 +234,7 @@ def _open(name: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset
     return _open_path(name, sources["folder"], sources["csv"])
 
 
-def _open_url(
-    name: str, kind: str, url: str, sources: Mapping[str, Callable[[str], Dataset]]
-) -> Dataset:
+def _open_url(name: str, kind: str, url: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset:
     """Open what lies in an object store or on a web server."""
     if kind == "tar":
         return sources[kind](url)

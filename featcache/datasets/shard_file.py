@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
@@ -19,11 +19,17 @@ from featcache.errors import DataError
 class Stream(Protocol):
     """What a scan reads from: forwards and back, as a binary file."""
 
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most so many bytes."""
+        ...
 
-    def seek(self, position: int, /) -> int: ...
+    def seek(self, position: int, /) -> int:
+        """Go to a byte."""
+        ...
 
-    def tell(self) -> int: ...
+    def tell(self) -> int:
+        """Return the byte that is read next."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,17 +54,19 @@ class Shard(Protocol):
 
     Attributes
     ----------
-    place
-        Its path; of a URL what follows the scheme.
     mtime_ns, state
         As of `featcache.datasets.Record`; known once it was opened.
     """
 
-    place: PurePath
     mtime_ns: int
     state: bytes
 
-    def opened(self) -> "ContextOfShard":
+    @property
+    def place(self) -> PurePath:
+        """Its path; of a URL what follows the scheme."""
+        ...
+
+    def opened(self) -> AbstractContextManager[OpenShard]:
         """Open it; raises `DataError` if it was changed meanwhile, when the context ends."""
         ...
 
@@ -69,14 +77,6 @@ class Shard(Protocol):
     def classes(self) -> tuple[str, ...] | None:
         """Return the names in a ``classes.txt`` beside it; ``None`` where there is none."""
         ...
-
-
-class ContextOfShard(Protocol):
-    """A context in which a shard is open."""
-
-    def __enter__(self) -> OpenShard: ...
-
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class ShardFile:

@@ -124,7 +124,7 @@ class Uploaded:
         return True
 
     def _verify(self, fetcher: Fetcher, digest: str, size: int) -> None:
-        """Read back what was uploaded, block by block, and compare its hash: stores' own checksums are of many kinds."""
+        """Read back what was uploaded by blocks, and compare its hash: stores' own checksums are of many kinds."""
         told = fetcher.ask(self.url)
         found = hashlib.sha256()
         if told.size == size:

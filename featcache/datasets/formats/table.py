@@ -5,7 +5,6 @@ file whose own name holds one is written with another at its end; in values, ``%
 and ``%25`` for ``%``. ``csv:FOLDER/*/NAME`` reads one table in each folder (`featcache.datasets.formats.split_tables`).
 """
 
-import os
 import re
 import shlex
 from collections.abc import Mapping

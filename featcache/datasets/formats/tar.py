@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from featcache.core.disk.store_urls import is_url, redacted, scheme_of
 from featcache.core.tasks import MULTICLASS, UNLABELLED
@@ -105,7 +105,7 @@ def open_tar(pattern: str, *, unlabelled: bool = False) -> Dataset:
     pattern = redacted(pattern)
     _refuse_unusable(pattern, samples, classes, skipped)
     root = Path(os.path.commonpath([shard.place.parent for shard in shards]))
-    names = {shard: shard.place.relative_to(root).as_posix() for shard in shards}
+    names: dict[Shard, str] = {shard: shard.place.relative_to(root).as_posix() for shard in shards}
     split_of = splits_by_names(
         [(names[sample.shard], sample.image.name, sample.label.split) for sample in samples], f"tar:{pattern}"
     )
@@ -225,8 +225,8 @@ def _samples(shard: Shard, skipped: Counter[str], *, unlabelled: bool = False) -
 def _members(shard: Shard, held: OpenShard, skipped: Counter[str]) -> Iterator[tuple[str, str, _Extent]]:
     """Yield key, extension and extent of the members that matter; raise where the archive is not whole."""
     try:
-        headers: Any = _Headers(held.stream, held.size, str(shard))
-        with tarfile.open(fileobj=headers, mode="r:", tarinfo=_Member) as archive:
+        headers = _Headers(held.stream, held.size, str(shard))
+        with tarfile.open(fileobj=headers, mode="r:", tarinfo=_Member) as archive:  # type: ignore[arg-type]
             while (member := archive.next()) is not None:
                 archive.members.clear()  # they would all be kept
                 if member.isdir():

@@ -33,6 +33,7 @@ _VALIDATORS = (
     "created",
 )
 """Keys under which the file systems of fsspec tell what changes with an object."""
+_MAY_GROW = 2**24
 _LASTING = {
     "NoCredentialsError",
     "InvalidURL",
@@ -115,7 +116,9 @@ class Fetcher:
         Requests and bytes so far, and how often one was repeated.
     """
 
-    def __init__(self, patience: Patience | None = None, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self, patience: Patience | None = None, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
         self.patience = patience or Patience.of_environment()
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -153,19 +156,25 @@ class Fetcher:
     def _fetch_once(self, url: str, told: Told, part: tuple[int, int] | None, size: int) -> bytes:
         files, most = file_system(url), size if size >= 0 else MAX_FILE_BYTES
         if scheme_of(url) in WEB:
-            # A byte more than is expected, so that a longer one is told from one of this length.
-            answer = _waited(files, ask, files, "GET", url, part=part, most=most + 1, stall=self.patience.stall)
+            # An object may have grown since it was listed. What announces little and sends much is cut off.
+            most = min(most + (_MAY_GROW if part is None else 0), MAX_FILE_BYTES)
+            answer = _waited(files, ask, files, "GET", url, part=part, most=most, stall=self.patience.stall)
             data = answer.data
             state = _state(url, answer.size, answer.validators)
         else:
             data, state = self._cat(files, url, part, most), b""
-        if size >= 0 and len(data) != size:
+        if size >= 0 and len(data) != size and not (part is None and self._has_size(url, told, len(data))):
             raise RefusedError(f"{len(data):,} bytes came where {size:,} were expected", passes=True)
         if part is not None and told.state:
             state = state or self._ask_once(url).state
             if state != told.state:
                 raise RefusedError("it was changed after it was indexed", passes=False)
         return data
+
+    def _has_size(self, url: str, told: Told, size: int) -> bool:
+        """Return whether the store says by now that an object has this size: it was changed since it was listed."""
+        now = self._ask_once(url).size
+        return now == size and now != told.size
 
     def _cat(self, files: Any, url: str, part: tuple[int, int] | None, most: int) -> bytes:
         start, end = part or (None, None)
@@ -216,7 +225,9 @@ def told_by(url: str, found: Mapping[str, Any]) -> Told:
     said = [f"{key}={_text(found[key])}" for key in _VALIDATORS if found.get(key)]
     size = found.get("size")
     size = size if isinstance(size, int) and size >= 0 else None
-    when = next((found[key] for key in ("LastModified", "last_modified", "mtime", "created") if key in found), 0)
+    when = next(
+        (found[key] for key in ("LastModified", "last_modified", "mtime", "created") if key in found), 0
+    )
     seconds = when.timestamp() if isinstance(when, datetime) else when if isinstance(when, int | float) else 0
     state = _state(url, size, " ".join(said) or None)
     return Told(-1 if size is None else size, state, int(seconds * 1e9))
@@ -267,6 +278,8 @@ def _in_words(error: BaseException) -> str:
     """Return an error in one line without what is secret."""
     if isinstance(error, TimeoutError):
         return "nothing came for too long"
+    if type(error).__name__ == "ClientPayloadError":
+        return "the answer ended before the length that it announces"
     text = " ".join(str(error).split()) or type(error).__name__
     named = text if isinstance(error, RefusedError) else f"{type(error).__name__}: {text}"
     return redacted(named)[:300]

@@ -86,7 +86,9 @@ def _find_in_store(folder: str, fetcher: Fetcher) -> Iterator[Listed]:
                 )
             continue
         url = f"{scheme}://{name.lstrip('/')}"
-        if name.endswith("/") or about.get("type") == "directory":  # made by a web console in the place of a folder
+        if (
+            name.endswith("/") or about.get("type") == "directory"
+        ):  # made by a web console in the place of a folder
             continue
         yield Listed(name[len(above) :].lstrip("/"), url, told_by(url, about))
 

@@ -135,7 +135,9 @@ def _lay_out(root: Path, listed: Sequence[Listed]) -> int:
                 made.add(above)
             os.close(os.open(os.path.join(root, above, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            unnamed += 1  # an object and a "folder" of one name, or (on some disks) names that differ in case alone
+            unnamed += (
+                1  # an object and a "folder" of one name, or (on some disks) names that differ in case alone
+            )
         except OSError as error:
             with storage_errors(root, elsewhere=OTHER_HOME):
                 raise error
@@ -145,7 +147,8 @@ def _lay_out(root: Path, listed: Sequence[Listed]) -> int:
 def _fill(root: Path, listed: Sequence[Listed], fetcher: Fetcher) -> None:
     """Fetch what the reader of a folder looks into."""
     wanted = [each for each in listed if _wanted(each) and os.path.isfile(root / each.name)]
-    for each, data in zip(wanted, ordered_map(partial(_content, fetcher), wanted, workers=THREADS, ahead=64)):
+    contents = ordered_map(partial(_content, fetcher), wanted, workers=THREADS, ahead=64)
+    for each, data in zip(wanted, contents, strict=True):
         (root / each.name).write_bytes(data)
 
 
@@ -191,7 +194,7 @@ class spoken_of:  # noqa: N801 - used as a function, like those of contextlib
         warnings.simplefilter("always")
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._catching.__exit__(kind, error, trace)
+        self._catching.__exit__(None, None, None)
         if isinstance(error, FeatcacheError):
             error.args = (self._told(str(error)), *error.args[1:])
             return

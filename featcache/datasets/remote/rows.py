@@ -110,7 +110,8 @@ def _url(path: str, table: _Elsewhere | None) -> str | ImageError:
         return error
     if table is None or not (url := table.url_of(path)):
         return ImageError(
-            "outside the dataset", "a table that was fetched names a file of this machine, or above its folder"
+            "outside the dataset",
+            "a table that was fetched names a file of this machine, or above its folder",
         )
     return url
 
@@ -150,7 +151,9 @@ def open_remote_table(text: str, open_table: Callable[[str], Dataset]) -> Datase
     if not mark:
         url, query = text, ""
     if "*" in url:
-        raise UsageError(f"csv:{redacted(text)}: one table in each folder is read from a disk only; name one table")
+        raise UsageError(
+            f"csv:{redacted(text)}: one table in each folder is read from a disk only; name one table"
+        )
     shown, fetcher = redacted(url), Fetcher()
     behind = f"?{query}" if query else ""
     with temporary_mirror("table") as root, spoken_of(root, parent_of(shown)):

@@ -136,7 +136,9 @@ async def _body(answer: Any, most: int, stall: float) -> bytes:
             raise RefusedError(f"it has more than {most:,} bytes, which was expected at most", passes=False)
         # A server that sends a byte now and then would hold a thread for ever.
         if clock() - began > 4 * stall + held / _SLOWEST:
-            raise RefusedError(f"{held:,} bytes came in {clock() - began:.0f} s, which is too slow", passes=True)
+            raise RefusedError(
+                f"{held:,} bytes came in {clock() - began:.0f} s, which is too slow", passes=True
+            )
     if announced is not None and held != announced:
         raise RefusedError(f"{held:,} of {announced:,} bytes came", passes=True)
     return b"".join(parts)

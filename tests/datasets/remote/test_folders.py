@@ -73,9 +73,11 @@ def test_errors_name_the_url_and_nothing_of_the_listing_stays(tmp_path, bucket):
     put(f"{bucket}/pets", files_below(photos))
     with pytest.raises(DataError, match=r"^memory://bucket/pets holds one class \(cat\)"):
         open_dataset(f"{bucket}/pets")
-    with pytest.raises(MissingFileError, match="no dataset folder memory://bucket/none: nothing lies below it"):
+    with pytest.raises(
+        MissingFileError, match="no dataset folder memory://bucket/none: nothing lies below it"
+    ):
         open_dataset(f"{bucket}/none")
-    with pytest.raises(UsageError, match="did you mean csv:memory://bucket/photos.csv"):
+    with pytest.raises(UsageError, match=r"did you mean csv:memory://bucket/photos\.csv"):
         open_dataset(f"{bucket}/photos.csv")
     with pytest.raises(UsageError, match="coco: reads files of this machine; copy them"):
         open_dataset(f"coco:{bucket}/a.json")
@@ -128,9 +130,7 @@ def test_a_web_server_without_listings_is_told_of(photos, web):
 
 def _table(photos: Path, root: str = "") -> bytes:
     names = [name for name in files_below(photos) if name.endswith(".png")]
-    return "".join(
-        ["path,label\n", *(f"{root}{name},{name.split('/')[1]}\n" for name in names)]
-    ).encode()
+    return "".join(["path,label\n", *(f"{root}{name},{name.split('/')[1]}\n" for name in names)]).encode()
 
 
 def test_a_table_elsewhere_names_images_relative_to_itself(photos, bucket):
@@ -167,7 +167,10 @@ def test_secrets_in_urls_are_shown_nowhere(tmp_path, photos, web):
     signed = f"{url.replace('//', '//me:hunter2@')}/pets/train/cat/1.png?X-Amz-Signature=hunter2&v=1"
     (tmp_path / "urls.csv").write_text(f"path,label\n{signed},cat\n{url}/pets/none.png?token=hunter2,dog\n")
     data = open_dataset(f"csv:{tmp_path}/urls.csv")
-    assert [record.id for record in data.records] == [f"{url}/pets/train/cat/1.png?v=1", f"{url}/pets/none.png"]
+    assert [record.id for record in data.records] == [
+        f"{url}/pets/train/cat/1.png?v=1",
+        f"{url}/pets/none.png",
+    ]
     assert data.records[0].read() == (photos / "train/cat/1.png").read_bytes()
     with pytest.raises(OSError, match="404") as caught:
         data.records[1].read()
@@ -190,7 +193,9 @@ def test_a_table_from_elsewhere_names_no_file_of_this_machine(bucket, row):
 def test_addresses_at_which_clouds_tell_credentials_are_refused(tmp_path, host):
     (tmp_path / "a.csv").write_text(f"path,label\nhttp://{host}/latest/meta-data,cat\nhttp://{host}/b,dog\n")
     data = open_dataset(f"csv:{tmp_path}/a.csv")
-    with pytest.raises(ImageError, match="outside the dataset: .* an address at which clouds tell credentials"):
+    with pytest.raises(
+        ImageError, match=r"outside the dataset: .* an address at which clouds tell credentials"
+    ):
         data.records[0].read()
 
 
@@ -200,7 +205,7 @@ def test_addresses_at_which_clouds_tell_credentials_are_refused(tmp_path, host):
 def _shards(folder: Path, photos: Path) -> None:
     folder.mkdir()
     (folder / "classes.txt").write_text("cat\ndog\n")
-    pictures = [path for path in sorted(photos.rglob("*.png"))]
+    pictures = sorted(photos.rglob("*.png"))
     for number, part in enumerate((pictures[:4], pictures[4:])):
         members = {}
         for at, path in enumerate(part):
