@@ -31,7 +31,7 @@ from featcache.datasets.remote.mirror import open_remote_folder
 from featcache.datasets.remote.rows import open_remote_table
 from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, with_option
 from featcache.datasets.unlabelled import open_photo_lists, open_photos, without_labels
-from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean
 
 __all__ = ["Dataset", "Record", "folder_spec", "open_dataset", "open_to_score", "photos_spec"]
 
@@ -235,7 +235,15 @@ def _open(name: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset
 
 
 def _open_url(name: str, kind: str, url: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset:
-    """Open what lies in an object store or on a web server."""
+    """Open what lies in an object store or on a web server; errors are without what is secret in its URL."""
+    try:
+        return _opened_url(name, kind, url, sources)
+    except FeatcacheError as error:
+        error.args = (redacted(str(error)), *error.args[1:])
+        raise
+
+
+def _opened_url(name: str, kind: str, url: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset:
     if kind == "tar":
         return sources[kind](url)
     if kind == "csv":

@@ -7,19 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pytest
 from helpers.fake_extractions import extract, extract_until
 from helpers.object_server import Fault, ObjectServer, object_server
 from helpers.photo_folders import photo_folder
-from helpers.remote_photos import files_below, put, serve
+from helpers.remote_photos import files_below, put, require_same, serve
 
 import featcache
 from featcache.cache import FeatureCache
 from featcache.datasets.remote.fetching import Patience
 from featcache.errors import DataError, MissingFileError, StorageError, UsageError
-
-COLUMNS = ("ids", "sha256", "labels", "sizes", "status")
 
 
 @pytest.fixture(autouse=True)
@@ -35,17 +32,6 @@ def _near(own_home, monkeypatch) -> Iterator[None]:
 def web() -> Iterator[tuple[ObjectServer, str]]:
     with object_server() as served:
         yield served
-
-
-def require_same(one: Path | str, other: Path | str) -> None:
-    """Compare two caches but for the name of the dataset and the times of files."""
-    a, b = FeatureCache(one), FeatureCache(other)
-    for name in COLUMNS:
-        assert np.array_equal(np.asarray(getattr(a, name)), np.asarray(getattr(b, name))), name
-    assert {**a.identity["dataset"], "spec": ""} == {**b.identity["dataset"], "spec": ""}
-    usable = a.rows_of()
-    for layer in a.layers:
-        assert np.array_equal(a.features(usable, layer), b.features(usable, layer))
 
 
 def fetched(server: ObjectServer) -> dict[str, int]:

@@ -154,7 +154,11 @@ class Fetcher:
         return data
 
     def _fetch_once(self, url: str, told: Told, part: tuple[int, int] | None, size: int) -> bytes:
-        files, most = file_system(url), size if size >= 0 else MAX_FILE_BYTES
+        files = file_system(url)
+        if size < 0 and scheme_of(url) not in WEB:  # what comes is not bounded otherwise
+            size = self._ask_once(url).size
+            require_readable_size(size)
+        most = size if size >= 0 else MAX_FILE_BYTES
         if scheme_of(url) in WEB:
             # An object may have grown since it was listed. What announces little and sends much is cut off.
             most = min(most + (_MAY_GROW if part is None else 0), MAX_FILE_BYTES)

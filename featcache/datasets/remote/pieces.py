@@ -26,6 +26,8 @@ MOST_BYTES = 2**27
 """Bytes that are fetched ahead at most; one piece always may be."""
 _UNKNOWN_SIZE = 2**20
 _NEAR = 4
+_RECENT, _DONE = 64, 4096
+"""Reads by which it is seen what follows, and those that are not fetched ahead again: threads overtake each other."""
 
 
 class Piece:
@@ -78,7 +80,9 @@ class Pieces:
         self._lock = threading.Lock()
         self._futures: OrderedDict[int, Future[bytes]] = OrderedDict()
         self._read: OrderedDict[int, Future[bytes]] = OrderedDict()
-        self._last: deque[int] = deque(maxlen=8)
+        self._last: deque[int] = deque(maxlen=_RECENT)
+        self._done: OrderedDict[int, int] = OrderedDict()
+        self._reads = 0
         self._width = 1
         self._work: _Threads | None = None
 
@@ -115,6 +119,7 @@ class Pieces:
         with self._lock:
             self._read.pop(number, None)
             self._futures.pop(number, None)
+            self._done.pop(number, None)
 
     def _get(self, number: int) -> bytes:
         piece = self.pieces[number]
@@ -132,6 +137,10 @@ class Pieces:
         """Begin to fetch what is probably read next."""
         if self._last and self._last[-1] == number:
             return
+        if number in self._done and not hit:
+            self._done.clear()  # a second pass
+        self._reads += 1
+        self._done[number] = self._reads
         step = math.gcd(*(number - other for other in self._last)) or 1
         follows = hit or any(number - near * step in self._last for near in range(1, _NEAR + 1))
         self._last.append(number)
@@ -140,16 +149,27 @@ class Pieces:
             return
         room = MOST_BYTES - sum(self.pieces[each].size for each in self._futures)
         for later in range(number + step, min(number + self._width * step + 1, len(self.pieces)), step):
-            if later in self._futures or later in self._read:
+            if later in self._futures or later in self._read or later in self._done:
                 continue
             room -= self.pieces[later].size
-            while len(self._futures) >= 2 * MOST_AHEAD:  # nobody came for the first ones
-                self._futures.popitem(last=False)
-            if room < 0 and self._futures:
+            if (room < 0 and self._futures) or not self._may_hold_one_more():
                 return
             if self._work is None:
                 self._work = _Threads()
+            self._done[later] = self._reads
+            while len(self._done) > _DONE:
+                self._done.popitem(last=False)
             self._futures[later] = self._work.submit(partial(self._get, later))
+
+    def _may_hold_one_more(self) -> bool:
+        """Return whether there is room for one more; one that nobody came for in a thousand reads goes."""
+        if len(self._futures) < 4 * MOST_AHEAD:
+            return True
+        oldest = next(iter(self._futures))
+        if self._done.get(oldest, 0) > self._reads - _DONE // 4:
+            return False
+        del self._futures[oldest]
+        return True
 
 
 def _anew(pieces: Sequence[Piece], patience: Patience, recent: int) -> Pieces:

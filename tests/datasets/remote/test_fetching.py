@@ -6,6 +6,7 @@ import threading
 import pytest
 from helpers.object_server import Fault
 
+from featcache.core.parallel import batched, ordered_map
 from featcache.datasets.remote import fetching, pieces, web
 from featcache.datasets.remote.fetching import Fetcher, Patience, Told
 from featcache.datasets.remote.kept import Kept
@@ -215,6 +216,25 @@ def test_what_follows_is_fetched_ahead_once(step):
     assert got == [str(number).encode() for number in wanted]
     assert sorted(counting.asked) == wanted
     assert reader._width == pieces.MOST_AHEAD
+
+
+@pytest.mark.parametrize("workers", [2, 16])
+def test_threads_that_overtake_each_other_fetch_nothing_twice(workers):
+    """As hashing reads: sixteen to a task, several tasks at once; and decoding, one after the other, afterwards."""
+    counting = Counting()
+    reader = Pieces(_numbers(1300)[14:], counting, Kept(0))
+    wanted = list(range(1286))
+
+    def read(task):
+        return [reader.read(number) for number in task]
+
+    found = ordered_map(read, batched(wanted, 16), workers=workers, ahead=16)
+    assert [data for task in found for data in task] == [str(number + 14).encode() for number in wanted]
+    assert sorted(counting.asked) == [number + 14 for number in wanted]
+    assert list(ordered_map(reader.read, wanted, workers=workers, ahead=32)) == [
+        str(number + 14).encode() for number in wanted
+    ]
+    assert sorted(counting.asked) == sorted(2 * [number + 14 for number in wanted])
 
 
 def test_single_ones_are_fetched_alone_and_large_ones_not_ahead_of_memory():
