@@ -201,6 +201,7 @@ def test_the_extra_weights_brings_every_package_of_weights(declared):
     assert {f.distribution for f in files if isinstance(f, PackageFile)} == declared["weights"]
 
 
-def test_the_tests_have_all_extras_but_tensorflow(declared):
+def test_the_tests_have_all_extras_but_tensorflow_and_gcsfs(declared):
     extras = set().union(*(names for extra, names in declared.items() if extra not in {"", *FOR_DEVELOPERS}))
-    assert extras - declared["test"] == {"tensorflow"}
+    # gcsfs brings much of Google, and there is no Google on this machine to try it with.
+    assert extras - declared["test"] == {"tensorflow", "gcsfs"}
