@@ -22,7 +22,7 @@ from featcache.errors import DataError, MissingFileError, StorageError, UsageErr
 @pytest.fixture(autouse=True)
 def _near(own_home, monkeypatch) -> Iterator[None]:
     monkeypatch.delenv("FEATCACHE_OFFLINE", raising=False)
-    monkeypatch.setenv("FEATCACHE_FETCH_TIMEOUT", "0.3")
+    monkeypatch.setenv("FEATCACHE_FETCH_TIMEOUT", "20")
     monkeypatch.setattr(Patience, "wait", lambda self, attempt, asked: 0.0)
     yield
     fsspec.filesystem("memory").store.clear()

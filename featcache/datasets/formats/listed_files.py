@@ -17,7 +17,7 @@ from featcache.datasets.names import confusable, natural_key, told_apart
 from featcache.datasets.paths.finding import Finder, regular_file, taken_twice
 from featcache.datasets.paths.near import described
 from featcache.datasets.remote.rows import RemoteFile, remote_files
-from featcache.errors import DataError, MissingFileError
+from featcache.errors import DataError, MissingExtraError, MissingFileError, UsageError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 
@@ -106,7 +106,7 @@ def to_dataset(
     MissingFileError
         If not one of the files exists.
     """
-    elsewhere = remote_files([entry.path for entry in entries])
+    elsewhere = _elsewhere(entries, finder, os.path.abspath(folder), spec)
     files = [elsewhere.get(number) or regular_file(entry.path) for number, entry in enumerate(entries)]
     if finder is not None:
         entries, files = locate(entries, files, finder, spec)
@@ -136,6 +136,23 @@ def to_dataset(
         for entry, own, file in zip(entries, ids, files, strict=True)
     ]
     return Dataset(spec, name, tuple(classes), records, dict(skipped or {}), task, location)
+
+
+def _elsewhere(
+    entries: Sequence[Entry], finder: Finder | None, folder: str, spec: str
+) -> dict[int, RemoteFile]:
+    """Return what is told of the images that are named by URLs; where none can be asked, of their copies here."""
+    urls = {number: entry for number, entry in enumerate(entries) if is_url(entry.path)}
+    if finder is not None and finder.options:  # map= names the copies of a bucket that are on this disk
+        urls = {number: entry for number, entry in urls.items() if not finder.find(entry.id, entry.place)}
+    try:
+        return remote_files({number: entry.path for number, entry in enumerate(entries)}, {*urls})
+    except (MissingExtraError, UsageError) as error:
+        names = [entry.id for entry in urls.values()]
+        near = None if finder is None else described(names, finder.base, finder.roots[0], spec)
+        if near is None or not near.mends:
+            raise
+        raise MissingFileError(f"{spec}: {error}. On this disk {near.text}") from error
 
 
 def _state(file: _File) -> bytes:

@@ -1,7 +1,7 @@
 """Rows of tables that name images elsewhere: by their URLs, or relative to a table that lies elsewhere itself."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -56,7 +56,7 @@ class _Elsewhere:
 _TABLE: ContextVar[_Elsewhere | None] = ContextVar("_TABLE", default=None)
 
 
-def remote_files(paths: Sequence[str]) -> dict[int, RemoteFile]:
+def remote_files(paths: Mapping[int, str], named: Set[int]) -> dict[int, RemoteFile]:
     """Return what is told of the images that are elsewhere, by the numbers of their rows.
 
     Of a table that was fetched itself all are: a stranger's table names no file of this machine.
@@ -65,22 +65,22 @@ def remote_files(paths: Sequence[str]) -> dict[int, RemoteFile]:
     ----------
     paths
         Where each row's image should be: a path, or a URL.
+    named
+        The rows whose URL is fetched.
     """
     table = _TABLE.get()
-    numbers = [number for number, path in enumerate(paths) if table is not None or is_url(path)]
+    numbers = list(paths) if table is not None else sorted(named)
     if not numbers:
         return {}
     fetcher = Fetcher()
     urls = [_url(paths[number], table) for number in numbers]
-    refused = {place: url for place, url in enumerate(urls) if isinstance(url, ImageError)}
-    allowed = [url for url in urls if isinstance(url, str)]
-    told = iter(tell_all(allowed, fetcher))
+    told = iter(tell_all([url for url in urls if isinstance(url, str)], fetcher))
     pieces: list[Piece] = []
     files = {}
     reader = Pieces(pieces, fetcher, Kept())
-    for place, (number, url) in enumerate(zip(numbers, urls, strict=True)):
+    for number, url in zip(numbers, urls, strict=True):
         if isinstance(url, ImageError):
-            files[number] = RemoteFile(0, 0, -1, number, b"", _Refused(refused[place].reason, url.detail))
+            files[number] = RemoteFile(0, 0, -1, number, b"", _Refused(url.reason, url.detail))
             continue
         about: Told = next(told)
         read = RemoteRead(reader, len(pieces))

@@ -161,6 +161,12 @@ def test_rows_that_are_urls(tmp_path, photos, web):
     assert all(record.state for record in data.records)
 
 
+def test_copies_on_this_disk_are_read_by_the_option_map(tmp_path, photos):
+    (tmp_path / "urls.csv").write_bytes(_table(photos, "memory://nothing/there/"))
+    data = open_dataset(f"csv:{tmp_path}/urls.csv?map=memory://nothing/there:pets")
+    assert sorted(record.read() for record in data.records) == sorted(files_below(photos).values())
+
+
 def test_secrets_in_urls_are_shown_nowhere(tmp_path, photos, web):
     server, url = web
     serve(server, "pets", files_below(photos))
