@@ -71,6 +71,7 @@ def test_a_changed_object_is_noticed(photos, tmp_path, web):
     assert cache.sha256[row].tobytes() == hashlib.sha256(server.files[other]).digest()
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("seed", range(3))
 def test_one_failure_in_twenty_loses_and_changes_nothing(tmp_path, web, seed):
     """Every row is right: those of failures that stay are set aside, with a reason, and come with the next run."""
