@@ -19,6 +19,7 @@ from featcache.cache.row_store import StoredRows
 from featcache.cache.verification import Verification, verify_rows
 from featcache.core.argument_types import checked_types
 from featcache.core.disk.names import require_file
+from featcache.core.disk.store_urls import redacted, url_of_path
 from featcache.core.identity import fingerprint
 from featcache.core.progress import OnProgress
 from featcache.errors import (
@@ -376,6 +377,11 @@ def share_written(cache: FeatureCache) -> str:
 def _missing(path: Path) -> str:
     if not path.name:
         return f"no cache {str(path)!r}; give the path of a file made by featcache extract"
+    if url := url_of_path(path):
+        return (
+            f"{redacted(url)}: caches are read at random places, and from a disk only; copy it first, as with aws s3 "
+            "cp, gcloud storage cp or curl -O, and name the copy"
+        )
     unfinished = partial_path(path)
     if not unfinished.is_file():
         return f"no cache {path}; {near_caches(path)}"

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from featcache.core.argument_types import checked_types, spelled
 from featcache.core.disk.names import expanded, near_names
+from featcache.core.disk.store_urls import is_url, last_part, redacted
 from featcache.core.warning import warn, warn_all
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.folder_files import images_below, is_hidden
@@ -26,9 +27,11 @@ from featcache.datasets.formats.tfds import open_tfds
 from featcache.datasets.layouts.layout import in_text
 from featcache.datasets.left_out import LeftOut
 from featcache.datasets.names import alike
+from featcache.datasets.remote.mirror import open_remote_folder
+from featcache.datasets.remote.rows import open_remote_table
 from featcache.datasets.spec_options import CLASSES_AT, LABEL_FROM, SPLITS, with_option
 from featcache.datasets.unlabelled import open_photo_lists, open_photos, without_labels
-from featcache.errors import DataError, MissingFileError, UsageError, did_you_mean
+from featcache.errors import DataError, FeatcacheError, MissingFileError, UsageError, did_you_mean
 
 __all__ = ["Dataset", "Record", "folder_spec", "open_dataset", "open_to_score", "photos_spec"]
 
@@ -219,6 +222,8 @@ def _labelled(*, least_classes: int = 2, allow_empty_classes: bool) -> Mapping[s
 def _open(name: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset:
     """Open a spec by the function of its kind."""
     kind, colon, rest = name.partition(":")
+    if is_url(name) or (kind in sources and is_url(rest)):
+        return _open_url(name, *((kind, rest) if kind in sources else ("", name)), sources)
     if colon and kind in sources:
         return sources[kind](rest)
     # A one-letter kind is a Windows drive, and one with a slash is a path that contains a colon.
@@ -227,6 +232,32 @@ def _open(name: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset
             raise UsageError(f"dataset {name!r}: no source {kind!r}; a dataset of TFDS is tfds:{name}")
         raise UsageError(f"dataset {name!r}: no source {kind!r}; {did_you_mean(kind, _SOURCES)}, or a path")
     return _open_path(name, sources["folder"], sources["csv"])
+
+
+def _open_url(name: str, kind: str, url: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset:
+    """Open what lies in an object store or on a web server; errors are without what is secret in its URL."""
+    try:
+        return _opened_url(name, kind, url, sources)
+    except FeatcacheError as error:
+        error.args = (redacted(str(error)), *error.args[1:])
+        raise
+
+
+def _opened_url(name: str, kind: str, url: str, sources: Mapping[str, Callable[[str], Dataset]]) -> Dataset:
+    if kind == "tar":
+        return sources[kind](url)
+    if kind == "csv":
+        return open_remote_table(url, sources[kind])
+    shown = redacted(name)
+    meant = _SUFFIXES.get(Path(last_part(url)).suffix.casefold())
+    if not kind and meant in ("csv", "tar"):
+        raise UsageError(f"dataset {shown!r} says no kind; did you mean {meant}:{shown}?")
+    if kind not in ("", "folder"):
+        raise UsageError(
+            f"dataset {shown!r}: {kind}: reads files of this machine; copy them, and name the copy; folder:, csv: and "
+            "tar: read URLs"
+        )
+    return open_remote_folder(url, sources["folder"])
 
 
 def _open_path(path: str, open_: Callable[[str], Dataset], open_csv: Callable[[str], Dataset]) -> Dataset:

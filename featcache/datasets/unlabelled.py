@@ -1,6 +1,5 @@
 """Datasets without labels: for similarity search, clustering and predictions, not for heads."""
 
-import os
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +12,7 @@ from featcache.datasets.formats.listed_files import Entry, to_dataset
 from featcache.datasets.formats.split_lists import open_lists
 from featcache.datasets.formats.text_lines import text_lines
 from featcache.datasets.left_out import in_words
+from featcache.datasets.remote.rows import row_id, row_path
 from featcache.datasets.spec_options import FOLDER_OPTIONS, read_options
 from featcache.errors import DataError, UsageError
 
@@ -91,8 +91,8 @@ def open_photo_lists(path: str) -> Dataset:
     entries = [
         Entry(
             place=f"{file}, line {number}",
-            id=line,
-            path=os.path.join(file.parent, line),
+            id=row_id(line),
+            path=row_path(file.parent, line),
             label="",
             split=UNSPLIT,
         )

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from featcache.backbones.registry import DEFAULT
 from featcache.cache import WriteLock
 from featcache.cache.maintenance import remove_traces
 from featcache.core.argument_types import checked_types
+from featcache.core.disk.store_urls import redacted
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.warning import warn_all
 from featcache.datasets import Dataset, folder_spec
@@ -24,6 +26,7 @@ from featcache.extraction.resolved import resolve
 from featcache.extraction.result import Extraction
 from featcache.extraction.run import Run, as_before, require_complete
 from featcache.extraction.spec import ExtractionSpec
+from featcache.extraction.uploading import Uploaded
 from featcache.images.augmentation import Augmentation
 from featcache.images.transforms import Transforms
 from featcache.images.views import DEFAULT as DEFAULT_AUGMENT
@@ -99,7 +102,8 @@ def extract(
         `featcache.train_head` can report the accuracy that they reach alone. A cache that was made without them is
         continued without them, unless `overwrite` is given.
     output
-        The cache file; ``NAME-BACKBONE.h5`` in the working directory by default.
+        The cache file; ``NAME-BACKBONE.h5`` in the working directory by default. A URL such as
+        ``"s3://bucket/cache.h5"`` is uploaded to and read back once the cache is finished in ``FEATCACHE_HOME``.
     weights
         A weights file to use instead of the published one.
     image_size
@@ -182,6 +186,8 @@ def extract(
     IdentityError
         If `output` or a cache to reuse holds features of another recipe; lists the differences. If `output` holds
         another dataset, some images of which would be lost.
+    StorageError
+        If a finished cache could not be uploaded; the message says where it lies.
     LockedError
         If another process is writing the same cache.
     Interrupted
@@ -220,24 +226,30 @@ def extract(
         workers=workers,
         engine=engine,
     )
+    upload = Uploaded.of(output)
+    if upload is not None:
+        upload.require_possible(overwrite=overwrite)
     data, part = arguments.open(source)
     report = _reporter(on_progress, stop)
     failures: dict[int, ImageError] = {}
     if unchanged := unchanged_cache(arguments, data, part, report, failures):
         require_complete(unchanged, strict=strict)
         remove_traces(unchanged.path)
-        return _told(as_before(unchanged, data, started, failures))
+        return _told(as_before(unchanged, data, started, failures), upload)
     report(Progress("load", total=len(data.records)))
     resolved = resolve(arguments.spec)
     target = arguments.target(data, part, resolved)
     with WriteLock(with_folder(target)):
         prepared = prepare_extraction(arguments, resolved, data, target, report=report)
-        return _told(Run(prepared, strict, report).run(started))
+        return _told(Run(prepared, strict, report).run(started), upload)
 
 
-def _told(done: Extraction) -> Extraction:
+def _told(done: Extraction, upload: Uploaded | None) -> Extraction:
     warn_all(done.warnings)
-    return done
+    if upload is None:
+        return done
+    upload.upload()
+    return replace(done, uploaded=redacted(upload.url))
 
 
 def _reporter(on_progress: OnProgress | None, stop: Callable[[], bool] | None) -> OnProgress:

@@ -7,7 +7,7 @@ from pathlib import Path
 from featcache.backbones.input_size import read_size
 from featcache.cache.set_aside import require_unreserved
 from featcache.core.disk.files import make_folder
-from featcache.core.disk.names import FILE, expanded, require_free
+from featcache.core.disk.names import FILE, require_free
 from featcache.core.disk.storage import ELSEWHERE, storage_errors
 from featcache.core.identity import sha256_json
 from featcache.core.tasks import UNLABELLED
@@ -15,6 +15,7 @@ from featcache.datasets import Dataset
 from featcache.datasets.subset import Subset
 from featcache.errors import UsageError
 from featcache.extraction.spec import ExtractionSpec
+from featcache.extraction.uploading import written_to
 from featcache.images.augmentation import Augmentation
 from featcache.images.transforms import Transforms
 from featcache.images.views import DEFAULT
@@ -28,7 +29,7 @@ def output_path(
     What `spec` asks for beyond the default stands in the name, so that one extraction never meets another's file.
     """
     if output is not None:
-        return _require_h5(expanded(output))
+        return _require_h5(written_to(output))
     name = f"{data.name}-unlabelled" if data.task == UNLABELLED else data.name
     return _require_h5(Path(f"{name}-{backbone}{suffix_of(spec)}{part.suffix}.h5"))
 

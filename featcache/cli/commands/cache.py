@@ -176,6 +176,9 @@ def gc_(
     programs: Annotated[
         bool, typer.Option("--programs", help="Also delete compiled programs that are still valid.")
     ] = False,
+    fetched: Annotated[
+        bool, typer.Option("--fetched", help="Also delete the kept bytes of images from stores and URLs.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -195,6 +198,7 @@ def gc_(
     given_up = [(left, left.removable or (unfinished and left.path.suffix == ".h5")) for left in found]
     given_up += _compiled_programs(programs=programs, delete=delete, verbose=verbose)
     given_up += _remembered_hashes(delete=delete)
+    given_up += _fetched_bytes(fetched=fetched, delete=delete, verbose=verbose)
     word = "removed" if delete else "would remove"
     console.result(
         {"deleted": delete, "leftovers": [left.to_json() for left, _ in given_up]},
@@ -226,7 +230,8 @@ def _in_home(*, delete: bool, verbose: bool) -> "list[Leftover]":
     from featcache.cache import find_leftovers, gc
     from featcache.core.environment import home
 
-    folders = [place for name in ("weights", "hashes") if os.path.isdir(place := home() / name)]
+    names = ("weights", "hashes", "fetched")
+    folders = [place for name in names if os.path.isdir(place := home() / name)]
     if delete:
         return [left for place in folders for left in gc(place)]
     return [left for place in folders for left in find_leftovers(place) if left.removable or verbose]
@@ -244,6 +249,24 @@ def _remembered_hashes(*, delete: bool) -> Iterator["tuple[Leftover, bool]"]:
                 with storage_errors(each.path, "remove"):
                     each.path.unlink(missing_ok=True)
             yield Leftover(each.path, each.nbytes, each.why_useless, removable=True), True
+
+
+def _fetched_bytes(*, fetched: bool, delete: bool, verbose: bool) -> Iterator["tuple[Leftover, bool]"]:
+    """Yield the folder of bytes that were fetched from elsewhere, if there are any; delete them on request."""
+    if not (fetched or verbose):
+        return
+    from featcache.cache import Leftover
+    from featcache.core.disk.storage import storage_errors
+    from featcache.datasets.remote.kept import entries, fetched_folder
+
+    found = list(entries(fetched_folder()))
+    if delete and fetched:
+        for path, _, _ in found:
+            with storage_errors(path, "remove"):
+                path.unlink(missing_ok=True)
+    if found:
+        reason = f"fetched images and blocks of shards ({len(found)}), which are fetched again when they are wanted"
+        yield Leftover(fetched_folder(), sum(size for _, size, _ in found), reason, fetched), fetched
 
 
 def _day(seconds: float) -> str:

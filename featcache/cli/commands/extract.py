@@ -79,8 +79,12 @@ def command(
         typer.Option(help="Store colour statistics, for a warning if they suffice.", rich_help_panel="Data"),
     ] = True,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Cache file [default: NAME-BACKBONE.h5, and what differs]."),
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Cache file [default: NAME-BACKBONE.h5, and what differs]; s3://… and gs://… are uploaded to.",
+        ),
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Weights file to use, or 'random'.", rich_help_panel="Backbone")
@@ -299,6 +303,7 @@ def to_json(done: "Extraction") -> dict[str, Any]:
         "skipped": dict(done.skipped),
         "seconds": round(done.seconds, 3),
         "engine": done.engine,
+        "uploaded": escaped(done.uploaded),
     }
 
 
@@ -332,6 +337,7 @@ def lines(done: "Extraction") -> list[str]:
     speed = f", {rate:,.0f} images/s" if rate else ""
     by = f", {done.engine}" if done.engine else ""
     text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else "") + by)
+    text += [f"  uploaded  {escaped(done.uploaded)}, and read back"] if done.uploaded else []
     text += _skipped_lines(done.skipped)
     if done.retried:
         again = sum(name not in done.quarantined for name in done.retried)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from featcache.core.disk.store_urls import is_url
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.core.warning import warn, warn_all
 from featcache.datasets.dataset import Dataset, Record, features_alone, space_at_end
@@ -15,9 +16,12 @@ from featcache.datasets.file_state import file_state
 from featcache.datasets.names import confusable, natural_key, told_apart
 from featcache.datasets.paths.finding import Finder, regular_file, taken_twice
 from featcache.datasets.paths.near import described
-from featcache.errors import DataError, MissingFileError
+from featcache.datasets.remote.rows import RemoteFile, remote_files
+from featcache.errors import DataError, MissingExtraError, MissingFileError, UsageError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
+
+_File = os.stat_result | RemoteFile | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,8 @@ def to_dataset(
     MissingFileError
         If not one of the files exists.
     """
-    files: list[os.stat_result | None] = [regular_file(entry.path) for entry in entries]
+    elsewhere = _elsewhere(entries, finder, os.path.abspath(folder), spec)
+    files = [elsewhere.get(number) or regular_file(entry.path) for number, entry in enumerate(entries)]
     if finder is not None:
         entries, files = locate(entries, files, finder, spec)
     refuse_merged(entries)
@@ -121,19 +126,42 @@ def to_dataset(
             id=own,
             label=labels[entry.label] if entry.target is None and task != UNLABELLED else -1,
             split=entry.split,
-            read=partial(read_regular_file, entry.path),
+            read=file.read if isinstance(file, RemoteFile) else partial(read_regular_file, entry.path),
             size=file.st_size if file else 0,
             mtime_ns=file.st_mtime_ns if file else 0,
             group=entry.group,
             target=entry.target,
-            state=file_state(file) if file else b"",
+            state=_state(file),
         )
         for entry, own, file in zip(entries, ids, files, strict=True)
     ]
     return Dataset(spec, name, tuple(classes), records, dict(skipped or {}), task, location)
 
 
-def confused(entries: Sequence[Entry], files: Sequence[os.stat_result | None]) -> Iterator[str]:
+def _elsewhere(
+    entries: Sequence[Entry], finder: Finder | None, folder: str, spec: str
+) -> dict[int, RemoteFile]:
+    """Return what is told of the images that are named by URLs; where none can be asked, of their copies here."""
+    urls = {number: entry for number, entry in enumerate(entries) if is_url(entry.path)}
+    if finder is not None and finder.options:  # map= names the copies of a bucket that are on this disk
+        urls = {number: entry for number, entry in urls.items() if not finder.find(entry.id, entry.place)}
+    try:
+        return remote_files({number: entry.path for number, entry in enumerate(entries)}, {*urls})
+    except (MissingExtraError, UsageError) as error:
+        names = [entry.id for entry in urls.values()]
+        near = None if finder is None else described(names, finder.base, finder.roots[0], spec)
+        if near is None or not near.mends:
+            raise
+        raise MissingFileError(f"{spec}: {error}. On this disk {near.text}") from error
+
+
+def _state(file: _File) -> bytes:
+    if isinstance(file, RemoteFile):
+        return file.state
+    return file_state(file) if file else b""
+
+
+def confused(entries: Sequence[Entry], files: Sequence[_File]) -> Iterator[str]:
     """Yield what looks like one file under several names, as notes for the user.
 
     Names of files that are all there, each another, are their owner's business.
@@ -191,8 +219,8 @@ def unique_ids(names: Sequence[str]) -> Iterator[str]:
 
 
 def locate(
-    entries: Sequence[Entry], files: Sequence[os.stat_result | None], finder: Finder, spec: str
-) -> tuple[Sequence[Entry], list[os.stat_result | None]]:
+    entries: Sequence[Entry], files: Sequence[_File], finder: Finder, spec: str
+) -> tuple[Sequence[Entry], list[_File]]:
     """Return entries and files of what is meant by given paths; a warning says which were written otherwise.
 
     Another spelling is not taken for a file that a second row names, too: which of the two is right is not known.
@@ -200,7 +228,7 @@ def locate(
     spelled = [False] * len(entries)
     located, found = list(entries), list(files)
     for number, entry in enumerate(entries):
-        if finder.is_plain and files[number]:
+        if isinstance(files[number], RemoteFile) or (finder.is_plain and files[number]):
             continue
         meant = finder.find(entry.id, entry.place)
         if meant is not None and meant.path != entry.path:
@@ -241,7 +269,7 @@ def refuse_merged(entries: Sequence[Entry]) -> None:
 
 def _tell_what_is_missing(
     entries: Sequence[Entry],
-    files: Sequence[os.stat_result | None],
+    files: Sequence[_File],
     finder: Finder | None,
     folder: str,
     spec: str,
@@ -291,7 +319,8 @@ def _refuse_contradictions(entries: Sequence[Entry]) -> None:
 def _tell_what_is_elsewhere(entries: Sequence[Entry], folder: str, spec: str) -> None:
     """Warn of images that are not below a folder as they are written; links are the user's own business."""
     below = folder.rstrip(os.sep) + os.sep
-    elsewhere = [entry for entry in entries if not os.path.abspath(entry.path).startswith(below)]
+    named = (entry for entry in entries if not is_url(entry.path))
+    elsewhere = [entry for entry in named if not os.path.abspath(entry.path).startswith(below)]
     if elsewhere:
         warn(
             f"{spec}: {len(elsewhere)} of {len(entries)} images are outside of {folder}, such as "

@@ -5,7 +5,6 @@ file whose own name holds one is written with another at its end; in values, ``%
 and ``%25`` for ``%``. ``csv:FOLDER/*/NAME`` reads one table in each folder (`featcache.datasets.formats.split_tables`).
 """
 
-import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -35,6 +34,7 @@ from featcache.datasets.labels.gaps import SKIP, labelled_rows, offering_to_skip
 from featcache.datasets.left_out import without_images
 from featcache.datasets.paths.finding import Finder
 from featcache.datasets.paths.options import PathOptions, read_roots
+from featcache.datasets.remote.rows import row_id, row_path
 from featcache.datasets.spec_options import parse_options, with_options
 from featcache.errors import DataError, UsageError, did_you_mean
 from featcache.splits.slices import SPLITS
@@ -350,8 +350,8 @@ def _entry(
     name = opened.name_of(place, text("path"))
     return Entry(
         place=place,
-        id=name,
-        path=os.path.join(root, name),
+        id=row_id(name),
+        path=row_path(root, name),
         label=label,
         split=_split(text("split"), f"{place}, column {columns['split']}")
         if "split" in columns

@@ -9,23 +9,19 @@ ever extracted, so no name inside an archive can become a path on this machine.
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from featcache.core.disk.names import (
-    open_regular_file,
-    require_file,
-)
+from featcache.core.disk.store_urls import is_url, redacted, scheme_of
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.datasets.dataset import Dataset, Record, access_errors, features_alone
-from featcache.datasets.file_bytes import read_extent
-from featcache.datasets.file_state import file_state, size_and_times
 from featcache.datasets.formats.shard_names import EXPECTED, find_shards
-from featcache.datasets.labels.tar_labels import READERS, Label, as_indices, class_names
+from featcache.datasets.labels.tar_labels import READERS, Label, as_indices
 from featcache.datasets.layouts.shard_splits import splits_by_names
+from featcache.datasets.remote.shards import find_remote_shards
+from featcache.datasets.shard_file import OpenShard, Shard, ShardFile, Stream
 from featcache.errors import DataError
 from featcache.images.limits import MAX_FILE_BYTES
 from featcache.splits.slices import SPLITS
@@ -58,11 +54,9 @@ class _Extent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    shard: Path
+    shard: Shard
     image: _Extent
     label: Label
-    written: tuple[int, int, int]
-    state: bytes
 
 
 def open_tar(pattern: str, *, unlabelled: bool = False) -> Dataset:
@@ -96,21 +90,22 @@ def open_tar(pattern: str, *, unlabelled: bool = False) -> Dataset:
     UsageError
         If the pattern cannot be expanded.
     """
-    with access_errors(pattern):
-        shards = find_shards(pattern)
+    remote = is_url(pattern)
+    with access_errors(redacted(pattern)):
+        shards: Sequence[Shard] = find_remote_shards(pattern) if remote else _files(pattern)
     skipped: Counter[str] = Counter()
     samples: list[_Sample] = []
     for shard in shards:
-        with access_errors(shard):
-            samples += _samples(shard, skipped, unlabelled=unlabelled)
+        samples += _samples(shard, skipped, unlabelled=unlabelled)
     if unlabelled:
         classes, labels = (), [-1] * len(samples)
     else:
-        listed = class_names(shards[0].parent / "classes.txt")
+        listed = shards[0].classes()
         classes, labels = as_indices([sample.label for sample in samples], listed)
+    pattern = redacted(pattern)
     _refuse_unusable(pattern, samples, classes, skipped)
-    root = Path(os.path.commonpath([shard.parent for shard in shards]))
-    names = {shard: shard.relative_to(root).as_posix() for shard in shards}
+    root = Path(os.path.commonpath([shard.place.parent for shard in shards]))
+    names: dict[Shard, str] = {shard: shard.place.relative_to(root).as_posix() for shard in shards}
     split_of = splits_by_names(
         [(names[sample.shard], sample.image.name, sample.label.split) for sample in samples], f"tar:{pattern}"
     )
@@ -125,8 +120,12 @@ def open_tar(pattern: str, *, unlabelled: bool = False) -> Dataset:
         records=records,
         skipped=dict(skipped),
         task=UNLABELLED if unlabelled else MULTICLASS,
-        location=f"tar:{root.resolve()}",
+        location=f"tar:{scheme_of(pattern)}://{root}" if remote else f"tar:{root.resolve()}",
     )
+
+
+def _files(pattern: str) -> list[ShardFile]:
+    return [ShardFile(path, EXPECTED) for path in find_shards(pattern)]
 
 
 def _record(sample: _Sample, label: int, shard: str, split: str) -> Record:
@@ -135,10 +134,10 @@ def _record(sample: _Sample, label: int, shard: str, split: str) -> Record:
         id=f"{shard}/{image.name}",
         label=label,
         split=split if written is None else SPLITS.get(written.casefold(), written),
-        read=partial(read_extent, str(sample.shard), image.offset, image.size, sample.written),
+        read=sample.shard.reader(image.offset, image.size),
         size=image.size,
-        mtime_ns=sample.written[1],
-        state=sample.state,
+        mtime_ns=sample.shard.mtime_ns,
+        state=sample.shard.state,
     )
 
 
@@ -152,10 +151,10 @@ class _Headers:
     to where no file system has a byte.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Stream, size: int, name: str) -> None:
         self._stream = stream
-        self._size = os.fstat(stream.fileno()).st_size
-        self.name = stream.name
+        self._size = size
+        self.name = name
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MAX_HEADER:
@@ -203,13 +202,11 @@ def _text(field: bytes | bytearray, encoding: str, errors: str) -> str:
     return field.partition(b"\0")[0].decode(encoding, errors)
 
 
-def _samples(shard: Path, skipped: Counter[str], *, unlabelled: bool = False) -> Iterator[_Sample]:
-    require_file(shard, f"a shard; {EXPECTED}")
-    descriptor, status = open_regular_file(shard)
-    with os.fdopen(descriptor, "rb") as stream:
-        _refuse_compressed(shard, stream)
+def _samples(shard: Shard, skipped: Counter[str], *, unlabelled: bool = False) -> Iterator[_Sample]:
+    with shard.opened() as held:
+        _refuse_compressed(shard, held.stream)
         grouped: dict[str, dict[str, _Extent]] = {}
-        for key, extension, extent in _members(shard, stream, skipped):
+        for key, extension, extent in _members(shard, held, skipped):
             fields = grouped.setdefault(key, {})
             if extension in fields:
                 raise DataError(
@@ -217,22 +214,19 @@ def _samples(shard: Path, skipped: Counter[str], *, unlabelled: bool = False) ->
                     "Write the shard again with keys of its own for each sample"
                 )
             fields[extension] = extent
-        written = size_and_times(status)
-        if size_and_times(os.fstat(stream.fileno())) != written:
-            raise DataError(f"{shard} was changed while its headers were read; run the command again")
-        state = file_state(status)
-        for fields in grouped.values():
-            found = _sample_of(fields, shard, stream.fileno(), unlabelled=unlabelled)
-            if isinstance(found, str):
-                skipped[found] += 1
-            else:
-                yield _Sample(shard, *found, written, state)
+        found = [_sample_of(fields, shard, held.pread, unlabelled=unlabelled) for fields in grouped.values()]
+    for each in found:
+        if isinstance(each, str):
+            skipped[each] += 1
+        else:
+            yield _Sample(shard, *each)
 
 
-def _members(shard: Path, stream: BinaryIO, skipped: Counter[str]) -> Iterator[tuple[str, str, _Extent]]:
+def _members(shard: Shard, held: OpenShard, skipped: Counter[str]) -> Iterator[tuple[str, str, _Extent]]:
     """Yield key, extension and extent of the members that matter; raise where the archive is not whole."""
     try:
-        with tarfile.open(fileobj=_Headers(stream), mode="r:", tarinfo=_Member) as archive:  # type: ignore[arg-type]
+        headers = _Headers(held.stream, held.size, str(shard))
+        with tarfile.open(fileobj=headers, mode="r:", tarinfo=_Member) as archive:  # type: ignore[arg-type]
             while (member := archive.next()) is not None:
                 archive.members.clear()  # they would all be kept
                 if member.isdir():
@@ -246,10 +240,10 @@ def _members(shard: Path, stream: BinaryIO, skipped: Counter[str]) -> Iterator[t
     except _HOSTILE as error:
         # At byte 0 it is no archive at all; an empty one has its end marker there.
         raise _damaged(shard, str(error) or type(error).__name__) from error
-    _require_end(shard, stream, end)
+    _require_end(shard, held.stream, end)
 
 
-def _require_end(shard: Path, stream: BinaryIO, offset: int) -> None:
+def _require_end(shard: Shard, stream: Stream, offset: int) -> None:
     """Refuse a shard without its end marker, at which tarfile stops as silently as at a damaged header."""
     stream.seek(offset)
     block = stream.read(tarfile.BLOCKSIZE)
@@ -263,11 +257,11 @@ def _require_end(shard: Path, stream: BinaryIO, offset: int) -> None:
         )
 
 
-def _damaged(shard: Path, why: str) -> DataError:
+def _damaged(shard: Shard, why: str) -> DataError:
     return DataError(f"{shard} is truncated or damaged: {why}. Fetch or write this shard again")
 
 
-def _refuse_compressed(shard: Path, stream: BinaryIO) -> None:
+def _refuse_compressed(shard: Shard, stream: Stream) -> None:
     start = stream.read(6)
     stream.seek(0)
     for magic, (kind, tool) in _COMPRESSED.items():
@@ -306,7 +300,7 @@ def _unusable(member: tarfile.TarInfo, extension: str) -> str | None:
 
 
 def _sample_of(
-    fields: dict[str, _Extent], shard: Path, descriptor: int, *, unlabelled: bool
+    fields: dict[str, _Extent], shard: Shard, pread: Callable[[int, int], bytes], *, unlabelled: bool
 ) -> tuple[_Extent, Label] | str:
     """Return a sample's image and label, or why it has none."""
     images = [extent for extension, extent in fields.items() if extension in IMAGES]
@@ -320,7 +314,7 @@ def _sample_of(
         if extension in fields:
             extent = fields[extension]
             try:
-                said, its_split = READERS[extension](os.pread(descriptor, extent.size, extent.offset))
+                said, its_split = READERS[extension](pread(extent.size, extent.offset))
             except ValueError:
                 return f"sample whose .{extension} cannot be read"
             value, split = (value if said is None else said), its_split or split

@@ -10,6 +10,7 @@ from featcache.core.parallel import batched, ordered_map
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset, Record
 from featcache.datasets.dataset import why_unread
+from featcache.datasets.remote.pieces import forget_fetched
 from featcache.errors import ImageError
 from featcache.extraction.planning.remembered_hashes import recall, remember
 from featcache.extraction.planning.row_table import UNREADABLE
@@ -55,6 +56,8 @@ def hash_records(
         Filled with the number and the error of each record that could not be read.
     """
     failures = {} if failures is None else failures
+    if not trust:
+        forget_fetched(data.records)
     known = recall(data) if trust else {}
     rows = _sample(known, data.location)
     again = dict(zip(rows, _iter_hashes([data.records[row] for row in rows], workers), strict=True))

@@ -19,6 +19,7 @@ import numpy as np
 
 from featcache.cache.layout import decode_ids, encode_ids
 from featcache.core.disk.files import replace_file
+from featcache.core.disk.store_urls import scheme_of
 from featcache.core.environment import home
 from featcache.datasets import Dataset, Record
 from featcache.datasets.file_state import STATE_BYTES
@@ -113,6 +114,8 @@ def _why_useless(path: Path) -> str:
         return "remembered hashes of an earlier featcache, which did not record whose they are"
     location = os.fsdecode(columns[-1].tobytes())
     place = location.partition(":")[2]
+    if scheme_of(place):  # it is not asked whether a store still has it
+        return ""
     # Behind the path may be options, and a path may hold a question mark.
     if any(os.path.lexists(name) for name in (place, place.rpartition("?")[0])):
         return ""

@@ -1,0 +1,120 @@
+"""URLs of object stores and web servers: recognised, joined, and shown without what is secret in them."""
+
+import os
+import posixpath
+import re
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+WEB = ("http", "https")
+SCHEMES = (*WEB, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory")
+"""What fsspec opens of a path that begins so. ``file://`` is of this machine, and is read as the path in it."""
+
+_ANY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://")
+_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20}):/{1,2}(.+)", re.DOTALL)
+_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s'\"<>]+")
+_SECRET = re.compile(
+    r"(?i)x-(amz|goog|ms)-.*|.*(signature|secret|token|password|passwd|credential|api[-_]?key).*|sig|se|sp|sr|sv|st|spr"
+    r"|skoid|sktid|skt|ske|sks|skv|key|auth|policy|expires|key-pair-id|awsaccesskeyid|googleaccessid"
+)
+"""Parameters by which S3, Google, Azure, CloudFront and others sign URLs, and the usual names of keys."""
+
+
+def scheme_of(text: object) -> str:
+    """Return the scheme of any URL in lower case; empty of what is none.
+
+    Examples
+    --------
+    >>> scheme_of("S3://bucket/a"), scheme_of("photos/a"), scheme_of("C:/photos")
+    ('s3', '', '')
+    """
+    if not isinstance(text, str | os.PathLike):
+        return ""
+    found = _ANY.match(os.fspath(text))
+    return found[0][:-3].casefold() if found else ""
+
+
+def is_url(text: object) -> bool:
+    """Return whether a text is the URL of an object, a file or a folder on another machine, `SCHEMES`."""
+    return scheme_of(text) in SCHEMES
+
+
+def url_of_path(path: object) -> str:
+    """Return the URL that a path was made of, which has one slash less then; empty of other paths.
+
+    Examples
+    --------
+    >>> from pathlib import PurePosixPath
+    >>> url_of_path(PurePosixPath("s3://bucket/cache.h5")), url_of_path("photos/a")
+    ('s3://bucket/cache.h5', '')
+    """
+    found = _PATH.match(str(path))
+    return f"{found[1]}://{found[2]}" if found and found[1].casefold() in SCHEMES else ""
+
+
+def redacted(text: str) -> str:
+    """Return a text whose URLs hold neither users with passwords nor signatures and keys; all else stays.
+
+    Parameters
+    ----------
+    text
+        A URL, or a message in which there are some.
+
+    Examples
+    --------
+    >>> redacted("cannot read https://me:pw@host/a.jpg?v=2&X-Amz-Signature=12ab: HTTP 403")
+    'cannot read https://host/a.jpg?v=2 HTTP 403'
+    >>> redacted("s3://bucket/cat/1.jpg")
+    's3://bucket/cat/1.jpg'
+    """
+    return _IN_TEXT.sub(lambda found: _redacted(found[0]), text)
+
+
+def _redacted(url: str) -> str:
+    if "@" not in url and "?" not in url and "#" not in url:
+        return url
+    scheme, rest = url.split("://", 1)
+    place, mark, query = rest.partition("?")
+    host, slash, path = place.partition("/")
+    kept = [part for part in query.split("&") if not _SECRET.fullmatch(part.partition("=")[0].rstrip("?"))]
+    rest = f"{host.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}://{rest}{mark if query == '' or any(kept) else ''}{'&'.join(kept)}"
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the URL of what a relative name means below a folder; ``""`` where it leads out of it.
+
+    Names are plain text, as in a table: what a web address spells otherwise (``%`` and ``?`` in a name) is quoted.
+
+    Examples
+    --------
+    >>> joined("https://host/data/", "cat/a 1.jpg"), joined("s3://bucket/data", "cat/a 1.jpg")
+    ('https://host/data/cat/a%201.jpg', 's3://bucket/data/cat/a 1.jpg')
+    >>> joined("https://host/data", "../secret"), joined("https://host/data", "/etc/passwd")
+    ('', '')
+    """
+    plain = posixpath.normpath(name.replace("\\", "/"))
+    if plain.startswith(("/", "..")) or plain == ".":
+        return ""
+    return f"{folder.rstrip('/')}/{quote(plain) if scheme_of(folder) in WEB else plain}"
+
+
+def last_part(url: str) -> str:
+    """Return the name of what a URL leads to, without its folder and query; of a bucket or a host, its own.
+
+    Examples
+    --------
+    >>> last_part("https://host/data/photos%201.csv?v=1"), last_part("s3://bucket/"), last_part("s3://b/a?.jpg")
+    ('photos 1.csv', 'bucket', 'a?.jpg')
+    """
+    if scheme_of(url) in WEB:
+        parts = urlsplit(url)
+        return unquote(parts.path.rstrip("/").rpartition("/")[2]) or (parts.hostname or "")
+    return url.rstrip("/").rpartition("/")[2]
+
+
+def parent_of(url: str) -> str:
+    """Return the URL of the folder that a file is in, without a query."""
+    if scheme_of(url) in WEB:
+        parts = urlsplit(url)
+        return urlunsplit((parts.scheme, parts.netloc, parts.path.rpartition("/")[0], "", ""))
+    return url.rstrip("/").rpartition("/")[0]
