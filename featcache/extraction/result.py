@@ -52,6 +52,8 @@ class Extraction:
         Of those of `quarantined` whose bytes could not be read, why: what the system said, or what was refused.
     engine
         What computed features, such as ``"onnxruntime 1.32.0"``; empty where nothing was computed.
+    actors
+        Where a cluster computed: name of each actor, with its machine, to images/s.
     """
 
     path: Path
@@ -70,6 +72,7 @@ class Extraction:
     reused_from: Mapping[str, int] = field(default_factory=dict)
     details: Mapping[str, str] = field(default_factory=dict)
     engine: str = ""
+    actors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def temporary(self) -> dict[str, str]:
