@@ -9,6 +9,7 @@ import os
 import secrets
 import subprocess
 import sys
+from contextlib import suppress
 
 from featcache.errors import FeatcacheError
 
@@ -67,8 +68,15 @@ def _share_a_token() -> None:
 
     Ray makes one up for a Ray of the same process, and reads it once; so it stays for later ones of this process.
     """
-    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        os.environ |= {_AUTH_MODE: "token", _AUTH_TOKEN: secrets.token_hex(32)}
+    if any(name.startswith("RAY_AUTH_") for name in os.environ):
+        return
+    os.environ |= {_AUTH_MODE: "token", _AUTH_TOKEN: secrets.token_hex(32)}
+    if "ray" in sys.modules:
+        # It has read its environment. As `ray.init` itself does where it turns tokens on; older versions have none.
+        with suppress(ImportError, AttributeError):
+            from ray._raylet import Config
+
+            Config.initialize("")
 
 
 _READY = "featcache: Ray is at "

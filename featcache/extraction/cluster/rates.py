@@ -13,9 +13,10 @@ class Rates:
     began: dict[str, float] = field(default_factory=dict)
     ended: dict[str, float] = field(default_factory=dict)
 
-    def take(self, name: str, images: int, now: float) -> None:
-        """Count what an actor has computed."""
+    def take(self, name: str, images: int, now: float, *, since: float) -> None:
+        """Count what an actor has computed by `now`; `since` is when it could begin."""
         self.images[name] += images
+        self.began.setdefault(name, since)
         self.ended[name] = now
 
     def per_second(self) -> dict[str, float]:

@@ -56,6 +56,7 @@ class ClusterRunner:
         self._crew, self._resolved, self._expected = crew, resolved, expected
         self._kind, self.rates = kind, rates
         self._first: Ready | None = None
+        self._since: dict[str, float] = {}
 
     @property
     def ready(self) -> Ready:
@@ -92,6 +93,7 @@ class ClusterRunner:
     def _check(self, worker: int, ready: Ready) -> None:
         """Refuse an actor whose features are not those of the others, or of this process's recipe."""
         name, first = self._crew.workers.name(worker), self._first
+        self._since[name] = time.monotonic()
         if ready.recipe != recipe_digest(self._resolved):
             raise IdentityError(
                 f"{name} would compute other features than were asked for: its weights or its code are not those of "
@@ -136,8 +138,7 @@ class ClusterRunner:
                     continue
                 chunk, failures = done.value
                 name, now = workers.name(done.worker), time.monotonic()
-                self.rates.began.setdefault(name, began)
-                self.rates.take(name, len(chunk.rows), now)
+                self.rates.take(name, len(chunk.rows), now, since=max(began, self._since.get(name, began)))
                 chunk.failures = [(row, ImageError(reason, detail)) for row, reason, detail in failures]
                 yield chunk
                 del (
