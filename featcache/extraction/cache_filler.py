@@ -72,6 +72,9 @@ class CacheFiller:
         while rows:
             again: list[int] = []
             for chunk in runner.chunks_of(rows, images):
+                if not len(chunk.rows) and not chunk.failures:  # rows are waited for
+                    self.report(self.progress)
+                    continue
                 lost, postponed = _final_failures(chunk, tried)
                 if strict and lost:
                     row, error = lost[0]

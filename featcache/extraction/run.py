@@ -112,8 +112,8 @@ class Run:
             layers=resolved.specs,
             dataset=self.prepared.document,
             rows=rows,
-            provenance=provenance_of(resolved, runner and runner.running)
-            | (runner.provenance if runner else {})
+            provenance=provenance_of(resolved, None if runner is None else runner.running)
+            | ({} if runner is None else runner.provenance)
             | {"probes": dict(probes)},
         )
         return CacheWriter.create(self.prepared.target, identity=identity, rows=rows)

@@ -10,6 +10,8 @@ import secrets
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import import_module
+from typing import Any
 
 from featcache.errors import FeatcacheError
 
@@ -73,10 +75,9 @@ def _share_a_token() -> None:
     os.environ |= {_AUTH_MODE: "token", _AUTH_TOKEN: secrets.token_hex(32)}
     if "ray" in sys.modules:
         # It has read its environment. As `ray.init` itself does where it turns tokens on; older versions have none.
-        with suppress(ImportError, AttributeError):
-            from ray._raylet import Config
-
-            Config.initialize("")
+        core: Any = import_module("ray._raylet")
+        with suppress(AttributeError):
+            core.Config.initialize("")
 
 
 _READY = "featcache: Ray is at "

@@ -196,13 +196,14 @@ class RayWorkers:
 
     def _answer(self, reference: Any) -> Answer:
         import ray
+        from ray.exceptions import RayError, RayTaskError
 
         worker, ticket = self._calls.pop(reference)
         try:
             value, error = ray.get(reference)
-        except ray.exceptions.RayTaskError as failure:  # what `replies` does not catch, such as SystemExit
+        except RayTaskError as failure:  # what `replies` does not catch, such as SystemExit
             return Answer(worker, death=first_line(failure.cause or failure))
-        except ray.exceptions.RayError as failure:
+        except RayError as failure:
             self._calls = {each: call for each, call in self._calls.items() if call[0] != worker}
             return Answer(worker, death=reason_of(failure))
         if error is not None:
