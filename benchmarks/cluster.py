@@ -2,7 +2,9 @@
 
 Each run is a process of its own that extracts the same made-up JPEGs into a new file. Of each are told: seconds until
 the first row (imports, weights, compilation; with actors also Ray's start and theirs), images/s from then to the last
-row, and seconds in all. Files are compared: all bytes but the provenance.
+row, seconds in all, and the processor's milliseconds for each image, of all processes: where other programs want the
+same cores, more processes get a larger share of them, and only that says what actors cost. Files are compared: all
+bytes but the provenance.
 
 Command: ``python benchmarks/cluster.py [--images 5000] [--pairs 2] [--actors 2] [--weights FILE]
 [--backbone mobilenet_v2 resnet50]`` (needs the extra ray; random weights unless a file is given).
@@ -16,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+import psutil
 from PIL import Image
 
 PICTURES = 40
@@ -28,11 +32,13 @@ PICTURES = 40
 
 
 class Timing(NamedTuple):
-    """Seconds until the first row is computed, until the last one, and in all."""
+    """Seconds until the first row is computed, until the last one, and in all; processor's ones between the two."""
 
     first: float
     last: float
     total: float
+    processor: float
+    images: int
 
 
 def make_photos(folder: Path, count: int) -> None:
@@ -58,15 +64,28 @@ def run(arguments: dict[str, Any]) -> None:
     began = time.perf_counter()
     import featcache
 
-    seen: list[float] = []
+    seen: list[tuple[float, float, int]] = []
 
     def told(progress: "featcache.Progress") -> None:
-        if progress.stage == "compute" and progress.done:
-            seen.append(time.perf_counter() - began)
+        now = time.perf_counter() - began
+        done = progress.done == progress.total
+        if progress.stage == "compute" and progress.done and (done or not seen or now > seen[-1][0] + 1):
+            seen.append((now, processor_seconds(), progress.done))
 
     featcache.enable_compilation_cache()
     featcache.extract(on_progress=told, **arguments)
-    print(json.dumps([seen[0], seen[-1], time.perf_counter() - began]))
+    (first, before, some), (last, after, most) = seen[0], seen[-1]
+    print(json.dumps([first, last, time.perf_counter() - began, after - before, most - some]))
+
+
+def processor_seconds() -> float:
+    """Return what this process and those below it have used."""
+    me = psutil.Process()
+    used = 0.0
+    for each in (me, *me.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            used += sum(each.cpu_times()[:2])
+    return used
 
 
 def timed(home: Path, arguments: dict[str, Any]) -> Timing:
@@ -121,17 +140,19 @@ def compare(name: str, folder: Path, work: Path, asked: argparse.Namespace) -> N
     assert held[0] == held[asked.actors], f"{name}: actors computed other bytes"
     print(f"{name}, {asked.images} images, medians of {asked.pairs} pairs (the same bytes)")
     for actors, label in ((0, "one process"), (asked.actors, f"{asked.actors} actors")):
-        rates = [asked.images / (each.last - each.first) for each in timings[actors]]
+        used = 1000 * statistics.median(each.processor / each.images for each in timings[actors])
+        rates = [each.images / (each.last - each.first) for each in timings[actors]]
         first, total = (
             statistics.median(getattr(each, field) for each in timings[actors])
             for field in ("first", "total")
         )
         print(
             f"  {label:<12} first row {first:6.1f} s, then {statistics.median(rates):7.1f} images/s, "
-            f"in all {total:7.1f} s"
+            f"in all {total:7.1f} s; {used:.1f} ms of the processor"
         )
     for what, value in (
-        ("computing", lambda each: each.last - each.first),
+        ("computing", lambda each: (each.last - each.first) / each.images),
+        ("computing, of the processor", lambda each: each.processor / each.images),
         ("in all", lambda each: each.total),
     ):
         ratios = [value(b) / value(a) for a, b in zip(timings[0], timings[asked.actors], strict=True)]

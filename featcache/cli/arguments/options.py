@@ -22,6 +22,7 @@ SECTIONS = (
     "Data",
     "Backbone",
     "Views",
+    "Cluster",
     "Head",
     "Optimisation",
     "Validation",
