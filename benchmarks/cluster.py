@@ -1,8 +1,8 @@
 """One process beside actors of Ray on the same cores, in pairs that take turns, as ratios.
 
 Each run is a process of its own that extracts the same made-up JPEGs into a new file. Of each are told: seconds until
-the first row (imports, weights, compilation; with actors also Ray's start and theirs), images/s from a fifth of the rows to the
-last, seconds in all, and the processor's milliseconds for each image, of all processes: where other programs want the
+the first row (imports, weights, compilation; with actors also Ray's start and theirs), images/s of the last four
+fifths of the rows, seconds in all, and the processor's milliseconds for each image, of all processes: where other programs want the
 same cores, more processes get a larger share of them, and only that says what actors cost. Files are compared: all
 bytes but the provenance.
 
