@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featcache.cache import FeatureCache, RowTable
 from featcache.core.parallel import default_workers
@@ -19,8 +19,11 @@ from featcache.extraction.planning.content_hashes import hash_records
 from featcache.extraction.planning.row_table import SplitRule, identify_rows
 from featcache.extraction.planning.source_caches import dropped_images, find_caches, found_caches
 from featcache.extraction.resolved import ResolvedExtraction, backbone_label
-from featcache.extraction.runner import FeatureRunner, RecordImages
+from featcache.extraction.runner import FeatureRunner, RecordImages, Runner
 from featcache.extraction.spec import ExtractionSpec, require_positive
+
+if TYPE_CHECKING:
+    from featcache.extraction.cluster.driver import Cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,8 @@ class PreparedExtraction:
         How many of them, the first ones, are the target's own or were named; the others were found.
     dropped
         Images of the finished cache at `target` that the new one will not have.
+    cluster
+        The actors that compute; ``None`` for this process.
     """
 
     arguments: ExtractionArguments
@@ -128,9 +133,12 @@ class PreparedExtraction:
     caches: Sequence[FeatureCache]
     named: int
     dropped: int
+    cluster: "Cluster | None" = None
 
-    def runner(self, computed: int | None = None) -> FeatureRunner:
+    def runner(self, computed: int | None = None) -> Runner:
         """Return what computes features; `computed` is how many images it will run, if that is known."""
+        if self.cluster is not None and computed is not None:
+            return self.cluster.runner(self.resolved, computed)
         return FeatureRunner(
             extraction=self.resolved,
             images=len(self.data.records),
@@ -154,6 +162,7 @@ def prepare_extraction(
     *,
     report: OnProgress,
     keep: bool = True,
+    cluster: "Cluster | None" = None,
 ) -> PreparedExtraction:
     """Find caches to copy from, hash the images and identify the rows.
 
@@ -165,6 +174,8 @@ def prepare_extraction(
         Called after every file that was hashed.
     keep
         Whether to store the hashes for later runs.
+    cluster
+        The actors that compute; ``None`` for this process.
 
     Raises
     ------
@@ -173,7 +184,8 @@ def prepare_extraction(
     UsageError, MissingExtraError
         If the engine that was asked for cannot run here.
     """
-    require_possible(arguments.engine, resolved.compute_dtype)
+    if cluster is None:
+        require_possible(arguments.engine, resolved.compute_dtype)
     overwrite = arguments.overwrite
     resolved, caches = find_caches(target, resolved, reuse=arguments.reuse, overwrite=overwrite)
     failures: dict[int, ImageError] = {}
@@ -184,6 +196,7 @@ def prepare_extraction(
         trust=not arguments.verify,
         keep=keep,
         failures=failures,
+        digests=cluster and cluster.digests,
     )
     held = next((cache.identity for cache in caches if cache.path == target), None)
     rows, document = identify_rows(data, hashes, arguments.rule, arguments.split, held=held)
@@ -203,4 +216,5 @@ def prepare_extraction(
         dropped=dropped_images(
             caches, target, rows, document, overwrite=overwrite, why_absent=data.why_absent
         ),
+        cluster=cluster,
     )

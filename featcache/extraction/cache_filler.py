@@ -11,7 +11,7 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.errors import DataError, ImageError
 from featcache.extraction.batching import Chunk
 from featcache.extraction.planning.plan import Plan
-from featcache.extraction.runner import FeatureRunner, RecordImages
+from featcache.extraction.runner import RecordImages, Runner
 from featcache.images.decoding import QUARANTINE_REASONS, REASONS_OF_READING, TEMPORARY_REASONS
 
 OF_THE_FILE = ("unreadable file", "changed during extraction", "not a regular file", "outside the dataset")
@@ -58,7 +58,7 @@ class CacheFiller:
             self.progress.done += len(part)
             self.report(self.progress)
 
-    def compute(self, plan: Plan, runner: FeatureRunner, images: RecordImages, *, strict: bool) -> int:
+    def compute(self, plan: Plan, runner: Runner, images: RecordImages, *, strict: bool) -> int:
         """Compute the rows of the plan; returns the number of images that could be read.
 
         An image that could not be read for a temporary reason is tried once more after all others.
@@ -71,7 +71,10 @@ class CacheFiller:
         rows, copies, readable, tried = plan.compute, dict(plan.copies), 0, set[int]()
         while rows:
             again: list[int] = []
-            for chunk in runner.chunks(rows, images.prepare):
+            for chunk in runner.chunks_of(rows, images):
+                if not len(chunk.rows) and not chunk.failures:  # rows are waited for
+                    self.report(self.progress)
+                    continue
                 lost, postponed = _final_failures(chunk, tried)
                 if strict and lost:
                     row, error = lost[0]

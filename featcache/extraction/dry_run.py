@@ -23,7 +23,7 @@ from featcache.extraction.engines import AUTO
 from featcache.extraction.planning.plan import build_plan
 from featcache.extraction.planning.source_caches import sources_of
 from featcache.extraction.resolved import resolve
-from featcache.extraction.runner import FeatureRunner
+from featcache.extraction.runner import Runner
 from featcache.extraction.spec import ExtractionSpec
 from featcache.images.augmentation import Augmentation
 from featcache.images.transforms import Transforms
@@ -212,13 +212,13 @@ def _report(prepared: PreparedExtraction) -> PlanReport:
     )
 
 
-def _estimate(prepared: PreparedExtraction, runner: FeatureRunner, rows: Sequence[int]) -> float:
+def _estimate(prepared: PreparedExtraction, runner: Runner, rows: Sequence[int]) -> float:
     """Estimate the seconds for `rows` from an evenly spaced sample, timed after compilation."""
     if not rows:
         return 0.0
     sample = list(itertools.islice(rows, 0, None, max(1, len(rows) // SAMPLE)))[:SAMPLE]
     runner.probe()
     began = time.perf_counter()
-    for _ in runner.chunks(sample, prepared.images.prepare):
+    for _ in runner.chunks_of(sample, prepared.images):
         pass
     return (time.perf_counter() - began) / len(sample) * len(rows)

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from featcache.datasets import Dataset, folder_spec
 from featcache.datasets.formats.arrays import named_or_given
 from featcache.errors import ImageError, Interrupted
 from featcache.extraction.arguments import ExtractionArguments, prepare_extraction
+from featcache.extraction.cluster.driver import opened_cluster
+from featcache.extraction.cluster.settings import ClusterSettings
 from featcache.extraction.engines import AUTO
 from featcache.extraction.output_path import with_folder
 from featcache.extraction.planning.up_to_date import unchanged_cache
@@ -76,6 +79,11 @@ def extract(
     batch_size: int | None = None,
     workers: int | None = None,
     engine: str = AUTO,
+    cluster: str | None = None,
+    address: str | None = None,
+    actors: int | None = None,
+    gpus_per_actor: float | None = None,
+    cpus_per_actor: int | None = None,
     on_progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Extraction:
@@ -164,6 +172,17 @@ def extract(
         What runs the network: ``"jax"``; ``"onnxruntime"``, which is faster on CPUs (the extra ``onnx``, float32);
         ``"auto"`` takes it where it can run the network and there are enough images. Before a row is written, its
         features of probe images are compared with JAX's. Caches of both serve each other.
+    cluster
+        What computes on several processes and machines: ``"ray"`` (the extra ``ray``). Actors compute, and this process
+        writes the same file as without them. `workers` are threads of each actor.
+    address
+        Of a Ray cluster, such as ``"auto"`` on one of its nodes; by default ``RAY_ADDRESS``, else Ray is started on
+        this machine for as long as the extraction takes.
+    actors
+        Number of actors; by default as many as the cluster has room for.
+    gpus_per_actor, cpus_per_actor
+        What each actor is given: by default one GPU if there are any, and the processors that belong to it; else four
+        processors, or fewer.
     on_progress
         Called with a `Progress` as the work proceeds.
     stop
@@ -229,6 +248,13 @@ def extract(
     upload = Uploaded.of(output)
     if upload is not None:
         upload.require_possible(overwrite=overwrite)
+    driven = ClusterSettings(
+        cluster=cluster,
+        address=address,
+        actors=actors,
+        gpus_per_actor=gpus_per_actor,
+        cpus_per_actor=cpus_per_actor,
+    )
     data, part = arguments.open(source)
     report = _reporter(on_progress, stop)
     failures: dict[int, ImageError] = {}
@@ -236,12 +262,15 @@ def extract(
         require_complete(unchanged, strict=strict)
         remove_traces(unchanged.path)
         return _told(as_before(unchanged, data, started, failures), upload)
-    report(Progress("load", total=len(data.records)))
-    resolved = resolve(arguments.spec)
-    target = arguments.target(data, part, resolved)
-    with WriteLock(with_folder(target)):
-        prepared = prepare_extraction(arguments, resolved, data, target, report=report)
-        return _told(Run(prepared, strict, report).run(started), upload)
+    with ExitStack() as stack:
+        crew = stack.enter_context(opened_cluster(driven, arguments, source, data, report))
+        report(Progress("load", total=len(data.records)))
+        resolved = resolve(arguments.spec)
+        target = arguments.target(data, part, resolved)
+        stack.enter_context(WriteLock(with_folder(target)))
+        prepared = prepare_extraction(arguments, resolved, data, target, report=report, cluster=crew)
+        done = Run(prepared, strict, report).run(started)
+    return _told(done, upload)
 
 
 def _told(done: Extraction, upload: Uploaded | None) -> Extraction:

@@ -22,6 +22,7 @@ from featcache.images.views import Views
 if TYPE_CHECKING:
     from featcache.backbones.layer import Layer
     from featcache.backbones.loaded import LoadedBackbone
+    from featcache.extraction.cluster.runner import ClusterEngine
     from featcache.extraction.engines import Engine
 
 
@@ -142,7 +143,9 @@ def backbone_label(network: "LoadedBackbone") -> str:
     return arch if default else network.name
 
 
-def provenance_of(resolved: ResolvedExtraction, engine: "Engine | None" = None) -> dict[str, Any]:
+def provenance_of(
+    resolved: ResolvedExtraction, engine: "Engine | ClusterEngine | None" = None
+) -> dict[str, Any]:
     """Return the provenance of a new cache (versions, host, device, time), which is recorded but never compared.
 
     Parameters

@@ -54,6 +54,8 @@ class Extraction:
         What computed features, such as ``"onnxruntime 1.32.0"``; empty where nothing was computed.
     uploaded
         URL of the copy in a store, where `output` named one.
+    actors
+        Where a cluster computed: name of each actor, with its machine, to images/s.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class Extraction:
     details: Mapping[str, str] = field(default_factory=dict)
     engine: str = ""
     uploaded: str = ""
+    actors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def temporary(self) -> dict[str, str]:

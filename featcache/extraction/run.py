@@ -24,7 +24,7 @@ from featcache.extraction.planning.source_caches import sources_of
 from featcache.extraction.planning.up_to_date import leaves_work
 from featcache.extraction.resolved import provenance_of
 from featcache.extraction.result import Extraction, finished_extraction, quarantined_rows, temporary_rows
-from featcache.extraction.runner import FeatureRunner
+from featcache.extraction.runner import Runner
 from featcache.images.decoding import REASONS_OF_READING
 
 
@@ -96,6 +96,7 @@ class Run:
             damaged=own[0].damaged if held else 0,
             reused_from=_origins(plan, prepared),
             engine=str(runner.running) if computed else "",
+            actors=prepared.cluster.rates.per_second() if prepared.cluster else {},
         )
 
     def _is_this(self, identity: Mapping[str, Any]) -> bool:
@@ -104,14 +105,16 @@ class Run:
             identity, self.prepared.rows, self.prepared.document
         )
 
-    def _create(self, probes: Mapping[str, Any], runner: FeatureRunner | None) -> CacheWriter:
+    def _create(self, probes: Mapping[str, Any], runner: Runner | None) -> CacheWriter:
         resolved, rows = self.prepared.resolved, self.prepared.rows
         identity = build_identity(
             recipe=resolved.recipe,
             layers=resolved.specs,
             dataset=self.prepared.document,
             rows=rows,
-            provenance=provenance_of(resolved, runner and runner.running) | {"probes": dict(probes)},
+            provenance=provenance_of(resolved, None if runner is None else runner.running)
+            | ({} if runner is None else runner.provenance)
+            | {"probes": dict(probes)},
         )
         return CacheWriter.create(self.prepared.target, identity=identity, rows=rows)
 

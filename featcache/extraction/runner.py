@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -73,6 +73,32 @@ class RecordImages:
                 return self.views.prepare(data, self.transforms, self.hashes[row])
             except MemoryError as error:
                 raise ImageError("out of memory", "there was none to prepare the image") from error
+
+
+class Runner(Protocol):
+    """What computes the rows of an extraction: `FeatureRunner` in this process, or actors of a cluster."""
+
+    @property
+    def running(self) -> Any:
+        """What computes: its `name` and `version`, and as text for users."""
+        ...
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a cache records of the processes that computed it, beside this one."""
+        ...
+
+    def probe(self) -> Probes:
+        """Return feature values of fixed images; see `FeatureRunner.probe`."""
+        ...
+
+    def require_same_probes(self, ours: Probes, theirs: Probes, *, origin: str) -> None:
+        """Raise if the probe images of a cache have other features."""
+        ...
+
+    def chunks_of(self, rows: Sequence[int], images: RecordImages) -> Iterator[Chunk]:
+        """Yield the features of a dataset's rows, in any order; an empty chunk says that some are waited for."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +220,15 @@ class FeatureRunner:
         # Who asks for batches of a size gets rows handed over in such batches, too.
         most = 0 if self.batch_size else CPU_CHUNK // self.extraction.views.count
         return micro_batches(rows, prepare, self.compute, batch_size=self.rows, workers=workers, most=most)
+
+    def chunks_of(self, rows: Sequence[int], images: RecordImages) -> Iterator[Chunk]:
+        """Yield the features of a dataset's rows, in the order of `rows`."""
+        return self.chunks(rows, images.prepare)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a cache records of the processes that computed it, beside this one."""
+        return {}
 
     def probe(self) -> dict[str, list[list[float]]]:
         """Return feature values of fixed images, and check that features do not depend on the rest of the batch.

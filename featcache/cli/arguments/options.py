@@ -24,6 +24,7 @@ SECTIONS = (
     "Data",
     "Backbone",
     "Views",
+    "Cluster",
     "Head",
     "Optimisation",
     "Validation",

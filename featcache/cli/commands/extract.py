@@ -1,5 +1,6 @@
 """``featcache extract``: run a backbone over a dataset and write a cache."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -175,6 +176,29 @@ def command(
         int | None, typer.Option(help="Decoding threads [default: one per core].", rich_help_panel="Data")
     ] = None,
     engine: Engine = "auto",
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Compute on several processes or machines: ray.", rich_help_panel="Cluster"),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a Ray cluster, as auto [default: RAY_ADDRESS, or Ray started here].",
+            rich_help_panel="Cluster",
+        ),
+    ] = None,
+    actors: Annotated[
+        int | None,
+        typer.Option(help="Processes that compute [default: as many as fit].", rich_help_panel="Cluster"),
+    ] = None,
+    gpus_per_actor: Annotated[
+        float | None,
+        typer.Option(help="GPUs, or share of one [default: 1 if there are any].", rich_help_panel="Cluster"),
+    ] = None,
+    cpus_per_actor: Annotated[
+        int | None,
+        typer.Option(help="Processors [default: up to 4, or those of the GPU].", rich_help_panel="Cluster"),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -215,6 +239,13 @@ def command(
         "workers": workers,
         "engine": engine,
     }
+    driven: dict[str, Any] = {
+        "cluster": cluster,
+        "address": address,
+        "actors": actors,
+        "gpus_per_actor": gpus_per_actor,
+        "cpus_per_actor": cpus_per_actor,
+    }
     if dry_run:
         from featcache.extraction.dry_run import plan_extraction
 
@@ -223,8 +254,10 @@ def command(
         return
     from featcache.extraction.extract import extract
 
+    if cluster is not None:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # GPUs are for the actors
     with stop_gently() as stop, console.progress() as on_progress:
-        done = extract(dataset, strict=strict, on_progress=on_progress, stop=stop, **arguments)
+        done = extract(dataset, strict=strict, on_progress=on_progress, stop=stop, **driven, **arguments)
     console.result(to_json(done), lines(done))
     console.note(next_step(done, shard=shard))
 
@@ -304,11 +337,13 @@ def to_json(done: "Extraction") -> dict[str, Any]:
         "seconds": round(done.seconds, 3),
         "engine": done.engine,
         "uploaded": escaped(done.uploaded),
+        "actors": {escaped(name): round(rate, 2) for name, rate in done.actors.items()},
     }
 
 
 def lines(done: "Extraction") -> list[str]:
     """Return an extraction as lines of text."""
+    from featcache.extraction.cluster.rates import told_rates
     from featcache.extraction.result import unreadable_lines
 
     cache = done.cache
@@ -338,6 +373,7 @@ def lines(done: "Extraction") -> list[str]:
     by = f", {done.engine}" if done.engine else ""
     text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else "") + by)
     text += [f"  uploaded  {escaped(done.uploaded)}, and read back"] if done.uploaded else []
+    text += [f"  actors    {escaped(told_rates(done.actors))}"] if done.actors else []
     text += _skipped_lines(done.skipped)
     if done.retried:
         again = sum(name not in done.quarantined for name in done.retried)

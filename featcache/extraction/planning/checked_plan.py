@@ -13,7 +13,7 @@ from featcache.core.warning import warn
 from featcache.errors import IdentityError
 from featcache.extraction.arguments import PreparedExtraction
 from featcache.extraction.planning.plan import Plan, ReusableRows, build_plan
-from featcache.extraction.runner import FeatureRunner
+from featcache.extraction.runner import Runner
 
 Probes = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ def checked_plan(
     sources: Sequence[ReusableRows],
     resumed: CacheWriter | None,
     report: OnProgress,
-) -> tuple[Plan, Probes, FeatureRunner]:
+) -> tuple[Plan, Probes, Runner]:
     """Return the plan, the probe images' features, and what runs the network.
 
     The features are compared with those of every cache that rows are copied from.
@@ -76,7 +76,7 @@ def checked_plan(
 
 def _unlike(
     prepared: PreparedExtraction,
-    runner: FeatureRunner,
+    runner: Runner,
     ours: Probes,
     known: Sequence[tuple[int, Path, Probes]],
 ) -> list[int]:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from featcache.core.parallel import batched, ordered_map
 from featcache.core.progress import OnProgress, Progress
@@ -20,6 +20,9 @@ from featcache.images.limits import room_for_file
 TOGETHER = 16
 """Files per task of a thread: scheduling a task costs as much as hashing a small file."""
 
+Digests = Callable[[Sequence[int]], Generator[bytes | ImageError]]
+"""Numbers of records to the sha256 of each one's bytes, or why they cannot be read, in the same order."""
+
 SAMPLE, SHARE = 16, 100
 """Files with stored hashes that are read again as a check: at least `SAMPLE`, and one in `SHARE`."""
 
@@ -32,6 +35,7 @@ def hash_records(
     trust: bool = True,
     keep: bool = True,
     failures: dict[int, ImageError] | None = None,
+    digests: Digests | None = None,
 ) -> list[bytes]:
     """Return the sha256 of every record's bytes.
 
@@ -54,13 +58,16 @@ def hash_records(
         Store the hashes for later runs.
     failures
         Filled with the number and the error of each record that could not be read.
+    digests
+        What reads and hashes records; threads of this process by default.
     """
+    digested = digests or (lambda rows: _iter_hashes([data.records[row] for row in rows], workers))
     failures = {} if failures is None else failures
     if not trust:
         forget_fetched(data.records)
     known = recall(data) if trust else {}
     rows = _sample(known, data.location)
-    again = dict(zip(rows, _iter_hashes([data.records[row] for row in rows], workers), strict=True))
+    again = dict(zip(rows, digested(rows), strict=True))
     seen = {row: found for row, found in again.items() if isinstance(found, bytes)}
     wrong = any(digest != known[row] for row, digest in seen.items())
     if wrong or not seen:
@@ -76,13 +83,13 @@ def hash_records(
         failures[row] = found
         return UNREADABLE
 
-    with contextlib.closing(_iter_hashes([data.records[row] for row in new], workers)) as missing:
+    with contextlib.closing(digested(new)) as missing:
         for row in range(len(data.records)):
             hashes.append(known[row] if row in known else take(row, next(missing)))
             progress.done += 1
             report(progress)
     lost = [row for row, error in failures.items() if error.reason in TEMPORARY_REASONS]
-    with contextlib.closing(_iter_hashes([data.records[row] for row in lost], workers)) as second_attempt:
+    with contextlib.closing(digested(lost)) as second_attempt:
         for row, found in zip(lost, second_attempt, strict=True):
             hashes[row] = take(row, found)
             report(progress)
