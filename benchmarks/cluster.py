@@ -3,8 +3,8 @@
 Each run is a process of its own that extracts the same made-up JPEGs into a new file. Of each are told: seconds until
 the first row (imports, weights, compilation; with actors also Ray's start and theirs), images/s of the last four
 fifths of the rows, seconds in all, and the processor's milliseconds for each image, of all processes: where other
-programs want the same cores, more processes get a larger share of them, and only that says what actors cost. Files are compared: all
-bytes but the provenance.
+programs want the same cores, more processes get a larger share of them, and only that says what actors cost. Files
+are compared: all bytes but the provenance.
 
 Command: ``python benchmarks/cluster.py [--images 5000] [--pairs 2] [--actors 2] [--weights FILE]
 [--backbone mobilenet_v2 resnet50]`` (needs the extra ray; random weights unless a file is given).
