@@ -138,7 +138,9 @@ def own_rate(network: "LoadedBackbone", dtype: str, budget: Budget, *, quick: bo
             images = jax.device_put(np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8))
             compiled, seconds = timed(program.lower(state, images).compile)
             compiling = compiling or seconds
-            loop = loop_rate(partial(compiled, state, images), budget.share(0.5).left, threads)
+            loop = loop_rate(
+                partial(compiled, state, images), 0.1 if quick else budget.share(0.5).left, threads
+            )
         except RuntimeError as error:  # jax.errors.JaxRuntimeError is one
             if not out_of_memory(error):
                 raise
@@ -219,17 +221,17 @@ def extraction_rate(network: "LoadedBackbone", dtype: str, budget: Budget, **sou
             stamps.append((time.perf_counter(), time.process_time(), dataclasses.replace(progress)))
 
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:  # of its own: caches beside each other serve each other
-        with suppress(featcache.errors.Interrupted):
-            featcache.extract(
-                **source,
-                backbone=network,
-                compute_dtype=dtype,
-                engine="jax",
-                output=Path(folder) / "features.h5",
-                on_progress=note,
-                stop=lambda: budget.left < 0,
-            )
+    # A folder of its own: caches beside each other serve each other.
+    with tempfile.TemporaryDirectory() as folder, suppress(featcache.errors.Interrupted):
+        featcache.extract(
+            **source,
+            backbone=network,
+            compute_dtype=dtype,
+            engine="jax",
+            output=Path(folder) / "features.h5",
+            on_progress=note,
+            stop=lambda: budget.left < 0,
+        )
     if len(stamps) < 3:
         raise LeftOutError("no time")
     done = stamps[-1][-1].done
