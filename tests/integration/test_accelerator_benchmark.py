@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import near_network
 from helpers.fake_network import TRANSFORMS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -78,14 +79,13 @@ def test_other_errors_of_the_device_are_not_hidden(parts):
 
 
 @pytest.mark.slow
-def test_everything_is_measured(benchmark, network, compiled_in_haste, monkeypatch, tmp_path, capsys):
-    from featcache import backbones
-
-    monkeypatch.setattr(backbones, "load", lambda name, weights=None: network)
+def test_everything_is_measured(benchmark, monkeypatch, tmp_path, capsys):
     file = tmp_path / "figures.json"
-    arguments = ["accelerator.py", "--quick", "--networks", "efficientnet_lite0", "--json", str(file)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    benchmark.main()
+    monkeypatch.setattr(
+        sys, "argv", ["accelerator.py", "--quick", "--networks", "near.torch", "--json", str(file)]
+    )
+    with near_network.registered():
+        benchmark.main()
     printed, report = capsys.readouterr().out, json.loads(file.read_text())
     assert report["left_out"] == []
     (found,) = report["networks"]
@@ -93,15 +93,13 @@ def test_everything_is_measured(benchmark, network, compiled_in_haste, monkeypat
         assert found[part]["images_per_s"] > 0, part
     assert sum(found["JPEG float32"]["shares"].values()) == pytest.approx(1)
     assert found["fine-tuning"]["ratio"] > 0
-    assert "| efficientnet_lite0 | float32 |" in printed
+    assert "| near.torch | float32 |" in printed
     assert "heads/s, the matrix products alone" in printed
 
 
-def test_without_time_everything_is_named(benchmark, network, monkeypatch):
-    from featcache import backbones
-
-    monkeypatch.setattr(backbones, "load", lambda name, weights=None: network)
-    found = benchmark.measure("efficientnet_lite0", None, benchmark.Budget(-1), quick=True)
+def test_without_time_everything_is_named(benchmark):
+    with near_network.registered():
+        found = benchmark.measure("near.torch", None, benchmark.Budget(-1), quick=True)
     named = " ".join(found["left_out"])
     for part in ("own float32", "JPEG float32", "arrays float32", "own bfloat16", "fine-tuning"):
         assert part in named
