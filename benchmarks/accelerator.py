@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 NETWORKS = ("mobilenet_v2", "resnet50", "inception_v3", "vgg16", "vit_base_patch16_224")
 QUICK_NETWORKS, QUICK_SIZE = ("resnet18",), 64
-FEWEST, MOST = {"cpu": 24}, {"cpu": 512}
+FEWEST, MOST = {"cpu": 16}, {"cpu": 512}
 """Images of an extraction; each is a file of some 60 kB."""
 ACCELERATOR_FEWEST, ACCELERATOR_MOST = 2048, 8192
 EXTRACTION_S = 8.0
@@ -186,39 +186,44 @@ def measure(name: str, photos: Photos, budget: Budget, *, quick: bool) -> dict[s
         except LeftOutError as error:
             found["left_out"].append(f"{part} ({error})")
 
-    def extraction(dtype: str, own: dict[str, Any], *, files: bool) -> dict[str, Any]:
-        some = budget.share(0.4)
-        count = int(own["images_per_s"] * min(EXTRACTION_S, some.left / 2))
+    def extraction(dtype: str, rate: dict[str, Any], *, files: bool) -> dict[str, Any]:
+        count = int(rate["images_per_s"] * min(EXTRACTION_S, budget.left / 6))
         count = fewest if quick else max(fewest, min(most, count))
         given: dict[str, Any] = {"images": decoded(count, network.transforms), "unlabelled": True}
         if files:
             given = {"dataset": photos.folder_of(count), "split": f"[:{count}]"}
-        return extraction_rate(network, dtype, some, **given)
+        return extraction_rate(network, dtype, budget.share(0.5), **given)
 
-    for dtype in ("float32", "bfloat16"):
+    def own(dtype: str) -> None:
         compiling = found.get("own float32", {}).get("compile_s", 0.0)
-        # bfloat16 on a CPU is not what anyone would use: its own rate is enough.
-        wanted = [True, False] if dtype == "float32" or backend != "cpu" else []
-        attempt(
-            f"own {dtype}",
-            1.5 * compiling,
-            lambda dtype=dtype: own_rate(network, dtype, budget.share(0.35), quick=quick),
-        )
-        own = found.get(f"own {dtype}")
-        for files in wanted:
-            part = f"{'JPEG' if files else 'arrays'} {dtype}"
-            if own is None:
-                found["left_out"].append(f"{part} (no rate of the device's own)")
+        work = partial(own_rate, network, dtype, budget.share(0.3), quick=quick)
+        attempt(f"own {dtype}", 1.5 * compiling, work)
+
+    def extractions(dtype: str) -> None:
+        for kind in ("JPEG", "arrays"):
+            if rate := found.get(f"own {dtype}"):
+                work = partial(extraction, dtype, rate, files=kind == "JPEG")
+                attempt(f"{kind} {dtype}", 1.5 * rate["compile_s"], work)
             else:
-                attempt(part, 1.5 * own["compile_s"], partial(extraction, dtype, own, files=files))
-    own = found.get("own float32", {"compile_s": 0.0})
-    images = 16 if quick else 128 if backend == "cpu" else 1024
-    # A train step compiles some three times as long as the network, and ours and the bare one do.
-    attempt(
-        "fine-tuning",
-        6 * own["compile_s"] + 2,
-        lambda: finetuning_rate(network, budget, images, rounds=1 if quick else 5),
-    )
+                found["left_out"].append(f"{kind} {dtype} (no rate of the device's own)")
+
+    def tuning() -> None:
+        # A train step compiles some three times as long as the network, and ours and the bare one do.
+        compiling = found.get("own float32", {}).get("compile_s", 0.0)
+        images = 16 if quick else 64 if backend == "cpu" else 1024
+        work = partial(finetuning_rate, network, budget, images, rounds=1 if quick else 5)
+        attempt("fine-tuning", 6 * compiling + 2, work)
+
+    own("float32")
+    extractions("float32")
+    # bfloat16 on a CPU is not what anyone would use: its own rate is enough, and that comes last.
+    if backend == "cpu":
+        tuning()
+        own("bfloat16")
+    else:
+        own("bfloat16")
+        extractions("bfloat16")
+        tuning()
     return found
 
 
@@ -252,7 +257,8 @@ def run(networks: tuple[str, ...], minutes: float, *, quick: bool) -> dict[str, 
         for place, name in enumerate(networks):
             share = budget.share(1 / (len(networks) - place))
             found = measure(name, photos, share, quick=quick)
-            report["left_out"] += [f"{name}: {part}" for part in found.pop("left_out")]
+            if left_out := found.pop("left_out"):
+                report["left_out"].append(f"{name}: {', '.join(left_out)}")
             report["networks"].append(found)
     report["machine"]["load after"] = os.getloadavg()[0]
     return report

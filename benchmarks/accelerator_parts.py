@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from featcache.backbones.loaded import LoadedBackbone
     from featcache.images.transforms import Transforms
 
-BATCHES = {"cpu": (2, 8)}
+BATCHES = {"cpu": (2,)}
 ACCELERATOR_BATCHES = (256, 128, 512, 64)
 """In the order in which they are tried: the first is an extraction's, and the last may find no time."""
 SIZE, QUALITY, TEXTURES = (500, 375), 90, 32
@@ -185,9 +185,8 @@ def loop_rate(call: Callable[[], Any], seconds: float, threads: int) -> Loop:
     """Rate of a call: the median of three loops, each dispatched without waiting and waited for at its end."""
     import jax
 
-    timed(call)
-    one = min(timed(call)[1], timed(call)[1])
-    calls = max(1, min(1000, int(min(seconds, 6.0) / 3 / max(one, 1e-6))))
+    one = min(timed(call)[1] for _ in range(3))  # the first may still load what was compiled
+    calls = max(1, min(1000, int(min(seconds, 3.0) / 3 / max(one, 1e-6))))
 
     def loop(count: int) -> None:
         last = None
@@ -232,7 +231,7 @@ def extraction_rate(network: "LoadedBackbone", dtype: str, budget: Budget, **sou
             on_progress=note,
             stop=lambda: budget.left < 0,
         )
-    if len(stamps) < 3:
+    if len(stamps) < 2:
         raise LeftOutError("no time")
     done = stamps[-1][-1].done
     start = next(place for place, (*_, progress) in enumerate(stamps) if 5 * progress.done >= done)

@@ -29,8 +29,8 @@ TRANSFORMS = Transforms(
     crop_pct=0.875,
     crop_mode="center",
     interpolation="bilinear",
-    mean=(0.5,) * 3,
-    std=(0.5,) * 3,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
 )
 Decoder = Callable[[bytes], np.ndarray]
 
@@ -149,7 +149,8 @@ def broken(files: Sequence[bytes], random: np.random.Generator) -> list[tuple[st
 
 def held(files: Sequence[bytes], rounds: int) -> None:
     """Print what of preparing a photo is outside libjpeg and the resize, which let other threads run."""
-    spent, make, resize = Counter[str](), Image._getdecoder, Image.Image.resize
+    make, resize = Image._getdecoder, Image.Image.resize
+    spent = {"decode": 0.0, "resize": 0.0}
 
     class Timed:
         def __init__(self, decoder: Any) -> None:
