@@ -186,8 +186,8 @@ def read_rows(path: Path, rows: np.ndarray, stored: np.memmap) -> np.ndarray:
     return found
 
 
-def process(data: solvers.Data) -> None:
-    """The command, as a person waits for it."""
+def stored(data: solvers.Data, path: Path) -> Path:
+    """Write features into a cache as an extraction would; returns its path."""
     from featcache.cache import CacheWriter, LayerSpec, RowTable
     from featcache.cache.layout import build_identity
     from featcache.core.identity import Recipe
@@ -216,11 +216,16 @@ def process(data: solvers.Data) -> None:
         rows=rows,
         provenance={"backbone": "mobilenet_v2.tv_in1k", "weights": None},
     )
+    with CacheWriter.create(path, identity=identity, rows=rows) as writer:
+        writer.write(np.arange(len(x)), {"pool": x})
+        writer.publish()
+    return path
+
+
+def process(data: solvers.Data) -> None:
+    """The command, as a person waits for it."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "features.h5"
-        with CacheWriter.create(path, identity=identity, rows=rows) as writer:
-            writer.write(np.arange(len(x)), {"pool": x})
-            writer.publish()
+        path = stored(data, Path(folder) / "features.h5")
         command = [sys.executable, "-m", "featcache", "sweep", str(path), "--head", "linear"]
         command += ["--optimizer", "adamw", "--lr", "1e-4:1e-1:log16", "--weight-decay", "1e-6:1e-1:log16"]
         command += ["--epochs", str(EPOCHS), "--patience", str(EPOCHS)]
