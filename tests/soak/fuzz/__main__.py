@@ -19,14 +19,14 @@ from .driver import HEADER, Session, clear  # noqa: E402
 def main() -> int:
     """Fuzz what was named; returns 1 where something was found."""
     options = _options()
-    from .readers import READERS
+    from .readers import NAMES
 
     if options.list:
-        print("\n".join(READERS))
+        print("\n".join(NAMES))
         return 0
-    if unknown := [name for name in options.names if name not in READERS]:
-        raise SystemExit(f"no reader {', '.join(unknown)}; known: {', '.join(READERS)}")
-    names = options.names or list(READERS)
+    if unknown := [name for name in options.names if name not in NAMES]:
+        raise SystemExit(f"no reader {', '.join(unknown)}; known: {', '.join(NAMES)}")
+    names = options.names or list(NAMES)
     if options.replay:
         return _replay(names[0], Path(options.replay))
     found, seconds = 0, options.minutes * 60 / len(names)

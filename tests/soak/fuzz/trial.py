@@ -9,9 +9,10 @@ from .judging import Verdict, Watch, judge
 from .mutators import changed_bytes
 from .notes import Notes
 from .reader import Subject
-from .readers import READERS
+from .readers import reader_of
 
 _OWN = 0.7
+"""Share of changes by the reader's own mutator, where it has one."""
 
 
 @dataclass
@@ -38,7 +39,9 @@ class Trial:
     def of(cls, name: str, folder: Path, notes: Notes, findings: Findings) -> "Trial":
         """Prepare a reader; raises where one of its seeds is not used, for then nothing would be tried."""
         (folder / "work").mkdir(parents=True, exist_ok=True)
-        subject = READERS[name].prepare(folder / "work")
+        if (reader := reader_of(name)) is None:
+            raise AssertionError(f"what reads {name} is not installed")
+        subject = reader.prepare(folder / "work")
         # A process's first inputs import modules, which takes time and memory that no input is to blame for.
         for number, seed in enumerate(subject.seeds):
             try:

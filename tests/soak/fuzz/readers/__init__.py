@@ -1,12 +1,28 @@
-"""The readers of foreign bytes, the most exposed first."""
+"""The readers of foreign bytes, the most exposed first; only the module of the one that is asked for is imported."""
 
 from collections.abc import Mapping
+from importlib import import_module
 
 from ..reader import Reader
-from . import archives, caches, classifiers, columns, documents, images, matlab, tables, weights
 
-READERS: Mapping[str, Reader] = {
-    reader.name: reader
-    for module in (images, tables, archives, weights, caches, classifiers, matlab, documents, columns)
-    for reader in module.READERS
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "images": ("jpeg", "png", "gif", "webp", "bmp", "tiff", "ppm", "avif", "heic", "jxl"),
+    "tables": ("csv", "tsv", "jsonl", "metadata", "coco", "lists", "list", "exclude", "labels", "classes"),
+    "archives": ("tar", "npm"),
+    "weights": ("torch-zip", "torch-legacy", "safetensors", "manifest", "keras-h5", "keras-archive"),
+    "caches": ("cache", "cache-earlier", "cache-unfinished"),
+    "classifiers": ("classifier",),
+    "matlab": ("mat", "mat-flowers"),
+    "documents": (
+        *("sweep", "run", "checkpoint", "owner", "lock-file", "hashes", "audit", "settings", "description"),
+    ),
+    "columns": ("parquet", "hf-parquet", "hf-arrow", "array-record", "tfds"),
 }
+NAMES = tuple(name for names in MODULES.values() for name in names)
+
+
+def reader_of(name: str) -> Reader | None:
+    """Return a reader; ``None`` where what it reads with is not installed."""
+    module = next(module for module, names in MODULES.items() if name in names)
+    found = import_module(f"{__name__}.{module}").READERS
+    return next((reader for reader in found if reader.name == name), None)

@@ -1,0 +1,138 @@
+"""Files that fuzzing found (``python -m tests.soak.fuzz``), each written out, and the error that they end in."""
+
+import gzip
+import hashlib
+import io
+import json
+import struct
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from featcache.backbones.finetuned import read_metadata
+from featcache.backbones.weights.readers import MAX_HEADER, read_tensors
+from featcache.cli.commands.sweep import _from_file
+from featcache.core.classifier_folder import DOCUMENT, TENSORS
+from featcache.errors import IntegrityError, MissingFileError, UsageError, WeightsError
+from featcache.exporting.web_runtime import PROGRAM, web_runtime
+
+# Weights -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0x280, 0x380, 0x480, 0x580])
+def test_a_header_as_long_as_a_pickle_begins_is_one_of_safetensors(size, tmp_path):
+    """Its length is the file's first bytes: 80 02, as of a pickle of protocol 2."""
+    values = {"fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    short = int.from_bytes(save(values, {"a": ""})[:8], "little")
+    for filling in range(size - short - 8, size - short + 9):
+        data = save(values, {"a": "x" * filling})
+        if int.from_bytes(data[:8], "little") == size:
+            break
+    assert data[:2] == bytes([0x80, size >> 8])
+    (tmp_path / "w").write_bytes(data)
+    np.testing.assert_array_equal(read_tensors(tmp_path / "w")["fc.weight"], values["fc.weight"])
+
+
+def test_a_header_that_the_parser_takes_a_minute_for_is_not_parsed(tmp_path, monkeypatch):
+    path, size = tmp_path / "w", MAX_HEADER + 8
+    path.write_bytes(struct.pack("<Q", size) + b"{" + b" " * size)
+
+    def parse(*given: object, **more: object) -> None:
+        raise AssertionError("the header was parsed")
+
+    monkeypatch.setattr("safetensors.safe_open", parse)
+    assert read_metadata(path) is None
+    with pytest.raises(WeightsError, match=r"its header has 8,388,616 bytes, and at most 8,388,608 are read"):
+        read_tensors(path)
+
+
+# The options of a sweep --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("epochs = " + "[" * 5000, "it is nested too deeply"),
+        ("epochs" + ".a" * 4000 + " = 1", "it is nested too deeply"),
+        ("epochs = " + "9" * 5000, r"Exceeds the limit \(4300 digits\)"),
+        ("epochs = \ud800", "'utf-8' codec can't decode"),
+    ],
+)
+def test_options_that_toml_does_not_refuse_itself(text, why, tmp_path):
+    place = tmp_path / "sweep.toml"
+    place.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UsageError, match=rf"sweep\.toml is not valid TOML: {why}.*; correct it, or name another file"):
+        _from_file(place, {"epochs": None}, context())
+
+
+def test_options_of_many_dots_are_not_parsed(tmp_path):
+    (tmp_path / "sweep.toml").write_text("epochs" + ".a" * 30_000 + " = 1")
+    with pytest.raises(UsageError, match=r"sweep\.toml is larger than 16,384 bytes; expected a TOML file"):
+        _from_file(tmp_path / "sweep.toml", {"epochs": None}, context())
+
+
+def context() -> Any:
+    return SimpleNamespace(get_parameter_source=lambda name: "DEFAULT")
+
+
+# The package of a page's runtime -----------------------------------------------------------------------------
+
+
+def header(name: str, *, kind: bytes = b"0", size: bytes = b"00000000000") -> bytes:
+    """A header of tar, its checksum right."""
+    block = name.encode().ljust(100, b"\0") + b"0000644\0" * 3 + size.ljust(12, b"\0") + b"00000000000\0"
+    block += b" " * 8 + kind + bytes(100) + b"ustar\x0000"
+    block = block.ljust(512, b"\0")
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header("a", kind=b"L", size=b"\x80" + bytes(6) + b"\x40" + bytes(4)),
+        header("a", kind=b"x", size=b"\x80" + bytes(6) + b"\x40" + bytes(4)),
+        header("a", size=b"\x80" + bytes(3) + b"\x40" + bytes(7)),
+        header("a", size=b"\xff" * 10 + b"\xfe\x00") + bytes(1024),
+        header("a", kind=b"x", size=b"00000000004") + b"9 a\n".ljust(512, b"\0") + header("a"),
+        header("a", kind=b"L") * 3000,
+    ],
+    ids=["a name of a gigabyte", "pax of a gigabyte", "2^60 bytes", "negative", "pax", "names of names"],
+)
+def test_headers_of_a_package_that_make_no_sense(content, tmp_path):
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(content))
+    with pytest.raises((IntegrityError, MissingFileError), match=r"a\.tgz (is no whole tarball|holds no dist)"):
+        web_runtime(tmp_path / "a.tgz")
+
+
+def test_what_is_packed_smaller_than_a_thousandth_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("featcache.exporting.web_runtime._MOST_UNPACKED", 2**20)
+    content = header("a", size=b"%011o" % 2**21) + bytes(2**21) + header("b")
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(content))
+    with pytest.raises(IntegrityError, match=r"a\.tgz is no whole tarball of onnxruntime-web"):
+        web_runtime(tmp_path / "a.tgz")
+
+
+@pytest.mark.parametrize("size", [511, 512, 1024])
+def test_members_that_end_with_a_block_are_read_whole(size, tmp_path):
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
+        for name in ("ort.wasm.bundle.min.mjs", "between", PROGRAM):
+            member = tarfile.TarInfo(f"package/dist/{name}")
+            member.size = size
+            archive.addfile(member, io.BytesIO(name[:1].encode() * size))
+    found = web_runtime(tmp_path / "a.tgz")
+    assert (found.script, found.program) == (b"o" * size, PROGRAM[:1].encode() * size)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", gzip.compress(b"x" * 2000)[:-9], gzip.compress(b"") + b"more"])
+def test_what_is_no_tarball(content, tmp_path):
+    (tmp_path / "a.tgz").write_bytes(content)
+    with pytest.raises((IntegrityError, MissingFileError), match=r"a\.tgz (is no whole tarball|holds no dist)"):
+        web_runtime(tmp_path / "a.tgz")
+
+
+__all__ = ["DOCUMENT", "TENSORS", "hashlib", "json", "Path"]
