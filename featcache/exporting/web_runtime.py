@@ -37,7 +37,12 @@ _MOST_UNPACKED = 2**30
 _MOST_MEMBERS = 10_000
 _HOSTILE = (
     *(tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
-    *(ValueError, ArithmeticError, LookupError, RecursionError),  # which tarfile raises on headers that make no sense
+    *(
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        RecursionError,
+    ),  # which tarfile raises on headers that make no sense
 )
 _NPM_SECONDS = 600
 _ARCHIVE = f"{PACKAGE}-{VERSION}.tgz"

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import struct
 import tarfile
 from pathlib import Path
@@ -17,9 +18,12 @@ from safetensors.numpy import save
 from featcache.backbones.finetuned import read_metadata
 from featcache.backbones.weights.readers import MAX_HEADER, read_tensors
 from featcache.cli.commands.sweep import _from_file
-from featcache.core.classifier_folder import DOCUMENT, TENSORS
+from featcache.core.classifier_folder import DOCUMENT, TENSORS, read_folder
+from featcache.core.identity import sha256_json
 from featcache.errors import IntegrityError, MissingFileError, UsageError, WeightsError
 from featcache.exporting.web_runtime import PROGRAM, web_runtime
+
+ARCHIVE = Path(__file__).parents[1] / "data" / "archives" / "before_packages"
 
 # Weights -----------------------------------------------------------------------------------------------------
 
@@ -51,6 +55,24 @@ def test_a_header_that_the_parser_takes_a_minute_for_is_not_parsed(tmp_path, mon
         read_tensors(path)
 
 
+def test_a_head_whose_header_the_parser_takes_a_minute_for_is_not_parsed(tmp_path, monkeypatch):
+    """A classifier's checksums are only as trustworthy as who wrote it."""
+    folder, size = tmp_path / "classifier", 2**20 + 8
+    shutil.copytree(ARCHIVE / "classifiers" / "linear", folder)
+    data = (folder / TENSORS).read_bytes()
+    short = int.from_bytes(data[:8], "little")
+    data = struct.pack("<Q", size) + data[8 : 8 + short].ljust(size) + data[8 + short :]
+    (folder / TENSORS).write_bytes(data)
+    document = json.loads((folder / DOCUMENT).read_text()) | {"head_sha256": hashlib.sha256(data).hexdigest()}
+    del document["document_sha256"]
+    (folder / DOCUMENT).write_text(json.dumps(document | {"document_sha256": sha256_json(document)}))
+    monkeypatch.setattr("safetensors.numpy.load", lambda data: pytest.fail("the header was parsed"))
+    with pytest.raises(
+        IntegrityError, match=r"head\.safetensors is damaged: its header has 1,048,584 bytes, expected at"
+    ):
+        read_folder(folder)
+
+
 # The options of a sweep --------------------------------------------------------------------------------------
 
 
@@ -66,7 +88,9 @@ def test_a_header_that_the_parser_takes_a_minute_for_is_not_parsed(tmp_path, mon
 def test_options_that_toml_does_not_refuse_itself(text, why, tmp_path):
     place = tmp_path / "sweep.toml"
     place.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(UsageError, match=rf"sweep\.toml is not valid TOML: {why}.*; correct it, or name another file"):
+    with pytest.raises(
+        UsageError, match=rf"sweep\.toml is not valid TOML: {why}.*; correct it, or name another file"
+    ):
         _from_file(place, {"epochs": None}, context())
 
 
@@ -105,7 +129,9 @@ def header(name: str, *, kind: bytes = b"0", size: bytes = b"00000000000") -> by
 )
 def test_headers_of_a_package_that_make_no_sense(content, tmp_path):
     (tmp_path / "a.tgz").write_bytes(gzip.compress(content))
-    with pytest.raises((IntegrityError, MissingFileError), match=r"a\.tgz (is no whole tarball|holds no dist)"):
+    with pytest.raises(
+        (IntegrityError, MissingFileError), match=r"a\.tgz (is no whole tarball|holds no dist)"
+    ):
         web_runtime(tmp_path / "a.tgz")
 
 
@@ -128,11 +154,12 @@ def test_members_that_end_with_a_block_are_read_whole(size, tmp_path):
     assert (found.script, found.program) == (b"o" * size, PROGRAM[:1].encode() * size)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4", gzip.compress(b"x" * 2000)[:-9], gzip.compress(b"") + b"more"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\3\4", gzip.compress(b"x" * 2000)[:-9], gzip.compress(b"") + b"more"]
+)
 def test_what_is_no_tarball(content, tmp_path):
     (tmp_path / "a.tgz").write_bytes(content)
-    with pytest.raises((IntegrityError, MissingFileError), match=r"a\.tgz (is no whole tarball|holds no dist)"):
+    with pytest.raises(
+        (IntegrityError, MissingFileError), match=r"a\.tgz (is no whole tarball|holds no dist)"
+    ):
         web_runtime(tmp_path / "a.tgz")
-
-
-__all__ = ["DOCUMENT", "TENSORS", "hashlib", "json", "Path"]

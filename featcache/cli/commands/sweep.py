@@ -121,7 +121,10 @@ def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> d
         read = tomllib.loads(content.decode())
         found = {name.replace("-", "_"): value for name, value in read.items()}
         nul = next((name for name, value in found.items() if "\0" in str(value)), None)
-    except (ValueError, RecursionError) as error:  # ValueError: no TOML, no UTF-8, a number of thousands of digits
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: no TOML, no UTF-8, a number of thousands of digits
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise UsageError(f"{path} is not valid TOML: {why}; correct it, or name another file") from error
     if nul is not None:

@@ -146,13 +146,13 @@ def read_tags(values: Sequence[Any], where: Sequence[str], asked: Asked) -> Labe
     for value, place in zip(values, where, strict=True):
         if not isinstance(value, list | tuple):
             raise DataError(
-                f"{place}: {value!r} is no list, and others in this column are; expected lists of names"
+                f"{place}: {shown(str(value))} is no list, and others in this column are; expected lists of names"
             )
         numbers = asked.names is not None
         kinds = (str, int, float) if numbers else (str,)
         if wrong := [name for name in value if not isinstance(name, kinds) or isinstance(name, bool)]:
             raise DataError(
-                f"{place}: {wrong[0]!r} in a list is no name; expected lists of names, or a column for each answer"
+                f"{place}: {shown(str(wrong[0]))} in a list is no name; expected lists of names, or a column for each answer"
                 f"{'' if numbers else '; names=FILE names what numbers stand for'}"
             )
         rows.append([as_text(name, "label", place) for name in value])

@@ -30,10 +30,15 @@ def main() -> int:
     if options.replay:
         return _replay(names[0], Path(options.replay))
     found, seconds = 0, options.minutes * 60 / len(names)
-    print(f"{len(names)} readers, {seconds:.0f} s each, {options.engine}, seed {options.seed}\n{HEADER}", flush=True)
+    print(
+        f"{len(names)} readers, {seconds:.0f} s each, {options.engine}, seed {options.seed}\n{HEADER}",
+        flush=True,
+    )
     for name in names:
         clear(options.keep, name)
-        session = Session(name, options.engine, options.seed, seconds, options.inputs, options.keep.resolve()).run()
+        session = Session(
+            name, options.engine, options.seed, seconds, options.inputs, options.keep.resolve()
+        ).run()
         print(session.line(), flush=True)
         found += session.counts.findings + bool(session.failure)
     return int(found > 0)

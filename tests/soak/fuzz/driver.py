@@ -15,8 +15,6 @@ from .notes import Counts, Notes
 from .worker import Task
 
 ROOT = Path(__file__).parents[3]
-HANGS = 30.0
-"""Seconds after which an input that is still being read has hung; the machine may be busy with other things."""
 _PREPARES = 120.0
 _LOOK = 0.2
 
@@ -29,6 +27,10 @@ class Session:
     ----------
     reader, engine, seed, seconds, inputs, keep
         As of `.worker.Task`.
+    counts, crashes, failure
+        What came of it: processes that ended at an input, and why none could begin.
+    hangs
+        Seconds after which an input that is still being read has hung; the machine may be busy with other things.
     """
 
     reader: str
@@ -39,6 +41,7 @@ class Session:
     keep: Path
     counts: Counts = field(default_factory=Counts)
     crashes: int = 0
+    hangs: float = 30.0
     failure: str = ""
 
     def run(self) -> "Session":
@@ -70,7 +73,7 @@ class Session:
             paths = os.pathsep.join((str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")))
             with log.open("wb") as stream:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", f"{__package__}.worker", task.to_text()],
+                    [sys.executable, "-m", "tests.soak.fuzz.worker", task.to_text()],
                     cwd=ROOT,
                     env={**os.environ, "PYTHONPATH": paths},
                     stdin=subprocess.DEVNULL,
@@ -79,14 +82,12 @@ class Session:
                     start_new_session=True,
                 )
                 try:
-                    hung = _watch(child, notes, seconds)
+                    hung = _watch(child, notes, seconds, self.hangs)
                 finally:
                     _end(child)
             counts, began, data = notes.read()
             notes.close()
-            self.counts = Counts(
-                *(a + b for a, b in zip(astuple(self.counts), astuple(counts), strict=True))
-            )
+            self.counts = Counts(*(a + b for a, b in zip(astuple(self.counts), astuple(counts), strict=True)))
             code = child.returncode
             if began and (hung or code not in (0, -signal.SIGKILL)):
                 kind = "hang" if hung else f"crash ({code})"
@@ -110,13 +111,13 @@ class Session:
 HEADER = f"{'reader':<18} {'inputs':>9} {'used':>9} {'refused':>9} {'crashes':>7} {'kinds':>6}"
 
 
-def _watch(child: "subprocess.Popen[bytes]", notes: Notes, seconds: float) -> bool:
+def _watch(child: "subprocess.Popen[bytes]", notes: Notes, seconds: float, hangs: float) -> bool:
     """Wait for the end of a process; returns whether it hung at an input."""
     over = time.monotonic() + seconds + _PREPARES
     while child.poll() is None:
         time.sleep(_LOOK)
         _, began, _ = notes.read()
-        if began and time.monotonic() - began > HANGS:
+        if began and time.monotonic() - began > hangs:
             return True
         if time.monotonic() > over:
             return False

@@ -3,7 +3,6 @@
 import os
 import resource
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from featcache.errors import FeatcacheError
 
 from .reader import Subject
 
-LONGEST_MESSAGE = 20_000
+LONGEST_MESSAGE = 10_000
 """Characters of an error's message: what a file holds is shown shortened."""
 _MOST_OPEN = 20
 _EXECUTING = ("os.system", "os.exec", "os.posix_spawn", "pty.spawn", "pickle.find_class", "ctypes.dlopen")
@@ -67,8 +66,10 @@ class Watch:
             if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
                 self._require_inside(event, path)
         elif event in _CHANGING:
-            for path in arguments[: _CHANGING[event]]:
-                self._require_inside(event, path)
+            count = _CHANGING[event]
+            folders = arguments[-count:] if event != "os.truncate" else ()
+            for number, path in enumerate(arguments[:count]):
+                self._require_inside(event, path, folders[number] if folders else -1)
         elif event == "subprocess.Popen":
             command = [str(part) for part in arguments[1]]
             if command[0] != sys.executable or not any("featcache" in part for part in command[1:]):
@@ -78,10 +79,12 @@ class Watch:
         elif event == "socket.connect":
             self.seen.append(f"connected to {arguments[1]!r}")
 
-    def _require_inside(self, event: str, path: object) -> None:
+    def _require_inside(self, event: str, path: object, folder: object = -1) -> None:
+        """Note a path outside; one relative to an open folder's descriptor is where that folder is."""
         if isinstance(path, int) or path is None:
             return
-        place = os.path.abspath(os.fsdecode(path))  # type: ignore[arg-type]
+        above = os.readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder >= 0 else ""
+        place = os.path.abspath(os.path.join(above, os.fsdecode(path)))  # type: ignore[arg-type]
         if not place.startswith(self.inside):
             self.seen.append(f"{event} outside: {place}"[:200])
 
@@ -120,8 +123,8 @@ def judge(subject: Subject, data: bytes, watch: Watch) -> Verdict:
         except FeatcacheError as error:
             outcome, kind = "refused", _place(error)
             if not str(error) or len(str(error)) > LONGEST_MESSAGE:
-                outcome, kind = "finding", f"message of {len(str(error)):,} characters ({kind})"
-                story = str(error)[:2000]
+                outcome, kind = "finding", f"long message: {kind}" if str(error) else f"no message: {kind}"
+                story = f"{len(str(error)):,} characters: {str(error)[:2000]}"
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # whatever else it may be

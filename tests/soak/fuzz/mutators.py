@@ -9,11 +9,33 @@ from typing import Any
 
 from helpers.mutations import STRANGE, TWICE, text_of
 
-_EDGES = (0, 1, 2, 3, 7, 8, 15, 16, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1)
+_EDGES = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    15,
+    16,
+    127,
+    128,
+    255,
+    256,
+    2**15,
+    2**16 - 1,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**63 - 1,
+)
 _TEXTS = (b"\0", b"\xff", b"-1", b"1e999", b"\xff\xfe", b"%s", b"../", b"[" * 3000, b'"', b"\r", b"9" * 5000)
 
 
-def changed_bytes(data: bytes, chance: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
+def changed_bytes(
+    data: bytes, chance: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]
+) -> bytes:
     """Return a copy with one to eight places changed, mostly few."""
     content = bytearray(data)
     for _ in range(min(chance.randint(1, 8), chance.randint(1, 8))):

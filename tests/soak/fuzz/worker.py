@@ -67,6 +67,7 @@ def work(task: Task) -> None:
         "JAX_PLATFORMS": "cpu",
     }
     tempfile.tempdir = None
+    os.chdir(folder / "work")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     if task.engine == "atheris":
@@ -114,7 +115,7 @@ def _led_by_coverage(trial: "Any", task: Task) -> None:
         "max_total_time": max(int(task.seconds), 1),
         "seed": task.seed % 2**31 or 1,
         "max_len": trial.subject.longest,
-        "timeout": 0,
+        "timeout": 86_400,  # `.driver` ends what hangs
         "rss_limit_mb": 0,
         "runs": task.inputs or -1,
         "artifact_prefix": f"{task.folder}/",

@@ -23,6 +23,6 @@ NAMES = tuple(name for names in MODULES.values() for name in names)
 
 def reader_of(name: str) -> Reader | None:
     """Return a reader; ``None`` where what it reads with is not installed."""
-    module = next(module for module, names in MODULES.items() if name in names)
+    module = next((module for module, names in MODULES.items() if name in names), "faulty")
     found = import_module(f"{__name__}.{module}").READERS
     return next((reader for reader in found if reader.name == name), None)

@@ -17,9 +17,40 @@ from ..reader import Reader, Subject
 from .tables import walk
 
 _BLOCK = tarfile.BLOCKSIZE
-_FIELDS = ((0, 100), (100, 8), (108, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8), (265, 32), (329, 8), (345, 155))
+_FIELDS = (
+    (0, 100),
+    (100, 8),
+    (108, 8),
+    (124, 12),
+    (136, 12),
+    (156, 1),
+    (157, 100),
+    (257, 8),
+    (265, 32),
+    (329, 8),
+    (345, 155),
+)
 """Places of a header's fields: name, mode, owner, size, time, type, link, magic, user, device, prefix."""
-_VALUES = (b"", b"0", b"-1", b"77777777777", b"\x80" + bytes(10) + b"\x10", b"\xff" * 12, b"00000000010\0", b"../x.jpg", b"/x.jpg", b"x", b"L", b"g", b"S", b"K", b"5", b"1", b"\0", b"a.json")
+_VALUES = (
+    b"",
+    b"0",
+    b"-1",
+    b"77777777777",
+    b"\x80" + bytes(10) + b"\x10",
+    b"\xff" * 12,
+    b"00000000010\0",
+    b"../x.jpg",
+    b"/x.jpg",
+    b"x",
+    b"L",
+    b"g",
+    b"S",
+    b"K",
+    b"5",
+    b"1",
+    b"\0",
+    b"a.json",
+)
 
 
 def _shard(form: int, **members: bytes | str) -> bytes:
@@ -35,7 +66,12 @@ def _shard(form: int, **members: bytes | str) -> bytes:
 
 
 def _seeds() -> list[bytes]:
-    pets = {"a/0.jpg": b"first", "a/0.cls": "0", "a/1.jpg": b"second", "a/1.json": json.dumps({"label": 1, "split": "test"})}
+    pets = {
+        "a/0.jpg": b"first",
+        "a/0.cls": "0",
+        "a/1.jpg": b"second",
+        "a/1.json": json.dumps({"label": 1, "split": "test"}),
+    }
     long = {f"{'d' * 90}/{'e' * 90}/{n}.{kind}": str(n) for n in range(2) for kind in ("jpg", "cls")}
     named = {"ü 0.png": b"x", "ü 0.json": '{"label": "cat"}', "1.png": b"y", "1.json": '{"label": "dog"}'}
     forms = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
@@ -45,12 +81,18 @@ def _seeds() -> list[bytes]:
 def _changed_shard(data: bytes, chance: random.Random) -> bytes:
     """Change a field of a header, and make its checksum right again; or a member's content."""
     content = bytearray(data)
-    places = [at for at in range(0, len(content) - _BLOCK + 1, _BLOCK) if content[at + 257 : at + 262] == b"ustar"]
+    places = [
+        at for at in range(0, len(content) - _BLOCK + 1, _BLOCK) if content[at + 257 : at + 262] == b"ustar"
+    ]
     for _ in range(chance.randint(1, 3) if places else 0):
         at = chance.choice(places)
         if chance.random() < 0.3:  # the block behind it: a label, or what a pax or a long name's header says
             body = bytes(content[at + _BLOCK : at + 2 * _BLOCK])
-            text = changed_json(body.rstrip(b"\0"), chance) if b"{" in body else changed_bytes(body, chance, [], _VALUES)
+            text = (
+                changed_json(body.rstrip(b"\0"), chance)
+                if b"{" in body
+                else changed_bytes(body, chance, [], _VALUES)
+            )
             content[at + _BLOCK : at + 2 * _BLOCK] = text[:_BLOCK].ljust(_BLOCK, b"\0")
             continue
         start, size = chance.choice(_FIELDS)
@@ -79,7 +121,11 @@ def _tar(folder: Path) -> Subject:
 
 
 def _package() -> bytes:
-    members = {"package/package.json": "{}", "package/dist/ort.wasm.bundle.min.mjs": "// ONNX Runtime Web v1.30.0", f"package/dist/{PROGRAM}": b"\0asm"}
+    members = {
+        "package/package.json": "{}",
+        "package/dist/ort.wasm.bundle.min.mjs": "// ONNX Runtime Web v1.30.0",
+        f"package/dist/{PROGRAM}": b"\0asm",
+    }
     return _shard(tarfile.USTAR_FORMAT, **members)
 
 

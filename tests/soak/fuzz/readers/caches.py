@@ -28,7 +28,9 @@ def _contents(data: bytes) -> tuple[Any, dict[str, np.ndarray], dict[str, np.nda
         about = json.loads(data.split(b"\n", 3)[2])
         parts = {name: data[at : at + size] for name, (at, size) in about["datasets"].items()}
         identity = json.loads(parts["identity"])
-        template = foreign.columns(task="answers" if "rows/target" in parts else "classes", grouped="rows/group" in parts)
+        template = foreign.columns(
+            task="answers" if "rows/target" in parts else "classes", grouped="rows/group" in parts
+        )
         columns = {}
         for name, column in template.items():
             columns[name] = np.frombuffer(parts[f"rows/{name}"], column.dtype).reshape(-1, *column.shape[1:])
@@ -56,7 +58,9 @@ def _changed_cache(data: bytes, chance: random.Random) -> bytes:
         return cache_bytes(identity, columns, features)
     header = json.loads(cache_bytes(identity, columns, features).split(b"\n", 3)[2]) | {"sha256": ""}
     header = changed_document(header, chance)
-    return cache_bytes(identity, columns, features, header if isinstance(header, dict) else {"datasets": header})
+    return cache_bytes(
+        identity, columns, features, header if isinstance(header, dict) else {"datasets": header}
+    )
 
 
 def _change_column(columns: dict[str, np.ndarray], chance: random.Random) -> None:
@@ -71,12 +75,18 @@ def _change_column(columns: dict[str, np.ndarray], chance: random.Random) -> Non
     elif len(column):
         raw = bytearray(column.tobytes())
         at = chance.randrange(len(raw))
-        raw[at : at + 8] = chance.choice((chance.randbytes(1), b"\xff" * 8, bytes(8), b"\x7f"))[: len(raw) - at]
-        columns[name] = np.frombuffer(bytes(raw).ljust(column.nbytes, b"\0")[: column.nbytes], column.dtype).reshape(column.shape)
+        raw[at : at + 8] = chance.choice((chance.randbytes(1), b"\xff" * 8, bytes(8), b"\x7f"))[
+            : len(raw) - at
+        ]
+        columns[name] = np.frombuffer(
+            bytes(raw).ljust(column.nbytes, b"\0")[: column.nbytes], column.dtype
+        ).reshape(column.shape)
 
 
 def _seeds() -> list[bytes]:
-    return [cache_bytes(copy.deepcopy(about), table, values) for about, table, values in foreign.VALID.values()]
+    return [
+        cache_bytes(copy.deepcopy(about), table, values) for about, table, values in foreign.VALID.values()
+    ]
 
 
 def _cache(folder: Path) -> Subject:
@@ -120,11 +130,17 @@ def _unfinished(folder: Path) -> Subject:
         with writer:
             done = writer.done()
             if len(done) and not done[0] and writer.layers:
-                values = {name: np.zeros((1, *spec.shape), np.float32) for name, spec in writer.layers.items()}
+                values = {
+                    name: np.zeros((1, *spec.shape), np.float32) for name, spec in writer.layers.items()
+                }
                 writer.write([0], values)
                 writer.sync()
 
     return Subject([(_ARCHIVE / "stopped.partial.h5").read_bytes()], use, longest=1 << 18)
 
 
-READERS = (Reader("cache", _cache), Reader("cache-earlier", _earlier), Reader("cache-unfinished", _unfinished))
+READERS = (
+    Reader("cache", _cache),
+    Reader("cache-earlier", _earlier),
+    Reader("cache-unfinished", _unfinished),
+)

@@ -8,12 +8,12 @@ import shutil
 import struct
 from pathlib import Path
 
-import featcache
 import numpy as np
 from faults import test_foreign_classifiers as foreign
 from helpers.fake_network import FakeNetwork
 from helpers.photo_folders import photo_folder
 
+import featcache
 from featcache import train_head
 from featcache.backbones import load_from_classifier
 from featcache.core.classifier_folder import DOCUMENT, TENSORS

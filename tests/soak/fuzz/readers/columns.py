@@ -57,7 +57,11 @@ def _arrow(table: Any) -> bytes:
 
 def _hugging_face(suffix: str, folder: Path) -> Subject:
     table = _images()
-    seeds = [_arrow(table)] if suffix == "arrow" else [_parquet(table), _parquet(table, compression="gzip", use_dictionary=False)]
+    seeds = (
+        [_arrow(table)]
+        if suffix == "arrow"
+        else [_parquet(table), _parquet(table, compression="gzip", use_dictionary=False)]
+    )
     place = folder / f"train.{suffix}"
 
     def use(data: bytes) -> None:

@@ -67,7 +67,9 @@ def _sweep(folder: Path) -> Subject:
 
 def _run(folder: Path) -> Subject:
     place = folder / "tuned.run"
-    shutil.copytree(_ARCHIVE / "classifiers" / "tuned.run", place, ignore=shutil.ignore_patterns("checkpoints"))
+    shutil.copytree(
+        _ARCHIVE / "classifiers" / "tuned.run", place, ignore=shutil.ignore_patterns("checkpoints")
+    )
     seed = packed((place / "run.json").read_bytes(), (place / "history.jsonl").read_bytes())
     identity = json.loads((place / "run.json").read_text())["identity"]
     identity = {**identity, "settings": renamed(identity["settings"])}
@@ -130,7 +132,13 @@ def _owner(folder: Path) -> Subject:
 
 
 def _lock_file(folder: Path) -> Subject:
-    entry = {"url": "https://here/a.h5", "sha256": "ab" * 32, "size": 5, "date": "2026-03-01", "verified": "md5"}
+    entry = {
+        "url": "https://here/a.h5",
+        "sha256": "ab" * 32,
+        "size": 5,
+        "date": "2026-03-01",
+        "verified": "md5",
+    }
     lock_file().parent.mkdir(parents=True, exist_ok=True)
 
     def use(data: bytes) -> None:
@@ -174,10 +182,28 @@ def _hashes(folder: Path) -> Subject:
 
 def _audit(folder: Path) -> Subject:
     place = folder / "audit.json"
-    suspect = {"row": 0, "id": "cat/0.png", "label": "cat", "split": "train", "score": 0.5, "why": "it is near dogs"}
+    suspect = {
+        "row": 0,
+        "id": "cat/0.png",
+        "label": "cat",
+        "split": "train",
+        "score": 0.5,
+        "why": "it is near dogs",
+    }
     suspect |= {"certain": True, "suggested": "dog", "resembles": [], "leave_out": [0]}
-    found = {"kind": "wrong-labels", "title": "Labels", "finding": "1 of 9", "meaning": "look at them", "figures": {}}
-    value = {"cache": "a.h5", "lists": [found | {"entries": [suspect]}], "rows": 9, "skipped": {"copies": "no photos"}}
+    found = {
+        "kind": "wrong-labels",
+        "title": "Labels",
+        "finding": "1 of 9",
+        "meaning": "look at them",
+        "figures": {},
+    }
+    value = {
+        "cache": "a.h5",
+        "lists": [found | {"entries": [suspect]}],
+        "rows": 9,
+        "skipped": {"copies": "no photos"},
+    }
 
     def use(data: bytes) -> None:
         place.write_bytes(data)
@@ -197,7 +223,9 @@ def _settings(folder: Path) -> Subject:
         _from_file(place, options, context)
 
     seed = b'head = ["linear", "mlp"]\nlearning-rate = [0.1, 1e-2]\nepochs = 30\n# about\nseeds = """3"""\n'
-    return Subject([seed], use, words=(b"[[a]]", b"a.b.c = 1", b"1979-05-27T07:32:00Z", b"{a = 1}", b"[" * 2000, b"'''"))
+    return Subject(
+        [seed], use, words=(b"[[a]]", b"a.b.c = 1", b"1979-05-27T07:32:00Z", b"{a = 1}", b"[" * 2000, b"'''")
+    )
 
 
 def _description(folder: Path) -> Subject:
@@ -211,7 +239,11 @@ def _description(folder: Path) -> Subject:
         require_output(folder / "model.onnx")
 
     value = {"format": FORMAT, "format_version": 1, "model": "model.onnx", "classes": ["cat", "dog"]}
-    return Subject([packed(json.dumps(value).encode(), b"cat\ndog\n")], use, each_of(changed_json, lambda d, c: changed_bytes(d, c, [], [])))
+    return Subject(
+        [packed(json.dumps(value).encode(), b"cat\ndog\n")],
+        use,
+        each_of(changed_json, lambda d, c: changed_bytes(d, c, [], [])),
+    )
 
 
 READERS = (

@@ -15,8 +15,28 @@ from featcache.images import decoding
 from ..reader import Reader, Subject
 
 _WORDS = {
-    "jpeg": (b"\xff\xd8\xff", b"\xff\xda", b"\xff\xc0", b"\xff\xc2", b"\xff\xe1\x00\x20Exif\0\0II*\0", b"\xff\xd9"),
-    "png": (b"IHDR", b"IDAT", b"IEND", b"tEXt", b"iCCP", b"eXIf", b"acTL", b"fdAT", b"tRNS", b"PLTE", b"zTXt", b"iTXt"),
+    "jpeg": (
+        b"\xff\xd8\xff",
+        b"\xff\xda",
+        b"\xff\xc0",
+        b"\xff\xc2",
+        b"\xff\xe1\x00\x20Exif\0\0II*\0",
+        b"\xff\xd9",
+    ),
+    "png": (
+        b"IHDR",
+        b"IDAT",
+        b"IEND",
+        b"tEXt",
+        b"iCCP",
+        b"eXIf",
+        b"acTL",
+        b"fdAT",
+        b"tRNS",
+        b"PLTE",
+        b"zTXt",
+        b"iTXt",
+    ),
     "gif": (b"\x21\xf9\x04", b"\x2c", b"\x3b", b"\x21\xff\x0bNETSCAPE2.0"),
     "webp": (b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"EXIF", b"ICCP", b"ALPH"),
     "avif": (b"ftyp", b"meta", b"iloc", b"iinf", b"iprp", b"ipco", b"ispe", b"mdat", b"irot", b"imir"),
@@ -55,7 +75,12 @@ def _pngs() -> list[bytes]:
     frames = [Image.new("RGB", (9, 7), (60 * n, 0, 0)) for n in range(3)]
     several = io.BytesIO()
     frames[0].save(several, "PNG", save_all=True, append_images=frames[1:])
-    return [*found, grey.getvalue(), several.getvalue(), _encoded("RGB", "PNG", exif=_exif(3), icc_profile=b"x" * 99)]
+    return [
+        *found,
+        grey.getvalue(),
+        several.getvalue(),
+        _encoded("RGB", "PNG", exif=_exif(3), icc_profile=b"x" * 99),
+    ]
 
 
 def _frames(kind: str) -> bytes:
@@ -66,8 +91,17 @@ def _frames(kind: str) -> bytes:
 
 
 def _tiffs() -> list[bytes]:
-    kinds = (("RGB", None), ("L", "tiff_lzw"), ("CMYK", "tiff_adobe_deflate"), ("RGBA", "packbits"), ("1", "group4"), ("RGB", "jpeg"))
-    return [_encoded(mode, "TIFF", **({"compression": packing} if packing else {})) for mode, packing in kinds]
+    kinds = (
+        ("RGB", None),
+        ("L", "tiff_lzw"),
+        ("CMYK", "tiff_adobe_deflate"),
+        ("RGBA", "packbits"),
+        ("1", "group4"),
+        ("RGB", "jpeg"),
+    )
+    return [
+        _encoded(mode, "TIFF", **({"compression": packing} if packing else {})) for mode, packing in kinds
+    ]
 
 
 _SEEDS: dict[str, Callable[[], list[bytes]]] = {
@@ -81,7 +115,12 @@ _SEEDS: dict[str, Callable[[], list[bytes]]] = {
     ],
     "bmp": lambda: [_encoded(mode, "BMP") for mode in ("RGB", "L", "1", "P", "RGBA")],
     "tiff": _tiffs,
-    "ppm": lambda: [_encoded("RGB", "PPM"), _encoded("L", "PPM"), _encoded("1", "PPM"), b"P3\n2 1 255\n1 2 3 4 5 6\n"],
+    "ppm": lambda: [
+        _encoded("RGB", "PPM"),
+        _encoded("L", "PPM"),
+        _encoded("1", "PPM"),
+        b"P3\n2 1 255\n1 2 3 4 5 6\n",
+    ],
     "avif": lambda: [_encoded("RGB", "AVIF"), _encoded("RGBA", "AVIF", exif=_exif(5))],
     "heic": lambda: [_encoded("RGB", "HEIF"), _encoded("RGBA", "HEIF")],
     "jxl": lambda: [_encoded("RGB", "JXL"), _encoded("RGBA", "JXL", lossless=True)],

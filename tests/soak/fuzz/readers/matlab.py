@@ -49,7 +49,11 @@ def _changed_mat(data: bytes, chance: random.Random) -> bytes:
     return head + b"".join(struct.pack("<II", kind, len(body)) + body for kind, body in parts) + rest
 
 
-_WORDS = tuple(struct.pack("<II", kind, size) for kind in (1, 2, 5, 6, 9, 14, 15, 16, 17) for size in (0, 8, 2**31, 2**32 - 1))
+_WORDS = tuple(
+    struct.pack("<II", kind, size)
+    for kind in (1, 2, 5, 6, 9, 14, 15, 16, 17)
+    for size in (0, 8, 2**31, 2**32 - 1)
+)
 
 
 def _mat(folder: Path) -> Subject:

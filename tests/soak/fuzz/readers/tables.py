@@ -19,7 +19,14 @@ from ..reader import Mutator, Reader, Subject
 
 _TREE = {f"{part}/{name}": 2 for part in ("train", "test") for name in ("cat", "dog")}
 _PATHS = [f"{place}/{number}.png" for place in _TREE for number in range(2)]
-_OPTIONS = ("", "?task=multilabel", "?label=label&path=path", "?split=split", "?label=score&task=regression", "?group=owner")
+_OPTIONS = (
+    "",
+    "?task=multilabel",
+    "?label=label&path=path",
+    "?split=split",
+    "?label=score&task=regression",
+    "?group=owner",
+)
 _HEAD = ("path", "label", "split", "score", "owner")
 
 
@@ -38,7 +45,10 @@ def walk(data: Dataset) -> None:
 
 def _rows(separator: str, end: str = "\n", head: bool = True) -> bytes:
     rows = [_HEAD] if head else []
-    rows += [(path, path.split("/")[1], path.split("/")[0], f"{n}.5", f"o{n // 2}") for n, path in enumerate(_PATHS)]
+    rows += [
+        (path, path.split("/")[1], path.split("/")[0], f"{n}.5", f"o{n // 2}")
+        for n, path in enumerate(_PATHS)
+    ]
     return (end.join(separator.join(row) for row in rows) + end).encode()
 
 
@@ -62,7 +72,13 @@ _TABLES: dict[str, tuple[list[bytes], Mutator | None]] = {
         None,
     ),
     "tsv": ([_rows("\t")], None),
-    "jsonl": ([_objects(), b'{"path": "train/cat/0.png", "label": ["a", "b"]}\n{"path": "train/dog/0.png", "label": ["b"]}'], changed_lines),
+    "jsonl": (
+        [
+            _objects(),
+            b'{"path": "train/cat/0.png", "label": ["a", "b"]}\n{"path": "train/dog/0.png", "label": ["b"]}',
+        ],
+        changed_lines,
+    ),
 }
 
 
@@ -83,7 +99,12 @@ def _table(kind: str, folder: Path) -> Subject:
         if failed:
             raise failed
 
-    return Subject(seeds, use, mutate, words=(b"train/cat/0.png", b"path", b"label", b"split", b"['a']", b"\xef\xbb\xbf", b"|"))
+    return Subject(
+        seeds,
+        use,
+        mutate,
+        words=(b"train/cat/0.png", b"path", b"label", b"split", b"['a']", b"\xef\xbb\xbf", b"|"),
+    )
 
 
 def _beside(folder: Path) -> Subject:
@@ -106,7 +127,11 @@ _LISTS = {
     "train.txt": (b"cat/0.png 0\ndog/0.png 1\n", "test.txt", b"cat/1.png 0\ndog/1.png 1\n"),
     "meta/train.txt": (b"cat/0\ndog/0\n", "meta/test.txt", b"cat/1\ndog/1\n"),
     "images.txt": (b"1 cat/0.png\n2 dog/0.png\n3 cat/1.png\n", "image_class_labels.txt", b"1 1\n2 2\n3 1\n"),
-    "annotations/trainval.txt": (b"cat_0 1 1 1\ndog_0 2 1 2\n", "annotations/test.txt", b"cat_1 1 1 1\ndog_1 2 1 2\n"),
+    "annotations/trainval.txt": (
+        b"cat_0 1 1 1\ndog_0 2 1 2\n",
+        "annotations/test.txt",
+        b"cat_1 1 1 1\ndog_1 2 1 2\n",
+    ),
 }
 
 
@@ -161,7 +186,10 @@ def _coco(folder: Path) -> Subject:
     place = folder / "instances.json"
     document = {
         "images": [{"id": 100 + n, "file_name": f"all/{n}.png", "height": 4, "width": 4} for n in range(3)],
-        "annotations": [{"id": n, "image_id": 100 + n, "category_id": 17 + n % 2, "bbox": [0.5, 1, 2, 3]} for n in range(3)],
+        "annotations": [
+            {"id": n, "image_id": 100 + n, "category_id": 17 + n % 2, "bbox": [0.5, 1, 2, 3]}
+            for n in range(3)
+        ],
         "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}],
     }
 
@@ -169,7 +197,9 @@ def _coco(folder: Path) -> Subject:
         place.write_bytes(data)
         walk(open_dataset(f"coco:{place}?root=images"))
 
-    return Subject([json.dumps(document).encode()], use, changed_json, words=(b'"image_id"', b"100", b"[]", b"{}"))
+    return Subject(
+        [json.dumps(document).encode()], use, changed_json, words=(b'"image_id"', b"100", b"[]", b"{}")
+    )
 
 
 def _exclude(folder: Path) -> Subject:
@@ -179,7 +209,11 @@ def _exclude(folder: Path) -> Subject:
         place.write_bytes(data)
         assert set(read_exclude(place, ids, origin="a.h5")) <= set(ids)
 
-    seeds = [b"# about\nid,reason\ncat/0.png,copy\n", b"cat/0.png\ndog/\xc3\xbc.png\n", b'"a,b.png"\n"q""q.png"\n']
+    seeds = [
+        b"# about\nid,reason\ncat/0.png,copy\n",
+        b"cat/0.png\ndog/\xc3\xbc.png\n",
+        b'"a,b.png"\n"q""q.png"\n',
+    ]
     return Subject(seeds, use, words=(b"cat/0.png", b"id,reason", b"dog/\\xfc.png"))
 
 
@@ -192,7 +226,11 @@ def _labels(folder: Path) -> Subject:
         add_to_table(place, [AskedPhoto(path=str(folder / "new.png"), guess="cat", why="unsure")])
         assert str(folder / "new.png") not in labelled_in(place)
 
-    return Subject([b"path,label,guess,why\na.png,cat,dog,unsure\nb.png,,,\n"], use, words=(b"path", b"label", b"new.png"))
+    return Subject(
+        [b"path,label,guess,why\na.png,cat,dog,unsure\nb.png,,,\n"],
+        use,
+        words=(b"path", b"label", b"new.png"),
+    )
 
 
 def _classes(folder: Path) -> Subject:

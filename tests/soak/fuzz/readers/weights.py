@@ -22,7 +22,37 @@ from featcache.errors import WeightsError
 from ..mutators import changed_json
 from ..reader import Mutator, Reader, Subject
 
-_OPCODES = (b"(", b".", b"0", b"}", b"]", b")", b"q\x00", b"h\x00", b"t", b"R", b"b", b"Q", b"s", b"u", b"e", b"a", b"\x85", b"\x86", b"\x87", b"\x88", b"N", b"cos\nsystem\n", b"X\x05\x00\x00\x00a.b.c", b"K\x01", b"M\xff\xff", b"J\xff\xff\xff\xff", b"\x8a\x09" + b"\xff" * 9, b"\x94", b"\x95" + b"\xff" * 8)
+_OPCODES = (
+    b"(",
+    b".",
+    b"0",
+    b"}",
+    b"]",
+    b")",
+    b"q\x00",
+    b"h\x00",
+    b"t",
+    b"R",
+    b"b",
+    b"Q",
+    b"s",
+    b"u",
+    b"e",
+    b"a",
+    b"\x85",
+    b"\x86",
+    b"\x87",
+    b"\x88",
+    b"N",
+    b"cos\nsystem\n",
+    b"X\x05\x00\x00\x00a.b.c",
+    b"K\x01",
+    b"M\xff\xff",
+    b"J\xff\xff\xff\xff",
+    b"\x8a\x09" + b"\xff" * 9,
+    b"\x94",
+    b"\x95" + b"\xff" * 8,
+)
 
 
 def _safetensors(data: bytes, chance: random.Random) -> bytes:
@@ -62,7 +92,9 @@ def _bytes(kind: str, folder: Path) -> Subject:
             assert array.base is None or array.flags.aligned
             array.sum(dtype=None if array.dtype.kind != "V" else np.float32)
 
-    return Subject(_examples()[kind], use, _MUTATORS.get(kind), words=() if kind == "safetensors" else _OPCODES)
+    return Subject(
+        _examples()[kind], use, _MUTATORS.get(kind), words=() if kind == "safetensors" else _OPCODES
+    )
 
 
 def _hdf5(kind: str, folder: Path) -> Subject:
@@ -77,7 +109,17 @@ def _hdf5(kind: str, folder: Path) -> Subject:
         place.write_bytes(data)
         read_tensors(place)
 
-    words = (b"TREE", b"HEAP", b"SNOD", b"OHDR", b"OCHK", b"FRHP", b"GCOL", b"\x89HDF\r\n\x1a\n", b"layer_names")
+    words = (
+        b"TREE",
+        b"HEAP",
+        b"SNOD",
+        b"OHDR",
+        b"OCHK",
+        b"FRHP",
+        b"GCOL",
+        b"\x89HDF\r\n\x1a\n",
+        b"layer_names",
+    )
     return Subject(seeds, use, _changed_hdf5, words=words, seconds=10.0)
 
 
@@ -90,7 +132,9 @@ def _changed_hdf5(data: bytes, chance: random.Random) -> bytes:
         if chance.random() < 0.5:
             content[at] = chance.choice((0, 1, 2, 127, 255, content[at] ^ (1 << chance.randrange(8))))
         else:
-            content[at : at + 8] = struct.pack("<Q", chance.choice((0, 1, 2**31, 2**63, 2**64 - 1, len(data), chance.randrange(len(data)))))
+            content[at : at + 8] = struct.pack(
+                "<Q", chance.choice((0, 1, 2**31, 2**63, 2**64 - 1, len(data), chance.randrange(len(data))))
+            )
     return bytes(content)
 
 
