@@ -135,15 +135,18 @@ def _of_tarball(path: Path) -> WebRuntime:
 
 def _members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    with path.open("rb") as stream, gzip.GzipFile(fileobj=stream) as unpacked:
-        with tarfile.open(fileobj=_Unpacked(unpacked), mode="r:") as archive:  # type: ignore[arg-type]
-            for number, member in enumerate(archive):
-                name = wanted.get(member.name)
-                if name and member.isfile() and member.size <= _MOST_BYTES:
-                    content = archive.extractfile(member)
-                    found[name] = content.read() if content else b""
-                if len(found) == len(wanted) or number > _MOST_MEMBERS:
-                    break
+    with (
+        path.open("rb") as stream,
+        gzip.GzipFile(fileobj=stream) as unpacked,
+        tarfile.open(fileobj=_Unpacked(unpacked), mode="r:") as archive,  # type: ignore[arg-type]
+    ):
+        for number, member in enumerate(archive):
+            name = wanted.get(member.name)
+            if name and member.isfile() and member.size <= _MOST_BYTES:
+                content = archive.extractfile(member)
+                found[name] = content.read() if content else b""
+            if len(found) == len(wanted) or number > _MOST_MEMBERS:
+                break
     return found
 
 

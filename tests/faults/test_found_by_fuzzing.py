@@ -4,23 +4,35 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
+import socket
 import struct
 import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.photo_folders import save_photo
+from helpers.weights_server import kept_files, use_own_home
 from safetensors.numpy import save
 
+from featcache import open_dataset
+from featcache.backbones.family import Download
 from featcache.backbones.finetuned import read_metadata
+from featcache.backbones.registry import resolve
+from featcache.backbones.weights import download
 from featcache.backbones.weights.readers import MAX_HEADER, read_tensors
 from featcache.cli.commands.sweep import _from_file
 from featcache.core.classifier_folder import DOCUMENT, TENSORS, read_folder
 from featcache.core.identity import sha256_json
-from featcache.errors import IntegrityError, MissingFileError, UsageError, WeightsError
+from featcache.errors import DataError, IntegrityError, MissingFileError, UsageError, WeightsError
 from featcache.exporting.web_runtime import PROGRAM, web_runtime
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "archives" / "before_packages"
@@ -71,6 +83,96 @@ def test_a_head_whose_header_the_parser_takes_a_minute_for_is_not_parsed(tmp_pat
         IntegrityError, match=r"head\.safetensors is damaged: its header has 1,048,584 bytes, expected at"
     ):
         read_folder(folder)
+
+
+# Answers of servers ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """A server that gives bytes as they are; `http.server` writes no header that makes no sense."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/w.pth"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", "ValueError: invalid literal for int"),
+        (b"HTTP/1.1 302 Found\r\nLocation: \xf2x\r\n\r\n", "UnicodeDecodeError: 'utf-8' codec can't decode"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n", "Invalid IPv6 URL|InvalidURL"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n", "Content-Length|content-length|int"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"z" * 9000 + b"\r\n",
+            "ChunkedEncodingError: .{300}…",
+        ),
+    ],
+)
+def test_answers_whose_headers_make_no_sense(answer, why, tmp_path, monkeypatch):
+    use_own_home(tmp_path / "home", monkeypatch)
+    with answering(answer) as url:
+        wanted = replace(resolve("mobilenet_v2"), file=Download(url, "ab" * 32))
+        told = rf"cannot download the weights of \S+ from {re.escape(url)}: .*({why}).*\. To get them otherwise: "
+        with pytest.raises(WeightsError, match=told) as caught:
+            download.obtain(wanted, read_tensors)
+    assert len(str(caught.value)) < 2000
+    assert kept_files() == []
+
+
+# Tables and lists --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        (
+            "a.jsonl",
+            {"path": "0.png", "label": ["x" * 50_000, 1.5]},
+            r"column label: 1\.5 in a list is no name",
+        ),
+        (
+            "a.jsonl",
+            {"path": "0.png", "label": [[1] * 50_000]},
+            r"column label: \[1, 1, .{60,90}… in a list is no",
+        ),
+        (
+            "a.csv",
+            "path,label,split\n0.png,cat," + "s" * 9000,
+            r"column split: 's{80}…' is no split; known: train, ",
+        ),
+        (
+            "a.csv",
+            ",".join("c" * 9000 + str(n) for n in range(9)),
+            r"no column 'path' for the path; known: c{80}…, ",
+        ),
+    ],
+)
+def test_long_values_are_shown_by_their_beginning(name, content, text, tmp_path):
+    """Terminals and logs were given all of it, hundreds of thousands of characters."""
+    save_photo(tmp_path / "0.png")
+    (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(DataError, match=text) as caught:
+        open_dataset(f"csv:{tmp_path / name}")
+    assert len(str(caught.value)) < 3000
+
+
+def test_long_paths_in_a_list_are_shown_by_their_beginning(tmp_path):
+    (tmp_path / "list.txt").write_text("x" * 50_000 + ".png\n")
+    with pytest.raises(
+        MissingFileError, match=r"list\.txt, line 1 names 'x{80}…', looked for as /.{70,79}…; "
+    ) as caught:
+        open_dataset(f"lists:{tmp_path / 'list.txt'}", unlabelled=True)
+    assert len(str(caught.value)) < 3000
 
 
 # The options of a sweep --------------------------------------------------------------------------------------

@@ -172,7 +172,8 @@ def order_classes(labels: Iterable[str], *, where: object) -> list[str]:
         other = spelled.setdefault(int(name), name)
         if other != name:
             raise DataError(
-                f"{where}: labels {shown(other)} and {shown(name)} stand for the same number; write one of them everywhere"
+                f"{where}: labels {shown(other)} and {shown(name)} stand for the same number; write one of them "
+                "everywhere"
             )
     return [spelled[value] for value in sorted(spelled)]
 
@@ -259,7 +260,8 @@ def _tell_what_is_missing(
     if none:
         raise MissingFileError(
             f"{spec}: not one of {len(entries)} images exists; {_short(first.place, spec)} names {shown(first.id)}, "
-            f"looked for as {shortened(first.path)}{space_at_end(first.path)}; {near.text if near and near.mends else lookup}"
+            f"looked for as {shortened(first.path)}{space_at_end(shortened(first.path))}; "
+            f"{near.text if near and near.mends else lookup}"
             + ("" if near is None or near.mends else f"; {near.text}")
         )
     if near is not None:

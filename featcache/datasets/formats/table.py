@@ -367,7 +367,7 @@ def _entry(
 def _split(name: str, where: str) -> str:
     if name.casefold() not in SPLITS:
         raise DataError(
-            f"{where}: {shown(name)} is no split; {did_you_mean(name, SPLITS)}; where this column means something else, "
-            "leave it out with ?split="
+            f"{where}: {shown(name)} is no split; {did_you_mean(name, SPLITS)}; where this column means something "
+            "else, leave it out with ?split="
         )
     return SPLITS[name.casefold()]

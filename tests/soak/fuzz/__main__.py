@@ -1,6 +1,6 @@
 """Fuzz readers of foreign bytes: ``python -m tests.soak.fuzz [NAME …] --minutes M``, from the root of the repository.
 
-Every input must be used or refused with a `FeatcacheError`, within seconds and within a multiple of its own memory, with
+Every input must be used or refused with a `FeatcacheError`, within seconds and a multiple of its own memory, with
 nothing executed and nothing written elsewhere. ``--replay FILE`` tries one input again, ``--list`` names the readers.
 """
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
@@ -126,10 +127,8 @@ def _watch(child: "subprocess.Popen[bytes]", notes: Notes, seconds: float, hangs
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
     """End the process and what it started: they are a group of their own."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     child.wait()
 
 

@@ -1,7 +1,9 @@
-"""Judge what a reader does with an input: what it raises, how long it takes, how much, and what it touches meanwhile."""
+"""Judge what a reader does with an input: what it raises, takes of time and memory, and touches meanwhile."""
 
+import errno
 import os
 import resource
+import socket
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from .reader import Subject
 
 LONGEST_MESSAGE = 10_000
 """Characters of an error's message: what a file holds is shown shortened."""
+PORTS: set[int] = set()
+"""Ports of this machine where a server of ours listens; nothing else is connected to."""
 _MOST_OPEN = 20
 _EXECUTING = ("os.system", "os.exec", "os.posix_spawn", "pty.spawn", "pickle.find_class", "ctypes.dlopen")
 _CHANGING = {
@@ -76,8 +80,10 @@ class Watch:
                 self.seen.append(f"started {command[:4]}")
         elif event in _EXECUTING and arguments and not _is_our_own(event, arguments):
             self.seen.append(f"{event} {arguments[:2]!r}"[:200])
-        elif event == "socket.connect":
-            self.seen.append(f"connected to {arguments[1]!r}")
+        elif event == "socket.connect" and not _is_here(arguments[1]):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "no network")
+        elif event == "socket.getaddrinfo" and arguments[0] != "127.0.0.1":
+            raise socket.gaierror(socket.EAI_NONAME, "no network")
 
     def _require_inside(self, event: str, path: object, folder: object = -1) -> None:
         """Note a path outside; one relative to an open folder's descriptor is where that folder is."""
@@ -87,6 +93,10 @@ class Watch:
         place = os.path.abspath(os.path.join(above, os.fsdecode(path)))  # type: ignore[arg-type]
         if not place.startswith(self.inside):
             self.seen.append(f"{event} outside: {place}"[:200])
+
+
+def _is_here(address: object) -> bool:
+    return isinstance(address, tuple) and address[0] == "127.0.0.1" and address[1] in PORTS
 
 
 def _is_our_own(event: str, arguments: tuple[Any, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""What a reader of foreign bytes is to the fuzzer: where it begins, how its files are changed, what is done with one."""
+"""What a reader of foreign bytes is to the fuzzer: its valid files, how they are changed, what is done with one."""
 
 import random
 from collections.abc import Callable, Sequence

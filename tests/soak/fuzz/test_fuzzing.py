@@ -9,7 +9,7 @@ import pytest
 
 from .driver import Session
 from .findings import Findings
-from .notes import Notes
+from .notes import Counts, Notes
 from .readers import NAMES
 from .readers.faulty import FAULTS
 from .trial import Trial
@@ -27,21 +27,39 @@ KINDS = {
 }
 
 
+ENDS = ("aborts", "hangs")
+"""Faults that a process does not survive."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in ENDS])
 def test_faults_are_found(fault, tmp_path):
-    """In a process that may crash, at random: what atheris would do is left to atheris."""
-    session = Session(fault, "random", seed=1, seconds=60.0, inputs=12, keep=tmp_path, hangs=2.0)
-    session.run()
+    trial = Trial.of(fault, tmp_path, Notes(tmp_path / "notes"), Findings(tmp_path / "findings"))
+    assert trial.run(b"valid").outcome == "used"
+    assert trial.run(b"odd").outcome == "refused"
+    trial.run(b"wrong!")
+    trial.run(b"four")
     kinds = Findings(tmp_path / "findings" / fault).kinds()
-    assert session.failure == ""
-    assert session.counts.tried >= 12
-    assert session.counts.refused >= 1
+    counts = trial.notes.counts
+    trial.notes.close()
     if fault == "no-fault":
-        assert kinds == []
+        assert (kinds, counts.used) == ([], 3)
         return
     (kind,) = kinds
     assert kind.startswith(KINDS[fault])
+    (found,) = (tmp_path / "findings" / fault).glob("*.bin")
+    assert found.read_bytes() == b"four"  # the shortest
+    assert counts == Counts(tried=4, used=1, refused=1, findings=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ENDS)
+def test_what_ends_a_process_is_kept_and_another_process_goes_on(fault, tmp_path):
+    session = Session(fault, "random", seed=1, seconds=60.0, inputs=4, keep=tmp_path, hangs=1.0).run()
+    assert session.failure == ""
+    assert session.counts.tried >= 4
+    assert session.crashes >= 1
+    assert Findings(tmp_path / "findings" / fault).kinds() == [KINDS[fault]]
     (found,) = (tmp_path / "findings" / fault).glob("*.bin")
     assert len(found.read_bytes()) % 2 == 0
 
@@ -54,6 +72,7 @@ def test_first_inputs_of_every_reader(name, tmp_path, monkeypatch):
     if (reader := reader_of(name)) is None:
         pytest.skip(f"what reads {name} is not installed")
     monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FEATCACHE_OFFLINE", "1")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     _as_in_a_process_of_its_own(monkeypatch)
@@ -61,9 +80,9 @@ def test_first_inputs_of_every_reader(name, tmp_path, monkeypatch):
         warnings.simplefilter("ignore")
         trial = Trial.of(name, tmp_path, Notes(tmp_path / "notes"), Findings(tmp_path / "findings"))
         chance = random.Random(1)
-        for seed in trial.subject.seeds[: 1 if reader.slow else 3]:
+        for seed in trial.subject.seeds[:1]:
             assert (verdict := trial.run(seed)).outcome == "used", f"{verdict.kind}: {verdict.detail}"
-        for _ in range(2 if reader.slow else 20):
+        for _ in range(1 if reader.slow else 10):
             verdict = trial.run(trial.changed(chance.choice(trial.subject.seeds), chance))
             assert verdict.outcome in ("used", "refused"), f"{verdict.kind}: {verdict.detail}"
     trial.notes.close()

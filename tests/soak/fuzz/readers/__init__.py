@@ -16,6 +16,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "documents": (
         *("sweep", "run", "checkpoint", "owner", "lock-file", "hashes", "audit", "settings", "description"),
     ),
+    "network": ("http",),
     "columns": ("parquet", "hf-parquet", "hf-arrow", "array-record", "tfds"),
 }
 NAMES = tuple(name for names in MODULES.values() for name in names)

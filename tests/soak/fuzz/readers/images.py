@@ -150,7 +150,8 @@ def _prepare(kind: str, folder: Path) -> Subject:
             try:
                 work()
             except ImageError as error:
-                assert error.reason in decoding.QUARANTINE_REASONS
+                if error.reason not in decoding.QUARANTINE_REASONS:
+                    raise LookupError(f"no such reason: {error.reason}") from error
                 raise
 
     # 100 bytes a pixel: what the hungriest decoder (JPEG XL, 24) and the copies beside it take of _MOST_PIXELS.

@@ -1,4 +1,4 @@
-"""Weights files: torch's two formats, safetensors, and Keras' HDF5; what HDF5 itself reads is read in a child process."""
+"""Weights files: torch's two formats, safetensors, and Keras' HDF5, which a child process reads."""
 
 import json
 import random
