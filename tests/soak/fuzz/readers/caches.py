@@ -11,7 +11,7 @@ import numpy as np
 from faults import test_foreign_caches as foreign
 from helpers.foreign_caches import cache_bytes
 
-from featcache.cache import CacheWriter, FeatureCache, repair
+from featcache.cache import CacheWriter, FeatureCache, list_caches, repair
 from featcache.cache.layout import partial_path
 from featcache.errors import FeatcacheError, IntegrityError
 
@@ -94,6 +94,9 @@ def _cache(folder: Path) -> Subject:
 
     def use(data: bytes) -> None:
         place.write_bytes(data)
+        if not list_caches(folder):  # it does not begin as one
+            with FeatureCache(place):
+                raise LookupError("it is read, and is not listed")
         if foreign.use(place, commands=len(data) % 64 == 1) == "refused":
             raise IntegrityError("refused")
 
