@@ -11,7 +11,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "archives": ("tar", "npm"),
     "weights": ("torch-zip", "torch-legacy", "safetensors", "manifest", "keras-h5", "keras-archive"),
     "caches": ("cache", "cache-earlier", "cache-unfinished"),
-    "classifiers": ("classifier",),
+    "classifiers": ("classifier", "finetuned"),
     "matlab": ("mat", "mat-flowers"),
     "documents": (
         *("sweep", "run", "checkpoint", "owner", "lock-file", "hashes", "audit", "settings", "description"),

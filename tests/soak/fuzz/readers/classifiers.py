@@ -18,11 +18,12 @@ from featcache import train_head
 from featcache.backbones import load_from_classifier
 from featcache.core.classifier_folder import DOCUMENT, TENSORS
 from featcache.core.identity import sha256_json
-from featcache.errors import FeatcacheError, IntegrityError
+from featcache.errors import FeatcacheError, IntegrityError, WeightsError
 
 from ..mutators import changed_json, packed, unpacked
 from ..reader import Reader, Subject
 
+_ARCHIVE = Path(__file__).parents[3] / "data" / "archives" / "before_packages"
 _STRANGE = (np.nan, np.inf, -np.inf, 0.0, -1.0, 3e38, 2.0**31)
 
 
@@ -87,4 +88,32 @@ def _classifier(folder: Path) -> Subject:
     return Subject(seeds, use, _changed, longest=1 << 17, seconds=15.0, memory=1 << 29)
 
 
-READERS = (Reader("classifier", _classifier, slow=True),)
+def _finetuned(folder: Path) -> Subject:
+    """A fine-tuned backbone's file: what is changed is its header, which says what network it is of."""
+    from featcache.backbones.finetuned import load_finetuned, read_metadata
+
+    place = folder / "backbone.safetensors"
+    whole = (_ARCHIVE / "classifiers" / "tuned" / place.name).read_bytes()
+    size = int.from_bytes(whole[:8], "little")
+
+    def use(data: bytes) -> None:
+        place.write_bytes(struct.pack("<Q", len(data)) + data + whole[8 + size :])
+        if (told := read_metadata(place)) is None:
+            raise WeightsError("not in featcache's format")
+        load_finetuned(place, told, arch="mobilenet_v1_025")
+
+    def mutate(data: bytes, chance: random.Random) -> bytes:
+        """Change the JSON texts that are values of the header's metadata, too."""
+        try:
+            header = json.loads(data)
+            told = header["__metadata__"]
+            key = chance.choice(sorted(told))
+            told[key] = changed_json(told[key].encode(), chance).decode("utf-8", "replace")
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return changed_json(data, chance)
+        return changed_json(data, chance) if chance.random() < 0.3 else json.dumps(header).encode()
+
+    return Subject([whole[8 : 8 + size]], use, mutate, seconds=30.0, memory=1 << 30, longest=1 << 17)
+
+
+READERS = (Reader("classifier", _classifier, slow=True), Reader("finetuned", _finetuned, slow=True))
