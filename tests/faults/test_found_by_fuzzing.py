@@ -152,6 +152,11 @@ def test_answers_whose_headers_make_no_sense(answer, why, tmp_path, monkeypatch)
         ),
         (
             "a.csv",
+            f"path,{'y' * 6000},z\n0.png,0,1\n",
+            r"no column 'label' for the label; known: path, y{80}…, z; name another one with",
+        ),
+        (
+            "a.csv",
             ",".join("c" * 9000 + str(n) for n in range(9)),
             r"no column 'path' for the path; known: c{80}…, ",
         ),
