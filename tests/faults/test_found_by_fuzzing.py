@@ -29,6 +29,8 @@ from featcache.backbones.finetuned import read_metadata
 from featcache.backbones.registry import resolve
 from featcache.backbones.weights import download
 from featcache.backbones.weights.readers import MAX_HEADER, read_tensors
+from featcache.cache import CacheWriter, FeatureCache, list_caches, verify
+from featcache.cache.layout import partial_path
 from featcache.cli.commands.sweep import _from_file
 from featcache.core.classifier_folder import DOCUMENT, TENSORS, read_folder
 from featcache.core.identity import sha256_json
@@ -83,6 +85,22 @@ def test_a_head_whose_header_the_parser_takes_a_minute_for_is_not_parsed(tmp_pat
         IntegrityError, match=r"head\.safetensors is damaged: its header has 1,048,584 bytes, expected at"
     ):
         read_folder(folder)
+
+
+# Caches ------------------------------------------------------------------------------------------------------
+
+
+def test_a_version_of_thousands_of_digits_is_damage(tmp_path):
+    """Python makes no number of it; the file was listed, verified and resumed with a traceback."""
+    content = (ARCHIVE / "caches" / "plain.h5").read_bytes()
+    place = tmp_path / "a.h5"
+    for path in (place, partial_path(place)):
+        path.write_bytes(content.replace(b"featcache 1\n", b"featcache %b\n" % (b"1" * 5000), 1))
+    with pytest.raises(IntegrityError, match=r"a\.h5: the header is damaged"):
+        FeatureCache(place)
+    assert not verify(place).ok
+    assert [own.state for own in list_caches(tmp_path)].count("unreadable") >= 1
+    assert CacheWriter.resume(place) is None
 
 
 # Answers of servers ------------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from pathlib import Path
 _TESTS = Path(__file__).parents[2]
 sys.path[:0] = [path for path in (str(_TESTS.parent), str(_TESTS)) if path not in sys.path]
 
-from .driver import HEADER, Session, clear  # noqa: E402
+from .driver import HEADER, USUAL, Session, clear  # noqa: E402
 
 
 def main() -> int:
     """Fuzz what was named; returns 1 where something was found."""
     options = _options()
-    from .readers import NAMES
+    from .readers import NAMES, PATIENCE
 
     if options.list:
         print("\n".join(NAMES))
@@ -37,7 +37,13 @@ def main() -> int:
     for name in names:
         clear(options.keep, name)
         session = Session(
-            name, options.engine, options.seed, seconds, options.inputs, options.keep.resolve()
+            name,
+            options.engine,
+            options.seed,
+            seconds,
+            options.inputs,
+            options.keep.resolve(),
+            hangs=PATIENCE.get(name, USUAL),
         ).run()
         print(session.line(), flush=True)
         found += session.counts.findings + bool(session.failure)

@@ -16,6 +16,7 @@ from .notes import Counts, Notes
 from .worker import Task
 
 ROOT = Path(__file__).parents[3]
+USUAL = 30.0
 _PREPARES = 120.0
 _LOOK = 0.2
 
@@ -42,7 +43,7 @@ class Session:
     keep: Path
     counts: Counts = field(default_factory=Counts)
     crashes: int = 0
-    hangs: float = 30.0
+    hangs: float = USUAL
     failure: str = ""
 
     def run(self) -> "Session":

@@ -19,6 +19,9 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "network": ("http",),
     "columns": ("parquet", "hf-parquet", "hf-arrow", "array-record", "tfds"),
 }
+PATIENCE: Mapping[str, float] = {"keras-h5": 90.0, "keras-archive": 90.0}
+"""Seconds for one input, where they are more than usual: HDF5 may loop, and its process is ended after 60 s (20 s of
+processor time, `featcache.backbones.weights.hdf5_manifest`)."""
 NAMES = tuple(name for names in MODULES.values() for name in names)
 
 

@@ -120,7 +120,7 @@ def _hdf5(kind: str, folder: Path) -> Subject:
         b"\x89HDF\r\n\x1a\n",
         b"layer_names",
     )
-    return Subject(seeds, use, _changed_hdf5, words=words, seconds=10.0)
+    return Subject(seeds, use, _changed_hdf5, words=words, seconds=25.0)
 
 
 def _changed_hdf5(data: bytes, chance: random.Random) -> bytes:
