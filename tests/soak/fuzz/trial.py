@@ -44,6 +44,8 @@ class Trial:
         subject = reader.prepare(folder / "work")
         # A process's first inputs import modules, which takes time and memory that no input is to blame for.
         for number, seed in enumerate(subject.seeds):
+            if len(seed) > subject.longest:
+                raise AssertionError(f"seed {number} of {name} is longer than what is tried")
             try:
                 subject.use(seed)
             except Exception as error:

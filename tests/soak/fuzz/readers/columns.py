@@ -101,7 +101,7 @@ def _array_record(folder: Path) -> Subject:
         require_small_chunks(place)
         walk(open_dataset(f"tfds:tiny_shapes:1.2.0?data_dir={folder}"))
 
-    return Subject([place.read_bytes()], use, seconds=15.0, memory=1 << 29)
+    return Subject([place.read_bytes()], use, seconds=15.0, memory=1 << 29, longest=1 << 18)
 
 
 def _metadata(folder: Path) -> Subject:
