@@ -117,6 +117,7 @@ def _led_by_coverage(trial: "Any", task: Task) -> None:
         "max_len": trial.subject.longest,
         "timeout": 86_400,  # `.driver` ends what hangs
         "rss_limit_mb": 0,
+        "mutate_depth": 1,  # one change of ours is several already; five leave nothing that is still read
         "runs": task.inputs or -1,
         "artifact_prefix": f"{task.folder}/",
     }
