@@ -1,4 +1,4 @@
-"""Files that fuzzing found (``python -m tests.soak.fuzz``), each written out, and the error that they end in."""
+"""Files that fuzzing, or reading for it, found (``python -m tests.soak.fuzz``), and the error that they end in."""
 
 import gzip
 import hashlib

@@ -384,7 +384,7 @@ def test_damaged_files_are_an_error_that_names_the_folder(copied, damage):
     ],
 )
 def test_names_of_classes_that_do_not_fit_the_labels(copied, names, why):
-    """The fuzzer's: rows had labels beyond the last class, and two classes one name."""
+    """Rows had labels beyond the last class, and two classes one name."""
     (copied / "tiny_shapes/1.2.0/label.labels.txt").write_text(names)
     with pytest.raises(
         DataError,
