@@ -8,6 +8,9 @@ the exit code of the command line.
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 200
+"""Characters of a name that is compared with others, or shown whole."""
+
 
 class FeatcacheError(Exception):
     """Base of all errors that featcache raises; exit code 1."""
@@ -108,11 +111,14 @@ def did_you_mean(name: str, known: Iterable[str], *, many: int = 3) -> str:
         ``"did you mean 'block_13'?"`` or ``"known: a, b, c"``.
     """
     names = list(known)
-    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=many, cutoff=0.6)
+    # The time that comparing takes grows with the square of the lengths, and names may be those of a file.
+    compared = [n.lower() for n in names if len(n) <= _LONGEST] if len(name) <= _LONGEST else []
+    near = difflib.get_close_matches(name.lower(), compared, n=many, cutoff=0.6)
     if near:
         spelled = {n.lower(): n for n in names}
         return "did you mean " + " or ".join(repr(spelled[n]) for n in near) + "?"
-    return "known: " + ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    shown = [n if len(n) <= _LONGEST else f"{n[:80]}…" for n in names[:12]]
+    return "known: " + ", ".join(shown) + (", …" if len(names) > 12 else "")
 
 
 def first_line(error: BaseException) -> str:

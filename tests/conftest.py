@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Slow suites run when they are asked for: pytest -m slow, or -m "" for everything.
     asked = any(argument.startswith("-m") for argument in config.invocation_params.args)
     if not asked and not config.option.markexpr:
-        config.option.markexpr = "not slow and not torch"
+        config.option.markexpr = "not slow and not torch and not soak"
         _compile_without_optimising(config)
     _share_compiled_programs(config)
     if getattr(config.option, "numprocesses", None):

@@ -23,7 +23,7 @@ from featcache.backbones.loaded import LoadedBackbone
 from featcache.backbones.registry import TUNED, family_of, pretrained_weights
 from featcache.backbones.weights.key_mapping import KeyTable, convert
 from featcache.backbones.weights.loading import fill_state, shapes_of
-from featcache.backbones.weights.readers import check_finite, read_safetensors, read_tensors
+from featcache.backbones.weights.readers import MAX_HEADER, check_finite, read_safetensors, read_tensors
 from featcache.backbones.weights.torch_pickle import MalformedError, shorten
 from featcache.core.disk.files import replace_file
 from featcache.core.disk.storage import storage_errors
@@ -182,6 +182,9 @@ def _pieces(about: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Iter
 def read_metadata(path: Path) -> dict[str, str] | None:
     """Return the metadata of a file in featcache's format; ``None`` for any other file, readable or not."""
     try:
+        with path.open("rb") as stream:
+            if int.from_bytes(stream.read(8), "little") > MAX_HEADER:  # what reads the weights says so
+                return None
         with safetensors.safe_open(str(path), framework="numpy") as file:
             about = file.metadata()
     except (OSError, safetensors.SafetensorError):

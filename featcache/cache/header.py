@@ -104,7 +104,8 @@ def read_header(file: PinnedFile) -> Header:
     """
     lines = first_lines(file)
     version = lines[0].removeprefix(MAGIC)
-    if version.isdigit() and int(version) > NEWEST_VERSION:
+    # Python refuses to make a number of thousands of digits, which is no version either.
+    if version.isdigit() and len(version) <= 9 and int(version) > NEWEST_VERSION:
         raise IntegrityError(
             f"{file.path} has format version {int(version)}, this featcache reads up to {NEWEST_VERSION}: "
             "upgrade featcache"

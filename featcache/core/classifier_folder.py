@@ -39,6 +39,8 @@ from featcache.errors import FeatcacheError, IntegrityError, UsageError, first_l
 DOCUMENT = "classifier.json"
 TENSORS = "head.safetensors"
 BACKBONE = "backbone.safetensors"
+_MOST_HEADER = 2**20
+"""Bytes of the header of `TENSORS`, 100 for each of a head's few: of the parser's own limit, 100 MB, it makes 3 GB."""
 
 _ATTEMPTS = 100
 """How often a folder is looked at again because another process replaced it meanwhile."""
@@ -246,6 +248,11 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             content = b""
     if hashlib.sha256(content).hexdigest() != document.get("head_sha256"):
         raise IntegrityError(f"{tensors} is missing, damaged or of another classifier; train the head again")
+    if (header := int.from_bytes(content[:8], "little")) > _MOST_HEADER:
+        raise IntegrityError(
+            f"{tensors} is damaged: its header has {header:,} bytes, expected at most {_MOST_HEADER:,}; train the head "
+            "again"
+        )
     try:
         return document, load(content)
     except (SafetensorError, ArithmeticError, LookupError, TypeError, ValueError) as error:

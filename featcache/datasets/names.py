@@ -36,7 +36,12 @@ def why_not_kept(name: str) -> str:
 
 def shown(name: str) -> str:
     """Return a name for a message: quoted, and the beginning of a long one."""
-    return repr(name if len(name) <= 100 else f"{name[:80]}…")
+    return repr(shortened(name))
+
+
+def shortened(name: str) -> str:
+    """Return a name for a message: the beginning of a long one."""
+    return name if len(name) <= 100 else f"{name[:80]}…"
 
 
 def confusable(names: Iterable[str]) -> list[tuple[str, ...]]:

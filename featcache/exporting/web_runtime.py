@@ -5,12 +5,14 @@ program itself (14.2 MB, of which a server that compresses sends 3.7). It runs o
 enough: several need the headers COOP and COEP.
 """
 
+import gzip
 import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +33,17 @@ PROGRAM = "ort-wasm-simd-threaded.wasm"
 """The WebAssembly, under the name that onnxruntime's script knows."""
 _MOST_BYTES = 2**27
 """Bytes of either file at most: a tarball may say anything."""
+_MOST_UNPACKED = 2**30
 _MOST_MEMBERS = 10_000
+_HOSTILE = (
+    *(tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
+    *(
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        RecursionError,
+    ),  # which tarfile raises on headers that make no sense
+)
 _NPM_SECONDS = 600
 _ARCHIVE = f"{PACKAGE}-{VERSION}.tgz"
 _HEAD = re.compile(rb"ONNX Runtime Web v([0-9][0-9A-Za-z.+-]{0,40})")
@@ -111,21 +123,58 @@ def _of_folder(given: Path) -> WebRuntime:
 
 def _of_tarball(path: Path) -> WebRuntime:
     wanted = {f"package/dist/{name}": name for name in (_SCRIPT, PROGRAM)}
-    found: dict[str, bytes] = {}
-    try:
-        with storage_errors(path, "read"), tarfile.open(path, "r:gz") as archive:
-            for number, member in enumerate(archive):
-                name = wanted.get(member.name)
-                if name and member.isfile() and member.size <= _MOST_BYTES:
-                    stream = archive.extractfile(member)
-                    found[name] = stream.read() if stream else b""
-                if len(found) == len(wanted) or number > _MOST_MEMBERS:
-                    break
-    except (tarfile.TarError, EOFError, zlib.error, UnicodeError) as error:
-        raise IntegrityError(f"{path} is no whole tarball of {PACKAGE}: {_how_to_get()}") from error
+    with storage_errors(path, "read"):
+        try:
+            found = _members(path, wanted)
+        except _HOSTILE as error:
+            raise IntegrityError(f"{path} is no whole tarball of {PACKAGE}: {_how_to_get()}") from error
     if len(found) < len(wanted):
         raise MissingFileError(f"{path} holds no dist/{_SCRIPT} and dist/{PROGRAM}: {_how_to_get()}")
     return _runtime(found[_SCRIPT], found[PROGRAM])
+
+
+def _members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    with (
+        path.open("rb") as stream,
+        gzip.GzipFile(fileobj=stream) as unpacked,
+        tarfile.open(fileobj=_Unpacked(unpacked), mode="r:") as archive,  # type: ignore[arg-type]
+    ):
+        for number, member in enumerate(archive):
+            name = wanted.get(member.name)
+            if name and member.isfile() and member.size <= _MOST_BYTES:
+                content = archive.extractfile(member)
+                found[name] = content.read() if content else b""
+            if len(found) == len(wanted) or number > _MOST_MEMBERS:
+                break
+    return found
+
+
+class _Unpacked:
+    """What is in a tarball as a stream for tarfile: forwards only, and no further than a package reaches.
+
+    33 MB of it may become as many gigabytes, a header may say that its name is one, and a member of negative size sends
+    tarfile back, and round for ever (CVE-2025-8194).
+    """
+
+    name = None
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MOST_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._stream.read(size)
+
+    def seek(self, position: int) -> int:
+        # tarfile looks at the last byte of a member again, to see that it is there.
+        if not self._stream.tell() - 1 <= position <= _MOST_UNPACKED:
+            raise tarfile.ReadError(f"a member that ends at byte {position}")
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 def _runtime(script: bytes, program: bytes) -> WebRuntime:

@@ -21,9 +21,11 @@ from featcache.core.disk.files import replace_file
 from featcache.core.disk.storage import OTHER_HOME, is_of_storage, storage_error
 from featcache.core.environment import offline, weights_folder
 from featcache.core.warning import warn
-from featcache.errors import WeightsError
+from featcache.errors import FeatcacheError, WeightsError
 
 TIMEOUT_S = 30
+_LONGEST = 300
+"""Characters of a reason that requests gives."""
 
 _BLOCK = 1 << 20
 
@@ -304,7 +306,12 @@ def _fetch(pretrained: Pretrained, source: Download, stream: BinaryIO) -> _Conte
     """Download into a new file and verify what came, also by the record of an earlier file."""
     import pooch
 
-    pooch.HTTPDownloader(timeout=TIMEOUT_S)(source.url, stream, None)  # pyright: ignore[reportArgumentType]
+    try:
+        pooch.HTTPDownloader(timeout=TIMEOUT_S)(source.url, stream, None)  # pyright: ignore[reportArgumentType]
+    except (FeatcacheError, OSError):
+        raise
+    except Exception as error:  # requests lets through what urllib3 and pooch make of headers without sense
+        raise _failed(pretrained, source, _reason(error)) from error
     stream.flush()
     content = _examine(Path(stream.name), source)
     if fault := _fault(source, content):
@@ -328,11 +335,13 @@ def _failed(pretrained: Pretrained, source: Download, reason: str) -> WeightsErr
     )
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     if type(error).__name__ in (
         "ConnectionError",
         "SSLError",
         "ProxyError",
     ):  # requests' texts are a page long
         return "the server cannot be reached"
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}"
+    text = (str(error).strip().splitlines() or ["no answer"])[0]
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"  # what makes no sense is quoted in it
+    return f"{type(error).__name__}: {text}"

@@ -221,12 +221,13 @@ def _from_bytes(read: Callable[[bytes], Levels]) -> _Reader:
 
 
 # The first bytes of what is read. A safetensors file begins with the length of its header (at most 100 MB,
-# the parser's own limit), then the header's brace.
+# the parser's own limit), then the header's brace. It comes first: a header of 640 bytes begins as a pickle does
+# (b"\x80\x02"), whereas nothing else has four zeros and a brace there.
 _READERS: tuple[tuple[bytes, _Reader], ...] = (
+    (rb".{3}[\x00-\x05]\x00{4}\{", _from_bytes(lambda data: Levels({"": read_safetensors(data)}))),
     (rb"PK\x03\x04", _read_zip),
     (rb"\x80[\x02-\x05]", _from_bytes(read_torch_legacy)),
     (HDF5, read_keras_hdf5),
-    (rb".{3}[\x00-\x05]\x00{4}\{", _from_bytes(lambda data: Levels({"": read_safetensors(data)}))),
 )
 
 # The first bytes of what is often found in the place of weights, what it is, and what to do next.

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from featcache.sweeps.sweep import OnProgress, SweepProgress
 
 NAME = "sweep"
+_MOST_CONFIG = 2**14
+"""Bytes of a file of options: a name of 30,000 dots takes tomllib half a minute."""
 
 
 @with_options(
@@ -110,15 +112,24 @@ def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> d
         path, "a TOML file with this command's options", missing=f"no config file {path}; check the name"
     )
     with storage_errors(path, "read"):
-        content = read_file(path)
+        content = read_file(path, _MOST_CONFIG + 1)
+    if len(content) > _MOST_CONFIG:
+        raise UsageError(
+            f"{path} is larger than {_MOST_CONFIG:,} bytes; expected a TOML file with this command's options"
+        )
     try:
         read = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}; correct it, or name another file") from error
-    found = {name.replace("-", "_"): value for name, value in read.items()}
-    for name, value in found.items():
-        if "\0" in str(value):
-            raise UsageError(f"{path}: {name} holds a NUL character, which no name has; give another")
+        found = {name.replace("-", "_"): value for name, value in read.items()}
+        nul = next((name for name, value in found.items() if "\0" in str(value)), None)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: no TOML, no UTF-8, a number of thousands of digits
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise UsageError(f"{path} is not valid TOML: {why}; correct it, or name another file") from error
+    if nul is not None:
+        raise UsageError(f"{path}: {nul} holds a NUL character, which no name has; give another")
+    for name in found:
         if name not in options:
             raise UsageError(f"{path}: no option {name!r}; {did_you_mean(name, options)}")
     given = {name for name in found if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}

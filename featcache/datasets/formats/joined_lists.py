@@ -13,6 +13,7 @@ from pathlib import Path
 from featcache.datasets.dataset import UNSPLIT
 from featcache.datasets.formats.listed_files import Entry
 from featcache.datasets.formats.text_lines import text_lines
+from featcache.datasets.names import shortened, shown
 from featcache.errors import DataError, did_you_mean
 
 IMAGES, LABELS, CLASSES, SPLIT = "images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt"
@@ -91,10 +92,12 @@ def _pairs(file: Path, what: str) -> dict[str, tuple[str, str]]:
             continue
         if not value.strip():
             raise DataError(
-                f"{place}: {key!r} stands alone; expected the {what}'s number and what belongs to it"
+                f"{place}: {shown(key)} stands alone; expected the {what}'s number and what belongs to it"
             )
         if key in pairs:
-            raise DataError(f"{place}: the {what} {key} is listed twice, also in {pairs[key][1]}; keep one")
+            raise DataError(
+                f"{place}: the {what} {shortened(key)} is listed twice, also in {pairs[key][1]}; keep one"
+            )
         pairs[key] = value.strip(), place
     return pairs
 

@@ -13,7 +13,7 @@ from featcache.core.warning import warn, warn_all
 from featcache.datasets.dataset import Dataset, Record, features_alone, space_at_end
 from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.file_state import file_state
-from featcache.datasets.names import confusable, natural_key, told_apart
+from featcache.datasets.names import confusable, natural_key, shortened, shown, told_apart
 from featcache.datasets.paths.finding import Finder, regular_file, taken_twice
 from featcache.datasets.paths.near import described
 from featcache.datasets.remote.rows import RemoteFile, remote_files
@@ -200,7 +200,8 @@ def order_classes(labels: Iterable[str], *, where: object) -> list[str]:
         other = spelled.setdefault(int(name), name)
         if other != name:
             raise DataError(
-                f"{where}: labels {other!r} and {name!r} stand for the same number; write one of them everywhere"
+                f"{where}: labels {shown(other)} and {shown(name)} stand for the same number; write one of them "
+                "everywhere"
             )
     return [spelled[value] for value in sorted(spelled)]
 
@@ -286,13 +287,14 @@ def _tell_what_is_missing(
         near = described(names, finder.base, finder.roots[0], spec, some_exist=not none)
     if none:
         raise MissingFileError(
-            f"{spec}: not one of {len(entries)} images exists; {_short(first.place, spec)} names {first.id!r}, "
-            f"looked for as {first.path}{space_at_end(first.path)}; {near.text if near and near.mends else lookup}"
+            f"{spec}: not one of {len(entries)} images exists; {_short(first.place, spec)} names {shown(first.id)}, "
+            f"looked for as {shortened(first.path)}{space_at_end(shortened(first.path))}; "
+            f"{near.text if near and near.mends else lookup}"
             + ("" if near is None or near.mends else f"; {near.text}")
         )
     if near is not None:
         warn(
-            f"{spec}: {len(missing)} of {len(entries)} images are missing, such as {first.id!r} "
+            f"{spec}: {len(missing)} of {len(entries)} images are missing, such as {shown(first.id)} "
             f"({_short(first.place, spec)}); {near.text if near.mends else 'they get no features until they are there'}"
         )
 

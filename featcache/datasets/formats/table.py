@@ -32,6 +32,7 @@ from featcache.datasets.labels.columns import (
 )
 from featcache.datasets.labels.gaps import SKIP, labelled_rows, offering_to_skip
 from featcache.datasets.left_out import without_images
+from featcache.datasets.names import shown
 from featcache.datasets.paths.finding import Finder
 from featcache.datasets.paths.options import PathOptions, read_roots
 from featcache.datasets.remote.rows import row_id, row_path
@@ -205,7 +206,9 @@ class TableSpec:
         if count == 1:
             return
         if count:
-            raise DataError(f"{self.file}, line 1: {count} columns are called {name!r}; rename all but one")
+            raise DataError(
+                f"{self.file}, line 1: {count} columns are called {shown(name)}; rename all but one"
+            )
         hint = f"name another one with {self.written({role: 'COLUMN'})}"
         if table.delimiter and (sign := other_delimiter(table)):
             hint = (
@@ -221,7 +224,7 @@ class TableSpec:
             hint = "no column is left for it"
         alone = f"; {features_alone(f'csv:{self.given or self.file}')}" if role == "label" else ""
         raise DataError(
-            f"{self.file}, line 1: no column {name!r} for the {role}; {did_you_mean(name, table.columns)}; {hint}"
+            f"{self.file}, line 1: no column {shown(name)} for the {role}; {did_you_mean(name, table.columns)}; {hint}"
             f"{alone}"
         )
 
@@ -364,7 +367,7 @@ def _entry(
 def _split(name: str, where: str) -> str:
     if name.casefold() not in SPLITS:
         raise DataError(
-            f"{where}: {name!r} is no split; {did_you_mean(name, SPLITS)}; where this column means something else, "
-            "leave it out with ?split="
+            f"{where}: {shown(name)} is no split; {did_you_mean(name, SPLITS)}; where this column means something "
+            "else, leave it out with ?split="
         )
     return SPLITS[name.casefold()]

@@ -22,6 +22,7 @@ from featcache.datasets.labels.answers import (
 from featcache.datasets.labels.cells import as_text, combined, lists_in_text
 from featcache.datasets.labels.class_names import ClassNames
 from featcache.datasets.labels.gaps import GAPS
+from featcache.datasets.names import shown
 from featcache.errors import DataError, UsageError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -232,7 +233,7 @@ def _number(value: Any, task: str, where: str) -> float:
             raise DataError(f"{where}: no {_WHAT[task]}; expected one in every row")
         if not _NUMBER.fullmatch(text):
             raise DataError(
-                f"{where}: {text!r} is no {_WHAT[task]}; expected one in every row, or one column of classes"
+                f"{where}: {shown(text)} is no {_WHAT[task]}; expected one in every row, or one column of classes"
                 f"{_SEVERAL if task == MULTILABEL else ''}"
             )
         number = float(text)

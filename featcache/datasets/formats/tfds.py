@@ -21,6 +21,7 @@ from featcache.core.environment import offline
 from featcache.datasets.dataset import Dataset, Record
 from featcache.datasets.file_state import file_state, state_digest
 from featcache.datasets.formats.arrow_files import require_sound_parquet
+from featcache.datasets.names import shown
 from featcache.datasets.tfds.array_record import require_small_chunks
 from featcache.datasets.tfds.metadata import checked_builder, read_info, require_files_inside
 from featcache.datasets.tfds.prepared import (
@@ -82,8 +83,22 @@ def open_tfds(text: str) -> Dataset:
             f"tfds:{text} has one class ({classes[0]}); a classifier needs at least two; "
             "where the dataset has another label, name it with ?label="
         )
+    _require_named(records, classes, folder, features[1])
     place = f"tfds:{folder.resolve()}?image={features[0]}"
     return Dataset(f"tfds:{text}", spec.name, classes, records, dict(skipped), location=place)
+
+
+def _require_named(records: Sequence[Record], classes: Sequence[str], folder: Path, label: str) -> None:
+    """Refuse class names that are not those of the labels: their file can be changed without the examples."""
+    where = f"the names of classes in {folder / label}.labels.txt do not fit the dataset"
+    if len(set(classes)) < len(classes):
+        twice = next(name for number, name in enumerate(classes) if name in classes[:number])
+        raise DataError(f"{where}: {shown(twice)} stands twice. Prepare it again")
+    if wrong := next((record for record in records if record.label >= len(classes)), None):
+        raise DataError(
+            f"{where}: example {wrong.id} has label {wrong.label}, and {len(classes)} classes have names, "
+            f"0 to {len(classes) - 1}. Prepare it again"
+        )
 
 
 # Preparation ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.datasets.formats.listed_files import order_classes
 from featcache.datasets.labels.cells import SEPARATORS, Combined, as_text, combined, split_cell
 from featcache.datasets.labels.class_names import ClassNames
-from featcache.datasets.names import shown
+from featcache.datasets.names import shortened, shown
 from featcache.errors import DataError, UsageError
 
 
@@ -146,14 +146,14 @@ def read_tags(values: Sequence[Any], where: Sequence[str], asked: Asked) -> Labe
     for value, place in zip(values, where, strict=True):
         if not isinstance(value, list | tuple):
             raise DataError(
-                f"{place}: {value!r} is no list, and others in this column are; expected lists of names"
+                f"{place}: {shortened(repr(value))} is no list, and others in this column are; expected lists of names"
             )
         numbers = asked.names is not None
         kinds = (str, int, float) if numbers else (str,)
         if wrong := [name for name in value if not isinstance(name, kinds) or isinstance(name, bool)]:
             raise DataError(
-                f"{place}: {wrong[0]!r} in a list is no name; expected lists of names, or a column for each answer"
-                f"{'' if numbers else '; names=FILE names what numbers stand for'}"
+                f"{place}: {shortened(repr(wrong[0]))} in a list is no name; expected lists of names, or a column for "
+                f"each answer{'' if numbers else '; names=FILE names what numbers stand for'}"
             )
         rows.append([as_text(name, "label", place) for name in value])
     absent: Sequence[str] = ()

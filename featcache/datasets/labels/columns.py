@@ -19,6 +19,7 @@ SPLIT_NAMES = {"set", "subset", "partition", "phase", "data_set", "dataset", "fo
 """Names of columns that hold splits where their values are such; none is taken for one unasked."""
 
 
+_LONGEST = 5000
 _YES_OR_NO = {"0", "1", "0.0", "1.0", "true", "false"}
 _DELIMITERS = (";", "\t", "|", ",")
 
@@ -76,7 +77,10 @@ def stand_in(role: str, columns: Sequence[str], file: object, taken: Sequence[st
 
 
 def yes_or_no_columns(table: Table, taken: Sequence[str]) -> list[str]:
-    """Return the columns of only 0 and 1, which are labels where a column each says one; none where it is one alone."""
+    """Return the columns of only 0 and 1, which are labels where a column each says one.
+
+    None where it is one alone, or where their names are longer than a command that could be offered.
+    """
     names = [name for name in table.columns if name not in taken and table.columns.count(name) == 1]
     left = {name for name in names if "," not in name}
     try:
@@ -85,7 +89,9 @@ def yes_or_no_columns(table: Table, taken: Sequence[str]) -> list[str]:
             left = {name for name in left if str(own[name]).strip().casefold() in _YES_OR_NO}
     except DataError:  # of another column than the one that is missing: told when that is found
         return []
-    return [name for name in names if name in left] if len(left) > 1 else []
+    return (
+        [name for name in names if name in left] if len(left) > 1 and sum(map(len, left)) < _LONGEST else []
+    )
 
 
 def other_delimiter(table: Table) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from featcache.datasets.folder_files import is_hidden
+from featcache.datasets.names import shortened, shown
 from featcache.datasets.paths.options import PathOptions, written_map
 from featcache.datasets.paths.spelling import fold, plain
 from featcache.datasets.spec_options import option_of, with_options
@@ -274,7 +275,7 @@ def _beside(folder: str) -> list[str]:
 
 def _said(near: Near, spec: str, root: str, some_exist: bool) -> str:
     options = dict(near.options)
-    pairs = ", ".join(f"{file} for {name!r}" for name, file in near.pairs)
+    pairs = ", ".join(f"{shortened(file)} for {shown(name)}" for name, file in near.pairs)
     if some_exist and "map" in options and option_of(spec, "map"):
         return (
             f"there is {pairs}; a source takes one map=, and the images that it finds need the one that is given: "

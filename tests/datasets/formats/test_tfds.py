@@ -376,6 +376,23 @@ def test_damaged_files_are_an_error_that_names_the_folder(copied, damage):
         open_tfds(f"tiny_shapes?data_dir={copied}")
 
 
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        ("circle\nsquare\n", r"example \S+ has label 2, and 2 classes have names, 0 to 1"),
+        ("circle\nstar\ncircle\n", "'circle' stands twice"),
+    ],
+)
+def test_names_of_classes_that_do_not_fit_the_labels(copied, names, why):
+    """Rows had labels beyond the last class, and two classes one name."""
+    (copied / "tiny_shapes/1.2.0/label.labels.txt").write_text(names)
+    with pytest.raises(
+        DataError,
+        match=rf"the names of classes in \S+label\.labels\.txt do not fit the dataset: {why}\. Prepare",
+    ):
+        open_tfds(f"tiny_shapes:1.2.0?data_dir={copied}")
+
+
 @pytest.mark.parametrize("before", ["as_data_source", "records"])
 def test_a_file_replaced_while_it_is_opened_is_refused(copied, monkeypatch, before):
     """Else the state that is remembered would be another file's than the examples."""
