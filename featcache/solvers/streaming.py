@@ -32,6 +32,10 @@ from featcache.solvers.train_step import (
     train_steps,
 )
 
+BLOCK_BYTES = 1 << 26
+"""Features of a block at most, 64 MiB: rows are read one by one anyway, and getting memory for blocks of 256 MiB took
+as long as all else that is done to their rows, and three times the memory."""
+
 
 class StreamedRows(NamedTuple):
     """Rows whose features are read block by block: `y` ``[N]``, `weight` ``[K, N]``.
@@ -69,7 +73,8 @@ def fit_streamed(
     train, val
         As there, with tables in the place of arrays.
     memory
-        Bytes of features in memory at a time: two blocks, one in use and one being read, and a copy of each.
+        Bytes of features in memory at a time: two blocks, one in use and one being read, and a copy of each. Blocks are
+        no larger than `BLOCK_BYTES`.
 
     Returns
     -------
@@ -82,13 +87,14 @@ def fit_streamed(
         len(train.y), batch_size=program.batch_size, epochs=program.epochs, seed=seed, views=train.views
     )
     run = _programs()
-    scaling = _scaling(program, train, memory // 4)
+    block = min(memory // 4, BLOCK_BYTES)
+    scaling = _scaling(program, train, block)
     steps = order.shape[1]
-    some = max(1, min(steps, memory // 4 // (4 * width * order.shape[2])))
+    some = max(1, min(steps, block // (4 * width * order.shape[2])))
     carry = run["init_carry"](program, hyper, width)
     for epoch in range(program.epochs):
         carry = _epoch(run, program, hyper, carry, scaling, train, order[epoch % len(order)], some)
-        carry = _validate_epoch(run, program, hyper, carry, scaling, val, memory // 4)
+        carry = _validate_epoch(run, program, hyper, carry, scaling, val, block)
         if bool(np.all(carry.stopped)):
             break
     return run["finalize"](program, carry, scaling)
