@@ -5,8 +5,7 @@ import numpy as np
 MOST_LEARNT = 50_000
 """Rows that held-out heads learn from at most; of more, a draw. All are judged.
 
-Of 100,000 rows of made-up features in 100 classes, 2 % of whose labels are flipped, the same labels are called wrong in
-`benchmarks/scale_heads.py`, whether heads learn from all or from half.
+Their features are 256 MB of 1,280 float32, and what solves a head of 100 classes takes 120 MB.
 """
 
 
