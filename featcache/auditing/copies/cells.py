@@ -29,20 +29,20 @@ class Cells(NamedTuple):
     ----------
     cells
         int ``[N, 3]``: the cells of each row, the nearest first.
-    count
+    centres
         How many cells there are.
     """
 
     cells: np.ndarray
-    count: int
+    centres: int
 
     def members(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the rows of each cell, int ``[n]`` ascending, and bool ``[n]``: whose nearest one it is."""
         width = self.cells.shape[1]
         flat = self.cells.ravel()
         order = np.argsort(flat, kind="stable")
-        ends = np.searchsorted(flat[order], np.arange(self.count + 1))
-        for cell in range(self.count):
+        ends = np.searchsorted(flat[order], np.arange(self.centres + 1))
+        for cell in range(self.centres):
             rows, places = np.divmod(order[ends[cell] : ends[cell + 1]], width)
             if len(rows):
                 yield rows, places == 0
@@ -58,7 +58,7 @@ def cells_of(x: np.ndarray, seed: int) -> Cells:
     count = max(CENTRES, min(-(-len(x) // OF_ONE), len(some) // 8))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than centres
-        centres = KMeans(count, n_init=1, max_iter=20, random_state=seed).fit(some).cluster_centers_
+        centres = KMeans(count, max_iter=20, random_state=seed).fit(some).cluster_centers_
     found = np.empty((len(x), CENTRES), np.int32)
     half = np.einsum("nd,nd->n", centres, centres) / 2
     for start in range(0, len(x), _ROWS):
