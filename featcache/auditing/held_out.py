@@ -1,7 +1,8 @@
 """What a row's label should be, told by heads that have not learnt from it: probabilities by cross-validation.
 
 Each row is judged by a logistic regression on the other folds; all heads are solved in one program. Copies of a
-picture and photos of a group are in one fold, so that none tells the label of its twin.
+picture and photos of a group are in one fold, so that none tells the label of its twin. Of very many rows heads learn
+from a draw (`featcache.auditing.learning_rows`), and judge all.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featcache.auditing.learning_rows import MOST_LEARNT, draw_undone, drawn_evenly
 from featcache.auditing.material import Audited, TooFewPhotosError
 from featcache.core.tasks import MULTILABEL
 from featcache.heads.feature_table import blocks
@@ -17,7 +19,7 @@ from featcache.heads.scaling import unit_length
 from featcache.heads.settings import STRENGTHS
 from featcache.metrics.comparison import within_one_error
 from featcache.solvers.logistic import bytes_of_one
-from featcache.splits.selection import draw_folds
+from featcache.splits.selection import draw_folds, strata_of
 
 FOLDS = 5
 
@@ -54,12 +56,15 @@ class HeldOut:
         int ``[M]``.
     strength
         The inverse strength c of the heads' penalty.
+    learnt
+        How many rows the heads learnt from; fewer than there are where a draw was taken.
     """
 
     probabilities: np.ndarray
     judged: np.ndarray
     fold_of: np.ndarray
     strength: float
+    learnt: int
 
 
 def held_out(rows: Audited) -> HeldOut:
@@ -88,14 +93,46 @@ def held_out(rows: Audited) -> HeldOut:
 
 def _computed(rows: Audited) -> HeldOut:
     judged = _judged(rows)
-    x = unit_length(rows.vectors(slice(None)))
     fold_of = draw_folds(rows.cache, rows.rows, folds=FOLDS, group_by=None, seed=rows.seed)
     problems = _problems(rows)
+    strata = strata_of(rows.cache, rows.rows)
+    drawn = drawn_evenly(strata, MOST_LEARNT, rows.seed)
+    x = unit_length(rows.vectors(drawn))
     some = np.random.default_rng(rows.seed).permutation(len(x))[:CHOSEN_BY]
-    strength = _strength(x[some], [y[some] for y in problems], fold_of[some])
-    found = [_probabilities(x, y, fold_of, [strength])[0] for y in problems]
+    strength = _strength(x[some], [y[drawn][some] for y in problems], fold_of[drawn][some])
+    if len(drawn) == len(rows):
+        found = [_probabilities(x, y, fold_of, [strength])[0] for y in problems]
+    else:
+        found = _judged_by_few(rows, x, drawn, problems, fold_of, strength)
     probabilities = found[0] if rows.task != MULTILABEL else np.stack([each[:, 1] for each in found], axis=1)
-    return HeldOut(probabilities, judged, fold_of, strength)
+    return HeldOut(probabilities, judged, fold_of, strength, len(drawn))
+
+
+def _judged_by_few(
+    rows: Audited,
+    x: np.ndarray,
+    drawn: np.ndarray,
+    problems: list[np.ndarray],
+    fold_of: np.ndarray,
+    strength: float,
+) -> list[np.ndarray]:
+    """Return held-out probabilities float32 ``[M, C]`` of each problem for all rows, by heads that learnt from some.
+
+    Features are read once, a block at a time, for the heads of all problems.
+    """
+    heads = []
+    for y in problems:
+        classes = max(2, int(y.max()) + 1)
+        kernel, bias = _heads(x, y[drawn], fold_of[drawn], [strength], classes=classes)
+        heads.append((kernel, bias + draw_undone(y, drawn, classes)))
+    found = [np.empty((len(rows), bias.shape[1]), np.float32) for _, bias in heads]
+    for part in blocks(len(rows), x.shape[1], _BLOCK_BYTES):
+        own = unit_length(rows.vectors(part))
+        for fold in range(FOLDS):
+            held = np.flatnonzero(fold_of[part] == fold)
+            for each, (kernel, bias) in zip(found, heads, strict=True):
+                each[part][held] = softmax(own[held] @ kernel[fold] + bias[fold])
+    return found
 
 
 def _problems(rows: Audited) -> list[np.ndarray]:
@@ -154,9 +191,25 @@ def _probabilities(
     x: np.ndarray, y: np.ndarray, fold_of: np.ndarray, strengths: Sequence[float]
 ) -> list[np.ndarray]:
     """Return held-out probabilities float32 ``[n, C]`` for each strength; all heads are solved in one program."""
+    classes = max(2, int(y.max()) + 1)
+    kernel, bias = _heads(x, y, fold_of, strengths, classes=classes)
+    found = [np.zeros((len(y), classes), np.float32) for _ in strengths]
+    for fold in range(FOLDS):
+        held = np.flatnonzero(fold_of == fold)
+        for part in blocks(len(held), x.shape[1], _BLOCK_BYTES):
+            own = x[held[part]]
+            for number, each in enumerate(found):
+                head = number * FOLDS + fold
+                each[held[part]] = softmax(own @ kernel[head] + bias[head])
+    return found
+
+
+def _heads(
+    x: np.ndarray, y: np.ndarray, fold_of: np.ndarray, strengths: Sequence[float], *, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernels ``[S · FOLDS, D, C]`` and biases of a head without each fold, for each strength."""
     from featcache.solvers.logistic import fit_logistic
 
-    classes = max(2, int(y.max()) + 1)
     weight = np.stack([fold_of != fold for fold in range(FOLDS)]).astype(np.float32)
     solution = fit_logistic(
         x,
@@ -169,12 +222,4 @@ def _probabilities(
         memory=max(_BYTES, bytes_of_one(len(x), x.shape[1], classes)),
     )
     kernel, bias = (np.asarray(solution.parameters[name]) for name in ("kernel", "bias"))
-    found = [np.zeros((len(y), classes), np.float32) for _ in strengths]
-    for fold in range(FOLDS):
-        held = np.flatnonzero(fold_of == fold)
-        for part in blocks(len(held), x.shape[1], _BLOCK_BYTES):
-            own = x[held[part]]
-            for number, each in enumerate(found):
-                head = number * FOLDS + fold
-                each[held[part]] = softmax(own @ kernel[head] + bias[head])
-    return found
+    return kernel, bias

@@ -89,6 +89,7 @@ def _of_classes(rows: Audited) -> RankedList:
         finding=finding,
         meaning="1 minus the probability of the given label, by heads that learnt from the other photos only; certain: "
         "another class is as probable as it is for photos of that class (confident learning)"
+        + _few_learnt(rows, found)
         + _left_out(unjudged),
         entries=entries,
         figures={
@@ -96,10 +97,18 @@ def _of_classes(rows: Audited) -> RankedList:
             "interval": [round(low, 6), round(high, 6)],
             "rows": len(places),
             "strength": found.strength,
+            "learnt_from": found.learnt,
             "by_class": by_class,
             "not_judged": unjudged,
         },
     )
+
+
+def _few_learnt(rows: Audited, found: HeldOut) -> str:
+    if found.learnt == len(rows):
+        return ""
+    some = f"{found.learnt:,} photos, drawn evenly over the classes"
+    return f"; the heads learnt from {some}, and judged all {len(rows):,}"
 
 
 def _left_out(unjudged: list[str]) -> str:
@@ -176,11 +185,12 @@ def _of_labels(rows: Audited) -> RankedList:
         finding=f"{counted(answers, 'answer')} of {counted(photos, 'photo')} probably wrong, of {len(rows):,} photos "
         f"with {counted(len(judged), 'label')} each",
         meaning="how badly a photo's labels fit what heads say that learnt from the other photos only, its worst "
-        "labels counting most (cleanlab's moving average)" + _left_out(unjudged),
+        "labels counting most (cleanlab's moving average)" + _few_learnt(rows, found) + _left_out(unjudged),
         entries=entries,
         figures={
             "rows": len(rows),
             "strength": found.strength,
+            "learnt_from": found.learnt,
             "by_class": by_class,
             "not_judged": unjudged,
         },

@@ -30,6 +30,7 @@ from featcache.core.tasks import MULTICLASS, TASK_NAMES, require_labels
 from featcache.datasets.exclude_list import ExcludeGiven
 from featcache.errors import IdentityError, UsageError
 from featcache.extraction.engines import AUTO
+from featcache.heads.feature_table import blocks
 from featcache.heads.task_types import TASK_TYPES
 from featcache.metrics.classification import Evaluation
 from featcache.metrics.retrieval import RetrievalScores, with_retrieval
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
     from featcache.classifier.prediction import Predictor
     from featcache.core.progress import OnProgress
+
+_BLOCK_BYTES = 2**26
+"""Features that are scored at a time: 64 MiB."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -252,18 +256,32 @@ def score_rows(
     rows, left_out = rows_kept(
         classifier, cache, asked, exclude, order=slice_order(cache, selection), remembered=selection.exclude
     )
-    features = cache.features(rows, classifier.layer, view="all" if tta else 0)
-    judge = judge_of(classifier, tta=tta)
+    values, unlike = _answers(classifier, cache, rows, tta=tta)
     return ScoredRows(
         cache=cache,
         split=asked,
         rows=rows,
-        values=classifier.values(features, tta=tta),
+        values=values,
         labels=_own_labels(classifier, cache, cache.known[rows]),
         note=described(cache, asked, why, left_out),
         views=cache.layers[classifier.layer].views if tta else 1,
-        unlike=None if judge.farthest is None else judge.distances(features)[1],
+        unlike=unlike,
     )
+
+
+def _answers(
+    classifier: "Classifier", cache: FeatureCache, rows: np.ndarray, *, tta: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return `ScoredRows.values` and `ScoredRows.unlike` of rows, whose features are read a block at a time."""
+    judge, spec = judge_of(classifier, tta=tta), cache.layers[classifier.layer]
+    width = int(np.prod(spec.shape)) * (spec.views if tta else 1)
+    values, unlike = [], []
+    for part in blocks(len(rows), width, _BLOCK_BYTES) or [slice(0, 0)]:
+        features = cache.features(rows[part], classifier.layer, view="all" if tta else 0)
+        values.append(classifier.values(features, tta=tta))
+        if judge.farthest is not None:
+            unlike.append(judge.distances(features)[1])
+    return np.concatenate(values), np.concatenate(unlike) if unlike else None
 
 
 def evaluation_of(classifier: "Classifier", scored: ScoredRows) -> ClassifierEvaluation | Any:

@@ -18,7 +18,7 @@ from featcache.checks.rows import Finding, check_rows
 from featcache.checks.scores import below_chance, unfinished
 from featcache.classifier.calibration import Calibration, calibrated
 from featcache.classifier.classifier import Classifier
-from featcache.classifier.known.learning import NO_ROWS, learn_familiarity, with_sets
+from featcache.classifier.known.learning import NO_ROWS, drawn_rows, learn_familiarity, with_sets
 from featcache.classifier.scored.seen import seen_images
 from featcache.classifier.view_features import view_features
 from featcache.core.tasks import MULTICLASS
@@ -43,6 +43,9 @@ MEASURED_BYTES = 2**26
 
 MOST_COMPARED = 1000
 """Checked rows whose nearest neighbours are compared; of more rows, a sample of this size."""
+
+FLOOR_ROWS, FLOOR_JUDGES = 50_000, 10_000
+"""Training rows whose colours `image_floor` learns from, and validation rows that judge it; of more, draws."""
 
 
 def finish_head(
@@ -240,6 +243,9 @@ def image_floor(cache: FeatureCache, layer: str, train: np.ndarray, val: np.ndar
         return None
     from featcache.checks.features import statistics_floor
 
+    # Neighbours are looked for of each in all: of very many rows, that takes longer than the head.
+    random = np.random.default_rng(0)
+    train, val = drawn_rows(train, FLOOR_ROWS, random), drawn_rows(val, FLOOR_JUDGES, random)
     (x, labels), (x_val, known) = (
         (view_features(cache, rows, STATISTICS), cache.labels[rows]) for rows in (train, val)
     )

@@ -17,7 +17,7 @@ from featcache.classifier.refitting import RefittedHeads, divisions, fit_at_once
 from featcache.classifier.refitting import refit as refit_heads
 from featcache.classifier.rejection import require_accuracy
 from featcache.classifier.replacing import save_keeping_better
-from featcache.classifier.view_features import require_several, view_features, views_used, with_views
+from featcache.classifier.view_features import feature_table, require_several, views_used, with_views
 from featcache.core.schema import spelled_out
 from featcache.core.tasks import MULTICLASS, require_labels
 from featcache.core.warning import warn_all
@@ -197,9 +197,9 @@ class _Training:
         return self._rows(rows, 1)
 
     def _rows(self, rows: np.ndarray, views: int) -> "FeatureRows":
-        from featcache.heads.feature_table import ArrayTable, FeatureRows
+        from featcache.heads.feature_table import FeatureRows
 
-        table = ArrayTable(view_features(self.cache, rows, self.layer, views))
+        table = feature_table(self.cache, rows, self.layer, views)
         return FeatureRows(table, self.labels[rows], np.ones((1, len(rows)), np.float32), views)
 
 

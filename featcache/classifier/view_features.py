@@ -9,6 +9,13 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.checks.rows import require_finite
 from featcache.errors import UsageError
+from featcache.heads.feature_table import (
+    DEFAULT_MEMORY,
+    ArrayTable,
+    FeatureTable,
+    StreamedTable,
+    as_float32,
+)
 from featcache.heads.settings import Settings
 
 PLAIN_ONLY = ("knn",)
@@ -72,12 +79,48 @@ def view_features(cache: FeatureCache, rows: np.ndarray, layer: str, views: int 
     DataError
         If a row holds NaN or infinity.
     """
+    return as_float32(_finite_features(cache, rows, layer, views)).reshape(
+        len(rows) * views, int(np.prod(cache.layers[layer].shape))
+    )
+
+
+def _finite_features(cache: FeatureCache, rows: np.ndarray, layer: str, views: int) -> np.ndarray:
+    """Return the first `views` views of some rows as they are stored, ``[n, V · D]``."""
     width = int(np.prod(cache.layers[layer].shape))
     # The checksum of a row covers all of its views, so reading one means reading all.
     values = cache.features(rows, layer) if views == 1 else cache.features(rows, layer, view="all")[:, :views]
     features = values.reshape(len(rows), views * width)
     require_finite(features, rows, cache, layer)
-    return np.asarray(features, np.float32).reshape(len(rows) * views, width)
+    return features
+
+
+def feature_table(
+    cache: FeatureCache, rows: np.ndarray, layer: str, views: int = 1, *, memory: int = DEFAULT_MEMORY
+) -> FeatureTable:
+    """Return the first `views` views of some rows as a table, in memory where half of `memory` holds them.
+
+    Larger ones are read from the cache whenever they are asked for.
+
+    Raises
+    ------
+    DataError
+        If a row holds NaN or infinity.
+    IntegrityError
+        If a row is damaged.
+    """
+    width = int(np.prod(cache.layers[layer].shape))
+    if 4 * len(rows) * views * width <= memory // 2:
+        return ArrayTable(view_features(cache, rows, layer, views))
+    # Checked once here; the many reads that follow are not checked.
+    step = max(1, 4096 // views)
+    for start in range(0, len(rows), step):
+        _finite_features(cache, rows[start : start + step], layer, views)
+
+    def read(numbers: np.ndarray) -> np.ndarray:
+        # Read, not mapped: pages of the file that were looked at count as this process's memory.
+        return cache.features(rows[numbers // views], layer, view=numbers % views, verify=False)
+
+    return StreamedTable(read, len(rows) * views, width)
 
 
 def rows_of_views(images: np.ndarray, views: int) -> np.ndarray:

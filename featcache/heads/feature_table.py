@@ -7,9 +7,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from featcache.heads.scaling import unit_length
+from featcache.heads.streamed_nearest import widened
 
 DEFAULT_MEMORY = 2 << 30
 """Default limit of the memory that training takes, in bytes."""
+
+_STRIP = 256
+"""Rows that are widened, or brought to length 1, at a time."""
 
 
 class FeatureTable(Protocol):
@@ -52,32 +56,48 @@ class StreamedTable:
         Number of rows N.
     width
         Width D of one row, flattened.
+    unit
+        Whether rows are brought to length 1.
     """
 
-    def __init__(self, read: Callable[[np.ndarray], np.ndarray], rows: int, width: int) -> None:
+    def __init__(
+        self, read: Callable[[np.ndarray], np.ndarray], rows: int, width: int, *, unit: bool = False
+    ) -> None:
         self.read = read
         self.shape = (rows, width)
+        self.unit = unit
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the features float32 ``[n, D]`` of row numbers int ``[n]``."""
         # In ascending order and each once: files are read forwards, and batches hold -1 twice.
         wanted, places = np.unique(rows, return_inverse=True)
-        found = np.asarray(self.read(wanted), np.float32).reshape(len(wanted), self.shape[1])
+        found = as_float32(self.read(wanted).reshape(len(wanted), self.shape[1]), unit=self.unit)
         # Mostly they were in order, and a copy would double a block.
         return found if np.array_equal(rows, wanted) else found[places]
+
+
+def as_float32(values: np.ndarray, *, unit: bool = False) -> np.ndarray:
+    """Return rows ``[n, D]`` as float32, and if asked for at length 1; NaN for float16's infinities.
+
+    Strip by strip, which a core's cache holds: what either takes beside the result is not written to memory.
+    """
+    if values.dtype != np.float16 and not unit:
+        return np.asarray(values, np.float32)
+    found = np.empty(values.shape, np.float32)
+    with np.errstate(invalid="ignore"):  # a row that counts for no head may be infinite
+        for start in range(0, len(values), _STRIP):
+            strip = widened(values[start : start + _STRIP])
+            found[start : start + _STRIP] = unit_length(strip) if unit else strip
+    return found
 
 
 def unit_rows(table: FeatureTable) -> FeatureTable:
     """Return a table of the same rows at length 1: computed now where they are in memory, else when they are read."""
     if isinstance(table, ArrayTable):
-        return ArrayTable(_of_unit_length(table.array))
-    rows, width = table.shape
-    return StreamedTable(lambda numbers: _of_unit_length(table.take(numbers)), rows, width)
-
-
-def _of_unit_length(x: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # a row that counts for no head may be infinite
-        return unit_length(x)
+        return ArrayTable(as_float32(table.array, unit=True))
+    if isinstance(table, StreamedTable):
+        return StreamedTable(table.read, *table.shape, unit=True)
+    return StreamedTable(table.take, *table.shape, unit=True)
 
 
 class RowsOf:

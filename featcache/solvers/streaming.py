@@ -43,6 +43,10 @@ from featcache.solvers.train_step import (
     train_steps,
 )
 
+BLOCK_BYTES = 1 << 26
+"""Features of a block at most, 64 MiB: rows are read one by one anyway, and getting memory for blocks of 256 MiB took
+as long as all else that is done to their rows, and three times the memory."""
+
 
 class StreamedRows(NamedTuple):
     """Rows whose features are read block by block: `y` ``[N]``, `weight` ``[K, N]``.
@@ -81,7 +85,8 @@ def fit_streamed(
     train, val
         As there, with tables in the place of arrays.
     memory
-        Bytes of features in memory at a time: two blocks, one in use and one being read, and a copy of each.
+        Bytes of features in memory at a time: two blocks, one in use and one being read, and a copy of each. Blocks are
+        no larger than `BLOCK_BYTES`.
     devices
         What the heads are shared out over, whose number divides K; each block is read once for all of them. By
         default one.
@@ -100,14 +105,15 @@ def fit_streamed(
     if devices is not None and devices.count > 1:
         run = _divided_programs(devices.mesh, shared=program.shared)
         place = devices.replicate if program.shared else devices.shard
-    scaling = _scaling(program, train, memory // 4)
+    block = min(memory // 4, BLOCK_BYTES)
+    scaling = _scaling(program, train, block)
     scaling = scaling if place is None else jax.tree.map(place, scaling)
     steps = order.shape[1]
-    some = max(1, min(steps, memory // 4 // (4 * width * order.shape[2])))
+    some = max(1, min(steps, block // (4 * width * order.shape[2])))
     carry = run["init_carry"](program, hyper, width)
     for epoch in range(program.epochs):
         carry = _epoch(run, program, hyper, carry, scaling, train, order[epoch % len(order)], some)
-        carry = _validate_epoch(run, program, hyper, carry, scaling, val, memory // 4)
+        carry = _validate_epoch(run, program, hyper, carry, scaling, val, block)
         if bool(np.all(carry.stopped)):
             break
     return run["finalize"](program, carry, scaling)

@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.classifier.view_features import rows_of_views, view_features, views_used
+from featcache.classifier.view_features import feature_table, rows_of_views, views_used
 from featcache.core.argument_types import spelled
 from featcache.core.identity import sha256_json
 from featcache.errors import UsageError
-from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable, StreamedTable
+from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable
 from featcache.heads.target_scaling import labels_to_learn
 from featcache.splits.few_shot import draw_shots
 from featcache.splits.selection import (
@@ -139,19 +139,7 @@ class SweepData:
 
     def table(self, rows: np.ndarray, layer: str, views: int = 1) -> FeatureTable:
         """Return the first `views` of some rows, in memory where they fit; NaN and infinite features are refused."""
-        width = int(np.prod(self.cache.layers[layer].shape))
-        if 4 * len(rows) * views * width <= self.memory // 2:
-            return ArrayTable(view_features(self.cache, rows, layer, views))
-        # Checked once here; the many reads that follow are not checked.
-        step = max(1, 4096 // views)
-        for start in range(0, len(rows), step):
-            view_features(self.cache, rows[start : start + step], layer, views)
-
-        def read(numbers: np.ndarray) -> np.ndarray:
-            # Read, not mapped: pages of the file that were looked at count as this process's memory.
-            return self.cache.features(rows[numbers // views], layer, view=numbers % views, verify=False)
-
-        return StreamedTable(read, len(rows) * views, width)
+        return feature_table(self.cache, rows, layer, views, memory=self.memory)
 
     def tables(self, layer: str, views: int = 1) -> tuple[FeatureTable, FeatureTable]:
         """Return the features of training rows (`views` each) and validation rows (plain), keeping the last call's."""

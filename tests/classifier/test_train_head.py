@@ -11,10 +11,14 @@ from sklearn import metrics as sklearn
 from sklearn.metrics import log_loss
 
 from featcache import Classifier, train_head
+from featcache.classifier import evaluation
+from featcache.classifier import train_head as module
 from featcache.classifier.calibration import PRIOR_DEVIATION
 from featcache.classifier.train_head import Settings
+from featcache.classifier.view_features import feature_table
 from featcache.core.schema import Setting
 from featcache.errors import DataError, MissingFileError, UnknownNameError, UsageError
+from featcache.heads.feature_table import StreamedTable
 from featcache.splits.selection import SplitSpec, select_rows
 
 EPOCHS = 25
@@ -25,6 +29,36 @@ def cache(tmp_path):
     """60 training and 30 test rows, no validation split."""
     features, labels = blobs(90)
     return feature_cache(tmp_path / "x.h5", features, labels, ["train"] * 60 + ["test"] * 30)
+
+
+@pytest.mark.parametrize("head", ["linear", "ridge", "knn"])
+def test_a_head_that_reads_its_rows_from_the_cache_is_that_of_rows_in_memory(large, monkeypatch, head):
+    own = {"output": None, "head": head, "seed": 3} | ({"epochs": 4} if head == "linear" else {})
+    in_memory = train_head(large, **own)
+    read: list[int] = []
+
+    def streamed(cache, rows, layer, views=1):
+        read.append(len(rows))
+        table = feature_table(cache, rows, layer, views, memory=1)
+        assert isinstance(table, StreamedTable)
+        return table
+
+    monkeypatch.setattr(module, "feature_table", streamed)
+    from_cache = train_head(large, **own)
+    assert len(read) >= 1
+    assert from_cache.metrics == in_memory.metrics
+    for name, value in in_memory.parameters.items():
+        np.testing.assert_array_equal(from_cache.parameters[name], value)
+
+
+def test_answers_that_are_read_in_blocks_are_those_of_all_rows_at_once(large, monkeypatch):
+    classifier = train_head(large, output=None, head="prototype")
+    whole = classifier.evaluate(large)
+    monkeypatch.setattr(evaluation, "_BLOCK_BYTES", 4 * 12 * 7)  # 7 rows of 12 numbers
+    parts = classifier.evaluate(large)
+    # A product of 7 rows is summed in another order than one of 120.
+    np.testing.assert_allclose(parts.images.probabilities, whole.images.probabilities, atol=1e-6)
+    assert (parts.accuracy, parts.unlike) == (whole.accuracy, whole.unlike)
 
 
 # Training ---------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 from helpers.feature_caches import CLASSES, photos
 from sklearn.preprocessing import normalize
 
+from featcache.heads import feature_table
 from featcache.heads.feature_table import ArrayTable, FeatureRows, StreamedTable, unit_rows
 from featcache.heads.fitted_head import FittedHead
 from featcache.heads.nearest import prototype_scores, prototypes
@@ -40,6 +41,17 @@ def test_a_table_of_unit_rows_is_the_same_in_memory_and_read_in_blocks(random):
     streamed = unit_rows(StreamedTable(lambda numbers: x[numbers], 20, 7))
     np.testing.assert_array_equal(streamed.take(rows), unit_rows(ArrayTable(x)).take(rows))
     np.testing.assert_allclose(np.linalg.norm(streamed.take(rows), axis=1), 1, rtol=1e-6)
+
+
+def test_halves_are_widened_and_brought_to_length_1_strip_by_strip(random, monkeypatch):
+    monkeypatch.setattr(feature_table, "_STRIP", 6)
+    x = np.concatenate([random.normal(size=(19, 7)), np.zeros((1, 7))]).astype(np.float16)
+    rows = np.arange(20)
+    plain = StreamedTable(lambda numbers: x[numbers], 20, 7)
+    np.testing.assert_array_equal(plain.take(rows), x.astype(np.float32))
+    streamed, wide = unit_rows(plain).take(rows), x.astype(np.float32)
+    np.testing.assert_array_equal(streamed, unit_length(wide))  # row by row: strips change no bit
+    np.testing.assert_array_equal(unit_rows(ArrayTable(wide)).take(rows), streamed)
 
 
 def test_deviations_go_from_the_common_one_to_each_features_own():

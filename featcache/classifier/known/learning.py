@@ -56,8 +56,8 @@ def learn_familiarity(
     if not len(train) or not len(held_out):
         return None
     random = np.random.default_rng(seed)
-    sample = sample_of(one_vector(cache.features(_sample(train, MOST_ROWS, random), layer)), seed=seed)
-    measured = _sample(held_out, MOST_HELD_OUT, random)
+    sample = sample_of(one_vector(cache.features(drawn_rows(train, MOST_ROWS, random), layer)), seed=seed)
+    measured = drawn_rows(held_out, MOST_HELD_OUT, random)
     parts = blocks(len(measured), int(np.prod(cache.layers[layer].shape)), BLOCK_BYTES)
     distances = [distance_to(sample, one_vector(cache.features(measured[part], layer))) for part in parts]
     return Familiarity(sample, HeldOutScores.of(np.concatenate(distances)))
@@ -114,6 +114,6 @@ def with_sets(
     return replace(known, right=right_class_scores(p, labels), no_sets="")
 
 
-def _sample(rows: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+def drawn_rows(rows: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
     """Return at most so many rows, drawn at random, so that they are exchangeable with further ones."""
     return rows if len(rows) <= most else np.sort(random.permutation(rows)[:most])

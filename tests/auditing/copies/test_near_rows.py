@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from featcache.auditing.copies import near_rows
+from featcache.auditing.copies import cells, near_rows
 from featcache.auditing.copies.near_rows import NEIGHBOUR, RATIO, near_pairs
 
 
@@ -85,3 +85,38 @@ def test_it_tells_how_far_it_is() -> None:
     x = made(100, 8, 0)
     near_pairs(lambda places: x[places], np.arange(100), on_rows=told.append)
     assert told == [100]
+
+
+def test_very_many_rows_are_compared_in_their_cells_with_what_is_usual_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = made(3000, 40, 60)
+    known = by_definition(x)
+    monkeypatch.setattr(near_rows, "MANY", 1000)
+    monkeypatch.setattr(near_rows, "_ROWS", 130)
+    monkeypatch.setattr(near_rows, "_COLUMNS", 190)
+    monkeypatch.setattr(cells, "OF_ONE", 250)
+    told: list[int] = []
+    pairs = near_pairs(lambda places: x[places], np.arange(len(x)), on_rows=told.append)
+    found = dict(zip(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True), pairs.ratio, strict=True))
+    assert len(found) == len(pairs.first)  # each pair once, though it may be in three cells
+    assert {(row, 3000 + row) for row in range(60)} <= set(found)
+    # The 10th of the rows of a cell is at the usual distance or, at its border, farther: pairs are found, and nearer.
+    clear = {pair for pair, ratio in known.items() if ratio <= 0.7}
+    assert clear <= set(found)
+    assert told[-1] == len(x)
+    assert told == sorted(told)
+
+
+def test_each_row_is_in_three_cells_and_in_the_nearest_first() -> None:
+    x = made(500, 8, 0)
+    found = cells.cells_of(x, seed=0)
+    assert found.cells.shape == (500, cells.CENTRES)
+    assert all(len(set(own)) == cells.CENTRES for own in found.cells.tolist())
+    by_row = [[] for _ in x]
+    for number, (members, nearest) in enumerate(found.members()):
+        assert (np.diff(members) > 0).all()
+        for row, first in zip(members.tolist(), nearest.tolist(), strict=True):
+            by_row[row].append(number)
+            assert first == (found.cells[row, 0] == number)
+    assert [sorted(own) for own in found.cells.tolist()] == by_row
