@@ -91,12 +91,15 @@ class Drawn:
         self.width = extraction.specs["pool"].shape[0]
 
     def probe(self) -> dict[str, list[list[float]]]:
+        """Return the features of the probe images."""
         return {"pool": [[1.0], [2.0]]}
 
     def require_same_probes(self, ours: Any, theirs: Any, *, origin: str) -> None:
+        """Compare the probe images' features."""
         assert ours == theirs, origin
 
     def chunks(self, rows: Sequence[int], prepare: Callable[[int], Any]) -> Iterator[Any]:
+        """Yield drawn features."""
         import numpy as np
 
         from featcache.extraction.batching import Chunk
@@ -124,7 +127,9 @@ def network(width: int) -> Any:
     )
 
     def recipe(*, stored_dtype: str = "float32", **others: Any) -> Recipe:
-        return Recipe("drawn", 1, {"width": width}, "00" * 32, transforms.to_json(), stored_dtype=stored_dtype)
+        return Recipe(
+            "drawn", 1, {"width": width}, "00" * 32, transforms.to_json(), stored_dtype=stored_dtype
+        )
 
     return SimpleNamespace(
         name="drawn.none",
@@ -143,7 +148,9 @@ def network(width: int) -> Any:
 # The parts ----------------------------------------------------------------------------------------------------
 
 
-def extraction(folder: Path, rows: int, width: int, *, until: int | None, prefix: str = "photo") -> dict[str, float]:
+def extraction(
+    folder: Path, rows: int, width: int, *, until: int | None, prefix: str = "photo"
+) -> dict[str, float]:
     """Extract until that many rows are there; returns the seconds of each stage."""
     import featcache
     import featcache.extraction.arguments as arguments
@@ -268,7 +275,9 @@ def table(folder: Path, parts: Sequence[str], rows: int, width: int, *, files: b
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS))
