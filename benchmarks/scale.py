@@ -246,7 +246,7 @@ def run_part(part: str, folder: Path, rows: int, width: int) -> Mapping[str, flo
     }
     found = parts[part]()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found | {"megabytes": peak / (1e6 if sys.platform == "darwin" else 1e3)}
+    return found | {"cpu": time.process_time(), "megabytes": peak / (1e6 if sys.platform == "darwin" else 1e3)}
 
 
 def measure(part: str, folder: Path, rows: int, width: int) -> Mapping[str, float]:
@@ -269,9 +269,9 @@ def table(folder: Path, parts: Sequence[str], rows: int, width: int, *, files: b
     print(f"{rows:,} rows of {width} float16, {'files' if files else 'records in memory'}")
     for part in parts:
         found = dict(measure(part, folder, rows, width))
-        seconds, peak = found.pop("seconds"), found.pop("megabytes")
+        seconds, cpu, peak = found.pop("seconds"), found.pop("cpu"), found.pop("megabytes")
         told = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-        print(f"{part:<8} {seconds:8.2f} s {peak:7.0f} MB   ({told})", flush=True)
+        print(f"{part:<8} {seconds:8.2f} s {cpu:8.2f} s of CPU {peak:7.0f} MB   ({told})", flush=True)
 
 
 def main() -> None:

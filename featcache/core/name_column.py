@@ -1,6 +1,6 @@
 """Names as one array of fixed-length bytes, as caches store them: a million need no million objects."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -54,8 +54,13 @@ def encode_ids(ids: Sequence[str]) -> np.ndarray:
     """Return ids as fixed-length bytes ``S[N]``; names that are not UTF-8 on disk survive (surrogateescape)."""
     if isinstance(ids, NameColumn):
         return ids.encoded
-    longest = max((len(_encoded(name)) for name in ids), default=1)
-    return np.fromiter(map(_encoded, ids), f"S{longest or 1}", len(ids))
+    return encode_names(lambda: ids, len(ids))
+
+
+def encode_names(names: Callable[[], Iterable[str]], count: int) -> np.ndarray:
+    """Return `count` names as `encode_ids` does; `names` returns them anew, and is called twice."""
+    longest = max((len(_encoded(name)) for name in names()), default=1)
+    return np.fromiter(map(_encoded, names()), f"S{longest or 1}", count)
 
 
 def decode_ids(column: np.ndarray) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from featcache.core.disk.storage import storage_error
 from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets.names import require_kept
-from featcache.datasets.record_columns import RecordColumns, columns_of
+from featcache.datasets.record_columns import RecordColumns, columns_of, ids_of
 from featcache.errors import DataError, FeatcacheError, ImageError, StorageError
 
 UNSPLIT = ""
@@ -168,7 +168,7 @@ class Dataset:
     why_absent: Callable[[str], str] | None = None
 
     def __post_init__(self) -> None:
-        require_kept((record.id for record in self.records), self.spec)
+        require_kept(ids_of(self.records), self.spec)
 
     def __repr__(self) -> str:
         named = ", ".join(name for name in self.splits if name != UNSPLIT)
@@ -185,6 +185,6 @@ class Dataset:
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits present, in the order train, val, test, others."""
-        present = {record.split for record in self.records}
+        present = {*self.columns.split_names}
         usual = [name for name in ("train", "val", "test") if name in present]
         return (*usual, *sorted(present - set(usual)))

@@ -1,6 +1,6 @@
 """What is known of all records of a dataset, as arrays: what an extraction plans from, without an object of each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -56,6 +56,15 @@ class HasColumns(Protocol):
     def columns(self) -> RecordColumns:
         """Return them."""
         ...
+
+    def ids(self) -> Iterator[str]:
+        """Yield the ids, whatever they hold."""
+        ...
+
+
+def ids_of(records: "Sequence[Record]") -> Iterator[str]:
+    """Yield the ids of records."""
+    return records.ids() if isinstance(records, HasColumns) else (record.id for record in records)
 
 
 def columns_of(records: "Sequence[Record]") -> RecordColumns:
