@@ -246,7 +246,10 @@ def run_part(part: str, folder: Path, rows: int, width: int) -> Mapping[str, flo
     }
     found = parts[part]()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found | {"cpu": time.process_time(), "megabytes": peak / (1e6 if sys.platform == "darwin" else 1e3)}
+    return found | {
+        "cpu": time.process_time(),
+        "megabytes": peak / (1e6 if sys.platform == "darwin" else 1e3),
+    }
 
 
 def measure(part: str, folder: Path, rows: int, width: int) -> Mapping[str, float]:

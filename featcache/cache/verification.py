@@ -65,5 +65,5 @@ def verify_rows(stored: StoredRows, on_progress: OnProgress | None = None) -> Ve
     for layer in stored.layout.layers:
         rows = np.flatnonzero(~stored.intact_in(layer, checked) & written)
         if len(rows):
-            damaged[layer] = tuple(ids[row] for row in rows)
+            damaged[layer] = tuple(ids[row] for row in rows.tolist())
     return Verification(stored.file.path, stored.count, damaged, int((~written).sum()))

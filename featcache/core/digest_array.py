@@ -60,6 +60,11 @@ def sortable(digests: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(digests).reshape(-1, BYTES).view(f"S{BYTES}").reshape(-1)
 
 
+def is_known(digests: np.ndarray) -> np.ndarray:
+    """Return which of the hashes uint8 ``[N, 32]`` are of files that could be read (not all zeros), bool ``[N]``."""
+    return np.asarray(digests.any(axis=1))
+
+
 def last_places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return where each wanted text stands among others, int64 ``[n]``: the last place of several, -1 for nowhere.
 

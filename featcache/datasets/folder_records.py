@@ -93,6 +93,16 @@ class FoundImages:
         return os.fsdecode(bytes(self._names[first : self._ends[row]]))
 
 
+class _Reading(partial[bytes]):
+    """Reads a file; equal to what reads the same one, as records of one image are that are made one after the other."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, partial) and (self.func, self.args) == (other.func, other.args)
+
+    def __hash__(self) -> int:
+        return hash((self.func, self.args))
+
+
 class FolderRecords(Sequence[Record]):
     """The records of a folder's images; see `FoundImages.records`."""
 
@@ -120,7 +130,7 @@ class FolderRecords(Sequence[Record]):
             id=below + name,
             label=self._labels[found._labels.of_row[row]],
             split=self._splits[found._splits.of_row[row]],
-            read=partial(read_regular_file, os.path.join(folder, name)),
+            read=_Reading(read_regular_file, os.path.join(folder, name)),
             size=found._sizes[row],
             mtime_ns=found._mtimes[row],
             group=self._groups[found._groups.of_row[row]],

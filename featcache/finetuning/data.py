@@ -14,6 +14,7 @@ from featcache.backbones.layer import split_layer
 from featcache.cache import FeatureCache
 from featcache.cache.layout import RowTable, table_digest
 from featcache.classifier.classifier import Classifier
+from featcache.core.digest_array import is_known
 from featcache.core.identity import LayerIdentity, differences, first_of
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
@@ -174,7 +175,7 @@ def from_photos(
         labels=np.asarray(table.labels),
         sha256=np.asarray(table.sha256),
         groups=table.groups,
-        readable=hashes.any(axis=1),
+        readable=is_known(hashes),
         classes=data.classes,
     )
     selection = _selection(classifier, rows, exclude)

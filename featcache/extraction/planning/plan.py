@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.cache import LayerSpec
 from featcache.cache.layout import layers_of
-from featcache.core.digest_array import digest_array, last_places, sortable
+from featcache.core.digest_array import digest_array, is_known, last_places, sortable
 from featcache.core.identity import differences
 from featcache.errors import IdentityError
 
@@ -107,7 +107,7 @@ def build_plan(
     """
     digests = digest_array(hashes)
     keys = sortable(digests)
-    readable = digests.any(axis=1)
+    readable = is_known(digests)
     open_rows = np.flatnonzero(~np.asarray(done, bool))
     positions = np.full(len(keys), -1, np.int64)
     places = np.full(len(keys), -1, np.int64)

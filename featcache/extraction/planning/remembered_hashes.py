@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from featcache.core.digest_array import is_among, last_places
+from featcache.core.digest_array import is_among, is_known, last_places
 from featcache.core.disk.files import replace_file
 from featcache.core.environment import home
 from featcache.datasets import Dataset
@@ -151,7 +151,7 @@ class _Entries:
     @classmethod
     def of(cls, data: Dataset, hashes: np.ndarray) -> "_Entries":
         own = data.columns
-        rows = np.flatnonzero(own.has_state & hashes.any(axis=1))
+        rows = np.flatnonzero(own.has_state & is_known(hashes))
         names = own.ids.encoded[rows]
         rows = rows[last_places(names, names) == np.arange(len(rows))]  # of records of one name the last
         return cls(own.ids.encoded, own.sizes, own.states, hashes)[rows]

@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.cache import RowTable
 from featcache.cache.layout import table_digest
-from featcache.core.digest_array import DigestRows, digest_array, is_repeated, sortable
+from featcache.core.digest_array import DigestRows, digest_array, is_known, is_repeated, sortable
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.datasets import Dataset
 from featcache.datasets.dataset import UNSPLIT
@@ -72,7 +72,7 @@ class SplitRule:
 
 def _told_apart(hashes: np.ndarray, ids: Sequence[str]) -> np.ndarray:
     """Return the hashes with another for each unreadable file: all have the same, and are no copies of one image."""
-    rows = np.flatnonzero(~hashes.any(axis=1))
+    rows = np.flatnonzero(~is_known(hashes))
     if not len(rows):
         return hashes
     keys = hashes.copy()

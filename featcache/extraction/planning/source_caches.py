@@ -13,7 +13,7 @@ from featcache.cache import FeatureCache, RowTable, partial_path
 from featcache.cache.checksums import PRESENT
 from featcache.cache.layout import PARTIAL, PREVIOUS, previous_path
 from featcache.cache.set_aside import is_finished, refuse_finished
-from featcache.core.digest_array import is_among, sortable
+from featcache.core.digest_array import is_among, is_known, sortable
 from featcache.core.environment import home
 from featcache.core.name_column import encode_ids
 from featcache.core.warning import warn
@@ -158,7 +158,7 @@ def found_caches(
     caches
         The caches that rows may be copied from already.
     """
-    needed = sortable(hashes[hashes.any(axis=1)])
+    needed = sortable(hashes[is_known(hashes)])
     for cache in caches:
         needed = needed[~is_among(needed, _held(cache))]
     found: list[FeatureCache] = []
@@ -238,7 +238,7 @@ def dropped_images(
             f"{target} holds another dataset, {_name_of(was)}: {lost} of its images are not in {_name_of(now)}, "
             "and their features would be lost; write to another file with --output, or replace it with --overwrite"
         )
-    unreadable = np.flatnonzero(~rows.sha256.any(axis=1))
+    unreadable = np.flatnonzero(~is_known(rows.sha256))
     if lost and len(unreadable):
         names = encode_ids([rows.ids[row] for row in unreadable.tolist()])
         spared = keys[is_among(encode_ids(held.ids), names)]
