@@ -68,20 +68,23 @@ def block_crcs(
     numpy.ndarray
         uint32 ``[ceil(n / step)]``.
     """
+    if not len(stored):
+        return np.zeros(0, np.uint32)
     # stored = S(seed) ^ crc(row), hence the CRC that the bytes of each row alone should have.
     shift = _shift_tables(row_bytes)
     alone = stored ^ _apply(shift, _seeds(fingerprint, indices))
-    blocks = -(-len(alone) // step)
-    padded = np.zeros(blocks * step, np.uint32)
-    padded[: len(alone)] = alone
-    columns = padded.reshape(blocks, step)
-    lengths = np.full(blocks, step)
-    lengths[-1:] = len(alone) - (blocks - 1) * step
-    found = np.zeros(blocks, np.uint32)
-    for position in range(step):
-        inside = position < lengths
-        found = np.where(inside, _apply(shift, found) ^ columns[:, position], found)
-    return found
+    # Neighbours are joined, then neighbours of these, in as many turns as a block has doublings. Nothing before a row
+    # is the CRC 0 of no bytes, so that a block is filled up in front.
+    width = 1 << (step - 1).bit_length()
+    joined = np.zeros((-(-len(alone) // step), width), np.uint32)
+    whole = len(alone) // step
+    joined[:whole, width - step :] = alone[: whole * step].reshape(whole, step)
+    if rest := len(alone) - whole * step:
+        joined[whole, width - rest :] = alone[whole * step :]
+    while joined.shape[1] > 1:
+        joined = _apply(shift, joined[:, 0::2]) ^ joined[:, 1::2]
+        shift = _twice(shift)
+    return joined[:, 0]
 
 
 def _seeds(fingerprint: str, indices: np.ndarray) -> np.ndarray:
@@ -111,9 +114,19 @@ def _shift_tables(length: int) -> np.ndarray:
     """Return the tables uint32 ``[4, 256]`` of ``S_length``, one for each byte of the CRC that it is applied to."""
     zeros = bytes(length)
     nothing = zlib.crc32(zeros)
+    return _tables_of([zlib.crc32(zeros, 1 << bit) ^ nothing for bit in range(32)])
+
+
+def _twice(tables: np.ndarray) -> np.ndarray:
+    """Return the tables of ``S_2n``, which is ``S_n`` after ``S_n``, from those of ``S_n``."""
+    bits = np.arange(32)
+    return _tables_of(_apply(tables, tables[bits // 8, 1 << bits % 8]).tolist())
+
+
+def _tables_of(images: Sequence[int]) -> np.ndarray:
+    """Return the tables of a linear map from the images of the 32 bits."""
     tables = np.zeros((4, 256), np.uint32)
-    for bit in range(32):
-        image = zlib.crc32(zeros, 1 << bit) ^ nothing
+    for bit, image in enumerate(images):
         tables[bit // 8, np.arange(256) >> bit % 8 & 1 == 1] ^= np.uint32(image)
     return tables
 

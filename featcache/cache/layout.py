@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from featcache.core.identity import LayerIdentity, canonical_json
+from featcache.core.name_column import encode_ids
 
 FORMAT = "featcache"
 STORED_DTYPES = ("float32", "float16")
@@ -112,7 +113,7 @@ class RowTable:
         float32 ``[N, T]``: labels 0 and 1 (multilabel) or numbers (regression); ``None`` in a multiclass cache.
     """
 
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     sha256: np.ndarray
     labels: np.ndarray
     splits: np.ndarray
@@ -155,17 +156,6 @@ def table_digest(columns: Mapping[str, np.ndarray]) -> str:
         digest.update(canonical_json([name, list(column.shape), column.dtype.itemsize]))
         digest.update(column.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def encode_ids(ids: Sequence[str]) -> np.ndarray:
-    """Return ids as fixed-length bytes; names that are not UTF-8 on disk survive (surrogateescape)."""
-    encoded = [name.encode("utf-8", "surrogateescape") for name in ids]
-    return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
-
-
-def decode_ids(column: np.ndarray) -> tuple[str, ...]:
-    """Undo `encode_ids`."""
-    return tuple(name.decode("utf-8", "surrogateescape") for name in column.tolist())
 
 
 PARTIAL, PREVIOUS = ".partial.h5", ".previous.h5"

@@ -3,6 +3,7 @@
 import itertools
 import mmap
 import os
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,6 @@ from featcache.cache.header import read_layout
 from featcache.core.disk.files import PinnedFile
 from featcache.errors import IntegrityError, UsageError
 
-_PASS_BYTES = 1 << 26
 _MANY_BYTES = 1 << 24
 """From here on, checking blocks pays."""
 
@@ -98,9 +98,7 @@ class StoredRows:
     ) -> None:
         spec, crcs = self.layout.layers[layer], self.crcs[layer][rows]
         step = rows_in_block(spec.row_bytes)
-        blocks = None
-        if len(rows) * spec.row_bytes >= _MANY_BYTES:
-            blocks = block_crcs(crcs, spec.fingerprint, rows, spec.row_bytes, step)
+        blocks = self._expected(rows, layer, step)
         chosen = None if spec.views == 1 else views
 
         def work(first: int, last: int) -> None:
@@ -153,17 +151,36 @@ class StoredRows:
     def intact_in(self, layer: str, on_rows: Callable[[int], None] = lambda count: None) -> np.ndarray:
         """Return bool ``[N]``: rows whose checksum holds in one layer, quarantined ones included.
 
-        Reads the whole layer, a part at a time; `on_rows` is called with the number of rows of each.
+        Reads the whole layer, a block at a time, of which nothing is kept; `on_rows` is called with the number of rows
+        of each.
         """
-        good = np.zeros(self.count, bool)
-        step = max(1, _PASS_BYTES // self.layout.layers[layer].row_bytes)
-        for first in range(0, self.count, step):
-            rows = np.arange(first, min(first + step, self.count))
-            good[rows] = self.read(rows, layer)[1]
-            on_rows(len(rows))
+        spec, crcs = self.layout.layers[layer], self.crcs[layer]
+        good = (self.status == PRESENT) & (crcs != 0)
+        step = rows_in_block(spec.row_bytes)
+        rows = np.arange(self.count)
+        blocks = self._expected(rows, layer, step)
+        own = threading.local()
+
+        def work(first: int, last: int) -> None:
+            # One buffer for each thread, that stays in its core's cache: fresh memory costs more than checking.
+            if not hasattr(own, "buffer"):
+                own.buffer = np.empty((min(step, self.count), spec.row_bytes), np.uint8)
+            part, block = own.buffer[: last - first], rows[first:last]
+            self._fill(block, layer, part)
+            if blocks is None or zlib.crc32(part.data) != blocks[first // step]:
+                good[first:last] &= row_crcs(part, spec.fingerprint, block) == crcs[first:last]
+
+        map_ranges(work, self.count, step, on_rows)
         rows, agrees = self.quarantined(layer)
         good[rows] = agrees
         return good
+
+    def _expected(self, rows: np.ndarray, layer: str, step: int) -> np.ndarray | None:
+        """Return the CRC-32 that each block of `step` rows should have; ``None`` where there are too few to ask."""
+        spec = self.layout.layers[layer]
+        if len(rows) * spec.row_bytes < _MANY_BYTES:
+            return None
+        return block_crcs(self.crcs[layer][rows], spec.fingerprint, rows, spec.row_bytes, step)
 
     def mapped(self, layer: str) -> np.ndarray:
         """Return all rows ``[N, V, …]`` of a layer as a read-only view of the file; nothing is verified."""
@@ -202,8 +219,13 @@ def rows_in_block(row_bytes: int) -> int:
     return max(1, BLOCK_BYTES // max(1, row_bytes))
 
 
-def map_ranges(work: Callable[[int, int], None], count: int, step: int) -> None:
-    """Call ``work(first, last)`` over ranges of `step` that cover `count` items.
+def map_ranges(
+    work: Callable[[int, int], None],
+    count: int,
+    step: int,
+    on_done: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Call ``work(first, last)`` over ranges of `step` that cover `count` items; `on_done` with the size of each.
 
     Reading, and checking a whole block, release the interpreter lock.
     """
@@ -211,10 +233,17 @@ def map_ranges(work: Callable[[int, int], None], count: int, step: int) -> None:
     if len(ranges) < _FEW:
         for first, last in ranges:
             work(first, last)
+            on_done(last - first)
         return
     with ThreadPoolExecutor(min(4, _cores()), thread_name_prefix="featcache-read") as pool:
-        for _ in pool.map(lambda pair: work(*pair), ranges):
-            pass
+        # Here, and not in the threads: it may raise, as an interrupted command does.
+        done = pool.map(lambda pair: work(*pair), ranges)
+        try:
+            for (first, last), _ in zip(ranges, done, strict=True):
+                on_done(last - first)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _cores() -> int:

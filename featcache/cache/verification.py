@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from featcache.cache.layout import decode_ids
 from featcache.cache.row_store import StoredRows
+from featcache.core.name_column import NameColumn
 from featcache.core.progress import OnProgress, Progress
 
 
@@ -60,10 +60,10 @@ def verify_rows(stored: StoredRows, on_progress: OnProgress | None = None) -> Ve
             on_progress(progress)
 
     written = stored.written()
-    ids = decode_ids(stored.layout.columns["id"])
+    ids = NameColumn(stored.layout.columns["id"])
     damaged = {}
     for layer in stored.layout.layers:
         rows = np.flatnonzero(~stored.intact_in(layer, checked) & written)
         if len(rows):
-            damaged[layer] = tuple(ids[row] for row in rows)
+            damaged[layer] = tuple(ids[row] for row in rows.tolist())
     return Verification(stored.file.path, stored.count, damaged, int((~written).sum()))

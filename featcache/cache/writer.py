@@ -22,7 +22,6 @@ from featcache.cache.header import read_layout
 from featcache.cache.layout import (
     LayerSpec,
     RowTable,
-    decode_ids,
     fresh_path,
     needed_bytes,
     partial_path,
@@ -33,6 +32,7 @@ from featcache.cache.set_aside import make_writable, refuse_finished
 from featcache.core.disk.files import PinnedFile, write_at
 from featcache.core.disk.storage import ELSEWHERE, require_space, storage_error
 from featcache.core.disk.syncing import sync_file, sync_name
+from featcache.core.name_column import NameColumn
 from featcache.core.warning import warn
 from featcache.errors import FeatcacheError, IntegrityError, StorageError, UsageError
 
@@ -278,7 +278,7 @@ class CacheWriter:
     def _overflow(self, values: np.ndarray, layer: str, row: int) -> str:
         dtype = self.layers[layer].dtype
         largest = float(np.abs(values.astype(np.float64)).max())
-        name = decode_ids(self._ids[row : row + 1])[0]
+        name = NameColumn(self._ids)[row]
         advice = "; use --dtype float32" if np.isfinite(largest) else ": the network's output is not finite"
         return f"layer {layer}, row {row} ({name}): a value of {largest:g} does not fit {dtype}{advice}"
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from featcache.core.argument_types import spelled
@@ -13,6 +14,7 @@ from featcache.core.disk.storage import storage_error
 from featcache.core.display import some
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets.names import require_kept
+from featcache.datasets.record_columns import RecordColumns, columns_of, ids_of
 from featcache.errors import DataError, FeatcacheError, ImageError, StorageError
 
 UNSPLIT = ""
@@ -166,7 +168,7 @@ class Dataset:
     why_absent: Callable[[str], str] | None = None
 
     def __post_init__(self) -> None:
-        require_kept([record.id for record in self.records], self.spec)
+        require_kept(ids_of(self.records), self.spec)
 
     def __repr__(self) -> str:
         named = ", ".join(name for name in self.splits if name != UNSPLIT)
@@ -175,9 +177,14 @@ class Dataset:
             f"{some(self.classes)}{f'; splits {named}' if named else ''})"
         )
 
+    @cached_property
+    def columns(self) -> RecordColumns:
+        """What is known of the records, as arrays."""
+        return columns_of(self.records)
+
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits present, in the order train, val, test, others."""
-        present = {record.split for record in self.records}
+        present = {*self.columns.split_names}
         usual = [name for name in ("train", "val", "test") if name in present]
         return (*usual, *sorted(present - set(usual)))

@@ -116,7 +116,7 @@ def folded(name: str, form: Literal["NFC", "NFKC"] = "NFKC") -> str:
     return unicodedata.normalize(form, unicodedata.normalize(form, name).casefold()).strip()
 
 
-def require_kept(ids: Sequence[str], spec: str) -> None:
+def require_kept(ids: Iterable[str], spec: str) -> None:
     """Raise `DataError` naming the first image whose id a cache cannot hold.
 
     Parameters

@@ -81,7 +81,9 @@ class FeatureStore:
             with held:
                 plan = _plan(hashes, self._caches(request))
                 if plan.compute:
-                    target = self.folder / f"{_name(request, [hashes[row] for row in plan.compute])}.h5"
+                    target = (
+                        self.folder / f"{_name(request, [bytes(hashes[row]) for row in plan.compute])}.h5"
+                    )
                     some = replace(data, records=[records[row] for row in plan.compute])
                     _compute(some, request, target, batch_size, workers)
             caches = self._caches(request)
@@ -93,7 +95,7 @@ class FeatureStore:
         return [*given, *caches_in(self.folder, request)]
 
 
-def _plan(hashes: Sequence[bytes], caches: Sequence[FeatureCache]) -> Plan:
+def _plan(hashes: np.ndarray, caches: Sequence[FeatureCache]) -> Plan:
     return build_plan(hashes, np.zeros(len(hashes), bool), sources_of(caches))
 
 
@@ -147,9 +149,8 @@ def _read(plan: Plan, caches: Sequence[FeatureCache], request: ResolvedExtractio
     """Return the features in order; every row is checked against its checksum."""
     [(layer, spec)] = request.specs.items()
     found = np.empty((len(plan.reuse), int(np.prod(spec.shape))), np.float32)
-    places = np.array([plan.reuse[row] for row in range(len(found))], np.int64).reshape(-1, 2)
     for position, cache in enumerate(caches):
-        rows = np.flatnonzero(places[:, 0] == position)
+        rows = np.flatnonzero(plan.reuse.positions == position)
         if len(rows):
-            found[rows] = cache.features(places[rows, 1], layer).reshape(len(rows), -1)
+            found[rows] = cache.features(plan.reuse.places[rows], layer).reshape(len(rows), -1)
     return found

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from featcache.cache import FeatureCache, RowTable
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
@@ -107,7 +109,7 @@ class PreparedExtraction:
     target
         Path of the cache file.
     data, hashes
-        The records, and the sha256 of each one's bytes.
+        The records, and the sha256 of each one's bytes, uint8 ``[N, 32]``.
     failures
         Number and error of each record whose bytes could not be read.
     rows, document
@@ -126,7 +128,7 @@ class PreparedExtraction:
     resolved: ResolvedExtraction
     target: Path
     data: Dataset
-    hashes: Sequence[bytes]
+    hashes: np.ndarray
     failures: Mapping[int, ImageError]
     rows: RowTable
     document: Mapping[str, Any]

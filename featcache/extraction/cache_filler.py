@@ -1,7 +1,7 @@
 """Fill a cache: copy rows from other caches, compute the others, quarantine unreadable ones."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ from featcache.cache import CacheWriter, FeatureCache
 from featcache.core.progress import OnProgress, Progress
 from featcache.errors import DataError, ImageError
 from featcache.extraction.batching import Chunk
-from featcache.extraction.planning.plan import Plan
+from featcache.extraction.planning.plan import Plan, Reuse
 from featcache.extraction.runner import RecordImages, Runner
 from featcache.images.decoding import QUARANTINE_REASONS, REASONS_OF_READING, TEMPORARY_REASONS
 
@@ -43,19 +43,18 @@ class CacheFiller:
     report: OnProgress
     details: dict[int, str] = field(default_factory=dict)
 
-    def copy(self, reuse: Mapping[int, tuple[int, int]], caches: Sequence[FeatureCache]) -> None:
+    def copy(self, reuse: Reuse, caches: Sequence[FeatureCache]) -> None:
         """Copy rows from caches and verify each; `reuse` maps a row to (position in `caches`, row there)."""
-        rows = sorted(reuse)
         block = max(1, COPY_BLOCK // max(spec.views for spec in self.writer.layers.values()))
-        for first in range(0, len(rows), block):
-            part = rows[first : first + block]
-            for position, cache in enumerate(caches):
-                mine = [row for row in part if reuse[row][0] == position]
-                if mine:
-                    theirs = [reuse[row][1] for row in mine]
-                    features = {name: cache.features(theirs, name, view="all") for name in self.writer.layers}
-                    self.writer.write(np.array(mine), features)
-            self.progress.done += len(part)
+        for first in range(0, len(reuse), block):
+            part = slice(first, first + block)
+            rows, positions, places = reuse.rows[part], reuse.positions[part], reuse.places[part]
+            for position in np.unique(positions).tolist():
+                mine = positions == position
+                theirs, cache = places[mine], caches[position]
+                features = {name: cache.features(theirs, name, view="all") for name in self.writer.layers}
+                self.writer.write(rows[mine], features)
+            self.progress.done += len(rows)
             self.report(self.progress)
 
     def compute(self, plan: Plan, runner: Runner, images: RecordImages, *, strict: bool) -> int:
@@ -68,7 +67,8 @@ class CacheFiller:
         DataError
             If `strict` and an image cannot be read.
         """
-        rows, copies, readable, tried = plan.compute, dict(plan.copies), 0, set[int]()
+        rows: Sequence[int] = plan.compute
+        copies, readable, tried = dict(plan.copies), 0, set[int]()
         while rows:
             again: list[int] = []
             for chunk in runner.chunks_of(rows, images):

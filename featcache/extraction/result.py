@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.core.digest_array import DigestRows, is_repeated, sortable
 from featcache.core.display import escaped, html_table
 from featcache.core.progress import Progress
 from featcache.core.tasks import MULTICLASS
@@ -157,10 +158,12 @@ def finished_extraction(
 
 def _warn_of_conflicts(cache: FeatureCache, most: int = 3) -> None:
     """Say which images are there more than once with different labels."""
-    keys = [digest.tobytes() for digest in cache.sha256]
-    if len(set(keys)) == len(keys):
+    repeated = is_repeated(sortable(cache.sha256))
+    if not repeated.any():
         return
-    pairs = conflicting_copies(grouped_copies(keys, cache.rows_of()).values(), cache.known)
+    rows = cache.rows_of()
+    copies = grouped_copies(DigestRows(cache.sha256), rows[repeated[rows]].tolist())
+    pairs = conflicting_copies(copies.values(), cache.known)
     if not pairs:
         return
 

@@ -1,7 +1,6 @@
 """One prepared extraction is run: rows copied or computed, and the cache published."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -152,15 +151,18 @@ def _origins(plan: Plan, prepared: PreparedExtraction) -> dict[str, int]:
     """Return how many rows come from each cache other than the target's own."""
     target = prepared.target
     own = (target, partial_path(target), previous_path(target))
-    counts = Counter(position for position, _ in plan.reuse.values())
+    counts = plan.reuse.counts()
     paths = {position: prepared.caches[position].path for position in sorted(counts)}
     return {str(path): counts[position] for position, path in paths.items() if path not in own}
 
 
 def _retried(cache: FeatureCache, present: Sequence[str]) -> tuple[str, ...]:
     """Return the images that a cache left out for a reason that may pass, and that the dataset still has."""
+    rows = temporary_rows(cache)
+    if not len(rows):
+        return ()
     names = {*present}
-    return tuple(cache.ids[row] for row in temporary_rows(cache) if cache.ids[row] in names)
+    return tuple(cache.ids[row] for row in rows if cache.ids[row] in names)
 
 
 def require_complete(cache: FeatureCache, *, strict: bool) -> None:

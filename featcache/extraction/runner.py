@@ -54,13 +54,13 @@ class RecordImages:
     Parameters
     ----------
     data, hashes
-        The records, and the sha256 of each one's bytes.
+        The records, and the sha256 of each one's bytes, uint8 ``[N, 32]``.
     transforms, views
         The preprocessing, and the views of each image.
     """
 
     data: Dataset
-    hashes: Sequence[bytes]
+    hashes: np.ndarray
     transforms: Transforms
     views: Views = PLAIN
 
@@ -68,9 +68,10 @@ class RecordImages:
         """Read, check and decode one image to uint8 ``[H, W, 3]``, or ``[V, H, W, 3]``; raises `ImageError`."""
         record = self.data.records[row]
         with room_for_file(record.size):
-            data = read_unchanged(record, self.hashes[row])
+            digest = bytes(self.hashes[row])
+            data = read_unchanged(record, digest)
             try:
-                return self.views.prepare(data, self.transforms, self.hashes[row])
+                return self.views.prepare(data, self.transforms, digest)
             except MemoryError as error:
                 raise ImageError("out of memory", "there was none to prepare the image") from error
 

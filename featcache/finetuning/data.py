@@ -14,6 +14,7 @@ from featcache.backbones.layer import split_layer
 from featcache.cache import FeatureCache
 from featcache.cache.layout import RowTable, table_digest
 from featcache.classifier.classifier import Classifier
+from featcache.core.digest_array import is_known
 from featcache.core.identity import LayerIdentity, differences, first_of
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress
@@ -23,7 +24,7 @@ from featcache.datasets.exclude_list import ExcludeGiven, read_exclude
 from featcache.datasets.subset import slice_records
 from featcache.errors import IdentityError, UnknownNameError, UsageError
 from featcache.extraction.planning.content_hashes import hash_records
-from featcache.extraction.planning.row_table import UNREADABLE, SplitRule, build_rows
+from featcache.extraction.planning.row_table import SplitRule, build_rows
 from featcache.finetuning.inputs import CachedActivations, Inputs, PhotoInputs
 from featcache.finetuning.model import Model
 from featcache.images.augmentation import Augmentation
@@ -100,7 +101,7 @@ class FineTuningData:
     rows_sha256: str
     spec: str
     data: Dataset | None = None
-    hashes: Sequence[bytes] = ()
+    hashes: np.ndarray | Sequence[bytes] = ()
     cache: FeatureCache | None = None
     layer: str | None = None
     selection: SplitSpec = field(default_factory=SplitSpec)
@@ -115,7 +116,7 @@ class FineTuningData:
         numbers = np.concatenate(rows)
         if self.cache is not None:
             return [self.cache.sha256[row].tobytes() for row in numbers]
-        return [self.hashes[row] for row in numbers]
+        return [bytes(self.hashes[row]) for row in numbers]
 
     def inputs(
         self, model: Model, *, after: str | None, augmentation: Augmentation, seed: int, workers: int | None
@@ -174,7 +175,7 @@ def from_photos(
         labels=np.asarray(table.labels),
         sha256=np.asarray(table.sha256),
         groups=table.groups,
-        readable=np.array([digest != UNREADABLE for digest in hashes]),
+        readable=is_known(hashes),
         classes=data.classes,
     )
     selection = _selection(classifier, rows, exclude)
@@ -253,9 +254,7 @@ def extracted_slice(classifier: Classifier, data: Dataset) -> str | None:
     return provenance.get("slice") if provenance["dataset"] == data.spec else None
 
 
-def _divided(
-    classifier: Classifier, data: Dataset, hashes: Sequence[bytes]
-) -> tuple[RowTable, tuple[str, ...]]:
+def _divided(classifier: Classifier, data: Dataset, hashes: np.ndarray) -> tuple[RowTable, tuple[str, ...]]:
     """Return the row table and the splits; of the very rows that the head saw, the splits that it saw."""
     rule = classifier.provenance.get("split_rule") or {}
     own = SplitRule(rule.get("test_fraction", 0.2), rule.get("seed", 0), together=False)

@@ -127,7 +127,7 @@ class PhotoInputs:
 
     model: Model
     data: Dataset
-    hashes: Sequence[bytes]
+    hashes: np.ndarray | Sequence[bytes]
     after: str | None
     augmentation: Augmentation
     seed: int
@@ -151,9 +151,10 @@ class PhotoInputs:
     def _prepare(self, row: int, epoch: int | None) -> np.ndarray:
         record, plain = self.data.records[row], Augmentation() if epoch is None else self.augmentation
         with room_for_file(record.size):
-            image = read_unchanged(record, self.hashes[row])
+            digest = bytes(self.hashes[row])
+            image = read_unchanged(record, digest)
             return decode_view(
-                image, self.model.transforms, plain, seed=self.seed, image=self.hashes[row], number=epoch or 0
+                image, self.model.transforms, plain, seed=self.seed, image=digest, number=epoch or 0
             )
 
     @cached_property

@@ -1,6 +1,5 @@
 """Rows that are one: copies of an image, which are drawn together with the groups that hold them."""
 
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -31,12 +30,11 @@ def join_copies(names: Sequence[T], keys: Sequence[Hashable]) -> list[T]:
     >>> join_copies(["p1", "p2", "p3", "p3"], [b"x", b"x", b"y", b"z"])
     ['p1', 'p1', 'p3', 'p3']
     """
-    holders: dict[Hashable, set[T]] = defaultdict(set)
-    for name, key in zip(names, keys, strict=True):
-        holders[key].add(name)
+    first: dict[Hashable, T] = {}
     joined = Joined()
-    for held in holders.values():
-        joined.join(held)
+    for name, key in zip(names, keys, strict=True):
+        if (other := first.setdefault(key, name)) != name:
+            joined.join((other, name))
     return [joined.root(name) for name in names]
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -56,7 +57,14 @@ def draw_stratified(
 
 def _draw_rows(keys: Sequence[bytes], labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Return the first rows of each class by rank, bool ``[N]``; the border may divide copies."""
-    ranks = np.array([hashlib.sha256(b"%d:" % seed + key).digest() for key in keys], dtype="S32")
+    start = hashlib.sha256(b"%d:" % seed)
+
+    def rank(key: bytes) -> bytes:
+        own = start.copy()
+        own.update(key)
+        return own.digest()
+
+    ranks = np.fromiter(map(rank, keys), "S32", len(keys))
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -132,67 +140,99 @@ def _keep_whole(
     units: Sequence[Hashable], labels: np.ndarray, chosen: np.ndarray, *, fraction: float, seed: int
 ) -> np.ndarray:
     """Return a choice of rows in which no unit is divided, and every other row is where it was."""
-    sides: dict[Hashable, set[bool]] = defaultdict(set)
-    for unit, side in zip(units, chosen.tolist(), strict=True):
-        sides[unit].add(side)
-    if all(len(both) == 1 for both in sides.values()):
+    divided = _divided(units, chosen)
+    if not divided:
         return chosen
-    order = sorted(sides, key=lambda unit: hashlib.sha256(b"%d:%r" % (seed, unit)).digest())
-    counts = _class_counts(units, labels)
-    settled = {n: True in sides[unit] for n, unit in enumerate(order) if len(sides[unit]) == 1}
-    whole = {order[n] for n in _choose_groups([counts[unit] for unit in order], fraction, settled)}
-    return np.array([unit in whole for unit in units], bool)
+
+    def in_order(some: Iterable[Hashable]) -> list[Hashable]:
+        return sorted(some, key=lambda unit: hashlib.sha256(b"%d:%r" % (seed, unit)).digest())
+
+    # Few are divided: only of these, and of the images of a class that would have none, there is a count in memory.
+    counts = _class_counts(units, labels, of=divided)
+    settled = np.fromiter((unit not in divided for unit in units), bool, len(chosen)) & chosen
+    shares = _Shares(Counter(labels.tolist()), Counter(labels[settled].tolist()), fraction)
+    picked = {unit for unit in in_order(divided) if shares.took(counts[unit])}
+    for label in shares.without_rows():
+        near = {units[row] for row in np.flatnonzero(labels == label).tolist()} - picked
+        own, names = _class_counts(units, labels, of=near), in_order(near)
+        nearest = shares.nearest([own[unit] for unit in names])
+        if nearest is not None:
+            picked.add(names[nearest])
+    return np.fromiter((unit in picked for unit in units), bool, len(chosen)) | settled
 
 
-def _class_counts(names: Sequence[Hashable], labels: np.ndarray) -> dict[Hashable, Counter[int]]:
-    """Return how many rows of each class every group has, classes in order."""
+def _divided(units: Sequence[Hashable], chosen: np.ndarray) -> set[Hashable]:
+    """Return the units that have rows on both sides."""
+    fewer = 2 * int(chosen.sum()) < len(chosen)  # only the smaller side is kept meanwhile
+    inside = {unit for unit, side in zip(units, chosen.tolist(), strict=True) if side == fewer}
+    return {
+        unit for unit, side in zip(units, chosen.tolist(), strict=True) if side != fewer and unit in inside
+    }
+
+
+def _class_counts(
+    names: Sequence[Hashable], labels: np.ndarray, *, of: Set[Hashable] | None = None
+) -> dict[Hashable, Counter[int]]:
+    """Return how many rows of each class every group has, classes in order; with `of`, of these groups alone."""
     found: dict[Hashable, Counter[int]] = defaultdict(Counter)
     for name, label in zip(names, labels.tolist(), strict=True):
-        found[name][label] += 1
+        if of is None or name in of:
+            found[name][label] += 1
     # Classes in one order, so that sums do not round otherwise where the rows come in another.
     return {name: Counter(dict(sorted(counts.items()))) for name, counts in found.items()}
 
 
-_UNSETTLED: Mapping[int, bool] = {}
+@dataclass
+class _Shares:
+    """How many rows of each class there are, and how many are taken so far."""
 
+    rows: Counter[int]
+    taken: Counter[int]
+    fraction: float
 
-def _choose_groups(
-    groups: Sequence[Counter[int]], fraction: float, settled: Mapping[int, bool] = _UNSETTLED
-) -> set[int]:
-    """Return the numbers of the chosen groups, which are given by how many rows of each class they hold.
+    def took(self, group: Counter[int]) -> bool:
+        """Take a group if that brings the classes nearer to their shares, and leaves rows of each."""
+        wanted = self.cost(group) < 0 and self.spared(group)
+        if wanted:
+            self.taken.update(group)
+        return wanted
 
-    Those that are `settled` are chosen or not as that says; not chosen, they still serve a class that has no row.
-    """
-    rows = sum(groups, Counter())
-    chosen = {number for number, side in settled.items() if side}
-    taken = sum((groups[number] for number in chosen), Counter())
-
-    def cost(group: Counter[int]) -> float:
+    def cost(self, group: Counter[int]) -> float:
         """Return the change of the distance from the shares if this group is chosen too."""
         return sum(
-            count * (2 * (taken[label] - fraction * rows[label]) + count) / rows[label]
+            count * (2 * (self.taken[label] - self.fraction * self.rows[label]) + count) / self.rows[label]
             for label, count in group.items()
         )
 
-    def spared(group: Counter[int]) -> bool:
-        return all(taken[label] + count < rows[label] for label, count in group.items())
+    def spared(self, group: Counter[int]) -> bool:
+        """Return whether rows of each class would be left."""
+        return all(self.taken[label] + count < self.rows[label] for label, count in group.items())
 
-    def take(number: int) -> None:
-        taken.update(groups[number])
-        chosen.add(number)
+    def without_rows(self) -> Iterator[int]:
+        """Yield the classes of which none is taken, as it is when their turn comes."""
+        return (label for label in sorted(self.rows) if not self.taken[label])
 
-    for number, group in enumerate(groups):
-        if number not in settled and cost(group) < 0 and spared(group):
-            take(number)
-    for label in sorted(rows):
-        if taken[label]:
-            continue
-        others: Iterable[int] = (
-            n for n, g in enumerate(groups) if label in g and n not in chosen and spared(g)
-        )
-        nearest = min(others, key=lambda number: cost(groups[number]), default=None)
+    def nearest(self, groups: Sequence[Counter[int]]) -> int | None:
+        """Take the group that costs least of those that leave rows of each class; return its number."""
+        others = (number for number, group in enumerate(groups) if self.spared(group))
+        found = min(others, key=lambda number: self.cost(groups[number]), default=None)
+        if found is not None:
+            self.taken.update(groups[found])
+        return found
+
+
+def _choose_groups(groups: Sequence[Counter[int]], fraction: float) -> set[int]:
+    """Return the numbers of the chosen groups, which are given by how many rows of each class they hold."""
+    rows: Counter[int] = Counter()
+    for group in groups:
+        rows.update(group)
+    shares = _Shares(rows, Counter(), fraction)
+    chosen = {number for number, group in enumerate(groups) if shares.took(group)}
+    for label in shares.without_rows():
+        near = [number for number, group in enumerate(groups) if label in group and number not in chosen]
+        nearest = shares.nearest([groups[number] for number in near])
         if nearest is not None:
-            take(nearest)
+            chosen.add(near[nearest])
     return chosen
 
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from featcache.cache.checksums import block_crcs, row_crc, row_crcs
 from featcache.cache.layout import (
     LayerSpec,
-    decode_ids,
     encode_ids,
     needed_bytes,
     partial_path,
     table_digest,
 )
+from featcache.core.name_column import decode_ids
 
 FINGERPRINT = "00ff" * 16
 

@@ -74,7 +74,7 @@ def test_an_intact_cache(path):
 
 
 def test_the_rows_of_all_layers_are_counted_as_they_are_checked(path, monkeypatch):
-    monkeypatch.setattr("featcache.cache.row_store._PASS_BYTES", 300)
+    monkeypatch.setattr("featcache.cache.row_store.BLOCK_BYTES", 300)
     seen = []
     verify(path, on_progress=lambda progress: seen.append((progress.stage, progress.done, progress.total)))
     assert seen[-1] == ("verify", 26, 26), "13 rows of two layers"

@@ -9,6 +9,7 @@ from helpers.fake_network import FakeNetwork
 from helpers.photo_folders import photo_folder, save_photo
 
 from featcache import FeatureCache, extract
+from featcache.core.digest_array import digest_array
 from featcache.errors import FeatcacheWarning
 from featcache.extraction.planning import row_table
 from featcache.extraction.planning.row_table import SplitRule
@@ -81,7 +82,7 @@ def test_unreadable_files_are_no_copies_of_each_other(tmp_path):
     from featcache import open_dataset
 
     data = open_dataset(str(photos))
-    hashes = [row_table.UNREADABLE if n % 2 else b"%032d" % n for n in range(24)]
+    hashes = digest_array([row_table.UNREADABLE if n % 2 else b"%032d" % n for n in range(24)])
     labels = np.array([record.label for record in data.records])
     drawn = SplitRule(0.5).draw(data, hashes, labels)
     assert drawn.tolist() == replace(SplitRule(0.5), together=False).draw(data, hashes, labels).tolist()

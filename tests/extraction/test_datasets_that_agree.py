@@ -77,7 +77,7 @@ def _trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nothing here has to survive a power cut
     monkeypatch.setattr(file_state, "_TICK_NS", 0)  # no file is written to twice within a tick here
     monkeypatch.setattr(
-        content_hashes, "_sample", lambda known, location: [row for row in SAME if row in known]
+        content_hashes, "_sample", lambda known, location: [row for row in SAME if known[row]]
     )
 
 

@@ -1,6 +1,7 @@
 """What is copied and what is computed: a pure decision."""
 
 import hashlib
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.cache import LayerSpec
+from featcache.core.digest_array import digest_array
 from featcache.core.identity import Recipe
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
 from featcache.errors import IdentityError
@@ -33,7 +35,7 @@ def nothing_done(count):
 
 def test_without_sources_everything_is_computed_once():
     plan = build_plan([key(n) for n in "abca"], nothing_done(4), [])
-    assert plan.compute == (0, 1, 2)
+    assert tuple(plan.compute) == (0, 1, 2)
     assert plan.copies == {0: (3,)}
     assert plan.duplicates == 1
     assert plan.reuse == {}
@@ -42,7 +44,7 @@ def test_without_sources_everything_is_computed_once():
 def test_known_images_are_copied_whatever_they_are_called_now():
     plan = build_plan([key(n) for n in "xbax"], nothing_done(4), [source("abc")])
     assert plan.reuse == {1: (0, 1), 2: (0, 0)}
-    assert plan.compute == (0,)
+    assert tuple(plan.compute) == (0,)
     assert plan.copies == {0: (3,)}
 
 
@@ -53,12 +55,12 @@ def test_the_first_source_is_preferred_and_absent_rows_do_not_count():
         [source("ab", [False, True]), source("cba", [False, True, True])],
     )
     assert plan.reuse == {0: (1, 2), 1: (0, 1)}
-    assert plan.compute == (2,)
+    assert tuple(plan.compute) == (2,)
 
 
 def test_rows_already_done_are_left_alone():
     plan = build_plan([key(n) for n in "abab"], np.array([True, False, False, False]), [])
-    assert plan.compute == (1, 2)
+    assert tuple(plan.compute) == (1, 2)
     assert plan.copies == {1: (3,)}
 
 
@@ -68,8 +70,9 @@ def test_unreadable_files_are_not_duplicates_of_each_other_nor_known():
         nothing_done(2),
         [ReusableRows(np.zeros((1, 32), np.uint8), np.ones(1, bool))],
     )
-    assert plan.compute == (0, 1)
-    assert plan.reuse == plan.copies == {}
+    assert tuple(plan.compute) == (0, 1)
+    assert not plan.reuse
+    assert plan.copies == {}
 
 
 @given(
@@ -182,3 +185,68 @@ def test_a_refusal_lists_the_differences(tmp_path):
         "  layers: pool in the cache, pool, block5_pool asked for\n"
         "write to another file with --output, or replace it with --overwrite"
     )
+
+
+# Without an object of each row ------------------------------------------------------------------------------
+
+
+def plan_by_dictionaries(hashes, done, sources):
+    """What `build_plan` decides, by one dictionary of all hashes."""
+    known = {}
+    for position, own in reversed(list(enumerate(sources))):
+        for row in np.flatnonzero(own.usable):
+            known[own.sha256[row].tobytes()] = (position, int(row))
+    reuse, first, copies = {}, {}, {}
+    for row in np.flatnonzero(~done).tolist():
+        if hashes[row] == UNREADABLE:
+            first[row] = row
+        elif hashes[row] in known:
+            reuse[row] = known[hashes[row]]
+        elif hashes[row] in first:
+            copies[first[hashes[row]]] = (*copies.get(first[hashes[row]], ()), row)
+        else:
+            first[hashes[row]] = row
+    return reuse, tuple(first.values()), copies
+
+
+HASH = st.sampled_from([UNREADABLE, *map(key, range(6)), b"\1" + bytes(31)])
+ROWS = st.lists(st.tuples(HASH, st.booleans()), min_size=1, max_size=14)
+
+
+@given(ROWS, st.lists(ROWS, max_size=3))
+def test_a_plan_is_the_one_that_dictionaries_give(rows, caches):
+    hashes, done = [digest for digest, _ in rows], np.array([flag for _, flag in rows])
+    sources = [
+        ReusableRows(digest_array([d for d, _ in cache]), np.array([usable for _, usable in cache]))
+        for cache in caches
+    ]
+    plan = build_plan(digest_array(hashes), done, sources)
+    assert (dict(plan.reuse), tuple(plan.compute), dict(plan.copies)) == plan_by_dictionaries(
+        hashes, done, sources
+    )
+    assert sum(plan.reuse.counts().values()) == len(plan.reuse)
+    assert all((row in plan.reuse) == (row in dict(plan.reuse)) for row in range(len(rows)))
+
+
+def peak_of_planning(count: int) -> int:
+    """Bytes at the worst while rows are identified and planned, beyond the records."""
+    records = [Record(f"{i:08}.jpg", i % 2, UNSPLIT, lambda: b"", size=i) for i in range(count)]
+    data = Dataset("photos", "photos", ("cat", "dog"), records)
+    digests = np.random.default_rng(0).integers(0, 256, (count, 32), np.uint8)
+    digests[1::1000] = digests[::1000]  # copies, of which some have another label
+    tracemalloc.start()
+    try:
+        rows, *_ = build_rows(data, digests, SplitRule())
+        plan = build_plan(
+            digests, nothing_done(count), [ReusableRows(rows.sha256[::2], nothing_done(count)[::2])]
+        )
+        assert len(plan.compute) + plan.duplicates == count
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_row_more_costs_its_bytes_and_not_objects():
+    """Its columns have about 100 bytes; a dictionary entry with a hash of its own alone has 170."""
+    small, large = peak_of_planning(10_000), peak_of_planning(20_000)
+    assert (large - small) / 10_000 < 250

@@ -13,6 +13,7 @@ import pytest
 from helpers.photo_folders import photo_folder
 
 from featcache import open_dataset, plan_extraction
+from featcache.core.digest_array import DigestRows
 from featcache.core.environment import home
 from featcache.datasets import Dataset, file_state
 from featcache.datasets.subset import slice_records
@@ -53,7 +54,8 @@ def hashed(data: Dataset | Path, **options: Any) -> tuple[list[bytes], list[str]
         return replace(record, read=lambda: (read.append(record.id), record.read())[1])
 
     seen = replace(data, records=[noted(record) for record in data.records])
-    return hash_records(seen, workers=2, report=lambda progress: None, **options), read
+    found = hash_records(seen, workers=2, report=lambda progress: None, **options)
+    return [*DigestRows(found)], read
 
 
 def by_hand(root: Path) -> list[bytes]:

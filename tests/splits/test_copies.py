@@ -140,3 +140,16 @@ def test_heads_of_a_sweep_over_copies_have_other_names_than_before(tmp_path):
     # Where nothing is drawn, nothing is drawn otherwise.
     given = Protocol(train="train[:50%]", val="train[50%:]")
     assert SweepData(copies, given, memory=2**30).rows_identity == given.identity(copies)
+
+
+def test_choices_are_those_of_earlier_versions():
+    """Of 300 made-up datasets with copies, as the version before draws counted whole datasets in memory chose."""
+    random = np.random.default_rng(7)
+    digest = hashlib.sha256()
+    for _ in range(300):
+        count, images, classes = (int(random.integers(1, most)) for most in (40, 30, 6))
+        keys = [hashlib.sha256(b"%d" % key).digest() for key in random.integers(0, images, count)]
+        labels = random.integers(0, classes, count)
+        fraction, seed = (0.0, 0.1, 0.2, 0.5, 0.9)[int(random.integers(5))], int(random.integers(5))
+        digest.update(draw_stratified(keys, labels, fraction=fraction, seed=seed).tobytes())
+    assert digest.hexdigest() == "c05949336f3d3680477c22ec97930c3ef518a887a72f5215e691bcad8a98b431"

@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from featcache.core.disk.names import expanded, near_names, no_folder, require_f
 from featcache.core.display import some
 from featcache.core.warning import warn
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record, access_errors, features_alone, space_at_end
-from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.folder_files import FoundImage, entries_of, images_below, inode, is_folder
+from featcache.datasets.folder_records import FoundImages
 from featcache.datasets.formats.tables_beside import TableBeside, table_beside, tables_in
 from featcache.datasets.labels.file_names import NamePattern, Told
 from featcache.datasets.labels.name_forms import in_words as form_in_words
@@ -28,14 +27,6 @@ from featcache.errors import DataError, UsageError
 from featcache.images.given_path import PHOTOS, refusal
 
 LAYOUTS = "expected ROOT/CLASS/image.jpg or ROOT/{train,val,test}/CLASS/image.jpg"
-
-
-@dataclass(frozen=True, slots=True)
-class _Labelled:
-    image: FoundImage
-    label: str
-    split: str
-    group: str = ""
 
 
 def open_folder(path: str, *, least_classes: int = 2, allow_empty_classes: bool = False) -> Dataset:
@@ -77,26 +68,28 @@ def open_folder(path: str, *, least_classes: int = 2, allow_empty_classes: bool 
         _by_names if LABEL_FROM in options else partial(_by_folders, allow_empty_classes=allow_empty_classes)
     )
     found = read(root, options, skipped, least_classes=least_classes)
-    classes = sorted({own.label for own in found}, key=natural_key)
+    classes = sorted(found.labels, key=natural_key)
     skipped.tell()
     labels = {name: index for index, name in enumerate(classes)}
     return Dataset(
         spec=f"folder:{path}" if options else path,
         name=root.resolve().name or "dataset",
         classes=tuple(classes),
-        records=_records(root, found, [labels[own.label] for own in found]),
+        records=found.records(partial(_below, root=root), labels),
         skipped=skipped.reasons(),
         location=f"folder:{root.resolve()}",
         why_absent=partial(why_absent, root),
     )
 
 
-def image_records(root: Path) -> tuple[list[Record], LeftOut]:
+def image_records(root: Path) -> tuple[Sequence[Record], LeftOut]:
     """Return a record without label of each image below a folder, and why other files were left out."""
     _require_folder(root)
     skipped = LeftOut()
-    found = [_Labelled(image, "", UNSPLIT) for image in images_below(root, skipped)]
-    return _records(root, found, [-1] * len(found)), skipped
+    found = FoundImages()
+    for image in images_below(root, skipped):
+        found.append(image)
+    return found.records(partial(_below, root=root), {"": -1}), skipped
 
 
 def why_absent(root: Path, name: str) -> str:
@@ -118,33 +111,12 @@ def _below(folder: str, root: Path) -> str:
     return Path(folder).relative_to(root).as_posix()
 
 
-def _records(root: Path, found: Sequence[_Labelled], labels: Sequence[int]) -> list[Record]:
-    """Return the records of images, each with the number of its class."""
-    # A path object of each image would be slow; they share few folders.
-    below = {folder: _below(folder, root) for folder in {os.path.dirname(own.image.path) for own in found}}
-    return [_record(own, below, label) for own, label in zip(found, labels, strict=True)]
-
-
-def _record(found: _Labelled, below: dict[str, str], label: int) -> Record:
-    folder, name = os.path.split(found.image.path)
-    return Record(
-        id=name if below[folder] == "." else f"{below[folder]}/{name}",
-        label=label,
-        split=found.split,
-        read=partial(read_regular_file, found.image.path),
-        size=found.image.size,
-        mtime_ns=found.image.mtime_ns,
-        group=found.group,
-        state=found.image.state,
-    )
-
-
 # Classes by folders -------------------------------------------------------------------------------------------
 
 
 def _by_folders(
     root: Path, options: dict[str, str], skipped: LeftOut, *, least_classes: int, allow_empty_classes: bool
-) -> list[_Labelled]:
+) -> FoundImages:
     """Return the images with the class folders they are in; class folders without images are counted."""
     try:
         layout = _layout(root, options, one_class=least_classes < 2)
@@ -153,16 +125,17 @@ def _by_folders(
             raise DataError(f"{error}{hint}") from None
         raise
     folders = _class_folders(root, layout, skipped)
-    found: list[_Labelled] = []
+    found = FoundImages()
     vanished: dict[str, LeftOut] = {}
     for split, name, folder in folders:
         own = LeftOut()
-        images = list(images_below(folder, own, (inode(root), inode(folder.parent))))
-        found += (_Labelled(image, name, split) for image in images)
-        if not images and own.unread_pictures():
+        before = len(found)
+        for image in images_below(folder, own, (inode(root), inode(folder.parent))):
+            found.append(image, name, split)
+        if len(found) == before and own.unread_pictures():
             vanished[_below(str(folder), root)] = own
         skipped.include(own)
-    classes = {own.label for own in found}
+    classes = {*found.labels}
     hollow = sorted({n for _, n, _ in folders} - classes, key=natural_key)
     skipped.folders("class folder", "without images", hollow)
     if classes and not allow_empty_classes:
@@ -179,7 +152,7 @@ def _by_folders(
             f"not read; if it holds the labels, say {table.said}{choose}"
         )
     files = [name for name in told_beside(root) if not table or name != table.name]
-    if SPLITS not in options and not any(own.split for own in found) and files:
+    if SPLITS not in options and not any(found.splits) and files:
         warn(
             f"{root}: {some(files, 3)} beside the classes may tell splits and {'are' if len(files) > 1 else 'is'} not "
             "read: the test images are drawn anew; lists:FOLDER or csv:TABLE reads such files, --splits none (splits= "
@@ -188,11 +161,11 @@ def _by_folders(
     return found
 
 
-def _table(root: Path, wrapper: str, found: Sequence[_Labelled]) -> TableBeside | None:
+def _table(root: Path, wrapper: str, found: FoundImages) -> TableBeside | None:
     """Return a table that names the images and tells other classes than their folders do."""
     for base in dict.fromkeys((root, root / wrapper)):
         if tables_in(base):
-            images = {_below(own.image.path, base): own.label for own in found}
+            images = {_below(path, base): label for path, label in found.labelled()}
             if table := table_beside(base, str(base), images):
                 return table
     return None
@@ -233,11 +206,9 @@ def _class_folders(root: Path, layout: Layout, skipped: LeftOut) -> list[tuple[s
     return [(part.split, part.label, root / part.path) for part in layout.parts]
 
 
-def _refuse_unusable(
-    root: Path, found: Sequence[_Labelled], skipped: LeftOut, least: int, *, by: str
-) -> None:
+def _refuse_unusable(root: Path, found: FoundImages, skipped: LeftOut, least: int, *, by: str) -> None:
     """Refuse too few classes; `by` says what tells them: ``"folders"`` or ``"names"``."""
-    classes = {own.label for own in found}
+    classes = {*found.labels}
     if len(classes) >= max(least, 1):
         return
     if not classes and (said := refusal(root, PHOTOS)):
@@ -279,9 +250,7 @@ def _form_of_names(root: Path) -> str:
 # Classes by names ---------------------------------------------------------------------------------------------
 
 
-def _by_names(
-    root: Path, options: dict[str, str], skipped: LeftOut, *, least_classes: int
-) -> list[_Labelled]:
+def _by_names(root: Path, options: dict[str, str], skipped: LeftOut, *, least_classes: int) -> FoundImages:
     """Return the images with the labels that their names tell, in whatever folders they are."""
     pattern = NamePattern.parse(options[LABEL_FROM])
     if CLASSES_AT in options:
@@ -301,10 +270,9 @@ def _by_names(
         skipped[f"without labels ({_below(str(above), root)}/)"] = count
     kept = [number for number, (_, above, _) in enumerate(found) if above not in hollow]
     fitting = pattern.require([names[number] for number in kept], [told[number] for number in kept], root)
-    labelled = [
-        _Labelled(found[number][2], own.label, own.split or found[number][0], own.group)
-        for number, own in zip(kept, fitting, strict=True)
-    ]
+    labelled = FoundImages()
+    for number, own in zip(kept, fitting, strict=True):
+        labelled.append(found[number][2], own.label, own.split or found[number][0], own.group)
     _refuse_unusable(root, labelled, skipped, least_classes, by="names")
     return labelled
 

@@ -52,7 +52,7 @@ def checked_plan(
     while True:
         plan = build_plan(prepared.hashes, done, sources)
         givers = [(-1, resumed.path, resumed.identity)] if resumed is not None else []
-        used = sorted({position for position, _ in plan.reuse.values()})
+        used = sorted(plan.reuse.counts())
         givers += [(place, prepared.caches[place].path, prepared.caches[place].identity) for place in used]
         known = [
             (place, path, identity["provenance"].get("probes") or {}) for place, path, identity in givers

@@ -4,7 +4,10 @@ import contextlib
 import hashlib
 import os
 import random
-from collections.abc import Callable, Generator, Sequence
+from array import array
+from collections.abc import Callable, Generator, Iterable, Sequence
+
+import numpy as np
 
 from featcache.core.parallel import batched, ordered_map
 from featcache.core.progress import OnProgress, Progress
@@ -36,8 +39,8 @@ def hash_records(
     keep: bool = True,
     failures: dict[int, ImageError] | None = None,
     digests: Digests | None = None,
-) -> list[bytes]:
-    """Return the sha256 of every record's bytes.
+) -> np.ndarray:
+    """Return the sha256 of every record's bytes, uint8 ``[N, 32]``; zeros for what cannot be read.
 
     A file that was hashed before, and whose inode has not changed since, is not read again. A sample of these files is
     read to check that the file system's state is reliable: if one holds other bytes, all files are read. Files that
@@ -51,7 +54,7 @@ def hash_records(
     workers
         Threads.
     report
-        Called after every file.
+        Called after every file that is read, and at the end.
     trust
         ``False`` reads every file, even if its hash is stored.
     keep
@@ -61,51 +64,63 @@ def hash_records(
     digests
         What reads and hashes records; threads of this process by default.
     """
-    digested = digests or (lambda rows: _iter_hashes([data.records[row] for row in rows], workers))
     failures = {} if failures is None else failures
     if not trust:
         forget_fetched(data.records)
-    known = recall(data) if trust else {}
-    rows = _sample(known, data.location)
-    again = dict(zip(rows, digested(rows), strict=True))
-    seen = {row: found for row, found in again.items() if isinstance(found, bytes)}
-    wrong = any(digest != known[row] for row, digest in seen.items())
-    if wrong or not seen:
-        known = {}
-    new = [row for row in range(len(data.records)) if row not in known]
-    progress = Progress("hash", total=len(data.records))
-    hashes: list[bytes] = []
+    count = len(data.records)
+    digested = digests or (lambda rows: _iter_hashes(map(data.records.__getitem__, rows), workers))
+    known, hashes = recall(data) if trust else (np.zeros(count, bool), np.zeros((count, 32), np.uint8))
+    wrong, proven = _check_sample(known, hashes, data.location, digested)
+    if not proven:
+        known[:], hashes[:] = False, 0
+    progress = Progress("hash", total=count)
 
-    def take(row: int, found: bytes | ImageError) -> bytes:
+    def take(row: int, found: bytes | ImageError) -> None:
         if isinstance(found, bytes):
             failures.pop(row, None)
-            return found
-        failures[row] = found
-        return UNREADABLE
+            hashes[row] = np.frombuffer(found, np.uint8)
+        else:
+            failures[row] = found
 
+    new = array("q", np.flatnonzero(~known).astype("=i8").tobytes())
     with contextlib.closing(digested(new)) as missing:
-        for row in range(len(data.records)):
-            hashes.append(known[row] if row in known else take(row, next(missing)))
-            progress.done += 1
+        for row, found in zip(new, missing, strict=True):
+            take(row, found)
+            progress.done = row + 1  # those before it, too: they were hashed, or are known
             report(progress)
+    if progress.done < count:
+        progress.done = count
+        report(progress)
     lost = [row for row, error in failures.items() if error.reason in TEMPORARY_REASONS]
     with contextlib.closing(digested(lost)) as second_attempt:
         for row, found in zip(lost, second_attempt, strict=True):
-            hashes[row] = take(row, found)
+            take(row, found)
             report(progress)
-    if keep and any(data.records[row].state for row in new):
+    if keep and data.columns.has_state[new].any():
         remember(data, hashes, alone=wrong)
     return hashes
 
 
-def _sample(known: dict[int, bytes], location: str) -> list[int]:
+def _check_sample(
+    known: np.ndarray, hashes: np.ndarray, location: str, digested: Digests
+) -> tuple[bool, bool]:
+    """Read a sample of the rows with stored hashes; return whether one has other bytes, and whether all may be used."""
+    rows = _sample(known, location)
+    again = list(zip(rows, digested(rows), strict=True))
+    seen = {row: found for row, found in again if isinstance(found, bytes)}
+    wrong = any(digest != hashes[row].tobytes() for row, digest in seen.items())
+    return wrong, bool(seen) and not wrong
+
+
+def _sample(known: np.ndarray, location: str) -> list[int]:
     """Return a random sample of the rows with stored hashes, the same for the same dataset."""
-    count = min(len(known), max(SAMPLE, len(known) // SHARE))
+    rows = np.flatnonzero(known)
+    count = min(len(rows), max(SAMPLE, len(rows) // SHARE))
     # As bytes: a path need not be UTF-8.
-    return random.Random(os.fsencode(location)).sample(list(known), count)
+    return rows[random.Random(os.fsencode(location)).sample(range(len(rows)), count)].tolist()
 
 
-def _iter_hashes(records: Sequence[Record], workers: int) -> Generator[bytes | ImageError]:
+def _iter_hashes(records: Iterable[Record], workers: int) -> Generator[bytes | ImageError]:
     """Yield the sha256 of each record's bytes, or why they cannot be read."""
     ahead = 256 // TOGETHER
     for some in ordered_map(_digests, batched(records, TOGETHER), workers=workers, ahead=ahead):

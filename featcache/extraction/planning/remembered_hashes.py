@@ -10,20 +10,18 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from featcache.cache.layout import decode_ids, encode_ids
+from featcache.core.digest_array import is_among, is_known, last_places
 from featcache.core.disk.files import replace_file
 from featcache.core.disk.store_urls import scheme_of
 from featcache.core.environment import home
-from featcache.datasets import Dataset, Record
+from featcache.datasets import Dataset
 from featcache.datasets.file_state import STATE_BYTES
-from featcache.extraction.planning.row_table import UNREADABLE
 
 _MAGIC = b"featcache hashes 1\n"
 _COLUMNS = ("ids", "sizes", "states", "hashes")
@@ -37,22 +35,31 @@ _MOST, _TIMES = 200_000, 4
 """Limits of a file's entries, whichever is larger: a number, and a multiple of the dataset's images. The oldest go."""
 
 
-def recall(data: Dataset) -> dict[int, bytes]:
-    """Return the stored hashes of a dataset's unchanged images, record number to sha256."""
+def recall(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return which images of a dataset are unchanged since their hash was stored, and the hashes.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        bool ``[N]``; and uint8 ``[N, 32]``, zeros where there is none.
+    """
+    count = len(data.records)
+    known, hashes = np.zeros(count, bool), np.zeros((count, 32), np.uint8)
     file = _file_of(data)
     held = _Entries.read(file) if file else None
-    if held is None:
-        return {}
-    known = dict(zip(held.ids, zip(held.sizes, held.states, held.hashes, strict=True), strict=True))
-    found = {}
-    for row, record in enumerate(data.records):
-        size, state, digest = known.get(record.id, (0, b"", b""))
-        if record.state and (size, state) == (record.size, record.state):
-            found[row] = digest
-    return found
+    if held is None or not len(held):
+        return known, hashes
+    own = data.columns
+    places = last_places(held.ids, own.ids.encoded)
+    rows = np.flatnonzero((places >= 0) & own.has_state)
+    there = places[rows]
+    same = (held.sizes[there] == own.sizes[rows]) & (held.states[there] == own.states[rows]).all(axis=1)
+    known[rows[same]] = True
+    hashes[rows[same]] = held.hashes[there[same]]
+    return known, hashes
 
 
-def remember(data: Dataset, hashes: Sequence[bytes], *, alone: bool = False) -> None:
+def remember(data: Dataset, hashes: np.ndarray, *, alone: bool = False) -> None:
     """Store the hashes of a dataset's images, in addition to those stored for the same location.
 
     Parameters
@@ -60,14 +67,14 @@ def remember(data: Dataset, hashes: Sequence[bytes], *, alone: bool = False) -> 
     data
         The records.
     hashes
-        sha256 of each record's bytes, read after its state was taken.
+        uint8 ``[N, 32]``: sha256 of each record's bytes, read after its state was taken.
     alone
         Delete the stored hashes of other images.
     """
     file = _file_of(data)
     if file is None:
         return
-    new = _Entries.of(data.records, hashes)
+    new = _Entries.of(data, hashes)
     held = None if alone else _Entries.read(file)
     if held is not None:
         new = held.without(new, max(_MOST, _TIMES * len(data.records))).and_then(new)
@@ -131,46 +138,34 @@ def _file_of(data: Dataset) -> Path | None:
 
 @dataclass(frozen=True)
 class _Entries:
-    """Names, sizes, file states and hashes of images; names are unique, the latest entry is last."""
+    """Names ``S[N]``, sizes, file states and hashes of images; names are unique, the latest entry is last."""
 
-    ids: Sequence[str]
-    sizes: Sequence[int]
-    states: Sequence[bytes]
-    hashes: Sequence[bytes]
+    ids: np.ndarray
+    sizes: np.ndarray
+    states: np.ndarray
+    hashes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getitem__(self, rows: np.ndarray) -> "_Entries":
+        return _Entries(self.ids[rows], self.sizes[rows], self.states[rows], self.hashes[rows])
+
     @classmethod
-    def of(cls, records: Sequence[Record], hashes: Sequence[bytes]) -> Self:
-        pairs = enumerate(zip(records, hashes, strict=True))
-        rows = {r.id: row for row, (r, digest) in pairs if r.state and digest != UNREADABLE}.values()
-        return cls(
-            [records[row].id for row in rows],
-            [records[row].size for row in rows],
-            [records[row].state for row in rows],
-            [hashes[row] for row in rows],
-        )
+    def of(cls, data: Dataset, hashes: np.ndarray) -> "_Entries":
+        own = data.columns
+        rows = np.flatnonzero(own.has_state & is_known(hashes))
+        names = own.ids.encoded[rows]
+        rows = rows[last_places(names, names) == np.arange(len(rows))]  # of records of one name the last
+        return cls(own.ids.encoded, own.sizes, own.states, hashes)[rows]
 
     def without(self, others: "_Entries", most: int) -> "_Entries":
         """Return the entries whose names `others` lack, the latest ones, so that both have at most `most`."""
-        taken = set(others.ids)
-        rows = [row for row, name in enumerate(self.ids) if name not in taken]
-        rows = rows[max(0, len(rows) + len(others) - most) :]
-        return _Entries(
-            [self.ids[row] for row in rows],
-            [self.sizes[row] for row in rows],
-            [self.states[row] for row in rows],
-            [self.hashes[row] for row in rows],
-        )
+        rows = np.flatnonzero(~is_among(self.ids, others.ids))
+        return self[rows[max(0, len(rows) + len(others) - most) :]]
 
     def and_then(self, later: "_Entries") -> "_Entries":
-        return _Entries(
-            [*self.ids, *later.ids],
-            [*self.sizes, *later.sizes],
-            [*self.states, *later.states],
-            [*self.hashes, *later.hashes],
-        )
+        return _Entries(*(np.concatenate([getattr(self, name), getattr(later, name)]) for name in _COLUMNS))
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -179,22 +174,33 @@ class _Entries:
         if columns is None:
             return None
         ids, sizes, states, hashes = columns[: len(_COLUMNS)]
-        return cls(decode_ids(ids), sizes.tolist(), _cut(states, STATE_BYTES), _cut(hashes, 32))
+        return cls(ids, sizes, states.reshape(-1, STATE_BYTES), hashes.reshape(-1, 32))
 
     def write(self, path: Path, location: str) -> None:
         """Write the entries of a location to a file atomically; raises ``OSError``."""
-        stream = io.BytesIO()
-        for column in (
-            encode_ids(self.ids),
-            np.array(self.sizes, "<i8"),
-            np.frombuffer(b"".join(self.states), np.uint8),
-            np.frombuffer(b"".join(self.hashes), np.uint8),
-            np.frombuffer(os.fsencode(location), np.uint8),
-        ):
-            np.save(stream, column, allow_pickle=False)
+        parts = [
+            part
+            for column in (
+                self.ids,
+                self.sizes.astype("<i8", copy=False),
+                self.states.reshape(-1),
+                self.hashes.reshape(-1),
+                np.frombuffer(os.fsencode(location), np.uint8),
+            )
+            for part in (_npy_header(column), np.ascontiguousarray(column).view(np.uint8).data)
+        ]
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = stream.getvalue()
-        replace_file(path, _MAGIC + hashlib.sha256(content).digest() + content)
+        replace_file(path, lambda stream: stream.writelines([_MAGIC, digest.digest(), *parts]))
+
+
+def _npy_header(column: np.ndarray) -> bytes:
+    """Return what ``np.save`` writes before a column's bytes."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(column))
+    return stream.getvalue()
 
 
 def _read_columns(path: Path) -> list[np.ndarray] | None:
@@ -204,15 +210,16 @@ def _read_columns(path: Path) -> list[np.ndarray] | None:
     except OSError:
         return None
     start = len(_MAGIC) + 32
-    if content[:start] != _MAGIC + hashlib.sha256(content[start:]).digest():
+    body = memoryview(content)[start:]
+    if content[:start] != _MAGIC + hashlib.sha256(body).digest():
         return None
     try:
-        return _columns(content[start:])
+        return _columns(body)
     except ValueError:
         return None
 
 
-def _columns(content: bytes) -> list[np.ndarray]:
+def _columns(content: memoryview) -> list[np.ndarray]:
     """Return ids ``S[N]``, sizes int64 ``[N]``, and the bytes of states, hashes and location; raises ``ValueError``.
 
     Their checksum says that they are as written, not by whom. Files of older versions have no location.
@@ -233,9 +240,3 @@ def _columns(content: bytes) -> list[np.ndarray]:
     if lengths != [count, count, count * STATE_BYTES, count * 32]:
         raise ValueError("columns of several lengths")
     return columns
-
-
-def _cut(column: np.ndarray, size: int) -> list[bytes]:
-    """Split a column's bytes into entries of `size` bytes."""
-    content = column.tobytes()
-    return [content[first : first + size] for first in range(0, len(content), size)]

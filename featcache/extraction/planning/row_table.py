@@ -9,10 +9,10 @@ import numpy as np
 
 from featcache.cache import RowTable
 from featcache.cache.layout import table_digest
+from featcache.core.digest_array import DigestRows, digest_array, is_known, is_repeated, sortable
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.datasets import Dataset
 from featcache.datasets.dataset import UNSPLIT
-from featcache.datasets.file_state import recorded_time
 from featcache.errors import DataError
 from featcache.splits.slices import ALL
 from featcache.splits.stratified import draw_grouped, draw_stratified, strata
@@ -50,11 +50,11 @@ class SplitRule:
         name = ("stratified by group" if grouped else "stratified by content") + _TOGETHER * mended
         return {"rule": name, "test_fraction": self.test_fraction, "seed": self.seed}
 
-    def draw(self, dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray) -> np.ndarray:
+    def draw(self, dataset: Dataset, hashes: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the mask of test rows, bool ``[N]``; a group is never divided.
 
-        `labels` int ``[N]`` are strata: classes, or `featcache.splits.stratified.strata` of multilabel and
-        regression targets.
+        `hashes` are uint8 ``[N, 32]``; `labels` int ``[N]`` are strata: classes, or
+        `featcache.splits.stratified.strata` of multilabel and regression targets.
 
         Raises
         ------
@@ -62,25 +62,33 @@ class SplitRule:
             If the groups allow no test share.
         """
         share = {"fraction": self.test_fraction, "seed": self.seed}
-        # Unreadable files all have the same hash, and must not count as copies of one image.
-        keys = [
-            sha256(record.id.encode("utf-8", "surrogateescape")).digest() if key == UNREADABLE else key
-            for record, key in zip(dataset.records, hashes, strict=True)
-        ]
-        if not is_grouped(dataset):
+        keys = DigestRows(_told_apart(hashes, dataset.columns.ids))
+        groups = dataset.columns.groups
+        if groups is None:
             units = keys if self.together else range(len(keys))
-            return draw_stratified(hashes, labels, **share, units=units)
-        groups = [record.group for record in dataset.records]
+            return draw_stratified(DigestRows(hashes), labels, **share, units=units)
         return draw_grouped(keys, labels, groups, **share, together=self.together)
+
+
+def _told_apart(hashes: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+    """Return the hashes with another for each unreadable file: all have the same, and are no copies of one image."""
+    rows = np.flatnonzero(~is_known(hashes))
+    if not len(rows):
+        return hashes
+    keys = hashes.copy()
+    for row in rows.tolist():
+        own = sha256(ids[row].encode("utf-8", "surrogateescape")).digest()
+        keys[row] = np.frombuffer(own, np.uint8)
+    return keys
 
 
 def is_grouped(dataset: Dataset) -> bool:
     """Return whether any record belongs to a group."""
-    return any(record.group for record in dataset.records)
+    return dataset.columns.groups is not None
 
 
 def build_rows(
-    dataset: Dataset, hashes: Sequence[bytes], rule: SplitRule
+    dataset: Dataset, hashes: np.ndarray | Sequence[bytes], rule: SplitRule
 ) -> tuple[RowTable, tuple[str, ...], dict[str, Any] | None]:
     """Return the row table, the split names, and the rule by which splits were drawn (``None`` if given).
 
@@ -89,49 +97,49 @@ def build_rows(
     dataset
         The records.
     hashes
-        sha256 of each record's bytes, 32 bytes each.
+        uint8 ``[N, 32]``: sha256 of each record's bytes.
     rule
         Used if the dataset has no splits.
     """
-    records = dataset.records
-    labels = np.array([record.label for record in records], np.int32)
-    targets = _targets(dataset)
-    names, told = [record.split for record in records], None
+    own, digests = dataset.columns, digest_array(hashes)
+    targets, told = _targets(dataset), None
+    names, split_of = list(own.split_names), own.split_of
     if dataset.task == UNLABELLED:  # nothing to hold out
         names = [name or ALL for name in names]
     elif UNSPLIT in names:
-        test, told = _drawn(
-            dataset, hashes, labels if targets is None else strata(dataset.task, targets), rule
-        )
-        names = ["test" if chosen else "train" for chosen in test]
+        strata_of = own.labels if targets is None else strata(dataset.task, targets)
+        test, told = _drawn(dataset, digests, strata_of, rule)
+        names, split_of = ["train", "test"], test.astype(np.int32)
     usual = ("train", "val", "test")
-    splits = tuple(sorted(set(names), key=lambda name: (usual.index(name) if name in usual else 3, name)))
+    present = {names[number] for number in np.unique(split_of).tolist()}
+    splits = tuple(sorted(present, key=lambda name: (usual.index(name) if name in usual else 3, name)))
+    numbers = np.array([splits.index(name) if name in present else -1 for name in names], np.int16)
     table = RowTable(
-        ids=tuple(record.id for record in records),
-        sha256=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
-        labels=labels,
-        splits=np.array([splits.index(name) for name in names], np.int16),
-        sizes=np.array([record.size for record in records], np.int64),
-        mtimes_ns=np.array([recorded_time(record.mtime_ns) for record in records], np.int64),
-        groups=tuple(record.group for record in records) if is_grouped(dataset) else None,
+        ids=own.ids,
+        sha256=digests,
+        labels=own.labels,
+        splits=numbers[split_of],
+        sizes=own.sizes,
+        mtimes_ns=own.mtimes_ns,
+        groups=own.groups,
         targets=targets,
     )
     return table, splits, told
 
 
 def _drawn(
-    dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray, rule: SplitRule
+    dataset: Dataset, hashes: np.ndarray, labels: np.ndarray, rule: SplitRule
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the mask of test rows, and what the cache records of the rule."""
     test, mended = rule.draw(dataset, hashes, labels), False
-    if rule.together and len(set(hashes)) < len(hashes):
+    if rule.together and is_repeated(sortable(hashes)).any():
         before = _as_before_copies(dataset, hashes, labels, rule)
         mended = before is None or not np.array_equal(test, before)
     return test, rule.to_json(grouped=is_grouped(dataset), mended=mended)
 
 
 def _as_before_copies(
-    dataset: Dataset, hashes: Sequence[bytes], labels: np.ndarray, rule: SplitRule
+    dataset: Dataset, hashes: np.ndarray, labels: np.ndarray, rule: SplitRule
 ) -> np.ndarray | None:
     """Return the mask of test rows that an earlier featcache drew; ``None`` where it could draw none."""
     try:
@@ -148,7 +156,7 @@ def _targets(dataset: Dataset) -> np.ndarray | None:
 
 def identify_rows(
     data: Dataset,
-    hashes: Sequence[bytes],
+    hashes: np.ndarray,
     rule: SplitRule,
     split: str | None = None,
     *,
@@ -167,7 +175,7 @@ def identify_rows(
 
 
 def _identify(
-    data: Dataset, hashes: Sequence[bytes], rule: SplitRule, split: str | None
+    data: Dataset, hashes: np.ndarray, rule: SplitRule, split: str | None
 ) -> tuple[RowTable, dict[str, Any]]:
     rows, splits, drawn = build_rows(data, hashes, rule)
     document = {"spec": data.spec, "classes": list(data.classes), "splits": list(splits), "rule": drawn}

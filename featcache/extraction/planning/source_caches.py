@@ -1,7 +1,7 @@
 """Find the caches that an extraction may copy rows from, and refuse to replace one whose images would be lost."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +13,12 @@ from featcache.cache import FeatureCache, RowTable, partial_path
 from featcache.cache.checksums import PRESENT
 from featcache.cache.layout import PARTIAL, PREVIOUS, previous_path
 from featcache.cache.set_aside import is_finished, refuse_finished
+from featcache.core.digest_array import is_among, is_known, sortable
 from featcache.core.environment import home
+from featcache.core.name_column import encode_ids
 from featcache.core.warning import warn
 from featcache.errors import DataError, IdentityError, IntegrityError, UnknownNameError
 from featcache.extraction.planning.plan import ReusableRows, difference, refuse_difference, serves
-from featcache.extraction.planning.row_table import UNREADABLE
 from featcache.extraction.resolved import ResolvedExtraction, resolve
 from featcache.images.colour_statistics import LAYER as STATISTICS
 
@@ -141,7 +142,7 @@ def find_caches(
 
 
 def found_caches(
-    target: Path, resolved: ResolvedExtraction, hashes: Sequence[bytes], caches: Sequence[FeatureCache]
+    target: Path, resolved: ResolvedExtraction, hashes: np.ndarray, caches: Sequence[FeatureCache]
 ) -> list[FeatureCache]:
     """Return caches of this recipe that nobody named and that hold images that `caches` do not.
 
@@ -153,26 +154,28 @@ def found_caches(
     target, resolved
         The file to be written, and the layers that a cache must hold.
     hashes
-        sha256 of each row's image.
+        uint8 ``[N, 32]``: sha256 of each row's image.
     caches
         The caches that rows may be copied from already.
     """
-    needed = set(hashes) - {UNREADABLE}
+    needed = sortable(hashes[is_known(hashes)])
     for cache in caches:
-        needed -= _held(cache)
+        needed = needed[~is_among(needed, _held(cache))]
     found: list[FeatureCache] = []
     known = {_place(cache.path) for cache in caches} | {_place(target)}
     for folder, is_ours in ((target.parent, False), (home() / "caches", True)):
-        for cache in caches_in(folder, resolved, known, tell=is_ours) if needed else ():
-            if needed & (held := _held(cache)):
-                needed -= held
+        for cache in caches_in(folder, resolved, known, tell=is_ours) if len(needed) else ():
+            there = is_among(needed, _held(cache))
+            if there.any():
+                needed = needed[~there]
                 found.append(cache)
             known.add(_place(cache.path))
     return found
 
 
-def _held(cache: FeatureCache) -> set[bytes]:
-    return {digest.tobytes() for digest in cache.sha256[cache.status == PRESENT]}
+def _held(cache: FeatureCache) -> np.ndarray:
+    """Return the hashes of a cache's images that have features, ``S32 [M]``."""
+    return sortable(cache.sha256[cache.status == PRESENT])
 
 
 def _place(path: Path) -> str:
@@ -184,7 +187,8 @@ def sources_of(caches: Sequence[FeatureCache]) -> list[ReusableRows]:
     found = []
     for cache in caches:
         intact = cache.intact()
-        found.append(ReusableRows(cache.sha256, cache.usable() & intact, int((~intact).sum())))
+        usable = (cache.status == PRESENT) & intact
+        found.append(ReusableRows(cache.sha256, usable, int((~intact).sum())))
     return found
 
 
@@ -225,29 +229,33 @@ def dropped_images(
     held = next((cache for cache in caches if cache.path == target), None)
     if held is None:
         return 0
-    kept = {digest.tobytes() for digest in rows.sha256}
-    lost = {digest.tobytes() for digest in held.sha256[held.status == PRESENT]} - kept
+    keys = sortable(held.sha256)
+    is_lost = (held.status == PRESENT) & ~is_among(keys, sortable(rows.sha256))
+    lost = len(np.unique(keys[is_lost]))
     was, now = ((told["spec"], told.get("slice")) for told in (held.identity["dataset"], document))
     if lost and was != now and not overwrite:
         raise IdentityError(
-            f"{target} holds another dataset, {_name_of(was)}: {len(lost)} of its images are not in {_name_of(now)}, "
+            f"{target} holds another dataset, {_name_of(was)}: {lost} of its images are not in {_name_of(now)}, "
             "and their features would be lost; write to another file with --output, or replace it with --overwrite"
         )
-    if UNREADABLE in kept:
-        unreadable = {rows.ids[row] for row in np.flatnonzero(~rows.sha256.any(axis=1))}
-        lost -= {held.sha256[row].tobytes() for row, name in enumerate(held.ids) if name in unreadable}
-    if lost and why_absent is not None and not overwrite:
-        _require_gone(held, lost, {*rows.ids}, why_absent)
-    return len(lost)
+    unreadable = np.flatnonzero(~is_known(rows.sha256))
+    if lost and len(unreadable):
+        names = encode_ids([rows.ids[row] for row in unreadable.tolist()])
+        spared = keys[is_among(encode_ids(held.ids), names)]
+        is_lost &= ~is_among(keys, spared)
+    if is_lost.any() and why_absent is not None and not overwrite:
+        _require_gone(held, np.flatnonzero(is_among(keys, keys[is_lost])), rows, why_absent)
+    return len(np.unique(keys[is_lost]))
 
 
 def _require_gone(
-    held: FeatureCache, lost: Set[bytes], present: Set[str], why_absent: Callable[[str], str]
+    held: FeatureCache, lost: np.ndarray, rows: RowTable, why_absent: Callable[[str], str]
 ) -> None:
+    """Raise if rows of a cache whose images are lost have a name that no row has, and may be there nevertheless."""
+    names = [held.ids[row] for row in lost.tolist()]
+    there = is_among(encode_ids(names), encode_ids(rows.ids))
     absent = [
-        name
-        for row, name in enumerate(held.ids)
-        if name not in present and held.sha256[row].tobytes() in lost and why_absent(name)
+        name for name, known in zip(names, there.tolist(), strict=True) if not known and why_absent(name)
     ]
     if absent:
         raise IdentityError(

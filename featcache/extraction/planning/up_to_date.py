@@ -16,7 +16,7 @@ from featcache.extraction.arguments import ExtractionArguments, PreparedExtracti
 from featcache.extraction.output_path import output_path
 from featcache.extraction.planning.content_hashes import hash_records
 from featcache.extraction.planning.plan import ReusableRows, build_plan
-from featcache.extraction.planning.row_table import UNREADABLE, identify_rows, same_rows
+from featcache.extraction.planning.row_table import identify_rows, same_rows
 from featcache.extraction.result import temporary_rows
 from featcache.images.decoding import TEMPORARY_REASONS
 
@@ -56,7 +56,7 @@ def unchanged_cache(
     if not same_rows(cache.identity, rows, document):
         return None
     # Files without a hash were tried again just now, in vain. The others that left no features may be readable.
-    if any(hashes[row] != UNREADABLE for row in temporary_rows(cache)):
+    if hashes[temporary_rows(cache)].any():
         return None
     if has_other_reasons(cache, failures):
         return None
