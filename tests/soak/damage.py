@@ -88,6 +88,20 @@ def _part(place: int, spans: list[tuple[str, int, int]], content: bytes, path: P
     raise Fault(f"a flipped bit in byte {place} of {path.name} ({where}) is not noticed")
 
 
+def flip(path: Path, place: int, bit: int = 0) -> None:
+    """Flip one bit of a file."""
+    with path.open("r+b", buffering=0) as stream:
+        content = os.pread(stream.fileno(), 1, place)
+        os.pwrite(stream.fileno(), bytes([content[0] ^ 1 << bit]), place)
+
+
+def place_of_a_row(path: Path) -> int:
+    """Return where the features of the first row lie that has some."""
+    first = next(first for name, first, _ in _spans(path) if name == "features/pool")
+    with FeatureCache(path) as cache:
+        return first + int(cache.rows_of()[0]) * cache.layers["pool"].row_bytes
+
+
 # Damage that stays until it is mended ---------------------------------------------------------------------------
 
 
@@ -95,10 +109,8 @@ def _damage(world: World, path: Path, count: int) -> list[tuple[int, int]]:
     size = path.stat().st_size
     spans = _spans(path)
     chosen = [_drawn(world, size, spans) for _ in range(count)]
-    with path.open("r+b", buffering=0) as stream:
-        for place, bit in chosen:
-            old = os.pread(stream.fileno(), 1, place)
-            os.pwrite(stream.fileno(), bytes([old[0] ^ 1 << bit]), place)
+    for place, bit in chosen:
+        flip(path, place, bit)
     return chosen
 
 
@@ -185,12 +197,16 @@ def classifier_flips(world: World, folder: Path, features: np.ndarray, said: np.
             world.counts["bits flipped in classifiers"] += 1
             try:
                 loaded = Classifier.load(folder)
-                like = np.array_equal(loaded.probabilities(features), said) and loaded.classes == before.classes
+                like = (
+                    np.array_equal(loaded.probabilities(features), said) and loaded.classes == before.classes
+                )
             except FeatcacheError:
                 refused += 1
                 continue
             if not like:
-                raise Fault(f"byte {place}, bit {bit} of {path.name} changes what a classifier says, unnoticed")
+                raise Fault(
+                    f"byte {place}, bit {bit} of {path.name} changes what a classifier says, unnoticed"
+                )
             same += 1
         path.write_bytes(content)
     world.counts["of them in classifiers where they change nothing"] += same

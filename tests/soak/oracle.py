@@ -40,7 +40,10 @@ def wrong(cache: FeatureCache, expected: Expected, photos: Photos, options: Mapp
     if None in truths:
         return [*found, f"{cache.ids[rows[truths.index(None)]]}: it has features, and is no image"]
     for layer in cache.layers:
-        found += [f"{cache.ids[rows[place]]}: {what} of {layer}" for place, what in _unlike(cache, layer, rows, truths)]
+        found += [
+            f"{cache.ids[rows[place]]}: {what} of {layer}"
+            for place, what in _unlike(cache, layer, rows, truths)
+        ]
     return found
 
 
@@ -67,7 +70,9 @@ def _wrong_row(name: str, want: Row, digest: bytes, present: bool) -> list[str]:
     return []
 
 
-def _unlike(cache: FeatureCache, layer: str, rows: np.ndarray, truths: Sequence[Any]) -> list[tuple[int, str]]:
+def _unlike(
+    cache: FeatureCache, layer: str, rows: np.ndarray, truths: Sequence[Any]
+) -> list[tuple[int, str]]:
     """Return positions in `rows` of features that the network does not give, and what they are."""
     stored = cache.layers[layer].stored
     if layer == STATISTICS:

@@ -95,7 +95,7 @@ class Photos:
         return kinds[self._chance.integers(len(kinds))]()
 
     def expected(self, before: Mapping[str, bytes] | None = None) -> Expected:
-        """Return what an extraction finds now; `before` are contents that photos may still have had when it read them."""
+        """Return what an extraction finds now; photos may still have had the contents `before` when it read them."""
         return {name: self._row(name, (before or {}).get(name)) for name in self.files}
 
     def truth(self, digest: bytes) -> Truth | None:

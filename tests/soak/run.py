@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featcache.cache import row_store
+from featcache.extraction.planning import content_hashes
 from soak import mutants
-from soak.operations import draw
+from soak.operations import OPERATIONS, draw, name_of
 from soak.world import Fault, Machine, World, home_of
 
 STEPS = 40
@@ -45,7 +46,9 @@ class Report:
     cpu: float = 0.0
 
     def __str__(self) -> str:
-        lines = [f"{count:>9,}  {what}" for what, count in sorted(self.counts.items(), key=lambda item: -item[1])]
+        lines = [
+            f"{count:>9,}  {what}" for what, count in sorted(self.counts.items(), key=lambda item: -item[1])
+        ]
         took = f"after {self.seconds / 60:.1f} minutes, {self.cpu / 60:.1f} of a core"
         return "\n".join([*self.faults, took, *lines, f"{len(self.faults):>9,}  faults"])
 
@@ -55,8 +58,10 @@ def soak(
     seed: int,
     *,
     worlds: int | None = None,
+    steps: int = STEPS,
     mutant: str = "",
     most_faults: int = 10,
+    only: Sequence[str] = (),
     keep: Path | None = None,
     loud: bool = False,
 ) -> Report:
@@ -70,10 +75,14 @@ def soak(
         Of the first world; the next ones have the next numbers.
     worlds
         How many there are at most.
+    steps
+        Operations in each.
     mutant
         What is broken on purpose, of `soak.mutants.MUTANTS`; for as long as this process lives.
     most_faults
         After so many it ends.
+    only
+        Names of the operations that happen; of all by default.
     keep
         Where the folders of a world with a fault are copied to.
     loud
@@ -82,7 +91,8 @@ def soak(
     report, began = Report(), time.monotonic()
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(
-        prefix="featcache-soak-", dir=memory if memory.is_dir() and shutil.disk_usage(memory).free > 2**28 else None
+        prefix="featcache-soak-",
+        dir=memory if memory.is_dir() and shutil.disk_usage(memory).free > 2**28 else None,
     ) as scratch:
         mutants.apply(mutant)
         machine = Machine(Path(scratch), mutant)
@@ -93,7 +103,7 @@ def soak(
                         break
                     of_world = seed + report.counts["worlds"]
                     known = len(report.faults)
-                    _live(machine, of_world, report, began + seconds, loud)
+                    _live(machine, of_world, report, steps, began + seconds, only, loud)
                     if keep and len(report.faults) > known:
                         shutil.copytree(machine.scratch, keep / str(of_world))
                     report.counts["worlds"] += 1
@@ -105,16 +115,20 @@ def soak(
     return report
 
 
-def _live(machine: Machine, seed: int, report: Report, until: float, loud: bool) -> None:
+def _live(
+    machine: Machine, seed: int, report: Report, steps: int, until: float, only: Sequence[str], loud: bool
+) -> None:
     """One world, until its steps are done, a fault is found, or the time is over."""
     world = World(machine, seed, report.counts)
     # Of caches as small as these every row is checked by itself; in some worlds blocks of rows are, as in large ones.
     row_store._MANY_BYTES = 1 << (24 if seed % 5 else 12)
-    for step in range(STEPS):
+    # Of as few photos all are read again, which would hide that a changed one was taken for the same.
+    content_hashes.SAMPLE = 16 if seed % 3 else 1
+    for step in range(steps):
         if time.monotonic() > until:
             return
-        operation = draw(world)
-        name = operation.__name__.replace("_", " ")
+        operation = draw(world, only)
+        name = name_of(operation)
         try:
             said = operation(world)
         except Exception as error:
@@ -136,8 +150,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first world")
     parser.add_argument("--worlds", type=int, help="so many at most")
+    parser.add_argument("--steps", type=int, default=STEPS, help="operations in each world")
     parser.add_argument("--faults", type=int, default=10, help="end after so many")
-    parser.add_argument("--mutant", default="", choices=["", *mutants.MUTANTS], help="break something on purpose")
+    parser.add_argument(
+        "--mutant", default="", choices=["", *mutants.MUTANTS], help="break something on purpose"
+    )
+    names = [name_of(operation) for _, operation in OPERATIONS]
+    parser.add_argument("--only", nargs="+", default=[], choices=names, help="nothing but these operations")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy worlds with a fault there")
     parser.add_argument("--loud", action="store_true", help="print every step")
     given = parser.parse_args(arguments)
@@ -145,8 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         60 * given.minutes,
         given.seed,
         worlds=given.worlds,
+        steps=given.steps,
         mutant=given.mutant,
         most_faults=given.faults,
+        only=given.only,
         keep=given.keep,
         loud=given.loud,
     )

@@ -1,4 +1,4 @@
-"""A dataset folder, its caches on a disk of their own, and a model of both: what the soak works on, and how it looks."""
+"""A dataset folder, its caches on a disk of their own, and a model of both: what the soak works on and looks at."""
 
 import json
 import os
@@ -40,7 +40,7 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
 EXIT_CODES = {1, 2, 3, 4, 130}
 
 
-class Fault(AssertionError):
+class Fault(AssertionError):  # noqa: N818  (what is found is no error of the soak's)
     """Something that must be true is not."""
 
 
@@ -191,7 +191,9 @@ class World:
         self.require_finished(name, self.photos.expected(), options)
         return done
 
-    def require_finished(self, name: str, expected: Expected, options: Mapping[str, Any] | None = None) -> None:
+    def require_finished(
+        self, name: str, expected: Expected, options: Mapping[str, Any] | None = None
+    ) -> None:
         """Require the file of a target to hold these rows, and nothing to lie beside it; it is the model's now."""
         self.require_whole(self.path(name), expected, TARGETS[name] | dict(options or {}))
         self.held[name] = expected
@@ -230,7 +232,9 @@ class World:
             is_new = not self.wrong_in(self.path(name), new)
         elif not is_old:
             if found := self.wrong_in(self.path(name), new):
-                raise Fault(f"{name}.h5 is neither the new cache ({found[:3]}) nor the old ({why[:3] if old else None})")
+                raise Fault(
+                    f"{name}.h5 is neither the new cache ({found[:3]}) nor the old ({why[:3] if old else None})"
+                )
             is_new = True
         else:
             is_new = True
