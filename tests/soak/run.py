@@ -107,6 +107,8 @@ def soak(
                     if keep and len(report.faults) > known:
                         shutil.copytree(machine.scratch, keep / str(of_world))
                     report.counts["worlds"] += 1
+        except KeyboardInterrupt:
+            print("interrupted; until then:", file=sys.stderr)
         finally:
             machine.close()
     report.seconds = time.monotonic() - began
@@ -121,7 +123,7 @@ def _live(
     """One world, until its steps are done, a fault is found, or the time is over."""
     world = World(machine, seed, report.counts)
     # Of caches as small as these every row is checked by itself; in some worlds blocks of rows are, as in large ones.
-    row_store._MANY_BYTES = 1 << (24 if seed % 5 else 12)
+    row_store._MANY_BYTES = 1 << (24 if seed % 50 else 12)
     # Of as few photos all are read again, which would hide that a changed one was taken for the same.
     content_hashes.SAMPLE = 16 if seed % 3 else 1
     for step in range(steps):
