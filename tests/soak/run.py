@@ -19,8 +19,9 @@ from pathlib import Path
 from featcache.cache import row_store
 from featcache.extraction.planning import content_hashes
 from soak import mutants
+from soak.machine import Machine, home_of
 from soak.operations import OPERATIONS, draw, name_of
-from soak.world import Fault, Machine, World, home_of
+from soak.world import Fault, World
 
 STEPS = 40
 """Operations in each world."""

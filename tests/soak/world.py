@@ -9,7 +9,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,15 @@ from typing import Any
 import numpy as np
 from helpers.fake_extractions import extract
 from helpers.power_cuts import Recorded
-from helpers.programs import environment
-from helpers.recording import compiled, contents, parsed
-from helpers.warm_python import Forked, WarmPython
+from helpers.recording import contents, parsed
+from helpers.warm_python import Forked
 
 from featcache import Extraction, FeatureCache
 from featcache.cache import partial_path, verify
 from featcache.cache.layout import previous_path
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, UsageError
 from soak.child import surroundings, survivors
+from soak.machine import Machine
 from soak.oracle import wrong
 from soak.photos import Expected, Photos
 
@@ -38,6 +37,10 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
 """What is extracted into each cache."""
 
 EXIT_CODES = {1, 2, 3, 4, 130}
+
+
+IN_THE_WAY = "needs this name for a file of its own"
+"""Said of a finished cache under a name that an extraction gives its own files; see `featcache.cache.set_aside`."""
 
 
 class Fault(AssertionError):  # noqa: N818  (what is found is no error of the soak's)
@@ -67,41 +70,6 @@ class Ending:
             return f"killed after {self.done} rows"
         told = {name: value for name, value in self.end.items() if name != "text"}
         return ", ".join(f"{name} {value}" for name, value in told.items()) or "done"
-
-
-class Machine:
-    """The folders, and the process that forks for every child; it outlives the worlds in it.
-
-    Parameters
-    ----------
-    scratch
-        An empty folder, in memory if there is room.
-    mutant
-        What is broken on purpose.
-    """
-
-    def __init__(self, scratch: Path, mutant: str = "") -> None:
-        self.scratch = scratch
-        self.disk = scratch / "disk"
-        self.log = scratch / "calls.log"
-        shims = [compiled(shim, scratch) for shim in ("recorder", "failing_calls")]
-        self._environment = environment(
-            LD_PRELOAD=":".join(map(str, shims)),
-            WATCH_UNDER=str(self.disk),
-            RECORD_TO=str(self.log),
-            FEATCACHE_HOME=str(self.disk / "home"),
-            FEATCACHE_OFFLINE="1",
-            PYTHONHASHSEED="0",
-            JAX_PLATFORMS="cpu",
-        )
-        self.disk.mkdir()
-        self.python = WarmPython(
-            f"from soak import child\nchild.warm_up({str(scratch)!r}, {mutant!r})", self._environment
-        )
-
-    def close(self) -> None:
-        """End the process."""
-        self.python.close()
 
 
 @dataclass
@@ -176,7 +144,26 @@ class World:
     # Extractions --------------------------------------------------------------------------------------------
 
     def extract(self, name: str, years: int = 0, **options: Any) -> Extraction:
-        """Extract in this process; the options are added to those of the target."""
+        """Extract in this process; the options are added to those of the target.
+
+        A run killed in its last steps leaves what cannot be told from somebody's own finished cache. Where that is in
+        the way, the extraction asks for another name of it, which it gets here.
+        """
+        try:
+            return self._extract(name, years, **options)
+        except UsageError as error:
+            if IN_THE_WAY not in str(error):
+                raise
+            self.counts["asked to rename what a killed run had finished"] += 1
+            kept = Path(str(error).partition(" ")[0])
+            if not verify(kept).ok:
+                raise Fault(
+                    f"what is in the way is said to be finished, and does not verify: {error}"
+                ) from error
+            os.replace(kept, kept.with_name(f"{kept.name.removesuffix('.h5').replace('.', '-')}.h5"))
+            return self._extract(name, years, **options)
+
+    def _extract(self, name: str, years: int, **options: Any) -> Extraction:
         with surroundings([str(self.photos.root / name) for name in sorted(self.photos.unreadable)], years):
             self.counts["extractions"] += 1
             target = options.pop("output", self.path(name))
@@ -310,7 +297,9 @@ class World:
 
     def require_error(self, ending: Ending, *allowed: str) -> None:
         """Require a child to have ended without an error, or with one of these."""
-        if ending.end.get("error", "") not in ("", *allowed):
+        if IN_THE_WAY in ending.end.get("text", ""):
+            self.counts["asked to rename what a killed run had finished"] += 1
+        elif ending.end.get("error", "") not in ("", *allowed):
             raise Fault(f"a child ended with {ending.end['error']}: {ending.end['text']}")
 
     def require_kept(self, name: str, ending: Ending, expected: Expected) -> None:
@@ -366,21 +355,6 @@ class World:
     def has_leftovers(self, name: str) -> bool:
         """Whether an extraction into a target was interrupted."""
         return partial_path(self.path(name)).exists() or previous_path(self.path(name)).exists()
-
-
-@contextmanager
-def home_of(machine: Machine) -> Iterator[None]:
-    """Let this process, too, keep what it remembers on the machine's disk."""
-    before = {name: os.environ.get(name) for name in ("FEATCACHE_HOME", "FEATCACHE_OFFLINE")}
-    os.environ.update(FEATCACHE_HOME=str(machine.disk / "home"), FEATCACHE_OFFLINE="1")
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _deadline(seconds: float) -> Callable[[], float]:
