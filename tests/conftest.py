@@ -22,8 +22,14 @@ OLDER_LOOPS = "--xla_cpu_use_fusion_emitters=false"
 SPLITS = {"train": 6, "val": 3, "test": 4}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("soak", "hours of random work: pytest -m soak tests/soak")
+    group.addoption("--soak-minutes", type=float, default=60.0, help="how long it takes")
+    group.addoption("--soak-seed", type=int, help="the seed of a fault, to see it again")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    # Slow suites run when they are asked for: pytest -m slow, or -m "" for everything.
+    # Slow suites run when they are asked for: pytest -m slow, or -m "" for everything (but for the soak).
     asked = any(argument.startswith("-m") for argument in config.invocation_params.args)
     if not asked and not config.option.markexpr:
         config.option.markexpr = "not slow and not torch and not soak"
@@ -36,10 +42,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a parametrized test that is marked ``one_by_default`` all cases but the first run with the slow suites."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a parametrized test that is marked ``one_by_default`` all cases but the first run with the slow suites.
+
+    What takes hours runs only where it is named, and not with ``-m ""``.
+    """
     begun: set[str] = set()
     for item in items:
+        if item.get_closest_marker("soak") and "soak" not in config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason="takes hours: pytest -m soak"))
         if item.get_closest_marker("one_by_default"):
             test = item.nodeid.partition("[")[0]
             if test in begun:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import CacheWriter, ExtractionCost, FeatureCache
-from featcache.cache.layout import build_identity, partial_path, previous_path
+from featcache.cache.layout import build_identity, fresh_path, partial_path, previous_path
 from featcache.cache.set_aside import remove_set_aside, set_aside
 from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
@@ -53,7 +53,10 @@ class Run:
         own = sources_of(prepared.caches[:1])
         if held and self._is_this(held.identity) and not leaves_work(held, own[0], prepared):
             require_complete(held, strict=self.strict)
-            remove_set_aside(target)  # left by a run killed in its last step
+            # Left by runs that were killed in their first step, and in their last.
+            with suppress(OSError):
+                fresh_path(target).unlink(missing_ok=True)
+            remove_set_aside(target)
             return as_before(held, prepared.data, started, prepared.failures)
         resumed = CacheWriter.resume(target)
         changed = resumed is not None and not (

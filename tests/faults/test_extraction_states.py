@@ -14,6 +14,7 @@ from helpers.photo_folders import photo_folder
 
 import featcache
 from featcache.cache import FeatureCache, partial_path, repair, verify
+from featcache.cache.layout import fresh_path
 from featcache.errors import IntegrityError, Interrupted, MissingFileError
 
 
@@ -91,6 +92,15 @@ def test_a_damaged_row_is_computed_anew_when_others_are_added(photos, target):
     done = extract(photos, target)
     assert (done.reused, done.computed) == (7, 2)
     assert_right(photos, done)
+
+
+@pytest.mark.parametrize("options", [{}, {"verify": True}, {"reuse": []}], ids=str)
+def test_a_file_that_was_just_being_created_goes_though_nothing_is_left_to_do(options, photos, target):
+    """Found by the soak (seed 1000): a power cut, and then images that are as before."""
+    extract(photos, target)
+    fresh_path(target).write_bytes(b"half a file")
+    assert extract(photos, target, **options).computed == 0
+    assert sorted(path.name for path in target.parent.glob("a.*")) == ["a.h5"]
 
 
 def test_a_repaired_cache_is_finished_by_computing_the_damaged_row(photos, target):

@@ -46,9 +46,9 @@ class Recorded:
         """Return them as of the beginning."""
         return self._inside(self.before)
 
-    def power_cuts(self, folder: Path, cuts: int) -> Iterator[int]:
+    def power_cuts(self, folder: Path, cuts: int, chance: random.Random | None = None) -> Iterator[int]:
         """Lay a disk down in `folder` for each power cut, and yield the last number that had been marked, or 0."""
-        chance = random.Random(cuts)
+        chance = chance or random.Random(cuts)
         for _ in range(cuts):
             count = chance.randint(0, len(self.calls))
             promised = [call.number for call in self.calls[:count] if call.op is Op.MARK]

@@ -63,7 +63,7 @@ def record(program: str, arguments: Sequence[str], *, under: Path, scratch: Path
     log = scratch / "calls.log"
     log.unlink(missing_ok=True)
     preloaded(program, arguments, under=under, scratch=scratch, RECORD_TO=str(log))
-    return list(_parsed(log.read_bytes()))
+    return list(parsed(log.read_bytes()))
 
 
 def preloaded(
@@ -76,7 +76,7 @@ def preloaded(
     **variables: str,
 ) -> str:
     """Run a Python program with ``recorder.c`` or another shim watching the files below a folder; return its output."""
-    preload = {"LD_PRELOAD": str(_compiled(shim, scratch)), "WATCH_UNDER": str(under)}
+    preload = {"LD_PRELOAD": str(compiled(shim, scratch)), "WATCH_UNDER": str(under)}
     command = [sys.executable, "-c", program, *arguments]
     run = subprocess.run(
         command, env=environment(**preload, **variables), capture_output=True, text=True, check=False
@@ -85,7 +85,8 @@ def preloaded(
     return run.stdout
 
 
-def _compiled(shim: str, scratch: Path) -> Path:
+def compiled(shim: str, scratch: Path) -> Path:
+    """Return the library to preload that ``recorder.c`` or another shim compiles to; made once in `scratch`."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("recording system calls needs Linux and a C compiler")
@@ -97,7 +98,8 @@ def _compiled(shim: str, scratch: Path) -> Path:
     return library
 
 
-def _parsed(log: bytes) -> Iterator[Call]:
+def parsed(log: bytes) -> Iterator[Call]:
+    """Yield the calls that a log of ``recorder.c`` holds."""
     position = 0
     while position < len(log):
         op, fd, number, path_length, length = _HEAD.unpack_from(log, position)

@@ -17,8 +17,11 @@ import json, os, socket, sys, traceback
 control = socket.socket(fileno=int(sys.argv[1]))
 exec(sys.argv[2])
 control.send(b"ready")
+ended = 0
 while True:
     message, files, _, _ = socket.recv_fds(control, 2**17, 3)
+    if ended:
+        os.waitpid(ended, 0)  # only now: until its status had been fetched, its number must not become another's
     if not message:
         break
     child = os.fork()
@@ -43,7 +46,9 @@ while True:
     for file in files:
         os.close(file)
     control.send(str(child).encode())
-    control.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+    how = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    control.send(str(how.si_status if how.si_code == os.CLD_EXITED else -how.si_status).encode())
+    ended = child
 """
 
 
@@ -87,7 +92,7 @@ class Forked:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Until its status has been fetched the number of its process is not another's.
+        # Until its status has been fetched, and the next program begins, the number of its process is not another's.
         self.send_signal(signal.SIGKILL)
         self.wait()
         self.stdout.close()
