@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from featcache.core.columns.name_column import encode_ids
 from featcache.core.identity import LayerIdentity, canonical_json
-from featcache.core.name_column import encode_ids
 
 FORMAT = "featcache"
 STORED_DTYPES = ("float32", "float16")

@@ -7,9 +7,9 @@ import numpy as np
 
 from featcache.cache.extraction_cost import ExtractionCost
 from featcache.cache.row_store import StoredRows
+from featcache.core.columns.name_column import decode_ids
 from featcache.core.display import html_table, some
 from featcache.core.identity import plain_recipe
-from featcache.core.name_column import decode_ids
 from featcache.core.tasks import MULTICLASS, REGRESSION
 
 

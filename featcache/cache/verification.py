@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from featcache.cache.row_store import StoredRows
-from featcache.core.name_column import NameColumn
+from featcache.core.columns.name_column import NameColumn
 from featcache.core.progress import OnProgress, Progress
 
 

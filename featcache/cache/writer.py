@@ -29,10 +29,10 @@ from featcache.cache.layout import (
 from featcache.cache.reader import FeatureCache
 from featcache.cache.row_store import runs
 from featcache.cache.set_aside import make_writable, refuse_finished
+from featcache.core.columns.name_column import NameColumn
 from featcache.core.disk.files import PinnedFile, write_at
 from featcache.core.disk.storage import ELSEWHERE, require_space, storage_error
 from featcache.core.disk.syncing import sync_file, sync_name
-from featcache.core.name_column import NameColumn
 from featcache.core.warning import warn
 from featcache.errors import FeatcacheError, IntegrityError, StorageError, UsageError
 

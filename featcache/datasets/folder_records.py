@@ -8,7 +8,7 @@ from typing import overload
 
 import numpy as np
 
-from featcache.core.name_column import NameColumn, encode_names
+from featcache.core.columns.name_column import NameColumn, encode_names
 from featcache.datasets.dataset import Record
 from featcache.datasets.file_bytes import read_regular_file
 from featcache.datasets.file_state import STATE_BYTES, recorded_time

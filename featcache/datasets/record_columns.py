@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from featcache.core.name_column import NameColumn, encode_ids
+from featcache.core.columns.name_column import NameColumn, encode_ids
 from featcache.datasets.file_state import STATE_BYTES, recorded_time
 
 if TYPE_CHECKING:

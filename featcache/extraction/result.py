@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.core.digest_array import DigestRows, is_repeated, sortable
+from featcache.core.columns.digest_array import DigestRows, is_repeated, sortable
 from featcache.core.display import escaped, html_table
 from featcache.core.progress import Progress
 from featcache.core.tasks import MULTICLASS

@@ -14,7 +14,7 @@ from featcache.backbones.layer import split_layer
 from featcache.cache import FeatureCache
 from featcache.cache.layout import RowTable, table_digest
 from featcache.classifier.classifier import Classifier
-from featcache.core.digest_array import is_known
+from featcache.core.columns.digest_array import is_known
 from featcache.core.identity import LayerIdentity, differences, first_of
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress

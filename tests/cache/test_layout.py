@@ -20,7 +20,7 @@ from featcache.cache.layout import (
     partial_path,
     table_digest,
 )
-from featcache.core.name_column import decode_ids
+from featcache.core.columns.name_column import decode_ids
 
 FINGERPRINT = "00ff" * 16
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.core.digest_array import (
+from featcache.core.columns.digest_array import (
     DigestRows,
     digest_array,
     is_among,
@@ -13,7 +13,7 @@ from featcache.core.digest_array import (
     last_places,
     sortable,
 )
-from featcache.core.name_column import NameColumn, decode_ids, encode_ids
+from featcache.core.columns.name_column import NameColumn, decode_ids, encode_ids
 
 # Few different ones, among them what ends in zeros, or is nothing but zeros: numpy takes those for padding.
 DIGEST = st.sampled_from(

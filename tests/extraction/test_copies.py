@@ -9,7 +9,7 @@ from helpers.fake_network import FakeNetwork
 from helpers.photo_folders import photo_folder, save_photo
 
 from featcache import FeatureCache, extract
-from featcache.core.digest_array import digest_array
+from featcache.core.columns.digest_array import digest_array
 from featcache.errors import FeatcacheWarning
 from featcache.extraction.planning import row_table
 from featcache.extraction.planning.row_table import SplitRule

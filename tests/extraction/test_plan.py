@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.cache import LayerSpec
-from featcache.core.digest_array import digest_array
+from featcache.core.columns.digest_array import digest_array
 from featcache.core.identity import Recipe
 from featcache.datasets.dataset import UNSPLIT, Dataset, Record
 from featcache.errors import IdentityError

@@ -13,7 +13,7 @@ import pytest
 from helpers.photo_folders import photo_folder
 
 from featcache import open_dataset, plan_extraction
-from featcache.core.digest_array import DigestRows
+from featcache.core.columns.digest_array import DigestRows
 from featcache.core.environment import home
 from featcache.datasets import Dataset, file_state
 from featcache.datasets.subset import slice_records

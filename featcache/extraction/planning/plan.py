@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.cache import LayerSpec
 from featcache.cache.layout import layers_of
-from featcache.core.digest_array import digest_array, is_known, last_places, sortable
+from featcache.core.columns.digest_array import digest_array, is_known, last_places, sortable
 from featcache.core.identity import differences
 from featcache.errors import IdentityError
 

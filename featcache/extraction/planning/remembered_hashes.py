@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from featcache.core.digest_array import is_among, is_known, last_places
+from featcache.core.columns.digest_array import is_among, is_known, last_places
 from featcache.core.disk.files import replace_file
 from featcache.core.disk.store_urls import scheme_of
 from featcache.core.environment import home

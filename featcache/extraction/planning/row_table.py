@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.cache import RowTable
 from featcache.cache.layout import table_digest
-from featcache.core.digest_array import DigestRows, digest_array, is_known, is_repeated, sortable
+from featcache.core.columns.digest_array import DigestRows, digest_array, is_known, is_repeated, sortable
 from featcache.core.tasks import MULTICLASS, UNLABELLED
 from featcache.datasets import Dataset
 from featcache.datasets.dataset import UNSPLIT

@@ -13,9 +13,9 @@ from featcache.cache import FeatureCache, RowTable, partial_path
 from featcache.cache.checksums import PRESENT
 from featcache.cache.layout import PARTIAL, PREVIOUS, previous_path
 from featcache.cache.set_aside import is_finished, refuse_finished
-from featcache.core.digest_array import is_among, is_known, sortable
+from featcache.core.columns.digest_array import is_among, is_known, sortable
+from featcache.core.columns.name_column import encode_ids
 from featcache.core.environment import home
-from featcache.core.name_column import encode_ids
 from featcache.core.warning import warn
 from featcache.errors import DataError, IdentityError, IntegrityError, UnknownNameError
 from featcache.extraction.planning.plan import ReusableRows, difference, refuse_difference, serves

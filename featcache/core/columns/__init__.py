@@ -1,0 +1,1 @@
+"""Names and hashes of many images as arrays, without a Python object of each."""
