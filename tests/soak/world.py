@@ -172,23 +172,29 @@ class World:
 
     def finish(self, name: str, years: int = 0, **options: Any) -> Extraction:
         """Extract, which must succeed, and check everything about the cache and what is left beside it."""
+        before = _file(self.path(name))
         try:
             done = self.extract(name, years, **options)
         except FeatcacheError as error:
             raise Fault(f"the extraction into {name}.h5 failed: {type(error).__name__}: {error}") from error
-        self.require_finished(name, self.photos.expected(), options)
+        self.require_finished(name, self.photos.expected(), options, wrote=_file(self.path(name)) != before)
         return done
 
     def require_finished(
-        self, name: str, expected: Expected, options: Mapping[str, Any] | None = None
+        self, name: str, expected: Expected, options: Mapping[str, Any] | None = None, *, wrote: bool = True
     ) -> None:
-        """Require the file of a target to hold these rows, and nothing to lie beside it; it is the model's now."""
+        """Require the file of a target to hold these rows, and nothing to lie beside it; it is the model's now.
+
+        Where nothing was left to do (not `wrote`), rows of another state of the photos may stay, unfinished.
+        """
         self.require_whole(self.path(name), expected, TARGETS[name] | dict(options or {}))
         self.held[name] = expected
         beside = sorted(
             path.name
             for path in self.folder.iterdir()
-            if path.name.lstrip(".").startswith(f"{name}.") and path != self.path(name)
+            if path.name.lstrip(".").startswith(f"{name}.")
+            and path != self.path(name)
+            and (wrote or path != partial_path(self.path(name)))
         )
         previous = previous_path(self.path(name))
         if beside == [previous.name] and is_finished(previous):
@@ -361,6 +367,14 @@ class World:
     def has_leftovers(self, name: str) -> bool:
         """Whether an extraction into a target was interrupted."""
         return partial_path(self.path(name)).exists() or previous_path(self.path(name)).exists()
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that replaces it."""
+    if not path.exists():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _deadline(seconds: float) -> Callable[[], float]:
