@@ -14,7 +14,7 @@ from helpers.photo_folders import photo_folder
 
 import featcache
 from featcache.cache import FeatureCache, partial_path, repair, verify
-from featcache.cache.layout import fresh_path
+from featcache.cache.layout import fresh_path, previous_path
 from featcache.errors import IntegrityError, Interrupted, MissingFileError
 
 
@@ -92,6 +92,17 @@ def test_a_damaged_row_is_computed_anew_when_others_are_added(photos, target):
     done = extract(photos, target)
     assert (done.reused, done.computed) == (7, 2)
     assert_right(photos, done)
+
+
+def test_unfinished_files_of_fewer_layers_and_of_more_and_no_finished_one(photos, target):
+    """Found by the soak (seed 50026): the rows of fewer layers were to be copied into the file of more."""
+    stop_after(photos, target, 6)
+    stop_after(photos, target, 4, layers=["pool", "mixed7"], overwrite=True)
+    assert previous_path(target).exists()
+    done = extract(photos, target)
+    assert (done.resumed, done.computed) == (4, 4)
+    assert_right(photos, done, ("pool", "mixed7"))
+    assert sorted(path.name for path in target.parent.glob("a.*")) == ["a.h5"]
 
 
 @pytest.mark.parametrize("options", [{}, {"verify": True}, {"reuse": []}], ids=str)

@@ -24,6 +24,8 @@ def wrong(cache: FeatureCache, expected: Expected, photos: Photos, options: Mapp
     options
         Of the extraction: its layers must be there.
     """
+    for layer in cache.layers:  # first: a row whose status is damaged is refused here
+        cache.features(cache.rows_of(), layer)
     found = _wrong_rows(cache, expected)
     lacking = set(options.get("layers", ("pool",))) - set(cache.layers)
     if lacking:

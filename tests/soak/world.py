@@ -22,6 +22,7 @@ from helpers.warm_python import Forked
 from featcache import Extraction, FeatureCache
 from featcache.cache import partial_path, verify
 from featcache.cache.layout import previous_path
+from featcache.cache.set_aside import is_finished
 from featcache.errors import FeatcacheError, UsageError
 from soak.child import surroundings, survivors
 from soak.machine import Machine
@@ -171,25 +172,36 @@ class World:
 
     def finish(self, name: str, years: int = 0, **options: Any) -> Extraction:
         """Extract, which must succeed, and check everything about the cache and what is left beside it."""
+        before = _file(self.path(name))
         try:
             done = self.extract(name, years, **options)
         except FeatcacheError as error:
             raise Fault(f"the extraction into {name}.h5 failed: {type(error).__name__}: {error}") from error
-        self.require_finished(name, self.photos.expected(), options)
+        self.require_finished(name, self.photos.expected(), options, wrote=_file(self.path(name)) != before)
         return done
 
     def require_finished(
-        self, name: str, expected: Expected, options: Mapping[str, Any] | None = None
+        self, name: str, expected: Expected, options: Mapping[str, Any] | None = None, *, wrote: bool = True
     ) -> None:
-        """Require the file of a target to hold these rows, and nothing to lie beside it; it is the model's now."""
+        """Require the file of a target to hold these rows, and nothing to lie beside it; it is the model's now.
+
+        Where nothing was left to do (not `wrote`), rows of another state of the photos may stay, unfinished.
+        """
         self.require_whole(self.path(name), expected, TARGETS[name] | dict(options or {}))
         self.held[name] = expected
         beside = sorted(
             path.name
             for path in self.folder.iterdir()
-            if path.name.lstrip(".").startswith(f"{name}.") and path != self.path(name)
+            if path.name.lstrip(".").startswith(f"{name}.")
+            and path != self.path(name)
+            and (wrote or path != partial_path(self.path(name)))
         )
-        if beside:
+        previous = previous_path(self.path(name))
+        if beside == [previous.name] and is_finished(previous):
+            # All rows were there of a run killed before it published, and the one that set them aside was killed, too:
+            # that cannot be told from somebody's own cache, and is kept.
+            self.counts["kept what a killed run had finished"] += 1
+        elif beside:
             raise Fault(f"left beside {name}.h5 after it was finished: {beside}")
 
     def require_whole(self, path: Path, expected: Expected, options: Mapping[str, Any] | None = None) -> None:
@@ -355,6 +367,14 @@ class World:
     def has_leftovers(self, name: str) -> bool:
         """Whether an extraction into a target was interrupted."""
         return partial_path(self.path(name)).exists() or previous_path(self.path(name)).exists()
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that replaces it."""
+    if not path.exists():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _deadline(seconds: float) -> Callable[[], float]:

@@ -196,16 +196,27 @@ def _is_gone(owner: dict[str, Any]) -> bool:
     except PermissionError:
         pass
     # The number may have been given to another process since: to this one, say, in a restarted container. (No
-    # thread of this process holds it: we have the lock file.)
-    return pid == os.getpid() or _start_time(pid) != owner.get("pid_started")
+    # thread of this process holds it: we have the lock file.) Or its process was killed and nobody has asked how it
+    # ended, as where the first process of a container asks for no others: it is still listed, and writes no more.
+    return pid == os.getpid() or _has_ended(pid) or _start_time(pid) != owner.get("pid_started")
 
 
 def _start_time(pid: int) -> str | None:
     """Return a process's start time from the kernel (Linux), which tells a reused process id apart."""
+    fields = _told_by_kernel(pid)
+    return fields[19] if len(fields) > 19 else None
+
+
+def _has_ended(pid: int) -> bool:
+    return _told_by_kernel(pid)[:1] in (["Z"], ["X"])
+
+
+def _told_by_kernel(pid: int) -> list[str]:
+    """Return what ``/proc/PID/stat`` tells behind the name; nothing where there is no such file."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def owner_of(record: Path) -> str:

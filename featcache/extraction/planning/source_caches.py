@@ -136,6 +136,8 @@ def find_caches(
     if not all(STATISTICS in found.layers for found in (*own, *named)):
         resolved = plain
     resolved = with_layers_of(resolved, own)
+    # Of several unfinished files the older one may be of fewer layers.
+    own = [found for found in own if serves(found.identity, resolved.recipe, resolved.specs)]
     for path, found in zip(reuse, named, strict=True):  # the target may hold more layers than were asked for
         refuse_difference(Path(path), found.identity, resolved.recipe, resolved.specs)
     return resolved, [*own, *named]

@@ -45,6 +45,20 @@ def hold(target):
     return child
 
 
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self"), reason="the kernel tells nothing about other processes here"
+)
+def test_a_killed_holder_whose_end_nobody_has_asked_for_is_gone(target):
+    """Found by the soak: a container's first process need not ask for the ends of others, which stay listed."""
+    child = hold(target)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    os.kill(child.pid, 0)  # it is still listed
+    with WriteLock(target) as lock:
+        assert json.loads(lock.record.read_text())["pid"] == os.getpid()
+    child.communicate()
+
+
 def test_nothing_is_left_behind_and_it_can_be_taken_again(target):
     for _ in range(2):
         with WriteLock(target) as lock:
