@@ -90,17 +90,17 @@ def test_it_tells_how_far_it_is() -> None:
 def test_very_many_rows_are_compared_in_their_cells_with_what_is_usual_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    x = made(3000, 40, 60)
+    x = made(1200, 40, 60)
     known = by_definition(x)
-    monkeypatch.setattr(near_rows, "MANY", 1000)
+    monkeypatch.setattr(near_rows, "MANY", 500)
     monkeypatch.setattr(near_rows, "_ROWS", 130)
     monkeypatch.setattr(near_rows, "_COLUMNS", 190)
-    monkeypatch.setattr(cells, "OF_ONE", 250)
+    monkeypatch.setattr(cells, "OF_ONE", 100)
     told: list[int] = []
     pairs = near_pairs(lambda places: x[places], np.arange(len(x)), on_rows=told.append)
     found = dict(zip(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True), pairs.ratio, strict=True))
     assert len(found) == len(pairs.first)  # each pair once, though it may be in three cells
-    assert {(row, 3000 + row) for row in range(60)} <= set(found)
+    assert {(row, 1200 + row) for row in range(60)} <= set(found)
     # The 10th of the rows of a cell is at the usual distance or, at its border, farther: pairs are found, and nearer.
     clear = {pair for pair, ratio in known.items() if ratio <= 0.7}
     assert clear <= set(found)
