@@ -8,7 +8,7 @@ from featcache import FeatureCache
 from featcache.cache import gc, remove, repair
 from featcache.cache.maintenance import list_caches
 from featcache.errors import FeatcacheError, LockedError, UsageError
-from soak.world import TARGETS, Fault, World
+from soak.world import IN_THE_WAY, TARGETS, Fault, World
 
 
 def two_writers(world: World) -> str:
@@ -24,8 +24,14 @@ def two_writers(world: World) -> str:
         line = b""
         while b'"%b"' % stage.encode() not in line:
             line = child.stdout.readline()
-            if not line:
-                raise Fault(f"a child that was to wait at {stage} has ended: {child.errors()[-2000:]}")
+            if IN_THE_WAY.encode() in line:
+                child.wait()
+                world.finish(name)
+                return f"{name}: something was in the way"
+            if not line or b'"end"' in line:
+                raise Fault(
+                    f"a child that was to wait at {stage} has ended: {line.decode()} {child.errors()[-2000:]}"
+                )
         acts: list[Callable[[], object]] = [lambda: world.extract(name)]
         if world.path(name).exists():
             acts += [lambda: repair(world.path(name)), lambda: remove(world.path(name))]

@@ -113,7 +113,7 @@ class Photos:
     # Changes ------------------------------------------------------------------------------------------------
 
     def write(self, name: str, content: bytes, *, replace: bool = True) -> None:
-        """Give a photo new bytes, in a new file or in its own."""
+        """Give a photo new bytes, in a new file or in its own; it can be read then."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if replace:
@@ -125,6 +125,7 @@ class Photos:
                 stream.write(content)
                 stream.truncate()
         self.files[name] = content
+        self.unreadable.discard(name)
         digest = hashlib.sha256(content).digest()
         if digest not in self.truths:
             self.truths[digest] = _truth(content) if content.startswith(b"\x89PNG") else None
