@@ -16,7 +16,7 @@ from featcache.extraction.cluster.ray_workers import RayWorkers
 from featcache.extraction.cluster.runner import ClusterRunner, Rates
 from featcache.extraction.cluster.settings import ClusterSettings
 from featcache.extraction.cluster.worker import PASSED_ON, Order, Sight
-from featcache.extraction.planning.content_hashes import _iter_hashes
+from featcache.extraction.planning.content_hashes import iter_hashes
 
 if TYPE_CHECKING:
     from featcache.extraction.arguments import ExtractionArguments
@@ -85,7 +85,7 @@ class Cluster:
         """
         records = [self._data.records[row] for row in rows]
         few = sum(record.size for record in records) <= HASHED_HERE
-        return _iter_hashes(records, default_workers()) if few else self._hashed_there(rows)
+        return iter_hashes(records, default_workers()) if few else self._hashed_there(rows)
 
     def _hashed_there(self, rows: Sequence[int]) -> Generator[bytes | ImageError]:
         """Let actors hash the records, in any order."""

@@ -16,7 +16,7 @@ from featcache.core.identity import sha256_json
 from featcache.datasets import Dataset
 from featcache.errors import FeatcacheError, FeatcacheWarning, ImageError, first_line
 from featcache.extraction.batching import Chunk
-from featcache.extraction.planning.content_hashes import _digests
+from featcache.extraction.planning.content_hashes import digests_of
 
 if TYPE_CHECKING:
     from featcache.extraction.arguments import ExtractionArguments
@@ -72,7 +72,7 @@ class Sight:
         for record in data.records:
             names.update(f"{record.id}\0{record.size}\0".encode("utf-8", "surrogatepass"))
         places = np.linspace(0, len(data.records) - 1, min(SAMPLE, len(data.records))).astype(int)
-        found = _digests([data.records[place] for place in places])
+        found = digests_of([data.records[place] for place in places])
         sample = tuple(None if isinstance(each, ImageError) else each for each in found)
         return cls(len(data.records), names.hexdigest(), sample)
 
@@ -230,7 +230,7 @@ class ExtractionWorker:
     @replies
     def digests(self, rows: Sequence[int]) -> list[bytes | tuple[str, str]]:
         """Return the sha256 of each row's bytes, or reason and detail of why they cannot be read."""
-        found = _digests([self.data.records[row] for row in rows])
+        found = digests_of([self.data.records[row] for row in rows])
         return [(each.reason, each.detail) if isinstance(each, ImageError) else each for each in found]
 
     @replies

@@ -68,7 +68,7 @@ def hash_records(
     if not trust:
         forget_fetched(data.records)
     count = len(data.records)
-    digested = digests or (lambda rows: _iter_hashes(map(data.records.__getitem__, rows), workers))
+    digested = digests or (lambda rows: iter_hashes(map(data.records.__getitem__, rows), workers))
     known, hashes = recall(data) if trust else (np.zeros(count, bool), np.zeros((count, 32), np.uint8))
     wrong, proven = _check_sample(known, hashes, data.location, digested)
     if not proven:
@@ -120,14 +120,15 @@ def _sample(known: np.ndarray, location: str) -> list[int]:
     return rows[random.Random(os.fsencode(location)).sample(range(len(rows)), count)].tolist()
 
 
-def _iter_hashes(records: Iterable[Record], workers: int) -> Generator[bytes | ImageError]:
+def iter_hashes(records: Iterable[Record], workers: int) -> Generator[bytes | ImageError]:
     """Yield the sha256 of each record's bytes, or why they cannot be read."""
     ahead = 256 // TOGETHER
-    for some in ordered_map(_digests, batched(records, TOGETHER), workers=workers, ahead=ahead):
+    for some in ordered_map(digests_of, batched(records, TOGETHER), workers=workers, ahead=ahead):
         yield from some
 
 
-def _digests(records: Sequence[Record]) -> list[bytes | ImageError]:
+def digests_of(records: Sequence[Record]) -> list[bytes | ImageError]:
+    """Return the sha256 of each record's bytes, or why they cannot be read."""
     return [_digest(record) for record in records]
 
 
