@@ -12,9 +12,13 @@ SCHEMES = (*WEB, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory
 _ANY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://")
 _PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20}):/{1,2}(.+)", re.DOTALL)
 _IN_TEXT = re.compile(
-    r"""([A-Za-z][A-Za-z0-9+.-]{1,20}://)(?P<user>[^\s/]*@|[^\s/:@?\#]*:(?!\d*(?:[/?\#'"<>\s]|$))[^\s@]*@)?([^\s'"<>]*)"""
+    r"([A-Za-z][A-Za-z0-9+.-]{1,20}://)"
+    r"(?:[^\s/]*@|[^\s/:@?\#]*:(?!\d*(?:[/?\#'\"<>\s]|$))[^\s@]*@)?"
+    r"([^\s'\"<>]*)"
 )
-"""A URL in a text: users and passwords may hold what ends a URL elsewhere, such as a quote, or ``/`` in the wrong place."""
+"""A URL in a text: users and passwords may hold what ends a URL elsewhere, such as a quote or a slash."""
+
+_PARAMETER = re.compile(r"[?&;#]([\w%-]+)=[^\s&;#'\"<>]*")
 
 _SECRET = re.compile(
     r"(?i)x-(amz|goog|ms)-.*|.*(signature|secret|token|password|passwd|credential|api[-_]?key|jwt|hmac).*|sig|se|sp|sr"
@@ -23,7 +27,9 @@ _SECRET = re.compile(
 """Parameters by which S3, Google, Azure, CloudFront and others sign URLs, and the usual names of keys."""
 
 _SIGNATURE = re.compile(r"(?i)x-(amz|goog|ms)-.*|sig|signature")
-_SIGNED = re.compile(r"(?i)se|sp|sr|sv|st|spr|sk(oid|tid|t|e|s|v)|policy|expires|key-pair-id|awsaccesskeyid|googleaccessid")
+_SIGNED = re.compile(
+    r"(?i)se|sp|sr|sv|st|spr|sk(oid|tid|t|e|s|v)|policy|expires|key-pair-id|awsaccesskeyid|googleaccessid"
+)
 """Parameters that differ each time one object is signed: always, and beside a signature."""
 
 
@@ -74,7 +80,11 @@ def redacted(text: str) -> str:
     >>> redacted("s3://bucket/cat/1.jpg")
     's3://bucket/cat/1.jpg'
     """
-    return _IN_TEXT.sub(lambda found: f"{found[1]}{_without(_SECRET, found[3])}", text)
+    shown = _IN_TEXT.sub(lambda found: f"{found[1]}{_without(_SECRET, found[2])}", text)
+    if "://" not in shown or "=" not in shown:
+        return shown
+    # A URL with a space in it ends there as far as a text tells; what is secret may stand behind.
+    return _PARAMETER.sub(lambda found: "" if _SECRET.fullmatch(unquote(found[1])) else found[0], shown)
 
 
 def unsigned(url: str) -> str:

@@ -318,9 +318,7 @@ def _refuse_contradictions(entries: Sequence[Entry]) -> None:
         )
 
 
-def _tell_what_is_elsewhere(
-    entries: Sequence[Entry], files: Sequence[_File], folder: str, spec: str
-) -> None:
+def _tell_what_is_elsewhere(entries: Sequence[Entry], files: Sequence[_File], folder: str, spec: str) -> None:
     """Warn of images that are not below a folder as they are written; links are the user's own business."""
     below = folder.rstrip(os.sep) + os.sep
     # URLs are plainly elsewhere; a table that was fetched names no files at all.

@@ -124,8 +124,8 @@ class RayWorkers:
             given = spelled("address") if self._settings.address or self._local else ADDRESS
             omit = f"unset {given}" if given == ADDRESS else f"leave {given} out"
             raise UsageError(
-                f"{given} {address}: there is no Ray cluster ({first_line(error)}); start one with 'ray start --head', or "
-                f"{omit} to start Ray on this machine"
+                f"{given} {address}: there is no Ray cluster ({first_line(error)}); start one with 'ray start --head', "
+                f"or {omit} to start Ray on this machine"
             ) from None
         self._initialised = True
         self._told = _silence()

@@ -115,8 +115,8 @@ def share_out(settings: ClusterSettings, nodes: Sequence[NodeResources], *, over
     turns, there = actors * cpus, int(sum(node.cpus for node in nodes))
     if oversubscribe and turns > MOST_TURNS * there:
         raise UsageError(
-            f"{spelled('actors')} {actors} of {cpus} CPUs each: this machine has {there} CPUs, which {turns} would share; "
-            f"expected at most {MOST_TURNS * there} in all"
+            f"{spelled('actors')} {actors} of {cpus} CPUs each: this machine has {there} CPUs, which {turns} would "
+            f"share; expected at most {MOST_TURNS * there} in all"
         )
     short_of_gpus = gpus and actors * gpus > sum(node.gpus for node in fit)
     if actors > room and (short_of_gpus or not oversubscribe):

@@ -119,14 +119,19 @@ def test_a_web_server_that_lists_its_folders(photos, web):
 
 @pytest.mark.parametrize(
     ("limit", "value", "why"),
-    [("_LARGEST_PAGE", 400, r"the page of .*/train/cat/ has 611 bytes"), ("MOST_PAGES", 4, "it has more than 4 folders")],
+    [
+        ("_LARGEST_PAGE", 400, r"the page of .*/train/cat/ has 611 bytes"),
+        ("MOST_PAGES", 4, "it has more than 4 folders"),
+    ],
 )
 def test_a_part_of_a_listing_never_passes_for_the_whole(photos, web, monkeypatch, limit, value, why):
     server, url = web
     serve(server, "pets", files_below(photos))
     serve(server, "pets/train/cat", {f"{number:0>30}.png": b"" for number in range(5)})
     monkeypatch.setattr(listing, limit, value)
-    with pytest.raises(DataError, match=f"/pets/ is more than is listed of a web server: {why}; list its files in a table"):
+    with pytest.raises(
+        DataError, match=f"/pets/ is more than is listed of a web server: {why}; list its files in a table"
+    ):
         open_dataset(f"{url}/pets")
 
 
@@ -201,7 +206,9 @@ def test_secrets_in_urls_are_shown_nowhere(tmp_path, photos, web):
 
 
 @pytest.mark.parametrize("validators", [True, False])
-def test_a_key_in_a_url_may_be_what_tells_one_object_from_another(tmp_path, photos, web, validators, monkeypatch):
+def test_a_key_in_a_url_may_be_what_tells_one_object_from_another(
+    tmp_path, photos, web, validators, monkeypatch
+):
     # Servers may number their ETags, so that two objects have the same.
     monkeypatch.setattr("helpers.object_server._validators", lambda data: {"ETag": '"1"'})
     server, url = web

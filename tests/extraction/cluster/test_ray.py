@@ -53,7 +53,9 @@ print(f"{done.images} rows, {len(os.listdir(sys.argv[3]))} deaths")
 def _environment() -> dict[str, str]:
     """Return that of a program which starts a Ray of its own."""
     path = os.pathsep.join(["tests", *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"PYTHONPATH": path}
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+        "PYTHONPATH": path
+    }
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +87,15 @@ def extracted(folder, target, backbone=None, **options):
 
 def test_an_address_at_which_nothing_is_names_where_it_is_from(folder, tmp_path, monkeypatch):
     asked = {"backbone": FakeNetwork(), "output": tmp_path / "a.h5", "cluster": "ray"}
-    with named_as_options(), pytest.raises(UsageError, match="--address nonsense: .* or leave --address out"):
+    with (
+        named_as_options(),
+        pytest.raises(UsageError, match=r"--address nonsense: .* or leave --address out"),
+    ):
         featcache.extract(folder, address="nonsense", **asked)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(UsageError, match="RAY_ADDRESS 127.0.0.1:1: .* or unset RAY_ADDRESS to start Ray on this machine"):
+    with pytest.raises(
+        UsageError, match=r"RAY_ADDRESS 127.0.0.1:1: .* or unset RAY_ADDRESS to start Ray on this machine"
+    ):
         featcache.extract(folder, **asked)
 
 

@@ -54,7 +54,8 @@ def test_gpus_are_never_promised_twice_even_here():
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [({"actors": 17}, "17 of 1 CPUs each"), ({"cpus_per_actor": 99_999}, "1 of 99999 CPUs each")]
+    ("asked", "told"),
+    [({"actors": 17}, "17 of 1 CPUs each"), ({"cpus_per_actor": 99_999}, "1 of 99999 CPUs each")],
 )
 def test_one_machine_is_not_drowned_in_processes(asked, told):
     message = f"actors {told}: this machine has 2 CPUs, .* expected at most 16 in all"
