@@ -90,8 +90,8 @@ def redacted(text: str) -> str:
 def unsigned(url: str) -> str:
     """Return what tells an object from others: its URL without users, and without what each signing changes.
 
-    Unlike `redacted`, it keeps keys and tokens: ``?key=`` may be what names the object. It is compared and hashed, never
-    shown.
+    Unlike `redacted`, it keeps keys and tokens: ``?key=`` may be what names the object. It is compared and hashed, and
+    never shown.
 
     Examples
     --------
