@@ -46,6 +46,7 @@ from featcache.cli.console import (
 from featcache.cli.signals import after_interruption
 from featcache.core.argument_types import named_as_options
 from featcache.core.compilation_cache import forget_damaged, is_about_programs
+from featcache.core.devices.choice import why_not_started
 from featcache.core.disk.storage import is_of_storage, storage_error
 from featcache.core.version import __version__
 from featcache.errors import FeatcacheError, FeatcacheWarning, first_line
@@ -254,6 +255,8 @@ def _unexpected(error: Exception, as_json: bool) -> int:
         raise error
     if isinstance(error, MemoryError):
         return _fail(kind, "memory has run out; close other programs, or ask for less at once", 1, as_json)
+    if why := why_not_started(error):
+        return _fail("UsageError", why, 2, as_json)
     message = f"unexpected {kind}: {error}. Set FEATCACHE_DEBUG=1 to see the traceback, and report it"
     return _fail(kind, message, 1, as_json)
 

@@ -12,7 +12,7 @@ from featcache.core.argument_types import checked_types, spelled
 from featcache.core.disk.names import expanded, near_names
 from featcache.core.disk.store_urls import is_url, last_part, redacted
 from featcache.core.warning import warn, warn_all
-from featcache.datasets.dataset import Dataset, Record
+from featcache.datasets.dataset import Dataset, Record, require_usable
 from featcache.datasets.folder_files import images_below, is_hidden
 from featcache.datasets.formats.coco import open_coco
 from featcache.datasets.formats.folder import LAYOUTS, open_folder
@@ -136,7 +136,9 @@ def open_dataset(
             raise UsageError(f"{spelled('data_dir')} {os.fspath(data_dir)}: {name!r} {why}; leave it out")
         name += f"{'&' if '?' in rest else '?'}data_dir={quote(os.fspath(data_dir))}"
     if opened:
-        return without_labels(spec) if unlabelled else spec
+        data = without_labels(spec) if unlabelled else spec
+        require_usable(data)
+        return data
     if unlabelled:
         return without_labels(_open(name, {**_SOURCES, **_UNLABELLED}))
     return _told(_open(name, _labelled(allow_empty_classes=allow_empty_classes)))

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from featcache.core.argument_types import spelled
 from featcache.core.disk.storage import storage_error
 from featcache.core.display import some
-from featcache.core.tasks import MULTICLASS
+from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION, TASKS, UNLABELLED
 from featcache.datasets.names import require_kept
 from featcache.datasets.record_columns import RecordColumns, columns_of, ids_of
 from featcache.errors import DataError, FeatcacheError, ImageError, StorageError
@@ -139,7 +141,7 @@ class Dataset:
     classes
         Class names; a record's label is an index into them.
     records
-        In a stable order.
+        In a stable order. A list is copied: what is appended to it later is no part of the dataset.
     skipped
         Reason to number of files that were left out.
     task
@@ -168,6 +170,8 @@ class Dataset:
     why_absent: Callable[[str], str] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.records, list) or not isinstance(self.records, Sequence):
+            object.__setattr__(self, "records", list(self.records))
         require_kept(ids_of(self.records), self.spec)
 
     def __repr__(self) -> str:
@@ -188,3 +192,47 @@ class Dataset:
         present = {*self.columns.split_names}
         usual = [name for name in ("train", "val", "test") if name in present]
         return (*usual, *sorted(present - set(usual)))
+
+
+def require_usable(data: Dataset) -> None:
+    """Raise `DataError` if a dataset that a program has put together cannot be what a cache holds.
+
+    It has no images, a label that is no index into its classes, a size below 0, or targets of other numbers than there
+    are names of them.
+    """
+    if not len(data.records):
+        raise DataError(f"dataset {data.spec!r} holds no images; expected one at least")
+    if data.task not in (*TASKS, UNLABELLED):
+        raise DataError(
+            f"dataset {data.spec!r}: no task {data.task!r}; expected one of {', '.join(TASKS)} or {UNLABELLED}"
+        )
+    try:
+        own = data.columns
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"dataset {data.spec!r}: a label, a size or a time of its records is no whole number of 64 bits ({error})"
+        ) from error
+    least, most = (0, len(data.classes) - 1) if data.task == MULTICLASS else (-1, -1)
+    wrong = (own.labels < least) | (own.labels > most)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        expected = (
+            f"0 to {most}, an index into its classes"
+            if data.task == MULTICLASS
+            else f"-1, as its task is {data.task}"
+        )
+        raise DataError(
+            f"dataset {data.spec!r}: label {own.labels[row]} of {own.ids[row]!r}; expected {expected}"
+        )
+    if (own.sizes < 0).any():
+        row = int(np.argmax(own.sizes < 0))
+        raise DataError(
+            f"dataset {data.spec!r}: size {own.sizes[row]} of {own.ids[row]!r}; expected 0 or more bytes"
+        )
+    if data.task in (MULTILABEL, REGRESSION):
+        for record in data.records:
+            if len(record.target or ()) != len(data.classes):
+                raise DataError(
+                    f"dataset {data.spec!r}: {len(record.target or ())} targets of {record.id!r}; expected one for "
+                    f"each of {len(data.classes)} names"
+                )

@@ -5,7 +5,7 @@ import http.server
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from urllib.parse import unquote
@@ -19,9 +19,9 @@ class Fault:
     ----------
     kind
         ``"status"``, ``"stall"``, ``"reset"``, ``"short"`` (of the announced length), ``"wrong"`` (a body of another
-        length, announced so), ``"endless"``, ``"redirect"``.
+        length, announced so), ``"endless"``, ``"redirect"``, ``"dribble"`` (headers without an end).
     value
-        The status, or where the redirect leads.
+        The status, where the redirect leads, or the seconds between two bytes.
     headers
         Sent besides.
     times
@@ -107,7 +107,9 @@ def _handler(own: ObjectServer) -> type[http.server.BaseHTTPRequestHandler]:
             self.answer(body=True)
 
         def answer(self, *, body: bool) -> None:
-            name = unquote(self.path.partition("?")[0]).lstrip("/")
+            # A name with a query is an object of its own; others have the same object whatever is asked.
+            name = unquote(self.path).lstrip("/")
+            name = name if name in own.files else unquote(self.path.partition("?")[0]).lstrip("/")
             fault = own.fault_of(self.command, name)
             data = own.files.get(name)
             if data is None and own.listings and (listed := _listing(own.files, name)):
@@ -147,6 +149,12 @@ def _handler(own: ObjectServer) -> type[http.server.BaseHTTPRequestHandler]:
                 self.send(200, data[:-7], body=body, headers=_validators(data))
             elif fault.kind == "reset":
                 self.close_connection = True
+            elif fault.kind == "dribble":
+                self.close_connection = True
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                with suppress(OSError):
+                    while not own.stalled.wait(float(fault.value)):
+                        self.wfile.write(b"a")
             else:
                 length = {"Content-Length": str(len(data))} if fault.kind != "endless" else {}
                 self.send_response(200)

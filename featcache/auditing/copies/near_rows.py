@@ -143,13 +143,15 @@ def usual_distances(x: np.ndarray, known: np.ndarray, *, own: np.ndarray, of: in
     nth = min(max(5, round(NEIGHBOUR * len(known) / of)), len(known) - 1)
     usual = np.zeros(len(x), np.float32)
     squares = np.einsum("nd,nd->n", known, known)
-    for start in range(0, len(x), _ROWS):
-        part = x[start : start + _ROWS]
+    # A cell may hold most of a million rows, as where a camera saw nothing but grass: then few rows at a time.
+    step = max(1, min(_ROWS, _ROWS * _COLUMNS // max(1, len(known))))
+    for start in range(0, len(x), step):
+        part = x[start : start + step]
         near = squares - 2 * (part @ known.T)
-        line = np.flatnonzero(own[start : start + _ROWS] >= 0)
-        near[line, own[start : start + _ROWS][line]] = np.inf
+        line = np.flatnonzero(own[start : start + step] >= 0)
+        near[line, own[start : start + step][line]] = np.inf
         nearest = np.partition(near, nth - 1, axis=1)[:, nth - 1] + np.einsum("nd,nd->n", part, part)
-        usual[start : start + _ROWS] = np.sqrt(np.maximum(nearest, 0))
+        usual[start : start + step] = np.sqrt(np.maximum(nearest, 0))
     return usual
 
 

@@ -6,11 +6,12 @@ JAX's own settings are the only place where the choice is kept, so that whoever 
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.core.argument_types import spelled
+from featcache.core.argument_types import checked_types, spelled
 from featcache.core.forked import jax_has_started
 from featcache.errors import UsageError, did_you_mean, first_line
 
@@ -42,6 +43,7 @@ class Wanted:
         return self.kind + (f":{','.join(map(str, self.numbers))}" if self.numbers else "")
 
 
+@checked_types()
 def use_device(device: str) -> None:
     """Choose the devices that this process computes on; the option ``--device`` of commands.
 
@@ -86,7 +88,7 @@ def parsed(device: str) -> Wanted:
     if kind != CUDA:
         instead = "set TPU_VISIBLE_CHIPS to use some of its chips" if kind == TPU else f"say {kind}"
         raise UsageError(f"{spelled('device')} {device!r}: only cuda takes numbers, as cuda:0,1; {instead}")
-    if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", rest):
+    if not re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", rest):
         raise UsageError(
             f"{spelled('device')} {device!r}: expected numbers of cards after the colon, as cuda:0 or cuda:0,1"
         )
@@ -227,3 +229,18 @@ def platform() -> str:
 def on_cpu() -> bool:
     """Return whether this process computes on the CPU."""
     return platform() == CPU
+
+
+def why_not_started(error: BaseException) -> str:
+    """Return what a user is told if JAX could not start on what ``JAX_PLATFORMS`` names; ``""`` of other errors."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    # Of a platform that it knows and does not find, JAX only asserts that there is one.
+    known = isinstance(error, RuntimeError) and str(error).startswith("Unable to initialize backend")
+    alone = isinstance(error, AssertionError) and not str(error) and "jax" in sys.modules
+    if not platforms or not (known or alone) or jax_has_started():
+        return ""
+    reason = f" ({first_line(error)})" if known else ""
+    return (
+        f"JAX_PLATFORMS={platforms}: JAX does not start on it{reason}; unset it, or set cpu; featcache doctor says "
+        "more"
+    )

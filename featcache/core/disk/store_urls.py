@@ -11,12 +11,26 @@ SCHEMES = (*WEB, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory
 
 _ANY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://")
 _PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20}):/{1,2}(.+)", re.DOTALL)
-_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s'\"<>]+")
+_IN_TEXT = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]{1,20}://)"
+    r"(?:[^\s/]*@|[^\s/:@?\#]*:(?!\d*(?:[/?\#'\"<>\s]|$))[^\s@]*@)?"
+    r"([^\s'\"<>]*)"
+)
+"""A URL in a text: users and passwords may hold what ends a URL elsewhere, such as a quote or a slash."""
+
+_PARAMETER = re.compile(r"[?&;#]([\w%-]+)=[^\s&;#'\"<>]*")
+
 _SECRET = re.compile(
-    r"(?i)x-(amz|goog|ms)-.*|.*(signature|secret|token|password|passwd|credential|api[-_]?key).*|sig|se|sp|sr|sv|st|spr"
-    r"|skoid|sktid|skt|ske|sks|skv|key|auth|policy|expires|key-pair-id|awsaccesskeyid|googleaccessid"
+    r"(?i)x-(amz|goog|ms)-.*|.*(signature|secret|token|password|passwd|credential|api[-_]?key|jwt|hmac).*|sig|se|sp|sr"
+    r"|sv|st|spr|sas|pwd|pass|skoid|sktid|skt|ske|sks|skv|key|auth|policy|expires|key-pair-id|awsaccesskeyid|googleaccessid"
 )
 """Parameters by which S3, Google, Azure, CloudFront and others sign URLs, and the usual names of keys."""
+
+_SIGNATURE = re.compile(r"(?i)x-(amz|goog|ms)-.*|sig|signature")
+_SIGNED = re.compile(
+    r"(?i)se|sp|sr|sv|st|spr|sk(oid|tid|t|e|s|v)|policy|expires|key-pair-id|awsaccesskeyid|googleaccessid"
+)
+"""Parameters that differ each time one object is signed: always, and beside a signature."""
 
 
 def scheme_of(text: object) -> str:
@@ -66,18 +80,42 @@ def redacted(text: str) -> str:
     >>> redacted("s3://bucket/cat/1.jpg")
     's3://bucket/cat/1.jpg'
     """
-    return _IN_TEXT.sub(lambda found: _redacted(found[0]), text)
+    shown = _IN_TEXT.sub(lambda found: f"{found[1]}{_without(_SECRET, found[2])}", text)
+    if "://" not in shown or "=" not in shown:
+        return shown
+    # A URL with a space in it ends there as far as a text tells; what is secret may stand behind.
+    return _PARAMETER.sub(lambda found: "" if _SECRET.fullmatch(unquote(found[1])) else found[0], shown)
 
 
-def _redacted(url: str) -> str:
-    if "@" not in url and "?" not in url and "#" not in url:
-        return url
-    scheme, rest = url.split("://", 1)
-    place, mark, query = rest.partition("?")
-    host, slash, path = place.partition("/")
-    kept = [part for part in query.split("&") if not _SECRET.fullmatch(part.partition("=")[0].rstrip("?"))]
-    rest = f"{host.rpartition('@')[2]}{slash}{path}"
-    return f"{scheme}://{rest}{mark if query == '' or any(kept) else ''}{'&'.join(kept)}"
+def unsigned(url: str) -> str:
+    """Return what tells an object from others: its URL without users, and without what each signing changes.
+
+    Unlike `redacted`, it keeps keys and tokens: ``?key=`` may be what names the object. It is compared and hashed, and
+    never shown.
+
+    Examples
+    --------
+    >>> unsigned("https://me:pw@host/a?key=1.jpg&sp=2"), unsigned("https://host/a?v=2&sp=r&sig=12ab")
+    ('https://host/a?key=1.jpg&sp=2', 'https://host/a?v=2')
+    """
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    plain = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    bare = _without(_SIGNATURE, plain)
+    return plain if bare == plain else _without(_SIGNED, bare)
+
+
+def _without(names: re.Pattern[str], rest: str) -> str:
+    """Return a URL without the parameters of these names, in its query or its fragment."""
+    parts = re.split(r"([?&;#])", rest)
+    kept = [parts[0]]
+    for sign, part in zip(parts[1::2], parts[2::2], strict=True):
+        name, equals, _ = part.partition("=")
+        # A part without a value is text, such as the rest of an object's name that holds one of the signs.
+        if not (equals and names.fullmatch(unquote(name.removeprefix("amp;")))):
+            # What follows a "?" that is left out begins the query.
+            kept += ["?" if sign == "&" and not any("?" in each for each in kept) else sign, part]
+    return "".join(kept)
 
 
 def joined(folder: str, name: str) -> str:

@@ -119,7 +119,7 @@ def to_dataset(
     labels = {label: index for index, label in enumerate(classes)}
     ids = unique_ids([entry.id for entry in entries])
     _tell_what_is_missing(entries, files, finder, os.path.abspath(folder), spec, lookup)
-    _tell_what_is_elsewhere(entries, os.path.abspath(folder), spec)
+    _tell_what_is_elsewhere(entries, files, os.path.abspath(folder), spec)
     warn_all(f"{spec}: {note}" for note in confused(entries, files))
     records = [
         Record(
@@ -318,10 +318,11 @@ def _refuse_contradictions(entries: Sequence[Entry]) -> None:
         )
 
 
-def _tell_what_is_elsewhere(entries: Sequence[Entry], folder: str, spec: str) -> None:
+def _tell_what_is_elsewhere(entries: Sequence[Entry], files: Sequence[_File], folder: str, spec: str) -> None:
     """Warn of images that are not below a folder as they are written; links are the user's own business."""
     below = folder.rstrip(os.sep) + os.sep
-    named = (entry for entry in entries if not is_url(entry.path))
+    # URLs are plainly elsewhere; a table that was fetched names no files at all.
+    named = (entry for entry, file in zip(entries, files, strict=True) if not isinstance(file, RemoteFile))
     elsewhere = [entry for entry in named if not os.path.abspath(entry.path).startswith(below)]
     if elsewhere:
         warn(

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from featcache.core.disk.store_urls import WEB, redacted, scheme_of
+from featcache.core.disk.store_urls import WEB, redacted, scheme_of, unsigned
 from featcache.datasets.file_state import STATE_BYTES
 from featcache.datasets.remote.access import ForbiddenAddressError, file_system
 from featcache.datasets.remote.web import RefusedError, ask
@@ -244,8 +244,8 @@ def _text(value: object) -> str:
 def _state(url: str, size: int | None, validators: str | None) -> bytes:
     if validators is None:
         return b""
-    # Without signatures, which are others each time.
-    text = f"{redacted(url)}\0{size}\0{validators}".encode("utf-8", "surrogateescape")
+    # Without signatures, which are others each time; with keys, which may be what tells one object from another.
+    text = f"{unsigned(url)}\0{size}\0{validators}".encode("utf-8", "surrogateescape")
     return hashlib.blake2b(text, digest_size=STATE_BYTES).digest()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from featcache.core.disk.files import make_folder
 from featcache.core.disk.storage import OTHER_HOME, free_bytes
-from featcache.core.disk.store_urls import redacted
+from featcache.core.disk.store_urls import unsigned
 from featcache.core.disk.temporaries import held_file
 from featcache.core.environment import home
 from featcache.errors import FeatcacheError, UsageError
@@ -72,8 +72,8 @@ class Kept:
         self._held, self._full = -1, False
 
     def key(self, url: str, state: bytes, part: tuple[int, int] | None = None) -> str:
-        """Return the name of an entry: of the URL without what is secret, the object's state, and a part of it."""
-        place = f"{redacted(url)}\0{part}".encode("utf-8", "surrogateescape")
+        """Return the name of an entry: of what tells the object from others, its state, and a part of it."""
+        place = f"{unsigned(url)}\0{part}".encode("utf-8", "surrogateescape")
         return hashlib.blake2b(place + b"\0" + (state or self._own), digest_size=20).hexdigest()
 
     def get(self, key: str) -> bytes | None:

@@ -146,7 +146,9 @@ def _walk(root: str, fetcher: Fetcher) -> Iterator[str]:
     while waiting:
         here = waiting.pop()
         page = fetcher.fetch(here)
-        links = links_of(page, here) if len(page) <= _LARGEST_PAGE else []
+        if len(page) > _LARGEST_PAGE:
+            raise _too_much(root, f"the page of {redacted(here)} has {len(page):,} bytes")
+        links = links_of(page, here)
         if here == root and not links:
             raise DataError(
                 f"{redacted(root)} shows no listing of its files, as web servers need not; list them in a table with "
@@ -155,9 +157,19 @@ def _walk(root: str, fetcher: Fetcher) -> Iterator[str]:
         for link in links:
             if not link.endswith("/"):
                 yield link
-            elif link not in seen and len(seen) < MOST_PAGES:
+            elif link not in seen:
+                if len(seen) == MOST_PAGES:
+                    raise _too_much(root, f"it has more than {MOST_PAGES:,} folders")
                 seen.add(link)
                 waiting.append(link)
+
+
+def _too_much(root: str, why: str) -> DataError:
+    """Return the refusal of a listing that is not read to its end: a part of it would pass for the whole."""
+    return DataError(
+        f"{redacted(root)} is more than is listed of a web server: {why}; list its files in a table with their URLs "
+        "(csv:TABLE), or name a folder below it"
+    )
 
 
 def tell_all(urls: list[str], fetcher: Fetcher) -> Iterator[Told]:

@@ -12,6 +12,8 @@ from typing import Any
 MOST_REDIRECTS = 5
 _SLOWEST = 5_000
 """Bytes a second that a server has to send on the whole."""
+_HEADERS = 4
+"""Times the seconds of a stall, for connecting, redirects and headers together."""
 _FRESH_SECONDS = 2
 """A file may be written twice within the second that ``Last-Modified`` has."""
 
@@ -89,14 +91,16 @@ async def ask(
     if part is not None:
         headers["Range"] = f"bytes={part[0]}-{part[1] - 1}"
     limit = aiohttp.ClientTimeout(total=None, sock_connect=stall, sock_read=stall)
-    async with session.request(
+    asking = session.request(
         method,
         files.encode_url(url),
         headers=headers,
         timeout=limit,
         max_redirects=MOST_REDIRECTS,
         allow_redirects=True,
-    ) as answer:
+    )
+    # Headers that come byte by byte would hold a thread for ever.
+    async with await asyncio.wait_for(asking, _HEADERS * stall) as answer:
         _require_success(answer, part)
         data = b"" if method == "HEAD" else await _body(answer, most, stall)
         validators, changed = validators_of(answer.headers)
@@ -135,7 +139,7 @@ async def _body(answer: Any, most: int, stall: float) -> bytes:
         if held > most:
             raise RefusedError(f"it has more than {most:,} bytes, which was expected at most", passes=False)
         # A server that sends a byte now and then would hold a thread for ever.
-        if clock() - began > 4 * stall + held / _SLOWEST:
+        if clock() - began > _HEADERS * stall + held / _SLOWEST:
             raise RefusedError(
                 f"{held:,} bytes came in {clock() - began:.0f} s, which is too slow", passes=True
             )

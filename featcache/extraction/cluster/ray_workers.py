@@ -3,12 +3,16 @@
 import logging
 import os
 import re
+import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -66,12 +70,15 @@ class RayWorkers:
         self._tickets = 0
         self._error: FeatcacheError | None = None
         self._initialised = False
+        self._told: Callable[..., None] | None = None
         self._sent: Any = None
         self._address = settings.address or os.environ.get(ADDRESS)
         asked = (settings.actors or 1) * (settings.cpus_per_actor or 1)
         own = self._address is None and not _is_running_here()
         self._local = LocalRay(max(default_workers(), asked), STORE_BYTES) if own else None
-        self._thread = threading.Thread(target=self._start, name="featcache-ray", daemon=True)
+        # In the context of the caller, in which errors spell arguments as options.
+        start = partial(copy_context().run, self._start)
+        self._thread = threading.Thread(target=start, name="featcache-ray", daemon=True)
         self._thread.start()
 
     def wait(self, heartbeat: Callable[[], None]) -> None:
@@ -79,6 +86,8 @@ class RayWorkers:
         while self._thread.is_alive():
             self._thread.join(0.2)
             heartbeat()
+        if self._initialised:
+            _end_quietly()
         if self._error is not None:
             raise self._error
 
@@ -112,11 +121,14 @@ class RayWorkers:
                 _require_listener(str(address))
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:  # ConnectionError, ValueError, TimeoutError, and others by its version
+            given = spelled("address") if self._settings.address or self._local else ADDRESS
+            omit = f"unset {given}" if given == ADDRESS else f"leave {given} out"
             raise UsageError(
-                f"{spelled('address')} {address}: there is no Ray cluster ({first_line(error)}); start one with "
-                f"'ray start --head', or leave {spelled('address')} out to start Ray on this machine"
+                f"{given} {address}: there is no Ray cluster ({first_line(error)}); start one with 'ray start --head', "
+                f"or {omit} to start Ray on this machine"
             ) from None
         self._initialised = True
+        self._told = _silence()
 
     def _create(self) -> None:
         import ray
@@ -169,6 +181,7 @@ class RayWorkers:
             self._actors, self._calls, self._sent = [], {}, None
             if self._initialised:
                 ray.shutdown()
+                _silence(self._told)
         if self._local:
             self._local.end()
 
@@ -227,6 +240,29 @@ class RayWorkers:
     def placed(self, worker: int, node: str) -> None:
         """Note which machine an actor runs on."""
         self._names[worker] = f"actor {worker + 1} on {node}"
+
+
+def _silence(told: Callable[..., None] | None = None) -> Callable[..., None] | None:
+    """Have Ray print no news, such as of a dead actor, or as before; returns what has printed them.
+
+    They come on standard output, and `log_to_driver` does not keep them from there (Ray 2.60, `listen_error_messages`).
+    """
+    news: Any = import_module("ray._private.worker")
+    before = getattr(news, "print_to_stdstream", None)
+    if before is not None:
+        news.print_to_stdstream = told or _say_nothing
+    return before
+
+
+def _end_quietly() -> None:
+    """Let SIGTERM end this process as it did before Ray, which prints its stack first (absl's handler of failures)."""
+    if threading.current_thread() is threading.main_thread():
+        with suppress(TypeError):  # None: its handler is not Python's, but of the program that this runs in
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
+def _say_nothing(*given: object, **named: object) -> None:
+    """Take what Ray would print."""
 
 
 def _require_listener(address: str) -> None:

@@ -8,6 +8,9 @@ from featcache.errors import UsageError, did_you_mean
 
 CLUSTERS = ("ray",)
 
+MOST_TURNS = 8
+"""Actors' processors for each one of a single machine at most: each actor is a process with a network of its own."""
+
 MOST_CPUS = 4
 """Processors of an actor without a GPU, unless told otherwise: a lost actor loses little, and few load weights."""
 
@@ -51,8 +54,10 @@ class ClusterSettings:
         for name in ("actors", "cpus_per_actor"):
             if name in about and about[name] < 1:
                 raise UsageError(f"{spelled(name)} {about[name]}: expected at least 1")
+        if self.address == "":  # of a variable that is not set: a Ray of this machine was not meant
+            raise UsageError(f"{spelled('address')} is empty: expected auto or HOST:PORT, or leave it out")
         gpus = self.gpus_per_actor
-        if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and gpus == int(gpus))):
+        if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and gpus % 1 == 0)):
             raise UsageError(
                 f"{spelled('gpus_per_actor')} {gpus}: expected a share of one, such as 0.5, or a whole number; 0 for "
                 "actors that compute on processors"
@@ -107,6 +112,12 @@ def share_out(settings: ClusterSettings, nodes: Sequence[NodeResources], *, over
     cpus = settings.cpus_per_actor or _usual_cpus(settings, fit, gpus)
     room = sum(_room(node, cpus, gpus) for node in fit)
     actors = settings.actors or max(room, int(oversubscribe))
+    turns, there = actors * cpus, int(sum(node.cpus for node in nodes))
+    if oversubscribe and turns > MOST_TURNS * there:
+        raise UsageError(
+            f"{spelled('actors')} {actors} of {cpus} CPUs each: this machine has {there} CPUs, which {turns} would "
+            f"share; expected at most {MOST_TURNS * there} in all"
+        )
     short_of_gpus = gpus and actors * gpus > sum(node.gpus for node in fit)
     if actors > room and (short_of_gpus or not oversubscribe):
         told = ", ".join(f"{node.name} {node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in nodes[:4])

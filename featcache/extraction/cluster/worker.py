@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 SAMPLE = 8
 """Images that driver and actor read both: a table lists images on a disk that a node may not have."""
 
-PASSED_ON = ("FEATCACHE_HOME", "FEATCACHE_OFFLINE", "FEATCACHE_COMPILATION_CACHE", "XLA_FLAGS")
+PASSED_ON = (
+    "FEATCACHE_HOME",
+    "FEATCACHE_OFFLINE",
+    "FEATCACHE_COMPILATION_CACHE",
+    "FEATCACHE_FETCHED_GB",
+    "FEATCACHE_FETCH_TIMEOUT",
+    "XLA_FLAGS",
+)
 
 
 @dataclass(frozen=True)

@@ -120,3 +120,26 @@ def test_each_row_is_in_three_cells_and_in_the_nearest_first() -> None:
             by_row[row].append(number)
             assert first == (found.cells[row, 0] == number)
     assert [sorted(own) for own in found.cells.tolist()] == by_row
+
+
+def test_what_is_usual_in_a_large_cell_takes_no_more_memory(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    own = np.arange(300)
+    at_once = near_rows.usual_distances(x, x, own=own, of=300)
+    sizes = []
+    partition = np.partition
+
+    def noted(a, *given, **named):
+        sizes.append(a.size)
+        return partition(a, *given, **named)
+
+    monkeypatch.setattr(np, "partition", noted)
+    monkeypatch.setattr(near_rows, "_ROWS", 50)
+    monkeypatch.setattr(near_rows, "_COLUMNS", 60)
+    # Ten rows at a time add their products in another order than 300 do.
+    np.testing.assert_allclose(near_rows.usual_distances(x, x, own=own, of=300), at_once, rtol=1e-5)
+    assert max(sizes) == 50 * 60
+    apart = np.sort(np.linalg.norm(x[:, None] - x[None], axis=2), axis=1)[
+        :, 10
+    ]  # the row itself is the first
+    np.testing.assert_allclose(at_once, apart, rtol=1e-4)

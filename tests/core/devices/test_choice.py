@@ -215,3 +215,23 @@ def test_without_a_card_cuda_is_refused_and_the_cpu_still_computes():
     assert told.startswith("device cuda: JAX does not find it")
     assert "it finds 1 × cpu (cpu). Name one of these, or leave device out" in told
     assert result == "2.0 cpu"
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
+def test_a_platform_on_which_jax_does_not_start_is_told_of_by_its_variable(platforms):
+    code = (
+        "import jax.numpy, sys\n"
+        "from featcache.core.devices.choice import why_not_started\n"
+        "try:\n    jax.numpy.ones(1)\n"
+        "except Exception as error:\n    print(why_not_started(error))\n"
+    )
+    environment = os.environ | {"JAX_PLATFORMS": platforms}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith(f"JAX_PLATFORMS={platforms}: JAX does not start on it")
+    assert done.stdout.endswith("; unset it, or set cpu; featcache doctor says more\n")
+
+
+@pytest.mark.parametrize("device", [None, 1, ["cpu"]])
+def test_a_device_is_a_text(device):
+    with pytest.raises(UsageError, match=r"device .*: expected"):
+        use_device(device)

@@ -36,6 +36,14 @@ def test_offline_no_store_is_asked(monkeypatch):
         ("s3://u:p@b/a", "s3://b/a"),
         ("two https://u@h/a and https://h/b?token=x", "two https://h/a and https://h/b"),
         ("photos/a@b?c", "photos/a@b?c"),
+        (
+            "no https://u:p'w@h/a, https://u:p/w@h/a and https://u:p?w@h/b",
+            "no https://h/a, https://h/a and https://h/b",
+        ),
+        ("https://h/a?w=3;sig=1#access_token=x", "https://h/a?w=3"),
+        ("https://h/a?sig=1&w=3&X%2DAmz%2DDate=2", "https://h/a?w=3"),
+        ("no 'https://h/a b/?sig=1&w=2' here", "no 'https://h/a b/&w=2' here"),
+        ("https://h:80/a@b s3://b/a?b#2", "https://h:80/a@b s3://b/a?b#2"),
     ],
 )
 def test_what_is_secret_is_not_shown(url, shown):

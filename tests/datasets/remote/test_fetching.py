@@ -89,6 +89,14 @@ def test_a_server_that_drips_is_too_slow(server, monkeypatch):
         Fetcher(Patience(attempts=1, stall=0.05)).fetch(url, Told(2**28))
 
 
+def test_headers_that_drip_are_too_slow(server, monkeypatch):
+    own, url = server
+    own.faults["a.jpg"] = Fault("dribble", 0.01)
+    monkeypatch.setattr(web, "_HEADERS", 0.1)
+    with pytest.raises(OSError, match=r"nothing came for too long \(1 attempts\)"):
+        Fetcher(Patience(attempts=1, stall=1)).fetch(url)  # a byte comes much more often than once a second
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
@@ -254,8 +262,8 @@ def test_single_ones_are_fetched_alone_and_large_ones_not_ahead_of_memory():
 
 def test_kept_bytes_come_back_and_damaged_ones_do_not():
     kept = Kept(10**6)
-    key = kept.key("https://h/a?token=1", b"state", None)
-    assert key == Kept(10**6).key("https://h/a?token=2", b"state", None)
+    key = kept.key("https://h/a?sig=1&se=1", b"state", None)
+    assert key == Kept(10**6).key("https://u:p@h/a?sig=2&se=2", b"state", None)
     assert key != kept.key("https://h/a", b"state", (0, 10))
     kept.put(key, DATA)
     assert kept.get(key) == DATA

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from helpers.photo_folders import photo_folder
 from helpers.remote_photos import files_below, put, rows, serve, shard_of
 
 from featcache.datasets import open_dataset
-from featcache.datasets.remote import mirror
+from featcache.datasets.remote import listing, mirror
 from featcache.datasets.remote.fetching import Told
 from featcache.datasets.remote.listing import Listed
 from featcache.errors import DataError, FeatcacheWarning, ImageError, MissingFileError, UsageError
@@ -116,6 +117,24 @@ def test_a_web_server_that_lists_its_folders(photos, web):
     assert all(record.state for record in remote.records)
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "why"),
+    [
+        ("_LARGEST_PAGE", 400, r"the page of .*/train/cat/ has 611 bytes"),
+        ("MOST_PAGES", 4, "it has more than 4 folders"),
+    ],
+)
+def test_a_part_of_a_listing_never_passes_for_the_whole(photos, web, monkeypatch, limit, value, why):
+    server, url = web
+    serve(server, "pets", files_below(photos))
+    serve(server, "pets/train/cat", {f"{number:0>30}.png": b"" for number in range(5)})
+    monkeypatch.setattr(listing, limit, value)
+    with pytest.raises(
+        DataError, match=f"/pets/ is more than is listed of a web server: {why}; list its files in a table"
+    ):
+        open_dataset(f"{url}/pets")
+
+
 def test_a_web_server_without_listings_is_told_of(photos, web):
     server, url = web
     serve(server, "pets", files_below(photos))
@@ -186,10 +205,29 @@ def test_secrets_in_urls_are_shown_nowhere(tmp_path, photos, web):
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("validators", [True, False])
+def test_a_key_in_a_url_may_be_what_tells_one_object_from_another(
+    tmp_path, photos, web, validators, monkeypatch
+):
+    # Servers may number their ETags, so that two objects have the same.
+    monkeypatch.setattr("helpers.object_server._validators", lambda data: {"ETag": '"1"'})
+    server, url = web
+    server.validators = validators
+    pictures = [path.read_bytes() for path in sorted(photos.rglob("*.png"))[:2]]
+    server.files |= {"show?key=a": pictures[0], "show?key=b": pictures[1].ljust(len(pictures[0]), b"\0")}
+    (tmp_path / "urls.csv").write_text(f"path,label\n{url}/show?key=a,cat\n{url}/show?key=b,dog\n")
+    one, other = open_dataset(f"csv:{tmp_path}/urls.csv").records
+    assert one.read() == server.files["show?key=a"]
+    assert other.read() == server.files["show?key=b"]
+    assert (one.state != other.state) == validators
+
+
 @pytest.mark.parametrize("row", ["file:///etc/passwd", "/etc/passwd", "../other.png", "ftp://host/a.png"])
 def test_a_table_from_elsewhere_names_no_file_of_this_machine(bucket, row):
     put(bucket, {"a.csv": f"path,label\n{row},cat\nb.png,dog\n".encode(), "b.png": b"b"})
-    data = open_dataset(f"csv:{bucket}/a.csv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # not "they are read"
+        data = open_dataset(f"csv:{bucket}/a.csv")
     with pytest.raises(ImageError, match="outside the dataset: "):
         data.records[0].read()
     assert data.records[1].read() == b"b"

@@ -15,6 +15,7 @@ from helpers.photo_folders import photo_folder
 
 import featcache
 from featcache.cache.layout import partial_path
+from featcache.core.argument_types import named_as_options
 from featcache.errors import UsageError
 from featcache.extraction.cluster.local_ray import LocalRay
 
@@ -35,6 +36,26 @@ def told(progress):
 
 featcache.extract(sys.argv[1], backbone=HeldNetwork(), output=sys.argv[2], cluster="ray", actors=2, on_progress=told)
 """
+
+
+KILLED = """
+import os, pathlib, sys, warnings
+import featcache
+from helpers.mortal_network import MortalNetwork
+
+warnings.simplefilter("ignore")
+network = MortalNetwork(pathlib.Path(sys.argv[3]), deaths=2)
+done = featcache.extract(sys.argv[1], backbone=network, output=sys.argv[2], cluster="ray", actors=2)
+print(f"{done.images} rows, {len(os.listdir(sys.argv[3]))} deaths")
+"""
+
+
+def _environment() -> dict[str, str]:
+    """Return that of a program which starts a Ray of its own."""
+    path = os.pathsep.join(["tests", *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+        "PYTHONPATH": path
+    }
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +85,33 @@ def extracted(folder, target, backbone=None, **options):
     return featcache.extract(folder, backbone=backbone or FakeNetwork(), output=target, **options)
 
 
+def test_an_address_at_which_nothing_is_names_where_it_is_from(folder, tmp_path, monkeypatch):
+    asked = {"backbone": FakeNetwork(), "output": tmp_path / "a.h5", "cluster": "ray"}
+    with (
+        named_as_options(),
+        pytest.raises(UsageError, match=r"--address nonsense: .* or leave --address out"),
+    ):
+        featcache.extract(folder, address="nonsense", **asked)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(
+        UsageError, match=r"RAY_ADDRESS 127.0.0.1:1: .* or unset RAY_ADDRESS to start Ray on this machine"
+    ):
+        featcache.extract(folder, **asked)
+
+
+def test_nothing_but_the_result_is_printed_when_actors_die(folder, tmp_path):
+    (tmp_path / "notes").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "a.h5"), str(tmp_path / "notes")],
+        cwd=Path(__file__).parents[3],
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.stderr) == ("400 rows, 2 deaths\n", "")
+
+
 @pytest.mark.parametrize("actors", [2, 3])
 def test_actors_give_the_bytes_of_one_process(folder, tmp_path, running, alone, actors):
     done = extracted(folder, tmp_path / "a.h5", cluster="ray", actors=actors)
@@ -85,22 +133,21 @@ def test_more_actors_than_a_cluster_has_room_for_are_refused(folder, tmp_path, r
         extracted(folder, tmp_path / "a.h5", cluster="ray", actors=5)
 
 
-def test_a_killed_driver_leaves_no_process_and_its_command_goes_on(folder, tmp_path, running, alone):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_driver_leaves_no_process_and_its_command_goes_on(folder, tmp_path, running, alone, how):
     target = tmp_path / "a.h5"
-    path = os.pathsep.join(["tests", *filter(None, [os.environ.get("PYTHONPATH")])])
     driver = subprocess.Popen(
         [sys.executable, "-c", HELD, str(folder), str(target)],
         cwd=Path(__file__).parents[3],
-        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        | {"PYTHONPATH": path},
+        env=_environment(),
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
     assert any(int(line) >= 64 for line in driver.stdout), "it ended before it had computed anything"
     others = psutil.Process(driver.pid).children(recursive=True)
-    driver.send_signal(signal.SIGKILL)
-    driver.communicate()
+    driver.send_signal(how)
+    assert driver.communicate()[1] == "", "Ray prints a stack"
     _, left = psutil.wait_procs(others, timeout=30)
     assert not left
     assert partial_path(target).exists()

@@ -53,6 +53,16 @@ def test_gpus_are_never_promised_twice_even_here():
         shares([NodeResources("desk", 8, 1)], here=True, actors=2)
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [({"actors": 17}, "17 of 1 CPUs each"), ({"cpus_per_actor": 99_999}, "1 of 99999 CPUs each")],
+)
+def test_one_machine_is_not_drowned_in_processes(asked, told):
+    message = f"actors {told}: this machine has 2 CPUs, .* expected at most 16 in all"
+    with pytest.raises(UsageError, match=message):
+        shares(LAPTOP, here=True, **asked)
+
+
 def test_a_gpu_that_no_node_has_is_refused():
     with pytest.raises(
         UsageError, match="gpus_per_actor 8: a node of the cluster has 4 GPUs at most; give fewer"
@@ -67,6 +77,8 @@ def test_a_gpu_that_no_node_has_is_refused():
         ({"address": "auto"}, "address auto without a cluster"),
         ({"cluster": "rya"}, "no cluster 'rya'; did you mean 'ray'"),
         ({"cluster": "ray", "actors": 0}, "actors 0: expected at least 1"),
+        ({"cluster": "ray", "address": ""}, "address is empty: expected auto or HOST:PORT"),
+        ({"cluster": "ray", "gpus_per_actor": float("inf")}, "gpus_per_actor inf: expected a share of one"),
         ({"cluster": "ray", "cpus_per_actor": 0}, "cpus_per_actor 0: expected at least 1"),
         ({"cluster": "ray", "gpus_per_actor": 1.5}, "gpus_per_actor 1.5: expected a share of one"),
         ({"cluster": "ray", "gpus_per_actor": -1.0}, "gpus_per_actor -1.0: expected a share of one"),
