@@ -149,7 +149,9 @@ def damage_unfinished(world: World) -> str:
     """An unfinished cache is damaged; the extraction that goes on computes what that hits, or begins anew."""
     name = world.some_target()
     world.photos.write("train/cat/new.png", world.photos.another())
-    order = world.order(name, options=dict(TARGETS[name], overwrite=True))  # after what can be read has changed
+    order = world.order(
+        name, options=dict(TARGETS[name], overwrite=True)
+    )  # after what can be read has changed
     ending = world.run({**order, "fault": "killed before", "at": int(world.chance.integers(15, 90))})
     world.require_error(ending)
     world.counts["kills"] += ending.killed
