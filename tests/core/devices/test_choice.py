@@ -175,7 +175,7 @@ def test_a_variable_that_allows_nothing_that_starts_is_told_of(fresh, monkeypatc
     monkeypatch.setattr(jax, "local_devices", nothing)
     with pytest.raises(
         UsageError,
-        match="^JAX_PLATFORMS=cuda allows JAX nothing but cuda, and none of it starts here; unset it",
+        match=r"^JAX_PLATFORMS=cuda allows JAX nothing but cuda, and none of it starts here; unset it",
     ):
         use_device("auto")
     assert fresh.settings == {}
