@@ -277,8 +277,8 @@ def _told(done: Extraction, upload: Uploaded | None) -> Extraction:
     warn_all(done.warnings)
     if upload is None:
         return done
-    upload.upload()
-    return replace(done, uploaded=redacted(upload.url))
+    sent = upload.upload()
+    return replace(done, uploaded=redacted(upload.url), uploaded_before=not sent)
 
 
 def _reporter(on_progress: OnProgress | None, stop: Callable[[], bool] | None) -> OnProgress:

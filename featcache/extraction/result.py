@@ -55,6 +55,8 @@ class Extraction:
         What computed features, such as ``"onnxruntime 1.32.0"``; empty where nothing was computed.
     uploaded
         URL of the copy in a store, where `output` named one.
+    uploaded_before
+        Whether that copy was there already, unchanged, so that nothing was uploaded.
     actors
         Where a cluster computed: name of each actor, with its machine, to images/s.
     """
@@ -76,6 +78,7 @@ class Extraction:
     details: Mapping[str, str] = field(default_factory=dict)
     engine: str = ""
     uploaded: str = ""
+    uploaded_before: bool = False
     actors: Mapping[str, float] = field(default_factory=dict)
 
     @property

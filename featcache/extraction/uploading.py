@@ -22,6 +22,9 @@ from featcache.datasets.remote.access import file_system
 from featcache.datasets.remote.fetching import Fetcher
 from featcache.errors import DataError, FeatcacheError, StorageError, UsageError
 
+BUCKETS = ("s3", "s3a", "gs", "gcs")
+"""Schemes of stores whose uploads go to a bucket that has to be there."""
+
 _BLOCK = 2**23
 _AGAIN = "run the same command again, which uploads it"
 
@@ -58,6 +61,9 @@ class Uploaded:
                 f"output {redacted(url)}: web servers take no uploads; expected a path, or the URL of a store such as "
                 "s3://BUCKET/cache.h5"
             )
+        if not url.endswith(".h5"):
+            named = f"{redacted(url)}photos.h5" if url.endswith("/") else f"{redacted(url)}.h5"
+            raise UsageError(f"output {redacted(url)} must end in .h5: name it {named}")
         key = hashlib.sha256(redacted(url).encode("utf-8", "surrogateescape")).hexdigest()[:16]
         return cls(url, home() / "uploads" / key / last_part(url))
 
@@ -73,10 +79,11 @@ class Uploaded:
         MissingExtraError
             If what opens it is not installed.
         """
-        file_system(self.url)
+        files = file_system(self.url)
         try:
             told = Fetcher().ask(self.url)
         except FileNotFoundError:
+            self._require_bucket(files)
             return
         except OSError as error:
             raise DataError(
@@ -89,6 +96,21 @@ class Uploaded:
             f"output {redacted(self.url)}: something is there already that was not uploaded from here, or was changed "
             "since; name another, or replace it with --overwrite (overwrite=True in Python)"
         )
+
+    def _require_bucket(self, files: Any) -> None:
+        """Raise where the store says that there is no such bucket; one that may not be asked about passes."""
+        bucket = self.url.partition("://")[2].partition("/")[0]
+        if scheme_of(self.url) not in BUCKETS:
+            return
+        try:
+            files.info(bucket)
+        except FileNotFoundError:
+            raise UsageError(
+                f"output {redacted(self.url)}: there is no bucket {bucket}; name one that is there, or make it first "
+                "(aws s3 mb, gcloud storage buckets create)"
+            ) from None
+        except Exception:  # forbidden to this user, who may be allowed to write all the same; uploading tells
+            return
 
     def upload(self) -> bool:
         """Upload the finished cache, unless this very file is there; returns whether it was uploaded.

@@ -221,6 +221,8 @@ def _suggestions(
         zip(chosen.places.tolist(), chosen.stand_for.tolist(), strict=True), start=1
     ):
         row = int(pool.rows[place])
+        # Where all that are left are suggested, none stands for another, and none is unlike the rest for that.
+        stands = "" if len(chosen.places) == len(pool.rows) else _stands_for(size, typical=weight is None)
         shown: tuple[tuple[str, float], ...] = ()
         thinks = ""
         if classifier is not None and pool.values is not None:
@@ -232,7 +234,7 @@ def _suggestions(
                 id=cache.ids[row],
                 row=row,
                 split=splits[row],
-                why="; ".join(filter(None, [thinks, _stands_for(size, typical=weight is None)])),
+                why="; ".join(filter(None, [thinks, stands])),
                 guess=shown[0][0] if shown and classifier and classifier.task == MULTICLASS else "",
                 probabilities=shown,
                 unsure=None if weight is None else float(weight[place]),

@@ -323,6 +323,7 @@ def test_missing_photos_and_empty_folders(classifier, tmp_path):
         ([3], "images of type int"),
         ({"a.jpg": 1.5}.items(), "images of type tuple"),
         ("https://a.b/c.jpg", r"https://a\.b/c\.jpg: photos are not downloaded; save it first"),
+        ("s3://b/c.jpg", r"save it first \(aws s3 cp s3://b/c\.jpg \.\) and name the file"),
         ("file://elsewhere/c.jpg", r"the file is on another machine, elsewhere; expected file:///PATH"),
         (np.zeros((8, 8, 3)), r"pixels are float64, expected uint8 in 0\.\.255"),
         (np.zeros((8, 8, 4), np.uint8), r"pixels have shape \(8, 8, 4\), expected one picture"),

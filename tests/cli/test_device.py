@@ -24,7 +24,9 @@ def test_commands_that_compute_take_a_device():
 def test_what_is_no_device_is_refused_before_anything_is_read(cli, command):
     ran = cli(*command.split(), "--device", "gpu:0")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "error: no --device 'gpu:0'; did you mean 'tpu' or 'cpu'?\n"
+    assert ran.err == (
+        "error: no --device 'gpu:0'; NVIDIA's cards are called cuda: say cuda:0, or auto for whatever card JAX finds\n"
+    )
 
 
 def test_a_device_that_the_environment_hides_is_told_with_both_readings(cli, monkeypatch):

@@ -30,6 +30,8 @@ def test_extract_uploads_says_so_and_gc_clears_what_was_fetched(cli, pets, tmp_p
     assert len(list(entries(fetched_folder()))) == 8
     cli("cache", "gc", tmp_path, "--fetched", "--delete")
     assert not list(entries(fetched_folder()))
+    (tmp_path / "empty").mkdir()
+    assert f"nothing is left over in {tmp_path / 'empty'}" in cli("cache", "gc", tmp_path / "empty").out
 
 
 def test_a_cache_with_a_url_is_to_be_copied_first(cli):

@@ -190,8 +190,11 @@ def test_an_interrupted_extraction_goes_on_and_is_uploaded(photos):
 def test_what_cannot_be_uploaded_to_or_read_is_said(photos):
     with pytest.raises(UsageError, match="web servers take no uploads"):
         extract(photos, "https://host/a.h5")
-    with pytest.raises(UsageError, match=r"must end in \.h5"):
-        extract(photos, "memory://out/a.hdf")
+    for output, instead in {"a.hdf": "a.hdf.h5", "caches/": "caches/photos.h5"}.items():
+        with pytest.raises(
+            UsageError, match=f"output memory://out/{output} must end in .h5: name it memory://out/{instead}"
+        ):
+            extract(photos, f"memory://out/{output}")
     for path in ("s3://bucket/a.h5", Path("s3://bucket/a.h5")):
         with pytest.raises(MissingFileError, match=r"s3://bucket/a\.h5: caches are read at random places"):
             featcache.FeatureCache(path)

@@ -114,6 +114,12 @@ def test_one_failure_in_twenty_changes_no_row_and_the_cache_is_uploaded(s3, tmp_
     require_same(tmp_path / "local.h5", tmp_path / "copy.h5")
     again = extract("s3://photos/pets", "s3://photos/caches/pets.h5")
     assert (again.computed, again.uploaded) == (0, "s3://photos/caches/pets.h5")
+    assert (done.uploaded_before, again.uploaded_before) == (False, True)
+    with pytest.raises(
+        UsageError, match=r"output s3://nobody/a\.h5: there is no bucket nobody; name one that is there"
+    ):
+        extract(photos, "s3://nobody/a.h5")
+    assert len(rows(open_dataset("S3://photos/pets"))) == 120
     put("s3://photos/caches", {"pets.h5": b"another's"})
     with pytest.raises(UsageError, match="something is there already"):
         extract("s3://photos/pets", "s3://photos/caches/pets.h5")

@@ -64,6 +64,12 @@ def test_round_by_round_until_nothing_is_left(tmp_path, photos):
         featcache.suggest(pool, classifier, table=table)
 
 
+def test_photos_are_not_called_unlike_others_where_all_are_suggested(tmp_path, photos):
+    extract(photos, tmp_path / "u.h5", unlabelled=True)
+    assert {each.why for each in featcache.suggest(tmp_path / "u.h5", count=1000).photos} == {""}
+    assert all(each.why for each in featcache.suggest(tmp_path / "u.h5", count=2).photos)
+
+
 def test_a_table_that_names_other_photos_says_so(tmp_path, photos):
     pool = extract(photos, tmp_path / "pool.h5", unlabelled=True).path
     table = tmp_path / "labels.csv"

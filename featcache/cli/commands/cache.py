@@ -202,7 +202,8 @@ def gc_(
     word = "removed" if delete else "would remove"
     console.result(
         {"deleted": delete, "leftovers": [left.to_json() for left, _ in given_up]},
-        [_leftover_line(left, word if goes else "kept") for left, goes in given_up],
+        [_leftover_line(left, word if goes else "kept") for left, goes in given_up]
+        or [f"nothing is left over in {folder}"],
     )
     if given_up and not delete:
         console.note("nothing was deleted; do it with --delete")

@@ -372,7 +372,8 @@ def lines(done: "Extraction") -> list[str]:
     speed = f", {rate:,.0f} images/s" if rate else ""
     by = f", {done.engine}" if done.engine else ""
     text.append(f"  time      {done.seconds:.1f} s{speed}" + (f" ({where})" if where else "") + by)
-    text += [f"  uploaded  {escaped(done.uploaded)}, and read back"] if done.uploaded else []
+    how = "was uploaded before, and is unchanged" if done.uploaded_before else "and read back"
+    text += [f"  uploaded  {escaped(done.uploaded)}, {how}"] if done.uploaded else []
     text += [f"  actors    {escaped(told_rates(done.actors))}"] if done.actors else []
     text += _skipped_lines(done.skipped)
     if done.retried:

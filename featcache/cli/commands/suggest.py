@@ -177,5 +177,8 @@ def lines(found: "Suggestions") -> list[str]:
     out = f" ({', '.join(left)} left out)" if left else ""
     return [
         f"{found.headline}{out}: {found.words}",
-        *(f"{each.rank:{digits}}  {escaped(each.id).ljust(width)}  {each.why}" for each in found.photos),
+        *(
+            f"{each.rank:{digits}}  {escaped(each.id).ljust(width)}  {each.why}".rstrip()
+            for each in found.photos
+        ),
     ]

@@ -62,7 +62,8 @@ def use_device(device: str) -> None:
     ------
     UsageError
         If there is no such device; it names those that were found. If ``JAX_PLATFORMS``, ``CUDA_VISIBLE_DEVICES`` or
-        ``JAX_CUDA_VISIBLE_DEVICES`` say otherwise. If JAX has started already, and what it started with cannot serve.
+        ``JAX_CUDA_VISIBLE_DEVICES`` say otherwise, or allow JAX nothing that is there. If JAX has started already, and
+        what it started with cannot serve.
 
     Examples
     --------
@@ -70,6 +71,7 @@ def use_device(device: str) -> None:
     """
     wanted = parsed(device)
     if wanted.kind == AUTO:
+        _require_start(os.environ)
         return
     _refuse_contradiction(wanted, os.environ)
     if jax_has_started():
@@ -81,6 +83,12 @@ def use_device(device: str) -> None:
 def parsed(device: str) -> Wanted:
     """Read what was asked for, such as ``"cuda:0,1"``; raises `UsageError` if it is no such text."""
     kind, colon, rest = device.strip().lower().partition(":")
+    if kind == "gpu" or kind.isdecimal():  # JAX's name, and torch's numbers
+        card = f"{CUDA}{colon}{rest}" if kind == "gpu" else f"{CUDA}:{kind}"
+        raise UsageError(
+            f"no {spelled('device')} {device!r}; NVIDIA's cards are called cuda: say {card}, or auto for whatever "
+            "card JAX finds"
+        )
     if kind not in KINDS:
         raise UsageError(f"no {spelled('device')} {device!r}; {did_you_mean(kind, KINDS)}")
     if not colon:
@@ -98,11 +106,34 @@ def parsed(device: str) -> Wanted:
     return Wanted(kind, numbers)
 
 
+def _platforms(environment: Mapping[str, str]) -> list[str]:
+    """Return what ``JAX_PLATFORMS`` allows; nothing where it is not set."""
+    return [name.strip().lower() for name in environment.get("JAX_PLATFORMS", "").split(",") if name.strip()]
+
+
+def _require_start(environment: Mapping[str, str]) -> None:
+    """Raise where the environment allows JAX nothing that starts here: JAX itself fails later, and wordless."""
+    platforms = _platforms(environment)
+    if not platforms or CPU in platforms:
+        return
+    import jax
+
+    try:
+        jax.local_devices()
+    except (
+        Exception
+    ) as error:  # RuntimeError of a name that is unknown, AssertionError where a plugin is missing
+        allowed = environment["JAX_PLATFORMS"]
+        why = f" ({first_line(error)})" if str(error).strip() else ""
+        raise UsageError(
+            f"JAX_PLATFORMS={allowed} allows JAX nothing but {' and '.join(platforms)}, and none of it starts "
+            f"here{why}; unset it to compute on what is there. featcache doctor says more"
+        ) from None
+
+
 def _refuse_contradiction(wanted: Wanted, environment: Mapping[str, str]) -> None:
     """Raise where the environment says something else than what was asked for."""
-    platforms = [
-        name.strip().lower() for name in environment.get("JAX_PLATFORMS", "").split(",") if name.strip()
-    ]
+    platforms = _platforms(environment)
     if platforms and not _SAME[wanted.kind].intersection(platforms):
         raise _contradiction(
             wanted, "JAX_PLATFORMS", environment, f"allows JAX nothing but {' and '.join(platforms)}"

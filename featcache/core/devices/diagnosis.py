@@ -84,7 +84,7 @@ def gathered() -> Facts:
 
         devices = used_devices()
     except Exception as error:  # whatever a plugin raises
-        return Facts("", failure=f"{type(error).__name__}: {error}", **common)
+        return Facts("", failure=f"{type(error).__name__}: {error}".strip(": "), **common)
     limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in devices]
     return Facts(
         devices[0].platform,
@@ -105,7 +105,9 @@ def _versions() -> Iterator[tuple[str, str]]:
 def findings(facts: Facts) -> Iterator[tuple[str, str, str]]:
     """Yield topic, state (`OK`, `NOTE` or `BAD`) and a sentence for each thing to say, the devices first."""
     if facts.failure:
-        yield "devices", BAD, f"JAX cannot start: {facts.failure}"
+        allowed = facts.environment.get("JAX_PLATFORMS", "")
+        instead = f"; JAX_PLATFORMS={allowed} allows it nothing else: unset it" if allowed else ""
+        yield "devices", BAD, f"JAX cannot start: {facts.failure}{instead}"
     else:
         kinds = ", ".join(sorted(set(facts.kinds)))
         cores = f", {facts.cores} cores" if facts.platform == "cpu" else ""

@@ -7,7 +7,11 @@ from urllib.request import url2pathname
 
 from featcache.errors import UsageError
 
-_DOWNLOADS = ("http", "https", "ftp", "s3", "gs")
+_DOWNLOADS = {"http": "curl -O {}", "https": "curl -O {}", "ftp": "curl -O {}"} | {
+    "s3": "aws s3 cp {} .",
+    "gs": "gcloud storage cp {} .",
+}
+"""What saves the file of a URL, by its scheme."""
 
 
 def local_path(given: str | os.PathLike[str]) -> Path:
@@ -22,7 +26,8 @@ def local_path(given: str | os.PathLike[str]) -> Path:
     scheme = text.partition("://")[0].casefold() if "://" in text else ""
     if scheme in _DOWNLOADS:
         raise UsageError(
-            f"{text}: photos are not downloaded; save it first (curl -O {text}) and name the file, or give its bytes"
+            f"{text}: photos are not downloaded; save it first ({_DOWNLOADS[scheme].format(text)}) and name the "
+            "file, or give its bytes"
         )
     if scheme != "file":
         return Path(given)

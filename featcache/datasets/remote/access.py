@@ -8,7 +8,10 @@ from urllib.parse import urlsplit
 
 from featcache.core.disk.store_urls import SCHEMES, WEB, redacted, scheme_of
 from featcache.core.environment import offline
-from featcache.errors import ImageError, MissingExtraError, UsageError
+from featcache.errors import ImageError, MissingExtraError, UsageError, first_line
+
+AZURE = ("az", "abfs", "abfss", "adl")
+"""Schemes that need a package of their own, which no extra brings: it was never tried."""
 
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
 """Addresses besides the link-local ones at which clouds tell a machine's credentials (AWS, Alibaba, Oracle)."""
@@ -39,9 +42,10 @@ def file_system(url: str) -> Any:
     try:
         return _opened(scheme)
     except ImportError as error:
+        azure = " adlfs" if scheme in AZURE else ""
         raise MissingExtraError(
             f"{redacted(url)}: reading {scheme}:// needs fsspec and what it opens that with: pip install "
-            f"'featcache[remote]' ({error})"
+            f"'featcache[remote]'{azure} ({first_line(error)})"
         ) from error
 
 

@@ -46,7 +46,8 @@ def list_below(url: str, fetcher: Fetcher) -> list[Listed]:
     DataError
         If the store or server cannot be read, or shows no listing.
     """
-    folder = url.rstrip("/")
+    scheme = scheme_of(url)  # in lower case, as fsspec knows it
+    folder = f"{scheme}{url[len(scheme) :]}".rstrip("/")
     find = _find_on_web if scheme_of(url) in WEB else _find_in_store
     try:
         found = sorted(find(folder, fetcher), key=lambda each: each.name)
@@ -54,8 +55,7 @@ def list_below(url: str, fetcher: Fetcher) -> list[Listed]:
         raise _nothing(url) from error
     except OSError as error:
         raise DataError(
-            f"cannot list {redacted(url)}: {error.strerror or error}; check the URL, the network and, of a store, its "
-            "credentials"
+            f"cannot list {redacted(url)}: {error.strerror or error}; {_what_to_check(scheme, error)}"
         ) from error
     if not found:
         raise _nothing(url)
@@ -63,10 +63,26 @@ def list_below(url: str, fetcher: Fetcher) -> list[Listed]:
 
 
 def _nothing(url: str) -> MissingFileError:
+    if scheme_of(url) in WEB:
+        return MissingFileError(
+            f"no dataset folder {redacted(url)}: the server has no such page (404); expected the URL of a folder whose "
+            "files the server lists, such as https://HOST/photos/; of a table or a shard it is csv:URL or tar:URL"
+        )
     return MissingFileError(
-        f"no dataset folder {redacted(url)}: nothing lies below it; expected the URL of a folder such as "
-        "s3://BUCKET/FOLDER"
+        f"no dataset folder {redacted(url)}: nothing lies below it; check the names of bucket and folder; expected the "
+        "URL of a folder such as s3://BUCKET/FOLDER"
     )
+
+
+def _what_to_check(scheme: str, error: OSError) -> str:
+    if scheme in WEB:
+        return "check the URL and the network"
+    if "NoCredentials" in str(error):
+        return (
+            "sign in as for aws s3 ls (AWS_PROFILE, AWS_ACCESS_KEY_ID); a public bucket is read with "
+            """FSSPEC_S3='{"anon": true}' in the environment"""
+        )
+    return "check the URL, the network and your credentials"
 
 
 # Stores -------------------------------------------------------------------------------------------------------

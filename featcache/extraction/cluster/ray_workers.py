@@ -1,5 +1,6 @@
 """Actors of Ray as workers: Ray joined or started, actors created, called, replaced, and all of it cleared away."""
 
+import contextvars
 import logging
 import os
 import re
@@ -10,8 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -27,8 +26,14 @@ from featcache.extraction.cluster.worker import ExtractionWorker, Order
 ADDRESS = "RAY_ADDRESS"
 """Where ``ray job submit`` and pods say that their cluster is."""
 
+_LAST_WORD = 2.0
+"""Seconds that an end waits for a cluster that has not answered yet."""
+
 STORE_BYTES = 200_000_000
 """Memory through which features are sent, of a Ray that is started here: a few blocks for each actor fit."""
+
+PATIENCE = 60.0
+"""Seconds in which a cluster that is joined has to answer: Ray itself tries for a quarter of an hour."""
 
 IN_FLIGHT_ON_GPU = 2
 """Blocks that an actor with a GPU computes at a time: one is decoded while the other one ends."""
@@ -76,16 +81,24 @@ class RayWorkers:
         asked = (settings.actors or 1) * (settings.cpus_per_actor or 1)
         own = self._address is None and not _is_running_here()
         self._local = LocalRay(max(default_workers(), asked), STORE_BYTES) if own else None
-        # In the context of the caller, in which errors spell arguments as options.
-        start = partial(copy_context().run, self._start)
-        self._thread = threading.Thread(target=start, name="featcache-ray", daemon=True)
+        self._joined, self._closed = threading.Event(), threading.Event()
+        self._thread = threading.Thread(  # in this context, so that errors name options as the caller does
+            target=contextvars.copy_context().run, args=(self._start,), name="featcache-ray", daemon=True
+        )
         self._thread.start()
 
     def wait(self, heartbeat: Callable[[], None]) -> None:
         """Wait until there are actors; `heartbeat` is called meanwhile, and may raise."""
+        begun = time.monotonic()
         while self._thread.is_alive():
             self._thread.join(0.2)
             heartbeat()
+            if not (self._local or self._joined.is_set()) and time.monotonic() - begun > PATIENCE:
+                raise UsageError(
+                    f"{spelled('address')} {self._address}: no answer of a Ray cluster for {PATIENCE:.0f} s; "
+                    "see with 'ray status' whether it still runs, start one with 'ray start --head', or leave "
+                    f"{spelled('address')} out to start Ray on this machine"
+                )
         if self._initialised:
             _end_quietly()
         if self._error is not None:
@@ -103,7 +116,13 @@ class RayWorkers:
     def _start(self) -> None:
         try:
             self._connect()
-            self._create()
+            self._joined.set()
+            if not self._closed.is_set():
+                self._create()
+            elif self._initialised:  # found only when nobody waited any more
+                import ray
+
+                ray.shutdown()
         except FeatcacheError as error:
             self._error = error
         except Exception as error:
@@ -171,7 +190,11 @@ class RayWorkers:
 
     def close(self) -> None:
         """End the actors, and Ray if it was started here; a Ray that was joined goes on without them."""
-        self._thread.join()
+        self._closed.set()
+        # Ray has no way to end its search for a cluster that does not answer: the thread is left to it, and with the
+        # process it ends.
+        waits = not (self._local or self._joined.is_set())
+        self._thread.join(_LAST_WORD if waits else None)
         if _is_running_here():
             import ray
 

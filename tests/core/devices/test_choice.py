@@ -77,6 +77,11 @@ def test_what_is_asked_for_is_read(text, wanted):
     [
         ("", "no device ''; known: auto, cpu, cuda, tpu"),
         ("cud", "no device 'cud'; did you mean 'cuda'"),
+        (
+            "gpu:1,2",
+            "no device 'gpu:1,2'; NVIDIA's cards are called cuda: say cuda:1,2, or auto for whatever",
+        ),
+        ("1", "no device '1'; NVIDIA's cards are called cuda: say cuda:1, or auto for whatever"),
         ("cuda:", "device 'cuda:': expected numbers of cards after the colon, as cuda:0 or cuda:0,1"),
         ("cuda:-1", "expected numbers of cards"),
         ("cuda:0,,1", "expected numbers of cards"),
@@ -159,6 +164,21 @@ def test_a_variable_that_agrees_is_left_alone(fresh, monkeypatch, device, name, 
     monkeypatch.setenv(name, value)
     use_device(device)
     assert (fresh.settings == {}) == (device == "auto")
+
+
+def test_a_variable_that_allows_nothing_that_starts_is_told_of(fresh, monkeypatch):
+    def nothing():
+        raise AssertionError  # JAX's own, which says nothing
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    use_device("auto")
+    monkeypatch.setattr(jax, "local_devices", nothing)
+    with pytest.raises(
+        UsageError,
+        match=r"^JAX_PLATFORMS=cuda allows JAX nothing but cuda, and none of it starts here; unset it",
+    ):
+        use_device("auto")
+    assert fresh.settings == {}
 
 
 # Afterwards -------------------------------------------------------------------------------------------------

@@ -30,6 +30,10 @@ def test_a_processor_and_cards_are_told():
         "bad",
         "JAX cannot start: RuntimeError: no",
     )
+    facts = Facts("", failure="AssertionError", environment={"JAX_PLATFORMS": "cuda"})
+    assert next(iter(findings(facts)))[2] == (
+        "JAX cannot start: AssertionError; JAX_PLATFORMS=cuda allows it nothing else: unset it"
+    )
 
 
 @pytest.mark.parametrize(
