@@ -91,6 +91,7 @@ class Drawn:
     """Stands for what runs the network: features are drawn, and the seconds that it takes are counted."""
 
     running = SimpleNamespace(name="drawn", version="1")
+    provenance: dict[str, Any] = {}  # noqa: RUF012  (nothing is recorded of it)
     seconds = 0.0
 
     def __init__(self, *, extraction: Any, **others: Any) -> None:
@@ -104,7 +105,7 @@ class Drawn:
         """Compare the probe images' features."""
         assert ours == theirs, origin
 
-    def chunks(self, rows: Sequence[int], prepare: Callable[[int], Any]) -> Iterator[Any]:
+    def chunks_of(self, rows: Sequence[int], images: Any) -> Iterator[Any]:
         """Yield drawn features."""
         import numpy as np
 
