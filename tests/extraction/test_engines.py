@@ -155,6 +155,23 @@ def test_what_one_engine_began_the_other_finishes(run, tmp_path, first, second):
     assert_same(done.cache, run("jax", output=tmp_path / "apart" / "b.h5").cache)
 
 
+def test_what_onnxruntime_began_it_finishes_however_few_are_left(run, network, tmp_path):
+    seen = [("", 0)]
+    with pytest.raises(Interrupted, match="which are kept"):
+        run(
+            "onnxruntime",
+            stop=lambda: seen[-1][0] == "compute" and seen[-1][1] >= 2,
+            on_progress=lambda p: seen.append((p.stage, p.done)),
+        )
+    done = run("auto", backbone=replace(network))  # which remembers no session that is open
+    assert 0 < done.computed < engines.FEW
+    assert done.engine.startswith("onnxruntime ")
+    whole = run("onnxruntime", output=tmp_path / "apart" / "b.h5").cache
+    for layer in LAYERS:
+        have, want = (cache.features(cache.rows_of(), layer) for cache in (done.cache, whole))
+        assert np.array_equal(have, want)
+
+
 @pytest.mark.parametrize(("first", "second"), [("jax", "onnxruntime"), ("onnxruntime", "jax")])
 def test_rows_of_one_engine_are_copied_by_the_other(run, photos, tmp_path, first, second):
     made = run(first, split="[:8]", output=tmp_path / "part" / "b.h5")

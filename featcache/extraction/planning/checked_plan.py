@@ -12,6 +12,7 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.core.warning import warn
 from featcache.errors import IdentityError
 from featcache.extraction.arguments import PreparedExtraction
+from featcache.extraction.engines import FEW, ONNXRUNTIME
 from featcache.extraction.planning.plan import Plan, ReusableRows, build_plan
 from featcache.extraction.runner import Runner
 
@@ -60,7 +61,7 @@ def checked_plan(
         if plan.compute:
             if ours is None:
                 report(Progress("compile", total=len(prepared.rows)))
-                runner = prepared.runner(len(plan.compute))
+                runner = prepared.runner(_expected(plan, resumed))
                 ours = runner.probe()
             unlike, found = _unlike(prepared, runner, ours, known), ours
         else:
@@ -72,6 +73,16 @@ def checked_plan(
             return plan, found, runner
         for position in unlike:
             sources[position] = replace(sources[position], usable=np.zeros_like(sources[position].usable))
+
+
+def _expected(plan: Plan, resumed: CacheWriter | None) -> int:
+    """Return how many images decide on the engine: those to compute, or all where onnxruntime has begun.
+
+    However few an interruption left, they are computed by the engine that computed the others, to the same last bits.
+    """
+    if resumed is not None and str(resumed.identity["provenance"].get("engine", "")).startswith(ONNXRUNTIME):
+        return max(len(plan.compute), FEW)
+    return len(plan.compute)
 
 
 def _unlike(
