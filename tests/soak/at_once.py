@@ -95,9 +95,9 @@ def read_meanwhile(world: World) -> str:
     old = world.held[name]
     world.photos.write("train/cat/new.png", world.photos.another())
     new, seen = world.photos.expected(), {"old": 0, "new": 0}
-    with (
-        world.start(world.order(name, options=dict(TARGETS[name]))) as child,
+    with (  # opened first: a child may be done before this process has its next turn
         FeatureCache(world.path(name)) as kept,
+        world.start(world.order(name, options=dict(TARGETS[name]))) as child,
     ):
         running = True
         while running:
