@@ -40,7 +40,8 @@ class LocalRay:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=_OWN | os.environ,
+            # Actors find the modules that this program finds: what it sends may be of its own classes.
+            env=_OWN | os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             start_new_session=True,  # Ctrl-C is for the driver, which ends this
         )
 

@@ -23,6 +23,9 @@ from featcache.extraction.cluster.local_ray import LocalRay
 from featcache.extraction.cluster.settings import ClusterSettings, NodeResources, Shares, share_out
 from featcache.extraction.cluster.worker import ExtractionWorker, Order
 
+_UNKNOWN_CLASS = ("No module named", "Can't get attribute")
+"""What Python says of a class that it cannot import to make an object again."""
+
 ADDRESS = "RAY_ADDRESS"
 """Where ``ray job submit`` and pods say that their cluster is."""
 
@@ -240,6 +243,12 @@ class RayWorkers:
         except RayTaskError as failure:  # what `replies` does not catch, such as SystemExit
             return Answer(worker, death=first_line(failure.cause or failure))
         except RayError as failure:
+            if any(sign in str(failure) for sign in _UNKNOWN_CLASS):
+                raise FeatcacheError(
+                    f"{self.name(worker)} cannot read what it was sent: {reason_of(failure)}. Classes of your program "
+                    "are sent by the names of their modules: install these on every node, or set PYTHONPATH where Ray "
+                    "is started; or name the dataset and the backbone instead of handing over objects"
+                ) from None
             self._calls = {each: call for each, call in self._calls.items() if call[0] != worker}
             return Answer(worker, death=reason_of(failure))
         if error is not None:

@@ -32,7 +32,7 @@ ENDS = ("aborts", "hangs")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in ENDS])
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in (*ENDS, "grows")])
 def test_faults_are_found(fault, tmp_path):
     trial = Trial.of(fault, tmp_path, Notes(tmp_path / "notes"), Findings(tmp_path / "findings"))
     assert trial.run(b"valid").outcome == "used"
@@ -62,6 +62,16 @@ def test_what_ends_a_process_is_kept_and_another_process_goes_on(fault, tmp_path
     assert Findings(tmp_path / "findings" / fault).kinds() == [KINDS[fault]]
     (found,) = (tmp_path / "findings" / fault).glob("*.bin")
     assert len(found.read_bytes()) % 2 == 0
+
+
+@pytest.mark.slow
+def test_memory_that_grows_is_found(tmp_path):
+    """In a process of its own: this one holds memory that tests before have freed, and would not grow."""
+    session = Session("grows", "random", seed=1, seconds=60.0, inputs=4, keep=tmp_path).run()
+    assert (session.failure, session.crashes) == ("", 0)
+    assert [
+        kind for kind in Findings(tmp_path / "findings" / "grows").kinds() if kind.startswith(KINDS["grows"])
+    ]
 
 
 @pytest.mark.slow
