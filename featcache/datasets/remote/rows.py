@@ -158,7 +158,8 @@ def open_remote_table(text: str, open_table: Callable[[str], Dataset]) -> Datase
     behind = f"?{query}" if query else ""
     with temporary_mirror("table") as root, spoken_of(root, parent_of(shown)):
         name = last_part(url)
-        (root / (name if is_name(name) else "table.csv")).write_bytes(_bytes_of(url, fetcher))
+        name = name if is_name(name) else "table.csv"
+        (root / name).write_bytes(_bytes_of(url, fetcher))
         _fetch_names(root, url, text, fetcher)
         with _table_at(root, parent_of(url)):
             opened = open_table(f"{root / name}{behind or ('?' if '?' in str(root / name) else '')}")

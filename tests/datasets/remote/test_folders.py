@@ -160,6 +160,13 @@ def test_a_table_elsewhere_names_images_relative_to_itself(photos, bucket):
     assert remote.spec == "csv:memory://bucket/pets/photos.csv"
 
 
+def test_a_table_whose_name_no_file_of_this_disk_can_have(photos, bucket):
+    name = f"{'a' * 300}.csv"
+    put(f"{bucket}/pets", files_below(photos) | {name: _table(photos)})
+    (photos / "photos.csv").write_bytes(_table(photos))
+    assert rows(open_dataset(f"csv:{bucket}/pets/{name}")) == rows(open_dataset(f"csv:{photos}/photos.csv"))
+
+
 def test_a_root_and_names_of_classes_are_relative_to_the_table(photos, bucket):
     put(f"{bucket}/pets", files_below(photos))
     put(f"{bucket}/pets", {"a.csv": b"path,label\ncat/1.png,0\ndog/1.png,1\n", "n.txt": b"cat\ndog\n"})
