@@ -5,6 +5,8 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from featcache.core.parallel import default_workers
 from featcache.core.progress import OnProgress, Progress
 from featcache.core.version import __version__
@@ -83,9 +85,9 @@ class Cluster:
 
         Few bytes are hashed here: that is done before actors have started.
         """
-        records = [self._data.records[row] for row in rows]
-        few = sum(record.size for record in records) <= HASHED_HERE
-        return iter_hashes(records, default_workers()) if few else self._hashed_there(rows)
+        if self._data.columns.sizes[np.asarray(rows, np.int64)].sum() > HASHED_HERE:
+            return self._hashed_there(rows)
+        return iter_hashes(map(self._data.records.__getitem__, rows), default_workers())
 
     def _hashed_there(self, rows: Sequence[int]) -> Generator[bytes | ImageError]:
         """Let actors hash the records, in any order."""
