@@ -14,8 +14,8 @@ SUFFIXES = "h5|png|jpe?g|html|onnx|csv|jsonl?|txt|tar|svg|cls|pth|safetensors"
 _SHAPES = (
     (re.compile(r"…"), "\0"),
     (re.compile(rf"[^\s,;:()'\"\0]*(?:/[^\s,;:()'\"\0]*|\.(?:{SUFFIXES})\b)"), "PATH"),
-    (re.compile(r"\b(?:%s)\b" % "|".join(sorted(CLASSES, key=len, reverse=True))), "CLASS"),
-    (re.compile(r"(?<![A-Za-z_0-9.])[-+±−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?\b"), "0"),
+    (re.compile(rf"\b(?:{'|'.join(sorted(CLASSES, key=len, reverse=True))})\b"), "CLASS"),
+    (re.compile(r"(?<![A-Za-z_0-9.])[-+±−]?\d[\d,]*(?:\.\d+)*(?:e[-+]?\d+)?\b"), "0"),
     (re.compile(r"\b0 (?:[kMGT]?B|ms|s|min|h)\b"), "0 UNIT"),
     (re.compile(r"(?<=[a-z])(?<!s)s\b"), ""),
     (re.compile(r"\s+"), " "),
