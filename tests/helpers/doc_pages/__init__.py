@@ -16,7 +16,7 @@ All blocks of a page run from the top to the bottom, in one folder and (Python) 
 * ``<!-- run: COMMAND -->`` right above a fence: what the reader does by hand before the block, such as filling in a
   table, as a shell would.
 * ``<!-- not run: REASON -->`` right above a fence: nothing of the block runs. ``<!-- not run: `BEGINNING` REASON -->``:
-  all its lines run but those that begin so. ``tests/docs/test_blocks.py`` counts both.
+  all its lines run, or are compared, but those that begin so. ``tests/docs/test_blocks.py`` counts both.
 * Other blocks (``text`` without ``$``, ``json`` …) are only read.
 
 Outputs are compared in shape (`doc_pages.shapes`): every line that is shown was printed, in that order, with other

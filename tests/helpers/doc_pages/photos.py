@@ -10,6 +10,7 @@ from helpers.photo_folders import photo_folder, save_photo
 
 CLASSES = ("daisy", "rose", "tulip")
 COUNT = 20
+TEXTURES = Path(__file__).parents[3] / "data" / "textures"
 NAMES = [f"{name}/{number}.png" for name in CLASSES for number in range(COUNT)]
 
 
@@ -79,16 +80,35 @@ def _shards(root: Path) -> None:
 
 
 def flowers(root: Path) -> None:
-    """Write ``flowers/{train,val}/{daisy,roses,tulips}/N.jpg``, 15 and 13 of each, ``new/`` and ``rose.jpg``."""
-    for split, count in (("train", 15), ("val", 13)):
+    """Write ``flowers/{train,val}/{daisy,roses,tulips}/N.jpg``, 12 and 34 of each, ``new/`` and ``rose.jpg``.
+
+    As many photos as tell for what share of photos "unlike anything seen" is not answered.
+    """
+    for split, count in (("train", 12), ("val", 34)):
         for name in ("daisy", "roses", "tulips"):
             for number in range(count):
                 photo = f"{split}/{name}/{number}.jpg"
                 save_photo(root / "flowers" / photo, photo)
     for name in ("daisy", "roses", "tulips"):
         save_photo(root / "new" / f"{name}.jpg", f"{name}/new.jpg")
-    save_photo(root / "new" / "dog.jpg", "dog/new.jpg")
+    shutil.copy(min(TEXTURES.glob("*/brick/*.jpg")), root / "new" / "brick.jpg")
     save_photo(root / "rose.jpg", "roses/another.jpg")
+
+
+def holiday(root: Path) -> None:
+    """Write ``holiday/`` beside the flowers, a table of new photos, and let one of the new photos be labelled wrongly."""
+    flowers(root)
+    shutil.rmtree(root / "photos")
+    (root / "flowers").rename(root / "photos")
+    shutil.rmtree(root / "new-photos")
+    for name in ("daisy", "roses", "tulips"):
+        for number in range(4):
+            save_photo(root / "new-photos" / name / f"{number}.png", f"{name}/{100 + number}.png")
+    save_photo(root / "new-photos" / "tulips" / "rose.png", "roses/200.png")
+    shutil.copytree(root / "new", root / "holiday")
+    rows = (f"{path.relative_to(root)},{path.parent.name}\n" for path in sorted(root.glob("new-photos/*/*")))
+    (root / "new.csv").write_text("path,label\n" + "".join(rows))
+    shutil.copy(root / "a.jpg", root / "one.jpg")
 
 
 def with_faults(root: Path) -> None:
@@ -107,9 +127,9 @@ def with_faults(root: Path) -> None:
 
 
 def mislabelled(root: Path) -> None:
-    """Put three photos of roses among the tulips of ``photos/``, and write a copy of a daisy."""
+    """Put five photos of roses among the tulips of ``photos/``, and write a copy of a daisy."""
     photos = root / "photos"
-    for number in (3, 7, 11):
+    for number in (3, 5, 7, 11, 13):
         (photos / "rose" / f"{number}.png").rename(photos / "tulip" / f"rose-{number}.png")
     shutil.copy(photos / "daisy" / "1.png", photos / "daisy" / "copy.png")
 
@@ -189,4 +209,4 @@ def matlab(root: Path) -> None:
 
 def textures(root: Path) -> None:
     """Lead ``data/`` to the photos that come with featcache."""
-    (root / "data").symlink_to(Path(__file__).parents[3] / "data")
+    (root / "data").symlink_to(TEXTURES.parent)

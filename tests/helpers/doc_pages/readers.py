@@ -62,12 +62,12 @@ READERS = {
         python=NAMES,
     ),
     "docs/guide/results.md": Reader(
-        shell=EXTRACT + TRAIN + "cp -r new-photos holiday; cp a.jpg one.jpg; cp photos.csv new.csv\n"
-        "cp photos-efficientnet_lite0.h5 photos.h5\n",
+        photos.holiday,
+        EXTRACT + TRAIN + "cp photos-efficientnet_lite0.h5 photos.h5\n",
         python=NAMES + "from PIL import Image\n"
-        "from types import SimpleNamespace\n"
+        "from pathlib import Path\nfrom types import SimpleNamespace\n"
         "url = 'a.jpg'  # there is no network\n"
-        "requests = SimpleNamespace(get=lambda url: SimpleNamespace(content=open(url, 'rb').read()))\n",
+        "requests = SimpleNamespace(get=lambda url: SimpleNamespace(content=Path(url).read_bytes()))\n",
     ),
     "docs/guide/scikit-learn.md": Reader(photos.textures),
     "docs/guide/similar.md": Reader(

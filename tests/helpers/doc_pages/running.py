@@ -116,11 +116,11 @@ def _run(session: Session, block: Block) -> None:
     if by_hand := block.said("run"):
         session.script(by_hand, block.place)
     if (shown := block.said("output")) is not None:
-        session.compare(block.text, session.printed, block.place)
+        session.compare(block.script, session.printed, block.place)
     elif command := block.said("output of"):
-        session.compare(block.text, session.output_of(command, block.place), block.place)
+        session.compare(block.script, session.output_of(command, block.place), block.place)
     elif command := block.said("error of"):
-        session.compare(block.text, session.output_of(command, block.place, fails=True), block.place)
+        session.compare(block.script, session.output_of(command, block.place, fails=True), block.place)
     elif block.kind == "bash":
         session.printed = session.script(block.script, block.place).printed
     elif block.kind == "python":
