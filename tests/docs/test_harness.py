@@ -65,6 +65,7 @@ def test_lines_that_begin_so_are_left_out():
         ("photos/a.jpg  tulips 99.3 %", "new/1.png   rose 8 %"),
         ("change -0.8 to +1.5 points", "change 0.3 to 2 points"),
         ("1 photo", "12 photos"),
+        ("head\n1  roses  3\n2  tulips  5", "head\n1  daisy  1"),
         ("largest differences: probabilities 1.5e-06, …", "largest differences: probabilities 2, logits 3"),
     ],
 )

@@ -6,7 +6,8 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from helpers.photo_folders import photo_folder, save_photo
+from helpers.photo_folders import photo, photo_folder, save_photo
+from PIL import Image
 
 CLASSES = ("daisy", "rose", "tulip")
 COUNT = 20
@@ -87,8 +88,8 @@ def flowers(root: Path) -> None:
     for split, count in (("train", 12), ("val", 34)):
         for name in ("daisy", "roses", "tulips"):
             for number in range(count):
-                photo = f"{split}/{name}/{number}.jpg"
-                save_photo(root / "flowers" / photo, photo)
+                made = f"{split}/{name}/{number}.jpg"
+                save_photo(root / "flowers" / made, made)
     for name in ("daisy", "roses", "tulips"):
         save_photo(root / "new" / f"{name}.jpg", f"{name}/new.jpg")
     shutil.copy(min(TEXTURES.glob("*/brick/*.jpg")), root / "new" / "brick.jpg")
@@ -117,10 +118,11 @@ def with_faults(root: Path) -> None:
     for split in ("train", "val"):
         for name in ("daisy", "roses", "tulips"):
             for number in range(10):
-                photo = f"{split}/{name}/{number}.jpg"
-                save_photo(root / "photos" / photo, photo)
+                path = root / "photos" / split / name / f"{number}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(photo(f"{name}/{split}-{number}", height=224, width=224)).save(path)
     train = root / "photos" / "train"
-    save_photo(train / "roses" / "10.png", "train/roses/10.png").rename(train / "roses" / "10.jpg")
+    Image.fromarray(photo("roses/png", height=224, width=224)).save(train / "roses" / "10.jpg", "PNG")
     shutil.copy(train / "roses" / "1.jpg", root / "photos" / "val" / "roses" / "copy.jpg")
     whole = (train / "tulips" / "3.jpg").read_bytes()
     (train / "tulips" / "3.jpg").write_bytes(whole[:-45])
