@@ -92,7 +92,7 @@ def flowers(root: Path) -> None:
                 save_photo(root / "flowers" / made, made)
     for name in ("daisy", "roses", "tulips"):
         save_photo(root / "new" / f"{name}.jpg", f"{name}/new.jpg")
-    shutil.copy(min(TEXTURES.glob("*/brick/*.jpg")), root / "new" / "brick.jpg")
+    shutil.copy(min(TEXTURES.glob("*/brick/*.jpg")), root / "new" / "dog.jpg")
     save_photo(root / "rose.jpg", "roses/another.jpg")
 
 

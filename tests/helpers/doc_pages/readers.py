@@ -82,8 +82,9 @@ READERS = {
         ),
     ),
     "docs/guide/splits.md": Reader(
-        shell=EXTRACT + TRAIN + "cp photos-efficientnet_lite0.h5 flowers.h5; cp flowers.h5 x.h5\n",
-        python=NAMES,
+        photos.mislabelled,
+        EXTRACT + TRAIN + "cp photos-efficientnet_lite0.h5 flowers.h5; cp flowers.h5 x.h5\n",
+        NAMES,
     ),
     "docs/guide/unknown.md": Reader(
         photos.flowers,

@@ -68,8 +68,8 @@ class Session:
     def compare(self, shown: str, printed: str, place: str) -> None:
         """Note what is shown and was not printed."""
         shown = re.sub(r"^\$ .*\n", "", shown)  # the command itself
-        for line in unprinted(shown, printed):
-            self._problem(place, f"shown, but not printed: {line.strip()}", printed)
+        if missing := unprinted(shown, printed):
+            self._problem(place, f"shown, but not printed: {'; '.join(map(str.strip, missing))}", printed)
 
     def output_of(self, command: str, place: str, *, fails: bool = False) -> str:
         """Return what a command printed when it ran on the page, or what it prints now."""

@@ -7,7 +7,7 @@ JOINED = 4
 CLASSES = {
     *("daisy", "dandelion", "rose", "roses", "sunflower", "sunflowers", "tulip", "tulips"),
     *("brick", "cat", "coffee", "coins", "galaxies", "grass", "gravel", "handwriting", "retina"),
-    *("dog", "owl"),
+    *("dog", "owl", "Abyssinian"),
 }
 SUFFIXES = "h5|png|jpe?g|html|onnx|csv|jsonl?|txt|tar|svg|cls|pth|safetensors"
 
@@ -15,16 +15,20 @@ _SHAPES = (
     (re.compile(r"…"), "\0"),
     (re.compile(rf"[^\s,;:()'\"\0]*(?:/[^\s,;:()'\"\0]*|\.(?:{SUFFIXES})\b)"), "PATH"),
     (re.compile(rf"\b(?:{'|'.join(sorted(CLASSES, key=len, reverse=True))})\b"), "CLASS"),
+    (re.compile(r"\b(?:linear|logistic|ridge|knn|prototype|mlp)\b"), "HEAD"),
+    (re.compile(r"\bdefaults\b|\b\w+=\S+(?<![,;:])(?: \w+=\S+(?<![,;:]))*"), "SETTINGS"),
+    (re.compile(r"\*(?=\d)"), ""),
+    (re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b"), "0"),
     (re.compile(r"(?<![A-Za-z_0-9.])[-+±−]?\d[\d,]*(?:\.\d+)*(?:e[-+]?\d+)?\b"), "0"),
     (re.compile(r"\b0 (?:[kMGT]?B|ms|s|min|h)\b"), "0 UNIT"),
-    (re.compile(r"(?<=[a-z])(?<!s)s\b"), ""),
+    (re.compile(r"(?<=ss)es\b|(?<=[a-z])(?<!s)s\b"), ""),
     (re.compile(r"\s+"), " "),
     (re.compile(r"\b([^,]+)(?:, \1)+(?=$|[ ,;:.)\0}])"), r"\1"),
 )
 
 
 def shape(line: str) -> str:
-    """Return a line with placeholders for numbers, units, paths and classes; ``…`` becomes a NUL character."""
+    """Return a line with placeholders for numbers, units, paths, classes, heads and settings; ``…`` becomes a NUL character."""
     for pattern, placeholder in _SHAPES:
         line = pattern.sub(placeholder, line)
     return line.strip()

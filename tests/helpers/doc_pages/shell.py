@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 SHORTER = {
-    "finetune": ("--epochs", "1"),
-    "sweep": ("--epochs", "2", "--c", "1", "--l2", "1", "--seeds", "1"),
+    "finetune": {"--epochs": "1"},
+    "sweep": {"--epochs": "2", "--c": "0.1,1", "--l2": "1"},
 }
 """Options by which what takes minutes takes seconds."""
 
@@ -128,7 +128,8 @@ def in_this_process(words: list[str], folder: Path, environment: dict[str, str])
     """Run a ``featcache`` here, in a folder and an environment, by `SHORTER` if it is of those that take long."""
     from featcache.cli import main
 
-    more = SHORTER.get(words[0], ()) if words and "--help" not in words else ()
+    options = SHORTER.get(words[0], {}) if words and "--help" not in words else {}
+    more = [word for option in options.items() for word in option]
     log: list[bytes] = []
     out, err = _stream(log), _stream(log)
     with _in(folder, environment), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
