@@ -6,8 +6,9 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from helpers.photo_folders import photo, photo_folder, save_photo
 from PIL import Image
+
+from helpers.photo_folders import photo, photo_folder, save_photo
 
 CLASSES = ("daisy", "rose", "tulip")
 COUNT = 20
@@ -97,7 +98,7 @@ def flowers(root: Path) -> None:
 
 
 def holiday(root: Path) -> None:
-    """Write ``holiday/`` beside the flowers, a table of new photos, and let one of the new photos be labelled wrongly."""
+    """Write `flowers` as ``photos/``, ``holiday/``, and new photos with a table, one of which is labelled wrongly."""
     flowers(root)
     shutil.rmtree(root / "photos")
     (root / "flowers").rename(root / "photos")

@@ -28,7 +28,7 @@ _SHAPES = (
 
 
 def shape(line: str) -> str:
-    """Return a line with placeholders for numbers, units, paths, classes, heads and settings; ``…`` becomes a NUL character."""
+    """Return a line with placeholders for numbers, units, paths, classes, heads and settings; ``…`` becomes NUL."""
     for pattern, placeholder in _SHAPES:
         line = pattern.sub(placeholder, line)
     return line.strip()
