@@ -190,6 +190,7 @@ def hub(root: Path) -> None:
     rows = {
         "image": [str(root / "photos" / name) for name in NAMES],
         "breed": [name.partition("/")[0] for name in NAMES],
+        "label": [name.partition("/")[0] for name in NAMES],
     }
     made = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
     datasets.DatasetDict({"train": made}).save_to_disk(root / "pets")

@@ -54,7 +54,8 @@ READERS = {
     "docs/guide/finetuning.md": Reader(shell="cp -r new-photos more-photos\n", python="import featcache\n"),
     "docs/guide/label-next.md": Reader(python="import featcache\n"),
     "docs/guide/report.md": Reader(
-        shell=EXTRACT
+        photos.mislabelled,
+        EXTRACT
         + TRAIN
         + "featcache sweep photos-efficientnet_lite0.h5 --head logistic,ridge\n"
         + "featcache train-head photos-efficientnet_lite0.h5 -o head-a\n"

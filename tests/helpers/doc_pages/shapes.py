@@ -15,6 +15,7 @@ _SHAPES = (
     (re.compile(r"…"), "\0"),
     (re.compile(rf"[^\s,;:()'\"\0]*(?:/[^\s,;:()'\"\0]*|\.(?:{SUFFIXES})\b)"), "PATH"),
     (re.compile(rf"\b(?:{'|'.join(sorted(CLASSES, key=len, reverse=True))})\b"), "CLASS"),
+    (re.compile(r"\b(?:train|training|val|validation|test)\b"), "SPLIT"),
     (re.compile(r"\b(?:linear|logistic|ridge|knn|prototype|mlp)\b"), "HEAD"),
     (re.compile(r"\bdefaults\b|\b\w+=\S+(?<![,;:])(?: \w+=\S+(?<![,;:]))*"), "SETTINGS"),
     (re.compile(r"\*(?=\d)"), ""),
