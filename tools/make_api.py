@@ -25,7 +25,7 @@ needs it.
 """
 
 GROUPS = {
-    "Datasets": ("open_dataset", "open_arrays", "Dataset", "check_dataset", "DatasetCheck"),
+    "Datasets": ("open_dataset", "open_arrays", "Dataset", "check_dataset", "demo_photos", "DatasetCheck"),
     "Features": (
         *("extract", "Extraction", "plan_extraction", "PlanReport"),
         *("FeatureCache", "load_backbone", "Transforms"),
