@@ -2,7 +2,6 @@
 
 import pytest
 from helpers.doc_pages.blocks import name_of, pages
-from helpers.doc_pages.readers import make_photos
 from helpers.doc_pages.running import run_page
 
 from featcache.backbones.registry import resolve
@@ -21,6 +20,5 @@ def test_a_page_does_what_it_says(page, tmp_path, monkeypatch):
     place, tools = tmp_path / "reader", tmp_path / "tools"
     for each in (place, tools):
         each.mkdir()
-    make_photos(place)
     problems = run_page(page, place, tools)
     assert not problems, "\n" + "\n".join(problems)

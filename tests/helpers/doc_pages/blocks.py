@@ -127,5 +127,5 @@ def _kind(language: str, text: str, page: str) -> str:
         return language
     if re.search(r"^\$ ", text, re.MULTILINE) and language in ("", "text", "console"):
         return "console"
-    begins = text.startswith(("featcache ", "pip "))
+    begins = re.match(r"(featcache [a-z]|pip install)", text)
     return "bash" if language in SHELL or (not language and begins) else "text"

@@ -1,49 +1,105 @@
 """What the reader of each page has before its first block: photos, and what commands made of them."""
 
-import csv
-import json
-import shutil
-import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.photo_folders import photo_folder, save_photo
-
-CLASSES = ("daisy", "rose", "tulip")
-COUNT = 20
-NAMES = [f"{name}/{number}.png" for name in CLASSES for number in range(COUNT)]
+from helpers.doc_pages import photos
 
 
 @dataclass(frozen=True)
 class Reader:
-    """What a reader has beside the photos.
+    """What a reader has beside the photos of `photos.for_all`.
 
     Parameters
     ----------
+    make
+        Writes more into the folder.
     shell
-        Commands that ran before.
+        Commands that ran then.
     python
         Statements that ran before, such as ``classifier = …``.
     """
 
+    make: Callable[[Path], None] = lambda root: None
     shell: str = ""
     python: str = ""
 
 
-TRAINED = Reader(
-    shell="featcache extract photos/ && featcache train-head photos-efficientnet_lite0.h5",
-    python=(
-        "import featcache\n"
-        "classifier = featcache.Classifier.load('classifier')\n"
-        "cache = featcache.FeatureCache('photos-efficientnet_lite0.h5')\n"
-        "extraction = featcache.extract('photos/')\n"
-    ),
+EXTRACT = "featcache extract photos/\n"
+TRAIN = "featcache train-head photos-efficientnet_lite0.h5\n"
+NAMES = (
+    "import featcache\n"
+    "classifier = featcache.Classifier.load('classifier')\n"
+    "cache = featcache.FeatureCache('photos-efficientnet_lite0.h5')\n"
+    "extraction = featcache.extract('photos/')\n"
 )
+FLOWERS = "featcache extract flowers/ -o flowers.h5\n"
+TRAINED = Reader(shell=EXTRACT + TRAIN, python=NAMES)
 """The reader of most pages."""
 
 READERS = {
-    "README.md": Reader(),
+    "README.md": Reader(
+        python=(
+            "from pathlib import Path\n"
+            "paths = sorted(Path('photos').glob('*/*.png'))\n"
+            "labels = [path.parent.name for path in paths]\n"
+        )
+    ),
     "docs/tutorial.md": Reader(),
+    "docs/guide/audit.md": Reader(photos.mislabelled, "featcache extract photos/ -o flowers.h5\n"),
+    "docs/guide/datasets.md": Reader(photos.odd_folders, EXTRACT + TRAIN, NAMES),
+    "docs/guide/images.md": Reader(photos.with_faults),
+    "docs/guide/published.md": Reader(photos.matlab),
+    "docs/guide/finetuning.md": Reader(shell="cp -r new-photos more-photos\n", python="import featcache\n"),
+    "docs/guide/label-next.md": Reader(python="import featcache\n"),
+    "docs/guide/report.md": Reader(
+        shell=EXTRACT
+        + TRAIN
+        + "featcache sweep photos-efficientnet_lite0.h5 --head logistic,ridge\n"
+        + "featcache train-head photos-efficientnet_lite0.h5 -o head-a\n"
+        + "featcache train-head photos-efficientnet_lite0.h5 --head ridge -o head-b\n",
+        python=NAMES,
+    ),
+    "docs/guide/results.md": Reader(
+        photos.holiday,
+        EXTRACT + TRAIN + "cp photos-efficientnet_lite0.h5 photos.h5\n",
+        python=NAMES + "from PIL import Image\n"
+        "from pathlib import Path\nfrom types import SimpleNamespace\n"
+        "url = 'a.jpg'  # there is no network\n"
+        "requests = SimpleNamespace(get=lambda url: SimpleNamespace(content=Path(url).read_bytes()))\n",
+    ),
+    "docs/guide/scikit-learn.md": Reader(photos.textures),
+    "docs/guide/similar.md": Reader(
+        photos.flowers, FLOWERS + "featcache train-head flowers.h5\n", "import featcache\n"
+    ),
+    "docs/guide/sources.md": Reader(
+        photos.hub,
+        python=(
+            "import numpy as np\n"
+            "images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)\n"
+            "labels = [number % 2 for number in range(20)]\n"
+        ),
+    ),
+    "docs/guide/splits.md": Reader(
+        shell=EXTRACT + TRAIN + "cp photos-efficientnet_lite0.h5 flowers.h5; cp flowers.h5 x.h5\n",
+        python=NAMES,
+    ),
+    "docs/guide/unknown.md": Reader(
+        photos.flowers,
+        FLOWERS + "mv flowers flower-photos; featcache train-head flowers.h5 -o flowers\n",
+        "import featcache\nclassifier = featcache.Classifier.load('flowers')\n",
+    ),
+    "docs/reference/api.md": Reader(
+        photos.with_faults,
+        EXTRACT
+        + "mv photos-efficientnet_lite0.h5 flowers.h5; cp flowers.h5 photos-mobilenet_v2.h5; cp a.jpg rose.jpg\n"
+        "featcache train-head flowers.h5 -o flowers && cp -r flowers photos-mobilenet_v2-linear\n",
+        "import featcache\nfrom featcache import *\n",
+    ),
+    "docs/reference/cache-format.md": Reader(
+        shell="featcache extract photos/ -o flowers-efficientnet_lite0.h5\n"
+    ),
 }
 """By page; that of another page is `TRAINED`."""
 
@@ -51,68 +107,3 @@ READERS = {
 def reader_of(page: str) -> Reader:
     """Return what a page's reader has."""
     return READERS.get(page, TRAINED)
-
-
-def make_photos(root: Path) -> None:
-    """Write what every reader has into a folder: photos in each form that pages name.
-
-    ``photos/CLASS/0.png`` … ``19.png`` of daisy, rose and tulip, and ``new-photos/`` of four each; ``a.jpg``, ``b.jpg``
-    and ``folder/c.jpg``; ``photos.csv`` (columns path, file, label, species, garden, smiling, hat, age);
-    ``instances.json`` (COCO) of ``images/``; ``pets/images/CLASS_0.jpg`` …; ``food-101/`` with its lists;
-    ``shards-000.tar`` … ``shards-009.tar``.
-    """
-    photo_folder(root / "photos", dict.fromkeys(CLASSES, COUNT))
-    photo_folder(root / "new-photos", dict.fromkeys(CLASSES, 4))
-    for name in ("a.jpg", "b.jpg", "folder/c.jpg"):
-        save_photo(root / name, "rose/1.png")
-    shutil.copytree(root / "photos", root / "images")
-    for name in NAMES:
-        save_photo(root / "pets" / "images" / name.replace("/", "_").replace("png", "jpg"), name)
-    _table(root / "photos.csv")
-    (root / "instances.json").write_text(json.dumps(_instances()))
-    _food(root / "food-101")
-    _shards(root)
-
-
-def _table(path: Path) -> None:
-    with path.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(("path", "file", "label", "species", "garden", "smiling", "hat", "age"))
-        for number, name in enumerate(NAMES):
-            label = name.partition("/")[0]
-            photo = f"photos/{name}"
-            table.writerow(
-                (photo, photo, label, label, number % 9, number % 2, number % 3 // 2, f"{number}.5")
-            )
-
-
-def _instances() -> dict[str, list[dict[str, object]]]:
-    """Return annotations in COCO's form: one of each photo."""
-    return {
-        "images": [{"id": number, "file_name": name} for number, name in enumerate(NAMES)],
-        "annotations": [
-            {"id": number, "image_id": number, "category_id": CLASSES.index(name.partition("/")[0])}
-            for number, name in enumerate(NAMES)
-        ],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASSES)],
-    }
-
-
-def _food(root: Path) -> None:
-    photo_folder(root / "images", dict.fromkeys(CLASSES, 4))
-    (root / "meta").mkdir()
-    for part, numbers in (("train", (0, 1, 2)), ("test", (3,))):
-        lines = (f"{name}/{number}.png\n" for name in CLASSES for number in numbers)
-        (root / "meta" / f"{part}.txt").write_text("".join(lines))
-
-
-def _shards(root: Path) -> None:
-    label = root / "label.cls"
-    for shard in range(10):
-        with tarfile.open(root / f"shards-{shard:03}.tar", "w") as archive:
-            for name in NAMES[shard::10]:
-                key = name.replace("/", "-").removesuffix(".png")
-                label.write_text(name.partition("/")[0])
-                archive.add(root / "photos" / name, f"{key}.png")
-                archive.add(label, f"{key}.cls")
-    label.unlink()

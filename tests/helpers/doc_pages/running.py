@@ -3,12 +3,14 @@
 import contextlib
 import doctest
 import io
-import os
+import re
 import shlex
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from helpers.doc_pages import photos
 from helpers.doc_pages.blocks import Block, blocks, name_of
 from helpers.doc_pages.readers import reader_of
 from helpers.doc_pages.shapes import unprinted
@@ -65,6 +67,7 @@ class Session:
 
     def compare(self, shown: str, printed: str, place: str) -> None:
         """Note what is shown and was not printed."""
+        shown = re.sub(r"^\$ .*\n", "", shown)  # the command itself
         for line in unprinted(shown, printed):
             self._problem(place, f"shown, but not printed: {line.strip()}", printed)
 
@@ -77,7 +80,9 @@ class Session:
         return self.script(command, place, fails=fails).printed
 
     def _problem(self, place: str, what: str, printed: str) -> None:
-        self.problems.append(f"{place}: {what}\n" + "".join(f"    | {line}\n" for line in printed.splitlines()))
+        self.problems.append(
+            f"{place}: {what}\n" + "".join(f"    | {line}\n" for line in printed.splitlines())
+        )
 
     @contextlib.contextmanager
     def _at_work(self) -> Any:
@@ -87,27 +92,35 @@ class Session:
 
 
 def run_page(page: Path, folder: Path, tools: Path) -> list[str]:
-    """Run all blocks of a page in a folder that holds what its reader has; return what went wrong, if anything."""
+    """Run all blocks of a page in an empty folder that gets what its reader has; return what went wrong."""
+    return run_blocks(blocks(page), name_of(page), folder, tools)
+
+
+def run_blocks(found: Iterable[Block], page: str, folder: Path, tools: Path) -> list[str]:
+    """Run blocks of the page of that name."""
     session = Session(folder, tools)
-    name = name_of(page)
-    reader = reader_of(name)
+    reader = reader_of(page)
+    photos.for_all(folder)
+    reader.make(folder)
     if reader.shell:
-        session.script(reader.shell, f"{name}, before:0")
+        session.script(reader.shell, f"{page}, before:0")
     if reader.python:
-        session.statements(reader.python, f"{name}, before:0")
-    for block in blocks(page):
+        session.statements(reader.python, f"{page}, before:0")
+    for block in found:
         if block.runs:
             _run(session, block)
     return session.problems
 
 
 def _run(session: Session, block: Block) -> None:
+    if by_hand := block.said("run"):
+        session.script(by_hand, block.place)
     if (shown := block.said("output")) is not None:
-        session.compare(block.text, session.printed, block.place)
+        session.compare(block.script, session.printed, block.place)
     elif command := block.said("output of"):
-        session.compare(block.text, session.output_of(command, block.place), block.place)
+        session.compare(block.script, session.output_of(command, block.place), block.place)
     elif command := block.said("error of"):
-        session.compare(block.text, session.output_of(command, block.place, fails=True), block.place)
+        session.compare(block.script, session.output_of(command, block.place, fails=True), block.place)
     elif block.kind == "bash":
         session.printed = session.script(block.script, block.place).printed
     elif block.kind == "python":

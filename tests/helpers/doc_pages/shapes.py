@@ -14,8 +14,8 @@ SUFFIXES = "h5|png|jpe?g|html|onnx|csv|jsonl?|txt|tar|svg|cls|pth|safetensors"
 _SHAPES = (
     (re.compile(r"…"), "\0"),
     (re.compile(rf"[^\s,;:()'\"\0]*(?:/[^\s,;:()'\"\0]*|\.(?:{SUFFIXES})\b)"), "PATH"),
-    (re.compile(r"\b(?:%s)\b" % "|".join(sorted(CLASSES, key=len, reverse=True))), "CLASS"),
-    (re.compile(r"(?<![A-Za-z_0-9.])[-+±−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?\b"), "0"),
+    (re.compile(rf"\b(?:{'|'.join(sorted(CLASSES, key=len, reverse=True))})\b"), "CLASS"),
+    (re.compile(r"(?<![A-Za-z_0-9.])[-+±−]?\d[\d,]*(?:\.\d+)*(?:e[-+]?\d+)?\b"), "0"),
     (re.compile(r"\b0 (?:[kMGT]?B|ms|s|min|h)\b"), "0 UNIT"),
     (re.compile(r"(?<=[a-z])(?<!s)s\b"), ""),
     (re.compile(r"\s+"), " "),
@@ -33,6 +33,8 @@ def shape(line: str) -> str:
 def unprinted(shown: str, printed: str) -> list[str]:
     """Return the lines of a page's output that were not printed, in that order, in shape.
 
+    Of a table, which has more rows for more classes or photos, one row of each shape is enough.
+
     Parameters
     ----------
     shown
@@ -42,8 +44,12 @@ def unprinted(shown: str, printed: str) -> list[str]:
     """
     rest = [shape(line) for line in printed.splitlines()]
     lines = [line for line in shown.splitlines() if line.strip() not in ("", "…")]
-    missing = []
+    missing, before = [], None
     while lines:
+        if before is not None and shape(lines[0]) == before:  # one more row of a table
+            lines.pop(0)
+            continue
+        before = shape(lines[0])
         for count in range(1, 1 + min(JOINED, len(lines))):
             pattern = _pattern(" ".join(lines[:count]))
             at = next((number for number, each in enumerate(rest) if pattern.fullmatch(each)), None)
