@@ -199,7 +199,7 @@ def _annotation(value: Any) -> str:
         return " | ".join(repr(each) for each in given)
     if origin and given:
         return f"{origin.__name__}[{', '.join(_annotation(each) for each in given)}]"
-    return "…" if value is Ellipsis else getattr(value, "__name__", str(value)).rpartition(".")[2]
+    return "..." if value is Ellipsis else getattr(value, "__name__", str(value)).rpartition(".")[2]
 
 
 # Docstrings -------------------------------------------------------------------------------------------------
