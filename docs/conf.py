@@ -1,18 +1,21 @@
 """How the pages become a site: ``sphinx-build -W --keep-going docs build/site``."""
 
+import os
 import sys
 import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_extensions"))
+sys.path[:0] = [str(HERE / "_extensions"), str(HERE.parent)]
+
+from featcache import __version__  # noqa: E402 - of this checkout, whatever is installed
 
 _described = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["project"]
 _urls = _described.get("urls", {})
 
 project = _described["name"]
-release = version = _described["version"]
-copyright = "the featcache contributors, Apache-2.0"
+release = version = __version__
+copyright = "the authors of featcache, under Apache-2.0"
 
 extensions = ["myst_nb", "sphinx_copybutton", "repository_links", "described_arguments"]
 exclude_patterns = ["_*"]
@@ -24,8 +27,10 @@ repository_pages = {
     "inside/changes": "CHANGELOG.md",
     "inside/data": "data/README.md",
 }
-# Where all others are looked at; without an address they are named, not linked.
-repository_url = _urls.get("Repository") or _urls.get("Source") or ""
+# Where all others are looked at; GitHub's builds know their repository. Without an address they are named, not linked.
+repository_url = _urls.get("Repository", "")
+if not repository_url and "GITHUB_REPOSITORY" in os.environ:
+    repository_url = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
 
 # Where lists that begin with a name are definitions.
 described_pages = ["reference/api"]
@@ -49,8 +54,13 @@ html_css_files = ["site.css"]
 html_baseurl = _urls.get("Documentation", "")
 # What is read is what the repository has; a second copy of each page is of no use.
 html_copy_source = False
+html_use_index = False
 html_show_sphinx = False
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 html_theme_options = {"navigation_with_keys": False}
 if repository_url:
-    html_theme_options |= {"source_repository": repository_url, "source_branch": "main", "source_directory": "docs/"}
+    html_theme_options |= {
+        "source_repository": repository_url,
+        "source_branch": "main",
+        "source_directory": "docs/",
+    }

@@ -14,15 +14,13 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "weights.md"
 
 HEAD = """# Weights and licences
 
-Made by `python tools/make_weights.py` from the records of the weights. featcache brings no weights of its own: each file
-comes from who published it, under the licence given here, which is the one that the source states for it. Whether a
-licence fits what you do is for you to judge; ImageNet's own terms are for the photos, and sources differ on what they
-mean for weights learnt from them.
+Made by `python tools/make_weights.py` from the records of the weights. featcache brings no weights of its own: each
+file comes from who published it, under the licence given here, which is the one that the source states. Whether that
+fits what you do is for you to judge.
 
-What is pinned is all that the publisher gives. Where that is less than a whole sha256, the file's own is recorded when it
-is first loaded and fits, and another file of that name is refused from then on: see
-[how a file is verified](../guide/weights.md). Sizes and accuracies are in [backbones](backbones.md);
-`featcache backbones show NAME` says the same of one set of weights.
+What is pinned is all that the publisher gives. Where that is less than a whole sha256, the file's own is recorded when
+it is first loaded and fits, and another file of that name is refused from then on:
+[how a file is verified](../guide/weights.md). Sizes and accuracies are in [backbones](backbones.md).
 """
 
 

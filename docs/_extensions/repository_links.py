@@ -77,9 +77,7 @@ class RepositoryLinks(SphinxTransform):
         prefix = f"{self.config.repository_url}/raw/main/"
         if self.config.repository_url and uri.startswith(prefix):
             path = uri.removeprefix(prefix)  # a package index needs it whole, the site has the file
-        elif _WEB.match(uri):
-            return uri
-        elif (path := self._repository_path(uri)) is None:
+        elif _WEB.match(uri) or (path := self._repository_path(uri)) is None:
             return uri
         return os.path.relpath(self._root / path, Path(self.env.doc2path(self.env.docname)).parent)
 
