@@ -51,12 +51,13 @@ html_theme = "furo"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_baseurl = _urls.get("Documentation", "")
 # What is read is what the repository has; a second copy of each page is of no use.
 html_copy_source = False
 html_use_index = False
 html_show_sphinx = False
-pygments_style, pygments_dark_style = "friendly", "github-dark"
+pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
 html_theme_options = {"navigation_with_keys": False}
 if repository_url:
     html_theme_options |= {

@@ -47,8 +47,8 @@ def _section(family: Any) -> list[str]:
     return [
         f"## {family.name}",
         "",
-        "| weights | licence | published as | file | pinned by |",
-        "| --- | --- | --- | --- | --- |",
+        "| weights | licence | published as | file, and what it is pinned by |",
+        "| --- | --- | --- | --- |",
         *(_row(weights) for weights in family.pretrained),
         "",
     ]
@@ -56,7 +56,7 @@ def _section(family: Any) -> list[str]:
 
 def _row(weights: Any) -> str:
     name = f"`{weights.name}`"
-    return f"| {name} | {weights.licence} | {weights.source} | {_file(weights)} | {_pinned(weights.file)} |"
+    return f"| {name} | {weights.licence} | {weights.source} | {_file(weights)}<br>{_pinned(weights.file)} |"
 
 
 def _publisher(weights: Any) -> str:
@@ -74,7 +74,7 @@ def _file(weights: Any) -> str:
 
 def _pinned(file: Any) -> str:
     if file.sha256 is None and getattr(file, "md5", None) is None:
-        return "nothing is published"
+        return "no hash is published"
     if file.sha256 is None:
         return f"MD5 `{file.md5}`"
     part = "" if len(file.sha256) == 64 else " (its first digits)"
