@@ -61,7 +61,6 @@ pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-con
 html_theme_options = {"navigation_with_keys": False}
 if repository_url:
     html_theme_options |= {
-        "source_repository": repository_url,
-        "source_branch": "main",
-        "source_directory": "docs/",
+        "source_view_link": f"{repository_url}/blob/main/docs/{{filename}}",
+        "top_of_page_buttons": ["view"],
     }

@@ -48,7 +48,7 @@ class RepositoryLinks(SphinxTransform):
         return None
 
     def _resolve(self, link: nodes.Element) -> None:
-        target, _, anchor = link["reftarget"].partition("#")
+        target, anchor = _target(link)
         path = self._repository_path(target) if target else None
         if path is None:
             return  # sphinx says what is missing
@@ -85,8 +85,19 @@ class RepositoryLinks(SphinxTransform):
 def _is_unresolved(node: nodes.Node) -> bool:
     if isinstance(node, addnodes.download_reference):
         return not _WEB.match(node["reftarget"])
-    unknown = isinstance(node, addnodes.pending_xref) and node.get("reftype") == "myst"
-    return unknown and node.get("refdomain") is None and not node["reftarget"].startswith("#")
+    if not isinstance(node, addnodes.pending_xref) or node.get("reftype") != "myst":
+        return False
+    if node.get("refdomain") == "doc":  # MyST takes any page of Markdown for one of the site
+        return os.path.isabs(node["reftarget"])
+    return not node["reftarget"].startswith("#")
+
+
+def _target(link: nodes.Element) -> tuple[str, str]:
+    """What a link names, and the anchor in it."""
+    if link.get("refdomain") == "doc":
+        return f"{link['reftarget']}.md", link.get("reftargetid") or ""
+    target, _, anchor = link["reftarget"].partition("#")
+    return target, anchor
 
 
 def _to_page(link: nodes.Element, page: str, anchor: str) -> nodes.Element:

@@ -96,13 +96,15 @@ GUIDE = """# Guide
 """
 REFERENCE = """# Reference
 
-### f
+## f
 
 **Parameters**
 
 - `path`, `url` (`str | None`):
   Where it is.
 - `deep`
+
+**Plain**
 
 - a plain list
 """
@@ -153,14 +155,15 @@ def _has_sphinx():
 @pytest.mark.slow
 def test_links_that_are_right_on_github_are_right_on_the_site(built):
     code, said, site = built(GITHUB_SERVER_URL="https://example.org", GITHUB_REPOSITORY="us/featcache")
-    assert (code, said) == (0, "")
+    assert said == ""
+    assert code == 0
     assert problems(site) == []
     guide, front, changes = (
         (site / f"{name}.html").read_text().replace("\n", " ") for name in ("guide", "index", "changes")
     )
     assert 'href="reference.html#f"' in guide
     assert 'href="changes.html#new-things"' in guide
-    assert 'href="index.html"><span class="std std-doc">front' in guide or 'href="index.html"' in guide
+    assert 'href="index.html"><span class="std std-doc">front' in guide
     assert 'href="https://example.org/us/featcache/blob/main/tools/x.py"' in guide
     assert 'href="https://example.org/us/featcache/tree/main/tools"' in guide
     assert 'src="_images/one.svg"' in guide
@@ -179,7 +182,7 @@ def test_without_a_repository_its_files_are_named_and_what_is_not_there_is_an_er
         guide=GUIDE + "\n[no page](no.md), [no heading](reference.md#no), [no file](../no.py)\n"
     )
     assert code == 1
-    for lost in ("'no.md'", "'reference:no'", "'../no.py'"):
+    for lost in ("'no.md'", "'reference': 'no'", "'../no.py'"):
         assert lost in said
     assert said.count("WARNING") == 3
     guide = (site / "guide.html").read_text()
@@ -191,8 +194,10 @@ def test_without_a_repository_its_files_are_named_and_what_is_not_there_is_an_er
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index", "guide/datasets", "reference/api"])
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [("index", "light"), ("index", "dark"), ("guide/datasets", "dark"), ("reference/api", "light")],
+)
 def test_everybody_can_read_the_pages(name, scheme):
     if "SITE" not in os.environ:
         pytest.skip("SITE names no built site: .ci/site /tmp/site, SITE=/tmp/site")
