@@ -19,6 +19,7 @@ from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable,
 from featcache.heads.model import HeadArchitecture
 from featcache.heads.probabilities import outputs_for, targets_for
 from featcache.heads.settings import FULL_BATCH, Settings
+from featcache.solvers.epoch_progress import OnEpoch
 from featcache.solvers.head_batches import Runs, divide
 from featcache.solvers.lbfgs_training import REMEMBERED
 from featcache.solvers.optimizers import Hyperparameters, hyperparameters
@@ -75,6 +76,7 @@ def descend(
     classes: int,
     memory: int,
     last_epochs: Sequence[float],
+    on_epoch: OnEpoch | None = None,
 ) -> Solved:
     """Fit K heads of one program by gradient descent; see `featcache.solvers.fit.fit_heads`."""
     exclusive = train.labels.ndim == 1
@@ -103,7 +105,7 @@ def descend(
     # On accelerators a run's heads are shared out; a CPU has its cores, which is not the same as devices.
     devices = DeviceMesh(most=1 if on_cpu() else len(runs.numbers[0]))
     fit = (
-        _streamed(program, rows, views, memory, devices)
+        _streamed(program, rows, views, memory, devices, on_epoch)
         if streamed
         else _in_memory(program, rows, views, len(runs.counts), devices)
     )
@@ -194,6 +196,7 @@ def _streamed(
     views: int,
     memory: int,
     devices: DeviceMesh,
+    on_epoch: OnEpoch | None,
 ) -> _Fit:
     from featcache.solvers.streaming import StreamedRows, fit_streamed
 
@@ -204,6 +207,7 @@ def _streamed(
         StreamedRows(*rows[1], _floats(judged)),
         memory=memory // 2,
         devices=devices,
+        on_epoch=on_epoch,
     )
 
 
