@@ -95,7 +95,7 @@ def descend(
         train = train._replace(table=ArrayTable(x), weight=weight)
     runs = divide(
         train.weight,
-        most=max(1, _heads_at_once(program, train, val, memory // 2) // cores),
+        most=max(1, _heads_at_once(program, train, val, memory // 2, streamed=streamed) // cores),
         columns=(*program.form.hidden, program.form.outputs)[0],
         cores=cores,
         seeds=[own.seed for own in settings],
@@ -142,13 +142,20 @@ def _gather(parts: Sequence[Any], runs: Runs) -> Solved:
     )
 
 
-def _heads_at_once(program: HeadsProgram, train: FeatureRows, val: FeatureRows, memory: int) -> int:
+def _heads_at_once(
+    program: HeadsProgram, train: FeatureRows, val: FeatureRows, memory: int, *, streamed: bool
+) -> int:
     """Return how many heads fit in `memory` bytes, the optimiser's arrays, outputs and row weights included."""
+    from featcache.solvers.streaming import block_bytes
+
     # Copies of the parameters: themselves, gradient, two moments, the best so far, and three of a step.
     widths = (train.table.shape[1], *program.form.hidden, program.form.outputs)
     numbers = sum(a * b + b for a, b in itertools.pairwise(widths))
     copies = 8
-    rows = train.table.shape[0] + val.table.shape[0] * (1 + 2 * sum(widths[1:]))
+    # Outputs are of the validation rows that are judged at a time: all in memory, and one block where they are streamed.
+    # Each run of heads reads all features again.
+    judged = min(val.table.shape[0], block_bytes(memory) // (4 * widths[0])) if streamed else val.table.shape[0]
+    rows = train.table.shape[0] + val.table.shape[0] + judged * 2 * sum(widths[1:])
     if program.optimizer in FULL_BATCH:  # its history, and the outputs of all training rows
         copies += 2 * REMEMBERED
         rows += train.table.shape[0] * 3 * sum(widths[1:])

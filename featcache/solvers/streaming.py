@@ -112,7 +112,7 @@ def fit_streamed(
     if devices is not None and devices.count > 1:
         run = _divided_programs(devices.mesh, shared=program.shared)
         place = devices.replicate if program.shared else devices.shard
-    block = min(memory // 4, BLOCK_BYTES)
+    block = block_bytes(memory)
     scaling = _scaling(program, train, block)
     scaling = scaling if place is None else jax.tree.map(place, scaling)
     steps = order.shape[1]
@@ -126,6 +126,11 @@ def fit_streamed(
         if bool(np.all(carry.stopped)):
             break
     return run["finalize"](program, carry, scaling)
+
+
+def block_bytes(memory: int) -> int:
+    """Return the bytes of a block where features may take `memory`: two of them, and a copy of each."""
+    return min(memory // 4, BLOCK_BYTES)
 
 
 def _pace(
