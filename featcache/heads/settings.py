@@ -330,7 +330,8 @@ class HeadArguments(TypedDict, total=False):
     """The settings as arguments of functions such as `featcache.train_head`: names and types of `Settings`.
 
     `head`, `loss` and `scaling` may be ``None``: what suits the kind of labels; so may `epochs`, `patience`,
-    `weight_decay`, `c` and `l2`: what suits the rows. A type checker needs them written out; a test compares with `Settings`.
+    `weight_decay`, `c` and `l2`: what suits the rows. A type checker needs them written out; a test
+    compares with `Settings`.
     """
 
     head: str | None

@@ -1,4 +1,4 @@
-"""What is taken of settings where nothing is said and one value does not suit all: head, epochs, patience, decay, votes."""
+"""What is taken of settings where nothing is said and one value does not suit all: head, epochs, decay, votes."""
 
 from collections.abc import Container, Iterable
 from dataclasses import replace
@@ -11,9 +11,10 @@ FEWEST_STEPS = 5000
 PATIENT_STEPS, LEAST_PATIENCE = 10_000, 2
 """Steps without a better validation after which heads by descent stop, and the least epochs that this may be.
 
-What an epoch can still gain depends on the steps that it takes: of 80,000 rows of 1,280 features and 100 classes one
-(625 steps of 128) is enough at the learning rate 1e-3, and six at 1e-4; of 800,000 rows, which take 6,250, both are done
-in one or two, and ten more were five sixths of the time. Two, because one epoch may be worse by chance.
+What an epoch can still gain depends on the steps that it takes. Of 80,000 rows of 1,280 features and 100 classes one
+epoch (625 steps of 128) is enough at the learning rate 1e-3, and six at 1e-4; of 800,000 rows, which take 6,250, one is
+enough at either (`benchmarks/scale_heads.py`), and of eleven epochs ten were in vain. Two, because one epoch may be worse
+by chance.
 """
 
 
@@ -56,8 +57,8 @@ def for_rows(settings: Settings, rows: int, said: Container[str]) -> Settings:
     """Return settings with what depends on the number of rows, where nothing is said.
 
     The most epochs are 100, or what `FEWEST_STEPS` take; the patience is 10 epochs, or the fewer that `PATIENT_STEPS`
-    take (128,000 rows and more, at 128 a step), but at least `LEAST_PATIENCE`; the weight decay of classes is `DECAY`, or less. Heads that
-    take no steps stay as they are.
+    take (from 128,000 rows on at 128 a step), but at least `LEAST_PATIENCE`; the weight decay of classes is `DECAY`, or
+    less. Heads that take no steps stay as they are.
 
     Parameters
     ----------

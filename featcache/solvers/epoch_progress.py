@@ -85,7 +85,9 @@ class Pace:
     def _tell(self) -> None:
         if self._on_epoch is not None:
             share = self._taken / self._steps
-            self._on_epoch(EpochProgress(epoch=self._epoch, share=share, seconds=self._seconds(), **self._fixed))
+            self._on_epoch(
+                EpochProgress(epoch=self._epoch, share=share, seconds=self._seconds(), **self._fixed)
+            )
 
     def _seconds(self) -> float | None:
         if self._whole is not None:

@@ -169,9 +169,10 @@ def _design(x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, *, 
     # The derivative by b is 0 at b = mean(y) − mean(x) @ W, with means over share_i = weight_i / Σ weight. Put in, b
     # drops out, and what is left is the penalised least-squares problem of features and targets around these means.
     share = weight / weight.sum()
-    # mean = x_0 + Σ share_i·(x_i − x_0): a constant feature is exactly 0 there, and its mean has no rounding error. With
-    # d = x − x_0, the variance is Σ share_i·d_i² − (Σ share_i·d_i)²: one pass over rows that may have to be read. As x_0
-    # is one of the rows, what is subtracted is at most 1 / share_0 times what is left, which float64 has digits for.
+    # mean = x_0 + Σ share_i·(x_i − x_0): a constant feature is exactly 0 there, and its mean has no rounding error.
+    # With d = x − x_0, the variance is Σ share_i·d_i² − (Σ share_i·d_i)²: one pass over rows that may have to be read.
+    # As x_0 is one of the rows, what is subtracted is at most 1 / share_0 times what is left, for which float64 has
+    # digits.
     origin = x[0].astype(np.float64)
     first, second, constant = np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.ones(x.shape[1], bool)
     for rows in _blocks(x):

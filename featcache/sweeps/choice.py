@@ -85,7 +85,11 @@ def choose(
     near = [entry for entry in near if np.isfinite(entry.accuracy)]
     scores = {s.key: judged(s.key)[1] for s in (best, *near)}
     contenders = [Contender(s, compare(scores[best.key], scores[s.key], bounded=bounded)) for s in near]
-    told: Any = {"refit": refit, "calibrate": calibrate, "on_epoch": reporter.epochs_of(best.key.settings.head)}
+    told: Any = {
+        "refit": refit,
+        "calibrate": calibrate,
+        "on_epoch": reporter.epochs_of(best.key.settings.head),
+    }
     heads, refitted = final_heads(best, own, seeds, memory, fit_cache, **told)
     test = _test_scores(best, refitted.fits if refitted else heads, own)
     first = None if best is ranked[0] else ranked[0]

@@ -66,7 +66,11 @@ class Reporter:
         """Tell how many heads are done, and what is fitted now or was last."""
         if self._on_progress is None:
             return
-        rows = [(t.configuration, self._results.rows[n]) for t, n in self._names.items() if n in self._results.rows]
+        rows = [
+            (t.configuration, self._results.rows[n])
+            for t, n in self._names.items()
+            if n in self._results.rows
+        ]
         board = leaderboard_entries(rows)[:5]
         self._on_progress(SweepProgress(len(rows), len(self._names), head, board, self._caches, epoch))
 

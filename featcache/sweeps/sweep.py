@@ -34,7 +34,6 @@ from featcache.sweeps.results import Choice, Results, SweepResult, shots_text
 from featcache.sweeps.trials import Trial, configurations, groups, read_axes
 from featcache.sweeps.usual import usual_folds, usual_heads
 
-
 Caches = str | os.PathLike[str] | FeatureCache | Sequence[str | os.PathLike[str] | FeatureCache]
 
 

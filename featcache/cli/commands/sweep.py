@@ -33,10 +33,10 @@ from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from featcache.sweeps.leaderboard import LeaderboardEntry
-    from featcache.sweeps.results import Choice, SweepResult
     from featcache.solvers.epoch_progress import EpochProgress
+    from featcache.sweeps.leaderboard import LeaderboardEntry
     from featcache.sweeps.progress import OnProgress, SweepProgress
+    from featcache.sweeps.results import Choice, SweepResult
 
 NAME = "sweep"
 _MOST_CONFIG = 2**14
@@ -166,7 +166,9 @@ def _doing(progress: "SweepProgress") -> str:
     if (epoch := progress.epoch) is None:
         return f"last: {progress.now}"
     again = ", chosen and fitted again on all rows" if progress.done == progress.total else ""
-    return f"now: {progress.now}{again}, {percent(epoch.share)} of epoch {epoch.epoch} of at most {epoch.most}"
+    return (
+        f"now: {progress.now}{again}, {percent(epoch.share)} of epoch {epoch.epoch} of at most {epoch.most}"
+    )
 
 
 class _Forecast:

@@ -26,7 +26,8 @@ def test_how_long_it_takes_is_said_once_of_each_kind_of_heads(cli, arguments, mo
     ran = cli(*arguments)
     (said,) = (line for line in ran.err.splitlines() if "an epoch of" in line)
     assert re.match(
-        r"1 linear head: an epoch of 180 rows takes about \d+ s, and there will be 3 or more \(at most 3\)", said
+        r"1 linear head: an epoch of 180 rows takes about \d+ s, and there will be 3 or more \(at most 3\)",
+        said,
     )
 
 
@@ -38,8 +39,8 @@ def test_what_takes_no_minute_is_not_said(cli, arguments):
 
 def test_a_forecast_says_what_takes_less():
     assert sweep.forecast("linear", EPOCH) == (
-        "3 linear heads: an epoch of 800,000 rows takes about 44 s, and there will be 3 or more (at most 100): 2 min or "
-        "more; then the chosen one is fitted again on all rows (not with --no-refit). Less takes less: "
+        "3 linear heads: an epoch of 800,000 rows takes about 44 s, and there will be 3 or more (at most 100): 2 min "
+        "or more; then the chosen one is fitted again on all rows (not with --no-refit). Less takes less: "
         "--train 'train[:10%]' --shuffle-slices, or one --lr"
     )
 
