@@ -13,8 +13,8 @@ PATIENT_STEPS, LEAST_PATIENCE = 10_000, 2
 
 What an epoch can still gain depends on the steps that it takes. Of 80,000 rows of 1,280 features and 100 classes one
 epoch (625 steps of 128) is enough at the learning rate 1e-3, and six at 1e-4; of 800,000 rows, which take 6,250, one is
-enough at either (`benchmarks/scale_heads.py`), and of eleven epochs ten were in vain. Two, because one epoch may be worse
-by chance.
+enough at either (`benchmarks/scale_heads.py`), and of eleven epochs ten were in vain. Two, because one epoch may be
+worse by chance.
 """
 
 

@@ -152,8 +152,8 @@ def _heads_at_once(
     widths = (train.table.shape[1], *program.form.hidden, program.form.outputs)
     numbers = sum(a * b + b for a, b in itertools.pairwise(widths))
     copies = 8
-    # Outputs are of the validation rows that are judged at a time: in memory all, streamed those of a block. Each run of
-    # heads that are streamed reads all features again.
+    # Outputs are of the validation rows that are judged at a time: in memory all, streamed those of a block. Each run
+    # of heads that are streamed reads all features again.
     judged = (
         min(val.table.shape[0], block_bytes(memory) // (4 * widths[0])) if streamed else val.table.shape[0]
     )
