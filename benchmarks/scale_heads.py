@@ -11,7 +11,8 @@ and shown as such.
 
 Measured at 1,000,000 rows on two cores that nine or more other programs wanted, so that only seconds of cores and peaks
 can be compared. Copies had not ended after 400 s there (87 of cores, 1,793 MiB); what is not named was not run. Of
-the sweep 145 s are three epochs of three heads, 51 the fit of two on all rows, 19 what calibrates and checks the chosen one:
+the sweep 145 s are three epochs of three heads, 51 the fit of two on all rows, 19 what calibrates and checks the
+chosen one:
 
 ==================  ================  ==========  ======================================================
 command             seconds of cores  peak        found

@@ -1,6 +1,7 @@
 """K heads by gradient descent within a given memory: in several runs, or streaming their features."""
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -81,7 +82,7 @@ def descend(
     """Fit K heads of one program by gradient descent; see `featcache.solvers.fit.fit_heads`."""
     exclusive = train.labels.ndim == 1
     program = program_of(settings[0], outputs_for(settings[0].loss, classes) if exclusive else classes)
-    streamed = 4 * (np.prod(train.table.shape) + np.prod(val.table.shape)) > memory // 2
+    streamed = 4 * (math.prod(train.table.shape) + math.prod(val.table.shape)) > memory // 2
     cores = 1 if streamed or not on_cpu() else os.cpu_count() or 1
     if streamed and program.optimizer in FULL_BATCH:
         raise UsageError(
