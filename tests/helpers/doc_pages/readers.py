@@ -37,6 +37,8 @@ NAMES = (
 FLOWERS = "featcache extract flowers/ -o flowers.h5\n"
 TRAINED = Reader(shell=EXTRACT + TRAIN, python=NAMES)
 """The reader of most pages."""
+TEXTURES = Reader(shell="rm -rf photos; featcache demo --photos photos\n" + EXTRACT + TRAIN, python=NAMES)
+"""The reader who comes from the tutorial."""
 
 READERS = {
     "README.md": Reader(
@@ -46,7 +48,8 @@ READERS = {
             "labels = [path.parent.name for path in paths]\n"
         )
     ),
-    "docs/tutorial.md": Reader(),
+    "docs/tutorial.md": Reader(shell="rm -rf photos\n"),
+    **{f"docs/concepts/{name}.md": TEXTURES for name in ("recipe", "cache", "protocol", "honest-results")},
     "docs/guide/audit.md": Reader(photos.mislabelled, "featcache extract photos/ -o flowers.h5\n"),
     "docs/guide/datasets.md": Reader(photos.odd_folders, EXTRACT + TRAIN, NAMES),
     "docs/guide/images.md": Reader(photos.with_faults),
