@@ -1,6 +1,6 @@
 """A sweep's leaderboard as a chart, with what is told apart from the chosen configuration: in pages and notebooks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featcache.core.display import percents
@@ -43,7 +43,7 @@ def leaderboard_chart(sweep: Mapping[str, Any]) -> Chart:
     for kind, colour in kinds:
         if own := [row for row in shown if row["verdict"] == kind]:
             # One without an interval is its own point.
-            ends = [row["interval"] or (row["val_accuracy"], row["val_accuracy"]) for row in own]
+            ends = [_ends(row["interval"] or (row["val_accuracy"], row["val_accuracy"]), task) for row in own]
             series.append(
                 Series(
                     kind,
@@ -74,10 +74,16 @@ def leaderboard_chart(sweep: Mapping[str, Any]) -> Chart:
     )
 
 
+def _ends(interval: Sequence[float], task: str) -> tuple[float, float]:
+    """Return the ends of a whisker. The interval is of a difference, so it may leave what a share can be, 0 to 1."""
+    low, high = interval
+    return (low, high) if task == REGRESSION else (max(low, 0.0), min(high, 1.0))
+
+
 def _point_text(row: Mapping[str, Any], task: str) -> str:
     interval = ""
     if row["interval"]:
-        low, high = row["interval"]
+        low, high = _ends(row["interval"], task)
         shown = f"{low:.3f} to {high:.3f}" if task == REGRESSION else percents(low, high)
         interval = f", 95 % interval {shown}"
     return (

@@ -62,6 +62,20 @@ def test_whiskers_reach_the_choice_exactly_where_it_is_not_told_apart(result):
             )
 
 
+def test_whiskers_of_shares_end_at_1(tmp_path):
+    features, labels = blobs(60)
+    cache = feature_cache(tmp_path / "x.h5", features, labels, ["train"] * 40 + ["val"] * 20)
+    result = featcache.sweep(cache, output=tmp_path / "sweep", head="ridge", l2="1,10")
+    assert result.chosen.entry.accuracy == 1
+    (other,) = result.chosen.contenders
+    assert other.against.interval[0] < 0
+    chart = leaderboard_chart(result.to_json())
+    places = by_place(chart)
+    ends = [end for _, _, end in places.values() if end]
+    assert ends == [(pytest.approx(1 - other.against.interval[1], abs=1e-6), 1.0)]
+    assert "–100.0 %" in "".join(text for series in chart.series for text in series.texts)
+
+
 def test_of_many_the_first_and_the_choice_are_drawn(result, monkeypatch):
     monkeypatch.setattr(plots, "DRAWN", 1)
     chart = leaderboard_chart(result.to_json())

@@ -126,6 +126,15 @@ def test_the_mistakes_it_is_surest_of_come_first(made, dataset, monkeypatch):
     assert [axes.get_xlabel() for axes in first.axes] == [axes.get_xlabel() for axes in again.axes]
 
 
+def test_one_photo_has_room_for_the_sentence_below_it(made, dataset, monkeypatch):
+    monkeypatch.setattr("featcache.classifier.plots.pictures.dataset_of", lambda classifier, photos: dataset)
+    wrong = made.plot_predictions(which="mistakes", count=1)
+    assert wrong.get_figwidth() >= 4
+    assert wrong.get_supxlabel().startswith("this one is wrong; ")
+    several = made.plot_predictions(which="mistakes", count=2)
+    assert several.get_supxlabel().startswith("0 of these 2 right; ")
+
+
 def test_of_a_long_name_its_end_is_shown():
     assert end_of("a/b.jpg") == "a/b.jpg"
     assert end_of("x" * 99 + "/b\u202e.jpg", 14) == r"…x/b\u202e.jpg"
