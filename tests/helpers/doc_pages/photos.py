@@ -114,7 +114,7 @@ def holiday(root: Path) -> None:
 
 
 def with_faults(root: Path) -> None:
-    """Let ``photos/`` have splits, roses among tulips, a PNG called JPEG, a truncated photo, a copy in another split."""
+    """Let ``photos/`` have splits, roses among tulips, a PNG called JPEG, a truncated photo, a copy elsewhere."""
     shutil.rmtree(root / "photos")
     for split in ("train", "val"):
         for name in ("daisy", "roses", "tulips"):

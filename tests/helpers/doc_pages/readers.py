@@ -96,8 +96,12 @@ READERS = {
         photos.with_faults,
         EXTRACT
         + "mv photos-efficientnet_lite0.h5 flowers.h5; cp flowers.h5 photos-mobilenet_v2.h5; cp a.jpg rose.jpg\n"
+        "cp a.jpg new.jpg\n"
         "featcache train-head flowers.h5 -o flowers && cp -r flowers photos-mobilenet_v2-linear\n",
-        "import featcache\nfrom featcache import *\n",
+        "from featcache import *\n"
+        "from pathlib import Path\n"
+        "paths = sorted(Path('photos/val').glob('*/*.jpg'))\n"
+        "labels = [path.parent.name for path in paths]\n",
     ),
     "docs/reference/cache-format.md": Reader(
         shell="featcache extract photos/ -o flowers-efficientnet_lite0.h5\n"
