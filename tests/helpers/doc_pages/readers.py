@@ -49,6 +49,7 @@ READERS = {
     "docs/tutorial.md": Reader(),
     "docs/guide/audit.md": Reader(photos.mislabelled, "featcache extract photos/ -o flowers.h5\n"),
     "docs/guide/datasets.md": Reader(photos.odd_folders, EXTRACT + TRAIN, NAMES),
+    "docs/guide/explain.md": Reader(photos.few, EXTRACT + TRAIN, NAMES),
     "docs/guide/images.md": Reader(photos.with_faults),
     "docs/guide/published.md": Reader(photos.matlab),
     "docs/guide/finetuning.md": Reader(shell="cp -r new-photos more-photos\n", python="import featcache\n"),
