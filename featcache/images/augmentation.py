@@ -49,6 +49,7 @@ class Augmentation:
 
     Examples
     --------
+    >>> from featcache.images.augmentation import Augmentation
     >>> Augmentation.parse("flip,random-resized-crop").describe()
     'random crop of 8 to 100 % of the area, width : height 0.75 to 1.333; flipped with probability 0.5'
     >>> str(Augmentation(flip=0.5, crop="random-square", margin=32))

@@ -69,6 +69,7 @@ def test_lines_that_begin_so_are_left_out():
         ("*1  ridge  l2=1e+03; 3 s", " 12  logistic  defaults; 4 min"),
         ("all: linear on x, c=1 epochs=2; y", "all: ridge on x, defaults; y"),
         ("35 training, 3 test", "2 training, 1 validation, 1 test"),
+        ("3 classes: rose 2, …", "2 classes: daisy 3, rose 4"),
         ("largest differences: probabilities 1.5e-06, …", "largest differences: probabilities 2, logits 3"),
     ],
 )

@@ -5,12 +5,16 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from helpers.doc_pages.blocks import Block
+
+RUNNERS = ("env", "parallel", "ray", "time", "xargs")
+"""Programs that run the one which they are given."""
 
 _EXTRAS = re.compile(r"(?:featcache|\.)\[([\w,]+)\]")
 
@@ -33,11 +37,16 @@ def commands(script: str) -> Iterator[list[str]]:
         for word in [*_words(line), ";"]:
             if word.strip("();<>|&:"):
                 words.append(word)
-            elif "featcache" in words:
-                yield words[words.index("featcache") + 1 :]
-                words = []
             else:
+                yield from _featcache(words)
                 words = []
+
+
+def _featcache(words: list[str]) -> Iterator[list[str]]:
+    """Yield the words behind a ``featcache`` that is run, and is not another program's argument."""
+    before = list(itertools.takewhile(lambda word: word != "featcache", words))
+    if len(before) < len(words) and (all("=" in word for word in before) or before[0] in RUNNERS):
+        yield words[len(before) + 1 :]
 
 
 def _words(line: str) -> Iterator[str]:

@@ -82,11 +82,11 @@ def _shards(root: Path) -> None:
 
 
 def flowers(root: Path) -> None:
-    """Write ``flowers/{train,val}/{daisy,roses,tulips}/N.jpg``, 12 and 34 of each, ``new/`` and ``rose.jpg``.
+    """Write ``flowers/{train,val,test}/{daisy,roses,tulips}/N.jpg``, 12, 34 and 4 of each, ``new/`` and ``rose.jpg``.
 
     As many photos as tell for what share of photos "unlike anything seen" is not answered.
     """
-    for split, count in (("train", 12), ("val", 34)):
+    for split, count in (("train", 12), ("val", 34), ("test", 4)):
         for name in ("daisy", "roses", "tulips"):
             for number in range(count):
                 made = f"{split}/{name}/{number}.jpg"
@@ -114,7 +114,7 @@ def holiday(root: Path) -> None:
 
 
 def with_faults(root: Path) -> None:
-    """Let ``photos/`` have splits, a PNG that is called JPEG, a truncated photo, and a copy in another split."""
+    """Let ``photos/`` have splits, roses among tulips, a PNG called JPEG, a truncated photo, a copy elsewhere."""
     shutil.rmtree(root / "photos")
     for split in ("train", "val"):
         for name in ("daisy", "roses", "tulips"):
@@ -125,6 +125,8 @@ def with_faults(root: Path) -> None:
     train = root / "photos" / "train"
     Image.fromarray(photo("roses/png", height=224, width=224)).save(train / "roses" / "10.jpg", "PNG")
     shutil.copy(train / "roses" / "1.jpg", root / "photos" / "val" / "roses" / "copy.jpg")
+    for number in range(5):
+        (train / "roses" / f"{number + 4}.jpg").rename(train / "tulips" / f"rose-{number}.jpg")
     whole = (train / "tulips" / "3.jpg").read_bytes()
     (train / "tulips" / "3.jpg").write_bytes(whole[:-45])
 
@@ -209,6 +211,13 @@ def matlab(root: Path) -> None:
         root / "splits.mat",
         {"files": [f"photos/{name}" for name in NAMES], "labels": labels, "splits": splits},
     )
+
+
+def few(root: Path) -> None:
+    """Leave six photos of each class in ``photos/``, for what takes long for each photo."""
+    for path in root.glob("photos/*/*.png"):
+        if int(path.stem) >= 6:
+            path.unlink()
 
 
 def textures(root: Path) -> None:

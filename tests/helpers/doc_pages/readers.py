@@ -52,6 +52,7 @@ READERS = {
     **{f"docs/concepts/{name}.md": TEXTURES for name in ("recipe", "cache", "protocol", "honest-results")},
     "docs/guide/audit.md": Reader(photos.mislabelled, "featcache extract photos/ -o flowers.h5\n"),
     "docs/guide/datasets.md": Reader(photos.odd_folders, EXTRACT + TRAIN, NAMES),
+    "docs/guide/explain.md": Reader(photos.few, EXTRACT + TRAIN, NAMES),
     "docs/guide/images.md": Reader(photos.with_faults),
     "docs/guide/published.md": Reader(photos.matlab),
     "docs/guide/finetuning.md": Reader(shell="cp -r new-photos more-photos\n", python="import featcache\n"),
@@ -99,8 +100,12 @@ READERS = {
         photos.with_faults,
         EXTRACT
         + "mv photos-efficientnet_lite0.h5 flowers.h5; cp flowers.h5 photos-mobilenet_v2.h5; cp a.jpg rose.jpg\n"
+        "cp a.jpg new.jpg\n"
         "featcache train-head flowers.h5 -o flowers && cp -r flowers photos-mobilenet_v2-linear\n",
-        "import featcache\nfrom featcache import *\n",
+        "from featcache import *\n"
+        "from pathlib import Path\n"
+        "paths = sorted(Path('photos/val').glob('*/*.jpg'))\n"
+        "labels = [path.parent.name for path in paths]\n",
     ),
     "docs/reference/cache-format.md": Reader(
         shell="featcache extract photos/ -o flowers-efficientnet_lite0.h5\n"

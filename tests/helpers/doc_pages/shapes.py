@@ -67,4 +67,5 @@ def unprinted(shown: str, printed: str) -> list[str]:
 
 
 def _pattern(shown: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, shape(shown).split("\0"))))
+    # Before `…` a comma may be missing, as in a list that ends there.
+    return re.compile(".*".join(map(re.escape, re.split(r",? ?\0", shape(shown)))))
