@@ -9,6 +9,7 @@ each runs at full size where its data and weights are. One that fails stops no o
 experiment printed is in ``OUTPUT/NAME/log.txt``.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -45,10 +46,11 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Ran:
-    """One finished script: its name, wall time, exit status, and the last lines it printed."""
+    """One finished script: its name, wall and processor time, exit status, and the file of what it printed."""
 
     name: str
     seconds: float
+    processor: float
     status: int
     log: Path
 
@@ -77,15 +79,21 @@ def run_one(name: str, output: Path, small: bool) -> Ran:
     log = folder / "log.txt"
     command = [sys.executable, str(HERE / script), *more, "--output", str(folder)]
     command += ["--small"] if small else []
-    began = time.perf_counter()
+    began, used = time.perf_counter(), children_seconds()
     with log.open("wb") as file:
         status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
-    return Ran(name, time.perf_counter() - began, status, log)
+    return Ran(name, time.perf_counter() - began, children_seconds() - used, status, log)
+
+
+def children_seconds() -> float:
+    """Return the processor time of all finished children, which says more than wall time on a busy machine."""
+    return sum(os.times()[2:4])
 
 
 def row(ran: Ran, width: int) -> str:
     """Return a line of the table."""
-    return f"{ran.name:<{width}}  {ran.seconds:7.1f} s  {'ok' if ran.status == 0 else f'FAILED ({ran.status})'}"
+    said = "ok" if ran.status == 0 else f"FAILED ({ran.status})"
+    return f"{ran.name:<{width}}  {ran.seconds:7.1f} s  {ran.processor:7.1f} s of processors  {said}"
 
 
 def main(
@@ -102,7 +110,8 @@ def main(
             lines = done[-1].log.read_text("utf-8", "replace").splitlines()
             print("\n".join(f"    {line}" for line in lines[-15:]), flush=True)
     failed = [ran.name for ran in done if ran.status]
-    print(row(Ran("all", sum(ran.seconds for ran in done), len(failed), output), width))
+    total = Ran("all", sum(ran.seconds for ran in done), sum(ran.processor for ran in done), len(failed), output)
+    print(row(total, width))
     if failed:
         print(f"{len(failed)} of {len(done)} failed: {', '.join(failed)}")
         raise typer.Exit(1)
