@@ -111,7 +111,9 @@ def page(text: str, records: Sequence[Record]) -> str:
 
 
 def main(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the page is out of date.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if the page is out of date.")
+    ] = False,
 ) -> None:
     old = PAGE.read_text("utf-8")
     new = page(old, read_records(RESULTS))
