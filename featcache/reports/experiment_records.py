@@ -88,6 +88,12 @@ def read_record(path: Path) -> ExperimentRecord:
     return ExperimentRecord(path, FORMAT.read(read_limited(path), path))
 
 
+def read_records(places: Sequence[Path]) -> tuple[ExperimentRecord, ...]:
+    """Read some records, and those in folders of them; raises as `read_record`."""
+    files = [file for place in places for file in (files_in(place) if place.is_dir() else [place])]
+    return tuple(map(read_record, files))
+
+
 def shown(value: float | None, unit: str) -> str:
     """Return a number of a comparison as a reader wants it.
 

@@ -74,5 +74,7 @@ def test_the_committed_records_are_records_and_name_no_folder_of_one_machine():
 
 
 def test_the_command_is_the_one_for_the_folder_above(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/somewhere/pipelines/e2_flowers.py", "--data", "my flowers"])
+    monkeypatch.setattr(
+        "sys.argv", ["/somewhere/pipelines/e2_flowers.py", "--output", "x", "--data", "my flowers"]
+    )
     assert records.command_line() == "python pipelines/e2_flowers.py --data 'my flowers'"
