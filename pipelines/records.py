@@ -21,6 +21,7 @@ import featcache
 from featcache.reports.experiment_records import FORMAT, shown, shown_interval
 from featcache.reports.experiment_records import read_records as read_all
 
+CHECKOUT = Path(__file__).parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "h5py", "pillow", "scikit-learn")
 """Whose versions a record holds, beside Python's and featcache's."""
 
@@ -110,7 +111,7 @@ def write_record(
         "title": title,
         "command": command_line(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "data": data,
+        "data": data.replace(f"{CHECKOUT}/", ""),
         "images": images,
         "small": small,
         "weights": dict(weights),

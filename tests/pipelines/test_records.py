@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import records
+from common import TEXTURES
 from helpers.experiment_records import CONTENT
 from records import Comparison, ours, read_records, write_record
 
@@ -14,9 +15,10 @@ RESULTS = Path(__file__).parents[2] / "pipelines" / "results"
 
 
 def test_what_is_written_is_plain_complete_and_read_again(tmp_path, capsys):
-    path = write_record(tmp_path / "new" / "folder", "e0", **CONTENT)
+    path = write_record(tmp_path / "new" / "folder", "e0", **CONTENT | {"data": TEXTURES})
     (record,) = read_records(path.parent)
     assert path.name == "e0.json"
+    assert record["data"] == "data/textures"
     assert record["result"] == {"accuracy": 0.5, "confusion": [[1, 0], [0, 1]], "none": None}
     assert record["seconds"]["extract"] == 1.3
     assert record["seconds"]["processor"] > 0
