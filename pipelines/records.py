@@ -41,7 +41,8 @@ class Comparison:
     interval
         95 % interval of `ours`.
     unit
-        ``"%"`` shows 0.894 as 89.4 %; ``"x"`` is a ratio, ``"s"`` seconds, ``""`` a plain number.
+        ``"%"`` shows 0.894 as 89.4 %; ``"points"`` a difference of 0.007 as +0.7 points; ``"x"`` is a ratio, ``"s"``
+        seconds, ``""`` a plain number.
     note
         What differs from the original's protocol, in one clause.
     """

@@ -99,13 +99,15 @@ def shown(value: float | None, unit: str) -> str:
 
     Examples
     --------
-    >>> shown(0.8941, "%"), shown(7.31, "x"), shown(None, "s")
-    ('89.4 %', '7.31×', '–')
+    >>> shown(0.8941, "%"), shown(0.007, "points"), shown(7.31, "x"), shown(None, "s")
+    ('89.4 %', '+0.7 points', '7.31×', '–')
     """
     if value is None:
         return "–"
     if unit == "%":
         return percent(value)
+    if unit == "points":
+        return f"{round(100 * value, 1) + 0.0:+.1f} points"  # without a -0.0
     return f"{value:.3g}{'×' if unit == 'x' else f' {unit}' if unit else ''}"
 
 
@@ -116,8 +118,12 @@ def shown_interval(ends: Sequence[float] | None, unit: str) -> str:
     --------
     >>> shown_interval([0.867, 0.92], "%")
     '86.7–92.0 %'
+    >>> shown_interval([-0.007, 0.007], "points")
+    '-0.7 to +0.7 points'
     """
     if ends is None:
         return ""
     low, high = ends
-    return percents(low, high) if unit == "%" else f"{shown(low, unit)} to {shown(high, unit)}"
+    if unit == "%":
+        return percents(low, high)
+    return f"{shown(low, unit).removesuffix(' points')} to {shown(high, unit)}"

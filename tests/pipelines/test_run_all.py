@@ -56,7 +56,7 @@ def test_an_experiment_runs_as_a_reader_runs_it(tmp_path):
     assert record["weights"] == {"mobilenet_v2.random": "random"}
     assert record["seeds"] == [0, 1]
     named = {each["what"]: each for each in record["comparisons"]}
-    assert named["validation accuracy"]["published"] == 0.9
+    assert named["validation accuracy after the last epoch"]["published"] == 0.9
     assert {f"validation accuracy by scikit-learn's {name}" for name in ("Adam", "LogisticRegression")} < {
         *named
     }

@@ -158,8 +158,8 @@ def test_records_and_a_cache_are_two_pages(results, tmp_path):
 
 
 def test_a_number_that_nobody_published_is_a_dash(tmp_path):
-    comparisons = [Comparison("gain", None, -0.002, (-0.007, 0.003))]
+    comparisons = [Comparison("gain", None, -0.002, (-0.007, 0.003), "points")]
     write_record(tmp_path, "views", **CONTENT | {"comparisons": comparisons})
     text = featcache.report(tmp_path).html
-    assert "-0.2 %" in text
-    assert "-0.7–0.3 %" in text
+    assert "-0.2 points" in text
+    assert "-0.7 to +0.3 points" in text
