@@ -1,5 +1,6 @@
 """Records of experiments: the JSON files that the scripts of ``pipelines/`` write, read and checked."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,9 @@ class ExperimentRecord:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the records in a folder, by name."""
-    return sorted(path for path in folder.glob("*.json") if what_is(path) == RECORD)
+    """Return the records in a folder, by name, ``e2`` before ``e10``."""
+    found = [path for path in folder.glob("*.json") if what_is(path) == RECORD]
+    return sorted(found, key=lambda path: [part.zfill(20) for part in re.split(r"(\d+)", path.stem)])
 
 
 def read_record(path: Path) -> ExperimentRecord:
@@ -108,7 +110,8 @@ def shown(value: float | None, unit: str) -> str:
         return percent(value)
     if unit == "points":
         return f"{round(100 * value, 1) + 0.0:+.1f} points"  # without a -0.0
-    return f"{value:.3g}{'×' if unit == 'x' else f' {unit}' if unit else ''}"
+    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number}{'×' if unit == 'x' else f' {unit}' if unit else ''}"
 
 
 def shown_interval(ends: Sequence[float] | None, unit: str) -> str:

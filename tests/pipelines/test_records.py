@@ -54,6 +54,7 @@ def test_of_a_folder_other_json_is_left_alone_and_a_damaged_record_is_named(tmp_
         (Comparison("a", None, 0.5), "50.0 %"),
         (Comparison("a", 5.0, 7.314, (6.9, 7.7), "x"), "7.31× (6.9× to 7.7×)"),
         (Comparison("a", None, -0.0001, (-0.007, 0.007), "points"), "+0.0 points (-0.7 to +0.7 points)"),
+        (Comparison("a", None, 4500.4, unit="s"), "4,500 s"),
         (Comparison("a", 72.0, 65.04, unit="s"), "65 s"),
     ],
 )
