@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from featcache.checks.dataset import check_dataset
     from featcache.checks.dataset_report import DatasetCheck
     from featcache.classifier.classifier import Classifier
+    from featcache.classifier.prediction import backbone_predictor
     from featcache.classifier.train_head import train_head
     from featcache.core.compilation_cache import enable_compilation_cache
     from featcache.core.devices.choice import use_device
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from featcache.datasets.formats.arrays import open_arrays
     from featcache.errors import FeatcacheError, FeatcacheWarning
     from featcache.estimators import FeatureExtractor, HeadClassifier, HeadRegressor
+    from featcache.explanations.channels import activations, filters
     from featcache.explanations.explain import explain
     from featcache.explanations.explanation import Explanation
     from featcache.exporting.export import export
@@ -62,8 +64,11 @@ _HOMES = {
     "finetune": "featcache.finetuning.finetune",
     "FineTuning": "featcache.finetuning.result",
     "Classifier": "featcache.classifier.classifier",
+    "backbone_predictor": "featcache.classifier.prediction",
     "explain": "featcache.explanations.explain",
     "Explanation": "featcache.explanations.explanation",
+    "activations": "featcache.explanations.channels",
+    "filters": "featcache.explanations.channels",
     "export": "featcache.exporting.export",
     "ExportedModel": "featcache.exporting.result",
     "suggest": "featcache.labelling.suggest",
@@ -105,12 +110,15 @@ __all__ = [
     "SweepResult",
     "Transforms",
     "__version__",
+    "activations",
     "audit",
+    "backbone_predictor",
     "check_dataset",
     "enable_compilation_cache",
     "explain",
     "export",
     "extract",
+    "filters",
     "finetune",
     "load_backbone",
     "open_arrays",

@@ -12,49 +12,41 @@ it resembles;
 ``map.png``; and ``report.html`` with the learning curves, which are in ``figures/`` as SVG and PNG, too.
 
 The articles trained their networks for minutes to hours before the first picture; here the features are extracted once,
-and everything after that takes seconds. With ``--small`` the pictures are of made-up shapes and drawn weights, which
-proves that everything runs and means nothing.
+and everything after that takes seconds. With ``--small`` the pictures are of few photos and drawn weights, which proves
+that everything runs and means nothing.
+
+RESULT_E11
 """
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
-import numpy as np
 import typer
-from fine_tuned import Small
-from frozen_head import Output, Weights
-from PIL import Image, ImageDraw
+from common import CATS_AND_DOGS, FLOWERS, SMALL_IMAGES, SMALL_SIZE, TEXTURES, Output, Small, Weights, few
+from records import Comparison, fingerprints_of, weights_note, write_record
 
 import featcache
-from featcache.explanations.channels import ChannelGrids, activations, filters
 
 SHOWN = 10
 """Photos whose heat is shown, at most."""
 
-
-def made_up(folder: Path, classes: tuple[str, ...], each: int = 8) -> Path:
-    """Write pictures of discs, squares and bars in many colours, at many places; return their folder."""
-    random = np.random.default_rng(len(classes))
-    for split in ("train", "test"):
-        for kind, name in enumerate(classes):
-            (folder / split / name).mkdir(parents=True, exist_ok=True)
-            for number in range(each):
-                ground, ink = (tuple(random.integers(low, low + 100, 3).tolist()) for low in (0, 150))
-                image = Image.new("RGB", (96, 96), ground)
-                x, y = random.integers(8, 40, 2).tolist()
-                corners = (x, y, x + 44, y + (12 if kind == 2 else 44))
-                draw = ImageDraw.Draw(image)
-                (draw.ellipse if kind == 0 else draw.rectangle)(corners, fill=ink)
-                image.save(folder / split / name / f"{number}.png")
-    return folder
+NO_PHOTOS = ("confusion", "reliability", "map", "filters")
+"""The pictures that show no photo of the dataset, which may be passed on whatever its licence is."""
 
 
-def look_inside(
-    data: featcache.Dataset, output: Path, *, backbone: str, weights: str | None, size: int | None
-) -> None:
-    """Extract, train a head, and write every picture."""
-    network = featcache.load_backbone(backbone, weights=weights, image_size=size)
+class Picture(Protocol):
+    """Whatever can be written as a picture."""
+
+    def to_png(self, output: Any = None) -> bytes: ...
+
+
+def look_inside(data: featcache.Dataset, network: Any, output: Path) -> tuple[Any, dict[str, Any]]:
+    """Extract, train a head, and write every picture; return the cache, and the scores."""
+    began = time.perf_counter()
     done = featcache.extract(data, backbone=network, output=output / "features.h5")
+    extracted = time.perf_counter()
     split = "test" if "test" in done.cache.splits else "val"
     # Pictures are of photos that chose nothing: where there is no test split, validation rows are taken of the others.
     parts: dict[str, Any] = {}
@@ -75,6 +67,13 @@ def look_inside(
     explained(output, maps, held_out(data, split, output / "photos"))
     page = featcache.report(output / "classifier", output / "report.html", overwrite=True)
     page.figures(output / "figures")
+    scores = classifier.metrics["test"]
+    pictures = sorted(path.relative_to(output).as_posix() for path in output.rglob("*.png"))
+    return done.cache, {
+        **{key: scores[key] for key in ("accuracy", "interval", "count")},
+        "seconds": {"extract": extracted - began, "pictures": time.perf_counter() - extracted},
+        "pictures": [name for name in pictures if not name.startswith("photos/")],
+    }
 
 
 def held_out(data: featcache.Dataset, split: str, folder: Path) -> list[Path]:
@@ -91,37 +90,65 @@ def held_out(data: featcache.Dataset, split: str, folder: Path) -> list[Path]:
     return [path for own in found.values() for path in own][:SHOWN]
 
 
-def explained(output: Path, maps: list[str], photos: list[Path]) -> None:
+def explained(output: Path, maps: Sequence[str], photos: Sequence[Path]) -> None:
     """Write the heat over photos, what stages make of the first one, and the filters of the first convolution."""
     folder = output / "classifier"
-    drawn: dict[str, featcache.Explanation | ChannelGrids] = {
+    drawn: dict[str, Picture] = {
         "heat": featcache.explain(folder, photos),
-        "filters": filters(folder),
+        "filters": featcache.filters(folder),
     }
     for stage in dict.fromkeys((maps[0], maps[len(maps) // 2], maps[-1])):
-        drawn[f"activations-{stage}"] = activations(folder, photos[:1], stage)
+        drawn[f"activations-{stage}"] = featcache.activations(folder, photos[:1], stage)
     for name, picture in drawn.items():
         (output / f"{name}.png").write_bytes(picture.to_png())
 
 
 def main(
-    flowers: Annotated[
-        str, typer.Option(help="Flowers: a folder of class folders.")
-    ] = "../shared/data/tf_flowers224",
-    cats: Annotated[str, typer.Option(help="Cats and dogs.")] = "../shared/data/cats_vs_dogs",
+    flowers: Annotated[str, typer.Option(help="Flowers: a folder of class folders.")] = FLOWERS,
+    cats: Annotated[str, typer.Option(help="Cats and dogs.")] = CATS_AND_DOGS,
     backbone: Annotated[str, typer.Option(help="Network.")] = "efficientnet_lite0",
     weights: Weights = None,
     output: Output = Path("runs/e11"),
     small: Small = False,
 ) -> None:
-    if small:
-        flowers = str(made_up(output / "made-up/flowers", ("daisy", "rose", "tulip")))
-        cats = str(made_up(output / "made-up/cats", ("cat", "dog")))
-        weights = weights or "random"
-    for name, spec in (("flowers", flowers), ("cats", cats)):
+    specs = {"textures": TEXTURES} if small else {"flowers": flowers, "cats": cats}
+    weights, size = (weights or "random", SMALL_SIZE) if small else (weights, None)
+    network = featcache.load_backbone(backbone, weights=weights, image_size=size)
+    found, caches, images = {}, [], 0
+    for name, spec in specs.items():
         data = featcache.open_dataset(spec)
-        look_inside(data, output / name, backbone=backbone, weights=weights, size=64 if small else None)
-        print(f"{name}: {output / name}")
+        data = few(data, SMALL_IMAGES) if small else data
+        (output / name).mkdir(parents=True, exist_ok=True)
+        cache, found[name] = look_inside(data, network, output / name)
+        caches.append(cache)
+        images += len(data.records)
+    write_record(
+        output,
+        "e11_look_inside",
+        title="E11: looking inside: filters, activations, heat, curves, predictions",
+        data=" and ".join(specs.values()),
+        images=images,
+        small=small,
+        weights={network.name: weights_note(network.tag)},
+        fingerprints=fingerprints_of(*caches),
+        seeds=[0],
+        settings={"head": "linear", "backbone": backbone, "image_size": list(network.transforms.input_size)},
+        comparisons=[
+            Comparison(
+                f"test accuracy of the head that is looked into, {name}",
+                None,
+                scores["accuracy"],
+                tuple(scores["interval"]),
+            )
+            for name, scores in found.items()
+        ],
+        result=found,
+        seconds={
+            f"{name}, {stage}": value for name, own in found.items() for stage, value in own["seconds"].items()
+        },
+        differs="published are pictures; ours are named under result",
+        figures=[f"{name}/{each}.png" for name in found for each in NO_PHOTOS],
+    )
 
 
 if __name__ == "__main__":

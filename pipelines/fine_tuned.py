@@ -1,36 +1,127 @@
 """What E4, E5, E6 and E9 share: a frozen head first, then fine-tuning, and pictures before and after."""
 
-import os
-import platform
-from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Protocol
 
-import typer
-from frozen_head import weights_note, write
+from common import Data, Material, Output, Small, Weights, few, with_transforms
+from records import Comparison, fingerprints_of, weights_note, write_record
 
 import featcache
-from featcache.classifier.prediction import Predictor, backbone_predictor
 
-Small = Annotated[
-    bool, typer.Option("--small", help="A few small photos, drawn weights, one epoch: proves the plumbing.")
-]
+__all__ = ["SMALL_IMAGES", "Data", "Output", "Small", "Weights", "few", "run"]
 
-SMALL_SIZE = 96
-SMALL_IMAGES = 12
+SMALL_IMAGES = 3
+"""Of each class and split: all layers of VGG16 learn from them."""
 
 
-def few(data: featcache.Dataset, images: int = SMALL_IMAGES) -> featcache.Dataset:
-    """Return the first images of each class in each split."""
-    seen: Counter[tuple[str, int]] = Counter()
-    records = []
-    for record in data.records:
-        key = (record.split, record.label)
-        seen[key] += 1
-        if seen[key] <= images:
-            records.append(record)
-    return replace(data, records=records)
+class Predicts(Protocol):
+    """A classifier, or a backbone with its own classes."""
+
+    def predict(self, images: Any, *, top: int = 5) -> Any: ...
+
+
+def run(
+    name: str,
+    *,
+    title: str,
+    material: Material,
+    output: Path,
+    layer: str,
+    head: Mapping[str, Any],
+    tuning: Mapping[str, Any],
+    transforms: Mapping[str, Any],
+    published: Sequence[tuple[str, float | None, str]],
+    differs: str,
+    cached_cut: str | None = None,
+) -> Path:
+    """Run one experiment and write its record.
+
+    Parameters
+    ----------
+    name, title
+        Of the record.
+    material
+        Photos and backbone.
+    output
+        Folder for everything that is made.
+    layer
+        What the head takes.
+    head, tuning
+        Arguments of `featcache.train_head` and `featcache.finetune`.
+    transforms
+        What the original's preprocessing has otherwise than the weights' own.
+    published
+        Name, number and unit of what the original reports. ``"training loss"`` is compared with the last epoch's.
+    differs
+        What differs from the original.
+    cached_cut
+        A stage whose output is cached once, to fine-tune from.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    data, network, small = material.data, material.network, material.small
+    if small:
+        head, tuning = {**head, "epochs": 2}, {**tuning, "epochs": 1, "batch_size": 8}
+    common = {"backbone": network, "transforms": with_transforms(network, **transforms)}
+    photos = pictures(data, output / "pictures")
+    before = {} if small else looked_at(featcache.backbone_predictor(network), photos)
+    features = featcache.extract(data, layers=(layer,), output=output / f"{name}.h5", **common)
+    frozen = featcache.train_head(features, output=output / f"{name}-head", refit=False, **head)
+    caches, source = [features.cache], {"dataset": data}
+    if cached_cut is not None:
+        cut = featcache.extract(
+            data, layers=(f"{cached_cut}:map",), dtype="float16", output=output / f"{name}-cut.h5", **common
+        )
+        caches, source = [*caches, cut.cache], {"cache": cut.path}
+    place = output / f"{name}-tuned"
+    interrupted = (output / f"{name}-tuned.run").is_dir()
+    tuned = featcache.finetune(frozen, output=place, **source, **tuning, resume=interrupted)
+    reloaded = featcache.Classifier.load(place)
+    return write_record(
+        output,
+        name,
+        title=title,
+        data=data.spec,
+        images=len(data.records),
+        small=small,
+        weights={network.name: weights_note(network.tag)},
+        fingerprints=fingerprints_of(*caches),
+        seeds=[frozen.settings.seed],
+        settings={
+            "layer": layer,
+            "head": head,
+            "tuning": tuning,
+            "transforms": common["transforms"].to_json(),
+            "cached_cut": cached_cut,
+        },
+        comparisons=[
+            *compared(published, tuned),
+            Comparison("accuracy, frozen head", None, tuned.frozen.accuracy, tuned.frozen.interval),
+            Comparison("accuracy, fine-tuned", None, tuned.tuned.accuracy, tuned.tuned.interval),
+        ],
+        result={
+            "frozen": tuned.frozen.to_json(),
+            "tuned": tuned.tuned.to_json(),
+            "verdict": tuned.verdict,
+            "history": [dict(record) for record in tuned.history],
+            "pictures": {
+                "imagenet_before": before,
+                "frozen_head": looked_at(frozen, photos),
+                "tuned": looked_at(reloaded, photos),
+            },
+        },
+        seconds={"head": frozen.training["seconds"], "finetune": tuned.seconds},
+        differs=differs,
+    )
+
+
+def compared(
+    published: Sequence[tuple[str, float | None, str]], tuned: featcache.FineTuning
+) -> list[Comparison]:
+    """Return what the original reports beside ours, where we have the like."""
+    losses = [record["loss"] for record in tuned.history if record.get("loss") is not None]
+    ours = {"training loss": losses[-1] if losses else None}
+    return [Comparison(what, number, ours.get(what), unit=unit) for what, number, unit in published]
 
 
 def pictures(data: featcache.Dataset, folder: Path) -> list[Path]:
@@ -46,9 +137,7 @@ def pictures(data: featcache.Dataset, folder: Path) -> list[Path]:
     return list(found.values())
 
 
-def looked_at(
-    predictor: "Predictor | featcache.Classifier", photos: list[Path]
-) -> dict[str, dict[str, float]]:
+def looked_at(predictor: Predicts, photos: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Return the five most probable classes of each picture."""
     return {
         Path(found.id).name: {
@@ -56,98 +145,3 @@ def looked_at(
         }
         for found in predictor.predict(photos, top=5)
     }
-
-
-def run(
-    experiment: str,
-    *,
-    data: featcache.Dataset,
-    backbone: str,
-    weights: str | None,
-    output: Path,
-    layer: str,
-    head: dict[str, Any],
-    tuning: dict[str, Any],
-    published: dict[str, Any],
-    transforms: dict[str, Any],
-    small: bool,
-    cached_cut: str | None = None,
-) -> dict[str, Any]:
-    """Run one experiment and write ``EXPERIMENT.json``.
-
-    Parameters
-    ----------
-    experiment
-        Name of the record.
-    data, backbone, weights
-        What to learn from, and with what.
-    output
-        Folder for everything that is made.
-    layer
-        What the head takes.
-    head, tuning
-        Arguments of `featcache.train_head` and `featcache.finetune`.
-    published
-        What the original reports, kept beside our result.
-    transforms
-        What the original's preprocessing has otherwise than the weights' own.
-    small
-        Prove the plumbing: few and small photos, drawn weights, one epoch.
-    cached_cut
-        A stage whose output is cached once, to fine-tune from.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    if small:
-        data, weights = few(data), weights or "random"
-        head, tuning = head | {"epochs": 2}, tuning | {"epochs": 1, "batch_size": 8}
-    network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
-    chosen = featcache.Transforms.from_json(network.transforms.to_json() | transforms)
-    common = {"backbone": network, "transforms": chosen}
-    photos = pictures(data, output / "pictures")
-    before = looked_at(backbone_predictor(network), photos) if not small else {}
-    features = featcache.extract(data, layers=(layer,), output=output / f"{experiment}.h5", **common)
-    own = {"refit": False, "scaling": "standard"} | head  # as the originals
-    frozen = featcache.train_head(features, output=output / f"{experiment}-head", **own)
-    source: dict[str, Any] = {"dataset": data}
-    if cached_cut is not None:
-        cut = featcache.extract(
-            data,
-            layers=(f"{cached_cut}:map",),
-            dtype="float16",
-            output=output / f"{experiment}-cut.h5",
-            **common,
-        )
-        source = {"cache": cut.path}
-    place = output / f"{experiment}-tuned"
-    tuned = featcache.finetune(
-        frozen, output=place, **source, **tuning, resume=(output / f"{experiment}-tuned.run").is_dir()
-    )
-    reloaded = featcache.Classifier.load(place)
-    return write(
-        {
-            "experiment": experiment,
-            "data": data.spec,
-            "images": len(data.records),
-            "small": small,
-            "backbone": network.name,
-            "weights": weights_note(network.tag),
-            "input_size": list(chosen.input_size),
-            "layer": layer,
-            "head": head,
-            "tuning": tuning,
-            "published": published,
-            "frozen": tuned.frozen.to_json(),
-            "tuned": tuned.tuned.to_json(),
-            "verdict": tuned.verdict,
-            "history": [dict(record) for record in tuned.history],
-            "pictures": {
-                "imagenet_before": before,
-                "frozen_head": looked_at(frozen, photos),
-                "tuned": looked_at(reloaded, photos),
-            },
-            "seconds": {"finetune": round(tuned.seconds, 1), "head": frozen.training["seconds"]},
-            "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-            "featcache": featcache.__version__,
-        },
-        output,
-    )

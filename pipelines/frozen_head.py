@@ -1,110 +1,253 @@
-"""What E1, E2, E3, E7 and E8 share: extract once, train one head, write down what came out."""
+"""What E1, E2, E3, E7 and E8 share: extract once, train one head on several splits, compare with scikit-learn."""
 
-import json
-import os
-import platform
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import numpy as np
+from common import Data, Output, Small, Weights, open_material, with_transforms
+from records import Comparison, fingerprints_of, weights_note, write_record
 
 import featcache
 
-Data = Annotated[str, typer.Option(help="Dataset spec: a folder with class folders, or with splits above.")]
-Weights = Annotated[str | None, typer.Option(help="Weights file, where the published one is not at hand.")]
-Output = Annotated[Path, typer.Option(help="Folder for the cache, the classifier and the record.")]
+__all__ = ["Data", "Output", "Small", "Weights", "run"]
+
+LINEAR: Mapping[str, Any] = {
+    "head": "linear",
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "batch_size": 32,
+    "epochs": 6,
+    "patience": 6,
+    "scaling": "standard",
+}
+"""The head of E1, E2 and E3: a linear softmax, by Adam, in six epochs; features are standardised here."""
 
 
 def run(
-    experiment: str,
+    name: str,
     *,
+    title: str,
     data: str,
     backbone: str,
     weights: str | None,
     output: Path,
-    protocol: dict[str, Any],
-    published: dict[str, Any],
+    small: bool,
+    protocol: Mapping[str, Any],
+    parts: tuple[int, ...],
+    published: Mapping[str, float],
+    differs: str,
+    seeds: Sequence[int] = range(5),
     layer: str = "pool",
-    squash: bool = True,
-    image_size: int | tuple[int, int] | None = None,
-) -> dict[str, Any]:
-    """Run one frozen-head experiment and write ``EXPERIMENT.json``.
+    image_size: int | None = None,
+) -> Path:
+    """Run one experiment and write its record.
 
     Parameters
     ----------
-    experiment
-        Name of the record.
+    name, title
+        Of the record.
     data, backbone, weights
-        What to extract.
+        What to extract, and with what.
     output
         Folder for everything that is made.
+    small
+        Run on the stand-in.
     protocol
         Arguments of `featcache.train_head`.
+    parts
+        Per cent of all photos that train, validate and, where the original tests, test; every seed draws them anew.
     published
-        What the original reports, kept beside our result.
+        What the original reports: ``accuracy`` of the last part, and ``seconds`` of its whole training.
+    differs
+        What differs from the original.
+    seeds
+        Of the splits, the starting weights and the order of the batches.
     layer
         What is cached of the network.
-    squash
-        Resize whatever the aspect ratio, as Keras pipelines do, instead of the weights' own crop.
     image_size
-        Input size of the original, where it is not the weights' own; see `featcache.extract`.
+        Input size of the original, where it is not the weights' own.
     """
-    network = featcache.load_backbone(backbone, weights=weights, image_size=image_size)
-    size = network.transforms.input_size
-    transforms = network.transforms
-    if squash:
-        transforms = featcache.Transforms.from_json(
-            transforms.to_json() | {"crop_mode": "squash", "crop_pct": 1.0}
-        )
+    output.mkdir(parents=True, exist_ok=True)
+    material = open_material(data, backbone, weights, small, image_size)
+    # As Keras' pipelines do: resized whatever the aspect ratio is.
+    transforms = with_transforms(material.network, crop_mode="squash", crop_pct=1.0)
     began = time.perf_counter()
     extraction = featcache.extract(
-        data,
-        backbone=network,
+        material.data,
+        backbone=material.network,
         transforms=transforms,
         layers=(layer,),
-        output=output / f"{experiment}-{backbone}.h5",
+        output=output / f"{name}-{backbone}.h5",
     )
     extracted = time.perf_counter()
-    # As the originals: the head that validation judged is the result, on features that are standardised at most.
-    own = {"refit": False, "scaling": "standard"} | protocol
-    classifier = featcache.train_head(extraction, output=output / f"{experiment}-classifier", **own)
-    trained = time.perf_counter()
-    record = {
-        "experiment": experiment,
-        "data": data,
-        "images": extraction.images,
-        "backbone": network.name,
-        "weights": weights_note(network.tag),
-        "input_size": list(size),
-        "layer": layer,
-        "protocol": protocol,
-        "published": published,
-        "result": {
-            split: {key: scores[key] for key in ("accuracy", "interval", "count", "loss")}
-            for split, scores in classifier.metrics.items()
+    cache, cuts = extraction.cache, slices(parts)
+    seeds = list(seeds)[:2] if small else list(seeds)
+    rows, heads = [], []
+    for seed in seeds:
+        own = time.perf_counter()
+        classifier = featcache.train_head(
+            cache, output=output / f"{name}-classifier", refit=False, seed=seed, **cuts, **protocol
+        )
+        heads.append(time.perf_counter() - own)
+        row = judged(classifier, cache, cuts["val"] if cuts["test"] == "none" else cuts["test"])
+        train = judged(classifier, cache, cuts["train"])["rows"]
+        row["theirs"] = scikit_learn(cache, layer, train, row["rows"], protocol, seed)
+        rows.append(row | {"seed": seed, "epochs": classifier.training["epochs_run"]})
+    what = "test accuracy" if len(parts) == 3 else "validation accuracy"
+    result = summary(rows)
+    return write_record(
+        output,
+        name,
+        title=title,
+        data=material.data.spec,
+        images=extraction.images,
+        small=small,
+        weights={material.network.name: weights_note(material.network.tag)},
+        fingerprints=fingerprints_of(cache),
+        seeds=seeds,
+        settings={
+            **protocol,
+            **cuts,
+            "layer": layer,
+            "input_size": list(transforms.input_size),
+            "transforms": transforms.to_json(),
         },
-        "seconds": {"extract": round(extracted - began, 1), "train": round(trained - extracted, 1)},
-        "computed": extraction.computed,
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-        "featcache": featcache.__version__,
+        comparisons=[
+            Comparison(
+                what, published["accuracy"], result["accuracy"], result["interval"], note="mean over splits"
+            ),
+            Comparison(
+                "seconds, extraction and one head", published.get("seconds"), extracted - began + heads[0], unit="s"
+            ),
+            *(
+                Comparison(f"{what} by scikit-learn's {known}", None, theirs["accuracy"], theirs["interval"])
+                for known, theirs in result["scikit_learn"].items()
+            ),
+        ],
+        result={**result, "splits": [{key: row[key] for key in SHOWN} for row in rows]},
+        seconds={"extract": extracted - began, "first head": heads[0], "a later head": float(np.median(heads))},
+        differs=differs,
+    )
+
+
+def slices(parts: tuple[int, ...]) -> dict[str, Any]:
+    """Return the arguments of `featcache.train_head` that cut all photos into parts of so many per cent."""
+    train, judge = parts[0], parts[0] + parts[1]
+    names = {"train": f"all[:{train}%]", "val": f"all[{train}%:{judge}%]", "test": "none"}
+    if len(parts) == 3:
+        names["test"] = f"all[{judge}%:]"
+    return {**names, "shuffle_slices": True}
+
+
+SHOWN = ("seed", "accuracy", "interval", "photos", "epochs", "confusion")
+"""Of each split, what stands in the record."""
+
+
+def judged(classifier: featcache.Classifier, cache: featcache.FeatureCache, part: str) -> dict[str, Any]:
+    """Return a head's scores on a part of the photos: their rows, and which of them it has right."""
+    found = classifier.evaluate(cache, part)
+    assert found.images is not None
+    place = {name: row for row, name in enumerate(cache.ids)}
+    return {
+        "accuracy": found.accuracy,
+        "interval": list(found.interval),
+        "photos": found.count,
+        "confusion": found.confusion,
+        "rows": np.array([place[file] for file in found.images.files]),
+        "right": found.images.guesses == found.images.truth,
     }
-    if "test" in classifier.metrics:
-        confusion = classifier.evaluate(extraction.path, split="test").confusion
-        record["confusion"] = {"classes": list(classifier.classes), "rows_are_truth": confusion.tolist()}
-    return write(record, output)
 
 
-def weights_note(tag: str) -> str:
-    """Say which weights a result is of: random ones prove the plumbing and nothing else."""
-    if tag == "random":
-        return "random: this record proves that everything runs, its accuracies mean nothing"
-    return "a file of one's own" if tag == "custom" else f"published ({tag})"
+def scikit_learn(
+    cache: featcache.FeatureCache,
+    layer: str,
+    train: np.ndarray,
+    judge: np.ndarray,
+    protocol: Mapping[str, Any],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Return which of the rows `judge` scikit-learn's heads have right, that learnt from the same features.
+
+    Of a linear head: the same softmax by the same Adam in as many epochs (a perceptron without a hidden layer), and
+    `LogisticRegression`, which has the minimum. Of another head: only the latter.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    models: dict[str, Any] = {"LogisticRegression": LogisticRegression(max_iter=2000)}
+    if protocol["head"] == "linear":
+        models["Adam"] = MLPClassifier(
+            hidden_layer_sizes=(),
+            solver="adam",
+            alpha=0.0,
+            batch_size=protocol["batch_size"],
+            learning_rate_init=protocol["learning_rate"],
+            max_iter=protocol["epochs"],
+            random_state=seed,
+        )
+    features = {part: cache.features(rows, layer).reshape(len(rows), -1) for part, rows in ((0, train), (1, judge))}
+    found = {}
+    for name, model in models.items():
+        fitted = make_pipeline(StandardScaler(), model).fit(features[0], cache.labels[train])
+        found[name] = fitted.predict(features[1]) == cache.labels[judge]
+    return found
 
 
-def write(record: dict[str, Any], output: Path) -> dict[str, Any]:
-    """Write a record as ``EXPERIMENT.json`` in the output folder, and print it."""
-    text = json.dumps(record, indent=1)
-    (output / f"{record['experiment']}.json").write_text(text + "\n")
-    print(text)
-    return record
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return means over the splits; an interval is that of one run: the mean of the splits' own 95 % intervals.
+
+    Of scikit-learn's heads also the difference of ours, photo by photo: of each photo the mean over the splits that
+    judged it, then a 95 % interval over photos.
+    """
+    values = np.array([row["accuracy"] for row in rows])
+    found: dict[str, Any] = {
+        "accuracy": values.mean(),
+        "interval": np.mean([row["interval"] for row in rows], axis=0).tolist(),
+        "deviation": values.std(ddof=1) if len(values) > 1 else 0.0,
+    }
+    theirs = {}
+    for name in rows[0]["theirs"]:
+        shares = [row["theirs"][name].mean() for row in rows]
+        accuracy = float(np.mean(shares))
+        difference, ends = paired([(row["rows"], row["right"], row["theirs"][name]) for row in rows])
+        interval = wilson(accuracy, rows[0]["photos"])
+        theirs[name] = {
+            "accuracy": accuracy,
+            "interval": interval,
+            "ours_within": interval[0] <= found["accuracy"] <= interval[1],
+            "ours_minus_theirs": difference,
+            "difference_interval": ends,
+        }
+    return {**found, "scikit_learn": theirs}
+
+
+def paired(
+    judged: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+) -> tuple[float, tuple[float, float]]:
+    """Return the mean over photos of one head's being right minus another's, and its 95 % interval.
+
+    Parameters
+    ----------
+    judged
+        For each split the rows that were judged, int ``[n]``, and which of them either has right, bool ``[n]`` each. A
+        photo that several splits judge counts once, by its mean.
+    """
+    sums: dict[int, list[float]] = {}
+    for rows, first, second in judged:
+        for photo, value in zip(rows.tolist(), (first.astype(float) - second).tolist(), strict=True):
+            sums.setdefault(photo, []).append(value)
+    each = np.array([np.mean(own) for own in sums.values()])
+    half = 1.96 * each.std(ddof=1) / np.sqrt(len(each))
+    return float(each.mean()), (float(each.mean() - half), float(each.mean() + half))
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of `count` photos."""
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return float(middle - half), float(middle + half)

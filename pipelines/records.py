@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import featcache
+from featcache.reports.experiment_records import FORMAT, files_in, read_record, shown, shown_interval
 
-FORMAT, VERSION = "featcache-record", 1
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "h5py", "pillow", "scikit-learn")
 """Whose versions a record holds, beside Python's and featcache's."""
 
@@ -95,15 +95,16 @@ def write_record(
     result
         All other numbers, plain values.
     seconds
-        Name of each stage to its wall time.
+        Name of each stage to its wall time; ``processor`` is added, what this process and its children used of all
+        cores, imports and compilation included: on a busy machine it says more.
     differs
         What differs from the original, in one sentence.
     figures
         Names of SVG or PNG files in `output`.
     """
     record = {
-        "format": FORMAT,
-        "format_version": VERSION,
+        "format": FORMAT.name,
+        "format_version": FORMAT.version,
         "name": name,
         "title": title,
         "command": command_line(),
@@ -117,15 +118,20 @@ def write_record(
         "settings": dict(settings),
         "comparisons": [asdict(each) for each in comparisons],
         "result": dict(result),
-        "seconds": {stage: round(float(value), 1) for stage, value in seconds.items()},
+        "seconds": {
+            **{stage: round(float(value), 1) for stage, value in seconds.items()},
+            "processor": round(processor_seconds(), 1),
+        },
         "differs": differs,
         "figures": list(figures),
         "versions": versions(),
         "hardware": hardware(),
     }
-    output.mkdir(parents=True, exist_ok=True)
+    record = _plain(record)
     path = output / f"{name}.json"
-    path.write_text(json.dumps(_plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    FORMAT.check(record, path)
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
     for each in comparisons:
         print(f"{name}: {each.what}: published {shown(each.published, each.unit)}, ours {ours(each)}")
     print(path)
@@ -133,22 +139,8 @@ def write_record(
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Return the records of a folder, by name.
-
-    Raises
-    ------
-    ValueError
-        If a JSON file of the folder is no record, or one of a later version.
-    """
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text("utf-8"))
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ValueError(f"{path} is no record: expected the JSON file that a script of pipelines/ writes")
-        if record["format_version"] > VERSION:
-            raise ValueError(f"{path} has version {record['format_version']}, this reads {VERSION}: update it")
-        found.append(record)
-    return found
+    """Return the records of a folder, by name; raises `featcache.FeatcacheError` for one that is damaged."""
+    return [dict(read_record(path).content) for path in files_in(folder)]
 
 
 def fingerprints_of(*caches: featcache.FeatureCache) -> list[str]:
@@ -163,22 +155,10 @@ def weights_note(tag: str) -> str:
     return "a file of one's own" if tag == "custom" else f"published ({tag})"
 
 
-def shown(value: float | None, unit: str) -> str:
-    """Return a number as a reader wants it."""
-    if value is None:
-        return "–"
-    if unit == "%":
-        return f"{100 * value:.1f} %"
-    return f"{value:.3g}{'×' if unit == 'x' else f' {unit}' if unit else ''}"
-
-
 def ours(comparison: Comparison) -> str:
     """Return our number with its interval."""
-    text = shown(comparison.ours, comparison.unit)
-    if comparison.interval is None:
-        return text
-    low, high = (shown(end, comparison.unit) for end in comparison.interval)
-    return f"{text} ({low} to {high})"
+    ends = shown_interval(comparison.interval, comparison.unit)
+    return shown(comparison.ours, comparison.unit) + (f" ({ends})" if ends else "")
 
 
 def command_line() -> str:
@@ -186,6 +166,11 @@ def command_line() -> str:
     script = Path(sys.argv[0])
     shorter = f"pipelines/{script.name}" if script.parent.name == "pipelines" else script.name
     return shlex.join(["python", shorter, *sys.argv[1:]])
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and its finished children so far."""
+    return sum(os.times()[:4])
 
 
 def versions() -> dict[str, str]:

@@ -23,8 +23,6 @@ together, 8 views at training and averages over 8, are better than neither: logi
 (+0.5 to +2.3), linear +1.4 (+0.5 to +2.5), over draws and photos.
 """
 
-import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,14 +31,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from fine_tuned import SMALL_SIZE, Small, few
-from frozen_head import Data, Output, Weights, weights_note, write
+from common import CATS_AND_DOGS, Data, Output, Small, Weights, open_material
+from records import Comparison, fingerprints_of, weights_note, write_record
 from scipy.stats import t
 
 import featcache
 from featcache.classifier.finishing import make_classifier
 from featcache.classifier.view_features import view_features
-from featcache.datasets import open_dataset
 from featcache.metrics.comparison import mean_interval
 from featcache.sweeps.choice import fit_trials
 from featcache.sweeps.data import Protocol, SweepData
@@ -49,6 +46,7 @@ from featcache.sweeps.trials import Trial, configurations, read_axes
 
 VIEWS = 8
 LAYER = "pool"
+SHOTS = 50
 POLICIES = (
     "flip,random-resized-crop",
     "flip,random-resized-crop=0.5",
@@ -137,20 +135,20 @@ def arm(entry: LeaderboardEntry, right: np.ndarray) -> dict[str, Any]:
 
 
 def main(
-    data: Data = "../shared/data/cats_vs_dogs",
+    data: Data = CATS_AND_DOGS,
     weights: Weights = None,
     output: Output = Path("runs/views"),
     backbone: Annotated[str, typer.Option(help="Network.")] = "mobilenet_v2",
-    shots: Annotated[int, typer.Option(help="Training photos of each class.")] = 50,
+    shots: Annotated[int, typer.Option(help="Training photos of each class.")] = SHOTS,
     seeds: Annotated[int, typer.Option(help="Draws of the training photos.")] = 20,
     small: Small = False,
 ) -> None:
     """Extract under each policy, choose policy and settings on validation photos, then read the test photos."""
     output.mkdir(parents=True, exist_ok=True)
-    dataset: Any = data
     if small:
-        dataset, weights, shots, seeds = few(open_dataset(data)), weights or "random", 3, 2
-    network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
+        shots, seeds = 3, 2
+    material = open_material(data, backbone, weights, small)
+    dataset, network = material.data, material.network
     tried, began = heads(shots, small), time.perf_counter()
     found: dict[str, tuple[SweepData, dict[tuple[str, int], LeaderboardEntry]]] = {}
     for number, policy in enumerate(POLICIES):
@@ -171,19 +169,36 @@ def main(
         for key, entry in best.items()
         for tta in (False, True)
     }
-    overall = {
-        views: max((s.accuracy, -s.loss, kind) for (kind, many), s in best.items() if many == views)[2]
-        for views in (1, VIEWS)
+    several, one = best_arms(best)
+    overall = compared(right[several, VIEWS, False], right[one, 1, False])
+    differences = {
+        kind: {
+            "8_minus_1": compared(right[kind, VIEWS, False], right[kind, 1, False]),
+            "1_with_tta_minus_1": compared(right[kind, 1, True], right[kind, 1, False]),
+            "8_with_tta_minus_1": compared(right[kind, VIEWS, True], right[kind, 1, False]),
+            "8_with_tta_minus_1_with_tta": compared(right[kind, VIEWS, True], right[kind, 1, True]),
+        }
+        for kind in GRIDS
     }
-    write(
-        {
-            "experiment": "views",
-            "data": data,
-            "small": small,
-            "backbone": network.name,
-            "weights": weights_note(network.tag),
-            "shots": shots,
-            "draws": seeds,
+    write_record(
+        output,
+        "views" if shots == SHOTS or small else f"views_{shots}_shots",
+        title=f"Views: {shots} photos of each class, learnt from {VIEWS} views of each against the plain photo",
+        data=dataset.spec,
+        images=len(dataset.records),
+        small=small,
+        weights={network.name: weights_note(network.tag)},
+        fingerprints=fingerprints_of(rows.cache),
+        seeds=list(range(seeds)),
+        settings={"shots": shots, "views": VIEWS, "policies": list(POLICIES), "grids": GRIDS},
+        comparisons=[
+            difference("accuracy gained by 8 views at training", overall),
+            *(
+                difference(f"accuracy gained by 8 views at testing, {kind}", own["1_with_tta_minus_1"])
+                for kind, own in differences.items()
+            ),
+        ],
+        result={
             "rows": {part: len(getattr(rows, part)) for part in ("train", "val", "test")},
             "policies": {name: round(score, 4) for name, score in scores.items()},
             "policy": policy,
@@ -192,25 +207,26 @@ def main(
                 | {"test_accuracy_tta": round(float(right[kind, views, True].mean()), 4)}
                 for (kind, views), entry in best.items()
             },
-            "chosen_heads": {str(views): kind for views, kind in overall.items()},
-            "best_of_8_minus_best_of_1": compared(
-                right[overall[VIEWS], VIEWS, False], right[overall[1], 1, False]
-            ),
-            "differences": {
-                kind: {
-                    "8_minus_1": compared(right[kind, VIEWS, False], right[kind, 1, False]),
-                    "1_with_tta_minus_1": compared(right[kind, 1, True], right[kind, 1, False]),
-                    "8_with_tta_minus_1": compared(right[kind, VIEWS, True], right[kind, 1, False]),
-                    "8_with_tta_minus_1_with_tta": compared(right[kind, VIEWS, True], right[kind, 1, True]),
-                }
-                for kind in GRIDS
-            },
-            "seconds": round(time.perf_counter() - began, 1),
-            "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-            "featcache": featcache.__version__,
+            "chosen_heads": {"1": one, str(VIEWS): several},
+            "best_of_8_minus_best_of_1": overall,
+            "differences": differences,
         },
-        output,
+        seconds={"all": time.perf_counter() - began},
     )
+
+
+def best_arms(best: Mapping[tuple[str, int], LeaderboardEntry]) -> tuple[str, str]:
+    """Return the kinds of head that validation prefers with several views and with one."""
+    several, one = (
+        max((s.accuracy, -s.loss, kind) for (kind, many), s in best.items() if many == views)[2]
+        for views in (VIEWS, 1)
+    )
+    return several, one
+
+
+def difference(what: str, found: Mapping[str, Any]) -> Comparison:
+    """Return a difference of accuracies as a line of the table; the interval is over draws and photos."""
+    return Comparison(what, None, found["difference"], tuple(found["over_both"]), note="a study of our own")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,13 @@ RUN = "the checkpoints of a fine-tuning"
 PHOTOS = "a folder of photos"
 PHOTO = "a photo"
 WEIGHTS = "a file of a network's weights"
+RECORD = "a record of an experiment"
 UNKNOWN = ""
 
 _MARKS = (((DOCUMENT,), CLASSIFIER), (("results.jsonl", "summary.json"), SWEEP), (("run.json",), RUN))
 """Files by which a folder is recognised."""
+RECORD_FORMAT = b'"featcache-record"'
+"""By this, a record that a script of ``pipelines/`` wrote is told from other JSON."""
 _WEIGHTS = (".keras", ".safetensors", ".pth", ".pt", ".ckpt")
 
 
@@ -49,6 +52,8 @@ def _what_file(file: Path) -> str:
         return CACHE
     if file.suffix.casefold() in _WEIGHTS or start.startswith(HDF5):
         return WEIGHTS
+    if file.suffix.casefold() == ".json" and RECORD_FORMAT in start:
+        return RECORD
     return PHOTO if is_image_name(file.name) else UNKNOWN
 
 

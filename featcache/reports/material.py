@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
     from featcache.datasets import Dataset
     from featcache.pages.sprites import Sprites
+    from featcache.reports.experiment_records import ExperimentRecord
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class Material:
         All classifiers that the user named, where there are several.
     audit
         What an audit of the photos found, where it is to be shown.
+    records
+        Records of experiments, of which the page is then made alone.
     """
 
     path: Path
@@ -120,3 +123,4 @@ class Material:
     compared: tuple[Contestant, ...] = ()
     audit: "WrittenAudit | None" = None
     read: Callable[[str], bytes] | None = None
+    records: "tuple[ExperimentRecord, ...]" = ()

@@ -1,4 +1,4 @@
-"""From what a user names to what a report is made of: a classifier, a sweep, a cache, a fine-tuning run."""
+"""From what a user names to what a report is made of: a classifier, a sweep, a cache, a fine-tuning run, records."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,9 @@ from featcache.core.identity import sha256_json
 from featcache.core.tasks import MULTICLASS
 from featcache.datasets.found_photos import FoundPhotos, find_photos
 from featcache.errors import DataError, FeatcacheError, IdentityError, MissingFileError, UsageError
-from featcache.images.given_path import CACHE, CLASSIFIER, PART, RUN, SWEEP, what_is
+from featcache.images.given_path import CACHE, CLASSIFIER, PART, PHOTOS, RECORD, RUN, SWEEP, UNKNOWN, what_is
 from featcache.pages.sprites import Sprites
+from featcache.reports.experiment_records import RECORDS, files_in, read_record
 from featcache.reports.material import Contestant, Material
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from featcache.core.progress import OnProgress
     from featcache.datasets import Dataset
 
-EXPECTED = "a classifier, a sweep, a cache or a fine-tuning run"
+EXPECTED = "a classifier, a sweep, a cache, a fine-tuning run or records of experiments"
 
 Given = str | os.PathLike[str]
 
@@ -86,6 +87,8 @@ def open_material(paths: Sequence[Given], wishes: Wishes) -> Material:
     """
     places = [Path(path) for path in paths]
     kinds = kinds_of(places)
+    if {RECORD, RECORDS} & {*kinds}:
+        return _of_records(places, kinds, wishes)
     first = _OPENING[kinds[0]](places[0], wishes)
     if wishes.audit is not None:
         from featcache.reports.audited import audit_of
@@ -125,8 +128,10 @@ def _kind(place: Path) -> str:
 
     require_there(place, EXPECTED, missing=missing)
     kind = what_is(place)
-    if kind in _OPENING:
+    if kind in _OPENING or kind == RECORD:
         return kind
+    if kind in (UNKNOWN, PHOTOS) and place.is_dir() and files_in(place):
+        return RECORDS
     if kind == PART:
         raise DataError(f"{place} is {kind}; name its folder, {place.parent}")
     raise DataError(f"{place} is {kind or kind_of(place)}; expected {EXPECTED}; name one")
@@ -226,6 +231,19 @@ def _of_cache(path: Path, wishes: Wishes) -> Material:
         seed=wishes.seed,
         tsne=wishes.tsne,
     )
+
+
+def _of_records(places: Sequence[Path], kinds: Sequence[str], wishes: Wishes) -> Material:
+    other = next((place for place, kind in zip(places, kinds, strict=True) if kind not in (RECORD, RECORDS)), None)
+    if other is not None:
+        raise UsageError(f"{other} is no record of an experiment, others here are; make a page of either")
+    if (wishes.cache, wishes.photos, wishes.split, wishes.audit) != (None, None, None, None):
+        raise UsageError(
+            f"{places[0]}: records of experiments hold numbers alone; leave out --cache, --photos, --split and --audit"
+        )
+    files = [file for place in places for file in (files_in(place) if place.is_dir() else [place])]
+    records = tuple(read_record(file) for file in files)
+    return Material(path=places[0], sprites=Sprites(None), records=records)
 
 
 _OPENING: Mapping[str, Callable[[Path, Wishes], Material]] = {

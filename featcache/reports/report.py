@@ -1,4 +1,4 @@
-"""`report`: one page about a classifier, a sweep, a cache or a fine-tuning run."""
+"""`report`: one page about a classifier, a sweep, a cache, a fine-tuning run, or records of experiments."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -35,6 +35,7 @@ PICTURES = 3000
 """Most pictures on a page."""
 
 SECTIONS = (
+    "records:sections",
     "compared:section",
     "data:section",
     "audit:sections",
@@ -163,7 +164,7 @@ def report(
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Report:
-    """Make one page about a classifier, a sweep, a cache or a fine-tuning run.
+    """Make one page about a classifier, a sweep, a cache, a fine-tuning run, or records of experiments.
 
     The page is a single file that needs no network: charts are inline SVG, pictures are small and embedded.
 
@@ -171,7 +172,8 @@ def report(
     ----------
     path
         The folder of a classifier, of a sweep or of a fine-tuning run, or a cache's file; or several classifiers,
-        sweeps and runs, which are compared: the first is shown in full.
+        sweeps and runs, which are compared: the first is shown in full. Or records, the JSON files that the scripts of
+        ``pipelines/`` write, or a folder of them, which are shown as a table with a section for each.
     output
         Write the page to this file, as `Report.write` does.
     photos

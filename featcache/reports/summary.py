@@ -56,6 +56,10 @@ def summarised(material: "Material") -> Summary:
     """Return the first lines of a page."""
     if material.compared:
         return _of_several(material)
+    if material.records:
+        from featcache.reports.sections.records import headline
+
+        return Summary(f"Experiments: {material.path.name or material.path}", headline(material.records), ())
     scores = scores_of(material)
     heads, facts = [], []
     if scores and material.classifier is not None:

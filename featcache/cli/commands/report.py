@@ -1,4 +1,4 @@
-"""``featcache report``: one page about a classifier, a sweep, a cache or a fine-tuning run."""
+"""``featcache report``: one page about a classifier, a sweep, a cache, a fine-tuning run, or records."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,8 +23,9 @@ def command(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CLASSIFIER|SWEEP|CACHE|RUN…",
-            help="What train-head, sweep, extract or finetune wrote; several classifiers or sweeps are compared.",
+            metavar="CLASSIFIER|SWEEP|CACHE|RUN|RECORDS…",
+            help="What train-head, sweep, extract or finetune wrote; several classifiers or sweeps are compared. Or "
+            "records of experiments, or a folder of them.",
         ),
     ],
     output: Annotated[
@@ -126,7 +127,7 @@ def _folder_for(figures: Path) -> Iterator[None]:
 def default_name(paths: list[Path]) -> str:
     """Return the name of the page where none is given: that of what it shows, in the working folder."""
     first = paths[0].resolve().name
-    stem = first.removesuffix(".h5").removesuffix(".run") or "featcache"
+    stem = first.removesuffix(".h5").removesuffix(".run").removesuffix(".json") or "featcache"
     more = f"-and-{len(paths) - 1}" if len(paths) > 1 else ""
     return f"{stem}{more}-report.html"
 
