@@ -25,17 +25,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from frozen_head import Data, Output
+from common import CATS_AND_DOGS, TEXTURES, Data, Output, Small, few
 from keras_training import KerasTraining, mobilenet
 from records import Comparison, fingerprints_of, weights_note, write_record
 from study import (
     MARKERS,
     PALETTE,
-    TEXTURES,
     Clock,
-    Small,
     difference,
-    few,
     new_figure,
     of_split,
     right,
@@ -205,7 +202,7 @@ def drawn(rows: list[dict[str, Any]], output: Path, name: str) -> str:
 
 
 def main(
-    data: Data = "../shared/data/cats_vs_dogs",
+    data: Data = CATS_AND_DOGS,
     weights: Annotated[
         Path | None, typer.Option(help="Keras' file of MobileNetV1 of that width; drawn weights without it.")
     ] = None,
@@ -216,7 +213,7 @@ def main(
 ) -> None:
     weights = weights or Path(f"../shared/weights/mobilenet_v1_{width}_224.h5")
     backbone, side = f"mobilenet_v1_{round(100 * float(width)):03}.keras_in1k_224", 224
-    photos = with_test(featcache.open_dataset(data if not small else str(TEXTURES)))
+    photos = with_test(featcache.open_dataset(data if not small else TEXTURES))
     if small:
         side = 64
         photos, epochs = few(photos, 8), min(epochs, 2)

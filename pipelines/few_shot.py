@@ -16,15 +16,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from frozen_head import Data, Output, Weights
+from common import FLOWERS, TEXTURES, Data, Output, Small, Weights, few
 from records import Comparison, fingerprints_of, weights_note, write_record
 from study import (
     MARKERS,
     PALETTE,
-    TEXTURES,
     Clock,
-    Small,
-    few,
     new_figure,
     over_draws,
     over_draws_and_photos,
@@ -107,7 +104,7 @@ def drawn(found: dict[str, dict[str, Any]], output: Path) -> str:
 
 
 def main(
-    data: Data = "../shared/data/tf_flowers224",
+    data: Data = FLOWERS,
     backbone: Annotated[str, typer.Option(help="Network.")] = "efficientnet_lite0",
     weights: Weights = None,
     output: Output = Path("runs/few_shot"),
@@ -115,7 +112,7 @@ def main(
     small: Small = False,
 ) -> None:
     photos, shots, heads = (
-        with_test(featcache.open_dataset(data if not small else str(TEXTURES))),
+        with_test(featcache.open_dataset(data if not small else TEXTURES)),
         SHOTS,
         [*HEADS],
     )

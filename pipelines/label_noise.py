@@ -18,15 +18,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from frozen_head import Data, Output, Weights
+from common import FLOWERS, TEXTURES, Data, Output, Small, Weights, few
 from records import Comparison, fingerprints_of, weights_note, write_record
 from study import (
     MARKERS,
     PALETTE,
-    TEXTURES,
     Clock,
-    Small,
-    few,
     new_figure,
     over_draws,
     over_draws_and_photos,
@@ -126,14 +123,14 @@ def drawn(found: dict[str, dict[str, Any]], output: Path) -> str:
 
 
 def main(
-    data: Data = "../shared/data/tf_flowers224",
+    data: Data = FLOWERS,
     backbone: Annotated[str, typer.Option(help="Network.")] = "efficientnet_lite0",
     weights: Weights = None,
     output: Output = Path("runs/label_noise"),
     seeds: Annotated[int, typer.Option(help="Draws of the flips.")] = 5,
     small: Small = False,
 ) -> None:
-    photos, rates = with_test(featcache.open_dataset(data if not small else str(TEXTURES))), RATES
+    photos, rates = with_test(featcache.open_dataset(data if not small else TEXTURES)), RATES
     if small:
         photos, rates, seeds, weights = few(photos, 12), (0.1,), min(seeds, 2), weights or "random"
     network = featcache.load_backbone(backbone, weights=weights, image_size=64 if small else None)

@@ -17,16 +17,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from frozen_head import Output, Weights
+from common import CATS_AND_DOGS, FLOWERS, TEXTURES, Output, Small, Weights, few
 from records import Comparison, fingerprints_of, weights_note, write_record
 from study import (
     MARKERS,
     PALETTE,
-    TEXTURES,
     Clock,
-    Small,
     difference,
-    few,
     new_figure,
     right,
     save_figure,
@@ -37,9 +34,9 @@ from study import (
 import featcache
 
 DATASETS = {
-    "flowers": "../shared/data/tf_flowers224",
-    "cats vs dogs": "../shared/data/cats_vs_dogs",
-    "textures": str(TEXTURES),
+    "flowers": FLOWERS,
+    "cats vs dogs": CATS_AND_DOGS,
+    "textures": TEXTURES,
 }
 POOL = "pool"
 
@@ -111,7 +108,7 @@ def main(
 ) -> None:
     named = dict(own.split("=", 1) for own in data) if data else DATASETS
     if small:
-        named, weights = {"textures": str(TEXTURES)}, weights or "random"
+        named, weights = {"textures": TEXTURES}, weights or "random"
     network = featcache.load_backbone(backbone, weights=weights, image_size=64 if small else None)
     layers = layers_of(network)
     if small:

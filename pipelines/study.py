@@ -1,15 +1,13 @@
-"""What the studies share: photos, who is held out, clocks, intervals, and figures."""
+"""What the studies share: who is held out, clocks, intervals, and figures."""
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import typer
 from scipy.stats import t as student
 
 import featcache
@@ -20,30 +18,11 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-TEXTURES = Path(__file__).resolve().parents[1] / "data" / "textures"
-"""The photos that ``--small`` takes: they are in every checkout."""
-
-Small = Annotated[
-    bool,
-    typer.Option("--small", help="Few small photos of data/textures: seconds, and the numbers mean nothing."),
-]
-
 PALETTE = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#7f7f7f", "#17becf", "#bcbd22")
 MARKERS = "osD^vPX*h"
 
 
 # ---- photos
-
-
-def few(data: featcache.Dataset, most: int) -> featcache.Dataset:
-    """Return the first images of each class in each split."""
-    seen: Counter[tuple[str, int]] = Counter()
-    records = []
-    for record in data.records:
-        seen[record.split, record.label] += 1
-        if seen[record.split, record.label] <= most:
-            records.append(record)
-    return replace(data, records=records)
 
 
 def with_test(data: featcache.Dataset) -> featcache.Dataset:

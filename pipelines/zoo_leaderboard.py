@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from frozen_head import Data, Output
+from common import FLOWERS, TEXTURES, Data, Output, Small, few
 from records import Comparison, fingerprints_of, write_record
 from study import (
     PALETTE,
-    TEXTURES,
     Clock,
-    Small,
     difference,
-    few,
     new_figure,
     right,
     save_figure,
@@ -110,12 +107,12 @@ def drawn(rows: list[dict[str, Any]], front: list[str], output: Path) -> str:
 
 
 def main(
-    data: Data = "../shared/data/tf_flowers224",
+    data: Data = FLOWERS,
     weights: Annotated[str, typer.Option(help="Folder with the files of weights.")] = "../shared/weights",
     output: Output = Path("runs/zoo_leaderboard"),
     small: Small = False,
 ) -> None:
-    photos, zoo = with_test(featcache.open_dataset(data if not small else str(TEXTURES))), dict(ZOO)
+    photos, zoo = with_test(featcache.open_dataset(data if not small else TEXTURES)), dict(ZOO)
     if small:
         photos, zoo = few(photos, 8), dict(list(ZOO.items())[:2])
     rows, correct, caches, missing = [], {}, [], []
