@@ -20,14 +20,16 @@ RESULT
 """
 
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from common import CATS_AND_DOGS, TEXTURES, Data, Output, Small, few
+from cached_training import BATCH_SIZE, HEAD, LEARNING_RATE, Cached, EveryEpoch
+from common import CATS_AND_DOGS, SMALL_SIZE, TEXTURES, Data, Output, Small, few
 from keras_training import KerasTraining, mobilenet
-from records import Comparison, fingerprints_of, weights_note, write_record
+from records import Comparison, fingerprints_of, write_record
 from study import (
     MARKERS,
     PALETTE,
@@ -44,7 +46,7 @@ from study import (
 
 import featcache
 
-LEARNING_RATE, BATCH_SIZE = 1e-3, 32
+SIDE = 224
 LONGER = (10, 20, 50, 100)
 """Numbers of epochs for which only heads are fitted."""
 
@@ -65,94 +67,6 @@ def total(start: float, epochs: list[float], end: float, count: int) -> float:
     """
     usual = statistics.median(epochs[1:] or epochs)
     return start + sum(epochs[:count]) + usual * max(0, count - len(epochs)) + end
-
-
-class Cached:
-    """featcache's way: every run starts from nothing, in a folder of its own.
-
-    Parameters
-    ----------
-    data, backbone, weights, size
-        What is extracted, and with what; a size only where it is not the weights' own.
-    output
-        Folder of the runs' folders.
-    """
-
-    def __init__(
-        self, data: featcache.Dataset, backbone: str, weights: Path, size: int | None, output: Path
-    ) -> None:
-        self.data, self.backbone, self.weights, self.size, self.output = data, backbone, weights, size, output
-        self.extracting, self.fitting = Clock(), {}
-        self.classifiers: dict[int, featcache.Classifier] = {}
-        self.extraction: Any = None
-
-    def run(self, epochs: int) -> None:
-        """Load the network, extract all photos, fit a head and score the test photos."""
-        with self.extracting.running():
-            network = featcache.load_backbone(self.backbone, weights=self.weights, image_size=self.size)
-            self.extraction = featcache.extract(
-                self.data, backbone=network, output=self.output / f"run-{epochs}" / "features.h5"
-            )
-        computed = self.extraction.computed + self.extraction.duplicates
-        if computed != self.extraction.images:
-            raise RuntimeError(
-                f"{self.extraction.path}: {computed} of {self.extraction.images} images were computed, expected all: "
-                f"the times would be wrong; remove {self.output} and run it again"
-            )
-        self.fit(epochs)
-
-    def fit(self, epochs: int) -> None:
-        """Fit a head on the features of the last run, and score the test photos."""
-        with self.fitting.setdefault(epochs, Clock()).running():
-            self.classifiers[epochs] = featcache.train_head(
-                self.extraction,
-                output=None,
-                head="linear",
-                optimizer="adam",
-                learning_rate=LEARNING_RATE,
-                batch_size=BATCH_SIZE,
-                epochs=epochs,
-                patience=epochs,
-                weight_decay=0.0,
-                scaling="none",
-                refit=False,
-                calibrate=False,
-            )
-
-    def total(self, epochs: int, part: int) -> float:
-        """Return what a run of `epochs` takes: its own extraction, or the median one where it had none.
-
-        `part` is 0 for the wall's seconds, 1 for the processors'.
-        """
-        laps = [lap[part] for lap in self.extracting.laps]
-        extracted = laps[epochs - 1] if epochs <= len(laps) else statistics.median(laps)
-        return extracted + self.fitting[epochs].laps[0][part]
-
-
-class EveryEpoch:
-    """The fairest classic way: featcache's network over the training and validation photos, anew in every epoch.
-
-    Its heads are those of `Cached`, so that only time is measured.
-    """
-
-    def __init__(self, data: featcache.Dataset, classifier: featcache.Classifier) -> None:
-        self.classifier = classifier
-        self.seen, self.test = (
-            [own.read() for own in data.records if (own.split == "test") == test] for test in (False, True)
-        )
-        self.running = Clock()
-
-    def epoch(self) -> None:
-        """Run the network over all photos once."""
-        with self.running.running():
-            self.classifier.predict_proba(self.seen)
-
-    def end(self) -> Clock:
-        """Score the test photos; returns what that took."""
-        clock = Clock()
-        with clock.running():
-            self.classifier.predict_proba(self.test)
-        return clock
 
 
 def curves(
@@ -201,34 +115,58 @@ def drawn(rows: list[dict[str, Any]], output: Path, name: str) -> str:
     return save_figure(figure, output, name)
 
 
-def main(
-    data: Data = CATS_AND_DOGS,
-    weights: Annotated[
-        Path | None, typer.Option(help="Keras' file of MobileNetV1 of that width; drawn weights without it.")
-    ] = None,
-    width: Annotated[str, typer.Option(help="Width of MobileNetV1: 0.25, 0.5, 0.75 or 1.0.")] = "0.25",
-    output: Output = Path("runs/compare_protocols"),
-    epochs: Annotated[int, typer.Option(help="Epochs that are measured in every way.")] = 6,
-    small: Small = False,
-) -> None:
-    weights = weights or Path(f"../shared/weights/mobilenet_v1_{width}_224.h5")
-    backbone, side = f"mobilenet_v1_{round(100 * float(width)):03}.keras_in1k_224", 224
-    photos = with_test(featcache.open_dataset(data if not small else TEXTURES))
-    if small:
-        side = 64
-        photos, epochs = few(photos, 8), min(epochs, 2)
-    photos = with_validation(photos, 0.2)
-    real = not small and weights.is_file()
-    keras, clocks = None, {name: Clock() for name in ("start", "epochs", "end")}
+@dataclass
+class Run:
+    """All arms after they took turns.
+
+    Parameters
+    ----------
+    keras, cached, every
+        The three arms.
+    clocks
+        Keras' ``start`` (photos decoded, network built), ``epochs`` and ``end`` (test photos scored).
+    end
+        What it takes `every` to score the test photos.
+    validation
+        Keras' validation accuracy after each epoch.
+    classic
+        Which test photos Keras has right, bool ``[N]``.
+    """
+
+    keras: KerasTraining
+    cached: Cached
+    every: EveryEpoch
+    clocks: dict[str, Clock]
+    end: Clock
+    validation: list[float]
+    classic: np.ndarray
+
+
+def by_turns(
+    photos: featcache.Dataset, width: str, file: Path | None, size: int | None, epochs: int, output: Path
+) -> Run:
+    """Run an epoch of each classic way and a whole run of featcache's, by turns; then fit the longer heads.
+
+    Parameters
+    ----------
+    photos
+        With the splits ``train``, ``val`` and ``test``.
+    width, file
+        Of MobileNetV1, and its weights; drawn ones where there is none.
+    size
+        Pixels of the input where it is not 224.
+    epochs, output
+        How many are measured, and where.
+    """
+    clocks = {name: Clock() for name in ("start", "epochs", "end")}
+    pixels = (size or SIDE, size or SIDE)
     with clocks["start"].running():
-        base = mobilenet(float(width), (side, side), weights if real else None)
-        keras = KerasTraining(base, photos, (side, side), learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE)
-    output.mkdir(parents=True, exist_ok=True)
-    file = weights
-    if not real:
+        base = mobilenet(float(width), pixels, file)
+        keras = KerasTraining(base, photos, pixels, learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE)
+    if file is None:
         file = output / "drawn.weights.h5"
         base.save_weights(file, overwrite=True)
-    cached = Cached(photos, backbone, file, side if small else None, output)
+    cached = Cached(photos, backbone_of(width), file, size, output)
     every, validation = None, []
     for number in range(1, epochs + 1):
         with clocks["epochs"].running():
@@ -237,94 +175,124 @@ def main(
         every = every or EveryEpoch(photos, cached.classifiers[1])
         every.epoch()
         typer.echo(f"epoch {number}: validation {validation[-1]:.3f}", err=True)
+    assert every is not None
     with clocks["end"].running():
         classic = keras.right()
-    for number in LONGER if not small else ():
+    end = every.end()
+    for number in LONGER if size is None else ():
         cached.fit(number)
-    assert every is not None
-    rows = curves(cached, clocks, every, every.end(), epochs)
-    same = np.abs(keras.features(BATCH_SIZE) - test_features(cached.extraction.cache, BATCH_SIZE))
-    ours, at = right(cached.classifiers[epochs], cached.extraction), rows[epochs - 1]
-    apart = difference(ours, classic)
+    return Run(keras, cached, every, clocks, end, validation, classic)
+
+
+def backbone_of(width: str) -> str:
+    """Return featcache's name of MobileNetV1 of a width."""
+    return f"mobilenet_v1_{round(100 * float(width)):03}.keras_in1k_{SIDE}"
+
+
+def compared(rows: list[dict[str, Any]], epochs: int, apart: dict[str, Any]) -> list[Comparison]:
+    """Return what the record compares."""
+    at, last = rows[epochs - 1], rows[-1]
+
+    def ratio(row: dict[str, Any], arm: str, note: str, unit: str = "wall") -> Comparison:
+        what = f"{arm} / featcache, {unit} time of {row['epochs']} epochs"
+        return Comparison(what, None, row[f"{unit} ratio"][arm], unit="x", note=note)
+
+    return [
+        ratio(at, ARMS[0], "both measured, by turns in one run"),
+        ratio(at, ARMS[0], "other load on the machine changes it less", "processor"),
+        ratio(at, ARMS[1], "what keeping the features gains by itself"),
+        ratio(last, ARMS[0], "Keras' time extrapolated from the median epoch"),
+        Comparison(
+            "test accuracy, featcache minus Keras",
+            None,
+            apart["difference"],
+            tuple(apart["interval"]),
+            note="photo by photo",
+        ),
+    ]
+
+
+def features_apart(run: Run) -> dict[str, float]:
+    """Return how far the features of a batch of test photos are apart: both ways must have the same network."""
+    cache = run.cached.extraction.cache
+    ours = cache.features(cache.rows_of("test")[:BATCH_SIZE])
+    return {
+        "largest_difference": float(np.abs(run.keras.features(BATCH_SIZE) - ours).max()),
+        "largest_feature": float(np.abs(ours).max()),
+    }
+
+
+def results(run: Run, rows: list[dict[str, Any]], epochs: int) -> dict[str, Any]:
+    """Return what else the record holds."""
+    head = run.cached.classifiers[epochs]
+    ours = right(head, run.cached.extraction)
+    laps = (run.clocks["epochs"].laps, run.every.running.laps, run.cached.extracting.laps)
+    return {
+        "accuracy": {
+            ARMS[0]: share(run.classic),
+            ARMS[2]: share(ours),
+            "difference": difference(ours, run.classic),
+        },
+        "validation_by_epoch": {ARMS[0]: run.validation, ARMS[2]: head.history["val_score"]},
+        "features": features_apart(run),
+        "epoch_seconds": dict(zip((*ARMS[:2], "extraction"), laps, strict=True)),
+        "totals": rows,
+        "chosen_epoch": head.training["best_epoch"],
+    }
+
+
+def main(
+    data: Data = CATS_AND_DOGS,
+    weights: Annotated[
+        Path | None, typer.Option(help="Keras' file of MobileNetV1 of that width; drawn weights without it.")
+    ] = None,
+    width: Annotated[str, typer.Option(help="Width of MobileNetV1: 0.25, 0.5, 0.75 or 1.0.")] = "0.25",
+    output: Output = Path("runs/compare_protocols"),
+    epochs: Annotated[int, typer.Option(help="Epochs that are measured in every way, two at least.")] = 6,
+    small: Small = False,
+) -> None:
+    weights = weights or Path(f"../shared/weights/mobilenet_v1_{width}_{SIDE}.h5")
+    file = weights if not small and weights.is_file() else None
+    photos = with_test(featcache.open_dataset(TEXTURES if small else data))
+    if small:
+        photos, epochs = few(photos), 2
+    photos = with_validation(photos, 0.2)
+    output.mkdir(parents=True, exist_ok=True)
+    run = by_turns(photos, width, file, SMALL_SIZE if small else None, epochs, output)
+    rows = curves(run.cached, run.clocks, run.every, run.end, epochs)
+    result = results(run, rows, epochs)
     write_record(
         output,
         "compare_protocols",
         title="Frozen network in every epoch against features that are kept once",
-        data=photos.spec,
+        data="data/textures" if small else photos.spec,
         images=len(photos.records),
         small=small,
-        weights={backbone: weights_note("random") if not real else f"published ({weights.name})"},
-        fingerprints=fingerprints_of(cached.extraction.cache),
+        weights={backbone_of(width): "random" if file is None else f"published ({file.name})"},
+        fingerprints=fingerprints_of(run.cached.extraction.cache),
         seeds=[0],
         settings={
-            "head": "linear",
-            "optimizer": "adam",
-            "learning_rate": LEARNING_RATE,
-            "batch_size": BATCH_SIZE,
+            **HEAD,
             "epochs": epochs,
             "photos": {name: len(of_split(photos, name)) for name in ("train", "val", "test")},
         },
-        comparisons=[
-            Comparison(
-                f"ratio of total time at {epochs} epochs, Keras on JAX / featcache",
-                None,
-                at["wall ratio"][ARMS[0]],
-                unit="x",
-                note="one run, arms by turns",
-            ),
-            Comparison(
-                f"ratio at {epochs} epochs, featcache's network in every epoch / featcache",
-                None,
-                at["wall ratio"][ARMS[1]],
-                unit="x",
-                note="what keeping the features alone gains",
-            ),
-            Comparison(
-                f"ratio at {rows[-1]['epochs']} epochs, Keras on JAX / featcache",
-                None,
-                rows[-1]["wall ratio"][ARMS[0]],
-                unit="x",
-                note="Keras' epochs extrapolated from the median one",
-            ),
-            Comparison(
-                "test accuracy, featcache minus Keras",
-                None,
-                apart["difference"],
-                tuple(apart["interval"]),
-                note="same photos, paired",
-            ),
-        ],
-        result={
-            "accuracy": {ARMS[0]: share(classic), ARMS[2]: share(ours), "difference": apart},
-            "validation_by_epoch": {
-                ARMS[0]: validation,
-                ARMS[2]: cached.classifiers[epochs].history["val_score"].tolist(),
-            },
-            "largest_difference_of_features": float(same.max()),
-            "largest_feature": float(np.abs(test_features(cached.extraction.cache, BATCH_SIZE)).max()),
-            "epoch_seconds": {
-                ARMS[0]: clocks["epochs"].laps,
-                ARMS[1]: every.running.laps,
-                "extraction": cached.extracting.laps,
-            },
-            "totals": rows,
-            "chosen_epoch": cached.classifiers[epochs].training.get("best_epoch"),
-        },
+        comparisons=compared(rows, epochs, result["accuracy"]["difference"]),
+        result=result,
         seconds={
-            "keras, photos decoded and network built": clocks["start"].wall,
-            "keras, an epoch": statistics.median(lap[0] for lap in clocks["epochs"].laps[1:]),
-            "featcache's network, an epoch": statistics.median(lap[0] for lap in every.running.laps[1:]),
-            "featcache, extraction": statistics.median(lap[0] for lap in cached.extracting.laps),
-            f"featcache, head of {epochs} epochs": cached.fitting[epochs].wall,
+            "keras, photos decoded and network built": run.clocks["start"].wall,
+            "keras, median epoch": usual(run.clocks["epochs"]),
+            "featcache's network, median epoch": usual(run.every.running),
+            "featcache, median extraction": usual(run.cached.extracting),
+            f"featcache, head of {epochs} epochs": run.cached.fitting[epochs].wall,
         },
         differs="featcache keeps the epoch of the lowest validation loss, Keras the last one",
         figures=[drawn(rows, output, "compare_protocols")],
     )
 
 
-def test_features(cache: featcache.FeatureCache, most: int) -> np.ndarray:
-    """Return the kept features of the first test photos, float32 ``[most, D]``."""
-    return cache.features(cache.rows_of("test")[:most])
+def usual(clock: Clock) -> float:
+    """Return the median wall time of a clock's laps, but for the first, which compiles."""
+    return statistics.median(lap[0] for lap in clock.laps[1:])
 
 
 if __name__ == "__main__":

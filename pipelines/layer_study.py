@@ -129,7 +129,7 @@ def main(
         output,
         "layer_study",
         title="Accuracy against depth: every stage of a backbone, one logistic head each",
-        data=", ".join(named.values()) if not small else "data/textures",
+        data=", ".join(named.values()).replace(TEXTURES, "data/textures"),
         images=images,
         small=small,
         weights={network.name: weights_note(network.tag)},
