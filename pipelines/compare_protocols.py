@@ -27,20 +27,22 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from cached_training import BATCH_SIZE, HEAD, LEARNING_RATE, Cached, EveryEpoch
-from common import CATS_AND_DOGS, SMALL_SIZE, TEXTURES, Data, Output, Small, few
+from common import CATS_AND_DOGS, SMALL_SIZE, Data, Output, Small
 from keras_training import KerasTraining, mobilenet
 from records import Comparison, fingerprints_of, write_record
 from study import (
     MARKERS,
     PALETTE,
+    SPEC_OF_SMALL,
     Clock,
+    Most,
     difference,
     new_figure,
     of_split,
+    open_photos,
     right,
     save_figure,
     share,
-    with_test,
     with_validation,
 )
 
@@ -121,8 +123,8 @@ class Run:
 
     Parameters
     ----------
-    keras, cached, every
-        The three arms.
+    cached, every
+        featcache's way, and its network in every epoch.
     clocks
         Keras' ``start`` (photos decoded, network built), ``epochs`` and ``end`` (test photos scored).
     end
@@ -131,15 +133,17 @@ class Run:
         Keras' validation accuracy after each epoch.
     classic
         Which test photos Keras has right, bool ``[N]``.
+    features
+        The frozen network's features of the test photos in Keras, float32 ``[N, D]``.
     """
 
-    keras: KerasTraining
     cached: Cached
     every: EveryEpoch
     clocks: dict[str, Clock]
     end: Clock
     validation: list[float]
     classic: np.ndarray
+    features: np.ndarray
 
 
 def by_turns(
@@ -177,11 +181,11 @@ def by_turns(
         typer.echo(f"epoch {number}: validation {validation[-1]:.3f}", err=True)
     assert every is not None
     with clocks["end"].running():
-        classic = keras.right()
+        classic, features = keras.scored()
     end = every.end()
     for number in LONGER if size is None else ():
         cached.fit(number)
-    return Run(keras, cached, every, clocks, end, validation, classic)
+    return Run(cached, every, clocks, end, validation, classic, features)
 
 
 def backbone_of(width: str) -> str:
@@ -213,11 +217,11 @@ def compared(rows: list[dict[str, Any]], epochs: int, apart: dict[str, Any]) -> 
 
 
 def features_apart(run: Run) -> dict[str, float]:
-    """Return how far the features of a batch of test photos are apart: both ways must have the same network."""
+    """Return how far the test photos' features are apart: both ways must have the same network."""
     cache = run.cached.extraction.cache
-    ours = cache.features(cache.rows_of("test")[:BATCH_SIZE])
+    ours = cache.features(cache.rows_of("test"))
     return {
-        "largest_difference": float(np.abs(run.keras.features(BATCH_SIZE) - ours).max()),
+        "largest_difference": float(np.abs(run.features - ours).max()),
         "largest_feature": float(np.abs(ours).max()),
     }
 
@@ -249,14 +253,13 @@ def main(
     width: Annotated[str, typer.Option(help="Width of MobileNetV1: 0.25, 0.5, 0.75 or 1.0.")] = "0.25",
     output: Output = Path("runs/compare_protocols"),
     epochs: Annotated[int, typer.Option(help="Epochs that are measured in every way, two at least.")] = 6,
+    most: Most = None,
     small: Small = False,
 ) -> None:
     weights = weights or Path(f"../shared/weights/mobilenet_v1_{width}_{SIDE}.h5")
     file = weights if not small and weights.is_file() else None
-    photos = with_test(featcache.open_dataset(TEXTURES if small else data))
-    if small:
-        photos, epochs = few(photos), 2
-    photos = with_validation(photos, 0.2)
+    photos = with_validation(open_photos(data, small, most), 0.2)
+    epochs = 2 if small else epochs
     output.mkdir(parents=True, exist_ok=True)
     run = by_turns(photos, width, file, SMALL_SIZE if small else None, epochs, output)
     rows = curves(run.cached, run.clocks, run.every, run.end, epochs)
@@ -265,7 +268,7 @@ def main(
         output,
         "compare_protocols",
         title="Frozen network in every epoch against features that are kept once",
-        data="data/textures" if small else photos.spec,
+        data=SPEC_OF_SMALL if small else data,
         images=len(photos.records),
         small=small,
         weights={backbone_of(width): "random" if file is None else f"published ({file.name})"},

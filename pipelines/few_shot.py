@@ -16,17 +16,19 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from common import FLOWERS, TEXTURES, Data, Output, Small, Weights, few
+from common import FLOWERS, SMALL_SIZE, Data, Output, Small, Weights
 from records import Comparison, fingerprints_of, weights_note, write_record
 from study import (
     MARKERS,
     PALETTE,
+    SPEC_OF_SMALL,
     Clock,
+    Most,
     new_figure,
+    open_photos,
     over_draws,
     over_draws_and_photos,
     save_figure,
-    with_test,
 )
 
 import featcache
@@ -109,17 +111,13 @@ def main(
     weights: Weights = None,
     output: Output = Path("runs/few_shot"),
     seeds: Annotated[int, typer.Option(help="Draws of the training photos.")] = 20,
+    most: Most = None,
     small: Small = False,
 ) -> None:
-    photos, shots, heads = (
-        with_test(featcache.open_dataset(data if not small else TEXTURES)),
-        SHOTS,
-        [*HEADS],
-    )
+    photos, shots, heads = open_photos(data, small, most), SHOTS, list(HEADS)
     if small:
-        photos, shots, seeds, weights = few(photos, 8), "1,all", min(seeds, 2), weights or "random"
-        heads = ["ridge", "prototype"]
-    network = featcache.load_backbone(backbone, weights=weights, image_size=64 if small else None)
+        shots, seeds, weights, heads = "1,all", 2, weights or "random", ["ridge", "prototype"]
+    network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
     extracting, fitting = Clock(), Clock()
     with extracting.running():
         extraction = featcache.extract(photos, backbone=network, output=output / "features.h5")
@@ -134,7 +132,7 @@ def main(
         output,
         "few_shot",
         title="Heads by number of training photos",
-        data=photos.spec if not small else "data/textures",
+        data=SPEC_OF_SMALL if small else data,
         images=extraction.images,
         small=small,
         weights={network.name: weights_note(network.tag)},

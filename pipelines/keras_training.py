@@ -95,7 +95,7 @@ class KerasTraining:
             metrics=["accuracy"],
             jit_compile=True,
         )
-        self._pooled = keras.Model(photo, pooled)
+        self._both = keras.Model(photo, [self.model.output, pooled])
 
     def epoch(self) -> float:
         """Fit one more epoch; returns the validation accuracy after it."""
@@ -110,11 +110,7 @@ class KerasTraining:
         self.done += 1
         return float(history.history["val_accuracy"][0])
 
-    def right(self) -> np.ndarray:
-        """Return which test photos are classified correctly, bool ``[N]``."""
-        outputs = self.model.predict(self.test[0], batch_size=self.batch_size, verbose=0)
-        return outputs.argmax(axis=1) == self.test[1]
-
-    def features(self, most: int) -> np.ndarray:
-        """Return the frozen base's features of the first test photos, float32 ``[most, D]``."""
-        return self._pooled.predict(self.test[0][:most], batch_size=self.batch_size, verbose=0)
+    def scored(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return which test photos are classified correctly, bool ``[N]``, and their features, float32 ``[N, D]``."""
+        outputs, pooled = self._both.predict(self.test[0], batch_size=self.batch_size, verbose=0)
+        return outputs.argmax(axis=1) == self.test[1], pooled

@@ -18,19 +18,21 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from common import FLOWERS, TEXTURES, Data, Output, Small, Weights, few
+from common import FLOWERS, SMALL_SIZE, Data, Output, Small, Weights
 from records import Comparison, fingerprints_of, weights_note, write_record
 from study import (
     MARKERS,
     PALETTE,
+    SPEC_OF_SMALL,
     Clock,
+    Most,
     new_figure,
+    open_photos,
     over_draws,
     over_draws_and_photos,
     right,
     save_figure,
     share,
-    with_test,
 )
 
 import featcache
@@ -128,12 +130,13 @@ def main(
     weights: Weights = None,
     output: Output = Path("runs/label_noise"),
     seeds: Annotated[int, typer.Option(help="Draws of the flips.")] = 5,
+    most: Most = None,
     small: Small = False,
 ) -> None:
-    photos, rates = with_test(featcache.open_dataset(data if not small else TEXTURES)), RATES
+    photos, rates = open_photos(data, small, most), RATES
     if small:
-        photos, rates, seeds, weights = few(photos, 12), (0.1,), min(seeds, 2), weights or "random"
-    network = featcache.load_backbone(backbone, weights=weights, image_size=64 if small else None)
+        rates, seeds, weights = (0.1,), 2, weights or "random"
+    network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
     extracting, looking = Clock(), Clock()
     with extracting.running():
         clean = featcache.extract(photos, backbone=network, output=output / "clean.h5")
@@ -147,7 +150,7 @@ def main(
         output,
         "label_noise",
         title="What an audit finds of flipped labels, and what that gains",
-        data=photos.spec if not small else "data/textures",
+        data=SPEC_OF_SMALL if small else data,
         images=clean.images,
         small=small,
         weights={network.name: weights_note(network.tag)},

@@ -17,18 +17,19 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from common import CATS_AND_DOGS, FLOWERS, TEXTURES, Output, Small, Weights, few
+from common import CATS_AND_DOGS, FLOWERS, SMALL_SIZE, TEXTURES, Output, Small, Weights
 from records import Comparison, fingerprints_of, weights_note, write_record
 from study import (
     MARKERS,
     PALETTE,
     Clock,
+    Most,
     difference,
     new_figure,
+    open_photos,
     right,
     save_figure,
     share,
-    with_test,
 )
 
 import featcache
@@ -92,11 +93,6 @@ def drawn(found: dict[str, list[dict[str, Any]]], output: Path) -> str:
     return save_figure(figure, output, "layer_study")
 
 
-def photos_of(spec: str, small: bool) -> featcache.Dataset:
-    data = with_test(featcache.open_dataset(spec))
-    return few(data, 8) if small else data
-
-
 def main(
     data: Annotated[
         list[str] | None, typer.Option(help="NAME=SPEC of a dataset; give it several times.")
@@ -104,19 +100,20 @@ def main(
     backbone: Annotated[str, typer.Option(help="Network.")] = "efficientnet_lite0",
     weights: Weights = None,
     output: Output = Path("runs/layer_study"),
+    most: Most = None,
     small: Small = False,
 ) -> None:
     named = dict(own.split("=", 1) for own in data) if data else DATASETS
     if small:
         named, weights = {"textures": TEXTURES}, weights or "random"
-    network = featcache.load_backbone(backbone, weights=weights, image_size=64 if small else None)
+    network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
     layers = layers_of(network)
     if small:
         layers = [*layers[:-1:6], POOL]
     found, best, images, caches = {}, {}, 0, []
     extracting, fitting = Clock(), Clock()
     for name, spec in named.items():
-        photos = photos_of(spec, small)
+        photos = open_photos(spec, small, most)
         with extracting.running():
             target = output / f"{name.replace(' ', '_')}.h5"
             extraction = featcache.extract(photos, backbone=network, layers=layers, output=target)

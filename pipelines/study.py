@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
+from common import SMALL_IMAGES, TEXTURES, few
 from scipy.stats import t as student
 
 import featcache
@@ -18,11 +20,31 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+Most = Annotated[int | None, typer.Option(help="Most photos of each class in each split; all by default.")]
+SPEC_OF_SMALL = "data/textures"
+
 PALETTE = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#7f7f7f", "#17becf", "#bcbd22")
 MARKERS = "osD^vPX*h"
 
 
 # ---- photos
+
+
+def open_photos(spec: str, small: bool, most: int | None = None) -> featcache.Dataset:
+    """Return the photos of a study, some of them for testing: at most so many of each class and split.
+
+    Parameters
+    ----------
+    spec
+        A dataset with a split ``test`` or ``val``.
+    small
+        Take the stand-in of ``--small`` instead, as few as it has them.
+    most
+        Largest number of photos of each class in each split; ``None`` for all.
+    """
+    data = with_test(featcache.open_dataset(TEXTURES if small else spec))
+    most = SMALL_IMAGES if small else most
+    return data if most is None else few(data, most)
 
 
 def with_test(data: featcache.Dataset) -> featcache.Dataset:

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from common import FLOWERS, TEXTURES, Data, Output, Small, few
+from common import FLOWERS, SMALL_SIZE, Data, Output, Small
 from records import Comparison, fingerprints_of, write_record
 from study import (
     PALETTE,
+    SPEC_OF_SMALL,
     Clock,
+    Most,
     difference,
     new_figure,
+    open_photos,
     right,
     save_figure,
     share,
-    with_test,
 )
 
 import featcache
@@ -110,11 +112,11 @@ def main(
     data: Data = FLOWERS,
     weights: Annotated[str, typer.Option(help="Folder with the files of weights.")] = "../shared/weights",
     output: Output = Path("runs/zoo_leaderboard"),
+    most: Most = None,
     small: Small = False,
 ) -> None:
-    photos, zoo = with_test(featcache.open_dataset(data if not small else TEXTURES)), dict(ZOO)
-    if small:
-        photos, zoo = few(photos, 8), dict(list(ZOO.items())[:2])
+    photos = open_photos(data, small, most)
+    zoo = dict(list(ZOO.items())[:2]) if small else ZOO
     rows, correct, caches, missing = [], {}, [], []
     for name, file in zoo.items():
         path = None if file is None else str(Path(weights) / file)
@@ -122,7 +124,7 @@ def main(
             missing.append(name)
             continue
         given = "random" if small else path
-        row, correct[name], cache = measured(name, given, photos, output, 64 if small else None)
+        row, correct[name], cache = measured(name, given, photos, output, SMALL_SIZE if small else None)
         rows.append(row)
         caches.append(cache)
         typer.echo(f"{name}: {row['accuracy']:.3f}", err=True)
@@ -133,7 +135,7 @@ def main(
         output,
         "zoo_leaderboard",
         title="Accuracy against cost over the backbones with published weights here",
-        data=photos.spec if not small else "data/textures",
+        data=SPEC_OF_SMALL if small else data,
         images=len(photos.records),
         small=small,
         weights={row["backbone"]: "random" if small else "published" for row in rows},
