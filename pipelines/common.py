@@ -53,7 +53,7 @@ def open_material(
     image_size: int | tuple[int, int] | None = None,
     images: int = SMALL_IMAGES,
 ) -> Material:
-    """Open the photos and load the backbone; with `small`, `images` of each class of the checkout, and drawn weights."""
+    """Open the photos and load the backbone; if `small`, `images` of each class of the checkout, and drawn weights."""
     if small:
         network = featcache.load_backbone(backbone, weights=weights or "random", image_size=SMALL_SIZE)
         return Material(few(featcache.open_dataset(TEXTURES), images), network, True)

@@ -6,29 +6,38 @@ Command::
 
 Published: ImageNet top-1 from 70.7 % (width 1.0, 224 pixels) down to 41.3 % (width 0.25, 128 pixels).
 
-ImageNet's photos are not here, so that each variant whose weights are in ``--weights`` is judged twice: by a linear head
-on flowers, and by its own 1,000 classes on cats and dogs (is the first answer a breed of the right animal?). Neighbours
-in the published order are compared photo by photo, with an interval.
+ImageNet's photos are not here, so that each variant whose weights are in ``--weights`` is judged twice: by a linear
+head on flowers, and by its own 1,000 classes on cats and dogs (is the first answer a breed of the right animal?).
+Neighbours in the published order are compared photo by photo, with an interval.
 
 RESULT_E10
 """
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from common import CATS_AND_DOGS, FLOWERS, TEXTURES, Output, Small, few
-from frozen_head import LINEAR, judged, paired, slices, wilson
+from frozen_head import judged, paired, slices, wilson
 from records import Comparison, fingerprints_of, weights_note, write_record
 
 import featcache
 
 WIDTHS = {"025": 0.25, "050": 0.5, "075": 0.75, "100": 1.0}
 SIZES = (128, 160, 192, 224)
-SETTINGS: dict[str, Any] = {**LINEAR, "epochs": 30, "patience": 30}
+SETTINGS: dict[str, Any] = {
+    "head": "linear",
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "batch_size": 32,
+    "epochs": 30,
+    "patience": 30,
+    "scaling": "standard",
+}
 DOGS, CATS = range(151, 269), range(281, 286)
 """ImageNet's classes of them, in its usual order: 118 breeds of dogs, 5 of cats."""
 
@@ -48,7 +57,12 @@ def variants(weights: str, small: bool) -> dict[str, str]:
 
 
 def measure(
-    name: str, file: str, flowers: featcache.Dataset, cats: featcache.Dataset, output: Path, seeds: Sequence[int]
+    name: str,
+    file: str,
+    flowers: featcache.Dataset,
+    cats: featcache.Dataset,
+    output: Path,
+    seeds: Sequence[int],
 ) -> Found:
     """Extract with one variant, train heads, and return what it has right."""
     began = time.perf_counter()
@@ -99,7 +113,7 @@ def right_animal(cache: featcache.FeatureCache) -> np.ndarray:
 def neighbours(rows: Sequence[Found]) -> list[Found]:
     """Return the differences between neighbours in the published order, photo by photo, with 95 % intervals."""
     found = []
-    for low, high in zip(rows, rows[1:], strict=False):
+    for low, high in pairwise(rows):
         pairs = zip(high["heads"], low["heads"], strict=True)
         photos = np.arange(len(low["species"]))
         measured = {
@@ -128,7 +142,9 @@ def verdict(low: float, high: float) -> str:
 
 
 def main(
-    weights: Annotated[str, typer.Option(help="Folder with the weights, WIDTH_SIZE.h5.")] = "../shared/weights",
+    weights: Annotated[
+        str, typer.Option(help="Folder with the weights, WIDTH_SIZE.h5.")
+    ] = "../shared/weights",
     flowers: Annotated[str, typer.Option(help="Flowers: a folder of class folders.")] = FLOWERS,
     cats: Annotated[str, typer.Option(help="Photos of the classes cat and dog.")] = CATS_AND_DOGS,
     output: Output = Path("runs/e10"),
@@ -140,7 +156,9 @@ def main(
     seeds = range(2 if small else 5)
     rows = [measure(name, file, *data, output, seeds) for name, file in variants(weights, small).items()]
     if not rows:
-        raise SystemExit(f"{weights}: none of the sixteen files, such as mobilenet_v1_0.25_128.h5; name another")
+        raise SystemExit(
+            f"{weights}: none of the sixteen files, such as mobilenet_v1_0.25_128.h5; name another"
+        )
     rows.sort(key=lambda row: row["imagenet_top1"])
     write_record(
         output,
@@ -161,7 +179,10 @@ def main(
                 tuple(row[where]["interval"]),
                 note="published is ImageNet's top-1",
             )
-            for where, what in (("flowers", "linear head on flowers"), ("animals", "its own classes, cat or dog"))
+            for where, what in (
+                ("flowers", "linear head on flowers"),
+                ("animals", "its own classes, cat or dog"),
+            )
             for row in rows
         ],
         result={
@@ -171,9 +192,7 @@ def main(
             ],
             "order": neighbours(rows),
         },
-        seconds={
-            stage: sum(row["seconds"][stage] for row in rows) for stage in ("extract", "heads")
-        },
+        seconds={stage: sum(row["seconds"][stage] for row in rows) for stage in ("extract", "heads")},
         differs=f"{len(rows)} of the 16 variants, whose weights are here; flowers, cats and dogs instead of ImageNet",
     )
 

@@ -39,7 +39,9 @@ NO_PHOTOS = ("confusion", "reliability", "map", "filters")
 class Picture(Protocol):
     """Whatever can be written as a picture."""
 
-    def to_png(self, output: Any = None) -> bytes: ...
+    def to_png(self, output: Any = None) -> bytes:
+        """Return it as PNG."""
+        ...
 
 
 def look_inside(data: featcache.Dataset, network: Any, output: Path) -> tuple[Any, dict[str, Any]]:
@@ -144,7 +146,9 @@ def main(
         ],
         result=found,
         seconds={
-            f"{name}, {stage}": value for name, own in found.items() for stage, value in own["seconds"].items()
+            f"{name}, {stage}": value
+            for name, own in found.items()
+            for stage, value in own["seconds"].items()
         },
         differs="published are pictures; ours are named under result",
         figures=[f"{name}/{each}.png" for name in found for each in NO_PHOTOS],

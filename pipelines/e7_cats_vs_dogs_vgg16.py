@@ -40,6 +40,8 @@ def main(
             "dropout": 0.5,
             "optimizer": "adam",
             "learning_rate": 1e-5,
+            "schedule": "constant",
+            "weight_decay": 0.0,
             "batch_size": 32,
             "epochs": 5 if small else 100,
             "patience": 2,

@@ -42,6 +42,8 @@ def main(
             "loss": "sigmoid",
             "optimizer": "adam",
             "learning_rate": 1e-5,
+            "schedule": "constant",
+            "weight_decay": 0.0,
             "batch_size": 64,
             "epochs": 10,
             "patience": 10,

@@ -66,11 +66,17 @@ def full_rows(record: Record) -> list[list[str]]:
                 shown(each["published"], unit),
                 shown(each["ours"], unit),
                 shown_interval(each["interval"], unit),
-                f"{record['seconds']['processor']:.0f} s" if first else "",
+                processor_time(record) if first else "",
                 "; ".join(filter(None, notes)),
             ]
         )
     return rows
+
+
+def processor_time(record: Record) -> str:
+    """Return the processor time of a record, which some that were made before there were records do not have."""
+    seconds = record["seconds"].get("processor")
+    return "–" if seconds is None else f"{seconds:.0f} s"
 
 
 def not_run_row(record: Record) -> list[str]:
@@ -80,12 +86,11 @@ def not_run_row(record: Record) -> list[str]:
         for each in record["comparisons"]
         if each["published"] is not None
     ]
-    ran = f"ran with `--small` in {record['seconds']['processor']:.0f} s of processors"
     return [
         f"[{record['title']}](results/{record['name']}.json)",
         ", ".join(published) or "pictures or curves only",
         NEEDS.get(record["name"], "–"),
-        ran,
+        f"ran with `--small` in {processor_time(record)} of processors",
     ]
 
 
@@ -111,7 +116,9 @@ def page(text: str, records: Sequence[Record]) -> str:
 
 
 def main(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the page is out of date.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if the page is out of date.")
+    ] = False,
 ) -> None:
     old = PAGE.read_text("utf-8")
     new = page(old, read_records(RESULTS))

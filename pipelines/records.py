@@ -1,7 +1,7 @@
 """Records: one JSON file for each experiment, with all that is needed to repeat it and to judge it.
 
-Every script writes one with `write_record`. ``pipelines/results`` holds those of full size that were made where data
-and weights are; ``pipelines/README.md`` is generated from them, and ``featcache report pipelines/results`` makes a page.
+Every script writes one with `write_record`. ``pipelines/results`` holds those that were made where data and weights
+are; ``pipelines/README.md`` is generated from them, and ``featcache report pipelines/results`` makes a page of them.
 """
 
 import datetime

@@ -4,9 +4,9 @@ Command::
 
     python pipelines/run_all.py --small [--only e1,e2,views] [--output runs]
 
-With ``--small`` each takes seconds to a minute, on photos of the checkout and drawn weights, without a network; without,
-each runs at full size where its data and weights are. One that fails stops no other; the exit status is 1 then. What an
-experiment printed is in ``OUTPUT/NAME/log.txt``.
+With ``--small`` each takes seconds to a minute, on photos of the checkout and drawn weights, without a network. Without
+it, each runs at full size where its data and weights are. One that fails stops no other; the exit status is 1 then.
+What an experiment printed is in ``OUTPUT/NAME/log.txt``.
 """
 
 import os
@@ -110,7 +110,9 @@ def main(
             lines = done[-1].log.read_text("utf-8", "replace").splitlines()
             print("\n".join(f"    {line}" for line in lines[-15:]), flush=True)
     failed = [ran.name for ran in done if ran.status]
-    total = Ran("all", sum(ran.seconds for ran in done), sum(ran.processor for ran in done), len(failed), output)
+    total = Ran(
+        "all", sum(ran.seconds for ran in done), sum(ran.processor for ran in done), len(failed), output
+    )
     print(row(total, width))
     if failed:
         print(f"{len(failed)} of {len(done)} failed: {', '.join(failed)}")

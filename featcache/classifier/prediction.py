@@ -275,6 +275,11 @@ def backbone_predictor(
     UsageError
         If `transforms` or `image_size` is invalid or impossible for the network, or the network has no classes of
         its own.
+
+    Examples
+    --------
+    >>> predictor = featcache.backbone_predictor("mobilenet_v2")  # doctest: +SKIP
+    >>> predictor.predict("photos/", top=5)  # doctest: +SKIP
     """
     from featcache.backbones import load
     from featcache.backbones.imagenet_classes import class_names

@@ -234,7 +234,9 @@ def _of_cache(path: Path, wishes: Wishes) -> Material:
 
 
 def _of_records(places: Sequence[Path], kinds: Sequence[str], wishes: Wishes) -> Material:
-    other = next((place for place, kind in zip(places, kinds, strict=True) if kind not in (RECORD, RECORDS)), None)
+    other = next(
+        (place for place, kind in zip(places, kinds, strict=True) if kind not in (RECORD, RECORDS)), None
+    )
     if other is not None:
         raise UsageError(f"{other} is no record of an experiment, others here are; make a page of either")
     if (wishes.cache, wishes.photos, wishes.split, wishes.audit) != (None, None, None, None):

@@ -14,7 +14,10 @@ CONTENT: dict[str, Any] = {
     "fingerprints": ["pool 00"],
     "seeds": [0, 1],
     "settings": {"epochs": 6},
-    "comparisons": [Comparison("accuracy", 0.9, 0.894, (0.867, 0.92)), Comparison("ratio", None, 7.314, unit="x")],
+    "comparisons": [
+        Comparison("accuracy", 0.9, 0.894, (0.867, 0.92)),
+        Comparison("ratio", None, 7.314, unit="x"),
+    ],
     "result": {"accuracy": np.float32(0.5), "confusion": np.eye(2, dtype=int), "none": float("nan")},
     "seconds": {"extract": np.float64(1.26)},
 }

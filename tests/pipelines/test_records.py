@@ -28,7 +28,9 @@ def test_what_is_written_is_plain_complete_and_read_again(tmp_path, capsys):
 
 
 def test_what_is_no_record_is_not_written(tmp_path):
-    with pytest.raises(DataError, match=r"e0\.json is damaged: images is -1, expected a whole number of at least 0"):
+    with pytest.raises(
+        DataError, match=r"e0\.json is damaged: images is -1, expected a whole number of at least 0"
+    ):
         write_record(tmp_path, "e0", **CONTENT | {"images": -1})
     assert list(tmp_path.iterdir()) == []
 
@@ -37,7 +39,9 @@ def test_of_a_folder_other_json_is_left_alone_and_a_damaged_record_is_named(tmp_
     (tmp_path / "else.json").write_text('{"format": "something else"}')
     assert read_records(tmp_path) == []
     (tmp_path / "cut.json").write_text('{"format": "featcache-record", "format_version": 1, "na')
-    with pytest.raises(DataError, match=r"cut\.json is damaged: not a record of an experiment: .*; run the script"):
+    with pytest.raises(
+        DataError, match=r"cut\.json is damaged: not a record of an experiment: .*; run the script"
+    ):
         read_records(tmp_path)
 
 
@@ -62,7 +66,9 @@ def test_the_committed_records_are_records_and_name_no_folder_of_one_machine():
         assert "/work" not in text, record["name"]
         assert "/tmp" not in text, record["name"]
         assert record["fingerprints"], record["name"]
-        assert record["small"] == all("random" in source for source in record["weights"].values()), record["name"]
+        assert record["small"] == all("random" in source for source in record["weights"].values()), record[
+            "name"
+        ]
         for name in record["figures"]:
             assert (RESULTS / name).is_file(), name
 

@@ -40,7 +40,13 @@ def test_ours_is_within_the_interval_of_scikit_learn_or_it_is_not():
     right = np.arange(100) < 90
 
     def row(theirs: int) -> dict:
-        own = {"accuracy": 0.9, "interval": (0.82, 0.95), "photos": 100, "rows": np.arange(100), "right": right}
+        own = {
+            "accuracy": 0.9,
+            "interval": (0.82, 0.95),
+            "photos": 100,
+            "rows": np.arange(100),
+            "right": right,
+        }
         return {**own, "theirs": {"Adam": np.arange(100) < theirs}}
 
     near, far = (summary([row(theirs)])["scikit_learn"]["Adam"] for theirs in (88, 60))
@@ -58,7 +64,9 @@ class Answers:
 
     def to_numpy(self, layer):
         assert layer == "logits"
-        return np.eye(1000)[[281, 151, 151, 268, 269]]  # tabby, Chihuahua; Chihuahua, Mexican hairless, timber wolf
+        return np.eye(1000)[
+            [281, 151, 151, 268, 269]
+        ]  # tabby, Chihuahua; Chihuahua, Mexican hairless, timber wolf
 
 
 def test_an_answer_is_right_if_it_is_a_breed_of_the_animal():
@@ -75,7 +83,12 @@ def test_neighbours_in_the_published_order_are_compared_photo_by_photo():
             "species": right,
         }
 
-    rows = [variant("a", 41.3, 0.5), variant("b", 46.0, 0.6), variant("c", 49.0, 0.6), variant("d", 50.6, 0.4)]
+    rows = [
+        variant("a", 41.3, 0.5),
+        variant("b", 46.0, 0.6),
+        variant("c", 49.0, 0.6),
+        variant("d", 50.6, 0.4),
+    ]
     found = neighbours(rows)
     assert [each["flowers"]["verdict"] for each in found] == [
         "as published",

@@ -42,7 +42,14 @@ def test_a_folder_of_records_is_a_table_and_a_section_for_each(results):
     assert page.summary.headline == "2 records, 1 of them of a stand-in, which only show that the script runs"
     assert page.sections[0].headline == "4 numbers of 2 records"
     text = page.html
-    for said in ("89.4 %", "86.7–92.0 %", "7.31×", "a stand-in: means nothing", "E1: x", "&#34;epochs&#34;: 6"):
+    for said in (
+        "89.4 %",
+        "86.7–92.0 %",
+        "7.31×",
+        "a stand-in: means nothing",
+        "E1: x",
+        "&#34;epochs&#34;: 6",
+    ):
         assert said in text, said
     assert text.count("data:image/png;base64,") == 1
     assert "gone.png is not shown: it is not there." in text
@@ -58,7 +65,14 @@ def test_single_records_from_the_command_line(results, tmp_path, capsys):
 
 
 def test_nothing_of_a_record_runs_or_hides(results):
-    comparison = {"what": HOSTILE, "published": 1, "ours": None, "interval": None, "unit": HOSTILE[:20], "note": HOSTILE}
+    comparison = {
+        "what": HOSTILE,
+        "published": 1,
+        "ours": None,
+        "interval": None,
+        "unit": HOSTILE[:20],
+        "note": HOSTILE,
+    }
     edited(
         results / "e1_x.json",
         title=HOSTILE,
@@ -77,7 +91,9 @@ def test_nothing_of_a_record_runs_or_hides(results):
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 9
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname.png", "../secret.png", "link.png", "a\\..\\b.png", "notes.txt", "x\0.png"])
+@pytest.mark.parametrize(
+    "name", ["/etc/hostname.png", "../secret.png", "link.png", "a\\..\\b.png", "notes.txt", "x\0.png"]
+)
 def test_a_figure_elsewhere_is_not_shown(results, name):
     (results.parent / "secret.png").write_bytes(PIXEL)
     (results / "notes.txt").write_text("hello")
@@ -99,9 +115,15 @@ def test_a_figure_of_more_than_a_megabyte_is_named(results):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": "many"}, r"e1_x\.json is damaged: images is 'many', expected a whole number of at least 0; run the"),
+        (
+            {"images": "many"},
+            r"e1_x\.json is damaged: images is 'many', expected a whole number of at least 0; run the",
+        ),
         ({"comparisons": [{}]}, r"comparisons\[0\]\.what is missing, expected a text"),
-        ({"format_version": 2}, r"e1_x\.json has format version 2, this featcache reads 1: upgrade featcache"),
+        (
+            {"format_version": 2},
+            r"e1_x\.json has format version 2, this featcache reads 1: upgrade featcache",
+        ),
         ({"seconds": {"all": -1}}, r"seconds\.all is -1, expected a number of at least 0"),
     ],
 )
@@ -113,7 +135,9 @@ def test_a_damaged_record_is_named_with_what_is_wrong(results, changes, message)
 def test_what_is_no_record_is_refused(results, tmp_path):
     other = tmp_path / "other.json"
     other.write_text('{"accuracy": 1.0}')
-    with pytest.raises(DataError, match=r"other\.json is a file; expected a classifier, a sweep, .* or records of exp"):
+    with pytest.raises(
+        DataError, match=r"other\.json is a file; expected a classifier, a sweep, .* or records of exp"
+    ):
         featcache.report(other)
     with pytest.raises(MissingFileError, match=r"nothing at .*none\.json"):
         featcache.report(tmp_path / "none.json")
@@ -127,7 +151,9 @@ def test_records_and_a_cache_are_two_pages(results, tmp_path):
     run = tmp_path / "tuned.run"
     run.mkdir()
     (run / "run.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"tuned\.run is no record of an experiment, others here are; make a page of"):
+    with pytest.raises(
+        UsageError, match=r"tuned\.run is no record of an experiment, others here are; make a page of"
+    ):
         featcache.report([results, run])
 
 
