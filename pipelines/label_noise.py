@@ -88,6 +88,8 @@ def fitted(cache: featcache.Extraction, seed: int, **more: Any) -> featcache.Cla
 def summed(draws: list[dict[str, Any]], clean: np.ndarray) -> dict[str, Any]:
     """Return means over draws, with 95 % intervals: of the audit over draws, of accuracies over draws and photos."""
     row: dict[str, Any] = {name: over_draws([own[name] for own in draws]) for name in ("recall", "precision")}
+    for own in row.values():
+        own["interval"] = [min(1.0, max(0.0, end)) for end in own["interval"]]
     row["named"] = float(np.mean([own["named"] for own in draws]))
     correct = {name: np.array([own["right"][name] for own in draws]) for name in ("noisy", "cleaned")}
     correct["clean"] = np.array([clean] * len(draws))
@@ -135,7 +137,7 @@ def main(
 ) -> None:
     photos, rates = open_photos(data, small, most), RATES
     if small:
-        rates, seeds, weights = (0.1,), 2, weights or "random"
+        rates, seeds, weights = (0.1,), 1, weights or "random"
     network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
     extracting, looking = Clock(), Clock()
     with extracting.running():
