@@ -4,10 +4,14 @@ Command::
 
     python pipelines/e1_cats_vs_dogs.py --data PHOTOS/ [--weights mobilenet_v2-b0353104.pth] [--small]
 
-Published: validation accuracy 96.7 % of 25,000 photos; 69–77 s per epoch for 6 epochs, because the frozen network runs
-in every one of them.
+Published: validation accuracy 96.7 % of 25,000 photos; 69–77 s per epoch for 6 epochs, because the frozen network
+runs in every one of them.
 
-RESULT_E1
+Own result (1,100 photos, five splits of 880 / 220 by seeds 0 to 4): validation 98.1 % for the best epoch, 97.8 % after
+the last one (95 % interval of one run 94.9–99.1; deviation over splits 0.9 points). scikit-learn on the same features
+and splits: 97.9 % by the same softmax and Adam, 97.7 % by `LogisticRegression`; ours minus Adam's, photo by photo, 0.0
+points (−0.5 to +0.6). 14.5 s of processors to extract once and 1.6 s for a head, all cores together, on two shared
+cores of an x86-64 machine. Record: ``pipelines/results/e1_cats_vs_dogs.json``.
 """
 
 from pathlib import Path

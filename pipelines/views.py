@@ -226,7 +226,7 @@ def best_arms(best: Mapping[tuple[str, int], LeaderboardEntry]) -> tuple[str, st
 
 def difference(what: str, found: Mapping[str, Any]) -> Comparison:
     """Return a difference of accuracies as a line of the table; the interval is over draws and photos."""
-    return Comparison(what, None, found["difference"], tuple(found["over_both"]), note="a study of our own")
+    return Comparison(what, None, found["difference"], tuple(found["over_both"]), "points")
 
 
 if __name__ == "__main__":

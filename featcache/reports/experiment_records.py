@@ -1,5 +1,6 @@
 """Records of experiments: the JSON files that the scripts of ``pipelines/`` write, read and checked."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,9 @@ class ExperimentRecord:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the records in a folder, by name."""
-    return sorted(path for path in folder.glob("*.json") if what_is(path) == RECORD)
+    """Return the records in a folder, by name, ``e2`` before ``e10``."""
+    found = [path for path in folder.glob("*.json") if what_is(path) == RECORD]
+    return sorted(found, key=lambda path: [part.zfill(20) for part in re.split(r"(\d+)", path.stem)])
 
 
 def read_record(path: Path) -> ExperimentRecord:
@@ -88,19 +90,28 @@ def read_record(path: Path) -> ExperimentRecord:
     return ExperimentRecord(path, FORMAT.read(read_limited(path), path))
 
 
+def read_records(places: Sequence[Path]) -> tuple[ExperimentRecord, ...]:
+    """Read some records, and those in folders of them; raises as `read_record`."""
+    files = [file for place in places for file in (files_in(place) if place.is_dir() else [place])]
+    return tuple(map(read_record, files))
+
+
 def shown(value: float | None, unit: str) -> str:
     """Return a number of a comparison as a reader wants it.
 
     Examples
     --------
-    >>> shown(0.8941, "%"), shown(7.31, "x"), shown(None, "s")
-    ('89.4 %', '7.31×', '–')
+    >>> shown(0.8941, "%"), shown(0.007, "points"), shown(7.31, "x"), shown(None, "s")
+    ('89.4 %', '+0.7 points', '7.31×', '–')
     """
     if value is None:
         return "–"
     if unit == "%":
         return percent(value)
-    return f"{value:.3g}{'×' if unit == 'x' else f' {unit}' if unit else ''}"
+    if unit == "points":
+        return f"{round(100 * value, 1) + 0.0:+.1f} points"  # without a -0.0
+    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number}{'×' if unit == 'x' else f' {unit}' if unit else ''}"
 
 
 def shown_interval(ends: Sequence[float] | None, unit: str) -> str:
@@ -110,8 +121,12 @@ def shown_interval(ends: Sequence[float] | None, unit: str) -> str:
     --------
     >>> shown_interval([0.867, 0.92], "%")
     '86.7–92.0 %'
+    >>> shown_interval([-0.007, 0.007], "points")
+    '-0.7 to +0.7 points'
     """
     if ends is None:
         return ""
     low, high = ends
-    return percents(low, high) if unit == "%" else f"{shown(low, unit)} to {shown(high, unit)}"
+    if unit == "%":
+        return percents(low, high)
+    return f"{shown(low, unit).removesuffix(' points')} to {shown(high, unit)}"

@@ -16,7 +16,7 @@ from featcache.datasets.found_photos import FoundPhotos, find_photos
 from featcache.errors import DataError, FeatcacheError, IdentityError, MissingFileError, UsageError
 from featcache.images.given_path import CACHE, CLASSIFIER, PART, PHOTOS, RECORD, RUN, SWEEP, UNKNOWN, what_is
 from featcache.pages.sprites import Sprites
-from featcache.reports.experiment_records import RECORDS, files_in, read_record
+from featcache.reports.experiment_records import RECORDS, files_in, read_records
 from featcache.reports.material import Contestant, Material
 
 if TYPE_CHECKING:
@@ -234,18 +234,14 @@ def _of_cache(path: Path, wishes: Wishes) -> Material:
 
 
 def _of_records(places: Sequence[Path], kinds: Sequence[str], wishes: Wishes) -> Material:
-    other = next(
-        (place for place, kind in zip(places, kinds, strict=True) if kind not in (RECORD, RECORDS)), None
-    )
-    if other is not None:
-        raise UsageError(f"{other} is no record of an experiment, others here are; make a page of either")
+    for place, kind in zip(places, kinds, strict=True):
+        if kind not in (RECORD, RECORDS):
+            raise UsageError(f"{place} is no record of an experiment, others here are; make a page of either")
     if (wishes.cache, wishes.photos, wishes.split, wishes.audit) != (None, None, None, None):
         raise UsageError(
             f"{places[0]}: records of experiments hold numbers alone; leave out --cache, --photos, --split and --audit"
         )
-    files = [file for place in places for file in (files_in(place) if place.is_dir() else [place])]
-    records = tuple(read_record(file) for file in files)
-    return Material(path=places[0], sprites=Sprites(None), records=records)
+    return Material(path=places[0], sprites=Sprites(None), records=read_records(places))
 
 
 _OPENING: Mapping[str, Callable[[Path, Wishes], Material]] = {

@@ -17,7 +17,7 @@ from helpers.small_caches import small
 
 CACHE = "a cache, the file that featcache extract writes"
 CLASSIFIER = "a classifier, the folder that featcache train-head writes"
-REPORTED = "a classifier, a sweep, a cache or a fine-tuning run"
+REPORTED = "a classifier, a sweep, a cache, a fine-tuning run or records of experiments"
 PHOTOS = "a dataset folder, ROOT/CLASS/image.jpg or ROOT/{train,val,test}/CLASS/image.jpg"
 NO_CACHE = "no cache gone; make one with: featcache extract DATASET"
 NO_CLASSIFIER = "no classifier in gone (no classifier.json); train one with: featcache train-head CACHE"

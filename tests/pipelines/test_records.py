@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import records
+from common import TEXTURES
 from helpers.experiment_records import CONTENT
 from records import Comparison, ours, read_records, write_record
 
@@ -14,9 +15,10 @@ RESULTS = Path(__file__).parents[2] / "pipelines" / "results"
 
 
 def test_what_is_written_is_plain_complete_and_read_again(tmp_path, capsys):
-    path = write_record(tmp_path / "new" / "folder", "e0", **CONTENT)
+    path = write_record(tmp_path / "new" / "folder", "e0", **CONTENT | {"data": TEXTURES})
     (record,) = read_records(path.parent)
     assert path.name == "e0.json"
+    assert record["data"] == "data/textures"
     assert record["result"] == {"accuracy": 0.5, "confusion": [[1, 0], [0, 1]], "none": None}
     assert record["seconds"]["extract"] == 1.3
     assert record["seconds"]["processor"] > 0
@@ -51,6 +53,8 @@ def test_of_a_folder_other_json_is_left_alone_and_a_damaged_record_is_named(tmp_
         (Comparison("a", None, None), "–"),
         (Comparison("a", None, 0.5), "50.0 %"),
         (Comparison("a", 5.0, 7.314, (6.9, 7.7), "x"), "7.31× (6.9× to 7.7×)"),
+        (Comparison("a", None, -0.0001, (-0.007, 0.007), "points"), "+0.0 points (-0.7 to +0.7 points)"),
+        (Comparison("a", None, 4500.4, unit="s"), "4,500 s"),
         (Comparison("a", 72.0, 65.04, unit="s"), "65 s"),
     ],
 )
@@ -74,5 +78,7 @@ def test_the_committed_records_are_records_and_name_no_folder_of_one_machine():
 
 
 def test_the_command_is_the_one_for_the_folder_above(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/somewhere/pipelines/e2_flowers.py", "--data", "my flowers"])
+    monkeypatch.setattr(
+        "sys.argv", ["/somewhere/pipelines/e2_flowers.py", "--output", "x", "--data", "my flowers"]
+    )
     assert records.command_line() == "python pipelines/e2_flowers.py --data 'my flowers'"

@@ -41,12 +41,15 @@ def test_a_folder_of_records_is_a_table_and_a_section_for_each(results):
     assert [each.key for each in page.sections] == ["records", "record-1", "record-2"]
     assert page.summary.headline == "2 records, 1 of them of a stand-in, which only show that the script runs"
     assert page.sections[0].headline == "4 numbers of 2 records"
+    texts = [[cell["text"] for cell in row[2:5]] for row in page.sections[0].content["cells"]]
+    assert texts[0] == ["90.0 %", "89.4 %", "86.7–92.0 %"]
+    assert texts[2] == ["90.0 %", "–", ""]
     text = page.html
     for said in (
         "89.4 %",
         "86.7–92.0 %",
         "7.31×",
-        "a stand-in: means nothing",
+        "a stand-in: its numbers mean nothing",
         "E1: x",
         "&#34;epochs&#34;: 6",
     ):
@@ -54,6 +57,12 @@ def test_a_folder_of_records_is_a_table_and_a_section_for_each(results):
     assert text.count("data:image/png;base64,") == 1
     assert "gone.png is not shown: it is not there." in text
     assert page.to_json()["sections"]["records"]["records"][1]["title"] == "E2: y"
+
+
+def test_records_of_a_folder_come_by_number(results):
+    write_record(results, "e10_z", **CONTENT)
+    page = featcache.report(results)
+    assert [each.title for each in page.sections] == ["Numbers", "1. e1_x", "2. e2_y", "3. e10_z"]
 
 
 def test_single_records_from_the_command_line(results, tmp_path, capsys):
@@ -158,8 +167,8 @@ def test_records_and_a_cache_are_two_pages(results, tmp_path):
 
 
 def test_a_number_that_nobody_published_is_a_dash(tmp_path):
-    comparisons = [Comparison("gain", None, -0.002, (-0.007, 0.003))]
+    comparisons = [Comparison("gain", None, -0.002, (-0.007, 0.003), "points")]
     write_record(tmp_path, "views", **CONTENT | {"comparisons": comparisons})
     text = featcache.report(tmp_path).html
-    assert "-0.2 %" in text
-    assert "-0.7–0.3 %" in text
+    assert "-0.2 points" in text
+    assert "-0.7 to +0.3 points" in text

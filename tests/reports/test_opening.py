@@ -216,7 +216,8 @@ def test_a_path_that_is_something_else_is_told(place):
     Path("text").write_text("text")
     photo_folder(place / "photos", {"cat": 1})
     for path, said in {
-        "gone": r"nothing at gone; expected a classifier, a sweep, a cache or a fine-tuning run; check the name",
+        "gone": r"nothing at gone; expected a classifier, a sweep, a cache, a fine-tuning run or records of "
+        r"experiments; check the name",
         "linea": r"nothing at linea; .*; did you mean linear\?",
         "text": r"text is a file; expected a classifier",
         "photos": r"photos is a folder of photos; expected a classifier",

@@ -53,10 +53,11 @@ def _table(records: Sequence[ExperimentRecord]) -> Section:
 
 
 def _row(record: Mapping[str, Any], each: Mapping[str, Any]) -> list[Any]:
-    unit = each["unit"]
-    numbers = [{"text": shown(each[name], unit), "value": each[name] or 0} for name in ("published", "ours")]
-    ends = {"text": shown_interval(each["interval"], unit), "value": (each["interval"] or [0])[0]}
-    notes = ["a stand-in: means nothing" if record["small"] else "", each["note"]]
+    unit, known = each["unit"], not record["small"]
+    own, interval = (each["ours"], each["interval"]) if known else (None, None)
+    numbers = [{"text": shown(value, unit), "value": value or 0} for value in (each["published"], own)]
+    ends = {"text": shown_interval(interval, unit), "value": (interval or [0])[0]}
+    notes = ["" if known else "a stand-in: its numbers mean nothing", each["note"]]
     return [record["name"], each["what"], *numbers, ends, "; ".join(filter(None, notes))]
 
 
