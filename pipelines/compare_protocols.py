@@ -33,7 +33,6 @@ from records import Comparison, fingerprints_of, write_record
 from study import (
     MARKERS,
     PALETTE,
-    SPEC_OF_SMALL,
     Clock,
     Most,
     difference,
@@ -211,6 +210,7 @@ def compared(rows: list[dict[str, Any]], epochs: int, apart: dict[str, Any]) -> 
             None,
             apart["difference"],
             tuple(apart["interval"]),
+            "points",
             note="photo by photo",
         ),
     ]
@@ -268,7 +268,7 @@ def main(
         output,
         "compare_protocols",
         title="Frozen network in every epoch against features that are kept once",
-        data=SPEC_OF_SMALL if small else data,
+        data=photos.spec,
         images=len(photos.records),
         small=small,
         weights={backbone_of(width): "random" if file is None else f"published ({file.name})"},

@@ -21,7 +21,6 @@ from records import Comparison, fingerprints_of, weights_note, write_record
 from study import (
     MARKERS,
     PALETTE,
-    SPEC_OF_SMALL,
     Clock,
     Most,
     new_figure,
@@ -132,7 +131,7 @@ def main(
         output,
         "few_shot",
         title="Heads by number of training photos",
-        data=SPEC_OF_SMALL if small else data,
+        data=photos.spec,
         images=extraction.images,
         small=small,
         weights={network.name: weights_note(network.tag)},

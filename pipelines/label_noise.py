@@ -23,7 +23,6 @@ from records import Comparison, fingerprints_of, weights_note, write_record
 from study import (
     MARKERS,
     PALETTE,
-    SPEC_OF_SMALL,
     Clock,
     Most,
     new_figure,
@@ -152,7 +151,7 @@ def main(
         output,
         "label_noise",
         title="What an audit finds of flipped labels, and what that gains",
-        data=SPEC_OF_SMALL if small else data,
+        data=photos.spec,
         images=clean.images,
         small=small,
         weights={network.name: weights_note(network.tag)},
@@ -165,13 +164,24 @@ def main(
                 None,
                 own[key]["mean"],
                 tuple(own[key]["interval"]),
-                note=note,
+                unit,
+                note,
             )
             for rate, own in found.items()
-            for what, key, note in (
-                ("found of them", "recall", "over draws"),
-                ("flips among the named", "precision", "wrong labels of the original count as mistakes"),
-                ("test accuracy gained by leaving them out", "gained", "over draws, for these test photos"),
+            for what, key, unit, note in (
+                ("found of them", "recall", "%", "over draws"),
+                (
+                    "flips among the named",
+                    "precision",
+                    "%",
+                    "labels that were wrong before count as mistakes",
+                ),
+                (
+                    "test accuracy gained without them",
+                    "gained",
+                    "points",
+                    "over draws, for these test photos",
+                ),
             )
         ],
         result={"clean": share(correct), "rates": found},

@@ -126,7 +126,7 @@ def main(
         output,
         "layer_study",
         title="Accuracy against depth: every stage of a backbone, one logistic head each",
-        data=", ".join(named.values()).replace(TEXTURES, "data/textures"),
+        data=", ".join(named.values()),
         images=images,
         small=small,
         weights={network.name: weights_note(network.tag)},
@@ -139,6 +139,7 @@ def main(
                 None,
                 own["minus_pool"]["difference"],
                 tuple(own["minus_pool"]["interval"]),
+                "points",
                 note="layer chosen on validation photos; paired over test photos",
             )
             for name, own in best.items()

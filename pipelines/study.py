@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Most = Annotated[int | None, typer.Option(help="Most photos of each class in each split; all by default.")]
-SPEC_OF_SMALL = "data/textures"
 
 PALETTE = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#7f7f7f", "#17becf", "#bcbd22")
 MARKERS = "osD^vPX*h"

@@ -20,7 +20,6 @@ from common import FLOWERS, SMALL_SIZE, Data, Output, Small
 from records import Comparison, fingerprints_of, write_record
 from study import (
     PALETTE,
-    SPEC_OF_SMALL,
     Clock,
     Most,
     difference,
@@ -135,7 +134,7 @@ def main(
         output,
         "zoo_leaderboard",
         title="Accuracy against cost over the backbones with published weights here",
-        data=SPEC_OF_SMALL if small else data,
+        data=photos.spec,
         images=len(photos.records),
         small=small,
         weights={row["backbone"]: "random" if small else "published" for row in rows},
