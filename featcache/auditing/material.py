@@ -10,6 +10,7 @@ from featcache.checks.rows import require_finite
 from featcache.classifier.scored.nearest_photos import one_vector
 from featcache.core.tasks import MULTICLASS, MULTILABEL, UNLABELLED
 from featcache.errors import DataError
+from featcache.heads.streamed_nearest import widened
 from featcache.images.colour_statistics import LAYER as STATISTICS
 
 
@@ -97,7 +98,7 @@ class Audited:
             If a row is damaged.
         """
         rows = self.rows[places]
-        x = one_vector(self.cache.features(rows, self.layer))
+        x = one_vector(widened(self.cache.features(rows, self.layer)))
         require_finite(x, rows, self.cache, self.layer)
         return x
 

@@ -1,11 +1,11 @@
 """Pairs of rows that are far nearer to each other than their neighbours are: what may be copies, by features alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from featcache.auditing.copies.cells import Cells, cells_of
+from featcache.auditing.copies.cells import Cell, small_cells
 
 SMALL = 8192
 """Up to so many rows all are compared in all dimensions; of more, each is measured against so many drawn ones."""
@@ -111,12 +111,12 @@ def near_pairs(
         usual = _usual(reduced, drawn, count)
         near = _candidates(reduced, usual, RATIO * slack, on_rows)
     else:
-        cells = cells_of(reduced, seed)
+        cells = small_cells(reduced, seed)
         usual = _at_least_half(_usual_in_cells(reduced, cells))
         near = _candidates_in_cells(reduced, usual, cells, RATIO * slack, on_rows)
     found = np.concatenate([np.zeros((0, 2), np.int64), *near])
     if count > MANY:  # two rows may share several cells
-        found = np.unique(found, axis=0)
+        found = np.stack(np.divmod(np.unique(found[:, 0] * count + found[:, 1]), count), axis=1)
     similarity = similarities(vectors, places, found)
     distance = np.sqrt(np.maximum(2 - 2 * similarity, 0))
     ratio = distance / np.sqrt(usual[found[:, 0]] * usual[found[:, 1]])
@@ -165,10 +165,10 @@ def _at_least_half(usual: np.ndarray) -> np.ndarray:
     return np.maximum(usual, max(0.5 * float(np.median(usual)), 1e-3))
 
 
-def _usual_in_cells(reduced: np.ndarray, cells: Cells) -> np.ndarray:
+def _usual_in_cells(reduced: np.ndarray, cells: Sequence[Cell]) -> np.ndarray:
     """Return the distance of each row to the 10th of the rows in the cell of its nearest centre, float32 ``[N]``."""
     usual = np.zeros(len(reduced), np.float32)
-    for members, nearest in cells.members():
+    for members, nearest in cells:
         own = np.flatnonzero(nearest)
         if len(own) and len(members) > 1:
             x = reduced[members]
@@ -179,13 +179,13 @@ def _usual_in_cells(reduced: np.ndarray, cells: Cells) -> np.ndarray:
 def _candidates_in_cells(
     reduced: np.ndarray,
     usual: np.ndarray,
-    cells: Cells,
+    cells: Sequence[Cell],
     bound: float,
     on_rows: Callable[[int], None] | None,
 ) -> Iterator[np.ndarray]:
     """Yield the pairs of `_candidates`, cell by cell; a pair may come from several cells."""
     done = 0
-    for members, nearest in cells.members():
+    for members, nearest in cells:
         for pairs in _candidates(reduced[members], usual[members], bound, None):
             yield members[pairs]
         done += int(nearest.sum())
