@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-OF_ONE = 4096
+OF_ONE = 2048
 """Rows for each centre, about."""
 
 CENTRES = 3

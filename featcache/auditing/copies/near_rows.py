@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from featcache.auditing.copies.cells import Cell, small_cells
+from featcache.auditing.copies.cells import CENTRES, OF_ONE, Cell, small_cells
 
 SMALL = 8192
 """Up to so many rows all are compared in all dimensions; of more, each is measured against so many drawn ones."""
@@ -27,6 +27,7 @@ _LEAST = 4
 
 _AXES, _DRAWN = 64, 96
 """Dimensions in which distances are estimated: principal axes, and drawn directions."""
+REDUCED = _AXES + _DRAWN
 _ROWS, _COLUMNS = 2048, 8192
 _MOST = 32
 _PAIRS = 16_384
@@ -123,6 +124,14 @@ def near_pairs(
     order = np.argsort(ratio, kind="stable")
     order = order[ratio[order] <= RATIO]
     return Pairs(found[order, 0], found[order, 1], ratio[order], similarity[order], usual)
+
+
+def comparisons(rows: int) -> float:
+    """Return about how many pairs of so many rows are compared."""
+    if rows <= MANY:
+        return rows * (min(rows, SMALL) + rows / 2)
+    in_a_cell = CENTRES * OF_ONE
+    return rows * (in_a_cell + CENTRES * in_a_cell / 2 + rows / OF_ONE)
 
 
 def usual_distances(x: np.ndarray, known: np.ndarray, *, own: np.ndarray, of: int) -> np.ndarray:
