@@ -50,7 +50,13 @@ def nearest_as_evidence(rows: Audited, places: Sequence[int] | np.ndarray) -> li
         rows.tell("evidence", done)
 
     similarity, found = nearest_photos(
-        rows.cache, rows.layer, rows.rows, rows.vectors(asked), most=NEAREST, not_these=rows.rows[asked], on_rows=told
+        rows.cache,
+        rows.layer,
+        rows.rows,
+        rows.vectors(asked),
+        most=NEAREST,
+        not_these=rows.rows[asked],
+        on_rows=told,
     )
     near = np.where(found < 0, -1, np.searchsorted(rows.rows, found))
     told = [

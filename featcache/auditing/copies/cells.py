@@ -99,9 +99,7 @@ def small_cells(x: np.ndarray, seed: int) -> list[Cell]:
     return found
 
 
-def _divided(
-    x: np.ndarray, rows: np.ndarray, nearest: np.ndarray, seed: int
-) -> list[Cell]:
+def _divided(x: np.ndarray, rows: np.ndarray, nearest: np.ndarray, seed: int) -> list[Cell]:
     """Return a cell, or the smaller ones that it is divided into."""
     if len(rows) <= LARGEST * OF_ONE:
         return [(rows, nearest)]
@@ -114,9 +112,7 @@ def _divided(
     return found
 
 
-def _in_a_line(
-    x: np.ndarray, rows: np.ndarray, nearest: np.ndarray
-) -> list[Cell]:
+def _in_a_line(x: np.ndarray, rows: np.ndarray, nearest: np.ndarray) -> list[Cell]:
     """Divide a cell that no centres divide, as where most rows are the same: in the order of one drawn direction.
 
     Each row is in two windows of `CENTRES` times `OF_ONE` rows, and nearest in that in whose middle half it is.

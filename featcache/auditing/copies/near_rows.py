@@ -156,7 +156,8 @@ def usual_distances(x: np.ndarray, known: np.ndarray, *, own: np.ndarray, of: in
     step = max(1, min(_ROWS, _ROWS * _COLUMNS // max(1, len(known))))
     for start in range(0, len(x), step):
         part = x[start : start + step]
-        near = squares - 2 * (part @ known.T)
+        near = (-2 * part) @ known.T
+        near += squares
         line = np.flatnonzero(own[start : start + step] >= 0)
         near[line, own[start : start + step][line]] = np.inf
         nearest = np.partition(near, nth - 1, axis=1)[:, nth - 1] + np.einsum("nd,nd->n", part, part)

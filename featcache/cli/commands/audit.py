@@ -110,7 +110,7 @@ def command(
 
 def _expected(seconds: float, photos: int) -> str:
     minutes = counted(max(1, round(seconds / 60)), "minute")
-    return f"an audit of {counted(photos, 'photo')} takes about {minutes} where nothing else runs; fewer lists: --only"
+    return f"auditing {counted(photos, 'photo')} takes about {minutes} while nothing else runs; fewer lists: --only"
 
 
 def _require_new(path: Path, cache: Path) -> None:

@@ -145,9 +145,13 @@ def test_what_is_usual_in_a_large_cell_takes_no_more_memory(monkeypatch):
     np.testing.assert_allclose(at_once, apart, rtol=1e-4)
 
 
-def test_a_cell_of_very_many_rows_is_divided_again_and_loses_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_of_very_many_rows_is_divided_again_and_loses_no_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     x = made(2000, 40, 60)
-    dense = np.concatenate([x[:200], x[200:] * 0.02 + x[0]])  # most rows around one place, where one camera stands
+    dense = np.concatenate(
+        [x[:200], x[200:] * 0.02 + x[0]]
+    )  # most rows around one place, where one camera stands
     dense[-60:] = dense[:60] + 0.001 * (dense[-60:] - dense[:60])
     monkeypatch.setattr(cells, "OF_ONE", 40)
     whole = cells.cells_of(dense, 0)
@@ -155,7 +159,9 @@ def test_a_cell_of_very_many_rows_is_divided_again_and_loses_no_copies(monkeypat
     assert whole.largest > 6 * 40
     found = cells.small_cells(dense, 0)
     assert max(len(rows) for rows, _ in found) <= 6 * 40
-    np.testing.assert_array_equal(np.sort(np.concatenate([rows[own] for rows, own in found])), np.arange(2060))
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([rows[own] for rows, own in found])), np.arange(2060)
+    )
     together = {pair for rows, _ in found for pair in [tuple(row) for row in _pairs_within(rows, 60, 2000)]}
     assert len(together) >= 58
 
