@@ -210,8 +210,8 @@ def audit(
     seed
         Of the folds, of the heads, and of draws where there are many rows.
     on_progress
-        Called with a `featcache.core.progress.Progress` as each list is begun, and as its rows are gone through; first of
-        all, where it takes a minute or more, with about how many seconds that are.
+        Called with a `featcache.core.progress.Progress` as each list is begun, and as its rows are gone through;
+        first of all, where it takes a minute or more, with about how many seconds that is.
 
     Returns
     -------

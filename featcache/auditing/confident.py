@@ -87,8 +87,6 @@ _BLOCK_BYTES = 1 << 24
 class Probabilities(Protocol):
     """float ``[n, C]`` of which rows are taken by slices: an array, or what computes them as they are asked for."""
 
-    # ruff: noqa: D105 - as those of numpy.ndarray
-
     @property
     def shape(self) -> tuple[int, ...]:
         """``(n, C)``."""
@@ -112,8 +110,8 @@ def label_quality(labels: np.ndarray, probabilities: Probabilities) -> LabelQual
 
     Notes
     -----
-    What cleanlab computes with ``filter_by="confident_learning"``, but block by block: its arrays of rows × classes took
-    two thirds of the memory of a million rows of 100 classes.
+    What cleanlab computes with ``filter_by="confident_learning"``, but block by block: of a million rows of 100
+    classes, its arrays of rows × classes took 2 GB.
 
     Raises
     ------

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from featcache.auditing import evidence, held_out, outliers
-from featcache.auditing.copies import cells, near_rows
+from featcache.auditing.copies import near_rows
 from featcache.auditing.learning_rows import MOST_LEARNT
 from featcache.auditing.material import Audited
 from featcache.core.tasks import MULTICLASS, MULTILABEL

@@ -5,6 +5,7 @@ import numpy as np
 from featcache.auditing.evidence import nearest_as_evidence
 from featcache.auditing.material import Audited
 from featcache.auditing.ranked import RankedList, Suspect
+from featcache.auditing.smallest import smallest
 from featcache.auditing.suspects import suspect
 from featcache.core.display import counted
 from featcache.core.tasks import MULTICLASS
@@ -105,19 +106,16 @@ def _to_neighbour(rows: Audited, places: np.ndarray) -> np.ndarray:
     drawn, most = places, compared(len(rows))
     if len(places) > most:
         drawn = np.sort(np.random.default_rng(rows.seed).permutation(places)[:most])
-    known = unit_length(rows.vectors(drawn)).T
+    known = -unit_length(rows.vectors(drawn)).T
     found = np.zeros(len(places))
     for part in blocks(len(places), len(known), _BYTES):
         asked = places[part]
         x = unit_length(rows.vectors(asked))
-        near = [_kth_largest(x[start : start + _STRIP] @ known) for start in range(0, len(x), _STRIP)]
         # One more than asked for: a photo that was drawn finds itself.
+        near = [
+            smallest(x[start : start + _STRIP] @ known, NEIGHBOURS + 1) for start in range(0, len(x), _STRIP)
+        ]
+        *_, without, beyond = np.concatenate(near).astype(np.float64).T
         itself = np.isin(asked, drawn, assume_unique=True)
-        found[part] = 1 - np.where(itself, *np.concatenate(near).astype(np.float64).T)
+        found[part] = 1 + np.where(itself, beyond, without)
     return found
-
-
-def _kth_largest(near: np.ndarray) -> np.ndarray:
-    """Return the largest number but k of each row ``[n, S]``, and the k-th largest, ``[n, 2]``."""
-    ends = [-NEIGHBOURS - 1, -NEIGHBOURS]
-    return np.partition(near, ends, axis=1)[:, ends]

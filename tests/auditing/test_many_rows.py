@@ -13,6 +13,7 @@ from featcache.auditing.audit import LISTS, audit
 from featcache.auditing.confident import label_quality
 from featcache.auditing.duration import expected_seconds, multiplications
 from featcache.auditing.material import Audited
+from featcache.auditing.smallest import smallest
 from featcache.core.progress import Progress
 
 
@@ -91,3 +92,12 @@ def test_the_estimate_grows_with_the_rows_and_not_with_their_square(tmp_path: Pa
 
     half, whole = (multiplications(Many(count), LISTS) for count in (500_000, 1_000_000))
     assert half < whole < 2.5 * half
+
+
+@pytest.mark.parametrize("width", [6, 31, 700, 1000])
+def test_the_smallest_numbers_of_rows_are_those_of_a_sort(width: int) -> None:
+    random = np.random.default_rng(width)
+    values = random.integers(0, 400, (50, width)).astype(np.float32)  # with equal ones
+    values[0] = np.inf
+    for count in (1, 6):
+        np.testing.assert_array_equal(smallest(values, count), np.sort(values, axis=1)[:, :count])

@@ -3,8 +3,8 @@
 To compare a million rows with each other takes an hour; a copy lies much nearer to its original than all others do, and
 both lie around the same centres. Each row belongs to the cells of its nearest few centres, so that two rows on either
 side of a border are in one cell, too (an inverted file with several lists for each row: Sivic and Zisserman, "Video
-Google", ICCV 2003; Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", TPAMI 2011). A cell that
-holds very many rows is divided again, among centres of its own.
+Google", ICCV 2003; Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", TPAMI 2011). A cell
+that holds very many rows is divided again, among centres of its own.
 """
 
 import warnings
@@ -31,7 +31,7 @@ Cell = tuple[np.ndarray, np.ndarray]
 _FITTED = 20_000
 _ROWS = 8192
 _ALIKE = 0.5
-"""Share of the rows in one cell from which dividing has failed."""
+"""Share of the rows that lie in one of their cells from which they are divided without centres."""
 
 
 class Cells(NamedTuple):
@@ -58,11 +58,6 @@ class Cells(NamedTuple):
             rows, places = np.divmod(order[ends[cell] : ends[cell + 1]], width)
             if len(rows):
                 yield rows, places == 0
-
-    @property
-    def largest(self) -> int:
-        """Rows of the largest cell."""
-        return int(np.bincount(self.cells.ravel(), minlength=1).max())
 
 
 def cells_of(x: np.ndarray, seed: int, rows: np.ndarray | None = None) -> Cells:
@@ -103,21 +98,25 @@ def _divided(x: np.ndarray, rows: np.ndarray, nearest: np.ndarray, seed: int) ->
     """Return a cell, or the smaller ones that it is divided into."""
     if len(rows) <= LARGEST * OF_ONE:
         return [(rows, nearest)]
-    inner = cells_of(x, seed, rows)
-    if inner.largest > _ALIKE * len(rows):
-        return _in_a_line(x, rows, nearest)
     found = []
-    for members, closest in inner.members():
-        found += _divided(x, rows[members], nearest[members] & closest, seed)
+    for members, closest in cells_of(x, seed, rows).members():
+        divide = _divided
+        if len(members) > _ALIKE * len(rows):
+            # Rows that are all alike have the same three cells, and are to be compared in one of them.
+            members, closest = members[closest], closest[closest]
+            divide = _in_a_line
+        found += divide(x, rows[members], nearest[members] & closest, seed)
     return found
 
 
-def _in_a_line(x: np.ndarray, rows: np.ndarray, nearest: np.ndarray) -> list[Cell]:
-    """Divide a cell that no centres divide, as where most rows are the same: in the order of one drawn direction.
+def _in_a_line(x: np.ndarray, rows: np.ndarray, nearest: np.ndarray, seed: int) -> list[Cell]:
+    """Divide rows that no centres divide, as where most rows are the same: in the order of one drawn direction.
 
     Each row is in two windows of `CENTRES` times `OF_ONE` rows, and nearest in that in whose middle half it is.
     """
-    direction = np.random.default_rng(0).standard_normal(x.shape[1]).astype(x.dtype)
+    if len(rows) <= LARGEST * OF_ONE:
+        return [(rows, nearest)] if len(rows) else []
+    direction = np.random.default_rng(seed).standard_normal(x.shape[1]).astype(x.dtype)
     at = np.concatenate([x[rows[start : start + _ROWS]] @ direction for start in range(0, len(rows), _ROWS)])
     order = np.argsort(at, kind="stable")
     step = -(-CENTRES * OF_ONE // 2)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from featcache.auditing.copies.cells import CENTRES, OF_ONE, Cell, small_cells
+from featcache.auditing.smallest import smallest
 
 SMALL = 8192
 """Up to so many rows all are compared in all dimensions; of more, each is measured against so many drawn ones."""
@@ -160,7 +161,7 @@ def usual_distances(x: np.ndarray, known: np.ndarray, *, own: np.ndarray, of: in
         near += squares
         line = np.flatnonzero(own[start : start + step] >= 0)
         near[line, own[start : start + step][line]] = np.inf
-        nearest = np.partition(near, nth - 1, axis=1)[:, nth - 1] + np.einsum("nd,nd->n", part, part)
+        nearest = smallest(near, nth)[:, -1] + np.einsum("nd,nd->n", part, part)
         usual[start : start + step] = np.sqrt(np.maximum(nearest, 0))
     return usual
 
