@@ -64,6 +64,6 @@ def _rate(width: int) -> float:
     taken = []
     for _ in range(_TIMES):  # the first wakes threads, and any may be interrupted
         started = time.perf_counter()
-        x @ x.T
+        np.matmul(x, x.T)
         taken.append(time.perf_counter() - started)
     return _TRIED**2 * width / max(min(taken), 1e-6)

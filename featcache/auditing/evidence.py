@@ -44,7 +44,7 @@ def nearest_as_evidence(rows: Audited, places: Sequence[int] | np.ndarray) -> li
         return [()] * len(asked) + beyond
     done = 0
 
-    def told(count: int) -> None:
+    def went_on(count: int) -> None:
         nonlocal done
         done += count
         rows.tell("evidence", done)
@@ -56,7 +56,7 @@ def nearest_as_evidence(rows: Audited, places: Sequence[int] | np.ndarray) -> li
         rows.vectors(asked),
         most=NEAREST,
         not_these=rows.rows[asked],
-        on_rows=told,
+        on_rows=went_on,
     )
     near = np.where(found < 0, -1, np.searchsorted(rows.rows, found))
     told = [
