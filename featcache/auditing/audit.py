@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from featcache.auditing.duration import expected_seconds
 from featcache.auditing.effect import Effect, measure_effect
 from featcache.auditing.exclude_list import exclude_entries
 from featcache.auditing.material import Audited, TooFewPhotosError
@@ -27,6 +28,9 @@ JSON_VERSION = 1
 
 COLUMNS = ("list", "rank", "file", "split", "label", "score", "certain", "suggested", "why", "resembles")
 """The columns of a table of suspects."""
+
+_WORTH_SAYING = 60.0
+"""Seconds from which it is told beforehand about how many an audit takes."""
 
 _BETWEEN = " | "
 _ANOTHER = "name another file"
@@ -206,7 +210,8 @@ def audit(
     seed
         Of the folds, of the heads, and of draws where there are many rows.
     on_progress
-        Called with a `featcache.core.progress.Progress` as each list is begun.
+        Called with a `featcache.core.progress.Progress` as each list is begun, and as its rows are gone through;
+        first of all, where it takes a minute or more, with about how many seconds that is.
 
     Returns
     -------
@@ -240,7 +245,7 @@ def audit(
     opened = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
     if effect:
         require_classes(opened, "the effect of an audit")
-    rows = Audited(opened, layer, seed=seed)
+    rows = Audited(opened, layer, seed=seed, on_progress=on_progress)
     if not len(rows):
         raise DataError(f"{opened.path} holds no readable photo; nothing can be audited")
     wanted, skipped = _suited(rows, asked, explicit=only is not None)
@@ -248,6 +253,8 @@ def audit(
         from featcache.auditing.confident import require_cleanlab
 
         require_cleanlab()
+    if on_progress is not None and (seconds := expected_seconds(rows, wanted)) >= _WORTH_SAYING:
+        on_progress(Progress("audit", total=len(rows), expected_s=seconds))
     found: list[RankedList] = []
     for number, kind in enumerate(wanted):
         if on_progress is not None:

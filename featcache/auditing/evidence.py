@@ -8,12 +8,20 @@ from featcache.auditing.material import Audited
 from featcache.auditing.ranked import Resembled
 
 NEAREST = 3
-SHOWN = 1000
+SHOWN, LEAST_SHOWN = 1000, 200
 """Entries of a list that come with evidence, the first ones: to search for all would be what a list saves."""
+
+COMPARISONS = 100_000_000
+"""Comparisons from which fewer entries come with evidence, down to `LEAST_SHOWN`: with more than 100,000 photos."""
+
+
+def shown(rows: int) -> int:
+    """Return how many entries of a list come with evidence, of so many photos."""
+    return min(SHOWN, max(LEAST_SHOWN, COMPARISONS // max(1, rows)))
 
 
 def nearest_as_evidence(rows: Audited, places: Sequence[int] | np.ndarray) -> list[tuple[Resembled, ...]]:
-    """Return the photos that are nearest to some, by the cosine of their features, for the first `SHOWN` places.
+    """Return the photos that are nearest to some, by the cosine of their features, for the first `shown` places.
 
     Parameters
     ----------
@@ -26,16 +34,29 @@ def nearest_as_evidence(rows: Audited, places: Sequence[int] | np.ndarray) -> li
     -------
     list
         For each place `NEAREST` photos, the nearest first, or as many as there are beside it; none for the places after
-        the first `SHOWN`.
+        these.
     """
     from featcache.classifier.scored.nearest_photos import nearest_photos
 
-    asked = np.asarray(places, np.int64)[:SHOWN]
+    asked = np.asarray(places, np.int64)[: shown(len(rows))]
     beyond: list[tuple[Resembled, ...]] = [()] * (len(places) - len(asked))
     if not len(asked) or len(rows) < 2:
         return [()] * len(asked) + beyond
+    done = 0
+
+    def went_on(count: int) -> None:
+        nonlocal done
+        done += count
+        rows.tell("evidence", done)
+
     similarity, found = nearest_photos(
-        rows.cache, rows.layer, rows.rows, rows.vectors(asked), most=NEAREST, not_these=rows.rows[asked]
+        rows.cache,
+        rows.layer,
+        rows.rows,
+        rows.vectors(asked),
+        most=NEAREST,
+        not_these=rows.rows[asked],
+        on_rows=went_on,
     )
     near = np.where(found < 0, -1, np.searchsorted(rows.rows, found))
     told = [

@@ -92,12 +92,14 @@ def held_out(rows: Audited) -> HeldOut:
 
 
 def _computed(rows: Audited) -> HeldOut:
+    rows.tell("labels", 0, "folds")
     judged = _judged(rows)
     fold_of = draw_folds(rows.cache, rows.rows, folds=FOLDS, group_by=None, seed=rows.seed)
     problems = _problems(rows)
     strata = strata_of(rows.cache, rows.rows)
     drawn = drawn_evenly(strata, MOST_LEARNT, rows.seed)
     x = unit_length(rows.vectors(drawn))
+    rows.tell("labels", 0, "heads learn")
     some = np.random.default_rng(rows.seed).permutation(len(x))[:CHOSEN_BY]
     strength = _strength(x[some], [y[drawn][some] for y in problems], fold_of[drawn][some])
     if len(drawn) == len(rows):
@@ -127,6 +129,7 @@ def _judged_by_few(
         heads.append((kernel, bias + draw_undone(y, drawn, classes)))
     found = [np.empty((len(rows), bias.shape[1]), np.float32) for _, bias in heads]
     for part in blocks(len(rows), x.shape[1], _BLOCK_BYTES):
+        rows.tell("labels", part.start)
         own = unit_length(rows.vectors(part))
         for fold in range(FOLDS):
             held = np.flatnonzero(fold_of[part] == fold)

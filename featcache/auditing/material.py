@@ -8,8 +8,10 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.checks.rows import require_finite
 from featcache.classifier.scored.nearest_photos import one_vector
+from featcache.core.progress import OnProgress, Progress
 from featcache.core.tasks import MULTICLASS, MULTILABEL, UNLABELLED
 from featcache.errors import DataError
+from featcache.heads.streamed_nearest import widened
 from featcache.images.colour_statistics import LAYER as STATISTICS
 
 
@@ -32,6 +34,8 @@ class Audited:
         int ``[M]``: rows of the cache; all that have features by default.
     seed
         Of everything that is drawn.
+    on_progress
+        Told by `tell` how far a part is.
 
     Attributes
     ----------
@@ -55,7 +59,13 @@ class Audited:
     """
 
     def __init__(
-        self, cache: FeatureCache, layer: str | None = None, rows: np.ndarray | None = None, *, seed: int = 0
+        self,
+        cache: FeatureCache,
+        layer: str | None = None,
+        rows: np.ndarray | None = None,
+        *,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self.cache = cache
         self.layer = cache.layer(layer)
@@ -72,6 +82,7 @@ class Audited:
         self.task = cache.task
         self.seed = seed
         self.shared: dict[str, Any] = {}
+        self._on_progress = on_progress
 
     @property
     def path(self) -> Path:
@@ -86,6 +97,11 @@ class Audited:
         """Length of one vector of `vectors`, D."""
         return int(self.cache.layers[self.layer].shape[-1])
 
+    def tell(self, stage: str, done: int, note: str = "") -> None:
+        """Tell how many of all rows a part has been through."""
+        if self._on_progress is not None:
+            self._on_progress(Progress(stage, done, len(self), note=note))
+
     def vectors(self, places: np.ndarray | slice) -> np.ndarray:
         """Return one vector for each image, float32 ``[n, D]``: the mean over the places of maps and tokens.
 
@@ -97,7 +113,7 @@ class Audited:
             If a row is damaged.
         """
         rows = self.rows[places]
-        x = one_vector(self.cache.features(rows, self.layer))
+        x = one_vector(widened(self.cache.features(rows, self.layer)))
         require_finite(x, rows, self.cache, self.layer)
         return x
 

@@ -5,22 +5,27 @@ import numpy as np
 from featcache.auditing.evidence import nearest_as_evidence
 from featcache.auditing.material import Audited
 from featcache.auditing.ranked import RankedList, Suspect
+from featcache.auditing.smallest import smallest
 from featcache.auditing.suspects import suspect
 from featcache.core.display import counted
 from featcache.core.tasks import MULTICLASS
 from featcache.heads.feature_table import blocks
+from featcache.heads.scaling import unit_length
 
 NEIGHBOURS = 5
 """k: the distance to the k-th nearest photo of the class. A pair of odd photos that are alike is odd, too, with 5."""
 
-COMPARED = 4_000
+COMPARED, LEAST_COMPARED = 4_000, 1_000
 """Photos of a class that others are compared with; of a larger class, a draw of so many (see `find_outliers`)."""
+
+COMPARISONS = 400_000_000
+"""Comparisons from which a draw is smaller, down to `LEAST_COMPARED`: with more than 100,000 photos."""
 
 LISTED, LEAST_LISTED = 0.02, 30
 FAR = 4.0
 """Robust deviations above its class's usual distance at which a photo is called an outlier."""
 
-_BYTES = 1 << 26
+_BYTES, _STRIP = 1 << 26, 2048
 
 
 def find_outliers(rows: Audited) -> RankedList:
@@ -43,12 +48,15 @@ def find_outliers(rows: Audited) -> RankedList:
     The k-th neighbour's distance is the outlier score of Ramaswamy, Rastogi and Shim (2000). Of a class of more than
     `COMPARED` photos, each is compared with a draw of so many, which ranks outliers as well as all do (Sugiyama and
     Borgwardt, "Rapid distance-based outlier detection via sampling", NeurIPS 2013): time grows with the rows, not with
-    their square.
+    their square. Of more than 100,000 photos draws are smaller: see `compared`.
     """
     labels = rows.labels if rows.task == MULTICLASS else np.zeros(len(rows), np.int64)
     distance, score = np.zeros(len(rows)), np.zeros(len(rows))
+    done = 0
     for label in np.unique(labels):
+        rows.tell("outliers", done)
         places = np.flatnonzero(labels == label)
+        done += len(places)
         if len(places) <= NEIGHBOURS:
             continue
         distance[places] = own = _to_neighbour(rows, places)
@@ -85,20 +93,29 @@ def _outlier(rows: Audited, place: int, score: float, distance: float, evidence:
     )
 
 
-def _to_neighbour(rows: Audited, places: np.ndarray) -> np.ndarray:
-    """Return the distance of each of some photos to its k-th nearest one among them, float64 ``[n]``."""
-    from featcache.heads.nearest import nearest_rows
+def compared(rows: int) -> int:
+    """Return how many photos of a class others are compared with at most, of so many photos in all."""
+    return min(COMPARED, max(LEAST_COMPARED, COMPARISONS // max(1, rows)))
 
-    drawn = places
-    if len(places) > COMPARED:
-        drawn = np.sort(np.random.default_rng(rows.seed).permutation(places)[:COMPARED])
-    known = rows.vectors(drawn)
+
+def _to_neighbour(rows: Audited, places: np.ndarray) -> np.ndarray:
+    """Return the distance of each of some photos to its k-th nearest one among them, float64 ``[n]``.
+
+    In numpy: a program of XLA's would be compiled anew for every class of another size.
+    """
+    drawn, most = places, compared(len(rows))
+    if len(places) > most:
+        drawn = np.sort(np.random.default_rng(rows.seed).permutation(places)[:most])
+    known = -unit_length(rows.vectors(drawn)).T
     found = np.zeros(len(places))
-    for part in blocks(len(places), known.shape[1], _BYTES):
-        # One more than asked for: a photo that was drawn finds itself.
+    for part in blocks(len(places), len(known), _BYTES):
         asked = places[part]
-        parts = list(nearest_rows(known, rows.vectors(asked), most=NEIGHBOURS + 1))
-        closeness = np.concatenate([near for _, near, _ in parts])
+        x = unit_length(rows.vectors(asked))
+        # One more than asked for: a photo that was drawn finds itself.
+        near = [
+            smallest(x[start : start + _STRIP] @ known, NEIGHBOURS + 1) for start in range(0, len(x), _STRIP)
+        ]
+        *_, without, beyond = np.concatenate(near).astype(np.float64).T
         itself = np.isin(asked, drawn, assume_unique=True)
-        found[part] = 1 - np.where(itself, closeness[:, NEIGHBOURS], closeness[:, NEIGHBOURS - 1])
+        found[part] = 1 + np.where(itself, beyond, without)
     return found

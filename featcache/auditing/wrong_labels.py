@@ -62,10 +62,21 @@ def class_quality(rows: Audited) -> tuple[HeldOut, np.ndarray, np.ndarray, Label
         found = held_out(rows)
         places = np.flatnonzero(found.judged)
         classes, labels = np.unique(rows.labels[places], return_inverse=True)
-        chosen = found.probabilities[np.ix_(places, classes)]
-        chosen = chosen / np.maximum(chosen.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        rows.shared["class quality"] = found, classes, places, label_quality(labels, chosen)
+        quality = label_quality(labels, _AmongJudged(found.probabilities, places, classes))
+        rows.shared["class quality"] = found, classes, places, quality
     return rows.shared["class quality"]
+
+
+class _AmongJudged:
+    """Probabilities of judged rows and classes only, brought to a sum of 1 as they are asked for: no copy of all."""
+
+    def __init__(self, probabilities: np.ndarray, places: np.ndarray, classes: np.ndarray) -> None:
+        self._probabilities, self._places, self._classes = probabilities, places, classes
+        self.shape = len(places), len(classes)
+
+    def __getitem__(self, part: slice, /) -> np.ndarray:
+        own = self._probabilities[np.ix_(self._places[part], self._classes)]
+        return own / np.maximum(own.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def _of_classes(rows: Audited) -> RankedList:

@@ -19,6 +19,8 @@ class Progress:
         Seconds spent so far, summed over threads.
     note
         Further text, such as the training loss.
+    expected_s
+        About how many seconds all will take, said once beforehand where that is known and long; 0 otherwise.
     """
 
     stage: str
@@ -28,6 +30,7 @@ class Progress:
     device_s: float = 0.0
     write_s: float = 0.0
     note: str = ""
+    expected_s: float = 0.0
 
 
 OnProgress = Callable[[Progress], None]

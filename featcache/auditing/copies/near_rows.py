@@ -1,11 +1,12 @@
 """Pairs of rows that are far nearer to each other than their neighbours are: what may be copies, by features alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from featcache.auditing.copies.cells import Cells, cells_of
+from featcache.auditing.copies.cells import CENTRES, OF_ONE, Cell, small_cells
+from featcache.auditing.smallest import smallest
 
 SMALL = 8192
 """Up to so many rows all are compared in all dimensions; of more, each is measured against so many drawn ones."""
@@ -27,6 +28,7 @@ _LEAST = 4
 
 _AXES, _DRAWN = 64, 96
 """Dimensions in which distances are estimated: principal axes, and drawn directions."""
+REDUCED = _AXES + _DRAWN
 _ROWS, _COLUMNS = 2048, 8192
 _MOST = 32
 _PAIRS = 16_384
@@ -111,18 +113,26 @@ def near_pairs(
         usual = _usual(reduced, drawn, count)
         near = _candidates(reduced, usual, RATIO * slack, on_rows)
     else:
-        cells = cells_of(reduced, seed)
+        cells = small_cells(reduced, seed)
         usual = _at_least_half(_usual_in_cells(reduced, cells))
         near = _candidates_in_cells(reduced, usual, cells, RATIO * slack, on_rows)
     found = np.concatenate([np.zeros((0, 2), np.int64), *near])
     if count > MANY:  # two rows may share several cells
-        found = np.unique(found, axis=0)
+        found = np.stack(np.divmod(np.unique(found[:, 0] * count + found[:, 1]), count), axis=1)
     similarity = similarities(vectors, places, found)
     distance = np.sqrt(np.maximum(2 - 2 * similarity, 0))
     ratio = distance / np.sqrt(usual[found[:, 0]] * usual[found[:, 1]])
     order = np.argsort(ratio, kind="stable")
     order = order[ratio[order] <= RATIO]
     return Pairs(found[order, 0], found[order, 1], ratio[order], similarity[order], usual)
+
+
+def comparisons(rows: int) -> float:
+    """Return about how many pairs of so many rows are compared."""
+    if rows <= MANY:
+        return rows * (min(rows, SMALL) + rows / 2)
+    in_a_cell = CENTRES * OF_ONE
+    return rows * (in_a_cell + CENTRES * in_a_cell / 2 + rows / OF_ONE)
 
 
 def usual_distances(x: np.ndarray, known: np.ndarray, *, own: np.ndarray, of: int) -> np.ndarray:
@@ -147,10 +157,11 @@ def usual_distances(x: np.ndarray, known: np.ndarray, *, own: np.ndarray, of: in
     step = max(1, min(_ROWS, _ROWS * _COLUMNS // max(1, len(known))))
     for start in range(0, len(x), step):
         part = x[start : start + step]
-        near = squares - 2 * (part @ known.T)
+        near = (-2 * part) @ known.T
+        near += squares
         line = np.flatnonzero(own[start : start + step] >= 0)
         near[line, own[start : start + step][line]] = np.inf
-        nearest = np.partition(near, nth - 1, axis=1)[:, nth - 1] + np.einsum("nd,nd->n", part, part)
+        nearest = smallest(near, nth)[:, -1] + np.einsum("nd,nd->n", part, part)
         usual[start : start + step] = np.sqrt(np.maximum(nearest, 0))
     return usual
 
@@ -165,10 +176,10 @@ def _at_least_half(usual: np.ndarray) -> np.ndarray:
     return np.maximum(usual, max(0.5 * float(np.median(usual)), 1e-3))
 
 
-def _usual_in_cells(reduced: np.ndarray, cells: Cells) -> np.ndarray:
+def _usual_in_cells(reduced: np.ndarray, cells: Sequence[Cell]) -> np.ndarray:
     """Return the distance of each row to the 10th of the rows in the cell of its nearest centre, float32 ``[N]``."""
     usual = np.zeros(len(reduced), np.float32)
-    for members, nearest in cells.members():
+    for members, nearest in cells:
         own = np.flatnonzero(nearest)
         if len(own) and len(members) > 1:
             x = reduced[members]
@@ -179,13 +190,13 @@ def _usual_in_cells(reduced: np.ndarray, cells: Cells) -> np.ndarray:
 def _candidates_in_cells(
     reduced: np.ndarray,
     usual: np.ndarray,
-    cells: Cells,
+    cells: Sequence[Cell],
     bound: float,
     on_rows: Callable[[int], None] | None,
 ) -> Iterator[np.ndarray]:
     """Yield the pairs of `_candidates`, cell by cell; a pair may come from several cells."""
     done = 0
-    for members, nearest in cells.members():
+    for members, nearest in cells:
         for pairs in _candidates(reduced[members], usual[members], bound, None):
             yield members[pairs]
         done += int(nearest.sum())

@@ -16,6 +16,7 @@ from featcache.errors import UsageError
 if TYPE_CHECKING:
     from featcache.auditing.audit import Audit
     from featcache.auditing.ranked import RankedList, Suspect
+    from featcache.core.progress import Progress
 
 NAME = "audit"
 
@@ -71,7 +72,13 @@ def command(
     from featcache.auditing.audit import audit
 
     with console.progress() as on_progress:
-        found = audit(cache, layer=layer, only=only, effect=effect, seed=seed, on_progress=on_progress)
+
+        def told(progress: "Progress") -> None:
+            if progress.expected_s:
+                console.note(_expected(progress.expected_s, progress.total))
+            on_progress(progress)
+
+        found = audit(cache, layer=layer, only=only, effect=effect, seed=seed, on_progress=told)
     value = found.to_json()
     try:
         if csv is not None:
@@ -99,6 +106,11 @@ def command(
         )
     if not as_json:
         console.note(f"to see the photos: featcache report {escaped(str(cache))} --audit run")
+
+
+def _expected(seconds: float, photos: int) -> str:
+    minutes = counted(max(1, round(seconds / 60)), "minute")
+    return f"auditing {counted(photos, 'photo')} takes about {minutes} while nothing else runs; fewer lists: --only"
 
 
 def _require_new(path: Path, cache: Path) -> None:

@@ -143,3 +143,38 @@ def test_what_is_usual_in_a_large_cell_takes_no_more_memory(monkeypatch):
         :, 10
     ]  # the row itself is the first
     np.testing.assert_allclose(at_once, apart, rtol=1e-4)
+
+
+def test_a_cell_of_very_many_rows_is_divided_again_and_loses_no_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = made(2000, 40, 60)
+    dense = np.concatenate(
+        [x[:200], x[200:] * 0.02 + x[0]]
+    )  # most rows around one place, where one camera stands
+    dense[-60:] = dense[:60] + 0.001 * (dense[-60:] - dense[:60])
+    monkeypatch.setattr(cells, "OF_ONE", 40)
+    monkeypatch.setattr(cells, "LARGEST", 6)
+    assert max(len(rows) for rows, _ in cells.cells_of(dense, 0).members()) > 6 * 40
+    found = cells.small_cells(dense, 0)
+    assert max(len(rows) for rows, _ in found) <= 6 * 40
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([rows[own] for rows, own in found])), np.arange(2060)
+    )
+    together = {pair for rows, _ in found for pair in [tuple(row) for row in _pairs_within(rows, 60, 2000)]}
+    assert len(together) >= 58
+
+
+def _pairs_within(rows: np.ndarray, copies: int, first: int) -> list[tuple[int, int]]:
+    held = set(rows.tolist())
+    return [(row, first + row) for row in range(copies) if {row, first + row} <= held]
+
+
+def test_rows_that_are_the_same_are_divided_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "OF_ONE", 20)
+    x = made(500, 8, 0)
+    x[50:] = x[0]
+    found = cells.small_cells(x, 0)
+    assert max(len(rows) for rows, _ in found) <= 16 * 20
+    np.testing.assert_array_equal(np.sort(np.concatenate([rows[own] for rows, own in found])), np.arange(500))
+    assert all((np.diff(rows) > 0).all() for rows, _ in found)

@@ -105,3 +105,15 @@ def test_on_a_full_disk_the_lists_are_printed(tmp_path: Path, cli, monkeypatch, 
     ran = cli(*line, "--json")
     assert (ran.code, len(ran.json["result"]["lists"])) == (1, 1)
     assert not {"csv", "exclude_list"} & set(ran.json["result"])
+
+
+def test_what_takes_minutes_is_told_before_it_begins(
+    tmp_path: Path, cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flipped_cache(tmp_path / "a.h5")
+    line = ("audit", tmp_path / "a.h5", "--only", "imbalance,outliers")
+    assert "takes about" not in cli(*line).err
+    monkeypatch.setattr(audit_module, "expected_seconds", lambda rows, wanted: 714.0)
+    told = "auditing 240 photos takes about 12 minutes while nothing else runs; fewer lists: --only"
+    assert told in cli(*line).err.splitlines()[0]
+    assert told not in cli(*line, "--quiet").err
