@@ -11,8 +11,8 @@ and shown as such.
 
 Measured at 1,000,000 rows on two cores that nine or more other programs wanted, so that only seconds of cores and peaks
 can be compared; what is not named was not run. Of the sweep 145 s are three epochs of three heads, 51 the fit of two on
-all rows, 19 what calibrates and checks the chosen one. The audit was run with one thread for each product, as threads that
-wait for each other there count as work, and its parts are what it took from one list to the next:
+all rows, 19 what calibrates and checks the chosen one. The audit was run with one thread for each product, as threads
+that wait for each other there count as work, and its parts are what it took from one list to the next:
 
 ==================  ================  ==========  ======================================================
 command             seconds of cores  peak        found

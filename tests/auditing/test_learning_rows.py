@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from featcache.auditing import held_out as held_out_module
+from featcache.auditing.labels import held_out as held_out_module
 from featcache.auditing.labels.held_out import held_out
 from featcache.auditing.labels.wrong_labels import find_wrong_labels
 from featcache.auditing.learning_rows import draw_undone, drawn_evenly

@@ -1,6 +1,7 @@
 """Which labels are probably wrong: classes that exclude each other, and labels of which a photo may have several.
 
-Held-out probabilities (`featcache.auditing.labels.held_out`) go into confident learning (`featcache.auditing.labels.confident`).
+Held-out probabilities (`featcache.auditing.labels.held_out`) go into confident learning
+(`featcache.auditing.labels.confident`).
 Numbers have residuals instead: `featcache.auditing.labels.wrong_numbers`.
 """
 
