@@ -56,7 +56,8 @@ READERS = {
     "docs/guide/label-next.md": Reader(python="import featcache\n"),
     "docs/guide/report.md": Reader(
         photos.mislabelled,
-        EXTRACT
+        "rm photos/daisy/copy.png\n"
+        + EXTRACT
         + TRAIN
         + "featcache sweep photos-efficientnet_lite0.h5 --head logistic,ridge\n"
         + "featcache train-head photos-efficientnet_lite0.h5 -o head-a\n"
