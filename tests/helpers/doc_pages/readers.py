@@ -101,9 +101,8 @@ READERS = {
         "cp a.jpg new.jpg\n"
         "featcache train-head flowers.h5 -o flowers && cp -r flowers photos-mobilenet_v2-linear\n",
         "from featcache import *\n"
-        "from pathlib import Path\n"
-        "paths = sorted(Path('photos/val').glob('*/*.jpg'))\n"
-        "labels = [path.parent.name for path in paths]\n",
+        "train = FeatureCache('photos-mobilenet_v2.h5')\n"
+        "paths = [f'photos/{train.ids[row]}' for row in train.rows_of('train')]\n",
     ),
     "docs/reference/cache-format.md": Reader(
         shell="featcache extract photos/ -o flowers-efficientnet_lite0.h5\n"
