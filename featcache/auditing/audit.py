@@ -52,7 +52,7 @@ class _Part:
 _LABELLED = (MULTICLASS, MULTILABEL, REGRESSION)
 _ALL = (*_LABELLED, UNLABELLED)
 _PARTS = {
-    "wrong-labels": _Part("wrong_labels", "find_wrong_labels", _LABELLED),
+    "wrong-labels": _Part("labels.wrong_labels", "find_wrong_labels", _LABELLED),
     "overlaps": _Part("classes", "find_overlaps", (MULTICLASS,)),
     "copies": _Part("copies.copies", "find_copies", _ALL, long=True),
     "outliers": _Part("outliers", "find_outliers", _ALL),
