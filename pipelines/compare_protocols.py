@@ -16,7 +16,16 @@ All take turns in one process, an epoch or a whole run each, so that what else t
 The classic ways' epochs all take the same time, so that totals beyond the measured epochs are extrapolated from the
 median epoch; heads on cached features are fitted for up to 100 epochs, and measured.
 
-RESULT
+Result (cats vs dogs: 640 training, 160 validation and 300 test photos; MobileNetV1 of width 0.25 with Keras' weights,
+whose features are the same in both to 1e-5 of the largest; 2 cores that much else was running on, so that the seconds of
+processors say more than those of the wall): the accuracy is the same, 95.3 % against Keras' 95.0 %, +0.3 points (95 %
+interval −1.4 to +2.0). Six epochs, all measured: Keras 134 s of processors (469 s of the wall), featcache 7.6 s (19 s):
+**17.5 times** (24.7). Against featcache's own network in every epoch 3.1 times (5.2): that much is due to keeping the
+features alone, the rest to a network that is faster than Keras on a CPU. Keras' 134 s include 23 s to import it, decode
+the photos, build and score; without them it is 14 times. One epoch: 4.4 times Keras, and featcache's network in one
+epoch is as cheap as keeping its features (0.94). 100 epochs: 221 times, and 37; the classic ways are extrapolated from
+their median epoch, the head's 100 epochs are measured. The whole run took 10 minutes, 215 s of processors. Record and
+figure: ``pipelines/results/compare_protocols.json`` and ``.svg``.
 """
 
 import statistics
