@@ -8,7 +8,7 @@ Question: which head is best at which number of training photos? Each head's set
 for each number of shots (mean over the draws), and the chosen ones read the test photos. Draws are the same for all
 heads, so that heads are compared draw by draw. Without a cache this is thousands of passes over the photos.
 
-Result: not yet run at full size; ``--small`` runs in CI and proves that everything works.
+Result: not yet run at full size; ``--small`` proves that everything works.
 """
 
 from pathlib import Path

@@ -8,7 +8,7 @@ Question: which backbone is worth its price? Price is the multiply-accumulates o
 milliseconds of processor time for each photo (decoding, network and writing; other load on the machine changes it less
 than photos per second). The head is the same for all: logistic regression, whose strength folds choose.
 
-Result: not yet run at full size; ``--small`` runs in CI and proves that everything works.
+Result: not yet run at full size; ``--small`` proves that everything works.
 """
 
 from collections.abc import Mapping, Sequence
