@@ -4,7 +4,7 @@ All times are the processor's, of one thread, so that what else the machine does
 turns. simplejpeg (``pip install simplejpeg``) brings libjpeg-turbo along, as Pillow does; PyTurboJPEG calls the same
 functions in a library of the system.
 
-Command: ``python benchmarks/decoders.py --data ../shared/data/cats_vs_dogs [--rounds 9]``
+Command: ``python benchmarks/decoders.py --data ../shared/data/cats_vs_dogs [--rounds 9] [--threads]``
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from featcache.core.parallel import default_workers, ordered_map
 from featcache.errors import ImageError
 from featcache.images import decoding
 from featcache.images.resizing import _fit, prepare
@@ -188,13 +189,38 @@ def held(files: Sequence[bytes], rounds: int) -> None:
     )
 
 
+THREADS = (1, 2, 3, 4, 8)
+
+
+def threads(files: Sequence[bytes], rounds: int) -> None:
+    """Print how many photos a second are prepared by pools of threads, which take turns; all seconds, so only idle."""
+    rates: dict[int, list[float]] = {count: [] for count in THREADS}
+    for _ in range(rounds):
+        for count in THREADS:
+            began = time.perf_counter()
+            for _ in ordered_map(
+                lambda data: prepare(data, TRANSFORMS), files, workers=count, ahead=64 + 2 * count
+            ):
+                pass
+            rates[count].append(len(files) / (time.perf_counter() - began))
+    two = rates[2]
+    print(f"{default_workers()} cores, photos/s by threads (and to that of 2, by rounds):")
+    for count, own in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(own, two, strict=True))
+        print(f"  {count} threads {statistics.median(own):7.0f}  {ratio:5.2f}×", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of JPEGs")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", action="store_true", help="only how many threads decode fastest")
     options = parser.parse_args()
     files = [path.read_bytes() for path in sorted(options.data.rglob("*.jpg"))]
     some, random = files[::5][:200], np.random.default_rng(0)
+    if options.threads:
+        threads(files, options.rounds)
+        return
     arrays, inputs = contenders()
     held(some, options.rounds)
     compare("photos, decoded alone", some, arrays, options.rounds)

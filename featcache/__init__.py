@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from featcache.finetuning.dry_run import plan_finetuning
     from featcache.finetuning.finetune import finetune
     from featcache.finetuning.result import FineTuning
+    from featcache.images.demo_photos import demo_photos
     from featcache.images.transforms import Transforms
     from featcache.labelling.suggest import suggest
     from featcache.labelling.suggestions import Suggestions
@@ -51,6 +52,7 @@ _HOMES = {
     "check_dataset": "featcache.checks.dataset",
     "DatasetCheck": "featcache.checks.dataset_report",
     "Transforms": "featcache.images.transforms",
+    "demo_photos": "featcache.images.demo_photos",
     "load_backbone": "featcache.backbones:load",
     "plan_extraction": "featcache.extraction.dry_run",
     "PlanReport": "featcache.extraction.dry_run",
@@ -114,6 +116,7 @@ __all__ = [
     "audit",
     "backbone_predictor",
     "check_dataset",
+    "demo_photos",
     "enable_compilation_cache",
     "explain",
     "export",

@@ -158,10 +158,13 @@ def main(
     small: Small = False,
 ) -> None:
     output.mkdir(parents=True, exist_ok=True)
-    data = [featcache.open_dataset(TEXTURES if small else spec) for spec in (flowers, cats)]
-    data = [few(each) if small else each for each in data]
+    specs = [TEXTURES, TEXTURES] if small else [flowers, cats]
+    data = [few(found) if small else found for found in map(featcache.open_dataset, specs)]
     seeds = range(2 if small else 5)
-    rows = [measure(name, file, *data, output, seeds) for name, file in variants(weights, small).items()]
+    rows = [
+        measure(name, file, data[0], data[1], output, seeds)
+        for name, file in variants(weights, small).items()
+    ]
     if not rows:
         raise SystemExit(
             f"{weights}: none of the sixteen files, such as mobilenet_v1_0.25_128.h5; name another"

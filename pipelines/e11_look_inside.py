@@ -15,7 +15,10 @@ The articles trained their networks for minutes to hours before the first pictur
 and everything after that takes seconds. With ``--small`` the pictures are of few photos and drawn weights, which proves
 that everything runs and means nothing.
 
-RESULT_E11
+Own result (EfficientNet-Lite0 with its published weights): all pictures of 3,117 flowers and of 1,100 cats and dogs,
+with a head that is right on 92.5 % of 548 flowers (95 % interval 90.0–94.4) and 99.3 % of 300 cats and dogs
+(97.6–99.8), none of which it has learnt from. 116 s of processors in all, on two shared cores of an x86-64 machine.
+The record, ``pipelines/results/e11_look_inside.json``, comes with the pictures that show no photo.
 """
 
 import time

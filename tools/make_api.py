@@ -8,6 +8,7 @@ import re
 import sys
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass
 from importlib import import_module
@@ -25,7 +26,7 @@ needs it.
 """
 
 GROUPS = {
-    "Datasets": ("open_dataset", "open_arrays", "Dataset", "check_dataset", "DatasetCheck"),
+    "Datasets": ("open_dataset", "open_arrays", "Dataset", "check_dataset", "demo_photos", "DatasetCheck"),
     "Features": (
         *("extract", "Extraction", "plan_extraction", "PlanReport"),
         *("FeatureCache", "load_backbone", "Transforms"),
@@ -82,13 +83,15 @@ def page() -> str:
         sys.exit(
             f"make_api.GROUPS lacks {', '.join(sorted(absent))}; add each under the heading where it belongs"
         )
-    lines = [HEAD, *_contents(groups)]
+    anchors = _anchors([each for title, names in groups.items() for each in (title, *names)])
+    lines = [HEAD, *_contents(groups, anchors)]
     for title, names in groups.items():
         lines += ["", f"## {title}"]
         for name, value in names.items():
             lines += ["", f"### {name}", "", *_entry(name, value, imported=name in featcache.__all__)]
     text = "\n".join([*lines, "", "## Errors", "", *_error_table(errors)]) + "\n"
-    return _linked(text, set(featcache.__all__), {error.__name__ for error in errors})
+    anchors |= {error.__name__: "errors" for error in errors}
+    return _linked(text, set(featcache.__all__), anchors)
 
 
 def _at(path: str) -> Any:
@@ -96,12 +99,12 @@ def _at(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _contents(groups: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _contents(groups: dict[str, dict[str, Any]], anchors: dict[str, str]) -> Iterator[str]:
     yield from ("| | |", "| --- | --- |")
     for title, names in groups.items():
-        yield f"| **[{title}](#{_anchor(title)})** | |"
+        yield f"| **[{title}](#{anchors[title]})** | |"
         for name, value in names.items():
-            yield f"| [`{name}`](#{_anchor(name)}) | {_marked(Docstring.of(value).summary)} |".replace(
+            yield f"| [`{name}`](#{anchors[name]}) | {_marked(Docstring.of(value).summary)} |".replace(
                 "\n", " "
             )
     yield "| **[Errors](#errors)** | `FeatcacheError` and its kinds; of warnings `FeatcacheWarning` is the one kind |"
@@ -201,7 +204,7 @@ def _annotation(value: Any) -> str:
         return " | ".join(repr(each) for each in given)
     if origin and given:
         return f"{origin.__name__}[{', '.join(_annotation(each) for each in given)}]"
-    return "…" if value is Ellipsis else getattr(value, "__name__", str(value)).rpartition(".")[2]
+    return "..." if value is Ellipsis else getattr(value, "__name__", str(value)).rpartition(".")[2]
 
 
 # Docstrings -------------------------------------------------------------------------------------------------
@@ -304,22 +307,34 @@ def _escaped(text: str) -> str:
     return text.replace("<", r"\<")
 
 
-def _linked(text: str, public: set[str], errors: set[str]) -> str:
+def _linked(text: str, public: set[str], anchors: dict[str, str]) -> str:
     """Link what is in code marks and has a heading of its own, except in blocks of code and in links."""
-    headings = set(re.findall(r"^#{3,4} (\S+)$", text, re.MULTILINE)) | errors
+    members = re.findall(r"^#### (\S+)$", text, re.MULTILINE)
+    anchors = {member: _anchor(member) for member in members} | anchors
     pattern = re.compile(r"(?<![`\[])`((?:featcache\.)?)(?:[a-z_]+\.)*((?:[A-Z]\w*\.)?\w+)`(?!`)")
 
     def link(match: re.Match[str]) -> str:
         qualified, name = match[1], match[2]
         # `extract` alone may be any word, such as a command or a column.
         ambiguous = name in public and name.isalpha() and name.islower() and not qualified
-        if name not in headings or ambiguous:
+        if name not in anchors or ambiguous:
             return match[0]
-        return f"[`{name}`](#{'errors' if name in errors else _anchor(name)})"
+        return f"[`{name}`](#{anchors[name]})"
 
     blocks = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
     linked = (block if block.startswith("```") else pattern.sub(link, block) for block in blocks)
     return re.sub(r"`docs/(\w+)/([\w-]+)\.md`", r"[\2](../\1/\2.md)", "".join(linked))
+
+
+def _anchors(headings: list[str]) -> dict[str, str]:
+    """The anchor of each heading in the page's order: `audit` is the function, `audit-1` the class of that name."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for heading in headings:
+        anchor = _anchor(heading)
+        found[heading] = f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor
+        seen[anchor] += 1
+    return found
 
 
 def _anchor(heading: str) -> str:

@@ -42,11 +42,11 @@ WING = {
     **dict.fromkeys(GROUND, "ground"),
 }
 
-WIDTH = 1080.0
+WIDTH = 1240.0
 SIDE = 50.0  # from the edge of the picture to the walls
-BOX = (222.0, 92.0)
-STEP = 158.0  # from floor to floor
-TOP = 246.0  # of the highest floor's boxes
+BOX = (222.0, 112.0)  # as wide at most
+STEP = 190.0  # from floor to floor
+TOP = 256.0  # of the highest floor's boxes
 SLAB = 58.0
 THIN = 0.16  # room for an arrow that passes a floor, in boxes
 
@@ -172,9 +172,17 @@ def arranged(rows: Sequence[Sequence[str]], arrows: Sequence[tuple[str, str]]) -
     return [_centres(row) for row in orders]
 
 
+def _unit(order: Sequence[str]) -> float:
+    """Room for a box on a floor, in pixels."""
+    return (WIDTH - 2 * SIDE) / sum(_weights(order))
+
+
+def _weights(order: Sequence[str]) -> list[float]:
+    return [THIN if ">" in name else 1.0 for name in order]
+
+
 def _centres(order: Sequence[str]) -> dict[str, float]:
-    weights = [THIN if ">" in name else 1.0 for name in order]
-    unit = (WIDTH - 2 * SIDE) / sum(weights)
+    weights, unit = _weights(order), _unit(order)
     ends = list(itertools.accumulate(weights))
     return {name: SIDE + unit * (end - w / 2) for name, w, end in zip(order, weights, ends, strict=True)}
 
@@ -199,9 +207,10 @@ def picture() -> str:
     boxes = {}
     for number, centres in enumerate(arranged(rows, arrows)):
         top = TOP + STEP * (len(rows) - 2 - number)
-        boxes |= {name: Box(name, x, top, 0.0 if ">" in name else BOX[0]) for name, x in centres.items()}
+        wide = min(BOX[0], _unit([*centres]) - 12)
+        boxes |= {name: Box(name, x, top, 0.0 if ">" in name else wide) for name, x in centres.items()}
     for name, shift in zip(sorted(ROOF, key=lambda name: boxes[name].x), (-130.0, 130.0), strict=True):
-        boxes[name] = Box(name, WIDTH / 2 + shift, 112.0, 236.0, 76.0)
+        boxes[name] = Box(name, WIDTH / 2 + shift, 106.0, 236.0, 94.0)
     ground = TOP + STEP * (len(rows) - 1) - 36
     slabs = [
         Box(name, WIDTH / 2, ground + (SLAB + 7) * number, WIDTH - 2 * SIDE + 24 + 28 * number, SLAB)
@@ -226,7 +235,7 @@ def picture() -> str:
 
 
 def _walls(ground: float) -> Iterator[str]:
-    left, right, eaves = SIDE - 12, WIDTH - SIDE + 12, 206
+    left, right, eaves = SIDE - 12, WIDTH - SIDE + 12, 216
     yield (
         f'<path d="M{left:g} {ground:g} V{eaves} H{left - 22:g} L{WIDTH / 2:g} 22 L{right + 22:g} {eaves} H{right:g}'
         f' V{ground:g} Z" fill="#f8fafc" stroke="#cbd5e1" stroke-width="2" stroke-linejoin="round"/>'
@@ -239,26 +248,35 @@ def _room(box: Box) -> Iterator[str]:
     yield _rectangle(box, line, filling)
     face = box.name == "__init__"
     inner = parts(box.name) if box.name not in ROOF else []
-    lines = _wrapped("The public names, each imported when it is first used" if face else purpose(box.name))
+    words = "The public names, each imported when it is first used" if face else purpose(box.name)
+    lines = _wrapped(words, min(33, int(box.width / 6.6)))
     y = box.top + (box.height - 9 * bool(inner) - 15 * len(lines) - 22) / 2 + 16
     yield _text(box.x, y, "import featcache" if face else box.name, 16, weight=700, fill=line, family=MONO)
     for number, words in enumerate(lines):
         yield _text(box.x, y + 20 + 15 * number, words, 12)
     if inner:
-        yield from _tab(box, " · ".join(inner), line)
+        yield from _tab(box, inner, line)
 
 
-def _wrapped(words: str, width: int = 33) -> list[str]:
+def _wrapped(words: str, width: int) -> list[str]:
     """Lines of about the same length, as few as fit."""
     lines = textwrap.wrap(words, width)
     return next(found for w in range(1, width + 1) if len(found := textwrap.wrap(words, w)) <= len(lines))
 
 
-def _tab(box: Box, words: str, colour: str) -> Iterator[str]:
+def _tab(box: Box, inner: Sequence[str], colour: str) -> Iterator[str]:
     """What a package holds inside, on the lower edge of its box."""
-    tab = Box(box.name, box.x, box.bottom - 9, 6.7 * len(words) + 18, 18)
+    lines = _tab_lines(inner)
+    wide = 6.7 * max(map(len, lines)) + 18
+    tab = Box(box.name, box.x, box.bottom - 9, wide, 4 + 14 * len(lines))
     yield _rectangle(tab, colour, "#ffffff", radius=9)
-    yield _text(tab.x, tab.top + 12.8, words, 11, fill=colour, family=MONO)
+    for number, words in enumerate(lines):
+        yield _text(tab.x, tab.top + 12.8 + 14 * number, words, 11, fill=colour, family=MONO)
+
+
+def _tab_lines(inner: Sequence[str]) -> list[str]:
+    """Names side by side, in as many lines as a box is wide for."""
+    return textwrap.wrap(" · ".join(inner), 31) if inner else []
 
 
 def _slab(box: Box) -> Iterator[str]:
@@ -279,7 +297,8 @@ def _arrows(boxes: Mapping[str, Box], arrows: Sequence[tuple[str, str]]) -> Iter
         start, end = boxes[source], boxes[target]
         x1 = _port(start, target, leaving[source], boxes)
         x2 = _port(end, source, entering[target], boxes)
-        y1 = start.bottom + (9 if start.width and source not in ROOF and parts(source) else 0)
+        held = _tab_lines(parts(source)) if start.width and source not in ROOF else []
+        y1 = start.bottom + (14 * len(held) - 5 if held else 0)
         passing = ">" in target
         y2 = end.top - (0 if passing else 9)
         bend = (y2 - y1) * 0.55

@@ -53,7 +53,7 @@ class Calibration:
     temperature
         Divisor of the logits; 1 if no other is significantly better.
     count
-        Number of rows that it was fitted to: those of validation, or all where each was held out once.
+        Number of rows that it was fitted to: those of validation, or of the folds that were held out.
     error_before, error_after
         Expected calibration error on these rows, over 15 bins, without and with it. As only one number was fitted,
         the second is hardly optimistic. ``None`` if nothing was fitted.

@@ -1,3 +1,3 @@
-"""The version of featcache, in a module that imports nothing."""
+"""The version of featcache, in a module that imports nothing: builds, caches and `featcache --version` read it here."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

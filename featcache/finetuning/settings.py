@@ -176,7 +176,7 @@ _OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "weight_decay": {"help": "decay of weights, not of biases and norms", "otherwise": ""},
     "mixup": {"help": "alpha of mixup of the first trained stage's input"},
     "batch_size": {"default": 32, "help": "images per step"},
-    "patience": {"default": 5},
+    "patience": {"default": 5, "otherwise": ""},
     "seed": {"help": "seed of order and augmentation"},
 }
 """How settings of heads differ in fine-tuning: defaults, choices, help."""

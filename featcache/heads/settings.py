@@ -96,7 +96,7 @@ class Settings:
         nothing random (dropout, mixup, noise), nor `batch_norm`.
     learning_rate, weight_decay, label_smoothing, momentum
         As in other libraries; decay does not apply to biases. `featcache.train_head` and `featcache.sweep` take the
-        decay and the epochs of `featcache.heads.usual_settings.for_rows` where nothing is said.
+        decay, the epochs and the patience of `featcache.heads.usual_settings.for_rows` where nothing is said.
     schedule
         Of the learning rate: ``"constant"``, ``"cosine"``, ``"exponential"`` or ``"polynomial"``.
     end, power, warmup
@@ -223,7 +223,13 @@ class Settings:
         sensible=Limit(lambda count: count <= 1_000_000, "at most 1000000"),
     )
     monitor: str = _setting("loss", "what chooses the epoch", "Validation", choices=MONITORS)
-    patience: int = _setting(10, "epochs without a better validation", "Validation", limit=AT_LEAST_ONE)
+    patience: int = _setting(
+        10,
+        "epochs without a better validation",
+        "Validation",
+        limit=AT_LEAST_ONE,
+        otherwise="10; fewer where rows are many",
+    )
     min_delta: float = _setting(0.0, "how much better counts", "Validation", limit=NOT_NEGATIVE)
     val_fraction: float = _setting(
         0.2, "held out where there is no val split", "Validation", heads=(), limit=SHARE, axis=False
@@ -323,8 +329,9 @@ class Settings:
 class HeadArguments(TypedDict, total=False):
     """The settings as arguments of functions such as `featcache.train_head`: names and types of `Settings`.
 
-    `head`, `loss` and `scaling` may be ``None``: what suits the kind of labels; so may `epochs`, `weight_decay`, `c`
-    and `l2`: what suits the rows. A type checker needs them written out; a test compares with `Settings`.
+    `head`, `loss` and `scaling` may be ``None``: what suits the kind of labels; so may `epochs`, `patience`,
+    `weight_decay`, `c` and `l2`: what suits the rows. A type checker needs them written out; a test
+    compares with `Settings`.
     """
 
     head: str | None
@@ -349,7 +356,7 @@ class HeadArguments(TypedDict, total=False):
     batch_size: int
     epochs: int | None
     monitor: str
-    patience: int
+    patience: int | None
     min_delta: float
     val_fraction: float
     scaling: str | None

@@ -8,6 +8,15 @@ from featcache.heads.settings import DESCENT, SETTINGS, STEPPING, Settings, sett
 FEWEST_STEPS = 5000
 """Steps that heads by descent may take at least: of 240 photos an epoch is two."""
 
+PATIENT_STEPS, LEAST_PATIENCE = 10_000, 2
+"""Steps without a better validation after which heads by descent stop, and the least epochs that this may be.
+
+What an epoch can still gain depends on the steps that it takes. Of 80,000 rows of 1,280 features and 100 classes one
+epoch (625 steps of 128) is enough at the learning rate 1e-3, and six at 1e-4; of 800,000 rows, which take 6,250, one is
+enough at either (`benchmarks/scale_heads.py`), and of eleven epochs ten were in vain. Two, because one epoch may be
+worse by chance.
+"""
+
 
 DECAY, DECAY_ROWS = 0.1, 300
 """Weight decay of up to so many rows; of more rows it is less in proportion, as what they tell outweighs it.
@@ -47,8 +56,9 @@ def usual_head(rows: int, width: int, classes: int, said: Iterable[str]) -> str:
 def for_rows(settings: Settings, rows: int, said: Container[str]) -> Settings:
     """Return settings with what depends on the number of rows, where nothing is said.
 
-    The most epochs are 100, or what `FEWEST_STEPS` take; the weight decay of classes is `DECAY`, or less. Heads that
-    take no steps stay as they are.
+    The most epochs are 100, or what `FEWEST_STEPS` take; the patience is 10 epochs, or the fewer that `PATIENT_STEPS`
+    take (from 128,000 rows on at 128 a step), but at least `LEAST_PATIENCE`; the weight decay of classes is `DECAY`, or
+    less. Heads that take no steps stay as they are.
 
     Parameters
     ----------
@@ -62,9 +72,12 @@ def for_rows(settings: Settings, rows: int, said: Container[str]) -> Settings:
     if settings.head not in DESCENT:
         return settings
     found = settings
+    steps = max(1, -(-rows // settings.batch_size))  # of an epoch
     if "epochs" not in said and settings.optimizer in STEPPING:
-        steps = max(1, -(-rows // settings.batch_size))
         found = replace(found, epochs=max(100, -(-FEWEST_STEPS // steps)))
+    if "patience" not in said and settings.optimizer in STEPPING:
+        enough = max(LEAST_PATIENCE, -(-PATIENT_STEPS // steps))
+        found = replace(found, patience=min(settings.patience, enough))
     # The decay of ``adamw`` is another one: no part of the loss, and multiplied by the learning rate.
     if "weight_decay" not in said and settings.loss == "softmax" and settings.optimizer != "adamw":
         found = replace(found, weight_decay=min(DECAY, DECAY * DECAY_ROWS / max(rows, 1)))

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 RIGHT, WRONG = "#1c6fd0", "#c92a2a"
 """Blue for what is right, red for what is wrong; a sign stands beside either, for readers without colour."""
 
+_MOST_NOTE = 400
+"""Letters of the note below a figure, at most: the longest of featcache's own is that of a sweep, 280; names of
+files in others have no end of their own."""
+
 
 def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure, in inches, that a notebook shows as a picture.
@@ -55,7 +59,7 @@ def chart_figure(chart: Chart, width: float = 6.4, height: float = 4.4) -> "Figu
 
 def note(figure: "Figure", text: str) -> None:
     """Write a sentence below a figure: what it means and which rows it is of."""
-    figure.supxlabel(shown(text, 200), fontsize=8, color="#555555", wrap=True, parse_math=False)
+    figure.supxlabel(shown(text, _MOST_NOTE), fontsize=8, color="#555555", wrap=True, parse_math=False)
 
 
 def end_of(name: str, most: int = 36) -> str:

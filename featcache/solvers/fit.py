@@ -16,6 +16,7 @@ from featcache.heads.class_weights import class_factors
 from featcache.heads.feature_table import DEFAULT_MEMORY, FeatureRows, RowsOf, Solved, unit_rows
 from featcache.heads.settings import CLASS_LOSSES, DESCENT, FITTED, Settings
 from featcache.heads.validation_scores import scores
+from featcache.solvers.epoch_progress import OnEpoch
 from featcache.solvers.head_batches import same_rows
 from featcache.solvers.sgd import all_features, descend
 
@@ -58,6 +59,7 @@ def fit_heads(
     memory: int = DEFAULT_MEMORY,
     last_epochs: Sequence[float] | None = None,
     names: Sequence[str] = (),
+    on_epoch: OnEpoch | None = None,
 ) -> list[Fit]:
     """Fit K heads that differ in numbers only (see `featcache.sweeps.trials.Trial.program`).
 
@@ -82,6 +84,8 @@ def fit_heads(
         default they run as their settings say.
     names
         Of the classes; only weights by class need them.
+    on_epoch
+        Called after each block of features that heads by gradient descent do not have in memory.
 
     Returns
     -------
@@ -114,7 +118,7 @@ def fit_heads(
     learnt = train._replace(table=unit_rows(train.table)) if scaled else train
     if head in DESCENT:  # which also judges each epoch
         judging = val._replace(table=unit_rows(val.table)) if scaled else val
-        solved = descend(settings, learnt, judging, classes, memory, ends)
+        solved = descend(settings, learnt, judging, classes, memory, ends, on_epoch)
     else:
         solved = _SOLVERS[head](settings, learnt.by_row(), classes, memory)
     losses, accuracies = scores(settings[0], solved.parameters, val, classes=classes, memory=memory)

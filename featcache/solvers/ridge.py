@@ -43,6 +43,8 @@ class _Design(NamedTuple):
         Of the features, ``[D]``.
     level
         Mean of the targets, ``[T]``.
+    constant
+        Which features are the same in all rows, bool ``[D]``.
     """
 
     x: np.ndarray | RowsOf
@@ -51,6 +53,7 @@ class _Design(NamedTuple):
     mean: np.ndarray
     deviation: np.ndarray
     level: np.ndarray
+    constant: np.ndarray
 
 
 class _Spectrum(NamedTuple):
@@ -158,8 +161,7 @@ def _fit_weighting(
     # ((x − mean) / deviation) @ W + level = x @ (W / deviation) + (level − mean @ (W / deviation)): raw features.
     kernel = _solutions(spectrum, l2) / design.deviation[:, None]
     # A constant feature's part of an eigenvector is a rounding error, which a tiny penalty, or none, would blow up.
-    first = design.x[0]
-    kernel[:, np.all([(design.x[rows] == first).all(axis=0) for rows in _blocks(design.x)], axis=0)] = 0.0
+    kernel[:, design.constant] = 0.0
     return kernel.astype(np.float32), (design.level - design.mean @ kernel).astype(np.float32)
 
 
@@ -168,14 +170,22 @@ def _design(x: np.ndarray | RowsOf, targets: np.ndarray, weight: np.ndarray, *, 
     # drops out, and what is left is the penalised least-squares problem of features and targets around these means.
     share = weight / weight.sum()
     # mean = x_0 + Σ share_i·(x_i − x_0): a constant feature is exactly 0 there, and its mean has no rounding error.
+    # With d = x − x_0, the variance is Σ share_i·d_i² − (Σ share_i·d_i)²: one pass over rows that may have to be read.
+    # As x_0 is one of the rows, what is subtracted is at most 1 / share_0 times what is left, for which float64 has
+    # digits.
     origin = x[0].astype(np.float64)
-    mean = origin + sum(share[rows] @ (x[rows] - origin) for rows in _blocks(x))
-    deviation = np.ones(x.shape[1])
+    first, second, constant = np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.ones(x.shape[1], bool)
+    for rows in _blocks(x):
+        apart = x[rows] - origin
+        first += share[rows] @ apart
+        constant &= ~apart.any(axis=0)
+        second += share[rows] @ np.square(apart, out=apart)
+    mean, deviation = origin + first, np.ones(x.shape[1])
     if scaling != "none":
-        variance = sum(share[rows] @ np.square(x[rows] - mean) for rows in _blocks(x))
+        variance = np.maximum(second - np.square(first), 0.0)
         deviation = divisors(scaling, variance, mean, weight.sum())
     level = targets[0] + share @ (targets - targets[0].astype(np.float64))
-    return _Design(x, targets, np.sqrt(weight)[:, None], mean, deviation, level)
+    return _Design(x, targets, np.sqrt(weight)[:, None], mean, deviation, level, constant)
 
 
 def _blocks(x: np.ndarray | RowsOf) -> Iterator[slice]:

@@ -1,6 +1,7 @@
 """K heads by gradient descent within a given memory: in several runs, or streaming their features."""
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from featcache.heads.feature_table import ArrayTable, FeatureRows, FeatureTable,
 from featcache.heads.model import HeadArchitecture
 from featcache.heads.probabilities import outputs_for, targets_for
 from featcache.heads.settings import FULL_BATCH, Settings
+from featcache.solvers.epoch_progress import OnEpoch
 from featcache.solvers.head_batches import Runs, divide
 from featcache.solvers.lbfgs_training import REMEMBERED
 from featcache.solvers.optimizers import Hyperparameters, hyperparameters
@@ -75,11 +77,12 @@ def descend(
     classes: int,
     memory: int,
     last_epochs: Sequence[float],
+    on_epoch: OnEpoch | None = None,
 ) -> Solved:
     """Fit K heads of one program by gradient descent; see `featcache.solvers.fit.fit_heads`."""
     exclusive = train.labels.ndim == 1
     program = program_of(settings[0], outputs_for(settings[0].loss, classes) if exclusive else classes)
-    streamed = 4 * (np.prod(train.table.shape) + np.prod(val.table.shape)) > memory // 2
+    streamed = 4 * (math.prod(train.table.shape) + math.prod(val.table.shape)) > memory // 2
     cores = 1 if streamed or not on_cpu() else os.cpu_count() or 1
     if streamed and program.optimizer in FULL_BATCH:
         raise UsageError(
@@ -93,7 +96,7 @@ def descend(
         train = train._replace(table=ArrayTable(x), weight=weight)
     runs = divide(
         train.weight,
-        most=max(1, _heads_at_once(program, train, val, memory // 2) // cores),
+        most=max(1, _heads_at_once(program, train, val, memory // 2, streamed=streamed) // cores),
         columns=(*program.form.hidden, program.form.outputs)[0],
         cores=cores,
         seeds=[own.seed for own in settings],
@@ -103,7 +106,7 @@ def descend(
     # On accelerators a run's heads are shared out; a CPU has its cores, which is not the same as devices.
     devices = DeviceMesh(most=1 if on_cpu() else len(runs.numbers[0]))
     fit = (
-        _streamed(program, rows, views, memory, devices)
+        _streamed(program, rows, views, memory, devices, on_epoch)
         if streamed
         else _in_memory(program, rows, views, len(runs.counts), devices)
     )
@@ -140,13 +143,22 @@ def _gather(parts: Sequence[Any], runs: Runs) -> Solved:
     )
 
 
-def _heads_at_once(program: HeadsProgram, train: FeatureRows, val: FeatureRows, memory: int) -> int:
+def _heads_at_once(
+    program: HeadsProgram, train: FeatureRows, val: FeatureRows, memory: int, *, streamed: bool
+) -> int:
     """Return how many heads fit in `memory` bytes, the optimiser's arrays, outputs and row weights included."""
+    from featcache.solvers.streaming import block_bytes
+
     # Copies of the parameters: themselves, gradient, two moments, the best so far, and three of a step.
     widths = (train.table.shape[1], *program.form.hidden, program.form.outputs)
     numbers = sum(a * b + b for a, b in itertools.pairwise(widths))
     copies = 8
-    rows = train.table.shape[0] + val.table.shape[0] * (1 + 2 * sum(widths[1:]))
+    # Outputs are of the validation rows that are judged at a time: in memory all, streamed those of a block. Each run
+    # of heads that are streamed reads all features again.
+    judged = (
+        min(val.table.shape[0], block_bytes(memory) // (4 * widths[0])) if streamed else val.table.shape[0]
+    )
+    rows = train.table.shape[0] + val.table.shape[0] + judged * 2 * sum(widths[1:])
     if program.optimizer in FULL_BATCH:  # its history, and the outputs of all training rows
         copies += 2 * REMEMBERED
         rows += train.table.shape[0] * 3 * sum(widths[1:])
@@ -194,6 +206,7 @@ def _streamed(
     views: int,
     memory: int,
     devices: DeviceMesh,
+    on_epoch: OnEpoch | None,
 ) -> _Fit:
     from featcache.solvers.streaming import StreamedRows, fit_streamed
 
@@ -204,6 +217,7 @@ def _streamed(
         StreamedRows(*rows[1], _floats(judged)),
         memory=memory // 2,
         devices=devices,
+        on_epoch=on_epoch,
     )
 
 

@@ -1,7 +1,7 @@
 """`featcache.solvers.train_loop.fit` for features that do not fit in memory: the same steps, read block by block.
 
 The rows of some steps are read by a thread while the program takes the steps before. Standardisation is learnt
-in two passes. Results are those of `fit`, up to the rounding of sums in another order.
+in a pass before. Results are those of `fit`, up to the rounding of sums in another order.
 """
 
 import os
@@ -22,6 +22,7 @@ from featcache.core.jit_options import cpu_options
 from featcache.heads.feature_table import FeatureTable, blocks
 from featcache.heads.model import Scaling
 from featcache.heads.scaling import divisors
+from featcache.solvers.epoch_progress import OnEpoch, Pace
 from featcache.solvers.optimizers import Array, Hyperparameters
 from featcache.solvers.over_devices import (
     ALL,
@@ -46,6 +47,9 @@ from featcache.solvers.train_step import (
 BLOCK_BYTES = 1 << 26
 """Features of a block at most, 64 MiB: rows are read one by one anyway, and getting memory for blocks of 256 MiB took
 as long as all else that is done to their rows, and three times the memory."""
+
+_CENTRE_ROWS = 1024
+"""Rows around whose mean the moments of all are taken."""
 
 
 class StreamedRows(NamedTuple):
@@ -75,6 +79,7 @@ def fit_streamed(
     *,
     memory: int,
     devices: DeviceMesh | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> TrainedHeads:
     """Fit K heads to features that are read in blocks.
 
@@ -90,6 +95,8 @@ def fit_streamed(
     devices
         What the heads are shared out over, whose number divides K; each block is read once for all of them. By
         default one.
+    on_epoch
+        Called after each block with how far it is.
 
     Returns
     -------
@@ -105,18 +112,39 @@ def fit_streamed(
     if devices is not None and devices.count > 1:
         run = _divided_programs(devices.mesh, shared=program.shared)
         place = devices.replicate if program.shared else devices.shard
-    block = min(memory // 4, BLOCK_BYTES)
+    block = block_bytes(memory)
     scaling = _scaling(program, train, block)
     scaling = scaling if place is None else jax.tree.map(place, scaling)
     steps = order.shape[1]
     some = max(1, min(steps, block // (4 * width * order.shape[2])))
     carry = run["init_carry"](program, hyper, width)
+    pace = _pace(program, hyper, train, val, steps, on_epoch)
     for epoch in range(program.epochs):
-        carry = _epoch(run, program, hyper, carry, scaling, train, order[epoch % len(order)], some)
+        carry = _epoch(run, program, hyper, carry, scaling, train, order[epoch % len(order)], some, pace)
         carry = _validate_epoch(run, program, hyper, carry, scaling, val, block)
+        pace.end_epoch()
         if bool(np.all(carry.stopped)):
             break
     return run["finalize"](program, carry, scaling)
+
+
+def block_bytes(memory: int) -> int:
+    """Return the bytes of a block where features may take `memory`: two of them, and a copy of each."""
+    return min(memory // 4, BLOCK_BYTES)
+
+
+def _pace(
+    program: HeadsProgram,
+    hyper: Hyperparameters,
+    train: StreamedRows,
+    val: StreamedRows,
+    steps: int,
+    on_epoch: OnEpoch | None,
+) -> Pace:
+    most = int(min(program.epochs, np.max(hyper.last_epoch)))
+    least = int(min(most, 1 + np.max(hyper.patience))) if len(val.y) else most
+    heads, rows = len(hyper.seed), len(train.y)
+    return Pace(heads=heads, rows=rows, steps=steps, most=most, least=least, on_epoch=on_epoch)
 
 
 class _UnvalidatedEpoch(NamedTuple):
@@ -193,6 +221,7 @@ def _epoch(
     train: StreamedRows,
     order: np.ndarray,
     some: int,
+    pace: Pace,
 ) -> _UnvalidatedEpoch:
     """Take all steps of an epoch, `some` of them at a time."""
     steps = len(order)
@@ -211,6 +240,7 @@ def _epoch(
         del rows
         jax.block_until_ready(half.losses)  # else blocks pile up before a program that is slower than reading
         done += len(part)
+        pace.block(len(part))
     return half
 
 
@@ -266,17 +296,16 @@ def _reader(process: int) -> ThreadPoolExecutor:
 
 
 def _scaling(program: HeadsProgram, train: StreamedRows, nbytes: int) -> Scaling:
-    """Learn each head's standardisation as `featcache.heads.model.feature_scaling` does, in two passes."""
+    """Learn each head's standardisation as `featcache.heads.model.feature_scaling` does, in one pass."""
     heads, (count, width) = len(train.weight), train.table.shape
     if program.scaling == "none":
         shape = (width,) if program.shared else (heads, width)
         return Scaling(jnp.zeros(shape), jnp.ones(shape))
     parts = [np.arange(part.start, part.stop) for part in blocks(count, width, nbytes)]
-    total = np.zeros(width)
-    for rows in _read_ahead(train.rows, iter(parts)):
-        total += np.sum(rows.x, axis=0, dtype=np.float64)
-        del rows
-    centre = (total / count).astype(np.float32)
+    # Σ share·(x − c)² − (Σ share·(x − c))² is the variance for any c, and has its digits where c is near the mean: some
+    # rows say where, and all are read once.
+    some = np.unique(np.linspace(0, count - 1, min(_CENTRE_ROWS, len(parts[0])), dtype=int))
+    centre = np.mean(train.rows(some).x, axis=0, dtype=np.float64).astype(np.float32)
     share = train.weight / np.maximum(train.weight.sum(axis=1, keepdims=True), 1e-9)
     share = share if train.views == 1 else share / train.views
     first, second = np.zeros((heads, width)), np.zeros((heads, width))

@@ -16,11 +16,13 @@ from featcache.core.tasks import MULTICLASS, REGRESSION
 from featcache.errors import DataError
 from featcache.heads.validation_scores import row_losses_and_scores, row_scores
 from featcache.metrics.comparison import SeedScores, compare, seed_scores
+from featcache.solvers.epoch_progress import OnEpoch
 from featcache.solvers.fit import Fit, fit_heads
 from featcache.splits.selection import Selection
 from featcache.sweeps.data import SweepData
 from featcache.sweeps.fit_cache import FitCache
 from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
+from featcache.sweeps.progress import Reporter
 from featcache.sweeps.results import Choice, Contender
 from featcache.sweeps.simplest import simplest
 from featcache.sweeps.trials import Trial
@@ -29,7 +31,9 @@ CONTENDERS = 4
 """How many of the next best configurations the chosen one is compared with."""
 
 
-def fit_trials(group: Sequence[Trial], data: SweepData, memory: int) -> list[Fit]:
+def fit_trials(
+    group: Sequence[Trial], data: SweepData, memory: int, on_epoch: OnEpoch | None = None
+) -> list[Fit]:
     """Fit the heads of trials that share a program, on a cache's training and validation rows."""
     train, val = data.parts(group)
     return fit_heads(
@@ -39,6 +43,7 @@ def fit_trials(group: Sequence[Trial], data: SweepData, memory: int) -> list[Fit
         classes=len(data.cache.classes),
         names=data.cache.classes,
         memory=memory,
+        on_epoch=on_epoch,
     )
 
 
@@ -52,6 +57,7 @@ def choose(
     *,
     refit: bool,
     calibrate: bool,
+    reporter: Reporter,
 ) -> tuple[Choice, Sequence[Fit], RefittedHeads | None]:
     """Choose on validation rows, compare with the next best there, then read the test rows.
 
@@ -79,7 +85,12 @@ def choose(
     near = [entry for entry in near if np.isfinite(entry.accuracy)]
     scores = {s.key: judged(s.key)[1] for s in (best, *near)}
     contenders = [Contender(s, compare(scores[best.key], scores[s.key], bounded=bounded)) for s in near]
-    heads, refitted = final_heads(best, own, seeds, memory, fit_cache, refit=refit, calibrate=calibrate)
+    told: Any = {
+        "refit": refit,
+        "calibrate": calibrate,
+        "on_epoch": reporter.epochs_of(best.key.settings.head),
+    }
+    heads, refitted = final_heads(best, own, seeds, memory, fit_cache, **told)
     test = _test_scores(best, refitted.fits if refitted else heads, own)
     first = None if best is ranked[0] else ranked[0]
     choice = Choice(shots, best, tuple(contenders), test, choice_floor(best.key, own), first, own.cache.task)
@@ -123,6 +134,7 @@ def final_heads(
     *,
     refit: bool,
     calibrate: bool,
+    on_epoch: OnEpoch | None = None,
 ) -> tuple[Sequence[Fit], RefittedHeads | None]:
     """Return the chosen configuration's heads, one for each seed: those that validation judged, and those of all rows.
 
@@ -137,11 +149,13 @@ def final_heads(
         Whether to fit heads on training and validation rows together.
     calibrate
         Whether to fit heads without each fold too, whose outputs calibrate; see `featcache.classifier.refitting`.
+    on_epoch
+        See `featcache.solvers.fit.fit_heads`.
     """
     key: Trial = entry.key
     settings = [replace(key.settings, seed=seed) for seed in range(seeds)]
     own, classes = data.protocol, data.cache.classes
-    options = {"classes": len(classes), "names": classes, "memory": memory}
+    options: Any = {"classes": len(classes), "names": classes, "memory": memory, "on_epoch": on_epoch}
     by_fold = calibrate and data.cache.task == MULTICLASS
     trials = [replace(key, settings=one) for one in settings]
     if own.folds:

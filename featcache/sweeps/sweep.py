@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +27,13 @@ from featcache.sweeps.choice import choose, finish_winner, fit_trials
 from featcache.sweeps.comparable import cache_names, comparable
 from featcache.sweeps.data import SELECT_ON, Protocol, SweepData
 from featcache.sweeps.fit_cache import FitCache
-from featcache.sweeps.leaderboard import LeaderboardEntry, leaderboard_entries
+from featcache.sweeps.leaderboard import leaderboard_entries
 from featcache.sweeps.lines import require_row_of, row
+from featcache.sweeps.progress import OnProgress, Reporter
 from featcache.sweeps.results import Choice, Results, SweepResult, shots_text
 from featcache.sweeps.trials import Trial, configurations, groups, read_axes
 from featcache.sweeps.usual import usual_folds, usual_heads
 
-
-@dataclass(frozen=True)
-class SweepProgress:
-    """Progress of a sweep: heads fitted and asked for, the kind fitted last, the best so far, the backbones' names."""
-
-    done: int
-    total: int
-    now: str
-    leaderboard: Sequence[LeaderboardEntry]
-    caches: Sequence[str]
-
-
-OnProgress = Callable[[SweepProgress], None]
 Caches = str | os.PathLike[str] | FeatureCache | Sequence[str | os.PathLike[str] | FeatureCache]
 
 
@@ -124,7 +112,7 @@ def sweep(
     calibrate, reject_accuracy
         Whether that classifier is calibrated, and its threshold for ``unknown``; see `featcache.train_head`.
     on_progress
-        Called after every program.
+        Called after every program, and after every block of features that do not fit in memory.
     **axes
         Values to try of each field of `featcache.heads.settings.Settings`, in the grammar of `featcache.sweeps.axes`:
         ``head="linear,mlp"``, ``learning_rate="1e-4:1e-1:log8"``, ``hidden=[(256,), (512, 128)]``. Without a head,
@@ -203,10 +191,11 @@ def sweep(
     names = {trial: _identity(trial, data) for trial in wanted}
     with Results(Path(output), check=_line_check(names, data)) as results:
         fit_cache = FitCache(limit // 8)
-        fitted = _fit_all(names, data, results, limit, fit_cache, on_progress)
+        reporter = Reporter(names, data, results, on_progress)
+        fitted = _fit_all(names, data, results, limit, fit_cache, reporter)
         results.write_table()
         rows = [(trial.configuration, results.rows[name]) for trial, name in names.items()]
-        how = {"refit": refit, "calibrate": calibrate}
+        how: Any = {"refit": refit, "calibrate": calibrate, "reporter": reporter}
         choices, heads, refitted = zip(
             *(choose(few, rows, data, seeds, limit, fit_cache, **how) for few in shot_counts), strict=True
         )
@@ -373,21 +362,15 @@ def _fit_all(
     results: Results,
     memory: int,
     fit_cache: FitCache,
-    on_progress: OnProgress | None,
+    reporter: Reporter,
 ) -> int:
     """Fit the heads without a result yet, group by group; returns how many."""
     missing = [trial for trial, name in names.items() if name not in results.rows]
-    done = len(names) - len(missing)
     for group in groups(missing):
-        own = data[group[0].cache]
-        pairs = list(zip(group, fit_trials(group, own, memory), strict=True))
+        own, head = data[group[0].cache], group[0].settings.head
+        fits = fit_trials(group, own, memory, reporter.epochs_of(head))
+        pairs = list(zip(group, fits, strict=True))
         results.add([row(trial, fit, own.cache, own.protocol, names[trial]) for trial, fit in pairs])
         fit_cache.add(pairs)
-        done += len(group)
-        if on_progress:
-            rows = [(t.configuration, results.rows[n]) for t, n in names.items() if n in results.rows]
-            caches = cache_names([own.cache for own in data])
-            on_progress(
-                SweepProgress(done, len(names), group[0].settings.head, leaderboard_entries(rows)[:5], caches)
-            )
+        reporter.tell(head)
     return len(missing)

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from featcache import train_head
+from featcache.classifier import refitting
 from featcache.classifier.calibration import calibrated
 from featcache.classifier.classifier import Classifier
 from featcache.classifier.refitting import folds_for
@@ -71,6 +72,15 @@ def test_a_refitted_head_stops_at_the_epoch_that_validation_chose(cache, joined)
     assert best < again.training["epochs"]
     same = train_head(joined, output=None, refit=False, val="none", epochs=best, **own)
     np.testing.assert_allclose(again.parameters["kernel"], same.parameters["kernel"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("enough", "folds"), [(1, 1), (36, 1), (37, 2), (180, 5), (10_000, 5)])
+def test_of_many_rows_the_first_folds_that_are_enough_calibrate(cache, monkeypatch, enough, folds):
+    monkeypatch.setattr(refitting, "CALIBRATING_ROWS", enough)
+    classifier = train_head(cache, output=None, head="linear", epochs=2, batch_size=256)
+    held = folds_for(cache, np.arange(180), group_by=None, seed=0)
+    assert classifier.training["refitted"] == {"images": 180, "folds": folds}
+    assert classifier.calibration.count == np.sum(held < folds)
 
 
 def test_outputs_for_folds_that_a_head_has_not_seen_calibrate_it(cache):

@@ -16,6 +16,23 @@ def test_many_rows_need_less_decay_and_fewer_epochs(rows, decay, epochs):
 
 
 @pytest.mark.parametrize(
+    ("rows", "own", "patience"),
+    [
+        (100, Settings(), 10),
+        (128_000, Settings(), 10),
+        (256_000, Settings(), 5),
+        (800_000, Settings(), 2),
+        (10**8, Settings(), 2),
+        (800_000, Settings(batch_size=1024), 10),
+        (800_000, Settings(optimizer="lbfgs"), 10),  # an epoch of all rows is one step
+    ],
+)
+def test_many_rows_need_less_patience(rows, own, patience):
+    assert for_rows(own, rows, ()).patience == patience
+    assert for_rows(own, rows, {"patience"}).patience == 10
+
+
+@pytest.mark.parametrize(
     "own",
     [
         Settings(optimizer="adamw"),  # whose decay is another one

@@ -42,7 +42,9 @@ def chromium(*arguments: str) -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, path: Path, **options: Any) -> Iterator[SimpleNamespace]:
+def opened(
+    browser: Any, path: Path, *, beside: Path | None = None, **options: Any
+) -> Iterator[SimpleNamespace]:
     """Open a page; yields it with what the console said and which requests were tried besides the file itself.
 
     Parameters
@@ -51,15 +53,19 @@ def opened(browser: Any, path: Path, **options: Any) -> Iterator[SimpleNamespace
         Of `chromium`.
     path
         The HTML file.
+    beside
+        A folder whose files the page may ask for: of a page that is one of many.
     options
         Of playwright's ``new_context``, such as ``java_script_enabled``, ``color_scheme`` or ``viewport``.
     """
     context = browser.new_context(**options)
     page, said, asked = context.new_page(), [], []
+    folder = f"{beside.resolve().as_uri()}/" if beside else None
 
     def decide(route: Any) -> None:
         # Only the file itself; `data:` addresses never come here.
-        if route.request.url.partition("#")[0] == path.resolve().as_uri():
+        address = route.request.url.partition("#")[0]
+        if address == path.resolve().as_uri() or (folder and address.startswith(folder)):
             route.continue_()
         else:
             asked.append(route.request.url)

@@ -108,6 +108,7 @@ WRITERS = {
     "sweep": Writes("sweep a.h5 --head prototype -o {}", "folder"),
     "finetune": Writes("finetune c photos --epochs 1 -o {}", "folder"),
     "demo": Writes("demo -o {}", "folder"),
+    "demo --photos": Writes("demo --photos {}", "folder", elsewhere="name a new folder"),
     "cache export": Writes("cache export a.h5 {}", "file", ("new.npz", "new.parquet"), ANOTHER, False),
     "evaluate": Writes("evaluate c --errors {}", "file", ("new.csv", "new.json"), ANOTHER, False),
     "audit": Writes("audit a.h5 --only imbalance --csv {}", "file", ("new.csv",), ANOTHER, False),

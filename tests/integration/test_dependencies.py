@@ -89,7 +89,7 @@ EXTRAS = {
 }
 # Of no extra: who wants a data frame has it, and the error of who has not says how to install it.
 UNDECLARED = {"core/display.py": "pandas"}
-FOR_DEVELOPERS = {"test", "dev"}
+FOR_DEVELOPERS = {"test", "dev", "docs"}
 
 
 class Import(NamedTuple):

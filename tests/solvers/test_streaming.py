@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -11,8 +12,10 @@ import pytest
 
 from featcache.heads.feature_table import ArrayTable, StreamedTable, blocks
 from featcache.heads.model import HeadArchitecture
+from featcache.heads.scaling import divisors
+from featcache.solvers.epoch_progress import EpochProgress, OnEpoch
 from featcache.solvers.optimizers import hyperparameters
-from featcache.solvers.streaming import StreamedRows, fit_streamed
+from featcache.solvers.streaming import StreamedRows, _scaling, fit_streamed
 from featcache.solvers.train_loop import TrainedHeads, fit, init_carry
 from featcache.solvers.train_step import HeadsProgram, TrainRows
 
@@ -45,7 +48,7 @@ def in_memory(program: HeadsProgram) -> TrainedHeads:
 
 
 def streamed(
-    program: HeadsProgram, x: np.ndarray = X, weight: np.ndarray = FOLDS
+    program: HeadsProgram, x: np.ndarray = X, weight: np.ndarray = FOLDS, on_epoch: OnEpoch | None = None
 ) -> tuple[TrainedHeads, list[int]]:
     """Heads, and how many rows were read at a time."""
     reads: list[int] = []
@@ -55,7 +58,7 @@ def streamed(
         return x[rows]
 
     train, val = StreamedRows(StreamedTable(read, N, D), Y, weight), StreamedRows(ArrayTable(VX), VY, JUDGED)
-    return fit_streamed(program, HYPER, train, val, memory=MEMORY), reads
+    return fit_streamed(program, HYPER, train, val, memory=MEMORY, on_epoch=on_epoch), reads
 
 
 @pytest.mark.one_by_default
@@ -91,6 +94,31 @@ def test_rows_that_are_no_numbers_and_do_not_count_reach_no_head():
     # They take part in the centre that moments are computed around, which changes roundings.
     np.testing.assert_allclose(got.history.val_loss, want.history.val_loss, rtol=1e-4)
     np.testing.assert_array_equal(got.best_epoch, want.best_epoch)
+
+
+def test_every_epoch_that_is_run_is_told_to_its_end():
+    told: list[EpochProgress] = []
+    got, _ = streamed(LINEAR, on_epoch=told.append)
+    ends = [own.epoch for own in told if own.share == 1]
+    assert ends == list(range(1, int(got.epochs_run) + 1))
+    assert {(own.heads, own.rows, own.most) for own in told} == {(K, N, 8)}
+    assert told[0].least == 8, "a patience of 50 epochs outlasts them"
+    assert told[0].seconds is None
+    assert all(own.seconds > 0 for own in told[1:])
+
+
+@pytest.mark.parametrize("scaling", ["standard", "unit"])
+def test_rows_in_an_odd_order_are_scaled_as_numpy_scales_them(scaling):
+    # Sorted, so that the first block is far from the mean of all; a large offset, and a constant feature.
+    x = np.sort(X, axis=0) + 300
+    x[:, 3] = 7.7
+    table, ones = StreamedTable(lambda rows: x[rows], N, D), np.ones((1, N), np.float32)
+    program = replace(LINEAR, scaling=scaling, shared=True)
+    found = _scaling(program, StreamedRows(table, Y, ones), MEMORY // 4)
+    exact = x.astype(np.float64)
+    want = divisors(scaling, exact.var(axis=0), exact.mean(axis=0), np.float64(N))
+    np.testing.assert_allclose(found.mean, exact.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found.deviation, want, rtol=2e-5)
 
 
 def test_weights_of_any_size_standardise_alike():

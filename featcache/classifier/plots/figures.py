@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MOST_CLASSES = 30
 """Classes of a confusion matrix at most; of more, the most frequent confusions are drawn."""
 
+_NARROWEST = 4.0
+"""Inches in which the sentence below one photo has room."""
+
 
 def chosen_rows(scored: "ClassifierEvaluation", which: str, count: int, seed: int) -> np.ndarray:
     """Return the rows of an evaluation's images that are shown, int ``[n]``."""
@@ -145,7 +148,7 @@ def predictions_figure(
     """
     columns = max(1, min(columns, len(rows)))
     lines = max(1, -(-len(rows) // columns))
-    figure = new_figure(2.5 * columns, 3.1 * lines + 0.4)
+    figure = new_figure(max(2.5 * columns, _NARROWEST), 3.1 * lines + 0.4)
     places = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in places[len(rows) :]:
         axes.set_axis_off()
@@ -153,7 +156,12 @@ def predictions_figure(
         _photo(axes, scored, row, picture)
     images = scored.images
     right = 0 if images is None else int((images.guesses[rows] == images.truth[rows]).sum())
-    note(figure, f"{right} of these {len(rows)} right; {_rows(scored)}.")
+    told = (
+        f"{right} of these {len(rows)} right"
+        if len(rows) > 1
+        else f"this one is {'right' if right else 'wrong'}"
+    )
+    note(figure, f"{told}; {_rows(scored)}." if len(rows) else f"none to show; {_rows(scored)}.")
     return figure
 
 

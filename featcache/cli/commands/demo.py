@@ -1,6 +1,7 @@
 """``featcache demo``: extract, train, evaluate and predict, on photos and weights of the installation."""
 
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,8 @@ from featcache.cli.commands import evaluate as evaluate_command
 from featcache.cli.commands import extract as extract_command
 from featcache.cli.commands import predict as predict_command
 from featcache.cli.commands import train_head as train_head_command
-from featcache.cli.console import Console, Json, Quiet, Verbose
+from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.terminal.drawings import Part
-from featcache.images.demo_photos import demo_dataset
 
 if TYPE_CHECKING:
     from featcache.classifier.classifier import Classifier
@@ -32,12 +32,25 @@ def command(
         "featcache-demo"
     ),
     backbone: Annotated[str, typer.Option("--backbone", "-b", help="Network.")] = DEFAULT_BACKBONE,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Only copy the photos into this folder, to try the commands on; nothing else is run."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Run the whole job on nine textures that come with featcache: extract, train, evaluate, predict."""
     console = Console(NAME, as_json=as_json, quiet=quiet, verbose=verbose)
+    if photos is not None:
+        from featcache.images.demo_photos import demo_photos
+
+        folder = demo_photos(photos)
+        console.result(*copied(folder))
+        console.note(f"next: featcache extract {shlex.quote(escaped(str(folder)))}")
+        return
     with console.progress() as on_progress:
         demo = run_demo(output, backbone=backbone, on_progress=on_progress)
     text: list[Part] = [
@@ -66,6 +79,21 @@ def command(
         "seconds": round(demo.seconds, 3),
     }
     console.result(value, text)
+
+
+def copied(folder: Path) -> tuple[dict[str, object], list[Part]]:
+    """Return the values and the lines about photos that were copied."""
+    from featcache.images.demo_photos import demo_dataset
+
+    counts = {split: len(list((folder / split).glob("*/*.jpg"))) for split in ("train", "test")}
+    classes = sorted(place.name for place in (folder / "train").iterdir())
+    text: list[Part] = [
+        f"{escaped(str(folder))}: {sum(counts.values())} photos, "
+        + ", ".join(f"{split} {count}" for split, count in counts.items()),
+        f"  classes   {len(classes)}: {', '.join(classes)}",
+        f"  licences  public domain or CC0; whose they are: {escaped(str(demo_dataset().parent / 'README.md'))}",
+    ]
+    return {"folder": str(folder), "photos": counts, "classes": classes}, text
 
 
 @dataclass(frozen=True)
@@ -113,6 +141,7 @@ def run_demo(
     from featcache.classifier.train_head import train_head
     from featcache.datasets.folder_files import image_files
     from featcache.extraction.extract import extract
+    from featcache.images.demo_photos import demo_dataset
 
     started = time.monotonic()
     dataset = demo_dataset()

@@ -33,9 +33,10 @@ from featcache.errors import UsageError, did_you_mean
 from featcache.heads.settings import SETTINGS
 
 if TYPE_CHECKING:
+    from featcache.solvers.epoch_progress import EpochProgress
     from featcache.sweeps.leaderboard import LeaderboardEntry
+    from featcache.sweeps.progress import OnProgress, SweepProgress
     from featcache.sweeps.results import Choice, SweepResult
-    from featcache.sweeps.sweep import OnProgress, SweepProgress
 
 NAME = "sweep"
 _MOST_CONFIG = 2**14
@@ -136,21 +137,70 @@ def _from_file(path: Path, options: dict[str, Any], context: typer.Context) -> d
     return {name: value for name, value in found.items() if name not in given}
 
 
+def _time(seconds: float) -> str:
+    """Return a rough time, in seconds or minutes."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
 @contextmanager
 def _live(console: Console) -> "Iterator[OnProgress | None]":
-    """Draw the best heads so far and a bar below them while the sweep runs, if the console shows progress."""
+    """Say how long streamed heads will take, and draw the best so far above a bar, if the console shows progress."""
+    foretold = _Forecast(console)
     if not console.shows_progress:
-        yield None
+        yield foretold.hear
         return
     from featcache.cli.terminal.live import head_bar
 
     with head_bar() as bar:
 
         def show(progress: "SweepProgress") -> None:
+            foretold.hear(progress)
             board = _leaderboard(progress.leaderboard, progress.caches)
-            bar.show(progress.done, progress.total, f"last: {escaped(progress.now)}", above=board)
+            bar.show(progress.done, progress.total, escaped(_doing(progress)), above=board)
 
         yield show
+
+
+def _doing(progress: "SweepProgress") -> str:
+    """Return what is fitted now, or was last."""
+    if (epoch := progress.epoch) is None:
+        return f"last: {progress.now}"
+    again = ", chosen and fitted again on all rows" if progress.done == progress.total else ""
+    return (
+        f"now: {progress.now}{again}, {percent(epoch.share)} of epoch {epoch.epoch} of at most {epoch.most}"
+    )
+
+
+class _Forecast:
+    """Says once of each kind of heads how long it will take, if that is long, from the first blocks of its features."""
+
+    LONG = 60.0
+    """Seconds from which on it is said."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: set[tuple[str, int]] = set()
+
+    def hear(self, progress: "SweepProgress") -> None:
+        """Say it, if it is time."""
+        epoch = progress.epoch
+        if epoch is None or epoch.seconds is None or progress.done == progress.total:
+            return
+        key = progress.now, epoch.heads
+        if key not in self._said and epoch.seconds * epoch.least >= self.LONG:
+            self._said.add(key)
+            self._console.note(forecast(progress.now, epoch))
+
+
+def forecast(head: str, epoch: "EpochProgress") -> str:
+    """Return how long heads will take, by the seconds of an epoch, and what takes less."""
+    seconds = epoch.seconds or 0.0
+    return (
+        f"{epoch.heads} {head} head{'s' if epoch.heads > 1 else ''}: an epoch of {epoch.rows:,} rows takes about "
+        f"{_time(seconds)}, and there will be {epoch.least} or more (at most {epoch.most}): "
+        f"{_time(seconds * epoch.least)} or more; then the chosen one is fitted again on all rows (not with "
+        "--no-refit). Less takes less: --train 'train[:10%]' --shuffle-slices, or one --lr"
+    )
 
 
 def _leaderboard(

@@ -9,6 +9,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -62,8 +63,9 @@ class LocalRay:
         raise FeatcacheError(f"Ray could not be started on this machine: {said[-1]}")
 
     def end(self) -> None:
-        """Have it end Ray, and wait until it has."""
-        self._keeper.communicate()
+        """Have it end Ray, which takes it a second or two: nobody waits, as nobody does when this process is killed."""
+        # Closes its standard input; where this process ends sooner, that does.
+        threading.Thread(target=self._keeper.communicate, name="featcache-ray-end", daemon=True).start()
 
 
 def _share_a_token() -> None:

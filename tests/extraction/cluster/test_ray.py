@@ -78,7 +78,10 @@ def running():
     ray.init(address=local.address(), log_to_driver=False)
     yield
     ray.shutdown()
+    own = [each for each in psutil.Process().children(recursive=True) if each.is_running()]
     local.end()
+    _, left = psutil.wait_procs(own, timeout=30)
+    assert not left, "nobody waits for its end, and it ends all the same"
 
 
 def extracted(folder, target, backbone=None, **options):
