@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from featcache.cli.arguments.options import SectionedCommand, with_device
+from featcache.cli.arguments.options import SectionedCommand, WholeHelpGroup, with_device
 from featcache.cli.commands import (
     audit,
     backbones,
@@ -58,6 +58,7 @@ _WHERE = "look at the files and disks that the command uses; FEATCACHE_DEBUG=1 s
 
 app = typer.Typer(
     name="featcache",
+    cls=WholeHelpGroup,
     help="Run a frozen image backbone once, keep its features, train heads in seconds.",
     no_args_is_help=True,
     add_completion=False,

@@ -17,6 +17,7 @@ from featcache import Classifier, FeatureCache
 from featcache.classifier.calibration import Calibration
 from featcache.classifier.prediction import backbone_predictor
 from featcache.classifier.rejection import Rejection
+from featcache.cli.commands.train_head import unknown_lines
 from featcache.core.display import percent
 from featcache.extraction.resolved import backbone_label
 
@@ -236,6 +237,20 @@ def _of_100(share):
     return f"{share:.0%}".replace("%", " of 100 photos") if share else "no photo"
 
 
+@pytest.mark.parametrize(("accepted", "said"), [(81, []), (80, ["93.6 %"])])
+def test_where_many_photos_would_be_unknown_it_says_what_lowers_that(accepted, said):
+    kept = Rejection(0.936, accepted, 100, accepted / 100, 1.0, 0.96, 0.95)
+    first, *more = unknown_lines(Calibration(count=100, rejection=kept))
+    assert first == (
+        f'  unknown     {100 - accepted} of 100 photos would be answered "unknown"; 100.0 % of the others are right'
+    )
+    assert more == [
+        f"              ({least} is the least confidence that is answered; more photos lower it, or a lower "
+        "--reject-accuracy)"
+        for least in said
+    ]
+
+
 def test_train_head_says_how_sure_the_head_may_be(cli, sure, tmp_path):
     unsure = ("train-head", sure, "-o", tmp_path / "head", "--head", "ridge")
     lines = cli(*unsure, "--reject-accuracy", "0.8", "-v").out.splitlines()
@@ -342,7 +357,8 @@ def test_predict_says_unknown_and_what_it_would_have_guessed(cli, trained, tmp_p
     counted, told = ran.err.splitlines()
     assert counted.endswith(f", not sure {count}")
     assert told.startswith(
-        f"{count} of 12 unknown: their confidence is below the threshold that was chosen for the accuracy"
+        f"{count} of 12 unknown: their confidence is below the threshold that training chose; train-head with a lower "
+        "--reject-accuracy answers more photos, and more of them wrongly"
     )
     result = one_object(cli("predict", folder, *files, "--json"), "predict")
     assert [p["unknown"] for p in result["predictions"]] == [p.probabilities[0] < middle for p in plain]

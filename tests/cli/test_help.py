@@ -47,6 +47,15 @@ def test_a_group_alone_prints_its_help_and_is_a_usage_error(cli, path):
     assert "Commands:" in ran.err
 
 
+@pytest.mark.parametrize(("path", "command"), [p for p in ALL if hasattr(p.values[1], "commands")])
+def test_a_group_says_of_each_command_its_whole_first_sentence(cli, path, command):
+    text = " ".join(cli(*path, "--help").out.partition("Commands:")[2].split())
+    assert "..." not in text
+    for name, below in command.commands.items():
+        sentence = " ".join(below.help.split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+        assert f"{name} {sentence}" in text
+
+
 @pytest.mark.parametrize(("path", "command"), [p for p in ALL if not hasattr(p.values[1], "commands")])
 def test_every_command_takes_json_quiet_and_verbose(path, command):
     options = {option for parameter in command.params for option in parameter.opts}

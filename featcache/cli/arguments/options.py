@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from featcache.core.devices.choice import AUTO, use_device
 from featcache.core.schema import Setting
@@ -96,6 +96,25 @@ class SectionedCommand(TyperCommand):
             if lines:
                 with formatter.section(title):
                     formatter.write_dl(lines)
+
+
+class WholeHelpGroup(TyperGroup):
+    """A group of commands whose ``--help`` gives each command's whole first sentence, over several lines if need be.
+
+    Typer cuts it where the line ends, which leaves "Run a frozen backbone once over a dataset and keep its...".
+    """
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands' names and sentences."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        lines = [(name, each.get_short_help_str(_UNCUT)) for name, each in found if each and not each.hidden]
+        if lines:
+            with formatter.section("Commands"):
+                formatter.write_dl(lines)
+
+
+_UNCUT = 1_000_000
+"""Letters of a help text that are more than any has."""
 
 
 def sections(parameters: Sequence[Any]) -> list[tuple[str, list[Any]]]:

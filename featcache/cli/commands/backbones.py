@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli.arguments.options import WholeHelpGroup
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.terminal.drawings import Table, Whole
 from featcache.errors import UsageError
@@ -20,6 +21,7 @@ NAME = "backbones"
 
 group = typer.Typer(
     name=NAME,
+    cls=WholeHelpGroup,
     invoke_without_command=True,
     rich_markup_mode=None,
     add_completion=False,

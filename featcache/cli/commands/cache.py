@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featcache.cli.arguments.options import WholeHelpGroup
 from featcache.cli.commands.extract import quarantine_json, views_of
 from featcache.cli.console import Console, Json, Quiet, Verbose, escaped
 from featcache.cli.terminal.drawings import Facts, Part, Table
@@ -21,6 +22,7 @@ NAME = "cache"
 
 group = typer.Typer(
     name=NAME,
+    cls=WholeHelpGroup,
     help="Look after cache files.",
     no_args_is_help=True,
     rich_markup_mode=None,

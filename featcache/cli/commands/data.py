@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli.arguments.options import WholeHelpGroup
 from featcache.cli.commands.extract import (
     DATASET,
     AllowEmptyClasses,
@@ -28,6 +29,7 @@ MANY_CLASSES = 30
 
 group = typer.Typer(
     name=NAME,
+    cls=WholeHelpGroup,
     help="Look at datasets before anything is computed.",
     no_args_is_help=True,
     rich_markup_mode=None,

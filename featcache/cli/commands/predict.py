@@ -261,8 +261,8 @@ def _notes(
         )
     if count := sum(each.unknown and not each.unlike for each in found):
         console.note(
-            f"{count} of {len(found)} unknown: their confidence is below the threshold that was chosen for the "
-            "accuracy of train-head's --reject-accuracy"
+            f"{count} of {len(found)} unknown: their confidence is below the threshold that training chose; train-head "
+            "with a lower --reject-accuracy answers more photos, and more of them wrongly"
         )
 
 

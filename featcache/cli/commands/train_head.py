@@ -264,8 +264,12 @@ def score_text(task: str, scores: Mapping[str, Any], *, rows: str = "") -> str:
 _SCORES = {MULTICLASS: _class_scores, MULTILABEL: _answer_scores, REGRESSION: _number_scores}
 
 
+_MANY_UNKNOWN = 20
+"""Of 100 photos: from here on the line on unknown photos says what to do."""
+
+
 def unknown_lines(calibration: "Calibration") -> list[str]:
-    """Return a line on how many photos would be answered "unknown", in words."""
+    """Return a line on how many photos would be answered "unknown", and one on what lowers that if it is many."""
     kept = calibration.rejection
     if not calibration.count or kept is None or kept.threshold is None:
         return [f"  unknown     is never answered: {calibration.note}"]
@@ -279,7 +283,13 @@ def unknown_lines(calibration: "Calibration") -> list[str]:
     )
     others = "the others" if kept.coverage < 1 else "the answers"
     right = "" if kept.accuracy is None else f"; {percent(kept.accuracy)} of {others} are right"
-    return [f'  unknown     {who} would be answered "unknown"{right}']
+    lines = [f'  unknown     {who} would be answered "unknown"{right}']
+    if refused >= _MANY_UNKNOWN:
+        lines.append(
+            f"              ({percent(kept.threshold)} is the least confidence that is answered; more photos lower it, "
+            "or a lower --reject-accuracy)"
+        )
+    return lines
 
 
 def unlike_lines(classifier: "Classifier") -> list[str]:
