@@ -48,6 +48,9 @@ def test_a_site_that_has_all_it_shows_is_in_order(site):
         '<img src="https://example.org/x">',
         '<img srcset="small.png 1x, https://example.org/x 2x">',
         '<iframe src="http://example.org/x"></iframe>',
+        '<frame src="http://example.org/x">',
+        '<base href="https://example.org/x">',
+        '<body background="//example.org/x">',
         "<style>@import 'https://example.org/x';</style>",
         '<p style="background: url(//example.org/x)">',
     ],
@@ -68,6 +71,15 @@ def test_what_a_style_sheet_fetches_from_elsewhere_is_found(site):
 def test_a_page_that_no_link_leads_to_is_found(site):
     (site / "lost.html").write_text('<a href="index.html">up</a>')
     assert problems(site) == ["lost.html: no link leads here from index.html"]
+
+
+def test_links_with_a_query_or_to_a_folder_lead_to_pages(site):
+    (site / "folder").mkdir()
+    (site / "folder" / "index.html").write_bytes(b"\xff")
+    (site / "asked.html").write_text('<a href="folder/">down</a><a href="\0">nowhere</a>')
+    page = site / "guide" / "a b.html"
+    page.write_text(page.read_text() + '<a href="../asked.html?x=1#y">asked</a>')
+    assert problems(site) == []
 
 
 def test_a_folder_that_is_no_site_is_told(tmp_path):
