@@ -136,7 +136,8 @@ def write_record(
     FORMAT.check(record, path)
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    replace_file(path, text.encode())  # an empty file, of a run that was killed here, would be taken for no record
+    # At one blow: an empty file, of a run that was killed here, would be taken for no record.
+    replace_file(path, text.encode())
     for each in comparisons:
         print(f"{name}: {each.what}: published {shown(each.published, each.unit)}, ours {ours(each)}")
     print(path)

@@ -53,7 +53,9 @@ def test_a_page_that_is_out_of_date_fails_the_check(tmp_path, page, capsys):
 def test_a_page_without_the_lines_around_its_tables_stays_as_it_is(tmp_path, page, line):
     write_record(tmp_path / "results", "e2_y", **CONTENT)
     page.write_text(before := page.read_text().replace(line, ""))
-    with pytest.raises(ValueError, match=rf"README\.md has no line '{line}'; put it back, and run this again"):
+    with pytest.raises(
+        ValueError, match=rf"README\.md has no line '{line}'; put it back, and run this again"
+    ):
         make_readme.main()
     assert page.read_text() == before
 
