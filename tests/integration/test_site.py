@@ -133,6 +133,7 @@ def built(tmp_path_factory):
         for folder in ("_extensions", "_static"):
             shutil.copytree(ROOT / "docs" / folder, root / "docs" / folder)
         (root / "tools").mkdir()
+        (root.parent / "mine.txt").write_text("mine")
         settings = (ROOT / "docs" / "conf.py").read_text()
         settings += 'repository_pages = {"index": "README.md", "changes": "CHANGELOG.md"}\n'
         settings += 'described_pages = ["reference"]\n'
@@ -191,12 +192,19 @@ def test_links_that_are_right_on_github_are_right_on_the_site(built):
 @pytest.mark.slow
 def test_without_a_repository_its_files_are_named_and_what_is_not_there_is_an_error(built):
     code, said, site = built(
-        guide=GUIDE + "\n[no page](no.md), [no heading](reference.md#no), [no file](../no.py)\n"
+        guide=GUIDE
+        + "\n[no page](no.md), [no heading](reference.md#no), [no file](../no.py), [out](../../mine.txt)\n"
     )
     assert code == 1
-    for lost in ("'no.md'", "'reference': 'no'", "'../no.py'"):
+    for lost in (
+        "'no.md'",
+        "'reference': 'no'",
+        "'../no.py'",
+        "link to ../../mine.txt, outside of the repository",
+    ):
         assert lost in said
-    assert said.count("WARNING") == 3
+    assert said.count("WARNING") == 4
+    assert not [*site.rglob("mine.txt")]  # a file that is nobody's to publish
     guide = (site / "guide.html").read_text()
     assert '<code class="docutils literal notranslate"><span class="pre">code</span></code>' in guide
     assert "tools/x.py" not in guide
