@@ -108,10 +108,18 @@ def tables(records: Sequence[Record]) -> str:
 
 
 def page(text: str, records: Sequence[Record]) -> str:
-    """Return the page with its tables replaced by those of some records."""
+    """Return the page with its tables replaced by those of some records.
+
+    Raises
+    ------
+    ValueError
+        If a line that bounds the tables is missing: what stands after them would be lost.
+    """
     begin, end = "<!-- tables: made by make_readme.py -->", "<!-- end of tables -->"
-    before, _, rest = text.partition(begin)
-    after = rest.partition(end)[2]
+    before, found, rest = text.partition(begin)
+    _, ends, after = rest.partition(end)
+    if not (found and ends):
+        raise ValueError(f"{PAGE} has no line {(end if found else begin)!r}; put it back, and run this again")
     return f"{before}{begin}\n{tables(records)}\n{end}{after}"
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import featcache
+from featcache.core.disk.files import replace_file
 from featcache.reports.experiment_records import FORMAT, shown, shown_interval
 from featcache.reports.experiment_records import read_records as read_all
 
@@ -134,7 +135,9 @@ def write_record(
     path = output / f"{name}.json"
     FORMAT.check(record, path)
     output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # At one blow: an empty file, of a run that was killed here, would be taken for no record.
+    replace_file(path, text.encode())
     for each in comparisons:
         print(f"{name}: {each.what}: published {shown(each.published, each.unit)}, ours {ours(each)}")
     print(path)

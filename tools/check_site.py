@@ -15,7 +15,10 @@ from urllib.parse import unquote, urldefrag
 
 _FETCHED = {
     "audio": ("src",),
+    "base": ("href",),
+    "body": ("background",),
     "embed": ("src",),
+    "frame": ("src",),
     "iframe": ("src",),
     "image": ("href", "xlink:href"),
     "img": ("src", "srcset"),
@@ -52,8 +55,8 @@ class _Page(HTMLParser):
         self._in_style = tag == "style"
         self.styles.append(given.get("style", ""))
         if tag == "a" and "href" in given:
-            self.links.add(unquote(urldefrag(given["href"])[0]))
-        if tag == "link" and _NAMED_ONLY & set(given.get("rel", "").split()):
+            self.links.add(unquote(urldefrag(given["href"])[0].partition("?")[0]))
+        if tag == "link" and _NAMED_ONLY & set(given.get("rel", "").lower().split()):
             return
         for name in _FETCHED.get(tag, ()):
             # A srcset holds several, each with a width or a density behind it.
@@ -96,7 +99,7 @@ def problems(site: Path) -> list[str]:
 
 def _read(path: Path) -> _Page:
     page = _Page()
-    page.feed(path.read_text("utf-8"))
+    page.feed(path.read_text("utf-8", errors="replace"))
     return page
 
 
@@ -112,7 +115,8 @@ def _reached(site: Path, pages: dict[Path, _Page]) -> set[str]:
     seen, waiting = {start}, [start]
     while waiting:
         here = waiting.pop()
-        targets = {(here.parent / link).resolve() for link in known[here].links if link}
+        targets = {(here.parent / link).resolve() for link in known[here].links if link and "\0" not in link}
+        targets |= {target / "index.html" for target in targets}  # what a folder's name opens
         new = (targets & known.keys()) - seen
         seen |= new
         waiting += new

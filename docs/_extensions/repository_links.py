@@ -9,11 +9,15 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+
+_LOG = logging.getLogger(__name__)
 
 _SOURCES = (".md", ".ipynb")
 _WEB = re.compile(r"[a-z][a-z0-9+.-]*:|//|#")
@@ -47,16 +51,24 @@ class RepositoryLinks(SphinxTransform):
                 return path.relative_to(self._root).as_posix()
         return None
 
+    def _is_outside(self, target: str) -> bool:
+        """Return whether something is there that is no part of the repository."""
+        path = Path(os.path.normpath(Path(self.env.doc2path(self.env.docname)).parent / target))
+        return path.exists() and not path.is_relative_to(self._root)
+
     def _resolve(self, link: nodes.Element) -> None:
         target, anchor = _target(link)
         path = self._repository_path(target) if target else None
         if path is None:
+            if target and self._is_outside(target):
+                _LOG.warning("link to %s, outside of the repository", target, location=link)
+                link.replace_self(link.children)  # sphinx would publish the file
             return  # sphinx says what is missing
         if page := self._page(path):
             link.replace_self(_to_page(link, page, anchor))
         elif url := self.config.repository_url:
             kind = "tree" if (self._root / path).is_dir() else "blob"
-            place = f"{url}/{kind}/main/{path}" + (f"#{anchor}" if anchor else "")
+            place = f"{url}/{kind}/main/{quote(path)}" + (f"#{anchor}" if anchor else "")
             link.replace_self(nodes.reference("", "", *link.children, refuri=place))
         else:
             link.replace_self(link.children)

@@ -11,6 +11,7 @@ import numpy as np
 from featcache.backbones.input_size import ImageSize, with_size
 from featcache.classifier.known.judging import Judge, told
 from featcache.classifier.photos import Photo, content_hash, photos_of
+from featcache.core.argument_types import checked_types
 from featcache.core.tasks import MULTICLASS, MULTILABEL, REGRESSION
 from featcache.errors import ImageError, UsageError
 from featcache.extraction.engines import AUTO, require_known, require_possible
@@ -256,6 +257,7 @@ def classifier_predictor(classifier: "Classifier") -> Predictor:
     )
 
 
+@checked_types()
 def backbone_predictor(
     backbone: "str | LoadedBackbone",
     *,

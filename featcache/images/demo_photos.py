@@ -60,29 +60,31 @@ def demo_photos(folder: str | os.PathLike[str] = "photos") -> Path:
     require_free(target, FOLDER, elsewhere=ANOTHER)
     source = demo_dataset()
     with storage_errors(target, elsewhere=ANOTHER):
-        if _is_copy(source, target):
+        place = Path(os.path.realpath(target))  # a link stays, and leads to the photos
+        if _is_copy(source, place, target):
             return target
-        make_folder(target.parent, elsewhere=ANOTHER)
-        with held_folder(target) as fresh:
+        make_folder(place.parent, elsewhere=ANOTHER)
+        with held_folder(place) as fresh:
             try:
                 for name in _names(source):
                     (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(source / name, fresh / name)
-                os.replace(fresh, target)  # an empty folder gives way
+                os.replace(fresh, place)  # an empty folder gives way
             except BaseException:
                 shutil.rmtree(fresh, ignore_errors=True)
                 raise
     return target
 
 
-def _is_copy(source: Path, target: Path) -> bool:
-    """Return whether a folder is there and holds the photos; raise if it holds anything else."""
-    found = _names(target)
-    if not found:
+def _is_copy(source: Path, place: Path, target: Path) -> bool:
+    """Return whether a folder is there and holds the photos; raise if it holds anything else, empty folders as well."""
+    inside = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    if not inside:
         return False
+    found = _names(place)
     if found == _names(source):
         return True
-    strange = sorted(found.keys() - _names(source).keys())
+    strange = sorted(found.keys() - _names(source).keys()) if found else inside
     told = f"holds {strange[0]}" if strange else "holds a part of the demo's photos, or changed ones"
     raise UsageError(f"output {target} {told}, expected a new or an empty folder; {ANOTHER}")
 

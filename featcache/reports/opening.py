@@ -101,10 +101,14 @@ def open_material(paths: Sequence[Given], wishes: Wishes) -> Material:
             f"{places[kinds.index(CACHE)]} is a cache, which has no scores to compare; name classifiers and sweeps, or "
             "the cache alone; to score a classifier on it: --cache"
         )
-    if len({os.path.realpath(place) for place in places}) < len(places):
-        raise UsageError(f"{' '.join(map(str, places))}: one of these is named twice; name each once")
+    _require_once([os.path.realpath(place) for place in places], places)
     others = [_OPENING[kind](place, wishes) for kind, place in zip(kinds[1:], places[1:], strict=True)]
     return replace(first, compared=_contestants([first, *others], places))
+
+
+def _require_once(real: Sequence[str], places: Sequence[Path]) -> None:
+    if len(set(real)) < len(real):
+        raise UsageError(f"{' '.join(map(str, places))}: one of these is named twice; name each once")
 
 
 def kinds_of(places: Sequence[Path]) -> list[str]:
@@ -241,7 +245,9 @@ def _of_records(places: Sequence[Path], kinds: Sequence[str], wishes: Wishes) ->
         raise UsageError(
             f"{places[0]}: records of experiments hold numbers alone; leave out --cache, --photos, --split and --audit"
         )
-    return Material(path=places[0], sprites=Sprites(None), records=read_records(places))
+    records = read_records(places)
+    _require_once([os.path.realpath(own.path) for own in records], places)
+    return Material(path=places[0], sprites=Sprites(None), records=records)
 
 
 _OPENING: Mapping[str, Callable[[Path, Wishes], Material]] = {

@@ -30,6 +30,12 @@ def test_labels_are_judged_as_by_cleanlab_whatever_the_blocks(
     logits = random.normal(size=(600, classes)) + 3 * np.eye(classes)[truth]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     probabilities[:40] = 1 / classes  # all as probable: no label is wrong for that
+    # Another class is more probable by less, and by more than what cleanlab takes for rounding.
+    other = (labels + 1) % classes
+    for rows, more in ((np.arange(40, 80), 5e-7), (np.arange(80, 120), 5e-6)):
+        probabilities[rows] = 0.1 / classes
+        probabilities[rows, labels[rows]] = 0.4
+        probabilities[rows, other[rows]] = 0.4 + more
     monkeypatch.setattr(confident, "_BLOCK_BYTES", 8 * classes * 70)
     found = label_quality(labels, probabilities)
     np.testing.assert_array_equal(

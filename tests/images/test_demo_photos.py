@@ -38,6 +38,24 @@ def test_folders_are_made_and_an_empty_one_is_filled(place):
         assert len(content(featcache.demo_photos(name))) == 360
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_leads_to_the_photos(place, there):
+    if there:
+        (place / "real").mkdir()
+    (place / "link").symlink_to("real")
+    assert featcache.demo_photos("link") == Path("link")
+    assert os.readlink("link") == "real"
+    assert len(content(place / "real")) == 360
+    assert featcache.demo_photos("link") == Path("link")
+
+
+def test_a_folder_of_empty_folders_is_refused(place):
+    (place / "photos/mine/x").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"^output photos holds mine, expected a new or an empty folder; "):
+        featcache.demo_photos()
+    assert [path.name for path in (place / "photos").rglob("*")] == ["mine", "x"]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

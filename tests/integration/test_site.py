@@ -48,6 +48,9 @@ def test_a_site_that_has_all_it_shows_is_in_order(site):
         '<img src="https://example.org/x">',
         '<img srcset="small.png 1x, https://example.org/x 2x">',
         '<iframe src="http://example.org/x"></iframe>',
+        '<frame src="http://example.org/x">',
+        '<base href="https://example.org/x">',
+        '<body background="//example.org/x">',
         "<style>@import 'https://example.org/x';</style>",
         '<p style="background: url(//example.org/x)">',
     ],
@@ -68,6 +71,15 @@ def test_what_a_style_sheet_fetches_from_elsewhere_is_found(site):
 def test_a_page_that_no_link_leads_to_is_found(site):
     (site / "lost.html").write_text('<a href="index.html">up</a>')
     assert problems(site) == ["lost.html: no link leads here from index.html"]
+
+
+def test_links_with_a_query_or_to_a_folder_lead_to_pages(site):
+    (site / "folder").mkdir()
+    (site / "folder" / "index.html").write_bytes(b"\xff")
+    (site / "asked.html").write_text('<a href="folder/">down</a><a href="\0">nowhere</a>')
+    page = site / "guide" / "a b.html"
+    page.write_text(page.read_text() + '<a href="../asked.html?x=1#y">asked</a>')
+    assert problems(site) == []
 
 
 def test_a_folder_that_is_no_site_is_told(tmp_path):
@@ -121,6 +133,7 @@ def built(tmp_path_factory):
         for folder in ("_extensions", "_static"):
             shutil.copytree(ROOT / "docs" / folder, root / "docs" / folder)
         (root / "tools").mkdir()
+        (root.parent / "mine.txt").write_text("mine")
         settings = (ROOT / "docs" / "conf.py").read_text()
         settings += 'repository_pages = {"index": "README.md", "changes": "CHANGELOG.md"}\n'
         settings += 'described_pages = ["reference"]\n'
@@ -179,12 +192,19 @@ def test_links_that_are_right_on_github_are_right_on_the_site(built):
 @pytest.mark.slow
 def test_without_a_repository_its_files_are_named_and_what_is_not_there_is_an_error(built):
     code, said, site = built(
-        guide=GUIDE + "\n[no page](no.md), [no heading](reference.md#no), [no file](../no.py)\n"
+        guide=GUIDE
+        + "\n[no page](no.md), [no heading](reference.md#no), [no file](../no.py), [out](../../mine.txt)\n"
     )
     assert code == 1
-    for lost in ("'no.md'", "'reference': 'no'", "'../no.py'"):
+    for lost in (
+        "'no.md'",
+        "'reference': 'no'",
+        "'../no.py'",
+        "link to ../../mine.txt, outside of the repository",
+    ):
         assert lost in said
-    assert said.count("WARNING") == 3
+    assert said.count("WARNING") == 4
+    assert not [*site.rglob("mine.txt")]  # a file that is nobody's to publish
     guide = (site / "guide.html").read_text()
     assert '<code class="docutils literal notranslate"><span class="pre">code</span></code>' in guide
     assert "tools/x.py" not in guide

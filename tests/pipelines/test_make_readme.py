@@ -49,6 +49,17 @@ def test_a_page_that_is_out_of_date_fails_the_check(tmp_path, page, capsys):
     assert "old" in page.read_text()
 
 
+@pytest.mark.parametrize("line", ["<!-- tables: made by make_readme.py -->", "<!-- end of tables -->"])
+def test_a_page_without_the_lines_around_its_tables_stays_as_it_is(tmp_path, page, line):
+    write_record(tmp_path / "results", "e2_y", **CONTENT)
+    page.write_text(before := page.read_text().replace(line, ""))
+    with pytest.raises(
+        ValueError, match=rf"README\.md has no line '{line}'; put it back, and run this again"
+    ):
+        make_readme.main()
+    assert page.read_text() == before
+
+
 def test_the_committed_page_is_of_the_committed_records():
     text = (PIPELINES / "README.md").read_text("utf-8")
     assert make_readme.page(text, read_records(PIPELINES / "results")) == text

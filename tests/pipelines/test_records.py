@@ -37,6 +37,20 @@ def test_what_is_no_record_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_is_killed_as_it_writes_leaves_the_record_of_before(tmp_path, monkeypatch):
+    path = write_record(tmp_path, "e0", **CONTENT)
+    before = path.read_bytes()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("featcache.core.disk.files.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_record(tmp_path, "e0", **CONTENT | {"images": 7})
+    assert path.read_bytes() == before
+    assert len(read_records(tmp_path)) == 1
+
+
 def test_of_a_folder_other_json_is_left_alone_and_a_damaged_record_is_named(tmp_path):
     (tmp_path / "else.json").write_text('{"format": "something else"}')
     assert read_records(tmp_path) == []

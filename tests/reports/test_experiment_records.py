@@ -166,6 +166,13 @@ def test_records_and_a_cache_are_two_pages(results, tmp_path):
         featcache.report([results, run])
 
 
+def test_a_record_is_named_once(results):
+    file = results / "e1_x.json"
+    for given in ([file, file], [results, results], [results, file]):
+        with pytest.raises(UsageError, match=r"e1_x|results.*: one of these is named twice; name each once"):
+            featcache.report(given)
+
+
 def test_a_number_that_nobody_published_is_a_dash(tmp_path):
     comparisons = [Comparison("gain", None, -0.002, (-0.007, 0.003), "points")]
     write_record(tmp_path, "views", **CONTENT | {"comparisons": comparisons})

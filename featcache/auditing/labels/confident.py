@@ -78,7 +78,7 @@ SUREST = 0.25
 
 ROUNDING = 1e-9
 
-_REACHED, _AS_GOOD = 1e-6, 1e-8
+_REACHED, _AS_GOOD = 1e-6, 1e-6
 """cleanlab's: below a threshold by so little, it is reached; a label that is less probable by so little is kept."""
 
 _BLOCK_BYTES = 1 << 24

@@ -194,12 +194,15 @@ class _Forecast:
 
 def forecast(head: str, epoch: "EpochProgress") -> str:
     """Return how long heads will take, by the seconds of an epoch, and what takes less."""
-    seconds = epoch.seconds or 0.0
+    seconds, more = epoch.seconds or 0.0, epoch.least < epoch.most
+    count, beyond = (
+        (f"{epoch.least} or more (at most {epoch.most})", " or more") if more else (epoch.least, "")
+    )
     return (
         f"{epoch.heads} {head} head{'s' if epoch.heads > 1 else ''}: an epoch of {epoch.rows:,} rows takes about "
-        f"{_time(seconds)}, and there will be {epoch.least} or more (at most {epoch.most}): "
-        f"{_time(seconds * epoch.least)} or more; then the chosen one is fitted again on all rows (not with "
-        "--no-refit). Less takes less: --train 'train[:10%]' --shuffle-slices, or one --lr"
+        f"{_time(seconds)}, and there will be {count}: {_time(seconds * epoch.least)}{beyond}; then the chosen one "
+        "is fitted again on all rows (not with --no-refit). Less takes less: --train 'train[:10%]' "
+        "--shuffle-slices, or one --lr"
     )
 
 

@@ -26,7 +26,7 @@ def test_how_long_it_takes_is_said_once_of_each_kind_of_heads(cli, arguments, mo
     ran = cli(*arguments)
     (said,) = (line for line in ran.err.splitlines() if "an epoch of" in line)
     assert re.match(
-        r"1 linear head: an epoch of 180 rows takes about \d+ s, and there will be 3 or more \(at most 3\)",
+        r"1 linear head: an epoch of 180 rows takes about \d+ s, and there will be 3: \d+ s; then ",
         said,
     )
 
@@ -43,6 +43,10 @@ def test_a_forecast_says_what_takes_less():
         "or more; then the chosen one is fitted again on all rows (not with --no-refit). Less takes less: "
         "--train 'train[:10%]' --shuffle-slices, or one --lr"
     )
+
+
+def test_epochs_of_which_the_number_is_known_are_not_called_so_many_or_more():
+    assert "and there will be 3: 2 min; then" in sweep.forecast("linear", replace(EPOCH, most=3))
 
 
 def test_the_bar_says_which_epoch_it_is_and_what_is_fitted_again():
