@@ -26,6 +26,8 @@ repository_pages = {
     "inside/contributing": "CONTRIBUTING.md",
     "inside/changes": "CHANGELOG.md",
     "inside/data": "data/README.md",
+    "inside/pipelines": "pipelines/README.md",
+    "inside/security": "SECURITY.md",
 }
 # Where all others are looked at; GitHub's builds know their repository. Without an address they are named, not linked.
 repository_url = _urls.get("Repository", "")

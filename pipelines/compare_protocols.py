@@ -16,7 +16,16 @@ All take turns in one process, an epoch or a whole run each, so that what else t
 The classic ways' epochs all take the same time, so that totals beyond the measured epochs are extrapolated from the
 median epoch; heads on cached features are fitted for up to 100 epochs, and measured.
 
-RESULT
+Result (cats vs dogs: 640 training, 160 validation and 300 test photos; MobileNetV1 of width 0.25 with Keras' weights,
+whose features are the same in both to 2e-5 of the largest; 2 cores on which much else was running, so that seconds of
+processors say more than those of the wall): the accuracy is the same, 95.3 % against Keras' 95.0 %, +0.3 points (95 %
+interval −1.4 to +2.0). Six epochs, all measured: Keras 134 s of processors (469 s of the wall), featcache 7.6 s (19 s):
+**17.5 times** (24.7). Against featcache's own network in every epoch 3.1 times (5.2): that much is due to keeping the
+features alone, the rest to a network that is faster than Keras on a CPU. Keras' 134 s include 24 s to import it, decode
+the photos, build and score; without them it is 14 times. One epoch: 4.4 times Keras, and featcache's network in one
+epoch is as cheap as keeping its features (0.94). 100 epochs: 221 times, and 37; the classic ways are extrapolated from
+their median epoch, the head's 100 epochs are measured. The whole run took 10 minutes, 215 s of processors. Record and
+figure: ``pipelines/results/compare_protocols.json`` and ``.svg``.
 """
 
 import statistics
@@ -94,24 +103,24 @@ def curves(
 
 
 def drawn(rows: list[dict[str, Any]], output: Path, name: str) -> str:
-    """Draw totals and ratios over the epochs; extrapolated points are hollow."""
+    """Draw totals and ratios over the epochs, in seconds of processors; extrapolated points are hollow."""
     figure, (times, ratios) = new_figure(2)
     epochs = [row["epochs"] for row in rows]
     measured = sum(row["measured"] for row in rows)
     for arm, colour, marker in zip(ARMS, PALETTE, MARKERS, strict=False):
-        values = [row["wall"][arm] for row in rows]
+        values = [row["processor"][arm] for row in rows]
         known = len(rows) if arm == ARMS[2] else measured
         times.plot(epochs, values, color=colour, marker=marker, markerfacecolor="white", label=arm)
         times.plot(epochs[:known], values[:known], color=colour, marker=marker, linestyle="none")
         if arm != ARMS[2]:
-            values = [row["wall ratio"][arm] for row in rows]
+            values = [row["processor ratio"][arm] for row in rows]
             ratios.plot(epochs, values, color=colour, marker=marker, markerfacecolor="white", label=arm)
             ratios.plot(epochs[:measured], values[:measured], color=colour, marker=marker, linestyle="none")
     for axes in (times, ratios):
         axes.set(xscale="log", yscale="log", xlabel="epochs")
         axes.legend(frameon=False)
-    times.set(ylabel="seconds in all", title="Total time (hollow: extrapolated)")
-    ratios.set(ylabel="times as long as featcache", title="Ratio to features kept once")
+    times.set(ylabel="seconds of processors", title="Total time (hollow: extrapolated)")
+    ratios.set(ylabel="times as much as featcache", title="Ratio to features kept once")
     ratios.axhline(1, color="#999999", linewidth=1)
     return save_figure(figure, output, name)
 

@@ -8,7 +8,7 @@ Question: which head is best at which number of training photos? Each head's set
 for each number of shots (mean over the draws), and the chosen ones read the test photos. Draws are the same for all
 heads, so that heads are compared draw by draw. Without a cache this is thousands of passes over the photos.
 
-RESULT
+Result: not yet run at full size; ``--small`` proves that everything works.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ from study import (
 import featcache
 
 SHOTS = "1,2,5,10,20,50,all"
-HEADS: dict[str, dict[str, str]] = {
+HEADS: dict[str, dict[str, Any]] = {
     "logistic": {"c": "1e-3:1e2:log6"},
     "ridge": {"l2": "1e-2:1e4:log7"},
     "prototype": {},
@@ -61,6 +61,7 @@ def swept(cache: featcache.FeatureCache, head: str, shots: str, seeds: int, outp
     found = {}
     for choice in result.choices:
         own = choice.entry.key.settings
+        assert choice.test is not None  # the photos have a split for testing
         found["all" if choice.shots is None else str(choice.shots)] = {
             "chosen": {name: getattr(own, name) for name in HEADS[head]},
             "val_accuracy": choice.entry.accuracy,

@@ -9,7 +9,7 @@ flipped (precision), and what does a head reach on clean test photos after learn
 audit leaves of them, and from the clean labels? Relabelling computes nothing: every cache takes its features from the
 first one. Labels that were wrong before are not known, so that to name one of them counts as a mistake of the audit.
 
-RESULT
+Result: not yet run at full size; ``--small`` proves that everything works.
 """
 
 from dataclasses import replace

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.photo_folders import photo_folder
+from hypothesis import settings
 
 KEPT_PROGRAMS = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,
@@ -20,6 +21,10 @@ KEPT_PROGRAMS = {
 UNOPTIMISED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 OLDER_LOOPS = "--xla_cpu_use_fusion_emitters=false"
 SPLITS = {"train": 6, "val": 3, "test": 4}
+
+# An example that takes more than 0.2 s says that the machine is busy, and nothing of the code.
+settings.register_profile("featcache", deadline=None)
+settings.load_profile("featcache")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

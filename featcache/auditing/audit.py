@@ -52,7 +52,7 @@ class _Part:
 _LABELLED = (MULTICLASS, MULTILABEL, REGRESSION)
 _ALL = (*_LABELLED, UNLABELLED)
 _PARTS = {
-    "wrong-labels": _Part("wrong_labels", "find_wrong_labels", _LABELLED),
+    "wrong-labels": _Part("labels.wrong_labels", "find_wrong_labels", _LABELLED),
     "overlaps": _Part("classes", "find_overlaps", (MULTICLASS,)),
     "copies": _Part("copies.copies", "find_copies", _ALL, long=True),
     "outliers": _Part("outliers", "find_outliers", _ALL),
@@ -250,7 +250,7 @@ def audit(
         raise DataError(f"{opened.path} holds no readable photo; nothing can be audited")
     wanted, skipped = _suited(rows, asked, explicit=only is not None)
     if {"wrong-labels", "overlaps"} & set(wanted) and rows.task != REGRESSION:
-        from featcache.auditing.confident import require_cleanlab
+        from featcache.auditing.labels.confident import require_cleanlab
 
         require_cleanlab()
     if on_progress is not None and (seconds := expected_seconds(rows, wanted)) >= _WORTH_SAYING:

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from featcache.auditing.confident import overlapping_pairs
 from featcache.auditing.evidence import similarity
-from featcache.auditing.held_out import held_out
+from featcache.auditing.labels.confident import overlapping_pairs
+from featcache.auditing.labels.held_out import held_out
+from featcache.auditing.labels.wrong_labels import class_quality
 from featcache.auditing.material import Audited
 from featcache.auditing.ranked import RankedList, Resembled, Suspect
-from featcache.auditing.wrong_labels import class_quality
 from featcache.core.display import counted, percent, percents
 from featcache.metrics.intervals import wilson_interval
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from featcache.auditing import evidence, held_out, outliers
+from featcache.auditing import evidence, outliers
 from featcache.auditing.copies import near_rows
+from featcache.auditing.labels import held_out
 from featcache.auditing.learning_rows import MOST_LEARNT
 from featcache.auditing.material import Audited
 from featcache.core.tasks import MULTICLASS, MULTILABEL

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from featcache.auditing import held_out as held_out_module
-from featcache.auditing.held_out import held_out
+from featcache.auditing.labels import held_out as held_out_module
+from featcache.auditing.labels.held_out import held_out
+from featcache.auditing.labels.wrong_labels import find_wrong_labels
 from featcache.auditing.learning_rows import draw_undone, drawn_evenly
 from featcache.auditing.material import Audited
-from featcache.auditing.wrong_labels import find_wrong_labels
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 3))

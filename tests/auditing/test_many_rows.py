@@ -8,10 +8,11 @@ from helpers.audited import flipped, made_classes
 from helpers.feature_caches import feature_cache
 
 from featcache.auditing import audit as audit_module
-from featcache.auditing import confident, duration, evidence, outliers
+from featcache.auditing import duration, evidence, outliers
 from featcache.auditing.audit import LISTS, audit
-from featcache.auditing.confident import label_quality
 from featcache.auditing.duration import expected_seconds, multiplications
+from featcache.auditing.labels import confident
+from featcache.auditing.labels.confident import label_quality
 from featcache.auditing.material import Audited
 from featcache.auditing.smallest import smallest
 from featcache.core.progress import Progress

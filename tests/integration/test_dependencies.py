@@ -62,7 +62,7 @@ NEVER_IMPORTED = {
 }
 # Files that work with an extra only, or without it do less; the test of each checks that the error names the extra.
 EXTRAS = {
-    "auditing/confident.py": "audit",
+    "auditing/labels/confident.py": "audit",
     "cache/exports.py": "parquet",
     "datasets/formats/table_rows.py": "parquet",
     "datasets/remote/access.py": "remote",

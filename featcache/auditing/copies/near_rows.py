@@ -117,6 +117,7 @@ def near_pairs(
         usual = _at_least_half(_usual_in_cells(reduced, cells))
         near = _candidates_in_cells(reduced, usual, cells, RATIO * slack, on_rows)
     found = np.concatenate([np.zeros((0, 2), np.int64), *near])
+    del reduced, near  # of a million rows 640 MB, which exact distances take the place of
     if count > MANY:  # two rows may share several cells
         found = np.stack(np.divmod(np.unique(found[:, 0] * count + found[:, 1]), count), axis=1)
     similarity = similarities(vectors, places, found)

@@ -59,7 +59,8 @@ READERS = {
     "docs/guide/label-next.md": Reader(python="import featcache\n"),
     "docs/guide/report.md": Reader(
         photos.mislabelled,
-        EXTRACT
+        "rm photos/daisy/copy.png\n"
+        + EXTRACT
         + TRAIN
         + "featcache sweep photos-efficientnet_lite0.h5 --head logistic,ridge\n"
         + "featcache train-head photos-efficientnet_lite0.h5 -o head-a\n"
@@ -103,9 +104,8 @@ READERS = {
         "cp a.jpg new.jpg\n"
         "featcache train-head flowers.h5 -o flowers && cp -r flowers photos-mobilenet_v2-linear\n",
         "from featcache import *\n"
-        "from pathlib import Path\n"
-        "paths = sorted(Path('photos/val').glob('*/*.jpg'))\n"
-        "labels = [path.parent.name for path in paths]\n",
+        "train = FeatureCache('photos-mobilenet_v2.h5')\n"
+        "paths = [f'photos/{train.ids[row]}' for row in train.rows_of('train')]\n",
     ),
     "docs/reference/cache-format.md": Reader(
         shell="featcache extract photos/ -o flowers-efficientnet_lite0.h5\n"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from featcache.auditing.evidence import nearest_as_evidence
-from featcache.auditing.held_out import FOLDS
+from featcache.auditing.labels.held_out import FOLDS
 from featcache.auditing.material import Audited, TooFewPhotosError
 from featcache.auditing.ranked import RankedList
 from featcache.auditing.suspects import ranked_places, suspect

@@ -1,16 +1,17 @@
 """Which labels are probably wrong: classes that exclude each other, and labels of which a photo may have several.
 
-Held-out probabilities (`featcache.auditing.held_out`) go into confident learning (`featcache.auditing.confident`).
-Numbers have residuals instead: `featcache.auditing.wrong_numbers`.
+Held-out probabilities (`featcache.auditing.labels.held_out`) go into confident learning
+(`featcache.auditing.labels.confident`).
+Numbers have residuals instead: `featcache.auditing.labels.wrong_numbers`.
 """
 
 from typing import Any
 
 import numpy as np
 
-from featcache.auditing.confident import LabelQuality, label_quality, require_cleanlab
 from featcache.auditing.evidence import nearest_as_evidence
-from featcache.auditing.held_out import FOLDS, HeldOut, held_out
+from featcache.auditing.labels.confident import LabelQuality, label_quality, require_cleanlab
+from featcache.auditing.labels.held_out import FOLDS, HeldOut, held_out
 from featcache.auditing.material import Audited
 from featcache.auditing.ranked import RankedList, Resembled, Suspect
 from featcache.auditing.suspects import ranked_places, suspect
@@ -27,7 +28,7 @@ def find_wrong_labels(rows: Audited) -> RankedList:
     Parameters
     ----------
     rows
-        Of a labelled cache. Numbers are ranked by their residuals, see `featcache.auditing.wrong_numbers`.
+        Of a labelled cache. Numbers are ranked by their residuals, see `featcache.auditing.labels.wrong_numbers`.
 
     Returns
     -------
@@ -46,7 +47,7 @@ def find_wrong_labels(rows: Audited) -> RankedList:
     """
     require_labels(rows.cache, "a search for wrong labels")
     if rows.task == REGRESSION:
-        from featcache.auditing.wrong_numbers import find_wrong_numbers
+        from featcache.auditing.labels.wrong_numbers import find_wrong_numbers
 
         return find_wrong_numbers(rows)
     require_cleanlab()

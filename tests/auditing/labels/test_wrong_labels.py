@@ -8,11 +8,11 @@ from helpers.audited import NAMES, flipped, flipped_cache, made_classes
 from helpers.feature_caches import feature_cache
 from sklearn.linear_model import LogisticRegression
 
-from featcache.auditing import held_out as held_out_module
-from featcache.auditing.confident import label_quality
-from featcache.auditing.held_out import FOLDS, held_out
+from featcache.auditing.labels import held_out as held_out_module
+from featcache.auditing.labels.confident import label_quality
+from featcache.auditing.labels.held_out import FOLDS, held_out
+from featcache.auditing.labels.wrong_labels import find_wrong_labels
 from featcache.auditing.material import Audited, TooFewPhotosError
-from featcache.auditing.wrong_labels import find_wrong_labels
 from featcache.errors import UsageError
 from featcache.heads.scaling import divisors
 

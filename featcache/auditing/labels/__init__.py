@@ -1,0 +1,1 @@
+"""Which labels are probably wrong, of classes, several labels and numbers."""
