@@ -14,5 +14,5 @@ from featcache.errors import UsageError
     ],
 )
 def test_none_to_show_is_refused(asked):
-    with pytest.raises(UsageError, match="^most 0: expected at least 1$"):
+    with pytest.raises(UsageError, match=r"^most 0: expected at least 1$"):
         asked()
