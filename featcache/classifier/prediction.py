@@ -285,10 +285,15 @@ def backbone_predictor(
     """
     from featcache.backbones import load
     from featcache.backbones.imagenet_classes import class_names
+    from featcache.backbones.loaded import LoadedBackbone
     from featcache.backbones.protocols import with_transforms
     from featcache.heads.probabilities import softmax
 
     network = load(backbone, weights=weights) if isinstance(backbone, str) else backbone
+    if not isinstance(network, LoadedBackbone):
+        raise UsageError(
+            f"backbone {network!r}: expected the name of one, or what featcache.load_backbone returns"
+        )
     network = with_size(with_transforms(network, transforms), image_size)
     if "logits" not in network.network.order:
         why = f" ({network.ends_because})" if network.ends_because else ""

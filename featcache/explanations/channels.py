@@ -136,8 +136,7 @@ def activations(model: Explained, photos: Any, stage: str, *, most: int = MOST) 
     UsageError
         If it is no map; names those that are.
     """
-    if most < 1:
-        raise UsageError(f"most {most}: expected at least 1")
+    _require_some(most)
     given = photos_of(photos)
     network, transforms, dtype = _network_of(model)
     point = require_map(network, stage, transforms, None)
@@ -174,6 +173,11 @@ def _network_of(model: Explained) -> tuple[LoadedBackbone, Any, str]:
     return subject.network, subject.transforms, subject.compute_dtype
 
 
+def _require_some(most: int) -> None:
+    if most < 1:
+        raise UsageError(f"most {most}: expected at least 1")
+
+
 def _strongest(value: np.ndarray, most: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return tiles uint8 ``[n, h, w, 3]`` of the channels of a map ``[h, w, C]`` with the largest means."""
     strength = np.nan_to_num(np.maximum(value, 0).mean(axis=(0, 1)), nan=-1.0)
@@ -198,8 +202,9 @@ def filters(model: Explained, *, most: int = MOST) -> ChannelGrids:
     Raises
     ------
     UsageError
-        If no layer of the network takes pictures.
+        If no layer of the network takes pictures, or none is to be shown.
     """
+    _require_some(most)
     network, transforms, _ = _network_of(model)
     found = next(
         (

@@ -386,6 +386,13 @@ def test_a_backbones_own_classes(network, files):
     assert not prediction.unknown, "a backbone's own classes have no threshold"
 
 
+def test_what_is_no_backbone_is_refused():
+    with pytest.raises(
+        UsageError, match=r"^backbone 3: expected the name of one, or what featcache\.load_backbone returns$"
+    ):
+        backbone_predictor(3)
+
+
 def test_a_backbones_probabilities_are_the_softmax_of_its_logits(network):
     # An array of the input's own size on every side is neither resized nor cropped but for the centre.
     image = photo("train/cat/0.png", height=73, width=73)
