@@ -347,7 +347,7 @@ def test_a_missing_cache_says_how_to_make_one(tmp_path):
 
 def test_settings_have_the_defaults_of_train_head():
     signature = inspect.signature(train_head).parameters
-    by_task = dict.fromkeys(("head", "loss", "scaling", "epochs", "weight_decay", "c", "l2"))
-    assert {f.name: f.default for f in fields(Settings)} | by_task == {
+    usual = dict.fromkeys(("head", "loss", "scaling", "epochs", "patience", "weight_decay", "c", "l2"))
+    assert {f.name: f.default for f in fields(Settings)} | usual == {
         f.name: signature[f.name].default for f in fields(Settings)
     }
