@@ -8,7 +8,23 @@ Question: which head is best at which number of training photos? Each head's set
 for each number of shots (mean over the draws), and the chosen ones read the test photos. Draws are the same for all
 heads, so that heads are compared draw by draw. Without a cache this is thousands of passes over the photos.
 
-Result: not yet run at full size; ``--small`` proves that everything works.
+Result (EfficientNet-Lite0, tf_flowers, 548 test photos; two busy cores, 279 s of processors), mean test accuracy in %
+over the draws:
+
+========= ==== ==== ==== ==== ==== ==== ====
+shots        1    2    5   10   20   50  all
+========= ==== ==== ==== ==== ==== ==== ====
+logistic  47.1 60.2 72.4 79.0 82.9 86.8 92.0
+ridge     47.8 60.5 72.5 79.1 83.0 86.7 92.2
+linear    47.2 59.4 72.6 79.3 82.9 86.9 91.3
+mlp       47.6 61.1 73.4 79.3 83.5 86.5 92.0
+knn       45.7 58.0 68.7 75.0 80.0 84.5 91.2
+prototype 45.7 59.0 70.6 76.1 79.4 81.1 82.1
+========= ==== ==== ==== ==== ==== ==== ====
+
+An interval of one number is about ± 3 points (draws and photos drawn again). Draw by draw, heads that learn weights are
+within a point or two of each other at every number of shots; neighbours are 1 to 4 points behind until there are all
+photos, and prototypes fall back from 10 shots on. Record and figure: ``pipelines/results/few_shot.json``, ``.svg``.
 """
 
 from pathlib import Path

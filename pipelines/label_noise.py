@@ -9,7 +9,18 @@ flipped (precision), and what does a head reach on clean test photos after learn
 audit leaves of them, and from the clean labels? Relabelling computes nothing: every cache takes its features from the
 first one. Labels that were wrong before are not known, so that to name one of them counts as a mistake of the audit.
 
-Result: not yet run at full size; ``--small`` proves that everything works.
+Result (EfficientNet-Lite0, tf_flowers, 5 draws, 548 test photos; two busy cores, 424 s of processors):
+
+======= ===================== ===================== ============================== ============================
+flipped found of them         flips among the named test accuracy: noisy, cleaned  gained, in points
+======= ===================== ===================== ============================== ============================
+5 %     72.7 % (68.0 to 77.3) 73.2 % (67.9 to 78.5) 91.1, 91.9 %                   +0.8 (+0.3 to +1.3)
+10 %    69.3 % (65.1 to 73.6) 83.2 % (79.1 to 87.2) 91.5, 92.2 %                   +0.6 (−0.1 to +1.3)
+20 %    70.7 % (68.7 to 72.7) 90.5 % (89.8 to 91.2) 90.2, 91.3 %                   +1.1 (+0.4 to +1.8)
+======= ===================== ===================== ============================== ============================
+
+Clean labels give 92.7 %: leaving out what the audit names wins back about half of what the noise costs. Intervals are
+over the draws. Record and figure: ``pipelines/results/label_noise.json``, ``.svg``.
 """
 
 from dataclasses import replace

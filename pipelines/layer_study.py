@@ -9,7 +9,11 @@ are kept in one pass over the photos (``--layer STAGE:avg`` for each map), and e
 regression, whose strength folds choose. The layer is chosen on validation photos; the test photos then tell how much
 better than ``pool`` it is, photo by photo.
 
-Result: not yet run at full size; ``--small`` proves that everything works.
+Result (EfficientNet-Lite0; two busy cores, 277 s of processors): accuracy grows with depth to the end on all three
+datasets: 56, 80, 89 and 92.7 % of tf_flowers at ``stem``, ``block4a``, ``block6a`` and ``pool``. Validation chooses
+``block7a:avg`` on flowers, which is 0.5 points behind ``pool`` on the test photos (−2.5 to +1.4), and ``pool`` on cats
+vs dogs (99.0 %) and the textures (98.9 %). So ``pool`` is a fair default here: no layer is told apart from it for the
+better. Record and figure: ``pipelines/results/layer_study.json``, ``.svg``.
 """
 
 from pathlib import Path

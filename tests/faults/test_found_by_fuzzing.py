@@ -280,7 +280,8 @@ def test_members_that_end_with_a_block_are_read_whole(size, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK\3\4", gzip.compress(b"x" * 2000, mtime=0)[:-9], gzip.compress(b"") + b"more"]
+    "content",
+    [b"", b"PK\3\4", gzip.compress(b"x" * 2000, mtime=0)[:-9], gzip.compress(b"", mtime=0) + b"more"],
 )
 def test_what_is_no_tarball(content, tmp_path):
     (tmp_path / "a.tgz").write_bytes(content)
