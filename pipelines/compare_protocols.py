@@ -39,6 +39,7 @@ from cached_training import BATCH_SIZE, HEAD, LEARNING_RATE, Cached, EveryEpoch
 from common import CATS_AND_DOGS, SMALL_SIZE, Data, Output, Small
 from keras_training import KerasTraining, mobilenet
 from records import Comparison, fingerprints_of, write_record
+from script import run_script
 from study import (
     MARKERS,
     PALETTE,
@@ -308,4 +309,4 @@ def usual(clock: Clock) -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -31,6 +31,7 @@ import typer
 from common import CATS_AND_DOGS, FLOWERS, TEXTURES, Output, Small, few
 from frozen_head import judged, paired, slices, wilson
 from records import Comparison, fingerprints_of, weights_note, write_record
+from script import run_script
 
 import featcache
 
@@ -208,4 +209,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -29,6 +29,7 @@ from typing import Annotated, Any, Protocol
 import typer
 from common import CATS_AND_DOGS, FLOWERS, SMALL_IMAGES, SMALL_SIZE, TEXTURES, Output, Small, Weights, few
 from records import Comparison, fingerprints_of, weights_note, write_record
+from script import run_script
 
 import featcache
 
@@ -159,4 +160,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -16,9 +16,9 @@ cores of an x86-64 machine. Record: ``pipelines/results/e1_cats_vs_dogs.json``.
 
 from pathlib import Path
 
-import typer
 from common import CATS_AND_DOGS
 from frozen_head import LINEAR, Data, Output, Small, Weights, run
+from script import run_script
 
 
 def main(
@@ -43,4 +43,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -16,9 +16,9 @@ cores of an x86-64 machine. Record: ``pipelines/results/e2_flowers.json``.
 
 from pathlib import Path
 
-import typer
 from common import FLOWERS
 from frozen_head import LINEAR, Data, Output, Small, Weights, run
+from script import run_script
 
 
 def main(
@@ -41,4 +41,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -12,9 +12,9 @@ proves that everything runs.
 
 from pathlib import Path
 
-import typer
 from common import FLOWERS
 from frozen_head import LINEAR, Data, Output, Small, Weights, run
+from script import run_script
 
 
 def main(
@@ -36,4 +36,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -14,9 +14,9 @@ Own result: none. Neither the published weights nor COCO can be had where this w
 
 from pathlib import Path
 
-import typer
 from common import FLOWERS, open_material
 from fine_tuned import SMALL_IMAGES, Data, Output, Small, Weights, run
+from script import run_script
 
 
 def main(
@@ -39,4 +39,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

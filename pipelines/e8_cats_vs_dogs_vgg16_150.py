@@ -14,9 +14,9 @@ proves that everything runs.
 
 from pathlib import Path
 
-import typer
 from common import CATS_AND_DOGS
 from frozen_head import Data, Output, Small, Weights, run
+from script import run_script
 
 
 def main(
@@ -57,4 +57,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

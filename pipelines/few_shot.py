@@ -34,6 +34,7 @@ import numpy as np
 import typer
 from common import FLOWERS, SMALL_SIZE, Data, Output, Small, Weights
 from records import Comparison, fingerprints_of, weights_note, write_record
+from script import run_script
 from study import (
     MARKERS,
     PALETTE,
@@ -172,4 +173,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -23,6 +23,7 @@ import numpy as np
 import typer
 from common import CATS_AND_DOGS, FLOWERS, SMALL_SIZE, TEXTURES, Output, Small, Weights
 from records import Comparison, fingerprints_of, weights_note, write_record
+from script import run_script
 from study import (
     MARKERS,
     PALETTE,
@@ -155,4 +156,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

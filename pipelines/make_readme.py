@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from records import read_records, shown, shown_interval
+from script import run_script
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
@@ -138,4 +139,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 from common import Small
+from script import run_script
 
 HERE = Path(__file__).parent
 
@@ -120,4 +121,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

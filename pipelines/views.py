@@ -34,6 +34,7 @@ import typer
 from common import CATS_AND_DOGS, Data, Output, Small, Weights, open_material
 from records import Comparison, fingerprints_of, weights_note, write_record
 from scipy.stats import t
+from script import run_script
 
 import featcache
 from featcache.classifier.finishing import make_classifier
@@ -230,4 +231,4 @@ def difference(what: str, found: Mapping[str, Any]) -> Comparison:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -24,6 +24,7 @@ from typing import Annotated, Any
 import typer
 from common import FLOWERS, SMALL_SIZE, Data, Output, Small
 from records import Comparison, fingerprints_of, write_record
+from script import run_script
 from study import (
     PALETTE,
     Clock,
@@ -175,4 +176,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)
