@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,52 +18,13 @@ from featcache.images.given_path import CACHE, CLASSIFIER, PART, PHOTOS, RECORD,
 from featcache.pages.sprites import Sprites
 from featcache.reports.experiment_records import RECORDS, files_in, read_records
 from featcache.reports.material import Contestant, Material
+from featcache.reports.wishes import Given, Wishes
 
 if TYPE_CHECKING:
-    from featcache.auditing.audit import Audit
     from featcache.classifier.classifier import Classifier
     from featcache.classifier.scored.rows import ScoredRows
-    from featcache.core.progress import OnProgress
-    from featcache.datasets import Dataset
 
 EXPECTED = "a classifier, a sweep, a cache, a fine-tuning run or records of experiments"
-
-Given = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a report is to be made with.
-
-    Parameters
-    ----------
-    cache
-        The cache to score a classifier on, in the place of the one it was trained on.
-    photos
-        The photos, where they have moved; a classifier whose cache is gone is scored on them.
-    split
-        The rows to score a classifier on; ``None`` for its test rows.
-    pictures
-        Most pictures.
-    side
-        Longest side of a thumbnail in pixels.
-    seed, tsne
-        See `featcache.reports.material.Material`.
-    audit
-        An audit to show: its file, its result, or ``"run"``; see `featcache.reports.audited.audit_of`.
-    on_progress
-        Called as features are computed.
-    """
-
-    cache: Given | None = None
-    photos: "Given | Dataset | None" = None
-    split: str | None = None
-    pictures: int = 3000
-    side: int = 96
-    seed: int = 0
-    tsne: bool = False
-    audit: "Given | Audit | None" = None
-    on_progress: "OnProgress | None" = None
 
 
 def open_material(paths: Sequence[Given], wishes: Wishes) -> Material:

@@ -18,9 +18,10 @@ from featcache.core.progress import OnProgress, Progress
 from featcache.datasets import Dataset
 from featcache.errors import MissingExtraError, UsageError
 from featcache.pages.written_file import ANOTHER_FILE, written
-from featcache.reports.opening import Wishes, kinds_of, open_material
+from featcache.reports.opening import kinds_of, open_material
 from featcache.reports.section import Section
 from featcache.reports.summary import Summary, summarised
+from featcache.reports.wishes import Wishes
 
 if TYPE_CHECKING:
     from featcache.auditing.audit import Audit

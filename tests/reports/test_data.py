@@ -78,7 +78,8 @@ def test_what_was_left_out_is_told_with_its_reason(tmp_path):
     (photos / "cat" / "notes.txt").write_text("text")
     with registered(), pytest.warns(match="unreadable"):
         cache = extract(photos, backbone=tiny_network(), output=tmp_path / "a.h5").cache
-    from featcache.reports.opening import Wishes, open_material
+    from featcache.reports.opening import open_material
+    from featcache.reports.wishes import Wishes
 
     material = open_material([cache.path], Wishes())
     found = data.section(Material(**{**vars(material), "sprites": Drawn()}))

@@ -12,7 +12,8 @@ from helpers.tiny_finetuning import registered, tiny_classifier, tiny_network, t
 
 from featcache import Classifier, FeatureCache, extract, sweep, train_head
 from featcache.errors import DataError, MissingFileError, UsageError
-from featcache.reports.opening import Wishes, open_material
+from featcache.reports.opening import open_material
+from featcache.reports.wishes import Wishes
 
 SPLITS = ["train"] * 60 + ["val"] * 15 + ["test"] * 30
 
