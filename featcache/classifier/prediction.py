@@ -280,8 +280,9 @@ def backbone_predictor(
 
     Examples
     --------
-    >>> predictor = featcache.backbone_predictor("mobilenet_v2")  # doctest: +SKIP
-    >>> predictor.predict("photos/", top=5)  # doctest: +SKIP
+    >>> import featcache
+    >>> predictor = featcache.backbone_predictor("efficientnet_lite0")
+    >>> found = predictor.predict("photos/", top=5)
     """
     from featcache.backbones import load
     from featcache.backbones.imagenet_classes import class_names

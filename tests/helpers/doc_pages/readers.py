@@ -1,10 +1,12 @@
 """What the reader of each page has before its first block: photos, and what commands made of them."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.doc_pages import photos
+from helpers.doc_pages.blocks import ROOT
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ READERS = {
         + TRAIN
         + "featcache sweep photos-efficientnet_lite0.h5 --head logistic,ridge\n"
         + "featcache train-head photos-efficientnet_lite0.h5 -o head-a\n"
-        + "featcache train-head photos-efficientnet_lite0.h5 --head ridge -o head-b\n",
+        + "featcache train-head photos-efficientnet_lite0.h5 --head ridge -o head-b\n"
+        + f"mkdir pipelines && cp -r {shlex.quote(str(ROOT / 'pipelines/results'))} pipelines/results\n",
         python=NAMES,
     ),
     "docs/guide/results.md": Reader(
