@@ -54,11 +54,19 @@ def open_material(
     images: int = SMALL_IMAGES,
 ) -> Material:
     """Open the photos and load the backbone; if `small`, `images` of each class of the checkout, and drawn weights."""
+    network = load_network(backbone, weights, small, image_size)
     if small:
-        network = featcache.load_backbone(backbone, weights=weights or "random", image_size=SMALL_SIZE)
         return Material(few(featcache.open_dataset(TEXTURES), images), network, True)
-    network = featcache.load_backbone(backbone, weights=weights, image_size=image_size)
     return Material(featcache.open_dataset(data), network, False)
+
+
+def load_network(
+    backbone: str, weights: str | None, small: bool, image_size: int | tuple[int, int] | None = None
+) -> Any:
+    """Load the backbone; if `small`, for small photos and, where no file is given, with drawn weights."""
+    if small:
+        return featcache.load_backbone(backbone, weights=weights or "random", image_size=SMALL_SIZE)
+    return featcache.load_backbone(backbone, weights=weights, image_size=image_size)
 
 
 def few(data: featcache.Dataset, images: int = SMALL_IMAGES) -> featcache.Dataset:

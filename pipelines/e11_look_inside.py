@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
-from common import CATS_AND_DOGS, FLOWERS, SMALL_IMAGES, SMALL_SIZE, TEXTURES, Output, Small, Weights, few
+from common import CATS_AND_DOGS, FLOWERS, SMALL_IMAGES, TEXTURES, Output, Small, Weights, few, load_network
 from records import Comparison, fingerprints_of, weights_note, write_record
 from script import run_script
 
@@ -118,8 +118,7 @@ def main(
     small: Small = False,
 ) -> None:
     specs = {"textures": TEXTURES} if small else {"flowers": flowers, "cats": cats}
-    weights, size = (weights or "random", SMALL_SIZE) if small else (weights, None)
-    network = featcache.load_backbone(backbone, weights=weights, image_size=size)
+    network = load_network(backbone, weights, small)
     found, caches, images = {}, [], 0
     for name, spec in specs.items():
         data = featcache.open_dataset(spec)

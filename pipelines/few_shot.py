@@ -32,7 +32,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from common import FLOWERS, SMALL_SIZE, Data, Output, Small, Weights
+from common import FLOWERS, Data, Output, Small, Weights, load_network
 from records import Comparison, fingerprints_of, weights_note, write_record
 from script import run_script
 from study import (
@@ -133,8 +133,8 @@ def main(
 ) -> None:
     photos, shots, heads = open_photos(data, small, most), SHOTS, list(HEADS)
     if small:
-        shots, seeds, weights, heads = "1,all", 2, weights or "random", ["ridge", "prototype"]
-    network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
+        shots, seeds, heads = "1,all", 2, ["ridge", "prototype"]
+    network = load_network(backbone, weights, small)
     extracting, fitting = Clock(), Clock()
     with extracting.running():
         extraction = featcache.extract(photos, backbone=network, output=output / "features.h5")

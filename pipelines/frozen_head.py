@@ -9,6 +9,7 @@ from common import Data, Output, Small, Weights, open_material, with_transforms
 from records import Comparison, fingerprints_of, processor_seconds, weights_note, write_record
 
 import featcache
+from featcache.metrics.intervals import wilson_interval
 
 __all__ = ["Data", "Output", "Small", "Weights", "run"]
 
@@ -272,7 +273,4 @@ def paired(
 
 def wilson(share: float, count: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share of `count` photos."""
-    z = 1.96
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return float(middle - half), float(middle + half)
+    return wilson_interval(share * count, count)

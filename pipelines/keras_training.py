@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from study import of_split
 
 import featcache
 
@@ -79,10 +80,9 @@ class KerasTraining:
     ) -> None:
         keras: Any = import_module("keras")
         keras.utils.set_random_seed(0)
-        split = {
-            name: [own for own in data.records if own.split == name] for name in ("train", "val", "test")
-        }
-        self.train, self.val, self.test = (decoded(split[name], size) for name in ("train", "val", "test"))
+        self.train, self.val, self.test = (
+            decoded(of_split(data, name), size) for name in ("train", "val", "test")
+        )
         self.batch_size, self.done = batch_size, 0
         photo = keras.Input((*size, 3), dtype="uint8")
         scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(photo)

@@ -29,7 +29,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from common import FLOWERS, SMALL_SIZE, Data, Output, Small, Weights
+from common import FLOWERS, Data, Output, Small, Weights, load_network
 from records import Comparison, fingerprints_of, weights_note, write_record
 from script import run_script
 from study import (
@@ -148,8 +148,8 @@ def main(
 ) -> None:
     photos, rates = open_photos(data, small, most), RATES
     if small:
-        rates, seeds, weights = (0.1,), 1, weights or "random"
-    network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
+        rates, seeds = (0.1,), 1
+    network = load_network(backbone, weights, small)
     extracting, looking = Clock(), Clock()
     with extracting.running():
         clean = featcache.extract(photos, backbone=network, output=output / "clean.h5")

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from common import CATS_AND_DOGS, FLOWERS, SMALL_SIZE, TEXTURES, Output, Small, Weights
+from common import CATS_AND_DOGS, FLOWERS, TEXTURES, Output, Small, Weights, load_network
 from records import Comparison, fingerprints_of, weights_note, write_record
 from script import run_script
 from study import (
@@ -110,8 +110,8 @@ def main(
 ) -> None:
     named = dict(own.split("=", 1) for own in data) if data else DATASETS
     if small:
-        named, weights = {"textures": TEXTURES}, weights or "random"
-    network = featcache.load_backbone(backbone, weights=weights, image_size=SMALL_SIZE if small else None)
+        named = {"textures": TEXTURES}
+    network = load_network(backbone, weights, small)
     layers = layers_of(network)
     if small:
         layers = [*layers[:-1:6], POOL]

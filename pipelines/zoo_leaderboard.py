@@ -165,8 +165,7 @@ def main(
             "ahead_of": behind,
             "missing": missing,
         },
-        seconds={row["backbone"]: 0.0 for row in rows}
-        | {
+        seconds={
             row["backbone"]: (cost.seconds if (cost := cache.extraction_cost) else 0.0)
             for row, cache in zip(rows, caches, strict=True)
         },

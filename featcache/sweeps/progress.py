@@ -1,7 +1,7 @@
 """What is told while a sweep runs: heads that are done, the best so far, and where streamed features are."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from featcache.solvers.epoch_progress import EpochProgress, OnEpoch
 from featcache.sweeps.comparable import cache_names
@@ -62,18 +62,23 @@ class Reporter:
         self._names, self._results, self._on_progress = names, results, on_progress
         self._caches = cache_names([own.cache for own in data])
 
-    def tell(self, head: str, epoch: EpochProgress | None = None) -> None:
-        """Tell how many heads are done, and what is fitted now or was last."""
-        if self._on_progress is None:
-            return
+    def tell(self, head: str) -> None:
+        """Tell how many heads are done, and which kind was fitted last."""
+        if self._on_progress is not None:
+            self._on_progress(self._now(head))
+
+    def epochs_of(self, head: str) -> OnEpoch | None:
+        """Return what is to be told of the epochs of a kind of head; no other head is done meanwhile."""
+        if (on_progress := self._on_progress) is None:
+            return None
+        now = self._now(head)
+        return lambda epoch: on_progress(replace(now, epoch=epoch))
+
+    def _now(self, head: str) -> SweepProgress:
         rows = [
             (t.configuration, self._results.rows[n])
             for t, n in self._names.items()
             if n in self._results.rows
         ]
         board = leaderboard_entries(rows)[:5]
-        self._on_progress(SweepProgress(len(rows), len(self._names), head, board, self._caches, epoch))
-
-    def epochs_of(self, head: str) -> OnEpoch | None:
-        """Return what is to be told of the epochs of a kind of head."""
-        return None if self._on_progress is None else lambda epoch: self.tell(head, epoch)
+        return SweepProgress(len(rows), len(self._names), head, board, self._caches)
